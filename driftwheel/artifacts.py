@@ -1,0 +1,111 @@
+"""A folder of files becomes an artifact: written aside, fsynced, renamed, its manifest last.
+
+A folder without manifest.json is not an artifact. The manifest names every file with size and sha256, so
+that a changed byte is found before anything loads it.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from driftwheel.errors import ArtifactError, StorageError
+from driftwheel.records import content_hash
+
+MANIFEST = "manifest.json"
+
+
+def file_sha256(path: Path) -> str:
+    """Return the sha256 of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON aside, fsync, and rename over `path`, so that a reader sees the old file or the new one."""
+    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        aside.write_text(json.dumps(value, indent=2, ensure_ascii=False, default=str) + "\n", encoding="utf-8")
+        _sync(aside)
+        aside.replace(path)
+        _sync(path.parent)
+    except OSError as error:
+        aside.unlink(missing_ok=True)
+        raise StorageError(f"cannot write {path}: {error.strerror}; free some space and run the step again") from error
+
+
+@contextmanager
+def writing(target: Path, facts: dict[str, Any]) -> Iterator[Path]:
+    """Give an empty folder to fill; on success it becomes `target` with a manifest holding `facts`.
+
+    `facts` may be filled inside the block. On an error nothing is left at `target` and nothing beside it.
+    Raises StorageError when the disk refuses.
+    """
+    aside = target.with_name(f".{target.name}.{os.getpid()}")
+    shutil.rmtree(aside, ignore_errors=True)
+    try:
+        aside.mkdir(parents=True)
+        yield aside
+        files = sorted(p for p in aside.rglob("*") if p.is_file())
+        for path in files:
+            _sync(path)
+        listing = {
+            p.relative_to(aside).as_posix(): {"bytes": p.stat().st_size, "sha256": file_sha256(p)} for p in files
+        }
+        write_json(aside / MANIFEST, {**facts, "files": listing, "content_hash": content_hash(listing)})
+        shutil.rmtree(target, ignore_errors=True)
+        aside.replace(target)
+        _sync(target.parent)
+    except StorageError:
+        raise
+    except OSError as error:
+        raise StorageError(f"cannot write the artifact {target}: {error}; nothing was left behind") from error
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def is_complete(path: Path) -> bool:
+    """Say whether a folder holds a finished artifact."""
+    return (path / MANIFEST).is_file()
+
+
+def read_manifest(path: Path) -> dict[str, Any]:
+    """Return an artifact's manifest; raises ArtifactError if it is missing or unreadable."""
+    try:
+        manifest: dict[str, Any] = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ArtifactError(f"{path} has no {MANIFEST}: it was never finished; build it again") from error
+    except (OSError, json.JSONDecodeError) as error:
+        raise ArtifactError(f"{path / MANIFEST} cannot be read: {error}") from error
+    return manifest
+
+
+def verify(path: Path) -> dict[str, Any]:
+    """Check every file of an artifact against its manifest and return the manifest.
+
+    Raises ArtifactError naming the first file that is missing, added or changed.
+    """
+    manifest = read_manifest(path)
+    listing: dict[str, dict[str, Any]] = manifest["files"]
+    present = {p.relative_to(path).as_posix() for p in path.rglob("*") if p.is_file()} - {MANIFEST}
+    for name in sorted(present ^ listing.keys()):
+        state = "missing" if name in listing else "not in the manifest"
+        raise ArtifactError(f"{path / name} is {state}: the artifact was changed after it was built; build it again")
+    for name, entry in listing.items():
+        if file_sha256(path / name) != entry["sha256"]:
+            raise ArtifactError(f"{path / name} does not match its manifest: refusing to load it; build it again")
+    if content_hash(listing) != manifest["content_hash"]:
+        raise ArtifactError(f"{path / MANIFEST} was edited: its content hash does not match its list of files")
+    return manifest

@@ -1,0 +1,65 @@
+"""What every command of every stage shares: the settings flags, one-line errors, records as JSON lines."""
+
+import argparse
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import asdict
+from datetime import datetime
+from typing import Any
+
+from driftwheel.config import Settings, load_settings
+from driftwheel.errors import DriftwheelError
+from driftwheel.ledger import Ledger
+from driftwheel.log import set_up_logging
+
+
+def add_common_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add --config, --set and --json."""
+    parser.add_argument("--config", default="driftwheel.yaml", metavar="FILE", help="settings file (driftwheel.yaml)")
+    parser.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE", dest="overrides",
+                        help="override one setting; may be repeated")  # fmt: skip
+    parser.add_argument("--json", action="store_true", help="print results as JSON lines")
+
+
+def settings_from(arguments: argparse.Namespace) -> Settings:
+    """Load the settings that the arguments name."""
+    return load_settings(arguments.config, arguments.overrides)
+
+
+def open_ledger(settings: Settings) -> Ledger:
+    """Open the ledger that the settings name."""
+    return Ledger(settings.database_url)
+
+
+def run_command(process: str, command: Callable[[argparse.Namespace], None], arguments: argparse.Namespace) -> int:
+    """Run a command and return its exit status: 0, or 1 with one line on stderr for a DriftwheelError."""
+    set_up_logging(process)
+    try:
+        command(arguments)
+    except DriftwheelError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 1
+    except KeyboardInterrupt:
+        sys.stderr.write("stopped\n")
+        return 130
+    return 0
+
+
+def print_record(record: Any, *, as_json: bool) -> None:
+    """Print a record on stdout: one JSON line, or one `field: value` line each."""
+    fields = asdict(record)
+    if as_json:
+        sys.stdout.write(json.dumps(fields, default=_plain, ensure_ascii=False) + "\n")
+    else:
+        width = max(map(len, fields))
+        for name, value in fields.items():
+            text = (
+                json.dumps(value, default=_plain, ensure_ascii=False) if isinstance(value, dict | list) else str(value)
+            )
+            sys.stdout.write(f"{name:<{width}}  {text if len(text) <= 300 else text[:297] + '...'}\n")
+    sys.stdout.flush()
+
+
+def _plain(value: Any) -> str:
+    return value.isoformat() if isinstance(value, datetime) else str(value)

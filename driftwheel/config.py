@@ -1,0 +1,361 @@
+"""One YAML file becomes frozen settings, its sections in the order of the circle.
+
+Precedence: defaults < file < environment ``DRIFTWHEEL__SECTION__KEY`` < ``--set section.key=value``.
+Secrets are never settings: API keys come from the environment variable DRIFTWHEEL_API_KEYS.
+"""
+
+import difflib
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from driftwheel.errors import ConfigError
+from driftwheel.records import content_hash
+
+ENVIRONMENT_PREFIX = "DRIFTWHEEL__"
+
+
+class Section(BaseModel):
+    """A part of the settings: frozen, unknown keys refused, the docstring under a field is its help."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class ModelSettings(Section):
+    base: str
+    """Folder or hub name of the base model, such as `Qwen/Qwen3-0.6B`."""
+    revision: str | None = None
+    """Hub revision to pin."""
+
+
+class DatasetSettings(Section):
+    sources: list[str] = Field(min_length=1)
+    """JSONL, CSV or Parquet files, relative to the settings file."""
+    format: Literal["auto", "prompt_completion", "messages", "alpaca", "sharegpt", "human_assistant"] = "auto"
+    """Shape of a row; `auto` looks at the first rows."""
+    prompt_column: str = "prompt"
+    """Column with the prompt in prompt/completion rows."""
+    completion_column: str = "completion"
+    """Column with the completion in prompt/completion rows."""
+    group_column: str | None = None
+    """Column whose equal values never end up in different splits (a user, a conversation)."""
+    label_field: str | None = None
+    """Field of a JSON answer that is the label; None means the whole answer."""
+    validation_share: float = Field(0.1, gt=0, lt=0.5)
+    """Share of groups held out to choose the checkpoint."""
+    test_share: float = Field(0.1, gt=0, lt=0.5)
+    """Share of groups held out for evaluation and gate."""
+    near_duplicate_similarity: float = Field(0.9, ge=0.5, le=1)
+    """Jaccard similarity of 3-character shingles above which two prompts count as the same."""
+    max_broken_share: float = Field(0.02, ge=0, le=1)
+    """More broken rows than this stop the step."""
+    min_rows: int = Field(50, ge=3)
+    """Fewer clean rows than this stop the step."""
+    replay_share: float = Field(0.5, ge=0, le=5)
+    """Rows of the previous dataset kept in a retrain, as a multiple of the fresh rows."""
+    seed: int = 0
+    """Seed of splits and sampling."""
+
+
+class TrainSettings(Section):
+    method: Literal["lora", "qlora", "full"] = "lora"
+    """What is trained: low-rank adapters, adapters on a 4-bit base (GPU), or every weight."""
+    learning_rate: float = Field(2e-4, gt=0, le=1)
+    """Peak learning rate."""
+    num_train_epochs: float = Field(3, gt=0)
+    """Passes over the training split."""
+    max_steps: int = -1
+    """Optimizer steps; above 0 it replaces the epochs."""
+    per_device_train_batch_size: int = Field(16, ge=1)
+    """Examples per step and device."""
+    per_device_eval_batch_size: int = Field(32, ge=1)
+    """Examples per validation batch."""
+    gradient_accumulation_steps: int = Field(1, ge=1)
+    """Batches per optimizer step."""
+    lora_r: int = Field(16, ge=1)
+    """Rank of the adapters."""
+    lora_alpha: int = Field(32, ge=1)
+    """Scale of the adapters."""
+    lora_dropout: float = Field(0.0, ge=0, lt=1)
+    """Dropout on the adapters' input."""
+    lora_target_modules: str | list[str] = "all-linear"
+    """Modules that get an adapter."""
+    max_length: int = Field(1024, ge=8)
+    """Longer examples are cut, in tokens."""
+    packing: bool = False
+    """Put several examples into one row."""
+    warmup_steps: float = Field(0.05, ge=0)
+    """Steps of warm-up; below 1 a share of all steps."""
+    weight_decay: float = Field(0.0, ge=0)
+    """AdamW weight decay."""
+    lr_scheduler_type: str = "cosine"
+    """Schedule of the learning rate."""
+    gradient_checkpointing: bool = False
+    """Trade speed for memory."""
+    train_sampling_strategy: Literal["random", "sequential", "group_by_length"] = "group_by_length"
+    """Order of the examples; grouping by length wastes less padding."""
+    bf16: bool = True
+    """Mixed precision in bfloat16."""
+    eval_steps: int = Field(50, ge=1)
+    """Validate and save every so many steps."""
+    logging_steps: int = Field(5, ge=1)
+    """Write a point of the curve every so many steps."""
+    save_total_limit: int = Field(2, ge=1)
+    """Checkpoints kept."""
+    early_stopping_patience: int = Field(3, ge=0)
+    """Validations without a better loss before training stops; 0 never stops early."""
+    seed: int = 0
+    """Seed of weights, order and dropout."""
+    report_to: str | list[str] = "none"
+    """Passed to the Trainer: tensorboard, mlflow, wandb ..."""
+    executor: Literal["local"] = "local"
+    """Where the training process runs."""
+
+
+class MergeSettings(Section):
+    dtype: Literal["bfloat16", "float16", "float32"] = "bfloat16"
+    """Type the merged weights are cast to; the merge itself is in float32."""
+
+
+class QuantizeSettings(Section):
+    scheme: Literal["auto", "none", "w8a8", "fp8_dynamic", "w4a16"] = "auto"
+    """`auto` is fp8_dynamic with a GPU and w8a8 without; w4a16 is GPTQ by llm-compressor."""
+    ignore: list[str] = ["lm_head"]
+    """Modules left as they are."""
+    calibration_rows: int = Field(128, ge=8)
+    """Training prompts shown to GPTQ."""
+    llmcompressor_python: str | None = None
+    """Python of an environment with llm-compressor; None makes one in the storage folder with `uv`."""
+
+
+class EvaluateSettings(Section):
+    task: Literal["auto", "labels", "json", "text"] = "auto"
+    """Which metrics; `auto` looks at the answers."""
+    max_items: int = Field(1000, ge=20)
+    """Test items scored at most, drawn with the dataset's seed."""
+    max_tokens: int = Field(64, ge=1)
+    """Longest answer, in tokens."""
+    concurrency: int = Field(16, ge=1)
+    """Requests in flight."""
+    few_shot: int = Field(5, ge=0)
+    """Examples in the base model's few-shot prompt."""
+    baseline_items: int = Field(200, ge=0)
+    """Test items on which the base model is asked with a plain and a few-shot prompt; 0 leaves it out."""
+
+
+class GateSettings(Section):
+    confidence: float = Field(0.95, gt=0.5, lt=1)
+    """Confidence of the interval of the paired difference."""
+    min_gain: float = Field(0.0, ge=0, lt=1)
+    """The interval's lower end must be above this on the target items, as a share of correct answers."""
+    max_regression: float = Field(0.02, ge=0, lt=1)
+    """Old items may lose at most this share of correct answers."""
+    min_items: int = Field(100, ge=10)
+    """Fewer paired items are INCONCLUSIVE."""
+
+
+class ServeSettings(Section):
+    alias: str = Field("default", pattern=r"^[a-z0-9][a-z0-9_.-]{0,62}$")
+    """Name that clients send as `model`."""
+    host: str = "127.0.0.1"
+    """Address the gateway listens on."""
+    port: int = Field(8000, ge=0, le=65535)
+    """Port of the gateway."""
+    require_key: bool = True
+    """Refuse requests without a key from DRIFTWHEEL_API_KEYS."""
+    engine_args: list[str] = []
+    """Further arguments for `vllm serve`."""
+    max_model_len: int = Field(1024, ge=16)
+    """Longest prompt and answer together, in tokens."""
+    max_num_seqs: int = Field(32, ge=1)
+    """Requests that an engine runs at once."""
+    kv_cache_gib: int = Field(1, ge=1)
+    """Memory of the key-value cache without a GPU, in GiB."""
+    gpu_memory_utilization: float = Field(0.4, gt=0, le=1)
+    """Share of GPU memory per engine; two engines live through a swap."""
+    enforce_eager: bool = False
+    """Skip compilation: faster start, slower answers."""
+    start_timeout_seconds: float = Field(300, gt=0)
+    """An engine that is not ready by then is stopped."""
+    drain_timeout_seconds: float = Field(60, ge=0)
+    """Longest wait for an old version's last request."""
+    keep_warm_seconds: float = Field(3600, ge=0)
+    """How long the previous version's engine stays up for a rollback."""
+    health_interval_seconds: float = Field(5, gt=0)
+    """Seconds between two requests for a real token from each engine."""
+    request_timeout_seconds: float = Field(300, gt=0)
+    """Longest time for one answer."""
+    max_body_bytes: int = Field(1_048_576, ge=1024)
+    """Larger request bodies get 413."""
+    fingerprint_tolerance: float = Field(0.05, gt=0)
+    """Mean absolute log-probability difference on the probe prompts that still counts as the same model, in nats."""
+
+
+class MonitorSettings(Section):
+    interval_seconds: float = Field(10, gt=0)
+    """Seconds between two looks at the traffic."""
+    window_rows: int = Field(200, ge=20)
+    """Answered requests in a current window; a check runs each time a window is full."""
+    reference_rows: int = Field(600, ge=50)
+    """Requests that the current window is compared with, from what the live version was judged on and its first traffic."""
+    false_alarms_per_month: float = Field(1.0, gt=0)
+    """Declared budget; thresholds are calibrated so that steady traffic alarms no more often than this."""
+    windows_per_day: float = Field(24, gt=0)
+    """Expected full windows a day; with the budget it sets the level of each check."""
+    persistence: int = Field(2, ge=1)
+    """Windows in a row over the threshold before an alarm."""
+    permutations: int = Field(400, ge=100)
+    """Resamplings of the reference when a threshold is calibrated."""
+    min_labels: int = Field(30, ge=5)
+    """Labelled rows in a window before quality is judged."""
+    max_quality_drop: float = Field(0.1, gt=0, lt=1)
+    """Quality counts as lost when the window's accuracy is below the scorecard's by more than this, beyond chance."""
+    host: str = "127.0.0.1"
+    """Address of the Prometheus exporter."""
+    port: int = Field(9108, ge=0, le=65535)
+    """Port of the Prometheus exporter."""
+
+
+class PolicySettings(Section):
+    approval: Literal["auto", "manual"] = "manual"
+    """Whether a person must approve each retrain."""
+    min_fresh_labels: int = Field(200, ge=1)
+    """Fewer labelled rows since the last dataset hold the retrain."""
+    cooldown_seconds: float = Field(3600, ge=0)
+    """Quiet time after a retrain."""
+    max_retrains_per_day: int = Field(4, ge=1)
+    """Budget of retrains in 24 hours."""
+    max_failed_gates: int = Field(2, ge=1)
+    """Refused candidates in a row before only a person can start another retrain."""
+    schedule_seconds: float = Field(0, ge=0)
+    """Retrain this long after the last one even without drift; 0 never."""
+
+
+class DashboardSettings(Section):
+    host: str = "127.0.0.1"
+    """Address of the dashboard."""
+    port: int = Field(8501, ge=0, le=65535)
+    """Port of the dashboard."""
+    prometheus_url: str | None = None
+    """A Prometheus to read longer histories from."""
+
+
+class StorageSettings(Section):
+    root: str = ".driftwheel"
+    """Folder for artifacts, reports and the default database, relative to the settings file."""
+    database_url: str | None = None
+    """SQLAlchemy URL; None is SQLite in the storage folder."""
+
+
+class Settings(Section):
+    """The whole loop."""
+
+    project: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")
+    """Name of the loop; several loops may share a database."""
+    model: ModelSettings
+    dataset: DatasetSettings
+    train: TrainSettings = TrainSettings()
+    merge: MergeSettings = MergeSettings()
+    quantize: QuantizeSettings = QuantizeSettings()
+    evaluate: EvaluateSettings = EvaluateSettings()
+    gate: GateSettings = GateSettings()
+    serve: ServeSettings = ServeSettings()
+    monitor: MonitorSettings = MonitorSettings()
+    policy: PolicySettings = PolicySettings()
+    dashboard: DashboardSettings = DashboardSettings()
+    storage: StorageSettings = StorageSettings()
+    path: Path = Field(default=Path("driftwheel.yaml"), exclude=True)
+    """The file these settings came from; relative paths start at its folder."""
+
+    @model_validator(mode="after")
+    def _window_fits_reference(self) -> Self:
+        if self.monitor.window_rows > self.monitor.reference_rows:
+            raise ValueError("monitor.window_rows must not exceed monitor.reference_rows: raise the latter")
+        if self.dataset.validation_share + self.dataset.test_share >= 0.8:
+            raise ValueError("dataset.validation_share and dataset.test_share leave too little to train on")
+        return self
+
+    @property
+    def root(self) -> Path:
+        """The storage folder, absolute."""
+        return self.resolve(self.storage.root)
+
+    @property
+    def database_url(self) -> str:
+        """The ledger's SQLAlchemy URL."""
+        return self.storage.database_url or f"sqlite:///{self.root / 'ledger.db'}"
+
+    @property
+    def settings_hash(self) -> str:
+        """The sha256 of every setting."""
+        return content_hash(self.model_dump(mode="json"))
+
+    def resolve(self, path: str) -> Path:
+        """Return an absolute path; a relative one starts at the settings file's folder."""
+        return (self.path.parent / Path(path).expanduser()).resolve()
+
+    def base_model(self) -> str:
+        """Return the base model as a local folder where there is one, else as the hub name."""
+        local = self.resolve(self.model.base)
+        return str(local) if local.exists() else self.model.base
+
+
+def load_settings(path: Path | str, overrides: Iterable[str] = (), environ: Mapping[str, str] = os.environ) -> Settings:
+    """Read a settings file, then the environment, then `section.key=value` overrides.
+
+    Raises ConfigError with file, key, reason and the nearest known key.
+    """
+    path = Path(path).expanduser().resolve()
+    try:
+        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ConfigError(f"no settings file at {path}; `driftwheel init` writes one") from error
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(f"cannot read {path}: {error}") from error
+    if not isinstance(raw, dict):
+        raise ConfigError(f"{path} must hold sections such as `model:` and `dataset:`")
+    raw = {key: dict(value) if isinstance(value, dict) else value for key, value in raw.items()}
+    for name, value in environ.items():
+        if name.startswith(ENVIRONMENT_PREFIX):
+            _put(raw, name.removeprefix(ENVIRONMENT_PREFIX).lower().split("__"), value, name)
+    for override in overrides:
+        key, equals, value = override.partition("=")
+        if not equals:
+            raise ConfigError(f"--set {override!r} is not section.key=value")
+        _put(raw, key.strip().split("."), value, f"--set {key}")
+    try:
+        return Settings(**raw, path=path)
+    except ValidationError as error:
+        raise ConfigError(f"{path}: " + "; ".join(_explain(e) for e in error.errors())) from error
+
+
+def _put(raw: dict[str, Any], keys: list[str], value: str, name: str) -> None:
+    *sections, key = keys
+    target = raw
+    for section in sections:
+        target = target.setdefault(section, {})
+        if not isinstance(target, dict):
+            raise ConfigError(f"{name}: {section!r} is not a section")
+    try:
+        target[key] = yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{name}: {value!r} is not a YAML value: {error}") from error
+
+
+def _explain(error: Any) -> str:
+    location = [str(part) for part in error["loc"]]
+    where = ".".join(location) or "settings"
+    if error["type"] == "extra_forbidden":
+        section: Any = Settings
+        for part in location[:-1]:
+            section = section.model_fields[part].annotation
+        near = difflib.get_close_matches(location[-1], section.model_fields, n=1)
+        hint = f"did you mean {'.'.join([*location[:-1], near[0]])}?" if near else "see the settings table in README.md"
+        return f"{where}: no such key; {hint}"
+    if error["type"] == "missing":
+        return f"{where}: is missing"
+    return f"{where}: {error['msg']} (got {error['input']!r})" if error["loc"] else error["msg"]

@@ -1,0 +1,89 @@
+"""What a person may do to the loop, from the command line or the dashboard: each is one change of the ledger."""
+
+from driftwheel.config import Settings
+from driftwheel.errors import ConflictError, GateError, NotFoundError
+from driftwheel.ledger import Ledger
+from driftwheel.records import (
+    Alias,
+    DecisionStatus,
+    DecisionVerdict,
+    ModelVersion,
+    ModelVersionStatus,
+    RetrainDecision,
+    new_id,
+    utc_now,
+)
+
+PAUSED = "paused"
+UNFINISHED = (DecisionStatus.AWAITING_APPROVAL, DecisionStatus.OPEN, DecisionStatus.RUNNING)
+
+
+def promote(ledger: Ledger, settings: Settings, version_id: str, *, fence: int | None = None) -> Alias:
+    """Make a published version the desired one of the alias; the gateway swaps when it has proved it.
+
+    Raises GateError if the version was not published, ConflictError if the alias moved first.
+    """
+    version = ledger.get(ModelVersion, version_id)
+    if version.status is not ModelVersionStatus.PUBLISHED:
+        reason = version.verdict.get("reason", "it was never judged")
+        raise GateError(f"{version_id} is {version.status}, not published ({reason}); it cannot serve traffic")
+    return ledger.move_alias(settings.serve.alias, settings.project, version_id, fence=fence)
+
+
+def rollback(ledger: Ledger, settings: Settings) -> Alias:
+    """Make the alias' previous version the desired one again."""
+    found = ledger.find(Alias, id=settings.serve.alias, project=settings.project)
+    if not found or found[0].previous_version_id is None:
+        raise NotFoundError(f"alias {settings.serve.alias!r} has no earlier version to go back to")
+    alias = found[0]
+    return promote(ledger, settings, str(alias.previous_version_id), fence=alias.fence)
+
+
+def request_retrain(ledger: Ledger, settings: Settings, *, trigger: str, reason: str) -> RetrainDecision:
+    """Record a person's or a hook's wish to retrain; it waits for approval only where the policy is manual.
+
+    Raises ConflictError while another retrain is unfinished.
+    """
+    unfinished = ledger.find(RetrainDecision, project=settings.project, status=UNFINISHED, limit=1)
+    if unfinished:
+        raise ConflictError(f"{unfinished[0].id} is {unfinished[0].status}: one retrain at a time; wait or refuse it")
+    at = utc_now()
+    decision = RetrainDecision(
+        id=new_id("decision", [settings.project, trigger, reason, at], at),
+        project=settings.project,
+        created_at=at,
+        verdict=DecisionVerdict.RETRAIN,
+        status=DecisionStatus.OPEN,
+        trigger=trigger,
+        remedy="retrain",
+        reasons=[reason],
+    )
+    ledger.add(decision)
+    return decision
+
+
+def approve(ledger: Ledger, decision_id: str) -> RetrainDecision:
+    """Let the worker take a decision that waits; raises ConflictError if it does not wait."""
+    return _settle(ledger, decision_id, DecisionStatus.OPEN)
+
+
+def refuse(ledger: Ledger, decision_id: str) -> RetrainDecision:
+    """Turn down a decision that waits; raises ConflictError if it does not wait."""
+    return _settle(ledger, decision_id, DecisionStatus.REFUSED)
+
+
+def _settle(ledger: Ledger, decision_id: str, status: DecisionStatus) -> RetrainDecision:
+    decision = ledger.get(RetrainDecision, decision_id)
+    if decision.status is not DecisionStatus.AWAITING_APPROVAL:
+        raise ConflictError(f"{decision_id} is {decision.status}, not awaiting approval")
+    return ledger.change(decision, status=status)
+
+
+def set_paused(ledger: Ledger, settings: Settings, value: bool) -> None:
+    """Stop or continue retraining; the worker looks before every step, and the switch survives restarts."""
+    ledger.set_switch(settings.project, PAUSED, "yes" if value else "")
+
+
+def is_paused(ledger: Ledger, settings: Settings) -> bool:
+    """Say whether retraining is paused."""
+    return bool(ledger.switch(settings.project, PAUSED))

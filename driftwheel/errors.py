@@ -1,0 +1,51 @@
+"""One tree of errors; every message says what happened, to which id or file, and what to do next.
+
+DriftwheelError
+├── ConfigError          ValueError      a settings file, variable or flag is wrong
+├── DataError            ValueError      a data file or row cannot be used
+├── NotFoundError        LookupError     an id, alias or file does not exist
+├── ConflictError        RuntimeError    a status moved first, a port is taken, a second worker runs
+├── ArtifactError        ValueError      an artifact is incomplete or does not match its manifest
+├── EngineError          RuntimeError    an engine did not start, died, or is not the model it claims
+├── GateError            RuntimeError    a verdict forbids the step
+└── StorageError         OSError         the disk or the database refused a write
+
+The command line prints a DriftwheelError as one line and exits 1; anything else is a bug and keeps
+its traceback. To add a leaf, derive it from DriftwheelError and from the standard error it is closest to.
+"""
+
+
+class DriftwheelError(Exception):
+    """Anything that a person can put right."""
+
+
+class ConfigError(DriftwheelError, ValueError):
+    """A settings file, an environment variable or a flag is wrong."""
+
+
+class DataError(DriftwheelError, ValueError):
+    """A data file or a row in it cannot be used."""
+
+
+class NotFoundError(DriftwheelError, LookupError):
+    """An id, alias or file does not exist."""
+
+
+class ConflictError(DriftwheelError, RuntimeError):
+    """Something else moved first: a status, a port, a lock."""
+
+
+class ArtifactError(DriftwheelError, ValueError):
+    """An artifact is incomplete or does not match its manifest."""
+
+
+class EngineError(DriftwheelError, RuntimeError):
+    """An engine did not start, died, or is not the model it claims to be."""
+
+
+class GateError(DriftwheelError, RuntimeError):
+    """A verdict forbids the step."""
+
+
+class StorageError(DriftwheelError, OSError):
+    """The disk or the database refused a write."""

@@ -1,0 +1,85 @@
+"""Probe prompts and a served model become a fingerprint; two fingerprints become a difference.
+
+The fingerprint is the greedy answer's tokens and their log-probabilities on fixed conversations, read from
+the engine that serves the artifact. Another template, adapter, quantization or a stale file shifts them.
+"""
+
+import http.client
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+from driftwheel.errors import EngineError
+
+PROBE_TOKENS = 16
+
+Messages = Sequence[dict[str, str]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Difference:
+    """How far a served model is from a stored fingerprint."""
+
+    mean_logprob_difference: float
+    """Mean absolute difference over the tokens on which both agree so far, in nats."""
+    token_agreement: float
+    """Share of probe tokens equal up to the first difference of each probe, 0 to 1."""
+    probes: int
+
+    def is_same(self, tolerance: float, min_agreement: float = 0.9) -> bool:
+        """Say whether this is still the same model; `tolerance` is in nats."""
+        return self.mean_logprob_difference <= tolerance and self.token_agreement >= min_agreement
+
+
+def take(url: str, model: str, probes: Sequence[Messages], *, timeout_seconds: float = 60) -> dict[str, Any]:
+    """Ask an OpenAI-compatible engine each probe, greedily, and return the fingerprint.
+
+    Raises EngineError if the engine does not answer with log-probabilities.
+    """
+    answers = [_ask(url, model, messages, timeout_seconds) for messages in probes]
+    return {"probes": [{"messages": list(m), **a} for m, a in zip(probes, answers, strict=True)]}
+
+
+def compare(stored: dict[str, Any], served: dict[str, Any]) -> Difference:
+    """Compare two fingerprints of the same probes; raises EngineError if the probes differ."""
+    pairs = list(zip(stored["probes"], served["probes"], strict=True))
+    if not pairs or any(a["messages"] != b["messages"] for a, b in pairs):
+        raise EngineError("the fingerprints are of different probe prompts: build the version again")
+    gaps: list[float] = []
+    agreed = total = 0
+    for a, b in pairs:
+        total += max(len(a["tokens"]), len(b["tokens"]))
+        for token_a, token_b, p, q in zip(a["tokens"], b["tokens"], a["logprobs"], b["logprobs"], strict=False):
+            if token_a != token_b:
+                break
+            agreed += 1
+            gaps.append(abs(p - q))
+    mean = sum(gaps) / len(gaps) if gaps else float("inf")
+    return Difference(mean_logprob_difference=mean, token_agreement=agreed / max(total, 1), probes=len(pairs))
+
+
+def _ask(url: str, model: str, messages: Messages, timeout_seconds: float) -> dict[str, Any]:
+    body = {
+        "model": model,
+        "messages": list(messages),
+        "temperature": 0,
+        "max_tokens": PROBE_TOKENS,
+        "logprobs": True,
+        "top_logprobs": 0,
+    }
+    parts = urlsplit(url)
+    connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=timeout_seconds)
+    try:
+        connection.request("POST", "/v1/chat/completions", json.dumps(body), {"content-type": "application/json"})
+        response = connection.getresponse()
+        text = response.read().decode()
+        if response.status != 200:
+            raise EngineError(f"the engine at {url} answered a probe with {response.status}: {text[:200]}")
+        content = json.loads(text)["choices"][0]["logprobs"]["content"]
+    except (OSError, http.client.HTTPException, ValueError, LookupError, TypeError) as error:
+        raise EngineError(f"the engine at {url} did not answer a probe prompt: {error}") from error
+    finally:
+        connection.close()
+    return {"tokens": [entry["token"] for entry in content], "logprobs": [entry["logprob"] for entry in content]}

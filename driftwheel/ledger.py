@@ -1,0 +1,290 @@
+"""The only code that talks to the database: records in, records out, every change of status conditional.
+
+Tables are derived from `driftwheel.records`. SQLite needs 3.51.3 or newer, because older builds can lose
+committed rows when several connections write and checkpoint (the WAL-reset bug); the package pysqlite3
+brings one. See DECISIONS.md.
+"""
+
+import sqlite3
+import types
+import typing
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import fields, replace
+from datetime import UTC, datetime
+from enum import StrEnum
+from pathlib import Path
+from types import ModuleType
+from typing import Any, TypeVar
+
+import sqlalchemy as sa
+from sqlalchemy.pool import QueuePool
+
+from driftwheel.errors import ConfigError, ConflictError, NotFoundError, StorageError
+from driftwheel.records import RECORDS, Alias, Step, Switch, utc_now
+
+SAFE_SQLITE = (3, 51, 3)
+Record = TypeVar("Record")
+
+
+class UtcTime(sa.types.TypeDecorator[datetime]):
+    """An aware UTC time, stored as microseconds since 1970 so that both databases sort it alike."""
+
+    impl = sa.BigInteger
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: sa.Dialect) -> int | None:
+        return None if value is None else round(value.timestamp() * 1_000_000)
+
+    def process_result_value(self, value: int | None, dialect: sa.Dialect) -> datetime | None:
+        return None if value is None else datetime.fromtimestamp(value / 1_000_000, UTC)
+
+
+def safe_sqlite_module() -> ModuleType:
+    """Return a DB-API module whose SQLite does not have the WAL-reset bug.
+
+    Raises ConfigError if neither Python's own nor pysqlite3's is new enough.
+    """
+    if sqlite3.sqlite_version_info >= SAFE_SQLITE:
+        return sqlite3
+    try:
+        import pysqlite3
+    except ImportError:
+        pysqlite3 = None
+    if pysqlite3 is not None and pysqlite3.sqlite_version_info >= SAFE_SQLITE:
+        return typing.cast(ModuleType, pysqlite3)
+    raise ConfigError(
+        f"SQLite {sqlite3.sqlite_version} can lose committed rows (WAL-reset bug); "
+        "install pysqlite3>=0.6.1, or set storage.database_url to a PostgreSQL server"
+    )
+
+
+def _column_type(annotation: Any) -> Any:
+    options = [a for a in typing.get_args(annotation) if a is not type(None)]
+    kind = options[0] if isinstance(annotation, types.UnionType) else annotation
+    kind = typing.get_origin(kind) or kind
+    if isinstance(kind, type) and issubclass(kind, StrEnum):
+        return sa.String(32)
+    simple = {str: sa.Text(), int: sa.BigInteger(), float: sa.Float(), bool: sa.Boolean()}
+    return simple.get(kind) or (UtcTime() if kind is datetime else sa.JSON())
+
+
+metadata = sa.MetaData()
+TABLES: dict[type, sa.Table] = {}
+for _record in RECORDS:
+    _hints = typing.get_type_hints(_record)
+    TABLES[_record] = sa.Table(
+        _record.prefix,
+        metadata,
+        *(
+            sa.Column(
+                f.name,
+                _column_type(_hints[f.name]),
+                primary_key=f.name == "id",
+                nullable=isinstance(_hints[f.name], types.UnionType),
+            )
+            for f in fields(_record)
+        ),
+        sa.Index(f"ix_{_record.prefix}_project_created_at", "project", "created_at"),
+    )
+
+
+def _row(record: Any) -> dict[str, Any]:
+    return {f.name: getattr(record, f.name) for f in fields(record)}
+
+
+class Ledger:
+    """Reads and writes the records of one database; safe to share between threads."""
+
+    def __init__(self, url: str) -> None:
+        """Open the database at an SQLAlchemy URL and create missing tables.
+
+        Raises ConfigError for an unusable URL or SQLite build, StorageError if the database refuses.
+        """
+        self.url = url
+        try:
+            self.engine = self._connect(url)
+            metadata.create_all(self.engine)
+        except sa.exc.ArgumentError as error:
+            raise ConfigError(f"storage.database_url {url!r} is not a database URL: {error}") from error
+        except sa.exc.OperationalError as error:
+            raise StorageError(
+                f"cannot open the ledger at {url}: {error.orig}; check the path and its rights"
+            ) from error
+
+    @staticmethod
+    def _connect(url: str) -> sa.Engine:
+        if not url.startswith("sqlite"):
+            return sa.create_engine(url.replace("postgresql://", "postgresql+psycopg://", 1), pool_pre_ping=True)
+        path = sa.make_url(url).database
+        if path and path != ":memory:":
+            Path(path).parent.mkdir(parents=True, exist_ok=True)
+        engine = sa.create_engine(
+            url,
+            module=safe_sqlite_module(),
+            poolclass=QueuePool,
+            connect_args={"check_same_thread": False, "timeout": 30, "isolation_level": None},
+        )
+
+        @sa.event.listens_for(engine, "connect")
+        def set_up(connection: Any, _: Any) -> None:
+            for pragma in ("journal_mode=WAL", "synchronous=FULL", "busy_timeout=30000", "foreign_keys=ON"):
+                connection.execute(f"PRAGMA {pragma}")
+
+        @sa.event.listens_for(engine, "begin")
+        def begin(connection: sa.Connection) -> None:
+            is_write = connection.get_execution_options().get("is_write", False)
+            connection.exec_driver_sql("BEGIN IMMEDIATE" if is_write else "BEGIN")
+
+        return engine
+
+    @contextmanager
+    def read(self) -> Iterator[sa.Connection]:
+        """Give a connection inside a read transaction."""
+        with self.engine.begin() as connection:
+            yield connection
+
+    @contextmanager
+    def write(self) -> Iterator[sa.Connection]:
+        """Give a connection inside a write transaction; a failure rolls back and raises StorageError."""
+        try:
+            with self.engine.execution_options(is_write=True).begin() as connection:
+                yield connection
+        except sa.exc.OperationalError as error:
+            raise StorageError(
+                f"the ledger at {self.url} refused a write: {error.orig}; check disk space and locks"
+            ) from error
+
+    def add(self, *records: Any) -> None:
+        """Insert records; a second record with the same id raises ConflictError."""
+        with self.write() as connection:
+            self.add_with(connection, records)
+
+    def add_with(self, connection: sa.Connection, records: Sequence[Any]) -> None:
+        """Insert records inside the caller's transaction."""
+        try:
+            for record_type in {type(r) for r in records}:
+                rows = [_row(r) for r in records if type(r) is record_type]
+                connection.execute(TABLES[record_type].insert(), rows)
+        except sa.exc.IntegrityError as error:
+            raise ConflictError(f"{records[0].id} is already in the ledger; nothing was written") from error
+
+    def get(self, record_type: type[Record], id: str) -> Record:
+        """Return one record; raises NotFoundError."""
+        found = self.find(record_type, id=id, limit=1)
+        if not found:
+            raise NotFoundError(f"no {TABLES[record_type].name} {id!r}; `driftwheel status` lists what there is")
+        return found[0]
+
+    def find(
+        self,
+        record_type: type[Record],
+        *conditions: sa.ColumnElement[bool],
+        limit: int | None = None,
+        offset: int = 0,
+        newest_first: bool = True,
+        **equals: Any,
+    ) -> list[Record]:
+        """Return the records whose fields equal the given values, newest first.
+
+        A list as value means any of its members. Further conditions are built from `TABLES`.
+        """
+        table = TABLES[record_type]
+        query = sa.select(table).where(*conditions)
+        for name, value in equals.items():
+            column = table.c[name]
+            query = query.where(column.in_(value) if isinstance(value, list | tuple) else column == value)
+        order = (table.c.created_at, table.c.id)
+        query = query.order_by(*(c.desc() for c in order) if newest_first else order)
+        with self.read() as connection:
+            rows = connection.execute(query.limit(limit).offset(offset)).mappings().all()
+        hints = typing.get_type_hints(record_type)
+        return [record_type(**{k: _typed(hints[k], v) for k, v in row.items()}) for row in rows]
+
+    def count(self, record_type: type[Any], *conditions: sa.ColumnElement[bool], **equals: Any) -> int:
+        """Return how many records match."""
+        table = TABLES[record_type]
+        query = sa.select(sa.func.count()).select_from(table).where(*conditions)
+        for name, value in equals.items():
+            query = query.where(table.c[name] == value)
+        with self.read() as connection:
+            return int(connection.execute(query).scalar_one())
+
+    def change(self, record: Record, **changes: Any) -> Record:
+        """Change fields of a record only if its status, stage and fence are as the caller read them.
+
+        Raises ConflictError if another writer changed it first.
+        """
+        table, identity = TABLES[type(record)], typing.cast(Any, record).id
+        if "updated_at" in table.c:
+            changes.setdefault("updated_at", utc_now())
+        guard = [table.c[n] == getattr(record, n) for n in ("status", "fence", "stage") if n in table.c]
+        with self.write() as connection:
+            done = connection.execute(sa.update(table).where(table.c.id == identity, *guard).values(**changes))
+        if done.rowcount != 1:
+            raise ConflictError(f"{identity} has changed since it was read; read it again and decide anew")
+        return typing.cast(Record, replace(typing.cast(Any, record), **changes))
+
+    def move_alias(self, alias: str, project: str, version_id: str, *, fence: int | None = None) -> Alias:
+        """Point an alias at a version by compare-and-set.
+
+        `fence` is the number that the caller read; None means whatever it is now. Raises ConflictError if another writer moved it first.
+        """
+        found = self.find(Alias, id=alias, project=project)
+        if not found:
+            record = Alias(id=alias, project=project, version_id=version_id, fence=1)
+            self.add(record)
+            return record
+        current = found[0]
+        if fence is not None and current.fence != fence:
+            raise ConflictError(f"alias {alias!r} is at fence {current.fence}, not {fence}: someone moved it first")
+        if current.version_id == version_id:
+            return current
+        return self.change(
+            current,
+            version_id=version_id,
+            previous_version_id=current.version_id,
+            fence=current.fence + 1,
+            observed_error=None,
+        )
+
+    def observe_alias(self, alias: str, *, version_id: str | None, fence: int, error: str | None = None) -> None:
+        """Record what the gateway really serves; never touches the desired half of the row."""
+        table = TABLES[Alias]
+        values = {"observed_fence": fence, "observed_at": utc_now(), "observed_error": error}
+        if version_id is not None:
+            values["observed_version_id"] = version_id
+        with self.write() as connection:
+            connection.execute(sa.update(table).where(table.c.id == alias).values(**values))
+
+    def switch(self, project: str, name: str, default: str = "") -> str:
+        """Return a switch's value."""
+        found = self.find(Switch, id=f"{project}/{name}")
+        return found[0].value if found else default
+
+    def set_switch(self, project: str, name: str, value: str) -> None:
+        """Set a switch."""
+        table = TABLES[Switch]
+        with self.write() as connection:
+            done = connection.execute(
+                sa.update(table).where(table.c.id == f"{project}/{name}").values(value=value, updated_at=utc_now())
+            )
+            if done.rowcount == 0:
+                self.add_with(connection, [Switch(id=f"{project}/{name}", project=project, value=value)])
+
+    def put_step(self, step: Step) -> None:
+        """Write or overwrite a step of a retrain job."""
+        table = TABLES[Step]
+        with self.write() as connection:
+            connection.execute(sa.delete(table).where(table.c.id == step.id))
+            connection.execute(table.insert(), [_row(step)])
+
+    def close(self) -> None:
+        """Close every connection."""
+        self.engine.dispose()
+
+
+def _typed(annotation: Any, value: Any) -> Any:
+    if isinstance(annotation, type) and issubclass(annotation, StrEnum):
+        return annotation(value)
+    return value

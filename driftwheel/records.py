@@ -1,0 +1,318 @@
+"""The seven nouns of the loop, frozen, in the order of the circle, and the three small records between them.
+
+The ledger derives its tables from these classes: a field added here is a column there.
+"""
+
+import hashlib
+import json
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any, ClassVar
+
+
+def utc_now() -> datetime:
+    """Return the present moment as an aware UTC time."""
+    return datetime.now(UTC)
+
+
+def content_hash(value: Any) -> str:
+    """Return the sha256 of a JSON-able value, the same for equal values in any key order."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def new_id(prefix: str, content: Any, at: datetime | None = None) -> str:
+    """Return ``prefix_YYYYMMDDTHHMMSSmmm_hash8``: sortable by time, checkable by content."""
+    moment = at or utc_now()
+    stamp = moment.strftime("%Y%m%dT%H%M%S") + f"{moment.microsecond // 1000:03d}"
+    return f"{prefix}_{stamp}_{content_hash(content)[:8]}"
+
+
+class DatasetStatus(StrEnum):
+    READY = "ready"  # every file is written and hashed; there is no half-made Dataset row
+
+
+class TrainingRunStatus(StrEnum):
+    RUNNING = "running"  # a process trains, or died and will resume from its last checkpoint
+    SUCCEEDED = "succeeded"  # the weights at `path` are complete
+    FAILED = "failed"  # `error` says why
+
+
+class ModelVersionStatus(StrEnum):
+    CANDIDATE = "candidate"  # built and scored, not yet allowed near traffic
+    PUBLISHED = "published"  # the gate said PROMOTE (or there was no live version to beat)
+    REJECTED = "rejected"  # the gate said no; kept for the record, refused by rollout
+
+
+class Stage(StrEnum):
+    SHADOW = "shadow"  # engine warm, no user traffic
+    CANARY = "canary"  # a share of the traffic
+    LIVE = "live"  # the alias points here
+    DRAINING = "draining"  # no new requests, the last ones finish
+    RETIRED = "retired"  # engine stopped
+
+
+class DriftKind(StrEnum):
+    INPUT = "input"  # what users ask has changed
+    OUTPUT = "output"  # what the model answers has changed
+    QUALITY = "quality"  # labels and feedback say that answers got worse
+    ENGINE = "engine"  # latency, errors: retraining does not help
+
+
+class DriftVerdict(StrEnum):
+    STEADY = "steady"  # inside the calibrated threshold
+    SUSPECTED = "suspected"  # over it, but not yet for long enough
+    DRIFTED = "drifted"  # an alarm
+    INSUFFICIENT = "insufficient"  # too few rows to say anything
+
+
+class DecisionVerdict(StrEnum):
+    RETRAIN = "retrain"
+    HOLD = "hold"
+
+
+class DecisionStatus(StrEnum):
+    AWAITING_APPROVAL = "awaiting_approval"  # approval: manual, and nobody has said yes
+    OPEN = "open"  # the worker may take it
+    RUNNING = "running"  # the worker has it
+    PROMOTED = "promoted"  # a better version is live
+    REFUSED = "refused"  # the gate said REJECT or INCONCLUSIVE, or a person said no
+    FAILED = "failed"  # a step failed for good; `error` says which
+    CLOSED = "closed"  # a hold: nothing follows
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dataset:
+    """An immutable, content-hashed set of examples with its splits and its provenance."""
+
+    prefix: ClassVar[str] = "dataset"
+    id: str
+    project: str
+    created_at: datetime = field(default_factory=utc_now)
+    status: DatasetStatus = DatasetStatus.READY
+    content_hash: str
+    path: str
+    """Folder with train.jsonl, validation.jsonl, test.jsonl and manifest.json."""
+    origin: str
+    """`files`, or the id of the RetrainDecision that asked for it."""
+    train_rows: int
+    validation_rows: int
+    test_rows: int
+    report: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingRun:
+    """One fine-tuning of a base model on a dataset."""
+
+    prefix: ClassVar[str] = "run"
+    id: str
+    project: str
+    created_at: datetime = field(default_factory=utc_now)
+    status: TrainingRunStatus = TrainingRunStatus.RUNNING
+    dataset_id: str
+    base_model: str
+    method: str
+    settings: dict[str, Any]
+    settings_hash: str
+    seed: int
+    path: str
+    """Folder with checkpoints, curves.jsonl (one JSON object per logged step) and model/ or adapter/."""
+    metrics: dict[str, Any] = field(default_factory=dict)
+    finished_at: datetime | None = None
+    error: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelVersion:
+    """An immutable servable artifact with manifest, scorecard, gate verdict and lineage."""
+
+    prefix: ClassVar[str] = "version"
+    id: str
+    project: str
+    created_at: datetime = field(default_factory=utc_now)
+    status: ModelVersionStatus = ModelVersionStatus.CANDIDATE
+    number: int
+    """1, 2, 3 ... within the project; shown as v1, v2, v3."""
+    run_id: str
+    dataset_id: str
+    base_model: str
+    path: str
+    """Folder that vLLM serves; manifest.json in it was written last."""
+    manifest_hash: str
+    quantization: str
+    scorecard: dict[str, Any] = field(default_factory=dict)
+    verdict: dict[str, Any] = field(default_factory=dict)
+    fingerprint: dict[str, Any] = field(default_factory=dict)
+    """Probe prompts and the log-probabilities that this artifact gives them."""
+    lineage: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Deployment:
+    """The claim that an alias serves a version, with stage and share."""
+
+    prefix: ClassVar[str] = "deployment"
+    id: str
+    project: str
+    created_at: datetime = field(default_factory=utc_now)
+    alias: str
+    version_id: str
+    stage: Stage
+    share: float = 0.0
+    """Share of the alias' traffic, 0 to 1."""
+    fence: int
+    """The alias' fencing number when this deployment was made."""
+    reason: str
+    updated_at: datetime = field(default_factory=utc_now)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Traffic:
+    """One answered request; later its feedback and label."""
+
+    prefix: ClassVar[str] = "req"
+    id: str
+    project: str
+    created_at: datetime = field(default_factory=utc_now)
+    """When the gateway had read the request."""
+    alias: str
+    version_id: str
+    route: str
+    status_code: int
+    is_stream: bool = False
+    is_partial: bool = False
+    """The client left or the engine died before the answer ended."""
+    prompt: str
+    """What the user wrote last: the last user message, or the completion prompt."""
+    request: str = ""
+    """The request body as received (JSON text)."""
+    answer: str
+    finish_reason: str | None = None
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    mean_logprob: float | None = None
+    latency_seconds: float
+    time_to_first_token_seconds: float | None = None
+    key_id: str = ""
+    """First 8 hex digits of the sha256 of the API key."""
+    user_id: str = ""
+    conversation_id: str = ""
+    error: str | None = None
+    thumb: int | None = None
+    """Feedback: 1 up, -1 down."""
+    label: str | None = None
+    """The right answer: given by a label, or by a person's correction of the answer."""
+    label_source: str | None = None
+    """`label`, `correction` or `accepted`."""
+    feedback_at: datetime | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class DriftSignal:
+    """Two windows compared: score, threshold, p-value, method, window sizes, verdict."""
+
+    prefix: ClassVar[str] = "signal"
+    id: str
+    project: str
+    created_at: datetime = field(default_factory=utc_now)
+    version_id: str
+    kind: DriftKind
+    feature: str
+    """`all` for the decision over every feature of the kind, else the feature's name."""
+    method: str
+    score: float
+    threshold: float
+    p_value: float | None = None
+    reference_rows: int
+    current_rows: int
+    window_started_at: datetime | None = None
+    window_ended_at: datetime | None = None
+    verdict: DriftVerdict
+    check_id: str
+    """The check that wrote it; every signal of one check shares it."""
+    report_path: str | None = None
+    """Folder with report.html and report.json by Evidently."""
+    details: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RetrainDecision:
+    """Retrain or hold, always recorded, with the reasons and what was known."""
+
+    prefix: ClassVar[str] = "decision"
+    id: str
+    project: str
+    created_at: datetime = field(default_factory=utc_now)
+    verdict: DecisionVerdict
+    status: DecisionStatus
+    trigger: str
+    """`policy`, `button`, `schedule` or `webhook`."""
+    remedy: str
+    """`retrain`, `none`, `label`, `wait`, `engine`: what the policy says would help."""
+    reasons: list[str]
+    known: dict[str, Any] = field(default_factory=dict)
+    check_id: str | None = None
+    dataset_id: str | None = None
+    run_id: str | None = None
+    version_id: str | None = None
+    updated_at: datetime = field(default_factory=utc_now)
+    error: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Alias:
+    """The one row that says what is live: desired by people and worker, observed by the gateway."""
+
+    prefix: ClassVar[str] = "alias"
+    id: str
+    """The name that clients send as `model`."""
+    project: str
+    created_at: datetime = field(default_factory=utc_now)
+    version_id: str
+    previous_version_id: str | None = None
+    fence: int
+    """Grows by one with every move; an older writer loses."""
+    updated_at: datetime = field(default_factory=utc_now)
+    observed_version_id: str | None = None
+    observed_fence: int = 0
+    observed_at: datetime | None = None
+    observed_error: str | None = None
+    """Why the gateway could not make the desired version live."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """One step of a retrain job, for the timeline."""
+
+    prefix: ClassVar[str] = "step"
+    id: str
+    """``decision_id/name``."""
+    project: str
+    created_at: datetime = field(default_factory=utc_now)
+    decision_id: str
+    name: str
+    status: str
+    """`running`, `done` or `failed`."""
+    attempt: int = 1
+    finished_at: datetime | None = None
+    output: dict[str, Any] = field(default_factory=dict)
+    error: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Switch:
+    """A named value that a person sets and every process reads, such as `paused`."""
+
+    prefix: ClassVar[str] = "switch"
+    id: str
+    """``project/name``."""
+    project: str
+    created_at: datetime = field(default_factory=utc_now)
+    value: str
+    updated_at: datetime = field(default_factory=utc_now)
+
+
+NOUNS = (Dataset, TrainingRun, ModelVersion, Deployment, Traffic, DriftSignal, RetrainDecision)
+RECORDS = (*NOUNS, Alias, Step, Switch)

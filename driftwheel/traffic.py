@@ -1,0 +1,89 @@
+"""Answered requests become durable rows, many to a commit; later they get feedback.
+
+`TrafficLog.append` returns a future that is done when the row's transaction is on disk (group commit):
+whoever waits for it before finishing the answer never acknowledges a request that a crash can lose.
+"""
+
+import queue
+import threading
+from concurrent.futures import Future
+from typing import Literal
+
+import sqlalchemy as sa
+
+from driftwheel.errors import DataError, NotFoundError, StorageError
+from driftwheel.ledger import TABLES, Ledger
+from driftwheel.records import Traffic, utc_now
+
+MAX_BATCH = 256
+
+
+class TrafficLog:
+    """Appends Traffic on one writer thread."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+        self._queue: queue.SimpleQueue[tuple[Traffic, Future[None]] | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._write_batches, name="traffic-log", daemon=True)
+        self._thread.start()
+
+    def append(self, row: Traffic) -> "Future[None]":
+        """Queue a row; the future is done when it is durable, or holds the StorageError."""
+        future: Future[None] = Future()
+        self._queue.put((row, future))
+        return future
+
+    def close(self) -> None:
+        """Write what is queued and stop."""
+        self._queue.put(None)
+        self._thread.join()
+
+    def _write_batches(self) -> None:
+        is_open = True
+        while is_open:
+            batch = [self._queue.get()]
+            while len(batch) < MAX_BATCH and not self._queue.empty():
+                batch.append(self._queue.get())
+            is_open = None not in batch
+            pairs = [pair for pair in batch if pair is not None]
+            if not pairs:
+                continue
+            try:
+                self._ledger.add(*(row for row, _ in pairs))
+            except (StorageError, sa.exc.SQLAlchemyError, RuntimeError) as error:
+                for _, future in pairs:
+                    future.set_exception(error)
+            else:
+                for _, future in pairs:
+                    future.set_result(None)
+
+
+def give_feedback(
+    ledger: Ledger,
+    request_id: str,
+    *,
+    thumb: Literal[1, -1] | None = None,
+    label: str | None = None,
+    correction: str | None = None,
+) -> Traffic:
+    """Attach feedback to an answered request; the last word counts.
+
+    A correction is the whole right answer and beats a label. Raises NotFoundError or DataError.
+    """
+    if thumb is None and label is None and correction is None:
+        raise DataError("feedback needs one of thumb (1 or -1), label or correction")
+    row = ledger.get(Traffic, request_id)
+    changes: dict[str, object] = {"feedback_at": utc_now()}
+    if thumb is not None:
+        changes["thumb"] = thumb
+    if correction is not None or label is not None:
+        changes["label"] = correction if correction is not None else label
+        changes["label_source"] = "correction" if correction is not None else "label"
+    elif thumb == 1 and row.label is None:
+        changes |= {"label": row.answer, "label_source": "accepted"}
+    table = TABLES[Traffic]
+    with ledger.write() as connection:
+        done = connection.execute(sa.update(table).where(table.c.id == request_id).values(**changes))
+    if done.rowcount != 1:
+        raise NotFoundError(f"no request {request_id!r}")
+    return ledger.get(Traffic, request_id)
