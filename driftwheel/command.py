@@ -1,4 +1,7 @@
-"""What every command of every stage shares: the settings flags, one-line errors, records as JSON lines."""
+"""What every command of every stage shares: the settings flags, one-line errors, records as JSON lines.
+
+Settings and ledger are imported when a verb runs, so that `--help` answers at once.
+"""
 
 import argparse
 import json
@@ -6,12 +9,13 @@ import sys
 from collections.abc import Callable
 from dataclasses import asdict
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from driftwheel.config import Settings, load_settings
 from driftwheel.errors import DriftwheelError
-from driftwheel.ledger import Ledger
-from driftwheel.log import set_up_logging
+
+if TYPE_CHECKING:
+    from driftwheel.config import Settings
+    from driftwheel.ledger import Ledger
 
 
 def add_common_arguments(parser: argparse.ArgumentParser) -> None:
@@ -22,18 +26,24 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print results as JSON lines")
 
 
-def settings_from(arguments: argparse.Namespace) -> Settings:
+def settings_from(arguments: argparse.Namespace) -> "Settings":
     """Load the settings that the arguments name."""
+    from driftwheel.config import load_settings
+
     return load_settings(arguments.config, arguments.overrides)
 
 
-def open_ledger(settings: Settings) -> Ledger:
+def open_ledger(settings: "Settings") -> "Ledger":
     """Open the ledger that the settings name."""
+    from driftwheel.ledger import Ledger
+
     return Ledger(settings.database_url)
 
 
 def run_command(process: str, command: Callable[[argparse.Namespace], None], arguments: argparse.Namespace) -> int:
     """Run a command and return its exit status: 0, or 1 with one line on stderr for a DriftwheelError."""
+    from driftwheel.log import set_up_logging
+
     set_up_logging(process)
     try:
         command(arguments)

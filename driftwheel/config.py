@@ -201,7 +201,7 @@ class MonitorSettings(Section):
     window_rows: int = Field(200, ge=20)
     """Answered requests in a current window; a check runs each time a window is full."""
     reference_rows: int = Field(600, ge=50)
-    """Requests that the current window is compared with, from what the live version was judged on and its first traffic."""
+    """Requests that a current window is compared with."""
     false_alarms_per_month: float = Field(1.0, gt=0)
     """Declared budget; thresholds are calibrated so that steady traffic alarms no more often than this."""
     windows_per_day: float = Field(24, gt=0)

@@ -1,7 +1,9 @@
 """What a person may do to the loop, from the command line or the dashboard: each is one change of the ledger."""
 
+import time
+
 from driftwheel.config import Settings
-from driftwheel.errors import ConflictError, GateError, NotFoundError
+from driftwheel.errors import ConflictError, EngineError, GateError, NotFoundError
 from driftwheel.ledger import Ledger
 from driftwheel.records import (
     Alias,
@@ -15,6 +17,7 @@ from driftwheel.records import (
 )
 
 PAUSED = "paused"
+POLL_SECONDS = 0.1
 UNFINISHED = (DecisionStatus.AWAITING_APPROVAL, DecisionStatus.OPEN, DecisionStatus.RUNNING)
 
 
@@ -37,6 +40,25 @@ def rollback(ledger: Ledger, settings: Settings) -> Alias:
         raise NotFoundError(f"alias {settings.serve.alias!r} has no earlier version to go back to")
     alias = found[0]
     return promote(ledger, settings, str(alias.previous_version_id), fence=alias.fence)
+
+
+def wait_until_observed(ledger: Ledger, settings: Settings, alias: Alias) -> Alias:
+    """Wait until the gateway serves what the alias row asks for.
+
+    Raises EngineError if the gateway refused it or did not report in time, ConflictError if someone moved on.
+    """
+    deadline = time.monotonic() + settings.serve.start_timeout_seconds + settings.serve.drain_timeout_seconds
+    while time.monotonic() < deadline:
+        current = ledger.get(Alias, alias.id)
+        if current.fence != alias.fence:
+            raise ConflictError(f"alias {alias.id!r} was moved to {current.version_id} meanwhile")
+        if current.observed_fence == current.fence:
+            if current.observed_error:
+                raise EngineError(f"the gateway refused {current.version_id}: {current.observed_error}")
+            if current.observed_version_id == current.version_id:
+                return current
+        time.sleep(POLL_SECONDS)
+    raise EngineError(f"the gateway did not report {alias.version_id} live in time; is `driftwheel serve` running?")
 
 
 def request_retrain(ledger: Ledger, settings: Settings, *, trigger: str, reason: str) -> RetrainDecision:

@@ -228,7 +228,8 @@ class Ledger:
     def move_alias(self, alias: str, project: str, version_id: str, *, fence: int | None = None) -> Alias:
         """Point an alias at a version by compare-and-set.
 
-        `fence` is the number that the caller read; None means whatever it is now. Raises ConflictError if another writer moved it first.
+        `fence` is the number that the caller read; None means whatever it is now.
+        Raises ConflictError if another writer moved it first.
         """
         found = self.find(Alias, id=alias, project=project)
         if not found:
