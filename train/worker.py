@@ -193,7 +193,7 @@ class Worker:
             state = handle.get_result()
         except DriftwheelError as error:
             self._close(decision.id, DecisionStatus.FAILED, str(error))
-        except Exception as error:  # noqa: BLE001 - the loop goes on; the failure stands in the row and in the log
+        except Exception as error:
             log.exception("retrain failed", decision=decision.id)
             self._close(decision.id, DecisionStatus.FAILED, f"{type(error).__name__}: {error}")
         else:
@@ -273,5 +273,3 @@ def main(arguments: argparse.Namespace) -> None:
             worker.run(lambda: worker._next_decision() is None)
         else:
             worker.run(lambda: False)
-
-

@@ -1,0 +1,91 @@
+"""What a person may do, and what is refused."""
+
+from dataclasses import replace
+
+import pytest
+
+from driftwheel import controls
+from driftwheel.config import Settings
+from driftwheel.errors import ConflictError, EngineError, GateError, NotFoundError
+from driftwheel.ledger import Ledger
+from driftwheel.records import Alias, DecisionStatus, ModelVersion, ModelVersionStatus, RetrainDecision
+
+
+def version(number: int, status: ModelVersionStatus = ModelVersionStatus.PUBLISHED) -> ModelVersion:
+    return ModelVersion(
+        id=f"version_{number}",
+        project="support",
+        status=status,
+        number=number,
+        run_id="run",
+        dataset_id="dataset",
+        base_model="base",
+        path="path",
+        manifest_hash="hash",
+        quantization="w8a8",
+        verdict={"verdict": "REJECT", "reason": "worse by 9 points"},
+    )
+
+
+def test_promote_and_rollback_move_the_alias_there_and_back(ledger: Ledger, settings: Settings) -> None:
+    ledger.add(version(1), version(2))
+    controls.promote(ledger, settings, "version_1")
+    assert controls.promote(ledger, settings, "version_2").fence == 2
+    back = controls.rollback(ledger, settings)
+    assert (back.version_id, back.previous_version_id, back.fence) == ("version_1", "version_2", 3)
+
+
+@pytest.mark.parametrize("status", [ModelVersionStatus.REJECTED, ModelVersionStatus.CANDIDATE])
+def test_what_the_gate_did_not_pass_is_never_promoted(
+    ledger: Ledger, settings: Settings, status: ModelVersionStatus
+) -> None:
+    ledger.add(version(1, status))
+    with pytest.raises(GateError, match="worse by 9 points"):
+        controls.promote(ledger, settings, "version_1")
+    assert ledger.find(Alias) == []
+
+
+def test_there_is_nothing_to_roll_back_to_at_first(ledger: Ledger, settings: Settings) -> None:
+    ledger.add(version(1))
+    controls.promote(ledger, settings, "version_1")
+    with pytest.raises(NotFoundError, match="no earlier version"):
+        controls.rollback(ledger, settings)
+
+
+def test_waiting_returns_when_the_gateway_serves_it_and_raises_when_it_refuses(
+    ledger: Ledger, settings: Settings
+) -> None:
+    ledger.add(version(1), version(2))
+    alias = controls.promote(ledger, settings, "version_1")
+    ledger.observe_alias("support", version_id="version_1", fence=alias.fence)
+    assert controls.wait_until_observed(ledger, settings, alias).observed_version_id == "version_1"
+    moved = controls.promote(ledger, settings, "version_2")
+    ledger.observe_alias("support", version_id=None, fence=moved.fence, error="another model answers")
+    with pytest.raises(EngineError, match="another model answers"):
+        controls.wait_until_observed(ledger, settings, moved)
+    with pytest.raises(ConflictError, match="meanwhile"):
+        controls.wait_until_observed(ledger, settings, alias)
+
+
+def test_only_one_retrain_is_asked_for_at_a_time(ledger: Ledger, settings: Settings) -> None:
+    first = controls.request_retrain(ledger, settings, trigger="button", reason="stale")
+    with pytest.raises(ConflictError, match=first.id):
+        controls.request_retrain(ledger, settings, trigger="button", reason="again")
+
+
+def test_a_waiting_decision_is_settled_once(ledger: Ledger, settings: Settings) -> None:
+    waiting = controls.request_retrain(ledger, settings, trigger="button", reason="stale")
+    with pytest.raises(ConflictError, match="not awaiting approval"):
+        controls.approve(ledger, waiting.id)
+    ledger.add(replace(waiting, id="decision_w", status=DecisionStatus.AWAITING_APPROVAL))
+    assert controls.approve(ledger, "decision_w").status is DecisionStatus.OPEN
+    with pytest.raises(ConflictError):
+        controls.refuse(ledger, "decision_w")
+    assert ledger.get(RetrainDecision, "decision_w").status is DecisionStatus.OPEN
+
+
+def test_the_pause_switch_survives_a_new_connection(ledger: Ledger, settings: Settings) -> None:
+    controls.set_paused(ledger, settings, True)
+    assert controls.is_paused(Ledger(settings.database_url), settings)
+    controls.set_paused(ledger, settings, False)
+    assert not controls.is_paused(ledger, settings)

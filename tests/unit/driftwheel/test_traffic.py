@@ -1,0 +1,96 @@
+"""A row whose future is done is on disk, and feedback finds its row."""
+
+import subprocess
+import sys
+from concurrent.futures import wait
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from driftwheel.errors import ConflictError, DataError, NotFoundError
+from driftwheel.ledger import Ledger
+from driftwheel.records import Traffic
+from driftwheel.traffic import TrafficLog, give_feedback
+
+ROW = Traffic(
+    id="req_1",
+    project="support",
+    alias="support",
+    version_id="v1",
+    route="/v1/chat/completions",
+    status_code=200,
+    prompt="where is my card",
+    answer='{"intent":"card"}',
+    latency_seconds=0.1,
+)
+
+
+def test_a_done_future_means_a_row_that_another_connection_sees(ledger: Ledger) -> None:
+    log = TrafficLog(ledger)
+    futures = [log.append(replace(ROW, id=f"req_{n}")) for n in range(1000)]
+    wait(futures)
+    assert Ledger(ledger.url).count(Traffic) == 1000
+    log.close()
+
+
+def test_a_refused_row_raises_in_its_future_and_the_log_goes_on(ledger: Ledger) -> None:
+    log = TrafficLog(ledger)
+    log.append(ROW).result()
+    with pytest.raises(ConflictError):
+        log.append(ROW).result()
+    log.append(replace(ROW, id="req_2")).result()
+    assert ledger.count(Traffic) == 2
+    log.close()
+
+
+def test_acknowledged_rows_survive_a_kill(tmp_path: Path) -> None:
+    """The child prints an id only after its future is done, then is killed by SIGKILL in the middle of more."""
+    url = f"sqlite:///{tmp_path / 'ledger.db'}"
+    code = f"""
+import itertools, os, signal
+from dataclasses import replace
+from driftwheel.ledger import Ledger
+from driftwheel.records import Traffic
+from driftwheel.traffic import TrafficLog
+row = Traffic(id="x", project="p", alias="a", version_id="v", route="/", status_code=200, prompt="", answer="",
+              latency_seconds=0.0)
+log = TrafficLog(Ledger({url!r}))
+for n in itertools.count():
+    log.append(replace(row, id=str(n))).result()
+    print(n, flush=True)
+    if n == 200:
+        for extra in range(1000, 2000):
+            log.append(replace(row, id=str(extra)))
+        os.kill(os.getpid(), signal.SIGKILL)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    acknowledged = done.stdout.split()
+    assert len(acknowledged) == 201
+    kept = {row.id for row in Ledger(url).find(Traffic)}
+    assert set(acknowledged) <= kept
+
+
+@pytest.mark.parametrize(
+    ("feedback", "label", "source"),
+    [
+        ({"thumb": 1}, '{"intent":"card"}', "accepted"),
+        ({"thumb": -1}, None, None),
+        ({"label": "refund"}, "refund", "label"),
+        ({"correction": '{"intent":"refund"}'}, '{"intent":"refund"}', "correction"),
+        ({"correction": "whole", "label": "part"}, "whole", "correction"),
+    ],
+    ids=["thumb up accepts the answer", "thumb down labels nothing", "label", "correction", "correction beats label"],
+)
+def test_feedback_labels_its_row(ledger: Ledger, feedback: dict, label: str | None, source: str | None) -> None:
+    ledger.add(ROW)
+    row = give_feedback(ledger, "req_1", **feedback)
+    assert (row.label, row.label_source) == (label, source)
+    assert row.feedback_at is not None
+
+
+def test_feedback_needs_a_request_and_something_to_say(ledger: Ledger) -> None:
+    with pytest.raises(NotFoundError, match="req_9"):
+        give_feedback(ledger, "req_9", thumb=1)
+    with pytest.raises(DataError, match="thumb"):
+        give_feedback(ledger, "req_1")
