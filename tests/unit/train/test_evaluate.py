@@ -1,0 +1,272 @@
+"""An endpoint that speaks the chat completions protocol is scored; vLLM itself is in tests/integration."""
+
+import json
+import math
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from driftwheel import artifacts
+from driftwheel.config import Settings
+from driftwheel.errors import ArtifactError, EngineError, NotFoundError
+from driftwheel.ledger import Ledger
+from driftwheel.records import Dataset
+from train.baseline import best_accuracy, choose_shots, measure_baseline, with_shots
+from train.engine_child import engine
+from train.evaluate import Row, evaluate, load_evaluation, read_predictions, sample
+from train.scoring_client import Endpoint
+
+PROMPT_TOKENS = 5
+
+
+@dataclass
+class Server:
+    """A stand-in for an engine: answers by a function and keeps what it was asked."""
+
+    answer: Callable[[list[dict[str, str]]], str | int]
+    """The answer's text, or an HTTP status to refuse with."""
+    asked: list[dict[str, Any]] = field(default_factory=list)
+    url: str = ""
+
+    @property
+    def endpoint(self) -> Endpoint:
+        return Endpoint(url=self.url, model="tuned", api_key="secret")
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    state = Server(answer=lambda messages: "{}")
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_POST(self) -> None:
+            body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+            state.asked.append(body | {"path": self.path, "key": self.headers["authorization"]})
+            answer = state.answer(body["messages"])
+            if isinstance(answer, int):
+                self._send(answer, {"error": {"message": "no chat template", "code": answer}})
+                return
+            content = [{"token": "t", "logprob": -0.5, "bytes": None, "top_logprobs": []}] * 2
+            reply: dict[str, Any] = {
+                "id": "1",
+                "object": "chat.completion",
+                "created": 0,
+                "model": "tuned",
+                "choices": [
+                    {
+                        "index": 0,
+                        "finish_reason": "stop",
+                        "message": {"role": "assistant", "content": answer},
+                        "logprobs": {"content": content} if body.get("logprobs") else None,
+                    }
+                ],
+                "usage": {"prompt_tokens": PROMPT_TOKENS, "completion_tokens": 2, "total_tokens": PROMPT_TOKENS + 2},
+            }
+            if "prompt_logprobs" in body:
+                token = {"7": {"logprob": -9.0}}
+                reference = {"7": {"logprob": math.log(0.5)}}
+                reply["prompt_logprobs"] = [None, *[token] * (PROMPT_TOKENS - 1), reference, reference]
+            self._send(200, reply)
+
+        def _send(self, status: int, value: dict[str, Any]) -> None:
+            data = json.dumps(value).encode()
+            self.send_response(status)
+            self.send_header("content-type", "application/json")
+            self.send_header("content-length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    class Http(ThreadingHTTPServer):
+        request_queue_size = 64
+        daemon_threads = True
+        block_on_close = False
+
+    with Http(("127.0.0.1", 0), Handler) as http:
+        state.url = f"http://127.0.0.1:{http.server_address[1]}"
+        thread = threading.Thread(target=http.serve_forever, args=(0.02,), daemon=True)
+        thread.start()
+        yield state
+        http.shutdown()
+        thread.join()
+
+
+def row(number: int, label: str, name: str = "old") -> Row:
+    return {
+        "id": f"row-{number}",
+        "prompt": [{"role": "user", "content": f"question {number} about {label}"}],
+        "completion": [{"role": "assistant", "content": json.dumps({"intent": label})}],
+        "label": label,
+        "group": str(number),
+        "source": "files",
+        "slice": name,
+    }
+
+
+@pytest.fixture
+def dataset(settings: Settings, ledger: Ledger) -> Dataset:
+    labels = ["card", "refund", "login"]
+    path = settings.root / "datasets" / "dataset_1"
+    with artifacts.writing(path, {}) as folder:
+        for split, first, count in (("train", 0, 12), ("validation", 100, 3), ("test", 200, 9)):
+            rows = [row(n, labels[n % 3], "new" if n % 3 == 0 else "old") for n in range(first, first + count)]
+            (folder / f"{split}.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows), "utf-8")
+    record = Dataset(
+        id="dataset_1",
+        project="support",
+        content_hash=artifacts.read_manifest(path)["content_hash"],
+        path=str(path),
+        origin="files",
+        train_rows=12,
+        validation_rows=3,
+        test_rows=9,
+    )
+    ledger.add(record)
+    return record
+
+
+@pytest.fixture
+def artifact(tmp_path: Path) -> Path:
+    path = tmp_path / "artifact"
+    with artifacts.writing(path, {"run_id": "run_1", "dataset_id": "dataset_1"}) as folder:
+        (folder / "model.safetensors").write_bytes(b"weights")
+    return path
+
+
+def right_but_for_login(messages: list[dict[str, str]]) -> str:
+    label = messages[-1]["content"].split()[-1]
+    return json.dumps({"intent": "card" if label == "login" else label})
+
+
+def test_a_scorecard_holds_what_the_endpoint_answered(
+    settings: Settings, ledger: Ledger, dataset: Dataset, artifact: Path, server: Server
+) -> None:
+    server.answer = right_but_for_login
+    done = evaluate(settings, ledger, artifact=artifact, dataset_id=dataset.id, endpoint=server.endpoint)
+    card = done.scorecard
+    assert (card["task"], card["items"], card["unanswered"]) == ("json", 9, 0)
+    assert card["accuracy"] == pytest.approx(2 / 3)
+    assert {name: s["items"] for name, s in card["slices"].items()} == {"new": 3, "old": 6}
+    assert card["confusion"]["labels"] == ["card", "login", "refund"]
+    assert card["confusion"]["matrix"][1] == [3, 0, 0]
+    assert card["perplexity"] == pytest.approx(2), "the reference's tokens have probability 0.5, the prompt's do not"
+    assert card["latency_p50_seconds"] > 0
+    assert (card["baseline"], done.fingerprint) == (None, {})
+    first = read_predictions(done.folder)[0]
+    assert (first.prompt, first.mean_logprob) == ("question 200 about login", -0.5)
+    assert (first.label, first.predicted, first.is_correct) == ("login", "card", False)
+    assert Path(card["predictions_path"]).is_file()
+
+
+def test_the_endpoint_is_asked_greedily_with_its_key(
+    settings: Settings, ledger: Ledger, dataset: Dataset, artifact: Path, server: Server
+) -> None:
+    evaluate(settings, ledger, artifact=artifact, dataset_id=dataset.id, endpoint=server.endpoint)
+    question = next(body for body in server.asked if "prompt_logprobs" not in body)
+    assert (question["temperature"], question["max_tokens"], question["model"]) == (0, 64, "tuned")
+    assert (question["path"], question["key"]) == ("/v1/chat/completions", "Bearer secret")
+
+
+def test_finished_work_is_found_and_not_redone(
+    settings: Settings, ledger: Ledger, dataset: Dataset, artifact: Path, server: Server
+) -> None:
+    first = evaluate(settings, ledger, artifact=artifact, dataset_id=dataset.id, endpoint=server.endpoint)
+    asked = len(server.asked)
+    again = evaluate(settings, ledger, artifact=artifact, dataset_id=dataset.id, endpoint=server.endpoint)
+    assert (again, len(server.asked)) == (first, asked)
+    longer = settings.model_copy(update={"evaluate": settings.evaluate.model_copy(update={"max_tokens": 5})})
+    other = evaluate(longer, ledger, artifact=artifact, dataset_id=dataset.id, endpoint=server.endpoint)
+    assert other.folder != first.folder
+    (first.folder / "predictions.jsonl").write_text("", encoding="utf-8")
+    with pytest.raises(ArtifactError, match=r"predictions\.jsonl"):
+        load_evaluation(settings, ledger, first.folder)
+
+
+def test_an_item_that_the_engine_refuses_counts_as_wrong(
+    settings: Settings, ledger: Ledger, dataset: Dataset, artifact: Path, server: Server
+) -> None:
+    server.answer = lambda m: 400 if m[0]["content"].endswith("card") else right_but_for_login(m)
+    card = evaluate(settings, ledger, artifact=artifact, dataset_id=dataset.id, endpoint=server.endpoint).scorecard
+    assert (card["unanswered"], card["accuracy"]) == (3, pytest.approx(1 / 3))
+
+
+@pytest.mark.parametrize(
+    ("status", "says"), [(400, "refused every test item.*no chat template"), (404, "failed while tuned was scored")]
+)
+def test_an_engine_that_answers_nothing_leaves_nothing_behind(
+    settings: Settings, ledger: Ledger, dataset: Dataset, artifact: Path, server: Server, status: int, says: str
+) -> None:
+    server.answer = lambda messages: status
+    with pytest.raises(EngineError, match=says):
+        evaluate(settings, ledger, artifact=artifact, dataset_id=dataset.id, endpoint=server.endpoint)
+    assert not (settings.root / "evaluations").exists()
+
+
+def test_a_changed_artifact_is_not_scored(
+    settings: Settings, ledger: Ledger, dataset: Dataset, artifact: Path, server: Server
+) -> None:
+    (artifact / "model.safetensors").write_bytes(b"weightz")
+    with pytest.raises(ArtifactError, match="does not match"):
+        evaluate(settings, ledger, artifact=artifact, dataset_id=dataset.id, endpoint=server.endpoint)
+    with pytest.raises(NotFoundError):
+        evaluate(settings, ledger, artifact=artifact, dataset_id="dataset_9", endpoint=server.endpoint)
+    assert server.asked == []
+
+
+def test_an_engine_that_does_not_start_says_why(settings: Settings) -> None:
+    with pytest.raises(EngineError, match=r"did not start: .+see .+logs"), engine(settings, ["--artifact", "nowhere"]):
+        pass
+
+
+def test_the_baseline_is_measured_once_plain_and_with_examples(
+    settings: Settings, ledger: Ledger, dataset: Dataset, server: Server
+) -> None:
+    server.answer = lambda m: right_but_for_login(m) if len(m) > 1 else "what?"
+    entries = measure_baseline(settings, dataset, server.endpoint)
+    assert (entries["plain"]["accuracy"], entries["few_shot"]["accuracy"]) == (0, pytest.approx(2 / 3))
+    assert best_accuracy(entries) == pytest.approx(2 / 3)
+    asked = len(server.asked)
+    assert asked == 2 * 9
+    assert measure_baseline(settings, dataset, server.endpoint) == entries
+    assert len(server.asked) == asked
+    shots = next(body["messages"] for body in server.asked if len(body["messages"]) > 1)
+    assert [m["role"] for m in shots] == ["user", "assistant"] * settings.evaluate.few_shot + ["user"]
+    tests = {f"question {n}" for n in range(200, 209)}
+    assert not any(m["content"].rsplit(" about", 1)[0] in tests for m in shots[:-1]), "a test item among the examples"
+
+
+def test_a_base_model_without_a_chat_template_is_said_and_not_fatal(
+    settings: Settings, dataset: Dataset, server: Server
+) -> None:
+    server.answer = lambda messages: 400
+    entries = measure_baseline(settings, dataset, server.endpoint)
+    assert "no chat template" in entries["plain"]["note"]
+    assert (entries["few_shot"]["items"], best_accuracy(entries)) == (0, None)
+
+
+def test_examples_show_every_label_before_any_twice_and_follow_the_system_message() -> None:
+    rows = [row(n, "card") for n in range(50)] + [row(60, "refund"), row(61, "login")]
+    shots = choose_shots(rows, 4, seed=0)
+    assert sorted(shot["label"] for shot in shots) == ["card", "card", "login", "refund"]
+    assert shots == choose_shots(rows, 4, seed=0)
+    prompt = [{"role": "system", "content": "be brief"}, {"role": "user", "content": "well?"}]
+    turns = with_shots(shots[:1], prompt)
+    assert [m["role"] for m in turns] == ["system", "user", "assistant", "user"]
+
+
+def test_a_sample_keeps_the_slices_in_proportion_and_is_the_same_each_time() -> None:
+    rows = [row(n, "card", "new" if n % 4 == 0 else "old") for n in range(100)]
+    chosen = sample(rows, 30, seed=3)
+    assert len(chosen) == 30
+    assert sum(r["slice"] == "new" for r in chosen) in (7, 8)
+    assert chosen == sample(rows, 30, seed=3)
+    assert chosen != sample(rows, 30, seed=4)
+    assert sample(rows, 100, seed=3) == rows

@@ -1,0 +1,108 @@
+"""A decision goes through the steps once, whatever dies in between."""
+
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from driftwheel import controls
+from driftwheel.config import Settings
+from driftwheel.errors import ConflictError
+from driftwheel.ledger import Ledger
+from driftwheel.records import DecisionStatus, RetrainDecision, Step
+from train.worker import STEPS, only_worker
+
+SCRIPT = """
+import os, pathlib, sys, time
+from driftwheel.command import open_ledger
+from driftwheel.config import load_settings
+from driftwheel.errors import DataError
+from train.executor import LocalExecutor
+from train.worker import Worker
+
+settings = load_settings(sys.argv[1])
+diary, mode = pathlib.Path(sys.argv[2]), sys.argv[3]
+
+def note(text):
+    with diary.open("a") as file:
+        file.write(text + "\\n")
+
+def first(job, state):
+    note("first")
+    return {"dataset_id": "dataset_1"}
+
+def second(job, state):
+    note("second " + state["dataset_id"])
+    if mode == "die":
+        os._exit(9)
+    if mode == "refuse":
+        raise DataError("too few rows")
+    return {"run_id": "run_1"}
+
+def third(job, state):
+    note("third " + state["run_id"])
+    return {"rolled_out": mode != "gate", "reason": "worse by 3 points"}
+
+worker = Worker(settings, open_ledger(settings), LocalExecutor(), steps=(first, second, third))
+worker.run(lambda: worker.next_decision() is None)
+"""
+
+
+def run_worker(settings: Settings, diary: Path, mode: str) -> int:
+    argv = [sys.executable, "-c", SCRIPT, str(settings.path), str(diary), mode]
+    return subprocess.run(argv, check=False, timeout=120).returncode
+
+
+def test_a_worker_killed_in_a_step_resumes_there_and_repeats_no_finished_step(
+    settings: Settings, ledger: Ledger, tmp_path: Path
+) -> None:
+    decision, diary = controls.request_retrain(ledger, settings, trigger="button", reason="stale"), tmp_path / "diary"
+    assert run_worker(settings, diary, "die") == 9
+    assert ledger.get(RetrainDecision, decision.id).status is DecisionStatus.RUNNING
+    assert run_worker(settings, diary, "go on") == 0
+    assert diary.read_text().splitlines() == ["first", "second dataset_1", "second dataset_1", "third run_1"]
+    done = ledger.get(RetrainDecision, decision.id)
+    assert (done.status, done.dataset_id, done.run_id) == (DecisionStatus.PROMOTED, "dataset_1", "run_1")
+    steps = {step.name: step for step in ledger.find(Step, decision_id=decision.id)}
+    assert {name: (s.status, s.attempt) for name, s in steps.items()} == {
+        "first": ("done", 1),
+        "second": ("done", 2),
+        "third": ("done", 1),
+    }
+
+
+@pytest.mark.parametrize(
+    ("mode", "status", "error"),
+    [("refuse", DecisionStatus.FAILED, "too few rows"), ("gate", DecisionStatus.REFUSED, "worse by 3 points")],
+    ids=["a step that fails", "a gate that says no"],
+)
+def test_a_retrain_that_ends_without_promotion_says_why(
+    settings: Settings, ledger: Ledger, tmp_path: Path, mode: str, status: DecisionStatus, error: str
+) -> None:
+    decision = controls.request_retrain(ledger, settings, trigger="button", reason="stale")
+    assert run_worker(settings, tmp_path / "diary", mode) == 0
+    done = ledger.get(RetrainDecision, decision.id)
+    assert done.status is status
+    assert error in str(done.error)
+
+
+def test_a_second_worker_on_the_same_folder_is_refused(settings: Settings) -> None:
+    with only_worker(settings), pytest.raises(ConflictError, match="another worker"), only_worker(settings):
+        pass
+
+
+def test_a_decision_that_waits_for_approval_is_left_alone(settings: Settings, ledger: Ledger, tmp_path: Path) -> None:
+    decision = controls.request_retrain(ledger, settings, trigger="policy", reason="drift")
+    ledger.change(decision, status=DecisionStatus.AWAITING_APPROVAL)
+    assert run_worker(settings, tmp_path / "diary", "go on") == 0
+    assert not (tmp_path / "diary").exists()
+    assert replace(decision).id == decision.id
+
+
+def test_the_steps_stand_in_the_order_of_the_circle() -> None:
+    names = [step.__name__ for step in STEPS]
+    assert names == [
+        "build_dataset", "finetune", "merge", "quantize", "evaluate", "gate", "publish_version", "roll_out"
+    ]  # fmt: skip

@@ -1,0 +1,64 @@
+"""A base model's name or folder becomes weights and a tokenizer, or one clear error."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+from driftwheel import artifacts
+from driftwheel.config import Settings
+from driftwheel.errors import ConfigError, NotFoundError
+from driftwheel.records import content_hash
+
+HUB_NAME = re.compile(r"^[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*$")
+
+
+def identity(settings: Settings) -> str:
+    """Return what tells this base model from any other: its artifact's content hash, or name and revision."""
+    folder = Path(settings.base_model())
+    if artifacts.is_complete(folder):
+        return str(artifacts.read_manifest(folder)["content_hash"])
+    return content_hash([settings.model.base, settings.model.revision])
+
+
+def _require(name: str) -> None:
+    if Path(name).is_dir() or HUB_NAME.match(name):
+        return
+    raise NotFoundError(
+        f"model.base {name!r} is neither a folder nor a hub name such as Qwen/Qwen3-0.6B; set model.base to one"
+    )
+
+
+def load_weights(name: str, dtype: str, *, revision: str | None = None, **options: Any) -> Any:
+    """Load a causal language model from a folder or from the hub.
+
+    Raises NotFoundError if there is no such model, ConfigError if it cannot be read.
+    """
+    from transformers import AutoModelForCausalLM
+
+    _require(name)
+    try:
+        return AutoModelForCausalLM.from_pretrained(
+            name, revision=revision or "main", dtype=dtype, trust_remote_code=False, use_safetensors=True, **options
+        )
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"cannot load the base model {name!r}: {_first_line(error)}; check model.base") from error
+
+
+def load_tokenizer(name: str, *, revision: str | None = None) -> Any:
+    """Load a tokenizer; raises NotFoundError, or ConfigError if it has no chat template."""
+    from transformers import AutoTokenizer
+
+    _require(name)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(name, revision=revision or "main", trust_remote_code=False)
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"cannot load the tokenizer of {name!r}: {_first_line(error)}; check model.base") from error
+    if not tokenizer.chat_template:
+        raise ConfigError(f"{name!r} has no chat template; choose an instruction-tuned base model as model.base")
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

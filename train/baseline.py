@@ -1,0 +1,100 @@
+"""The untuned base model, asked plainly and with examples in the prompt, becomes the scores to beat.
+
+Prompt engineering comes first: a fine-tuned model that does not beat a few-shot prompt is not worth serving.
+"""
+
+import json
+import random
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from driftwheel import artifacts
+from driftwheel.config import Settings
+from driftwheel.records import Dataset
+from train.engine_child import engine
+from train.evaluate import Row, ask, evaluation_folder, read_split, sample, score_items, task_of
+from train.metrics import Scored, score
+from train.scoring_client import Endpoint, Messages
+
+SHOWN = ("items", "unanswered", "accuracy", "exact_match", "macro_f1", "json_validity", "rouge_l", "bleu")
+
+
+def measure_baseline(settings: Settings, dataset: Dataset, endpoint: Endpoint | None = None) -> dict[str, Any]:
+    """Score the base model on a dataset's test items, or find the scores; raises EngineError.
+
+    The result has an entry `plain` and an entry `few_shot`; one that could not be asked says why in `note`.
+    """
+    found = find_baseline(settings, dataset)
+    if found is not None:
+        return found
+    if endpoint is not None:
+        entries = _ask_both(settings, endpoint, dataset)
+    else:
+        with engine(settings, ["--model", settings.base_model()]) as own:
+            entries = _ask_both(settings, own, dataset)
+    with artifacts.writing(_folder(settings, dataset), {"base_model": settings.model.base}) as aside:
+        artifacts.write_json(aside / "baseline.json", entries)
+    return entries
+
+
+def find_baseline(settings: Settings, dataset: Dataset) -> dict[str, Any] | None:
+    """Return the base model's scores on a dataset if they were measured."""
+    folder = _folder(settings, dataset)
+    if not artifacts.is_complete(folder):
+        return None
+    entries: dict[str, Any] = json.loads((folder / "baseline.json").read_text(encoding="utf-8"))
+    return entries
+
+
+def best_accuracy(entries: dict[str, Any] | None) -> float | None:
+    """Return the better of the two prompts' accuracies; None if neither could be asked."""
+    known = [e["accuracy"] for e in (entries or {}).values() if e["accuracy"] is not None]
+    return max(known) if known else None
+
+
+def choose_shots(rows: Sequence[Row], count: int, seed: int) -> list[Row]:
+    """Return examples for the prompt, each label once before any label twice."""
+    shuffled = random.Random(f"{seed}-shots").sample(rows, len(rows))
+    seen: dict[Any, int] = {}
+    rounds = []
+    for row in shuffled:
+        rounds.append(seen.get(row["label"], 0))
+        seen[row["label"]] = rounds[-1] + 1
+    order = sorted(range(len(shuffled)), key=lambda position: rounds[position])
+    return [shuffled[position] for position in order[:count]]
+
+
+def with_shots(shots: Sequence[Row], prompt: Messages) -> list[dict[str, str]]:
+    """Put examples before a prompt as earlier turns; a system message stays first and alone."""
+    system = [message for message in prompt if message["role"] == "system"]
+    turns = [m for shot in shots for m in (*shot["prompt"], *shot["completion"]) if m["role"] != "system"]
+    return [*system, *turns, *(message for message in prompt if message["role"] != "system")]
+
+
+def _folder(settings: Settings, dataset: Dataset) -> Path:
+    return evaluation_folder(settings, dataset, "baseline", settings.base_model(), settings.model.revision)
+
+
+def _ask_both(settings: Settings, endpoint: Endpoint, dataset: Dataset) -> dict[str, Any]:
+    seed = settings.dataset.seed
+    rows = sample(read_split(dataset, "test"), settings.evaluate.baseline_items, seed)
+    shots = choose_shots(read_split(dataset, "train"), settings.evaluate.few_shot, seed)
+    plain = [list(row["prompt"]) for row in rows]
+    few_shot = [with_shots(shots, row["prompt"]) for row in rows]
+    return {
+        "plain": _entry(settings, endpoint, rows, plain, "base model, plain"),
+        "few_shot": _entry(settings, endpoint, rows, few_shot, f"base model, {len(shots)} examples"),
+    }
+
+
+def _entry(
+    settings: Settings, endpoint: Endpoint, rows: Sequence[Row], conversations: Sequence[Messages], title: str
+) -> dict[str, Any]:
+    answers = ask(settings, endpoint, conversations, title)
+    if all(answer.error is not None for answer in answers):
+        note = f"the engine refused every question (a base model may lack a chat template): {answers[0].error}"
+        return {**dict.fromkeys(SHOWN), "items": 0, "note": note}
+    items: list[Scored] = score_items(settings, rows, answers)
+    scores = score(items, task_of(settings, rows))
+    return {name: scores[name] for name in SHOWN}

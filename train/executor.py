@@ -1,0 +1,131 @@
+"""A command becomes a child process in a group of its own, which can be held, continued and stopped."""
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import IO, Protocol
+
+from driftwheel.errors import ConfigError, DriftwheelError
+
+POLL_SECONDS = 0.1
+STOP_SECONDS = 10.0
+PR_SET_PDEATHSIG = 1  # linux/prctl.h
+
+_libc = ctypes.CDLL(None) if sys.platform == "linux" else None
+
+
+class Executor(Protocol):
+    """Runs a heavy step somewhere."""
+
+    def run(
+        self,
+        argv: Sequence[str],
+        *,
+        log_path: Path,
+        is_held: Callable[[], bool] = ...,
+        environment: Mapping[str, str] | None = None,
+    ) -> str:
+        """Run a command to its end and return what it wrote to stdout."""
+
+
+class LocalExecutor:
+    """Runs steps as child processes of this one."""
+
+    def run(
+        self,
+        argv: Sequence[str],
+        *,
+        log_path: Path,
+        is_held: Callable[[], bool] = lambda: False,
+        environment: Mapping[str, str] | None = None,
+    ) -> str:
+        """Run a command to its end, its stderr appended to `log_path`, and return its stdout.
+
+        While `is_held` says so the child stands still. Raises DriftwheelError with the child's own error line
+        if it fails, ConfigError if it cannot be started. Whatever ends this call also ends the child's group.
+        """
+        log_path.parent.mkdir(parents=True, exist_ok=True)
+        with log_path.open("a", encoding="utf-8") as log, tempfile.TemporaryFile("w+", encoding="utf-8") as output:
+            offset = log.tell()
+            child = _start(argv, output, log, {**os.environ, **(environment or {})})
+            try:
+                status = _watch(child, is_held)
+            finally:
+                _stop(child)
+            if status != 0:
+                raise DriftwheelError(f"{_name(argv)} failed: {_reason(log_path, offset, status)} (log: {log_path})")
+            output.seek(0)
+            return output.read()
+
+
+def _start(argv: Sequence[str], output: IO[str], log: IO[str], environment: dict[str, str]) -> subprocess.Popen[bytes]:
+    try:
+        return subprocess.Popen(
+            list(argv),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=log,
+            env=environment,
+            start_new_session=True,
+            preexec_fn=_die_with_parent,
+        )
+    except OSError as error:
+        raise ConfigError(f"cannot start {argv[0]}: {error.strerror}; check that it is installed") from error
+
+
+def _die_with_parent() -> None:
+    """Ask the kernel to kill this child when the worker is killed: nothing trains on unseen."""
+    if _libc is not None:
+        _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def _watch(child: subprocess.Popen[bytes], is_held: Callable[[], bool]) -> int:
+    is_standing = False
+    while (status := child.poll()) is None:
+        if is_held() is not is_standing:
+            is_standing = not is_standing
+            os.killpg(child.pid, signal.SIGSTOP if is_standing else signal.SIGCONT)
+        time.sleep(POLL_SECONDS)
+    return status
+
+
+def _stop(child: subprocess.Popen[bytes]) -> None:
+    """End what is left of the child's group: politely, then for good."""
+    for number in (signal.SIGTERM, signal.SIGCONT):
+        if not _signal(child, number):
+            return
+    try:
+        child.wait(STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        pass
+    _signal(child, signal.SIGKILL)
+    child.wait()
+
+
+def _signal(child: subprocess.Popen[bytes], number: int) -> bool:
+    try:
+        os.killpg(child.pid, number)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def _name(argv: Sequence[str]) -> str:
+    return " ".join(argv[2:4]) if argv[1:2] == ["-m"] else Path(argv[0]).name
+
+
+def _reason(log_path: Path, offset: int, status: int) -> str:
+    """Return the child's last `error:` line, else its last line, else how it ended."""
+    with log_path.open("rb") as file:
+        file.seek(offset)
+        lines = [line.strip() for line in file.read().decode(errors="replace").splitlines() if line.strip()]
+    errors = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
+    if status < 0:
+        return f"ended by {signal.Signals(-status).name}"
+    return errors[-1] if errors else lines[-1] if lines else f"exit status {status}"

@@ -1,0 +1,145 @@
+"""A ModelVersion with its run and dataset becomes a model card in Markdown."""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from driftwheel.records import Dataset, ModelVersion, TrainingRun
+
+MEASURES = {
+    "accuracy": "accuracy",
+    "exact_match": "exact match",
+    "precision_macro": "precision, macro",
+    "recall_macro": "recall, macro",
+    "macro_f1": "F1, macro",
+    "json_validity": "valid JSON",
+    "rouge_l": "ROUGE-L",
+    "bleu": "BLEU (0 to 100)",
+    "perplexity": "perplexity of the references",
+    "latency_p50_seconds": "latency, median, s",
+    "latency_p95_seconds": "latency, 95 %, s",
+}
+
+
+def model_card(version: ModelVersion, run: TrainingRun, dataset: Dataset) -> str:
+    """Return the card's text."""
+    sections = [
+        f"# {_plain(version.project)} v{version.number}",
+        f"`{version.id}`, {version.status.value} {version.created_at:%Y-%m-%d %H:%M} UTC",
+        _what_it_is(version, run),
+        _data(dataset),
+        _training(run),
+        _scores(version.scorecard),
+        _slices(version.scorecard),
+        _gate(version.verdict),
+        _limits(version, dataset),
+        _lineage(version.lineage),
+    ]
+    return "\n\n".join(section for section in sections if section) + "\n"
+
+
+def _what_it_is(version: ModelVersion, run: TrainingRun) -> str:
+    return (
+        "## What it is\n\n"
+        f"{_plain(version.base_model)}, fine-tuned ({run.method}) for the project {_plain(version.project)}, "
+        f"stored with quantization `{version.quantization}` and served by vLLM. "
+        f"The scores below are of exactly these files (content hash `{version.manifest_hash}`)."
+    )
+
+
+def _data(dataset: Dataset) -> str:
+    origin = "files" if dataset.origin == "files" else f"live traffic, asked for by `{dataset.origin}`"
+    return (
+        f"## Data\n\n`{dataset.id}`, from {origin}: {dataset.train_rows} rows to train on, "
+        f"{dataset.validation_rows} to choose the checkpoint, {dataset.test_rows} held out for the scores.\n\n"
+        f"Content hash `{dataset.content_hash}`."
+    )
+
+
+def _training(run: TrainingRun) -> str:
+    section = run.settings.get("train", run.settings)
+    wanted = ("learning_rate", "num_train_epochs", "max_steps", "per_device_train_batch_size", "lora_r", "lora_alpha")
+    rows = [("method", run.method), ("seed", run.seed), *((k, section[k]) for k in wanted if k in section)]
+    rows += [(k, v) for k, v in run.metrics.items() if isinstance(v, int | float | str)]
+    return f"## Training\n\n`{run.id}`\n\n" + _table(["", "value"], [[_plain(k), _number(v)] for k, v in rows])
+
+
+def _scores(scorecard: Mapping[str, Any]) -> str:
+    baseline: Mapping[str, Any] = scorecard.get("baseline") or {}
+    names = [name for name in ("plain", "few_shot") if name in baseline]
+    header = ["", "this version", *(f"base model, {name.replace('_', '-')} prompt" for name in names)]
+    rows = [["items", _number(scorecard.get("items")), *(_number(baseline[n].get("items")) for n in names)]]
+    for key, title in MEASURES.items():
+        if scorecard.get(key) is not None:
+            rows.append([title, _number(scorecard[key]), *(_number(baseline[n].get(key)) for n in names)])
+    notes = [f"Base model, {n}: {_plain(baseline[n]['note'])}" for n in names if baseline[n].get("note")]
+    if not baseline:
+        notes.append("The base model was not asked on this dataset.")
+    place = f"On the test split of `{scorecard.get('dataset_id')}`, asked greedily."
+    return "\n\n".join(["## Scores", place, _table(header, rows), *notes])
+
+
+def _slices(scorecard: Mapping[str, Any]) -> str:
+    slices: Mapping[str, Any] = scorecard.get("slices") or {}
+    rows = [[name, _number(s["items"]), _number(s["accuracy"])] for name, s in slices.items()]
+    return _table(["slice", "items", "accuracy"], rows) if len(rows) > 1 else ""
+
+
+def _gate(verdict: Mapping[str, Any]) -> str:
+    text = f"## Gate\n\n**{verdict.get('verdict', 'not judged')}**: {_plain(str(verdict.get('reason', '')))}"
+    rows = [
+        [
+            entry["slice"],
+            _number(entry["items"]),
+            _number(entry["candidate_accuracy"]),
+            _number(entry["live_accuracy"]),
+            _number(entry["difference"]),
+            " to ".join(_number(end) for end in entry["interval"]),
+            entry["verdict"],
+        ]
+        for entry in verdict.get("slices", [])
+    ]
+    header = ["slice", "items", "this version", "live version", "difference", "interval", "verdict"]
+    return f"{text}\n\n{_table(header, rows)}" if rows else text
+
+
+def _limits(version: ModelVersion, dataset: Dataset) -> str:
+    lines = [
+        "It was scored on requests like those of its dataset; on others it is untested.",
+        "Latency was measured on the machine that evaluated it, with many requests in flight.",
+    ]
+    if dataset.test_rows < 100:
+        lines.append(f"The test split has only {dataset.test_rows} rows: every score is uncertain by many points.")
+    if version.scorecard.get("unanswered"):
+        lines.append(f"{version.scorecard['unanswered']} items were refused (too long) and count as wrong.")
+    if version.status.value == "rejected":
+        lines.append("The gate turned it down: it may not serve traffic and is kept for the record.")
+    return "## Limits\n\n" + "\n".join(f"- {line}" for line in lines)
+
+
+def _lineage(lineage: Mapping[str, Any]) -> str:
+    facts = {k: v for k, v in lineage.items() if not isinstance(v, dict) and v is not None}
+    rows = [[k.replace("_", " "), _code(v)] for k, v in facts.items()]
+    rows += [[name, _code(number)] for name, number in lineage.get("libraries", {}).items()]
+    return "## Lineage\n\n" + _table(["", "value"], rows)
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def _number(value: Any) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.4g}" if isinstance(value, float) else _plain(str(value))
+
+
+def _code(value: Any) -> str:
+    """Show a value verbatim; backslashes would be shown too, so what would end the code is replaced."""
+    return "`" + " ".join(str(value).split()).translate({ord("`"): "'", ord("|"): "/"}) + "`"
+
+
+def _plain(text: str) -> str:
+    """Keep a name or message from becoming markup or a second table cell."""
+    return re.sub(r"([\\`*_<>\[\]|])", r"\\\1", " ".join(text.split()))

