@@ -57,6 +57,12 @@ class DatasetSettings(Section):
     """Fewer clean rows than this stop the step."""
     replay_share: float = Field(0.5, ge=0, le=5)
     """Rows of the previous dataset kept in a retrain, as a multiple of the fresh rows."""
+    fresh_test_share: float = Field(0.3, gt=0, lt=0.8)
+    """Share of fresh traffic held out for the gate when a retrain builds its dataset."""
+    max_rows_per_user: int = Field(1000, ge=1)
+    """Labelled rows of one user or key that a retrain may learn from."""
+    max_accepted_rows: int = Field(500, ge=0)
+    """Rows that a retrain may learn from on a thumbs-up alone."""
     seed: int = 0
     """Seed of splits and sampling."""
 

@@ -13,8 +13,8 @@ from driftwheel import artifacts
 from driftwheel.config import Settings
 from driftwheel.records import Dataset
 from train.engine_child import engine
-from train.evaluate import Row, ask, evaluation_folder, read_split, sample, score_items, task_of
 from train.metrics import Scored, score
+from train.scoring import Row, ask, evaluation_folder, read_split, sample, score_items, task_of
 from train.scoring_client import Endpoint, Messages
 
 SHOWN = ("items", "unanswered", "accuracy", "exact_match", "macro_f1", "json_validity", "rouge_l", "bleu")

@@ -1,5 +1,6 @@
 """A command becomes a child process in a group of its own, which can be held, continued and stopped."""
 
+import contextlib
 import ctypes
 import os
 import signal
@@ -100,10 +101,8 @@ def _stop(child: subprocess.Popen[bytes]) -> None:
     for number in (signal.SIGTERM, signal.SIGCONT):
         if not _signal(child, number):
             return
-    try:
+    with contextlib.suppress(subprocess.TimeoutExpired):
         child.wait(STOP_SECONDS)
-    except subprocess.TimeoutExpired:
-        pass
     _signal(child, signal.SIGKILL)
     child.wait()
 

@@ -146,8 +146,12 @@ class Worker:
         self, settings: Settings, ledger: Ledger, executor: Executor, steps: Sequence[StepFunction] = STEPS
     ) -> None:
         self._settings, self._ledger, self._executor, self._steps = settings, ledger, executor, steps
-        workflow_name = f"retrain-{settings.project}"
-        self._workflow = DBOS.workflow(name=workflow_name)(self._run_steps)
+
+        @DBOS.workflow(name=f"retrain-{settings.project}")
+        def retrain(decision_id: str) -> State:
+            return self._run_steps(decision_id)
+
+        self._workflow = retrain
         database = settings.storage.database_url or f"sqlite:///{settings.root / 'worker.db'}"
         config: DBOSConfig = {
             "name": "driftwheel",

@@ -18,7 +18,8 @@ from driftwheel.ledger import Ledger
 from driftwheel.records import Dataset
 from train.baseline import best_accuracy, choose_shots, measure_baseline, with_shots
 from train.engine_child import engine
-from train.evaluate import Row, evaluate, load_evaluation, read_predictions, sample
+from train.evaluate import evaluate, load_evaluation, read_predictions
+from train.scoring import Row, sample
 from train.scoring_client import Endpoint
 
 PROMPT_TOKENS = 5
@@ -182,9 +183,10 @@ def test_finished_work_is_found_and_not_redone(
     asked = len(server.asked)
     again = evaluate(settings, ledger, artifact=artifact, dataset_id=dataset.id, endpoint=server.endpoint)
     assert (again, len(server.asked)) == (first, asked)
-    longer = settings.model_copy(update={"evaluate": settings.evaluate.model_copy(update={"max_tokens": 5})})
-    other = evaluate(longer, ledger, artifact=artifact, dataset_id=dataset.id, endpoint=server.endpoint)
-    assert other.folder != first.folder
+    for section, change in [("evaluate", {"max_tokens": 5}), ("dataset", {"label_field": None})]:
+        changed = settings.model_copy(update={section: getattr(settings, section).model_copy(update=change)})
+        other = evaluate(changed, ledger, artifact=artifact, dataset_id=dataset.id, endpoint=server.endpoint)
+        assert other.folder != first.folder
     (first.folder / "predictions.jsonl").write_text("", encoding="utf-8")
     with pytest.raises(ArtifactError, match=r"predictions\.jsonl"):
         load_evaluation(settings, ledger, first.folder)

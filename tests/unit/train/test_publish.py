@@ -12,9 +12,9 @@ from driftwheel.config import Settings
 from driftwheel.errors import ArtifactError, GateError
 from driftwheel.ledger import Ledger
 from driftwheel.records import Dataset, ModelVersion, ModelVersionStatus, TrainingRun
-from train.evaluate import evaluation_folder
 from train.metrics import Scored, score
 from train.publish import card_path, evaluate_and_judge, judge_candidate, publish
+from train.scoring import evaluation_folder
 
 ITEMS = 200
 
@@ -120,7 +120,8 @@ def test_the_card_shows_scores_beside_the_baseline_and_names_as_text(
     assert card.startswith("# support v1\n")
     assert "| accuracy | 0.85 | 0 | 0.2 |" in card
     assert "org/base\\|model" in card, "a bar would end the table cell"
-    for part in ("## Data", "## Training", "**PROMOTE**", "## Limits", version.manifest_hash, "run_1", "| lora\\_r | 16 |"):
+    headings = ("## Data", "## Training", "## Gate\n\n**PROMOTE**", "## Limits", "## Lineage")
+    for part in (*headings, version.manifest_hash, "run_1", "| lora\\_r | 16 |"):
         assert part in card
 
 
@@ -165,8 +166,11 @@ def test_each_further_candidate_on_the_same_items_is_judged_more_strictly(
 ) -> None:
     live = published(settings, ledger, dataset, 1, right=170)
     ledger.move_alias("support", "support", live.id)
-    confidences = [published(settings, ledger, dataset, n, right=171).verdict["confidence"] for n in (2, 3)]
-    assert confidences == [pytest.approx(0.95), pytest.approx(0.975)]
+    versions = [published(settings, ledger, dataset, n, right=171) for n in (2, 3)]
+    assert [v.verdict["confidence"] for v in versions] == [pytest.approx(0.95), pytest.approx(0.975)]
+    folder = evaluation_folder(settings, dataset, versions[1].manifest_hash)
+    again = judge_candidate(settings, ledger, evaluation=folder, dataset_id=dataset.id)
+    assert again == versions[1].verdict, "judging the same candidate again is no further look"
 
 
 def test_evaluate_and_judge_uses_the_runs_dataset_and_finished_evaluations(

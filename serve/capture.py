@@ -1,0 +1,182 @@
+"""A copy of a request and its answer becomes what a Traffic row says about them.
+
+The bytes for the client are never changed: a stream is only cut into its events, so that the usage event can be
+left out for clients that did not ask for it, and the last event held until the row is durable.
+"""
+
+import json
+import re
+from typing import Any
+
+_EVENT_END = re.compile(rb"\r?\n\r?\n|\r\r")
+_DONE = "[DONE]"
+MAX_ERROR_CHARACTERS = 1000
+
+
+def storable(text: str) -> str:
+    """Return text that every database takes: no lone surrogates, no NUL."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text.replace("\x00", "\ufffd")
+
+
+def prompt_of(fields: dict[str, Any]) -> str:
+    """Return what the user wrote last: the last user message's text, or the completion prompt."""
+    messages = fields.get("messages")
+    if isinstance(messages, list):
+        for message in reversed(messages):
+            if isinstance(message, dict) and message.get("role") == "user":
+                return storable(_text_of(message.get("content")))
+        return ""
+    return storable(_text_of(fields.get("prompt")))
+
+
+def _text_of(content: Any) -> str:
+    if isinstance(content, str):
+        return content
+    if not isinstance(content, list):
+        return ""
+    texts = [part.get("text") if isinstance(part, dict) else part for part in content]
+    return "\n".join(text for text in texts if isinstance(text, str))
+
+
+def user_of(fields: dict[str, Any]) -> str:
+    """Return the request's `user`."""
+    user = fields.get("user")
+    return storable(user) if isinstance(user, str) else ""
+
+
+def conversation_of(fields: dict[str, Any]) -> str:
+    """Return the request's `metadata.conversation`."""
+    metadata = fields.get("metadata")
+    conversation = metadata.get("conversation") if isinstance(metadata, dict) else None
+    return storable(conversation) if isinstance(conversation, str) else ""
+
+
+class AnswerCapture:
+    """What an answer says, gathered while it passes."""
+
+    def __init__(self) -> None:
+        self._texts: list[str] = []
+        self._tools: dict[int, dict[str, str]] = {}
+        self._logprobs: list[float] = []
+        self.finish_reason: str | None = None
+        self.prompt_tokens = 0
+        self.completion_tokens = 0
+        self.error: str | None = None
+        self.is_done = False
+
+    @property
+    def answer(self) -> str:
+        """The first choice's text; its tool calls as JSON if it has no text."""
+        text = "".join(self._texts)
+        if not text and self._tools:
+            text = json.dumps([self._tools[index] for index in sorted(self._tools)], ensure_ascii=False)
+        return storable(text)
+
+    @property
+    def mean_logprob(self) -> float | None:
+        """The mean log-probability of the answer's tokens, where the client asked for them."""
+        return sum(self._logprobs) / len(self._logprobs) if self._logprobs else None
+
+    def read_json(self, body: bytes) -> None:
+        """Read a whole answer, of any status."""
+        value = _parse(body)
+        if isinstance(value, dict):
+            self._read(value)
+        elif body:
+            self.error = storable(body.decode("utf-8", "replace"))[:MAX_ERROR_CHARACTERS]
+        self.is_done = True
+
+    def read_event(self, event: bytes) -> bool:
+        """Read one server-sent event; return whether it carries only the usage."""
+        data = b"\n".join(line[5:].strip() for line in event.splitlines() if line.startswith(b"data:"))
+        if data == _DONE.encode():
+            self.is_done = True
+            return False
+        value = _parse(data)
+        if not isinstance(value, dict):
+            return False
+        self._read(value)
+        return value.get("choices") == [] and isinstance(value.get("usage"), dict)
+
+    def _read(self, value: dict[str, Any]) -> None:
+        usage = value.get("usage")
+        if isinstance(usage, dict):
+            self.prompt_tokens = _count(usage.get("prompt_tokens"))
+            self.completion_tokens = _count(usage.get("completion_tokens"))
+        error = value.get("error")
+        if error is not None:
+            message = error.get("message") if isinstance(error, dict) else error
+            self.error = storable(str(message))[:MAX_ERROR_CHARACTERS]
+        choices = value.get("choices")
+        for choice in choices if isinstance(choices, list) else []:
+            if isinstance(choice, dict) and choice.get("index", 0) == 0:
+                self._read_choice(choice)
+
+    def _read_choice(self, choice: dict[str, Any]) -> None:
+        part = choice.get("delta") or choice.get("message") or {"content": choice.get("text")}
+        if isinstance(part, dict):
+            if isinstance(part.get("content"), str):
+                self._texts.append(part["content"])
+            for call in part.get("tool_calls") or []:
+                self._read_tool_call(call)
+        if isinstance(choice.get("finish_reason"), str):
+            self.finish_reason = choice["finish_reason"]
+        logprobs = choice.get("logprobs")
+        if isinstance(logprobs, dict):
+            values = logprobs.get("token_logprobs") or [
+                token.get("logprob") for token in logprobs.get("content") or [] if isinstance(token, dict)
+            ]
+            self._logprobs += [float(value) for value in values if isinstance(value, int | float)]
+
+    def _read_tool_call(self, call: Any) -> None:
+        function = call.get("function") if isinstance(call, dict) else None
+        if isinstance(function, dict):
+            tool = self._tools.setdefault(call.get("index", len(self._tools)), {"name": "", "arguments": ""})
+            tool["name"] += function.get("name") or ""
+            tool["arguments"] += function.get("arguments") or ""
+
+
+class StreamCapture(AnswerCapture):
+    """A stream of server-sent events, its copy read and its last event held back."""
+
+    def __init__(self, *, keeps_usage: bool) -> None:
+        super().__init__()
+        self._keeps_usage = keeps_usage
+        self._rest = b""
+        self._held = b""
+
+    def feed(self, data: bytes) -> bytes:
+        """Take bytes from the engine; return those that the client may have now."""
+        self._rest += data
+        passed: list[bytes] = []
+        while True:
+            match = _EVENT_END.search(self._rest)
+            # "\r\n\r" may be the beginning of a longer end; the next bytes tell.
+            if match is None:
+                break
+            event, self._rest = self._rest[: match.end()], self._rest[match.end() :]
+            is_usage = self.read_event(event)
+            if self.is_done:
+                self._held += event
+            elif self._keeps_usage or not is_usage:
+                passed.append(event)
+        return b"".join(passed)
+
+    def held(self) -> bytes:
+        """Return what may follow once the row is durable: the last event, and anything that is no event."""
+        return self._held + self._rest
+
+
+def _parse(data: bytes) -> Any:
+    try:
+        return json.loads(data)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _count(value: Any) -> int:
+    return value if isinstance(value, int) else 0

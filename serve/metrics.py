@@ -1,0 +1,63 @@
+"""What the gateway does becomes numbers that Prometheus reads; every label has a closed set of values."""
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+from driftwheel.records import Traffic
+
+SECONDS = (0.005, 0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92, 163.84)
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+OTHER_ROUTE = "other"
+
+
+class GatewayMetrics:
+    """The gateway's own registry; nothing else of the process is in it."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.requests = Counter(
+            "driftwheel_requests_total", "Answered requests", ["route", "version", "code"], registry=self.registry
+        )
+        self.duration = Histogram(
+            "driftwheel_request_duration_seconds", "Request read to answer sent", ["route", "version"],
+            buckets=SECONDS, registry=self.registry,
+        )  # fmt: skip
+        self.first_token = Histogram(
+            "driftwheel_time_to_first_token_seconds", "Request read to first streamed token", ["version"],
+            buckets=SECONDS, registry=self.registry,
+        )  # fmt: skip
+        self.tokens = Counter("driftwheel_tokens_total", "Tokens by direction", ["type"], registry=self.registry)
+        self.in_flight = Gauge("driftwheel_requests_in_flight", "Requests being answered", registry=self.registry)
+        self.partial = Counter("driftwheel_partial_answers_total", "Answers that broke off", registry=self.registry)
+        self.log_failures = Counter(
+            "driftwheel_log_failures_total", "Answers withheld because their row was not durable",
+            registry=self.registry,
+        )  # fmt: skip
+        self.feedback = Counter("driftwheel_feedback_total", "Feedback by kind", ["kind"], registry=self.registry)
+        self.version_info = Gauge(
+            "driftwheel_version_info", "1 for the version that an alias means", ["alias", "version"],
+            registry=self.registry,
+        )  # fmt: skip
+        for direction in ("input", "output"):
+            self.tokens.labels(direction)
+        for kind in ("thumb_up", "thumb_down", "label", "correction"):
+            self.feedback.labels(kind)
+
+    def count_answer(self, row: Traffic) -> None:
+        """Count an answered request."""
+        self.duration.labels(row.route, row.version_id).observe(row.latency_seconds)
+        self.tokens.labels("input").inc(row.prompt_tokens)
+        self.tokens.labels("output").inc(row.completion_tokens)
+        if row.time_to_first_token_seconds is not None:
+            self.first_token.labels(row.version_id).observe(row.time_to_first_token_seconds)
+        if row.is_partial:
+            self.partial.inc()
+
+    def show_aliases(self, aliases: dict[str, str]) -> None:
+        """Make version_info say what the aliases mean now, and nothing about earlier versions."""
+        self.version_info.clear()
+        for alias, version_id in aliases.items():
+            self.version_info.labels(alias, version_id).set(1)
+
+    def page(self) -> bytes:
+        """Return the text that Prometheus scrapes."""
+        return generate_latest(self.registry)

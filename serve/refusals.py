@@ -1,0 +1,28 @@
+"""A request that cannot be answered becomes an OpenAI-shaped error."""
+
+import json
+
+from driftwheel.errors import DataError
+
+TYPES = {401: "authentication_error", 404: "not_found_error", 408: "timeout_error"}
+
+
+class RequestRefused(DataError):
+    """A request that gets an error status instead of an answer."""
+
+    def __init__(
+        self, status: int, message: str, code: str, *, param: str | None = None, headers: tuple[tuple[str, str], ...] = ()
+    ) -> None:
+        """Say which status, why, a code for programs, which field, and further headers."""
+        super().__init__(message)
+        self.status = status
+        self.message = message
+        self.code = code
+        self.param = param
+        self.headers = headers
+
+    def body(self) -> bytes:
+        """Return the JSON body that OpenAI's clients understand."""
+        kind = TYPES.get(self.status, "server_error" if self.status >= 500 else "invalid_request_error")
+        error = {"message": self.message, "type": kind, "code": self.code, "param": self.param}
+        return json.dumps({"error": error}).encode()

@@ -1,0 +1,103 @@
+"""A request's method, path and model become the one engine that answers it.
+
+The routing table is touched only on the gateway's event loop, so a flip of an alias is atomic: a request
+sees the table either before or after it.
+"""
+
+import asyncio
+from dataclasses import dataclass, field
+
+from driftwheel.errors import NotFoundError
+
+ALLOWED: dict[str, str] = {
+    "/v1/chat/completions": "POST",
+    "/v1/completions": "POST",
+    "/v1/models": "GET",
+    "/v1/feedback": "POST",
+    "/v1/hooks/alertmanager": "POST",
+    "/healthz": "GET",
+    "/readyz": "GET",
+    "/metrics": "GET",
+}
+"""Everything that the gateway answers; an engine's other routes (weights, adapters, sleep) are never reachable."""
+
+COMPLETIONS = ("/v1/chat/completions", "/v1/completions")
+WITHOUT_KEY = ("/healthz", "/readyz", "/metrics")
+"""Probes and scrapers carry no key; none of these answers says anything about a user."""
+
+IDLE_POLL_SECONDS = 0.02
+
+
+@dataclass(eq=False)
+class EngineRoute:
+    """An engine that serves one version."""
+
+    version_id: str
+    host: str
+    port: int
+    model: str
+    """The name under which vLLM serves the version."""
+    in_flight: int = 0
+    """Requests that wait for this engine or stream from it."""
+    is_ready: bool = True
+    """False while the health loop or the rollout keeps requests away from it."""
+    failures: int = 0
+    """Health checks that failed in a row; the health loop counts and clears it."""
+    last_token_at: float | None = None
+    """`time.monotonic()` of the last real token seen, by the health loop or in a user's answer."""
+
+
+@dataclass(eq=False)
+class RoutingTable:
+    """Which engines there are, and which version each alias means."""
+
+    aliases: dict[str, str] = field(default_factory=dict)
+    _routes: dict[str, EngineRoute] = field(default_factory=dict)
+
+    def add(self, route: EngineRoute) -> None:
+        """Make an engine reachable under its exact version id."""
+        self._routes[route.version_id] = route
+
+    def remove(self, version_id: str) -> EngineRoute | None:
+        """Forget an engine; requests that it already has go on."""
+        return self._routes.pop(version_id, None)
+
+    def get(self, version_id: str) -> EngineRoute | None:
+        """Return a version's engine, ready or not."""
+        return self._routes.get(version_id)
+
+    def routes(self) -> list[EngineRoute]:
+        """Return every engine."""
+        return list(self._routes.values())
+
+    def point(self, alias: str, version_id: str) -> None:
+        """Make an alias mean a version from the next request on.
+
+        Raises NotFoundError if the version has no engine.
+        """
+        if version_id not in self._routes:
+            raise NotFoundError(f"{version_id} has no engine here; start one before alias {alias!r} points at it")
+        self.aliases[alias] = version_id
+
+    def knows(self, model: str) -> bool:
+        """Say whether a name is an alias or the id of a version with an engine."""
+        return model in self.aliases or model in self._routes
+
+    def pick(self, model: str) -> EngineRoute | None:
+        """Return the ready engine for an alias or an exact version id."""
+        route = self._routes.get(self.aliases.get(model, model))
+        return route if route is not None and route.is_ready else None
+
+    def served_models(self) -> list[str]:
+        """Return the names that a request may carry: aliases, then version ids."""
+        return [*sorted(self.aliases), *sorted(self._routes)]
+
+    async def wait_idle(self, version_id: str, timeout_seconds: float) -> bool:
+        """Wait until a version has no request left; return whether that happened in time."""
+        route = self._routes.get(version_id)
+        deadline = asyncio.get_running_loop().time() + timeout_seconds
+        while route is not None and route.in_flight > 0:
+            if asyncio.get_running_loop().time() >= deadline:
+                return False
+            await asyncio.sleep(IDLE_POLL_SECONDS)
+        return True

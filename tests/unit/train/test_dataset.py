@@ -1,0 +1,175 @@
+"""Rows become a Dataset whose splits do not leak, from files and from labelled traffic."""
+
+import json
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from driftwheel.artifacts import verify
+from driftwheel.config import Settings
+from driftwheel.errors import DataError
+from driftwheel.ledger import Ledger
+from driftwheel.records import Alias, Dataset, ModelVersion, ModelVersionStatus, Traffic
+from examples.support.world import answer, messages
+from train.dataset import build_dataset, dataset_from_traffic, read_splits
+from train.duplicates import NearDuplicates
+
+
+def write_rows(settings: Settings, rows: list[dict[str, object]]) -> None:
+    text = "".join(json.dumps(row) + "\n" for row in rows)
+    settings.resolve("seed.jsonl").write_text(text, encoding="utf-8")
+
+
+def seed_rows(count: int = 600, seed: int = 1) -> list[dict[str, object]]:
+    return [{"prompt": e.text, "completion": answer(e)} for e in messages(count, seed, "steady")]
+
+
+def with_dataset(settings: Settings, **changes: object) -> Settings:
+    return settings.model_copy(update={"dataset": settings.dataset.model_copy(update=changes)})
+
+
+def test_the_same_rows_give_the_same_dataset_and_it_is_not_built_twice(settings: Settings, ledger: Ledger) -> None:
+    write_rows(settings, seed_rows())
+    first, second = build_dataset(settings, ledger), build_dataset(settings, ledger)
+    assert first == second
+    assert ledger.count(Dataset) == 1
+    assert verify(Path(first.path))["rows_hash"] == first.content_hash
+    assert first.train_rows + first.validation_rows + first.test_rows <= 600
+    assert first.test_rows == pytest.approx(60, abs=12)
+
+
+def test_no_near_duplicate_and_no_group_stands_in_two_splits(settings: Settings, ledger: Ledger) -> None:
+    rows = [{**row, "user": f"u{n % 150}"} for n, row in enumerate(seed_rows())]
+    write_rows(settings, rows)
+    splits = read_splits(build_dataset(with_dataset(settings, group_column="user"), ledger))
+    names = list(splits)
+    for a in names:
+        for b in names:
+            if a < b:
+                assert not {e.group for e in splits[a]} & {e.group for e in splits[b]}
+                index = NearDuplicates([e.text for e in splits[a]], settings.dataset.near_duplicate_similarity)
+                assert [e.text for e in splits[b] if index.like(e.text)] == []
+
+
+def test_every_label_is_in_every_split(settings: Settings, ledger: Ledger) -> None:
+    write_rows(settings, seed_rows(1500))
+    splits = read_splits(build_dataset(settings, ledger))
+    assert {e.label for e in splits["train"]} == {e.label for e in splits["test"]}
+
+
+def test_the_report_counts_what_was_dropped_and_why(settings: Settings, ledger: Ledger) -> None:
+    rows = seed_rows(300)
+    write_rows(settings, [*rows, rows[0], {**rows[1], "completion": "other"}, {"prompt": "<p></p>", "completion": "x"}])
+    report = build_dataset(settings, ledger).report
+    assert report["rows_in"] == 303
+    assert report["dropped"]["duplicate with another answer"] == 1
+    assert report["dropped"]["empty after cleaning"] == 1
+    assert report["dropped"]["duplicate"] >= 1
+
+
+def test_broken_rows_are_counted_and_too_many_stop_the_step(settings: Settings, ledger: Ledger) -> None:
+    write_rows(settings, [*seed_rows(300), {"prompt": "no answer"}])
+    assert build_dataset(settings, ledger).report["broken_rows"] == [
+        {"place": "seed.jsonl:301", "reason": "has no column 'completion'"}
+    ]
+    write_rows(settings, [*seed_rows(300), *[{"prompt": "no answer"}] * 10])
+    with pytest.raises(DataError, match=r"10 of 310 rows are broken.*seed\.jsonl:301"):
+        build_dataset(settings, ledger)
+
+
+def test_too_few_rows_stop_the_step_and_leave_nothing(settings: Settings, ledger: Ledger) -> None:
+    write_rows(settings, seed_rows(20))
+    with pytest.raises(DataError, match="only 20 of 20 rows"):
+        build_dataset(settings, ledger)
+    assert ledger.count(Dataset) == 0
+    assert not (settings.root / "datasets").exists()
+
+
+@pytest.fixture
+def live(settings: Settings, ledger: Ledger) -> Dataset:
+    """A live version judged on a seed Dataset."""
+    write_rows(settings, seed_rows())
+    dataset = build_dataset(settings, ledger)
+    ledger.add(
+        ModelVersion(
+            id="version_1", project="support", status=ModelVersionStatus.PUBLISHED, number=1, run_id="run",
+            dataset_id=dataset.id, base_model="base", path="p", manifest_hash="h", quantization="w8a8",
+        ),
+        Alias(id="support", project="support", version_id="version_1", fence=1),
+    )  # fmt: skip
+    return dataset
+
+
+def log_traffic(ledger: Ledger, dataset: Dataset, count: int, **changes: object) -> list[Traffic]:
+    rows = []
+    for number, example in enumerate(messages(count, 9, "shifted")):
+        row = Traffic(
+            id=f"req_{number:05d}", project="support", created_at=dataset.created_at + timedelta(seconds=number + 1),
+            alias="support", version_id="version_1", route="/v1/chat/completions", status_code=200,
+            prompt=example.text, request=json.dumps({"messages": [{"role": "user", "content": example.text}]}),
+            answer='{"intent":"refund_request","urgency":"low"}', latency_seconds=0.1,
+            label=answer(example), label_source="correction", user_id=f"u{number % 37}",
+        )  # fmt: skip
+        rows.append(replace(row, **changes))  # type: ignore[arg-type]
+    ledger.add(*rows)
+    return rows
+
+
+def test_fresh_rows_are_new_replayed_rows_are_old_and_the_test_split_has_both(
+    settings: Settings, ledger: Ledger, live: Dataset
+) -> None:
+    log_traffic(ledger, live, 400)
+    splits = read_splits(dataset_from_traffic(settings, ledger, "decision_1"))
+    old_test = {e.id for e in read_splits(live)["test"]}
+    assert {e.id for e in splits["test"] if e.slice == "old"} == old_test
+    assert len([e for e in splits["test"] if e.slice == "new"]) > 60
+    assert {e.source for e in splits["train"] if e.slice == "new"} == {"correction"}
+    assert {e.source for e in splits["train"] if e.slice == "old"} == {"replay"}
+
+
+def test_a_decision_gets_its_dataset_once(settings: Settings, ledger: Ledger, live: Dataset) -> None:
+    log_traffic(ledger, live, 400)
+    first = dataset_from_traffic(settings, ledger, "decision_1")
+    assert dataset_from_traffic(settings, ledger, "decision_1") == first
+
+
+def test_what_was_ever_tested_is_never_trained_on(settings: Settings, ledger: Ledger, live: Dataset) -> None:
+    rows = log_traffic(ledger, live, 400)
+    tested = read_splits(live)["test"][:30]
+    ledger.add(
+        *(replace(rows[0], id=f"req_leak_{n}", prompt=e.text, request="", label=e.answer) for n, e in enumerate(tested))
+    )
+    dataset = dataset_from_traffic(settings, ledger, "decision_1")
+    splits = read_splits(dataset)
+    index = NearDuplicates([e.text for e in read_splits(live)["test"]], settings.dataset.near_duplicate_similarity)
+    assert [e for e in splits["train"] + splits["validation"] if index.like(e.text)] == []
+    assert dataset.report["dropped"]["quarantined: like a test item"] >= 30
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"label": "hub_offline", "label_source": "label"}, "40 labelled, but the whole right answer is not known"),
+        ({"user_id": "one user"}, "30 over dataset.max_rows_per_user"),
+        ({"label_source": "accepted"}, "35 over dataset.max_accepted_rows"),
+    ],
+    ids=["a label alone", "one busy user", "thumbs alone"],
+)
+def test_rows_that_prove_little_are_dropped_and_counted(
+    settings: Settings, ledger: Ledger, live: Dataset, changes: dict[str, object], reason: str
+) -> None:
+    capped = with_dataset(settings, max_rows_per_user=10, max_accepted_rows=5)
+    log_traffic(ledger, live, 40, **changes)
+    with pytest.raises(DataError, match=reason):
+        dataset_from_traffic(capped, ledger, "decision_1")
+
+
+@pytest.mark.parametrize("changes", [{"status_code": 500}, {"is_partial": True}, {"label": None}])
+def test_failed_cut_off_and_unlabelled_requests_are_no_rows(
+    settings: Settings, ledger: Ledger, live: Dataset, changes: dict[str, object]
+) -> None:
+    log_traffic(ledger, live, 400, **changes)
+    with pytest.raises(DataError, match="only 0 of 0 rows"):
+        dataset_from_traffic(settings, ledger, "decision_1")

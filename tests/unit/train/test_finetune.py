@@ -1,0 +1,178 @@
+"""Fine-tuning: real steps on a tiny model, curves, idempotence and every refusal."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from driftwheel import artifacts
+from driftwheel.config import Settings
+from driftwheel.errors import ArtifactError, ConfigError, ConflictError, DriftwheelError, NotFoundError
+from driftwheel.ledger import Ledger
+from driftwheel.records import Dataset, TrainingRun, TrainingRunStatus
+from train.finetune import _only_trainer, finetune, weights_path
+from train.progress import CHECKPOINT_MARK, CurveWriter, read_curves
+from train.trainer import last_complete_checkpoint
+
+
+def change_train(settings: Settings, **changes: Any) -> Settings:
+    return settings.model_copy(update={"train": settings.train.model_copy(update=changes)})
+
+
+@pytest.mark.parametrize(
+    ("changes", "folder", "weights"),
+    [
+        ({}, "adapter", "adapter_model.safetensors"),
+        ({"packing": True}, "adapter", "adapter_model.safetensors"),
+        ({"method": "full", "learning_rate": 1e-3}, "model", "model.safetensors"),
+    ],
+    ids=["lora", "lora packed", "full"],
+)
+def test_trains_and_keeps_weights_curves_and_settings(
+    train_settings: Settings, ledger: Ledger, dataset: Dataset, changes: dict[str, Any], folder: str, weights: str
+) -> None:
+    run = finetune(change_train(train_settings, **changes), ledger, dataset.id)
+
+    assert run == ledger.get(TrainingRun, run.id)
+    assert run.status is TrainingRunStatus.SUCCEEDED
+    assert weights_path(run) == Path(run.path) / folder
+    manifest = artifacts.verify(weights_path(run))
+    assert weights in manifest["files"]
+    assert (manifest["run_id"], manifest["dataset_id"]) == (run.id, dataset.id)
+    points = read_curves(Path(run.path))
+    losses = [point["loss"] for point in points if point["loss"] is not None]
+    assert [point["step"] for point in points if point["loss"] is not None] == [1, 2, 3, 4, 5, 6]
+    assert losses[-1] < losses[0]
+    assert [point["step"] for point in points if point["eval_loss"] is not None] == [2, 4, 6]
+    assert run.metrics["steps"] == 6
+    assert run.metrics["eval_loss"] == min(p["eval_loss"] for p in points if p["eval_loss"] is not None)
+    assert (Path(run.path) / "settings.yaml").read_text(encoding="utf-8").startswith("project: support\n")
+
+
+def test_finds_finished_work_and_does_not_redo_it(train_settings: Settings, ledger: Ledger, dataset: Dataset) -> None:
+    first = finetune(train_settings, ledger, dataset.id)
+    manifest = weights_path(first) / artifacts.MANIFEST
+    written_at = manifest.stat().st_mtime_ns
+
+    assert finetune(train_settings, ledger, dataset.id) == first
+    assert manifest.stat().st_mtime_ns == written_at
+    assert ledger.count(TrainingRun) == 1
+
+
+def test_is_another_run_when_a_training_setting_changes(
+    train_settings: Settings, ledger: Ledger, dataset: Dataset
+) -> None:
+    first = finetune(change_train(train_settings, max_steps=1), ledger, dataset.id)
+    second = finetune(change_train(train_settings, max_steps=1, seed=7), ledger, dataset.id)
+    assert first.id != second.id
+    assert first.settings_hash != second.settings_hash
+
+
+def test_stops_early_when_validation_stops_improving(
+    train_settings: Settings, ledger: Ledger, dataset: Dataset
+) -> None:
+    wild = change_train(train_settings, max_steps=40, eval_steps=1, early_stopping_patience=2, learning_rate=0.9)
+    run = finetune(wild, ledger, dataset.id)
+    assert run.metrics["stopped_early"]
+    assert run.metrics["steps"] < 40
+    assert run.metrics["best_step"] == run.metrics["steps"] - 2
+
+
+@pytest.mark.parametrize(
+    ("base", "error", "message"),
+    [
+        ("no/such/folder", NotFoundError, "neither a folder nor a hub name"),
+        ("EMPTY", ConfigError, "cannot load the base model"),
+    ],
+    ids=["missing", "empty folder"],
+)
+def test_says_what_is_wrong_with_the_base_model(
+    train_settings: Settings,
+    ledger: Ledger,
+    dataset: Dataset,
+    tmp_path: Path,
+    base: str,
+    error: type[DriftwheelError],
+    message: str,
+) -> None:
+    if base == "EMPTY":
+        (tmp_path / "empty").mkdir()
+        base = str(tmp_path / "empty")
+    broken = train_settings.model_copy(update={"model": train_settings.model.model_copy(update={"base": base})})
+    with pytest.raises(error, match=message):
+        finetune(broken, ledger, dataset.id)
+    (run,) = ledger.find(TrainingRun)
+    assert run.status is TrainingRunStatus.FAILED
+    assert message in str(run.error)
+
+
+def test_tries_a_failed_run_again_under_the_same_id(train_settings: Settings, ledger: Ledger, dataset: Dataset) -> None:
+    rows = Path(dataset.path) / "train.jsonl"
+    text = rows.read_text(encoding="utf-8")
+    rows.unlink()
+    with pytest.raises(ArtifactError, match="build the dataset again"):
+        finetune(train_settings, ledger, dataset.id)
+    (failed,) = ledger.find(TrainingRun)
+    rows.write_text(text, encoding="utf-8")
+
+    run = finetune(train_settings, ledger, dataset.id)
+    assert (run.id, run.status, run.error) == (failed.id, TrainingRunStatus.SUCCEEDED, None)
+
+
+def test_qlora_without_a_gpu_says_what_to_do(train_settings: Settings, ledger: Ledger, dataset: Dataset) -> None:
+    import torch
+
+    if torch.cuda.is_available():
+        pytest.skip("this machine has a GPU")
+    with pytest.raises(ConfigError, match=r"set train\.method to lora"):
+        finetune(change_train(train_settings, method="qlora"), ledger, dataset.id)
+
+
+def test_refuses_settings_that_trl_refuses(train_settings: Settings, ledger: Ledger, dataset: Dataset) -> None:
+    with pytest.raises(ConfigError, match="the train section cannot be used"):
+        finetune(change_train(train_settings, lr_scheduler_type="zigzag"), ledger, dataset.id)
+
+
+def test_refuses_an_unknown_dataset(train_settings: Settings, ledger: Ledger) -> None:
+    with pytest.raises(NotFoundError, match="dataset_none"):
+        finetune(train_settings, ledger, "dataset_none")
+
+
+def test_a_second_process_cannot_train_the_same_run(train_settings: Settings, ledger: Ledger, dataset: Dataset) -> None:
+    run = finetune(change_train(train_settings, max_steps=1), ledger, dataset.id)
+    with _only_trainer(run), pytest.raises(ConflictError, match="another process is training"):
+        finetune(change_train(train_settings, max_steps=1), ledger, dataset.id)
+
+
+def test_resumes_only_from_a_checkpoint_that_was_written_to_its_end(tmp_path: Path) -> None:
+    for step, is_complete in ((2, True), (10, True), (12, False)):
+        folder = tmp_path / "checkpoints" / f"checkpoint-{step}"
+        folder.mkdir(parents=True)
+        if is_complete:
+            (folder / CHECKPOINT_MARK).touch()
+    assert last_complete_checkpoint(tmp_path) == tmp_path / "checkpoints" / "checkpoint-10"
+    assert not (tmp_path / "checkpoints" / "checkpoint-12").exists()
+
+
+def test_a_resumed_curve_drops_the_points_after_its_checkpoint(tmp_path: Path) -> None:
+    class State:
+        global_step = 2
+
+    points = [{"step": n, "elapsed_seconds": n * 1.5, "tokens": 10.0 * n} for n in (1, 2, 3)]
+    text = "".join(json.dumps(p) + "\n" for p in points) + '{"step": 4, "ela'
+    (tmp_path / "curves.jsonl").write_text(text, encoding="utf-8")
+    writer = CurveWriter(tmp_path)
+    writer.on_train_begin(None, State(), None)
+    assert read_curves(tmp_path) == points[:2]
+    assert writer.elapsed_seconds >= 3.0
+    assert writer.useful_tokens == 20.0
+
+
+def test_a_loss_that_is_no_number_stops_with_advice(tmp_path: Path) -> None:
+    class State:
+        global_step = 3
+        epoch = 0.1
+
+    with pytest.raises(ConfigError, match=r"lower train\.learning_rate"):
+        CurveWriter(tmp_path).on_log(None, State(), None, {"loss": float("nan")})

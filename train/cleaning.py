@@ -1,0 +1,38 @@
+"""A text becomes the same text without markup, control characters and broken encodings."""
+
+import re
+import unicodedata
+from html import unescape
+
+import ftfy
+
+# Only names of HTML tags count, so that `a < b and c > d` and `<order id>` stay.
+TAG = re.compile(
+    r"</?(?:a|abbr|article|b|blockquote|body|br|button|code|div|em|font|footer|form|h[1-6]|head|header|hr|html|i|img|"
+    r"input|label|li|link|main|meta|nav|ol|p|pre|s|section|small|span|strong|sub|sup|table|tbody|td|th|thead|title|tr|"
+    r"u|ul)(?:\s[^<>]*)?/?>",
+    re.IGNORECASE,
+)
+SCRIPT = re.compile(r"<(script|style)\b[^>]*>.*?</\1\s*>", re.IGNORECASE | re.DOTALL)
+CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u200b\u2028\u2029\ufeff]")
+SPACES = re.compile(r"[ \t\u00a0]+")
+
+
+def clean_prompt(text: str) -> str:
+    """Return a prompt without HTML, control characters and doubled spaces, in Unicode form NFC."""
+    text = SCRIPT.sub(" ", text)
+    if TAG.search(text):
+        text = unescape(TAG.sub(" ", text))
+    lines = [SPACES.sub(" ", line).strip() for line in clean_answer(text).split("\n")]
+    return "\n".join(lines).strip()
+
+
+def clean_answer(text: str) -> str:
+    """Return an answer with its encoding mended and control characters removed; its markup is the task's own."""
+    text = ftfy.fix_text(text, unescape_html=False, uncurl_quotes=False)
+    return CONTROL.sub("", unicodedata.normalize("NFC", text)).strip()
+
+
+def normalized(text: str) -> str:
+    """Return the form in which two prompts count as exactly the same: case, width and spacing do not matter."""
+    return " ".join(unicodedata.normalize("NFKC", text).casefold().split())

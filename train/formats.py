@@ -1,0 +1,216 @@
+"""A data file becomes chat rows: JSONL, CSV or Parquet, in any of five shapes; what cannot be read is named.
+
+A conversation becomes one row: its last assistant turn is the completion, all before it the prompt.
+"""
+
+import csv
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from driftwheel.config import DatasetSettings
+from driftwheel.errors import DataError
+
+ROLES = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant", "system": "system"}
+TURN = re.compile(r"###\s*(Human|Assistant):", re.IGNORECASE)
+
+Message = dict[str, str]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One example as read, before cleaning."""
+
+    place: str
+    """``file:line``, for messages to a person."""
+    prompt: list[Message]
+    answer: str
+    group: str | None = None
+
+
+@dataclass(frozen=True)
+class BrokenRow:
+    """A row that cannot be used, and why."""
+
+    place: str
+    reason: str
+
+
+@dataclass
+class Reading:
+    """What a file held."""
+
+    rows: list[Row] = field(default_factory=list)
+    broken: list[BrokenRow] = field(default_factory=list)
+
+
+def read_file(path: Path, settings: DatasetSettings) -> Reading:
+    """Read every row of a file; raises DataError if the file is missing, unreadable, empty or of unknown shape."""
+    if not path.is_file():
+        raise DataError(f"no data file at {path}; check dataset.sources")
+    reading = Reading()
+    shape: str = settings.format
+    try:
+        for place, value in _records(path, reading):
+            if shape == "auto":
+                shape = detect_format(value, settings)
+                if shape == "auto":
+                    names = ", ".join(sorted(value)) or "no columns"
+                    raise DataError(f"{place}: cannot tell the format of a row with {names}; set dataset.format")
+            try:
+                prompt, answer = SHAPES[shape](value, settings)
+            except (KeyError, TypeError, ValueError, AttributeError) as error:
+                reading.broken.append(BrokenRow(place, _reason(error)))
+                continue
+            group = value.get(settings.group_column) if settings.group_column else None
+            reading.rows.append(Row(place, prompt, answer, None if group is None else str(group)))
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"cannot read {path}: {error}; it must be UTF-8") from error
+    if not reading.rows and not reading.broken:
+        raise DataError(f"{path} holds no rows")
+    return reading
+
+
+def detect_format(value: dict[str, Any], settings: DatasetSettings) -> str:
+    """Return the format whose columns a row has, or `auto` if none fits."""
+    if settings.prompt_column in value and settings.completion_column in value:
+        return "prompt_completion"
+    if "messages" in value:
+        return "messages"
+    if "instruction" in value and "output" in value:
+        return "alpaca"
+    if "conversations" in value:
+        return "sharegpt"
+    return "human_assistant" if TURN.search(str(value.get("text", ""))) else "auto"
+
+
+def _records(path: Path, reading: Reading) -> Iterator[tuple[str, dict[str, Any]]]:
+    kinds = {".jsonl": _jsonl, ".json": _jsonl, ".csv": _csv, ".parquet": _parquet}
+    if path.suffix.lower() not in kinds:
+        raise DataError(
+            f"{path}: cannot read {path.suffix or 'a file without a suffix'}; give .jsonl, .csv or .parquet"
+        )
+    yield from kinds[path.suffix.lower()](path, reading)
+
+
+def _jsonl(path: Path, reading: Reading) -> Iterator[tuple[str, dict[str, Any]]]:
+    with path.open(encoding="utf-8-sig") as file:
+        for number, line in enumerate(file, 1):
+            if not line.strip():
+                continue
+            place = f"{path.name}:{number}"
+            try:
+                value = json.loads(line)
+            except (json.JSONDecodeError, RecursionError) as error:
+                reading.broken.append(BrokenRow(place, f"is not JSON: {error}"))
+                continue
+            if isinstance(value, dict):
+                yield place, value
+            else:
+                reading.broken.append(BrokenRow(place, f"is a JSON {type(value).__name__}, not an object"))
+
+
+def _csv(path: Path, reading: Reading) -> Iterator[tuple[str, dict[str, Any]]]:
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        reader = csv.DictReader(file)
+        for value in reader:
+            place = f"{path.name}:{reader.line_num}"
+            if None in value or None in value.values():
+                wanted = len(reader.fieldnames or [])
+                reading.broken.append(BrokenRow(place, f"does not have the header's {wanted} columns"))
+            else:
+                yield place, value
+
+
+def _parquet(path: Path, reading: Reading) -> Iterator[tuple[str, dict[str, Any]]]:
+    import pyarrow
+    import pyarrow.parquet
+
+    try:
+        with pyarrow.parquet.ParquetFile(path) as file:
+            number = 0
+            for batch in file.iter_batches():
+                for value in batch.to_pylist():
+                    number += 1
+                    yield f"{path.name}:{number}", value
+    except pyarrow.ArrowException as error:
+        raise DataError(f"cannot read {path}: {error}") from error
+
+
+def _text(value: Any, name: str) -> str:
+    if value is None or value == "":
+        raise ValueError(f"{name} is empty")
+    if not isinstance(value, str):
+        raise TypeError(f"{name} is a {type(value).__name__}, not text")
+    return value
+
+
+def _chat(value: Any, name: str) -> list[Message]:
+    """Return a prompt given as text or as messages."""
+    if isinstance(value, list):
+        return [_message(m, f"{name}[{n}]") for n, m in enumerate(value)]
+    return [{"role": "user", "content": _text(value, name)}]
+
+
+def _message(value: Any, name: str) -> Message:
+    if not isinstance(value, dict):
+        raise TypeError(f"{name} is a {type(value).__name__}, not a message")
+    role, content = value.get("role", value.get("from")), value.get("content", value.get("value"))
+    if role not in ROLES:
+        raise ValueError(f"{name} has the unknown role {role!r}")
+    return {"role": ROLES[role], "content": _text(content, f"{name}'s content")}
+
+
+def _split(turns: list[Message]) -> tuple[list[Message], str]:
+    while turns and turns[-1]["role"] != "assistant":
+        turns = turns[:-1]
+    if len(turns) < 2 or turns[-2]["role"] != "user":
+        raise ValueError("holds no user turn followed by an assistant turn")
+    return turns[:-1], turns[-1]["content"]
+
+
+def _prompt_completion(value: dict[str, Any], settings: DatasetSettings) -> tuple[list[Message], str]:
+    answer = value[settings.completion_column]
+    if isinstance(answer, list):
+        answer = _message(answer[0], settings.completion_column)["content"]
+    return _chat(value[settings.prompt_column], settings.prompt_column), _text(answer, settings.completion_column)
+
+
+def _messages(value: dict[str, Any], settings: DatasetSettings) -> tuple[list[Message], str]:
+    return _split(_chat(value["messages"], "messages"))
+
+
+def _alpaca(value: dict[str, Any], settings: DatasetSettings) -> tuple[list[Message], str]:
+    text = _text(value["instruction"], "instruction")
+    if value.get("input"):
+        text += "\n\n" + _text(value["input"], "input")
+    return [{"role": "user", "content": text}], _text(value["output"], "output")
+
+
+def _sharegpt(value: dict[str, Any], settings: DatasetSettings) -> tuple[list[Message], str]:
+    return _split(_chat(value["conversations"], "conversations"))
+
+
+def _human_assistant(value: dict[str, Any], settings: DatasetSettings) -> tuple[list[Message], str]:
+    parts = TURN.split(_text(value["text"], "text"))[1:]
+    turns = [
+        {"role": ROLES[role.lower()], "content": content.strip()}
+        for role, content in zip(parts[::2], parts[1::2], strict=True)
+    ]
+    return _split([turn for turn in turns if turn["content"]])
+
+
+SHAPES = {
+    "prompt_completion": _prompt_completion,
+    "messages": _messages,
+    "alpaca": _alpaca,
+    "sharegpt": _sharegpt,
+    "human_assistant": _human_assistant,
+}
+
+
+def _reason(error: Exception) -> str:
+    return f"has no column {error}" if isinstance(error, KeyError) else str(error)
