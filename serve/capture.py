@@ -153,11 +153,7 @@ class StreamCapture(AnswerCapture):
         """Take bytes from the engine; return those that the client may have now."""
         self._rest += data
         passed: list[bytes] = []
-        while True:
-            match = _EVENT_END.search(self._rest)
-            # "\r\n\r" may be the beginning of a longer end; the next bytes tell.
-            if match is None:
-                break
+        while match := _EVENT_END.search(self._rest):
             event, self._rest = self._rest[: match.end()], self._rest[match.end() :]
             is_usage = self.read_event(event)
             if self.is_done:

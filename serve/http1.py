@@ -289,7 +289,8 @@ class ServerConnection(asyncio.Protocol):
                 log.error("a request met a bug", path=request.path, exc_info=error)
             request.is_keep_alive = False
             if response is not None and not response.has_started:
-                response.send(500, (), b"")
+                bug = RequestRefused(500, "the gateway met a bug; its log has the traceback", "internal_error")
+                response.send(500, [("content-type", "application/json")], bug.body())
         if self.is_closed:
             return
         if not request.is_keep_alive or self.is_closing:

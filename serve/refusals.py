@@ -11,7 +11,13 @@ class RequestRefused(DataError):
     """A request that gets an error status instead of an answer."""
 
     def __init__(
-        self, status: int, message: str, code: str, *, param: str | None = None, headers: tuple[tuple[str, str], ...] = ()
+        self,
+        status: int,
+        message: str,
+        code: str,
+        *,
+        param: str | None = None,
+        headers: tuple[tuple[str, str], ...] = (),
     ) -> None:
         """Say which status, why, a code for programs, which field, and further headers."""
         super().__init__(message)

@@ -1,0 +1,204 @@
+"""Requests of clients become answers of engines: allow-listed routes, keys, the alias' version, durable rows.
+
+`python -m serve gateway --config driftwheel.yaml` runs it together with the engines and the rollout.
+"""
+
+import asyncio
+import json
+import secrets
+import socket
+import time
+from collections.abc import Callable
+
+from driftwheel.config import Settings
+from driftwheel.errors import ConflictError, NotFoundError, StorageError
+from driftwheel.ledger import Ledger
+from driftwheel.records import new_id
+from driftwheel.traffic import TrafficLog
+from serve import hooks
+from serve.http1 import Request, Response, ServerConnection
+from serve.keys import ApiKeys, check_exposure
+from serve.metrics import CONTENT_TYPE, OTHER_ROUTE, GatewayMetrics
+from serve.refusals import RequestRefused
+from serve.relay import RETRY_AFTER_SECONDS, Job, Relay
+from serve.rewrite import read_call
+from serve.routes import ALLOWED, COMPLETIONS, WITHOUT_KEY, EngineRoute, RoutingTable
+
+READY_INTERVALS = 3
+NO_VERSION = "none"
+ABORT_SECONDS = 5.0
+STOP_POLL_SECONDS = 0.02
+JSON_TYPE = "application/json"
+
+
+class Gateway:
+    """The HTTP server in front of the engines; one event loop runs all of it."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        traffic_log: TrafficLog,
+        ledger: Ledger,
+        routes: RoutingTable,
+        metrics: GatewayMetrics,
+        keys: ApiKeys,
+    ) -> None:
+        self.routes = routes
+        self.metrics = metrics
+        self._settings = settings
+        self._ledger = ledger
+        self._keys = keys
+        self._relay = Relay(settings, traffic_log, metrics)
+        self._connections: set[ServerConnection] = set()
+        self._active = 0
+        self._alerts = asyncio.Lock()
+        self._started_at = int(time.time())
+        self._server: asyncio.Server | None = None
+        self._operator_routes: dict[str, Callable[[], tuple[int, str, bytes]]] = {
+            "/healthz": self._health,
+            "/readyz": self._readiness,
+            "/metrics": self._metrics_page,
+            "/v1/models": self._models,
+        }
+
+    async def start(self, host: str, port: int) -> asyncio.Server:
+        """Listen; port 0 takes a free one.
+
+        Raises ConfigError if other machines could ask without a key, ConflictError if the port is taken.
+        """
+        check_exposure(self._settings.serve, host, self._keys)
+        limit = self._settings.serve.max_body_bytes
+        try:
+            self._server = await asyncio.get_running_loop().create_server(
+                lambda: ServerConnection(self.handle, limit, self._connections), host, port, backlog=1024
+            )
+        except OSError as error:
+            raise ConflictError(
+                f"cannot listen on {host}:{port}: {error}; stop what does, or set serve.port"
+            ) from error
+        for listener in self._server.sockets:
+            # Nagle's algorithm against a delayed acknowledgment costs 40 ms; accepted sockets inherit this.
+            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return self._server
+
+    async def stop(self, grace_seconds: float) -> None:
+        """Take no new request, let the running ones finish for a while, then cut them off."""
+        if self._server is not None:
+            self._server.close()
+        for connection in [*self._connections]:
+            connection.close_when_idle()
+        await self._wait_until_quiet(grace_seconds)
+        for connection in [*self._connections]:
+            connection.abort()
+        await self._wait_until_quiet(ABORT_SECONDS)
+        self._relay.close()
+
+    async def handle(self, request: Request, response: Response) -> None:
+        """Answer one request, with its id and the version on every answer."""
+        request_id = new_id("req", secrets.token_hex(8))
+        route_name = request.path if request.path in ALLOWED else OTHER_ROUTE
+        self._active += 1
+        self.metrics.in_flight.inc()
+        route: EngineRoute | None = None
+        try:
+            key_id = self._admit(request)
+            if request.path in COMPLETIONS:
+                call = read_call(request.body)
+                route = self._route(call.model)
+                status = await self._relay.answer(Job(request_id, request.path, call, route, key_id), response)
+            else:
+                status, content_type, body = await self._operate(request)
+                response.send(status, self._headers(request_id, content_type, None), body)
+        except RequestRefused as refusal:
+            status = refusal.status
+            headers = [*self._headers(request_id, JSON_TYPE, route), *refusal.headers]
+            response.send(status, headers, refusal.body())
+        finally:
+            self._active -= 1
+            self.metrics.in_flight.dec()
+        self.metrics.requests.labels(route_name, route.version_id if route else NO_VERSION, str(status)).inc()
+
+    def _headers(self, request_id: str, content_type: str, route: EngineRoute | None) -> list[tuple[str, str]]:
+        version = route.version_id if route else self.routes.aliases.get(self._settings.serve.alias, NO_VERSION)
+        return [("content-type", content_type), ("x-request-id", request_id), ("x-driftwheel-version", version)]
+
+    def _admit(self, request: Request) -> str:
+        """Return the key id of a request that may go on; raises RequestRefused."""
+        if request.refusal is not None:
+            raise request.refusal
+        method = ALLOWED.get(request.path)
+        if method is None:
+            raise RequestRefused(404, f"no route {request.path}; there are {', '.join(ALLOWED)}", "unknown_route")
+        if request.method != method:
+            message = f"{request.path} takes {method}, not {request.method}"
+            raise RequestRefused(405, message, "method_not_allowed", headers=(("allow", method),))
+        key_id = self._keys.identify(request.headers.get(b"authorization", b""))
+        if key_id is None and self._settings.serve.require_key and request.path not in WITHOUT_KEY:
+            message = "missing or unknown API key; send `Authorization: Bearer KEY`"
+            raise RequestRefused(401, message, "invalid_api_key", headers=(("www-authenticate", "Bearer"),))
+        return key_id or ""
+
+    def _route(self, model: str) -> EngineRoute:
+        """Return the engine for a model name; raises RequestRefused."""
+        route = self.routes.pick(model)
+        if route is not None:
+            return route
+        if self.routes.knows(model) or model == self._settings.serve.alias:
+            message = f"no engine is ready for model {model!r}; try again soon"
+            headers = (("retry-after", str(RETRY_AFTER_SECONDS)),)
+            raise RequestRefused(503, message, "no_engine", param="model", headers=headers)
+        names = ", ".join(self.routes.served_models()) or "none yet"
+        raise RequestRefused(404, f"no model {model!r}; there are: {names}", "model_not_found", param="model")
+
+    async def _operate(self, request: Request) -> tuple[int, str, bytes]:
+        if request.path in self._operator_routes:
+            return self._operator_routes[request.path]()
+        answer = self._feedback if request.path == "/v1/feedback" else self._alert
+        try:
+            return 200, JSON_TYPE, json.dumps(await answer(request.body)).encode()
+        except NotFoundError as error:
+            raise RequestRefused(404, str(error), "not_found") from error
+        except StorageError as error:
+            headers = (("retry-after", str(RETRY_AFTER_SECONDS)),)
+            raise RequestRefused(503, str(error), "ledger_unavailable", headers=headers) from error
+
+    async def _feedback(self, body: bytes) -> dict[str, object]:
+        fields = hooks.read_feedback(body)
+        row = await asyncio.to_thread(hooks.store_feedback, self._ledger, self._settings, fields)
+        for kind in hooks.feedback_kinds(fields):
+            self.metrics.feedback.labels(kind).inc()
+        return {"request_id": row.id, "thumb": row.thumb, "label": row.label, "label_source": row.label_source}
+
+    async def _alert(self, body: bytes) -> dict[str, object]:
+        fields = hooks.read_object(body)
+        async with self._alerts:
+            return await asyncio.to_thread(hooks.take_alerts, self._ledger, self._settings, fields)
+
+    def _health(self) -> tuple[int, str, bytes]:
+        return 200, JSON_TYPE, b'{"status": "alive"}'
+
+    def _readiness(self) -> tuple[int, str, bytes]:
+        alias = self._settings.serve.alias
+        route = self.routes.pick(alias)
+        limit = READY_INTERVALS * self._settings.serve.health_interval_seconds
+        if route is None:
+            reason = f"no engine is ready for alias {alias!r}"
+        elif route.last_token_at is None or time.monotonic() - route.last_token_at > limit:
+            reason = f"{route.version_id} has given no token in the last {limit:g} s"
+        else:
+            return 200, JSON_TYPE, json.dumps({"status": "ready", "version_id": route.version_id}).encode()
+        return 503, JSON_TYPE, json.dumps({"status": "not ready", "reason": reason}).encode()
+
+    def _metrics_page(self) -> tuple[int, str, bytes]:
+        self.metrics.show_aliases(self.routes.aliases)
+        return 200, CONTENT_TYPE, self.metrics.page()
+
+    def _models(self) -> tuple[int, str, bytes]:
+        facts = {"object": "model", "created": self._started_at, "owned_by": "driftwheel"}
+        models = [{"id": name, **facts} for name in self.routes.served_models()]
+        return 200, JSON_TYPE, json.dumps({"object": "list", "data": models}).encode()
+
+    async def _wait_until_quiet(self, timeout_seconds: float) -> None:
+        deadline = time.monotonic() + timeout_seconds
+        while self._active > 0 and time.monotonic() < deadline:
+            await asyncio.sleep(STOP_POLL_SECONDS)

@@ -1,0 +1,74 @@
+"""Settings become one process: gateway, rollout and health on one event loop, engines as its children.
+
+python -m serve gateway --config driftwheel.yaml
+"""
+
+import argparse
+import asyncio
+import contextlib
+import signal
+import sys
+
+import structlog
+import uvloop
+
+from driftwheel.command import add_common_arguments, open_ledger, settings_from
+from driftwheel.config import Settings
+from driftwheel.errors import ConflictError
+from driftwheel.traffic import TrafficLog
+from serve.gateway import Gateway
+from serve.health import Health
+from serve.keys import ApiKeys
+from serve.metrics import GatewayMetrics
+from serve.rollout import Rollout
+from serve.routes import RoutingTable
+
+GRACE_SECONDS = 20.0
+log = structlog.get_logger()
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the verb's arguments."""
+    add_common_arguments(parser)
+
+
+def main(arguments: argparse.Namespace) -> None:
+    """Serve until SIGINT or SIGTERM; then finish what is in flight and stop the engines."""
+    uvloop.run(serve(settings_from(arguments)))
+
+
+async def serve(settings: Settings) -> None:
+    """Run gateway, rollout and health; the gateway listens, answering 503, before the first engine is ready.
+
+    Raises ConflictError if the port is taken.
+    """
+    ledger = open_ledger(settings)
+    traffic_log, routes = TrafficLog(ledger), RoutingTable()
+    rollout = Rollout(settings, ledger, routes)
+    health = Health(settings, routes, rollout.engine_of)
+    gateway = Gateway(settings, traffic_log, ledger, routes, GatewayMetrics(), ApiKeys.from_environment())
+    host, port = settings.serve.host, settings.serve.port
+    try:
+        await gateway.start(host, port)
+    except OSError as error:
+        raise ConflictError(
+            f"cannot listen on {host}:{port}: {error.strerror}; set serve.port to a free one"
+        ) from error
+    sys.stdout.write(f"gateway listening on http://{host}:{port}\n")
+    sys.stdout.flush()
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    tasks = [asyncio.create_task(rollout.run()), asyncio.create_task(health.run())]
+    waiter = asyncio.create_task(stop.wait())
+    await asyncio.wait([*tasks, waiter], return_when=asyncio.FIRST_COMPLETED)
+    log.info("stopping")
+    await gateway.stop(GRACE_SECONDS)
+    for task in (*tasks, waiter):
+        task.cancel()
+    for task in tasks:
+        with contextlib.suppress(asyncio.CancelledError):
+            await task  # a loop that failed raises here, after the gateway has let its clients finish
+    await rollout.stop()
+    await asyncio.to_thread(traffic_log.close)
+    ledger.close()

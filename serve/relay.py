@@ -1,0 +1,212 @@
+"""A read request and a chosen engine become an answer for the client and a durable Traffic row.
+
+No answer is complete before its row is on disk: a whole answer waits for it, a stream's last event is held for it.
+A client that leaves stops the engine's work, and what was answered until then is a row marked partial.
+"""
+
+import asyncio
+import time
+from dataclasses import dataclass, field
+from datetime import datetime
+from weakref import WeakKeyDictionary
+
+import structlog
+
+from driftwheel.config import Settings
+from driftwheel.errors import EngineError
+from driftwheel.records import Traffic, utc_now
+from driftwheel.traffic import TrafficLog
+from serve.capture import AnswerCapture, StreamCapture, conversation_of, prompt_of, user_of
+from serve.http1 import Response
+from serve.metrics import GatewayMetrics
+from serve.refusals import RequestRefused
+from serve.rewrite import Call
+from serve.routes import EngineRoute
+from serve.upstream import Exchange, UpstreamPool
+
+CLIENT_LEFT = "the client left before the answer ended"
+TIMED_OUT = "the answer took longer than serve.request_timeout_seconds"
+NOT_ENDED = "the engine's stream ended without [DONE]"
+CLIENT_CLOSED_REQUEST = 499
+RETRY_AFTER_SECONDS = 2
+NOT_DURABLE = RequestRefused(
+    503,
+    "the answer could not be logged, so it is not given; check the disk and the ledger, then try again",
+    "log_unavailable",
+    headers=(("retry-after", str(RETRY_AFTER_SECONDS)),),
+)
+log = structlog.get_logger()
+
+
+@dataclass(eq=False)
+class Job:
+    """One request on its way through an engine."""
+
+    request_id: str
+    path: str
+    call: Call
+    route: EngineRoute
+    key_id: str
+    created_at: datetime = field(default_factory=utc_now)
+    started_at: float = field(default_factory=time.perf_counter)
+    first_token_at: float | None = None
+    is_stream: bool = False
+
+    def headers(self, content_type: str) -> list[tuple[str, str]]:
+        """Return the headers of the answer."""
+        return [
+            ("content-type", content_type),
+            ("x-request-id", self.request_id),
+            ("x-driftwheel-version", self.route.version_id),
+        ]
+
+
+class Relay:
+    """Passes requests to engines and writes down what they answered."""
+
+    def __init__(self, settings: Settings, traffic_log: TrafficLog, metrics: GatewayMetrics) -> None:
+        self._settings = settings
+        self._log = traffic_log
+        self._metrics = metrics
+        self._pools: WeakKeyDictionary[EngineRoute, UpstreamPool] = WeakKeyDictionary()
+
+    async def answer(self, job: Job, response: Response) -> int:
+        """Answer a request and return the status; raises RequestRefused if the client must get an error instead."""
+        exchange = Exchange(self._pool(job.route), _request_bytes(job))
+        response.on_client_left = lambda: exchange.abort(CLIENT_LEFT)
+        timeout_seconds = self._settings.serve.request_timeout_seconds
+        timer = asyncio.get_running_loop().call_later(timeout_seconds, exchange.abort, TIMED_OUT)
+        job.route.in_flight += 1
+        try:
+            if response.is_gone:
+                exchange.abort(CLIENT_LEFT)
+            await exchange.start()
+            content_type = exchange.headers.get(b"content-type", b"application/json").decode("latin-1")
+            if content_type.startswith("text/event-stream"):
+                return await self._stream(job, exchange, response, content_type)
+            return await self._whole(job, exchange, response, content_type)
+        except EngineError as error:
+            raise await self._broken(job, exchange, str(error)) from error
+        finally:
+            timer.cancel()
+            response.on_client_left = None
+            job.route.in_flight -= 1
+            exchange.release()
+
+    def close(self) -> None:
+        """Close the idle connections to every engine."""
+        for pool in self._pools.values():
+            pool.close()
+
+    def _pool(self, route: EngineRoute) -> UpstreamPool:
+        pool = self._pools.get(route)
+        if pool is None:
+            pool = self._pools[route] = UpstreamPool(route.host, route.port)
+        return pool
+
+    async def _whole(self, job: Job, exchange: Exchange, response: Response, content_type: str) -> int:
+        chunks = []
+        while data := await exchange.read():
+            chunks.append(data)
+        body = b"".join(chunks)
+        capture = AnswerCapture()
+        capture.read_json(body)
+        if not await self._is_durable(self._row(job, capture, exchange.status)):
+            raise NOT_DURABLE
+        headers = job.headers(content_type)
+        if b"retry-after" in exchange.headers:
+            headers.append(("retry-after", exchange.headers[b"retry-after"].decode("latin-1")))
+        response.send(exchange.status, headers, body)
+        return exchange.status
+
+    async def _stream(self, job: Job, exchange: Exchange, response: Response, content_type: str) -> int:
+        job.is_stream = True
+        asked = job.call.wants_usage or job.call.fields.get("stream") is not True
+        capture = StreamCapture(keeps_usage=asked)
+        response.start(exchange.status, [*job.headers(content_type), ("cache-control", "no-cache")])
+        error = await self._pass_events(job, exchange, response, capture)
+        if not capture.is_done and error is None:
+            error = NOT_ENDED
+        is_whole = capture.is_done and not response.is_gone
+        capture.error = capture.error or (None if is_whole else error or CLIENT_LEFT)
+        row = self._row(job, capture, exchange.status, is_partial=not is_whole or capture.error is not None)
+        if await self._is_durable(row) and is_whole:
+            response.write(capture.held())
+            response.finish()
+        else:
+            response.cut()
+        return exchange.status
+
+    async def _pass_events(
+        self, job: Job, exchange: Exchange, response: Response, capture: StreamCapture
+    ) -> str | None:
+        try:
+            while data := await exchange.read():
+                passed = capture.feed(data)
+                if passed and job.first_token_at is None:
+                    job.first_token_at = time.perf_counter()
+                response.write(passed)
+                await response.drain()
+        except EngineError as error:
+            return str(error)
+        return None
+
+    async def _broken(self, job: Job, exchange: Exchange, message: str) -> RequestRefused:
+        statuses = {CLIENT_LEFT: CLIENT_CLOSED_REQUEST, TIMED_OUT: 504}
+        reason = exchange.abort_reason or message
+        status = statuses.get(reason, 503)
+        capture = AnswerCapture()
+        capture.error = reason
+        if not await self._is_durable(self._row(job, capture, status, is_partial=True)):
+            return NOT_DURABLE
+        headers = (("retry-after", str(RETRY_AFTER_SECONDS)),) if status == 503 else ()
+        return RequestRefused(status, f"{job.route.version_id}: {reason}", "engine_failed", headers=headers)
+
+    async def _is_durable(self, row: Traffic) -> bool:
+        future = asyncio.wrap_future(self._log.append(row))
+        await asyncio.wait([future])
+        self._metrics.count_answer(row)
+        error = future.exception()
+        if error is not None:
+            self._metrics.log_failures.inc()
+            log.error("a row was not written, so its answer is withheld", request_id=row.id, error=str(error))
+        return error is None
+
+    def _row(self, job: Job, capture: AnswerCapture, status: int, *, is_partial: bool = False) -> Traffic:
+        if capture.completion_tokens or capture.answer:
+            job.route.last_token_at = time.monotonic()
+        fields = job.call.fields
+        first = job.first_token_at
+        return Traffic(
+            id=job.request_id,
+            project=self._settings.project,
+            created_at=job.created_at,
+            alias=job.call.model,
+            version_id=job.route.version_id,
+            route=job.path,
+            status_code=status,
+            is_stream=job.is_stream,
+            is_partial=is_partial,
+            prompt=prompt_of(fields),
+            request=job.call.text,
+            answer=capture.answer,
+            finish_reason=capture.finish_reason,
+            prompt_tokens=capture.prompt_tokens,
+            completion_tokens=capture.completion_tokens,
+            mean_logprob=capture.mean_logprob,
+            latency_seconds=time.perf_counter() - job.started_at,
+            time_to_first_token_seconds=None if first is None else first - job.started_at,
+            key_id=job.key_id,
+            user_id=user_of(fields),
+            conversation_id=conversation_of(fields),
+            error=capture.error,
+        )
+
+
+def _request_bytes(job: Job) -> bytes:
+    body = job.call.body_for(job.route.model)
+    head = (
+        f"POST {job.path} HTTP/1.1\r\nhost: {job.route.host}:{job.route.port}\r\ncontent-type: application/json\r\n"
+        f"x-request-id: {job.request_id}\r\ncontent-length: {len(body)}\r\n\r\n"
+    )
+    return head.encode() + body

@@ -1,0 +1,220 @@
+"""The alias row says which version is desired; the rollout makes it the observed one, and says so.
+
+A swap is proved before it is used: check the artifact, start its engine, compare its log-probabilities on the
+probe prompts with the fingerprint stored at publication, then flip the alias, drain the old engine and keep it
+warm for a rollback. What fails its proof never gets a user's request; the old version goes on serving.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import structlog
+
+from driftwheel import fingerprint
+from driftwheel.config import Settings
+from driftwheel.errors import ConflictError, DriftwheelError, EngineError, GateError
+from driftwheel.ledger import Ledger
+from driftwheel.records import Alias, Deployment, ModelVersion, ModelVersionStatus, Stage, new_id, utc_now
+from serve.engine import Engine, start_artifact
+from serve.routes import EngineRoute, RoutingTable
+
+POLL_SECONDS = 0.3
+FIRST_BACKOFF_SECONDS, LONGEST_BACKOFF_SECONDS = 2.0, 60.0
+UNFINISHED = [Stage.LIVE, Stage.DRAINING, Stage.SHADOW, Stage.CANARY]
+log = structlog.get_logger()
+
+StartEngine = Callable[[Settings, Path, str], Engine]
+
+
+class Rollout:
+    """Owns the engines; runs on the gateway's event loop, with everything slow in threads."""
+
+    def __init__(
+        self, settings: Settings, ledger: Ledger, routes: RoutingTable, start: StartEngine = start_artifact
+    ) -> None:
+        self._settings, self._ledger, self._routes, self._start = settings, ledger, routes, start
+        self._engines: dict[str, Engine] = {}
+        self._warm_until: dict[str, float] = {}
+        self._live_id: str | None = None
+        self._fence = 0
+        self._refused_fence = 0
+        self._retry_at = 0.0
+        self._backoff_seconds = FIRST_BACKOFF_SECONDS
+        self._drains: set[asyncio.Task[None]] = set()
+
+    def engine_of(self, version_id: str) -> Engine | None:
+        """Return a version's engine, running or dead."""
+        return self._engines.get(version_id)
+
+    async def run(self) -> None:
+        """Reconcile until cancelled; whatever goes wrong is logged, and tried again later."""
+        await asyncio.to_thread(self._retire_leftovers)
+        while True:
+            try:
+                await self.reconcile()
+            except DriftwheelError as error:
+                log.error("reconciling failed", error=str(error))
+            await asyncio.sleep(POLL_SECONDS)
+
+    async def reconcile(self) -> None:
+        """Take one step from what is observed to what is desired."""
+        alias = await asyncio.to_thread(self._read_alias)
+        if alias is None:
+            return
+        await self._stop_expired()
+        is_current = self._live_id == alias.version_id and self._fence == alias.fence
+        live = self._engines.get(alias.version_id)
+        if is_current and live is not None and live.is_running:
+            return
+        if alias.fence == self._refused_fence and time.monotonic() < self._retry_at:
+            return
+        await self._make_live(alias)
+
+    async def stop(self) -> None:
+        """Stop every engine."""
+        for task in self._drains:
+            task.cancel()
+        await asyncio.gather(*(asyncio.to_thread(engine.stop) for engine in self._engines.values()))
+        await asyncio.to_thread(self._retire_leftovers)
+
+    async def _make_live(self, alias: Alias) -> None:
+        version = await asyncio.to_thread(self._ledger.get, ModelVersion, alias.version_id)
+        try:
+            if version.status is not ModelVersionStatus.PUBLISHED:
+                raise GateError(f"{version.id} is {version.status}, not published")
+            engine = await self._warm_engine(version)
+            await self._prove(version, engine)
+        except DriftwheelError as error:
+            await self._refuse(alias, error)
+            return
+        current = await asyncio.to_thread(self._ledger.get, Alias, alias.id)
+        if current.fence != alias.fence:
+            return  # someone moved the alias while the engine started; the next look follows
+        self._flip(alias, engine)
+        await asyncio.to_thread(self._record_live, alias)
+        log.info("alias flipped", alias=alias.id, version=version.id, fence=alias.fence)
+
+    def _read_alias(self) -> Alias | None:
+        found = self._ledger.find(Alias, id=self._settings.serve.alias, project=self._settings.project)
+        return found[0] if found else None
+
+    def _flip(self, alias: Alias, engine: Engine) -> None:
+        """Point the alias at a proved engine; from the next request on it answers."""
+        if self._routes.get(alias.version_id) is None:
+            self._routes.add(self._route(alias.version_id, engine))
+        self._routes.point(alias.id, alias.version_id)
+        old_id, self._live_id, self._fence = self._live_id, alias.version_id, alias.fence
+        self._warm_until.pop(alias.version_id, None)
+        self._refused_fence, self._backoff_seconds = 0, FIRST_BACKOFF_SECONDS
+        if old_id is not None and old_id != alias.version_id:
+            task = asyncio.create_task(self._drain(old_id))
+            self._drains.add(task)
+            task.add_done_callback(self._drains.discard)
+
+    def _route(self, version_id: str, engine: Engine) -> EngineRoute:
+        return EngineRoute(version_id, "127.0.0.1", engine.port, engine.name, last_token_at=time.monotonic())
+
+    async def _warm_engine(self, version: ModelVersion) -> Engine:
+        engine = self._engines.get(version.id)
+        if engine is not None and engine.is_running:
+            return engine
+        if engine is not None:
+            log.error("engine died", version=version.id, last_words=engine.last_words(), log=str(engine.log_path))
+            await self._forget(version.id)
+        for other in [v for v in self._engines if v != self._live_id]:
+            await self._retire(other)  # two engines at most: the live one and the one that starts
+        log.info("starting engine", version=version.id)
+        engine = await asyncio.to_thread(self._start, self._settings, Path(version.path), version.id)
+        self._engines[version.id] = engine
+        await asyncio.to_thread(engine.wait_ready, self._settings.serve.start_timeout_seconds)
+        log.info("engine ready", version=version.id, seconds=round(engine.start_seconds, 1))
+        return engine
+
+    async def _prove(self, version: ModelVersion, engine: Engine) -> None:
+        """Raise EngineError unless the engine answers the probe prompts as the published artifact did."""
+        probes = [probe["messages"] for probe in version.fingerprint.get("probes", [])]
+        if not probes:
+            raise EngineError(f"{version.id} has no fingerprint to compare with; publish it again")
+        taken = await asyncio.to_thread(fingerprint.take, engine.url, engine.name, probes)
+        difference = fingerprint.compare(version.fingerprint, taken)
+        gap, tolerance = difference.mean_logprob_difference, self._settings.serve.fingerprint_tolerance
+        if not difference.is_same(tolerance):
+            raise EngineError(
+                f"the engine for {version.id} is not the model that was judged: log-probabilities differ by {gap:.3g} "
+                f"nats (allowed {tolerance}), {difference.token_agreement:.0%} of probe tokens agree"
+            )
+        log.info("fingerprint proved", version=version.id, gap=round(gap, 5), agreement=difference.token_agreement)
+
+    async def _refuse(self, alias: Alias, error: DriftwheelError) -> None:
+        log.error("swap refused", version=alias.version_id, fence=alias.fence, error=str(error))
+        if alias.version_id != self._live_id:
+            await self._retire(alias.version_id)
+        self._refused_fence = alias.fence
+        self._retry_at = time.monotonic() + self._backoff_seconds
+        self._backoff_seconds = min(2 * self._backoff_seconds, LONGEST_BACKOFF_SECONDS)
+        await asyncio.to_thread(
+            self._ledger.observe_alias, alias.id, version_id=self._live_id, fence=alias.fence, error=str(error)
+        )
+
+    async def _drain(self, version_id: str) -> None:
+        await asyncio.to_thread(self._restage, version_id, Stage.LIVE, Stage.DRAINING)
+        is_idle = await self._routes.wait_idle(version_id, self._settings.serve.drain_timeout_seconds)
+        if not is_idle:
+            log.error("old engine still had requests after the drain timeout", version=version_id)
+        if version_id == self._live_id:
+            return  # rolled back meanwhile
+        await asyncio.to_thread(self._restage, version_id, Stage.DRAINING, Stage.SHADOW)
+        self._warm_until[version_id] = time.monotonic() + self._settings.serve.keep_warm_seconds
+
+    async def _stop_expired(self) -> None:
+        for version_id in [v for v, until in self._warm_until.items() if time.monotonic() > until]:
+            await self._retire(version_id)
+
+    async def _retire(self, version_id: str) -> None:
+        await self._forget(version_id)
+        for stage in UNFINISHED:
+            await asyncio.to_thread(self._restage, version_id, stage, Stage.RETIRED)
+
+    async def _forget(self, version_id: str) -> None:
+        self._routes.remove(version_id)
+        self._warm_until.pop(version_id, None)
+        engine = self._engines.pop(version_id, None)
+        if engine is not None:
+            await asyncio.to_thread(engine.stop)
+
+    def _record_live(self, alias: Alias) -> None:
+        at = utc_now()
+        self._ledger.observe_alias(alias.id, version_id=alias.version_id, fence=alias.fence)
+        for stage in (Stage.LIVE, Stage.DRAINING, Stage.SHADOW):
+            self._restage(alias.version_id, stage, Stage.RETIRED)
+        self._ledger.add(
+            Deployment(
+                id=new_id("deployment", [alias.id, alias.version_id, alias.fence, at], at),
+                project=alias.project,
+                created_at=at,
+                alias=alias.id,
+                version_id=alias.version_id,
+                stage=Stage.LIVE,
+                share=1.0,
+                fence=alias.fence,
+                reason=f"alias row at fence {alias.fence}",
+            )
+        )
+
+    def _restage(self, version_id: str, old: Stage, new: Stage) -> None:
+        for row in self._ledger.find(
+            Deployment, project=self._settings.project, version_id=version_id, stage=old.value
+        ):
+            try:
+                self._ledger.change(row, stage=new, share=0.0)
+            except ConflictError as error:
+                log.info("deployment changed meanwhile", deployment=row.id, error=str(error))
+
+    def _retire_leftovers(self) -> None:
+        """Retire what an earlier gateway left; its engines died with it."""
+        for row in self._ledger.find(
+            Deployment, project=self._settings.project, alias=self._settings.serve.alias, stage=UNFINISHED
+        ):
+            self._ledger.change(row, stage=Stage.RETIRED, share=0.0, reason=f"{row.reason}; gateway ended")
