@@ -6,7 +6,6 @@
 import asyncio
 import json
 import secrets
-import socket
 import time
 from collections.abc import Callable
 
@@ -16,8 +15,9 @@ from driftwheel.ledger import Ledger
 from driftwheel.records import new_id
 from driftwheel.traffic import TrafficLog
 from serve import hooks
-from serve.http1 import Request, Response, ServerConnection
+from serve.http1 import ServerConnection
 from serve.keys import ApiKeys, check_exposure
+from serve.messages import Request, Response
 from serve.metrics import CONTENT_TYPE, OTHER_ROUTE, GatewayMetrics
 from serve.refusals import RequestRefused
 from serve.relay import RETRY_AFTER_SECONDS, Job, Relay
@@ -76,9 +76,6 @@ class Gateway:
             raise ConflictError(
                 f"cannot listen on {host}:{port}: {error}; stop what does, or set serve.port"
             ) from error
-        for listener in self._server.sockets:
-            # Nagle's algorithm against a delayed acknowledgment costs 40 ms; accepted sockets inherit this.
-            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return self._server
 
     async def stop(self, grace_seconds: float) -> None:
@@ -92,6 +89,8 @@ class Gateway:
             connection.abort()
         await self._wait_until_quiet(ABORT_SECONDS)
         self._relay.close()
+        # A closed transport lets go of its socket in the loop's next turn.
+        await asyncio.sleep(STOP_POLL_SECONDS)
 
     async def handle(self, request: Request, response: Response) -> None:
         """Answer one request, with its id and the version on every answer."""
@@ -200,5 +199,5 @@ class Gateway:
 
     async def _wait_until_quiet(self, timeout_seconds: float) -> None:
         deadline = time.monotonic() + timeout_seconds
-        while self._active > 0 and time.monotonic() < deadline:
+        while (self._active > 0 or self._connections) and time.monotonic() < deadline:
             await asyncio.sleep(STOP_POLL_SECONDS)

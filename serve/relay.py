@@ -17,7 +17,7 @@ from driftwheel.errors import EngineError
 from driftwheel.records import Traffic, utc_now
 from driftwheel.traffic import TrafficLog
 from serve.capture import AnswerCapture, StreamCapture, conversation_of, prompt_of, user_of
-from serve.http1 import Response
+from serve.messages import Response
 from serve.metrics import GatewayMetrics
 from serve.refusals import RequestRefused
 from serve.rewrite import Call

@@ -7,7 +7,6 @@ top-level fields are found, and only their bytes are replaced.
 import json
 import re
 from dataclasses import dataclass
-from json.decoder import scanstring
 from typing import Any
 
 from serve.refusals import RequestRefused
@@ -84,7 +83,7 @@ def _members(text: str) -> list[tuple[str, Any, int, int]]:
             _expect(text, at, ",")
             at = _skip(text, at + 1)
         _expect(text, at, '"')
-        name, at = scanstring(text, at + 1, True)
+        name, at = _DECODER.raw_decode(text, at)
         at = _skip(text, at)
         _expect(text, at, ":")
         begin = _skip(text, at + 1)

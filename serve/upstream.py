@@ -5,7 +5,7 @@ is then sent once more on a fresh one.
 """
 
 import asyncio
-from typing import Any
+from typing import Any, cast
 
 import httptools
 
@@ -39,8 +39,8 @@ class UpstreamConnection(asyncio.Protocol):
         self.error: str | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+
+        self._transport = cast(asyncio.Transport, transport)  # uvloop has its own class
         self.is_open = True
 
     def connection_lost(self, error: Exception | None) -> None:

@@ -44,7 +44,8 @@ class CurveWriter(TrainerCallback):  # type: ignore[misc]  # transformers is unt
         self.useful_tokens = 0.0
         self._elapsed_before = 0.0
         self._started_at = time.monotonic()
-        self._last_at, self._last_tokens = self._started_at, 0.0
+        self._last_at = self._started_at
+        self._tokens_before = 0.0
 
     @property
     def elapsed_seconds(self) -> float:
@@ -58,7 +59,7 @@ class CurveWriter(TrainerCallback):  # type: ignore[misc]  # transformers is unt
         (self.run_path / CURVES).write_text(text, encoding="utf-8")
         self._elapsed_before = points[-1]["elapsed_seconds"] if points else 0.0
         self._started_at = self._last_at = time.monotonic()
-        self.useful_tokens = self._last_tokens = next((p["tokens"] for p in reversed(points) if p.get("tokens")), 0.0)
+        self.useful_tokens = self._tokens_before = max((p["tokens"] or 0.0 for p in points), default=0.0)
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any], **_: Any) -> None:
         """Write one point; raises ConfigError when the loss is no number any more."""
@@ -74,7 +75,7 @@ class CurveWriter(TrainerCallback):  # type: ignore[misc]  # transformers is unt
             "loss": loss,
             "eval_loss": logs.get("eval_loss"),
             "learning_rate": logs.get("learning_rate"),
-            "tokens": logs.get("num_tokens"),
+            "tokens": self.useful_tokens,
             "tokens_per_second": speed,
             "elapsed_seconds": round(self.elapsed_seconds, 3),
         }
@@ -82,9 +83,10 @@ class CurveWriter(TrainerCallback):  # type: ignore[misc]  # transformers is unt
             file.write(json.dumps(point) + "\n")
 
     def _tokens_per_second(self, logs: dict[str, Any]) -> float:
-        now, tokens = time.monotonic(), float(logs["num_tokens"])
-        speed = (tokens - self._last_tokens) / max(now - self._last_at, 1e-6)
-        self._last_at, self._last_tokens, self.useful_tokens = now, tokens, tokens
+        # The Trainer counts non-padding tokens, from zero again after a resume.
+        now, tokens = time.monotonic(), self._tokens_before + float(logs["num_tokens"])
+        speed = (tokens - self.useful_tokens) / max(now - self._last_at, 1e-6)
+        self._last_at, self.useful_tokens = now, tokens
         return round(speed, 1)
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
@@ -123,7 +125,7 @@ class ProgressBar(TrainerCallback):  # type: ignore[misc]  # transformers is unt
         """Advance the bar, or print a line now and then."""
         now = time.monotonic()
         per_step = (now - self._started_at) / max(1, state.global_step - self._first_step)
-        tokens = state.num_input_tokens_seen or self._curves.useful_tokens
+        tokens = self._curves.useful_tokens
         speed = tokens / max(self._curves.elapsed_seconds, 1e-6)
         text = f"loss {self._loss:.4f}  validation {self._eval_loss:.4f}  {speed:,.0f} tokens/s"
         self._bar.update(self._task, completed=state.global_step, description=text)

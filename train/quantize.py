@@ -24,7 +24,6 @@ from driftwheel.records import Dataset, TrainingRun
 from train.base_model import load_tokenizer, load_weights
 from train.executor import LocalExecutor
 from train.merge import merge
-from train.trainer import read_split
 
 PRESETS = {"w8a8": "W8A8", "fp8_dynamic": "FP8_DYNAMIC"}
 JOB_SCRIPT = Path(__file__).with_name("gptq_job.py")
@@ -117,6 +116,8 @@ def _set_scales(module: Any) -> None:
 
 
 def _gptq(settings: Settings, ledger: Ledger, run: TrainingRun, merged: Path, folder: Path) -> None:
+    from train.trainer import read_split
+
     dataset = ledger.get(Dataset, run.dataset_id)
     rows = read_split(Path(dataset.path), "train")[: settings.quantize.calibration_rows]
     tokenizer = load_tokenizer(str(merged))

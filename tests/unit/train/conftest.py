@@ -49,7 +49,7 @@ def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
             eos_token_id=tokenizer.eos_token_id,
             pad_token_id=tokenizer.pad_token_id,
             bos_token_id=None,
-        )  # fmt: skip
+        )
     )
     folder = tmp_path_factory.mktemp("base")
     model.save_pretrained(folder)

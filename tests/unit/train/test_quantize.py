@@ -17,6 +17,9 @@ from train.gptq_job import group_size
 from train.merge import merge
 from train.quantize import quantize
 
+# compressed-tensors imports torch's compiler, which warns about torch's own code.
+pytestmark = pytest.mark.filterwarnings(r"ignore:.torch\.jit\.script_method. is deprecated:DeprecationWarning")
+
 
 def with_scheme(settings: Settings, scheme: str, **changes: object) -> Settings:
     update = {"scheme": scheme, **changes}
@@ -87,8 +90,6 @@ def test_a_failed_gptq_job_leaves_nothing_and_says_why(
     assert job["texts"][0].startswith("<|im_start|>user\n")
 
 
-@pytest.mark.parametrize(
-    ("widths", "expected"), [({256, 512}, 128), ({192, 512}, 64), ({96}, 32), ({100}, 0)], ids=str
-)
+@pytest.mark.parametrize(("widths", "expected"), [({256, 512}, 128), ({192, 512}, 64), ({96}, 32), ({100}, 0)], ids=str)
 def test_group_size_is_the_largest_that_divides_every_layer(widths: set[int], expected: int) -> None:
     assert group_size(widths) == expected

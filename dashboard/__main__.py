@@ -1,0 +1,46 @@
+"""The dashboard as a process.
+
+python -m dashboard --config driftwheel.yaml
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+
+import structlog
+
+from driftwheel.command import add_common_arguments, open_ledger, run_command, settings_from
+
+CONFIG_VARIABLE = "DRIFTWHEEL_CONFIG"
+OVERRIDES_VARIABLE = "DRIFTWHEEL_OVERRIDES"
+log = structlog.get_logger()
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Serve the dashboard until it is stopped."""
+    from dashboard.server import listen, serve
+
+    settings = settings_from(arguments)
+    # The pages run inside Streamlit's own threads: the environment is how they learn which loop to show.
+    os.environ[CONFIG_VARIABLE] = str(settings.path)
+    os.environ[OVERRIDES_VARIABLE] = "\n".join(arguments.overrides)
+    ledger = open_ledger(settings)
+    listener = listen(settings.dashboard.host, settings.dashboard.port)
+    host, port = listener.getsockname()[:2]
+    log.info("dashboard is up", url=f"http://{host}:{port}")
+    try:
+        serve(settings, ledger, listener)
+    finally:
+        ledger.close()
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Parse the command line and run."""
+    parser = argparse.ArgumentParser(prog="python -m dashboard", description="Show the loop in a browser.")
+    add_common_arguments(parser)
+    return run_command("dashboard", run, parser.parse_args(argv))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

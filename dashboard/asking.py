@@ -1,0 +1,79 @@
+"""A question becomes an answer of one version, through the gateway's own HTTP API."""
+
+import json
+import os
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from driftwheel.config import Settings
+
+KEYS_VARIABLE = "DRIFTWHEEL_API_KEYS"
+EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reply:
+    """What came back: an answer, or the reason why there is none."""
+
+    model: str
+    answer: str | None = None
+    problem: str | None = None
+    version_id: str | None = None
+    request_id: str | None = None
+    seconds: float = 0.0
+
+
+def gateway_url(settings: Settings) -> str:
+    """Return the address of the gateway as seen from this machine."""
+    host = EVERYWHERE.get(settings.serve.host, settings.serve.host)
+    return f"http://{f'[{host}]' if ':' in host else host}:{settings.serve.port}"
+
+
+def ask(settings: Settings, model: str, question: str, *, max_tokens: int) -> Reply:
+    """Ask one alias or version; a problem is part of the reply, not an exception."""
+    body = {"model": model, "messages": [{"role": "user", "content": question}], "max_tokens": max_tokens,
+            "temperature": 0}  # fmt: skip
+    headers = {"content-type": "application/json"}
+    key = os.environ.get(KEYS_VARIABLE, "").split(",")[0].strip()
+    if key:
+        headers["authorization"] = f"Bearer {key}"
+    url = f"{gateway_url(settings)}/v1/chat/completions"
+    request = urllib.request.Request(url, json.dumps(body).encode(), headers)
+    started_at = time.monotonic()
+    try:
+        with urllib.request.urlopen(request, timeout=settings.serve.request_timeout_seconds) as response:
+            answer = json.load(response)["choices"][0]["message"]["content"]
+            version_id = response.headers.get("x-driftwheel-version")
+            request_id = response.headers.get("x-request-id")
+    except urllib.error.HTTPError as error:
+        return Reply(model=model, problem=_refusal(model, error))
+    except OSError as error:
+        reason = getattr(error, "reason", error)
+        return Reply(model=model, problem=f"No gateway answers at {gateway_url(settings)} ({reason}); is it running?")
+    except (ValueError, LookupError, TypeError):
+        return Reply(model=model, problem=f"What answers at {gateway_url(settings)} is not the gateway.")
+    seconds = time.monotonic() - started_at
+    return Reply(model=model, answer=answer or "", version_id=version_id, request_id=request_id, seconds=seconds)
+
+
+def _refusal(model: str, error: urllib.error.HTTPError) -> str:
+    try:
+        message = json.load(error)["error"]["message"]
+    except (ValueError, LookupError, TypeError):
+        message = error.reason
+    advice = {
+        401: f"Start the dashboard with the gateway's key in {KEYS_VARIABLE}.",
+        404: f"{model} is not warm: the gateway runs the live version and, for a while, the one before it.",
+        503: "The engine is starting or being restarted; try again in a moment.",
+    }.get(error.code, "")
+    return f"The gateway refused with {error.code}: {message}. {advice}".strip()
+
+
+def ask_each(settings: Settings, models: Sequence[str], question: str, *, max_tokens: int) -> list[Reply]:
+    """Ask several at the same time; the replies come in the order of the models."""
+    with ThreadPoolExecutor(len(models)) as pool:
+        return list(pool.map(lambda model: ask(settings, model, question, max_tokens=max_tokens), models))

@@ -1,0 +1,212 @@
+"""Records and points become charts and one drawing: pure functions, without Streamlit.
+
+Every text from outside goes through `html.escape` before it enters the SVG.
+"""
+
+import html
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import altair as alt
+
+from dashboard.queries import Minute, Station
+from driftwheel.records import DriftSignal, Step, utc_now
+
+COLORS = {"green": "#3f9b63", "amber": "#d9962b", "red": "#c8473d", "gray": "#8a8f98"}
+BLUE, ORANGE = "#2f6f8f", "#d08a2e"
+VERDICT_COLORS = {"steady": "green", "suspected": "amber", "drifted": "red", "insufficient": "gray"}
+LAMP_WORDS = {"green": "steady", "amber": "drift suspected", "red": "drift", "gray": "not known yet"}
+LONGEST_TEXT = 24
+BAD_STATUSES = ("failed", "rejected", "drifted")
+
+
+def circle(stations: Sequence[Station], lamp: str, live: str) -> str:
+    """Return the loop as SVG: the stations clockwise from the top, the drift lamp in the middle."""
+    width, height, across, down = 920, 470, 350.0, 180.0
+    angles = [math.tau * i / len(stations) - math.pi / 2 for i in range(len(stations))]
+    points = [(width / 2 + across * math.cos(a), height / 2 + down * math.sin(a)) for a in angles]
+    parts = [
+        f'<svg viewBox="0 0 {width} {height}" width="100%" role="img" aria-label="The loop and where it stands" '
+        'style="max-width:1040px;display:block;margin:auto;color:inherit;font-family:inherit">',
+        f'<ellipse cx="{width / 2}" cy="{height / 2}" rx="{across}" ry="{down}" fill="none" stroke="currentColor" '
+        'stroke-opacity="0.25" stroke-width="2"/>',
+        *(_arrow(a, math.tau / len(stations), width / 2, height / 2, across, down) for a in angles),
+        *(_station(station, x, y) for station, (x, y) in zip(stations, points, strict=True)),
+        _lamp(lamp, live, width / 2, height / 2),
+        "</svg>",
+    ]
+    return "".join(parts)
+
+
+def _arrow(angle: float, gap: float, center_x: float, center_y: float, across: float, down: float) -> str:
+    a = angle + gap / 2
+    x, y = center_x + across * math.cos(a), center_y + down * math.sin(a)
+    turn = math.degrees(math.atan2(down * math.cos(a), -across * math.sin(a)))
+    return (
+        f'<path d="M -6 -6 L 6 0 L -6 6" fill="none" stroke="currentColor" stroke-opacity="0.55" stroke-width="2" '
+        f'transform="translate({x:.1f} {y:.1f}) rotate({turn:.1f})"/>'
+    )
+
+
+def _station(station: Station, x: float, y: float) -> str:
+    color = COLORS["gray"] if station.id is None else BLUE
+    if any(word in station.status for word in BAD_STATUSES):
+        color = COLORS["red"]
+    lines = (
+        (-20, "12", "0.75", "400", station.noun),
+        (1, "15", "1", "600", station.title),
+        (21, "12", "0.85", "400", station.status),
+    )
+    texts = "".join(
+        f'<text y="{dy}" text-anchor="middle" font-size="{size}" font-weight="{weight}" fill="currentColor" '
+        f'fill-opacity="{opacity}">{html.escape(_cut(text))}</text>'
+        for dy, size, opacity, weight, text in lines
+    )
+    return (
+        f'<a href="{html.escape(station.page)}" target="_self"><g transform="translate({x:.1f} {y:.1f})">'
+        f"<title>{html.escape(station.id or 'nothing yet')}</title>"
+        '<rect x="-92" y="-42" width="184" height="76" rx="9" class="driftwheel-station"/>'
+        f'<rect x="-92" y="-42" width="184" height="76" rx="9" fill="{color}" fill-opacity="0.12" stroke="{color}" '
+        f'stroke-width="1.5"/>{texts}</g></a>'
+    )
+
+
+def _lamp(lamp: str, live: str, x: float, y: float) -> str:
+    color = COLORS[lamp]
+    return (
+        f'<g transform="translate({x} {y})"><circle cy="-28" r="26" fill="{color}" fill-opacity="0.2"/>'
+        f'<circle cy="-28" r="16" fill="{color}"/><text y="24" text-anchor="middle" font-size="15" '
+        f'font-weight="600" fill="currentColor">{html.escape(LAMP_WORDS[lamp])}</text><text y="46" '
+        f'text-anchor="middle" font-size="13" fill="currentColor" fill-opacity="0.8">{html.escape(_cut(live, 40))}'
+        "</text></g>"
+    )
+
+
+def _cut(text: str, longest: int = LONGEST_TEXT) -> str:
+    return text if len(text) <= longest else text[: longest - 3] + "..."
+
+
+def requests_per_minute(minutes: Sequence[Minute]) -> Any:
+    """Return bars of requests a minute, failed ones in red."""
+    rows = [
+        {"minute": m.at.isoformat(), "requests": n, "outcome": outcome}
+        for m in minutes
+        for n, outcome in ((m.requests - m.failed, "answered"), (m.failed, "failed"))
+    ]
+    scale = alt.Scale(domain=["answered", "failed"], range=[BLUE, COLORS["red"]])
+    return _chart(rows, 150).mark_bar().encode(
+        x=alt.X("utcyearmonthdatehoursminutes(minute):T", title=None, scale=alt.Scale(type="utc")),
+        y=alt.Y("requests:Q", title="requests a minute", axis=alt.Axis(tickMinStep=1)),
+        color=alt.Color("outcome:N", scale=scale, legend=None),
+        tooltip=["minute:T", "outcome:N", "requests:Q"],
+    )  # fmt: skip
+
+
+def _chart(rows: Sequence[Mapping[str, Any]], height: int) -> Any:
+    return alt.Chart(alt.Data(values=list(rows)), height=height)
+
+
+def curve(points: Sequence[Mapping[str, Any]], fields: Mapping[str, str], unit: str) -> Any:
+    """Return lines over the training step, one per field that has a value; `fields` gives their titles."""
+    rows = [
+        {"step": p.get("step"), "value": p[name], "curve": title}
+        for p in points
+        for name, title in fields.items()
+        if p.get(name) is not None
+    ]
+    return _chart(rows, 260).mark_line(point=len(rows) < 60).encode(
+        x=alt.X("step:Q", title="optimizer step"),
+        y=alt.Y("value:Q", title=unit, scale=alt.Scale(zero=False)),
+        color=alt.Color("curve:N", title=None, legend=alt.Legend(orient="top") if len(fields) > 1 else None),
+        tooltip=["curve:N", "step:Q", alt.Tooltip("value:Q", format=".4g")],
+    )  # fmt: skip
+
+
+def counts(values: Mapping[str, int], title: str) -> Any:
+    """Return horizontal bars, the largest first."""
+    rows = [{"name": name, "rows": count} for name, count in values.items()]
+    return _chart(rows, max(80, 22 * len(rows))).mark_bar().encode(
+        x=alt.X("rows:Q", title="rows"),
+        y=alt.Y("name:N", sort="-x", title=title, axis=alt.Axis(labelLimit=260)),
+        tooltip=["name:N", "rows:Q"],
+    )  # fmt: skip
+
+
+def confusion(labels: Sequence[str], matrix: Sequence[Sequence[int]]) -> Any:
+    """Return the confusion matrix as a heatmap; a row is a true label and sums to 1."""
+    rows = [
+        {"expected": labels[i], "predicted": label, "items": n, "share": n / (sum(row) or 1)}
+        for i, row in enumerate(matrix)
+        for label, n in zip(labels, row, strict=False)
+    ]
+    size = max(240, min(760, 26 * len(labels)))
+    return _chart(rows, size).mark_rect().encode(
+        x=alt.X("predicted:N", title="model said", sort=list(labels), axis=alt.Axis(labelAngle=-45, labelLimit=160)),
+        y=alt.Y("expected:N", title="right answer", sort=list(labels), axis=alt.Axis(labelLimit=200)),
+        color=alt.Color("share:Q", scale=alt.Scale(scheme="blues", domain=[0, 1]), title="share"),
+        tooltip=["expected:N", "predicted:N", "items:Q", alt.Tooltip("share:Q", format=".1%")],
+    )  # fmt: skip
+
+
+def interval(verdict: Mapping[str, Any]) -> Any | None:
+    """Return candidate minus live with its confidence interval, overall and by slice; None without numbers."""
+    parts = [{**verdict, "slice": "target"}, *(verdict.get("slices") or [])]
+    rows = [
+        {"slice": p.get("slice"), "difference": p["difference"], "low": p["interval"][0], "high": p["interval"][1]}
+        for p in parts
+        if p.get("difference") is not None and p.get("interval")
+    ]
+    if not rows:
+        return None
+    base = _chart(rows, 40 + 36 * len(rows)).encode(y=alt.Y("slice:N", title=None, sort=None))
+    x = alt.X("low:Q", title="candidate minus live, share of correct answers", axis=alt.Axis(format="+.0%"))
+    line = base.mark_rule(strokeWidth=3, color=BLUE).encode(x=x, x2="high:Q")
+    tooltip = [alt.Tooltip(f"{n}:Q", format="+.2%") for n in ("low", "difference", "high")]
+    point = base.mark_point(filled=True, size=110, color=BLUE, opacity=1).encode(x="difference:Q", tooltip=tooltip)
+    zero = alt.Chart(alt.Data(values=[{"x": 0}])).mark_rule(strokeDash=[4, 4], color=COLORS["gray"]).encode(x="x:Q")
+    return zero + line + point
+
+
+def drift_timeline(signals: Sequence[DriftSignal]) -> Any:
+    """Return score over threshold of each kind by time; above the line at 1 a check is over its threshold."""
+    rows = [
+        {
+            "at": s.created_at.isoformat(), "kind": str(s.kind), "verdict": str(s.verdict), "score": s.score,
+            "threshold": s.threshold, "ratio": s.score / s.threshold if s.threshold else None, "method": s.method,
+        }
+        for s in signals
+    ]  # fmt: skip
+    names = list(VERDICT_COLORS)
+    colors = alt.Scale(domain=names, range=[COLORS[VERDICT_COLORS[n]] for n in names])
+    x = alt.X("at:T", title="UTC", scale=alt.Scale(type="utc"))
+    y = alt.Y("ratio:Q", title="score / threshold")
+    base = alt.Chart(height=110)
+    line = base.mark_line(color=COLORS["gray"], opacity=0.6).encode(x=x, y=y)
+    tooltip = ["at:T", "kind:N", "verdict:N", "method:N", "score:Q", "threshold:Q"]
+    dots = base.mark_circle(size=80, opacity=1).encode(
+        x=x, y=y, color=alt.Color("verdict:N", scale=colors, title=None, legend=alt.Legend(orient="top")),
+        tooltip=tooltip,
+    )  # fmt: skip
+    limit = base.mark_rule(strokeDash=[5, 4], color=COLORS["red"]).encode(y=alt.datum(1))
+    layers = alt.layer(limit, line, dots, data=alt.Data(values=rows))
+    return layers.facet(row=alt.Row("kind:N", title=None, header=alt.Header(labelAngle=0, labelAlign="left")))
+
+
+def step_timeline(steps: Sequence[Step]) -> Any:
+    """Return a retrain job's steps as bars over time."""
+    rows = [
+        {
+            "step": s.name.replace("_", " "), "start": s.created_at.isoformat(), "status": s.status,
+            "end": (s.finished_at or utc_now()).isoformat(), "attempt": s.attempt,
+        }
+        for s in steps
+    ]  # fmt: skip
+    scale = alt.Scale(domain=["done", "running", "failed"], range=[COLORS["green"], ORANGE, COLORS["red"]])
+    return _chart(rows, 40 + 28 * len(rows)).mark_bar(cornerRadius=3, minBandSize=12).encode(
+        x=alt.X("start:T", title="UTC", scale=alt.Scale(type="utc")),
+        x2="end:T",
+        y=alt.Y("step:N", sort=None, title=None),
+        color=alt.Color("status:N", scale=scale, title=None, legend=alt.Legend(orient="top")),
+        tooltip=["step:N", "status:N", "attempt:Q", "start:T", "end:T"],
+    )  # fmt: skip

@@ -1,0 +1,56 @@
+"""Files that the stages left in the storage folder become table rows; a missing or broken one becomes none."""
+
+import json
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+
+def json_lines(path: Path, limit: int | None = None) -> list[dict[str, Any]]:
+    """Return the objects of a JSONL file, up to the first line that is cut short."""
+    if not path.is_file():
+        return []
+    return list(islice(_objects(path), limit))
+
+
+def _objects(path: Path) -> Iterator[dict[str, Any]]:
+    with path.open(encoding="utf-8", errors="replace") as file:
+        for line in file:
+            try:
+                value = json.loads(line)
+            except json.JSONDecodeError:
+                return
+            if isinstance(value, dict):
+                yield value
+
+
+def curves(run_path: Path) -> list[dict[str, Any]]:
+    """Return the points of a training run."""
+    return json_lines(run_path / "curves.jsonl")
+
+
+def sample_rows(dataset_path: Path, split: str, limit: int = 50) -> list[dict[str, Any]]:
+    """Return the first rows of a split, flattened for a table."""
+    return [
+        {
+            "prompt": _last_content(row.get("prompt")),
+            "completion": _last_content(row.get("completion")),
+            "label": row.get("label"),
+            "source": row.get("source"),
+            "slice": row.get("slice"),
+            "group": row.get("group"),
+        }
+        for row in json_lines(dataset_path / f"{split}.jsonl", limit)
+    ]
+
+
+def _last_content(messages: Any) -> str:
+    if isinstance(messages, list) and messages and isinstance(messages[-1], dict):
+        return str(messages[-1].get("content", ""))
+    return str(messages or "")
+
+
+def text_of(path: Path) -> str | None:
+    """Return a text file's content, or None."""
+    return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else None

@@ -1,0 +1,57 @@
+"""Datasets: what went in, what was dropped and why, and how the rows look."""
+
+from pathlib import Path
+
+import streamlit as st
+
+from dashboard import charts, files, queries
+from dashboard.views import page
+from driftwheel.records import Dataset
+
+
+def show_report(dataset: Dataset) -> None:
+    """Draw the numbers of the dataset's report."""
+    report = dataset.report
+    columns = st.columns(5)
+    values = {"Rows in": report.get("rows_in"), "Broken": report.get("broken"), "Train": dataset.train_rows,
+              "Validation": dataset.validation_rows, "Test": dataset.test_rows}  # fmt: skip
+    for column, (name, value) in zip(columns, values.items(), strict=True):
+        column.metric(name, "unknown" if value is None else f"{value:,}", border=True)
+    left, right = st.columns([3, 2])
+    with left:
+        st.subheader("Label balance", anchor=False)
+        if report.get("labels"):
+            st.altair_chart(charts.counts(report["labels"], "label"), alt="Rows of each label")
+        else:
+            st.text("The report counts no labels.")
+    with right:
+        st.subheader("Dropped, and why", anchor=False)
+        st.dataframe([{"reason": k, "rows": v} for k, v in (report.get("dropped") or {}).items()], hide_index=True)
+        st.subheader("Lengths", anchor=False)
+        lengths = {k: v for k, v in report.items() if isinstance(v, dict) and "p50" in v}
+        st.dataframe([{"of": k.replace("_", " "), **v} for k, v in lengths.items()], hide_index=True)
+        st.subheader("Where the rows come from", anchor=False)
+        st.dataframe([{"source": k, "rows": v} for k, v in (report.get("sources") or {}).items()], hide_index=True)
+    if report.get("broken_rows"):
+        st.subheader("Broken rows", anchor=False)
+        st.dataframe(report["broken_rows"], hide_index=True)
+
+
+settings, ledger = page.start("Datasets", "Immutable, content-hashed sets of examples, newest first.")
+datasets = queries.newest(ledger, Dataset, settings.project)
+if not datasets:
+    page.nothing_yet("There is no dataset yet.", "driftwheel data build")
+    st.stop()
+names = queries.dataset_names(ledger, settings.project)
+dataset = page.choose("Dataset", datasets, lambda d: names[d.id], key="dataset")
+show_report(dataset)
+st.subheader("Rows", anchor=False)
+split = st.segmented_control("Split", ["train", "validation", "test"], default="train", key="split") or "train"
+rows = files.sample_rows(Path(dataset.path), split)
+if rows:
+    st.dataframe(rows, hide_index=True)
+else:
+    st.text(f"No {split} rows can be read from the dataset's folder.")
+st.subheader("Identity", anchor=False)
+page.facts({"id": dataset.id, "created": dataset.created_at, "origin": dataset.origin, "folder": dataset.path,
+            "content hash": dataset.content_hash})  # fmt: skip

@@ -1,0 +1,83 @@
+"""Retrain decisions: the queue, why each was made, how far it got; approve, refuse, retrain now, pause."""
+
+import streamlit as st
+
+from dashboard import charts, queries
+from dashboard.views import page
+from driftwheel import controls
+from driftwheel.records import DecisionStatus, RetrainDecision
+
+
+def show_controls() -> None:
+    """Draw the buttons that steer retraining."""
+    paused = controls.is_paused(ledger, settings)
+    with st.container(horizontal=True, vertical_alignment="center"):
+        question = "Start a retrain from the labelled traffic now?"
+        if page.confirmed("Retrain now", key="retrain_now", question=question, type="primary"):
+            page.act(
+                lambda: controls.request_retrain(
+                    ledger, settings, trigger="button", reason="a person asked for it on the dashboard"
+                ),
+                "A retrain is recorded; the worker takes it next.",
+            )
+        if st.button("Resume" if paused else "Pause", key="pause"):
+            page.act(
+                lambda: controls.set_paused(ledger, settings, not paused),
+                "Retraining goes on." if paused else "Retraining is paused.",
+            )
+        st.badge("paused" if paused else "on", color="orange" if paused else "green")
+        st.caption(f"Approval is {settings.policy.approval}.")
+
+
+def show_decision(decision: RetrainDecision) -> None:
+    """Draw one decision: reasons, approval, timeline, what was known."""
+    st.subheader("Why", anchor=False)
+    st.text("\n".join(decision.reasons) or "No reason was given.")
+    if decision.error:
+        page.problem(decision.error)
+    if decision.status is DecisionStatus.AWAITING_APPROVAL:
+        with st.container(horizontal=True):
+            if st.button("Approve", key="approve", type="primary"):
+                page.act(lambda: controls.approve(ledger, decision.id), "Approved; the worker takes it next.")
+            if st.button("Refuse", key="refuse"):
+                page.act(lambda: controls.refuse(ledger, decision.id), "Refused; nothing follows.")
+    steps = queries.steps_of(ledger, decision.id)
+    if steps:
+        st.subheader("Steps", anchor=False)
+        st.altair_chart(charts.step_timeline(steps), alt="Steps of the retrain over time")
+        st.dataframe(
+            [{"step": s.name, "status": s.status, "attempt": s.attempt, "error": s.error,
+              "output": str(s.output)} for s in steps],
+            hide_index=True,
+        )  # fmt: skip
+    st.subheader("What was known", anchor=False)
+    page.facts({"id": decision.id, "decided": decision.created_at, "trigger": decision.trigger,
+                "remedy": decision.remedy, "check": decision.check_id, "dataset": decision.dataset_id,
+                "run": decision.run_id, "version": decision.version_id, **decision.known})  # fmt: skip
+
+
+settings, ledger = page.start("Retrain decisions", "Retrain or hold: always recorded, with the reasons.")
+show_controls()
+decisions = queries.newest(ledger, RetrainDecision, settings.project)
+if not decisions:
+    page.nothing_yet("Nothing has been decided yet: the monitor decides after each check.", "driftwheel monitor")
+    st.stop()
+st.dataframe(
+    [
+        {"time (UTC)": f"{d.created_at:%Y-%m-%d %H:%M:%S}", "verdict": str(d.verdict), "trigger": d.trigger,
+         "status": str(d.status).replace("_", " "), "remedy": d.remedy, "reasons": "; ".join(d.reasons)}
+        for d in decisions
+    ],
+    hide_index=True,
+    height=240,
+)  # fmt: skip
+waiting = [d for d in decisions if d.status is DecisionStatus.AWAITING_APPROVAL]
+ordered = [*waiting, *(d for d in decisions if d not in waiting)]
+show_decision(
+    page.choose(
+        "Decision",
+        ordered,
+        lambda d: f"{d.created_at:%Y-%m-%d %H:%M:%S} UTC  {d.verdict}, {d.status}".replace("_", " "),
+        key="decision",
+    )
+)

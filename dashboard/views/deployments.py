@@ -1,0 +1,47 @@
+"""Deployments: what the alias asks for, what the gateway serves, and how it came to that."""
+
+import streamlit as st
+
+from dashboard import queries
+from dashboard.views import page
+from driftwheel.records import Deployment
+
+settings, ledger = page.start("Deployments", "Which version each alias serves: desired by people and worker, observed "
+                              "by the gateway.")  # fmt: skip
+names = queries.version_names(ledger, settings.project)
+
+
+@st.fragment(run_every="5s")
+def show_alias() -> None:
+    """Draw desired against observed, again every five seconds."""
+    alias = queries.alias_of(ledger, settings)
+    if alias is None:
+        page.nothing_yet("No version has been promoted yet.", "driftwheel promote VERSION_ID")
+        return
+    word, sentence = queries.gateway_state(alias)
+    columns = st.columns(4)
+    columns[0].metric("Desired", names.get(alias.version_id, "unknown"), border=True)
+    columns[1].metric("Observed", names.get(alias.observed_version_id or "", "nothing"), border=True)
+    columns[2].metric("Fence, desired / observed", f"{alias.fence} / {alias.observed_fence}", border=True)
+    columns[3].metric("Gateway reported", queries.age(alias.observed_at), border=True)
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.badge(word, color="green" if word == "serving" else "red" if word == "refused" else "orange")
+        st.text(sentence)
+
+
+show_alias()
+st.subheader("History", anchor=False)
+deployments = queries.newest(ledger, Deployment, settings.project)
+if deployments:
+    st.dataframe(
+        [
+            {"created (UTC)": f"{d.created_at:%Y-%m-%d %H:%M:%S}", "alias": d.alias,
+             "version": names.get(d.version_id, d.version_id), "stage": str(d.stage), "share": d.share,
+             "fence": d.fence, "reason": d.reason, "changed": queries.age(d.updated_at)}
+            for d in deployments
+        ],
+        hide_index=True,
+        column_config={"share": st.column_config.NumberColumn(format="percent")},
+    )  # fmt: skip
+else:
+    st.text("The gateway has deployed nothing yet; start it with `driftwheel serve`.")

@@ -1,0 +1,94 @@
+"""Model versions: scorecards side by side, verdicts, lineage; promote and roll back."""
+
+import streamlit as st
+
+from dashboard import charts, files, queries
+from dashboard.views import page
+from driftwheel import controls
+from driftwheel.records import ModelVersion, ModelVersionStatus
+
+COLORS = {"published": "green", "rejected": "red", "candidate": "orange"}
+
+
+def show_scorecards(versions: list[ModelVersion]) -> None:
+    """Draw the scorecards as the columns of one table."""
+    numbers = {v.id: f"v{v.number}" for v in versions}
+    chosen = st.multiselect("Versions", list(numbers), default=list(numbers)[:4], format_func=lambda i: numbers[i],
+                            key="compared")  # fmt: skip
+    columns = queries.scorecard_columns([v for v in reversed(versions) if v.id in chosen])
+    names = dict.fromkeys(name for column in columns.values() for name in column)
+    st.dataframe(
+        [
+            {"measure": name.replace("_", " "), **{title: values.get(name) for title, values in columns.items()}}
+            for name in names
+        ],
+        hide_index=True,
+        column_config={title: st.column_config.NumberColumn(format="%.4g") for title in columns},
+    )
+
+
+def show_verdict(version: ModelVersion) -> None:
+    """Draw the gate's verdict with its interval."""
+    verdict = version.verdict
+    if not verdict:
+        st.text("The gate has not judged this version.")
+        return
+    color = {"PROMOTE": "green", "REJECT": "red"}.get(str(verdict.get("verdict")), "orange")
+    st.badge(str(verdict.get("verdict", "unknown")), color=color)  # type: ignore[arg-type]  # see training_runs
+    st.text(str(verdict.get("reason", "")))
+    chart = charts.interval(verdict)
+    if chart is not None:
+        st.altair_chart(chart, alt="Candidate minus live with its confidence interval")
+    if verdict.get("slices"):
+        st.dataframe(
+            [{**s, "interval": " to ".join(f"{x:+.3f}" for x in s.get("interval") or [])} for s in verdict["slices"]],
+            hide_index=True,
+        )
+
+
+def show_moves(version: ModelVersion) -> None:
+    """Draw the buttons that move the alias."""
+    alias = queries.alias_of(ledger, settings)
+    is_live = alias is not None and alias.version_id == version.id
+    names = queries.version_names(ledger, settings.project)
+    with st.container(horizontal=True):
+        cannot = is_live or version.status is not ModelVersionStatus.PUBLISHED
+        question = f"Make v{version.number} live for `{settings.serve.alias}`? The gateway proves it first."
+        if page.confirmed("Promote", key="promote", question=question, disabled=cannot, type="primary"):
+            fence = alias.fence if alias else None
+            page.act(
+                lambda: controls.promote(ledger, settings, version.id, fence=fence),
+                f"v{version.number} is the desired version; the gateway swaps when it has proved it.",
+            )
+        previous = alias.previous_version_id if alias else None
+        question = f"Go back to {names.get(previous or '', 'the previous version')}?"
+        if page.confirmed("Roll back", key="rollback", question=question, disabled=previous is None):
+            page.act(lambda: controls.rollback(ledger, settings), "The previous version is the desired one again.")
+        if is_live:
+            st.badge("live", color="green")
+
+
+settings, ledger = page.start("Model versions", "Immutable artifacts with scorecard, verdict and lineage.")
+versions = queries.newest(ledger, ModelVersion, settings.project, limit=50)
+if not versions:
+    page.nothing_yet("There is no model version yet.", "driftwheel publish")
+    st.stop()
+show_scorecards(versions)
+version = page.choose("Version", versions, lambda v: f"v{v.number}, {v.status}, {queries.short(v.id)}", key="version")
+show_moves(version)
+judged, mistakes, lineage, card = st.tabs(["Verdict", "Confusion matrix", "Lineage", "Model card"])
+with judged:
+    show_verdict(version)
+with mistakes:
+    matrix = version.scorecard.get("confusion") or {}
+    if matrix.get("labels"):
+        st.altair_chart(charts.confusion(matrix["labels"], matrix["matrix"]), alt="Confusion matrix")
+    else:
+        st.text("The scorecard holds no confusion matrix: the task has no labels.")
+with lineage:
+    page.facts({"id": version.id, "status": version.status, "created": version.created_at, "folder": version.path,
+                "quantization": version.quantization, "manifest hash": version.manifest_hash,
+                **version.lineage})  # fmt: skip
+with card:
+    text = files.text_of(settings.root / "versions" / version.id / "model_card.md")
+    st.code(text or "No model card was written for this version.", language=None, wrap_lines=True)

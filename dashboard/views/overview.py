@@ -1,0 +1,64 @@
+"""The circle with the current id at each station, the drift lamp, and the live numbers."""
+
+import streamlit as st
+
+from dashboard import charts, queries
+from dashboard.views import page
+from driftwheel import controls
+
+settings, ledger = page.start("Overview", "The loop, where it stands, and whether it needs you.")
+
+
+@st.fragment(run_every="5s")
+def show_circle() -> None:
+    """Draw the circle and the tiles, again every five seconds."""
+    signals = queries.latest_check(ledger, settings.project)
+    live = queries.live_version(ledger, settings)
+    live_name = f"{settings.serve.alias} is v{live.number}" if live else "nothing is live yet"
+    with st.container(border=True):
+        st.html(charts.circle(queries.stations(ledger, settings), queries.lamp(signals), live_name))
+    minutes = queries.minutes(ledger, settings.project)
+    show_tiles(live, minutes)
+    st.subheader("Requests", anchor=False)
+    st.altair_chart(charts.requests_per_minute(minutes), alt="Requests a minute over the last half hour")
+
+
+def show_tiles(live: queries.ModelVersion | None, minutes: list[queries.Minute]) -> None:
+    """Draw one row of numbers."""
+    last = minutes[-2] if len(minutes) > 1 else minutes[-1]  # the present minute is not over
+    latencies = [m.latency_p50_seconds for m in minutes if m.latency_p50_seconds is not None]
+    accuracy = live.scorecard.get("accuracy") if live else None
+    columns = st.columns(4)
+    columns[0].metric("Live version", f"v{live.number}" if live else "none", border=True, height="stretch")
+    columns[1].metric("Accuracy when judged", f"{accuracy:.1%}" if accuracy is not None else "unknown", border=True,
+                      height="stretch")  # fmt: skip
+    columns[2].metric("Requests in the last minute", last.requests, border=True,
+                      chart_data=[m.requests for m in minutes], height="stretch")  # fmt: skip
+    columns[3].metric("Latency, median", f"{latencies[-1] * 1000:.0f} ms" if latencies else "unknown", border=True,
+                      chart_data=[x * 1000 for x in latencies] or None, height="stretch")  # fmt: skip
+
+
+def show_state() -> None:
+    """Say what the gateway does, what was decided last, and how often an alarm may be false."""
+    left, right = st.columns(2)
+    with left.container(border=True, height="stretch"):
+        st.subheader("Serving", anchor=False)
+        word, sentence = queries.gateway_state(queries.alias_of(ledger, settings))
+        st.badge(word, color="green" if word == "serving" else "red" if word == "refused" else "orange")
+        st.text(sentence)
+        budget = settings.monitor.false_alarms_per_month
+        st.caption(f"Alarm budget: at most {budget:g} false alarm(s) a month on steady traffic, by calibration.")
+    with right.container(border=True, height="stretch"):
+        st.subheader("Latest decision", anchor=False)
+        found = queries.newest(ledger, queries.RetrainDecision, settings.project, limit=1)
+        if controls.is_paused(ledger, settings):
+            st.badge("retraining is paused", color="orange")
+        if not found:
+            st.text("None yet. The monitor decides after each full window of traffic.")
+            return
+        st.text(f"{found[0].verdict}, {found[0].status}".replace("_", " ") + f"  ({queries.age(found[0].created_at)})")
+        st.text("\n".join(found[0].reasons))
+
+
+show_circle()
+show_state()

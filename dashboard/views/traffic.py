@@ -1,0 +1,95 @@
+"""Traffic: find answered requests, look at one, say whether it was right."""
+
+from typing import Any
+
+import streamlit as st
+
+from dashboard import queries
+from dashboard.views import page
+from driftwheel.records import Traffic
+from driftwheel.traffic import give_feedback
+
+PAGE_ROWS = 100
+
+
+def chosen_filter() -> queries.TrafficFilter:
+    """Draw the search fields and return what they hold."""
+    columns = st.columns([3, 1, 1, 1])
+    text = columns[0].text_input("Search in prompts, answers, labels and ids", key="search")
+    names = queries.version_names(ledger, settings.project)
+    version = columns[1].selectbox("Version", [None, *names], format_func=lambda i: names.get(i, "all"), key="of")
+    outcome = columns[2].selectbox("Outcome", [None, "answered", "failed", "cut off"],
+                                   format_func=lambda o: o or "all", key="outcome")  # fmt: skip
+    feedback = columns[3].selectbox("Feedback", [None, "labelled", "thumb up", "thumb down", "none"],
+                                    format_func=lambda f: f or "all", key="feedback")  # fmt: skip
+    return queries.TrafficFilter(text=text.strip(), version_id=version, outcome=outcome, feedback=feedback)
+
+
+def table_row(row: Traffic, names: dict[str, str]) -> dict[str, Any]:
+    """Return one line of the table."""
+    return {
+        "time (UTC)": f"{row.created_at:%Y-%m-%d %H:%M:%S}",
+        "version": names.get(row.version_id, row.version_id),
+        "status": "cut off" if row.is_partial else str(row.status_code),
+        "prompt": row.prompt,
+        "answer": row.answer,
+        "label": row.label,
+        "thumb": {1: "up", -1: "down"}.get(row.thumb or 0, ""),
+        "ms": round(row.latency_seconds * 1000),
+    }
+
+
+def show_detail(row: Traffic) -> None:
+    """Draw one request with everything known about it."""
+    left, right = st.columns([3, 2])
+    with left:
+        st.caption("Prompt")
+        st.code(row.prompt, language=None, wrap_lines=True)
+        st.caption("Answer")
+        st.code(row.answer or "(empty)", language=None, wrap_lines=True)
+        if row.error:
+            page.problem(row.error)
+        show_feedback(row)
+    with right:
+        page.facts({"id": row.id, "received": row.created_at, "version": row.version_id, "route": row.route,
+                    "status": row.status_code, "streamed": row.is_stream, "finish reason": row.finish_reason,
+                    "prompt tokens": row.prompt_tokens, "answer tokens": row.completion_tokens,
+                    "latency, seconds": row.latency_seconds, "first token, seconds": row.time_to_first_token_seconds,
+                    "mean log-probability": row.mean_logprob, "key": row.key_id, "user": row.user_id,
+                    "label": row.label, "label source": row.label_source, "feedback": row.feedback_at})  # fmt: skip
+
+
+def show_feedback(row: Traffic) -> None:
+    """Draw the ways to judge an answer."""
+    with st.container(horizontal=True):
+        if st.button("Right", icon=":material/thumb_up:", key="thumb_up"):
+            page.act(lambda: give_feedback(ledger, row.id, thumb=1), "Thumb up is recorded.")
+        if st.button("Wrong", icon=":material/thumb_down:", key="thumb_down"):
+            page.act(lambda: give_feedback(ledger, row.id, thumb=-1), "Thumb down is recorded.")
+    with st.form("correct", clear_on_submit=True):
+        correction = st.text_area("The whole right answer", key="correction")
+        if st.form_submit_button("Save the correction", key="correct") and correction.strip():
+            page.act(lambda: give_feedback(ledger, row.id, correction=correction), "The correction is recorded.")
+
+
+settings, ledger = page.start("Traffic", "Every answered request, newest first. Feedback given here trains the next "
+                              "version.")  # fmt: skip
+if not ledger.count(Traffic, project=settings.project):
+    page.nothing_yet("There is no traffic yet. Start the gateway and send it a request.", "driftwheel serve")
+    st.stop()
+wanted = chosen_filter()
+number = int(st.session_state.get("page_number", 1))
+rows, total = queries.search_traffic(ledger, settings.project, wanted, limit=PAGE_ROWS, offset=(number - 1) * PAGE_ROWS)
+pages = max(1, -(-total // PAGE_ROWS))
+if number > pages:
+    st.session_state["page_number"] = 1
+    st.rerun()
+st.caption(f"{total:,} requests match. Choose a line to see it whole.")
+names = queries.version_names(ledger, settings.project)
+choice = st.dataframe([table_row(r, names) for r in rows], hide_index=True, height=320, on_select="rerun",
+                      selection_mode="single-row", key="lines")  # fmt: skip
+if pages > 1:
+    st.number_input("Page", min_value=1, max_value=pages, step=1, key="page_number", width=160)
+selected = choice.selection.rows  # type: ignore[union-attr]  # on_select makes it a state
+if rows:
+    show_detail(rows[selected[0]] if selected and selected[0] < len(rows) else rows[0])

@@ -1,0 +1,151 @@
+"""The ledger becomes Prometheus metrics, read afresh at every scrape.
+
+python -m monitor exporter --config driftwheel.yaml
+"""
+
+import argparse
+import signal
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from wsgiref.simple_server import WSGIServer
+
+from prometheus_client import CollectorRegistry, start_http_server
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from driftwheel import controls
+from driftwheel.command import add_common_arguments, open_ledger, settings_from
+from driftwheel.config import Settings
+from driftwheel.errors import ConflictError
+from driftwheel.ledger import Ledger
+from driftwheel.records import (
+    Alias,
+    DecisionStatus,
+    DriftKind,
+    DriftSignal,
+    DriftVerdict,
+    ModelVersion,
+    RetrainDecision,
+    Traffic,
+)
+
+ALL = "all"
+
+
+class CheckCounter:
+    """Counts the checks that failed in this process."""
+
+    def __init__(self) -> None:
+        self.failures = 0
+
+    def count(self) -> None:
+        """Count one."""
+        self.failures += 1
+
+
+class LedgerCollector(Collector):
+    """Turns the newest records into metrics."""
+
+    def __init__(self, settings: Settings, ledger: Ledger, checks: CheckCounter) -> None:
+        self._settings, self._ledger, self._checks = settings, ledger, checks
+
+    def collect(self) -> Iterator[Metric]:
+        """Read the ledger and yield every family."""
+        failures = CounterMetricFamily("driftwheel_check_failures", "Drift checks that failed")
+        failures.add_metric([], self._checks.failures)
+        yield failures
+        traffic = CounterMetricFamily("driftwheel_traffic_rows", "Requests in the ledger")
+        traffic.add_metric([], self._ledger.count(Traffic, project=self._settings.project))
+        yield traffic
+        yield from self._drift()
+        yield from self._decisions()
+        yield from self._alias()
+
+    def _drift(self) -> Iterator[Metric]:
+        newest = self._ledger.find(DriftSignal, project=self._settings.project, limit=1)
+        signals = self._ledger.find(DriftSignal, check_id=newest[0].check_id) if newest else []
+        score = GaugeMetricFamily("driftwheel_drift_score", "Score of the newest check", labels=["kind", "feature"])
+        threshold = GaugeMetricFamily("driftwheel_drift_threshold", "Its threshold", labels=["kind", "feature"])
+        detected = GaugeMetricFamily("driftwheel_drift_detected", "1 while the kind is in alarm", labels=["kind"])
+        for s in signals:
+            score.add_metric([s.kind, s.feature], s.score)
+            threshold.add_metric([s.kind, s.feature], s.threshold)
+        verdicts = {s.kind: s.verdict for s in signals if s.feature == ALL}
+        for kind in DriftKind:
+            detected.add_metric([kind], float(verdicts.get(kind) is DriftVerdict.DRIFTED))
+        yield from (score, threshold, detected)
+        quality = GaugeMetricFamily("driftwheel_quality_ratio", "Accuracy on labelled rows of the newest window")
+        last = GaugeMetricFamily("driftwheel_drift_last_check_timestamp_seconds", "When the newest check ended")
+        for s in signals:
+            if s.kind is DriftKind.QUALITY and s.verdict is not DriftVerdict.INSUFFICIENT:
+                quality.add_metric([], s.details["accuracy"])
+        if newest:
+            last.add_metric([], newest[0].created_at.timestamp())
+        yield from (quality, last)
+
+    def _decisions(self) -> Iterator[Metric]:
+        decisions = self._ledger.find(RetrainDecision, project=self._settings.project)
+        made = CounterMetricFamily("driftwheel_retrain_decisions", "Decisions made", labels=["verdict", "trigger"])
+        for (verdict, trigger), count in Counter((d.verdict, d.trigger) for d in decisions).items():
+            made.add_metric([verdict, trigger], count)
+        yield made
+        state = GaugeMetricFamily("driftwheel_retrain_state", "Decisions in each state", labels=["state"])
+        states = Counter(d.status for d in decisions)
+        for status in DecisionStatus:
+            state.add_metric([status], states[status])
+        yield state
+        paused = GaugeMetricFamily("driftwheel_retrain_paused", "1 while retraining is paused")
+        paused.add_metric([], float(controls.is_paused(self._ledger, self._settings)))
+        yield paused
+
+    def _alias(self) -> Iterator[Metric]:
+        info = GaugeMetricFamily(
+            "driftwheel_live_version_info", "The version that the gateway serves", labels=["alias", "version"]
+        )
+        in_sync = GaugeMetricFamily("driftwheel_alias_in_sync", "1 if desired and observed agree", labels=["alias"])
+        evaluated = GaugeMetricFamily(
+            "driftwheel_eval_score_ratio", "Score of the live version when it was judged", labels=["metric", "slice"]
+        )
+        for alias in self._ledger.find(Alias, project=self._settings.project):
+            is_same = alias.observed_version_id == alias.version_id and not alias.observed_error
+            in_sync.add_metric([alias.id], float(is_same))
+            if alias.observed_version_id is None:
+                continue
+            info.add_metric([alias.id, alias.observed_version_id], 1)
+            card = self._ledger.get(ModelVersion, alias.observed_version_id).scorecard
+            for metric in ("accuracy", "macro_f1", "json_validity"):
+                if card.get(metric) is not None:
+                    evaluated.add_metric([metric, ALL], card[metric])
+            for name, facts in card.get("slices", {}).items():
+                evaluated.add_metric(["accuracy", name], facts["accuracy"])
+        yield from (info, in_sync, evaluated)
+
+
+def start_exporter(settings: Settings, ledger: Ledger, checks: CheckCounter) -> WSGIServer:
+    """Serve /metrics on monitor.host and monitor.port; raises ConflictError if the port is taken."""
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(LedgerCollector(settings, ledger, checks))
+    host, port = settings.monitor.host, settings.monitor.port
+    try:
+        server, _ = start_http_server(port, host, registry)
+    except OSError as error:
+        raise ConflictError(
+            f"cannot listen on {host}:{port}: {error.strerror}; set monitor.port to a free one"
+        ) from error
+    return server
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the verb's arguments."""
+    add_common_arguments(parser)
+
+
+def main(arguments: argparse.Namespace) -> None:
+    """Export without watching, until SIGINT or SIGTERM."""
+    settings, stop = settings_from(arguments), threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    server = start_exporter(settings, open_ledger(settings), CheckCounter())
+    stop.wait()
+    server.shutdown()

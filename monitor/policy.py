@@ -1,0 +1,97 @@
+"""What the signals say and what is known becomes retrain or hold, with the reasons. Pure."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from driftwheel.config import PolicySettings
+from driftwheel.records import DecisionStatus, DecisionVerdict, DriftKind
+
+
+@dataclass(frozen=True, kw_only=True)
+class PolicyFacts:
+    """Everything that the decision may depend on."""
+
+    now: datetime
+    drifted: frozenset[DriftKind]
+    """Kinds with an alarm in the newest check."""
+    fresh_labels: int
+    """Labelled rows since the live version's dataset."""
+    quality_text: str = "quality was not measured"
+    """The quality signal in words."""
+    is_paused: bool = False
+    is_retraining: bool = False
+    """A retrain waits or runs."""
+    last_retrain_at: datetime | None = None
+    retrains_last_day: int = 0
+    refused_in_a_row: int = 0
+    """Retrains since the last promotion that ended without one."""
+
+
+@dataclass(frozen=True)
+class Decision:
+    """The outcome, in the words of a RetrainDecision."""
+
+    verdict: DecisionVerdict
+    status: DecisionStatus
+    trigger: str
+    remedy: str
+    reasons: list[str]
+
+
+def decide(facts: PolicyFacts, settings: PolicySettings) -> Decision:
+    """Return the decision: is there a cause, would retraining help, and is it allowed now."""
+    trigger, cause = _cause(facts, settings)
+    if DriftKind.ENGINE in facts.drifted:
+        return _hold("engine", [*cause, "the engine is at fault: errors or latency; retraining does not help"])
+    if trigger is None:
+        return _hold("none", cause)
+    if facts.fresh_labels < settings.min_fresh_labels:
+        missing = f"{facts.fresh_labels} fresh labelled rows, {settings.min_fresh_labels} needed: label more"
+        return _hold("label", [*cause, missing])
+    if obstacles := _obstacles(facts, settings):
+        return _hold("wait", [*cause, *obstacles])
+    status = DecisionStatus.OPEN if settings.approval == "auto" else DecisionStatus.AWAITING_APPROVAL
+    return Decision(
+        DecisionVerdict.RETRAIN, status, trigger, "retrain", [*cause, f"{facts.fresh_labels} fresh labelled rows"]
+    )
+
+
+def _cause(facts: PolicyFacts, settings: PolicySettings) -> tuple[str | None, list[str]]:
+    shifted = sorted(facts.drifted & {DriftKind.INPUT, DriftKind.OUTPUT})
+    if DriftKind.QUALITY in facts.drifted:
+        drift = [f"{' and '.join(shifted)} drift"] if shifted else []
+        return "policy", [facts.quality_text, *drift]
+    if _is_due(facts, settings):
+        return "schedule", [f"the last retrain is more than {settings.schedule_seconds:.0f} s ago"]
+    if shifted:
+        return None, [f"{' and '.join(shifted)} drift, but {facts.quality_text}: no reason to retrain"]
+    return None, ["no alarm"]
+
+
+def _is_due(facts: PolicyFacts, settings: PolicySettings) -> bool:
+    if settings.schedule_seconds == 0 or facts.last_retrain_at is None:
+        return False
+    return facts.now - facts.last_retrain_at >= timedelta(seconds=settings.schedule_seconds)
+
+
+def _obstacles(facts: PolicyFacts, settings: PolicySettings) -> Sequence[str]:
+    found = []
+    if facts.is_paused:
+        found.append("retraining is paused")
+    if facts.is_retraining:
+        found.append("another retrain is under way")
+    if facts.last_retrain_at is not None:
+        # A clock that was set back makes the pause longer, never endless: it counts from zero at most.
+        waited = max(0.0, (facts.now - facts.last_retrain_at).total_seconds())
+        if waited < settings.cooldown_seconds:
+            found.append(f"cool-down: {settings.cooldown_seconds - waited:.0f} s left")
+    if facts.retrains_last_day >= settings.max_retrains_per_day:
+        found.append(f"{facts.retrains_last_day} retrains in 24 hours, the budget is {settings.max_retrains_per_day}")
+    if facts.refused_in_a_row >= settings.max_failed_gates:
+        found.append(f"{facts.refused_in_a_row} candidates in a row were refused: a person must start the next")
+    return found
+
+
+def _hold(remedy: str, reasons: list[str]) -> Decision:
+    return Decision(DecisionVerdict.HOLD, DecisionStatus.CLOSED, "policy", remedy, reasons)

@@ -1,0 +1,49 @@
+"""Two tables of features become the Evidently report that a person reads.
+
+The methods are pinned: Evidently's choice, and the meaning of its number, change with the size of the reference.
+The decision is not taken here; see monitor/drift.py.
+"""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from driftwheel.artifacts import write_json
+from monitor.features import frame
+from monitor.windows import Observation
+
+
+def write_report(
+    reference: Sequence[Observation], current: Sequence[Observation], folder: Path, *, with_html: bool
+) -> dict[str, Any]:
+    """Run Evidently, write report.json and, if wanted, report.html (4 MB); return each column's score and test."""
+    from evidently import DataDefinition, Dataset, Report
+    from evidently.presets import DataDriftPreset, DataSummaryPreset
+
+    columns = DataDefinition(
+        numerical_columns=["prompt_words", "prompt_characters", "answer_characters"],
+        categorical_columns=["answer_label", "has_label"],
+    )
+    preset = DataDriftPreset(num_method="wasserstein", cat_method="jensenshannon", drift_share=0.5)
+    report = Report([preset, DataSummaryPreset()], include_tests=True)
+    snapshot = report.run(
+        Dataset.from_pandas(frame(current), data_definition=columns),
+        Dataset.from_pandas(frame(reference), data_definition=columns),
+    )
+    facts = json.loads(snapshot.json())
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / "report.json", facts)
+    if with_html:
+        snapshot.save_html(str(folder / "report.html"))
+    return column_results(facts)
+
+
+def column_results(facts: dict[str, Any]) -> dict[str, Any]:
+    """Return Evidently's score and method per column."""
+    found = {}
+    for metric in facts.get("metrics", []):
+        config = metric.get("config", {})
+        if "ValueDrift" in str(config.get("type", metric.get("metric_name", ""))):
+            found[str(config.get("column"))] = {"score": metric.get("value"), "method": config.get("method")}
+    return found
