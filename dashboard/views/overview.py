@@ -5,6 +5,7 @@ import streamlit as st
 from dashboard import charts, queries
 from dashboard.views import page
 from driftwheel import controls
+from driftwheel.records import ModelVersion, RetrainDecision
 
 settings, ledger = page.start("Overview", "The loop, where it stands, and whether it needs you.")
 
@@ -23,7 +24,7 @@ def show_circle() -> None:
     st.altair_chart(charts.requests_per_minute(minutes), alt="Requests a minute over the last half hour")
 
 
-def show_tiles(live: queries.ModelVersion | None, minutes: list[queries.Minute]) -> None:
+def show_tiles(live: ModelVersion | None, minutes: list[queries.Minute]) -> None:
     """Draw one row of numbers."""
     last = minutes[-2] if len(minutes) > 1 else minutes[-1]  # the present minute is not over
     latencies = [m.latency_p50_seconds for m in minutes if m.latency_p50_seconds is not None]
@@ -50,7 +51,7 @@ def show_state() -> None:
         st.caption(f"Alarm budget: at most {budget:g} false alarm(s) a month on steady traffic, by calibration.")
     with right.container(border=True, height="stretch"):
         st.subheader("Latest decision", anchor=False)
-        found = queries.newest(ledger, queries.RetrainDecision, settings.project, limit=1)
+        found = queries.newest(ledger, RetrainDecision, settings.project, limit=1)
         if controls.is_paused(ledger, settings):
             st.badge("retraining is paused", color="orange")
         if not found:

@@ -90,6 +90,6 @@ choice = st.dataframe([table_row(r, names) for r in rows], hide_index=True, heig
                       selection_mode="single-row", key="lines")  # fmt: skip
 if pages > 1:
     st.number_input("Page", min_value=1, max_value=pages, step=1, key="page_number", width=160)
-selected = choice.selection.rows  # type: ignore[union-attr]  # on_select makes it a state
+selected = choice.selection.rows
 if rows:
     show_detail(rows[selected[0]] if selected and selected[0] < len(rows) else rows[0])

@@ -1,0 +1,111 @@
+"""A real browser opens every page of a running dashboard once; hostile text stays text.
+
+Skipped without Chromium, except where the environment says CI.
+"""
+
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.request import urlopen
+
+import pytest
+
+from driftwheel.config import load_settings
+from driftwheel.ledger import Ledger
+
+TITLES = {
+    "": "Overview", "datasets": "Datasets", "training_runs": "Training runs", "model_versions": "Model versions",
+    "deployments": "Deployments", "traffic": "Traffic", "drift_signals": "Drift signals",
+    "decisions": "Retrain decisions", "playground": "Playground",
+}  # fmt: skip
+FLAGS = [
+    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync",
+]  # fmt: skip
+QUIET_MS = 1500
+
+
+def _chromium() -> str:
+    path = shutil.which("chromium") or shutil.which("google-chrome")
+    if path is None and os.environ.get("CI"):
+        pytest.fail("CI needs Debian's chromium")
+    if path is None:
+        pytest.skip("no Chromium on this machine")
+    return path
+
+
+@pytest.fixture
+def address(tmp_path: Path) -> Iterator[str]:
+    """The address of a dashboard that shows a loop with every noun."""
+    spec = importlib.util.spec_from_file_location("dashboard_seed", Path(__file__).with_name("seed.py"))
+    assert spec is not None
+    assert spec.loader is not None
+    seed = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(seed)
+    config = seed.write_settings(tmp_path)
+    settings = load_settings(config, environ={})
+    ledger = Ledger(settings.database_url)
+    seed.fill(settings, ledger)
+    ledger.close()
+    argv = [sys.executable, "-m", "dashboard", "--config", str(config), "--set", "dashboard.port=0"]
+    with (tmp_path / "log").open("wb") as log:
+        process = subprocess.Popen(argv, stderr=log, stdout=log)
+        try:
+            yield _address_in(tmp_path / "log", process)
+        finally:
+            process.terminate()
+            process.wait(30)
+
+
+def _address_in(log: Path, process: "subprocess.Popen[bytes]") -> str:
+    import json
+    import time
+
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        for line in log.read_text(encoding="utf-8").splitlines():
+            if '"url"' in line:
+                return str(json.loads(line)["url"])
+        if process.poll() is not None:
+            break
+        time.sleep(0.1)
+    raise AssertionError(f"the dashboard did not start:\n{log.read_text(encoding='utf-8')}")
+
+
+def test_every_page_works_in_a_browser_and_runs_no_text_from_outside(address: str) -> None:
+    chromium = _chromium()
+    from playwright.sync_api import sync_playwright
+
+    with urlopen(f"{address}/_stcore/health", timeout=30) as answer:
+        assert answer.status == 200
+    shots = os.environ.get("DRIFTWHEEL_SCREENSHOTS")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
+        tab = browser.new_page(viewport={"width": 1400, "height": 1100})
+        errors: list[str] = []
+        tab.on("console", lambda m: errors.append(f"{m.location.get('url')} {m.text}") if m.type == "error" else None)
+        tab.on("pageerror", lambda e: errors.append(f"{tab.url} {e}"))
+        for name, title in TITLES.items():
+            tab.goto(f"{address}/{name}")
+            tab.get_by_role("heading", name=title, exact=True).wait_for(timeout=30_000)
+            tab.wait_for_timeout(QUIET_MS)
+            assert tab.locator('[data-testid="stException"]').count() == 0, name
+            assert tab.evaluate("window.hacked") is None, name
+            if shots:
+                tab.screenshot(path=f"{shots}/{name or 'overview'}.png", full_page=True)
+        _check_report(tab, address)
+        browser.close()
+    ours = [e for e in errors if "/reports/" not in e and "sandbox" not in e]
+    assert not ours, ours
+
+
+def _check_report(tab: "object", address: str) -> None:
+    tab.goto(f"{address}/drift_signals")  # type: ignore[attr-defined]
+    tab.get_by_role("tab", name="Evidently report").click()  # type: ignore[attr-defined]
+    frame = tab.frame_locator("iframe[src*='/reports/']")  # type: ignore[attr-defined]
+    frame.get_by_role("heading", name="Evidently says").wait_for(timeout=30_000)
+    assert tab.evaluate("window.hacked") is None  # type: ignore[attr-defined]

@@ -1,0 +1,53 @@
+"""Charts hold the numbers that they were given, and the drawing holds no markup from outside."""
+
+import xml.etree.ElementTree as ET
+
+import pytest
+
+from dashboard import charts
+from dashboard.queries import Station
+from driftwheel.records import DriftKind, DriftSignal, DriftVerdict
+
+
+def test_the_circle_is_well_formed_and_escapes_every_text() -> None:
+    hostile = "<script>x</script>"
+    station = Station(noun="Traffic", page="traffic", id=hostile, title=hostile, status="rejected")
+    drawing = charts.circle([station] * 7, "red", hostile)
+    root = ET.fromstring(drawing)
+    assert "<script" not in drawing
+    assert len([e for e in root.iter() if e.tag == "a"]) == 7
+    assert charts.COLORS["red"] in drawing
+
+
+@pytest.mark.parametrize("verdict", [{}, {"verdict": "REJECT", "difference": None, "interval": None}])
+def test_no_interval_is_drawn_without_numbers(verdict: dict[str, object]) -> None:
+    assert charts.interval(verdict) is None
+
+
+def test_the_interval_has_a_line_per_slice() -> None:
+    part = {"slice": "old", "difference": 0.1, "interval": [0.0, 0.2]}
+    drawing = charts.interval({"difference": 0.2, "interval": [0.1, 0.3], "slices": [part]}).to_dict()
+    values = next(layer["data"]["values"] for layer in drawing["layer"] if layer["mark"]["type"] == "point")
+    assert [v["slice"] for v in values] == ["target", "old"]
+
+
+def test_a_curve_leaves_out_points_without_a_value() -> None:
+    points = [{"step": 1, "loss": 2.0, "eval_loss": None}, {"step": 2, "loss": None, "eval_loss": 1.5}]
+    values = charts.curve(points, {"loss": "training", "eval_loss": "validation"}, "loss").to_dict()["data"]["values"]
+    assert values == [
+        {"step": 1, "value": 2.0, "curve": "training"},
+        {"step": 2, "value": 1.5, "curve": "validation"},
+    ]
+
+
+def test_a_row_of_the_confusion_matrix_sums_to_one() -> None:
+    values = charts.confusion(["a", "b"], [[3, 1], [0, 0]]).to_dict()["data"]["values"]
+    assert [v["share"] for v in values] == [0.75, 0.25, 0, 0]
+
+
+def test_the_timeline_divides_by_the_threshold() -> None:
+    signal = DriftSignal(
+        id="s", project="p", version_id="v", kind=DriftKind.INPUT, feature="all", method="mmd", score=3.0,
+        threshold=2.0, reference_rows=1, current_rows=1, verdict=DriftVerdict.DRIFTED, check_id="c",
+    )  # fmt: skip
+    assert charts.drift_timeline([signal]).to_dict()["data"]["values"][0]["ratio"] == 1.5

@@ -1,0 +1,123 @@
+"""Every page runs without a loop and with a full one, and its buttons do what they say."""
+
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+import dashboard
+from driftwheel import controls
+from driftwheel.config import Settings
+from driftwheel.ledger import Ledger
+from driftwheel.records import Alias, DecisionStatus, RetrainDecision, Traffic
+
+VIEWS = Path(dashboard.__file__).parent / "views"
+TITLES = {
+    "overview": "Overview", "datasets": "Datasets", "training_runs": "Training runs",
+    "model_versions": "Model versions", "deployments": "Deployments", "traffic": "Traffic",
+    "drift_signals": "Drift signals", "decisions": "Retrain decisions", "playground": "Playground",
+}  # fmt: skip
+MARKUP = ("markdown", "caption", "error", "info", "warning", "success")
+
+
+@pytest.fixture(autouse=True)
+def _shown(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DRIFTWHEEL_CONFIG", str(settings.path))
+
+
+def view(name: str) -> AppTest:
+    """Run one page."""
+    return AppTest.from_file(VIEWS / f"{name}.py", default_timeout=30).run()
+
+
+@pytest.mark.parametrize("name", TITLES)
+def test_a_page_of_an_empty_loop_says_what_to_do_next(name: str, ledger: Ledger) -> None:
+    page = view(name)
+    assert not page.exception
+    assert page.title[0].value == TITLES[name]
+    assert page.code or name in ("overview", "deployments")
+
+
+@pytest.mark.parametrize("name", TITLES)
+def test_a_page_of_a_full_loop_shows_no_text_from_outside_as_markup(
+    name: str, seed: ModuleType, seeded: dict[str, str]
+) -> None:
+    page = view(name)
+    assert not page.exception
+    markup: list[Any] = [e for kind in MARKUP for e in getattr(page, kind)]
+    assert not [e for e in markup if "hacked" in str(e.value)]
+    assert not [h for h in page.get("html") if "<script" in h.proto.body]
+
+
+def test_every_page_is_in_the_navigation(seeded: dict[str, str]) -> None:
+    app = AppTest.from_file(VIEWS.parent / "app.py", default_timeout=30).run()
+    for name, title in TITLES.items():
+        app.switch_page(f"views/{name}.py").run()
+        assert app.title[0].value == title
+
+
+def test_promote_moves_the_alias(seeded: dict[str, str], ledger: Ledger, settings: Settings) -> None:
+    page = view("model_versions")
+    page.selectbox(key="version").select(seeded["v2"]).run()
+    page.button(key="promote").click().run()
+    assert ledger.get(Alias, settings.serve.alias).version_id == seeded["v2"]
+    page.button(key="rollback").click().run()
+    assert ledger.get(Alias, settings.serve.alias).version_id == seeded["v1"]
+
+
+def test_a_rejected_version_cannot_be_promoted(seeded: dict[str, str]) -> None:
+    page = view("model_versions")
+    page.selectbox(key="version").select(seeded["rejected"]).run()
+    assert page.button(key="promote").disabled
+
+
+def test_pause_sets_the_switch_and_resume_clears_it(seeded: dict[str, str], ledger: Ledger, settings: Settings) -> None:
+    page = view("decisions")
+    page.button(key="pause").click().run()
+    assert controls.is_paused(ledger, settings)
+    page.button(key="pause").click().run()
+    assert not controls.is_paused(ledger, settings)
+
+
+@pytest.mark.parametrize(("key", "status"), [("approve", DecisionStatus.OPEN), ("refuse", DecisionStatus.REFUSED)])
+def test_a_waiting_decision_is_settled(
+    key: str, status: DecisionStatus, seeded: dict[str, str], ledger: Ledger
+) -> None:
+    view("decisions").button(key=key).click().run()
+    assert ledger.get(RetrainDecision, seeded["waiting"]).status is status
+
+
+def test_retrain_now_records_a_decision(ledger: Ledger, settings: Settings) -> None:
+    view("decisions").button(key="retrain_now").click().run()
+    (found,) = ledger.find(RetrainDecision, project=settings.project)
+    assert (found.trigger, found.status) == ("button", DecisionStatus.OPEN)
+
+
+def test_a_second_retrain_is_refused_in_words(seeded: dict[str, str], ledger: Ledger) -> None:
+    before = ledger.count(RetrainDecision)
+    page = view("decisions")
+    page.button(key="retrain_now").click().run()
+    assert ledger.count(RetrainDecision) == before
+    assert any("one retrain at a time" in t.value for t in page.text)
+
+
+def test_a_thumb_and_a_correction_reach_the_request(seeded: dict[str, str], ledger: Ledger, settings: Settings) -> None:
+    newest = ledger.find(Traffic, project=settings.project, limit=1)[0]
+    page = view("traffic")
+    page.button(key="thumb_up").click().run()
+    assert ledger.get(Traffic, newest.id).thumb == 1
+    page.text_area(key="correction").input('{"intent": "refund"}')
+    page.button(key="correct").click().run()
+    found = ledger.get(Traffic, newest.id)
+    assert (found.label, found.label_source) == ('{"intent": "refund"}', "correction")
+
+
+def test_the_playground_says_that_the_gateway_is_down(seeded: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DRIFTWHEEL__SERVE__PORT", "1")
+    page = view("playground")
+    page.text_area(key="question").input("hello")
+    page.button(key="ask_both").click().run()
+    assert not page.exception
+    assert sum("No gateway answers" in t.value for t in page.text) == 2
