@@ -7,22 +7,23 @@ from pathlib import Path
 
 import streamlit as st
 
+# No page has an icon: Streamlit makes it the tab's icon, which the browser would fetch from the internet.
 VIEWS = Path(__file__).with_name("views")
 SECTIONS = {
-    "": [("overview", "Overview", ":material/cycle:")],
+    "": [("overview", "Overview")],
     "Build": [
-        ("datasets", "Datasets", ":material/table_rows:"),
-        ("training_runs", "Training runs", ":material/show_chart:"),
-        ("model_versions", "Model versions", ":material/deployed_code:"),
+        ("datasets", "Datasets"),
+        ("training_runs", "Training runs"),
+        ("model_versions", "Model versions"),
     ],
     "Serve": [
-        ("deployments", "Deployments", ":material/swap_horiz:"),
-        ("traffic", "Traffic", ":material/forum:"),
-        ("playground", "Playground", ":material/compare_arrows:"),
+        ("deployments", "Deployments"),
+        ("traffic", "Traffic"),
+        ("playground", "Playground"),
     ],
     "Watch": [
-        ("drift_signals", "Drift signals", ":material/monitoring:"),
-        ("decisions", "Retrain decisions", ":material/rule:"),
+        ("drift_signals", "Drift signals"),
+        ("decisions", "Retrain decisions"),
     ],
 }
 
@@ -30,8 +31,8 @@ st.set_page_config(page_title="driftwheel", layout="wide")
 st.navigation(
     {
         section: [
-            st.Page(VIEWS / f"{name}.py", title=title, icon=icon, url_path=name, default=name == "overview")
-            for name, title, icon in pages
+            st.Page(VIEWS / f"{name}.py", title=title, url_path=name, default=name == "overview")
+            for name, title in pages
         ]
         for section, pages in SECTIONS.items()
     },

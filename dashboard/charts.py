@@ -18,21 +18,26 @@ BLUE, ORANGE = "#2f6f8f", "#d08a2e"
 VERDICT_COLORS = {"steady": "green", "suspected": "amber", "drifted": "red", "insufficient": "gray"}
 LAMP_WORDS = {"green": "steady", "amber": "drift suspected", "red": "drift", "gray": "not known yet"}
 LONGEST_TEXT = 24
+INKS = {False: ("#1d2730", "#ffffff"), True: ("#e4e9ee", "#12181e")}
 BAD_STATUSES = ("failed", "rejected", "drifted")
 
 
-def circle(stations: Sequence[Station], lamp: str, live: str) -> str:
-    """Return the loop as SVG: the stations clockwise from the top, the drift lamp in the middle."""
+def circle(stations: Sequence[Station], lamp: str, live: str, *, is_dark: bool = False) -> str:
+    """Return the loop as SVG: the stations clockwise from the top, the drift lamp in the middle.
+
+    It is shown as an image, where `currentColor` does not reach: `is_dark` chooses the ink.
+    """
+    ink, paper = INKS[is_dark]
     width, height, across, down = 920, 470, 350.0, 180.0
     angles = [math.tau * i / len(stations) - math.pi / 2 for i in range(len(stations))]
     points = [(width / 2 + across * math.cos(a), height / 2 + down * math.sin(a)) for a in angles]
     parts = [
-        f'<svg viewBox="0 0 {width} {height}" width="100%" role="img" aria-label="The loop and where it stands" '
-        'style="max-width:1040px;display:block;margin:auto;color:inherit;font-family:inherit">',
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}" '
+        f'color="{ink}" font-family="Source Sans Pro, Segoe UI, Helvetica, Arial, sans-serif">',
         f'<ellipse cx="{width / 2}" cy="{height / 2}" rx="{across}" ry="{down}" fill="none" stroke="currentColor" '
         'stroke-opacity="0.25" stroke-width="2"/>',
         *(_arrow(a, math.tau / len(stations), width / 2, height / 2, across, down) for a in angles),
-        *(_station(station, x, y) for station, (x, y) in zip(stations, points, strict=True)),
+        *(_station(station, x, y, paper) for station, (x, y) in zip(stations, points, strict=True)),
         _lamp(lamp, live, width / 2, height / 2),
         "</svg>",
     ]
@@ -49,7 +54,7 @@ def _arrow(angle: float, gap: float, center_x: float, center_y: float, across: f
     )
 
 
-def _station(station: Station, x: float, y: float) -> str:
+def _station(station: Station, x: float, y: float, paper: str) -> str:
     color = COLORS["gray"] if station.id is None else BLUE
     if any(word in station.status for word in BAD_STATUSES):
         color = COLORS["red"]
@@ -64,11 +69,10 @@ def _station(station: Station, x: float, y: float) -> str:
         for dy, size, opacity, weight, text in lines
     )
     return (
-        f'<a href="{html.escape(station.page)}" target="_self"><g transform="translate({x:.1f} {y:.1f})">'
-        f"<title>{html.escape(station.id or 'nothing yet')}</title>"
-        '<rect x="-92" y="-42" width="184" height="76" rx="9" class="driftwheel-station"/>'
+        f'<g transform="translate({x:.1f} {y:.1f})"><title>{html.escape(station.id or "nothing yet")}</title>'
+        f'<rect x="-92" y="-42" width="184" height="76" rx="9" fill="{paper}"/>'
         f'<rect x="-92" y="-42" width="184" height="76" rx="9" fill="{color}" fill-opacity="0.12" stroke="{color}" '
-        f'stroke-width="1.5"/>{texts}</g></a>'
+        f'stroke-width="1.5"/>{texts}</g>'
     )
 
 
@@ -126,7 +130,7 @@ def curve(points: Sequence[Mapping[str, Any]], fields: Mapping[str, str], unit: 
 def counts(values: Mapping[str, int], title: str) -> Any:
     """Return horizontal bars, the largest first."""
     rows = [{"name": name, "rows": count} for name, count in values.items()]
-    return _chart(rows, max(80, 22 * len(rows))).mark_bar().encode(
+    return _chart(rows, 70 + 26 * len(rows)).mark_bar().encode(
         x=alt.X("rows:Q", title="rows"),
         y=alt.Y("name:N", sort="-x", title=title, axis=alt.Axis(labelLimit=260)),
         tooltip=["name:N", "rows:Q"],
@@ -159,7 +163,7 @@ def interval(verdict: Mapping[str, Any]) -> Any | None:
     ]
     if not rows:
         return None
-    base = _chart(rows, 40 + 36 * len(rows)).encode(y=alt.Y("slice:N", title=None, sort=None))
+    base = _chart(rows, 70 + 40 * len(rows)).encode(y=alt.Y("slice:N", title=None, sort=None))
     x = alt.X("low:Q", title="candidate minus live, share of correct answers", axis=alt.Axis(format="+.0%"))
     line = base.mark_rule(strokeWidth=3, color=BLUE).encode(x=x, x2="high:Q")
     tooltip = [alt.Tooltip(f"{n}:Q", format="+.2%") for n in ("low", "difference", "high")]
@@ -181,7 +185,7 @@ def drift_timeline(signals: Sequence[DriftSignal]) -> Any:
     colors = alt.Scale(domain=names, range=[COLORS[VERDICT_COLORS[n]] for n in names])
     x = alt.X("at:T", title="UTC", scale=alt.Scale(type="utc"))
     y = alt.Y("ratio:Q", title="score / threshold")
-    base = alt.Chart(height=110)
+    base = alt.Chart(height=110, width=780)
     line = base.mark_line(color=COLORS["gray"], opacity=0.6).encode(x=x, y=y)
     tooltip = ["at:T", "kind:N", "verdict:N", "method:N", "score:Q", "threshold:Q"]
     dots = base.mark_circle(size=80, opacity=1).encode(
@@ -203,7 +207,7 @@ def step_timeline(steps: Sequence[Step]) -> Any:
         for s in steps
     ]  # fmt: skip
     scale = alt.Scale(domain=["done", "running", "failed"], range=[COLORS["green"], ORANGE, COLORS["red"]])
-    return _chart(rows, 40 + 28 * len(rows)).mark_bar(cornerRadius=3, minBandSize=12).encode(
+    return _chart(rows, 110 + 30 * len(rows)).mark_bar(cornerRadius=3, minBandSize=12).encode(
         x=alt.X("start:T", title="UTC", scale=alt.Scale(type="utc")),
         x2="end:T",
         y=alt.Y("step:N", sort=None, title=None),

@@ -34,7 +34,6 @@ class Station:
     """One noun on the circle: its newest record, in words."""
 
     noun: str
-    page: str
     id: str | None
     title: str
     status: str
@@ -141,15 +140,13 @@ def gateway_state(alias: Alias | None, now: datetime | None = None) -> tuple[str
 def stations(ledger: Ledger, settings: Settings) -> list[Station]:
     """Return the seven nouns in the order of the circle, each with its newest record."""
     titles = ("Dataset", "Training run", "Model version", "Deployment", "Traffic", "Drift signal", "Retrain decision")
-    pages = ("datasets", "training_runs", "model_versions", "deployments", "traffic", "drift_signals", "decisions")
     found = []
-    for noun, title, page in zip(NOUNS, titles, pages, strict=True):
+    for noun, title in zip(NOUNS, titles, strict=True):
         records = newest(ledger, noun, settings.project, limit=1)
         record = records[0] if records else None
         found.append(
             Station(
                 noun=title,
-                page=page,
                 id=record.id if record else None,
                 title=_title(ledger, settings, record),
                 status=_status(settings, ledger, record),

@@ -50,7 +50,7 @@ class TrafficLog:
                 continue
             try:
                 self._ledger.add(*(row for row, _ in pairs))
-            except (StorageError, sa.exc.SQLAlchemyError, RuntimeError) as error:
+            except (StorageError, sa.exc.SQLAlchemyError, RuntimeError, ValueError, TypeError) as error:
                 for _, future in pairs:
                     future.set_exception(error)
             else:

@@ -44,7 +44,7 @@ def observe(row: Traffic, label_field: str | None) -> Observation:
         label=label_of(row.answer, label_field),
         right_label=right,
         latency_seconds=row.latency_seconds,
-        is_failed=row.status_code >= 500 or (row.is_partial and row.error is not None),
+        is_failed=row.status_code >= 500 or row.status_code == 499 or row.is_partial,
         at=row.created_at,
     )
 

@@ -149,6 +149,7 @@ def engine_environment(settings: Settings, model: str) -> dict[str, str]:
     if not has_gpu():
         environment |= {"VLLM_CPU_OMP_THREADS_BIND": "nobind", "VLLM_ENABLE_V1_MULTIPROCESSING": "0"}
         environment.setdefault("OMP_NUM_THREADS", str(os.cpu_count() or 1))
+        environment.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # two engines share the cores during a swap
         if settings.serve.enforce_eager:
             environment["VLLM_CPU_CI_ENV"] = "1"
     if Path(model).is_dir():

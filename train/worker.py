@@ -61,7 +61,10 @@ class Job:
         argv = [sys.executable, "-m", "train", *arguments, "--config", str(self.settings.path), "--json"]
         log_path = self.settings.root / "logs" / f"{self.decision_id}-{arguments[0]}.log"
         output = self.executor.run(
-            argv, log_path=log_path, is_held=lambda: controls.is_paused(self.ledger, self.settings)
+            argv,
+            log_path=log_path,
+            is_held=lambda: controls.is_paused(self.ledger, self.settings),
+            environment={"OMP_WAIT_POLICY": "PASSIVE"},  # the engine that serves meanwhile needs the cores too
         )
         result: State = json.loads(output.strip().splitlines()[-1])
         return result

@@ -25,7 +25,7 @@ def show_controls() -> None:
                 lambda: controls.set_paused(ledger, settings, not paused),
                 "Retraining goes on." if paused else "Retraining is paused.",
             )
-        st.badge("paused" if paused else "on", color="orange" if paused else "green")
+        st.badge("retraining is paused" if paused else "retraining is on", color="orange" if paused else "green")
         st.caption(f"Approval is {settings.policy.approval}.")
 
 
@@ -34,7 +34,7 @@ def show_decision(decision: RetrainDecision) -> None:
     st.subheader("Why", anchor=False)
     st.text("\n".join(decision.reasons) or "No reason was given.")
     if decision.error:
-        page.problem(decision.error)
+        page.problem(decision.error, "Error")
     if decision.status is DecisionStatus.AWAITING_APPROVAL:
         with st.container(horizontal=True):
             if st.button("Approve", key="approve", type="primary"):
@@ -69,7 +69,6 @@ st.dataframe(
         for d in decisions
     ],
     hide_index=True,
-    height=240,
 )  # fmt: skip
 waiting = [d for d in decisions if d.status is DecisionStatus.AWAITING_APPROVAL]
 ordered = [*waiting, *(d for d in decisions if d not in waiting)]

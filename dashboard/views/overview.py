@@ -17,7 +17,9 @@ def show_circle() -> None:
     live = queries.live_version(ledger, settings)
     live_name = f"{settings.serve.alias} is v{live.number}" if live else "nothing is live yet"
     with st.container(border=True):
-        st.html(charts.circle(queries.stations(ledger, settings), queries.lamp(signals), live_name))
+        stations, lamp = queries.stations(ledger, settings), queries.lamp(signals)
+        drawing = charts.circle(stations, lamp, live_name, is_dark=st.context.theme.type == "dark")
+        st.image(drawing, width="stretch", alt=f"The loop and where it stands; drift lamp: {charts.LAMP_WORDS[lamp]}")
     minutes = queries.minutes(ledger, settings.project)
     show_tiles(live, minutes)
     st.subheader("Requests", anchor=False)

@@ -52,9 +52,9 @@ def _box(word: str, color: Any, text: str) -> None:
         st.text(text)
 
 
-def problem(text: str) -> None:
+def problem(text: str, word: str = "Not done") -> None:
     """Show what went wrong, as text."""
-    _box("Not done", "red", text)
+    _box(word, "red", text)
 
 
 def nothing_yet(what: str, command: str) -> None:

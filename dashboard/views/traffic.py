@@ -48,7 +48,7 @@ def show_detail(row: Traffic) -> None:
         st.caption("Answer")
         st.code(row.answer or "(empty)", language=None, wrap_lines=True)
         if row.error:
-            page.problem(row.error)
+            page.problem(row.error, "Error")
         show_feedback(row)
     with right:
         page.facts({"id": row.id, "received": row.created_at, "version": row.version_id, "route": row.route,

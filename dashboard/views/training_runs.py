@@ -36,7 +36,7 @@ run = page.choose("Training run", runs, lambda r: names[r.id], key="run")
 color = {"succeeded": "green", "failed": "red"}.get(str(run.status), "blue")
 st.badge(str(run.status), color=color)  # type: ignore[arg-type]  # the dictionary's values are among the literals
 if run.error:
-    page.problem(run.error)
+    page.problem(run.error, "Error")
 show_curves(run)
 left, right = st.columns(2)
 with left:

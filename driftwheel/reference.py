@@ -1,0 +1,68 @@
+"""Settings, verbs and files become the generated parts of the README, so that they cannot drift.
+
+make docs
+"""
+
+import ast
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+from driftwheel.config import Settings
+from driftwheel.records import NOUNS
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGES = ("driftwheel", "train", "serve", "monitor", "dashboard", "examples/support")
+
+
+def nouns_table() -> str:
+    """Return the seven nouns with the first sentence of their docstrings."""
+    return _table(["noun", "is"], [[f"**{n.__name__}**", _sentence(n.__doc__ or "")] for n in NOUNS])
+
+
+def settings_table() -> str:
+    """Return every setting with its default and its sentence."""
+    rows = []
+    for section, field in Settings.model_fields.items():
+        if field.exclude:
+            continue
+        kind: Any = field.annotation
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            rows += [_setting(f"{section}.{name}", inner) for name, inner in kind.model_fields.items()]
+        else:
+            rows.append(_setting(section, field))
+    return _table(["key", "default", "meaning"], rows)
+
+
+def tree() -> str:
+    """Return the packages' files, each with the first line of its docstring."""
+    lines = []
+    for package in PACKAGES:
+        lines.append(f"{package}/")
+        for path in sorted((ROOT / package).rglob("*.py")):
+            first = _sentence(ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or "")
+            if path.name != "__init__.py":
+                lines.append(f"  {path.relative_to(ROOT / package).as_posix():<26} {first}")
+    return "```\n" + "\n".join(lines) + "\n```"
+
+
+def metrics_table(families: list[Any]) -> str:
+    """Return Prometheus families with their labels and help."""
+    rows = [[f"`{f.name}{'_total' if f.type == 'counter' else ''}`", f.type, f.documentation] for f in families]
+    return _table(["metric", "type", "meaning"], sorted(rows))
+
+
+def _setting(key: str, field: Any) -> list[str]:
+    default = "required" if field.is_required() else f"`{field.default!r}`"
+    return [f"`{key}`", default, field.description or ""]
+
+
+def _sentence(text: str) -> str:
+    return text.strip().partition("\n\n")[0].replace("\n", " ").split(". ")[0].rstrip(".")
+
+
+def _table(headings: list[str], rows: list[list[str]]) -> str:
+    cells = [[cell.replace("|", "\\|") for cell in row] for row in rows]
+    lines = [headings, ["---"] * len(headings), *cells]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
