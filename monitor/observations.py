@@ -1,6 +1,7 @@
 """Traffic rows and judged test items become observations, and a version gets the reference that fits it."""
 
 import json
+import random
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,7 +60,9 @@ def reference_of(settings: Settings, ledger: Ledger, version: ModelVersion) -> R
     count, window_rows = settings.monitor.reference_rows, settings.monitor.window_rows
     dataset = ledger.get(Dataset, version.dataset_id)
     if dataset.origin == "files":
-        judged = tuple(judged_items(version)[:count])
+        items = judged_items(version)
+        # The file is ordered by label; its head is no sample of it.
+        judged = tuple(random.Random(settings.dataset.seed).sample(items, min(count, len(items))))
         return Reference(judged, judged)
     before = ledger.find(
         Traffic,
