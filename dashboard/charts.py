@@ -17,7 +17,7 @@ COLORS = {"green": "#3f9b63", "amber": "#d9962b", "red": "#c8473d", "gray": "#8a
 BLUE, ORANGE = "#2f6f8f", "#d08a2e"
 VERDICT_COLORS = {"steady": "green", "suspected": "amber", "drifted": "red", "insufficient": "gray"}
 LAMP_WORDS = {"green": "steady", "amber": "drift suspected", "red": "drift", "gray": "not known yet"}
-LONGEST_TEXT = 24
+LONGEST_TEXT = 28
 INKS = {False: ("#1d2730", "#ffffff"), True: ("#e4e9ee", "#12181e")}
 BAD_STATUSES = ("failed", "rejected", "drifted")
 

@@ -46,12 +46,14 @@ def baseline_of(scorecard: dict[str, Any]) -> Baseline:
 
 
 def judge_quality(rows: Sequence[Observation], baseline: Baseline) -> Quality:
-    """Compare a window's labelled rows with the baseline by Fisher's exact test, one-sided."""
+    """Compare a window's labelled rows with the baseline by Fisher's exact test, one-sided; none means no loss."""
     known = [row.is_correct for row in rows if row.is_correct is not None]
     correct = sum(known)
     table = [[correct, len(known) - correct], [baseline.correct, baseline.items - baseline.correct]]
-    accuracy = correct / max(1, len(known))
-    p_value = float(fisher_exact(table, alternative="less").pvalue) if known else 1.0
+    if not known:
+        return Quality(baseline.accuracy, 0, 1.0, 0.0)
+    accuracy = correct / len(known)
+    p_value = float(fisher_exact(table, alternative="less").pvalue)
     return Quality(accuracy, len(known), p_value, baseline.accuracy - accuracy)
 
 

@@ -28,6 +28,7 @@ from driftwheel.errors import EngineError, NotFoundError
 
 GIB = 1 << 30
 PR_SET_PDEATHSIG = 1
+LIBC = ctypes.CDLL(None)  # loaded before the fork: nothing may take a lock after it
 STOP_SECONDS = 20.0
 POLL_SECONDS = 0.2
 TELLING = ("Error", "error:", "Exception", "No space", "not found")
@@ -63,6 +64,7 @@ class Engine:
         while time.monotonic() < deadline:
             if not self.is_running:
                 status = self.process.returncode
+                self.stop()  # its children may have outlived it
                 raise EngineError(
                     f"engine {self.name} died at start (status {status}): {self.last_words()}; see {self.log_path}"
                 )
@@ -79,12 +81,12 @@ class Engine:
         telling = [line for line in lines if any(word in line for word in TELLING)]
         return (telling or lines or ["it wrote nothing"])[-1][-300:]
 
-    def stop(self) -> None:
-        """Stop it and its own children: SIGTERM, and SIGKILL after a while."""
+    def stop(self, grace_seconds: float = STOP_SECONDS) -> None:
+        """Stop it and its own children: SIGTERM, and SIGKILL after the grace."""
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGTERM)
         with contextlib.suppress(subprocess.TimeoutExpired):
-            self.process.wait(STOP_SECONDS)
+            self.process.wait(grace_seconds)
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
@@ -100,20 +102,29 @@ def start_artifact(settings: Settings, artifact: Path, name: str, build: "Comman
 
 
 def start(settings: Settings, model: str, name: str, build: "CommandBuilder | None" = None, port: int = 0) -> Engine:
-    """Start an engine on a model folder or hub name."""
+    """Start an engine on a model folder or hub name; the log of the engine before it is kept as `.log.1`.
+
+    Raises EngineError if the log or the process cannot be made.
+    """
     port = port or free_port()
     log_path = settings.root / "logs" / f"engine-{name.replace('/', '_')}.log"
-    log_path.parent.mkdir(parents=True, exist_ok=True)
-    with log_path.open("wb") as log:
-        process = subprocess.Popen(
-            (build or vllm_command)(settings, model, name, port),
-            stdout=log,
-            stderr=log,
-            stdin=subprocess.DEVNULL,
-            env=engine_environment(settings, model),
-            start_new_session=True,
-            preexec_fn=_die_with_parent,
-        )
+    command = (build or vllm_command)(settings, model, name, port)
+    try:
+        log_path.parent.mkdir(parents=True, exist_ok=True)
+        if log_path.exists():
+            log_path.replace(log_path.with_suffix(".log.1"))
+        with log_path.open("wb") as log:
+            process = subprocess.Popen(
+                command,
+                stdout=log,
+                stderr=log,
+                stdin=subprocess.DEVNULL,
+                env=engine_environment(settings, model),
+                start_new_session=True,
+                preexec_fn=_die_with_parent,
+            )
+    except OSError as error:
+        raise EngineError(f"cannot start engine {name}: {error}; check the disk and the process limit") from error
     return Engine(name, port, process, log_path, time.monotonic())
 
 
@@ -160,10 +171,9 @@ def engine_environment(settings: Settings, model: str) -> dict[str, str]:
 def has_gpu() -> bool:
     """Say whether the installed vLLM is the GPU build."""
     try:
-        importlib.metadata.version("vllm")
+        return not importlib.metadata.version("vllm").endswith("+cpu")
     except importlib.metadata.PackageNotFoundError:
         return False
-    return True
 
 
 def answers_token(port: int, name: str, timeout_seconds: float = 10.0) -> bool:
@@ -189,7 +199,8 @@ def free_port() -> int:
 
 
 def _die_with_parent() -> None:
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    # Counts from the thread that forks: start engines from threads that last as long as the process.
+    LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -1,5 +1,7 @@
 """Drift signals: scores against thresholds over time, what shifted, and Evidently's report."""
 
+from pathlib import Path
+
 import streamlit as st
 
 from dashboard import charts, queries
@@ -29,11 +31,11 @@ def show_check(signals: list[DriftSignal]) -> None:
         else:
             st.text("This check names no words.")
     with report:
-        if any(s.report_path for s in signals):
+        if any(s.report_path and (Path(s.report_path) / "report.html").is_file() for s in signals):
             # Same address, own origin: the server's policy sandboxes whatever this file holds.
             st.iframe(f"/reports/{signals[0].check_id}", height=900, alt="Evidently report of this check")
         else:
-            st.text("No report was written for this check.")
+            st.text("No drawn report was kept for this check.")
 
 
 settings, ledger = page.start("Drift signals", "Windows of live traffic against what the live version was judged on.")

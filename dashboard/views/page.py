@@ -19,6 +19,7 @@ from driftwheel.ledger import Ledger
 CONFIG_VARIABLE = "DRIFTWHEEL_CONFIG"
 OVERRIDES_VARIABLE = "DRIFTWHEEL_OVERRIDES"
 NOTICE = "notice"
+LONGEST_TEXT = 500
 
 
 @st.cache_resource(show_spinner=False)
@@ -92,7 +93,7 @@ def _plain(value: Any) -> str:
         return queries.moment_text(value)
     if isinstance(value, float):
         return f"{value:.4g}"
-    return "" if value is None else str(value)
+    return "" if value is None else str(value)[:LONGEST_TEXT]
 
 
 def choose(label: str, records: Sequence[Any], name: Callable[[Any], str], *, key: str) -> Any:

@@ -33,7 +33,7 @@ RECIPE: dict[str, Any] = {
     "positions": 2048,
     "block_tokens": 128,
     "batch_rows": 24,
-    "steps": 200,
+    "steps": 450,
     "learning_rate": 3e-3,
 }
 TEMPLATE = (

@@ -1,0 +1,73 @@
+"""Artifacts of the fake engine, and how to start one through the real code."""
+
+import contextlib
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from driftwheel.artifacts import write_json, writing
+from driftwheel.config import Settings
+from serve.engine import Engine, start_artifact
+
+SCRIPT = Path(__file__).with_name("fake_engine.py")
+
+StartEngine = Callable[[Settings, Path, str], Engine]
+MakeArtifact = Callable[..., Path]
+
+
+def fake_command(settings: Settings, model: str, name: str, port: int) -> list[str]:
+    return [sys.executable, "-S", str(SCRIPT), model, name, str(port)]
+
+
+@pytest.fixture
+def start_fake() -> Iterator[StartEngine]:
+    """Start a fake engine on an artifact, checked as a real one is; whatever still runs is stopped at the end."""
+    engines: list[Engine] = []
+
+    def start(settings: Settings, artifact: Path, name: str) -> Engine:
+        engines.append(start_artifact(settings, artifact, name, fake_command))
+        return engines[-1]
+
+    yield start
+    for engine in engines:
+        engine.stop()
+
+
+@pytest.fixture
+def make_artifact(tmp_path: Path) -> MakeArtifact:
+    """Write an artifact whose engine answers every probe with the given tokens and log-probability."""
+
+    def make(name: str, **facts: Any) -> Path:
+        path = tmp_path / "artifacts" / name
+        with writing(path, {"run_id": name}) as folder:
+            write_json(folder / "answers.json", {"tokens": ["yes", "."], "logprob": -0.5, **facts})
+        return path
+
+    return make
+
+
+def is_alive(process_id: int) -> bool:
+    """Say whether a process runs; a zombie does not."""
+    with contextlib.suppress(OSError):
+        os.kill(process_id, 0)
+        state = Path(f"/proc/{process_id}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0]
+        return state != "Z"
+    return False
+
+
+@pytest.fixture
+def wait_until_dead() -> Callable[[int], None]:
+    """Wait until a process is gone; fails after ten seconds."""
+
+    def wait(process_id: int) -> None:
+        deadline = time.monotonic() + 10
+        while is_alive(process_id):
+            assert time.monotonic() < deadline, f"process {process_id} still runs"
+            time.sleep(0.02)
+
+    return wait
