@@ -246,8 +246,6 @@ class DashboardSettings(Section):
     """Address of the dashboard."""
     port: int = Field(8501, ge=0, le=65535)
     """Port of the dashboard."""
-    prometheus_url: str | None = None
-    """A Prometheus to read longer histories from."""
 
 
 class StorageSettings(Section):

@@ -176,6 +176,13 @@ class Ledger:
             raise NotFoundError(f"no {TABLES[record_type].name} {id!r}; `driftwheel status` lists what there is")
         return found[0]
 
+    def newest(self, record_type: type[Record], project: str) -> Record:
+        """Return a project's newest record; raises NotFoundError if there is none."""
+        found = self.find(record_type, project=project, limit=1)
+        if not found:
+            raise NotFoundError(f"project {project!r} has no {TABLES[record_type].name} yet; make one first")
+        return found[0]
+
     def find(
         self,
         record_type: type[Record],

@@ -11,7 +11,7 @@ from sklearn.feature_extraction.text import HashingVectorizer
 from monitor.calibration import Array
 from monitor.windows import Observation
 
-WORD = re.compile(r"[a-z][a-z'-]+")
+WORD = re.compile(r"[^\W\d_][\w'-]+")
 HASHED_FEATURES = 2**14
 NO_LABEL = "(none)"
 

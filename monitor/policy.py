@@ -19,6 +19,10 @@ class PolicyFacts:
     """Labelled rows since the live version's dataset."""
     quality_text: str = "quality was not measured"
     """The quality signal in words."""
+    is_quality_known: bool = True
+    """The window had enough labelled rows to judge quality."""
+    live_since: datetime | None = None
+    """When the live version was made; a schedule counts from here until the first retrain."""
     is_paused: bool = False
     is_retraining: bool = False
     """A retrain waits or runs."""
@@ -45,7 +49,8 @@ def decide(facts: PolicyFacts, settings: PolicySettings) -> Decision:
     if DriftKind.ENGINE in facts.drifted:
         return _hold("engine", [*cause, "the engine is at fault: errors or latency; retraining does not help"])
     if trigger is None:
-        return _hold("none", cause)
+        is_blind = bool(facts.drifted) and not facts.is_quality_known
+        return _hold("label" if is_blind else "none", cause)
     if facts.fresh_labels < settings.min_fresh_labels:
         missing = f"{facts.fresh_labels} fresh labelled rows, {settings.min_fresh_labels} needed: label more"
         return _hold("label", [*cause, missing])
@@ -65,14 +70,16 @@ def _cause(facts: PolicyFacts, settings: PolicySettings) -> tuple[str | None, li
     if _is_due(facts, settings):
         return "schedule", [f"the last retrain is more than {settings.schedule_seconds:.0f} s ago"]
     if shifted:
-        return None, [f"{' and '.join(shifted)} drift, but {facts.quality_text}: no reason to retrain"]
+        advice = "no reason to retrain" if facts.is_quality_known else "label some to see whether it matters"
+        return None, [f"{' and '.join(shifted)} drift, but {facts.quality_text}: {advice}"]
     return None, ["no alarm"]
 
 
 def _is_due(facts: PolicyFacts, settings: PolicySettings) -> bool:
-    if settings.schedule_seconds == 0 or facts.last_retrain_at is None:
+    since = facts.last_retrain_at or facts.live_since
+    if settings.schedule_seconds == 0 or since is None:
         return False
-    return facts.now - facts.last_retrain_at >= timedelta(seconds=settings.schedule_seconds)
+    return facts.now - since >= timedelta(seconds=settings.schedule_seconds)
 
 
 def _obstacles(facts: PolicyFacts, settings: PolicySettings) -> Sequence[str]:
@@ -82,8 +89,8 @@ def _obstacles(facts: PolicyFacts, settings: PolicySettings) -> Sequence[str]:
     if facts.is_retraining:
         found.append("another retrain is under way")
     if facts.last_retrain_at is not None:
-        # A clock that was set back makes the pause longer, never endless: it counts from zero at most.
-        waited = max(0.0, (facts.now - facts.last_retrain_at).total_seconds())
+        # A retrain in the future means that the clock was set back; the pause then still ends.
+        waited = abs((facts.now - facts.last_retrain_at).total_seconds())
         if waited < settings.cooldown_seconds:
             found.append(f"cool-down: {settings.cooldown_seconds - waited:.0f} s left")
     if facts.retrains_last_day >= settings.max_retrains_per_day:

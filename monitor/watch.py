@@ -300,6 +300,8 @@ def gather_facts(
         drifted=drifted,
         fresh_labels=labelled,
         quality_text=quality_text(quality),
+        is_quality_known=quality.verdict is not DriftVerdict.INSUFFICIENT,
+        live_since=version.created_at,
         is_paused=controls.is_paused(ledger, settings),
         is_retraining=any(d.status in controls.UNFINISHED for d in retrains),
         last_retrain_at=retrains[0].created_at if retrains else None,

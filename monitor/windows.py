@@ -1,4 +1,4 @@
-"""A version's answered requests become consecutive windows, and the newest unchecked one is cut. Pure."""
+"""A version's requests become consecutive windows, and the oldest unchecked one is cut. Pure."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -23,6 +23,7 @@ from serve.engine import Engine, start_artifact
 from serve.routes import EngineRoute, RoutingTable
 
 POLL_SECONDS = 0.3
+REPORT_SECONDS = 15.0
 FIRST_BACKOFF_SECONDS, LONGEST_BACKOFF_SECONDS = 2.0, 60.0
 UNFINISHED = [Stage.LIVE, Stage.DRAINING, Stage.SHADOW, Stage.CANARY]
 log = structlog.get_logger()
@@ -72,6 +73,7 @@ class Rollout:
             return
         await self._stop_expired()
         if self._live_id == alias.version_id and self._fence == alias.fence and self._is_running(alias.version_id):
+            await self._report(alias)
             return
         if self._live_id is None and self._refused_fence == 0 and _was_refused(alias):
             # An earlier gateway refused this version: users get the last good one first, then it is tried again.
@@ -133,6 +135,14 @@ class Rollout:
         engine = await self._warm_engine(version)
         await self._prove(version, engine)
         return engine
+
+    async def _report(self, alias: Alias) -> None:
+        """Say now and then that the desired version is still the one that serves."""
+        age = (utc_now() - alias.observed_at).total_seconds() if alias.observed_at else REPORT_SECONDS
+        if abs(age) >= REPORT_SECONDS:
+            await asyncio.to_thread(
+                self._ledger.observe_alias, alias.id, version_id=alias.version_id, fence=alias.fence
+            )
 
     def _read_alias(self) -> Alias | None:
         found = self._ledger.find(Alias, id=self._settings.serve.alias, project=self._settings.project)

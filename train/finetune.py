@@ -152,10 +152,12 @@ def _metrics(trainer: Any, result: Any, curves: "CurveWriter", *, resumed_from: 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the verb's arguments."""
     add_common_arguments(parser)
-    parser.add_argument("--dataset", required=True, metavar="DATASET_ID", help="dataset to train on")
+    parser.add_argument("--dataset", metavar="DATASET_ID", help="dataset to train on (the newest)")
 
 
 def main(arguments: argparse.Namespace) -> None:
     """Fine-tune and print the run."""
     settings = settings_from(arguments)
-    print_record(finetune(settings, open_ledger(settings), arguments.dataset), as_json=arguments.json)
+    ledger = open_ledger(settings)
+    dataset_id = arguments.dataset or ledger.newest(Dataset, settings.project).id
+    print_record(finetune(settings, ledger, dataset_id), as_json=arguments.json)

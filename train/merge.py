@@ -68,11 +68,13 @@ def _cast(model: Any, dtype: str) -> Any:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the verb's arguments."""
     add_common_arguments(parser)
-    parser.add_argument("--run", required=True, metavar="RUN_ID", help="training run to merge")
+    parser.add_argument("--run", metavar="RUN_ID", help="training run to merge (the newest)")
 
 
 def main(arguments: argparse.Namespace) -> None:
     """Merge and print the folder."""
     settings = settings_from(arguments)
-    path = merge(settings, open_ledger(settings), arguments.run)
+    ledger = open_ledger(settings)
+    run_id = arguments.run or ledger.newest(TrainingRun, settings.project).id
+    path = merge(settings, ledger, run_id)
     sys.stdout.write((json.dumps({"path": str(path)}) if arguments.json else str(path)) + "\n")

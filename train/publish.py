@@ -249,7 +249,7 @@ def _build_artifact(arguments: argparse.Namespace, run_id: str) -> Path:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the verb's arguments."""
     add_common_arguments(parser)
-    parser.add_argument("--run", required=True, metavar="ID", help="run to publish")
+    parser.add_argument("--run", metavar="ID", help="run to publish (the newest)")
     parser.add_argument("--artifact", type=Path, metavar="DIR", help="its servable folder (merges and quantizes)")
     parser.add_argument("--dataset", metavar="ID", help="dataset whose test split decides (the run's own)")
     parser.add_argument("--baseline", action=argparse.BooleanOptionalAction, default=None,
@@ -260,17 +260,17 @@ def main(arguments: argparse.Namespace) -> None:
     """Publish a run and print its version."""
     settings = settings_from(arguments)
     ledger = open_ledger(settings)
-    ledger.get(TrainingRun, arguments.run)
-    artifact = arguments.artifact or _build_artifact(arguments, arguments.run)
+    run = ledger.get(TrainingRun, arguments.run) if arguments.run else ledger.newest(TrainingRun, settings.project)
+    artifact = arguments.artifact or _build_artifact(arguments, run.id)
     if not artifact.is_dir():
-        raise NotFoundError(f"no artifact at {artifact}; `driftwheel quantize --run {arguments.run}` writes one")
+        raise NotFoundError(f"no artifact at {artifact}; `driftwheel quantize --run {run.id}` writes one")
     evaluation, verdict = evaluate_and_judge(
         settings,
         ledger,
-        run_id=arguments.run,
+        run_id=run.id,
         artifact=artifact,
         dataset_id=arguments.dataset,
         with_baseline=arguments.baseline,
     )
-    version = publish(settings, ledger, run_id=arguments.run, artifact=artifact, evaluation=evaluation, verdict=verdict)
+    version = publish(settings, ledger, run_id=run.id, artifact=artifact, evaluation=evaluation, verdict=verdict)
     print_record(version, as_json=arguments.json)

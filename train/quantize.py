@@ -174,11 +174,13 @@ def _make_environment(environment: Path, python: Path, log_path: Path) -> None:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the verb's arguments."""
     add_common_arguments(parser)
-    parser.add_argument("--run", required=True, metavar="RUN_ID", help="training run to quantize")
+    parser.add_argument("--run", metavar="RUN_ID", help="training run to quantize (the newest)")
 
 
 def main(arguments: argparse.Namespace) -> None:
     """Quantize and print the artifact's folder."""
     settings = settings_from(arguments)
-    path = quantize(settings, open_ledger(settings), arguments.run)
+    ledger = open_ledger(settings)
+    run_id = arguments.run or ledger.newest(TrainingRun, settings.project).id
+    path = quantize(settings, ledger, run_id)
     sys.stdout.write((json.dumps({"path": str(path)}) if arguments.json else str(path)) + "\n")

@@ -1,0 +1,133 @@
+"""A real Prometheus scrapes the exporter and the shipped rules pass their own unit tests."""
+
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import time
+import urllib.parse
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from driftwheel.config import Settings
+from driftwheel.ledger import Ledger
+from driftwheel.records import Alias, DriftKind, DriftSignal, DriftVerdict, ModelVersion, ModelVersionStatus
+from monitor.exporter import CheckCounter, start_exporter
+from serve.metrics import GatewayMetrics
+
+DEPLOY = Path(__file__).resolve().parents[2] / "deploy"
+
+
+def binary(name: str) -> str:
+    """Return a program's path; a laptop without it skips, CI fails."""
+    found = shutil.which(name)
+    if found is None and os.environ.get("CI"):
+        pytest.fail(f"{name} is not installed; CI needs Debian's package prometheus")
+    if found is None:
+        pytest.skip(f"{name} is not installed (Debian's package prometheus)")
+    return found
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["check", "config", "prometheus/prometheus.yml"], ["test", "rules", "prometheus/rules/driftwheel_test.yml"]],
+    ids=["configuration", "rules"],
+)
+def test_promtool_accepts_what_is_shipped(arguments: list[str]) -> None:
+    done = subprocess.run(
+        [binary("promtool"), *arguments], cwd=DEPLOY, capture_output=True, text=True, check=False, timeout=60
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.fixture
+def exporter_port(settings: Settings, ledger: Ledger) -> Iterator[int]:
+    """The exporter over a ledger with a live version in alarm."""
+    version = ModelVersion(
+        id="version_1", project="support", status=ModelVersionStatus.PUBLISHED, number=1, run_id="r", dataset_id="d",
+        base_model="b", path="p", manifest_hash="h", quantization="w8a8",
+        scorecard={"accuracy": 0.93, "slices": {"old": {"items": 10, "accuracy": 0.9}}},
+    )  # fmt: skip
+    signal = DriftSignal(
+        id="signal_1", project="support", version_id="version_1", kind=DriftKind.INPUT, feature="all", method="m",
+        score=9.5, threshold=6.0, reference_rows=400, current_rows=150, verdict=DriftVerdict.DRIFTED, check_id="c",
+    )  # fmt: skip
+    alias = Alias(
+        id="support", project="support", version_id="version_1", fence=1, observed_version_id="version_1",
+        observed_fence=1,
+    )  # fmt: skip
+    ledger.add(version, signal, alias)
+    port = free_port()
+    on_port = settings.model_copy(update={"monitor": settings.monitor.model_copy(update={"port": port})})
+    server = start_exporter(on_port, ledger, CheckCounter())
+    yield port
+    server.shutdown()
+    server.server_close()
+
+
+def ask(port: int, query: str) -> list[dict[str, Any]]:
+    url = f"http://127.0.0.1:{port}/api/v1/query?{urllib.parse.urlencode({'query': query})}"
+    try:
+        with urllib.request.urlopen(url, timeout=5) as response:
+            result: list[dict[str, Any]] = json.load(response)["data"]["result"]
+            return result
+    except OSError:
+        return []
+
+
+def test_a_real_prometheus_scrapes_the_monitor_and_evaluates_the_rules(tmp_path: Path, exporter_port: int) -> None:
+    config = yaml.safe_load((DEPLOY / "prometheus/prometheus.yml").read_text(encoding="utf-8"))
+    config["global"] = {"scrape_interval": "1s", "evaluation_interval": "1s"}
+    config["rule_files"] = [str(DEPLOY / "prometheus/rules/driftwheel.yml")]
+    config["scrape_configs"][1]["static_configs"][0]["targets"] = [f"127.0.0.1:{exporter_port}"]
+    (tmp_path / "prometheus.yml").write_text(yaml.safe_dump(config), encoding="utf-8")
+    port = free_port()
+    argv = [
+        binary("prometheus"),
+        f"--config.file={tmp_path / 'prometheus.yml'}",
+        f"--storage.tsdb.path={tmp_path}/data",
+    ]
+    server = subprocess.Popen([*argv, f"--web.listen-address=127.0.0.1:{port}"], stderr=subprocess.DEVNULL)
+    try:
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline and not ask(port, 'driftwheel_drift_detected{kind="input"} == 1'):
+            time.sleep(0.3)
+        (score,) = ask(port, 'driftwheel_drift_score{feature="all",kind="input"}')
+        assert float(score["value"][1]) == 9.5
+        (live,) = ask(port, "driftwheel_live_version_info")
+        assert live["metric"]["version"] == "version_1"
+        (accuracy,) = ask(port, 'driftwheel_eval_score_ratio{metric="accuracy",slice="all"}')
+        assert float(accuracy["value"][1]) == 0.93
+        while time.monotonic() < deadline and not ask(port, 'ALERTS{alertname="DriftwheelDrift"}'):
+            time.sleep(0.3)
+        (alert,) = ask(port, 'ALERTS{alertname="DriftwheelDrift"}')
+        assert alert["metric"]["alertstate"] == "pending", "the drift has not lasted for half an hour"
+    finally:
+        server.terminate()
+        server.wait(30)
+
+
+def test_every_metric_in_the_rules_is_one_that_is_exported(settings: Settings, exporter_port: int) -> None:
+    with urllib.request.urlopen(f"http://127.0.0.1:{exporter_port}/metrics", timeout=10) as response:
+        text = response.read().decode()
+    gateway = [s.name for f in GatewayMetrics().registry.collect() for s in f.samples]
+    known = {line.split()[2] for line in text.splitlines() if line.startswith("# TYPE")} | set(gateway)
+    known |= {f.name for f in GatewayMetrics().registry.collect()}
+    rules = (DEPLOY / "prometheus/rules/driftwheel.yml").read_text(encoding="utf-8")
+    grafana = (DEPLOY / "grafana/dashboards/driftwheel.json").read_text(encoding="utf-8")
+    named = set(re.findall(r"\bdriftwheel_[a-z_]+", rules + grafana))
+    bases = {name.removesuffix("_total").removesuffix("_bucket") for name in named}
+    assert bases - {name.removesuffix("_total").removesuffix("_bucket") for name in known} == set()

@@ -1,0 +1,288 @@
+"""The gateway over real vLLM: swaps under load, refusals, a killed engine, and a clean end.
+
+The tests run in this order on one gateway, because each engine costs half a minute; each makes sure of its start.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+import openai
+import pytest
+import yaml
+
+from driftwheel import fingerprint
+from driftwheel.config import Settings, load_settings
+from driftwheel.controls import promote, rollback
+from driftwheel.ledger import Ledger
+from driftwheel.records import Alias, Deployment, ModelVersion, ModelVersionStatus, Stage, Traffic
+from serve.engine import free_port
+
+KEY = "integration-key"
+QUESTIONS = ["where is my parcel", "i was charged twice", "please close my account", "the app does not start"]
+PROBES = [[{"role": "user", "content": question}] for question in QUESTIONS]
+START_SECONDS = 240.0
+
+
+@dataclass
+class World:
+    """A loop on a temporary folder, and the gateway process in front of it."""
+
+    settings: Settings
+    ledger: Ledger
+    process: "subprocess.Popen[bytes]"
+    log_path: Path
+
+    def client(self, **options: Any) -> openai.OpenAI:
+        url = f"http://127.0.0.1:{self.settings.serve.port}/v1"
+        return openai.OpenAI(base_url=url, api_key=KEY, max_retries=0, timeout=120, **options)
+
+    def alias(self) -> Alias:
+        return self.ledger.get(Alias, "support")
+
+    def until(self, holds: Callable[[], object], timeout_seconds: float = START_SECONDS) -> float:
+        started = time.monotonic()
+        while not holds():
+            assert self.process.poll() is None, self.log_path.read_text()
+            assert time.monotonic() - started < timeout_seconds, (self.alias(), self.log_path.read_text())
+            time.sleep(0.02)
+        return time.monotonic() - started
+
+    def make_live(self, version_id: str) -> float:
+        promote(self.ledger, self.settings, version_id)
+        return self.until(lambda: self.alias().observed_fence == self.alias().fence and not self.alias().observed_error)
+
+    def ask(self, max_tokens: int = 8) -> Any:
+        messages: Any = [{"role": "user", "content": QUESTIONS[0]}]
+        with self.client() as client:
+            create = client.chat.completions.with_raw_response.create
+            return create(model="support", messages=messages, max_tokens=max_tokens)
+
+    def engine_ids(self) -> dict[str, int]:
+        """Return the process id of each version's engine."""
+        found = {}
+        for line in subprocess.check_output(["ps", "-eo", "pid,ppid,args"], text=True).splitlines()[1:]:
+            process_id, parent_id, arguments = line.split(maxsplit=2)
+            if parent_id == str(self.process.pid) and "vllm_launcher" in arguments:
+                found[arguments.split("--served-model-name ")[1].split()[0]] = int(process_id)
+        return found
+
+
+@dataclass
+class Load:
+    """Clients that stream one answer after the other until they are told to stop."""
+
+    world: World
+    versions: list[str] = field(default_factory=list)
+    errors: list[str] = field(default_factory=list)
+    _stop: threading.Event = field(default_factory=threading.Event)
+    _threads: list[threading.Thread] = field(default_factory=list)
+
+    def __enter__(self) -> "Load":
+        self._threads = [threading.Thread(target=self._run, args=(number,)) for number in range(4)]
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        for thread in self._threads:
+            thread.join()
+
+    def _run(self, number: int) -> None:
+        messages: Any = [{"role": "user", "content": QUESTIONS[number]}]
+        with self.world.client() as client:
+            while not self._stop.is_set():
+                try:
+                    with client.chat.completions.with_raw_response.create(
+                        model="support", messages=messages, max_tokens=24, stream=True, extra_body={"ignore_eos": True}
+                    ).parse() as stream:
+                        finish = [chunk.choices[0].finish_reason for chunk in stream if chunk.choices][-1]
+                        self.versions.append(stream.response.headers["x-driftwheel-version"])
+                    if finish != "length":
+                        self.errors.append(f"ended with {finish}")
+                except openai.OpenAIError as error:
+                    self.errors.append(repr(error))
+
+
+def start_engine(config_path: Path, *arguments: str) -> "subprocess.Popen[str]":
+    command = [sys.executable, "-m", "serve", "engine", "--config", str(config_path), *arguments]
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True)
+
+
+def read_and_close(*streams: IO[str] | None) -> list[str]:
+    texts = []
+    for stream in streams:
+        assert stream is not None
+        with stream:
+            texts.append("" if stream.writable() else stream.read())
+    return texts
+
+
+@pytest.fixture(scope="module")
+def config_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("serving") / "driftwheel.yaml"
+    raw = {
+        "project": "support",
+        "model": {"base": "base"},
+        "dataset": {"sources": ["seed.jsonl"]},
+        "serve": {"alias": "support", "port": free_port(), "enforce_eager": True, "max_model_len": 256,
+                  "health_interval_seconds": 1},
+    }  # fmt: skip
+    path.write_text(yaml.safe_dump(raw), encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="module")
+def stored_fingerprint(config_path: Path, tiny_model_dir: Path) -> dict[str, Any]:
+    """The fingerprint of the tiny model, taken as the evaluation takes it: through the engine command."""
+    child = start_engine(config_path, "--artifact", str(tiny_model_dir))
+    assert child.stdout is not None
+    line = child.stdout.readline()
+    assert line, read_and_close(child.stderr)
+    endpoint = json.loads(line)
+    assert (endpoint["model"], endpoint["start_seconds"] > 0) == ("tiny", True)
+    taken = fingerprint.take(endpoint["url"], endpoint["model"], PROBES)
+    read_and_close(child.stdin)  # the end of its input ends the engine
+    assert child.wait(60) == 0
+    read_and_close(child.stdout, child.stderr)
+    with pytest.raises(ProcessLookupError):
+        os.kill(endpoint["pid"], 0)
+    return taken
+
+
+@pytest.fixture(scope="module")
+def world(
+    config_path: Path, stored_fingerprint: dict[str, Any], tiny_model_dir: Path, other_tiny_model_dir: Path
+) -> Iterator[World]:
+    settings = load_settings(config_path, environ={})
+    ledger = Ledger(settings.database_url)
+    # `wrong` claims the fingerprint of another model, as a stale folder or a mixed-up file would.
+    folders = {"v1": tiny_model_dir, "v2": tiny_model_dir, "wrong": other_tiny_model_dir}
+    for number, (id, folder) in enumerate(folders.items(), 1):
+        version = ModelVersion(
+            id=id, project="support", status=ModelVersionStatus.PUBLISHED, number=number, run_id="run",
+            dataset_id="dataset", base_model="base", path=str(folder), manifest_hash="", quantization="none",
+            fingerprint=stored_fingerprint,
+        )  # fmt: skip
+        ledger.add(version)
+    log_path = config_path.with_name("gateway.log")
+    with log_path.open("wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "serve", "gateway", "--config", str(config_path)],
+            stdout=log, stderr=log, env={**os.environ, "DRIFTWHEEL_API_KEYS": KEY},
+        )  # fmt: skip
+    yield World(settings, ledger, process, log_path)
+    process.terminate()
+    process.wait(90)
+    ledger.close()
+
+
+def test_the_gateway_listens_before_its_engine_is_ready_and_then_answers(world: World) -> None:
+    promote(world.ledger, world.settings, "v1")
+    world.until(lambda: b"gateway listening on http://127.0.0.1" in world.log_path.read_bytes(), 30)
+    with pytest.raises(openai.InternalServerError) as refused:
+        world.ask()
+    assert (refused.value.status_code, refused.value.response.headers["retry-after"]) == (503, "2")
+    world.until(lambda: world.alias().observed_version_id == "v1")
+    answer = world.ask()
+    assert answer.headers["x-driftwheel-version"] == "v1"
+    row = world.ledger.get(Traffic, answer.headers["x-request-id"])
+    assert (row.version_id, row.answer) == ("v1", answer.parse().choices[0].message.content)
+
+
+def test_a_wrong_artifact_is_refused_under_load(world: World) -> None:
+    world.make_live("v1")
+    with Load(world) as load:
+        promote(world.ledger, world.settings, "wrong")
+        world.until(lambda: world.alias().observed_error)
+    assert "not the model that was judged" in str(world.alias().observed_error)
+    assert load.errors == []
+    assert set(load.versions) == {"v1"}
+    assert list(world.engine_ids()) == ["v1"]
+
+
+def test_a_swap_and_a_rollback_under_load_fail_no_request(world: World) -> None:
+    world.make_live("v1")
+    with Load(world) as load:
+        world.make_live("v2")
+        seen = len(load.versions)
+        world.until(lambda: len(load.versions) > seen + 8)
+        rollback(world.ledger, world.settings)
+        rollback_seconds = world.until(lambda: world.alias().observed_version_id == "v1")
+        seen = len(load.versions)
+        world.until(lambda: len(load.versions) > seen + 8)
+    assert load.errors == []
+    assert set(load.versions) == {"v1", "v2"}
+    assert rollback_seconds < 10
+    live = world.ledger.find(Deployment, stage=Stage.LIVE.value)
+    assert [row.version_id for row in live] == ["v1"]
+
+
+def test_a_killed_engine_is_503_with_retry_after_and_then_started_again(world: World) -> None:
+    world.make_live("v1")
+    killed_id = world.engine_ids()["v1"]
+    os.kill(killed_id, signal.SIGKILL)
+    with pytest.raises(openai.InternalServerError) as refused:
+        world.ask()
+    assert (refused.value.status_code, refused.value.response.headers["retry-after"]) == (503, "2")
+    world.until(lambda: world.engine_ids().get("v1") not in (None, killed_id), 30)
+
+    def answers() -> bool:
+        try:
+            return bool(world.ask().headers["x-driftwheel-version"] == "v1")
+        except openai.InternalServerError:
+            return False
+
+    world.until(answers)
+    assert "engine died" in world.log_path.read_text()
+
+
+def test_a_second_gateway_on_the_port_says_so(world: World, config_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "serve", "gateway", "--config", str(config_path)],
+        capture_output=True, text=True, timeout=60, check=False, env={**os.environ, "DRIFTWHEEL_API_KEYS": KEY},
+    )  # fmt: skip
+    assert done.returncode == 1
+    last = done.stderr.strip().splitlines()[-1]
+    assert f"cannot listen on 127.0.0.1:{world.settings.serve.port}" in last
+    assert "serve.port" in last
+
+
+def test_a_gateway_that_stops_finishes_what_it_answers_and_leaves_no_engine(world: World) -> None:
+    world.make_live("v1")
+    engines = world.engine_ids()
+    messages: Any = [{"role": "user", "content": QUESTIONS[1]}]
+    with world.client() as client:
+        stream = client.chat.completions.create(
+            model="support", messages=messages, max_tokens=200, stream=True, extra_body={"ignore_eos": True}
+        )
+        chunks = [next(stream)]
+        world.process.terminate()
+        chunks += list(stream)
+    assert chunks[-1].choices[0].finish_reason == "length"
+    assert world.process.wait(90) == 0
+    for process_id in engines.values():
+        with pytest.raises(ProcessLookupError):
+            os.kill(process_id, 0)
+
+
+def test_an_engine_that_dies_at_start_is_one_clear_line(config_path: Path, tiny_model_dir: Path) -> None:
+    child = start_engine(
+        config_path, "--artifact", str(tiny_model_dir), "--set", 'serve.engine_args=["--no-such-flag"]'
+    )
+    assert child.wait(120) == 1
+    printed, complaint, _ = read_and_close(child.stdout, child.stderr, child.stdin)
+    assert printed == ""
+    last = complaint.strip().splitlines()[-1]
+    assert last.startswith("error: engine tiny died at start")
+    assert "--no-such-flag" in last

@@ -1,0 +1,142 @@
+"""Traffic in a real ledger becomes signals, reports and decisions, window by window."""
+
+import json
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from driftwheel.config import Settings
+from driftwheel.ledger import Ledger
+from driftwheel.records import (
+    Alias,
+    Dataset,
+    DecisionVerdict,
+    DriftKind,
+    DriftSignal,
+    DriftVerdict,
+    ModelVersion,
+    ModelVersionStatus,
+    RetrainDecision,
+    Traffic,
+    utc_now,
+)
+from examples.support.world import Phase, answer, messages
+from monitor.watch import check
+
+# Evidently and its libraries warn about their own future; nothing of ours is silenced by it.
+pytestmark = pytest.mark.filterwarnings(
+    "ignore::DeprecationWarning",
+    "ignore::FutureWarning",
+    "ignore::UserWarning",
+    "ignore:invalid value encountered:RuntimeWarning",  # its summary correlates columns that are constant
+)
+
+WINDOW_ROWS = 100
+START = utc_now()
+
+
+@pytest.fixture
+def watched(settings: Settings, ledger: Ledger, tmp_path: Path) -> Settings:
+    """Settings with small windows, and a live version judged right on 95 % of 400 steady items."""
+    path = tmp_path / "predictions.jsonl"
+    with path.open("w", encoding="utf-8") as file:
+        for number, e in enumerate(messages(400, 1, "steady")):
+            is_right = number % 20 != 0
+            text = answer(e) if is_right else '{"intent":"refund_request","urgency":"low"}'
+            row = {
+                "id": str(number), "prompt": e.text, "answer": text, "label": e.intent, "latency_seconds": 0.1,
+                "predicted": json.loads(text)["intent"], "is_correct": is_right,
+            }  # fmt: skip
+            file.write(json.dumps(row) + "\n")
+    ledger.add(
+        Dataset(
+            id="dataset_1", project="support", created_at=START, content_hash="h", path="p", origin="files",
+            train_rows=1, validation_rows=1, test_rows=1,
+        ),
+        ModelVersion(
+            id="version_1", project="support", created_at=START, status=ModelVersionStatus.PUBLISHED, number=1,
+            run_id="run", dataset_id="dataset_1", base_model="b", path="p", manifest_hash="h", quantization="w8a8",
+            scorecard={"accuracy": 0.95, "items": 400, "slices": {}, "predictions_path": str(path)},
+        ),
+        Alias(id="support", project="support", version_id="version_1", fence=1),
+    )  # fmt: skip
+    monitor = settings.monitor.model_copy(update={"window_rows": WINDOW_ROWS, "reference_rows": 300})
+    policy = settings.policy.model_copy(update={"min_fresh_labels": 300, "approval": "auto"})
+    return settings.model_copy(update={"monitor": monitor, "policy": policy})
+
+
+def send(ledger: Ledger, count: int, seed: int, phase: Phase, first: int, *, is_labelled: bool = True) -> None:
+    """Log traffic: steady messages are answered right, messages of the shift as a refund."""
+    rows = []
+    for number, e in enumerate(messages(count, seed, phase), first):
+        said = answer(e) if phase == "steady" else '{"intent":"refund_request","urgency":"low"}'
+        rows.append(
+            Traffic(
+                id=f"req_{number:06d}",
+                project="support",
+                created_at=START + timedelta(seconds=number + 1),
+                alias="support",
+                version_id="version_1",
+                route="/v1/chat/completions",
+                status_code=200,
+                prompt=e.text,
+                answer=said,
+                latency_seconds=0.1,
+                label=answer(e) if is_labelled else None,
+                label_source="correction" if is_labelled else None,
+            )
+        )
+    ledger.add(*rows)
+
+
+def verdicts(ledger: Ledger, kind: DriftKind) -> list[str]:
+    found = ledger.find(DriftSignal, kind=kind.value, feature="all", newest_first=False)
+    return [s.verdict.value for s in found]
+
+
+def test_steady_traffic_is_left_alone_and_a_shift_is_found_in_time(watched: Settings, ledger: Ledger) -> None:
+    send(ledger, 3 * WINDOW_ROWS, 2, "steady", 0)
+    while check(watched, ledger):
+        pass
+    for kind in DriftKind:
+        assert verdicts(ledger, kind) == ["steady"] * 3
+    assert {d.verdict for d in ledger.find(RetrainDecision)} == {DecisionVerdict.HOLD}
+
+    send(ledger, 3 * WINDOW_ROWS, 3, "shifted", 1000)
+    reopened = Ledger(watched.database_url)  # as after a restart of the monitor
+    while check(watched, reopened):
+        pass
+    reopened.close()
+    assert verdicts(ledger, DriftKind.INPUT)[3:] == ["suspected", "drifted", "drifted"]
+    assert verdicts(ledger, DriftKind.QUALITY)[3:] == ["suspected", "drifted", "drifted"]
+    retrains = ledger.find(RetrainDecision, verdict=DecisionVerdict.RETRAIN.value)
+    assert len(retrains) == 1, "one retrain at a time"
+    assert "accuracy" in retrains[0].reasons[0]
+
+
+def test_a_check_leaves_a_report_and_says_what_changed(watched: Settings, ledger: Ledger) -> None:
+    send(ledger, WINDOW_ROWS, 3, "shifted", 0)
+    result = check(watched, ledger)
+    assert result is not None
+    (decisive,) = [s for s in result.signals if s.kind is DriftKind.INPUT and s.feature == "all"]
+    assert set(decisive.details["shifted_words"]) & {"nestora", "hub"}
+    folder = Path(str(decisive.report_path))
+    assert "<html" in (folder / "report.html").read_text(encoding="utf-8")[:2000].lower()
+    assert json.loads((folder / "report.json").read_text(encoding="utf-8"))["metrics"]
+    features = {s.feature: s for s in result.signals if s.kind is DriftKind.INPUT}
+    assert features["prompt_words"].details["evidently"]["score"] is not None
+
+
+def test_drift_without_labels_asks_for_labels(watched: Settings, ledger: Ledger) -> None:
+    send(ledger, 2 * WINDOW_ROWS, 3, "shifted", 0, is_labelled=False)
+    while result := check(watched, ledger):
+        last = result.decision
+    assert (last.verdict, last.remedy) == (DecisionVerdict.HOLD, "label")
+    assert verdicts(ledger, DriftKind.QUALITY) == [DriftVerdict.INSUFFICIENT] * 2
+
+
+def test_nothing_is_checked_before_a_window_is_full(watched: Settings, ledger: Ledger) -> None:
+    send(ledger, WINDOW_ROWS - 1, 2, "steady", 0)
+    assert check(watched, ledger) is None
+    assert ledger.count(DriftSignal) == 0
