@@ -149,3 +149,4 @@ def main(arguments: argparse.Namespace) -> None:
     server = start_exporter(settings, open_ledger(settings), CheckCounter())
     stop.wait()
     server.shutdown()
+    server.server_close()

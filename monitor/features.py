@@ -47,8 +47,13 @@ def labels(rows: Sequence[Observation]) -> list[str]:
 
 def frame(rows: Sequence[Observation]) -> pd.DataFrame:
     """Return the features as the table that the Evidently report draws."""
-    known = {"answer_label": labels(rows), "has_label": [str(row.label is not None) for row in rows]}
-    return pd.DataFrame({**input_numbers(rows), **output_numbers(rows), **known})
+    latency = {"latency_seconds": np.array([r.latency_seconds for r in rows], dtype=np.float64)}
+    known = {
+        "answer_label": labels(rows),
+        "has_label": [str(row.label is not None) for row in rows],
+        "is_empty": [str(not row.answer.strip()) for row in rows],
+    }
+    return pd.DataFrame({**input_numbers(rows), **output_numbers(rows), **latency, **known})
 
 
 def shifted_words(reference: Sequence[Observation], current: Sequence[Observation], count: int = 15) -> list[str]:

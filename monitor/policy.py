@@ -79,7 +79,7 @@ def _is_due(facts: PolicyFacts, settings: PolicySettings) -> bool:
     since = facts.last_retrain_at or facts.live_since
     if settings.schedule_seconds == 0 or since is None:
         return False
-    return facts.now - since >= timedelta(seconds=settings.schedule_seconds)
+    return abs(facts.now - since) >= timedelta(seconds=settings.schedule_seconds)
 
 
 def _obstacles(facts: PolicyFacts, settings: PolicySettings) -> Sequence[str]:

@@ -22,8 +22,8 @@ def write_report(
     from evidently.presets import DataDriftPreset, DataSummaryPreset
 
     columns = DataDefinition(
-        numerical_columns=["prompt_words", "prompt_characters", "answer_characters"],
-        categorical_columns=["answer_label", "has_label"],
+        numerical_columns=["prompt_words", "prompt_characters", "answer_characters", "latency_seconds"],
+        categorical_columns=["answer_label", "has_label", "is_empty"],
     )
     preset = DataDriftPreset(num_method="wasserstein", cat_method="jensenshannon", drift_share=0.5)
     report = Report([preset, DataSummaryPreset()], include_tests=True)

@@ -14,6 +14,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import sqlalchemy as sa
 import structlog
 
 from driftwheel import controls
@@ -113,6 +114,7 @@ def watch(settings: Settings, stop: threading.Event) -> None:
                 stop.wait(settings.monitor.interval_seconds)
     finally:
         server.shutdown()
+        server.server_close()
         ledger.close()
 
 
@@ -292,8 +294,8 @@ def gather_facts(
     columns = TABLES[Traffic].c
     since = ledger.get(Dataset, version.dataset_id).created_at
     labelled = ledger.count(
-        Traffic, columns.label.is_not(None), columns.created_at > since, project=settings.project,
-        alias=settings.serve.alias,
+        Traffic, columns.label.is_not(None), sa.func.coalesce(columns.feedback_at, columns.created_at) > since,
+        project=settings.project, alias=settings.serve.alias,
     )  # fmt: skip
     return PolicyFacts(
         now=now,
@@ -305,7 +307,7 @@ def gather_facts(
         is_paused=controls.is_paused(ledger, settings),
         is_retraining=any(d.status in controls.UNFINISHED for d in retrains),
         last_retrain_at=retrains[0].created_at if retrains else None,
-        retrains_last_day=sum(now - d.created_at < timedelta(days=1) for d in retrains),
+        retrains_last_day=sum(abs(now - d.created_at) < timedelta(days=1) for d in retrains),
         refused_in_a_row=refused,
     )
 

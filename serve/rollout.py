@@ -15,8 +15,9 @@ from pathlib import Path
 import structlog
 
 from driftwheel import fingerprint
+from driftwheel.artifacts import read_manifest
 from driftwheel.config import Settings
-from driftwheel.errors import ConflictError, DriftwheelError, EngineError, GateError
+from driftwheel.errors import ArtifactError, ConflictError, DriftwheelError, EngineError, GateError
 from driftwheel.ledger import Ledger
 from driftwheel.records import Alias, Deployment, ModelVersion, ModelVersionStatus, Stage, new_id, utc_now
 from serve.engine import Engine, start_artifact
@@ -170,12 +171,15 @@ class Rollout:
         if engine is not None:
             log.error("engine died", version=version.id, last_words=engine.last_words(), log=str(engine.log_path))
             await self._forget(version.id)
+        folder = Path(version.path)
+        if read_manifest(folder)["content_hash"] != version.manifest_hash:
+            raise ArtifactError(f"{folder} holds another artifact than {version.id} was judged on; publish it again")
         for other in [v for v in self._engines if v != self._live_id]:
             # Two engines at most: the live one and the one that starts. An older one may still have requests.
             await self._routes.wait_idle(other, self._settings.serve.drain_timeout_seconds)
             await self._retire(other)
         log.info("starting engine", version=version.id)
-        engine = await asyncio.to_thread(self._start, self._settings, Path(version.path), version.id)
+        engine = await asyncio.to_thread(self._start, self._settings, folder, version.id)
         self._engines[version.id] = engine
         await asyncio.to_thread(engine.wait_ready, self._settings.serve.start_timeout_seconds)
         log.info("engine ready", version=version.id, seconds=round(engine.start_seconds, 1))

@@ -6,11 +6,11 @@ from html import unescape
 
 import ftfy
 
-# Only names of HTML tags count, so that `a < b and c > d` and `<order id>` stay.
+# Only HTML's own names with name=value attributes count, so that `a <b and c> d` and `<order id>` stay.
 TAG = re.compile(
     r"</?(?:a|abbr|article|b|blockquote|body|br|button|code|div|em|font|footer|form|h[1-6]|head|header|hr|html|i|img|"
     r"input|label|li|link|main|meta|nav|ol|p|pre|s|section|small|span|strong|sub|sup|table|tbody|td|th|thead|title|tr|"
-    r"u|ul)(?:\s[^<>]*)?/?>",
+    r"u|ul)(?:\s+[\w:-]+\s*=\s*(?:\"[^\"]*\"|'[^']*'|[^\s\"'<>]+))*\s*/?>",
     re.IGNORECASE,
 )
 SCRIPT = re.compile(r"<(script|style)\b[^>]*>.*?</\1\s*>", re.IGNORECASE | re.DOTALL)
@@ -19,11 +19,14 @@ SPACES = re.compile(r"[ \t\u00a0]+")
 
 
 def clean_prompt(text: str) -> str:
-    """Return a prompt without HTML, control characters and doubled spaces, in Unicode form NFC."""
+    """Return a prompt without HTML and control characters, in Unicode form NFC.
+
+    Spaces are only gathered where markup was taken out: elsewhere they may be code.
+    """
     text = SCRIPT.sub(" ", text)
-    if TAG.search(text):
-        text = unescape(TAG.sub(" ", text))
-    lines = [SPACES.sub(" ", line).strip() for line in clean_answer(text).split("\n")]
+    if not TAG.search(text):
+        return clean_answer(text)
+    lines = [SPACES.sub(" ", line).strip() for line in clean_answer(unescape(TAG.sub(" ", text))).split("\n")]
     return "\n".join(lines).strip()
 
 

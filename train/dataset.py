@@ -99,17 +99,25 @@ def dataset_from_traffic(settings: Settings, ledger: Ledger, decision_id: str) -
     _stop_at_too_few(settings, fresh, report)
     chance = random.Random(settings.dataset.seed)
     replay = {name: _sample(chance, old[name], round(settings.dataset.replay_share * len(fresh))) for name in SPLITS}
-    known = NearDuplicates([e.text for e in old["train"]], settings.dataset.near_duplicate_similarity)
-    is_known = {e.id: bool(known.like(e.text)) for e in fresh}
-    unseen = [e for e in fresh if not is_known[e.id]]
-    groups = _groups(unseen, settings.dataset.near_duplicate_similarity)
-    shares = {"test": settings.dataset.fresh_test_share, "validation": settings.dataset.validation_share}
-    splits = _split(unseen, groups, shares, settings.dataset.seed)
-    splits["train"] += [e for e in fresh if is_known[e.id]]
+    splits = _split_fresh(settings, fresh, [*old["train"], *old["validation"]])
     for name in ("train", "validation"):
         splits[name] += [replace(e, source="replay", slice="old") for e in replay[name]]
     splits["test"] += [replace(e, slice="old") for e in old["test"]]
+    learned = NearDuplicates([e.text for e in splits["train"]], settings.dataset.near_duplicate_similarity)
+    splits["validation"] = [e for e in splits["validation"] if not learned.like(e.text)]
     return _write(settings, ledger, splits, report, origin=decision_id)
+
+
+def _split_fresh(settings: Settings, fresh: list[Example], old: Sequence[Example]) -> dict[str, list[Example]]:
+    """Split fresh rows; a whole group with a row like one that was trained on before goes to the training split."""
+    similarity = settings.dataset.near_duplicate_similarity
+    groups, known = _groups(fresh, similarity), NearDuplicates([e.text for e in old], similarity)
+    seen = {group for e, group in zip(fresh, groups, strict=True) if known.like(e.text)}
+    unseen = [(e, group) for e, group in zip(fresh, groups, strict=True) if group not in seen]
+    shares = {"test": settings.dataset.fresh_test_share, "validation": settings.dataset.validation_share}
+    splits = _split([e for e, _ in unseen], [group for _, group in unseen], shares, settings.dataset.seed)
+    splits["train"] += [e for e, group in zip(fresh, groups, strict=True) if group in seen]
+    return splits
 
 
 def read_splits(dataset: Dataset) -> dict[str, list[Example]]:

@@ -57,18 +57,23 @@ def read_file(path: Path, settings: DatasetSettings) -> Reading:
         for place, value in _records(path, reading):
             if shape == "auto":
                 shape = detect_format(value, settings)
-                if shape == "auto":
-                    names = ", ".join(sorted(value)) or "no columns"
-                    raise DataError(f"{place}: cannot tell the format of a row with {names}; set dataset.format")
+            if shape == "auto":
+                names = ", ".join(sorted(value)) or "no columns"
+                reading.broken.append(BrokenRow(place, f"is of no known format: it has {names}"))
+                continue
             try:
                 prompt, answer = SHAPES[shape](value, settings)
-            except (KeyError, TypeError, ValueError, AttributeError) as error:
+                _check_prompt(prompt)
+            except (LookupError, TypeError, ValueError, AttributeError) as error:
                 reading.broken.append(BrokenRow(place, _reason(error)))
                 continue
             group = value.get(settings.group_column) if settings.group_column else None
             reading.rows.append(Row(place, prompt, answer, None if group is None else str(group)))
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"cannot read {path}: {error}; it must be UTF-8") from error
+    if shape == "auto" and reading.broken:
+        first = reading.broken[0]
+        raise DataError(f"{first.place} {first.reason}, and no row is of a known format; set dataset.format")
     if not reading.rows and not reading.broken:
         raise DataError(f"{path} holds no rows")
     return reading
@@ -88,7 +93,7 @@ def detect_format(value: dict[str, Any], settings: DatasetSettings) -> str:
 
 
 def _records(path: Path, reading: Reading) -> Iterator[tuple[str, dict[str, Any]]]:
-    kinds = {".jsonl": _jsonl, ".json": _jsonl, ".csv": _csv, ".parquet": _parquet}
+    kinds = {".jsonl": _jsonl, ".json": _json, ".csv": _csv, ".parquet": _parquet}
     if path.suffix.lower() not in kinds:
         raise DataError(
             f"{path}: cannot read {path.suffix or 'a file without a suffix'}; give .jsonl, .csv or .parquet"
@@ -111,6 +116,22 @@ def _jsonl(path: Path, reading: Reading) -> Iterator[tuple[str, dict[str, Any]]]
                 yield place, value
             else:
                 reading.broken.append(BrokenRow(place, f"is a JSON {type(value).__name__}, not an object"))
+
+
+def _json(path: Path, reading: Reading) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Read a JSON list of rows; anything else is read as JSON lines."""
+    try:
+        values = json.loads(path.read_text(encoding="utf-8-sig"))
+    except (json.JSONDecodeError, RecursionError):
+        values = None
+    if not isinstance(values, list):
+        yield from _jsonl(path, reading)
+        return
+    for number, value in enumerate(values, 1):
+        if isinstance(value, dict):
+            yield f"{path.name}:{number}", value
+        else:
+            reading.broken.append(BrokenRow(f"{path.name}:{number}", f"is a {type(value).__name__}, not an object"))
 
 
 def _csv(path: Path, reading: Reading) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -172,10 +193,18 @@ def _split(turns: list[Message]) -> tuple[list[Message], str]:
     return turns[:-1], turns[-1]["content"]
 
 
+def _check_prompt(prompt: list[Message]) -> None:
+    if not prompt or prompt[-1]["role"] != "user":
+        raise ValueError("the prompt does not end with a user turn")
+
+
 def _prompt_completion(value: dict[str, Any], settings: DatasetSettings) -> tuple[list[Message], str]:
     answer = value[settings.completion_column]
     if isinstance(answer, list):
-        answer = _message(answer[0], settings.completion_column)["content"]
+        message = _message(answer[0], settings.completion_column)
+        if message["role"] != "assistant":
+            raise ValueError(f"{settings.completion_column} is the turn of a {message['role']}, not of the assistant")
+        answer = message["content"]
     return _chat(value[settings.prompt_column], settings.prompt_column), _text(answer, settings.completion_column)
 
 

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+import sqlalchemy as sa
+
 from driftwheel.answers import label_of
 from driftwheel.config import Settings
 from driftwheel.ledger import TABLES, Ledger
@@ -25,12 +27,12 @@ class LabelledRow:
 
 
 def labelled_rows(settings: Settings, ledger: Ledger, *, since: datetime, report: "Report") -> list[LabelledRow]:
-    """Return the answered requests since a moment that people labelled, newest first, within the caps."""
+    """Return the answered requests that people labelled since a moment, newest first, within the caps."""
     columns = TABLES[Traffic].c
     traffic = ledger.find(
         Traffic,
         columns.label.is_not(None),
-        columns.created_at > since,
+        sa.func.coalesce(columns.feedback_at, columns.created_at) > since,
         project=settings.project,
         alias=settings.serve.alias,
         status_code=200,

@@ -47,14 +47,14 @@ from driftwheel.records import (
 from examples.support import claims
 from examples.support.claims import Claim
 from examples.support.load import Client, Reply, accuracy
-from examples.support.world import answer, messages
+from examples.support.world import Example, Phase, answer, messages
 
 CONFIG = Path(__file__).resolve().parents[2] / "configs" / "demo.yaml"
 KEYS_VARIABLE = "DRIFTWHEEL_API_KEYS"
 SEED_ROWS, STEADY_WINDOWS, SHIFTED_WINDOWS, HELD_OUT_ROWS = 3000, 4, 10, 300
 FEEDBACK_SHARE, LOAD_PER_SECOND = 0.8, 12.0
 RETRAIN_TIMEOUT_SECONDS = 1500.0
-SEEDS = {"seed": 1, "steady": 2, "shifted": 3, "held_out_old": 4, "held_out_new": 5, "load": 6}
+SEEDS = {"seed": 1, "steady": 2, "shifted": 3, "held_out_steady": 4, "held_out_shifted": 5, "load": 6}
 
 
 @dataclass
@@ -188,10 +188,20 @@ def alarms(demo: Demo, version_id: str) -> list[DriftSignal]:
     return [s for s in signals(demo, version_id) if s.verdict is DriftVerdict.DRIFTED]
 
 
+def held_out_messages(phase: Phase) -> list[Example]:
+    """Return messages that no version can have learned: none is in the seed data or in the corrected traffic."""
+    learned = [
+        *messages(SEED_ROWS, SEEDS["seed"], "steady"),
+        *messages(STEADY_WINDOWS * 1000, SEEDS["steady"], "steady"),
+        *messages(SHIFTED_WINDOWS * 1000, SEEDS["shifted"], "shifted"),
+    ]
+    return messages(HELD_OUT_ROWS, SEEDS[f"held_out_{phase}"], phase, but_not={e.text for e in learned})
+
+
 async def steady_traffic(demo: Demo) -> None:
     """Send steady traffic with feedback; nothing may alarm."""
     with demo.step("steady traffic"):
-        held_out = await demo.client.send(messages(HELD_OUT_ROWS, SEEDS["held_out_old"], "steady"))
+        held_out = await demo.client.send(held_out_messages("steady"))
         demo.measured["old_v1"] = accuracy(held_out)
         rows = STEADY_WINDOWS * demo.settings.monitor.window_rows - HELD_OUT_ROWS
         await demo.client.send(messages(rows, SEEDS["steady"], "steady"), feedback_share=FEEDBACK_SHARE)
@@ -207,9 +217,7 @@ async def shifted_traffic(demo: Demo) -> RetrainDecision:
     """Send shifted traffic window by window until the policy decides to retrain."""
     with demo.step("shifted traffic"):
         window_rows, v1 = demo.settings.monitor.window_rows, demo.measured["v1"]
-        demo.measured["new_v1"] = accuracy(
-            held_out := await demo.client.send(messages(HELD_OUT_ROWS, SEEDS["held_out_new"], "shifted"))
-        )
+        demo.measured["new_v1"] = accuracy(held_out := await demo.client.send(held_out_messages("shifted")))
         sent, stream = len(held_out), messages(SHIFTED_WINDOWS * window_rows, SEEDS["shifted"], "shifted")
         demo.say(f"accuracy {demo.measured['new_v1']:.1%} on {HELD_OUT_ROWS} held-out shifted messages")
         while stream:
@@ -287,12 +295,8 @@ def failures(replies: Sequence[Reply]) -> int:
 async def measure_recovery(demo: Demo) -> None:
     """Ask v2 the same held-out messages."""
     with demo.step("accuracy after the swap"):
-        demo.measured["new_v2"] = accuracy(
-            await demo.client.send(messages(HELD_OUT_ROWS, SEEDS["held_out_new"], "shifted"))
-        )
-        demo.measured["old_v2"] = accuracy(
-            await demo.client.send(messages(HELD_OUT_ROWS, SEEDS["held_out_old"], "steady"))
-        )
+        demo.measured["new_v2"] = accuracy(await demo.client.send(held_out_messages("shifted")))
+        demo.measured["old_v2"] = accuracy(await demo.client.send(held_out_messages("steady")))
         demo.say(f"shifted {demo.measured['new_v2']:.1%}, old {demo.measured['old_v2']:.1%}")
 
 

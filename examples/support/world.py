@@ -8,6 +8,7 @@ different messages of the same world.
 import json
 import random
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Literal
 
@@ -49,13 +50,17 @@ def answer(example: Example) -> str:
     return json.dumps({"intent": example.intent, "urgency": example.urgency}, separators=(",", ":"))
 
 
-def messages(rows: int, seed: int, phase: Phase) -> list[Example]:
-    """Return that many distinct messages; `shifted` mixes 40 % of the steady kind with 60 % of the new."""
-    chance = random.Random(f"{seed}-{phase}")
+def messages(rows: int, seed: int, phase: Phase, but_not: Collection[str] = ()) -> list[Example]:
+    """Return that many distinct messages; `shifted` mixes 40 % of the steady kind with 60 % of the new.
+
+    No text of `but_not` is among them: short messages repeat between seeds, as customers do.
+    """
+    chance, taken = random.Random(f"{seed}-{phase}"), set(but_not)
     found: dict[str, Example] = {}
     while len(found) < rows:
         example = _message(chance, phase)
-        found.setdefault(example.text, example)
+        if example.text not in taken:
+            found.setdefault(example.text, example)
     return list(found.values())
 
 

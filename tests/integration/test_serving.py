@@ -20,6 +20,7 @@ import pytest
 import yaml
 
 from driftwheel import fingerprint
+from driftwheel.artifacts import read_manifest
 from driftwheel.config import Settings, load_settings
 from driftwheel.controls import promote, rollback
 from driftwheel.ledger import Ledger
@@ -69,7 +70,7 @@ class World:
     def engine_ids(self) -> dict[str, int]:
         """Return the process id of each version's engine."""
         found = {}
-        for line in subprocess.check_output(["ps", "-eo", "pid,ppid,args"], text=True).splitlines()[1:]:
+        for line in subprocess.check_output(["ps", "-eww", "-o", "pid,ppid,args"], text=True).splitlines()[1:]:
             process_id, parent_id, arguments = line.split(maxsplit=2)
             if parent_id == str(self.process.pid) and "vllm_launcher" in arguments:
                 found[arguments.split("--served-model-name ")[1].split()[0]] = int(process_id)
@@ -171,8 +172,8 @@ def world(
     for number, (id, folder) in enumerate(folders.items(), 1):
         version = ModelVersion(
             id=id, project="support", status=ModelVersionStatus.PUBLISHED, number=number, run_id="run",
-            dataset_id="dataset", base_model="base", path=str(folder), manifest_hash="", quantization="none",
-            fingerprint=stored_fingerprint,
+            dataset_id="dataset", base_model="base", path=str(folder),
+            manifest_hash=read_manifest(folder)["content_hash"], quantization="none", fingerprint=stored_fingerprint,
         )  # fmt: skip
         ledger.add(version)
     log_path = config_path.with_name("gateway.log")

@@ -38,11 +38,13 @@ HOUR = timedelta(hours=1)
         (replace(DRIFT, last_retrain_at=NOW - 3 * HOUR), {"schedule_seconds": 7200}, "retrain", "more than 7200 s ago"),
         (replace(DRIFT, live_since=NOW - 3 * HOUR), {"schedule_seconds": 7200}, "retrain", "more than 7200 s ago"),
         (replace(DRIFT, last_retrain_at=NOW - HOUR), {"schedule_seconds": 7200}, "none", "no reason"),
+        (replace(DRIFT, last_retrain_at=NOW + 900 * HOUR), {"schedule_seconds": 7200}, "retrain", "7200 s ago"),
     ],
     ids=[
         "quality lost", "quality lost with drift", "drift alone", "drift, quality unknown", "nothing", "engine fault",
         "too few labels", "paused", "under way", "cool-down", "cool-down over", "clock set back a year", "daily budget",
         "breaker", "schedule", "first schedule", "schedule not due",
+        "schedule after the clock was set back",
     ],
 )  # fmt: skip
 def test_the_decision_and_its_reason(facts: PolicyFacts, changes: dict[str, float], remedy: str, words: str) -> None:

@@ -11,6 +11,7 @@ from driftwheel.ledger import Ledger
 from driftwheel.records import (
     Alias,
     Dataset,
+    DecisionStatus,
     DecisionVerdict,
     DriftKind,
     DriftSignal,
@@ -22,7 +23,7 @@ from driftwheel.records import (
     utc_now,
 )
 from examples.support.world import Phase, answer, messages
-from monitor.watch import check
+from monitor.watch import check, gather_facts
 
 # Evidently and its libraries warn about their own future; nothing of ours is silenced by it.
 pytestmark = pytest.mark.filterwarnings(
@@ -140,3 +141,28 @@ def test_nothing_is_checked_before_a_window_is_full(watched: Settings, ledger: L
     send(ledger, WINDOW_ROWS - 1, 2, "steady", 0)
     assert check(watched, ledger) is None
     assert ledger.count(DriftSignal) == 0
+
+
+@pytest.mark.parametrize(
+    ("age", "counted"),
+    [(timedelta(hours=1), 1), (timedelta(hours=25), 0), (timedelta(days=-400), 0)],
+    ids=["an hour ago", "yesterday", "before the clock was set back"],
+)
+def test_the_daily_budget_counts_one_day(watched: Settings, ledger: Ledger, age: timedelta, counted: int) -> None:
+    ledger.add(
+        RetrainDecision(
+            id="d", project="support", created_at=START - age, verdict=DecisionVerdict.RETRAIN,
+            status=DecisionStatus.REFUSED, trigger="policy", remedy="retrain", reasons=[],
+        )
+    )  # fmt: skip
+    send(ledger, 7, 2, "steady", 0)
+    quality = DriftSignal(
+        id="s", project="support", version_id="version_1", kind=DriftKind.QUALITY, feature="all", method="m", score=0.0,
+        threshold=0.1, reference_rows=400, current_rows=7, verdict=DriftVerdict.INSUFFICIENT, check_id="c",
+    )  # fmt: skip
+    version = ledger.get(ModelVersion, "version_1")
+    facts = gather_facts(watched, ledger, version, frozenset(), quality, START)
+    assert facts.retrains_last_day == counted
+    assert facts.refused_in_a_row == 1
+    assert (facts.fresh_labels, facts.is_quality_known) == (7, False)
+    assert "7 labelled rows" in facts.quality_text

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from driftwheel.artifacts import read_manifest
 from driftwheel.config import Settings
 from driftwheel.ledger import Ledger
 from driftwheel.records import Alias, Deployment, ModelVersion, ModelVersionStatus, Stage
@@ -49,9 +50,10 @@ class World:
         return self.start_fake(settings, artifact, name)
 
     def publish(self, id: str, status: ModelVersionStatus = ModelVersionStatus.PUBLISHED, **facts: Any) -> None:
+        path = self.make_artifact(id, **facts)
         version = ModelVersion(
             id=id, project="support", status=status, number=1, run_id="run", dataset_id="dataset", base_model="base",
-            path=str(self.make_artifact(id, **facts)), manifest_hash="", quantization="none",
+            path=str(path), manifest_hash=read_manifest(path)["content_hash"], quantization="none",
             fingerprint={"probes": [PROBE]},
         )  # fmt: skip
         self.ledger.add(version)
@@ -163,6 +165,20 @@ def test_an_artifact_with_a_changed_byte_is_refused_before_load(world: World) ->
         await world.until(lambda: world.alias().observed_error)
         assert "answers.json does not match its manifest" in str(world.alias().observed_error)
         assert world.served() == "v1"
+
+    asyncio.run(scene())
+
+
+def test_a_folder_that_holds_another_finished_artifact_is_refused_before_load(world: World) -> None:
+    async def scene() -> None:
+        world.publish("v1")
+        world.publish("v2")
+        await world.make_live("v1")
+        world.make_artifact("v2", tokens=["other"])  # built again in the same place, with a manifest of its own
+        world.desire("v2")
+        await world.until(lambda: world.alias().observed_error)
+        assert "holds another artifact than v2 was judged on" in str(world.alias().observed_error)
+        assert (world.served(), world.starts) == ("v1", ["v1"])
 
     asyncio.run(scene())
 

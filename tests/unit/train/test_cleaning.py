@@ -16,11 +16,26 @@ from train.cleaning import clean_answer, clean_prompt, normalized
         ("tab\x00\x07 here\u200b", "tab here"),
         ("cafe\u0301", "caf\u00e9"),
         ("schÃ¶n", "schön"),
-        ("two   spaces\nand a line", "two spaces\nand a line"),
+        ("if a <b and c> d", "if a <b and c> d"),
+        ("def f():\n    return  1", "def f():\n    return  1"),
+        ('<a href="x">see</a>   this', "see this"),
         (" \t ", ""),
     ],
-    ids=["tags", "script", "entities", "comparison", "brackets", "control", "NFC", "mojibake", "spaces", "blank"],
-)
+    ids=[
+        "tags",
+        "script",
+        "entities",
+        "comparison",
+        "brackets",
+        "control",
+        "NFC",
+        "mojibake",
+        "close signs",
+        "code",
+        "link",
+        "blank",
+    ],
+)  # fmt: skip
 def test_prompts_are_cleaned(dirty: str, clean: str) -> None:
     assert clean_prompt(dirty) == clean
 

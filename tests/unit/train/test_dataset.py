@@ -110,7 +110,7 @@ def log_traffic(ledger: Ledger, dataset: Dataset, count: int, **changes: object)
             alias="support", version_id="version_1", route="/v1/chat/completions", status_code=200,
             prompt=example.text, request=json.dumps({"messages": [{"role": "user", "content": example.text}]}),
             answer='{"intent":"refund_request","urgency":"low"}', latency_seconds=0.1,
-            label=answer(example), label_source="correction", user_id=f"u{number % 37}",
+            label=answer(example), label_source="correction", user_id=f"u{number % 97}",
         )  # fmt: skip
         rows.append(replace(row, **changes))  # type: ignore[arg-type]
     ledger.add(*rows)
@@ -173,3 +173,27 @@ def test_failed_cut_off_and_unlabelled_requests_are_no_rows(
     log_traffic(ledger, live, 400, **changes)
     with pytest.raises(DataError, match="only 0 of 0 rows"):
         dataset_from_traffic(settings, ledger, "decision_1")
+
+
+def test_a_retrain_keeps_users_and_near_duplicates_in_one_split(
+    settings: Settings, ledger: Ledger, live: Dataset
+) -> None:
+    rows = log_traffic(ledger, live, 400)
+    known = read_splits(live)["train"][:20]  # each asked again by a user who also asks new things
+    ledger.add(
+        *(replace(rows[n], id=f"req_known_{n}", prompt=e.text, request="", label=e.answer) for n, e in enumerate(known))
+    )
+    splits = read_splits(dataset_from_traffic(settings, ledger, "decision_1"))
+    fresh = {name: {e.group for e in rows if e.slice == "new"} for name, rows in splits.items()}
+    assert len(fresh["test"]) > 10
+    assert not fresh["train"] & fresh["test"]
+    assert not fresh["train"] & fresh["validation"]
+    assert not fresh["validation"] & fresh["test"]
+    learned = NearDuplicates([e.text for e in splits["train"]], settings.dataset.near_duplicate_similarity)
+    assert [e.text for e in (*splits["validation"], *splits["test"]) if learned.like(e.text)] == []
+
+
+def test_feedback_that_comes_late_is_still_used(settings: Settings, ledger: Ledger, live: Dataset) -> None:
+    early, late = live.created_at - timedelta(days=1), live.created_at + timedelta(days=1)
+    log_traffic(ledger, live, 400, created_at=early, feedback_at=late)
+    assert dataset_from_traffic(settings, ledger, "decision_1").report["sources"]["correction"] > 300

@@ -63,8 +63,22 @@ def test_a_conversation_becomes_one_row_that_ends_with_its_last_answer(tmp_path:
         ('{"prompt": 7, "completion": "b"}', "prompt is a int, not text"),
         ('{"prompt": [{"role": "robot", "content": "x"}], "completion": "b"}', "unknown role 'robot'"),
         ("[" * 100_000, "is not JSON"),
+        ('{"prompt": [], "completion": "b"}', "does not end with a user turn"),
+        ('{"prompt": "a", "completion": []}', "index out of range"),
+        ('{"prompt": "a", "completion": [{"role": "user", "content": "b"}]}', "not of the assistant"),
     ],
-    ids=["torn JSON", "a list", "column missing", "empty", "number", "unknown role", "too deep"],
+    ids=[
+        "torn JSON",
+        "a list",
+        "column missing",
+        "empty",
+        "number",
+        "unknown role",
+        "too deep",
+        "no prompt",
+        "no turn",
+        "turn of a user",
+    ],
 )
 def test_a_broken_row_is_named_by_file_line_and_reason(tmp_path: Path, line: str, reason: str) -> None:
     path = tmp_path / "rows.jsonl"
@@ -93,3 +107,11 @@ def test_an_unusable_file_is_one_clear_error(tmp_path: Path, name: str, content:
         path.write_bytes(content)
     with pytest.raises(DataError, match=words):
         read_file(path, SETTINGS)
+
+
+def test_a_json_list_is_read_and_an_odd_first_row_does_not_stop_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "rows.json"
+    path.write_text(json.dumps([{}, SHAPES["alpaca"], 7]), encoding="utf-8")
+    reading = read_file(path, SETTINGS)
+    assert len(reading.rows) == 1
+    assert [b.place for b in reading.broken] == ["rows.json:1", "rows.json:3"]
