@@ -4,9 +4,10 @@ Settings and ledger are imported when a verb runs, so that `--help` answers at o
 """
 
 import argparse
+import importlib
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -38,6 +39,23 @@ def open_ledger(settings: "Settings") -> "Ledger":
     from driftwheel.ledger import Ledger
 
     return Ledger(settings.database_url)
+
+
+def run_verb(prog: str, description: str, verbs: Mapping[str, tuple[str, str]], argv: Sequence[str] | None) -> int:
+    """Run one verb of a stage: `verbs` maps it to its module, which has add_arguments and main, and its help.
+
+    Only the chosen verb's module is imported.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    parser = argparse.ArgumentParser(prog=prog, description=description)
+    subparsers = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
+    for name, (module, help_text) in verbs.items():
+        verb = subparsers.add_parser(name, help=help_text, description=help_text)
+        if arguments[:1] == [name]:
+            importlib.import_module(module).add_arguments(verb)
+    parsed = parser.parse_args(arguments)
+    main: Callable[[argparse.Namespace], None] = importlib.import_module(verbs[parsed.verb][0]).main
+    return run_command(f"{prog.rpartition(' ')[2]} {parsed.verb}", main, parsed)
 
 
 def run_command(process: str, command: Callable[[argparse.Namespace], None], arguments: argparse.Namespace) -> int:

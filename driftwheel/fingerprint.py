@@ -1,7 +1,8 @@
 """Probe prompts and a served model become a fingerprint; two fingerprints become a difference.
 
-The fingerprint is the greedy answer's tokens and their log-probabilities on fixed conversations, read from
-the engine that serves the artifact. Another template, adapter, quantization or a stale file shifts them.
+The fingerprint is the greedy answer's tokens and the log-probabilities of prompt and answer on fixed conversations,
+read from the engine that serves the artifact. A tuned model is so sure of its answers that another version of it
+often gives the same ones with the same certainty; the prompts tell them apart.
 """
 
 import http.client
@@ -23,7 +24,7 @@ class Difference:
     """How far a served model is from a stored fingerprint."""
 
     mean_logprob_difference: float
-    """Mean absolute difference over the tokens on which both agree so far, in nats."""
+    """Mean absolute difference in nats: the larger one of prompts and of answer tokens on which both agree so far."""
     token_agreement: float
     """Share of probe tokens equal up to the first difference of each probe, 0 to 1."""
     probes: int
@@ -44,19 +45,24 @@ def take(url: str, model: str, probes: Sequence[Messages], *, timeout_seconds: f
 
 def compare(stored: dict[str, Any], served: dict[str, Any]) -> Difference:
     """Compare two fingerprints of the same probes; raises EngineError if the probes differ."""
-    pairs = list(zip(stored["probes"], served["probes"], strict=True))
-    if not pairs or any(a["messages"] != b["messages"] for a, b in pairs):
+    pairs = list(zip(stored["probes"], served["probes"], strict=False))
+    if not pairs or [a["messages"] for a in stored["probes"]] != [b["messages"] for b in served["probes"]]:
         raise EngineError("the fingerprints are of different probe prompts: build the version again")
     gaps: list[float] = []
+    prompt_gaps: list[float] = []
     agreed = total = 0
     for a, b in pairs:
         total += max(len(a["tokens"]), len(b["tokens"]))
+        prompts = a.get("prompt_logprobs", []), b.get("prompt_logprobs", [])
+        if prompts[0] and len(prompts[0]) != len(prompts[1]):
+            prompt_gaps.append(float("inf"))  # another template or tokenizer
+        prompt_gaps += [abs(p - q) for p, q in zip(*prompts, strict=False)]
         for token_a, token_b, p, q in zip(a["tokens"], b["tokens"], a["logprobs"], b["logprobs"], strict=False):
             if token_a != token_b:
                 break
             agreed += 1
             gaps.append(abs(p - q))
-    mean = sum(gaps) / len(gaps) if gaps else float("inf")
+    mean = max(sum(gaps) / len(gaps) if gaps else float("inf"), sum(prompt_gaps) / max(len(prompt_gaps), 1))
     return Difference(mean_logprob_difference=mean, token_agreement=agreed / max(total, 1), probes=len(pairs))
 
 
@@ -68,6 +74,7 @@ def _ask(url: str, model: str, messages: Messages, timeout_seconds: float) -> di
         "max_tokens": PROBE_TOKENS,
         "logprobs": True,
         "top_logprobs": 0,
+        "prompt_logprobs": 0,
     }
     parts = urlsplit(url)
     connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=timeout_seconds)
@@ -77,9 +84,16 @@ def _ask(url: str, model: str, messages: Messages, timeout_seconds: float) -> di
         text = response.read().decode()
         if response.status != 200:
             raise EngineError(f"the engine at {url} answered a probe with {response.status}: {text[:200]}")
-        content = json.loads(text)["choices"][0]["logprobs"]["content"]
+        answer = json.loads(text)
+        content = answer["choices"][0]["logprobs"]["content"]
+        # The first prompt token has nothing before it and so no log-probability.
+        prompt = [next(iter(entry.values()))["logprob"] for entry in answer.get("prompt_logprobs") or [] if entry]
     except (OSError, http.client.HTTPException, ValueError, LookupError, TypeError) as error:
         raise EngineError(f"the engine at {url} did not answer a probe prompt: {error}") from error
     finally:
         connection.close()
-    return {"tokens": [entry["token"] for entry in content], "logprobs": [entry["logprob"] for entry in content]}
+    return {
+        "tokens": [entry["token"] for entry in content],
+        "logprobs": [entry["logprob"] for entry in content],
+        "prompt_logprobs": prompt,
+    }

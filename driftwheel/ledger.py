@@ -140,9 +140,14 @@ class Ledger:
 
     @contextmanager
     def read(self) -> Iterator[sa.Connection]:
-        """Give a connection inside a read transaction."""
-        with self.engine.begin() as connection:
-            yield connection
+        """Give a connection inside a read transaction; raises StorageError if the database refuses."""
+        try:
+            with self.engine.begin() as connection:
+                yield connection
+        except sa.exc.OperationalError as error:
+            raise StorageError(
+                f"the ledger at {self.url} refused a read: {error.orig}; check its path, rights and locks"
+            ) from error
 
     @contextmanager
     def write(self) -> Iterator[sa.Connection]:

@@ -23,6 +23,6 @@ def set_up_logging(process: str) -> None:
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=lambda *_: structlog.PrintLogger(sys.stderr),  # the stderr of now, which may be redirected
     )
     structlog.contextvars.bind_contextvars(process=process)

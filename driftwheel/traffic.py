@@ -6,12 +6,13 @@ whoever waits for it before finishing the answer never acknowledges a request th
 
 import queue
 import threading
+from collections.abc import Sequence
 from concurrent.futures import Future
 from typing import Literal
 
 import sqlalchemy as sa
 
-from driftwheel.errors import DataError, NotFoundError, StorageError
+from driftwheel.errors import ConflictError, DataError, NotFoundError, StorageError
 from driftwheel.ledger import TABLES, Ledger
 from driftwheel.records import Traffic, utc_now
 
@@ -46,33 +47,46 @@ class TrafficLog:
                 batch.append(self._queue.get())
             is_open = None not in batch
             pairs = [pair for pair in batch if pair is not None]
-            if not pairs:
-                continue
-            try:
-                self._ledger.add(*(row for row, _ in pairs))
-            except (StorageError, sa.exc.SQLAlchemyError, RuntimeError, ValueError, TypeError) as error:
-                for _, future in pairs:
-                    future.set_exception(error)
+            if pairs:
+                self._write(pairs)
+
+    def _write(self, pairs: "Sequence[tuple[Traffic, Future[None]]]") -> None:
+        """Write rows in one transaction; if one of them is refused, each alone, so that it takes no other with it."""
+        try:
+            self._ledger.add(*(row for row, _ in pairs))
+        except StorageError as error:  # the disk or the database refuses: it would refuse each alone too
+            for _, future in pairs:
+                future.set_exception(error)
+        except (ConflictError, sa.exc.SQLAlchemyError, RuntimeError, ValueError, TypeError) as error:
+            if len(pairs) == 1:
+                pairs[0][1].set_exception(error)
             else:
-                for _, future in pairs:
-                    future.set_result(None)
+                for pair in pairs:
+                    self._write([pair])
+        else:
+            for _, future in pairs:
+                future.set_result(None)
 
 
 def give_feedback(
     ledger: Ledger,
+    project: str,
     request_id: str,
     *,
     thumb: Literal[1, -1] | None = None,
     label: str | None = None,
     correction: str | None = None,
 ) -> Traffic:
-    """Attach feedback to an answered request; the last word counts.
+    """Attach feedback to a request that the project answered; the last word counts.
 
     A correction is the whole right answer and beats a label. Raises NotFoundError or DataError.
     """
     if thumb is None and label is None and correction is None:
         raise DataError("feedback needs one of thumb (1 or -1), label or correction")
-    row = ledger.get(Traffic, request_id)
+    found = ledger.find(Traffic, id=request_id, project=project)
+    if not found:
+        raise NotFoundError(f"no request {request_id!r} in project {project!r}")
+    row = found[0]
     changes: dict[str, object] = {"feedback_at": utc_now()}
     if thumb is not None:
         changes["thumb"] = thumb
@@ -83,7 +97,5 @@ def give_feedback(
         changes |= {"label": row.answer, "label_source": "accepted"}
     table = TABLES[Traffic]
     with ledger.write() as connection:
-        done = connection.execute(sa.update(table).where(table.c.id == request_id).values(**changes))
-    if done.rowcount != 1:
-        raise NotFoundError(f"no request {request_id!r}")
+        connection.execute(sa.update(table).where(table.c.id == request_id).values(**changes))
     return ledger.get(Traffic, request_id)

@@ -5,7 +5,7 @@ from typing import Any
 
 from driftwheel import controls
 from driftwheel.config import Settings
-from driftwheel.errors import ConflictError, NotFoundError
+from driftwheel.errors import ConflictError
 from driftwheel.ledger import Ledger
 from driftwheel.records import Traffic
 from driftwheel.traffic import give_feedback
@@ -51,12 +51,10 @@ def read_feedback(body: bytes) -> dict[str, Any]:
 
 def store_feedback(ledger: Ledger, settings: Settings, fields: dict[str, Any]) -> Traffic:
     """Attach checked feedback to a request of this loop; raises NotFoundError or StorageError."""
-    request_id = fields["request_id"]
-    if ledger.get(Traffic, request_id).project != settings.project:
-        raise NotFoundError(f"no request {request_id!r} in loop {settings.project!r}")
     return give_feedback(
         ledger,
-        request_id,
+        settings.project,
+        fields["request_id"],
         thumb=fields.get("thumb"),
         label=fields.get("label"),
         correction=fields.get("correction"),

@@ -143,8 +143,9 @@ class Relay:
         try:
             while data := await exchange.read():
                 passed = capture.feed(data)
-                if passed and job.first_token_at is None:
-                    job.first_token_at = time.perf_counter()
+                if passed:
+                    job.route.last_token_at = time.monotonic()
+                    job.first_token_at = job.first_token_at or time.perf_counter()
                 response.write(passed)
                 await response.drain()
         except EngineError as error:

@@ -44,6 +44,18 @@ def test_a_refused_row_raises_in_its_future_and_the_log_goes_on(ledger: Ledger) 
     log.close()
 
 
+def test_a_refused_row_takes_no_other_row_of_its_batch_with_it(ledger: Ledger) -> None:
+    ledger.add(ROW)
+    log = TrafficLog(ledger)
+    with ledger.write():  # the log's thread waits for the database, so that the rows after the first form one batch
+        first = log.append(replace(ROW, id="req_0"))
+        futures = [log.append(replace(ROW, id=f"req_{n}")) for n in (2, 1, 3)]
+    wait([first, *futures])
+    assert [type(future.exception()) for future in futures] == [type(None), ConflictError, type(None)]
+    assert ledger.count(Traffic) == 4
+    log.close()
+
+
 def test_acknowledged_rows_survive_a_kill(tmp_path: Path) -> None:
     """The child prints an id only after its future is done, then is killed by SIGKILL in the middle of more."""
     url = f"sqlite:///{tmp_path / 'ledger.db'}"
@@ -84,13 +96,16 @@ for n in itertools.count():
 )
 def test_feedback_labels_its_row(ledger: Ledger, feedback: dict, label: str | None, source: str | None) -> None:
     ledger.add(ROW)
-    row = give_feedback(ledger, "req_1", **feedback)
+    row = give_feedback(ledger, "support", "req_1", **feedback)
     assert (row.label, row.label_source) == (label, source)
     assert row.feedback_at is not None
 
 
 def test_feedback_needs_a_request_and_something_to_say(ledger: Ledger) -> None:
     with pytest.raises(NotFoundError, match="req_9"):
-        give_feedback(ledger, "req_9", thumb=1)
+        give_feedback(ledger, "support", "req_9", thumb=1)
+    ledger.add(ROW)
+    with pytest.raises(NotFoundError, match="'other'"):
+        give_feedback(ledger, "other", "req_1", thumb=1)
     with pytest.raises(DataError, match="thumb"):
-        give_feedback(ledger, "req_1")
+        give_feedback(ledger, "support", "req_1")
