@@ -1,0 +1,99 @@
+"""A fingerprint tells one model from another, also where both give the same answers."""
+
+import json
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from threading import Thread
+from typing import Any, ClassVar
+
+import pytest
+
+from driftwheel import fingerprint
+from driftwheel.errors import EngineError
+
+TOLERANCE = 0.05
+MESSAGES = [{"role": "user", "content": "where is my card"}]
+
+
+def taken(tokens: str = "abcd", logprob: float = -0.01, prompt: list[float] | None = None) -> dict[str, Any]:
+    probe = {"messages": MESSAGES, "tokens": list(tokens), "logprobs": [logprob] * len(tokens)}
+    return {"probes": [probe | {"prompt_logprobs": [-2.0, -3.0, -1.0] if prompt is None else prompt}]}
+
+
+@pytest.mark.parametrize(
+    ("served", "is_same"),
+    [
+        (taken(), True),
+        (taken(logprob=-0.05, prompt=[-2.03, -3.03, -1.03]), True),
+        (taken(tokens="abxx"), False),
+        (taken(logprob=-0.2), False),
+        (taken(prompt=[-5.0, -6.0, -7.0]), False),
+        (taken(prompt=[-2.0, -3.0]), False),
+        (taken(prompt=[]), False),
+    ],
+    ids=[
+        "the same",
+        "rounding",
+        "other answers",
+        "less sure of its answers",
+        "the same answers to prompts that surprise it more",
+        "another template or tokenizer",
+        "an engine that hides the prompt",
+    ],
+)
+def test_only_the_same_model_passes(served: dict[str, Any], is_same: bool) -> None:
+    assert fingerprint.compare(taken(), served).is_same(TOLERANCE) is is_same
+
+
+def test_the_probes_must_be_the_same() -> None:
+    other = taken()
+    other["probes"][0]["messages"] = [{"role": "user", "content": "another"}]
+    for stored in (other, {"probes": []}):
+        with pytest.raises(EngineError, match="probe"):
+            fingerprint.compare(stored, taken())
+
+
+class Answer(BaseHTTPRequestHandler):
+    """One answer of the shape that vLLM gives; the first prompt token has no log-probability."""
+
+    body: ClassVar[dict[str, Any]] = {
+        "choices": [{"logprobs": {"content": [{"token": "{", "logprob": -0.1}, {"token": "}", "logprob": -0.2}]}}],
+        "prompt_logprobs": [None, {"17": {"logprob": -1.5, "rank": 3}}, {"4": {"logprob": -0.5, "rank": 1}}],
+    }
+
+    def do_POST(self) -> None:
+        asked = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        is_right = asked["temperature"] == 0 and asked["logprobs"] and asked["prompt_logprobs"] == 0
+        body = json.dumps(self.body if is_right else {}).encode()
+        self.send_response(200)
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: Any) -> None:
+        """Stay silent."""
+
+
+@pytest.fixture
+def url() -> Iterator[str]:
+    server = HTTPServer(("127.0.0.1", 0), Answer)
+    Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
+def test_an_engine_is_asked_for_prompt_and_answer(url: str) -> None:
+    (probe,) = fingerprint.take(url, "v1", [MESSAGES])["probes"]
+    assert probe == {
+        "messages": MESSAGES,
+        "tokens": ["{", "}"],
+        "logprobs": [-0.1, -0.2],
+        "prompt_logprobs": [-1.5, -0.5],
+    }
+
+
+def test_an_engine_without_log_probabilities_is_named(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Answer, "body", {"choices": [{"logprobs": None}]})
+    with pytest.raises(EngineError, match=url):
+        fingerprint.take(url, "v1", [MESSAGES])
