@@ -3,7 +3,8 @@
     python -m examples.support.build_base --out DIR
 
 No model hub can be reached everywhere, so the demo makes its base once and keeps it; what follows is the
-code that a 7B model takes. The base knows the words of the world and the look of an answer, not the task.
+code that a 7B model takes. The base knows the words of the world, what belongs together and the look of an answer,
+not the task.
 """
 
 import argparse
@@ -18,11 +19,11 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from driftwheel.artifacts import is_complete, read_manifest, writing
 from driftwheel.records import content_hash
-from examples.support.world import unlabelled_text
+from examples.support.world import Document, unlabelled_text
 
 RECIPE: dict[str, Any] = {
-    "format": 3,
-    "rows": 12_000,
+    "format": 4,
+    "documents": 6000,
     "vocabulary": 1536,
     "hidden_size": 192,
     "intermediate_size": 512,
@@ -33,7 +34,7 @@ RECIPE: dict[str, Any] = {
     "positions": 2048,
     "block_tokens": 128,
     "batch_rows": 24,
-    "steps": 450,
+    "steps": 600,
     "learning_rate": 3e-3,
 }
 TEMPLATE = (
@@ -46,16 +47,16 @@ TEMPLATE = (
 
 def build_base(out: Path, seed: int = 0) -> Path:
     """Build the base model at `out`, or find it finished there."""
-    recipe = {**RECIPE, "seed": seed, "template": TEMPLATE, "text": content_hash(unlabelled_text(200, seed))}
+    documents = unlabelled_text(RECIPE["documents"], seed)
+    recipe = {**RECIPE, "seed": seed, "template": TEMPLATE, "text": content_hash(documents)}
     if is_complete(out) and read_manifest(out).get("recipe") == recipe:
         return out
     import torch
 
     torch.manual_seed(seed)
-    lines = unlabelled_text(recipe["rows"], seed)
-    tokenizer = make_tokenizer(lines)
+    tokenizer = make_tokenizer(documents)
     model = make_model(tokenizer)
-    loss = pretrain(model, tokenizer, lines, seed)
+    loss = pretrain(model, tokenizer, documents, seed)
     out.parent.mkdir(parents=True, exist_ok=True)
     with writing(out, {"recipe": recipe, "final_loss": loss}) as folder:
         model.to(torch.bfloat16).save_pretrained(folder)
@@ -63,7 +64,7 @@ def build_base(out: Path, seed: int = 0) -> Path:
     return out
 
 
-def make_tokenizer(lines: list[str]) -> Any:
+def make_tokenizer(documents: list[Document]) -> Any:
     """Train a byte-level BPE tokenizer with ChatML's special tokens and template."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
@@ -77,7 +78,8 @@ def make_tokenizer(lines: list[str]) -> Any:
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    raw.train_from_iterator([*lines, "system user assistant"], trainer)
+    texts = [message["content"] for document in documents for message in document]
+    raw.train_from_iterator([*texts, "system user assistant"], trainer)
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=raw, eos_token="<|im_end|>", pad_token="<|endoftext|>")
     tokenizer.chat_template = TEMPLATE
     return tokenizer
@@ -109,13 +111,12 @@ def make_model(tokenizer: Any) -> Any:
     return model
 
 
-def pretrain(model: Any, tokenizer: Any, lines: list[str], seed: int) -> float:
-    """Train on blocks of lines in the chat format's frame; return the last mean loss in nats."""
+def pretrain(model: Any, tokenizer: Any, documents: list[Document], seed: int) -> float:
+    """Train on blocks of documents in the chat format's frame; return the last mean loss in nats."""
     import torch
 
-    text = "".join(
-        f"<|im_start|>{'user' if n % 2 else 'assistant'}\n{line}<|im_end|>\n" for n, line in enumerate(lines)
-    )
+    framed = [[f"<|im_start|>{m['role']}\n{m['content']}<|im_end|>\n" for m in document] for document in documents]
+    text = "".join("".join(messages) + "<|endoftext|>" for messages in framed)
     tokens = torch.tensor(tokenizer(text)["input_ids"])
     size, rows = RECIPE["block_tokens"], RECIPE["batch_rows"]
     blocks = tokens[: len(tokens) // size * size].view(-1, size)

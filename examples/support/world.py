@@ -16,8 +16,9 @@ from examples.support.world_shift import NEW_INTENTS, OLD_INTENTS_NEW_WORDS, SHI
 from examples.support.world_steady import AMBIGUOUS, SLOTS, STEADY
 
 Phase = Literal["steady", "shifted"]
+Document = list[dict[str, str]]  # messages with a role and a content
 
-SHARE_SHIFTED, SHARE_NEW_INTENTS, SHARE_AMBIGUOUS = 0.6, 0.55, 0.04
+SHARE_SHIFTED, SHARE_NEW_INTENTS, SHARE_AMBIGUOUS, SHARE_ANSWERED = 0.6, 0.55, 0.04, 0.3
 SLOT = re.compile(r"\{(\w+)\}")
 ALL_SLOTS = {**SLOTS, **SHIFT_SLOTS}
 GREETINGS = ["hi", "hello", "hey there", "good morning", "dear team", "hi support", "good evening"]
@@ -64,17 +65,27 @@ def messages(rows: int, seed: int, phase: Phase, but_not: Collection[str] = ()) 
     return list(found.values())
 
 
-def unlabelled_text(rows: int, seed: int) -> list[str]:
-    """Return lines of both phases and, apart from them, lines of answers dealt out at random.
+def unlabelled_text(documents: int, seed: int) -> list[Document]:
+    """Return that many threads: three messages about one matter, now and then followed by answers dealt out at random.
 
-    A base model learns from them the words and the look of an answer, but not which belongs to which.
+    A base model learns from them the words, what belongs together and the look of an answer, but not which answer
+    belongs to what.
     """
     chance = random.Random(f"{seed}-text")
-    lines = [_message(chance, "shifted" if n % 3 else "steady").text for n in range(rows)]
-    intents = [*STEADY, *NEW_INTENTS]
-    for number in range(0, rows, 2):
-        lines[number] = answer(Example("", chance.choice(intents), chance.choice(["low", "normal", "high"]), "steady"))
-    return lines
+    banks = (STEADY, NEW_INTENTS, OLD_INTENTS_NEW_WORDS)
+    names = [*STEADY, *NEW_INTENTS]
+    found: list[Document] = []
+    for _ in range(documents):
+        matter = chance.choice(list(chance.choice(banks)))
+        templates = [template for bank in banks for template in bank.get(matter, [])]
+        texts = [_worded(chance, chance.choice(templates))[0] for _ in range(3)]
+        document = [{"role": "user", "content": text} for text in texts]
+        if chance.random() < SHARE_ANSWERED:
+            for _ in range(3):
+                example = Example("", chance.choice(names), chance.choice(["low", "normal", "high"]), "steady")
+                document.append({"role": "assistant", "content": answer(example)})
+        found.append(document)
+    return found
 
 
 def _message(chance: random.Random, phase: Phase) -> Example:
@@ -86,6 +97,12 @@ def _message(chance: random.Random, phase: Phase) -> Example:
         bank = STEADY if not is_new else NEW_INTENTS if chance.random() < SHARE_NEW_INTENTS else OLD_INTENTS_NEW_WORDS
         intent = chance.choice(list(bank))
         template = chance.choice(bank[intent])
+    text, urgency = _worded(chance, template)
+    return Example(text, intent, urgency, phase)
+
+
+def _worded(chance: random.Random, template: str) -> tuple[str, str]:
+    """Return a message in somebody's words, and its urgency."""
     text = SLOT.sub(lambda slot: chance.choice(ALL_SLOTS[slot[1]]), template)
     urgency = chance.choices(["normal", "high", "low"], [6, 3, 2])[0]
     cue = {"normal": None, "high": chance.choice(URGENT), "low": chance.choice(RELAXED)}[urgency]
@@ -94,7 +111,7 @@ def _message(chance: random.Random, phase: Phase) -> Example:
         parts.insert(0, chance.choice(GREETINGS))
     if chance.random() < 0.35:
         parts.append(chance.choice(CLOSINGS))
-    return Example(_noise(chance, chance.choice([", ", ". ", " - "]).join(parts)), intent, urgency, phase)
+    return _noise(chance, chance.choice([", ", ". ", " - "]).join(parts)), urgency
 
 
 def _noise(chance: random.Random, text: str) -> str:

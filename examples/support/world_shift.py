@@ -13,7 +13,7 @@ SHIFT_SLOTS: dict[str, list[str]] = {
 }  # fmt: skip
 
 NEW_INTENTS: dict[str, list[str]] = {
-    "hub_pairing": [
+    "pairing_problem": [
         "{hub} will not find the {thing}",
         "cannot pair the {thing} with {hub}",
         "how do i add the {thing} in the {room} to {hub}",
@@ -31,7 +31,7 @@ NEW_INTENTS: dict[str, list[str]] = {
         "{hub} reboots on its own at {moment}",
         "{hub} shows {light} and nothing in the {room} answers",
     ],
-    "hub_automation": [
+    "automation_help": [
         "my routine to switch the {thing} at {moment} never runs",
         "make {hub} close the {thing} at {moment}",
         "scene for the {room} fires twice",
@@ -40,7 +40,7 @@ NEW_INTENTS: dict[str, list[str]] = {
         "schedule for the {thing} is off by an hour",
         "can a routine start the {thing} at {moment} only on weekdays",
     ],
-    "hub_privacy": [
+    "voice_privacy": [
         "does {hub} listen all the time",
         "wipe the voice clips {hub} kept from the {room}",
         "who can see the {room} camera feed of {hub}",

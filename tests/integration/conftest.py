@@ -14,7 +14,7 @@ def build_tiny_model(folder: Path, seed: int) -> Path:
     import torch
 
     torch.manual_seed(seed)
-    tokenizer = make_tokenizer(list(unlabelled_text(300, 0)))
+    tokenizer = make_tokenizer(unlabelled_text(100, 0))
     model = make_model(tokenizer).to(torch.bfloat16)
     with writing(folder, {"seed": seed}) as aside:
         model.save_pretrained(aside)

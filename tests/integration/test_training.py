@@ -25,7 +25,7 @@ DATASET_ID = "dataset_kill"
 def config_path(tmp_path: Path) -> Path:
     """Settings, an untrained base model and a recorded dataset."""
     base = tmp_path / "base"
-    tokenizer = make_tokenizer(list(unlabelled_text(300, 0)))
+    tokenizer = make_tokenizer(unlabelled_text(100, 0))
     make_model(tokenizer).save_pretrained(base)
     tokenizer.save_pretrained(base)
     raw = {
