@@ -35,13 +35,14 @@ from driftwheel.records import Alias, DecisionStatus, DriftSignal, ModelVersion,
 from examples.support import demo as steps
 from examples.support.claims import print_minutes
 from examples.support.load import Client, Reply
-from examples.support.world import Example
+from examples.support.prepare import CONFIG, choose_ports
+from examples.support.world import Document, Example
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data" / "banking77"
 HELD_OUT_INTENTS, SHIFT_SHARE, FEEDBACK_SHARE, STEADY_ROWS = 10, 0.7, 0.9, 600
 OVERRIDES: dict[str, dict[str, Any]] = {
     "dataset": {"near_duplicate_similarity": 0.9, "test_share": 0.1, "max_rows_per_user": 5000, "group_column": None},
-    "train": {"num_train_epochs": 8, "learning_rate": 1.5e-3, "eval_steps": 150},
+    "train": {"method": "full", "num_train_epochs": 8, "learning_rate": 1.5e-3, "eval_steps": 150},
     "evaluate": {"max_items": 1500, "baseline_items": 100},
     "serve": {"alias": "banking"},
     "policy": {"min_fresh_labels": 900},
@@ -60,7 +61,7 @@ def answer(example: Example) -> str:
 
 
 def build_base(out: Path, questions: Sequence[Example]) -> None:
-    """Build the base on the questions' text, with answers dealt out at random."""
+    """Build the base on the questions' text and, apart from them, on answers dealt out at random."""
     if is_complete(out):
         return
     import torch
@@ -69,12 +70,15 @@ def build_base(out: Path, questions: Sequence[Example]) -> None:
 
     torch.manual_seed(0)
     chance, labels = random.Random(0), sorted({q.intent for q in questions})
-    lines: list[str] = []
-    for question in questions:
-        lines += [json.dumps({"intent": chance.choice(labels)}, separators=(",", ":")), question.text]
-    tokenizer = make_tokenizer(lines)
+    # One question to a document, in random order: the file is sorted by intent, which would give the labels away.
+    documents: list[Document] = [[{"role": "user", "content": q.text}] for q in questions]
+    for _ in range(len(questions) // 4):
+        label = Example("", chance.choice(labels), "", "steady")
+        documents.append([{"role": "assistant", "content": answer(label)}])
+    chance.shuffle(documents)
+    tokenizer = make_tokenizer(documents)
     model = make_model(tokenizer)
-    pretrain(model, tokenizer, lines, seed=0)
+    pretrain(model, tokenizer, documents, seed=0)
     out.parent.mkdir(parents=True, exist_ok=True)
     with writing(out, {"source": "banking77"}) as folder:
         model.to(torch.bfloat16).save_pretrained(folder)
@@ -83,12 +87,11 @@ def build_base(out: Path, questions: Sequence[Example]) -> None:
 
 def prepare(home: Path, known: Sequence[Example], base: Path) -> Settings:
     """Write the seed data and the settings file."""
-    raw = yaml.safe_load(steps.CONFIG.read_text(encoding="utf-8"))
+    raw = yaml.safe_load(CONFIG.read_text(encoding="utf-8"))
     raw["project"], raw["model"]["base"] = "banking", str(base)
     for section, values in OVERRIDES.items():
         raw[section].update(values)
-    for section in ("serve", "monitor", "dashboard"):
-        raw.setdefault(section, {})["port"] = steps.free_port()
+    choose_ports(raw)
     lines = [json.dumps({"prompt": q.text, "completion": answer(q)}) + "\n" for q in known]
     (home / "seed.jsonl").write_text("".join(lines), encoding="utf-8")
     path = home / "driftwheel.yaml"
@@ -123,14 +126,14 @@ async def turn(demo: steps.Demo, train: list[Example], test: list[Example], held
         fresh = [q for q in train if q.intent in held_out]
         stream = fresh + chance.sample(old, round(len(fresh) * (1 - SHIFT_SHARE) / SHIFT_SHARE))
         chance.shuffle(stream)
-        before = len({s.check_id for s in steps.signals(demo, demo.measured["v1"])})
+        before = len({s.check_id for s in steps.signals(demo, demo.measured.v1)})
         decision: RetrainDecision | None = None
         while stream and decision is None:
             batch, stream = stream[:window_rows], stream[window_rows:]
             await client.send(batch, feedback_share=FEEDBACK_SHARE, seed=len(stream))
             await asyncio.sleep(8)
             decision = steps.retrain_decision(demo)
-        found = steps.alarms(demo, demo.measured["v1"])
+        found = steps.alarms(demo, demo.measured.v1)
         demo.say(f"{detection_delay(steps.signals(demo, demo.measured['v1']), found, before)}")
         if decision is None:
             raise EngineError("the policy did not decide to retrain; see `driftwheel status`")
@@ -180,14 +183,14 @@ def main() -> int:
     url = f"http://{settings.serve.host}:{settings.serve.port}"
     client = Client(url, os.environ[steps.KEYS_VARIABLE], settings.serve.alias, answer_of=answer)
     demo = steps.Demo(console, settings, open_ledger(settings), client)
-    demo.measured["v1"] = steps.first_version(demo).id
+    demo.measured.v1 = steps.first_version(demo).id
     up = subprocess.Popen([sys.executable, "-m", "driftwheel.cli", "up", "--config", str(settings.path)])
     try:
         asyncio.run(turn(demo, train, test, held_out))
     finally:
         up.terminate()
         up.wait()
-    print_minutes(console, demo.seconds)
+    print_minutes(console, demo.seconds, demo.retrain_seconds)
     return 0
 
 

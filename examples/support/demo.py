@@ -11,9 +11,7 @@ import argparse
 import asyncio
 import json
 import os
-import random
 import secrets
-import socket
 import subprocess
 import sys
 import time
@@ -24,11 +22,10 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
-import yaml
 from rich.console import Console
 
 from driftwheel.command import open_ledger, run_command
-from driftwheel.config import Settings, load_settings
+from driftwheel.config import Settings
 from driftwheel.errors import DriftwheelError, EngineError
 from driftwheel.ledger import TABLES, Ledger
 from driftwheel.records import (
@@ -45,16 +42,22 @@ from driftwheel.records import (
     utc_now,
 )
 from examples.support import claims
-from examples.support.claims import Claim
+from examples.support.claims import Measured
 from examples.support.load import Client, Reply, accuracy
-from examples.support.world import Example, Phase, answer, messages
+from examples.support.prepare import (
+    HELD_OUT_ROWS,
+    SEEDS,
+    SHIFTED_WINDOWS,
+    STEADY_WINDOWS,
+    held_out_messages,
+    prepare,
+    shuffle_labels,
+)
+from examples.support.world import messages
 
-CONFIG = Path(__file__).resolve().parents[2] / "configs" / "demo.yaml"
 KEYS_VARIABLE = "DRIFTWHEEL_API_KEYS"
-SEED_ROWS, STEADY_WINDOWS, SHIFTED_WINDOWS, HELD_OUT_ROWS = 3000, 4, 10, 300
 FEEDBACK_SHARE, LOAD_PER_SECOND = 0.8, 12.0
 RETRAIN_TIMEOUT_SECONDS = 1500.0
-SEEDS = {"seed": 1, "steady": 2, "shifted": 3, "held_out_steady": 4, "held_out_shifted": 5, "load": 6}
 
 
 @dataclass
@@ -66,7 +69,8 @@ class Demo:
     ledger: Ledger
     client: Client
     seconds: dict[str, float] = field(default_factory=dict)
-    measured: dict[str, Any] = field(default_factory=dict)
+    retrain_seconds: dict[str, float] = field(default_factory=dict)
+    measured: Measured = field(default_factory=Measured)
     swap_replies: list[Reply] = field(default_factory=list)
 
     @contextmanager
@@ -102,33 +106,6 @@ class Demo:
         self.console.print(f"  {text}", markup=False, highlight=False, soft_wrap=True)
 
 
-def prepare(console: Console, home: Path) -> Settings:
-    """Build or find the base model, write the seed data and the settings file."""
-    home.mkdir(parents=True, exist_ok=True)
-    base = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "driftwheel" / "support-base"
-    console.print(f"base model: {base}", markup=False, soft_wrap=True)
-    subprocess.run([sys.executable, "-m", "examples.support.build_base", "--out", str(base)], check=True)
-    raw = yaml.safe_load(CONFIG.read_text(encoding="utf-8"))
-    raw["model"]["base"] = str(base)
-    for section in ("serve", "monitor", "dashboard"):
-        raw.setdefault(section, {})["port"] = free_port()
-    rows = [
-        {"prompt": e.text, "completion": answer(e), "conversation": f"seed-{number}"}
-        for number, e in enumerate(messages(SEED_ROWS, SEEDS["seed"], "steady"))
-    ]
-    (home / "seed.jsonl").write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), "utf-8")
-    path = home / "driftwheel.yaml"
-    path.write_text(yaml.safe_dump(raw, sort_keys=False), encoding="utf-8")
-    return load_settings(path)
-
-
-def free_port() -> int:
-    """Return a port that nothing listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 def first_version(demo: Demo) -> ModelVersion:
     """Fine-tune, merge, quantize, evaluate and publish v1, and make it the desired version."""
     with demo.step("dataset"):
@@ -140,9 +117,9 @@ def first_version(demo: Demo) -> ModelVersion:
         version = demo.verb("publish", "--run", run["id"])
         card = version["scorecard"]
         baseline = card["baseline"]
-        demo.measured["tuned"] = card["accuracy"]
+        demo.measured.tuned = card["accuracy"]
         plain, few_shot = baseline["plain"]["accuracy"], baseline["few_shot"]["accuracy"]
-        demo.measured["base"] = max(plain, few_shot)
+        demo.measured.base = max(plain, few_shot)
         demo.say(f"{version['id']}: {card['accuracy']:.1%} on {card['items']} held-out items")
         demo.say(
             f"base model: plain {baseline['plain']['accuracy']:.1%}, few-shot {baseline['few_shot']['accuracy']:.1%}"
@@ -170,7 +147,7 @@ async def wait_for_checks(demo: Demo, rows: int) -> None:
     windows = rows // demo.settings.monitor.window_rows
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline:
-        if len({s.check_id for s in signals(demo, demo.measured["v1"])}) >= windows:
+        if len({s.check_id for s in signals(demo, demo.measured.v1)}) >= windows:
             return
         await asyncio.sleep(0.5)
     raise EngineError(f"the monitor did not check {windows} windows in time; see {demo.settings.root / 'logs'}")
@@ -188,46 +165,36 @@ def alarms(demo: Demo, version_id: str) -> list[DriftSignal]:
     return [s for s in signals(demo, version_id) if s.verdict is DriftVerdict.DRIFTED]
 
 
-def held_out_messages(phase: Phase) -> list[Example]:
-    """Return messages that no version can have learned: none is in the seed data or in the corrected traffic."""
-    learned = [
-        *messages(SEED_ROWS, SEEDS["seed"], "steady"),
-        *messages(STEADY_WINDOWS * 1000, SEEDS["steady"], "steady"),
-        *messages(SHIFTED_WINDOWS * 1000, SEEDS["shifted"], "shifted"),
-    ]
-    return messages(HELD_OUT_ROWS, SEEDS[f"held_out_{phase}"], phase, but_not={e.text for e in learned})
-
-
 async def steady_traffic(demo: Demo) -> None:
     """Send steady traffic with feedback; nothing may alarm."""
     with demo.step("steady traffic"):
         held_out = await demo.client.send(held_out_messages("steady"))
-        demo.measured["old_v1"] = accuracy(held_out)
+        demo.measured.old_v1 = accuracy(held_out)
         rows = STEADY_WINDOWS * demo.settings.monitor.window_rows - HELD_OUT_ROWS
         await demo.client.send(messages(rows, SEEDS["steady"], "steady"), feedback_share=FEEDBACK_SHARE)
-        demo.measured["steady_rows"] = rows + HELD_OUT_ROWS
-        await wait_for_checks(demo, demo.measured["steady_rows"])
-        demo.measured["steady_checks"] = len({s.check_id for s in signals(demo, demo.measured["v1"])})
-        demo.measured["steady_alarms"] = len(alarms(demo, demo.measured["v1"]))
-        demo.say(f"accuracy {demo.measured['old_v1']:.1%} on {HELD_OUT_ROWS} held-out messages")
-        demo.say(f"{demo.measured['steady_alarms']} alarms in {demo.measured['steady_checks']} windows")
+        demo.measured.steady_rows = rows + HELD_OUT_ROWS
+        await wait_for_checks(demo, demo.measured.steady_rows)
+        demo.measured.steady_checks = len({s.check_id for s in signals(demo, demo.measured.v1)})
+        demo.measured.steady_alarms = len(alarms(demo, demo.measured.v1))
+        demo.say(f"accuracy {demo.measured.old_v1:.1%} on {HELD_OUT_ROWS} held-out messages")
+        demo.say(f"{demo.measured.steady_alarms} alarms in {demo.measured.steady_checks} windows")
 
 
 async def shifted_traffic(demo: Demo) -> RetrainDecision:
     """Send shifted traffic window by window until the policy decides to retrain."""
     with demo.step("shifted traffic"):
-        window_rows, v1 = demo.settings.monitor.window_rows, demo.measured["v1"]
-        demo.measured["new_v1"] = accuracy(held_out := await demo.client.send(held_out_messages("shifted")))
+        window_rows, v1 = demo.settings.monitor.window_rows, demo.measured.v1
+        demo.measured.new_v1 = accuracy(held_out := await demo.client.send(held_out_messages("shifted")))
         sent, stream = len(held_out), messages(SHIFTED_WINDOWS * window_rows, SEEDS["shifted"], "shifted")
-        demo.say(f"accuracy {demo.measured['new_v1']:.1%} on {HELD_OUT_ROWS} held-out shifted messages")
+        demo.say(f"accuracy {demo.measured.new_v1:.1%} on {HELD_OUT_ROWS} held-out shifted messages")
         while stream:
-            await wait_for_checks(demo, demo.measured["steady_rows"] + sent)
-            if (found := alarms(demo, v1)) and "windows_to_alarm" not in demo.measured:
+            await wait_for_checks(demo, demo.measured.steady_rows + sent)
+            if (found := alarms(demo, v1)) and demo.measured.windows_to_alarm is None:
                 checks = list(dict.fromkeys(s.check_id for s in signals(demo, v1)))
-                shift_started = demo.measured["steady_rows"] // window_rows
-                demo.measured["windows_to_alarm"] = checks.index(found[0].check_id) + 1 - shift_started
+                shift_started = demo.measured.steady_rows // window_rows
+                demo.measured.windows_to_alarm = checks.index(found[0].check_id) + 1 - shift_started
                 kinds = ", ".join(sorted({f"{s.kind}" for s in found}))
-                demo.say(f"alarm ({kinds}) in window {demo.measured['windows_to_alarm']} after the shift")
+                demo.say(f"alarm ({kinds}) in window {demo.measured.windows_to_alarm} after the shift")
             if decision := retrain_decision(demo):
                 demo.say(f"{decision.id}: {'; '.join(decision.reasons)}")
                 return decision
@@ -245,18 +212,16 @@ def retrain_decision(demo: Demo) -> RetrainDecision | None:
 async def retrain_and_swap(demo: Demo, decision: RetrainDecision) -> None:
     """Let the worker go around, with load on the gateway from publication to the swap's end."""
     with demo.step("retrain, gate, swap under load"):
-        settings, shown = demo.settings, set[str]()
+        settings, spent = demo.settings, demo.retrain_seconds
         deadline = time.monotonic() + RETRAIN_TIMEOUT_SECONDS
         load_messages = messages(600, SEEDS["load"], "shifted")
 
         def has_reached(name: str) -> bool:
             steps = demo.ledger.find(Step, decision_id=decision.id, newest_first=False)
             for step in steps:
-                if step.status != "running" and step.name not in shown:
-                    shown.add(step.name)
-                    spent = ((step.finished_at or utc_now()) - step.created_at).total_seconds()
-                    demo.say(f"{step.name}: {step.status} in {spent:.0f} s")
-                    demo.seconds[f"  {step.name}"] = 0.0
+                if step.status != "running" and step.name not in spent:
+                    spent[step.name] = ((step.finished_at or utc_now()) - step.created_at).total_seconds()
+                    demo.say(f"{step.name}: {step.status} in {spent[step.name]:.0f} s")
             current = demo.ledger.get(RetrainDecision, decision.id)
             return any(s.name == name for s in steps) or current.status not in (
                 DecisionStatus.OPEN,
@@ -268,15 +233,17 @@ async def retrain_and_swap(demo: Demo, decision: RetrainDecision) -> None:
             await until(lambda: has_reached("nothing"), deadline)
             await asyncio.sleep(3)
         demo.swap_replies += replies
-        demo.seconds = {k: v for k, v in demo.seconds.items() if not k.startswith("  ")}
         current = demo.ledger.get(RetrainDecision, decision.id)
-        demo.measured["rate"] = len(replies) / max(1e-9, max(r.started_at for r in replies) - replies[0].started_at)
+        demo.measured.requests_per_second = len(replies) / max(
+            1e-9, max(r.started_at for r in replies) - replies[0].started_at
+        )
         if current.status is not DecisionStatus.PROMOTED:
             raise EngineError(f"{decision.id} ended as {current.status}: {current.error}")
-        demo.measured["v2"] = demo.ledger.get(Alias, settings.serve.alias).version_id
-        verdict = demo.ledger.get(ModelVersion, demo.measured["v2"]).verdict
+        demo.measured.v2 = demo.ledger.get(Alias, settings.serve.alias).version_id
+        verdict = demo.ledger.get(ModelVersion, demo.measured.v2).verdict
         demo.say(f"gate: {verdict['verdict']}: {verdict['reason']}")
-        demo.say(f"swap: {len(replies)} requests at {demo.measured['rate']:.1f} a second, {failures(replies)} failed")
+        rate = f"{demo.measured.requests_per_second:.1f} a second"
+        demo.say(f"swap: {len(replies)} requests at {rate}, {failures(replies)} failed")
 
 
 async def until(condition: Callable[[], bool], deadline: float) -> None:
@@ -295,15 +262,15 @@ def failures(replies: Sequence[Reply]) -> int:
 async def measure_recovery(demo: Demo) -> None:
     """Ask v2 the same held-out messages."""
     with demo.step("accuracy after the swap"):
-        demo.measured["new_v2"] = accuracy(await demo.client.send(held_out_messages("shifted")))
-        demo.measured["old_v2"] = accuracy(await demo.client.send(held_out_messages("steady")))
-        demo.say(f"shifted {demo.measured['new_v2']:.1%}, old {demo.measured['old_v2']:.1%}")
+        demo.measured.new_v2 = accuracy(await demo.client.send(held_out_messages("shifted")))
+        demo.measured.old_v2 = accuracy(await demo.client.send(held_out_messages("steady")))
+        demo.say(f"shifted {demo.measured.new_v2:.1%}, old {demo.measured.old_v2:.1%}")
 
 
 async def bad_candidate(demo: Demo) -> None:
     """Train a candidate on shuffled labels and send it through the same gate."""
     with demo.step("planted bad candidate"):
-        live = demo.ledger.get(ModelVersion, demo.measured["v2"])
+        live = demo.ledger.get(ModelVersion, demo.measured.v2)
         good = demo.ledger.get(Dataset, live.dataset_id)
         shuffled = shuffle_labels(Path(good.path) / "train.jsonl", demo.settings.path.parent / "shuffled.jsonl")
         bad = await asyncio.to_thread(demo.verb, "data", "build", "--source", str(shuffled))
@@ -311,27 +278,14 @@ async def bad_candidate(demo: Demo) -> None:
             demo.verb, "train", "--dataset", bad["id"], overrides=["train.max_steps=60", "train.eval_steps=60"]
         )
         version = await asyncio.to_thread(demo.verb, "publish", "--run", run["id"], "--dataset", good.id)
-        demo.measured["bad_verdict"], demo.measured["bad"] = version["verdict"]["verdict"], version["id"]
+        demo.measured.bad_verdict, demo.measured.bad = version["verdict"]["verdict"], version["id"]
         demo.say(f"gate: {version['verdict']['verdict']}: {version['verdict']['reason']}")
         try:
             await asyncio.to_thread(demo.verb, "promote", version["id"])
-            demo.measured["bad_promoted"] = True
+            demo.measured.is_bad_promoted = True
         except DriftwheelError:
-            demo.measured["bad_promoted"] = False
+            demo.measured.is_bad_promoted = False
             demo.say("promote was refused")
-
-
-def shuffle_labels(source: Path, target: Path) -> Path:
-    """Write a copy of training rows whose answers are dealt out at random."""
-    rows = [json.loads(line) for line in source.read_text(encoding="utf-8").splitlines()]
-    answers = [row["completion"][0]["content"] for row in rows]
-    random.Random(0).shuffle(answers)
-    lines = [
-        json.dumps({"prompt": row["prompt"][-1]["content"], "completion": text, "conversation": row["id"]})
-        for row, text in zip(rows, answers, strict=True)
-    ]
-    target.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    return target
 
 
 async def back_and_forward(demo: Demo) -> None:
@@ -344,71 +298,15 @@ async def back_and_forward(demo: Demo) -> None:
             await asyncio.to_thread(demo.verb, "rollback")
             await asyncio.sleep(3)
             forward_at = time.monotonic()
-            await asyncio.to_thread(demo.verb, "promote", demo.measured["v2"])
+            await asyncio.to_thread(demo.verb, "promote", demo.measured.v2)
             await asyncio.sleep(3)
         demo.swap_replies += replies
-        still_v2 = [r.ended_at for r in replies if r.version_id == demo.measured["v2"] and r.started_at < forward_at]
-        demo.measured["rollback_seconds"] = max([*still_v2, asked_at]) - asked_at
+        still_v2 = [r.ended_at for r in replies if r.version_id == demo.measured.v2 and r.started_at < forward_at]
+        demo.measured.rollback_seconds = max([*still_v2, asked_at]) - asked_at
         served = {r.version_id for r in replies}
-        demo.measured["rolled_back"] = {demo.measured["v1"], demo.measured["v2"]} <= served
-        demo.say(f"last answer by v2 {demo.measured['rollback_seconds']:.1f} s after the command")
+        demo.measured.has_rolled_back = {demo.measured.v1, demo.measured.v2} <= served
+        demo.say(f"last answer by v2 {demo.measured.rollback_seconds:.1f} s after the command")
         demo.say(f"{len(replies)} requests, {failures(replies)} failed")
-
-
-def claims_of(demo: Demo) -> list[Claim]:
-    """Hold what was measured against the bars."""
-    m, failed, total = demo.measured, failures(demo.swap_replies), len(demo.swap_replies)
-    table = TABLES[Traffic]
-    bad_requests = demo.ledger.count(Traffic, table.c.version_id == m["bad"])
-    drop = m["old_v1"] - m["new_v1"]
-    circle_minutes = sum(demo.seconds.values()) / 60
-    return [
-        Claim(
-            "tuned against base, old traffic, held-out items",
-            ">= 85 % against <= 30 %",
-            f"{m['tuned']:.1%} against {m['base']:.1%}",
-            m["tuned"] >= 0.85 and m["base"] <= 0.30,
-        ),
-        Claim(
-            "shifted traffic before retraining",
-            ">= 20 points below old",
-            f"{m['new_v1']:.1%}, {100 * drop:.1f} points below {m['old_v1']:.1%}",
-            drop >= 0.20,
-        ),
-        Claim(
-            "alarms in the steady phase",
-            "0",
-            f"{m['steady_alarms']} in {m['steady_checks']} windows",
-            not m["steady_alarms"],
-        ),
-        Claim("windows from shift to alarm", "<= 3", f"{m['windows_to_alarm']}", m["windows_to_alarm"] <= 3),
-        Claim("shifted traffic after retraining", ">= 80 %", f"{m['new_v2']:.1%}", m["new_v2"] >= 0.80),
-        Claim(
-            "old traffic after retraining",
-            "at most 2 points below v1",
-            f"{m['old_v2']:.1%}, v1 had {m['old_v1']:.1%}",
-            m["old_v2"] >= m["old_v1"] - 0.02,
-        ),
-        Claim(
-            "failed or cut off over both swaps and the rollback",
-            "0, >= 10 requests a second",
-            f"{failed} of {total} (95 % upper bound {claims.upper_bound(failed, total):.2%}), {m['rate']:.1f} a second",
-            failed == 0 and m["rate"] >= 10,
-        ),
-        Claim(
-            "planted bad candidate",
-            "REJECT, never served",
-            f"{m['bad_verdict']}, {bad_requests} requests",
-            m["bad_verdict"] == "REJECT" and not m["bad_promoted"] and bad_requests == 0,
-        ),
-        Claim(
-            "rollback, command to last answer by v2",
-            "<= 10 s",
-            f"{m['rollback_seconds']:.1f} s",
-            m["rolled_back"] and m["rollback_seconds"] <= 10,
-        ),
-        Claim("the circle after set-up", "<= 10 minutes", f"{circle_minutes:.1f} minutes", circle_minutes <= 10, False),
-    ]
 
 
 async def turn(demo: Demo, after: Callable[[], Awaitable[None]]) -> int:
@@ -421,8 +319,12 @@ async def turn(demo: Demo, after: Callable[[], Awaitable[None]]) -> int:
     await measure_recovery(demo)
     await bad_candidate(demo)
     await back_and_forward(demo)
-    found = claims_of(demo)
-    claims.print_minutes(demo.console, demo.seconds)
+    table = TABLES[Traffic]
+    demo.measured.bad_requests = demo.ledger.count(Traffic, table.c.version_id == demo.measured.bad)
+    demo.measured.requests, demo.measured.failures = len(demo.swap_replies), failures(demo.swap_replies)
+    demo.measured.circle_seconds = sum(demo.seconds.values())
+    found = claims.judge(demo.measured)
+    claims.print_minutes(demo.console, demo.seconds, demo.retrain_seconds)
     claims.print_table(demo.console, found)
     await after()
     await demo.client.close()
@@ -447,7 +349,7 @@ def run(arguments: argparse.Namespace) -> None:
     url = f"http://{settings.serve.host}:{settings.serve.port}"
     client = Client(url, os.environ[KEYS_VARIABLE], settings.serve.alias)
     demo = Demo(console, settings, open_ledger(settings), client)
-    demo.measured["v1"] = first_version(demo).id
+    demo.measured.v1 = first_version(demo).id
     up = subprocess.Popen([sys.executable, "-m", "driftwheel.cli", "up", "--config", str(settings.path)])
 
     async def keep() -> None:

@@ -30,8 +30,9 @@ from driftwheel.records import (
     Traffic,
 )
 from examples.support import build_base
-from examples.support.demo import CONFIG, Demo, free_port, until, wait_until_ready
+from examples.support.demo import Demo, until, wait_until_ready
 from examples.support.load import Client, accuracy
+from examples.support.prepare import CONFIG, choose_ports
 from examples.support.world import answer, messages
 from train.worker import STEPS
 
@@ -65,8 +66,7 @@ def settings(tmp_path: Path, base: Path) -> Settings:
     raw["model"]["base"] = str(base)
     for section, values in OVERRIDES.items():
         raw[section].update(values)
-    for section in ("serve", "monitor", "dashboard"):
-        raw.setdefault(section, {})["port"] = free_port()
+    choose_ports(raw)
     rows = [{"prompt": e.text, "completion": answer(e)} for e in messages(900, 1, "steady")]
     (tmp_path / "seed.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     path = tmp_path / "driftwheel.yaml"

@@ -1,0 +1,64 @@
+"""Each bar of the demo fails on the measurement that breaks it, and on nothing else."""
+
+from dataclasses import replace
+
+import pytest
+
+from examples.support.claims import Measured, judge, upper_bound
+
+GOOD = Measured(
+    tuned=0.94,
+    base=0.05,
+    old_v1=0.95,
+    new_v1=0.4,
+    old_v2=0.94,
+    new_v2=0.9,
+    steady_checks=4,
+    windows_to_alarm=2,
+    requests_per_second=12.0,
+    requests=600,
+    bad_verdict="REJECT",
+    rollback_seconds=2.0,
+    has_rolled_back=True,
+    circle_seconds=500.0,
+)
+
+
+def test_a_good_turn_holds_every_claim() -> None:
+    assert [claim.text for claim in judge(GOOD) if not claim.is_met] == []
+
+
+def test_a_turn_that_measured_nothing_fails() -> None:
+    assert sum(claim.is_met for claim in judge(Measured())) == 0
+
+
+@pytest.mark.parametrize(
+    ("change", "broken"),
+    [
+        ({"tuned": 0.84}, "tuned"),
+        ({"base": 0.31}, "tuned"),
+        ({"new_v1": 0.76}, "shifted traffic before"),
+        ({"steady_alarms": 1}, "alarms in the steady"),
+        ({"windows_to_alarm": 4}, "windows from shift"),
+        ({"windows_to_alarm": None}, "windows from shift"),
+        ({"new_v2": 0.79}, "shifted traffic after"),
+        ({"old_v2": 0.92}, "old traffic after"),
+        ({"failures": 1}, "failed"),
+        ({"requests_per_second": 9.0}, "failed"),
+        ({"bad_verdict": "INCONCLUSIVE"}, "planted"),
+        ({"is_bad_promoted": True}, "planted"),
+        ({"bad_requests": 1}, "planted"),
+        ({"rollback_seconds": 11.0}, "rollback"),
+        ({"has_rolled_back": False}, "rollback"),
+        ({"circle_seconds": 601.0}, "the circle"),
+    ],
+)
+def test_one_bad_measurement_breaks_one_claim(change: dict, broken: str) -> None:
+    (claim,) = [claim for claim in judge(replace(GOOD, **change)) if not claim.is_met]
+    assert claim.text.startswith(broken)
+    assert claim.is_required is (broken != "the circle")
+
+
+def test_no_failure_seen_has_an_upper_bound() -> None:
+    assert upper_bound(0, 600) == pytest.approx(0.005)
+    assert upper_bound(3, 600) == pytest.approx(0.005)
