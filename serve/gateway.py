@@ -58,6 +58,7 @@ class Gateway:
             "/healthz": self._health,
             "/readyz": self._readiness,
             "/metrics": self._metrics_page,
+            "/metrics/engines": self._engine_targets,
             "/v1/models": self._models,
         }
 
@@ -191,6 +192,14 @@ class Gateway:
     def _metrics_page(self) -> tuple[int, str, bytes]:
         self.metrics.show_aliases(self.routes.aliases)
         return 200, CONTENT_TYPE, self.metrics.page()
+
+    def _engine_targets(self) -> tuple[int, str, bytes]:
+        """Name the engines as Prometheus' HTTP service discovery wants them, so that it scrapes vLLM's own metrics."""
+        targets = [
+            {"targets": [f"{route.host}:{route.port}"], "labels": {"version": route.version_id}}
+            for route in self.routes.routes()
+        ]
+        return 200, JSON_TYPE, json.dumps(targets).encode()
 
     def _models(self) -> tuple[int, str, bytes]:
         facts = {"object": "model", "created": self._started_at, "owned_by": "driftwheel"}

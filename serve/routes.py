@@ -18,11 +18,12 @@ ALLOWED: dict[str, str] = {
     "/healthz": "GET",
     "/readyz": "GET",
     "/metrics": "GET",
+    "/metrics/engines": "GET",
 }
 """Everything that the gateway answers; an engine's other routes (weights, adapters, sleep) are never reachable."""
 
 COMPLETIONS = ("/v1/chat/completions", "/v1/completions")
-WITHOUT_KEY = ("/healthz", "/readyz", "/metrics")
+WITHOUT_KEY = ("/healthz", "/readyz", "/metrics", "/metrics/engines")
 """Probes and scrapers carry no key; none of these answers says anything about a user."""
 
 IDLE_POLL_SECONDS = 0.02

@@ -4,6 +4,7 @@ python -m train data build --config driftwheel.yaml
 python -m train finetune --dataset ID
 """
 
+import os
 import sys
 from collections.abc import Sequence
 
@@ -22,6 +23,8 @@ VERBS = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb."""
+    if not sys.stderr.isatty():
+        os.environ.setdefault("TQDM_DISABLE", "1")  # the libraries' progress bars are for people, not for log files
     return run_verb("python -m train", "From data to a published model version.", VERBS, argv)
 
 

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -200,6 +201,11 @@ def test_the_gateway_listens_before_its_engine_is_ready_and_then_answers(world: 
     assert answer.headers["x-driftwheel-version"] == "v1"
     row = world.ledger.get(Traffic, answer.headers["x-request-id"])
     assert (row.version_id, row.answer) == ("v1", answer.parse().choices[0].message.content)
+    with urllib.request.urlopen(f"http://127.0.0.1:{world.settings.serve.port}/metrics/engines", timeout=10) as found:
+        (engine,) = json.load(found)
+    assert engine["labels"] == {"version": "v1"}
+    with urllib.request.urlopen(f"http://{engine['targets'][0]}/metrics", timeout=10) as page:
+        assert b"vllm:request_success_total" in page.read()
 
 
 def test_a_wrong_artifact_is_refused_under_load(world: World) -> None:
