@@ -239,6 +239,8 @@ class PolicySettings(Section):
     """Refused candidates in a row before only a person can start another retrain."""
     schedule_seconds: float = Field(0, ge=0)
     """Retrain this long after the last one even without drift; 0 never."""
+    trial_windows: int = Field(3, ge=0)
+    """Windows after a swap in which a version that does worse than the one before it is rolled back; 0 never."""
 
 
 class DashboardSettings(Section):

@@ -78,6 +78,7 @@ class DecisionStatus(StrEnum):
     RUNNING = "running"  # the worker has it
     PROMOTED = "promoted"  # a better version is live
     REFUSED = "refused"  # the gate said REJECT or INCONCLUSIVE, or a person said no
+    ROLLED_BACK = "rolled_back"  # its version went live and did worse than the one before it
     FAILED = "failed"  # a step failed for good; `error` says which
     CLOSED = "closed"  # a hold: nothing follows
 

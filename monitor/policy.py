@@ -1,4 +1,4 @@
-"""What the signals say and what is known becomes retrain or hold, with the reasons. Pure."""
+"""What the signals say and what is known becomes retrain, roll back or hold, with the reasons. Pure."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,6 +6,21 @@ from datetime import datetime, timedelta
 
 from driftwheel.config import PolicySettings
 from driftwheel.records import DecisionStatus, DecisionVerdict, DriftKind
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """A version in its first windows, beside the last window of the version before it."""
+
+    previous_id: str
+    is_worse: bool
+    """Its labelled answers are wrong more often, by more than allowed and beyond chance."""
+    had_sound_engine: bool
+    """The version before it ended without an engine alarm."""
+    is_input_steady: bool
+    """What is asked is what was asked before; else the version before might do no better now."""
+    text: str
+    """Both accuracies in words."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +44,9 @@ class PolicyFacts:
     last_retrain_at: datetime | None = None
     retrains_last_day: int = 0
     refused_in_a_row: int = 0
-    """Retrains since the last promotion that ended without one."""
+    """Retrains since the last promotion that ended without one, or with one that was rolled back."""
+    trial: Trial | None = None
+    """None when the version is past its trial, or the first one."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +61,9 @@ class Decision:
 
 
 def decide(facts: PolicyFacts, settings: PolicySettings) -> Decision:
-    """Return the decision: is there a cause, would retraining help, and is it allowed now."""
+    """Return the decision: is a new version a mistake; is there a cause, would retraining help, is it allowed now."""
+    if disappointment := _disappointment(facts):
+        return _hold("rollback", [disappointment])
     trigger, cause = _cause(facts, settings)
     if DriftKind.ENGINE in facts.drifted:
         return _hold("engine", [*cause, "the engine is at fault: errors or latency; retraining does not help"])
@@ -60,6 +79,17 @@ def decide(facts: PolicyFacts, settings: PolicySettings) -> Decision:
     return Decision(
         DecisionVerdict.RETRAIN, status, trigger, "retrain", [*cause, f"{facts.fresh_labels} fresh labelled rows"]
     )
+
+
+def _disappointment(facts: PolicyFacts) -> str | None:
+    """Say why going back would help, if it would."""
+    if facts.trial is None:
+        return None
+    if facts.trial.is_worse and facts.trial.is_input_steady:
+        return f"{facts.trial.text}: back to {facts.trial.previous_id}"
+    if DriftKind.ENGINE in facts.drifted and facts.trial.had_sound_engine:
+        return f"errors or latency since the swap: back to {facts.trial.previous_id}"
+    return None
 
 
 def _cause(facts: PolicyFacts, settings: PolicySettings) -> tuple[str | None, list[str]]:

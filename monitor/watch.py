@@ -10,29 +10,24 @@ import argparse
 import signal
 import threading
 from dataclasses import dataclass
-from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import sqlalchemy as sa
 import structlog
 
 from driftwheel import controls
 from driftwheel.command import add_common_arguments, open_ledger, settings_from
 from driftwheel.config import Settings
 from driftwheel.errors import NotFoundError
-from driftwheel.ledger import TABLES, Ledger
+from driftwheel.ledger import Ledger
 from driftwheel.records import (
     Alias,
-    Dataset,
     DecisionStatus,
-    DecisionVerdict,
     DriftKind,
     DriftSignal,
     DriftVerdict,
     ModelVersion,
     RetrainDecision,
-    Traffic,
     new_id,
     utc_now,
 )
@@ -40,13 +35,13 @@ from monitor import features
 from monitor.calibration import level_per_decision
 from monitor.drift import KindJudgment, judge_input, judge_output
 from monitor.exporter import CheckCounter, start_exporter
+from monitor.facts import gather_facts, trial_of
 from monitor.observations import Reference, reference_of, traffic_of
-from monitor.policy import PolicyFacts, decide
+from monitor.policy import decide
 from monitor.quality import baseline_of, judge_engine, judge_quality
 from monitor.report import write_report
 from monitor.windows import Observation, Window, next_window
 
-NOT_PROMOTED = (DecisionStatus.REFUSED, DecisionStatus.FAILED)
 ALL = "all"
 log = structlog.get_logger()
 
@@ -84,7 +79,8 @@ class Look:
 def check(settings: Settings, ledger: Ledger) -> CheckResult | None:
     """Examine the next full window of the live version's traffic, or return None if there is none yet.
 
-    Window and reference -> input and output drift -> quality -> engine -> report -> signals -> decision.
+    Window and reference -> input and output drift -> quality -> engine -> report -> signals -> decision, and the
+    way back from a version that disappoints.
     """
     look = _next_look(settings, ledger)
     if look is None:
@@ -93,6 +89,8 @@ def check(settings: Settings, ledger: Ledger) -> CheckResult | None:
     ledger.add(*signals)
     decision = _decide(look, signals)
     ledger.add(decision)
+    if decision.remedy == "rollback":
+        _roll_back(look, decision)
     verdicts = {s.kind.value: s.verdict.value for s in signals if s.feature == ALL}
     log.info("checked", version=look.version.id, decision=decision.verdict, remedy=decision.remedy, **verdicts)
     return CheckResult(signals, decision)
@@ -254,7 +252,13 @@ def _signal(look: Look, kind: DriftKind, feature: str, **facts: Any) -> DriftSig
 def _decide(look: Look, signals: list[DriftSignal]) -> RetrainDecision:
     decisive = {s.kind: s for s in signals if s.feature == ALL}
     drifted = frozenset(kind for kind, s in decisive.items() if s.verdict is DriftVerdict.DRIFTED)
-    facts = gather_facts(look.settings, look.ledger, look.version, drifted, decisive[DriftKind.QUALITY], utc_now())
+    trial = trial_of(
+        look.settings, look.ledger, look.version, look.window.answered,
+        checks=len({s.check_id for s in look.earlier}), level=look.level,
+        is_input_steady=decisive[DriftKind.INPUT].verdict in (DriftVerdict.STEADY, DriftVerdict.INSUFFICIENT),
+    )  # fmt: skip
+    quality = decisive[DriftKind.QUALITY]
+    facts = gather_facts(look.settings, look.ledger, look.version, drifted, quality, utc_now(), trial)
     decision = decide(facts, look.settings.policy)
     at = utc_now()
     return RetrainDecision(
@@ -276,48 +280,12 @@ def _decide(look: Look, signals: list[DriftSignal]) -> RetrainDecision:
     )
 
 
-def gather_facts(
-    settings: Settings,
-    ledger: Ledger,
-    version: ModelVersion,
-    drifted: frozenset[DriftKind],
-    quality: DriftSignal,
-    now: datetime,
-) -> PolicyFacts:
-    """Read from the ledger what the policy may know."""
-    retrains = ledger.find(RetrainDecision, project=settings.project, verdict=DecisionVerdict.RETRAIN)
-    refused = 0
-    for decision in retrains:
-        if decision.status is DecisionStatus.PROMOTED:
-            break
-        refused += decision.status in NOT_PROMOTED
-    columns = TABLES[Traffic].c
-    since = ledger.get(Dataset, version.dataset_id).created_at
-    labelled = ledger.count(
-        Traffic, columns.label.is_not(None), sa.func.coalesce(columns.feedback_at, columns.created_at) > since,
-        project=settings.project, alias=settings.serve.alias,
-    )  # fmt: skip
-    return PolicyFacts(
-        now=now,
-        drifted=drifted,
-        fresh_labels=labelled,
-        quality_text=quality_text(quality),
-        is_quality_known=quality.verdict is not DriftVerdict.INSUFFICIENT,
-        live_since=version.created_at,
-        is_paused=controls.is_paused(ledger, settings),
-        is_retraining=any(d.status in controls.UNFINISHED for d in retrains),
-        last_retrain_at=retrains[0].created_at if retrains else None,
-        retrains_last_day=sum(abs(now - d.created_at) < timedelta(days=1) for d in retrains),
-        refused_in_a_row=refused,
-    )
-
-
-def quality_text(quality: DriftSignal) -> str:
-    """Say the quality signal in words."""
-    if quality.verdict is DriftVerdict.INSUFFICIENT:
-        return f"quality is unknown ({quality.current_rows} labelled rows in the window)"
-    numbers = f"accuracy {quality.details['accuracy']:.1%} on {quality.current_rows} labelled rows"
-    return f"{numbers}, {quality.details['baseline']:.1%} when the version was judged"
+def _roll_back(look: Look, decision: RetrainDecision) -> None:
+    """Make the version before the desired one again, and say so where the version came from."""
+    controls.rollback(look.ledger, look.settings)
+    made = look.ledger.find(RetrainDecision, version_id=look.version.id, status=DecisionStatus.PROMOTED)
+    for retrain in made:
+        look.ledger.change(retrain, status=DecisionStatus.ROLLED_BACK, error="; ".join(decision.reasons))
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

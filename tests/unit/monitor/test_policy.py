@@ -7,7 +7,7 @@ import pytest
 
 from driftwheel.config import PolicySettings
 from driftwheel.records import DecisionStatus, DecisionVerdict, DriftKind
-from monitor.policy import PolicyFacts, decide
+from monitor.policy import PolicyFacts, Trial, decide
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 SETTINGS = PolicySettings(approval="auto", min_fresh_labels=100, cooldown_seconds=3600, max_retrains_per_day=2)
@@ -16,6 +16,11 @@ LOST = PolicyFacts(
 )
 DRIFT = replace(LOST, drifted=frozenset({DriftKind.INPUT}), quality_text="accuracy 93% on 100 rows")
 HOUR = timedelta(hours=1)
+TRIAL = Trial(
+    previous_id="v1", is_worse=True, had_sound_engine=True, is_input_steady=True, text="accuracy 40% before 95%"
+)
+WORSE = replace(LOST, trial=TRIAL)
+SLOW = replace(LOST, drifted=frozenset({DriftKind.ENGINE}), trial=replace(TRIAL, is_worse=False))
 
 
 @pytest.mark.parametrize(
@@ -39,12 +44,21 @@ HOUR = timedelta(hours=1)
         (replace(DRIFT, live_since=NOW - 3 * HOUR), {"schedule_seconds": 7200}, "retrain", "more than 7200 s ago"),
         (replace(DRIFT, last_retrain_at=NOW - HOUR), {"schedule_seconds": 7200}, "none", "no reason"),
         (replace(DRIFT, last_retrain_at=NOW + 900 * HOUR), {"schedule_seconds": 7200}, "retrain", "7200 s ago"),
+        (WORSE, {}, "rollback", "accuracy 40% before 95%: back to v1"),
+        (replace(WORSE, drifted=frozenset()), {}, "rollback", "back to v1"),
+        (replace(WORSE, is_paused=True), {}, "rollback", "back to v1"),
+        (replace(WORSE, trial=replace(TRIAL, is_input_steady=False)), {}, "retrain", "accuracy 40%"),
+        (replace(WORSE, trial=replace(TRIAL, is_worse=False)), {}, "retrain", "accuracy 40%"),
+        (SLOW, {}, "rollback", "since the swap: back to v1"),
+        (replace(SLOW, trial=replace(TRIAL, is_worse=False, had_sound_engine=False)), {}, "engine", "does not help"),
     ],
     ids=[
         "quality lost", "quality lost with drift", "drift alone", "drift, quality unknown", "nothing", "engine fault",
         "too few labels", "paused", "under way", "cool-down", "cool-down over", "clock set back a year", "daily budget",
         "breaker", "schedule", "first schedule", "schedule not due",
-        "schedule after the clock was set back",
+        "schedule after the clock was set back", "new version worse", "new version worse, no alarm yet",
+        "new version worse while retraining is paused", "new version worse, but on another input",
+        "new version no worse than the one before", "engine fault since the swap", "engine fault before the swap too",
     ],
 )  # fmt: skip
 def test_the_decision_and_its_reason(facts: PolicyFacts, changes: dict[str, float], remedy: str, words: str) -> None:

@@ -1,6 +1,7 @@
 """Traffic in a real ledger becomes signals, reports and decisions, window by window."""
 
 import json
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -23,7 +24,8 @@ from driftwheel.records import (
     utc_now,
 )
 from examples.support.world import Phase, answer, messages
-from monitor.watch import check, gather_facts
+from monitor.facts import gather_facts
+from monitor.watch import check
 
 # Evidently and its libraries warn about their own future; nothing of ours is silenced by it.
 pytestmark = pytest.mark.filterwarnings(
@@ -67,18 +69,29 @@ def watched(settings: Settings, ledger: Ledger, tmp_path: Path) -> Settings:
     return settings.model_copy(update={"monitor": monitor, "policy": policy})
 
 
-def send(ledger: Ledger, count: int, seed: int, phase: Phase, first: int, *, is_labelled: bool = True) -> None:
-    """Log traffic: steady messages are answered right, messages of the shift as a refund."""
+def send(
+    ledger: Ledger,
+    count: int,
+    seed: int,
+    phase: Phase,
+    first: int,
+    *,
+    is_labelled: bool = True,
+    version_id: str = "version_1",
+    wrong_every: int = 0,
+) -> None:
+    """Log traffic: steady messages are answered right, messages of the shift, and every so many, as a refund."""
     rows = []
     for number, e in enumerate(messages(count, seed, phase), first):
-        said = answer(e) if phase == "steady" else '{"intent":"refund_request","urgency":"low"}'
+        is_right = phase == "steady" and not (wrong_every and number % wrong_every == 0)
+        said = answer(e) if is_right else '{"intent":"refund_request","urgency":"low"}'
         rows.append(
             Traffic(
                 id=f"req_{number:06d}",
                 project="support",
                 created_at=START + timedelta(seconds=number + 1),
                 alias="support",
-                version_id="version_1",
+                version_id=version_id,
                 route="/v1/chat/completions",
                 status_code=200,
                 prompt=e.text,
@@ -135,6 +148,52 @@ def test_drift_without_labels_asks_for_labels(watched: Settings, ledger: Ledger)
         last = result.decision
     assert (last.verdict, last.remedy) == (DecisionVerdict.HOLD, "label")
     assert verdicts(ledger, DriftKind.QUALITY) == [DriftVerdict.INSUFFICIENT] * 2
+
+
+@pytest.mark.parametrize(
+    ("windows_before", "phase", "wrong_every", "trial_windows", "is_back"),
+    [
+        (0, "steady", 2, 3, True),
+        (0, "steady", 10, 3, False),
+        (3, "steady", 2, 3, False),
+        (0, "steady", 2, 0, False),
+        (0, "shifted", 0, 3, False),
+    ],
+    ids=["worse", "no worse than allowed", "worse after its trial", "worse, but never rolled back", "asked new things"],
+)
+def test_a_version_that_does_worse_than_the_one_before_is_rolled_back(
+    watched: Settings,
+    ledger: Ledger,
+    windows_before: int,
+    phase: Phase,
+    wrong_every: int,
+    trial_windows: int,
+    is_back: bool,
+) -> None:
+    policy = watched.policy.model_copy(update={"trial_windows": trial_windows, "min_fresh_labels": 100_000})
+    watched = watched.model_copy(update={"policy": policy})
+    send(ledger, WINDOW_ROWS, 2, "steady", 0)
+    assert check(watched, ledger)
+    version = replace(ledger.get(ModelVersion, "version_1"), id="version_2", number=2)
+    made = RetrainDecision(
+        id="decision_2", project="support", verdict=DecisionVerdict.RETRAIN, status=DecisionStatus.PROMOTED,
+        trigger="policy", remedy="retrain", reasons=["quality"], version_id="version_2",
+    )  # fmt: skip
+    ledger.add(version, made)
+    ledger.move_alias("support", "support", "version_2")
+    send(ledger, windows_before * WINDOW_ROWS, 4, "steady", 1000, version_id="version_2")
+    while check(watched, ledger):
+        pass
+    send(ledger, WINDOW_ROWS, 5, phase, 2000, version_id="version_2", wrong_every=wrong_every)
+    result = check(watched, ledger)
+    assert result is not None
+    assert (result.decision.remedy == "rollback") is is_back
+    assert ledger.get(Alias, "support").version_id == ("version_1" if is_back else "version_2")
+    status = ledger.get(RetrainDecision, "decision_2").status
+    assert status is (DecisionStatus.ROLLED_BACK if is_back else DecisionStatus.PROMOTED)
+    if is_back:
+        assert "the version before had 100.0% on 100" in result.decision.reasons[0]
+        assert check(watched, ledger) is None, "what version_1 answered is checked already"
 
 
 def test_nothing_is_checked_before_a_window_is_full(watched: Settings, ledger: Ledger) -> None:
