@@ -127,7 +127,8 @@ class ProgressBar(TrainerCallback):  # type: ignore[misc]  # transformers is unt
         per_step = (now - self._started_at) / max(1, state.global_step - self._first_step)
         tokens = self._curves.useful_tokens
         speed = tokens / max(self._curves.elapsed_seconds, 1e-6)
-        text = f"loss {self._loss:.4f}  validation {self._eval_loss:.4f}  {speed:,.0f} tokens/s"
+        validation = "" if math.isnan(self._eval_loss) else f"validation {self._eval_loss:.4f}  "
+        text = f"loss {self._loss:.4f}  {validation}{speed:,.0f} tokens/s"
         self._bar.update(self._task, completed=state.global_step, description=text)
         if not self._console.is_terminal and now - self._printed_at >= PLAIN_LINE_SECONDS:
             self._printed_at = now
