@@ -35,7 +35,10 @@ def main(arguments: argparse.Namespace) -> None:
     ledger = open_ledger(settings)
     if arguments.action == "build":
         sources = [p.resolve() for p in arguments.source] if arguments.source else None
-        print_record(build_dataset(settings, ledger, sources), as_json=arguments.json)
+        built = build_dataset(settings, ledger, sources)
+        if cut := built.report.get("rows_cut_by_max_length"):
+            sys.stderr.write(f"{cut} rows are longer than train.max_length and would lose their answer's end\n")
+        print_record(built, as_json=arguments.json)
         return
     found = ledger.find(Dataset, project=settings.project, **({"id": arguments.dataset} if arguments.dataset else {}))
     if not found:

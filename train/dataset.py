@@ -8,9 +8,8 @@ import json
 import random
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
 
 from driftwheel.answers import label_of
 from driftwheel.artifacts import writing
@@ -19,44 +18,13 @@ from driftwheel.errors import DataError
 from driftwheel.ledger import Ledger
 from driftwheel.records import Alias, Dataset, ModelVersion, content_hash, new_id
 from train.cleaning import clean_answer, clean_prompt
+from train.dataset_report import Report, describe
 from train.duplicates import NearDuplicates, text_hash
-from train.formats import BrokenRow, Message, Row, read_file
+from train.examples import Example
+from train.formats import Row, read_file
 from train.traffic_rows import labelled_rows
 
 SPLITS = ("train", "validation", "test")
-SHOWN_BROKEN_ROWS = 20
-
-
-@dataclass(frozen=True)
-class Example:
-    """One row of a split; its fields are the keys of the split's JSON lines."""
-
-    id: str
-    prompt: list[Message]
-    completion: list[Message]
-    label: str | None
-    group: str
-    source: str = "files"
-    slice: str = "old"
-
-    @property
-    def text(self) -> str:
-        """The last user message."""
-        return next((m["content"] for m in reversed(self.prompt) if m["role"] == "user"), "")
-
-    @property
-    def answer(self) -> str:
-        """The right answer."""
-        return self.completion[-1]["content"]
-
-
-@dataclass
-class Report:
-    """What happened to the rows on their way into the Dataset."""
-
-    rows_in: int = 0
-    broken: list[BrokenRow] = field(default_factory=list)
-    dropped: Counter[str] = field(default_factory=Counter)
 
 
 def build_dataset(settings: Settings, ledger: Ledger, sources: Sequence[Path] | None = None) -> Dataset:
@@ -251,7 +219,7 @@ def _write(
     if found:
         return found[0]
     dataset_id = new_id("dataset", digest)
-    facts = describe(splits, report)
+    facts = describe(settings, splits, report)
     target = settings.root / "datasets" / dataset_id
     with writing(target, {"dataset_id": dataset_id, "origin": origin, "rows_hash": digest, "report": facts}) as folder:
         for name, lines in rows.items():
@@ -270,30 +238,3 @@ def _write(
     )
     ledger.add(dataset)
     return dataset
-
-
-def describe(splits: dict[str, list[Example]], report: Report) -> dict[str, Any]:
-    """Return the Dataset's report: rows in, dropped and why, balance, lengths in characters and words, splits."""
-    examples = [e for rows in splits.values() for e in rows]
-    labels = Counter(e.label or "(none)" for e in examples)
-    return {
-        "rows_in": report.rows_in,
-        "broken": len(report.broken),
-        "broken_rows": [asdict(b) for b in report.broken[:SHOWN_BROKEN_ROWS]],
-        "dropped": dict(report.dropped),
-        "labels": dict(labels.most_common(50)),
-        "distinct_labels": len(labels),
-        "sources": dict(Counter(e.source for e in examples)),
-        "slices": {name: dict(Counter(e.slice for e in rows)) for name, rows in splits.items()},
-        "prompt_characters": _quantiles([len(e.text) for e in examples]),
-        "prompt_words": _quantiles([len(e.text.split()) for e in examples]),
-        "answer_characters": _quantiles([len(e.answer) for e in examples]),
-    }
-
-
-def _quantiles(values: list[int]) -> dict[str, int]:
-    values = sorted(values)
-    return {
-        name: values[min(len(values) - 1, int(q * len(values)))]
-        for name, q in (("p50", 0.5), ("p95", 0.95), ("max", 1))
-    }

@@ -4,7 +4,6 @@ import json
 from collections import Counter
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
@@ -12,10 +11,8 @@ from driftwheel.answers import label_of
 from driftwheel.config import Settings
 from driftwheel.ledger import TABLES, Ledger
 from driftwheel.records import Traffic
+from train.dataset_report import Report
 from train.formats import ROLES, Message, Row
-
-if TYPE_CHECKING:
-    from train.dataset import Report
 
 
 @dataclass(frozen=True)
@@ -26,7 +23,7 @@ class LabelledRow:
     source: str
 
 
-def labelled_rows(settings: Settings, ledger: Ledger, *, since: datetime, report: "Report") -> list[LabelledRow]:
+def labelled_rows(settings: Settings, ledger: Ledger, *, since: datetime, report: Report) -> list[LabelledRow]:
     """Return the answered requests that people labelled since a moment, newest first, within the caps."""
     columns = TABLES[Traffic].c
     traffic = ledger.find(

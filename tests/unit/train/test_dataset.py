@@ -1,6 +1,7 @@
 """Rows become a Dataset whose splits do not leak, from files and from labelled traffic."""
 
 import json
+import random
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -67,6 +68,24 @@ def test_the_report_counts_what_was_dropped_and_why(settings: Settings, ledger: 
     assert report["dropped"]["duplicate with another answer"] == 1
     assert report["dropped"]["empty after cleaning"] == 1
     assert report["dropped"]["duplicate"] >= 1
+
+
+def test_lengths_are_counted_in_the_base_models_tokens(train_settings: Settings, ledger: Ledger) -> None:
+    """The tiny base has one token for each digit; 80 digits more are 80 tokens more."""
+    chance = random.Random(0)
+    prompts = ["".join(chance.choices("0123456789", k=20)) for _ in range(80)]
+    write_rows(train_settings, [{"prompt": p, "completion": "{}"} for p in [*prompts, prompts[0] + "1" * 80]])
+    report = build_dataset(train_settings, ledger).report
+    assert report["tokens"]["max"] == report["tokens"]["p50"] + 80
+    assert 22 < report["tokens"]["p50"] <= 64
+    assert report["rows_cut_by_max_length"] == 1
+
+
+def test_without_a_base_model_tokens_are_not_counted_and_the_report_says_why(
+    settings: Settings, ledger: Ledger
+) -> None:
+    write_rows(settings, seed_rows(100))
+    assert "model.base 'base'" in build_dataset(settings, ledger).report["tokens_not_counted"]
 
 
 def test_broken_rows_are_counted_and_too_many_stop_the_step(settings: Settings, ledger: Ledger) -> None:

@@ -1,0 +1,67 @@
+"""What happened to the rows on their way into a Dataset becomes its report."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from driftwheel.config import Settings
+from driftwheel.errors import ConfigError, NotFoundError
+from train.base_model import load_tokenizer
+from train.examples import Example
+from train.formats import BrokenRow
+
+SHOWN_BROKEN_ROWS = 20
+
+
+@dataclass
+class Report:
+    """What was counted on the way."""
+
+    rows_in: int = 0
+    broken: list[BrokenRow] = field(default_factory=list)
+    dropped: Counter[str] = field(default_factory=Counter)
+
+
+def describe(settings: Settings, splits: Mapping[str, Sequence[Example]], report: Report) -> dict[str, Any]:
+    """Return the Dataset's report: rows in, dropped and why, balance, lengths, splits.
+
+    Tokens are counted as the base model sees a row, prompt and answer in its chat template; without a base model
+    `tokens_not_counted` says why.
+    """
+    examples = [e for rows in splits.values() for e in rows]
+    labels = Counter(e.label or "(none)" for e in examples)
+    return {
+        "rows_in": report.rows_in,
+        "broken": len(report.broken),
+        "broken_rows": [asdict(b) for b in report.broken[:SHOWN_BROKEN_ROWS]],
+        "dropped": dict(report.dropped),
+        "labels": dict(labels.most_common(50)),
+        "distinct_labels": len(labels),
+        "sources": dict(Counter(e.source for e in examples)),
+        "slices": {name: dict(Counter(e.slice for e in rows)) for name, rows in splits.items()},
+        "prompt_characters": _quantiles([len(e.text) for e in examples]),
+        "prompt_words": _quantiles([len(e.text.split()) for e in examples]),
+        "answer_characters": _quantiles([len(e.answer) for e in examples]),
+        **_token_lengths(settings, examples),
+    }
+
+
+def _token_lengths(settings: Settings, examples: Sequence[Example]) -> dict[str, Any]:
+    try:
+        tokenizer = load_tokenizer(settings.base_model(), revision=settings.model.revision)
+    except (ConfigError, NotFoundError) as error:
+        return {"tokens_not_counted": str(error)}
+    conversations = [[*e.prompt, *e.completion] for e in examples]
+    texts = tokenizer.apply_chat_template(conversations, tokenize=False)
+    lengths = [len(ids) for ids in tokenizer(texts, add_special_tokens=False)["input_ids"]]
+    longest = settings.train.max_length
+    return {"tokens": _quantiles(lengths), "rows_cut_by_max_length": sum(n > longest for n in lengths)}
+
+
+def _quantiles(values: Sequence[int]) -> dict[str, int]:
+    values = sorted(values)
+    return {
+        name: values[min(len(values) - 1, int(q * len(values)))]
+        for name, q in (("p50", 0.5), ("p95", 0.95), ("max", 1))
+    }
