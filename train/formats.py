@@ -172,8 +172,20 @@ def _text(value: Any, name: str) -> str:
 def _chat(value: Any, name: str) -> list[Message]:
     """Return a prompt given as text or as messages."""
     if isinstance(value, list):
-        return [_message(m, f"{name}[{n}]") for n, m in enumerate(value)]
+        return _turns(value, name)
     return [{"role": "user", "content": _text(value, name)}]
+
+
+def _turns(value: Any, name: str) -> list[Message]:
+    """Return a conversation given as messages; a CSV file has them as JSON text."""
+    if isinstance(value, str):
+        try:
+            value = json.loads(value)
+        except json.JSONDecodeError as error:
+            raise ValueError(f"{name} is text, but not JSON: {error}") from error
+    if not isinstance(value, list):
+        raise TypeError(f"{name} is a {type(value).__name__}, not a list of messages")
+    return [_message(m, f"{name}[{n}]") for n, m in enumerate(value)]
 
 
 def _message(value: Any, name: str) -> Message:
@@ -209,7 +221,7 @@ def _prompt_completion(value: dict[str, Any], settings: DatasetSettings) -> tupl
 
 
 def _messages(value: dict[str, Any], settings: DatasetSettings) -> tuple[list[Message], str]:
-    return _split(_chat(value["messages"], "messages"))
+    return _split(_turns(value["messages"], "messages"))
 
 
 def _alpaca(value: dict[str, Any], settings: DatasetSettings) -> tuple[list[Message], str]:
@@ -220,7 +232,7 @@ def _alpaca(value: dict[str, Any], settings: DatasetSettings) -> tuple[list[Mess
 
 
 def _sharegpt(value: dict[str, Any], settings: DatasetSettings) -> tuple[list[Message], str]:
-    return _split(_chat(value["conversations"], "conversations"))
+    return _split(_turns(value["conversations"], "conversations"))
 
 
 def _human_assistant(value: dict[str, Any], settings: DatasetSettings) -> tuple[list[Message], str]:

@@ -32,8 +32,34 @@ def test_every_shape_becomes_the_same_row(tmp_path: Path, value: dict[str, objec
         path.write_text(json.dumps({**value, "user": "u7"}) + "\n", encoding="utf-8")
     else:
         pyarrow.parquet.write_table(pa.Table.from_pylist([{**value, "user": "u7"}]), path)
+    assert_is_the_row(path)
+
+
+@pytest.mark.parametrize("shape", [shape for shape in SHAPES if shape != "prompt as messages"])
+def test_a_csv_file_holds_conversations_as_json_text(tmp_path: Path, shape: str) -> None:
+    cells = {k: v if isinstance(v, str) else json.dumps(v) for k, v in SHAPES[shape].items()}
+    path = tmp_path / "rows.csv"
+    with path.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([[*cells, "user"], [*cells.values(), "u7"]])
+    assert_is_the_row(path)
+
+
+def assert_is_the_row(path: Path) -> None:
     (row,) = read_file(path, SETTINGS).rows
     assert (row.prompt, row.answer, row.group) == ([{"role": "user", "content": PROMPT}], ANSWER, "u7")
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [("hello", "messages is text, but not JSON"), ("{}", "messages is a dict, not a list of messages")],
+)
+def test_a_conversation_that_is_none_is_named(tmp_path: Path, text: str, reason: str) -> None:
+    path = tmp_path / "rows.csv"
+    with path.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([["messages"], [text]])
+    (broken,) = read_file(path, SETTINGS).broken
+    assert broken.place == "rows.csv:2"
+    assert reason in broken.reason
 
 
 def test_csv_with_commas_quotes_and_line_breaks_is_read(tmp_path: Path) -> None:
