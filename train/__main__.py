@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from driftwheel.command import run_verb
 
 VERBS = {
-    "data": ("train.data_verb", "check, build or show a Dataset"),
+    "data": ("train.data_verb", "check, build, show or compare Datasets"),
     "finetune": ("train.finetune", "fine-tune the base model on a Dataset"),
     "merge": ("train.merge", "merge a run's adapter into its base model"),
     "quantize": ("train.quantize", "write a run's servable artifact"),

@@ -95,4 +95,5 @@ def _row(name: str, number: int) -> dict[str, Any]:
         "prompt": [{"role": "user", "content": f"good {label} {name}"}],
         "completion": [{"role": "assistant", "content": json.dumps({"intent": label})}],
         "label": label,
+        "group": name,
     }
