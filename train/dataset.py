@@ -71,16 +71,16 @@ def dataset_from_traffic(settings: Settings, ledger: Ledger, decision_id: str) -
     for name in ("train", "validation"):
         splits[name] += [replace(e, source="replay", slice="old") for e in replay[name]]
     splits["test"] += [replace(e, slice="old") for e in old["test"]]
-    learned = NearDuplicates([e.text for e in splits["train"]], settings.dataset.near_duplicate_similarity)
-    splits["validation"] = [e for e in splits["validation"] if not learned.like(e.text)]
+    learned = NearDuplicates([e.conversation for e in splits["train"]], settings.dataset.near_duplicate_similarity)
+    splits["validation"] = [e for e in splits["validation"] if not learned.like(e.conversation)]
     return _write(settings, ledger, splits, report, origin=decision_id)
 
 
 def _split_fresh(settings: Settings, fresh: list[Example], old: Sequence[Example]) -> dict[str, list[Example]]:
     """Split fresh rows; a whole group with a row like one that was trained on before goes to the training split."""
     similarity = settings.dataset.near_duplicate_similarity
-    groups, known = _groups(fresh, similarity), NearDuplicates([e.text for e in old], similarity)
-    seen = {group for e, group in zip(fresh, groups, strict=True) if known.like(e.text)}
+    groups, known = _groups(fresh, similarity), NearDuplicates([e.conversation for e in old], similarity)
+    seen = {group for e, group in zip(fresh, groups, strict=True) if known.like(e.conversation)}
     unseen = [(e, group) for e, group in zip(fresh, groups, strict=True) if group not in seen]
     shares = {"test": settings.dataset.fresh_test_share, "validation": settings.dataset.validation_share}
     splits = _split([e for e, _ in unseen], [group for _, group in unseen], shares, settings.dataset.seed)
@@ -100,10 +100,10 @@ def read_examples(path: Path) -> list[Example]:
 
 
 def quarantined_texts(settings: Settings, ledger: Ledger) -> list[str]:
-    """Return the prompts of every test split that the project ever had."""
+    """Return the conversations of every test split that the project ever had."""
     texts: dict[str, None] = {}
     for dataset in ledger.find(Dataset, project=settings.project):
-        texts |= dict.fromkeys(e.text for e in read_examples(Path(dataset.path) / "test.jsonl"))
+        texts |= dict.fromkeys(e.conversation for e in read_examples(Path(dataset.path) / "test.jsonl"))
     return list(texts)
 
 
@@ -137,14 +137,14 @@ def _without_quarantined(
     examples: list[Example], texts: Sequence[str], settings: Settings, report: Report
 ) -> list[Example]:
     index = NearDuplicates(texts, settings.dataset.near_duplicate_similarity)
-    kept = [e for e in examples if not index.like(e.text)]
+    kept = [e for e in examples if not index.like(e.conversation)]
     report.dropped["quarantined: like a test item"] += len(examples) - len(kept)
     return kept
 
 
 def _groups(examples: Sequence[Example], similarity: float) -> list[int]:
     """Return a group number per example: equal groups and near-duplicate prompts share one."""
-    parents = NearDuplicates([e.text for e in examples], similarity).clusters()
+    parents = NearDuplicates([e.conversation for e in examples], similarity).clusters()
     first: dict[str, int] = {}
     for number, example in enumerate(examples):
         other = first.setdefault(example.group, number)

@@ -23,6 +23,11 @@ class Example:
         return next((m["content"] for m in reversed(self.prompt) if m["role"] == "user"), "")
 
     @property
+    def conversation(self) -> str:
+        """Everything that was said before the answer, without the system prompt that many rows share."""
+        return "\n".join(m["content"] for m in self.prompt if m["role"] != "system")
+
+    @property
     def answer(self) -> str:
         """The right answer."""
         return self.completion[-1]["content"]

@@ -54,6 +54,27 @@ def test_no_near_duplicate_and_no_group_stands_in_two_splits(settings: Settings,
                 assert [e.text for e in splits[b] if index.like(e.text)] == []
 
 
+def test_conversations_that_end_alike_or_share_a_system_prompt_are_no_duplicates(
+    settings: Settings, ledger: Ledger
+) -> None:
+    rows = [
+        {
+            "messages": [
+                {"role": "system", "content": "you sort messages of customers by what they want " * 20},
+                {"role": "user", "content": e.text},
+                {"role": "assistant", "content": "shall i pass this on?"},
+                {"role": "user", "content": "yes please"},
+                {"role": "assistant", "content": answer(e)},
+            ]
+        }
+        for e in messages(200, 1, "steady")
+    ]
+    write_rows(settings, rows)
+    dataset = build_dataset(settings, ledger)
+    assert dataset.train_rows + dataset.validation_rows + dataset.test_rows == 200
+    assert dataset.test_rows == pytest.approx(20, abs=8)
+
+
 def test_every_label_is_in_every_split(settings: Settings, ledger: Ledger) -> None:
     write_rows(settings, seed_rows(1500))
     splits = read_splits(build_dataset(settings, ledger))
