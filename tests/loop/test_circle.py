@@ -41,7 +41,7 @@ pytestmark = pytest.mark.timeout(1500)
 KEY = "loop-test-key"
 OVERRIDES = {
     "dataset": {"replay_share": 1},
-    "train": {"num_train_epochs": 4, "eval_steps": 40},
+    "train": {"num_train_epochs": 6, "eval_steps": 40},
     "evaluate": {"baseline_items": 0, "max_items": 300},
     "gate": {"min_items": 30},
     "policy": {"min_fresh_labels": 100_000},
@@ -89,7 +89,7 @@ def demo(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[Demo]:
 def test_labelled_traffic_becomes_a_better_version_that_serves_without_a_failed_request(demo: Demo) -> None:
     settings, ledger = demo.settings, demo.ledger
     dataset = demo.verb("data", "build")
-    run = demo.verb("train", "--dataset", dataset["id"], overrides=["train.max_steps=8", "train.eval_steps=8"])
+    run = demo.verb("train", "--dataset", dataset["id"], overrides=["train.max_steps=30", "train.eval_steps=30"])
     first = demo.verb("publish", "--run", run["id"], "--no-baseline")
     assert first["status"] == "published"
     demo.verb("promote", first["id"], "--no-wait")
