@@ -217,11 +217,11 @@ def _engine_signal(look: Look) -> DriftSignal:
 
 
 def _verdict(look: Look, kind: DriftKind, is_over: bool) -> DriftVerdict:
-    """Return drifted only after enough windows over the threshold in a row."""
+    """Return drifted only after enough windows over the threshold in a row; unjudged ones are passed over."""
     if not is_over:
         return DriftVerdict.STEADY
     run = 1
-    for signal_ in (s for s in look.earlier if s.kind is kind):
+    for signal_ in (s for s in look.earlier if s.kind is kind and s.verdict is not DriftVerdict.INSUFFICIENT):
         if signal_.verdict not in (DriftVerdict.SUSPECTED, DriftVerdict.DRIFTED):
             break
         run += 1

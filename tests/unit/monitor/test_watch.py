@@ -150,6 +150,13 @@ def test_drift_without_labels_asks_for_labels(watched: Settings, ledger: Ledger)
     assert verdicts(ledger, DriftKind.QUALITY) == [DriftVerdict.INSUFFICIENT] * 2
 
 
+def test_a_window_without_labels_does_not_end_a_run_of_lost_quality(watched: Settings, ledger: Ledger) -> None:
+    for number, is_labelled in enumerate([True, False, True]):
+        send(ledger, WINDOW_ROWS, 3 + number, "shifted", 1000 * number, is_labelled=is_labelled)
+        assert check(watched, ledger)
+    assert verdicts(ledger, DriftKind.QUALITY) == ["suspected", "insufficient", "drifted"]
+
+
 @pytest.mark.parametrize(
     ("windows_before", "phase", "wrong_every", "trial_windows", "is_back"),
     [
