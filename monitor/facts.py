@@ -55,6 +55,7 @@ def gather_facts(
         fresh_labels=labelled,
         quality_text=quality_text(quality),
         is_quality_known=quality.verdict is not DriftVerdict.INSUFFICIENT,
+        is_quality_suspected=quality.verdict is DriftVerdict.SUSPECTED,
         live_since=version.created_at,
         is_paused=controls.is_paused(ledger, settings),
         is_retraining=any(d.status in controls.UNFINISHED for d in retrains),

@@ -36,6 +36,8 @@ class PolicyFacts:
     """The quality signal in words."""
     is_quality_known: bool = True
     """The window had enough labelled rows to judge quality."""
+    is_quality_suspected: bool = False
+    """Quality was lost in this window, but not yet in `monitor.persistence` windows in a row."""
     live_since: datetime | None = None
     """When the live version was made; a schedule counts from here until the first retrain."""
     is_paused: bool = False
@@ -99,6 +101,8 @@ def _cause(facts: PolicyFacts, settings: PolicySettings) -> tuple[str | None, li
         return "policy", [facts.quality_text, *drift]
     if _is_due(facts, settings):
         return "schedule", [f"the last retrain is more than {settings.schedule_seconds:.0f} s ago"]
+    if facts.is_quality_suspected:
+        return None, [f"{facts.quality_text}: an alarm if the next windows say the same"]
     if shifted:
         advice = "no reason to retrain" if facts.is_quality_known else "label some to see whether it matters"
         return None, [f"{' and '.join(shifted)} drift, but {facts.quality_text}: {advice}"]
