@@ -35,9 +35,9 @@ def run(arguments: argparse.Namespace) -> None:
         ledger.close()
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Parse the command line and run."""
-    parser = argparse.ArgumentParser(prog="python -m dashboard", description="Show the loop in a browser.")
+def main(argv: Sequence[str] | None = None, command: str = "python -m dashboard") -> int:
+    """Parse the command line and run; `command` is what the user typed to get here."""
+    parser = argparse.ArgumentParser(prog=command, description="Show the loop in a browser.")
     add_common_arguments(parser)
     return run_command("dashboard", run, parser.parse_args(argv))
 

@@ -33,8 +33,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     if arguments and arguments[0] in STAGE_VERBS:
         module, prefix, _ = STAGE_VERBS[arguments[0]]
-        stage_main: Callable[[list[str]], int] = importlib.import_module(module).main
-        return stage_main([*prefix, *arguments[1:]])
+        stage_main: Callable[..., int] = importlib.import_module(module).main
+        return stage_main([*prefix, *arguments[1:]], command=f"driftwheel {arguments[0]}")
     parsed = _parser().parse_args(arguments)
     verbs = importlib.import_module("driftwheel.verbs")
     return run_command("driftwheel", getattr(verbs, parsed.verb), parsed)

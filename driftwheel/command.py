@@ -41,16 +41,22 @@ def open_ledger(settings: "Settings") -> "Ledger":
     return Ledger(settings.database_url)
 
 
-def run_verb(prog: str, description: str, verbs: Mapping[str, tuple[str, str]], argv: Sequence[str] | None) -> int:
+def run_verb(
+    prog: str,
+    description: str,
+    verbs: Mapping[str, tuple[str, str]],
+    argv: Sequence[str] | None,
+    command: str | None,
+) -> int:
     """Run one verb of a stage: `verbs` maps it to its module, which has add_arguments and main, and its help.
 
-    Only the chosen verb's module is imported.
+    Only the chosen verb's module is imported. `command` is what the user typed, if not `prog` and the verb.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     parser = argparse.ArgumentParser(prog=prog, description=description)
     subparsers = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
     for name, (module, help_text) in verbs.items():
-        verb = subparsers.add_parser(name, help=help_text, description=help_text)
+        verb = subparsers.add_parser(name, help=help_text, description=help_text, prog=command or f"{prog} {name}")
         if arguments[:1] == [name]:
             importlib.import_module(module).add_arguments(verb)
     parsed = parser.parse_args(arguments)

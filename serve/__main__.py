@@ -15,9 +15,9 @@ VERBS = {
 }
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run one verb."""
-    return run_verb("python -m serve", "Serve model versions through vLLM.", VERBS, argv)
+def main(argv: Sequence[str] | None = None, command: str | None = None) -> int:
+    """Run one verb; `command` is what the user typed to get here."""
+    return run_verb("python -m serve", "Serve model versions through vLLM.", VERBS, argv, command)
 
 
 if __name__ == "__main__":

@@ -21,11 +21,11 @@ VERBS = {
 }
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run one verb."""
+def main(argv: Sequence[str] | None = None, command: str | None = None) -> int:
+    """Run one verb; `command` is what the user typed to get here."""
     if not sys.stderr.isatty():
         os.environ.setdefault("TQDM_DISABLE", "1")  # the libraries' progress bars are for people, not for log files
-    return run_verb("python -m train", "From data to a published model version.", VERBS, argv)
+    return run_verb("python -m train", "From data to a published model version.", VERBS, argv, command)
 
 
 if __name__ == "__main__":

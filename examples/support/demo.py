@@ -365,9 +365,9 @@ def run(arguments: argparse.Namespace) -> None:
     sys.exit(status)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Parse the arguments and run the demo."""
-    parser = argparse.ArgumentParser(prog="driftwheel demo", description="Turn the whole circle on this machine.")
+def main(argv: Sequence[str] | None = None, command: str = "driftwheel demo") -> int:
+    """Parse the arguments and run the demo; `command` is what the user typed to get here."""
+    parser = argparse.ArgumentParser(prog=command, description="Turn the whole circle on this machine.")
     add_arguments(parser)
     return run_command("demo", run, parser.parse_args(argv))
 

@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 import yaml
 
-from driftwheel.cli import main
+from driftwheel.cli import STAGE_VERBS, main
 
 HEAVY = ("torch", "transformers", "peft", "trl", "vllm", "evidently", "streamlit", "sqlalchemy", "pydantic")
 
 
 def test_help_imports_nothing_heavy() -> None:
     code = (
-        "import sys\nfrom driftwheel.cli import main\n"
+        "import sys\nfrom driftwheel.cli import STAGE_VERBS, main\n"
         "try:\n    main(['--help'])\nexcept SystemExit:\n    pass\n"
         f"print([m for m in {HEAVY!r} if m in sys.modules])"
     )
@@ -65,3 +65,11 @@ def test_pause_shows_in_status(settings: object, capsys: pytest.CaptureFixture[s
     assert main(["pause", *flags]) == 0
     assert main(["status", *flags]) == 0
     assert "PAUSED" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("verb", STAGE_VERBS)
+def test_a_stages_verb_calls_itself_what_the_user_typed(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main([verb, "--help"])
+    assert ended.value.code == 0
+    assert capsys.readouterr().out.startswith(f"usage: driftwheel {verb} ")
