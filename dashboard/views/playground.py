@@ -18,7 +18,7 @@ def show_reply(reply: asking.Reply, names: dict[str, str]) -> None:
 
 
 settings, ledger = page.start(
-    "Playground", "Ask two versions the same question. Both requests are traffic like any other."
+    "Playground", "Ask two versions the same question. Both requests are kept; the monitor watches what the alias answers."
 )
 versions = queries.version_names(ledger, settings.project)
 if not versions:
