@@ -16,7 +16,6 @@ import json
 import os
 import random
 import secrets
-import subprocess
 import sys
 import time
 from collections.abc import Sequence
@@ -192,12 +191,8 @@ def main() -> int:
     client = Client(url, os.environ[steps.KEYS_VARIABLE], settings.serve.alias, answer_of=answer)
     demo = steps.Demo(console, settings, open_ledger(settings), client)
     demo.measured.v1 = steps.first_version(demo).id
-    up = subprocess.Popen([sys.executable, "-m", "driftwheel.cli", "up", "--config", str(settings.path)])
-    try:
+    with steps.running(settings):
         asyncio.run(turn(demo, later, test, held_out))
-    finally:
-        up.terminate()
-        up.wait()
     print_minutes(console, demo.seconds, demo.retrain_seconds)
     return 0
 

@@ -18,7 +18,7 @@ def show_reply(reply: asking.Reply, names: dict[str, str]) -> None:
 
 
 settings, ledger = page.start(
-    "Playground", "Ask two versions the same question. Both requests are kept; the monitor watches what the alias answers."
+    "Playground", "Ask two versions the same question. Both are logged; the monitor watches the alias."
 )
 versions = queries.version_names(ledger, settings.project)
 if not versions:

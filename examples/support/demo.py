@@ -12,6 +12,7 @@ import asyncio
 import json
 import os
 import secrets
+import signal
 import subprocess
 import sys
 import time
@@ -350,19 +351,28 @@ def run(arguments: argparse.Namespace) -> None:
     client = Client(url, os.environ[KEYS_VARIABLE], settings.serve.alias)
     demo = Demo(console, settings, open_ledger(settings), client)
     demo.measured.v1 = first_version(demo).id
-    up = subprocess.Popen([sys.executable, "-m", "driftwheel.cli", "up", "--config", str(settings.path)])
+    with running(settings) as up:
 
-    async def keep() -> None:
-        console.print(f"dashboard: http://{settings.dashboard.host}:{settings.dashboard.port}")
-        while arguments.keep and up.poll() is None:
-            await asyncio.sleep(1)
+        async def keep() -> None:
+            console.print(f"dashboard: http://{settings.dashboard.host}:{settings.dashboard.port}")
+            while arguments.keep and up.poll() is None:
+                await asyncio.sleep(1)
 
-    try:
         status = asyncio.run(turn(demo, keep))
+    sys.exit(status)
+
+
+@contextmanager
+def running(settings: Settings) -> Iterator["subprocess.Popen[bytes]"]:
+    """Run `driftwheel up` beside the block, and stop it whatever ends the block, a SIGTERM too."""
+    before = signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    up = subprocess.Popen([sys.executable, "-m", "driftwheel.cli", "up", "--config", str(settings.path)])
+    try:
+        yield up
     finally:
         up.terminate()
         up.wait()
-    sys.exit(status)
+        signal.signal(signal.SIGTERM, before)
 
 
 def main(argv: Sequence[str] | None = None, command: str = "driftwheel demo") -> int:

@@ -6,9 +6,6 @@ numbers to their bars, this test holds the wiring.
 
 import asyncio
 import json
-import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -30,7 +27,7 @@ from driftwheel.records import (
     Traffic,
 )
 from examples.support import build_base
-from examples.support.demo import Demo, until, wait_until_ready
+from examples.support.demo import Demo, running, until, wait_until_ready
 from examples.support.load import Client, accuracy
 from examples.support.prepare import CONFIG, choose_ports
 from examples.support.world import answer, messages
@@ -93,12 +90,9 @@ def test_labelled_traffic_becomes_a_better_version_that_serves_without_a_failed_
     first = demo.verb("publish", "--run", run["id"], "--no-baseline")
     assert first["status"] == "published"
     demo.verb("promote", first["id"], "--no-wait")
-    up = subprocess.Popen([sys.executable, "-m", "driftwheel.cli", "up", "--config", str(settings.path)])
-    try:
+    with running(settings) as up:
         decision = asyncio.run(go_around(demo))
-    finally:
-        up.send_signal(signal.SIGTERM)
-        assert up.wait(120) == 0
+    assert up.returncode == 0
 
     steps = {s.name: s.status for s in ledger.find(Step, decision_id=decision.id)}
     assert steps == {step.__name__: "done" for step in STEPS}
