@@ -10,6 +10,7 @@ import contextlib
 import ctypes
 import http.client
 import importlib.metadata
+import importlib.util
 import json
 import os
 import signal
@@ -161,11 +162,19 @@ def engine_environment(settings: Settings, model: str) -> dict[str, str]:
         environment |= {"VLLM_CPU_OMP_THREADS_BIND": "nobind", "VLLM_ENABLE_V1_MULTIPROCESSING": "0"}
         environment.setdefault("OMP_NUM_THREADS", str(os.cpu_count() or 1))
         environment.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # two engines share the cores during a swap
+        environment["LD_PRELOAD"] = " ".join([environment.get("LD_PRELOAD", ""), *_openmp()]).strip()
         if settings.serve.enforce_eager:
             environment["VLLM_CPU_CI_ENV"] = "1"
     if Path(model).is_dir():
         environment |= {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
     return environment
+
+
+def _openmp() -> list[str]:
+    """Return torch's own OpenMP library, which vLLM wants loaded first, without importing torch."""
+    torch = importlib.util.find_spec("torch")
+    folders = [Path(folder) for folder in (torch.submodule_search_locations or [] if torch else [])]
+    return [str(path) for folder in folders for path in sorted((folder / "lib").glob("libgomp*.so*"))[:1]]
 
 
 def has_gpu() -> bool:

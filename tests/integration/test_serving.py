@@ -26,7 +26,7 @@ from driftwheel.config import Settings, load_settings
 from driftwheel.controls import promote, rollback
 from driftwheel.ledger import Ledger
 from driftwheel.records import Alias, Deployment, ModelVersion, ModelVersionStatus, Stage, Traffic
-from serve.engine import free_port
+from serve.engine import free_port, has_gpu
 
 KEY = "integration-key"
 QUESTIONS = ["where is my parcel", "i was charged twice", "please close my account", "the app does not start"]
@@ -206,6 +206,15 @@ def test_the_gateway_listens_before_its_engine_is_ready_and_then_answers(world: 
     assert engine["labels"] == {"version": "v1"}
     with urllib.request.urlopen(f"http://{engine['targets'][0]}/metrics", timeout=10) as page:
         assert b"vllm:request_success_total" in page.read()
+
+
+def test_the_engine_core_is_forked_and_imports_nothing_twice(world: World) -> None:
+    if has_gpu():
+        pytest.skip("a process that has touched CUDA cannot fork")
+    (engine_id,) = world.engine_ids().values()
+    lines = subprocess.check_output(["ps", "-o", "args=", "--ppid", str(engine_id)], text=True).splitlines()
+    assert lines
+    assert not [line for line in lines if "spawn_main" in line]
 
 
 def test_a_wrong_artifact_is_refused_under_load(world: World) -> None:

@@ -14,7 +14,7 @@ import pytest
 from driftwheel.artifacts import MANIFEST
 from driftwheel.config import Settings
 from driftwheel.errors import ArtifactError, EngineError
-from serve.engine import Engine, answers_token, engine_environment, free_port, start, vllm_command
+from serve.engine import Engine, answers_token, engine_environment, free_port, has_gpu, start, vllm_command
 
 StartEngine = Callable[[Settings, Path, str], Engine]
 MakeArtifact = Callable[..., Path]
@@ -135,6 +135,7 @@ def test_an_engine_gets_no_keys_no_telemetry_and_no_hub(
     environment = engine_environment(settings, str(tmp_path))
     assert "DRIFTWHEEL_API_KEYS" not in environment
     assert (environment["VLLM_NO_USAGE_STATS"], environment["HF_HUB_OFFLINE"]) == ("1", "1")
+    assert has_gpu() or Path(environment["LD_PRELOAD"].split()[-1]).is_file()
     assert "HF_HUB_OFFLINE" not in engine_environment(settings, "Qwen/Qwen3-0.6B")
 
 
