@@ -11,7 +11,7 @@ from typing import Any
 import altair as alt
 
 from dashboard.queries import Minute, Station
-from driftwheel.records import DriftSignal, Step, utc_now
+from driftwheel.records import DriftSignal, DriftVerdict, Step, utc_now
 
 COLORS = {"green": "#3f9b63", "amber": "#d9962b", "red": "#c8473d", "gray": "#8a8f98"}
 BLUE, ORANGE = "#2f6f8f", "#d08a2e"
@@ -186,7 +186,9 @@ def drift_timeline(signals: Sequence[DriftSignal]) -> Any:
     x = alt.X("at:T", title="UTC", scale=alt.Scale(type="utc"))
     y = alt.Y("ratio:Q", title="score / threshold")
     base = alt.Chart(height=110, width=780)
-    line = base.mark_line(color=COLORS["gray"], opacity=0.6).encode(x=x, y=y)
+    # A window with too few rows has no score: its point says when, and no line leads to it.
+    is_judged = alt.datum.verdict != str(DriftVerdict.INSUFFICIENT)
+    line = base.mark_line(color=COLORS["gray"], opacity=0.6).transform_filter(is_judged).encode(x=x, y=y)
     tooltip = ["at:T", "kind:N", "verdict:N", "method:N", "score:Q", "threshold:Q"]
     dots = base.mark_circle(size=80, opacity=1).encode(
         x=x, y=y, color=alt.Color("verdict:N", scale=colors, title=None, legend=alt.Legend(orient="top")),

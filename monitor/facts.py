@@ -56,7 +56,7 @@ def gather_facts(
         quality_text=quality_text(quality),
         is_quality_known=quality.verdict is not DriftVerdict.INSUFFICIENT,
         is_quality_suspected=quality.verdict is DriftVerdict.SUSPECTED,
-        live_since=version.created_at,
+        live_since=ledger.get(Alias, settings.serve.alias).updated_at,
         is_paused=controls.is_paused(ledger, settings),
         is_retraining=any(d.status in controls.UNFINISHED for d in retrains),
         last_retrain_at=retrains[0].created_at if retrains else None,
