@@ -10,7 +10,9 @@ from scipy.stats import binomtest, multinomial, norm
 
 from driftwheel.config import GateSettings
 from driftwheel.errors import GateError
-from train.gate import Item, judge, mcnemar_p, paired_interval
+from train.gate import judge
+from train.paired import mcnemar_p, paired_interval
+from train.tables import Item
 
 SETTINGS = GateSettings(confidence=0.95, min_gain=0.0, max_regression=0.02, min_items=100)
 
