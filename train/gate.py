@@ -28,7 +28,7 @@ from train.paired import (
     shared_level,
 )
 from train.tables import Fixed, Item, Table, count
-from train.verdict_words import in_words, points
+from train.verdict_words import in_words, notes, points
 
 Verdict = Literal["PROMOTE", "REJECT", "INCONCLUSIVE"]
 
@@ -65,31 +65,29 @@ def judge(
     if len(answers) != len(live) or answers.keys() != {i.id for i in candidate} or len(answers) != len(candidate):
         raise GateError("candidate and live version were not asked the same items; evaluate both again")
     tables = count(candidate, answers, settings.contracts, fixed)
-    verdict = decide([table for table in tables if table.pairs.items or table.role != "fixed"], settings)
-    unmeasured = [f"{t.pairs.slice}, fixed in {t.against}" for t in tables if not t.pairs.items and t.role == "fixed"]
-    return verdict | {"looks": earlier_looks + 1, "unmeasured": unmeasured, "live_version_id": live_version_id}
+    found = decide(tables, settings) | {"looks": earlier_looks + 1, "live_version_id": live_version_id}
+    return found | {"notes": notes(found)}
 
 
 def decide(tables: Sequence[Table], settings: GateSettings) -> dict[str, Any]:
-    """Return the verdict on tables that were counted; the first one is the target's."""
+    """Return the verdict on counted tables, the target's first, but for what is known only of the versions."""
+    unmeasured = [table for table in tables if table.role == "fixed" and not table.pairs.items]
     target, level = tables[0].pairs, settings.false_promotion / settings.candidates
-    kept = [(table, margin) for table in tables[1:] if (margin := _margin(table, settings)) is not None]
-    held = [table for table, _ in kept]
-    watched = _watch([table for table in tables[1:] if table not in held], settings)
-    entries = [
-        _judge_target(target, settings, level),
-        *(_judge_kept(table, margin, settings) for table, margin in kept),
-    ]
+    p_value = margin_p(target.gained, target.lost, target.items, settings.min_gain, level)
+    margins = [(table, _margin(table, settings)) for table in tables[1:] if table not in unmeasured]
+    watched = _watch([table for table, margin in margins if margin is None], settings)
+    entries = [_judge_target(target, settings, level, p_value)]
+    entries += [_judge_kept(table, margin, settings) for table, margin in margins if margin is not None]
     entries += [entry for entry in watched["worst"] if entry["verdict"] == "REJECT"]
     verdict = _worst(entries)
     # With a required gain the smallest visible one lies about as far above it as it would above none.
-    seen = detectable_gain(target.discordance, target.items, level)
+    seen = detectable_gain(target.noise, target.items, level)
     needed = [entry["items_needed"] for entry in entries if entry["items_needed"] is not None]
     result = {
         "verdict": verdict,
         "difference": target.difference,
         "interval": entries[0]["interval"],
-        "p_value": margin_p(target.gained, target.lost, target.items, settings.min_gain, level),
+        "p_value": p_value,
         "level": level,
         "items": target.items,
         "items_needed": max(needed) if verdict == "INCONCLUSIVE" and needed else None,
@@ -98,6 +96,8 @@ def decide(tables: Sequence[Table], settings: GateSettings) -> dict[str, Any]:
         "slices": entries,
         "watched": watched,
         "fixed": _won(tables, settings) if verdict == "PROMOTE" else [],
+        "unmeasured": [f"{table.pairs.slice} fixed in {table.against}" for table in unmeasured],
+        "max_looks": settings.max_looks,
     }
     return result | {"reason": in_words(result)}
 
@@ -108,30 +108,30 @@ def _margin(table: Table, settings: GateSettings) -> float | None:
         return settings.max_regression
     allowed = max(settings.max_regression, settings.max_slice_regression)
     if table.role == "fixed":
-        sure = provable_loss(table.pairs, 1 - settings.confidence, FIXED_CHANCE)
+        sure = provable_loss(table.noise, table.pairs.items, 1 - settings.confidence, FIXED_CHANCE)
         allowed = min(KEPT_SHARE * table.gain, max(allowed, sure))
-    return allowed if provable_loss(table.pairs, 1 - settings.confidence) <= allowed else None
+    provable = provable_loss(table.noise, table.pairs.items, 1 - settings.confidence)
+    return allowed if provable <= allowed else None
 
 
-def _judge_target(pairs: Pairs, settings: GateSettings, level: float) -> dict[str, Any]:
+def _judge_target(pairs: Pairs, settings: GateSettings, level: float, p_value: float) -> dict[str, Any]:
     low, high = paired_interval(pairs.gained, pairs.lost, pairs.items, settings.confidence)
-    p_value = margin_p(pairs.gained, pairs.lost, pairs.items, settings.min_gain, level)
-    goal = f"the required gain of {points(settings.min_gain)}"
-    missing = settings.min_items - pairs.items
-    needed = items_needed(pairs, settings.min_gain, level)
+    goal, needed = settings.min_gain, None
     verdict: Verdict = "INCONCLUSIVE"
     if high < 0:
-        verdict, reason, needed = "REJECT", "it is worse than the live version", None
-    elif high <= settings.min_gain:
-        verdict, reason, needed = "REJECT", f"it does not reach {goal}", None
-    elif missing > 0:
-        reason, needed = f"{pairs.items} items are too few", max(missing, needed or 0)
+        verdict, reason = "REJECT", "it is worse than the live version"
+    elif high <= goal:
+        verdict, reason = "REJECT", f"it does not reach the required gain of {points(goal)}"
+    elif pairs.items < settings.min_items:
+        reason = f"{pairs.items} items are too few"
     elif p_value <= level:
-        verdict, reason, needed = "PROMOTE", "it is better than the live version", None
+        verdict, reason = "PROMOTE", "it is better than the live version"
     else:
-        more = "better" if settings.min_gain == 0 else f"better by more than {points(settings.min_gain)}"
+        more = "better" if goal == 0 else f"better by more than {points(goal)}"
         reason = f"it is not shown to be {more} (p = {p_value:.1g}, each candidate needs {level:.1g})"
-    return _entry(Table(pairs, "target"), settings.min_gain, (low, high), verdict, reason, needed)
+    if verdict == "INCONCLUSIVE":
+        needed = _needed(pairs, goal, level, settings.min_items)
+    return _entry(Table(pairs, "target"), goal, (low, high), verdict, reason, needed)
 
 
 def _judge_kept(table: Table, margin: float, settings: GateSettings) -> dict[str, Any]:
@@ -140,19 +140,26 @@ def _judge_kept(table: Table, margin: float, settings: GateSettings) -> dict[str
         reason = "the test set has no item of it"
         return _entry(table, -margin, (-1.0, 1.0), "INCONCLUSIVE", reason, settings.min_items)
     low, high = paired_interval(pairs.gained, pairs.lost, pairs.items, 2 * settings.confidence - 1)
-    missing = settings.min_items - pairs.items
-    needed = items_needed(pairs, -margin, 1 - settings.confidence)
+    least, needed = settings.min_items if table.role == "part" else 0, None
     verdict: Verdict = "INCONCLUSIVE"
     # With too few items a single lost one could pass the limit: only a significant loss counts there.
-    if high < -margin or (missing <= 0 and pairs.difference < -margin):
-        verdict, reason, needed = "REJECT", f"it loses more than {limit}", None
-    elif missing > 0 and table.role == "part":
-        reason, needed = f"{pairs.items} items are too few", max(missing, needed or 0)
+    if high < -margin or (pairs.items >= settings.min_items and pairs.difference < -margin):
+        verdict, reason = "REJECT", f"it loses more than {limit}"
+    elif pairs.items < least:
+        reason = f"{pairs.items} items are too few"
     elif low < -margin:
         reason = f"the interval reaches below {limit}"
     else:
-        verdict, reason, needed = "PROMOTE", f"it stays within {limit}", None
+        verdict, reason = "PROMOTE", f"it stays within {limit}"
+    if verdict == "INCONCLUSIVE":
+        needed = _needed(pairs, -margin, 1 - settings.confidence, least)
     return _entry(table, -margin, (low, high), verdict, reason, needed)
+
+
+def _needed(pairs: Pairs, margin: float, level: float, least: int) -> int | None:
+    """Return how many items are still missing, at least those up to a minimum; None if more would not settle it."""
+    missing, found = least - pairs.items, items_needed(pairs, margin, level)
+    return max(missing, found or 0) if missing > 0 else found
 
 
 def _watch(tables: Sequence[Table], settings: GateSettings) -> dict[str, Any]:
@@ -234,5 +241,5 @@ def _spent(candidate: Sequence[Item], settings: GateSettings, looks: int, live: 
 def _without_pairs(verdict: Verdict, reason: str, items: int) -> dict[str, Any]:
     unknown = ("difference", "interval", "p_value", "level", "items_needed", "detectable_gain", "confidence")
     none: dict[str, Any] = dict.fromkeys((*unknown, "watched", "live_version_id"))
-    empty: dict[str, Any] = {"slices": [], "fixed": [], "unmeasured": [], "looks": 0}
+    empty: dict[str, Any] = {"slices": [], "fixed": [], "unmeasured": [], "notes": [], "looks": 0}
     return {"verdict": verdict, "reason": reason, "items": items} | none | empty

@@ -14,13 +14,13 @@ from statistics import NormalDist
 from typing import Any
 
 import numpy as np
-from scipy.special import bdtr, bdtrc, bdtrik, betaincinv, gammaln, xlog1py, xlogy
+from scipy.special import bdtr, bdtrc, betaincinv, gammaln, xlog1py, xlogy
 
 POWER = 0.8
 """Chance with which a stated number of items would settle it, and with which a stated gain would have been seen."""
 SEARCH_STEPS = 50
 DISCORDANCES = 41
-MOST_ITEMS = 10_000_000
+MANY_ITEMS = 50_000
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,11 @@ class Pairs:
     def discordance(self) -> float:
         """Share of items on which they differ; never 0, for none seen does not mean that there are none."""
         return max(self.gained + self.lost, 1) / self.items
+
+    @property
+    def noise(self) -> float:
+        """Share of items on which an equal candidate would differ: twice the smaller side, which no effect swells."""
+        return max(2 * min(self.gained, self.lost), 1) / self.items
 
 
 @lru_cache(maxsize=65536)
@@ -81,16 +86,20 @@ def margin_p(gained: int, lost: int, items: int, margin: float, level: float) ->
 def most_losses(differing: Any, level: float) -> Any:
     """Return how many of so many differing items may be lost at most for a gain to be significant; -1 for none."""
     tosses = np.asarray(differing, dtype=int)
-    found = np.floor(np.nan_to_num(bdtrik(level, np.maximum(tosses, 1).astype(float), 0.5), nan=-1.0))
-    found = np.where(bdtr(np.maximum(found, 0), tosses, 0.5) > level, found - 1, found)
-    found = np.where(bdtr(np.minimum(found + 1, tosses), tosses, 0.5) <= level, found + 1, found)
-    return np.where(tosses < 1, -1, np.maximum(found, -1)).astype(int)
+    guess = np.floor((tosses - NormalDist().inv_cdf(1 - level) * np.sqrt(tosses)) / 2)
+    found, last = np.clip(guess, -1, tosses), None
+    while last is None or (found != last).any():
+        last = found
+        is_too_many = (found >= 0) & (bdtr(np.maximum(found, 0), tosses, 0.5) > level)
+        is_more_allowed = (found < tosses) & (bdtr(np.minimum(found + 1, tosses), tosses, 0.5) <= level)
+        found = found - is_too_many + is_more_allowed
+    return found.astype(int)
 
 
 def power(gain: float, discordance: float, items: int, level: float) -> float:
     """Return the exact chance that McNemar's test at `level` sees a true gain."""
     discordance = min(max(discordance, gain), 1.0)
-    spread = 12 * math.sqrt(items * discordance * (1 - discordance)) + 12
+    spread = 7 * math.sqrt(items * discordance * (1 - discordance)) + 12
     low, high = max(0, int(items * discordance - spread)), min(items, int(items * discordance + spread))
     differing = np.arange(low, high + 1)
     allowed = most_losses(differing, level)
@@ -102,9 +111,10 @@ def power(gain: float, discordance: float, items: int, level: float) -> float:
 @lru_cache(maxsize=4096)
 def items_for_gain(gain: float, discordance: float, level: float) -> int:
     """Return how many items McNemar's test at `level` needs to see a true gain with a chance of `POWER`."""
-    spread = _deviations(level, POWER) ** 2 * max(discordance, gain)
-    low, high = 0, min(MOST_ITEMS, max(16, math.ceil(spread / gain**2)))
-    while power(gain, discordance, high, level) < POWER and high < MOST_ITEMS:
+    low, high = 0, max(16, math.ceil(_deviations(level, POWER) ** 2 * max(discordance, gain) / gain**2))
+    if high > MANY_ITEMS:
+        return high  # so many that the normal approximation is exact enough
+    while power(gain, discordance, high, level) < POWER:
         low, high = high, high + high // 4
     while high - low > max(1, high // 500):
         middle = (low + high) // 2
@@ -113,14 +123,17 @@ def items_for_gain(gain: float, discordance: float, level: float) -> int:
 
 
 @lru_cache(maxsize=4096)
-def detectable_gain(discordance: float, items: int, level: float) -> float | None:
-    """Return the smallest true gain that McNemar's test at `level` sees with a chance of `POWER`; None if none."""
-    low, high = 0.0, 1.0
-    if power(high, discordance, items, level) < POWER:
+def detectable_gain(noise: float, items: int, level: float) -> float | None:
+    """Return the smallest true gain that McNemar's test at `level` sees with a chance of `POWER`; None if none.
+
+    `noise` is the share of items on which the two would differ without any gain.
+    """
+    low, high = 0.0, 1.0 - noise
+    if power(high, noise + high, items, level) < POWER:
         return None
-    for _ in range(20):
+    for _ in range(16):
         middle = (low + high) / 2
-        low, high = (low, middle) if power(middle, discordance, items, level) >= POWER else (middle, high)
+        low, high = (low, middle) if power(middle, noise + middle, items, level) >= POWER else (middle, high)
     return high
 
 
@@ -139,9 +152,9 @@ def items_needed(pairs: Pairs, margin: float, level: float) -> int | None:
     return max(1, math.ceil(_deviations(level, POWER) ** 2 * variance / distance**2) - pairs.items)
 
 
-def provable_loss(pairs: Pairs, level: float, chance: float = POWER) -> float:
-    """Return the margin within which an equal candidate would be shown to stay, with a chance, on these items."""
-    return _deviations(level, chance) * math.sqrt(pairs.discordance / pairs.items)
+def provable_loss(noise: float, items: int, level: float, chance: float = POWER) -> float:
+    """Return the margin within which an equal candidate would be shown to stay, with a chance, on so many items."""
+    return _deviations(level, chance) * math.sqrt(noise / items)
 
 
 def shared_level(differing: Sequence[int], level: float) -> float:

@@ -43,6 +43,13 @@ class Table:
     against: str = LIVE
     gain: float = 0.0
     """What was won there, for a slice that stays fixed."""
+    part_noise: float = 0.0
+    """Noise of the part that a slice is cut from: a steadier estimate than the slice's own."""
+
+    @property
+    def noise(self) -> float:
+        """Share of items on which an equal candidate would differ."""
+        return max(self.pairs.noise, self.part_noise)
 
 
 def groups(items: Sequence[Item]) -> dict[str, list[Item]]:
@@ -70,11 +77,15 @@ def count(
     A contract or fixed slice without any item gets an empty table.
     """
     found, parts = groups(candidate), {item.slice for item in candidate}
-    tables = []
+    tables: list[Table] = []
+    noise: dict[str, float] = {}
     for number, (name, items) in enumerate(found.items()):
-        role: Role = "target" if number == 0 else "part" if name in parts else "slice"
-        if name not in contracts or role == "target":
-            tables.append(Table(_pairs(name, items, live), role))
+        pairs = _pairs(name, items, live)
+        if number == 0 or name in parts:
+            noise[name] = pairs.noise
+            tables.append(Table(pairs, "part" if number else "target"))
+        elif name not in contracts:
+            tables.append(Table(pairs, "slice", part_noise=noise.get(items[0].slice, tables[0].pairs.noise)))
     for name in contracts:
         items = found.get(name) or [item for item in candidate if name in item.slices]
         tables.append(Table(_pairs(name, items, live), "contract"))

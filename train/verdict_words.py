@@ -22,6 +22,22 @@ def in_words(verdict: Mapping[str, Any]) -> str:
     return "; ".join(filter(None, [*(_entry_in_words(entry) for entry in named), rest, sight]))
 
 
+def notes(verdict: Mapping[str, Any]) -> list[str]:
+    """Return what else a reader must know: the error rate that decided, what the items can show, what stays fixed."""
+    needed = f" About {verdict['items_needed']} more items would settle it." if verdict["items_needed"] else ""
+    found = [
+        f"Decided at the level {verdict['level']:.1g}, p = {verdict['p_value']:.1g}; the intervals are read at "
+        f"{verdict['confidence']:.0%}. With a chance of 80 % {_sight(verdict)}.{needed} This was look "
+        f"{verdict['looks']} of {verdict['max_looks']} at these items."
+    ]
+    if verdict["fixed"]:
+        won = ", ".join(f"{entry['slice']} ({points(entry['gain'], signed=True)})" for entry in verdict["fixed"])
+        found.append(f"Fixed by this version, and to stay fixed: {won}.")
+    if verdict["unmeasured"]:
+        found.append(f"Not measured, for the test set holds none of their items: {', '.join(verdict['unmeasured'])}.")
+    return found
+
+
 def points(share: float, *, signed: bool = False) -> str:
     """Return a share of correct answers in points."""
     return f"{100 * share:{'+' if signed else ''}.1f} points"
