@@ -94,8 +94,8 @@ def adaptive(loops: int, chance: np.random.Generator) -> None:
     """Somebody reads the numbers of every verdict and adds up the changes of the candidates, weighed by them."""
     items, discordance = 500, 0.10
     print("## One test set, its numbers read each time: promotions of the sum of all earlier candidates\n")
-    print(f"{items} items; candidates differ from the live version on {discordance:.0%} at random, so that a change gains "
-          "as often as it loses; the sum takes every change whose candidates gained more than they lost.")  # fmt: skip
+    print(f"{items} items; candidates change {discordance:.0%} of the answers at random, so that they gain as often as "
+          "they lose; the sum takes every change whose candidates gained more than they lost.")  # fmt: skip
     for looks in (2, SETTINGS.max_looks, 2 * SETTINGS.max_looks, 4 * SETTINGS.max_looks, 8 * SETTINGS.max_looks):
         sums = np.array([_sum_of_candidates(chance, looks - 1, items, discordance) for _ in range(loops)])
         gained, lost = sums[:, 0], sums[:, 1]
@@ -145,7 +145,7 @@ def slices(loops: int, chance: np.random.Generator) -> None:
     print("## A slice of the old items loses 5 points, their average stays: candidates that are not promoted\n")
     print(f"The target gains 20 points on 600 new items; the other old items are {SMALL_SLICES} slices of 40 and one "
           "four times as large as the slice. `differ` is what changes by chance.")  # fmt: skip
-    for noise, sizes in ((0.04, (100, 200, 300, 400, 600)), (0.10, (400, 600, 800, 1000))):
+    for noise, sizes in ((0.04, (200, 400, 600, 800)), (0.10, (400, 800, 1200))):
         for items in sizes:
             print(f"slice of {items} items, {noise:.0%} differ:")
             planted, harmless = (old_and_new(loops, chance, items, noise, gain) for gain in (-0.05, 0.0))

@@ -91,7 +91,8 @@ def count(
         tables.append(Table(_pairs(name, items, live), "contract"))
     for won in fixed:
         items = [item for item in candidate if item.id in won.answers]
-        tables.append(Table(_pairs(won.slice, items, won.answers), "fixed", f"v{won.version}", won.gain))
+        steady = noise.get(items[0].slice, tables[0].pairs.noise) if items else 0.0
+        tables.append(Table(_pairs(won.slice, items, won.answers), "fixed", f"v{won.version}", won.gain, steady))
     return tables
 
 
