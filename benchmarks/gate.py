@@ -7,6 +7,7 @@ part in question let through. Counts are printed with Clopper and Pearson's 95 %
 """
 
 import argparse
+import math
 import sys
 import time
 from collections.abc import Iterable, Sequence
@@ -118,7 +119,7 @@ def true_gain(loops: int, chance: np.random.Generator) -> None:
     """A true gain of three points at a stated number of items."""
     print("## A true gain of 3 points: promoted\n")
     for accuracy, discordance in KINDS:
-        items = -(-items_for_gain(0.03, discordance, LEVEL) // 250) * 250
+        items = math.ceil(1.05 * items_for_gain(0.03, discordance, LEVEL) / 500) * 500
         gained, lost = draw(chance, loops, items, discordance - 0.03, 0.03)
         promoted = int(gate_promotes_each(gained, lost, items).sum())
         exact = power(0.03, discordance, items, LEVEL)

@@ -216,6 +216,8 @@ def test_what_a_version_on_the_way_to_the_live_one_won_binds_the_next(
     bound = published(settings, ledger, dataset, 4, right=161).verdict
     fixed = next(entry for entry in bound["slices"] if entry["role"] == "fixed")
     assert (fixed["against"], fixed["items"], fixed["live_accuracy"]) == ("v2", ITEMS, 0.8)
+    further = published(settings, ledger, dataset, 6, right=199)
+    assert {(won.version, won.gain) for won in what_stays_fixed(ledger, further)} == {(2, 0.3), (5, 0.195)}
     ledger.move_alias("support", "support", first.id)
     back = published(settings, ledger, dataset, 5, right=161).verdict
     assert "fixed" not in {entry["role"] for entry in back["slices"]}, "rolled back, it binds nobody"

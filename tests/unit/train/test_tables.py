@@ -45,3 +45,4 @@ def test_what_stays_fixed_is_compared_with_the_version_that_fixed_it() -> None:
     table = count(ITEMS, LIVE, [], [won])[-1]
     assert (table.role, table.against, table.gain) == ("fixed", "v2", 0.5)
     assert (table.pairs.items, table.pairs.lost) == (2, 0), "the live version's answers play no part"
+    assert table.noise == 2 / 3, "two items are as noisy as the old items are"
