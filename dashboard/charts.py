@@ -154,22 +154,29 @@ def confusion(labels: Sequence[str], matrix: Sequence[Sequence[int]]) -> Any:
 
 
 def interval(verdict: Mapping[str, Any]) -> Any | None:
-    """Return candidate minus live with its confidence interval, overall and by slice; None without numbers."""
-    parts = [{**verdict, "slice": "target"}, *(verdict.get("slices") or [])]
+    """Return candidate minus live by slice, each with its interval and, as a red tick, the limit that it must clear.
+
+    None without numbers.
+    """
+    parts = verdict.get("slices") or [{**verdict, "slice": "target"}]
     rows = [
-        {"slice": p.get("slice"), "difference": p["difference"], "low": p["interval"][0], "high": p["interval"][1]}
+        {
+            "slice": p.get("slice"), "difference": p["difference"], "low": p["interval"][0], "high": p["interval"][1],
+            "limit": p.get("margin"), "verdict": p.get("verdict"),
+        }
         for p in parts
         if p.get("difference") is not None and p.get("interval")
-    ]
+    ]  # fmt: skip
     if not rows:
         return None
     base = _chart(rows, 70 + 40 * len(rows)).encode(y=alt.Y("slice:N", title=None, sort=None))
     x = alt.X("low:Q", title="candidate minus live, share of correct answers", axis=alt.Axis(format="+.0%"))
     line = base.mark_rule(strokeWidth=3, color=BLUE).encode(x=x, x2="high:Q")
-    tooltip = [alt.Tooltip(f"{n}:Q", format="+.2%") for n in ("low", "difference", "high")]
+    tooltip = [*(alt.Tooltip(f"{n}:Q", format="+.2%") for n in ("low", "difference", "high", "limit")), "verdict:N"]
     point = base.mark_point(filled=True, size=110, color=BLUE, opacity=1).encode(x="difference:Q", tooltip=tooltip)
+    limit = base.transform_filter("isValid(datum.limit)").mark_tick(thickness=3, size=26, color=COLORS["red"])
     zero = alt.Chart(alt.Data(values=[{"x": 0}])).mark_rule(strokeDash=[4, 4], color=COLORS["gray"]).encode(x="x:Q")
-    return zero + line + point
+    return zero + line + limit.encode(x="limit:Q") + point
 
 
 def drift_timeline(signals: Sequence[DriftSignal]) -> Any:

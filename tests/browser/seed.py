@@ -131,8 +131,9 @@ def _version(settings: Settings, dataset: Dataset, run: TrainingRun, number: int
     verdict = {
         "verdict": word, "reason": f"as measured {HOSTILE}", "difference": accuracy - 0.91,
         "interval": [accuracy - 0.95, accuracy - 0.87], "items": 120, "items_needed": None,
+        "notes": [f"Decided at the level 0.0001 {HOSTILE}"],
         "slices": [{"slice": "old", "items": 120, "candidate_accuracy": accuracy, "live_accuracy": 0.91,
-                    "difference": accuracy - 0.91, "interval": [accuracy - 0.96, accuracy - 0.86],
+                    "difference": accuracy - 0.91, "interval": [accuracy - 0.96, accuracy - 0.86], "margin": -0.02,
                     "verdict": word}],
     }  # fmt: skip
     status = ModelVersionStatus.REJECTED if number == 3 else ModelVersionStatus.PUBLISHED

@@ -24,11 +24,16 @@ def test_no_interval_is_drawn_without_numbers(verdict: dict[str, object]) -> Non
     assert charts.interval(verdict) is None
 
 
-def test_the_interval_has_a_line_per_slice() -> None:
-    part = {"slice": "old", "difference": 0.1, "interval": [0.0, 0.2]}
-    drawing = charts.interval({"difference": 0.2, "interval": [0.1, 0.3], "slices": [part]}).to_dict()
-    values = next(layer["data"]["values"] for layer in drawing["layer"] if layer["mark"]["type"] == "point")
-    assert [v["slice"] for v in values] == ["target", "old"]
+def test_the_interval_has_a_line_per_slice_and_a_tick_at_its_limit() -> None:
+    parts = [
+        {"slice": "new", "difference": 0.2, "interval": [0.1, 0.3], "margin": 0.0},
+        {"slice": "old", "difference": 0.1, "interval": [0.0, 0.2], "margin": -0.02},
+        {"slice": "old label:refund", "difference": None, "interval": [-1.0, 1.0], "margin": -0.02},
+    ]
+    drawing = charts.interval({"difference": 0.2, "interval": [0.1, 0.3], "slices": parts}).to_dict()
+    drawn = {layer["mark"]["type"]: layer for layer in drawing["layer"] if "slice" in layer["data"]["values"][0]}
+    assert [v["slice"] for v in drawn["point"]["data"]["values"]] == ["new", "old"], "without items there is no line"
+    assert [v["limit"] for v in drawn["tick"]["data"]["values"]] == [0.0, -0.02]
 
 
 def test_a_curve_leaves_out_points_without_a_value() -> None:

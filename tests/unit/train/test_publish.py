@@ -1,6 +1,7 @@
 """Finished evaluations become verdicts and versions, on a real ledger and real folders."""
 
 import json
+import shutil
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,9 @@ from driftwheel.config import Settings
 from driftwheel.errors import ArtifactError, GateError
 from driftwheel.ledger import Ledger
 from driftwheel.records import Dataset, ModelVersion, ModelVersionStatus, TrainingRun
+from train.dataset import read_examples
+from train.evidence import what_stays_fixed
+from train.examples import Example
 from train.metrics import Scored, score
 from train.publish import card_path, evaluate_and_judge, judge_candidate, publish
 from train.scoring import evaluation_folder
@@ -19,10 +23,15 @@ from train.scoring import evaluation_folder
 ITEMS = 200
 
 
-def add_dataset(settings: Settings, ledger: Ledger, name: str) -> Dataset:
+def add_dataset(settings: Settings, ledger: Ledger, name: str, first_row: int = 0) -> Dataset:
     path = settings.root / "datasets" / name
-    with artifacts.writing(path, {}) as folder:
-        (folder / "test.jsonl").write_text(f"{name}\n", encoding="utf-8")
+    rows = [
+        Example(f"row-{n}", [{"role": "user", "content": f"question {n}"}], [], "card", f"row-{n}")
+        for n in range(first_row, first_row + ITEMS)
+    ]
+    with artifacts.writing(path, {"name": name}) as folder:
+        lines = [json.dumps(asdict(row)) + "\n" for row in rows]
+        (folder / "test.jsonl").write_text("".join(lines), encoding="utf-8")
     digest = artifacts.read_manifest(path)["content_hash"]
     record = Dataset(id=name, project="support", content_hash=digest, path=str(path), origin="files", train_rows=1000,
                      validation_rows=100, test_rows=ITEMS)  # fmt: skip
@@ -58,10 +67,11 @@ def built(settings: Settings, ledger: Ledger, number: int) -> Path:
 
 def scored(settings: Settings, dataset: Dataset, artifact: Path, right: int, baseline: float | None = None) -> Path:
     """A finished evaluation in which the first `right` items are right."""
+    first_row = int(read_examples(Path(dataset.path) / "test.jsonl")[0].id.removeprefix("row-"))
     digest = artifacts.read_manifest(artifact)["content_hash"]
     items = [
         Scored(
-            id=f"row-{n}",
+            id=f"row-{first_row + n}",
             slice="old",
             prompt="q",
             expected="{}",
@@ -161,16 +171,79 @@ def test_the_gate_decides_against_the_live_version(
     assert version.lineage["judged_against"] == live.id
 
 
-def test_each_further_candidate_on_the_same_items_is_judged_more_strictly(
+def test_a_test_set_is_spent_after_the_allowed_looks(settings: Settings, ledger: Ledger, dataset: Dataset) -> None:
+    live = published(settings, ledger, dataset, 1, right=100)
+    ledger.move_alias("support", "support", live.id)
+    looks = [published(settings, ledger, dataset, n, right=101) for n in range(2, 7)]
+    assert [v.verdict["looks"] for v in looks] == [1, 2, 3, 4, 5]
+    folder = evaluation_folder(settings, dataset, looks[4].manifest_hash)
+    again = judge_candidate(settings, ledger, evaluation=folder, dataset_id=dataset.id)
+    assert again == looks[4].verdict, "judging the same candidate again is no further look"
+    spent = published(settings, ledger, dataset, 7, right=199)
+    assert (spent.verdict["verdict"], spent.status) == ("INCONCLUSIVE", ModelVersionStatus.REJECTED)
+    assert "the test set is spent" in spent.verdict["reason"]
+
+
+@pytest.mark.parametrize(
+    ("first_row", "looks"),
+    [
+        pytest.param(0, 2, id="the same rows under another id"),
+        pytest.param(80, 2, id="most rows are the same"),
+        pytest.param(120, 1, id="most rows are new"),
+    ],
+)
+def test_looks_are_counted_by_rows_and_not_by_the_name_of_the_dataset(
+    settings: Settings, ledger: Ledger, dataset: Dataset, first_row: int, looks: int
+) -> None:
+    live = published(settings, ledger, dataset, 1, right=100)
+    ledger.move_alias("support", "support", live.id)
+    published(settings, ledger, dataset, 2, right=101)
+    other = add_dataset(settings, ledger, "dataset_2", first_row)
+    scored(settings, other, Path(live.path), right=100)
+    assert published(settings, ledger, other, 3, right=101).verdict["looks"] == looks
+
+
+def test_what_a_version_on_the_way_to_the_live_one_won_binds_the_next(
     settings: Settings, ledger: Ledger, dataset: Dataset
 ) -> None:
-    live = published(settings, ledger, dataset, 1, right=170)
+    first = published(settings, ledger, dataset, 1, right=100)
+    ledger.move_alias("support", "support", first.id)
+    winner = published(settings, ledger, dataset, 2, right=160)
+    assert winner.verdict["fixed"] == [{"slice": "all", "gain": 0.3, "items": ITEMS}]
+    unbound = published(settings, ledger, dataset, 3, right=161).verdict
+    assert "fixed" not in {entry["role"] for entry in unbound["slices"]}, "it was published and never served"
+    ledger.move_alias("support", "support", winner.id)
+    bound = published(settings, ledger, dataset, 4, right=161).verdict
+    fixed = next(entry for entry in bound["slices"] if entry["role"] == "fixed")
+    assert (fixed["against"], fixed["items"], fixed["live_accuracy"]) == ("v2", ITEMS, 0.8)
+    further = published(settings, ledger, dataset, 6, right=199)
+    assert {(won.version, won.gain) for won in what_stays_fixed(ledger, further)} == {(2, 0.3), (5, 0.195)}
+    ledger.move_alias("support", "support", first.id)
+    back = published(settings, ledger, dataset, 5, right=161).verdict
+    assert "fixed" not in {entry["role"] for entry in back["slices"]}, "rolled back, it binds nobody"
+
+
+def test_an_evaluation_that_is_gone_binds_nobody(settings: Settings, ledger: Ledger, dataset: Dataset) -> None:
+    first = published(settings, ledger, dataset, 1, right=100)
+    ledger.move_alias("support", "support", first.id)
+    winner = published(settings, ledger, dataset, 2, right=160)
+    assert [won.slice for won in what_stays_fixed(ledger, winner)] == ["all"]
+    shutil.rmtree(evaluation_folder(settings, dataset, winner.manifest_hash))
+    assert what_stays_fixed(ledger, winner) == []
+
+
+def test_the_card_says_what_decided_and_what_could_have_been_seen(
+    settings: Settings, ledger: Ledger, dataset: Dataset
+) -> None:
+    live = published(settings, ledger, dataset, 1, right=100)
     ledger.move_alias("support", "support", live.id)
-    versions = [published(settings, ledger, dataset, n, right=171) for n in (2, 3)]
-    assert [v.verdict["confidence"] for v in versions] == [pytest.approx(0.95), pytest.approx(0.975)]
-    folder = evaluation_folder(settings, dataset, versions[1].manifest_hash)
-    again = judge_candidate(settings, ledger, evaluation=folder, dataset_id=dataset.id)
-    assert again == versions[1].verdict, "judging the same candidate again is no further look"
+    version = published(settings, ledger, dataset, 2, right=105)
+    card = card_path(settings, version.id).read_text(encoding="utf-8")
+    assert "| all | target | 200 | 0.525 | 0.5 | 0.025 |" in card
+    assert (
+        f"the smallest gain that 200 items could show is {100 * version.verdict['detectable_gain']:.1f} points" in card
+    )
+    assert f"About {version.verdict['items_needed']} more items would settle it. This was look 1 of 5" in card
 
 
 def test_evaluate_and_judge_uses_the_runs_dataset_and_finished_evaluations(
