@@ -153,6 +153,22 @@ def confusion(labels: Sequence[str], matrix: Sequence[Sequence[int]]) -> Any:
     )  # fmt: skip
 
 
+def reliability(bins: Sequence[Mapping[str, Any]]) -> Any:
+    """Return accuracy by confidence with intervals; what can be believed lies on the diagonal."""
+    rows = [{**b, "lowest": b["interval"][0], "highest": b["interval"][1]} for b in bins]
+    scale, ends = alt.Scale(domain=[0, 1]), [{"sure": 0, "right": 0}, {"sure": 1, "right": 1}]
+    base = _chart(rows, 300).encode(x=alt.X("confidence:Q", title="confidence", scale=scale))
+    reach = base.mark_rule(strokeWidth=3, color=BLUE).encode(
+        y=alt.Y("lowest:Q", title="share of right answers", scale=scale), y2="highest:Q"
+    )
+    shown = [alt.Tooltip(f"{n}:Q", format=".3f") for n in ("confidence", "accuracy", "lowest", "highest")]
+    dots = base.mark_circle(color=BLUE, opacity=1).encode(
+        y="accuracy:Q", size=alt.Size("items:Q", legend=None), tooltip=["items:Q", *shown]
+    )
+    diagonal = alt.Chart(alt.Data(values=ends)).mark_line(strokeDash=[4, 4], color=COLORS["gray"])
+    return diagonal.encode(x="sure:Q", y="right:Q") + reach + dots
+
+
 def interval(verdict: Mapping[str, Any]) -> Any | None:
     """Return candidate minus live with its confidence interval, overall and by slice; None without numbers."""
     parts = [{**verdict, "slice": "target"}, *(verdict.get("slices") or [])]

@@ -139,8 +139,8 @@ class QuantizeSettings(Section):
 
 
 class EvaluateSettings(Section):
-    task: Literal["auto", "labels", "json", "text"] = "auto"
-    """Which metrics; `auto` looks at the answers."""
+    task: Literal["auto", "labels", "json", "text", "extractive"] = "auto"
+    """Which metrics; `auto` looks at the answers. Extractive is text that must come from the prompt."""
     max_items: int = Field(1000, ge=20)
     """Test items scored at most, drawn with the dataset's seed."""
     max_tokens: int = Field(64, ge=1)

@@ -17,7 +17,10 @@ from train.metrics import Scored, score
 from train.scoring import Row, ask, evaluation_folder, read_split, sample, score_items, task_of
 from train.scoring_client import Endpoint, Messages
 
-SHOWN = ("items", "unanswered", "accuracy", "exact_match", "macro_f1", "json_validity", "rouge_l", "bleu")
+SHOWN = (
+    "items", "unanswered", "accuracy", "exact_match", "macro_f1", "json_validity", "object_match", "rouge_l", "bleu",
+    "chrf", "token_f1", "prompt_tokens_mean", "intervals",
+)  # fmt: skip
 
 
 def measure_baseline(settings: Settings, dataset: Dataset, endpoint: Endpoint | None = None) -> dict[str, Any]:
@@ -35,14 +38,16 @@ def measure_baseline(settings: Settings, dataset: Dataset, endpoint: Endpoint | 
             entries = _ask_both(settings, own, dataset)
     with artifacts.writing(_folder(settings, dataset), {"base_model": settings.model.base}) as aside:
         artifacts.write_json(aside / "baseline.json", entries)
-    return entries
+    return _read(_folder(settings, dataset))
 
 
 def find_baseline(settings: Settings, dataset: Dataset) -> dict[str, Any] | None:
     """Return the base model's scores on a dataset if they were measured."""
     folder = _folder(settings, dataset)
-    if not artifacts.is_complete(folder):
-        return None
+    return _read(folder) if artifacts.is_complete(folder) else None
+
+
+def _read(folder: Path) -> dict[str, Any]:
     entries: dict[str, Any] = json.loads((folder / "baseline.json").read_text(encoding="utf-8"))
     return entries
 

@@ -10,6 +10,7 @@ import argparse
 import json
 import random
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -105,11 +106,14 @@ def read_predictions(folder: Path) -> list[Scored]:
 def _write(
     settings: Settings, endpoint: Endpoint, rows: Sequence[Row], folder: Path, facts: dict[str, Any], *, is_own: bool
 ) -> None:
+    started_at = time.monotonic()
     answers = ask(settings, endpoint, [row["prompt"] for row in rows], "evaluate")
+    seconds = time.monotonic() - started_at
     items = score_items(settings, rows, answers)
     scorecard = {
         **score(items, task_of(settings, rows)),
         "perplexity": _perplexity(settings, endpoint, rows, answers),
+        "completion_tokens_per_second": sum(answer.completion_tokens for answer in answers) / seconds,
         "dataset_id": facts["dataset_id"],
         "engine_start_seconds": endpoint.start_seconds,
     }
@@ -150,9 +154,12 @@ def _take_fingerprint(
 
 
 def summary(scorecard: Mapping[str, Any]) -> str:
-    """Return a scorecard's single numbers, one to a line."""
+    """Return a scorecard's single numbers, one to a line, shares with their 95 % intervals."""
     shown = {k: v for k, v in scorecard.items() if isinstance(v, int | float | str)}
-    return "\n".join(f"{k:<22} {f'{v:.4g}' if isinstance(v, float) else v}" for k, v in shown.items())
+    intervals = {k: f"  [{low:.4g}, {high:.4g}]" for k, (low, high) in scorecard["intervals"].items()}
+    return "\n".join(
+        f"{k:<28} {f'{v:.4g}' if isinstance(v, float) else v}{intervals.get(k, '')}" for k, v in shown.items()
+    )
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -178,5 +185,5 @@ def main(arguments: argparse.Namespace) -> None:
         facts = {"folder": str(done.folder), "scorecard": done.scorecard}
         sys.stdout.write(json.dumps(facts, ensure_ascii=False) + "\n")
     else:
-        sys.stdout.write(f"{'folder':<22} {done.folder}\n{summary(done.scorecard)}\n")
+        sys.stdout.write(f"{'folder':<28} {done.folder}\n{summary(done.scorecard)}\n")
     sys.stdout.flush()

@@ -14,10 +14,11 @@ from driftwheel import artifacts
 from driftwheel.config import Settings
 from driftwheel.errors import DataError, EngineError
 from driftwheel.records import Dataset, content_hash
+from train.calibration import confidence
 from train.metrics import Scored, Task, detect_task, judge_answer
 from train.scoring_client import Answer, Endpoint, Messages, ask_all
 
-FORMAT = 1
+FORMAT = 2
 """Raise it when a scorecard means something else than before; evaluations of another format are redone."""
 
 Row = dict[str, Any]
@@ -88,6 +89,9 @@ def score_items(settings: Settings, rows: Sequence[Row], answers: Sequence[Answe
                 latency_seconds=answer.latency_seconds,
                 mean_logprob=answer.mean_logprob,
                 error=answer.error,
+                confidence=confidence(answer.text, answer.tokens, predicted, settings.dataset.label_field),
+                prompt_tokens=answer.prompt_tokens,
+                completion_tokens=answer.completion_tokens,
             )
         )
     return items

@@ -163,6 +163,11 @@ def test_a_scorecard_holds_what_the_endpoint_answered(
     assert (card["baseline"], done.fingerprint) == (None, {})
     first = read_predictions(done.folder)[0]
     assert (first.prompt, first.mean_logprob) == ("question 200 about login", -0.5)
+    assert (first.prompt_tokens, first.completion_tokens) == (PROMPT_TOKENS, 2)
+    assert first.confidence == pytest.approx(math.exp(-1)), "two tokens of -0.5 nats"
+    assert card["completion_tokens_per_second"] > 0
+    (bin_,) = card["reliability"]
+    assert (bin_["low"], bin_["items"], bin_["accuracy"]) == (0.3, 9, pytest.approx(2 / 3))
     assert (first.label, first.predicted, first.is_correct) == ("login", "card", False)
     assert Path(card["predictions_path"]).is_file()
 

@@ -118,7 +118,7 @@ def test_the_card_shows_scores_beside_the_baseline_and_names_as_text(
     version = published(settings, ledger, dataset, 1, right=170)
     card = card_path(settings, version.id).read_text(encoding="utf-8")
     assert card.startswith("# support v1\n")
-    assert "| accuracy | 0.85 | 0 | 0.2 |" in card
+    assert "| accuracy | 0.85 [0.794, 0.893] | 0 | 0.2 |" in card
     assert "org/base\\|model" in card, "a bar would end the table cell"
     headings = ("## Data", "## Training", "## Gate\n\n**PROMOTE**", "## Limits", "## Lineage")
     for part in (*headings, version.manifest_hash, "run_1", "| lora\\_r | 16 |"):
