@@ -23,7 +23,9 @@ from driftwheel.ledger import Ledger
 from driftwheel.records import Dataset
 from train.baseline import find_baseline, measure_baseline
 from train.engine_child import engine
-from train.metrics import Scored, perplexity, score
+from train.hallucination import Shown, made_up_flags, prompt_overlap, shown_by
+from train.metrics import Scored, perplexity, score, shares
+from train.robustness import measure_robustness
 from train.scoring import (
     FORMAT,
     Row,
@@ -73,12 +75,12 @@ def evaluate(
         rows = sample(read_split(dataset, "test"), settings.evaluate.max_items, settings.dataset.seed)
         facts = {"artifact": manifest["content_hash"], "dataset_id": dataset_id, "format": FORMAT}
         if endpoint is not None:
-            _write(settings, endpoint, rows, folder, facts, is_own=False)
+            _write(settings, endpoint, dataset, rows, folder, facts, is_own=False)
         else:
             with engine(settings, ["--artifact", str(artifact.resolve())]) as own:
                 # A new engine's first answers wait for kernels to be built; they are no latency that users see.
                 ask(settings, own, [row["prompt"] for row in rows[: settings.evaluate.concurrency]], "warm up")
-                _write(settings, own, rows, folder, facts, is_own=True)
+                _write(settings, own, dataset, rows, folder, facts, is_own=True)
     if with_baseline and settings.evaluate.baseline_items:
         measure_baseline(settings, dataset)
     return load_evaluation(settings, ledger, folder)
@@ -104,17 +106,25 @@ def read_predictions(folder: Path) -> list[Scored]:
 
 
 def _write(
-    settings: Settings, endpoint: Endpoint, rows: Sequence[Row], folder: Path, facts: dict[str, Any], *, is_own: bool
+    settings: Settings,
+    endpoint: Endpoint,
+    dataset: Dataset,
+    rows: Sequence[Row],
+    folder: Path,
+    facts: dict[str, Any],
+    *,
+    is_own: bool,
 ) -> None:
     started_at = time.monotonic()
     answers = ask(settings, endpoint, [row["prompt"] for row in rows], "evaluate")
     seconds = time.monotonic() - started_at
     items = score_items(settings, rows, answers)
     scorecard = {
-        **score(items, task_of(settings, rows)),
-        "perplexity": _perplexity(settings, endpoint, rows, answers),
+        **_scores(settings, rows, items, shown_by(read_split(dataset, "train"))),
         "completion_tokens_per_second": sum(answer.completion_tokens for answer in answers) / seconds,
-        "dataset_id": facts["dataset_id"],
+        "robustness": measure_robustness(settings, endpoint, rows, items),
+        "perplexity": _perplexity(settings, endpoint, rows, answers),
+        "dataset_id": dataset.id,
         "engine_start_seconds": endpoint.start_seconds,
     }
     probes = _take_fingerprint(settings, endpoint, rows, answers) if is_own else {}
@@ -123,6 +133,15 @@ def _write(
         (aside / "predictions.jsonl").write_text("".join(lines), encoding="utf-8")
         artifacts.write_json(aside / "scorecard.json", scorecard)
         artifacts.write_json(aside / "fingerprint.json", probes)
+
+
+def _scores(settings: Settings, rows: Sequence[Row], items: Sequence[Scored], shown: Shown) -> dict[str, Any]:
+    """Return what the answers alone decide, and how many of them are made up."""
+    task = task_of(settings, rows)
+    scores, made_up = score(items, task), shares(made_up_flags(rows, items, task, shown))
+    overlap = prompt_overlap(rows, items) if task == "extractive" else None
+    intervals = scores["intervals"] | made_up["intervals"]
+    return {**scores, **made_up, "intervals": intervals, "prompt_overlap": overlap}
 
 
 def _perplexity(settings: Settings, endpoint: Endpoint, rows: Sequence[Row], answers: Sequence[Answer]) -> float | None:

@@ -1,7 +1,7 @@
 """Answers beside the answers that were expected become a scorecard's numbers, those that fit the task."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 from typing import Any, Literal
@@ -76,7 +76,7 @@ def score(items: Sequence[Scored], task: Task) -> dict[str, Any]:
         "task": task,
         "items": len(items),
         "unanswered": sum(item.error is not None for item in items),
-        **{name: sum(found) / len(found) if found else None for name, found in flags.items()},
+        **shares(flags),
         **label_scores([(str(item.label), item.predicted) for item in labelled]),
         **calibration([float(item.confidence or 0) for item in sure], [item.is_correct for item in sure]),
         "fields": field_scores(expected, answers) if has_objects else None,
@@ -85,8 +85,15 @@ def score(items: Sequence[Scored], task: Task) -> dict[str, Any]:
         "latency_p95_seconds": percentile([item.latency_seconds for item in items], 95),
         "prompt_tokens_mean": fmean(item.prompt_tokens for item in items) if items else None,
         "completion_tokens_mean": fmean(item.completion_tokens for item in items) if items else None,
-        "intervals": {name: share_interval(sum(found), len(found)) for name, found in flags.items() if found},
         "slices": _by_slice(items),
+    }
+
+
+def shares(flags: Mapping[str, Sequence[bool]]) -> dict[str, Any]:
+    """Return each share, None without items, and under `intervals` its 95 % interval."""
+    return {
+        **{name: sum(found) / len(found) if found else None for name, found in flags.items()},
+        "intervals": {name: share_interval(sum(found), len(found)) for name, found in flags.items() if found},
     }
 
 

@@ -19,6 +19,10 @@ MEASURES = {
     "brier": "Brier score of the confidence",
     "json_validity": "valid JSON",
     "object_match": "whole object right",
+    "outside_label_set": "label unknown to training",
+    "outside_schema": "field or value unknown to training",
+    "outside_prompt": "answer not wholly from the prompt",
+    "prompt_overlap": "trigrams of an answer that the prompt holds",
     "rouge_1": "ROUGE-1",
     "rouge_2": "ROUGE-2",
     "rouge_l": "ROUGE-L",
@@ -48,6 +52,7 @@ def model_card(version: ModelVersion, run: TrainingRun, dataset: Dataset) -> str
         _slices(version.scorecard),
         _fields(version.scorecard),
         _labels(version.scorecard),
+        _robustness(version.scorecard),
         _gate(version.verdict),
         _limits(version, dataset),
         _lineage(version.lineage),
@@ -83,7 +88,7 @@ def _training(run: TrainingRun) -> str:
 
 def _scores(scorecard: Mapping[str, Any]) -> str:
     baseline: Mapping[str, Any] = scorecard.get("baseline") or {}
-    names = [name for name in ("plain", "few_shot") if name in baseline]
+    names = list(baseline)
     header = ["", "this version", *(f"base model, {name.replace('_', '-')} prompt" for name in names)]
     rows = [["items", _number(scorecard.get("items")), *(_number(baseline[n].get("items")) for n in names)]]
     for key, title in MEASURES.items():
@@ -125,6 +130,27 @@ def _labels(scorecard: Mapping[str, Any]) -> str:
         for name, found in worst
     ]
     return _table(["label, worst first", "items", "precision", "recall", "F1"], rows) if rows else ""
+
+
+def _robustness(scorecard: Mapping[str, Any]) -> str:
+    kinds: Mapping[str, Any] = scorecard.get("robustness") or {}
+    rows = [
+        [
+            kind.replace("_", " "),
+            str(found["items"]),
+            _number(found["accuracy_before"]),
+            _number(found["accuracy"]),
+            _share(found["drop"], found["drop_interval"]),
+            _share(found["same_answer"], found["same_answer_interval"]),
+        ]
+        for kind, found in kinds.items()
+        if found["items"]
+    ]
+    if not rows:
+        return ""
+    header = ["the same questions with", "items", "accuracy before", "accuracy", "drop", "same answer"]
+    notes = [f"{kind}: {_plain(found['note'])}" for kind, found in kinds.items() if found.get("note")]
+    return "\n\n".join(["## Robustness", _table(header, rows), *notes])
 
 
 def _gate(verdict: Mapping[str, Any]) -> str:

@@ -1,8 +1,9 @@
 """A dataset's test rows, asked of an endpoint, become scored items; shared by evaluation and baseline."""
 
 import json
+import os
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from driftwheel import artifacts
 from driftwheel.config import Settings
-from driftwheel.errors import DataError, EngineError
+from driftwheel.errors import ConfigError, DataError, EngineError
 from driftwheel.records import Dataset, content_hash
 from train.calibration import confidence
 from train.metrics import Scored, Task, detect_task, judge_answer
@@ -20,6 +21,8 @@ from train.scoring_client import Answer, Endpoint, Messages, ask_all
 
 FORMAT = 2
 """Raise it when a scorecard means something else than before; evaluations of another format are redone."""
+
+JUDGE_KEY_VARIABLE = "DRIFTWHEEL_JUDGE_API_KEY"
 
 Row = dict[str, Any]
 
@@ -95,6 +98,14 @@ def score_items(settings: Settings, rows: Sequence[Row], answers: Sequence[Answe
             )
         )
     return items
+
+
+def judge_endpoint(settings: Settings, environ: Mapping[str, str] = os.environ) -> Endpoint:
+    """Return the endpoint of the model that judges and rewords; raises ConfigError if none is configured."""
+    if settings.evaluate.judge_url is None or settings.evaluate.judge_model is None:
+        raise ConfigError("evaluate.judge_url and evaluate.judge_model name no judge; set both")
+    url = settings.evaluate.judge_url.rstrip("/").removesuffix("/v1")
+    return Endpoint(url=url, model=settings.evaluate.judge_model, api_key=environ.get(JUDGE_KEY_VARIABLE, "none"))
 
 
 def ask(settings: Settings, endpoint: Endpoint, conversations: Sequence[Messages], title: str) -> list[Answer]:

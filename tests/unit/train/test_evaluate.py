@@ -16,7 +16,7 @@ from driftwheel.config import Settings
 from driftwheel.errors import ArtifactError, EngineError, NotFoundError
 from driftwheel.ledger import Ledger
 from driftwheel.records import Dataset
-from train.baseline import best_accuracy, choose_shots, measure_baseline, with_shots
+from train.baseline import best_accuracy, choose_shots, measure_baseline, nearest_shots, with_shots
 from train.engine_child import engine
 from train.evaluate import evaluate, load_evaluation, read_predictions
 from train.scoring import Row, sample
@@ -172,6 +172,52 @@ def test_a_scorecard_holds_what_the_endpoint_answered(
     assert Path(card["predictions_path"]).is_file()
 
 
+def test_the_same_items_are_asked_again_with_faults(
+    settings: Settings, ledger: Ledger, dataset: Dataset, artifact: Path, server: Server
+) -> None:
+    def small_letters_only(messages: list[dict[str, str]]) -> str:
+        return right_but_for_login(messages) if messages[-1]["content"].islower() else "what?"
+
+    server.answer = small_letters_only
+    card = evaluate(settings, ledger, artifact=artifact, dataset_id=dataset.id, endpoint=server.endpoint).scorecard
+    assert {kind: entry["items"] for kind, entry in card["robustness"].items()} == {
+        "typos": 9, "casing": 9, "word_order": 9,
+    }, "no question has punctuation"  # fmt: skip
+    assert card["robustness"]["casing"]["drop"] == pytest.approx(2 / 3)
+    assert card["robustness"]["casing"]["same_answer"] == 0
+    asked = len(server.asked)
+    off = settings.model_copy(update={"evaluate": settings.evaluate.model_copy(update={"robustness_items": 0})})
+    done = evaluate(off, ledger, artifact=artifact, dataset_id=dataset.id, endpoint=server.endpoint)
+    assert done.scorecard["robustness"] is None
+    assert len(server.asked) - asked == asked - 3 * 9
+
+
+def test_questions_are_reworded_by_the_judge_and_its_failure_is_said(
+    settings: Settings, ledger: Ledger, dataset: Dataset, artifact: Path, server: Server
+) -> None:
+    server.answer = lambda m: f"so what about {m[-1]['content'].split()[-1]}" if len(m) == 2 else right_but_for_login(m)
+    for url, items in ((f"{server.url}/v1/", 9), ("http://127.0.0.1:9", 0)):
+        judged = settings.evaluate.model_copy(update={"judge_url": url, "judge_model": "big", "robustness_items": 9})
+        changed = settings.model_copy(update={"evaluate": judged})
+        done = evaluate(changed, ledger, artifact=artifact, dataset_id=dataset.id, endpoint=server.endpoint)
+        entry = done.scorecard["robustness"]["paraphrase"]
+        assert entry["items"] == items
+        assert entry.get("drop") == (0 if items else None)
+        assert items or "failed while big was scored" in entry["note"]
+    reworded = [body for body in server.asked if body["messages"][-1]["content"].startswith("so what about")]
+    assert len(reworded) == 9
+    assert all(body["model"] == "tuned" for body in reworded), "the engine under test answers, not the judge"
+
+
+def test_made_up_labels_and_fields_are_counted(
+    settings: Settings, ledger: Ledger, dataset: Dataset, artifact: Path, server: Server
+) -> None:
+    server.answer = lambda m: '{"intent": "parcel", "mood": "good"}' if "card" in m[-1]["content"] else "?"
+    card = evaluate(settings, ledger, artifact=artifact, dataset_id=dataset.id, endpoint=server.endpoint).scorecard
+    assert (card["outside_label_set"], card["outside_schema"], card["outside_prompt"]) == (1, 1, None)
+    assert card["intervals"]["outside_label_set"][0] == pytest.approx(9 / (9 + 1.959964**2), abs=1e-4)
+
+
 def test_the_endpoint_is_asked_greedily_with_its_key(
     settings: Settings, ledger: Ledger, dataset: Dataset, artifact: Path, server: Server
 ) -> None:
@@ -241,7 +287,7 @@ def test_the_baseline_is_measured_once_plain_and_with_examples(
     assert (entries["plain"]["accuracy"], entries["few_shot"]["accuracy"]) == (0, pytest.approx(2 / 3))
     assert best_accuracy(entries) == pytest.approx(2 / 3)
     asked = len(server.asked)
-    assert asked == 2 * 9
+    assert asked == 3 * 9
     assert measure_baseline(settings, dataset, server.endpoint) == entries
     assert len(server.asked) == asked
     shots = next(body["messages"] for body in server.asked if len(body["messages"]) > 1)
@@ -267,6 +313,18 @@ def test_examples_show_every_label_before_any_twice_and_follow_the_system_messag
     prompt = [{"role": "system", "content": "be brief"}, {"role": "user", "content": "well?"}]
     turns = with_shots(shots[:1], prompt)
     assert [m["role"] for m in turns] == ["system", "user", "assistant", "user"]
+
+
+def test_the_nearest_rows_are_shown_the_nearest_last() -> None:
+    known = [row(1, "card"), row(2, "refund"), row(3, "login")]
+    known[2]["prompt"][-1]["content"] = "I forgot my password and cannot log in"
+    asked = row(9, "login")
+    asked["prompt"][-1]["content"] = "my password is forgotten"
+    (shots,) = nearest_shots(known, [asked], 2)
+    assert shots[-1] == known[2]
+    assert len(shots) == 2
+    assert nearest_shots(known, [asked], 0) == [[]]
+    assert len(nearest_shots(known, [asked], 9)[0]) == 3
 
 
 def test_a_sample_keeps_the_slices_in_proportion_and_is_the_same_each_time() -> None:
