@@ -153,6 +153,24 @@ def confusion(labels: Sequence[str], matrix: Sequence[Sequence[int]]) -> Any:
     )  # fmt: skip
 
 
+def confusion_change(labels: Sequence[str], change: Sequence[Sequence[int]]) -> Any:
+    """Return what the second version answers more often (red off the diagonal is new mistakes) or less often."""
+    rows = [
+        {"expected": labels[i], "predicted": labels[j], "items": n, "good": n if i == j else -n}
+        for i, row in enumerate(change)
+        for j, n in enumerate(row)
+    ]
+    most = max(1, *(abs(n) for row in change for n in row))
+    color = alt.Color("good:Q", scale=alt.Scale(scheme="redblue", domain=[-most, most]), legend=None)
+    base = _chart(rows, max(240, min(760, 26 * len(labels)))).encode(
+        x=alt.X("predicted:N", title="model said", sort=list(labels), axis=alt.Axis(labelAngle=-45, labelLimit=160)),
+        y=alt.Y("expected:N", title="right answer", sort=list(labels), axis=alt.Axis(labelLimit=200)),
+        tooltip=["expected:N", "predicted:N", alt.Tooltip("items:Q", format="+d", title="change")],
+    )
+    numbers = base.transform_filter("datum.items != 0").mark_text().encode(text=alt.Text("items:Q", format="+d"))
+    return base.mark_rect().encode(color=color) + numbers
+
+
 def reliability(bins: Sequence[Mapping[str, Any]]) -> Any:
     """Return accuracy by confidence with intervals; what can be believed lies on the diagonal."""
     rows = [{**b, "lowest": b["interval"][0], "highest": b["interval"][1]} for b in bins]
@@ -169,9 +187,11 @@ def reliability(bins: Sequence[Mapping[str, Any]]) -> Any:
     return diagonal.encode(x="sure:Q", y="right:Q") + reach + dots
 
 
-def interval(verdict: Mapping[str, Any]) -> Any | None:
-    """Return candidate minus live with its confidence interval, overall and by slice; None without numbers."""
-    parts = [{**verdict, "slice": "target"}, *(verdict.get("slices") or [])]
+def interval(
+    verdict: Mapping[str, Any], *, whole: str = "target", title: str = "candidate minus live, share of correct answers"
+) -> Any | None:
+    """Return differences with their confidence intervals, overall and by slice; None without numbers."""
+    parts = [{**verdict, "slice": whole}, *(verdict.get("slices") or [])]
     rows = [
         {"slice": p.get("slice"), "difference": p["difference"], "low": p["interval"][0], "high": p["interval"][1]}
         for p in parts
@@ -180,7 +200,7 @@ def interval(verdict: Mapping[str, Any]) -> Any | None:
     if not rows:
         return None
     base = _chart(rows, 70 + 40 * len(rows)).encode(y=alt.Y("slice:N", title=None, sort=None))
-    x = alt.X("low:Q", title="candidate minus live, share of correct answers", axis=alt.Axis(format="+.0%"))
+    x = alt.X("low:Q", title=title, axis=alt.Axis(format="+.0%"))
     line = base.mark_rule(strokeWidth=3, color=BLUE).encode(x=x, x2="high:Q")
     tooltip = [alt.Tooltip(f"{n}:Q", format="+.2%") for n in ("low", "difference", "high")]
     point = base.mark_point(filled=True, size=110, color=BLUE, opacity=1).encode(x="difference:Q", tooltip=tooltip)

@@ -101,8 +101,8 @@ def load_evaluation(settings: Settings, ledger: Ledger, folder: Path) -> Evaluat
 
 def read_predictions(folder: Path) -> list[Scored]:
     """Return an evaluation's scored items."""
-    lines = (folder / "predictions.jsonl").read_text(encoding="utf-8").splitlines()
-    return [Scored(**json.loads(line)) for line in lines]
+    with (folder / "predictions.jsonl").open(encoding="utf-8") as file:
+        return [Scored(**json.loads(line)) for line in file]
 
 
 def _write(

@@ -37,10 +37,11 @@ def evaluation_folder(settings: Settings, dataset: Dataset, *asked: Any) -> Path
 def read_split(dataset: Dataset, split: str) -> list[Row]:
     """Return a split's rows; raises ArtifactError if the dataset was changed, DataError if the split is empty."""
     artifacts.verify(Path(dataset.path))
-    lines = (Path(dataset.path) / f"{split}.jsonl").read_text(encoding="utf-8").splitlines()
-    if not lines:
+    with (Path(dataset.path) / f"{split}.jsonl").open(encoding="utf-8") as file:
+        rows = [json.loads(line) for line in file]
+    if not rows:
         raise DataError(f"the {split} split of {dataset.id} is empty; build a dataset with more rows")
-    return [json.loads(line) for line in lines]
+    return rows
 
 
 def sample(rows: Sequence[Row], most: int, seed: int) -> list[Row]:

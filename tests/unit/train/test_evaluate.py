@@ -172,6 +172,14 @@ def test_a_scorecard_holds_what_the_endpoint_answered(
     assert Path(card["predictions_path"]).is_file()
 
 
+def test_an_answer_may_hold_any_line_separator(
+    settings: Settings, ledger: Ledger, dataset: Dataset, artifact: Path, server: Server
+) -> None:
+    server.answer = lambda messages: "one\u2028two\x85three"
+    done = evaluate(settings, ledger, artifact=artifact, dataset_id=dataset.id, endpoint=server.endpoint)
+    assert [item.answer for item in read_predictions(done.folder)] == ["one\u2028two\x85three"] * 9
+
+
 def test_the_same_items_are_asked_again_with_faults(
     settings: Settings, ledger: Ledger, dataset: Dataset, artifact: Path, server: Server
 ) -> None:
