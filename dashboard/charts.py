@@ -171,6 +171,17 @@ def confusion_change(labels: Sequence[str], change: Sequence[Sequence[int]]) -> 
     return base.mark_rect().encode(color=color) + numbers
 
 
+def robustness(kinds: Mapping[str, Mapping[str, Any]]) -> Any | None:
+    """Return what each kind of fault costs, with intervals; None where nothing was measured."""
+    parts = [
+        {"slice": kind.replace("_", " "), "difference": -found["drop"],
+         "interval": [-end for end in reversed(found["drop_interval"])]}
+        for kind, found in kinds.items()
+        if found["items"]
+    ]  # fmt: skip
+    return interval({"slices": parts}, title="change of the share of correct answers")
+
+
 def reliability(bins: Sequence[Mapping[str, Any]]) -> Any:
     """Return accuracy by confidence with intervals; what can be believed lies on the diagonal."""
     rows = [{**b, "lowest": b["interval"][0], "highest": b["interval"][1]} for b in bins]

@@ -304,15 +304,16 @@ def share_text(value: float | None, interval: Sequence[float] | None) -> str:
 
 
 def table_of_shares(parts: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return a scorecard's labels or fields as table rows; `NAME_interval` goes behind `NAME`."""
+    """Return a scorecard's labels, fields or faults as table rows; `NAME_interval` goes behind `NAME`."""
     rows = []
     for name, found in parts.items():
-        row: dict[str, Any] = {"name": name}
+        row: dict[str, Any] = {"name": name.replace("_", " ")}
         for key, value in found.items():
-            if key == "items":
+            if key in ("items", "note"):
                 row[key] = value
             elif not key.endswith("interval"):
-                row[key] = share_text(value, found.get(f"{key}_interval", found.get("interval")))
+                interval = found.get(f"{key}_interval", found.get("interval"))
+                row[key.replace("_", " ")] = share_text(value, interval)
         rows.append(row)
     return rows
 

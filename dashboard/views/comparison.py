@@ -60,7 +60,8 @@ def judge_answers(found: Comparison, judged: list[Judgement]) -> None:
         st.text("Both versions gave the same answers.")
         return
     mine = {j.item_id: j for j in judged if j.judge == judge}
-    st.progress(sum(i.item_id in mine for i in items) / len(items), text=f"{len(items)} most changed answers")
+    done = sum(item.item_id in mine for item in items)
+    st.progress(done / len(items), text=f"{done} of the {len(items)} most changed answers judged")
     open_items = [item for item in items if item.item_id not in mine]
     if open_items:
         show_blind(found, open_items[0], judge)

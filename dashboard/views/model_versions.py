@@ -65,6 +65,17 @@ def show_labels(scorecard: dict[str, Any]) -> None:
         st.text("The scorecard holds no labels, no fields and no confidences.")
 
 
+def show_robustness(kinds: dict[str, Any]) -> None:
+    """Draw what typos, casing, missing punctuation, swapped words and other wording cost."""
+    chart = charts.robustness(kinds)
+    if chart is None:
+        st.text("Robustness was not measured: evaluate.robustness_items was 0.")
+        return
+    st.altair_chart(chart, alt="Change of the accuracy by kind of fault with 95 % intervals")
+    st.caption("The same questions with and without the fault, paired; 95 % intervals (Tango).")
+    st.dataframe(queries.table_of_shares(kinds), hide_index=True)
+
+
 def show_moves(version: ModelVersion) -> None:
     """Draw the buttons that move the alias."""
     alias = queries.alias_of(ledger, settings)
@@ -95,8 +106,8 @@ if not versions:
 show_scorecards(versions)
 version = page.choose("Version", versions, lambda v: f"v{v.number}, {v.status}, {queries.short(v.id)}", key="version")
 show_moves(version)
-judged, mistakes, labels, lineage, card = st.tabs(
-    ["Verdict", "Confusion matrix", "Labels and calibration", "Lineage", "Model card"]
+judged, mistakes, labels, faults, lineage, card = st.tabs(
+    ["Verdict", "Confusion matrix", "Labels and calibration", "Robustness", "Lineage", "Model card"]
 )
 with judged:
     show_verdict(version)
@@ -108,6 +119,8 @@ with mistakes:
         st.text("The scorecard holds no confusion matrix: the task has no labels.")
 with labels:
     show_labels(version.scorecard)
+with faults:
+    show_robustness(version.scorecard.get("robustness") or {})
 with lineage:
     page.facts({"id": version.id, "status": version.status, "created": version.created_at, "folder": version.path,
                 "quantization": version.quantization, "manifest hash": version.manifest_hash,
