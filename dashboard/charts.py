@@ -179,7 +179,7 @@ def robustness(kinds: Mapping[str, Mapping[str, Any]]) -> Any | None:
         for kind, found in kinds.items()
         if found["items"]
     ]  # fmt: skip
-    return interval({"slices": parts}, title="change of the share of correct answers")
+    return interval({"slices": parts}, "change of the share of correct answers")
 
 
 def reliability(bins: Sequence[Mapping[str, Any]]) -> Any:
@@ -198,11 +198,9 @@ def reliability(bins: Sequence[Mapping[str, Any]]) -> Any:
     return diagonal.encode(x="sure:Q", y="right:Q") + reach + dots
 
 
-def interval(
-    verdict: Mapping[str, Any], *, whole: str = "target", title: str = "candidate minus live, share of correct answers"
-) -> Any | None:
-    """Return differences with their confidence intervals, overall and by slice; None without numbers."""
-    parts = [{**verdict, "slice": whole}, *(verdict.get("slices") or [])]
+def interval(verdict: Mapping[str, Any], title: str = "candidate minus live, share of correct answers") -> Any | None:
+    """Return differences with their confidence intervals, of the target and by slice; None without numbers."""
+    parts = [{**verdict, "slice": "target"}, *(verdict.get("slices") or [])]
     rows = [
         {"slice": p.get("slice"), "difference": p["difference"], "low": p["interval"][0], "high": p["interval"][1]}
         for p in parts

@@ -64,7 +64,9 @@ def measures(comparison: Comparison, names: tuple[str, str]) -> list[dict[str, s
         against = other.get(key)
         if _is_number(value) and _is_number(against):
             shown = [share_text(card[key], (card.get("intervals") or {}).get(key)) for card in (one, other)]
-            interval = _paired(comparison.pairs, PAIRED[key])["interval"] if key in PAIRED else None
+            interval = (
+                _paired(comparison.pairs, PAIRED[key])["interval"] if key in PAIRED and comparison.pairs else None
+            )
             rows.append(
                 {
                     "measure": key.replace("_", " "),
@@ -77,17 +79,15 @@ def measures(comparison: Comparison, names: tuple[str, str]) -> list[dict[str, s
     return rows
 
 
-def by_slice(pairs: Pairs) -> dict[str, Any]:
-    """Return the accuracies' difference, overall and for the slices with most items, in the form of a verdict."""
+def by_slice(pairs: Pairs) -> list[dict[str, Any]]:
+    """Return the accuracies' difference for all items first, then for the slices with most items."""
     groups: dict[str, list[tuple[Item, Item]]] = {}
     for pair in pairs:
         for name in _slices(pair[1]):
             groups.setdefault(name, []).append(pair)
     largest = sorted(groups, key=lambda name: (-len(groups[name]), name))[:MOST_SLICES]
-    slices = [
-        {"slice": name, "items": len(groups[name]), **_paired(groups[name], PAIRED["accuracy"])} for name in largest
-    ]
-    return {**_paired(pairs, PAIRED["accuracy"]), "slices": slices}
+    parts = {"all items": pairs, **{name: groups[name] for name in largest}}
+    return [{"slice": n, "items": len(p), **_paired(p, PAIRED["accuracy"])} for n, p in parts.items() if p]
 
 
 def confusion_change(pairs: Pairs) -> tuple[list[str], list[list[int]]]:
@@ -150,8 +150,6 @@ def _slices(item: Item) -> list[str]:
 def _paired(pairs: Pairs, is_good: Callable[[Item], bool]) -> dict[str, Any]:
     gained = sum(is_good(b) and not is_good(a) for a, b in pairs)
     lost = sum(is_good(a) and not is_good(b) for a, b in pairs)
-    if not pairs:
-        return {"difference": None, "interval": None}
     return {"difference": (gained - lost) / len(pairs), "interval": paired_interval(gained, lost, len(pairs))}
 
 

@@ -10,10 +10,10 @@ from driftwheel.intervals import paired_interval
 from driftwheel.records import Judgement, Preference
 
 
-def item(n: int, predicted: str | None, *, slice: str = "old", label: str = "a") -> dict[str, Any]:
+def item(n: int, predicted: str | None, *, slice: str = "old", label: str = "a", **more: Any) -> dict[str, Any]:
     return {
         "id": f"row-{n}", "slice": slice, "prompt": f"question {n}", "expected": "a", "answer": f"{predicted}",
-        "label": label, "predicted": predicted, "is_correct": predicted == label,
+        "label": label, "predicted": predicted, "is_correct": predicted == label, **more,
     }  # fmt: skip
 
 
@@ -39,13 +39,15 @@ def test_a_measure_is_compared_with_its_paired_interval() -> None:
 
 
 def test_slices_are_those_of_the_items() -> None:
-    found = comparing.by_slice([*pairs(OUTCOMES), *pairs([("b", "a")] * 2, slice="new")])
-    assert found["difference"] == pytest.approx(4 / 12)
-    assert [(s["slice"], s["items"], s["difference"]) for s in found["slices"]] == [("old", 10, 0.2), ("new", 2, 1)]
-    drawn = charts.interval(found, whole="all items", title="second minus first").to_dict()
+    named = pairs([("b", "a")] * 2, slice="new", slices=["label:a"])
+    found = comparing.by_slice([*pairs(OUTCOMES), *named])
+    assert [(s["slice"], s["items"], s["difference"]) for s in found] == [
+        ("all items", 12, pytest.approx(4 / 12)), ("old", 10, 0.2), ("label:a", 2, 1), ("new", 2, 1),
+    ]  # fmt: skip
+    drawn = charts.interval({"slices": found}, "second minus first").to_dict()
     points = next(layer for layer in drawn["layer"] if layer["mark"]["type"] == "point")
-    assert [v["slice"] for v in points["data"]["values"]] == ["all items", "old", "new"]
-    assert comparing.by_slice([])["interval"] is None
+    assert [v["slice"] for v in points["data"]["values"]] == ["all items", "old", "label:a", "new"]
+    assert comparing.by_slice([]) == []
 
 
 def test_the_confusion_change_counts_moves_only() -> None:
