@@ -12,6 +12,7 @@ from typing import Any
 
 from driftwheel import artifacts
 from driftwheel.config import Settings
+from driftwheel.ledger import Ledger
 from driftwheel.records import Dataset
 from train.engine_child import engine
 from train.metrics import Scored, score
@@ -46,6 +47,18 @@ def find_baseline(settings: Settings, dataset: Dataset) -> dict[str, Any] | None
     """Return the base model's scores on a dataset if they were measured."""
     folder = _folder(settings, dataset)
     return _read(folder) if artifacts.is_complete(folder) else None
+
+
+def earlier_baseline(settings: Settings, ledger: Ledger) -> dict[str, Any] | None:
+    """Return the newest scores of the base model on any of the project's datasets, with that dataset's id.
+
+    A retrain does not start the base model again; its scorecard shows what prompting reached before.
+    """
+    for dataset in ledger.find(Dataset, project=settings.project):
+        entries = find_baseline(settings, dataset)
+        if entries is not None:
+            return {"dataset_id": dataset.id, "prompts": entries}
+    return None
 
 
 def _read(folder: Path) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from driftwheel.command import add_common_arguments, open_ledger, settings_from
 from driftwheel.config import Settings
 from driftwheel.ledger import Ledger
 from driftwheel.records import Dataset
-from train.baseline import find_baseline, measure_baseline
+from train.baseline import earlier_baseline, find_baseline, measure_baseline
 from train.engine_child import engine
 from train.hallucination import Shown, made_up_flags, prompt_overlap, shown_by
 from train.metrics import Scored, perplexity, score, shares
@@ -87,7 +87,7 @@ def evaluate(
 
 
 def load_evaluation(settings: Settings, ledger: Ledger, folder: Path) -> Evaluation:
-    """Read a finished evaluation; its scorecard gets the base model's scores where they were measured.
+    """Read a finished evaluation; its scorecard gets the base model's scores, on this dataset or an earlier one.
 
     Raises ArtifactError if it is unfinished or was changed.
     """
@@ -95,6 +95,7 @@ def load_evaluation(settings: Settings, ledger: Ledger, folder: Path) -> Evaluat
     scorecard = json.loads((folder / "scorecard.json").read_text(encoding="utf-8"))
     scorecard["predictions_path"] = str(folder / "predictions.jsonl")
     scorecard["baseline"] = find_baseline(settings, ledger.get(Dataset, scorecard["dataset_id"]))
+    scorecard["earlier_baseline"] = None if scorecard["baseline"] else earlier_baseline(settings, ledger)
     probes = json.loads((folder / "fingerprint.json").read_text(encoding="utf-8"))
     return Evaluation(folder=folder, scorecard=scorecard, fingerprint=probes)
 

@@ -96,11 +96,20 @@ def _scores(scorecard: Mapping[str, Any]) -> str:
             rows.append([title, *(_measure(card, key) for card in (scorecard, *(baseline[n] for n in names)))])
     notes = [f"Base model, {n}: {_plain(baseline[n]['note'])}" for n in names if baseline[n].get("note")]
     if not baseline:
-        notes.append("The base model was not asked on this dataset.")
+        notes.append(_earlier_baseline(scorecard.get("earlier_baseline")))
     place = (
         f"On the test split of `{scorecard.get('dataset_id')}`, asked greedily. In brackets 95 % intervals (Wilson)."
     )
     return "\n\n".join(["## Scores", place, _table(header, rows), *notes])
+
+
+def _earlier_baseline(earlier: Mapping[str, Any] | None) -> str:
+    if not earlier:
+        return "The base model was not asked on this dataset."
+    reached = "; ".join(
+        f"{name.replace('_', '-')} {_measure(card, 'accuracy')}" for name, card in earlier["prompts"].items()
+    )
+    return f"The base model was asked on `{earlier['dataset_id']}`, other test items; its accuracy there: {reached}."
 
 
 def _slices(scorecard: Mapping[str, Any]) -> str:

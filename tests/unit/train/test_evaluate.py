@@ -4,7 +4,7 @@ import json
 import math
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -302,6 +302,18 @@ def test_the_baseline_is_measured_once_plain_and_with_examples(
     assert [m["role"] for m in shots] == ["user", "assistant"] * settings.evaluate.few_shot + ["user"]
     tests = {f"question {n}" for n in range(200, 209)}
     assert not any(m["content"].rsplit(" about", 1)[0] in tests for m in shots[:-1]), "a test item among the examples"
+
+
+def test_a_scorecard_shows_what_prompting_reached_on_an_earlier_dataset(
+    settings: Settings, ledger: Ledger, dataset: Dataset, artifact: Path, server: Server
+) -> None:
+    server.answer = right_but_for_login
+    ledger.add(replace(dataset, id="dataset_2", content_hash="other"))
+    entries = measure_baseline(settings, dataset, server.endpoint)
+    card = evaluate(settings, ledger, artifact=artifact, dataset_id="dataset_2", endpoint=server.endpoint).scorecard
+    assert (card["baseline"], card["earlier_baseline"]) == (None, {"dataset_id": "dataset_1", "prompts": entries})
+    card = evaluate(settings, ledger, artifact=artifact, dataset_id="dataset_1", endpoint=server.endpoint).scorecard
+    assert (card["baseline"], card["earlier_baseline"]) == (entries, None)
 
 
 def test_a_base_model_without_a_chat_template_is_said_and_not_fatal(
