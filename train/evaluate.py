@@ -176,10 +176,18 @@ def _take_fingerprint(
 def summary(scorecard: Mapping[str, Any]) -> str:
     """Return a scorecard's single numbers, one to a line, shares with their 95 % intervals."""
     shown = {k: v for k, v in scorecard.items() if isinstance(v, int | float | str)}
-    intervals = {k: f"  [{low:.4g}, {high:.4g}]" for k, (low, high) in scorecard["intervals"].items()}
-    return "\n".join(
-        f"{k:<28} {f'{v:.4g}' if isinstance(v, float) else v}{intervals.get(k, '')}" for k, v in shown.items()
-    )
+    intervals = dict(scorecard["intervals"])
+    for kind, found in (scorecard["robustness"] or {}).items():
+        shown[f"drop_{kind}"], intervals[f"drop_{kind}"] = (
+            found.get("drop", found.get("note")),
+            found.get("drop_interval"),
+        )
+    return "\n".join(_line(name, value, intervals.get(name)) for name, value in shown.items())
+
+
+def _line(name: str, value: Any, interval: Sequence[float] | None) -> str:
+    reach = f"  [{interval[0]:.4g}, {interval[1]:.4g}]" if interval else ""
+    return f"{name:<28} {f'{value:.4g}' if isinstance(value, float) else value}{reach}"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -18,7 +18,7 @@ from driftwheel.ledger import Ledger
 from driftwheel.records import Dataset
 from train.baseline import best_accuracy, choose_shots, measure_baseline, nearest_shots, with_shots
 from train.engine_child import engine
-from train.evaluate import evaluate, load_evaluation, read_predictions
+from train.evaluate import evaluate, load_evaluation, read_predictions, summary
 from train.scoring import Row, sample
 from train.scoring_client import Endpoint
 
@@ -193,6 +193,8 @@ def test_the_same_items_are_asked_again_with_faults(
     }, "no question has punctuation"  # fmt: skip
     assert card["robustness"]["casing"]["drop"] == pytest.approx(2 / 3)
     assert card["robustness"]["casing"]["same_answer"] == 0
+    said = dict(line.split(maxsplit=1) for line in summary(card).splitlines())
+    assert (said["drop_casing"][:6], said["accuracy"]) == ("0.6667", "0.6667  [0.3542, 0.8794]")
     asked = len(server.asked)
     off = settings.model_copy(update={"evaluate": settings.evaluate.model_copy(update={"robustness_items": 0})})
     done = evaluate(off, ledger, artifact=artifact, dataset_id=dataset.id, endpoint=server.endpoint)
