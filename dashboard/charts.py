@@ -162,12 +162,14 @@ def confusion_change(labels: Sequence[str], change: Sequence[Sequence[int]]) -> 
     ]
     most = max(1, *(abs(n) for row in change for n in row))
     color = alt.Color("good:Q", scale=alt.Scale(scheme="redblue", domain=[-most, most]), legend=None)
-    base = _chart(rows, max(240, min(760, 26 * len(labels)))).encode(
-        x=alt.X("predicted:N", title="model said", sort=list(labels), axis=alt.Axis(labelAngle=-45, labelLimit=160)),
-        y=alt.Y("expected:N", title="right answer", sort=list(labels), axis=alt.Axis(labelLimit=200)),
+    axis = {"labelLimit": 200, "labelOverlap": False}
+    base = _chart(rows, 150 + 24 * len(labels)).encode(
+        x=alt.X("predicted:N", title="model said", sort=list(labels), axis=alt.Axis(labelAngle=-45, **axis)),
+        y=alt.Y("expected:N", title="right answer", sort=list(labels), axis=alt.Axis(**axis)),
         tooltip=["expected:N", "predicted:N", alt.Tooltip("items:Q", format="+d", title="change")],
     )
-    numbers = base.transform_filter("datum.items != 0").mark_text().encode(text=alt.Text("items:Q", format="+d"))
+    ink = alt.condition(f"abs(datum.good) > {0.6 * most}", alt.value("white"), alt.value("black"))
+    numbers = base.transform_filter("datum.items != 0").mark_text().encode(alt.Text("items:Q", format="+d"), color=ink)
     return base.mark_rect().encode(color=color) + numbers
 
 

@@ -23,6 +23,7 @@ PAIRED: dict[str, Callable[[Item], bool]] = {
     "accuracy": lambda item: item["is_correct"],
     "exact_match": lambda item: item["answer"].strip() == item["expected"].strip(),
     "json_validity": lambda item: parse_object(item["answer"]) is not None,
+    "object_match": lambda item: parse_object(item["answer"]) == parse_object(item["expected"]),
 }
 """Shares that each item decides for itself, so that their difference has a paired interval."""
 
