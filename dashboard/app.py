@@ -15,6 +15,7 @@ SECTIONS = {
         ("datasets", "Datasets"),
         ("training_runs", "Training runs"),
         ("model_versions", "Model versions"),
+        ("comparison", "Compare versions"),
     ],
     "Serve": [
         ("deployments", "Deployments"),

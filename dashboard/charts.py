@@ -153,7 +153,54 @@ def confusion(labels: Sequence[str], matrix: Sequence[Sequence[int]]) -> Any:
     )  # fmt: skip
 
 
-def interval(verdict: Mapping[str, Any]) -> Any | None:
+def confusion_change(labels: Sequence[str], change: Sequence[Sequence[int]]) -> Any:
+    """Return what the second version answers more often (red off the diagonal is new mistakes) or less often."""
+    rows = [
+        {"expected": labels[i], "predicted": labels[j], "items": n, "good": n if i == j else -n}
+        for i, row in enumerate(change)
+        for j, n in enumerate(row)
+    ]
+    most = max(1, *(abs(n) for row in change for n in row))
+    color = alt.Color("good:Q", scale=alt.Scale(scheme="redblue", domain=[-most, most]), legend=None)
+    axis = {"labelLimit": 200, "labelOverlap": False}
+    base = _chart(rows, 150 + 24 * len(labels)).encode(
+        x=alt.X("predicted:N", title="model said", sort=list(labels), axis=alt.Axis(labelAngle=-45, **axis)),
+        y=alt.Y("expected:N", title="right answer", sort=list(labels), axis=alt.Axis(**axis)),
+        tooltip=["expected:N", "predicted:N", alt.Tooltip("items:Q", format="+d", title="change")],
+    )
+    ink = alt.condition(f"abs(datum.good) > {0.6 * most}", alt.value("white"), alt.value("black"))
+    numbers = base.transform_filter("datum.items != 0").mark_text().encode(alt.Text("items:Q", format="+d"), color=ink)
+    return base.mark_rect().encode(color=color) + numbers
+
+
+def robustness(kinds: Mapping[str, Mapping[str, Any]]) -> Any | None:
+    """Return what each kind of fault costs, with intervals; None where nothing was measured."""
+    parts = [
+        {"slice": kind.replace("_", " "), "difference": -found["drop"],
+         "interval": [-end for end in reversed(found["drop_interval"])]}
+        for kind, found in kinds.items()
+        if found["items"]
+    ]  # fmt: skip
+    return interval({"slices": parts}, "change of the share of correct answers")
+
+
+def reliability(bins: Sequence[Mapping[str, Any]]) -> Any:
+    """Return accuracy by confidence with intervals; what can be believed lies on the diagonal."""
+    rows = [{**b, "lowest": b["interval"][0], "highest": b["interval"][1]} for b in bins]
+    scale, ends = alt.Scale(domain=[0, 1]), [{"sure": 0, "right": 0}, {"sure": 1, "right": 1}]
+    base = _chart(rows, 300).encode(x=alt.X("confidence:Q", title="confidence", scale=scale))
+    reach = base.mark_rule(strokeWidth=3, color=BLUE).encode(
+        y=alt.Y("lowest:Q", title="share of right answers", scale=scale), y2="highest:Q"
+    )
+    shown = [alt.Tooltip(f"{n}:Q", format=".3f") for n in ("confidence", "accuracy", "lowest", "highest")]
+    dots = base.mark_circle(color=BLUE, opacity=1).encode(
+        y="accuracy:Q", size=alt.Size("items:Q", legend=None), tooltip=["items:Q", *shown]
+    )
+    diagonal = alt.Chart(alt.Data(values=ends)).mark_line(strokeDash=[4, 4], color=COLORS["gray"])
+    return diagonal.encode(x="sure:Q", y="right:Q") + reach + dots
+
+
+def interval(verdict: Mapping[str, Any], title: str = "candidate minus live, share of correct answers") -> Any | None:
     """Return candidate minus live by slice, each with its interval and, as a red tick, the limit that it must clear.
 
     None without numbers.
@@ -170,7 +217,7 @@ def interval(verdict: Mapping[str, Any]) -> Any | None:
     if not rows:
         return None
     base = _chart(rows, 70 + 40 * len(rows)).encode(y=alt.Y("slice:N", title=None, sort=None))
-    x = alt.X("low:Q", title="candidate minus live, share of correct answers", axis=alt.Axis(format="+.0%"))
+    x = alt.X("low:Q", title=title, axis=alt.Axis(format="+.0%"))
     line = base.mark_rule(strokeWidth=3, color=BLUE).encode(x=x, x2="high:Q")
     tooltip = [*(alt.Tooltip(f"{n}:Q", format="+.2%") for n in ("low", "difference", "high", "limit")), "verdict:N"]
     point = base.mark_point(filled=True, size=110, color=BLUE, opacity=1).encode(x="difference:Q", tooltip=tooltip)

@@ -18,6 +18,7 @@ STAGE_VERBS: dict[str, tuple[str, tuple[str, ...], str]] = {
     "merge": ("train.__main__", ("merge",), "merge a run's adapter into its base model"),
     "quantize": ("train.__main__", ("quantize",), "write a run's servable artifact"),
     "evaluate": ("train.__main__", ("evaluate",), "score an artifact through vLLM"),
+    "judge": ("train.__main__", ("judge",), "let a judge model compare two versions' answers"),
     "publish": ("train.__main__", ("publish",), "merge, quantize, evaluate, judge and publish a run"),
     "worker": ("train.__main__", ("worker",), "take open retrain decisions"),
     "serve": ("serve.__main__", ("gateway",), "gateway and engines"),

@@ -139,8 +139,8 @@ class QuantizeSettings(Section):
 
 
 class EvaluateSettings(Section):
-    task: Literal["auto", "labels", "json", "text"] = "auto"
-    """Which metrics; `auto` looks at the answers."""
+    task: Literal["auto", "labels", "json", "text", "extractive"] = "auto"
+    """Which metrics; `auto` looks at the answers. Extractive is text that must come from the prompt."""
     max_items: int = Field(1000, ge=20)
     """Test items scored at most, drawn with the dataset's seed."""
     max_tokens: int = Field(64, ge=1)
@@ -148,9 +148,21 @@ class EvaluateSettings(Section):
     concurrency: int = Field(16, ge=1)
     """Requests in flight."""
     few_shot: int = Field(5, ge=0)
-    """Examples in the base model's few-shot prompt."""
+    """Examples in the base model's few-shot prompt, fixed ones and the nearest ones."""
     baseline_items: int = Field(200, ge=0)
-    """Test items on which the base model is asked with a plain and a few-shot prompt; 0 leaves it out."""
+    """Test items on which the base model is asked plainly, with fixed and with retrieved examples; 0 leaves it out."""
+    robustness_items: int = Field(40, ge=0)
+    """Test items that are asked again with typos, other casing, no punctuation and swapped words; 0 leaves it out."""
+    judge_url: str | None = None
+    """OpenAI-compatible endpoint that judges answers pairwise and rewords test items; key: DRIFTWHEEL_JUDGE_API_KEY."""
+    judge_model: str | None = None
+    """Name of the judge's model at that endpoint."""
+
+    @model_validator(mode="after")
+    def _judge_is_whole(self) -> Self:
+        if (self.judge_url is None) != (self.judge_model is None):
+            raise ValueError("judge_url and judge_model belong together: set both or none")
+        return self
 
 
 class GateSettings(Section):

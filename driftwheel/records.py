@@ -1,4 +1,4 @@
-"""The seven nouns of the loop, frozen, in the order of the circle, and the three small records between them.
+"""The seven nouns of the loop, frozen, in the order of the circle, and the four small records between them.
 
 The ledger derives its tables from these classes: a field added here is a column there.
 """
@@ -81,6 +81,14 @@ class DecisionStatus(StrEnum):
     ROLLED_BACK = "rolled_back"  # its version went live and did worse than the one before it
     FAILED = "failed"  # a step failed for good; `error` says which
     CLOSED = "closed"  # a hold: nothing follows
+
+
+class Preference(StrEnum):
+    FIRST = "first"  # the first version's answer is the better one
+    SECOND = "second"
+    BOTH = "both"  # both answers are good
+    NEITHER = "neither"  # both are bad
+    UNSURE = "unsure"  # a judge model said one thing in one order and another in the other: counts for nothing
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -315,5 +323,26 @@ class Switch:
     updated_at: datetime = field(default_factory=utc_now)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Judgement:
+    """Which of two versions' answers to one test item a person, or a judge model, prefers."""
+
+    prefix: ClassVar[str] = "judgement"
+    id: str
+    """Made from judge, pair and item, so that nobody judges the same answers twice."""
+    project: str
+    created_at: datetime = field(default_factory=utc_now)
+    first_version_id: str
+    """The one with the lower number."""
+    second_version_id: str
+    dataset_id: str
+    item_id: str
+    judge: str
+    """A person's name, or `model:` and the name of a judge model."""
+    preference: Preference
+    first_was_left: bool | None = None
+    """Where the person saw it; None for a judge model, which is asked in both orders."""
+
+
 NOUNS = (Dataset, TrainingRun, ModelVersion, Deployment, Traffic, DriftSignal, RetrainDecision)
-RECORDS = (*NOUNS, Alias, Step, Switch)
+RECORDS = (*NOUNS, Alias, Step, Switch, Judgement)

@@ -16,6 +16,7 @@ VERBS = {
     "merge": ("train.merge", "merge a run's adapter into its base model"),
     "quantize": ("train.quantize", "write a run's servable artifact"),
     "evaluate": ("train.evaluate", "score an artifact through vLLM"),
+    "judge": ("train.judge", "let a judge model compare two versions' answers"),
     "publish": ("train.publish", "evaluate, judge and publish a run"),
     "worker": ("train.worker", "take open retrain decisions"),
 }

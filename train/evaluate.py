@@ -10,6 +10,7 @@ import argparse
 import json
 import random
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,9 +21,11 @@ from driftwheel.command import add_common_arguments, open_ledger, settings_from
 from driftwheel.config import Settings
 from driftwheel.ledger import Ledger
 from driftwheel.records import Dataset
-from train.baseline import find_baseline, measure_baseline
+from train.baseline import earlier_baseline, find_baseline, measure_baseline
 from train.engine_child import engine
-from train.metrics import Scored, perplexity, score
+from train.hallucination import Shown, made_up_flags, prompt_overlap, shown_by
+from train.metrics import Scored, perplexity, score, shares
+from train.robustness import measure_robustness
 from train.scoring import (
     FORMAT,
     Row,
@@ -72,19 +75,19 @@ def evaluate(
         rows = sample(read_split(dataset, "test"), settings.evaluate.max_items, settings.dataset.seed)
         facts = {"artifact": manifest["content_hash"], "dataset_id": dataset_id, "format": FORMAT}
         if endpoint is not None:
-            _write(settings, endpoint, rows, folder, facts, is_own=False)
+            _write(settings, endpoint, dataset, rows, folder, facts, is_own=False)
         else:
             with engine(settings, ["--artifact", str(artifact.resolve())]) as own:
                 # A new engine's first answers wait for kernels to be built; they are no latency that users see.
                 ask(settings, own, [row["prompt"] for row in rows[: settings.evaluate.concurrency]], "warm up")
-                _write(settings, own, rows, folder, facts, is_own=True)
+                _write(settings, own, dataset, rows, folder, facts, is_own=True)
     if with_baseline and settings.evaluate.baseline_items:
         measure_baseline(settings, dataset)
     return load_evaluation(settings, ledger, folder)
 
 
 def load_evaluation(settings: Settings, ledger: Ledger, folder: Path) -> Evaluation:
-    """Read a finished evaluation; its scorecard gets the base model's scores where they were measured.
+    """Read a finished evaluation; its scorecard gets the base model's scores, on this dataset or an earlier one.
 
     Raises ArtifactError if it is unfinished or was changed.
     """
@@ -92,25 +95,37 @@ def load_evaluation(settings: Settings, ledger: Ledger, folder: Path) -> Evaluat
     scorecard = json.loads((folder / "scorecard.json").read_text(encoding="utf-8"))
     scorecard["predictions_path"] = str(folder / "predictions.jsonl")
     scorecard["baseline"] = find_baseline(settings, ledger.get(Dataset, scorecard["dataset_id"]))
+    scorecard["earlier_baseline"] = None if scorecard["baseline"] else earlier_baseline(settings, ledger)
     probes = json.loads((folder / "fingerprint.json").read_text(encoding="utf-8"))
     return Evaluation(folder=folder, scorecard=scorecard, fingerprint=probes)
 
 
 def read_predictions(folder: Path) -> list[Scored]:
     """Return an evaluation's scored items."""
-    lines = (folder / "predictions.jsonl").read_text(encoding="utf-8").splitlines()
-    return [Scored(**json.loads(line)) for line in lines]
+    with (folder / "predictions.jsonl").open(encoding="utf-8") as file:
+        return [Scored(**json.loads(line)) for line in file]
 
 
 def _write(
-    settings: Settings, endpoint: Endpoint, rows: Sequence[Row], folder: Path, facts: dict[str, Any], *, is_own: bool
+    settings: Settings,
+    endpoint: Endpoint,
+    dataset: Dataset,
+    rows: Sequence[Row],
+    folder: Path,
+    facts: dict[str, Any],
+    *,
+    is_own: bool,
 ) -> None:
+    started_at = time.monotonic()
     answers = ask(settings, endpoint, [row["prompt"] for row in rows], "evaluate")
+    seconds = time.monotonic() - started_at
     items = score_items(settings, rows, answers)
     scorecard = {
-        **score(items, task_of(settings, rows)),
+        **_scores(settings, rows, items, shown_by(read_split(dataset, "train"))),
+        "completion_tokens_per_second": sum(answer.completion_tokens for answer in answers) / seconds,
+        "robustness": measure_robustness(settings, endpoint, rows, items),
         "perplexity": _perplexity(settings, endpoint, rows, answers),
-        "dataset_id": facts["dataset_id"],
+        "dataset_id": dataset.id,
         "engine_start_seconds": endpoint.start_seconds,
     }
     probes = _take_fingerprint(settings, endpoint, rows, answers) if is_own else {}
@@ -119,6 +134,15 @@ def _write(
         (aside / "predictions.jsonl").write_text("".join(lines), encoding="utf-8")
         artifacts.write_json(aside / "scorecard.json", scorecard)
         artifacts.write_json(aside / "fingerprint.json", probes)
+
+
+def _scores(settings: Settings, rows: Sequence[Row], items: Sequence[Scored], shown: Shown) -> dict[str, Any]:
+    """Return what the answers alone decide, and how many of them are made up."""
+    task = task_of(settings, rows)
+    scores, made_up = score(items, task), shares(made_up_flags(rows, items, task, shown))
+    overlap = prompt_overlap(rows, items) if task == "extractive" else None
+    intervals = scores["intervals"] | made_up["intervals"]
+    return {**scores, **made_up, "intervals": intervals, "prompt_overlap": overlap}
 
 
 def _perplexity(settings: Settings, endpoint: Endpoint, rows: Sequence[Row], answers: Sequence[Answer]) -> float | None:
@@ -150,9 +174,20 @@ def _take_fingerprint(
 
 
 def summary(scorecard: Mapping[str, Any]) -> str:
-    """Return a scorecard's single numbers, one to a line."""
+    """Return a scorecard's single numbers, one to a line, shares with their 95 % intervals."""
     shown = {k: v for k, v in scorecard.items() if isinstance(v, int | float | str)}
-    return "\n".join(f"{k:<22} {f'{v:.4g}' if isinstance(v, float) else v}" for k, v in shown.items())
+    intervals = dict(scorecard["intervals"])
+    for kind, found in (scorecard["robustness"] or {}).items():
+        shown[f"drop_{kind}"], intervals[f"drop_{kind}"] = (
+            found.get("drop", found.get("note")),
+            found.get("drop_interval"),
+        )
+    return "\n".join(_line(name, value, intervals.get(name)) for name, value in shown.items())
+
+
+def _line(name: str, value: Any, interval: Sequence[float] | None) -> str:
+    reach = f"  [{interval[0]:.4g}, {interval[1]:.4g}]" if interval else ""
+    return f"{name:<28} {f'{value:.4g}' if isinstance(value, float) else value}{reach}"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -178,5 +213,5 @@ def main(arguments: argparse.Namespace) -> None:
         facts = {"folder": str(done.folder), "scorecard": done.scorecard}
         sys.stdout.write(json.dumps(facts, ensure_ascii=False) + "\n")
     else:
-        sys.stdout.write(f"{'folder':<22} {done.folder}\n{summary(done.scorecard)}\n")
+        sys.stdout.write(f"{'folder':<28} {done.folder}\n{summary(done.scorecard)}\n")
     sys.stdout.flush()

@@ -1,21 +1,19 @@
-"""Answers beside the answers that were expected become numbers: accuracy, macro-F1, confusion, ROUGE-L, BLEU.
-
-Labels that the references never use are folded into one, so that a model which makes labels up cannot
-blow up the confusion matrix.
-"""
+"""Answers beside the answers that were expected become a scorecard's numbers, those that fit the task."""
 
 import math
-import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 from typing import Any, Literal
 
 from driftwheel.answers import label_of, parse_object
+from driftwheel.intervals import share_interval
+from train.calibration import calibration
+from train.label_scores import label_scores
+from train.object_scores import field_scores, object_flags
+from train.text_scores import text_scores
 
-Task = Literal["labels", "json", "text"]
-
-OTHER = "(other)"
-"""Stands in the confusion matrix for no label and for labels that no reference has."""
+Task = Literal["labels", "json", "text", "extractive"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +34,10 @@ class Scored:
     """Mean log-probability of the answer's tokens, in nats."""
     error: str | None = None
     """Why the engine refused the item; it counts as a wrong answer."""
+    confidence: float | None = None
+    """Probability that the model gave to its label, or to its whole answer."""
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
 
 
 def judge_answer(expected: str, answer: str, label: str | None, label_field: str | None) -> tuple[str | None, bool]:
@@ -58,42 +60,41 @@ def detect_task(expected: Sequence[str]) -> Task:
 def score(items: Sequence[Scored], task: Task) -> dict[str, Any]:
     """Return the part of a scorecard that answers alone decide; what does not apply to the task is None.
 
-    Shares are from 0 to 1; BLEU is from 0 to 100, as sacrebleu prints it.
+    Shares are from 0 to 1, and `intervals` holds the 95 % interval of each.
     """
-    has_objects = bool(items) and all(parse_object(item.expected) is not None for item in items)
+    expected, answers = [item.expected for item in items], [item.answer for item in items]
+    has_objects = bool(items) and all(parse_object(text) is not None for text in expected)
+    is_text = task in ("text", "extractive")
+    labelled = [] if is_text else [item for item in items if item.label is not None]
+    sure = [item for item in labelled if item.confidence is not None]
+    flags = {
+        "accuracy": [item.is_correct for item in items],
+        "exact_match": [item.answer.strip() == item.expected.strip() for item in items],
+        **(object_flags(expected, answers) if has_objects else {"json_validity": [], "object_match": []}),
+    }
     return {
         "task": task,
         "items": len(items),
         "unanswered": sum(item.error is not None for item in items),
-        "accuracy": _share(item.is_correct for item in items),
-        "exact_match": _share(item.answer.strip() == item.expected.strip() for item in items),
-        **_label_scores([] if task == "text" else items),
-        "json_validity": _share(parse_object(item.answer) is not None for item in items) if has_objects else None,
-        "rouge_l": None if task == "labels" else rouge_l(items),
-        "bleu": None if task == "labels" else bleu(items),
+        **shares(flags),
+        **label_scores([(str(item.label), item.predicted) for item in labelled]),
+        **calibration([float(item.confidence or 0) for item in sure], [item.is_correct for item in sure]),
+        "fields": field_scores(expected, answers) if has_objects else None,
+        **text_scores(*((expected, answers) if is_text else ([], []))),
         "latency_p50_seconds": percentile([item.latency_seconds for item in items], 50),
         "latency_p95_seconds": percentile([item.latency_seconds for item in items], 95),
+        "prompt_tokens_mean": fmean(item.prompt_tokens for item in items) if items else None,
+        "completion_tokens_mean": fmean(item.completion_tokens for item in items) if items else None,
         "slices": _by_slice(items),
     }
 
 
-def rouge_l(items: Sequence[Scored]) -> float | None:
-    """Return the mean ROUGE-L F-measure, 0 to 1 (Lin 2004), over words of any script."""
-    if not items:
-        return None
-    from rouge_score.rouge_scorer import RougeScorer
-
-    scorer = RougeScorer(["rougeL"], tokenizer=_Words())
-    return float(sum(scorer.score(i.expected, i.answer)["rougeL"].fmeasure for i in items) / len(items))
-
-
-def bleu(items: Sequence[Scored]) -> float | None:
-    """Return the corpus BLEU, 0 to 100 (Papineni et al. 2002, as sacrebleu computes it)."""
-    if not items:
-        return None
-    import sacrebleu
-
-    return float(sacrebleu.corpus_bleu([i.answer for i in items], [[i.expected for i in items]]).score)
+def shares(flags: Mapping[str, Sequence[bool]]) -> dict[str, Any]:
+    """Return each share, None without items, and under `intervals` its 95 % interval."""
+    return {
+        **{name: sum(found) / len(found) if found else None for name, found in flags.items()},
+        "intervals": {name: share_interval(sum(found), len(found)) for name, found in flags.items() if found},
+    }
 
 
 def perplexity(token_logprobs: Iterable[Sequence[float]]) -> float | None:
@@ -109,39 +110,8 @@ def percentile(values: Sequence[float], percent: float) -> float | None:
     return sorted(values)[max(0, math.ceil(percent / 100 * len(values)) - 1)]
 
 
-class _Words:
-    """rouge_score's own tokenizer drops every letter outside a to z."""
-
-    def tokenize(self, text: str) -> list[str]:
-        return re.findall(r"\w+", text.lower())
-
-
-def _share(flags: Iterable[bool]) -> float | None:
-    values = list(flags)
-    return sum(values) / len(values) if values else None
-
-
 def _by_slice(items: Sequence[Scored]) -> dict[str, dict[str, Any]]:
     groups: dict[str, list[bool]] = {}
     for item in items:
         groups.setdefault(item.slice, []).append(item.is_correct)
-    return {name: {"items": len(flags), "accuracy": _share(flags)} for name, flags in sorted(groups.items())}
-
-
-def _label_scores(items: Sequence[Scored]) -> dict[str, Any]:
-    names = ("precision_macro", "recall_macro", "macro_f1")
-    pairs = [(item.label, item.predicted) for item in items if item.label is not None]
-    if not pairs:
-        return {**dict.fromkeys(names), "confusion": None}
-    from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
-
-    known = sorted({label for label, _ in pairs})
-    truth = [label for label, _ in pairs]
-    predicted = [guess if guess in known else OTHER for _, guess in pairs]
-    means = precision_recall_fscore_support(truth, predicted, labels=known, average="macro", zero_division=0)
-    shown = [*known, OTHER] if OTHER in predicted else known
-    matrix = confusion_matrix(truth, predicted, labels=shown)
-    return {
-        **{name: float(value) for name, value in zip(names, means[:3], strict=True)},
-        "confusion": {"labels": shown, "matrix": matrix.tolist()},
-    }
+    return {name: {"items": len(flags), "accuracy": sum(flags) / len(flags)} for name, flags in sorted(groups.items())}

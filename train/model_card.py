@@ -12,13 +12,32 @@ MEASURES = {
     "precision_macro": "precision, macro",
     "recall_macro": "recall, macro",
     "macro_f1": "F1, macro",
+    "precision_micro": "precision, micro",
+    "recall_micro": "recall, micro",
+    "micro_f1": "F1, micro",
+    "calibration_error": "expected calibration error",
+    "brier": "Brier score of the confidence",
     "json_validity": "valid JSON",
+    "object_match": "whole object right",
+    "outside_label_set": "label unknown to training",
+    "outside_schema": "field or value unknown to training",
+    "outside_prompt": "answer not wholly from the prompt",
+    "prompt_overlap": "trigrams of an answer that the prompt holds",
+    "rouge_1": "ROUGE-1",
+    "rouge_2": "ROUGE-2",
     "rouge_l": "ROUGE-L",
     "bleu": "BLEU (0 to 100)",
+    "chrf": "chrF (0 to 100)",
+    "token_f1": "F1 of the words",
     "perplexity": "perplexity of the references",
     "latency_p50_seconds": "latency, median, s",
     "latency_p95_seconds": "latency, 95 %, s",
+    "prompt_tokens_mean": "tokens of a prompt",
+    "completion_tokens_mean": "tokens of an answer",
+    "completion_tokens_per_second": "answer tokens a second, all streams",
 }
+MOST_LABELS = 40
+"""A card with more lines would not be read; the scorecard holds every label."""
 
 
 def model_card(version: ModelVersion, run: TrainingRun, dataset: Dataset) -> str:
@@ -31,6 +50,9 @@ def model_card(version: ModelVersion, run: TrainingRun, dataset: Dataset) -> str
         _training(run),
         _scores(version.scorecard),
         _slices(version.scorecard),
+        _fields(version.scorecard),
+        _labels(version.scorecard),
+        _robustness(version.scorecard),
         _gate(version.verdict),
         _limits(version, dataset),
         _lineage(version.lineage),
@@ -66,23 +88,78 @@ def _training(run: TrainingRun) -> str:
 
 def _scores(scorecard: Mapping[str, Any]) -> str:
     baseline: Mapping[str, Any] = scorecard.get("baseline") or {}
-    names = [name for name in ("plain", "few_shot") if name in baseline]
+    names = list(baseline)
     header = ["", "this version", *(f"base model, {name.replace('_', '-')} prompt" for name in names)]
     rows = [["items", _number(scorecard.get("items")), *(_number(baseline[n].get("items")) for n in names)]]
     for key, title in MEASURES.items():
         if scorecard.get(key) is not None:
-            rows.append([title, _number(scorecard[key]), *(_number(baseline[n].get(key)) for n in names)])
+            rows.append([title, *(_measure(card, key) for card in (scorecard, *(baseline[n] for n in names)))])
     notes = [f"Base model, {n}: {_plain(baseline[n]['note'])}" for n in names if baseline[n].get("note")]
     if not baseline:
-        notes.append("The base model was not asked on this dataset.")
-    place = f"On the test split of `{scorecard.get('dataset_id')}`, asked greedily."
+        notes.append(_earlier_baseline(scorecard.get("earlier_baseline")))
+    place = (
+        f"On the test split of `{scorecard.get('dataset_id')}`, asked greedily. In brackets 95 % intervals (Wilson)."
+    )
     return "\n\n".join(["## Scores", place, _table(header, rows), *notes])
+
+
+def _earlier_baseline(earlier: Mapping[str, Any] | None) -> str:
+    if not earlier:
+        return "The base model was not asked on this dataset."
+    reached = "; ".join(
+        f"{name.replace('_', '-')} {_measure(card, 'accuracy')}" for name, card in earlier["prompts"].items()
+    )
+    return f"The base model was asked on `{earlier['dataset_id']}`, other test items; its accuracy there: {reached}."
 
 
 def _slices(scorecard: Mapping[str, Any]) -> str:
     slices: Mapping[str, Any] = scorecard.get("slices") or {}
     rows = [[name, _number(s["items"]), _number(s["accuracy"])] for name, s in slices.items()]
     return _table(["slice", "items", "accuracy"], rows) if len(rows) > 1 else ""
+
+
+def _fields(scorecard: Mapping[str, Any]) -> str:
+    fields: Mapping[str, Any] = scorecard.get("fields") or {}
+    rows = [[_plain(name), str(f["items"]), _share(f["accuracy"], f["interval"])] for name, f in fields.items()]
+    return _table(["field of the answer", "items", "accuracy"], rows) if rows else ""
+
+
+def _labels(scorecard: Mapping[str, Any]) -> str:
+    """Show the labels with the lowest F1 first: those are what a reader looks for."""
+    labels: Mapping[str, Any] = scorecard.get("labels") or {}
+    worst = sorted(labels.items(), key=lambda entry: entry[1]["f1"])[:MOST_LABELS]
+    rows = [
+        [
+            _plain(name),
+            str(found["items"]),
+            _share(found["precision"], found["precision_interval"]),
+            _share(found["recall"], found["recall_interval"]),
+            _number(found["f1"]),
+        ]
+        for name, found in worst
+    ]
+    return _table(["label, worst first", "items", "precision", "recall", "F1"], rows) if rows else ""
+
+
+def _robustness(scorecard: Mapping[str, Any]) -> str:
+    kinds: Mapping[str, Any] = scorecard.get("robustness") or {}
+    rows = [
+        [
+            kind.replace("_", " "),
+            str(found["items"]),
+            _number(found["accuracy_before"]),
+            _number(found["accuracy"]),
+            _share(found["drop"], found["drop_interval"]),
+            _share(found["same_answer"], found["same_answer_interval"]),
+        ]
+        for kind, found in kinds.items()
+        if found["items"]
+    ]
+    if not rows:
+        return ""
+    header = ["the same questions with", "items", "accuracy before", "accuracy", "drop", "same answer"]
+    notes = [f"{kind}: {_plain(found['note'])}" for kind, found in kinds.items() if found.get("note")]
+    return "\n\n".join(["## Robustness", _table(header, rows), *notes])
 
 
 def _gate(verdict: Mapping[str, Any]) -> str:
@@ -129,6 +206,14 @@ def _lineage(lineage: Mapping[str, Any]) -> str:
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     lines = [header, ["---"] * len(header), *rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def _measure(card: Mapping[str, Any], key: str) -> str:
+    return _share(card.get(key), (card.get("intervals") or {}).get(key))
+
+
+def _share(value: float | None, interval: Sequence[float] | None) -> str:
+    return _number(value) if interval is None else f"{_number(value)} [{interval[0]:.3g}, {interval[1]:.3g}]"
 
 
 def _number(value: Any) -> str:

@@ -1,8 +1,9 @@
 """A dataset's test rows, asked of an endpoint, become scored items; shared by evaluation and baseline."""
 
 import json
+import os
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -12,13 +13,16 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from driftwheel import artifacts
 from driftwheel.config import Settings
-from driftwheel.errors import DataError, EngineError
+from driftwheel.errors import ConfigError, DataError, EngineError
 from driftwheel.records import Dataset, content_hash
+from train.calibration import confidence
 from train.metrics import Scored, Task, detect_task, judge_answer
 from train.scoring_client import Answer, Endpoint, Messages, ask_all
 
-FORMAT = 1
+FORMAT = 2
 """Raise it when a scorecard means something else than before; evaluations of another format are redone."""
+
+JUDGE_KEY_VARIABLE = "DRIFTWHEEL_JUDGE_API_KEY"
 
 Row = dict[str, Any]
 
@@ -33,10 +37,11 @@ def evaluation_folder(settings: Settings, dataset: Dataset, *asked: Any) -> Path
 def read_split(dataset: Dataset, split: str) -> list[Row]:
     """Return a split's rows; raises ArtifactError if the dataset was changed, DataError if the split is empty."""
     artifacts.verify(Path(dataset.path))
-    lines = (Path(dataset.path) / f"{split}.jsonl").read_text(encoding="utf-8").splitlines()
-    if not lines:
+    with (Path(dataset.path) / f"{split}.jsonl").open(encoding="utf-8") as file:
+        rows = [json.loads(line) for line in file]
+    if not rows:
         raise DataError(f"the {split} split of {dataset.id} is empty; build a dataset with more rows")
-    return [json.loads(line) for line in lines]
+    return rows
 
 
 def sample(rows: Sequence[Row], most: int, seed: int) -> list[Row]:
@@ -88,9 +93,20 @@ def score_items(settings: Settings, rows: Sequence[Row], answers: Sequence[Answe
                 latency_seconds=answer.latency_seconds,
                 mean_logprob=answer.mean_logprob,
                 error=answer.error,
+                confidence=confidence(answer.text, answer.tokens, predicted, settings.dataset.label_field),
+                prompt_tokens=answer.prompt_tokens,
+                completion_tokens=answer.completion_tokens,
             )
         )
     return items
+
+
+def judge_endpoint(settings: Settings, environ: Mapping[str, str] = os.environ) -> Endpoint:
+    """Return the endpoint of the model that judges and rewords; raises ConfigError if none is configured."""
+    if settings.evaluate.judge_url is None or settings.evaluate.judge_model is None:
+        raise ConfigError("evaluate.judge_url and evaluate.judge_model name no judge; set both")
+    url = settings.evaluate.judge_url.rstrip("/").removesuffix("/v1")
+    return Endpoint(url=url, model=settings.evaluate.judge_model, api_key=environ.get(JUDGE_KEY_VARIABLE, "none"))
 
 
 def ask(settings: Settings, endpoint: Endpoint, conversations: Sequence[Messages], title: str) -> list[Answer]:

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from openai import APIError, AsyncOpenAI, BadRequestError
 
 from driftwheel.errors import EngineError
+from train.calibration import Token
 
 Messages = Sequence[dict[str, str]]
 Result = TypeVar("Result")
@@ -39,6 +40,9 @@ class Answer:
     """With the other requests in flight."""
     mean_logprob: float | None
     prompt_tokens: int
+    completion_tokens: int = 0
+    tokens: Sequence[Token] = ()
+    """Empty where the endpoint gives no log-probabilities."""
     error: str | None = None
 
 
@@ -133,6 +137,8 @@ async def _ask(client: AsyncOpenAI, model: str, messages: Messages, max_tokens: 
         latency_seconds=time.monotonic() - started_at,
         mean_logprob=sum(token.logprob for token in tokens) / len(tokens) if tokens else None,
         prompt_tokens=reply.usage.prompt_tokens if reply.usage else 0,
+        completion_tokens=reply.usage.completion_tokens if reply.usage else 0,
+        tokens=[(bytes(t.bytes) if t.bytes is not None else t.token.encode(), t.logprob) for t in tokens],
     )
 
 

@@ -1,5 +1,7 @@
 """Model versions: scorecards side by side, verdicts, lineage; promote and roll back."""
 
+from typing import Any
+
 import streamlit as st
 
 from dashboard import charts, files, queries
@@ -23,8 +25,8 @@ def show_scorecards(versions: list[ModelVersion]) -> None:
             for name in names
         ],
         hide_index=True,
-        column_config={title: st.column_config.NumberColumn(format="%.4g") for title in columns},
     )
+    st.caption("In brackets: 95 % intervals (Wilson).")
 
 
 def show_verdict(version: ModelVersion) -> None:
@@ -46,6 +48,34 @@ def show_verdict(version: ModelVersion) -> None:
             [{**s, "interval": " to ".join(f"{x:+.3f}" for x in s.get("interval") or [])} for s in judged.values()],
             hide_index=True,
         )
+
+
+def show_labels(scorecard: dict[str, Any]) -> None:
+    """Draw how well each label and each field is answered, and how far the confidence can be believed."""
+    bins = scorecard.get("reliability")
+    if bins:
+        st.altair_chart(charts.reliability(bins), alt="Accuracy by confidence, with 95 % intervals")
+        st.caption(
+            f"Expected calibration error {scorecard['calibration_error']:.3f} over 10 bins of equal width; "
+            f"Brier score {scorecard['brier']:.3f}. On the diagonal, confidence can be believed."
+        )
+    for part in ("labels", "fields"):
+        rows = queries.table_of_shares(scorecard.get(part) or {})
+        if rows:
+            st.dataframe(rows, hide_index=True)
+    if not bins and not scorecard.get("labels") and not scorecard.get("fields"):
+        st.text("The scorecard holds no labels, no fields and no confidences.")
+
+
+def show_robustness(kinds: dict[str, Any]) -> None:
+    """Draw what typos, casing, missing punctuation, swapped words and other wording cost."""
+    chart = charts.robustness(kinds)
+    if chart is None:
+        st.text("Robustness was not measured: evaluate.robustness_items was 0.")
+        return
+    st.altair_chart(chart, alt="Change of the accuracy by kind of fault with 95 % intervals")
+    st.caption("The same questions with and without the fault, paired; 95 % intervals (Tango).")
+    st.dataframe(queries.table_of_shares(kinds), hide_index=True)
 
 
 def show_moves(version: ModelVersion) -> None:
@@ -78,7 +108,9 @@ if not versions:
 show_scorecards(versions)
 version = page.choose("Version", versions, lambda v: f"v{v.number}, {v.status}, {queries.short(v.id)}", key="version")
 show_moves(version)
-judged, mistakes, lineage, card = st.tabs(["Verdict", "Confusion matrix", "Lineage", "Model card"])
+judged, mistakes, labels, faults, lineage, card = st.tabs(
+    ["Verdict", "Confusion matrix", "Labels and calibration", "Robustness", "Lineage", "Model card"]
+)
 with judged:
     show_verdict(version)
 with mistakes:
@@ -87,6 +119,10 @@ with mistakes:
         st.altair_chart(charts.confusion(matrix["labels"], matrix["matrix"]), alt="Confusion matrix")
     else:
         st.text("The scorecard holds no confusion matrix: the task has no labels.")
+with labels:
+    show_labels(version.scorecard)
+with faults:
+    show_robustness(version.scorecard.get("robustness") or {})
 with lineage:
     page.facts({"id": version.id, "status": version.status, "created": version.created_at, "folder": version.path,
                 "quantization": version.quantization, "manifest hash": version.manifest_hash,

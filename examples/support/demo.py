@@ -119,12 +119,10 @@ def first_version(demo: Demo) -> ModelVersion:
         card = version["scorecard"]
         baseline = card["baseline"]
         demo.measured.tuned = card["accuracy"]
-        plain, few_shot = baseline["plain"]["accuracy"], baseline["few_shot"]["accuracy"]
-        demo.measured.base = max(plain, few_shot)
+        prompts = {name.replace("_", "-"): entry["accuracy"] for name, entry in baseline.items()}
+        demo.measured.base = max(prompts.values())
         demo.say(f"{version['id']}: {card['accuracy']:.1%} on {card['items']} held-out items")
-        demo.say(
-            f"base model: plain {baseline['plain']['accuracy']:.1%}, few-shot {baseline['few_shot']['accuracy']:.1%}"
-        )
+        demo.say("base model: " + ", ".join(f"{name} {accuracy:.1%}" for name, accuracy in prompts.items()))
         demo.verb("promote", version["id"], "--no-wait")
     return demo.ledger.get(ModelVersion, version["id"])
 

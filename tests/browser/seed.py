@@ -4,6 +4,7 @@ import json
 from datetime import datetime, timedelta
 from pathlib import Path
 
+from driftwheel import artifacts
 from driftwheel.config import Settings
 from driftwheel.ledger import Ledger
 from driftwheel.records import (
@@ -45,6 +46,8 @@ def fill(settings: Settings, ledger: Ledger, now: datetime | None = None) -> dic
     run = _run(settings, dataset, now - timedelta(hours=4))
     failed = _failed_run(settings, dataset, now - timedelta(hours=3, minutes=30))
     versions = [_version(settings, dataset, run, n, now - timedelta(hours=4 - n)) for n in (1, 2, 3)]
+    for version in versions:
+        _evaluation(settings, version)
     ledger.add(dataset, run, failed, *versions, *_deployments(settings, versions, now))
     ledger.add(
         Alias(id=settings.serve.alias, project=settings.project, version_id=versions[0].id, fence=1,
@@ -122,7 +125,15 @@ def _version(settings: Settings, dataset: Dataset, run: TrainingRun, number: int
         "task": "labels", "items": 120, "accuracy": accuracy, "exact_match": accuracy - 0.02, "macro_f1": accuracy,
         "precision_macro": accuracy, "recall_macro": accuracy, "json_validity": 0.99, "rouge_l": None,
         "latency_p50_seconds": 0.08, "latency_p95_seconds": 0.15, "perplexity": 1.2,
-        "slices": {"old": {"items": 120, "accuracy": accuracy}},
+        "slices": {"old": {"items": 120, "accuracy": accuracy}}, "intervals": {"accuracy": [accuracy - 0.05, 0.97]},
+        "calibration_error": 0.04, "brier": 0.06,
+        "reliability": [{"low": k / 10, "high": (k + 1) / 10, "items": 10 * k, "confidence": k / 10 + 0.05,
+                         "accuracy": k / 10, "interval": [k / 10 - 0.1, k / 10 + 0.1]} for k in range(4, 10)],
+        "labels": {label: {"items": 30, "precision": 0.9, "precision_interval": [0.8, 0.95], "recall": 0.9,
+                           "recall_interval": [0.8, 0.95], "f1": 0.9} for label in LABELS},
+        "robustness": {"typos": {"items": 40, "accuracy_before": 0.95, "accuracy": 0.8, "drop": 0.15,
+                                 "drop_interval": [0.04, 0.3], "same_answer": 0.8, "same_answer_interval": [0.6, 0.9]},
+                       "paraphrase": {"items": 0, "note": HOSTILE}},
         "confusion": {"labels": LABELS, "matrix": [[28, 1, 1, 0], [2, 27, 1, 0], [0, 1, 29, 0], [1, 1, 1, 27]]},
     }  # fmt: skip
     if number == 1:
@@ -139,9 +150,29 @@ def _version(settings: Settings, dataset: Dataset, run: TrainingRun, number: int
     status = ModelVersionStatus.REJECTED if number == 3 else ModelVersionStatus.PUBLISHED
     return ModelVersion(
         id=id, project=settings.project, created_at=at, status=status, number=number, run_id=run.id,
-        dataset_id=dataset.id, base_model="base", path=str(settings.root / "artifacts" / id), manifest_hash="m" * 64,
+        dataset_id=dataset.id, base_model="base", path=str(settings.root / "artifacts" / id),
+        manifest_hash=str(number) * 64,
         quantization="w8a8", scorecard=scorecard, verdict=verdict, lineage={"run_id": run.id, "seed": 0},
     )  # fmt: skip
+
+
+def _evaluation(settings: Settings, version: ModelVersion) -> None:
+    """Write what a version answered, in hostile words: v1 gets every fourth item wrong, v2 every sixth."""
+    wrong_every = {1: 4, 2: 6, 3: 2}[version.number]
+    items = []
+    for n in range(60):
+        label = LABELS[n % 4]
+        given = LABELS[(n + 1) % 4] if n % wrong_every == 0 else label
+        answer = json.dumps({"intent": given, "note": f"v{version.number} {HOSTILE}" if n % 5 == 0 else ""})
+        items.append(
+            {"id": f"row-{n:02}", "slice": "new" if n % 3 else "old", "prompt": f"question {n} {HOSTILE}",
+             "expected": json.dumps({"intent": label, "note": ""}), "answer": answer, "label": label,
+             "predicted": given, "is_correct": given == label, "latency_seconds": 0.1, "mean_logprob": -0.1}
+        )  # fmt: skip
+    facts = {"artifact": version.manifest_hash, "dataset_id": version.dataset_id}
+    with artifacts.writing(settings.root / "evaluations" / f"evaluation-{version.number}", facts) as folder:
+        (folder / "predictions.jsonl").write_text("".join(json.dumps(i) + "\n" for i in items), encoding="utf-8")
+        artifacts.write_json(folder / "scorecard.json", version.scorecard | {"baseline": None})
 
 
 def _deployments(settings: Settings, versions: list[ModelVersion], now: datetime) -> list[Deployment]:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from urllib.request import urlopen
 
 import pytest
@@ -21,6 +22,7 @@ TITLES = {
     "": "Overview", "datasets": "Datasets", "training_runs": "Training runs", "model_versions": "Model versions",
     "deployments": "Deployments", "traffic": "Traffic", "drift_signals": "Drift signals",
     "decisions": "Retrain decisions", "playground": "Playground",
+    "comparison": "Compare versions",
 }  # fmt: skip
 FLAGS = [
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
@@ -103,14 +105,33 @@ def test_every_page_works_in_a_browser_and_runs_no_text_from_outside(address: st
             if shots:
                 tab.screenshot(path=f"{shots}/{name or 'overview'}.png", full_page=True)
         _check_report(tab, address)
+        _check_judging(tab, address, shots)
         browser.close()
     ours = [e for e in errors if not any(word in e for word in NOT_OURS)]
     assert not ours, ours
 
 
-def _check_report(tab: "object", address: str) -> None:
-    tab.goto(f"{address}/drift_signals")  # type: ignore[attr-defined]
-    tab.get_by_role("tab", name="Evidently report").click()  # type: ignore[attr-defined]
-    frame = tab.frame_locator("iframe[src*='/reports/']")  # type: ignore[attr-defined]
+def _check_report(tab: Any, address: str) -> None:
+    tab.goto(f"{address}/drift_signals")
+    tab.get_by_role("tab", name="Evidently report").click()
+    frame = tab.frame_locator("iframe[src*='/reports/']")
     frame.get_by_role("heading", name="Evidently says").wait_for(timeout=30_000)
-    assert tab.evaluate("window.hacked") is None  # type: ignore[attr-defined]
+    assert tab.evaluate("window.hacked") is None
+
+
+def _check_judging(tab: Any, address: str, shots: str | None) -> None:
+    """Judge one pair of answers blind; the count and the uncovered row appear."""
+    tab.goto(f"{address}/comparison")
+    tab.get_by_text("Judge the answers").click()
+    name = tab.get_by_label("Your name")
+    name.fill("Ada")
+    name.press("Enter")
+    tab.get_by_role("button", name="Left is better").and_(tab.locator(":not([disabled])")).click()
+    tab.get_by_text("Recorded. Left was v").wait_for(timeout=30_000)
+    tab.get_by_text("What was said").wait_for(timeout=30_000)
+    tab.wait_for_timeout(QUIET_MS)
+    assert tab.get_by_role("button", name="Left is better").is_visible(), "the next pair waits on the same page"
+    assert tab.locator('[data-testid="stException"]').count() == 0
+    assert tab.evaluate("window.hacked") is None
+    if shots:
+        tab.screenshot(path=f"{shots}/judging.png", full_page=True)

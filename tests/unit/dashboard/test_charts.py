@@ -36,6 +36,17 @@ def test_the_interval_has_a_line_per_slice_and_a_tick_at_its_limit() -> None:
     assert [v["limit"] for v in drawn["tick"]["data"]["values"]] == [0.0, -0.02]
 
 
+def test_a_fault_is_drawn_as_a_loss_with_its_interval() -> None:
+    kinds = {
+        "word_order": {"items": 40, "drop": 0.1, "drop_interval": [-0.05, 0.2]},
+        "paraphrase": {"items": 0, "note": "no answer"},
+    }
+    drawing = charts.robustness(kinds).to_dict()
+    (point,) = next(layer["data"]["values"] for layer in drawing["layer"] if layer["mark"]["type"] == "point")
+    assert point == {"slice": "word order", "difference": -0.1, "low": -0.2, "high": 0.05}
+    assert charts.robustness({}) is None
+
+
 def test_a_curve_leaves_out_points_without_a_value() -> None:
     points = [{"step": 1, "loss": 2.0, "eval_loss": None}, {"step": 2, "loss": None, "eval_loss": 1.5}]
     values = charts.curve(points, {"loss": "training", "eval_loss": "validation"}, "loss").to_dict()["data"]["values"]

@@ -98,4 +98,23 @@ def test_scorecards_stand_beside_the_baselines(seeded: dict[str, str], ledger: L
     versions = ledger.find(ModelVersion, project=settings.project, newest_first=False)
     columns = queries.scorecard_columns(versions)
     assert list(columns) == ["base, plain", "base, few-shot", "v1", "v2", "v3"]
-    assert columns["v2"]["accuracy, old items"] == 0.93
+    assert columns["v2"]["accuracy, old items"] == "0.93 [0.874, 0.966]"
+
+
+def test_shares_stand_with_their_intervals() -> None:
+    parts = {
+        "card": {
+            "items": 9,
+            "precision": None,
+            "precision_interval": None,
+            "recall": 0.5,
+            "recall_interval": [0.2, 0.8],
+        },
+        "word_order": {"items": 0, "note": "not asked"},
+        "intent": {"items": 9, "accuracy": 0.5, "interval": [0.2, 0.8]},
+    }
+    assert queries.table_of_shares(parts) == [
+        {"name": "card", "items": 9, "precision": "", "recall": "0.5 [0.2, 0.8]"},
+        {"name": "word order", "items": 0, "note": "not asked"},
+        {"name": "intent", "items": 9, "accuracy": "0.5 [0.2, 0.8]"},
+    ]

@@ -1,5 +1,6 @@
 """Every page runs without a loop and with a full one, and its buttons do what they say."""
 
+import shutil
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -11,13 +12,14 @@ import dashboard
 from driftwheel import controls
 from driftwheel.config import Settings
 from driftwheel.ledger import Ledger
-from driftwheel.records import Alias, DecisionStatus, RetrainDecision, Traffic
+from driftwheel.records import Alias, DecisionStatus, Judgement, Preference, RetrainDecision, Traffic
 
 VIEWS = Path(dashboard.__file__).parent / "views"
 TITLES = {
     "overview": "Overview", "datasets": "Datasets", "training_runs": "Training runs",
     "model_versions": "Model versions", "deployments": "Deployments", "traffic": "Traffic",
     "drift_signals": "Drift signals", "decisions": "Retrain decisions", "playground": "Playground",
+    "comparison": "Compare versions",
 }  # fmt: skip
 MARKUP = ("markdown", "caption", "error", "info", "warning", "success")
 
@@ -120,3 +122,29 @@ def test_the_playground_says_that_the_gateway_is_down(seeded: dict[str, str], mo
     page.button(key="ask_both").click().run()
     assert not page.exception
     assert sum("No gateway answers" in t.value for t in page.text) == 2
+
+
+def test_a_blind_judgement_is_stored_once_and_counted(seeded: dict[str, str], ledger: Ledger) -> None:
+    page = view("comparison")
+    page.selectbox(key="one").select(seeded["v2"]).run()
+    page.selectbox(key="two").select(seeded["v1"]).run()
+    page.radio(key="shown").set_value("Judge the answers").run()
+    assert page.button(key="judge_left").disabled, "a judgement needs a name"
+    page.text_input(key="judge").input("Ada").run()
+    left = page.code[1].value
+    page.button(key="judge_left").click().run()
+    assert not page.exception
+    (found,) = ledger.find(Judgement)
+    assert (found.judge, found.first_version_id, found.second_version_id) == ("Ada", seeded["v1"], seeded["v2"])
+    assert found.preference is (Preference.FIRST if found.first_was_left else Preference.SECOND)
+    rows = page.dataframe[0].value
+    better = "v1" if found.first_was_left else "v2"
+    assert rows[better][0] == left, "what she saw on the left is uncovered as that version's answer"
+    assert page.dataframe[1].value[f"{better} better"][0] == 1
+    assert page.code[0].value != rows["question"][0], "the next item is shown"
+
+
+def test_versions_that_were_not_asked_the_same_are_not_compared(seeded: dict[str, str], settings: Settings) -> None:
+    shutil.rmtree(settings.root / "evaluations" / "evaluation-3")
+    page = view("comparison")
+    assert any("were not asked the same items" in t.value for t in page.text)

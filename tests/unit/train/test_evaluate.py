@@ -4,7 +4,7 @@ import json
 import math
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -16,9 +16,9 @@ from driftwheel.config import Settings
 from driftwheel.errors import ArtifactError, EngineError, NotFoundError
 from driftwheel.ledger import Ledger
 from driftwheel.records import Dataset
-from train.baseline import best_accuracy, choose_shots, measure_baseline, with_shots
+from train.baseline import best_accuracy, choose_shots, measure_baseline, nearest_shots, with_shots
 from train.engine_child import engine
-from train.evaluate import evaluate, load_evaluation, read_predictions
+from train.evaluate import evaluate, load_evaluation, read_predictions, summary
 from train.scoring import Row, sample
 from train.scoring_client import Endpoint
 
@@ -163,8 +163,69 @@ def test_a_scorecard_holds_what_the_endpoint_answered(
     assert (card["baseline"], done.fingerprint) == (None, {})
     first = read_predictions(done.folder)[0]
     assert (first.prompt, first.mean_logprob) == ("question 200 about login", -0.5)
+    assert (first.prompt_tokens, first.completion_tokens) == (PROMPT_TOKENS, 2)
+    assert first.confidence == pytest.approx(math.exp(-1)), "two tokens of -0.5 nats"
+    assert card["completion_tokens_per_second"] > 0
+    (bin_,) = card["reliability"]
+    assert (bin_["low"], bin_["items"], bin_["accuracy"]) == (0.3, 9, pytest.approx(2 / 3))
     assert (first.label, first.predicted, first.is_correct) == ("login", "card", False)
     assert Path(card["predictions_path"]).is_file()
+
+
+def test_an_answer_may_hold_any_line_separator(
+    settings: Settings, ledger: Ledger, dataset: Dataset, artifact: Path, server: Server
+) -> None:
+    server.answer = lambda messages: "one\u2028two\x85three"
+    done = evaluate(settings, ledger, artifact=artifact, dataset_id=dataset.id, endpoint=server.endpoint)
+    assert [item.answer for item in read_predictions(done.folder)] == ["one\u2028two\x85three"] * 9
+
+
+def test_the_same_items_are_asked_again_with_faults(
+    settings: Settings, ledger: Ledger, dataset: Dataset, artifact: Path, server: Server
+) -> None:
+    def small_letters_only(messages: list[dict[str, str]]) -> str:
+        return right_but_for_login(messages) if messages[-1]["content"].islower() else "what?"
+
+    server.answer = small_letters_only
+    card = evaluate(settings, ledger, artifact=artifact, dataset_id=dataset.id, endpoint=server.endpoint).scorecard
+    assert {kind: entry["items"] for kind, entry in card["robustness"].items()} == {
+        "typos": 9, "casing": 9, "word_order": 9,
+    }, "no question has punctuation"  # fmt: skip
+    assert card["robustness"]["casing"]["drop"] == pytest.approx(2 / 3)
+    assert card["robustness"]["casing"]["same_answer"] == 0
+    said = dict(line.split(maxsplit=1) for line in summary(card).splitlines())
+    assert (said["drop_casing"][:6], said["accuracy"]) == ("0.6667", "0.6667  [0.3542, 0.8794]")
+    asked = len(server.asked)
+    off = settings.model_copy(update={"evaluate": settings.evaluate.model_copy(update={"robustness_items": 0})})
+    done = evaluate(off, ledger, artifact=artifact, dataset_id=dataset.id, endpoint=server.endpoint)
+    assert done.scorecard["robustness"] is None
+    assert len(server.asked) - asked == asked - 3 * 9
+
+
+def test_questions_are_reworded_by_the_judge_and_its_failure_is_said(
+    settings: Settings, ledger: Ledger, dataset: Dataset, artifact: Path, server: Server
+) -> None:
+    server.answer = lambda m: f"so what about {m[-1]['content'].split()[-1]}" if len(m) == 2 else right_but_for_login(m)
+    for url, items in ((f"{server.url}/v1/", 9), ("http://127.0.0.1:9", 0)):
+        judged = settings.evaluate.model_copy(update={"judge_url": url, "judge_model": "big", "robustness_items": 9})
+        changed = settings.model_copy(update={"evaluate": judged})
+        done = evaluate(changed, ledger, artifact=artifact, dataset_id=dataset.id, endpoint=server.endpoint)
+        entry = done.scorecard["robustness"]["paraphrase"]
+        assert entry["items"] == items
+        assert entry.get("drop") == (0 if items else None)
+        assert items or "failed while big was scored" in entry["note"]
+    reworded = [body for body in server.asked if body["messages"][-1]["content"].startswith("so what about")]
+    assert len(reworded) == 9
+    assert all(body["model"] == "tuned" for body in reworded), "the engine under test answers, not the judge"
+
+
+def test_made_up_labels_and_fields_are_counted(
+    settings: Settings, ledger: Ledger, dataset: Dataset, artifact: Path, server: Server
+) -> None:
+    server.answer = lambda m: '{"intent": "parcel", "mood": "good"}' if "card" in m[-1]["content"] else "?"
+    card = evaluate(settings, ledger, artifact=artifact, dataset_id=dataset.id, endpoint=server.endpoint).scorecard
+    assert (card["outside_label_set"], card["outside_schema"], card["outside_prompt"]) == (1, 1, None)
+    assert card["intervals"]["outside_label_set"][0] == pytest.approx(9 / (9 + 1.959964**2), abs=1e-4)
 
 
 def test_the_endpoint_is_asked_greedily_with_its_key(
@@ -236,13 +297,25 @@ def test_the_baseline_is_measured_once_plain_and_with_examples(
     assert (entries["plain"]["accuracy"], entries["few_shot"]["accuracy"]) == (0, pytest.approx(2 / 3))
     assert best_accuracy(entries) == pytest.approx(2 / 3)
     asked = len(server.asked)
-    assert asked == 2 * 9
+    assert asked == 3 * 9
     assert measure_baseline(settings, dataset, server.endpoint) == entries
     assert len(server.asked) == asked
     shots = next(body["messages"] for body in server.asked if len(body["messages"]) > 1)
     assert [m["role"] for m in shots] == ["user", "assistant"] * settings.evaluate.few_shot + ["user"]
     tests = {f"question {n}" for n in range(200, 209)}
     assert not any(m["content"].rsplit(" about", 1)[0] in tests for m in shots[:-1]), "a test item among the examples"
+
+
+def test_a_scorecard_shows_what_prompting_reached_on_an_earlier_dataset(
+    settings: Settings, ledger: Ledger, dataset: Dataset, artifact: Path, server: Server
+) -> None:
+    server.answer = right_but_for_login
+    ledger.add(replace(dataset, id="dataset_2", content_hash="other"))
+    entries = measure_baseline(settings, dataset, server.endpoint)
+    card = evaluate(settings, ledger, artifact=artifact, dataset_id="dataset_2", endpoint=server.endpoint).scorecard
+    assert (card["baseline"], card["earlier_baseline"]) == (None, {"dataset_id": "dataset_1", "prompts": entries})
+    card = evaluate(settings, ledger, artifact=artifact, dataset_id="dataset_1", endpoint=server.endpoint).scorecard
+    assert (card["baseline"], card["earlier_baseline"]) == (entries, None)
 
 
 def test_a_base_model_without_a_chat_template_is_said_and_not_fatal(
@@ -262,6 +335,18 @@ def test_examples_show_every_label_before_any_twice_and_follow_the_system_messag
     prompt = [{"role": "system", "content": "be brief"}, {"role": "user", "content": "well?"}]
     turns = with_shots(shots[:1], prompt)
     assert [m["role"] for m in turns] == ["system", "user", "assistant", "user"]
+
+
+def test_the_nearest_rows_are_shown_the_nearest_last() -> None:
+    known = [row(1, "card"), row(2, "refund"), row(3, "login")]
+    known[2]["prompt"][-1]["content"] = "I forgot my password and cannot log in"
+    asked = row(9, "login")
+    asked["prompt"][-1]["content"] = "my password is forgotten"
+    (shots,) = nearest_shots(known, [asked], 2)
+    assert shots[-1] == known[2]
+    assert len(shots) == 2
+    assert nearest_shots(known, [asked], 0) == [[]]
+    assert len(nearest_shots(known, [asked], 9)[0]) == 3
 
 
 def test_a_sample_keeps_the_slices_in_proportion_and_is_the_same_each_time() -> None:

@@ -2,7 +2,9 @@
 
 import pytest
 
-from train.metrics import OTHER, Scored, detect_task, judge_answer, percentile, perplexity, score
+from train.label_scores import OTHER
+from train.metrics import Scored, detect_task, judge_answer, percentile, perplexity, score
+from train.text_scores import token_f1
 
 
 def item(number: int, expected: str, answer: str, label: str | None = None, predicted: str | None = None) -> Scored:
@@ -59,6 +61,12 @@ def test_label_scores_are_those_of_the_confusion_matrix() -> None:
     assert found["precision_macro"] == pytest.approx((1 + 1 / 2 + 0) / 3)
     assert found["recall_macro"] == pytest.approx((2 / 3 + 1 / 2 + 0) / 3)
     assert found["macro_f1"] == pytest.approx((0.8 + 0.5 + 0) / 3)
+    assert (found["precision_micro"], found["recall_micro"]) == (pytest.approx(3 / 4), pytest.approx(3 / 6))
+    assert found["micro_f1"] == pytest.approx(6 / 10)
+    b = found["labels"]["b"]
+    assert (b["items"], b["precision"], b["recall"], b["f1"]) == (2, 0.5, 0.5, 0.5)
+    assert (found["labels"]["c"]["precision"], found["labels"]["c"]["recall"]) == (None, 0)
+    assert found["intervals"]["accuracy"] == pytest.approx((0.1876, 0.8124), abs=1e-4)
     assert found["slices"] == {
         "new": {"items": 3, "accuracy": pytest.approx(2 / 3)},
         "old": {"items": 3, "accuracy": pytest.approx(1 / 3)},
@@ -71,14 +79,37 @@ def test_broken_objects_lower_the_json_validity() -> None:
     assert (found["json_validity"], found["exact_match"]) == (0.5, 0.5)
 
 
+def test_objects_are_compared_by_value_and_by_field() -> None:
+    expected = '{"intent": "card", "urgent": true}'
+    answers = [
+        '{"urgent": true, "intent": "card"}',
+        '{"intent": "card", "urgent": 1.5}',
+        '{"intent": "refund"}',
+        "card",
+    ]
+    found = score([item(n, expected, answer) for n, answer in enumerate(answers)], "json")
+    assert (found["json_validity"], found["object_match"], found["exact_match"]) == (0.75, 0.25, 0)
+    assert {name: field["accuracy"] for name, field in found["fields"].items()} == {"intent": 0.5, "urgent": 0.25}
+    assert found["fields"]["intent"]["items"] == 4
+
+
 def test_text_gets_rouge_and_bleu_in_any_script() -> None:
     half = score([item(0, "a b c d", "a x c y")], "text")
     assert half["rouge_l"] == pytest.approx(0.5)
+    assert (half["rouge_1"], half["rouge_2"], half["token_f1"]) == (pytest.approx(0.5), 0, pytest.approx(0.5))
     same = score([item(0, "привет как твои дела", "привет как твои дела")], "text")
     assert same["rouge_l"] == 1
-    assert same["bleu"] == pytest.approx(100)
+    assert (same["bleu"], same["chrf"], same["token_f1"]) == (pytest.approx(100), pytest.approx(100), 1)
     assert same["macro_f1"] is None
     assert half["bleu"] < 30
+
+
+@pytest.mark.parametrize(
+    ("expected", "answer", "value"),
+    [("the red car", "Red, red car!", 2 / 3), ("", "", 1), ("", "a", 0), ("a", "b", 0)],
+)
+def test_words_are_compared_as_bags(expected: str, answer: str, value: float) -> None:
+    assert token_f1(expected, answer) == pytest.approx(value)
 
 
 def test_perplexity_is_one_over_the_mean_probability_of_equal_tokens() -> None:

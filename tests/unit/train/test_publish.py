@@ -93,7 +93,8 @@ def scored(settings: Settings, dataset: Dataset, artifact: Path, right: int, bas
         artifacts.write_json(aside / "fingerprint.json", {"probes": [{"messages": [], "tokens": [], "logprobs": []}]})
     if baseline is not None:
         place = evaluation_folder(settings, dataset, "baseline", settings.base_model(), settings.model.revision)
-        entries = {"plain": {"items": 60, "accuracy": 0.0}, "few_shot": {"items": 60, "accuracy": baseline}}
+        entries = {"plain": {"items": 60, "accuracy": 0.0}, "few_shot": {"items": 60, "accuracy": baseline / 2},
+                   "retrieved": {"items": 60, "accuracy": baseline}}  # fmt: skip
         with artifacts.writing(place, {}) as aside:
             artifacts.write_json(aside / "baseline.json", entries)
     return folder
@@ -113,7 +114,7 @@ def test_the_first_version_is_published_with_its_lineage_and_scores(
     assert (version.number, version.status, version.quantization) == (1, ModelVersionStatus.PUBLISHED, "w8a8")
     assert "beats the base model's 20.0%" in version.verdict["reason"]
     assert version.scorecard["accuracy"] == 0.85
-    assert version.scorecard["baseline"]["few_shot"]["accuracy"] == 0.2
+    assert version.scorecard["baseline"]["retrieved"]["accuracy"] == 0.2
     assert len(version.fingerprint["probes"]) == 1
     known = version.lineage
     assert (known["dataset_hash"], known["run_id"], known["seed"]) == (dataset.content_hash, "run_1", 7)
@@ -128,7 +129,7 @@ def test_the_card_shows_scores_beside_the_baseline_and_names_as_text(
     version = published(settings, ledger, dataset, 1, right=170)
     card = card_path(settings, version.id).read_text(encoding="utf-8")
     assert card.startswith("# support v1\n")
-    assert "| accuracy | 0.85 | 0 | 0.2 |" in card
+    assert "| accuracy | 0.85 [0.794, 0.893] | 0 | 0.1 | 0.2 |" in card
     assert "org/base\\|model" in card, "a bar would end the table cell"
     headings = ("## Data", "## Training", "## Gate\n\n**PROMOTE**", "## Limits", "## Lineage")
     for part in (*headings, version.manifest_hash, "run_1", "| lora\\_r | 16 |"):

@@ -1,0 +1,158 @@
+"""Two versions' answers to the same items become table rows, differences by slice, and blind pairs to judge."""
+
+import random
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from dashboard.queries import share_text
+from driftwheel.answers import parse_object
+from driftwheel.evaluations import Comparison, Item, most_changed
+from driftwheel.intervals import paired_interval, share_interval
+from driftwheel.judgements import agreement, is_model, peoples_word
+from driftwheel.records import Judgement, Preference
+
+TO_JUDGE = 20
+MOST_SLICES = 30
+MOST_LABELS = 80
+OTHER = "(other)"
+
+Pairs = Sequence[tuple[Item, Item]]
+
+PAIRED: dict[str, Callable[[Item], bool]] = {
+    "accuracy": lambda item: item["is_correct"],
+    "exact_match": lambda item: item["answer"].strip() == item["expected"].strip(),
+    "json_validity": lambda item: parse_object(item["answer"]) is not None,
+    "object_match": lambda item: parse_object(item["answer"]) == parse_object(item["expected"]),
+}
+"""Shares that each item decides for itself, so that their difference has a paired interval."""
+
+
+@dataclass(frozen=True)
+class Blind:
+    """One changed item as a person sees it before she has judged: nobody knows which side is which version."""
+
+    item_id: str
+    prompt: str
+    expected: str
+    left: str
+    right: str
+    first_is_left: bool
+
+    def preference(self, side: str) -> Preference:
+        """Return what `left`, `right`, `both` or `neither` means for the pair of versions."""
+        if side in ("left", "right"):
+            return Preference.FIRST if (side == "left") == self.first_is_left else Preference.SECOND
+        return Preference(side)
+
+
+def blind(pairs: Pairs, judge: str) -> list[Blind]:
+    """Return the most changed items, the sides dealt out by chance for each person and item, the same each time."""
+    found = []
+    for first, second in most_changed(pairs, TO_JUDGE):
+        answers = [first["answer"], second["answer"]]
+        first_is_left = random.Random(f"{judge}-{first['id']}-{answers}").random() < 0.5
+        left, right = answers if first_is_left else answers[::-1]
+        found.append(Blind(str(first["id"]), first["prompt"], first["expected"], left, right, first_is_left))
+    return found
+
+
+def measures(comparison: Comparison, names: tuple[str, str]) -> list[dict[str, str]]:
+    """Return the two scorecards' numbers side by side, with the difference second minus first."""
+    one, other = comparison.scorecards
+    rows = []
+    for key, value in one.items():
+        against = other.get(key)
+        if _is_number(value) and _is_number(against):
+            shown = [share_text(card[key], (card.get("intervals") or {}).get(key)) for card in (one, other)]
+            interval = (
+                _paired(comparison.pairs, PAIRED[key])["interval"] if key in PAIRED and comparison.pairs else None
+            )
+            rows.append(
+                {
+                    "measure": key.replace("_", " "),
+                    names[0]: shown[0],
+                    names[1]: shown[1],
+                    "difference": f"{against - value:+.4g}",
+                    "95 % interval": f"{interval[0]:+.3f} to {interval[1]:+.3f}" if interval else "",
+                }
+            )
+    return rows
+
+
+def by_slice(pairs: Pairs) -> list[dict[str, Any]]:
+    """Return the accuracies' difference for all items first, then for the slices with most items."""
+    groups: dict[str, list[tuple[Item, Item]]] = {}
+    for pair in pairs:
+        for name in _slices(pair[1]):
+            groups.setdefault(name, []).append(pair)
+    largest = sorted(groups, key=lambda name: (-len(groups[name]), name))[:MOST_SLICES]
+    parts = {"all items": pairs, **{name: groups[name] for name in largest}}
+    return [{"slice": n, "items": len(p), **_paired(p, PAIRED["accuracy"])} for n, p in parts.items() if p]
+
+
+def confusion_change(pairs: Pairs) -> tuple[list[str], list[list[int]]]:
+    """Return labels, and how many items more the second version puts into each cell than the first.
+
+    Labels with most changes are shown where there are too many; the others and made-up ones are one.
+    """
+    labelled = [(a, b) for a, b in pairs if a["label"] is not None]
+    moved = [(a["label"], a["predicted"], b["predicted"]) for a, b in labelled if a["predicted"] != b["predicted"]]
+    changes: dict[str, int] = dict.fromkeys(sorted({str(a["label"]) for a, _ in labelled}), 0)
+    for right, *given in moved:
+        for label in {right, *given} & changes.keys():
+            changes[label] += 1
+    known = sorted(sorted(changes, key=lambda label: -changes[label])[:MOST_LABELS])
+    place = {label: position for position, label in enumerate([*known, OTHER])}
+    matrix = [[0] * len(place) for _ in place]
+    for right, before, after in moved:
+        row = matrix[place.get(right, place[OTHER])]
+        row[place.get(before, place[OTHER])] -= 1
+        row[place.get(after, place[OTHER])] += 1
+    return list(place), matrix
+
+
+def tally(judgements: Iterable[Judgement], names: tuple[str, str]) -> list[dict[str, Any]]:
+    """Return how often each judge preferred what, and how often a judge model says what people say."""
+    by_judge: dict[str, list[Judgement]] = {}
+    for judgement in judgements:
+        by_judge.setdefault(judgement.judge, []).append(judgement)
+    gold = peoples_word(j for given in by_judge.values() for j in given)
+    return [_tally_row(judge, given, gold, names) for judge, given in sorted(by_judge.items())]
+
+
+def _tally_row(
+    judge: str, given: Sequence[Judgement], gold: Mapping[str, Preference], names: tuple[str, str]
+) -> dict[str, Any]:
+    counts = {preference: sum(j.preference is preference for j in given) for preference in Preference}
+    decided = counts[Preference.FIRST] + counts[Preference.SECOND]
+    won = counts[Preference.SECOND] / decided if decided else None
+    row = {
+        "judge": judge,
+        f"{names[0]} better": counts[Preference.FIRST],
+        f"{names[1]} better": counts[Preference.SECOND],
+        "both good": counts[Preference.BOTH],
+        "both bad": counts[Preference.NEITHER],
+        "unsure": counts[Preference.UNSURE],
+        f"{names[1]} wins, of decided": share_text(won, share_interval(counts[Preference.SECOND], decided)),
+        "agrees with people": "",
+    }
+    if given and is_model(given[0]):
+        agreed, told = agreement(given, dict(gold))
+        share = agreed / told if told else None
+        row["agrees with people"] = share_text(share, share_interval(agreed, told)) or "nobody judged these items"
+    return row
+
+
+def _slices(item: Item) -> list[str]:
+    return list(dict.fromkeys([item["slice"], *(item.get("slices") or ())]))
+
+
+def _paired(pairs: Pairs, is_good: Callable[[Item], bool]) -> dict[str, Any]:
+    gained = sum(is_good(b) and not is_good(a) for a, b in pairs)
+    lost = sum(is_good(a) and not is_good(b) for a, b in pairs)
+    return {"difference": (gained - lost) / len(pairs), "interval": paired_interval(gained, lost, len(pairs))}
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)

@@ -1,0 +1,78 @@
+"""The evaluations in the storage folder become two versions' answers to the same items, the most changed first."""
+
+import difflib
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from driftwheel.artifacts import MANIFEST
+from driftwheel.errors import ArtifactError, NotFoundError
+from driftwheel.records import ModelVersion
+
+Item = dict[str, Any]
+"""A line of predictions.jsonl."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two versions on the items of one dataset's test split that both were asked."""
+
+    dataset_id: str
+    scorecards: tuple[dict[str, Any], dict[str, Any]]
+    pairs: list[tuple[Item, Item]]
+
+
+def compare(root: Path, first: ModelVersion, second: ModelVersion) -> Comparison:
+    """Read what both versions answered on the newest dataset that both were evaluated on.
+
+    Raises NotFoundError if there is none, ArtifactError if an evaluation cannot be read.
+    """
+    of_first, of_second = _evaluations(root, first.manifest_hash), _evaluations(root, second.manifest_hash)
+    shared = sorted(of_first.keys() & of_second.keys())
+    if not shared:
+        raise NotFoundError(
+            f"v{first.number} and v{second.number} were not asked the same items; run "
+            f"`driftwheel evaluate --artifact {first.path} --dataset {second.dataset_id}`"
+        )
+    folders = of_first[shared[-1]], of_second[shared[-1]]
+    answers = {item["id"]: item for item in _predictions(folders[0])}
+    pairs = [(answers[item["id"]], item) for item in _predictions(folders[1]) if item["id"] in answers]
+    cards = [json.loads((folder / "scorecard.json").read_text(encoding="utf-8")) for folder in folders]
+    return Comparison(shared[-1], (cards[0], cards[1]), pairs)
+
+
+def most_changed(pairs: Sequence[tuple[Item, Item]], limit: int) -> list[tuple[Item, Item]]:
+    """Return the pairs whose answers differ: first where only one is right, then by how little the words agree."""
+    changed = [(a, b) for a, b in pairs if a["answer"].split() != b["answer"].split()]
+    return sorted(changed, key=_sameness)[:limit]
+
+
+def _sameness(pair: tuple[Item, Item]) -> tuple[bool, float, str]:
+    first, second = pair
+    likeness = difflib.SequenceMatcher(None, first["answer"].split(), second["answer"].split(), autojunk=False)
+    return first["is_correct"] == second["is_correct"], likeness.ratio(), str(first["id"])
+
+
+def _evaluations(root: Path, artifact_hash: str) -> dict[str, Path]:
+    """Return the newest finished evaluation of an artifact on each dataset, by the dataset's id."""
+    found = [
+        (manifest["dataset_id"], path.parent)
+        for path, manifest in _manifests(root)
+        if manifest.get("artifact") == artifact_hash and "dataset_id" in manifest
+    ]
+    return dict(sorted(found, key=lambda entry: (entry[1] / MANIFEST).stat().st_mtime))
+
+
+def _manifests(root: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
+    for path in (root / "evaluations").glob(f"[!.]*/{MANIFEST}"):
+        yield path, json.loads(path.read_text(encoding="utf-8"))
+
+
+def _predictions(folder: Path) -> list[Item]:
+    try:
+        with (folder / "predictions.jsonl").open(encoding="utf-8") as file:
+            return [json.loads(line) for line in file]
+    except (OSError, ValueError) as error:
+        raise ArtifactError(f"cannot read the answers in {folder}: {error}; remove it and evaluate again") from error

@@ -1,0 +1,96 @@
+"""Differences are second minus first and paired; a blind pair gives away nothing and means the right version."""
+
+from typing import Any
+
+import pytest
+
+from dashboard import charts, comparing
+from driftwheel.evaluations import Comparison
+from driftwheel.intervals import paired_interval
+from driftwheel.records import Judgement, Preference
+
+
+def item(n: int, predicted: str | None, *, slice: str = "old", label: str = "a", **more: Any) -> dict[str, Any]:
+    return {
+        "id": f"row-{n}", "slice": slice, "prompt": f"question {n}", "expected": "a", "answer": f"{predicted}",
+        "label": label, "predicted": predicted, "is_correct": predicted == label, **more,
+    }  # fmt: skip
+
+
+def pairs(outcomes: list[tuple[str | None, str | None]], **more: Any) -> list[tuple[dict[str, Any], dict[str, Any]]]:
+    return [(item(n, first, **more), item(n, second, **more)) for n, (first, second) in enumerate(outcomes)]
+
+
+OUTCOMES: list[tuple[str | None, str | None]] = [("a", "a")] * 6 + [("b", "a")] * 3 + [("a", "b")]
+
+
+def test_a_measure_is_compared_with_its_paired_interval() -> None:
+    cards = (
+        {"accuracy": 0.7, "intervals": {"accuracy": [0.4, 0.9]}, "brier": 0.2, "task": "labels", "bleu": None},
+        {"accuracy": 0.9, "intervals": {"accuracy": [0.6, 0.98]}, "brier": 0.1, "task": "labels", "bleu": 3.0},
+    )
+    accuracy, brier = comparing.measures(Comparison("d", cards, pairs(OUTCOMES)), ("v1", "v2"))
+    low, high = paired_interval(3, 1, 10)
+    assert accuracy == {
+        "measure": "accuracy", "v1": "0.7 [0.4, 0.9]", "v2": "0.9 [0.6, 0.98]", "difference": "+0.2",
+        "95 % interval": f"{low:+.3f} to {high:+.3f}",
+    }  # fmt: skip
+    assert (brier["difference"], brier["95 % interval"]) == ("-0.1", "")
+
+
+def test_slices_are_those_of_the_items() -> None:
+    named = pairs([("b", "a")] * 2, slice="new", slices=["label:a"])
+    found = comparing.by_slice([*pairs(OUTCOMES), *named])
+    assert [(s["slice"], s["items"], s["difference"]) for s in found] == [
+        ("all items", 12, pytest.approx(4 / 12)), ("old", 10, 0.2), ("label:a", 2, 1), ("new", 2, 1),
+    ]  # fmt: skip
+    drawn = charts.interval({"slices": found}, "second minus first").to_dict()
+    points = next(layer for layer in drawn["layer"] if layer["mark"]["type"] == "point")
+    assert [v["slice"] for v in points["data"]["values"]] == ["all items", "old", "label:a", "new"]
+    assert comparing.by_slice([]) == []
+
+
+def test_the_confusion_change_counts_moves_only() -> None:
+    moved = [*pairs(OUTCOMES), *pairs([("b", "b"), ("made up", None), ("b", "made up")], label="b")]
+    labels, change = comparing.confusion_change(moved)
+    assert labels == ["a", "b", comparing.OTHER]
+    assert change == [[2, -2, 0], [0, -1, 1], [0, 0, 0]]
+    cells = charts.confusion_change(labels, change).to_dict()["data"]["values"]
+    assert next(c for c in cells if (c["expected"], c["predicted"]) == ("a", "b"))["good"] == 2
+
+
+def test_the_sides_are_dealt_by_chance_and_mean_the_right_version() -> None:
+    many = pairs([("left?", "right?")] * 200)
+    found = comparing.blind(many, "Ada")
+    assert len(found) == comparing.TO_JUDGE
+    assert found == comparing.blind(many, "Ada"), "the sides may not change under her hands"
+    assert {b.first_is_left for b in found} == {True, False}
+    assert [b.first_is_left for b in found] != [b.first_is_left for b in comparing.blind(many, "Ben")]
+    for entry in found:
+        assert (entry.left, entry.right) == (("left?", "right?") if entry.first_is_left else ("right?", "left?"))
+        better_side = "left" if entry.left == "left?" else "right"
+        assert entry.preference(better_side) is Preference.FIRST
+        assert entry.preference("right" if better_side == "left" else "left") is Preference.SECOND
+        assert (entry.preference("both"), entry.preference("neither")) == (Preference.BOTH, Preference.NEITHER)
+
+
+def said(judge: str, item_id: str, preference: Preference) -> Judgement:
+    return Judgement(
+        id=f"{judge}-{item_id}", project="p", first_version_id="1", second_version_id="2", dataset_id="d",
+        item_id=item_id, judge=judge, preference=preference, first_was_left=None if "model:" in judge else False,
+    )  # fmt: skip
+
+
+def test_the_tally_counts_each_judge_and_a_models_agreement() -> None:
+    people = [
+        said("Ada", "a", Preference.SECOND),
+        said("Ada", "b", Preference.SECOND),
+        said("Ada", "c", Preference.BOTH),
+    ]
+    model = [said("model:big", "a", Preference.SECOND), said("model:big", "b", Preference.FIRST)]
+    ada, big = comparing.tally([*people, *model], ("v1", "v2"))
+    assert (ada["judge"], ada["v2 better"], ada["both good"], ada["agrees with people"]) == ("Ada", 2, 1, "")
+    assert ada["v2 wins, of decided"] == "1 [0.342, 1]"
+    assert big["agrees with people"] == "0.5 [0.0945, 0.905]"
+    (alone,) = comparing.tally(model, ("v1", "v2"))
+    assert alone["agrees with people"] == "nobody judged these items"

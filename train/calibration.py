@@ -1,0 +1,77 @@
+"""The probabilities of an answer's tokens become a confidence, and confidences become how far they can be believed."""
+
+import json
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from driftwheel.intervals import share_interval
+
+BINS = 10
+"""Bins of equal width from 0 to 1."""
+
+Token = tuple[bytes, float]
+"""A token's bytes and its log-probability in nats."""
+
+
+def confidence(answer: str, tokens: Sequence[Token], label: str | None, label_field: str | None) -> float | None:
+    """Return the probability that the model gave to its label, or to the whole answer where no field holds the label.
+
+    The label's tokens reach to the quotation mark after it: `card` and `card_lost` differ there. None means that
+    the endpoint gave no log-probabilities.
+    """
+    if not tokens:
+        return None
+    spelled = b"".join(data for data, _ in tokens)
+    start, end = _place(spelled, answer, label, label_field) or (0, len(spelled))
+    offset, total = 0, 0.0
+    for data, logprob in tokens:
+        if offset < end and offset + len(data) > start:
+            total += logprob
+        offset += len(data)
+    return math.exp(min(total, 0.0))
+
+
+def _place(spelled: bytes, answer: str, label: str | None, label_field: str | None) -> tuple[int, int] | None:
+    """Return where the tokens spell a JSON answer's label with its closing mark; None if they do not."""
+    before = spelled.find(answer.encode())
+    if label is None or label_field is None or before < 0:
+        return None
+    written = json.dumps(label, ensure_ascii=False)
+    start = answer.find(written, max(0, answer.find(json.dumps(label_field, ensure_ascii=False))))
+    if start < 0:
+        return None
+    return before + len(answer[: start + 1].encode()), before + len(answer[: start + len(written)].encode())
+
+
+def calibration(confidences: Sequence[float], is_correct: Sequence[bool]) -> dict[str, Any]:
+    """Return the expected calibration error, the Brier score, and the bins of a reliability diagram.
+
+    The error is the mean distance between confidence and accuracy over bins of equal width, weighted by their items
+    (Guo et al., ICML 2017). The Brier score is the mean squared distance between confidence and outcome; always
+    saying the base rate gives accuracy * (1 - accuracy).
+    """
+    if not confidences:
+        return {"calibration_error": None, "brier": None, "reliability": None}
+    sure, right = np.asarray(confidences), np.asarray(is_correct, dtype=float)
+    place = np.minimum((sure * BINS).astype(int), BINS - 1)
+    bins = [_bin(number, sure[place == number], right[place == number]) for number in np.unique(place).tolist()]
+    gaps = [b["items"] * abs(b["confidence"] - b["accuracy"]) for b in bins]
+    return {
+        "calibration_error": sum(gaps) / len(sure),
+        "brier": float(((sure - right) ** 2).mean()),
+        "reliability": bins,
+    }
+
+
+def _bin(number: int, sure: Any, right: Any) -> dict[str, Any]:
+    return {
+        "low": number / BINS,
+        "high": (number + 1) / BINS,
+        "items": len(sure),
+        "confidence": float(sure.mean()),
+        "accuracy": float(right.mean()),
+        "interval": share_interval(int(right.sum()), len(right)),
+    }

@@ -1,0 +1,38 @@
+"""JSON answers beside the objects that were expected become validity, whole-object accuracy and accuracy per field."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from driftwheel.answers import parse_object
+from driftwheel.intervals import share_interval
+
+MISSING = object()
+
+
+def object_flags(expected: Sequence[str], answers: Sequence[str]) -> dict[str, list[bool]]:
+    """Return for each item whether its answer is a JSON object, and whether it equals the expected one.
+
+    Order of keys and space do not count; an expected answer must be an object.
+    """
+    given = [parse_object(answer) for answer in answers]
+    return {
+        "json_validity": [value is not None for value in given],
+        "object_match": [value == parse_object(text) for text, value in zip(expected, given, strict=True)],
+    }
+
+
+def field_scores(expected: Sequence[str], answers: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Return for each field of the expected objects how many items have it and the share with an equal value."""
+    outcomes: dict[str, list[bool]] = {}
+    for text, answer in zip(expected, answers, strict=True):
+        given = parse_object(answer) or {}
+        for name, value in (parse_object(text) or {}).items():
+            outcomes.setdefault(name, []).append(given.get(name, MISSING) == value)
+    return {
+        name: {
+            "items": len(flags),
+            "accuracy": sum(flags) / len(flags),
+            "interval": share_interval(sum(flags), len(flags)),
+        }
+        for name, flags in sorted(outcomes.items())
+    }
