@@ -8,7 +8,7 @@ import difflib
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -90,6 +90,16 @@ class TrainSettings(Section):
     """Dropout on the adapters' input."""
     lora_target_modules: str | list[str] = "all-linear"
     """Modules that get an adapter."""
+    lora_modules_to_save: list[str] | None = None
+    """Modules trained whole beside the adapters; such a result is always merged."""
+    use_rslora: bool = False
+    """Divide the adapters' scale by the rank's root (rsLoRA), for ranks of 64 and more."""
+    use_dora: bool = False
+    """Learn a weight's direction and length apart (DoRA); such a result is always merged."""
+    init_lora_weights: Literal[True, "gaussian", "pissa"] | Annotated[str, Field(pattern=r"^pissa_niter_[1-9]\d*$")] = (
+        True
+    )
+    """First values of the adapters: PEFT's own, or the base's largest singular values (`pissa`, `pissa_niter_16`)."""
     max_length: int = Field(1024, ge=8)
     """Longer examples are cut, in tokens."""
     packing: bool = False
@@ -98,8 +108,24 @@ class TrainSettings(Section):
     """Steps of warm-up; below 1 a share of all steps."""
     weight_decay: float = Field(0.0, ge=0)
     """AdamW weight decay."""
+    optim: str = "adamw_torch_fused"
+    """Optimizer, by its name in transformers: adamw_torch, adafactor, paged_adamw_8bit ..."""
+    optim_args: str | None = None
+    """Its further arguments, such as `eps2=1e-8`."""
+    adam_beta1: float = Field(0.9, ge=0, lt=1)
+    """Decay of AdamW's mean."""
+    adam_beta2: float = Field(0.999, ge=0, lt=1)
+    """Decay of AdamW's variance."""
+    adam_epsilon: float = Field(1e-8, gt=0)
+    """What AdamW adds to its denominator."""
+    max_grad_norm: float = Field(1.0, ge=0)
+    """Longer gradients are cut to this; 0 cuts none."""
+    neftune_noise_alpha: float | None = Field(None, gt=0)
+    """Noise on the embeddings while training (NEFTune)."""
     lr_scheduler_type: str = "cosine"
     """Schedule of the learning rate."""
+    lr_scheduler_kwargs: dict[str, Any] | None = None
+    """The schedule's further arguments, such as num_cycles."""
     gradient_checkpointing: bool = False
     """Trade speed for memory."""
     train_sampling_strategy: Literal["random", "sequential", "group_by_length"] = "group_by_length"

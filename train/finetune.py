@@ -8,11 +8,12 @@ redone, and a run that died continues from its last complete checkpoint.
 
 import argparse
 import fcntl
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import structlog
 import yaml
 from rich.console import Console
 
@@ -27,14 +28,16 @@ from train.base_model import identity
 if TYPE_CHECKING:
     from train.progress import CurveWriter
 
+log = structlog.get_logger()
+
 
 def weights_path(run: TrainingRun) -> Path:
     """Return the folder that holds what a run trained: its adapter, or the whole model."""
     return Path(run.path) / ("model" if run.method == "full" else "adapter")
 
 
-def finetune(settings: Settings, ledger: Ledger, dataset_id: str) -> TrainingRun:
-    """Fine-tune the base model on a dataset, or find that done already.
+def finetune(settings: Settings, ledger: Ledger, dataset_id: str, *, callbacks: Sequence[Any] = ()) -> TrainingRun:
+    """Fine-tune the base model on a dataset, or find that done already; `callbacks` are the Trainer's.
 
     Raises ConfigError, NotFoundError or DataError for what a person can put right, ConflictError if another
     process trains this run. Whatever fails is written into the run's row first.
@@ -48,7 +51,7 @@ def finetune(settings: Settings, ledger: Ledger, dataset_id: str) -> TrainingRun
         if run.status is not TrainingRunStatus.RUNNING:
             run = ledger.change(run, status=TrainingRunStatus.RUNNING, error=None, finished_at=None)
         try:
-            metrics = _train(settings, dataset, run)
+            metrics = _train(settings, dataset, run, callbacks)
         except Exception as error:
             message = f"{type(error).__name__}: {error}"
             ledger.change(run, status=TrainingRunStatus.FAILED, error=message, finished_at=utc_now())
@@ -106,25 +109,30 @@ def _only_trainer(run: TrainingRun) -> Iterator[None]:
         yield
 
 
-def _train(settings: Settings, dataset: Dataset, run: TrainingRun) -> dict[str, Any]:
+def _train(settings: Settings, dataset: Dataset, run: TrainingRun, callbacks: Sequence[Any]) -> dict[str, Any]:
+    from train.methods import keep_start, save_weights, why_only_merged
     from train.progress import CurveWriter, ProgressBar
     from train.trainer import last_complete_checkpoint, make_trainer
 
     path = Path(run.path)
+    if reason := why_only_merged(settings.train):
+        log.warning("this result can be served only after a merge", run=run.id, reason=reason)
     text = yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
     (path / "settings.yaml").write_text(text, encoding="utf-8")
     curves = CurveWriter(path)
     bar = ProgressBar(curves, Console(stderr=True))
-    trainer = make_trainer(settings, Path(dataset.path), path, [curves, bar])
+    trainer = make_trainer(settings, Path(dataset.path), path, [curves, bar, *callbacks])
+    keep_start(trainer.model, settings.train, path)
     checkpoint = last_complete_checkpoint(path)
     try:
         result = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     finally:
         bar.close()
         trainer.end()
-    facts = {"run_id": run.id, "dataset_id": dataset.id, "base_model": run.base_model, "method": run.method}
+    facts = {"run_id": run.id, "dataset_id": dataset.id, "base_model": run.base_model, "method": run.method,
+             "why_only_merged": why_only_merged(settings.train)}  # fmt: skip
     with artifacts.writing(weights_path(run), facts) as folder:
-        trainer.model.save_pretrained(folder)
+        save_weights(trainer.model, settings.train, path, folder)
         trainer.processing_class.save_pretrained(folder)
     return _metrics(trainer, result, curves, resumed_from=checkpoint)
 

@@ -1,6 +1,5 @@
 """Settings and a dataset folder become a TRL trainer, and a folder of checkpoints the one to resume from."""
 
-import importlib.util
 import json
 import shutil
 from collections.abc import Sequence
@@ -10,6 +9,7 @@ from typing import Any
 from driftwheel.config import Settings, TrainSettings
 from driftwheel.errors import ArtifactError, ConfigError, DataError
 from train.base_model import load_tokenizer, load_weights
+from train.methods import ADAPTER_KEYS, adapter_config, base_dtype, check_method
 from train.progress import CHECKPOINT_MARK
 
 
@@ -24,18 +24,6 @@ def read_split(dataset_path: Path, split: str) -> list[dict[str, Any]]:
         raise ArtifactError(f"cannot read {path}: {error.strerror}; build the dataset again") from error
     except (json.JSONDecodeError, KeyError, TypeError) as error:
         raise DataError(f"{path} has a row without prompt and completion ({error}); build the dataset again") from error
-
-
-def check_method(train: TrainSettings) -> None:
-    """Raise ConfigError if this machine cannot train that way."""
-    import torch
-
-    if train.method != "qlora":
-        return
-    if not torch.cuda.is_available():
-        raise ConfigError("train.method qlora needs a CUDA GPU and there is none; set train.method to lora")
-    if importlib.util.find_spec("bitsandbytes") is None:
-        raise ConfigError("train.method qlora needs bitsandbytes; install the gpu extra: pip install -e '.[gpu]'")
 
 
 def make_trainer(
@@ -69,7 +57,7 @@ def make_trainer(
             train_dataset=datasets.Dataset.from_list(rows),
             eval_dataset=datasets.Dataset.from_list(validation) if validation else None,
             processing_class=load_tokenizer(settings.base_model(), revision=settings.model.revision),
-            peft_config=None if train.method == "full" else _adapter(train),
+            peft_config=adapter_config(train),
             callbacks=[
                 *callbacks,
                 *([transformers.EarlyStoppingCallback(patience)] if patience and validation else []),
@@ -87,12 +75,7 @@ def _arguments(train: TrainSettings, run_path: Path, *, has_validation: bool) ->
     import torch
     from trl import SFTConfig
 
-    passed = train.model_dump(
-        exclude={
-            "method", "executor", "early_stopping_patience", "lora_r", "lora_alpha", "lora_dropout",
-            "lora_target_modules",
-        }
-    )  # fmt: skip
+    passed = train.model_dump(exclude={"method", "executor", "early_stopping_patience", *ADAPTER_KEYS})
     has_gpu = torch.cuda.is_available()
     return SFTConfig(
         **passed,
@@ -114,11 +97,7 @@ def _arguments(train: TrainSettings, run_path: Path, *, has_validation: bool) ->
 
 
 def _load(settings: Settings) -> Any:
-    """Load the base in the type that its training wants.
-
-    A frozen base needs no more than bfloat16, which is several times faster. Weights that are trained stay in
-    float32: a small step is lost when it is added to a bfloat16 number.
-    """
+    """Load the base in the type that its training wants."""
     import torch
 
     options: dict[str, Any] = {}
@@ -131,21 +110,8 @@ def _load(settings: Settings) -> Any:
             bnb_4bit_use_double_quant=True,
             bnb_4bit_compute_dtype=torch.bfloat16,
         )
-    is_frozen = settings.train.method != "full"
-    dtype = "bfloat16" if is_frozen and settings.train.bf16 else "float32"
+    dtype = base_dtype(settings.train)
     return load_weights(settings.base_model(), dtype, revision=settings.model.revision, **options)
-
-
-def _adapter(train: TrainSettings) -> Any:
-    from peft import LoraConfig
-
-    return LoraConfig(
-        r=train.lora_r,
-        lora_alpha=train.lora_alpha,
-        lora_dropout=train.lora_dropout,
-        target_modules=train.lora_target_modules,
-        task_type="CAUSAL_LM",
-    )
 
 
 def last_complete_checkpoint(run_path: Path) -> Path | None:
