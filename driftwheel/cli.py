@@ -15,6 +15,7 @@ from driftwheel.command import add_common_arguments, run_command
 STAGE_VERBS: dict[str, tuple[str, tuple[str, ...], str]] = {
     "data": ("train.__main__", ("data",), "check, build, show or compare Datasets"),
     "train": ("train.__main__", ("finetune",), "fine-tune the base model on a Dataset"),
+    "tune": ("train.__main__", ("tune",), "search for the settings that train best"),
     "merge": ("train.__main__", ("merge",), "merge a run's adapter into its base model"),
     "quantize": ("train.__main__", ("quantize",), "write a run's servable artifact"),
     "evaluate": ("train.__main__", ("evaluate",), "score an artifact through vLLM"),

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from driftwheel.errors import ConfigError
 from driftwheel.records import content_hash
@@ -146,6 +146,47 @@ class TrainSettings(Section):
     """Passed to the Trainer: tensorboard, mlflow, wandb ..."""
     executor: Literal["local"] = "local"
     """Where the training process runs."""
+
+
+class Range(Section):
+    """The values of a setting between two ends; whole numbers where both ends are."""
+
+    low: int | float
+    """Least value."""
+    high: int | float
+    """Greatest value."""
+    log: bool = False
+    """Look at orders of magnitude rather than at differences."""
+    step: int | float | None = None
+    """Distance of the values; None allows any."""
+
+    @model_validator(mode="after")
+    def _is_a_range(self) -> Self:
+        if self.low >= self.high or (self.log and self.low <= 0) or (self.log and self.step is not None):
+            raise ValueError("needs low below high; with log, low above 0 and no step")
+        return self
+
+
+class TuneSettings(Section):
+    trials: int = Field(20, ge=1)
+    """Trainings in a search, those that were stopped early included."""
+    sampler: Literal["tpe", "random", "grid"] = "tpe"
+    """How settings are drawn: by what earlier trials showed, by chance, or one after the other."""
+    pruner: Literal["median", "none"] = "median"
+    """Stop a trial whose validation loss is worse than the median of the earlier ones at the same step."""
+    space: dict[str, Range | list[Any]] = {}
+    """Keys of `train` with their lists or ranges; empty searches learning rate, rank, epochs and warm-up."""
+
+    @field_validator("space")
+    @classmethod
+    def _names_settings(cls, space: dict[str, Range | list[Any]]) -> dict[str, Range | list[Any]]:
+        for key, values in space.items():
+            if key not in TrainSettings.model_fields:
+                near = difflib.get_close_matches(key, TrainSettings.model_fields, n=1)
+                raise ValueError(f"{key} is no key of train" + (f"; did you mean {near[0]}?" if near else ""))
+            if not values:
+                raise ValueError(f"{key} has no value to try")
+        return space
 
 
 class MergeSettings(Section):
@@ -291,6 +332,7 @@ class Settings(Section):
     model: ModelSettings
     dataset: DatasetSettings
     train: TrainSettings = TrainSettings()
+    tune: TuneSettings = TuneSettings()
     merge: MergeSettings = MergeSettings()
     quantize: QuantizeSettings = QuantizeSettings()
     evaluate: EvaluateSettings = EvaluateSettings()
@@ -384,8 +426,8 @@ def _explain(error: Any) -> str:
     if error["type"] == "extra_forbidden":
         section: Any = Settings
         for part in location[:-1]:
-            section = section.model_fields[part].annotation
-        near = difflib.get_close_matches(location[-1], section.model_fields, n=1)
+            section = section.model_fields[part].annotation if part in getattr(section, "model_fields", ()) else None
+        near = difflib.get_close_matches(location[-1], getattr(section, "model_fields", ()), n=1)
         hint = f"did you mean {'.'.join([*location[:-1], near[0]])}?" if near else "see the settings table in README.md"
         return f"{where}: no such key; {hint}"
     if error["type"] == "missing":

@@ -8,8 +8,11 @@ redone, and a run that died continues from its last complete checkpoint.
 
 import argparse
 import fcntl
+import json
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,15 +23,18 @@ from rich.console import Console
 from driftwheel import artifacts
 from driftwheel.command import add_common_arguments, open_ledger, print_record, settings_from
 from driftwheel.config import Settings
-from driftwheel.errors import ConfigError, ConflictError, StorageError
+from driftwheel.errors import ConfigError, ConflictError, NotFoundError, StorageError
 from driftwheel.ledger import Ledger
 from driftwheel.records import Dataset, TrainingRun, TrainingRunStatus, content_hash, new_id, utc_now
 from train.base_model import identity
 
 if TYPE_CHECKING:
+    from train.folds import Fold
     from train.progress import CurveWriter
 
 log = structlog.get_logger()
+STUDY, FOLD = "study", "fold"
+"""Keys of a run's settings: the search that it is a trial of, and the fold that it was trained on."""
 
 
 def weights_path(run: TrainingRun) -> Path:
@@ -36,14 +42,37 @@ def weights_path(run: TrainingRun) -> Path:
     return Path(run.path) / ("model" if run.method == "full" else "adapter")
 
 
-def finetune(settings: Settings, ledger: Ledger, dataset_id: str, *, callbacks: Sequence[Any] = ()) -> TrainingRun:
-    """Fine-tune the base model on a dataset, or find that done already; `callbacks` are the Trainer's.
+def newest_run(ledger: Ledger, project: str) -> TrainingRun:
+    """Return the newest run that succeeded; a search's trial or a fold is taken only by its id.
 
+    Raises NotFoundError if there is none.
+    """
+    for run in ledger.find(TrainingRun, project=project, status=TrainingRunStatus.SUCCEEDED):
+        if not run.settings.get(STUDY) and not run.settings.get(FOLD):
+            return run
+    raise NotFoundError(f"project {project!r} has no finished run yet; `driftwheel train` makes one")
+
+
+def finetune(
+    settings: Settings,
+    ledger: Ledger,
+    dataset_id: str,
+    *,
+    callbacks: Sequence[Any] = (),
+    study_id: str | None = None,
+    fold: "Fold | None" = None,
+) -> TrainingRun:
+    """Fine-tune the base model on a dataset, or on one fold of it, or find that done already.
+
+    `callbacks` are the Trainer's; `study_id` marks a trial of a search, which is a run like any other once it is
+    trained by itself.
     Raises ConfigError, NotFoundError or DataError for what a person can put right, ConflictError if another
     process trains this run. Whatever fails is written into the run's row first.
     """
     dataset = ledger.get(Dataset, dataset_id)
-    run = _find_or_add(settings, ledger, dataset)
+    run = find_or_add_run(settings, ledger, dataset, study_id=study_id, fold=fold)
+    if fold is not None:
+        dataset = replace(dataset, path=str(fold.path))
     with _only_trainer(run):
         run = ledger.get(TrainingRun, run.id)
         if run.status is TrainingRunStatus.SUCCEEDED and artifacts.is_complete(weights_path(run)):
@@ -66,17 +95,23 @@ def finetune(settings: Settings, ledger: Ledger, dataset_id: str, *, callbacks: 
         return ledger.change(run, status=TrainingRunStatus.SUCCEEDED, metrics=metrics, finished_at=utc_now())
 
 
-def _find_or_add(settings: Settings, ledger: Ledger, dataset: Dataset) -> TrainingRun:
+def find_or_add_run(
+    settings: Settings, ledger: Ledger, dataset: Dataset, *, study_id: str | None = None, fold: "Fold | None" = None
+) -> TrainingRun:
+    """Return the row of the run that trains these settings on this dataset, new if there is none."""
     chosen = {
         "model": settings.model.model_dump(mode="json"),
         "train": settings.train.model_dump(mode="json"),
         "base_identity": identity(settings),
+        **({FOLD: fold.facts()} if fold else {}),
     }
     settings_hash = content_hash(chosen)
     found = ledger.find(
         TrainingRun, project=settings.project, dataset_id=dataset.id, settings_hash=settings_hash, limit=1
     )
     if found:
+        if study_id is None and found[0].settings.get(STUDY):
+            return ledger.change(found[0], settings=chosen)
         return found[0]
     at = utc_now()
     run_id = new_id("run", [settings.project, dataset.id, settings_hash], at)
@@ -87,7 +122,7 @@ def _find_or_add(settings: Settings, ledger: Ledger, dataset: Dataset) -> Traini
         dataset_id=dataset.id,
         base_model=settings.base_model(),
         method=settings.train.method,
-        settings=chosen,
+        settings=chosen if study_id is None else {**chosen, STUDY: study_id},
         settings_hash=settings_hash,
         seed=settings.train.seed,
         path=str(settings.root / "runs" / run_id),
@@ -161,11 +196,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the verb's arguments."""
     add_common_arguments(parser)
     parser.add_argument("--dataset", metavar="DATASET_ID", help="dataset to train on (the newest)")
+    parser.add_argument("--folds", type=int, metavar="K", help="cross-validate the settings on K folds instead")
 
 
 def main(arguments: argparse.Namespace) -> None:
-    """Fine-tune and print the run."""
+    """Fine-tune and print the run, or cross-validate and print the losses."""
     settings = settings_from(arguments)
     ledger = open_ledger(settings)
     dataset_id = arguments.dataset or ledger.newest(Dataset, settings.project).id
+    if arguments.folds is not None:
+        _cross_validate(settings, ledger, dataset_id, arguments)
+        return
     print_record(finetune(settings, ledger, dataset_id), as_json=arguments.json)
+
+
+def _cross_validate(settings: Settings, ledger: Ledger, dataset_id: str, arguments: argparse.Namespace) -> None:
+    from train.cross_validate import as_text, cross_validate, earlier_results
+
+    if arguments.folds < 2:
+        raise ConfigError(f"--folds {arguments.folds} holds nothing out; give at least 2")
+    result = cross_validate(settings, ledger, dataset_id, arguments.folds)
+    others = earlier_results(settings, dataset_id, arguments.folds)
+    sys.stdout.write((json.dumps(result) if arguments.json else as_text(settings, result, others)) + "\n")

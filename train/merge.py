@@ -16,7 +16,7 @@ from driftwheel.errors import ArtifactError, ConflictError
 from driftwheel.ledger import Ledger
 from driftwheel.records import TrainingRun, TrainingRunStatus
 from train.base_model import identity, load_tokenizer, load_weights
-from train.finetune import weights_path
+from train.finetune import newest_run, weights_path
 
 
 def merge(settings: Settings, ledger: Ledger, run_id: str) -> Path:
@@ -75,6 +75,6 @@ def main(arguments: argparse.Namespace) -> None:
     """Merge and print the folder."""
     settings = settings_from(arguments)
     ledger = open_ledger(settings)
-    run_id = arguments.run or ledger.newest(TrainingRun, settings.project).id
+    run_id = arguments.run or newest_run(ledger, settings.project).id
     path = merge(settings, ledger, run_id)
     sys.stdout.write((json.dumps({"path": str(path)}) if arguments.json else str(path)) + "\n")

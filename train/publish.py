@@ -25,6 +25,7 @@ from driftwheel.ledger import TABLES, Ledger
 from driftwheel.records import Alias, Dataset, ModelVersion, ModelVersionStatus, TrainingRun, new_id, utc_now
 from train.baseline import best_accuracy
 from train.evaluate import Evaluation, evaluate, load_evaluation, read_predictions
+from train.finetune import newest_run
 from train.gate import Item, judge
 from train.model_card import model_card
 
@@ -260,7 +261,7 @@ def main(arguments: argparse.Namespace) -> None:
     """Publish a run and print its version."""
     settings = settings_from(arguments)
     ledger = open_ledger(settings)
-    run = ledger.get(TrainingRun, arguments.run) if arguments.run else ledger.newest(TrainingRun, settings.project)
+    run = ledger.get(TrainingRun, arguments.run) if arguments.run else newest_run(ledger, settings.project)
     artifact = arguments.artifact or _build_artifact(arguments, run.id)
     if not artifact.is_dir():
         raise NotFoundError(f"no artifact at {artifact}; `driftwheel quantize --run {run.id}` writes one")
