@@ -69,6 +69,9 @@ def _parser() -> argparse.ArgumentParser:
             verb.add_argument("--no-wait", action="store_true", help="do not wait until the gateway serves it")
         if name == "init":
             _add_init_arguments(verb)
+        if name == "doctor":
+            verb.add_argument("--model", metavar="NAME", help="also say what fits: folder or hub name of a base model")
+            verb.add_argument("--data", metavar="FILE", help="also say what fits: examples, to measure their lengths")
         if name == "retrain":
             verb.add_argument("--reason", default="asked for on the command line", help="kept in the decision")
     for name, (_, _, help_text) in STAGE_VERBS.items():

@@ -1,6 +1,7 @@
 """A Dataset's training and validation rows become K folds of whole groups, with labels in equal shares.
 
-Rows that share a group or a near-duplicate prompt stay in one fold, as they stay in one split. The test split is left out.
+Rows that share a group or a near-duplicate prompt stay in one fold, as they stay in one split.
+The test split is left out.
 """
 
 import json

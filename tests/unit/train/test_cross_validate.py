@@ -95,7 +95,7 @@ def test_refuses_more_folds_than_groups(settings: Settings, grouped: Dataset) ->
 def test_folds_that_end_a_step_apart_are_compared_at_their_ends(
     train_settings: Settings, ledger: Ledger, grouped: Dataset
 ) -> None:
-    changes = {"eval_steps": 50, "max_steps": -1, "num_train_epochs": 1, "per_device_train_batch_size": 1}
+    changes = {"eval_steps": 50, "max_steps": -1, "num_train_epochs": 0.5, "per_device_train_batch_size": 1}
     seldom = train_settings.model_copy(update={"train": train_settings.train.model_copy(update=changes)})
     result = cross_validate(seldom, ledger, grouped.id, 5)
     runs = [ledger.get(TrainingRun, id) for id in result["run_ids"]]
