@@ -70,8 +70,12 @@ class DatasetSettings(Section):
 class TrainSettings(Section):
     method: Literal["lora", "qlora", "full"] = "lora"
     """What is trained: low-rank adapters, adapters on a 4-bit base (GPU), or every weight."""
+    objective: Literal["sft", "dpo", "kto"] = "sft"
+    """Learn right answers (sft), corrections before the model's answers (dpo), or thumbs (kto)."""
+    beta: float = Field(0.1, gt=0)
+    """How close dpo and kto stay to the model that they start from."""
     learning_rate: float = Field(2e-4, gt=0, le=1)
-    """Peak learning rate."""
+    """Peak learning rate; dpo and kto want a tenth of sft's."""
     num_train_epochs: float = Field(3, gt=0)
     """Passes over the training split."""
     max_steps: int = -1

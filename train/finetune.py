@@ -146,6 +146,7 @@ def _only_trainer(run: TrainingRun) -> Iterator[None]:
 
 def _train(settings: Settings, dataset: Dataset, run: TrainingRun, callbacks: Sequence[Any]) -> dict[str, Any]:
     from train.methods import keep_start, save_weights, why_only_merged
+    from train.preference_trainer import make_preference_trainer
     from train.progress import CurveWriter, ProgressBar
     from train.trainer import last_complete_checkpoint, make_trainer
 
@@ -156,7 +157,8 @@ def _train(settings: Settings, dataset: Dataset, run: TrainingRun, callbacks: Se
     (path / "settings.yaml").write_text(text, encoding="utf-8")
     curves = CurveWriter(path)
     bar = ProgressBar(curves, Console(stderr=True))
-    trainer = make_trainer(settings, Path(dataset.path), path, [curves, bar, *callbacks])
+    make = make_trainer if settings.train.objective == "sft" else make_preference_trainer
+    trainer = make(settings, Path(dataset.path), path, [curves, bar, *callbacks])
     keep_start(trainer.model, settings.train, path)
     checkpoint = last_complete_checkpoint(path)
     try:
@@ -176,6 +178,7 @@ def _metrics(trainer: Any, result: Any, curves: "CurveWriter", *, resumed_from: 
     parameters = list(trainer.model.parameters())
     state = trainer.state
     seconds = curves.elapsed_seconds
+    margins = {h["step"]: h["eval_rewards/margins"] for h in state.log_history if "eval_rewards/margins" in h}
     return {
         "train_loss": result.training_loss,
         "eval_loss": state.best_metric,
@@ -188,6 +191,7 @@ def _metrics(trainer: Any, result: Any, curves: "CurveWriter", *, resumed_from: 
         "train_seconds": round(seconds, 2),
         "trainable_parameters": sum(p.numel() for p in parameters if p.requires_grad),
         "parameters": sum(p.numel() for p in parameters),
+        **({"reward_margin": margins.get(state.best_global_step)} if margins else {}),
         "resumed_from_step": int(resumed_from.name.rpartition("-")[2]) if resumed_from else None,
     }
 
@@ -203,6 +207,11 @@ def main(arguments: argparse.Namespace) -> None:
     """Fine-tune and print the run, or cross-validate and print the losses."""
     settings = settings_from(arguments)
     ledger = open_ledger(settings)
+    if settings.train.objective != "sft" and arguments.dataset is None:
+        from train.prefer import prefer
+
+        print_record(prefer(settings, ledger), as_json=arguments.json)
+        return
     dataset_id = arguments.dataset or ledger.newest(Dataset, settings.project).id
     if arguments.folds is not None:
         _cross_validate(settings, ledger, dataset_id, arguments)

@@ -11,7 +11,7 @@ from typing import Any
 
 from driftwheel import artifacts
 from driftwheel.command import add_common_arguments, open_ledger, settings_from
-from driftwheel.config import Settings
+from driftwheel.config import ModelSettings, Settings
 from driftwheel.errors import ArtifactError, ConflictError
 from driftwheel.ledger import Ledger
 from driftwheel.records import TrainingRun, TrainingRunStatus
@@ -50,13 +50,20 @@ def _whole_model(settings: Settings, run: TrainingRun, source: Path) -> Any:
         return load_weights(str(source), "float32")
     from peft import PeftModel
 
-    if identity(settings) != run.settings["base_identity"]:
+    if identity(_base_of(settings, run)) != run.settings["base_identity"]:
         raise ArtifactError(
             f"the base model {settings.model.base!r} is not the one that {run.id} was trained on; "
             "set model.base back to it, or fine-tune again"
         )
-    base = load_weights(run.base_model, "float32", revision=settings.model.revision)
+    base = load_weights(run.base_model, "float32", revision=run.settings["model"]["revision"])
     return PeftModel.from_pretrained(base, source).merge_and_unload(safe_merge=True)
+
+
+def _base_of(settings: Settings, run: TrainingRun) -> Settings:
+    """Return the settings with the run's base: their own, or the merged model of a run that this one went on from."""
+    if settings.root / "runs" not in Path(run.base_model).parents:
+        return settings
+    return settings.model_copy(update={"model": ModelSettings(base=run.base_model)})
 
 
 def _cast(model: Any, dtype: str) -> Any:

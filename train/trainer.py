@@ -12,6 +12,9 @@ from train.base_model import load_tokenizer, load_weights
 from train.methods import ADAPTER_KEYS, adapter_config, base_dtype, check_method
 from train.progress import CHECKPOINT_MARK
 
+OWN_KEYS = ("method", "objective", "beta", "executor", "early_stopping_patience")
+"""Keys of the train section that no TRL trainer takes as they are."""
+
 
 def read_split(dataset_path: Path, split: str) -> list[dict[str, Any]]:
     """Return a split's prompt and completion messages; raises ArtifactError or DataError."""
@@ -38,30 +41,24 @@ def make_trainer(
     """
     import datasets
     import transformers
-    from trl import SFTTrainer
+    from trl import SFTConfig, SFTTrainer
 
     train = settings.train
-    check_method(train)
-    datasets.disable_progress_bars()
-    transformers.utils.logging.disable_progress_bar()
-    transformers.set_seed(train.seed)
+    prepare(train)
     rows, validation = read_split(dataset_path, "train"), read_split(dataset_path, "validation")
     if not rows:
         raise DataError(f"{dataset_path} has no training rows; add data and build the dataset again")
-    patience = train.early_stopping_patience
     try:
-        arguments = _arguments(train, run_path, has_validation=bool(validation))
+        common = common_arguments(train, run_path, has_validation=bool(validation))
+        arguments = SFTConfig(**common, completion_only_loss=True, eval_packing=False)
         trainer = SFTTrainer(
-            model=_load(settings),
+            model=load_base(settings),
             args=arguments,
             train_dataset=datasets.Dataset.from_list(rows),
             eval_dataset=datasets.Dataset.from_list(validation) if validation else None,
             processing_class=load_tokenizer(settings.base_model(), revision=settings.model.revision),
             peft_config=adapter_config(train),
-            callbacks=[
-                *callbacks,
-                *([transformers.EarlyStoppingCallback(patience)] if patience and validation else []),
-            ],
+            callbacks=[*callbacks, *early_stopping(train, has_validation=bool(validation))],
         )
     except ConfigError:
         raise
@@ -71,32 +68,51 @@ def make_trainer(
     return trainer
 
 
-def _arguments(train: TrainSettings, run_path: Path, *, has_validation: bool) -> Any:
+def prepare(train: TrainSettings) -> None:
+    """Silence the libraries' progress bars and set the seed; raises ConfigError for a method that cannot be used."""
+    import datasets
+    import transformers
+
+    check_method(train)
+    datasets.disable_progress_bars()
+    transformers.utils.logging.disable_progress_bar()
+    transformers.set_seed(train.seed)
+
+
+def early_stopping(train: TrainSettings, *, has_validation: bool) -> list[Any]:
+    """Return the callback that ends a training which no longer improves, or none."""
+    import transformers
+
+    patience = train.early_stopping_patience
+    return [transformers.EarlyStoppingCallback(patience)] if patience and has_validation else []
+
+
+def common_arguments(train: TrainSettings, run_path: Path, *, has_validation: bool) -> dict[str, Any]:
+    """Return what every trainer of TRL is told: the train section, when to validate, where to save."""
     import torch
-    from trl import SFTConfig
 
-    passed = train.model_dump(exclude={"method", "executor", "early_stopping_patience", *ADAPTER_KEYS})
-    has_gpu = torch.cuda.is_available()
-    return SFTConfig(
-        **passed,
-        output_dir=str(run_path / "checkpoints"),
-        eval_strategy="steps" if has_validation else "no",
-        save_strategy="steps",
-        save_steps=train.eval_steps,
-        load_best_model_at_end=has_validation,
-        metric_for_best_model="eval_loss" if has_validation else None,
-        greater_is_better=False if has_validation else None,
-        completion_only_loss=True,
-        eval_packing=False,
-        disable_tqdm=True,
-        logging_first_step=True,
-        dataloader_pin_memory=has_gpu,
-        use_cpu=not has_gpu,
-        run_name=run_path.name,
+    passed = train.model_dump(
+        exclude={"method", "executor", "early_stopping_patience", "objective", "beta", *ADAPTER_KEYS}
     )
+    has_gpu = torch.cuda.is_available()
+    return {
+        **passed,
+        "output_dir": str(run_path / "checkpoints"),
+        "eval_strategy": "steps" if has_validation else "no",
+        "save_strategy": "steps",
+        "save_steps": train.eval_steps,
+        "load_best_model_at_end": has_validation,
+        "metric_for_best_model": "eval_loss" if has_validation else None,
+        "greater_is_better": False if has_validation else None,
+        "disable_tqdm": True,
+        "logging_first_step": True,
+        "dataloader_pin_memory": has_gpu,
+        "use_cpu": not has_gpu,
+        "run_name": run_path.name,
+    }
 
 
-def _load(settings: Settings) -> Any:
+def load_base(settings: Settings) -> Any:
     """Load the base in the type that its training wants."""
     import torch
 
