@@ -33,13 +33,16 @@ if TYPE_CHECKING:
     from train.progress import CurveWriter
 
 log = structlog.get_logger()
+WHOLE = "model"
+"""Folder of a run that has every weight of its own, and not an adapter beside its base."""
+
 STUDY, FOLD = "study", "fold"
 """Keys of a run's settings: the search that it is a trial of, and the fold that it was trained on."""
 
 
 def weights_path(run: TrainingRun) -> Path:
     """Return the folder that holds what a run trained: its adapter, or the whole model."""
-    return Path(run.path) / ("model" if run.method == "full" else "adapter")
+    return Path(run.path) / (WHOLE if run.method in ("full", "ensemble") else "adapter")
 
 
 def newest_run(ledger: Ledger, project: str) -> TrainingRun:

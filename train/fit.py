@@ -22,8 +22,8 @@ from train.formats import read_file
 from train.machine import Machine, this_machine
 from train.memory import Estimate, estimate
 
-ESTIMATE_ERROR = 0.15
-"""Largest error of the estimate over the trainings of `python -m benchmarks.memory`; a fit leaves this much room."""
+ESTIMATE_ERROR = 0.25
+"""A fit leaves this much room: the largest error over the trainings of `python -m benchmarks.memory` (DoRA's)."""
 
 LENGTH_STEP = 32
 

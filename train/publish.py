@@ -160,6 +160,7 @@ def _lineage(
         "run_id": run.id,
         "seed": run.seed,
         "method": run.method,
+        "merged_from": run.settings.get("merged_from"),
         "base_model": run.base_model,
         "base_revision": settings.model.revision,
         "training_settings_hash": run.settings_hash,

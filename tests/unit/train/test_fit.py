@@ -49,7 +49,7 @@ def test_proposes_the_settings_as_they_are_where_they_fit(train_settings: Settin
 def test_halves_the_batch_until_it_fits_and_keeps_the_examples_a_step(train_settings: Settings) -> None:
     wanted = with_train(train_settings, per_device_train_batch_size=64, max_length=256)
     whole = examine_fit(wanted, None, CPU).estimates[1]
-    room = (whole.total - 0.6 * whole.activations) * 1.15
+    room = (whole.total - 0.6 * whole.activations) * 1.25
     proposal = examine_fit(wanted, None, replace(CPU, memory_bytes=room)).proposal
     assert proposal is not None
     train = proposal["train"]
@@ -93,8 +93,8 @@ def test_says_what_qlora_lacks(machine: Machine, reason: str | None) -> None:
 
 def test_a_fit_leaves_room_for_the_estimates_own_error(train_settings: Settings) -> None:
     wanted = examine_fit(train_settings, None, CPU).estimates[1]
-    assert fits(wanted, replace(CPU, memory_bytes=wanted.total * 1.16))
-    assert not fits(wanted, replace(CPU, memory_bytes=wanted.total * 1.14))
+    assert fits(wanted, replace(CPU, memory_bytes=wanted.total * 1.26))
+    assert not fits(wanted, replace(CPU, memory_bytes=wanted.total * 1.24))
 
 
 def test_sees_this_machine() -> None:
