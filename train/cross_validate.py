@@ -79,7 +79,7 @@ def as_text(settings: Settings, result: dict[str, Any], results: list[dict[str, 
     flags = _flags(settings, best)
     equal = sum(_difference(best, r)[0] <= _difference(best, r)[1] for r in results[1:])
     doubt = f"; {equal} other(s) are within one standard error of it" if equal else ""
-    lines.append(f"use {'these' if flags else 'the settings as they are'}{doubt}:  driftwheel train {flags}".rstrip())
+    lines.append(f"use {'these' if flags else 'the settings file as it is'}{doubt}:  driftwheel train {flags}".rstrip())
     return "\n".join(lines)
 
 
@@ -96,4 +96,4 @@ def _against(best: dict[str, Any], other: dict[str, Any]) -> str:
 
 
 def _flags(settings: Settings, result: dict[str, Any]) -> str:
-    return as_flags(settings, settings.model_copy(update={"train": TrainSettings(**result["train"])}))
+    return as_flags(settings.model_copy(update={"train": TrainSettings(**result["train"])}))

@@ -134,7 +134,7 @@ def as_text(fit: Fit) -> str:
     """Return a fit as lines for a person."""
     machine, first = fit.machine, fit.estimates[0]
     place = machine.gpu or "no GPU"
-    lines = [f"model            {fit.model}: {first.parameters / 1e6:,.0f} million weights"]
+    lines = [f"model            {fit.model}: {first.parameters / 1e6:,.1f} million weights"]
     if fit.lengths:
         n = fit.lengths
         lines.append(

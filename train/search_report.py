@@ -60,7 +60,7 @@ def _trial(study: "Study", trial: "FrozenTrial") -> dict[str, Any]:
 
 def _best(settings: Settings, study: "Study") -> dict[str, Any]:
     best = study.best_trial
-    flags = as_flags(settings, with_values(settings, best.params))
+    flags = as_flags(with_values(settings, best.params))
     return {**_trial(study, best), "flags": flags}
 
 

@@ -1,13 +1,15 @@
 """The tune section becomes what a search may try, and a trial's values become settings."""
 
 import itertools
+import json
 import math
+import shlex
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from driftwheel.config import Range, Settings, TrainSettings
+from driftwheel.config import Range, Settings, TrainSettings, load_settings
 from driftwheel.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -86,11 +88,12 @@ def with_values(settings: Settings, values: Mapping[str, Any]) -> Settings:
         raise ConfigError(f"tune.space.{first['loc'][0]}: {first['msg']} (got {first['input']!r})") from error
 
 
-def as_flags(settings: Settings, chosen: Settings) -> str:
-    """Return the command-line flags that make the one settings the other."""
-    before, after = settings.train.model_dump(), chosen.train.model_dump()
-    return " ".join(f"--set train.{key}={_plain(value)}" for key, value in after.items() if value != before[key])
+def as_flags(chosen: Settings) -> str:
+    """Return the command-line flags that turn the train section of the settings file into the chosen one."""
+    written, wanted = load_settings(chosen.path).train.model_dump(), chosen.train.model_dump()
+    changed = {key: value for key, value in wanted.items() if value != written[key]}
+    return " ".join(f"--set {shlex.quote(f'train.{key}={_plain(value)}')}" for key, value in changed.items())
 
 
 def _plain(value: Any) -> str:
-    return repr(value) if isinstance(value, float) else str(value).lower() if isinstance(value, bool) else str(value)
+    return value if isinstance(value, str) else json.dumps(value)

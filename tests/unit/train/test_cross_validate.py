@@ -80,10 +80,11 @@ def test_says_at_the_end_which_of_the_tried_settings_to_use(
 ) -> None:
     slow = train_settings.model_copy(update={"train": train_settings.train.model_copy(update={"learning_rate": 1e-6})})
     first = cross_validate(slow, ledger, grouped.id, 2)
-    assert "use the settings as they are" in as_text(slow, first, earlier_results(slow, grouped.id, 2))
+    assert "train.learning_rate=1e-06" in as_text(slow, first, earlier_results(slow, grouped.id, 2)).splitlines()[-1]
     cross_validate(train_settings, ledger, grouped.id, 2)
     text = as_text(slow, first, earlier_results(slow, grouped.id, 2))
-    assert text.splitlines()[-1] == "use these:  driftwheel train --set train.learning_rate=0.01"
+    assert text.splitlines()[-1].startswith("use these:  driftwheel train --set train.learning_rate=0.01 --set")
+    assert text.count("best") == 2
     assert ledger.count(TrainingRun) == 4
 
 

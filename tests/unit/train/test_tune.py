@@ -1,6 +1,7 @@
 """Tuning: a search finds the better settings, is durable, and prunes; its space is checked before it runs."""
 
 import json
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,11 @@ def test_a_grid_finds_the_better_of_two_learning_rates(
 
     assert [t["state"] for t in summary["trials"]] == ["complete", "complete"]
     assert summary["best"]["values"] == {"learning_rate": 2e-2}
-    assert summary["best"]["flags"] == "--set train.learning_rate=0.02"
+    flags = shlex.split(summary["best"]["flags"])
+    assert (
+        load_settings(settings.path, flags[1::2], environ={}).train
+        == with_values(settings, {"learning_rate": 2e-2}).train
+    )
     run = ledger.get(TrainingRun, summary["best"]["run_id"])
     assert run.metrics["eval_loss"] == summary["best"]["eval_loss"]
     assert json.loads((search_path(settings, summary["id"]) / "search.json").read_text("utf-8")) == summary
@@ -176,8 +181,16 @@ def test_a_grid_cuts_a_range_at_its_ends_and_between(values: Any, points: list[f
 def test_a_searched_rank_keeps_the_adapters_scale(settings: Settings) -> None:
     chosen = with_values(settings, {"lora_r": 64})
     assert chosen.train.lora_alpha / chosen.train.lora_r == settings.train.lora_alpha / settings.train.lora_r
-    assert as_flags(settings, chosen) == "--set train.lora_r=64 --set train.lora_alpha=128"
+    assert as_flags(chosen) == "--set train.lora_r=64 --set train.lora_alpha=128"
     assert with_values(settings, {"lora_r": 64, "lora_alpha": 7}).train.lora_alpha == 7
+
+
+def test_flags_make_the_settings_file_what_was_chosen(settings: Settings) -> None:
+    values = {"learning_rate": 1.5e-5, "lr_scheduler_kwargs": {"num_cycles": 2}, "bf16": False, "optim": "adafactor",
+              "lora_target_modules": ["q_proj", "v_proj"], "lora_modules_to_save": None}  # fmt: skip
+    flags = shlex.split(as_flags(with_values(settings, values)))
+    assert flags[0::2] == ["--set"] * 5
+    assert load_settings(settings.path, flags[1::2], environ={}).train == with_values(settings, values).train
 
 
 @pytest.mark.parametrize(
