@@ -1,10 +1,10 @@
-# make setup | check | test | fix | demo | docs | lock | bench-banking77 | bench-gate
+# make setup | check | test | fix | demo | docs | lock | bench-NAME, with NAME a file of benchmarks/
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.complete
 
-.PHONY: setup check test fix demo docs lock bench-banking77 bench-gate
+.PHONY: setup check test fix demo docs lock
 setup: $(READY)
 
 $(READY): requirements/cpu.txt deploy/setup.sh pyproject.toml
@@ -31,11 +31,8 @@ docs: $(READY)
 demo: $(READY)
 	$(BIN)/driftwheel demo
 
-bench-banking77: $(READY)
-	$(BIN)/python -m benchmarks.banking77
-
-bench-gate: $(READY)
-	$(BIN)/python -m benchmarks.gate
+bench-%: $(READY)
+	$(BIN)/python -m benchmarks.$*
 
 lock:
 	$(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate \

@@ -30,6 +30,20 @@ def curves(run_path: Path) -> list[dict[str, Any]]:
     return json_lines(run_path / "curves.jsonl")
 
 
+def searches(root: Path) -> list[dict[str, Any]]:
+    """Return the summaries of the searches for settings, the one that was written last first."""
+    found = sorted((root / "searches").glob("*/search.json"), key=lambda p: p.stat().st_mtime, reverse=True)
+    return [summary for path in found if (summary := _object(path)) is not None]
+
+
+def _object(path: Path) -> dict[str, Any] | None:
+    try:
+        value = json.loads(path.read_text(encoding="utf-8", errors="replace"))
+    except (OSError, json.JSONDecodeError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
 def sample_rows(dataset_path: Path, split: str, limit: int = 50) -> list[dict[str, Any]]:
     """Return the first rows of a split, flattened for a table."""
     return [

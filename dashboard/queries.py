@@ -325,6 +325,13 @@ def dataset_names(ledger: Ledger, project: str) -> dict[str, str]:
 
 
 def run_names(ledger: Ledger, project: str) -> dict[str, str]:
-    """Return a readable name for each run id: time, method and hash."""
+    """Return a readable name for each run id: time, method and hash, and which fold or search it belongs to."""
     runs = newest(ledger, TrainingRun, project)
-    return {r.id: f"{r.created_at:%Y-%m-%d %H:%M}  {r.method}  {short(r.id)}" for r in runs}
+    return {r.id: f"{r.created_at:%Y-%m-%d %H:%M}  {r.method}  {short(r.id)}{_part(r)}" for r in runs}
+
+
+def _part(run: TrainingRun) -> str:
+    fold, study = run.settings.get("fold"), run.settings.get("study")
+    if isinstance(fold, dict):
+        return f"  fold {fold.get('number')} of {fold.get('of')}"
+    return f"  trial of {short(study)}" if isinstance(study, str) else ""

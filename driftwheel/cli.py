@@ -15,6 +15,7 @@ from driftwheel.command import add_common_arguments, run_command
 STAGE_VERBS: dict[str, tuple[str, tuple[str, ...], str]] = {
     "data": ("train.__main__", ("data",), "check, build, show or compare Datasets"),
     "train": ("train.__main__", ("finetune",), "fine-tune the base model on a Dataset"),
+    "tune": ("train.__main__", ("tune",), "search for the settings that train best"),
     "merge": ("train.__main__", ("merge",), "merge a run's adapter into its base model"),
     "quantize": ("train.__main__", ("quantize",), "write a run's servable artifact"),
     "evaluate": ("train.__main__", ("evaluate",), "score an artifact through vLLM"),
@@ -69,6 +70,9 @@ def _parser() -> argparse.ArgumentParser:
             verb.add_argument("--no-wait", action="store_true", help="do not wait until the gateway serves it")
         if name == "init":
             _add_init_arguments(verb)
+        if name == "doctor":
+            verb.add_argument("--model", metavar="NAME", help="also say what fits: folder or hub name of a base model")
+            verb.add_argument("--data", metavar="FILE", help="also say what fits: examples, to measure their lengths")
         if name == "retrain":
             verb.add_argument("--reason", default="asked for on the command line", help="kept in the decision")
     for name, (_, _, help_text) in STAGE_VERBS.items():

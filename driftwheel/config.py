@@ -8,10 +8,10 @@ import difflib
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from driftwheel.errors import ConfigError
 from driftwheel.records import content_hash
@@ -70,8 +70,12 @@ class DatasetSettings(Section):
 class TrainSettings(Section):
     method: Literal["lora", "qlora", "full"] = "lora"
     """What is trained: low-rank adapters, adapters on a 4-bit base (GPU), or every weight."""
+    objective: Literal["sft", "dpo", "kto"] = "sft"
+    """Learn right answers (sft), corrections before the model's answers (dpo), or thumbs (kto)."""
+    beta: float = Field(0.1, gt=0)
+    """How close dpo and kto stay to the model that they start from."""
     learning_rate: float = Field(2e-4, gt=0, le=1)
-    """Peak learning rate."""
+    """Peak learning rate; dpo and kto want a tenth of sft's."""
     num_train_epochs: float = Field(3, gt=0)
     """Passes over the training split."""
     max_steps: int = -1
@@ -90,6 +94,16 @@ class TrainSettings(Section):
     """Dropout on the adapters' input."""
     lora_target_modules: str | list[str] = "all-linear"
     """Modules that get an adapter."""
+    lora_modules_to_save: list[str] | None = None
+    """Modules trained whole beside the adapters; such a result is always merged."""
+    use_rslora: bool = False
+    """Divide the adapters' scale by the rank's root (rsLoRA), for ranks of 64 and more."""
+    use_dora: bool = False
+    """Learn a weight's direction and length apart (DoRA); such a result is always merged."""
+    init_lora_weights: Literal[True, "gaussian", "pissa"] | Annotated[str, Field(pattern=r"^pissa_niter_[1-9]\d*$")] = (
+        True
+    )
+    """First values of the adapters: PEFT's own, or the base's largest singular values (`pissa`, `pissa_niter_16`)."""
     max_length: int = Field(1024, ge=8)
     """Longer examples are cut, in tokens."""
     packing: bool = False
@@ -98,8 +112,24 @@ class TrainSettings(Section):
     """Steps of warm-up; below 1 a share of all steps."""
     weight_decay: float = Field(0.0, ge=0)
     """AdamW weight decay."""
+    optim: str = "adamw_torch_fused"
+    """Optimizer, by its name in transformers: adamw_torch, adafactor, paged_adamw_8bit ..."""
+    optim_args: str | None = None
+    """Its further arguments, such as `eps2=1e-8`."""
+    adam_beta1: float = Field(0.9, ge=0, lt=1)
+    """Decay of AdamW's mean."""
+    adam_beta2: float = Field(0.999, ge=0, lt=1)
+    """Decay of AdamW's variance."""
+    adam_epsilon: float = Field(1e-8, gt=0)
+    """What AdamW adds to its denominator."""
+    max_grad_norm: float = Field(1.0, ge=0)
+    """Longer gradients are cut to this; 0 cuts none."""
+    neftune_noise_alpha: float | None = Field(None, gt=0)
+    """Noise on the embeddings while training (NEFTune)."""
     lr_scheduler_type: str = "cosine"
     """Schedule of the learning rate."""
+    lr_scheduler_kwargs: dict[str, Any] | None = None
+    """The schedule's further arguments, such as num_cycles."""
     gradient_checkpointing: bool = False
     """Trade speed for memory."""
     train_sampling_strategy: Literal["random", "sequential", "group_by_length"] = "group_by_length"
@@ -120,6 +150,47 @@ class TrainSettings(Section):
     """Passed to the Trainer: tensorboard, mlflow, wandb ..."""
     executor: Literal["local"] = "local"
     """Where the training process runs."""
+
+
+class Range(Section):
+    """The values of a setting between two ends; whole numbers where both ends are."""
+
+    low: int | float
+    """Least value."""
+    high: int | float
+    """Greatest value."""
+    log: bool = False
+    """Look at orders of magnitude rather than at differences."""
+    step: int | float | None = None
+    """Distance of the values; None allows any."""
+
+    @model_validator(mode="after")
+    def _is_a_range(self) -> Self:
+        if self.low >= self.high or (self.log and self.low <= 0) or (self.log and self.step is not None):
+            raise ValueError("needs low below high; with log, low above 0 and no step")
+        return self
+
+
+class TuneSettings(Section):
+    trials: int = Field(20, ge=1)
+    """Trainings in a search, those that were stopped early included."""
+    sampler: Literal["tpe", "random", "grid"] = "tpe"
+    """How settings are drawn: by what earlier trials showed, by chance, or one after the other."""
+    pruner: Literal["median", "none"] = "median"
+    """Stop a trial whose validation loss is worse than the median of the earlier ones at the same step."""
+    space: dict[str, Range | list[Any]] = {}
+    """Keys of `train` with their lists or ranges; empty searches learning rate, rank, epochs and warm-up."""
+
+    @field_validator("space")
+    @classmethod
+    def _names_settings(cls, space: dict[str, Range | list[Any]]) -> dict[str, Range | list[Any]]:
+        for key, values in space.items():
+            if key not in TrainSettings.model_fields:
+                near = difflib.get_close_matches(key, TrainSettings.model_fields, n=1)
+                raise ValueError(f"{key} is no key of train" + (f"; did you mean {near[0]}?" if near else ""))
+            if not values:
+                raise ValueError(f"{key} has no value to try")
+        return space
 
 
 class MergeSettings(Section):
@@ -287,6 +358,7 @@ class Settings(Section):
     model: ModelSettings
     dataset: DatasetSettings
     train: TrainSettings = TrainSettings()
+    tune: TuneSettings = TuneSettings()
     merge: MergeSettings = MergeSettings()
     quantize: QuantizeSettings = QuantizeSettings()
     evaluate: EvaluateSettings = EvaluateSettings()
@@ -380,8 +452,8 @@ def _explain(error: Any) -> str:
     if error["type"] == "extra_forbidden":
         section: Any = Settings
         for part in location[:-1]:
-            section = section.model_fields[part].annotation
-        near = difflib.get_close_matches(location[-1], section.model_fields, n=1)
+            section = section.model_fields[part].annotation if part in getattr(section, "model_fields", ()) else None
+        near = difflib.get_close_matches(location[-1], getattr(section, "model_fields", ()), n=1)
         hint = f"did you mean {'.'.join([*location[:-1], near[0]])}?" if near else "see the settings table in README.md"
         return f"{where}: no such key; {hint}"
     if error["type"] == "missing":

@@ -59,6 +59,11 @@ def safe_sqlite_module() -> ModuleType:
     )
 
 
+def with_driver(url: str) -> str:
+    """Return a database URL that names the driver which the extra `postgres` installs."""
+    return url.replace("postgresql://", "postgresql+psycopg://", 1)
+
+
 def _column_type(annotation: Any) -> Any:
     options = [a for a in typing.get_args(annotation) if a is not type(None)]
     kind = options[0] if isinstance(annotation, types.UnionType) else annotation
@@ -115,7 +120,7 @@ class Ledger:
     @staticmethod
     def _connect(url: str) -> sa.Engine:
         if not url.startswith("sqlite"):
-            return sa.create_engine(url.replace("postgresql://", "postgresql+psycopg://", 1), pool_pre_ping=True)
+            return sa.create_engine(with_driver(url), pool_pre_ping=True)
         path = sa.make_url(url).database
         if path and path != ":memory:":
             Path(path).parent.mkdir(parents=True, exist_ok=True)

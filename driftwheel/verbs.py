@@ -1,6 +1,8 @@
 """The verbs that only touch the ledger, the settings file or the loop's processes."""
 
 import argparse
+import subprocess
+import sys
 from pathlib import Path
 
 from driftwheel import controls, supervisor
@@ -32,8 +34,21 @@ def doctor(arguments: argparse.Namespace) -> None:
     findings = examine(settings_from(arguments) if Path(arguments.config).exists() else None)
     for finding in findings:
         print(f"{'ok     ' if finding.is_fine else 'MISSING'}  {finding.subject:<16} {finding.text}")
+    if arguments.model or arguments.data:
+        _print_fit(arguments)
     if not all(f.is_fine for f in findings):
         raise ConfigError("this machine lacks something; see the lines marked MISSING")
+
+
+def _print_fit(arguments: argparse.Namespace) -> None:
+    """Let the training stage, which may import torch, say what fits this machine."""
+    argv = [sys.executable, "-m", "train", "fit", "--config", arguments.config]
+    argv += [part for override in arguments.overrides for part in ("--set", override)]
+    argv += ["--model", arguments.model] if arguments.model else []
+    argv += ["--data", arguments.data] if arguments.data else []
+    sys.stdout.flush()
+    if subprocess.run([*argv, *(["--json"] if arguments.json else [])], check=False).returncode != 0:
+        raise ConfigError("what fits could not be found out; the reason stands above")
 
 
 def up(arguments: argparse.Namespace) -> None:

@@ -12,7 +12,9 @@ from driftwheel.command import run_verb
 
 VERBS = {
     "data": ("train.data_verb", "check, build, show or compare Datasets"),
+    "fit": ("train.fit", "say what can be trained here, and propose a configuration"),
     "finetune": ("train.finetune", "fine-tune the base model on a Dataset"),
+    "tune": ("train.tune", "search for the settings that train best"),
     "merge": ("train.merge", "merge a run's adapter into its base model"),
     "quantize": ("train.quantize", "write a run's servable artifact"),
     "evaluate": ("train.evaluate", "score an artifact through vLLM"),

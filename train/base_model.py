@@ -28,6 +28,18 @@ def _require(name: str) -> None:
     )
 
 
+def load_config(name: str, *, revision: str | None = None) -> Any:
+    """Read a model's configuration without its weights; raises NotFoundError or ConfigError."""
+    from transformers import AutoConfig
+
+    _require(name)
+    try:
+        return AutoConfig.from_pretrained(name, revision=revision or "main", trust_remote_code=False)
+    except (OSError, ValueError) as error:
+        reason = _first_line(error)
+        raise ConfigError(f"cannot read the configuration of {name!r}: {reason}; check model.base") from error
+
+
 def load_weights(name: str, dtype: str, *, revision: str | None = None, **options: Any) -> Any:
     """Load a causal language model from a folder or from the hub.
 

@@ -42,7 +42,7 @@ def build_dataset(settings: Settings, ledger: Ledger, sources: Sequence[Path] | 
     _stop_at_too_many_broken(settings, report)
     examples = _clean(settings, rows, report)
     _stop_at_too_few(settings, examples, report)
-    groups = _groups(examples, settings.dataset.near_duplicate_similarity)
+    groups = leak_groups(examples, settings.dataset.near_duplicate_similarity)
     shares = {"test": settings.dataset.test_share, "validation": settings.dataset.validation_share}
     return _write(settings, ledger, _split(examples, groups, shares, settings.dataset.seed), report, origin="files")
 
@@ -79,7 +79,7 @@ def dataset_from_traffic(settings: Settings, ledger: Ledger, decision_id: str) -
 def _split_fresh(settings: Settings, fresh: list[Example], old: Sequence[Example]) -> dict[str, list[Example]]:
     """Split fresh rows; a whole group with a row like one that was trained on before goes to the training split."""
     similarity = settings.dataset.near_duplicate_similarity
-    groups, known = _groups(fresh, similarity), NearDuplicates([e.conversation for e in old], similarity)
+    groups, known = leak_groups(fresh, similarity), NearDuplicates([e.conversation for e in old], similarity)
     seen = {group for e, group in zip(fresh, groups, strict=True) if known.like(e.conversation)}
     unseen = [(e, group) for e, group in zip(fresh, groups, strict=True) if group not in seen]
     shares = {"test": settings.dataset.fresh_test_share, "validation": settings.dataset.validation_share}
@@ -142,8 +142,8 @@ def _without_quarantined(
     return kept
 
 
-def _groups(examples: Sequence[Example], similarity: float) -> list[int]:
-    """Return a group number per example: equal groups and near-duplicate prompts share one."""
+def leak_groups(examples: Sequence[Example], similarity: float) -> list[int]:
+    """Return a group number per example: equal groups and near-duplicate prompts share one, and then one split."""
     parents = NearDuplicates([e.conversation for e in examples], similarity).clusters()
     first: dict[str, int] = {}
     for number, example in enumerate(examples):

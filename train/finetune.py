@@ -8,39 +8,74 @@ redone, and a run that died continues from its last complete checkpoint.
 
 import argparse
 import fcntl
-from collections.abc import Iterator
+import json
+import sys
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import structlog
 import yaml
 from rich.console import Console
 
 from driftwheel import artifacts
 from driftwheel.command import add_common_arguments, open_ledger, print_record, settings_from
 from driftwheel.config import Settings
-from driftwheel.errors import ConfigError, ConflictError, StorageError
+from driftwheel.errors import ConfigError, ConflictError, NotFoundError, StorageError
 from driftwheel.ledger import Ledger
 from driftwheel.records import Dataset, TrainingRun, TrainingRunStatus, content_hash, new_id, utc_now
 from train.base_model import identity
 
 if TYPE_CHECKING:
+    from train.folds import Fold
     from train.progress import CurveWriter
+
+log = structlog.get_logger()
+WHOLE = "model"
+"""Folder of a run that has every weight of its own, and not an adapter beside its base."""
+
+STUDY, FOLD = "study", "fold"
+"""Keys of a run's settings: the search that it is a trial of, and the fold that it was trained on."""
 
 
 def weights_path(run: TrainingRun) -> Path:
     """Return the folder that holds what a run trained: its adapter, or the whole model."""
-    return Path(run.path) / ("model" if run.method == "full" else "adapter")
+    return Path(run.path) / (WHOLE if run.method in ("full", "ensemble") else "adapter")
 
 
-def finetune(settings: Settings, ledger: Ledger, dataset_id: str) -> TrainingRun:
-    """Fine-tune the base model on a dataset, or find that done already.
+def newest_run(ledger: Ledger, project: str) -> TrainingRun:
+    """Return the newest run that succeeded; a search's trial or a fold is taken only by its id.
 
+    Raises NotFoundError if there is none.
+    """
+    for run in ledger.find(TrainingRun, project=project, status=TrainingRunStatus.SUCCEEDED):
+        if not run.settings.get(STUDY) and not run.settings.get(FOLD):
+            return run
+    raise NotFoundError(f"project {project!r} has no finished run yet; `driftwheel train` makes one")
+
+
+def finetune(
+    settings: Settings,
+    ledger: Ledger,
+    dataset_id: str,
+    *,
+    callbacks: Sequence[Any] = (),
+    study_id: str | None = None,
+    fold: "Fold | None" = None,
+) -> TrainingRun:
+    """Fine-tune the base model on a dataset, or on one fold of it, or find that done already.
+
+    `callbacks` are the Trainer's; `study_id` marks a trial of a search, which is a run like any other once it is
+    trained by itself.
     Raises ConfigError, NotFoundError or DataError for what a person can put right, ConflictError if another
     process trains this run. Whatever fails is written into the run's row first.
     """
     dataset = ledger.get(Dataset, dataset_id)
-    run = _find_or_add(settings, ledger, dataset)
+    run = find_or_add_run(settings, ledger, dataset, study_id=study_id, fold=fold)
+    if fold is not None:
+        dataset = replace(dataset, path=str(fold.path))
     with _only_trainer(run):
         run = ledger.get(TrainingRun, run.id)
         if run.status is TrainingRunStatus.SUCCEEDED and artifacts.is_complete(weights_path(run)):
@@ -48,7 +83,7 @@ def finetune(settings: Settings, ledger: Ledger, dataset_id: str) -> TrainingRun
         if run.status is not TrainingRunStatus.RUNNING:
             run = ledger.change(run, status=TrainingRunStatus.RUNNING, error=None, finished_at=None)
         try:
-            metrics = _train(settings, dataset, run)
+            metrics = _train(settings, dataset, run, callbacks)
         except Exception as error:
             message = f"{type(error).__name__}: {error}"
             ledger.change(run, status=TrainingRunStatus.FAILED, error=message, finished_at=utc_now())
@@ -63,17 +98,23 @@ def finetune(settings: Settings, ledger: Ledger, dataset_id: str) -> TrainingRun
         return ledger.change(run, status=TrainingRunStatus.SUCCEEDED, metrics=metrics, finished_at=utc_now())
 
 
-def _find_or_add(settings: Settings, ledger: Ledger, dataset: Dataset) -> TrainingRun:
+def find_or_add_run(
+    settings: Settings, ledger: Ledger, dataset: Dataset, *, study_id: str | None = None, fold: "Fold | None" = None
+) -> TrainingRun:
+    """Return the row of the run that trains these settings on this dataset, new if there is none."""
     chosen = {
         "model": settings.model.model_dump(mode="json"),
         "train": settings.train.model_dump(mode="json"),
         "base_identity": identity(settings),
+        **({FOLD: fold.facts()} if fold else {}),
     }
     settings_hash = content_hash(chosen)
     found = ledger.find(
         TrainingRun, project=settings.project, dataset_id=dataset.id, settings_hash=settings_hash, limit=1
     )
     if found:
+        if study_id is None and found[0].settings.get(STUDY):
+            return ledger.change(found[0], settings=chosen)
         return found[0]
     at = utc_now()
     run_id = new_id("run", [settings.project, dataset.id, settings_hash], at)
@@ -84,7 +125,7 @@ def _find_or_add(settings: Settings, ledger: Ledger, dataset: Dataset) -> Traini
         dataset_id=dataset.id,
         base_model=settings.base_model(),
         method=settings.train.method,
-        settings=chosen,
+        settings=chosen if study_id is None else {**chosen, STUDY: study_id},
         settings_hash=settings_hash,
         seed=settings.train.seed,
         path=str(settings.root / "runs" / run_id),
@@ -106,25 +147,32 @@ def _only_trainer(run: TrainingRun) -> Iterator[None]:
         yield
 
 
-def _train(settings: Settings, dataset: Dataset, run: TrainingRun) -> dict[str, Any]:
+def _train(settings: Settings, dataset: Dataset, run: TrainingRun, callbacks: Sequence[Any]) -> dict[str, Any]:
+    from train.methods import keep_start, save_weights, why_only_merged
+    from train.preference_trainer import make_preference_trainer
     from train.progress import CurveWriter, ProgressBar
     from train.trainer import last_complete_checkpoint, make_trainer
 
     path = Path(run.path)
+    if reason := why_only_merged(settings.train):
+        log.warning("this result can be served only after a merge", run=run.id, reason=reason)
     text = yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
     (path / "settings.yaml").write_text(text, encoding="utf-8")
     curves = CurveWriter(path)
     bar = ProgressBar(curves, Console(stderr=True))
-    trainer = make_trainer(settings, Path(dataset.path), path, [curves, bar])
+    make = make_trainer if settings.train.objective == "sft" else make_preference_trainer
+    trainer = make(settings, Path(dataset.path), path, [curves, bar, *callbacks])
+    keep_start(trainer.model, settings.train, path)
     checkpoint = last_complete_checkpoint(path)
     try:
         result = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     finally:
         bar.close()
         trainer.end()
-    facts = {"run_id": run.id, "dataset_id": dataset.id, "base_model": run.base_model, "method": run.method}
+    facts = {"run_id": run.id, "dataset_id": dataset.id, "base_model": run.base_model, "method": run.method,
+             "why_only_merged": why_only_merged(settings.train)}  # fmt: skip
     with artifacts.writing(weights_path(run), facts) as folder:
-        trainer.model.save_pretrained(folder)
+        save_weights(trainer.model, settings.train, path, folder)
         trainer.processing_class.save_pretrained(folder)
     return _metrics(trainer, result, curves, resumed_from=checkpoint)
 
@@ -133,6 +181,7 @@ def _metrics(trainer: Any, result: Any, curves: "CurveWriter", *, resumed_from: 
     parameters = list(trainer.model.parameters())
     state = trainer.state
     seconds = curves.elapsed_seconds
+    margins = {h["step"]: h["eval_rewards/margins"] for h in state.log_history if "eval_rewards/margins" in h}
     return {
         "train_loss": result.training_loss,
         "eval_loss": state.best_metric,
@@ -145,6 +194,7 @@ def _metrics(trainer: Any, result: Any, curves: "CurveWriter", *, resumed_from: 
         "train_seconds": round(seconds, 2),
         "trainable_parameters": sum(p.numel() for p in parameters if p.requires_grad),
         "parameters": sum(p.numel() for p in parameters),
+        **({"reward_margin": margins.get(state.best_global_step)} if margins else {}),
         "resumed_from_step": int(resumed_from.name.rpartition("-")[2]) if resumed_from else None,
     }
 
@@ -153,11 +203,30 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the verb's arguments."""
     add_common_arguments(parser)
     parser.add_argument("--dataset", metavar="DATASET_ID", help="dataset to train on (the newest)")
+    parser.add_argument("--folds", type=int, metavar="K", help="cross-validate the settings on K folds instead")
 
 
 def main(arguments: argparse.Namespace) -> None:
-    """Fine-tune and print the run."""
+    """Fine-tune and print the run, or cross-validate and print the losses."""
     settings = settings_from(arguments)
     ledger = open_ledger(settings)
+    if settings.train.objective != "sft" and arguments.dataset is None:
+        from train.prefer import prefer
+
+        print_record(prefer(settings, ledger), as_json=arguments.json)
+        return
     dataset_id = arguments.dataset or ledger.newest(Dataset, settings.project).id
+    if arguments.folds is not None:
+        _cross_validate(settings, ledger, dataset_id, arguments)
+        return
     print_record(finetune(settings, ledger, dataset_id), as_json=arguments.json)
+
+
+def _cross_validate(settings: Settings, ledger: Ledger, dataset_id: str, arguments: argparse.Namespace) -> None:
+    from train.cross_validate import as_text, cross_validate, earlier_results
+
+    if arguments.folds < 2:
+        raise ConfigError(f"--folds {arguments.folds} holds nothing out; give at least 2")
+    result = cross_validate(settings, ledger, dataset_id, arguments.folds)
+    others = earlier_results(settings, dataset_id, arguments.folds)
+    sys.stdout.write((json.dumps(result) if arguments.json else as_text(settings, result, others)) + "\n")

@@ -26,6 +26,7 @@ from driftwheel.records import Alias, Dataset, ModelVersion, ModelVersionStatus,
 from train.baseline import best_accuracy
 from train.evaluate import Evaluation, evaluate, load_evaluation
 from train.evidence import count_looks, read_items, what_stays_fixed
+from train.finetune import newest_run
 from train.gate import judge
 from train.model_card import model_card
 
@@ -161,6 +162,7 @@ def _lineage(
         "run_id": run.id,
         "seed": run.seed,
         "method": run.method,
+        "merged_from": run.settings.get("merged_from"),
         "base_model": run.base_model,
         "base_revision": settings.model.revision,
         "training_settings_hash": run.settings_hash,
@@ -247,7 +249,7 @@ def main(arguments: argparse.Namespace) -> None:
     """Publish a run and print its version."""
     settings = settings_from(arguments)
     ledger = open_ledger(settings)
-    run = ledger.get(TrainingRun, arguments.run) if arguments.run else ledger.newest(TrainingRun, settings.project)
+    run = ledger.get(TrainingRun, arguments.run) if arguments.run else newest_run(ledger, settings.project)
     artifact = arguments.artifact or _build_artifact(arguments, run.id)
     if not artifact.is_dir():
         raise NotFoundError(f"no artifact at {artifact}; `driftwheel quantize --run {run.id}` writes one")

@@ -23,6 +23,7 @@ from driftwheel.ledger import Ledger
 from driftwheel.records import Dataset, TrainingRun
 from train.base_model import load_tokenizer, load_weights
 from train.executor import LocalExecutor
+from train.finetune import newest_run
 from train.merge import merge
 
 PRESETS = {"w8a8": "W8A8", "fp8_dynamic": "FP8_DYNAMIC"}
@@ -181,6 +182,6 @@ def main(arguments: argparse.Namespace) -> None:
     """Quantize and print the artifact's folder."""
     settings = settings_from(arguments)
     ledger = open_ledger(settings)
-    run_id = arguments.run or ledger.newest(TrainingRun, settings.project).id
+    run_id = arguments.run or newest_run(ledger, settings.project).id
     path = quantize(settings, ledger, run_id)
     sys.stdout.write((json.dumps({"path": str(path)}) if arguments.json else str(path)) + "\n")

@@ -1,6 +1,5 @@
 """Settings and a dataset folder become a TRL trainer, and a folder of checkpoints the one to resume from."""
 
-import importlib.util
 import json
 import shutil
 from collections.abc import Sequence
@@ -10,7 +9,11 @@ from typing import Any
 from driftwheel.config import Settings, TrainSettings
 from driftwheel.errors import ArtifactError, ConfigError, DataError
 from train.base_model import load_tokenizer, load_weights
+from train.methods import ADAPTER_KEYS, adapter_config, base_dtype, check_method
 from train.progress import CHECKPOINT_MARK
+
+OWN_KEYS = ("method", "objective", "beta", "executor", "early_stopping_patience")
+"""Keys of the train section that no TRL trainer takes as they are."""
 
 
 def read_split(dataset_path: Path, split: str) -> list[dict[str, Any]]:
@@ -26,18 +29,6 @@ def read_split(dataset_path: Path, split: str) -> list[dict[str, Any]]:
         raise DataError(f"{path} has a row without prompt and completion ({error}); build the dataset again") from error
 
 
-def check_method(train: TrainSettings) -> None:
-    """Raise ConfigError if this machine cannot train that way."""
-    import torch
-
-    if train.method != "qlora":
-        return
-    if not torch.cuda.is_available():
-        raise ConfigError("train.method qlora needs a CUDA GPU and there is none; set train.method to lora")
-    if importlib.util.find_spec("bitsandbytes") is None:
-        raise ConfigError("train.method qlora needs bitsandbytes; install the gpu extra: pip install -e '.[gpu]'")
-
-
 def make_trainer(
     settings: Settings,
     dataset_path: Path,
@@ -50,30 +41,24 @@ def make_trainer(
     """
     import datasets
     import transformers
-    from trl import SFTTrainer
+    from trl import SFTConfig, SFTTrainer
 
     train = settings.train
-    check_method(train)
-    datasets.disable_progress_bars()
-    transformers.utils.logging.disable_progress_bar()
-    transformers.set_seed(train.seed)
+    prepare(train)
     rows, validation = read_split(dataset_path, "train"), read_split(dataset_path, "validation")
     if not rows:
         raise DataError(f"{dataset_path} has no training rows; add data and build the dataset again")
-    patience = train.early_stopping_patience
     try:
-        arguments = _arguments(train, run_path, has_validation=bool(validation))
+        common = common_arguments(train, run_path, has_validation=bool(validation))
+        arguments = SFTConfig(**common, completion_only_loss=True, eval_packing=False)
         trainer = SFTTrainer(
-            model=_load(settings),
+            model=load_base(settings),
             args=arguments,
             train_dataset=datasets.Dataset.from_list(rows),
             eval_dataset=datasets.Dataset.from_list(validation) if validation else None,
             processing_class=load_tokenizer(settings.base_model(), revision=settings.model.revision),
-            peft_config=None if train.method == "full" else _adapter(train),
-            callbacks=[
-                *callbacks,
-                *([transformers.EarlyStoppingCallback(patience)] if patience and validation else []),
-            ],
+            peft_config=adapter_config(train),
+            callbacks=[*callbacks, *early_stopping(train, has_validation=bool(validation))],
         )
     except ConfigError:
         raise
@@ -83,42 +68,52 @@ def make_trainer(
     return trainer
 
 
-def _arguments(train: TrainSettings, run_path: Path, *, has_validation: bool) -> Any:
+def prepare(train: TrainSettings) -> None:
+    """Silence the libraries' progress bars and set the seed; raises ConfigError for a method that cannot be used."""
+    import datasets
+    import transformers
+
+    check_method(train)
+    datasets.disable_progress_bars()
+    transformers.utils.logging.disable_progress_bar()
+    transformers.set_seed(train.seed)
+
+
+def early_stopping(train: TrainSettings, *, has_validation: bool) -> list[Any]:
+    """Return the callback that ends a training which no longer improves, or none."""
+    import transformers
+
+    patience = train.early_stopping_patience
+    return [transformers.EarlyStoppingCallback(patience)] if patience and has_validation else []
+
+
+def common_arguments(train: TrainSettings, run_path: Path, *, has_validation: bool) -> dict[str, Any]:
+    """Return what every trainer of TRL is told: the train section, when to validate, where to save."""
     import torch
-    from trl import SFTConfig
 
     passed = train.model_dump(
-        exclude={
-            "method", "executor", "early_stopping_patience", "lora_r", "lora_alpha", "lora_dropout",
-            "lora_target_modules",
-        }
-    )  # fmt: skip
-    has_gpu = torch.cuda.is_available()
-    return SFTConfig(
-        **passed,
-        output_dir=str(run_path / "checkpoints"),
-        eval_strategy="steps" if has_validation else "no",
-        save_strategy="steps",
-        save_steps=train.eval_steps,
-        load_best_model_at_end=has_validation,
-        metric_for_best_model="eval_loss" if has_validation else None,
-        greater_is_better=False if has_validation else None,
-        completion_only_loss=True,
-        eval_packing=False,
-        disable_tqdm=True,
-        logging_first_step=True,
-        dataloader_pin_memory=has_gpu,
-        use_cpu=not has_gpu,
-        run_name=run_path.name,
+        exclude={"method", "executor", "early_stopping_patience", "objective", "beta", *ADAPTER_KEYS}
     )
+    has_gpu = torch.cuda.is_available()
+    return {
+        **passed,
+        "output_dir": str(run_path / "checkpoints"),
+        "eval_strategy": "steps" if has_validation else "no",
+        "save_strategy": "steps",
+        "save_steps": train.eval_steps,
+        "load_best_model_at_end": has_validation,
+        "metric_for_best_model": "eval_loss" if has_validation else None,
+        "greater_is_better": False if has_validation else None,
+        "disable_tqdm": True,
+        "logging_first_step": True,
+        "dataloader_pin_memory": has_gpu,
+        "use_cpu": not has_gpu,
+        "run_name": run_path.name,
+    }
 
 
-def _load(settings: Settings) -> Any:
-    """Load the base in the type that its training wants.
-
-    A frozen base needs no more than bfloat16, which is several times faster. Weights that are trained stay in
-    float32: a small step is lost when it is added to a bfloat16 number.
-    """
+def load_base(settings: Settings) -> Any:
+    """Load the base in the type that its training wants."""
     import torch
 
     options: dict[str, Any] = {}
@@ -131,21 +126,8 @@ def _load(settings: Settings) -> Any:
             bnb_4bit_use_double_quant=True,
             bnb_4bit_compute_dtype=torch.bfloat16,
         )
-    is_frozen = settings.train.method != "full"
-    dtype = "bfloat16" if is_frozen and settings.train.bf16 else "float32"
+    dtype = base_dtype(settings.train)
     return load_weights(settings.base_model(), dtype, revision=settings.model.revision, **options)
-
-
-def _adapter(train: TrainSettings) -> Any:
-    from peft import LoraConfig
-
-    return LoraConfig(
-        r=train.lora_r,
-        lora_alpha=train.lora_alpha,
-        lora_dropout=train.lora_dropout,
-        target_modules=train.lora_target_modules,
-        task_type="CAUSAL_LM",
-    )
 
 
 def last_complete_checkpoint(run_path: Path) -> Path | None:

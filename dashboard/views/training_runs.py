@@ -1,6 +1,7 @@
 """Training runs: curves, settings and what came out."""
 
 from pathlib import Path
+from typing import Any
 
 import streamlit as st
 
@@ -26,6 +27,24 @@ def show_curves(run: TrainingRun) -> None:
             st.altair_chart(charts.curve(points, fields, unit), alt=f"{title} over the training steps")
 
 
+def show_search(search: dict[str, Any]) -> None:
+    """Draw a search for settings: its trials, what they had in common, and the best."""
+    trials, best = search["trials"], search["best"]
+    tabs = st.tabs(["Trials", "Parallel coordinates", "Importance"])
+    with tabs[0]:
+        st.altair_chart(charts.search_history(trials), alt="Validation loss of each trial")
+    with tabs[1]:
+        st.altair_chart(charts.search_lines(trials, search["space"]), alt="Settings of each finished trial")
+    with tabs[2]:
+        if search["importance"]:
+            st.altair_chart(charts.importance(search["importance"]), alt="Share of each setting in the loss")
+        else:
+            st.text("Too few finished trials to say which setting matters.")
+    if best:
+        st.text(f"Best: trial {best['number']}, validation loss {best['eval_loss']:.4f}, run {best['run_id']}.")
+        st.code(f"driftwheel train {best['flags']}", language="bash")
+
+
 settings, ledger = page.start("Training runs", "One fine-tuning of a base model on a dataset, newest first.")
 runs = queries.newest(ledger, TrainingRun, settings.project)
 if not runs:
@@ -46,3 +65,9 @@ with left:
 with right:
     st.subheader("Settings", anchor=False)
     page.facts(run.settings)
+searches = files.searches(settings.root)
+if searches:
+    st.subheader("Searches for settings", anchor=False)
+    titles = {s["id"]: f"{s['id']}: {len(s['trials'])} trials, {s['sampler']}" for s in searches}
+    chosen = st.selectbox("Search", list(titles), format_func=lambda id: titles[id], key="search")
+    show_search(next(s for s in searches if s["id"] == chosen))

@@ -45,6 +45,7 @@ def fill(settings: Settings, ledger: Ledger, now: datetime | None = None) -> dic
     dataset = _dataset(settings, now - timedelta(hours=5))
     run = _run(settings, dataset, now - timedelta(hours=4))
     failed = _failed_run(settings, dataset, now - timedelta(hours=3, minutes=30))
+    _search(settings, dataset, run)
     versions = [_version(settings, dataset, run, n, now - timedelta(hours=4 - n)) for n in (1, 2, 3)]
     for version in versions:
         _evaluation(settings, version)
@@ -105,6 +106,24 @@ def _run(settings: Settings, dataset: Dataset, at: datetime) -> TrainingRun:
         base_model="base", method="lora", settings={"learning_rate": 2e-4, "lora_r": 16}, settings_hash="h", seed=0,
         path=str(folder), metrics={"train_loss": 0.31, "eval_loss": 0.35}, finished_at=at + timedelta(minutes=1),
     )  # fmt: skip
+
+
+def _search(settings: Settings, dataset: Dataset, run: TrainingRun) -> None:
+    folder = settings.root / "searches" / "study_0123456789ab"
+    folder.mkdir(parents=True)
+    trials = [
+        {"number": n, "state": "pruned" if n % 5 == 4 else "complete", "eval_loss": 0.5 + 0.1 * ((n * 7) % 10),
+         "last_step": 40, "values": {"learning_rate": 1e-4 * 1.5**n, "lora_r": 8 << n % 3, "optim": HOSTILE},
+         "run_id": run.id, "seconds": 12.0, "error": None}
+        for n in range(10)
+    ]  # fmt: skip
+    summary = {
+        "id": folder.name, "dataset_id": dataset.id, "sampler": "tpe",
+        "space": {"learning_rate": {"low": 1e-4, "high": 1e-2, "log": True}, "lora_r": [8, 16, 32], "optim": [HOSTILE]},
+        "trials": trials, "importance": {"learning_rate": 0.8, "lora_r": 0.2},
+        "best": {**trials[0], "flags": f"--set train.optim={HOSTILE}"},
+    }  # fmt: skip
+    (folder / "search.json").write_text(json.dumps(summary), encoding="utf-8")
 
 
 def _failed_run(settings: Settings, dataset: Dataset, at: datetime) -> TrainingRun:

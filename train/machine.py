@@ -1,0 +1,84 @@
+"""The machine becomes what training and serving may use of it: memory, number types, attention, quantization."""
+
+import importlib.util
+from dataclasses import dataclass
+from pathlib import Path
+
+from driftwheel.config import TrainSettings
+
+FP8_CAPABILITY, BF16_CAPABILITY = (8, 9), (8, 0)
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What there is."""
+
+    memory_bytes: float
+    """Memory that a training may take: what is free on the largest GPU, or what the system has available."""
+    gpu: str | None
+    capability: tuple[int, int] | None
+    """CUDA compute capability."""
+    cpu_flags: frozenset[str]
+    packages: frozenset[str]
+    """Those of bitsandbytes and flash_attn that are installed."""
+
+    @property
+    def has_fast_bf16(self) -> bool:
+        """Whether bfloat16 has instructions of its own here; without them it is slower than float32."""
+        if self.capability is not None:
+            return self.capability >= BF16_CAPABILITY
+        return bool(self.cpu_flags & {"avx512_bf16", "amx_bf16", "bf16"})
+
+    @property
+    def attention(self) -> str:
+        """The attention that transformers takes here by itself, and why no other."""
+        if self.capability is None:
+            return "sdpa (flash_attention_2 needs a GPU)"
+        has_flash = "flash_attn" in self.packages
+        return "sdpa" + (
+            "; flash_attn is installed and can be set" if has_flash else "; flash_attn is not installed and not needed"
+        )
+
+    @property
+    def quantizations(self) -> list[str]:
+        """Schemes whose kernels vLLM has here, the usual choice first."""
+        if self.capability is None:
+            return ["w8a8", "w4a16", "none"] if self.cpu_flags & {"avx512_vnni", "avx_vnni", "asimddp"} else ["none"]
+        return ["fp8_dynamic", "w8a8", "w4a16", "none"] if self.capability >= FP8_CAPABILITY else [
+            "w8a8", "w4a16", "none"
+        ]  # fmt: skip
+
+    def lacks(self, train: TrainSettings) -> str | None:
+        """Return what a method needs that is not here, and how to get it."""
+        if train.method != "qlora":
+            return None
+        if self.capability is None:
+            return "needs a CUDA GPU"
+        return None if "bitsandbytes" in self.packages else "needs bitsandbytes: pip install -e '.[gpu]'"
+
+
+def this_machine() -> Machine:
+    """Look at this machine."""
+    import torch
+
+    packages = frozenset(p for p in ("bitsandbytes", "flash_attn") if importlib.util.find_spec(p))
+    if not torch.cuda.is_available():
+        return Machine(_available_bytes(), None, None, _cpu_flags(), packages)
+    free = {i: torch.cuda.mem_get_info(i)[0] for i in range(torch.cuda.device_count())}
+    best = max(free, key=lambda i: free[i])
+    name, capability = torch.cuda.get_device_name(best), torch.cuda.get_device_capability(best)
+    return Machine(float(free[best]), name, capability, _cpu_flags(), packages)
+
+
+def _available_bytes() -> float:
+    for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines():
+        if line.startswith("MemAvailable:"):
+            return float(line.split()[1]) * 1024
+    return 0.0
+
+
+def _cpu_flags() -> frozenset[str]:
+    for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
+        if line.startswith(("flags", "Features")):
+            return frozenset(line.partition(":")[2].split())
+    return frozenset()

@@ -1,0 +1,114 @@
+"""A tuned run and what people thought of its answers become a run that prefers the better ones: DPO or KTO.
+
+    python -m train finetune --config driftwheel.yaml --set train.objective=dpo
+
+Training goes on from the merged model of the run that is live, because its answers are the ones that were judged. The
+Dataset holds the preferences beside the rows and the test split of that run's Dataset, so that the gate asks the
+same questions as before.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from sklearn.model_selection import GroupShuffleSplit
+
+from driftwheel import artifacts
+from driftwheel.config import Settings
+from driftwheel.errors import DataError
+from driftwheel.ledger import Ledger
+from driftwheel.records import Alias, Dataset, ModelVersion, TrainingRun, content_hash, new_id
+from train.dataset import SPLITS, leak_groups, quarantined_texts, read_splits
+from train.finetune import finetune, newest_run
+from train.merge import merge
+from train.preference_rows import Preference, preferences
+
+FEWEST = 10
+"""Fewer preferences of the wanted kind teach nothing that a held-out part could show."""
+
+
+def prefer(settings: Settings, ledger: Ledger) -> TrainingRun:
+    """Train on the preferences of `train.objective`, from the live version's run or else the newest.
+
+    Raises DataError if there are too few of them.
+    """
+    start = judged_run(settings, ledger)
+    dataset = preference_dataset(settings, ledger, ledger.get(Dataset, start.dataset_id))
+    merged = settings.model.model_copy(update={"base": str(merge(settings, ledger, start.id)), "revision": None})
+    return finetune(settings.model_copy(update={"model": merged}), ledger, dataset.id)
+
+
+def judged_run(settings: Settings, ledger: Ledger) -> TrainingRun:
+    """Return the run whose answers people judged: the live version's, or before the first version the newest."""
+    alias = ledger.find(Alias, id=settings.serve.alias, project=settings.project)
+    if not alias:
+        return newest_run(ledger, settings.project)
+    return ledger.get(TrainingRun, ledger.get(ModelVersion, alias[0].version_id).run_id)
+
+
+def preference_dataset(settings: Settings, ledger: Ledger, parent: Dataset) -> Dataset:
+    """Build the Dataset of the wanted preferences and its parent's rows, or find it built already."""
+    objective = settings.train.objective
+    found = preferences(settings, ledger, quarantined_texts(settings, ledger))
+    wanted = [p for p in found if (p.correction if objective == "dpo" else p.thumb) is not None]
+    if len(wanted) < FEWEST:
+        kind = "corrected answers" if objective == "dpo" else "answers with a thumb"
+        raise DataError(f"only {len(wanted)} {kind} in the traffic, and {objective} needs {FEWEST}; ask for feedback")
+    parts = _split(settings, wanted)
+    splits = read_splits(parent)
+    rows = {name: [asdict(e) for e in splits[name]] for name in SPLITS}
+    for name, part in parts.items():
+        known = {e.conversation for e in splits[name]}
+        corrected = [p.example for p in part if p.correction and p.example.conversation not in known]
+        rows[name] += [asdict(e) for e in corrected]
+        rows[f"{objective}_{name}"] = [p.as_pair() if objective == "dpo" else p.as_judged() for p in part]
+    return _write(settings, ledger, parent, rows, {name: len(part) for name, part in parts.items()})
+
+
+def _split(settings: Settings, wanted: Sequence[Preference]) -> dict[str, list[Preference]]:
+    groups = leak_groups([p.example for p in wanted], settings.dataset.near_duplicate_similarity)
+    if len(set(groups)) < 2:
+        raise DataError("all preferences come from one conversation or user; one part must be held out")
+    share, seed = settings.dataset.validation_share, settings.dataset.seed
+    learned, held_out = next(GroupShuffleSplit(1, test_size=share, random_state=seed).split(wanted, groups=groups))
+    return {"train": [wanted[i] for i in learned], "validation": [wanted[i] for i in held_out]}
+
+
+def _write(
+    settings: Settings, ledger: Ledger, parent: Dataset, rows: dict[str, list[dict[str, Any]]], counts: dict[str, int]
+) -> Dataset:
+    digest = content_hash(rows)
+    found = ledger.find(Dataset, project=settings.project, content_hash=digest, limit=1)
+    if found:
+        return found[0]
+    dataset_id = new_id("dataset", digest)
+    target = settings.root / "datasets" / dataset_id
+    report = {**parent.report, "parent": parent.id, "objective": settings.train.objective, "preferences": counts}
+    facts = {"dataset_id": dataset_id, "origin": "feedback", "rows_hash": digest, "report": report}
+    with artifacts.writing(target, facts) as folder:
+        for name, lines in rows.items():
+            text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
+            (folder / f"{name}.jsonl").write_text(text, encoding="utf-8")
+    dataset = Dataset(
+        id=dataset_id,
+        project=settings.project,
+        content_hash=digest,
+        path=str(target),
+        origin="feedback",
+        train_rows=len(rows["train"]),
+        validation_rows=len(rows["validation"]),
+        test_rows=len(rows["test"]),
+        report=report,
+    )
+    ledger.add(dataset)
+    return dataset
+
+
+def read_preferences(dataset_path: Path, objective: str, split: str) -> list[dict[str, Any]]:
+    """Return a split's preference rows as TRL takes them; raises DataError if the Dataset has none of this kind."""
+    path = dataset_path / f"{objective}_{split}.jsonl"
+    if not path.is_file():
+        raise DataError(f"{dataset_path.name} holds no preferences for {objective}; `driftwheel train` builds its own")
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
