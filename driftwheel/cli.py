@@ -17,6 +17,7 @@ STAGE_VERBS: dict[str, tuple[str, tuple[str, ...], str]] = {
     "train": ("train.__main__", ("finetune",), "fine-tune the base model on a Dataset"),
     "merge": ("train.__main__", ("merge",), "merge a run's adapter into its base model"),
     "quantize": ("train.__main__", ("quantize",), "write a run's servable artifact"),
+    "parity": ("train.__main__", ("parity",), "measure how far each form of a run's model is from the trained one"),
     "evaluate": ("train.__main__", ("evaluate",), "score an artifact through vLLM"),
     "publish": ("train.__main__", ("publish",), "merge, quantize, evaluate, judge and publish a run"),
     "worker": ("train.__main__", ("worker",), "take open retrain decisions"),

@@ -138,6 +138,23 @@ class QuantizeSettings(Section):
     """Python of an environment with llm-compressor; None makes one in the storage folder with `uv`."""
 
 
+class ParitySettings(Section):
+    items: int = Field(200, ge=8)
+    """Test items that every form of the model answers: in the trainer, merged, quantized and served."""
+    merged_agreement: float = Field(0.995, gt=0, le=1)
+    """Share of greedy answers that merging must keep; refused when its 99 % upper bound is lower."""
+    merged_nats: float = Field(0.02, gt=0)
+    """Mean log-probability difference on reference tokens that merging may cause."""
+    quantized_agreement: float = Field(0.97, gt=0, le=1)
+    """The same share for the step from merged to quantized."""
+    quantized_nats: float = Field(0.05, gt=0)
+    """The same difference for the step from merged to quantized."""
+    served_agreement: float = Field(0.97, gt=0, le=1)
+    """The same share for the step from the quantized files to the endpoint."""
+    served_nats: float = Field(0.05, gt=0)
+    """The same difference for the step from the quantized files to the endpoint."""
+
+
 class EvaluateSettings(Section):
     task: Literal["auto", "labels", "json", "text"] = "auto"
     """Which metrics; `auto` looks at the answers."""
@@ -267,6 +284,7 @@ class Settings(Section):
     train: TrainSettings = TrainSettings()
     merge: MergeSettings = MergeSettings()
     quantize: QuantizeSettings = QuantizeSettings()
+    parity: ParitySettings = ParitySettings()
     evaluate: EvaluateSettings = EvaluateSettings()
     gate: GateSettings = GateSettings()
     serve: ServeSettings = ServeSettings()

@@ -15,6 +15,7 @@ VERBS = {
     "finetune": ("train.finetune", "fine-tune the base model on a Dataset"),
     "merge": ("train.merge", "merge a run's adapter into its base model"),
     "quantize": ("train.quantize", "write a run's servable artifact"),
+    "parity": ("train.parity", "measure how far each form of a run's model is from the trained one"),
     "evaluate": ("train.evaluate", "score an artifact through vLLM"),
     "publish": ("train.publish", "evaluate, judge and publish a run"),
     "worker": ("train.worker", "take open retrain decisions"),

@@ -108,6 +108,7 @@ def _only_trainer(run: TrainingRun) -> Iterator[None]:
 
 def _train(settings: Settings, dataset: Dataset, run: TrainingRun) -> dict[str, Any]:
     from train.progress import CurveWriter, ProgressBar
+    from train.trained import remember
     from train.trainer import last_complete_checkpoint, make_trainer
 
     path = Path(run.path)
@@ -126,6 +127,7 @@ def _train(settings: Settings, dataset: Dataset, run: TrainingRun) -> dict[str, 
     with artifacts.writing(weights_path(run), facts) as folder:
         trainer.model.save_pretrained(folder)
         trainer.processing_class.save_pretrained(folder)
+        facts |= remember(settings, Path(dataset.path), trainer, folder)
     return _metrics(trainer, result, curves, resumed_from=checkpoint)
 
 
