@@ -37,6 +37,7 @@ CHAIN = ("trained", "merged", "quantized")
 class Parity:
     """What the forms before the endpoint make of the probes."""
 
+    artifact: Path
     folder: Path
     probes: list[Probe]
     chain: list[tuple[str, list[Reading]]]
@@ -44,6 +45,8 @@ class Parity:
     """The table's rows so far."""
     max_tokens: int
     """Longest answer that was generated."""
+    digest: str
+    """Content hash of the folder."""
 
 
 def parity(settings: Settings, ledger: Ledger, run_id: str, artifact: Path | None = None) -> Parity:
@@ -63,7 +66,7 @@ def parity(settings: Settings, ledger: Ledger, run_id: str, artifact: Path | Non
         stored = _measure(settings, trained, merged, artifact)
         with artifacts.writing(folder, facts) as aside:
             artifacts.write_json(aside / "parity.json", stored)
-    found = load_parity(folder)
+    found = _load(settings, artifact)
     require(found.rows, settings.parity)
     return found
 
@@ -79,20 +82,7 @@ def find_parity(settings: Settings, artifact: Path) -> Parity | None:
     if not artifacts.is_complete(folder):
         return None
     is_same = artifacts.read_manifest(folder)["artifact"] == artifacts.read_manifest(artifact)["content_hash"]
-    return load_parity(folder) if is_same else None
-
-
-def load_parity(folder: Path) -> Parity:
-    """Read a finished measurement; raises ArtifactError if it was changed."""
-    artifacts.verify(folder)
-    stored = json.loads((folder / "parity.json").read_text(encoding="utf-8"))
-    return Parity(
-        folder=folder,
-        probes=[Probe(**entry) for entry in stored["probes"]],
-        chain=[(name, [Reading(**entry) for entry in stored["readings"][name]]) for name in CHAIN],
-        rows=stored["rows"],
-        max_tokens=stored["max_tokens"],
-    )
+    return _load(settings, artifact) if is_same else None
 
 
 def require_parity(settings: Settings, scorecard: dict[str, Any], artifact: Path) -> None:
@@ -104,6 +94,22 @@ def require_parity(settings: Settings, scorecard: dict[str, Any], artifact: Path
             "run `driftwheel parity`, then `driftwheel evaluate` and publish again"
         )
     require(rows, settings.parity)
+
+
+def _load(settings: Settings, artifact: Path) -> Parity:
+    """Read a finished measurement; raises ArtifactError if it was changed."""
+    folder = parity_folder(settings, artifact)
+    digest = artifacts.verify(folder)["content_hash"]
+    stored = json.loads((folder / "parity.json").read_text(encoding="utf-8"))
+    return Parity(
+        artifact=artifact,
+        folder=folder,
+        probes=[Probe(**entry) for entry in stored["probes"]],
+        chain=[(name, [Reading(**entry) for entry in stored["readings"][name]]) for name in CHAIN],
+        rows=stored["rows"],
+        max_tokens=stored["max_tokens"],
+        digest=digest,
+    )
 
 
 def _check_chain(weights: Path, merged: Path, artifact: Path, run_id: str) -> None:

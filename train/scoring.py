@@ -93,8 +93,10 @@ def score_items(settings: Settings, rows: Sequence[Row], answers: Sequence[Answe
     return items
 
 
-def ask(settings: Settings, endpoint: Endpoint, conversations: Sequence[Messages], title: str) -> list[Answer]:
-    """Ask conversations with a progress bar on stderr."""
+def ask(
+    settings: Settings, endpoint: Endpoint, conversations: Sequence[Messages], title: str, *, with_ids: bool = False
+) -> list[Answer]:
+    """Ask conversations with a progress bar on stderr; `with_ids` asks vLLM for token ids too."""
     with progress(title, len(conversations)) as on_done:
         return ask_all(
             endpoint,
@@ -103,6 +105,7 @@ def ask(settings: Settings, endpoint: Endpoint, conversations: Sequence[Messages
             concurrency=settings.evaluate.concurrency,
             timeout_seconds=settings.serve.request_timeout_seconds,
             on_done=on_done,
+            with_ids=with_ids,
         )
 
 
