@@ -143,15 +143,15 @@ class ParitySettings(Section):
     """Test items that every form of the model answers: in the trainer, merged, quantized and served."""
     merged_agreement: float = Field(0.995, gt=0, le=1)
     """Share of greedy answers that merging must keep; refused when its 99 % upper bound is lower."""
-    merged_nats: float = Field(0.02, gt=0)
-    """Mean log-probability difference on reference tokens that merging may cause."""
+    merged_gap: float = Field(0.02, gt=0)
+    """Mean log-probability difference on reference tokens that merging may cause, as a share of their mean loss."""
     quantized_agreement: float = Field(0.97, gt=0, le=1)
     """The same share for the step from merged to quantized."""
-    quantized_nats: float = Field(0.05, gt=0)
+    quantized_gap: float = Field(0.1, gt=0)
     """The same difference for the step from merged to quantized."""
     served_agreement: float = Field(0.97, gt=0, le=1)
     """The same share for the step from the quantized files to the endpoint."""
-    served_nats: float = Field(0.05, gt=0)
+    served_gap: float = Field(0.1, gt=0)
     """The same difference for the step from the quantized files to the endpoint."""
 
 

@@ -18,6 +18,10 @@ REFUSAL_CONFIDENCE = 0.99
 """A hop is refused if the agreement's one-sided upper bound (Clopper and Pearson 1934) is under its tolerance: small
 samples are given the benefit of the doubt, and a hop that just meets its tolerance is refused once in 100 versions."""
 
+SMALLEST_LOSS = 1e-3
+"""Nats a token. A log-probability moves with its logits by 1 - p, which is about its loss: the share of the loss is the
+same for a model that is sure and for one that is not. Below this only the rounding of numbers would be seen."""
+
 REMEDIES = {
     "merged": "the merge changed the model: check model.base, its revision and the adapter, and set merge.dtype to "
     "bfloat16 or float32; then merge again",
@@ -30,7 +34,8 @@ REMEDIES = {
 def measure(name: str, readings: Sequence[Reading], chain: Sequence[tuple[str, Sequence[Reading]]]) -> dict[str, Any]:
     """Return a hop's row of the parity table; `chain` holds the forms before it, the first one first.
 
-    Agreement is a share of probes; log-probability differences are in nats; intervals are Clopper and Pearson's, 95 %.
+    Agreement is a share of probes; log-probability differences are in nats, and as a share of the mean loss of the
+    form before; intervals are Clopper and Pearson's, 95 %.
     """
     right = sum(reading.is_correct for reading in readings)
     row: dict[str, Any] = {"hop": name, "items": len(readings), **_share("accuracy", right, len(readings))}
@@ -43,16 +48,16 @@ def measure(name: str, readings: Sequence[Reading], chain: Sequence[tuple[str, S
 def require(rows: Sequence[Mapping[str, Any]], settings: ParitySettings) -> None:
     """Raise ParityError naming the first hop that is over its tolerance."""
     tolerances = {
-        "merged": (settings.merged_agreement, settings.merged_nats),
-        "quantized": (settings.quantized_agreement, settings.quantized_nats),
-        "served": (settings.served_agreement, settings.served_nats),
+        "merged": (settings.merged_agreement, settings.merged_gap),
+        "quantized": (settings.quantized_agreement, settings.quantized_gap),
+        "served": (settings.served_agreement, settings.served_gap),
     }
     for row in rows:
         if row["hop"] in tolerances:
             _require_hop(row, *tolerances[row["hop"]])
 
 
-def _require_hop(row: Mapping[str, Any], min_agreement: float, max_nats: float) -> None:
+def _require_hop(row: Mapping[str, Any], min_agreement: float, max_gap: float) -> None:
     hop, before, remedy = row["hop"], row["against"], REMEDIES[row["hop"]]
     test = binomtest(row["agreeing"], row["items"], alternative="less")
     highest = test.proportion_ci(REFUSAL_CONFIDENCE).high
@@ -63,14 +68,14 @@ def _require_hop(row: Mapping[str, Any], min_agreement: float, max_nats: float) 
             f"{row['agreeing']} of {row['items']} are the {before} model's (at most {highest:.1%}, "
             f"parity.{hop}_agreement wants {min_agreement:.1%}); {remedy}",
         )
-    nats = row["mean_logprob_difference"]
-    if nats is None or nats > max_nats:
-        found = "not a number" if nats is None else f"{nats:.3g} nats"
+    share, nats = row["loss_share"], row["mean_logprob_difference"]
+    if share is None or share > max_gap:
+        found = "not numbers" if share is None else f"{nats:.3g} nats, {share:.1%} of the loss,"
         raise ParityError(
             hop,
             "log-probabilities",
             f"those of the reference answers are {found} from the {before} model's on average "
-            f"(parity.{hop}_nats allows {max_nats:g}); {remedy}",
+            f"(parity.{hop}_gap allows {max_gap:.1%}); {remedy}",
         )
 
 
@@ -78,12 +83,14 @@ def _difference(before: Sequence[Reading], after: Sequence[Reading]) -> dict[str
     agreeing = sum(a.answer_ids == b.answer_ids for a, b in zip(before, after, strict=True))
     gaps = [abs(p - q) for a, b in zip(before, after, strict=True) for p, q in zip(a.logprobs, b.logprobs, strict=True)]
     is_finite = all(math.isfinite(gap) for gap in gaps)
+    loss = -sum(p for reading in before for p in reading.logprobs)
     return {
         "agreeing": agreeing,
         **_share("agreement", agreeing, len(after)),
         "tokens": len(gaps),
-        "mean_logprob_difference": sum(gaps) / len(gaps) if gaps and is_finite else None,
-        "max_logprob_difference": max(gaps) if gaps and is_finite else None,
+        "mean_logprob_difference": sum(gaps) / len(gaps) if is_finite else None,
+        "max_logprob_difference": max(gaps) if is_finite else None,
+        "loss_share": sum(gaps) / max(loss, SMALLEST_LOSS * len(gaps)) if is_finite else None,
     }
 
 

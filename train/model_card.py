@@ -99,7 +99,7 @@ def _parity(scorecard: Mapping[str, Any]) -> str:
         return ""
     header = ["form", "items", "accuracy", "against", "same greedy answers", "mean nats apart", "most nats apart"]
     return (
-        "## What is served is what was trained\n\nThe same prompts through each form of the model, with 95 % intervals. "
+        "## What is served is what was trained\n\nThe same prompts through each form of the model, 95 % intervals. "
         "Nats are differences of log-probabilities of the reference answers' tokens.\n\n" + _table(header, rows)
     )
 

@@ -27,7 +27,7 @@ from train.merge import merge
 from train.pins import check_pins, read_pins
 from train.probing import Probe, Reading, as_rows, read_model
 from train.quantize import quantize
-from train.structure import check_structure
+from train.structure import check_merged, check_quantized, check_weights
 from train.trained import Trained, recall
 
 CHAIN = ("trained", "merged", "quantized")
@@ -52,21 +52,17 @@ class Parity:
 def parity(settings: Settings, ledger: Ledger, run_id: str, artifact: Path | None = None) -> Parity:
     """Measure the hops from a run's trainer to its artifact's files, or find them measured; builds what is missing.
 
-    Raises ParityError naming the hop that changed the model.
+    Raises ParityError naming the first form of the model that is not what was trained.
     """
     run = ledger.get(TrainingRun, run_id)
     artifact = artifact or quantize(settings, ledger, run_id)
-    merged, weights = merge(settings, ledger, run_id), weights_path(run)
-    folder = parity_folder(settings, artifact)
-    facts = {"run_id": run_id, "artifact": artifacts.verify(artifact)["content_hash"]}
-    if not artifacts.is_complete(folder) or artifacts.read_manifest(folder)["artifact"] != facts["artifact"]:
-        _check_chain(weights, merged, artifact, run_id)
-        check_structure(merged, artifact, settings.quantize.ignore)
-        trained = recall(settings, ledger, run)
-        stored = _measure(settings, trained, merged, artifact)
-        with artifacts.writing(folder, facts) as aside:
+    found = find_parity(settings, artifact)
+    if found is None:
+        facts = {"run_id": run_id, "artifact": artifacts.verify(artifact)["content_hash"]}
+        stored = _measure(settings, ledger, run, merge(settings, ledger, run_id), artifact)
+        with artifacts.writing(parity_folder(settings, artifact), facts) as aside:
             artifacts.write_json(aside / "parity.json", stored)
-    found = _load(settings, artifact)
+        found = _load(settings, artifact)
     require(found.rows, settings.parity)
     return found
 
@@ -96,6 +92,19 @@ def require_parity(settings: Settings, scorecard: dict[str, Any], artifact: Path
     require(rows, settings.parity)
 
 
+def hop_line(row: dict[str, Any]) -> str:
+    """Return a table's row as one line of text."""
+    line = f"{row['hop']:<10} accuracy {row['accuracy']:.1%}"
+    if "against" in row:
+        low, high = row["agreement_interval"]
+        line += (
+            f", {row['agreeing']} of {row['items']} answers as {row['against']} ({row['agreement']:.1%} "
+            f"[{low:.1%}, {high:.1%}]), log-probabilities {row['mean_logprob_difference']:.2g} nats apart "
+            f"({row['loss_share']:.1%} of the loss; most {row['max_logprob_difference']:.2g})"
+        )
+    return line
+
+
 def _load(settings: Settings, artifact: Path) -> Parity:
     """Read a finished measurement; raises ArtifactError if it was changed."""
     folder = parity_folder(settings, artifact)
@@ -112,41 +121,48 @@ def _load(settings: Settings, artifact: Path) -> Parity:
     )
 
 
-def _check_chain(weights: Path, merged: Path, artifact: Path, run_id: str) -> None:
-    """Raise ParityError unless each manifest names the files before it, and the pins are those of training."""
-    trained, whole, served = (artifacts.verify(path) for path in (weights, merged, artifact))
-    links = (
-        ("merged", merged, whole.get("weights_hash"), trained["content_hash"]),
-        ("quantized", artifact, served.get("source", {}).get("merged_hash"), whole["content_hash"]),
-        ("quantized", artifact, served.get("run_id"), run_id),
-    )
-    for hop, path, named, expected in links:
-        if named != expected:
-            raise ParityError(hop, "manifest", f"{path} was built from {named}, not from {expected}; build it again")
-    for hop, path in (("merged", merged), ("quantized", artifact)):
-        check_pins(hop, trained, read_pins(path))
-
-
-def _measure(settings: Settings, trained: Trained, merged: Path, artifact: Path) -> dict[str, Any]:
-    chain = [("trained", trained.readings)]
+def _measure(settings: Settings, ledger: Ledger, run: TrainingRun, merged: Path, artifact: Path) -> dict[str, Any]:
+    """Check and measure one form after the other, so that the first wrong one is the one that is named."""
+    trained = recall(settings, ledger, run)
     rows = [measure("trained", trained.readings, []) | {"is_read_back": trained.is_read_back}]
-    tokenizer = load_tokenizer(str(merged))
-    for name, path in (("merged", merged), ("quantized", artifact)):
-        readings = chain[-1][1]
-        if name == "merged" or not _is_copy(merged, artifact):
-            model = load_weights(str(path), "auto")
-            readings = read_model(
-                settings, model, tokenizer, trained.probes, trained.max_tokens, is_autocast=False, drafts=readings
-            )
-            del model
-        rows.append(measure(name, readings, chain))
-        chain.append((name, readings))
+    weights = artifacts.verify(weights_path(run))
+    pins = {**artifacts.read_manifest(merged), **weights}  # a run that is older than pins was pinned by its merge
+
+    check_merged(merged, weights["content_hash"])
+    check_pins("merged", pins, read_pins(merged))
+    readings, _ = _read(settings, "merged", merged, trained, trained.readings)
+    chain = [("trained", trained.readings)]
+    rows.append(measure("merged", readings, chain))
+    require(rows, settings.parity)
+
+    check_quantized(merged, artifact, run.id, settings.quantize.ignore)
+    check_pins("quantized", pins, read_pins(artifact))
+    chain.append(("merged", readings))
+    if not _is_copy(merged, artifact):
+        readings, model = _read(settings, "quantized", artifact, trained, readings)
+        check_weights(merged, model, artifacts.read_manifest(artifact).get("quantization", "none"))
+    rows.append(measure("quantized", readings, chain))
+    require(rows, settings.parity)
     return {
         "rows": rows,
         "max_tokens": trained.max_tokens,
         "probes": as_rows(trained.probes),
-        "readings": {name: as_rows(readings) for name, readings in chain},
+        "readings": {name: as_rows(found) for name, found in [*chain, ("quantized", readings)]},
     }
+
+
+def _read(
+    settings: Settings, hop: str, folder: Path, trained: Trained, drafts: list[Reading]
+) -> tuple[list[Reading], Any]:
+    """Return what a folder's model makes of the probes, and the model, whose weights are decompressed by then."""
+    model, loaded = load_weights(str(folder), "auto", output_loading_info=True)
+    if missing := sorted(loaded["missing_keys"]):
+        raise ParityError(hop, "tensors", f"{missing[0]} is in no file of {folder}; build it again")
+    tokenizer = load_tokenizer(str(folder))
+    readings = read_model(
+        settings, model, tokenizer, trained.probes, trained.max_tokens, is_autocast=False, drafts=drafts
+    )
+    return readings, model
 
 
 def _is_copy(merged: Path, artifact: Path) -> bool:
@@ -174,16 +190,4 @@ def main(arguments: argparse.Namespace) -> None:
         facts = {"path": str(artifact), "parity": str(found.folder), "rows": found.rows}
         sys.stdout.write(json.dumps(facts) + "\n")
     else:
-        sys.stdout.write("\n".join([str(artifact), *map(_line, found.rows)]) + "\n")
-
-
-def _line(row: dict[str, Any]) -> str:
-    line = f"{row['hop']:<10} accuracy {row['accuracy']:.1%}"
-    if "against" in row:
-        low, high = row["agreement_interval"]
-        line += (
-            f", {row['agreeing']} of {row['items']} answers as {row['against']} ({row['agreement']:.1%} "
-            f"[{low:.1%}, {high:.1%}]), log-probabilities {row['mean_logprob_difference'] or 0:.2g} nats apart "
-            f"(most {row['max_logprob_difference'] or 0:.2g})"
-        )
-    return line
+        sys.stdout.write("\n".join([str(artifact), *map(hop_line, found.rows)]) + "\n")

@@ -22,8 +22,10 @@ from driftwheel.ledger import Ledger
 from driftwheel.records import Dataset, TrainingRun
 from train.base_model import load_tokenizer, load_weights
 from train.executor import LocalExecutor
+from train.finetune import weights_path
 from train.merge import merge
 from train.pins import check_pins, read_pins
+from train.structure import check_merged
 
 PRESETS = {"w8a8": "W8A8", "fp8_dynamic": "FP8_DYNAMIC"}
 JOB_SCRIPT = Path(__file__).with_name("gptq_job.py")
@@ -49,6 +51,8 @@ def quantize(settings: Settings, ledger: Ledger, run_id: str) -> Path:
     scheme = chosen_scheme(settings)
     target = settings.root / "artifacts" / f"{run_id}-{scheme}"
     whole = artifacts.verify(merged)
+    check_merged(merged, artifacts.read_manifest(weights_path(run))["content_hash"])
+    check_pins("merged", whole, read_pins(merged))
     source = {"merged_hash": whole["content_hash"], "ignore": settings.quantize.ignore}
     if artifacts.is_complete(target) and artifacts.read_manifest(target).get("source") == source:
         return target

@@ -46,6 +46,16 @@ def show_verdict(version: ModelVersion) -> None:
         )
 
 
+def show_parity(version: ModelVersion) -> None:
+    """Draw how far the merged, the quantized and the served model are from the trained one."""
+    rows = queries.parity_rows(version)
+    if not rows:
+        st.text("This version was published before parity was measured.")
+        return
+    st.caption("The same prompts through each form of the model, each held against the one before it.")
+    st.dataframe(rows, hide_index=True)
+
+
 def show_moves(version: ModelVersion) -> None:
     """Draw the buttons that move the alias."""
     alias = queries.alias_of(ledger, settings)
@@ -76,7 +86,7 @@ if not versions:
 show_scorecards(versions)
 version = page.choose("Version", versions, lambda v: f"v{v.number}, {v.status}, {queries.short(v.id)}", key="version")
 show_moves(version)
-judged, mistakes, lineage, card = st.tabs(["Verdict", "Confusion matrix", "Lineage", "Model card"])
+judged, mistakes, parity, lineage, card = st.tabs(["Verdict", "Confusion matrix", "Parity", "Lineage", "Model card"])
 with judged:
     show_verdict(version)
 with mistakes:
@@ -85,6 +95,8 @@ with mistakes:
         st.altair_chart(charts.confusion(matrix["labels"], matrix["matrix"]), alt="Confusion matrix")
     else:
         st.text("The scorecard holds no confusion matrix: the task has no labels.")
+with parity:
+    show_parity(version)
 with lineage:
     page.facts({"id": version.id, "status": version.status, "created": version.created_at, "folder": version.path,
                 "quantization": version.quantization, "manifest hash": version.manifest_hash,

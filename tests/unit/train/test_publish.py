@@ -17,7 +17,7 @@ from train.publish import card_path, evaluate_and_judge, judge_candidate, publis
 from train.scoring import evaluation_folder
 
 ITEMS = 200
-SAME = {"items": 200, "agreeing": 200, "mean_logprob_difference": 0.001, "accuracy": 0.85}
+SAME = {"items": 200, "agreeing": 200, "mean_logprob_difference": 0.001, "loss_share": 0.02, "accuracy": 0.85}
 TABLE: list[dict[str, Any]] = [
     {"hop": "trained", "items": 200, "accuracy": 0.85},
     {"hop": "merged", "against": "trained", **SAME},
@@ -210,9 +210,9 @@ def test_evaluate_and_judge_uses_the_runs_dataset_and_finished_evaluations(
             id="quantizing changed answers",
         ),
         pytest.param(
-            [*TABLE[:3], TABLE[3] | {"mean_logprob_difference": None}],
+            [*TABLE[:3], TABLE[3] | {"loss_share": None}],
             ParityError,
-            "served model .*not a number",
+            "served model .*not numbers",
             id="the endpoint gives no numbers",
         ),
     ],
