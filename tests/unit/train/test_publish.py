@@ -134,6 +134,7 @@ def test_the_card_shows_scores_beside_the_baseline_and_names_as_text(
     card = card_path(settings, version.id).read_text(encoding="utf-8")
     assert card.startswith("# support v1\n")
     assert "| accuracy | 0.85 | 0 | 0.2 |" in card
+    assert "| served | 200 | 0.85 | quantized |" in card, "the parity table"
     assert "org/base\\|model" in card, "a bar would end the table cell"
     headings = ("## Data", "## Training", "## Gate\n\n**PROMOTE**", "## Limits", "## Lineage")
     for part in (*headings, version.manifest_hash, "run_1", "| lora\\_r | 16 |"):
@@ -206,7 +207,7 @@ def test_evaluate_and_judge_uses_the_runs_dataset_and_finished_evaluations(
         pytest.param(
             [*TABLE[:2], TABLE[2] | {"agreeing": 180}, TABLE[3]],
             ParityError,
-            "quantized model .* greedy answers.*180 of 200",
+            "quantized model .*greedy answers.*180 of 200",
             id="quantizing changed answers",
         ),
         pytest.param(
