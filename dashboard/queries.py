@@ -318,6 +318,29 @@ def table_of_shares(parts: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
     return rows
 
 
+def parity_rows(version: ModelVersion) -> list[dict[str, Any]]:
+    """Return how far each form of a version is from the one before it, as table rows with 95 % intervals."""
+    return [
+        {
+            "form": hop["hop"],
+            "items": hop["items"],
+            "accuracy": _with_interval(hop, "accuracy"),
+            "against": hop.get("against"),
+            "same greedy answers": _with_interval(hop, "agreement"),
+            "mean nats apart": hop.get("mean_logprob_difference"),
+            "most nats apart": hop.get("max_logprob_difference"),
+        }
+        for hop in version.scorecard.get("parity") or []
+    ]
+
+
+def _with_interval(row: dict[str, Any], name: str) -> str | None:
+    if row.get(name) is None:
+        return None
+    low, high = row.get(f"{name}_interval") or (None, None)
+    return f"{row[name]:.1%}" if low is None else f"{row[name]:.1%} [{low:.1%}, {high:.1%}]"
+
+
 def dataset_names(ledger: Ledger, project: str) -> dict[str, str]:
     """Return a readable name for each dataset id: time and hash."""
     return {d.id: f"{d.created_at.astimezone(UTC):%Y-%m-%d %H:%M}  {short(d.id)}" for d in newest(

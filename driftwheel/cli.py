@@ -18,6 +18,7 @@ STAGE_VERBS: dict[str, tuple[str, tuple[str, ...], str]] = {
     "tune": ("train.__main__", ("tune",), "search for the settings that train best"),
     "merge": ("train.__main__", ("merge",), "merge a run's adapter into its base model"),
     "quantize": ("train.__main__", ("quantize",), "write a run's servable artifact"),
+    "parity": ("train.__main__", ("parity",), "measure how far each form of a run's model is from the trained one"),
     "evaluate": ("train.__main__", ("evaluate",), "score an artifact through vLLM"),
     "judge": ("train.__main__", ("judge",), "let a judge model compare two versions' answers"),
     "publish": ("train.__main__", ("publish",), "merge, quantize, evaluate, judge and publish a run"),

@@ -6,6 +6,7 @@ DriftwheelError
 ├── NotFoundError        LookupError     an id, alias or file does not exist
 ├── ConflictError        RuntimeError    a status moved first, a port is taken, a second worker runs
 ├── ArtifactError        ValueError      an artifact is incomplete or does not match its manifest
+├── ParityError          ValueError      what is served is not what was trained; names the hop
 ├── EngineError          RuntimeError    an engine did not start, died, or is not the model it claims
 ├── GateError            RuntimeError    a verdict forbids the step
 └── StorageError         OSError         the disk or the database refused a write
@@ -37,6 +38,14 @@ class ConflictError(DriftwheelError, RuntimeError):
 
 class ArtifactError(DriftwheelError, ValueError):
     """An artifact is incomplete or does not match its manifest."""
+
+
+class ParityError(DriftwheelError, ValueError):
+    """What is served is not what was trained: the hop between two forms of the model that changed it."""
+
+    def __init__(self, hop: str, check: str, reason: str) -> None:
+        super().__init__(f"the {hop} model is not what was trained ({check}): {reason}")
+        self.hop, self.check = hop, check
 
 
 class EngineError(DriftwheelError, RuntimeError):

@@ -28,10 +28,13 @@ class Difference:
     token_agreement: float
     """Share of probe tokens equal up to the first difference of each probe, 0 to 1."""
     probes: int
+    is_same_prompt: bool = True
+    """Whether both read the probes as the same token ids; otherwise template or tokenizer differ."""
 
     def is_same(self, tolerance: float, min_agreement: float = 0.9) -> bool:
         """Say whether this is still the same model; `tolerance` is in nats."""
-        return self.mean_logprob_difference <= tolerance and self.token_agreement >= min_agreement
+        is_near = self.mean_logprob_difference <= tolerance and self.token_agreement >= min_agreement
+        return is_near and self.is_same_prompt
 
 
 def take(url: str, model: str, probes: Sequence[Messages], *, timeout_seconds: float = 60) -> dict[str, Any]:
@@ -63,7 +66,12 @@ def compare(stored: dict[str, Any], served: dict[str, Any]) -> Difference:
             agreed += 1
             gaps.append(abs(p - q))
     mean = max(sum(gaps) / len(gaps) if gaps else float("inf"), sum(prompt_gaps) / max(len(prompt_gaps), 1))
-    return Difference(mean_logprob_difference=mean, token_agreement=agreed / max(total, 1), probes=len(pairs))
+    return Difference(
+        mean_logprob_difference=mean,
+        token_agreement=agreed / max(total, 1),
+        probes=len(pairs),
+        is_same_prompt=all(a["prompt_ids"] == b.get("prompt_ids") for a, b in pairs if a.get("prompt_ids")),
+    )
 
 
 def _ask(url: str, model: str, messages: Messages, timeout_seconds: float) -> dict[str, Any]:
@@ -75,6 +83,7 @@ def _ask(url: str, model: str, messages: Messages, timeout_seconds: float) -> di
         "logprobs": True,
         "top_logprobs": 0,
         "prompt_logprobs": 0,
+        "return_token_ids": True,
     }
     parts = urlsplit(url)
     connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=timeout_seconds)
@@ -96,4 +105,5 @@ def _ask(url: str, model: str, messages: Messages, timeout_seconds: float) -> di
         "tokens": [entry["token"] for entry in content],
         "logprobs": [entry["logprob"] for entry in content],
         "prompt_logprobs": prompt,
+        "prompt_ids": answer.get("prompt_token_ids") or [],
     }

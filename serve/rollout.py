@@ -193,6 +193,11 @@ class Rollout:
         taken = await asyncio.to_thread(fingerprint.take, engine.url, engine.name, probes)
         difference = fingerprint.compare(version.fingerprint, taken)
         gap, tolerance = difference.mean_logprob_difference, self._settings.serve.fingerprint_tolerance
+        if not difference.is_same_prompt:
+            raise _WrongModelError(
+                f"the engine for {version.id} reads the probe prompts as other tokens than the published one did: "
+                "check serve.engine_args for another chat template or tokenizer, or promote another version"
+            )
         if not difference.is_same(tolerance):
             raise _WrongModelError(
                 f"the engine for {version.id} is not the model that was judged: log-probabilities differ by {gap:.3g} "

@@ -17,6 +17,7 @@ VERBS = {
     "tune": ("train.tune", "search for the settings that train best"),
     "merge": ("train.merge", "merge a run's adapter into its base model"),
     "quantize": ("train.quantize", "write a run's servable artifact"),
+    "parity": ("train.parity", "measure how far each form of a run's model is from the trained one"),
     "evaluate": ("train.evaluate", "score an artifact through vLLM"),
     "judge": ("train.judge", "let a judge model compare two versions' answers"),
     "publish": ("train.publish", "evaluate, judge and publish a run"),

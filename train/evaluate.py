@@ -25,6 +25,7 @@ from train.baseline import earlier_baseline, find_baseline, measure_baseline
 from train.engine_child import engine
 from train.hallucination import Shown, made_up_flags, prompt_overlap, shown_by
 from train.metrics import Scored, perplexity, score, shares
+from train.parity import Parity, find_parity
 from train.robustness import measure_robustness
 from train.scoring import (
     FORMAT,
@@ -39,6 +40,7 @@ from train.scoring import (
     task_of,
 )
 from train.scoring_client import Answer, Endpoint, reference_logprobs
+from train.served import measure_served, prompt_key
 
 PROBES = 8
 PERPLEXITY_ITEMS = 64
@@ -62,16 +64,19 @@ def evaluate(
     dataset_id: str,
     with_baseline: bool = False,
     endpoint: Endpoint | None = None,
+    parity: Parity | None = None,
 ) -> Evaluation:
     """Score an artifact on a dataset's test split, served by an engine of its own or by a given endpoint.
 
-    `with_baseline` also asks the untuned base model, plain and with examples in the prompt.
-    Raises NotFoundError, ArtifactError, DataError, or EngineError if the engine fails.
+    `with_baseline` also asks the untuned base model, plain and with examples in the prompt; `parity` is what the
+    artifact's forms before the endpoint make of the probes, which the engine then answers too.
+    Raises NotFoundError, ArtifactError, DataError, EngineError if the engine fails, or ParityError if it does not
+    answer as the artifact's files do.
     """
     dataset = ledger.get(Dataset, dataset_id)
     manifest = artifacts.verify(artifact)
     folder = evaluation_folder(settings, dataset, manifest["content_hash"])
-    if not artifacts.is_complete(folder):
+    if not _is_done(folder, parity):
         rows = sample(read_split(dataset, "test"), settings.evaluate.max_items, settings.dataset.seed)
         facts = {"artifact": manifest["content_hash"], "dataset_id": dataset_id, "format": FORMAT}
         if endpoint is not None:
@@ -80,7 +85,7 @@ def evaluate(
             with engine(settings, ["--artifact", str(artifact.resolve())]) as own:
                 # A new engine's first answers wait for kernels to be built; they are no latency that users see.
                 ask(settings, own, [row["prompt"] for row in rows[: settings.evaluate.concurrency]], "warm up")
-                _write(settings, own, dataset, rows, folder, facts, is_own=True)
+                _write(settings, own, dataset, rows, folder, facts, is_own=True, parity=parity)
     if with_baseline and settings.evaluate.baseline_items:
         measure_baseline(settings, dataset)
     return load_evaluation(settings, ledger, folder)
@@ -106,6 +111,13 @@ def read_predictions(folder: Path) -> list[Scored]:
         return [Scored(**json.loads(line)) for line in file]
 
 
+def _is_done(folder: Path, parity: Parity | None) -> bool:
+    """Say whether an evaluation is finished and holds the parity table that is wanted."""
+    if not artifacts.is_complete(folder):
+        return False
+    return parity is None or artifacts.read_manifest(folder).get("parity") == parity.digest
+
+
 def _write(
     settings: Settings,
     endpoint: Endpoint,
@@ -115,9 +127,10 @@ def _write(
     facts: dict[str, Any],
     *,
     is_own: bool,
+    parity: Parity | None = None,
 ) -> None:
     started_at = time.monotonic()
-    answers = ask(settings, endpoint, [row["prompt"] for row in rows], "evaluate")
+    answers = ask(settings, endpoint, [row["prompt"] for row in rows], "evaluate", with_ids=is_own)
     seconds = time.monotonic() - started_at
     items = score_items(settings, rows, answers)
     scorecard = {
@@ -128,6 +141,10 @@ def _write(
         "dataset_id": dataset.id,
         "engine_start_seconds": endpoint.start_seconds,
     }
+    if parity is not None:
+        known = {prompt_key(row["prompt"]): answer for row, answer in zip(rows, answers, strict=True)}
+        scorecard["parity"] = measure_served(settings, endpoint, parity, known)
+        facts["parity"] = parity.digest
     probes = _take_fingerprint(settings, endpoint, rows, answers) if is_own else {}
     with artifacts.writing(folder, facts) as aside:
         lines = [json.dumps(asdict(item), ensure_ascii=False) + "\n" for item in items]
@@ -208,6 +225,7 @@ def main(arguments: argparse.Namespace) -> None:
         artifact=arguments.artifact,
         dataset_id=dataset_id,
         with_baseline=arguments.baseline,
+        parity=find_parity(settings, arguments.artifact),
     )
     if arguments.json:
         facts = {"folder": str(done.folder), "scorecard": done.scorecard}

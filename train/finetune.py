@@ -151,6 +151,7 @@ def _train(settings: Settings, dataset: Dataset, run: TrainingRun, callbacks: Se
     from train.methods import keep_start, save_weights, why_only_merged
     from train.preference_trainer import make_preference_trainer
     from train.progress import CurveWriter, ProgressBar
+    from train.trained import remember
     from train.trainer import last_complete_checkpoint, make_trainer
 
     path = Path(run.path)
@@ -174,6 +175,7 @@ def _train(settings: Settings, dataset: Dataset, run: TrainingRun, callbacks: Se
     with artifacts.writing(weights_path(run), facts) as folder:
         save_weights(trainer.model, settings.train, path, folder)
         trainer.processing_class.save_pretrained(folder)
+        facts |= remember(settings, Path(dataset.path), trainer, folder)
     return _metrics(trainer, result, curves, resumed_from=checkpoint)
 
 

@@ -17,6 +17,7 @@ from driftwheel.ledger import Ledger
 from driftwheel.records import TrainingRun, TrainingRunStatus
 from train.base_model import identity, load_tokenizer, load_weights
 from train.finetune import WHOLE, newest_run, weights_path
+from train.pins import check_pins, read_pins
 
 
 def merge(settings: Settings, ledger: Ledger, run_id: str) -> Path:
@@ -26,18 +27,27 @@ def merge(settings: Settings, ledger: Ledger, run_id: str) -> Path:
     """
     run = ledger.get(TrainingRun, run_id)
     target = Path(run.path) / "merged"
-    dtype = settings.merge.dtype
-    if artifacts.is_complete(target) and artifacts.read_manifest(target).get("dtype") == dtype:
-        return target
+    dtype, weights = settings.merge.dtype, weights_path(run)
+    if artifacts.is_complete(target) and artifacts.is_complete(weights):
+        known = artifacts.read_manifest(target)
+        if (known.get("dtype"), known.get("weights_hash")) == (dtype, artifacts.read_manifest(weights)["content_hash"]):
+            return target
     if run.status is not TrainingRunStatus.SUCCEEDED:
         raise ConflictError(f"{run_id} is {run.status}: only a run that succeeded can be merged; run finetune again")
-    source = weights_path(run)
-    artifacts.verify(source)
-    model = whole_model(settings, run, source)
-    facts = {"run_id": run.id, "dataset_id": run.dataset_id, "base_model": run.base_model, "dtype": dtype}
+    trained = artifacts.verify(weights)
+    model = whole_model(settings, run, weights)
+    facts = {
+        "run_id": run.id,
+        "dataset_id": run.dataset_id,
+        "base_model": run.base_model,
+        "dtype": dtype,
+        "weights_hash": trained["content_hash"],
+    }
     with artifacts.writing(target, facts) as folder:
         _cast(model, dtype).save_pretrained(folder)
-        load_tokenizer(str(source)).save_pretrained(folder)
+        load_tokenizer(str(weights)).save_pretrained(folder)
+        facts |= read_pins(folder)
+        check_pins("merged", trained, facts)
     return target
 
 

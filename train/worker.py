@@ -39,7 +39,7 @@ from train.dataset import dataset_from_traffic
 from train.executor import Executor, LocalExecutor
 from train.publish import judge_candidate, publish
 
-WORKFLOW_FORMAT = "1"
+WORKFLOW_FORMAT = "2"
 """DBOS resumes only jobs of the same format; raise it when the steps change incompatibly."""
 
 POLL_SECONDS = 0.5
@@ -92,6 +92,12 @@ def quantize(job: Job, state: State) -> State:
     return {"artifact": job.run_verb("quantize", "--run", state["run_id"])["path"]}
 
 
+def parity(job: Job, state: State) -> State:
+    """Compare the merged and the quantized files with what was trained, on the same prompts."""
+    result = job.run_verb("parity", "--run", state["run_id"], "--artifact", state["artifact"])
+    return {"parity": result["rows"]}
+
+
 def evaluate(job: Job, state: State) -> State:
     """Score that artifact, served, on the dataset's test split."""
     result = job.run_verb("evaluate", "--artifact", state["artifact"], "--dataset", state["dataset_id"])
@@ -135,6 +141,7 @@ STEPS: tuple[StepFunction, ...] = (
     finetune,
     merge,
     quantize,
+    parity,
     evaluate,
     gate,
     publish_version,

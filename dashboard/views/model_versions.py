@@ -78,6 +78,16 @@ def show_robustness(kinds: dict[str, Any]) -> None:
     st.dataframe(queries.table_of_shares(kinds), hide_index=True)
 
 
+def show_parity(version: ModelVersion) -> None:
+    """Draw how far the merged, the quantized and the served model are from the trained one."""
+    rows = queries.parity_rows(version)
+    if not rows:
+        st.text("This version was published before parity was measured.")
+        return
+    st.caption("The same prompts through each form of the model, each held against the one before it.")
+    st.dataframe(rows, hide_index=True)
+
+
 def show_moves(version: ModelVersion) -> None:
     """Draw the buttons that move the alias."""
     alias = queries.alias_of(ledger, settings)
@@ -108,8 +118,8 @@ if not versions:
 show_scorecards(versions)
 version = page.choose("Version", versions, lambda v: f"v{v.number}, {v.status}, {queries.short(v.id)}", key="version")
 show_moves(version)
-judged, mistakes, labels, faults, lineage, card = st.tabs(
-    ["Verdict", "Confusion matrix", "Labels and calibration", "Robustness", "Lineage", "Model card"]
+judged, mistakes, labels, faults, parity, lineage, card = st.tabs(
+    ["Verdict", "Confusion matrix", "Labels and calibration", "Robustness", "Parity", "Lineage", "Model card"]
 )
 with judged:
     show_verdict(version)
@@ -123,6 +133,8 @@ with labels:
     show_labels(version.scorecard)
 with faults:
     show_robustness(version.scorecard.get("robustness") or {})
+with parity:
+    show_parity(version)
 with lineage:
     page.facts({"id": version.id, "status": version.status, "created": version.created_at, "folder": version.path,
                 "quantization": version.quantization, "manifest hash": version.manifest_hash,

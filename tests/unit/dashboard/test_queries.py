@@ -118,3 +118,20 @@ def test_shares_stand_with_their_intervals() -> None:
         {"name": "word order", "items": 0, "note": "not asked"},
         {"name": "intent", "items": 9, "accuracy": "0.5 [0.2, 0.8]"},
     ]
+
+
+def test_parity_rows_show_each_form_with_its_intervals(seeded: dict[str, str], ledger: Ledger) -> None:
+    version = replace(
+        ledger.get(ModelVersion, seeded["rejected"]),
+        scorecard={
+            "parity": [
+                {"hop": "trained", "items": 10, "accuracy": 0.9, "accuracy_interval": [0.555, 0.997]},
+                {"hop": "merged", "items": 10, "accuracy": 0.9, "accuracy_interval": [0.555, 0.997], "agreement": 1.0,
+                 "agreement_interval": [0.692, 1.0], "against": "trained", "mean_logprob_difference": 0.01,
+                 "max_logprob_difference": 0.2},
+            ]
+        },
+    )  # fmt: skip
+    first, second = queries.parity_rows(version)
+    assert (first["accuracy"], first["same greedy answers"]) == ("90.0% [55.5%, 99.7%]", None)
+    assert (second["against"], second["same greedy answers"]) == ("trained", "100.0% [69.2%, 100.0%]")

@@ -15,8 +15,10 @@ TOLERANCE = 0.05
 MESSAGES = [{"role": "user", "content": "where is my card"}]
 
 
-def taken(tokens: str = "abcd", logprob: float = -0.01, prompt: list[float] | None = None) -> dict[str, Any]:
-    probe = {"messages": MESSAGES, "tokens": list(tokens), "logprobs": [logprob] * len(tokens)}
+def taken(
+    tokens: str = "abcd", logprob: float = -0.01, prompt: list[float] | None = None, ids: tuple[int, ...] = (5, 6, 7, 8)
+) -> dict[str, Any]:
+    probe = {"messages": MESSAGES, "tokens": list(tokens), "logprobs": [logprob] * len(tokens), "prompt_ids": list(ids)}
     return {"probes": [probe | {"prompt_logprobs": [-2.0, -3.0, -1.0] if prompt is None else prompt}]}
 
 
@@ -30,6 +32,7 @@ def taken(tokens: str = "abcd", logprob: float = -0.01, prompt: list[float] | No
         (taken(prompt=[-5.0, -6.0, -7.0]), False),
         (taken(prompt=[-2.0, -3.0]), False),
         (taken(prompt=[]), False),
+        (taken(ids=(5, 6, 8, 7)), False),
     ],
     ids=[
         "the same",
@@ -39,6 +42,7 @@ def taken(tokens: str = "abcd", logprob: float = -0.01, prompt: list[float] | No
         "the same answers to prompts that surprise it more",
         "another template or tokenizer",
         "an engine that hides the prompt",
+        "other prompt tokens that are just as likely",
     ],
 )
 def test_only_the_same_model_passes(served: dict[str, Any], is_same: bool) -> None:
@@ -58,12 +62,14 @@ class Answer(BaseHTTPRequestHandler):
 
     body: ClassVar[dict[str, Any]] = {
         "choices": [{"logprobs": {"content": [{"token": "{", "logprob": -0.1}, {"token": "}", "logprob": -0.2}]}}],
+        "prompt_token_ids": [1, 17, 4],
         "prompt_logprobs": [None, {"17": {"logprob": -1.5, "rank": 3}}, {"4": {"logprob": -0.5, "rank": 1}}],
     }
 
     def do_POST(self) -> None:
         asked = json.loads(self.rfile.read(int(self.headers["content-length"])))
         is_right = asked["temperature"] == 0 and asked["logprobs"] and asked["prompt_logprobs"] == 0
+        is_right = is_right and asked["return_token_ids"]
         body = json.dumps(self.body if is_right else {}).encode()
         self.send_response(200)
         self.send_header("content-length", str(len(body)))
@@ -90,6 +96,7 @@ def test_an_engine_is_asked_for_prompt_and_answer(url: str) -> None:
         "tokens": ["{", "}"],
         "logprobs": [-0.1, -0.2],
         "prompt_logprobs": [-1.5, -0.5],
+        "prompt_ids": [1, 17, 4],
     }
 
 

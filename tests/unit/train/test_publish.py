@@ -10,7 +10,7 @@ import pytest
 
 from driftwheel import artifacts
 from driftwheel.config import Settings
-from driftwheel.errors import ArtifactError, GateError
+from driftwheel.errors import ArtifactError, GateError, ParityError
 from driftwheel.ledger import Ledger
 from driftwheel.records import Dataset, ModelVersion, ModelVersionStatus, TrainingRun
 from train.dataset import read_examples
@@ -21,6 +21,13 @@ from train.publish import card_path, evaluate_and_judge, judge_candidate, publis
 from train.scoring import evaluation_folder
 
 ITEMS = 200
+SAME = {"items": 200, "agreeing": 200, "mean_logprob_difference": 0.001, "loss_share": 0.02, "accuracy": 0.85}
+TABLE: list[dict[str, Any]] = [
+    {"hop": "trained", "items": 200, "accuracy": 0.85},
+    {"hop": "merged", "against": "trained", **SAME},
+    {"hop": "quantized", "against": "merged", **SAME},
+    {"hop": "served", "against": "quantized", **SAME},
+]
 
 
 def add_dataset(settings: Settings, ledger: Ledger, name: str, first_row: int = 0) -> Dataset:
@@ -65,7 +72,14 @@ def built(settings: Settings, ledger: Ledger, number: int) -> Path:
     return path
 
 
-def scored(settings: Settings, dataset: Dataset, artifact: Path, right: int, baseline: float | None = None) -> Path:
+def scored(
+    settings: Settings,
+    dataset: Dataset,
+    artifact: Path,
+    right: int,
+    baseline: float | None = None,
+    table: list[dict[str, Any]] = TABLE,
+) -> Path:
     """A finished evaluation in which the first `right` items are right."""
     first_row = int(read_examples(Path(dataset.path) / "test.jsonl")[0].id.removeprefix("row-"))
     digest = artifacts.read_manifest(artifact)["content_hash"]
@@ -88,7 +102,8 @@ def scored(settings: Settings, dataset: Dataset, artifact: Path, right: int, bas
     with artifacts.writing(folder, {"artifact": digest}) as aside:
         lines = [json.dumps(asdict(item)) + "\n" for item in items]
         (aside / "predictions.jsonl").write_text("".join(lines), encoding="utf-8")
-        card = {**score(items, "labels"), "perplexity": 1.5, "dataset_id": dataset.id, "engine_start_seconds": 9.0}
+        card = {**score(items, "labels"), "perplexity": 1.5, "dataset_id": dataset.id, "engine_start_seconds": 9.0,
+                "parity": table}  # fmt: skip
         artifacts.write_json(aside / "scorecard.json", card)
         artifacts.write_json(aside / "fingerprint.json", {"probes": [{"messages": [], "tokens": [], "logprobs": []}]})
     if baseline is not None:
@@ -130,6 +145,7 @@ def test_the_card_shows_scores_beside_the_baseline_and_names_as_text(
     card = card_path(settings, version.id).read_text(encoding="utf-8")
     assert card.startswith("# support v1\n")
     assert "| accuracy | 0.85 [0.794, 0.893] | 0 | 0.1 | 0.2 |" in card
+    assert "| served | 200 | 0.85 | quantized |" in card, "the parity table"
     assert "org/base\\|model" in card, "a bar would end the table cell"
     headings = ("## Data", "## Training", "## Gate\n\n**PROMOTE**", "## Limits", "## Lineage")
     for part in (*headings, version.manifest_hash, "run_1", "| lora\\_r | 16 |"):
@@ -255,6 +271,41 @@ def test_evaluate_and_judge_uses_the_runs_dataset_and_finished_evaluations(
     evaluation, verdict = evaluate_and_judge(settings, ledger, run_id="run_1", artifact=artifact)
     assert (evaluation.folder, verdict["verdict"]) == (folder, "REJECT")
     assert "does not beat the base model's 90.0%" in verdict["reason"]
+
+
+@pytest.mark.parametrize(
+    ("table", "error", "says"),
+    [
+        pytest.param([], GateError, "without a parity table", id="no table"),
+        pytest.param(TABLE[:3], GateError, "without a parity table", id="the endpoint was not compared"),
+        pytest.param(
+            [*TABLE[:2], TABLE[2] | {"agreeing": 180}, TABLE[3]],
+            ParityError,
+            "quantized model .*greedy answers.*180 of 200",
+            id="quantizing changed answers",
+        ),
+        pytest.param(
+            [*TABLE[:3], TABLE[3] | {"loss_share": None}],
+            ParityError,
+            "served model .*not numbers",
+            id="the endpoint gives no numbers",
+        ),
+    ],
+)
+def test_what_is_not_what_was_trained_is_not_published(
+    settings: Settings,
+    ledger: Ledger,
+    dataset: Dataset,
+    table: list[dict[str, Any]],
+    error: type[Exception],
+    says: str,
+) -> None:
+    artifact = built(settings, ledger, 1)
+    folder = scored(settings, dataset, artifact, right=170, table=table)
+    with pytest.raises(error, match=says):
+        publish(settings, ledger, run_id="run_1", artifact=artifact, evaluation=folder,
+                verdict={"verdict": "PROMOTE", "reason": ""})  # fmt: skip
+    assert ledger.count(ModelVersion) == 0
 
 
 def test_what_does_not_belong_together_is_refused(settings: Settings, ledger: Ledger, dataset: Dataset) -> None:

@@ -12,7 +12,7 @@ from driftwheel.config import Settings
 from driftwheel.errors import ConfigError, DriftwheelError
 from driftwheel.ledger import Ledger
 from driftwheel.records import Dataset, TrainingRun
-from train.finetune import finetune
+from train.finetune import finetune, weights_path
 from train.gptq_job import group_size
 from train.merge import merge
 from train.quantize import quantize
@@ -43,7 +43,8 @@ def test_writes_one_artifact_for_each_scheme(train_settings: Settings, ledger: L
         assert (facts["run_id"], facts["dataset_id"], facts["quantization"]) == (run.id, run.dataset_id, scheme)
         template = (path / "chat_template.jinja").read_text(encoding="utf-8")
         assert facts["template_hash"] == hashlib.sha256(template.encode()).hexdigest()
-        assert facts["tokenizer_hash"] == artifacts.file_sha256(path / "tokenizer.json")
+        trained = artifacts.read_manifest(weights_path(run))
+        assert all(facts[pin] == trained[pin] for pin in ("template_hash", "tokenizer_hash", "generation_hash"))
         config = json.loads((path / "config.json").read_text(encoding="utf-8"))
         assert ("quantization_config" in config) is (scheme != "none")
         with safe_open(path / "model.safetensors", "pt") as tensors:

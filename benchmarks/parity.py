@@ -1,0 +1,242 @@
+"""What is served is what was trained: parity tables, planted faults that must be named, clean builds that must pass.
+
+    python -m benchmarks.parity [--config FILE ...] [--builds N]
+
+Without --config the example's model and Banking77's are made and trained first, which takes a quarter of an hour. The
+tables hold as many test rows as `parity.items` allows. Each fault is planted in a copy of the first model's run; the
+right answer is the form of the model in which it was planted, and nothing else.
+"""
+
+import argparse
+import random
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from scipy.stats import binomtest
+
+from benchmarks.banking77 import DATA, TRAFFIC_ROWS, build_base, prepare, read
+from benchmarks.planted_faults import FAULTS, Build, Fault, another_training
+from driftwheel.command import open_ledger
+from driftwheel.config import Settings, load_settings
+from driftwheel.errors import ArtifactError, ParityError
+from driftwheel.ledger import Ledger
+from driftwheel.records import Dataset, TrainingRun
+from examples.support.prepare import prepare as prepare_support
+from train.base_model import load_tokenizer, load_weights
+from train.engine_child import engine
+from train.finetune import weights_path
+from train.hops import measure
+from train.merge import merge
+from train.parity import Parity, hop_line, parity
+from train.probing import Reading, read_model
+from train.quantize import chosen_scheme, quantize
+from train.served import measure_served
+
+ITEMS = 1000
+BARS = {"merged": 0.995, "quantized": 0.97}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Subject:
+    """A trained model to look at."""
+
+    settings: Settings
+    ledger: Ledger
+    run: TrainingRun
+
+
+def subject_of(path: Path, run_id: str | None = None) -> Subject:
+    """Return a settings file's newest run, or the one that is named."""
+    settings = load_settings(path)
+    ledger = open_ledger(settings)
+    run = ledger.get(TrainingRun, run_id) if run_id else ledger.newest(TrainingRun, settings.project)
+    return Subject(settings=settings, ledger=ledger, run=run)
+
+
+def make_homes(home: Path, data: Path) -> list[Path]:
+    """Make the example's model and Banking77's, train both, and return their settings files."""
+    homes = [home / "support", home / "banking77"]
+    for folder in homes:
+        folder.mkdir(parents=True, exist_ok=True)
+    questions = read(data / "train.csv")
+    build_base(homes[1] / "base", questions)
+    random.Random(0).shuffle(questions)
+    made = [prepare_support(Console(), homes[0]), prepare(homes[1], questions[TRAFFIC_ROWS:], homes[1] / "base")]
+    for settings in made:
+        for verb in (["data", "build"], ["finetune"]):
+            argv = [sys.executable, "-m", "train", *verb, "--config", str(settings.path)]
+            subprocess.run([*argv, "--set", f"parity.items={ITEMS}"], check=True, stdout=subprocess.DEVNULL)
+    return [settings.path for settings in made]
+
+
+@contextmanager
+def copied(subject: Subject, *, is_merged: bool) -> Iterator[tuple[Build, Ledger]]:
+    """Give what a run trained, and its clean merged model if wanted, in a folder and a ledger of their own."""
+    with tempfile.TemporaryDirectory() as name:
+        run = replace(subject.run, path=str(Path(name) / "run"))
+        shutil.copytree(weights_path(subject.run), weights_path(run))
+        storage = subject.settings.storage.model_copy(update={"root": name, "database_url": None})
+        few = subject.settings.parity.model_copy(update={"items": 200})
+        settings = subject.settings.model_copy(update={"storage": storage, "parity": few})
+        artifact = settings.root / "artifacts" / f"{run.id}-{chosen_scheme(settings)}"
+        build = Build(settings=settings, run=run, artifact=artifact)
+        if is_merged:
+            shutil.copytree(merge(subject.settings, subject.ledger, run.id), build.merged)
+        ledger = Ledger(settings.database_url)
+        ledger.add(subject.ledger.get(Dataset, run.dataset_id))
+        ledger.add(run)
+        try:
+            yield build, ledger
+        finally:
+            ledger.close()
+
+
+def what_is_named(subject: Subject, fault: Fault) -> tuple[str, str]:
+    """Plant a fault and return the form of the model that is named, and the check that caught it; empty if none."""
+    with copied(subject, is_merged=True) as (build, ledger):
+        try:
+            if fault.hop == "merged":
+                fault.plant(build)
+            quantize(build.settings, ledger, build.run.id)
+            if fault.hop == "quantized":
+                fault.plant(build)
+            parity(build.settings, ledger, build.run.id, build.artifact)
+        except ParityError as error:
+            return error.hop, error.check
+        except ArtifactError as error:
+            return "quantized" if str(build.artifact) in str(error) else "", "manifest's hashes"
+    return "", ""
+
+
+def plant_all(subject: Subject) -> int:
+    """Plant every fault, print what is named, and return how many are not."""
+    missed = 0
+    for fault in FAULTS:
+        hop, check = what_is_named(subject, fault)
+        missed += hop != fault.hop
+        found = f"named: {hop} ({check})" if hop else "NOT CAUGHT"
+        say(f"  {fault.name:<46} planted in {fault.hop:<9} {found}{'' if hop == fault.hop else '  WRONG'}")
+    say(f"{len(FAULTS) - missed} of {len(FAULTS)} faults of the files are caught and named")
+    return missed
+
+
+def build_clean(subject: Subject, builds: int) -> int:
+    """Build other adapters through every hop, print how many are refused, and return that number."""
+    refused = 0
+    worst: dict[str, float] = {}
+    for seed in range(builds):
+        with copied(subject, is_merged=False) as (build, ledger):
+            another_training(build, seed)
+            try:
+                rows = parity(build.settings, ledger, build.run.id).rows
+            except ParityError as error:
+                refused += 1
+                say(f"  build {seed}: {error}")
+                continue
+        for row in rows[1:]:
+            for key in ("mean_logprob_difference", "max_logprob_difference"):
+                worst[f"{row['hop']} {key}"] = max(worst.get(f"{row['hop']} {key}", 0), row[key])
+            worst[f"{row['hop']} disagreement"] = max(worst.get(f"{row['hop']} disagreement", 0), 1 - row["agreement"])
+    bound = binomtest(refused, builds).proportion_ci(0.9, method="exact").high
+    say(f"{refused} of {builds} clean builds refused (95 % upper bound {bound:.1%}); the worst of them:")
+    say("  " + ", ".join(f"{name.replace('_', ' ')} {value:.3g}" for name, value in worst.items()))
+    return refused
+
+
+def print_table(subject: Subject, *, with_faults: bool) -> int:
+    """Print a model's parity table and its noise floors; return how many bars or faults of the endpoint were missed."""
+    settings = subject.settings
+    artifact = quantize(settings, subject.ledger, subject.run.id)
+    found = parity(settings, subject.ledger, subject.run.id, artifact)
+    with engine(settings, ["--artifact", str(artifact)]) as own:
+        rows = measure_served(settings, own, found, {})
+        again = measure_served(settings, own, found, {})[-1]
+    for row in rows:
+        say(f"  {hop_line(row)}")
+    for title, row in (("merged, read in other batches", _read_again(subject, found)), ("served, asked again", again)):
+        key = "mean_logprob_difference"
+        reference = row if title.startswith("merged") else rows[-1]
+        say(f"  noise floor, {title}: {row['agreement']:.2%} against {row['against']}, {row[key]:.2g} nats "
+            f"(first time {reference['agreement']:.2%}, {reference[key]:.2g} nats)")  # fmt: skip
+    missed = 0
+    for row in rows:
+        if row["hop"] in BARS:
+            is_met = row["agreement"] >= BARS[row["hop"]]
+            missed += not is_met
+            say(f"  bar: {row['hop']} at least {BARS[row['hop']]:.1%}: {'met' if is_met else 'MISSED'}")
+    return missed + (plant_in_engine(settings, found, subject) if with_faults else 0)
+
+
+def _read_again(subject: Subject, found: Parity) -> dict[str, Any]:
+    """Measure the merged model against itself, each second probe in batches of its own."""
+    folder = merge(subject.settings, subject.ledger, subject.run.id)
+    model, tokenizer = load_weights(str(folder), "auto"), load_tokenizer(str(folder))
+    readings: list[Reading] = list(found.chain[1][1])
+    for start in (0, 1):
+        part = found.probes[start::2]
+        readings[start::2] = read_model(subject.settings, model, tokenizer, part, found.max_tokens, is_autocast=False)
+    return measure("merged again", readings, [found.chain[1]])
+
+
+def plant_in_engine(settings: Settings, found: Parity, subject: Subject) -> int:
+    """Start engines that serve something else than the artifact, and return how many are not named."""
+    template = (found.artifact / "chat_template.jinja").read_text(encoding="utf-8")
+    missed = 0
+    with tempfile.TemporaryDirectory() as name:
+        path = Path(name) / "other.jinja"
+        path.write_text(template.replace("<|im_start|>assistant", "<|im_start|>user"), encoding="utf-8")
+        other = settings.serve.model_copy(update={"engine_args": ["--chat-template", str(path)]})
+        templated = settings.model_copy(update={"serve": other})
+        for title, chosen, source in (
+            ("engine with another chat template", templated, ["--artifact", str(found.artifact)]),
+            ("engine that serves the unmerged base", settings, ["--model", subject.run.base_model]),
+        ):
+            named = ""
+            with engine(chosen, source) as endpoint:
+                try:
+                    measure_served(chosen, endpoint, found, {})
+                except ParityError as error:
+                    named = f"{error.hop} ({error.check})"
+            missed += not named.startswith("served")
+            say(f"  {title:<46} planted in served    {'named: ' + named if named else 'NOT CAUGHT'}")
+    return missed
+
+
+def say(line: str) -> None:
+    """Print a line at once."""
+    print(line, flush=True)
+
+
+def main() -> int:
+    """Measure, plant, and return how much was missed."""
+    parser = argparse.ArgumentParser(description="What is served is what was trained.")
+    parser.add_argument("--config", type=Path, action="append", metavar="FILE", help="settings of a trained model")
+    parser.add_argument("--run", metavar="RUN_ID", action="append", help="run of each --config (the newest)")
+    parser.add_argument("--home", type=Path, default=Path.cwd() / ".driftwheel" / "parity")
+    parser.add_argument("--data", type=Path, default=DATA, help="folder with Banking77's train.csv")
+    parser.add_argument("--builds", type=int, default=60, help="clean builds (60)")
+    parser.add_argument("--engine", action=argparse.BooleanOptionalAction, default=True, help="measure endpoints too")
+    parser.add_argument("--faults", action=argparse.BooleanOptionalAction, default=True, help="plant faults")
+    arguments = parser.parse_args()
+    paths = arguments.config or make_homes(arguments.home.resolve(), arguments.data)
+    subjects = [subject_of(path, run) for path, run in zip(paths, arguments.run or [None] * len(paths), strict=True)]
+    missed = 0
+    for number, subject in enumerate(subjects):
+        say(f"{subject.settings.project}: {subject.run.id}, {subject.run.method}, {chosen_scheme(subject.settings)}")
+        if arguments.engine:
+            missed += print_table(subject, with_faults=arguments.faults and number == 0)
+    if arguments.faults:
+        missed += plant_all(subjects[0])
+    return int(missed + build_clean(subjects[0], arguments.builds) > 0) if arguments.builds else int(missed > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

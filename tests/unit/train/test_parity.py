@@ -1,0 +1,151 @@
+"""Every form of a tiny model is what was trained, and whatever is not is named by its form."""
+
+import json
+import shutil
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import yaml
+
+from benchmarks.planted_faults import FAULTS, Build, Fault
+from driftwheel import artifacts
+from driftwheel.config import Settings, load_settings
+from driftwheel.errors import ArtifactError, ParityError
+from driftwheel.ledger import Ledger
+from driftwheel.records import Dataset, TrainingRun
+from train.finetune import finetune, weights_path
+from train.merge import merge
+from train.parity import find_parity, parity
+from train.quantize import quantize
+from train.trained import READINGS, recall
+
+# compressed-tensors imports torch's compiler, which warns about torch's own code.
+pytestmark = pytest.mark.filterwarnings(r"ignore:.torch\.jit\.script_method. is deprecated:DeprecationWarning")
+
+FAST = ("other chat template", "end token missing in the generation defaults", "unmerged base", "float16 overflow",
+        "one tensor lost", "scales of another layer", "output head quantized", "stale shard of an earlier build",
+        "other rotary base", "weights truncated")  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory, tiny_base: Path) -> tuple[Settings, Dataset, TrainingRun]:
+    """A tiny model that learned to say whether it is morning or evening."""
+    home = tmp_path_factory.mktemp("trained")
+    raw = {
+        "project": "support",
+        "model": {"base": str(tiny_base)},
+        "dataset": {"sources": ["seed.jsonl"], "label_field": "intent"},
+        "train": {"method": "full", "max_steps": 60, "eval_steps": 30, "learning_rate": 3e-3, "max_length": 64,
+                  "per_device_train_batch_size": 16},
+        "quantize": {"scheme": "w8a8"},
+        "evaluate": {"max_tokens": 24},
+    }  # fmt: skip
+    (home / "driftwheel.yaml").write_text(yaml.safe_dump(raw), encoding="utf-8")
+    settings = load_settings(home / "driftwheel.yaml", environ={})
+    folder = settings.root / "datasets" / "dataset_tiny"
+    folder.mkdir(parents=True)
+    for split, count in (("train", 64), ("validation", 16), ("test", 40)):
+        rows = [
+            {
+                "id": f"{split}-{n}",
+                "prompt": [{"role": "user", "content": f"good {('morning', 'evening')[n % 2]} {n}"}],
+                "completion": [{"role": "assistant", "content": json.dumps({"intent": ("morning", "evening")[n % 2]})}],
+                "label": ("morning", "evening")[n % 2],
+            }
+            for n in range(count)
+        ]
+        (folder / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    dataset = Dataset(id="dataset_tiny", project="support", content_hash="0" * 64, path=str(folder), origin="files",
+                      train_rows=64, validation_rows=16, test_rows=40)  # fmt: skip
+    ledger = Ledger(settings.database_url)
+    ledger.add(dataset)
+    run = finetune(settings, ledger, dataset.id)
+    merge(settings, ledger, run.id)
+    ledger.close()
+    return settings, dataset, run
+
+
+@pytest.fixture
+def loop(tmp_path: Path, trained: tuple[Settings, Dataset, TrainingRun]) -> Iterator[tuple[Build, Ledger]]:
+    """A copy of that run, free to be spoiled."""
+    settings, dataset, run = trained
+    storage = settings.storage.model_copy(update={"root": str(tmp_path)})
+    own = settings.model_copy(update={"storage": storage})
+    moved = replace(run, path=str(tmp_path / "run"))
+    shutil.copytree(run.path, moved.path)
+    ledger = Ledger(own.database_url)
+    ledger.add(dataset)
+    ledger.add(moved)
+    yield Build(settings=own, run=moved, artifact=own.root / "artifacts" / f"{run.id}-w8a8"), ledger
+    ledger.close()
+
+
+def test_a_clean_build_is_what_was_trained_and_is_measured_once(loop: tuple[Build, Ledger]) -> None:
+    build, ledger = loop
+    found = parity(build.settings, ledger, build.run.id)
+    assert [row["hop"] for row in found.rows] == ["trained", "merged", "quantized"]
+    assert [row["items"] for row in found.rows] == [40, 40, 40]
+    assert not found.rows[0]["is_read_back"]
+    assert found.rows[0]["accuracy"] > 0.9, "a model that learned nothing would agree with nothing"
+    merged = found.rows[1]
+    assert merged["agreeing"] == 40
+    assert merged["agreement_interval"] == [pytest.approx(0.9119, abs=1e-4), 1.0]  # 1 - 0.025^(1/40)
+    assert 0 < merged["mean_logprob_difference"] <= merged["max_logprob_difference"] < 0.5
+    written_at = (found.folder / artifacts.MANIFEST).stat().st_mtime_ns
+    assert parity(build.settings, ledger, build.run.id).rows == found.rows
+    assert (found.folder / artifacts.MANIFEST).stat().st_mtime_ns == written_at
+
+
+def test_the_trainer_remembers_what_its_weights_on_disk_answer(loop: tuple[Build, Ledger]) -> None:
+    build, ledger = loop
+    remembered = recall(build.settings, ledger, build.run)
+    (weights_path(build.run) / READINGS).unlink()
+    read_back = recall(build.settings, ledger, build.run)
+    assert (remembered.is_read_back, read_back.is_read_back) == (False, True)
+    assert read_back.probes == remembered.probes
+    for memory, disk in zip(remembered.readings, read_back.readings, strict=True):
+        assert disk.answer_ids == memory.answer_ids
+        assert disk.logprobs == pytest.approx(memory.logprobs, abs=1e-2)
+
+
+def test_a_greedy_answer_and_its_log_probabilities_are_those_of_plain_generation(loop: tuple[Build, Ledger]) -> None:
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    build, ledger = loop
+    found = parity(build.settings, ledger, build.run.id)
+    model = AutoModelForCausalLM.from_pretrained(build.merged, dtype="auto")
+    for probe, reading in list(zip(found.probes, found.chain[1][1], strict=True))[:5]:
+        prompt = torch.tensor([probe.prompt_ids])
+        with torch.no_grad():
+            plain = model.generate(prompt, attention_mask=torch.ones_like(prompt), do_sample=False, max_new_tokens=24)
+            logits = model(torch.tensor([[*probe.prompt_ids, *probe.reference_ids]])).logits[0].float().log_softmax(-1)
+        assert reading.answer_ids == plain[0, len(probe.prompt_ids) :].tolist()
+        before = range(len(probe.prompt_ids) - 1, len(probe.prompt_ids) + len(probe.reference_ids) - 1)
+        expected = [float(logits[n, token]) for n, token in zip(before, probe.reference_ids, strict=True)]
+        assert reading.logprobs == pytest.approx(expected, abs=0.05)  # bfloat16, padded and not
+
+
+@pytest.mark.parametrize("fault", [f for f in FAULTS if f.name in FAST], ids=lambda fault: fault.name)
+def test_a_planted_fault_is_named_by_its_form(loop: tuple[Build, Ledger], fault: Fault) -> None:
+    build, ledger = loop
+    with pytest.raises(ParityError) as caught:
+        if fault.hop == "merged":
+            fault.plant(build)
+        quantize(build.settings, ledger, build.run.id)
+        if fault.hop == "quantized":
+            fault.plant(build)
+        parity(build.settings, ledger, build.run.id, build.artifact)
+    assert caught.value.hop == fault.hop
+    assert f"the {fault.hop} model is not what was trained" in str(caught.value)
+    assert find_parity(build.settings, build.artifact) is None if build.artifact.is_dir() else True
+
+
+def test_a_byte_changed_after_the_build_is_refused(loop: tuple[Build, Ledger]) -> None:
+    build, ledger = loop
+    artifact = quantize(build.settings, ledger, build.run.id)
+    next(f for f in FAULTS if f.name == "one byte changed afterwards").plant(build)
+    with pytest.raises(ArtifactError, match=r"model\.safetensors does not match its manifest"):
+        parity(build.settings, ledger, build.run.id, artifact)

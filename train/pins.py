@@ -1,0 +1,63 @@
+"""A model's folder becomes its pins: hashes of template, tokenizer and generation defaults that no hop may change."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from driftwheel.errors import ParityError
+from driftwheel.records import content_hash
+from train.base_model import load_tokenizer
+
+PINS = {
+    "template_hash": "chat template",
+    "tokenizer_hash": "tokenizer",
+    "generation_hash": "generation defaults",
+}
+
+
+def read_pins(folder: Path, weights: str | None = None, revision: str | None = None) -> dict[str, str]:
+    """Return the pins of a folder's tokenizer and of the generation defaults that go with `weights`.
+
+    `weights` is the folder or hub name of the base model where the folder holds an adapter only.
+    """
+    tokenizer = load_tokenizer(str(folder))
+    return {
+        "template_hash": hashlib.sha256(tokenizer.chat_template.encode()).hexdigest(),
+        "tokenizer_hash": content_hash(_tokenizer_content(tokenizer)),
+        "generation_hash": content_hash(_generation_defaults(weights or str(folder), revision)),
+    }
+
+
+def check_pins(hop: str, pinned: Mapping[str, Any], found: Mapping[str, Any]) -> None:
+    """Raise ParityError naming the hop unless every pin recorded in training is found again."""
+    for key, name in PINS.items():
+        if key in pinned and pinned[key] != found.get(key):
+            raise ParityError(
+                hop,
+                name,
+                f"it was {pinned[key][:12]} in training and is {str(found.get(key))[:12]} now; put the trained "
+                f"{name} back and build this step again",
+            )
+
+
+def _tokenizer_content(tokenizer: Any) -> dict[str, Any]:
+    """Return what decides on token ids; not the file's bytes, which each save may lay out anew."""
+    content = json.loads(tokenizer.backend_tokenizer.to_str())
+    for state in ("truncation", "padding"):  # left over from the last call, and saved with the file
+        content.pop(state, None)
+    return {"content": content, "bos": tokenizer.bos_token_id, "eos": tokenizer.eos_token_id}
+
+
+def _generation_defaults(weights: str, revision: str | None) -> dict[str, Any]:
+    """Return how a model answers if a request says nothing: its end tokens, and its sampling."""
+    from transformers import AutoConfig, GenerationConfig
+
+    try:
+        defaults = GenerationConfig.from_pretrained(weights, revision=revision or "main")
+    except OSError:  # the folder has no generation_config.json
+        config = AutoConfig.from_pretrained(weights, revision=revision or "main", trust_remote_code=False)
+        defaults = GenerationConfig.from_model_config(config)
+    chosen: dict[str, Any] = defaults.to_diff_dict()
+    return {key: value for key, value in chosen.items() if key not in ("transformers_version", "_from_model_config")}
