@@ -1,10 +1,10 @@
-# make setup | check | test | fix | demo | docs | lock | bench-banking77
+# make setup | check | test | fix | demo | docs | lock | bench-banking77 | bench-leaks
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.complete
 
-.PHONY: setup check test fix demo docs lock bench-banking77
+.PHONY: setup check test fix demo docs lock bench-banking77 bench-leaks
 setup: $(READY)
 
 $(READY): requirements/cpu.txt deploy/setup.sh pyproject.toml
@@ -33,6 +33,9 @@ demo: $(READY)
 
 bench-banking77: $(READY)
 	$(BIN)/python -m benchmarks.banking77
+
+bench-leaks: $(READY)
+	$(BIN)/python -m benchmarks.leaks
 
 lock:
 	$(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate \

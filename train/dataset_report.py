@@ -21,6 +21,11 @@ class Report:
     rows_in: int = 0
     broken: list[BrokenRow] = field(default_factory=list)
     dropped: Counter[str] = field(default_factory=Counter)
+    places: dict[str, str] = field(default_factory=dict)
+    """Where each example comes from, by its id."""
+    tested_before: int = 0
+    """Rows that went to the test split because they are like an earlier test row."""
+    time_cuts: dict[str, str] = field(default_factory=dict)
 
 
 def describe(settings: Settings, splits: Mapping[str, Sequence[Example]], report: Report) -> dict[str, Any]:
@@ -35,7 +40,9 @@ def describe(settings: Settings, splits: Mapping[str, Sequence[Example]], report
         "rows_in": report.rows_in,
         "broken": len(report.broken),
         "broken_rows": [asdict(b) for b in report.broken[:SHOWN_BROKEN_ROWS]],
-        "dropped": dict(report.dropped),
+        "dropped": {reason: count for reason, count in report.dropped.items() if count},
+        "tested_before": report.tested_before,
+        "time_cuts": report.time_cuts,
         "labels": dict(labels.most_common(50)),
         "distinct_labels": len(labels),
         "sources": dict(Counter(e.source for e in examples)),

@@ -23,6 +23,7 @@ from driftwheel.errors import ConfigError, ConflictError, StorageError
 from driftwheel.ledger import Ledger
 from driftwheel.records import Dataset, TrainingRun, TrainingRunStatus, content_hash, new_id, utc_now
 from train.base_model import identity
+from train.leaks import check_dataset
 
 if TYPE_CHECKING:
     from train.progress import CurveWriter
@@ -36,8 +37,8 @@ def weights_path(run: TrainingRun) -> Path:
 def finetune(settings: Settings, ledger: Ledger, dataset_id: str) -> TrainingRun:
     """Fine-tune the base model on a dataset, or find that done already.
 
-    Raises ConfigError, NotFoundError or DataError for what a person can put right, ConflictError if another
-    process trains this run. Whatever fails is written into the run's row first.
+    Raises ConfigError, NotFoundError or DataError for what a person can put right, such as rows that leak into the
+    test split, ConflictError if another process trains this run. Whatever fails is written into the run's row first.
     """
     dataset = ledger.get(Dataset, dataset_id)
     run = _find_or_add(settings, ledger, dataset)
@@ -48,6 +49,7 @@ def finetune(settings: Settings, ledger: Ledger, dataset_id: str) -> TrainingRun
         if run.status is not TrainingRunStatus.RUNNING:
             run = ledger.change(run, status=TrainingRunStatus.RUNNING, error=None, finished_at=None)
         try:
+            check_dataset(settings, ledger, dataset)
             metrics = _train(settings, dataset, run)
         except Exception as error:
             message = f"{type(error).__name__}: {error}"
