@@ -55,6 +55,8 @@ class DatasetSettings(Section):
     """Share of characters in which two prompts must agree, typos and word order aside, to count as the same."""
     on_leak: Literal["test", "drop", "refuse"] = "test"
     """What happens to a file's row that is like an earlier test row: back to the test split, left out, or an error."""
+    redact: bool = False
+    """Replace e-mail and IP addresses, cards, IBANs and phone numbers in prompts and answers by `<EMAIL>` and so on."""
     max_broken_share: float = Field(0.02, ge=0, le=1)
     """More broken rows than this stop the step."""
     min_rows: int = Field(50, ge=3)

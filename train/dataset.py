@@ -21,6 +21,7 @@ from train.duplicates import text_hash
 from train.examples import Example, read_examples
 from train.formats import Row, read_file
 from train.leaks import HeldOut, find_leaks, quarantined, refuse_leaks
+from train.personal_data import redact
 from train.splits import SPLITS, Deal, Splits, TimedSplits, group_numbers, split_by_label, split_by_time
 
 
@@ -72,8 +73,8 @@ def clean(settings: Settings, rows: Iterable[Row], report: Report) -> list[Examp
     seen: dict[str, str] = {}
     examples: list[Example] = []
     for row in rows:
-        prompt = [{**m, "content": clean_prompt(m["content"])} for m in row.prompt]
-        answer = clean_answer(row.answer)
+        prompt = [{**m, "content": _treated(clean_prompt(m["content"]), settings, report)} for m in row.prompt]
+        answer = _treated(clean_answer(row.answer), settings, report)
         if not answer or not all(m["content"] for m in prompt):
             report.dropped["empty after cleaning"] += 1
             continue
@@ -94,6 +95,13 @@ def clean(settings: Settings, rows: Iterable[Row], report: Report) -> list[Examp
         )
         report.places[examples[-1].id] = row.place
     return examples
+
+
+def _treated(text: str, settings: Settings, report: Report) -> str:
+    """Count personal data, and replace it if the settings say so."""
+    redacted, found = redact(text)
+    report.personal_data += found
+    return redacted if settings.dataset.redact else text
 
 
 def _treat_quarantined(

@@ -48,6 +48,8 @@ class Reading:
 
     rows: list[Row] = field(default_factory=list)
     broken: list[BrokenRow] = field(default_factory=list)
+    format: str = "auto"
+    """The shape that the rows were read as."""
 
 
 def read_file(path: Path, settings: DatasetSettings) -> Reading:
@@ -78,6 +80,7 @@ def read_file(path: Path, settings: DatasetSettings) -> Reading:
     if shape == "auto" and reading.broken:
         first = reading.broken[0]
         raise DataError(f"{first.place} {first.reason}, and no row is of a known format; set dataset.format")
+    reading.format = shape
     if not reading.rows and not reading.broken:
         raise DataError(f"{path} holds no rows")
     return reading
