@@ -43,6 +43,8 @@ class DatasetSettings(Section):
     """Column with the completion in prompt/completion rows."""
     group_column: str | None = None
     """Column whose equal values never end up in different splits (a user, a conversation)."""
+    time_column: str | None = None
+    """Column with a row's time; then the newest rows are the test split, those before them validation."""
     label_field: str | None = None
     """Field of a JSON answer that is the label; None means the whole answer."""
     validation_share: float = Field(0.1, gt=0, lt=0.5)
@@ -50,7 +52,11 @@ class DatasetSettings(Section):
     test_share: float = Field(0.1, gt=0, lt=0.5)
     """Share of groups held out for evaluation and gate."""
     near_duplicate_similarity: float = Field(0.9, ge=0.5, le=1)
-    """Jaccard similarity of 3-character shingles above which two prompts count as the same."""
+    """Share of characters in which two prompts must agree, typos and word order aside, to count as the same."""
+    on_leak: Literal["test", "drop", "refuse"] = "test"
+    """What happens to a file's row that is like an earlier test row: back to the test split, left out, or an error."""
+    redact: bool = False
+    """Replace e-mail and IP addresses, cards, IBANs and phone numbers in prompts and answers by `<EMAIL>` and so on."""
     max_broken_share: float = Field(0.02, ge=0, le=1)
     """More broken rows than this stop the step."""
     min_rows: int = Field(50, ge=3)

@@ -18,9 +18,9 @@ from driftwheel.errors import ConfigError, NotFoundError
 from driftwheel.ledger import Ledger
 from driftwheel.records import Dataset
 from train.base_model import load_tokenizer
+from train.check_tables import print_findings
 from train.dataset import build_dataset, read_splits
 from train.examples import Example
-from train.formats import read_file
 from train.row_view import difference, in_template
 
 
@@ -39,7 +39,7 @@ def main(arguments: argparse.Namespace) -> None:
     """Run the action."""
     settings = settings_from(arguments)
     if arguments.action == "check":
-        check(settings, [p.resolve() for p in arguments.source or []])
+        check(settings, [p.resolve() for p in arguments.source or []], as_json=arguments.json)
         return
     ledger = open_ledger(settings)
     if arguments.action == "build":
@@ -103,13 +103,12 @@ def show_difference(old: Dataset, new: Dataset, rows: int) -> None:
         console.print(Text(f"   label {label}: {count_before} -> {count_after}"))
 
 
-def check(settings: Settings, sources: list[Path]) -> None:
-    """Print what the files hold, and every broken row by place and reason."""
-    for path in sources or [settings.resolve(source) for source in settings.dataset.sources]:
-        reading = read_file(path, settings.dataset)
-        sys.stdout.write(f"{path.name}: {len(reading.rows)} rows, {len(reading.broken)} broken\n")
-        for broken in reading.broken:
-            sys.stdout.write(f"  {broken.place} {broken.reason}\n")
-        if reading.rows:
-            first = reading.rows[0]
-            sys.stdout.write(f"  first: {json.dumps([*first.prompt, first.answer], ensure_ascii=False)[:300]}\n")
+def check(settings: Settings, sources: list[Path], *, as_json: bool) -> None:
+    """Print what the files hold, what is wrong with it, and what to do."""
+    from train.data_check import check_files
+
+    found = check_files(settings, sources or [settings.resolve(source) for source in settings.dataset.sources])
+    if as_json:
+        sys.stdout.write(json.dumps(found, ensure_ascii=False) + "\n")
+    else:
+        print_findings(Console(), found)

@@ -1,12 +1,10 @@
-"""Files, or a decision and its labelled traffic, become an immutable Dataset with splits that do not leak.
+"""Files become an immutable Dataset with splits that do not leak.
 
-Rows that share a group, a conversation or a near-duplicate prompt stay in one split. What was ever in a test
-split is quarantined: neither it nor a near duplicate enters a later training or validation split.
+Rows that share a group, a conversation or a prompt that is nearly the same stay in one split. What was ever in a test
+split is quarantined: neither it nor what resembles it enters a later training or validation split.
 """
 
 import json
-import random
-from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -16,21 +14,23 @@ from driftwheel.artifacts import writing
 from driftwheel.config import Settings
 from driftwheel.errors import DataError
 from driftwheel.ledger import Ledger
-from driftwheel.records import Alias, Dataset, ModelVersion, content_hash, new_id
+from driftwheel.records import Dataset, content_hash, new_id
 from train.cleaning import clean_answer, clean_prompt
 from train.dataset_report import Report, describe
-from train.duplicates import NearDuplicates, text_hash
-from train.examples import Example
+from train.duplicates import text_hash
+from train.examples import Example, read_examples
 from train.formats import Row, read_file
-from train.traffic_rows import labelled_rows
-
-SPLITS = ("train", "validation", "test")
+from train.leaks import HeldOut, find_leaks, quarantined, refuse_leaks
+from train.personal_data import redact
+from train.splits import SPLITS, Deal, Splits, TimedSplits, group_numbers, split_by_label, split_by_time
 
 
 def build_dataset(settings: Settings, ledger: Ledger, sources: Sequence[Path] | None = None) -> Dataset:
     """Build a Dataset from files, or find the one that was built from the same rows and settings.
 
-    Raises DataError if a file cannot be used, too many rows are broken, or too few are left.
+    Rows like an earlier test row go to the test split again, so that a file that grew can be built again.
+    Raises DataError if a file cannot be used, too many rows are broken, too few are left, or, where `dataset.on_leak`
+    says so, rows are like earlier test rows.
     """
     report = Report()
     rows: list[Row] = []
@@ -40,79 +40,41 @@ def build_dataset(settings: Settings, ledger: Ledger, sources: Sequence[Path] | 
         report.broken += reading.broken
     report.rows_in = len(rows) + len(report.broken)
     _stop_at_too_many_broken(settings, report)
-    examples = _clean(settings, rows, report)
-    _stop_at_too_few(settings, examples, report)
-    groups = leak_groups(examples, settings.dataset.near_duplicate_similarity)
-    shares = {"test": settings.dataset.test_share, "validation": settings.dataset.validation_share}
-    return _write(settings, ledger, _split(examples, groups, shares, settings.dataset.seed), report, origin="files")
+    examples = clean(settings, rows, report)
+    quarantine = quarantined(ledger, settings.project)
+    examples, tested = _treat_quarantined(settings, examples, quarantine, report)
+    stop_at_too_few(settings, examples, report)
+    groups = group_numbers(examples, settings.dataset.near_duplicate_similarity)
+    trained = _trained_ids(settings, ledger)
+    deal = Deal(
+        examples,
+        groups,
+        {"test": settings.dataset.test_share, "validation": settings.dataset.validation_share},
+        pinned={group for e, group in zip(examples, groups, strict=True) if e.id in tested},
+        trained={group for e, group in zip(examples, groups, strict=True) if e.id in trained},
+    )
+    return write(settings, ledger, split(settings, deal), quarantine, report, origin="files")
 
 
-def dataset_from_traffic(settings: Settings, ledger: Ledger, decision_id: str) -> Dataset:
-    """Build a retrain's Dataset: fresh labelled traffic in slice `new`, replayed rows of the live dataset in `old`.
-
-    Its test split holds fresh rows and the live dataset's whole test split, so that the gate sees both.
-    Raises DataError if there are too few labelled rows.
-    """
-    found = ledger.find(Dataset, project=settings.project, origin=decision_id, limit=1)
-    if found:
-        return found[0]
-    live = ledger.get(ModelVersion, ledger.get(Alias, settings.serve.alias).version_id)
-    old = read_splits(ledger.get(Dataset, live.dataset_id))
-    report = Report()
-    rows = labelled_rows(settings, ledger, since=ledger.get(Dataset, live.dataset_id).created_at, report=report)
-    fresh = [replace(e, slice="new") for e in _clean(settings, [r.row for r in rows], report)]
-    sources = {r.row.place: r.source for r in rows}
-    fresh = [replace(e, source=sources[e.id.partition("#")[0]], id=e.id.partition("#")[2]) for e in fresh]
-    fresh = _without_quarantined(fresh, quarantined_texts(settings, ledger), settings, report)
-    _stop_at_too_few(settings, fresh, report)
-    chance = random.Random(settings.dataset.seed)
-    replay = {name: _sample(chance, old[name], round(settings.dataset.replay_share * len(fresh))) for name in SPLITS}
-    splits = _split_fresh(settings, fresh, [*old["train"], *old["validation"]])
-    for name in ("train", "validation"):
-        splits[name] += [replace(e, source="replay", slice="old") for e in replay[name]]
-    splits["test"] += [replace(e, slice="old") for e in old["test"]]
-    learned = NearDuplicates([e.conversation for e in splits["train"]], settings.dataset.near_duplicate_similarity)
-    splits["validation"] = [e for e in splits["validation"] if not learned.like(e.conversation)]
-    return _write(settings, ledger, splits, report, origin=decision_id)
-
-
-def _split_fresh(settings: Settings, fresh: list[Example], old: Sequence[Example]) -> dict[str, list[Example]]:
-    """Split fresh rows; a whole group with a row like one that was trained on before goes to the training split."""
-    similarity = settings.dataset.near_duplicate_similarity
-    groups, known = leak_groups(fresh, similarity), NearDuplicates([e.conversation for e in old], similarity)
-    seen = {group for e, group in zip(fresh, groups, strict=True) if known.like(e.conversation)}
-    unseen = [(e, group) for e, group in zip(fresh, groups, strict=True) if group not in seen]
-    shares = {"test": settings.dataset.fresh_test_share, "validation": settings.dataset.validation_share}
-    splits = _split([e for e, _ in unseen], [group for _, group in unseen], shares, settings.dataset.seed)
-    splits["train"] += [e for e, group in zip(fresh, groups, strict=True) if group in seen]
-    return splits
-
-
-def read_splits(dataset: Dataset) -> dict[str, list[Example]]:
+def read_splits(dataset: Dataset) -> Splits:
     """Read a Dataset's rows by split."""
     return {name: read_examples(Path(dataset.path) / f"{name}.jsonl") for name in SPLITS}
 
 
-def read_examples(path: Path) -> list[Example]:
-    """Read one split's file."""
-    with path.open(encoding="utf-8") as file:
-        return [Example(**json.loads(line)) for line in file]
+def split(settings: Settings, deal: Deal) -> TimedSplits:
+    """Split by time where the settings name its column, else by label."""
+    if settings.dataset.time_column:
+        return split_by_time(deal)
+    return TimedSplits(split_by_label(deal, settings.dataset.seed))
 
 
-def quarantined_texts(settings: Settings, ledger: Ledger) -> list[str]:
-    """Return the conversations of every test split that the project ever had."""
-    texts: dict[str, None] = {}
-    for dataset in ledger.find(Dataset, project=settings.project):
-        texts |= dict.fromkeys(e.conversation for e in read_examples(Path(dataset.path) / "test.jsonl"))
-    return list(texts)
-
-
-def _clean(settings: Settings, rows: Iterable[Row], report: Report) -> list[Example]:
+def clean(settings: Settings, rows: Iterable[Row], report: Report) -> list[Example]:
+    """Return the rows with clean texts and without repetitions; the report counts what was dropped."""
     seen: dict[str, str] = {}
     examples: list[Example] = []
     for row in rows:
-        prompt = [{**m, "content": clean_prompt(m["content"])} for m in row.prompt]
-        answer = clean_answer(row.answer)
+        prompt = [{**m, "content": _treated(clean_prompt(m["content"]), settings, report)} for m in row.prompt]
+        answer = _treated(clean_answer(row.answer), settings, report)
         if not answer or not all(m["content"] for m in prompt):
             report.dropped["empty after cleaning"] += 1
             continue
@@ -123,70 +85,45 @@ def _clean(settings: Settings, rows: Iterable[Row], report: Report) -> list[Exam
         seen[key] = answer
         examples.append(
             Example(
-                id=f"{row.place}#{key[:16]}" if row.place.startswith("req_") else key[:16],
+                id=key[:16],
                 prompt=prompt,
                 completion=[{"role": "assistant", "content": answer}],
                 label=label_of(answer, settings.dataset.label_field),
                 group=row.group or key[:16],
+                time=row.time.isoformat(timespec="microseconds") if row.time else None,
             )
         )
+        report.places[examples[-1].id] = row.place
     return examples
 
 
-def _without_quarantined(
-    examples: list[Example], texts: Sequence[str], settings: Settings, report: Report
-) -> list[Example]:
-    index = NearDuplicates(texts, settings.dataset.near_duplicate_similarity)
-    kept = [e for e in examples if not index.like(e.conversation)]
-    report.dropped["quarantined: like a test item"] += len(examples) - len(kept)
-    return kept
+def _treated(text: str, settings: Settings, report: Report) -> str:
+    """Count personal data, and replace it if the settings say so."""
+    redacted, found = redact(text)
+    report.personal_data += found
+    return redacted if settings.dataset.redact else text
 
 
-def leak_groups(examples: Sequence[Example], similarity: float) -> list[int]:
-    """Return a group number per example: equal groups and near-duplicate prompts share one, and then one split."""
-    parents = NearDuplicates([e.conversation for e in examples], similarity).clusters()
-    first: dict[str, int] = {}
-    for number, example in enumerate(examples):
-        other = first.setdefault(example.group, number)
-        a, b = sorted((_root(parents, number), _root(parents, other)))
-        parents[b] = a
-    return [_root(parents, number) for number in range(len(parents))]
+def _treat_quarantined(
+    settings: Settings, examples: list[Example], quarantine: Sequence[Example], report: Report
+) -> tuple[list[Example], set[str]]:
+    """Do what `dataset.on_leak` says with rows like earlier test rows; return the rows, and the ids of those."""
+    leaks = HeldOut(quarantine, settings.dataset.near_duplicate_similarity).leaks(examples)
+    if settings.dataset.on_leak == "refuse":
+        remedy = "take them out, or set dataset.on_leak to `test` (back to the test split) or `drop`"
+        refuse_leaks("the data files", [replace(leak, place=report.places[leak.row.id]) for leak in leaks], remedy)
+    tested = {leak.row.id for leak in leaks}
+    if settings.dataset.on_leak == "drop":
+        report.dropped["like an earlier test row"] += len(tested)
+        return [e for e in examples if e.id not in tested], set()
+    report.tested_before = len(tested)
+    return examples, tested
 
 
-def _root(parents: list[int], number: int) -> int:
-    while parents[number] != number:
-        number = parents[number]
-    return number
-
-
-def _split(
-    examples: Sequence[Example], groups: Sequence[int], shares: dict[str, float], seed: int
-) -> dict[str, list[Example]]:
-    """Deal out whole groups, label by label, until each split has its share."""
-    members: dict[int, list[Example]] = defaultdict(list)
-    for example, group in zip(examples, groups, strict=True):
-        members[group].append(example)
-    by_label: dict[str, list[list[Example]]] = defaultdict(list)
-    for group_rows in members.values():
-        by_label[Counter(str(e.label) for e in group_rows).most_common(1)[0][0]].append(group_rows)
-    splits: dict[str, list[Example]] = {name: [] for name in SPLITS}
-    chance = random.Random(seed)
-    # A task of free text has as many labels as rows; then one stratum serves all.
-    strata = list(by_label.values()) if len(by_label) * 5 < len(examples) else [list(members.values())]
-    for stratum in strata:
-        chance.shuffle(stratum)
-        rows = sum(map(len, stratum))
-        wanted = {name: share * rows for name, share in shares.items()}
-        for group_rows in stratum:
-            name = next((n for n, left in wanted.items() if left >= len(group_rows) / 2 and left > 0), "train")
-            splits[name] += group_rows
-            if name in wanted:
-                wanted[name] -= len(group_rows)
-    return splits
-
-
-def _sample(chance: random.Random, examples: list[Example], rows: int) -> list[Example]:
-    return chance.sample(examples, min(rows, len(examples)))
+def _trained_ids(settings: Settings, ledger: Ledger) -> set[str]:
+    """Return the ids of the rows in every training split that the project ever had."""
+    datasets = ledger.find(Dataset, project=settings.project)
+    return {e.id for dataset in datasets for e in read_examples(Path(dataset.path) / "train.jsonl")}
 
 
 def _stop_at_too_many_broken(settings: Settings, report: Report) -> None:
@@ -196,7 +133,8 @@ def _stop_at_too_many_broken(settings: Settings, report: Report) -> None:
         raise DataError(f"{count}, more than dataset.max_broken_share allows: {shown}")
 
 
-def _stop_at_too_few(settings: Settings, examples: Sequence[Example], report: Report) -> None:
+def stop_at_too_few(settings: Settings, examples: Sequence[Example], report: Report) -> None:
+    """Raise DataError if fewer rows are left than `dataset.min_rows`."""
     if len(examples) < settings.dataset.min_rows:
         dropped = ", ".join(f"{n} {why}" for why, n in report.dropped.items()) or "none dropped"
         raise DataError(
@@ -205,9 +143,20 @@ def _stop_at_too_few(settings: Settings, examples: Sequence[Example], report: Re
         )
 
 
-def _write(
-    settings: Settings, ledger: Ledger, splits: dict[str, list[Example]], report: Report, *, origin: str
+def write(
+    settings: Settings,
+    ledger: Ledger,
+    timed: TimedSplits,
+    quarantine: Sequence[Example],
+    report: Report,
+    *,
+    origin: str,
 ) -> Dataset:
+    """Write the splits and record them as a Dataset, or find the one with the same rows.
+
+    Raises DataError if a split is empty, or if one leaks into another or into the quarantine.
+    """
+    splits = timed.splits
     empty = [name for name, rows in splits.items() if not rows]
     if empty:
         raise DataError(
@@ -219,6 +168,9 @@ def _write(
     if found:
         return found[0]
     dataset_id = new_id("dataset", digest)
+    leaks = find_leaks(splits, quarantine, settings.dataset.near_duplicate_similarity, timed.cuts)
+    refuse_leaks("the new Dataset", leaks, "nothing was written; the splitting failed, please report it")
+    report.time_cuts = timed.cuts
     facts = describe(settings, splits, report)
     target = settings.root / "datasets" / dataset_id
     with writing(target, {"dataset_id": dataset_id, "origin": origin, "rows_hash": digest, "report": facts}) as folder:

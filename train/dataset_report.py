@@ -21,6 +21,13 @@ class Report:
     rows_in: int = 0
     broken: list[BrokenRow] = field(default_factory=list)
     dropped: Counter[str] = field(default_factory=Counter)
+    places: dict[str, str] = field(default_factory=dict)
+    """Where each example comes from, by its id."""
+    personal_data: Counter[str] = field(default_factory=Counter)
+    """Pieces of personal data by kind, in the rows as they were read."""
+    tested_before: int = 0
+    """Rows that went to the test split because they are like an earlier test row."""
+    time_cuts: dict[str, str] = field(default_factory=dict)
 
 
 def describe(settings: Settings, splits: Mapping[str, Sequence[Example]], report: Report) -> dict[str, Any]:
@@ -35,19 +42,25 @@ def describe(settings: Settings, splits: Mapping[str, Sequence[Example]], report
         "rows_in": report.rows_in,
         "broken": len(report.broken),
         "broken_rows": [asdict(b) for b in report.broken[:SHOWN_BROKEN_ROWS]],
-        "dropped": dict(report.dropped),
+        "dropped": {reason: count for reason, count in report.dropped.items() if count},
+        "personal_data": dict(report.personal_data),
+        "is_redacted": settings.dataset.redact,
+        "labels_seen_once": labels_seen_once(examples),
+        "tested_before": report.tested_before,
+        "time_cuts": report.time_cuts,
         "labels": dict(labels.most_common(50)),
         "distinct_labels": len(labels),
         "sources": dict(Counter(e.source for e in examples)),
         "slices": {name: dict(Counter(e.slice for e in rows)) for name, rows in splits.items()},
-        "prompt_characters": _quantiles([len(e.text) for e in examples]),
-        "prompt_words": _quantiles([len(e.text.split()) for e in examples]),
-        "answer_characters": _quantiles([len(e.answer) for e in examples]),
-        **_token_lengths(settings, examples),
+        "prompt_characters": quantiles([len(e.text) for e in examples]),
+        "prompt_words": quantiles([len(e.text.split()) for e in examples]),
+        "answer_characters": quantiles([len(e.answer) for e in examples]),
+        **token_lengths(settings, examples),
     }
 
 
-def _token_lengths(settings: Settings, examples: Sequence[Example]) -> dict[str, Any]:
+def token_lengths(settings: Settings, examples: Sequence[Example]) -> dict[str, Any]:
+    """Return the rows' lengths as the base model sees them, or why they were not counted."""
     try:
         tokenizer = load_tokenizer(settings.base_model(), revision=settings.model.revision)
     except (ConfigError, NotFoundError) as error:
@@ -56,10 +69,17 @@ def _token_lengths(settings: Settings, examples: Sequence[Example]) -> dict[str,
     texts = tokenizer.apply_chat_template(conversations, tokenize=False)
     lengths = [len(ids) for ids in tokenizer(texts, add_special_tokens=False)["input_ids"]]
     longest = settings.train.max_length
-    return {"tokens": _quantiles(lengths), "rows_cut_by_max_length": sum(n > longest for n in lengths)}
+    return {"tokens": quantiles(lengths), "rows_cut_by_max_length": sum(n > longest for n in lengths)}
 
 
-def _quantiles(values: Sequence[int]) -> dict[str, int]:
+def labels_seen_once(examples: Sequence[Example]) -> list[str]:
+    """Return the labels of only one row, where labels are classes and not free text."""
+    labels = Counter(str(e.label) for e in examples)
+    return sorted(label for label, count in labels.items() if count == 1) if len(labels) * 5 < len(examples) else []
+
+
+def quantiles(values: Sequence[int]) -> dict[str, int]:
+    """Return median, 95th percentile and largest of some values."""
     values = sorted(values)
     return {
         name: values[min(len(values) - 1, int(q * len(values)))]

@@ -1,7 +1,10 @@
 """A row of a Dataset's split, as its file holds it."""
 
+import json
 from dataclasses import dataclass
+from pathlib import Path
 
+from driftwheel.errors import ArtifactError
 from train.formats import Message
 
 
@@ -16,6 +19,10 @@ class Example:
     group: str
     source: str = "files"
     slice: str = "old"
+    time: str | None = None
+    """When it was said, in UTC; ISO 8601 to the microsecond, so that texts sort as times do."""
+    original: str | None = None
+    """The id of the row that it was made from, if it was made by driftwheel."""
 
     @property
     def text(self) -> str:
@@ -31,3 +38,14 @@ class Example:
     def answer(self) -> str:
         """The right answer."""
         return self.completion[-1]["content"]
+
+
+def read_examples(path: Path) -> list[Example]:
+    """Read one split's file; raises ArtifactError if it is gone."""
+    try:
+        with path.open(encoding="utf-8") as file:
+            return [Example(**json.loads(line)) for line in file]
+    except OSError as error:
+        raise ArtifactError(
+            f"cannot read {path}: {error.strerror}; put the Dataset's folder back, its test rows stay quarantined"
+        ) from error

@@ -27,6 +27,7 @@ from driftwheel.errors import ConfigError, ConflictError, NotFoundError, Storage
 from driftwheel.ledger import Ledger
 from driftwheel.records import Dataset, TrainingRun, TrainingRunStatus, content_hash, new_id, utc_now
 from train.base_model import identity
+from train.leaks import check_dataset
 
 if TYPE_CHECKING:
     from train.folds import Fold
@@ -69,8 +70,8 @@ def finetune(
 
     `callbacks` are the Trainer's; `study_id` marks a trial of a search, which is a run like any other once it is
     trained by itself.
-    Raises ConfigError, NotFoundError or DataError for what a person can put right, ConflictError if another
-    process trains this run. Whatever fails is written into the run's row first.
+    Raises ConfigError, NotFoundError or DataError for what a person can put right, such as rows that leak into the
+    test split, ConflictError if another process trains this run. Whatever fails is written into the run's row first.
     """
     dataset = ledger.get(Dataset, dataset_id)
     run = find_or_add_run(settings, ledger, dataset, study_id=study_id, fold=fold)
@@ -83,6 +84,7 @@ def finetune(
         if run.status is not TrainingRunStatus.RUNNING:
             run = ledger.change(run, status=TrainingRunStatus.RUNNING, error=None, finished_at=None)
         try:
+            check_dataset(settings, ledger, dataset)
             metrics = _train(settings, dataset, run, callbacks)
         except Exception as error:
             message = f"{type(error).__name__}: {error}"

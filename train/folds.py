@@ -16,8 +16,9 @@ from driftwheel import artifacts
 from driftwheel.config import Settings
 from driftwheel.errors import DataError
 from driftwheel.records import Dataset
-from train.dataset import leak_groups, read_splits
+from train.dataset import read_splits
 from train.examples import Example
+from train.splits import group_numbers
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ def folds_path(settings: Settings, dataset_id: str, count: int) -> Path:
 
 
 def _held_out(settings: Settings, examples: list[Example], count: int) -> list[set[int]]:
-    groups = leak_groups(examples, settings.dataset.near_duplicate_similarity)
+    groups = group_numbers(examples, settings.dataset.near_duplicate_similarity)
     if len(set(groups)) < count:
         raise DataError(f"only {len(set(groups))} groups of rows for {count} folds; give more rows or fewer folds")
     labels = [str(e.label) for e in examples]

@@ -8,6 +8,7 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from driftwheel.errors import DataError
 
 ROLES = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant", "system": "system"}
 TURN = re.compile(r"###\s*(Human|Assistant):", re.IGNORECASE)
+SMALLEST_UNIX_SECONDS, SMALLEST_UNIX_MILLISECONDS = 1e8, 1e11  # smaller numbers may be dates such as 20260131
 
 Message = dict[str, str]
 
@@ -29,6 +31,7 @@ class Row:
     prompt: list[Message]
     answer: str
     group: str | None = None
+    time: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,8 @@ class Reading:
 
     rows: list[Row] = field(default_factory=list)
     broken: list[BrokenRow] = field(default_factory=list)
+    format: str = "auto"
+    """The shape that the rows were read as."""
 
 
 def read_file(path: Path, settings: DatasetSettings) -> Reading:
@@ -64,16 +69,18 @@ def read_file(path: Path, settings: DatasetSettings) -> Reading:
             try:
                 prompt, answer = SHAPES[shape](value, settings)
                 _check_prompt(prompt)
+                time = _time(value[settings.time_column]) if settings.time_column else None
             except (LookupError, TypeError, ValueError, AttributeError) as error:
                 reading.broken.append(BrokenRow(place, _reason(error)))
                 continue
             group = value.get(settings.group_column) if settings.group_column else None
-            reading.rows.append(Row(place, prompt, answer, None if group is None else str(group)))
+            reading.rows.append(Row(place, prompt, answer, None if group is None else str(group), time))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"cannot read {path}: {error}; it must be UTF-8") from error
     if shape == "auto" and reading.broken:
         first = reading.broken[0]
         raise DataError(f"{first.place} {first.reason}, and no row is of a known format; set dataset.format")
+    reading.format = shape
     if not reading.rows and not reading.broken:
         raise DataError(f"{path} holds no rows")
     return reading
@@ -203,6 +210,22 @@ def _split(turns: list[Message]) -> tuple[list[Message], str]:
     if len(turns) < 2 or turns[-2]["role"] != "user":
         raise ValueError("holds no user turn followed by an assistant turn")
     return turns[:-1], turns[-1]["content"]
+
+
+def _time(value: Any) -> datetime:
+    """Return a moment given as ISO 8601, as a date, or as Unix seconds or milliseconds; without a zone it is UTC."""
+    text = str(value).strip()
+    try:
+        number = float(text)
+        if number >= SMALLEST_UNIX_SECONDS:
+            return datetime.fromtimestamp(number if number < SMALLEST_UNIX_MILLISECONDS else number / 1000, UTC)
+    except (ValueError, OverflowError, OSError):
+        pass
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise ValueError(f"has the unreadable time {value!r}") from error
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
 
 
 def _check_prompt(prompt: list[Message]) -> None:

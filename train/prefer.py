@@ -20,10 +20,12 @@ from driftwheel.config import Settings
 from driftwheel.errors import DataError
 from driftwheel.ledger import Ledger
 from driftwheel.records import Alias, Dataset, ModelVersion, TrainingRun, content_hash, new_id
-from train.dataset import SPLITS, leak_groups, quarantined_texts, read_splits
+from train.dataset import read_splits
 from train.finetune import finetune, newest_run
+from train.leaks import quarantined
 from train.merge import merge
 from train.preference_rows import Preference, preferences
+from train.splits import SPLITS, group_numbers
 
 FEWEST = 10
 """Fewer preferences of the wanted kind teach nothing that a held-out part could show."""
@@ -51,7 +53,7 @@ def judged_run(settings: Settings, ledger: Ledger) -> TrainingRun:
 def preference_dataset(settings: Settings, ledger: Ledger, parent: Dataset) -> Dataset:
     """Build the Dataset of the wanted preferences and its parent's rows, or find it built already."""
     objective = settings.train.objective
-    found = preferences(settings, ledger, quarantined_texts(settings, ledger))
+    found = preferences(settings, ledger, [e.conversation for e in quarantined(ledger, settings.project)])
     wanted = [p for p in found if (p.correction if objective == "dpo" else p.thumb) is not None]
     if len(wanted) < FEWEST:
         kind = "corrected answers" if objective == "dpo" else "answers with a thumb"
@@ -68,7 +70,7 @@ def preference_dataset(settings: Settings, ledger: Ledger, parent: Dataset) -> D
 
 
 def _split(settings: Settings, wanted: Sequence[Preference]) -> dict[str, list[Preference]]:
-    groups = leak_groups([p.example for p in wanted], settings.dataset.near_duplicate_similarity)
+    groups = group_numbers([p.example for p in wanted], settings.dataset.near_duplicate_similarity)
     if len(set(groups)) < 2:
         raise DataError("all preferences come from one conversation or user; one part must be held out")
     share, seed = settings.dataset.validation_share, settings.dataset.seed

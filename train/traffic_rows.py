@@ -51,7 +51,7 @@ def labelled_rows(settings: Settings, ledger: Ledger, *, since: datetime, report
             per_user[user] += 1
             accepted += source == "accepted"
             group = request.conversation_id or request.user_id or None
-            rows.append(LabelledRow(Row(request.id, conversation(request), answer, group), source))
+            rows.append(LabelledRow(Row(request.id, conversation(request), answer, group, request.created_at), source))
     return rows
 
 

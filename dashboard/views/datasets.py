@@ -1,6 +1,7 @@
 """Datasets: what went in, what was dropped and why, and how the rows look."""
 
 from pathlib import Path
+from typing import Any
 
 import streamlit as st
 
@@ -32,9 +33,25 @@ def show_report(dataset: Dataset) -> None:
         st.dataframe([{"of": k.replace("_", " "), **v} for k, v in lengths.items()], hide_index=True)
         st.subheader("Where the rows come from", anchor=False)
         st.dataframe([{"source": k, "rows": v} for k, v in (report.get("sources") or {}).items()], hide_index=True)
+    show_warnings(report)
     if report.get("broken_rows"):
         st.subheader("Broken rows", anchor=False)
         st.dataframe(report["broken_rows"], hide_index=True)
+
+
+def show_warnings(report: dict[str, Any]) -> None:
+    """List what a person should know before trusting the rows."""
+    personal = ", ".join(f"{count} {kind}" for kind, count in (report.get("personal_data") or {}).items())
+    cuts = ", ".join(f"{name} after {moment}" for name, moment in (report.get("time_cuts") or {}).items())
+    facts = {
+        "personal data": personal and f"{personal} ({'replaced' if report.get('is_redacted') else 'left in the rows'})",
+        "labels of one row": ", ".join(report.get("labels_seen_once") or []),
+        "rows tested again, because they are like an earlier test row": report.get("tested_before"),
+        "split by time": cuts,
+    }
+    if any(facts.values()):
+        st.subheader("Worth knowing", anchor=False)
+        page.facts({name: value for name, value in facts.items() if value})
 
 
 settings, ledger = page.start("Datasets", "Immutable, content-hashed sets of examples, newest first.")

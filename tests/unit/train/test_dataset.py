@@ -14,8 +14,10 @@ from driftwheel.errors import DataError
 from driftwheel.ledger import Ledger
 from driftwheel.records import Alias, Dataset, ModelVersion, ModelVersionStatus, Traffic
 from examples.support.world import answer, messages
-from train.dataset import build_dataset, dataset_from_traffic, read_splits
+from train.dataset import build_dataset, read_splits
 from train.duplicates import NearDuplicates
+from train.leaks import HeldOut
+from train.traffic_dataset import dataset_from_traffic
 
 
 def write_rows(settings: Settings, rows: list[dict[str, object]]) -> None:
@@ -237,3 +239,79 @@ def test_feedback_that_comes_late_is_still_used(settings: Settings, ledger: Ledg
     early, late = live.created_at - timedelta(days=1), live.created_at + timedelta(days=1)
     log_traffic(ledger, live, 400, created_at=early, feedback_at=late)
     assert dataset_from_traffic(settings, ledger, "decision_1").report["sources"]["correction"] > 300
+
+
+def test_a_file_that_grew_is_built_again_and_what_was_tested_is_tested_again(
+    settings: Settings, ledger: Ledger
+) -> None:
+    rows = seed_rows(900)
+    write_rows(settings, rows[:600])
+    tested = {e.id: e for e in read_splits(build_dataset(settings, ledger))["test"]}
+    typo = [{**row, "prompt": "hi, " + str(row["prompt"])} for row in rows[:600]]
+    write_rows(settings, [*rows, *typo])
+    grown = build_dataset(with_dataset(settings, seed=5), ledger)
+    splits = read_splits(grown)
+    assert tested.keys() <= {e.id for e in splits["test"]}
+    assert grown.report["tested_before"] >= 2 * len(tested)
+    assert HeldOut(list(tested.values()), 0.9).leaks([*splits["train"], *splits["validation"]]) == []
+    assert len(splits["train"]) > 600
+
+
+def test_new_test_rows_are_rows_that_nothing_has_learned(settings: Settings, ledger: Ledger) -> None:
+    rows = seed_rows(1200)
+    write_rows(settings, rows[:600])
+    learned = {e.id for e in read_splits(build_dataset(settings, ledger))["train"]}
+    write_rows(settings, rows)
+    splits = read_splits(build_dataset(settings, ledger))
+    assert len(splits["test"]) == pytest.approx(120, abs=20)
+    # A new row may resemble both a test row and a learned one; then all three are tested.
+    assert len({e.id for e in splits["test"]} & learned) <= 0.1 * len(splits["test"])
+
+
+@pytest.mark.parametrize("on_leak", ["drop", "refuse"])
+def test_rows_like_earlier_test_rows_are_dropped_or_refused_on_request(
+    settings: Settings, ledger: Ledger, on_leak: str
+) -> None:
+    rows = seed_rows(600)
+    write_rows(settings, rows)
+    tested = read_splits(build_dataset(settings, ledger))["test"]
+    write_rows(settings, [*seed_rows(600, seed=2), {"prompt": tested[0].text.upper() + " ...", "completion": "{}"}])
+    changed = with_dataset(settings, on_leak=on_leak)
+    if on_leak == "refuse":
+        with pytest.raises(DataError, match=r"rows leak.*seed\.jsonl:\d+ .*dataset\.on_leak"):
+            build_dataset(changed, ledger)
+        return
+    dataset = build_dataset(changed, ledger)
+    assert dataset.report["dropped"]["like an earlier test row"] > 1
+    ids = {e.id for split in read_splits(dataset).values() for e in split}
+    assert not ids & {e.id for e in tested}
+
+
+def test_with_a_time_column_nothing_is_learned_that_is_newer_than_what_judges(
+    settings: Settings, ledger: Ledger
+) -> None:
+    rows = [{**row, "at": f"2026-03-{1 + n // 50:02d}T{n % 24:02d}:00:00Z"} for n, row in enumerate(seed_rows(600))]
+    write_rows(settings, [*rows, {**rows[0], "prompt": "when was this said", "at": "soon"}])
+    dataset = build_dataset(with_dataset(settings, time_column="at"), ledger)
+    splits, cuts = read_splits(dataset), dataset.report["time_cuts"]
+    assert max(str(e.time) for e in splits["train"]) <= cuts["validation"] <= cuts["test"]
+    assert max(str(e.time) for e in splits["validation"]) <= cuts["test"]
+    assert dataset.test_rows == pytest.approx(60, abs=25)
+    assert dataset.report["broken_rows"] == [{"place": "seed.jsonl:601", "reason": "has the unreadable time 'soon'"}]
+
+
+def test_a_retrain_splits_by_time_where_a_time_column_is_set(settings: Settings, ledger: Ledger, live: Dataset) -> None:
+    log_traffic(ledger, live, 400, user_id="")
+    dataset = dataset_from_traffic(with_dataset(settings, time_column="at"), ledger, "decision_1")
+    splits, cut = read_splits(dataset), dataset.report["time_cuts"]["test"]
+    assert all(e.time and e.time <= cut for e in splits["train"] if e.slice == "new")
+    assert len([e for e in splits["test"] if e.slice == "new" and str(e.time) >= cut]) > 60
+
+
+def test_a_user_who_was_tested_is_never_learned_from(settings: Settings, ledger: Ledger, live: Dataset) -> None:
+    log_traffic(ledger, live, 400)
+    first = read_splits(dataset_from_traffic(settings, ledger, "decision_1"))
+    users = {e.group for e in first["test"] if e.slice == "new"}
+    later = read_splits(dataset_from_traffic(with_dataset(settings, seed=3), ledger, "decision_2"))
+    assert users
+    assert not users & {e.group for e in (*later["train"], *later["validation"])}

@@ -13,9 +13,8 @@ from driftwheel.config import Settings
 from driftwheel.errors import ArtifactError, GateError, ParityError
 from driftwheel.ledger import Ledger
 from driftwheel.records import Dataset, ModelVersion, ModelVersionStatus, TrainingRun
-from train.dataset import read_examples
 from train.evidence import what_stays_fixed
-from train.examples import Example
+from train.examples import Example, read_examples
 from train.metrics import Scored, score
 from train.publish import card_path, evaluate_and_judge, judge_candidate, publish
 from train.scoring import evaluation_folder
