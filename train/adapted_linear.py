@@ -46,7 +46,7 @@ class AdaptedLinear(torch.autograd.Function):
         if ctx.needs_input_grad[0]:
             grad_x = (grad @ weight).addmm_(grad_low, narrow_a).view(ctx.shape)
         grad_a = (grad_low.t() @ rows).float()
-        grad_b = (grad.t() @ low).float() * ctx.scale
+        grad_b = (low.t() @ grad).t().float() * ctx.scale
         return grad_x, None, None, grad_a, grad_b, None
 
 

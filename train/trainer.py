@@ -90,8 +90,12 @@ def _spare_the_cpu(model: Any) -> None:
     """Leave out what a training step would compute in vain; see the two modules."""
     from train.adapted_linear import fuse_adapters
     from train.completion_head import has_plain_frozen_head, score_completions_only
+    from train.frozen_norm import replace_norms
+    from train.short_attention import use_short_attention
 
     fuse_adapters(model)
+    replace_norms(model)
+    use_short_attention(model)
     causal = model.get_base_model() if hasattr(model, "get_base_model") else model
     if has_plain_frozen_head(causal):
         score_completions_only(causal)
