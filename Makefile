@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.complete
 
-.PHONY: setup check test fix demo docs lock bench-banking77
+.PHONY: setup check test fix demo docs lock bench-banking77 bench-training
 setup: $(READY)
 
 $(READY): requirements/cpu.txt deploy/setup.sh pyproject.toml
@@ -33,6 +33,9 @@ demo: $(READY)
 
 bench-banking77: $(READY)
 	$(BIN)/python -m benchmarks.banking77
+
+bench-training: $(READY)
+	$(BIN)/python -m benchmarks.training
 
 lock:
 	$(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate \

@@ -13,8 +13,8 @@ import torch
 from torch.nn import functional
 from trl.trainer.utils import FusedCausalLMOutput
 
-CHUNK_LOGITS = 16_777_216
-"""Logits held at once, so that long completions with a large vocabulary need no more than 64 MiB in float32."""
+CHUNK_LOGITS = 4_194_304
+"""Logits held at once: 16 MiB in float32, which a processor's cache still serves."""
 
 
 class TokenScores(torch.autograd.Function):
@@ -33,15 +33,17 @@ class TokenScores(torch.autograd.Function):
             rows = slice(int(part[0]), int(part[-1]) + 1)
             logits = functional.linear(hidden[rows], weight, bias).float()
             right = targets[rows, None]
-            is_top1[rows] = logits.argmax(-1) == targets[rows]
-            log_z = logits.logsumexp(-1, keepdim=True)
-            log_probs[rows] = (logits.gather(-1, right) - log_z).squeeze(-1)
-            chances = torch.softmax(logits, -1)
-            entropy[rows] = (log_z - (chances * logits).sum(-1, keepdim=True)).squeeze(-1)
+            highest = logits.max(-1, keepdim=True)
+            is_top1[rows] = (highest.indices == right).squeeze(-1)
+            weights = logits.sub_(highest.values).exp()
+            total = weights.sum(-1, keepdim=True)
+            log_total = total.log()
+            log_probs[rows] = (logits.gather(-1, right) - log_total).squeeze(-1)
+            entropy[rows] = (log_total - torch.linalg.vecdot(weights, logits).unsqueeze(-1) / total).squeeze(-1)
             if slope is not None:
                 # d log p_target / d logits = onehot(target) - p
-                chances.neg_().scatter_add_(-1, right, torch.ones_like(log_z))
-                slope[rows] = chances.to(weight.dtype) @ weight
+                weights.div_(total.neg_()).scatter_add_(-1, right, torch.ones_like(total))
+                slope[rows] = weights.to(weight.dtype) @ weight
         ctx.save_for_backward(slope)
         ctx.mark_non_differentiable(entropy, is_top1)
         return log_probs, entropy, is_top1

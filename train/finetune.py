@@ -23,6 +23,7 @@ from driftwheel.errors import ConfigError, ConflictError, StorageError
 from driftwheel.ledger import Ledger
 from driftwheel.records import Dataset, TrainingRun, TrainingRunStatus, content_hash, new_id, utc_now
 from train.base_model import identity
+from train.process_tuning import tune_process
 
 if TYPE_CHECKING:
     from train.progress import CurveWriter
@@ -157,6 +158,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(arguments: argparse.Namespace) -> None:
     """Fine-tune and print the run."""
+    tune_process()
     settings = settings_from(arguments)
     ledger = open_ledger(settings)
     dataset_id = arguments.dataset or ledger.newest(Dataset, settings.project).id

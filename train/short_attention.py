@@ -36,8 +36,8 @@ def attend(
         )
     shared = (rows, key.shape[1], heads // key.shape[1])
     scale = width**-0.5 if scaling is None else scaling
-    folded = (query * scale).reshape(rows, key.shape[1], -1, width)
-    scores = torch.matmul(folded, key.transpose(2, 3)).view(*shared, tokens, tokens)
+    folded = query.reshape(rows, key.shape[1], -1, width)
+    scores = torch.matmul(folded, (key * scale).transpose(2, 3)).view(*shared, tokens, tokens)
     is_causal = module.is_causal if is_causal is None else is_causal
     if attention_mask is None and is_causal:
         attention_mask = torch.ones(tokens, tokens, dtype=torch.bool, device=query.device).tril()[None, None]
