@@ -22,14 +22,19 @@ class TokenScores(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, hidden: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, targets: torch.Tensor
+        ctx: Any,
+        hidden: torch.Tensor,
+        weight: torch.Tensor,
+        bias: torch.Tensor | None,
+        targets: torch.Tensor,
+        chunk_logits: int,
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Return three vectors, one number a position; only the first has a gradient."""
         log_probs = hidden.new_empty(len(targets), dtype=torch.float32)
         entropy = torch.empty_like(log_probs)
         is_top1 = torch.empty(len(targets), dtype=torch.bool, device=hidden.device)
         slope = torch.empty_like(hidden) if ctx.needs_input_grad[0] else None
-        for part in torch.arange(len(targets)).split(max(1, CHUNK_LOGITS // len(weight))):
+        for part in torch.arange(len(targets)).split(max(1, chunk_logits // len(weight))):
             rows = slice(int(part[0]), int(part[-1]) + 1)
             logits = functional.linear(hidden[rows], weight, bias).float()
             right = targets[rows, None]
@@ -52,10 +57,10 @@ class TokenScores(torch.autograd.Function):
     def backward(ctx: Any, grad: torch.Tensor, *_: Any) -> tuple[torch.Tensor | None, ...]:
         """Scale the slope that the forward pass worked out."""
         (slope,) = ctx.saved_tensors
-        return slope * grad.to(slope.dtype).unsqueeze(-1), None, None, None
+        return slope * grad.to(slope.dtype).unsqueeze(-1), None, None, None, None
 
 
-def score_completions_only(model: Any) -> None:
+def score_completions_only(model: Any, chunk_logits: int = CHUNK_LOGITS) -> None:
     """Replace the fused forward pass that TRL gave to a causal language model; its other uses stay as they were.
 
     The model must have a frozen output layer and plain logits.
@@ -70,7 +75,7 @@ def score_completions_only(model: Any) -> None:
         targets = labels[:, 1:]
         mask = targets != -100
         head = self.get_output_embeddings()
-        scores = TokenScores.apply(hidden[mask], head.weight, head.bias, targets[mask])
+        scores = TokenScores.apply(hidden[mask], head.weight, head.bias, targets[mask], chunk_logits)
         log_probs, entropy, is_top1 = (s.new_zeros(mask.shape).masked_scatter(mask, s) for s in scores)
         return FusedCausalLMOutput(log_probs=log_probs, entropy=entropy, is_top1=is_top1, label_mask=mask)
 
