@@ -2,11 +2,11 @@
 
     python -m benchmarks.training [--model-size 30m|135m] [--rows N] [--rounds N] [--data DIR] [--home DIR]
 
-A Qwen3 with random weights and a tokenizer trained on Banking77's text learns Banking77's intents through LoRA, each row
-seen once. The contestants run one after the other in processes of their own, each second round backwards, so that what
-else the machine does falls on all of them. Plain TRL runs with its defaults in the environment as it is, the tuned ones
-with tcmalloc and sleeping threads, driftwheel as `driftwheel train` runs it. "products" is no training: it is the same
-matrix products alone, which nothing that computes them can beat. Data: Casanueva et al. 2020 (CC BY 4.0).
+A Qwen3 with random weights and a tokenizer trained on Banking77's text learns Banking77's intents through LoRA, each
+row seen once. The contestants run one after the other in processes of their own, each second round backwards, so that
+what else the machine does falls on all of them. Plain TRL runs with its defaults in the environment as it is, the tuned
+ones with tcmalloc and sleeping threads, driftwheel as `driftwheel train` runs it. "products" is no training: it is the
+same matrix products alone, which nothing that computes them can beat. Data: Casanueva et al. 2020 (CC BY 4.0).
 """
 
 import argparse

@@ -1,9 +1,9 @@
 """A frozen linear layer and its LoRA adapter become one step without copies.
 
-PEFT casts the layer's whole input to the adapter's float32 and autocast casts it back; the adapter's output is scaled and
-added by two more passes over the layer's output. Here both products of the adapter accumulate into the result of the
-frozen layer, forward and backward. The adapter stays PEFT's own module with its float32 weights: saving, merging and
-optimizing it are unchanged.
+PEFT casts the layer's whole input to the adapter's float32 and autocast casts it back; the adapter's output is scaled
+and added by two more passes over the layer's output. Here both products of the adapter accumulate into the result of
+the frozen layer, forward and backward. The adapter stays PEFT's own module with its float32 weights: saving, merging
+and optimizing it are unchanged.
 """
 
 from types import MethodType

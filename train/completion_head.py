@@ -1,7 +1,7 @@
 """Hidden states become log-probabilities of the completion's tokens, and of no other position.
 
-TRL scores every position where it has no Triton kernels, that is on a CPU: the prompt's tokens and the padding too, once
-forward and once more backward, and multiplies the gradient in float32. Here only positions with a label reach the
+TRL scores every position where it has no Triton kernels, that is on a CPU: the prompt's tokens and the padding too,
+once forward and once more backward, and multiplies the gradient in float32. Here only positions with a label reach the
 output layer. A frozen output layer needs its product once: the gradient of each log-probability is worked out while
 its logits are at hand, and scaled later by what arrives from the loss.
 """

@@ -1,8 +1,8 @@
 """This process becomes one that trains well on a CPU, before it imports torch.
 
-Both defaults that are changed here cost more than any layer. OpenMP's threads spin while they wait, which burns the core
-that the next thread, the engine or the gateway needs. And glibc gives each large tensor back to the kernel when it is
-freed, so that every step faults all its memory in again, page by zeroed page.
+Both defaults that are changed here cost more than any layer. OpenMP's threads spin while they wait, which burns the
+core that the next thread, the engine or the gateway needs. And glibc gives each large tensor back to the kernel when
+it is freed, so that every step faults all its memory in again, page by zeroed page.
 """
 
 import ctypes
