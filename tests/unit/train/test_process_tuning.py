@@ -14,8 +14,8 @@ if "tuned" in sys.argv:
     tune_process()
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 for _ in range(20):
-    block = bytearray(8 << 20)
-    del block
+    blocks = [bytearray(6 << 20) for _ in range(12)]
+    del blocks
 faults = resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 print(json.dumps([faults, os.environ.get("OMP_WAIT_POLICY"), "torch" in sys.modules]))
 """
