@@ -13,7 +13,7 @@ import torch
 from torch.nn import functional
 
 
-class AdaptedLinear(torch.autograd.Function):
+class AdaptedLinear(torch.autograd.Function):  # type: ignore[misc]  # torch is not followed
     """y = x W' + bias + scale * (x A') B', with W and the bias frozen."""
 
     @staticmethod

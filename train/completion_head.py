@@ -17,7 +17,7 @@ CHUNK_LOGITS = 4_194_304
 """Logits held at once: 16 MiB in float32, which a processor's cache still serves."""
 
 
-class TokenScores(torch.autograd.Function):
+class TokenScores(torch.autograd.Function):  # type: ignore[misc]  # torch is not followed
     """Log-probability of each target, entropy and top-1 hit, from hidden states of shape (positions, width)."""
 
     @staticmethod
