@@ -23,10 +23,11 @@ OURS = "driftwheel"
 TUNED: dict[str, Any] = {"gradient_checkpointing": False, "model_init_kwargs": {"dtype": "bfloat16"}}
 PEERS: dict[str, dict[str, Any]] = {
     "trl": {},
+    "trl-passive": {},
     "trl-grouped": {**TUNED, "train_sampling_strategy": "group_by_length"},
     "trl-packed": {**TUNED, "packing": True, "per_device_train_batch_size": 1},
 }
-"""Plain TRL with its defaults, and as one sets it who knows it well, with and without packing."""
+"""Plain TRL with its defaults, twice, and as one sets it who knows it well, with and without packing."""
 
 
 def cpu_seconds() -> float:

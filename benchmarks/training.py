@@ -4,9 +4,10 @@
 
 A Qwen3 with random weights and a tokenizer trained on Banking77's text learns Banking77's intents through LoRA, each
 row seen once. The contestants run one after the other in processes of their own, each second round backwards, so that
-what else the machine does falls on all of them. Plain TRL runs with its defaults in the environment as it is, the tuned
-ones with tcmalloc and sleeping threads, driftwheel as `driftwheel train` runs it. "products" is no training: it is the
-same matrix products alone, which nothing that computes them can beat. Data: Casanueva et al. 2020 (CC BY 4.0).
+what else the machine does falls on all of them. Plain TRL runs with its defaults in the environment as it is, then with
+OpenMP's threads asleep while they wait, and tuned with tcmalloc too; driftwheel runs as `driftwheel train` does it.
+"products" is no training: it is the same matrix products alone, which nothing that computes them can beat.
+Data: Casanueva et al. 2020 (CC BY 4.0).
 """
 
 import argparse
@@ -101,10 +102,10 @@ def _row(question: Example) -> dict[str, Any]:
 def run(name: str, home: Path) -> dict[str, Any]:
     """Run a contestant in a process of its own and return its figures."""
     environment = dict(os.environ)
-    if name in ("trl-grouped", "trl-packed"):
+    if name.startswith("trl-"):
         environment["OMP_WAIT_POLICY"] = "PASSIVE"
-        if library := find_library("tcmalloc_minimal"):
-            environment["LD_PRELOAD"] = library
+    if name in ("trl-grouped", "trl-packed") and (library := find_library("tcmalloc_minimal")):
+        environment["LD_PRELOAD"] = library
     module = "benchmarks.matrix_products" if name == PRODUCTS else "benchmarks.contestant"
     command = [sys.executable, "-m", module, *([] if name == PRODUCTS else [name]), "--home", str(home)]
     with (home / f"{name}.log").open("w") as log:
