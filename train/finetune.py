@@ -28,6 +28,7 @@ from driftwheel.ledger import Ledger
 from driftwheel.records import Dataset, TrainingRun, TrainingRunStatus, content_hash, new_id, utc_now
 from train.base_model import identity
 from train.leaks import check_dataset
+from train.process_tuning import tune_process
 
 if TYPE_CHECKING:
     from train.folds import Fold
@@ -212,6 +213,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(arguments: argparse.Namespace) -> None:
     """Fine-tune and print the run, or cross-validate and print the losses."""
+    tune_process()
     settings = settings_from(arguments)
     ledger = open_ledger(settings)
     if settings.train.objective != "sft" and arguments.dataset is None:

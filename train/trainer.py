@@ -40,6 +40,7 @@ def make_trainer(
     Raises ConfigError for settings that TRL refuses, NotFoundError for a missing base model.
     """
     import datasets
+    import torch
     import transformers
     from trl import SFTConfig, SFTTrainer
 
@@ -65,7 +66,24 @@ def make_trainer(
     except ValueError as error:
         raise ConfigError(f"the train section cannot be used: {str(error).splitlines()[0]}") from error
     trainer.remove_callback(transformers.PrinterCallback)
+    if not torch.cuda.is_available():
+        _spare_the_cpu(trainer.model)
     return trainer
+
+
+def _spare_the_cpu(model: Any) -> None:
+    """Leave out what a training step would compute in vain; see the two modules."""
+    from train.adapted_linear import fuse_adapters
+    from train.completion_head import has_plain_frozen_head, score_completions_only
+    from train.frozen_norm import replace_norms
+    from train.short_attention import use_short_attention
+
+    fuse_adapters(model)
+    replace_norms(model)
+    use_short_attention(model)
+    causal = model.get_base_model() if hasattr(model, "get_base_model") else model
+    if has_plain_frozen_head(causal):
+        score_completions_only(causal)
 
 
 def prepare(train: TrainSettings) -> None:
