@@ -1,6 +1,5 @@
 """Evaluations and earlier verdicts become what the gate judges by: items, looks at them, and what stays fixed."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,7 +8,7 @@ from driftwheel.config import Settings
 from driftwheel.ledger import Ledger
 from driftwheel.records import Dataset, ModelVersion
 from train.dataset import read_examples
-from train.metrics import Scored
+from train.evaluate import read_predictions
 from train.slices import name_slices
 from train.tables import Fixed, Item, groups
 
@@ -20,8 +19,7 @@ SAME_ITEMS_SHARE = 0.5
 def read_items(evaluation: Path, dataset: Dataset) -> list[Item]:
     """Return an evaluation's items, each with the slices of its dataset's test split that it belongs to."""
     named = name_slices(read_examples(Path(dataset.path) / "test.jsonl"))
-    lines = (evaluation / "predictions.jsonl").read_text(encoding="utf-8").splitlines()
-    scored = [Scored(**json.loads(line)) for line in lines]
+    scored = read_predictions(evaluation)
     return [Item(item.id, item.slice, item.is_correct, named.get(item.id, ())) for item in scored]
 
 

@@ -18,6 +18,7 @@ from typing import Any, Literal
 from driftwheel.config import GateSettings
 from driftwheel.errors import GateError
 from train.paired import (
+    POWER,
     Pairs,
     detectable_gain,
     items_needed,
@@ -35,7 +36,7 @@ Verdict = Literal["PROMOTE", "REJECT", "INCONCLUSIVE"]
 KEPT_SHARE = 0.5
 """Share of what a version won that those after it must be shown to keep, as in non-inferiority trials."""
 FIXED_CHANCE = 0.999
-"""An equal candidate passes each slice that stays fixed with this chance, so that many of them cost little."""
+"""A slice stays fixed where an equal candidate passes with this chance, so that many of them cost little."""
 WORST_SHOWN = 5
 
 
@@ -106,12 +107,12 @@ def _margin(table: Table, settings: GateSettings) -> float | None:
     """Return how much a slice may lose, or None if its items are too few to show that and it is only watched."""
     if table.role in ("part", "contract"):
         return settings.max_regression
-    allowed = max(settings.max_regression, settings.max_slice_regression)
-    if table.role == "fixed":
-        sure = provable_loss(table.noise, table.pairs.items, 1 - settings.confidence, FIXED_CHANCE)
-        allowed = min(KEPT_SHARE * table.gain, max(allowed, sure))
-    provable = provable_loss(table.noise, table.pairs.items, 1 - settings.confidence)
-    return allowed if provable <= allowed else None
+    is_fixed = table.role == "fixed"
+    allowed = KEPT_SHARE * table.gain if is_fixed else max(settings.max_regression, settings.max_slice_regression)
+    chance = FIXED_CHANCE if is_fixed else POWER
+    return (
+        allowed if provable_loss(table.noise, table.pairs.items, 1 - settings.confidence, chance) <= allowed else None
+    )
 
 
 def _judge_target(pairs: Pairs, settings: GateSettings, level: float, p_value: float) -> dict[str, Any]:

@@ -152,7 +152,7 @@ def items_needed(pairs: Pairs, margin: float, level: float) -> int | None:
     return max(1, math.ceil(_deviations(level, POWER) ** 2 * variance / distance**2) - pairs.items)
 
 
-def provable_loss(noise: float, items: int, level: float, chance: float = POWER) -> float:
+def provable_loss(noise: float, items: int, level: float, chance: float) -> float:
     """Return the margin within which an equal candidate would be shown to stay, with a chance, on so many items."""
     return _deviations(level, chance) * math.sqrt(noise / items)
 

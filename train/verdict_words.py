@@ -18,7 +18,8 @@ def in_words(verdict: Mapping[str, Any]) -> str:
     else:
         named = deciding[:MOST_NAMED]
         rest = f"and {len(deciding) - len(named)} slices more" if len(deciding) > len(named) else ""
-    sight = _sight(verdict) if verdict["verdict"] == "INCONCLUSIVE" else ""
+    is_open = verdict["verdict"] == verdict["slices"][0]["verdict"] == "INCONCLUSIVE"
+    sight = _sight(verdict) if is_open else ""
     return "; ".join(filter(None, [*(_entry_in_words(entry) for entry in named), rest, sight]))
 
 

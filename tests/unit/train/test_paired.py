@@ -142,7 +142,7 @@ def test_the_stated_items_and_gains_have_the_power_that_they_claim() -> None:
 
 def test_an_equal_candidate_is_shown_to_stay_within_what_is_provable() -> None:
     items, noise = 800, 0.06
-    margin = provable_loss(noise, items, 0.05)
+    margin = provable_loss(noise, items, 0.05, 0.8)
     chance = np.random.default_rng(0)
     drawn = chance.multinomial(items, [noise / 2, noise / 2, 1 - noise], size=2000)
     lows = [paired_interval(int(g), int(b), items, 0.90)[0] for g, b, _ in drawn]
