@@ -97,7 +97,7 @@ def decide(tables: Sequence[Table], settings: GateSettings) -> dict[str, Any]:
         "slices": entries,
         "watched": watched,
         "fixed": _won(tables, settings) if verdict == "PROMOTE" else [],
-        "unmeasured": [f"{table.pairs.slice} fixed in {table.against}" for table in unmeasured],
+        "unmeasured": [table.pairs.slice for table in unmeasured],
         "max_looks": settings.max_looks,
     }
     return result | {"reason": in_words(result)}
