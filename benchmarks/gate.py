@@ -28,6 +28,8 @@ LEVEL = SETTINGS.false_promotion / SETTINGS.candidates
 KINDS = ((0.70, 0.20), (0.85, 0.10), (0.95, 0.04))
 """Accuracy of the live version, and share of items on which a candidate differs."""
 CANDIDATES = 100
+SLICES = ((0.04, 200), (0.04, 400), (0.04, 600), (0.10, 600), (0.10, 1000), (0.10, 1200))
+"""Share of answers that differ by chance, and items of the slice that loses."""
 SMALL_SLICES = 10
 GAINS = (0.0, 0.01, 0.02, 0.03, 0.05, 0.08)
 FLIP_SHARES = (0.0006, 0.002)
@@ -148,15 +150,14 @@ def slices(loops: int, chance: np.random.Generator) -> None:
     print("## A slice of the old items loses 5 points, their average stays: candidates that are not promoted\n")
     print(f"The target gains 20 points on 600 new items; the other old items are {SMALL_SLICES} slices of 40 and one "
           "four times as large as the slice. `differ` is what changes by chance.")  # fmt: skip
-    for noise, sizes in ((0.04, (200, 400, 600, 800)), (0.10, (400, 800, 1200))):
-        for items in sizes:
-            print(f"slice of {items} items, {noise:.0%} differ:")
-            planted, harmless = (old_and_new(loops, chance, items, noise, gain) for gain in (-0.05, 0.0))
-            for name, last in (("without slices", 2), ("the gate", None)):
-                blocked = loops - promotions(tables[:last] for tables in planted)
-                passed = promotions(tables[:last] for tables in harmless)
-                print(f"  {name:<15} blocks {share(blocked, loops)}: {50 * blocked / loops:.1f} of 50, all 50 with a "
-                      f"chance of {(blocked / loops) ** 50:.1%}; harmless: promotes {passed / loops:.1%}")  # fmt: skip
+    for noise, items in SLICES:
+        print(f"slice of {items} items, {noise:.0%} differ:")
+        planted, harmless = (old_and_new(loops, chance, items, noise, gain) for gain in (-0.05, 0.0))
+        for name, last in (("without slices", 2), ("the gate", None)):
+            blocked = loops - promotions(tables[:last] for tables in planted)
+            passed = promotions(tables[:last] for tables in harmless)
+            print(f"  {name:<15} blocks {share(blocked, loops)}: {50 * blocked / loops:.1f} of 50, all 50 with a "
+                  f"chance of {(blocked / loops) ** 50:.1%}; harmless: promotes {passed / loops:.1%}")  # fmt: skip
     print()
 
 

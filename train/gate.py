@@ -6,9 +6,9 @@ Pure: no clock, no chance, no files. One REJECT rejects; one INCONCLUSIVE leaves
   must win, by an exact test at a constant level: `false_promotion` shared by `candidates`. By the union bound no better
   candidate among so many in a row is promoted with at most that chance, on one test set or on many, as long as only
   "not promoted" is learned from each. Whoever reads the numbers too can fit the set: it is spent after `max_looks`.
-* **Kept**: every other part, every slice in `contracts`, what an earlier version won, and every slice on whose items an
-  equal candidate could be shown to be equal. There it must be shown not to lose more than a margin: a one-sided
-  question with a one-sided bound at `confidence` (the two-sided interval at 2 * confidence - 1, Schuirmann 1987).
+* **Kept**: every other part, every slice in `contracts`, what an earlier version won, and the slices with so many items
+  that an equal candidate would pass in all of them together. There it must be shown not to lose more than a margin: a
+  one-sided question, a one-sided bound at `confidence` (the two-sided interval at 2 * confidence - 1, Schuirmann 1987).
 * **Watched**: every smaller slice. There a significant loss rejects; by chance one does so in at most 1 - confidence.
 """
 
@@ -24,7 +24,8 @@ from train.paired import (
     margin_p,
     mcnemar_p,
     paired_interval,
-    provable_loss,
+    passing_chance,
+    shared_chance,
     shared_level,
 )
 from train.tables import Fixed, Item, Table, count
@@ -35,7 +36,7 @@ Verdict = Literal["PROMOTE", "REJECT", "INCONCLUSIVE"]
 KEPT_SHARE = 0.5
 """Share of what a version won that those after it must be shown to keep, as in non-inferiority trials."""
 FIXED_CHANCE = 0.999
-"""An equal candidate passes each slice that stays fixed with this chance, so that many of them cost little."""
+"""A slice stays fixed where an equal candidate passes with this chance, so that many of them cost little."""
 WORST_SHOWN = 5
 
 
@@ -74,7 +75,7 @@ def decide(tables: Sequence[Table], settings: GateSettings) -> dict[str, Any]:
     unmeasured = [table for table in tables if table.role == "fixed" and not table.pairs.items]
     target, level = tables[0].pairs, settings.false_promotion / settings.candidates
     p_value = margin_p(target.gained, target.lost, target.items, settings.min_gain, level)
-    margins = [(table, _margin(table, settings)) for table in tables[1:] if table not in unmeasured]
+    margins = _margins([table for table in tables[1:] if table not in unmeasured], settings)
     watched = _watch([table for table, margin in margins if margin is None], settings)
     entries = [_judge_target(target, settings, level, p_value)]
     entries += [_judge_kept(table, margin, settings) for table, margin in margins if margin is not None]
@@ -96,22 +97,31 @@ def decide(tables: Sequence[Table], settings: GateSettings) -> dict[str, Any]:
         "slices": entries,
         "watched": watched,
         "fixed": _won(tables, settings) if verdict == "PROMOTE" else [],
-        "unmeasured": [f"{table.pairs.slice} fixed in {table.against}" for table in unmeasured],
+        "unmeasured": [table.pairs.slice for table in unmeasured],
         "max_looks": settings.max_looks,
     }
     return result | {"reason": in_words(result)}
 
 
-def _margin(table: Table, settings: GateSettings) -> float | None:
-    """Return how much a slice may lose, or None if its items are too few to show that and it is only watched."""
-    if table.role in ("part", "contract"):
-        return settings.max_regression
-    allowed = max(settings.max_regression, settings.max_slice_regression)
+def _margins(tables: Sequence[Table], settings: GateSettings) -> list[tuple[Table, float | None]]:
+    """Say how much each slice may lose, or None if its items are too few to show that and it is only watched."""
+    allowed = [_allowed(table, settings) for table in tables]
+    chances = [
+        passing_chance(table.noise, table.pairs.items, margin, 1 - settings.confidence) if table.pairs.items else 0.0
+        for table, margin in zip(tables, allowed, strict=True)
+    ]
+    enough = shared_chance([c for table, c in zip(tables, chances, strict=True) if table.role == "slice"])
+    least = {"part": 0.0, "contract": 0.0, "fixed": FIXED_CHANCE, "slice": enough}
+    return [
+        (table, margin if chance >= least[table.role] else None)
+        for table, margin, chance in zip(tables, allowed, chances, strict=True)
+    ]
+
+
+def _allowed(table: Table, settings: GateSettings) -> float:
     if table.role == "fixed":
-        sure = provable_loss(table.noise, table.pairs.items, 1 - settings.confidence, FIXED_CHANCE)
-        allowed = min(KEPT_SHARE * table.gain, max(allowed, sure))
-    provable = provable_loss(table.noise, table.pairs.items, 1 - settings.confidence)
-    return allowed if provable <= allowed else None
+        return KEPT_SHARE * table.gain
+    return max(settings.max_regression, settings.max_slice_regression if table.role == "slice" else 0.0)
 
 
 def _judge_target(pairs: Pairs, settings: GateSettings, level: float, p_value: float) -> dict[str, Any]:

@@ -152,9 +152,19 @@ def items_needed(pairs: Pairs, margin: float, level: float) -> int | None:
     return max(1, math.ceil(_deviations(level, POWER) ** 2 * variance / distance**2) - pairs.items)
 
 
-def provable_loss(noise: float, items: int, level: float, chance: float = POWER) -> float:
-    """Return the margin within which an equal candidate would be shown to stay, with a chance, on so many items."""
-    return _deviations(level, chance) * math.sqrt(noise / items)
+def passing_chance(noise: float, items: int, margin: float, level: float) -> float:
+    """Return the chance that an equal candidate is shown at a level to lose less than a margin on so many items."""
+    normal = NormalDist()
+    return normal.cdf(margin / math.sqrt(noise / items) - normal.inv_cdf(1 - level))
+
+
+def shared_chance(chances: Sequence[float], chance: float = POWER) -> float:
+    """Return the least chance of passing one of several tests so that all are passed together with `chance`.
+
+    As many tests as can be afforded are meant, the surest first; 1 if none can.
+    """
+    affordable = [one for one in set(chances) if one >= 1 - (1 - chance) / sum(other >= one for other in chances)]
+    return min(affordable, default=1.0)
 
 
 def shared_level(differing: Sequence[int], level: float) -> float:

@@ -74,7 +74,7 @@ def count(
 ) -> list[Table]:
     """Return the tables, the target's first; `live` says by item id whether the live version was right.
 
-    A contract or fixed slice without any item gets an empty table.
+    A contract or fixed slice without any item gets an empty table; a part is kept without a contract.
     """
     found, parts = groups(candidate), {item.slice for item in candidate}
     tables: list[Table] = []
@@ -86,13 +86,14 @@ def count(
             tables.append(Table(pairs, "part" if number else "target"))
         elif name not in contracts:
             tables.append(Table(pairs, "slice", part_noise=noise.get(items[0].slice, tables[0].pairs.noise)))
-    for name in contracts:
+    for name in [contract for contract in contracts if contract not in noise]:
         items = found.get(name) or [item for item in candidate if name in item.slices]
         tables.append(Table(_pairs(name, items, live), "contract"))
     for won in fixed:
         items = [item for item in candidate if item.id in won.answers]
         steady = noise.get(items[0].slice, tables[0].pairs.noise) if items else 0.0
-        tables.append(Table(_pairs(won.slice, items, won.answers), "fixed", f"v{won.version}", won.gain, steady))
+        pairs = _pairs(f"{won.slice} of v{won.version}", items, won.answers)
+        tables.append(Table(pairs, "fixed", f"v{won.version}", won.gain, steady))
     return tables
 
 

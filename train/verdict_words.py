@@ -18,7 +18,8 @@ def in_words(verdict: Mapping[str, Any]) -> str:
     else:
         named = deciding[:MOST_NAMED]
         rest = f"and {len(deciding) - len(named)} slices more" if len(deciding) > len(named) else ""
-    sight = _sight(verdict) if verdict["verdict"] == "INCONCLUSIVE" else ""
+    is_open = verdict["verdict"] == verdict["slices"][0]["verdict"] == "INCONCLUSIVE"
+    sight = _sight(verdict) if is_open else ""
     return "; ".join(filter(None, [*(_entry_in_words(entry) for entry in named), rest, sight]))
 
 
@@ -34,7 +35,7 @@ def notes(verdict: Mapping[str, Any]) -> list[str]:
         won = ", ".join(f"{entry['slice']} ({points(entry['gain'], signed=True)})" for entry in verdict["fixed"])
         found.append(f"Fixed by this version, and to stay fixed: {won}.")
     if verdict["unmeasured"]:
-        found.append(f"Not measured, for the test set holds none of their items: {', '.join(verdict['unmeasured'])}.")
+        found.append(f"Fixed, but the test set holds none of the items: {', '.join(verdict['unmeasured'])}.")
     return found
 
 
@@ -54,8 +55,8 @@ def _entry_in_words(entry: Mapping[str, Any]) -> str:
         return f"on {entry['slice']} {entry['reason']}"
     low, high = entry["interval"]
     more = f"; about {entry['items_needed']} more items would settle it" if entry["items_needed"] else ""
+    interval = f"[{points(low, signed=True)}, {points(high, signed=True)}]"
     return (
         f"on {entry['items']} {entry['slice']} items {entry['reason']}: {entry['candidate_accuracy']:.1%} against "
-        f"{entry['live_accuracy']:.1%}{' in ' + entry['against'] if entry['role'] == 'fixed' else ''}, "
-        f"{points(entry['difference'], signed=True)} [{points(low, signed=True)}, {points(high, signed=True)}]{more}"
+        f"{entry['live_accuracy']:.1%}, {points(entry['difference'], signed=True)} {interval}{more}"
     )

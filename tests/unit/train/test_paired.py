@@ -18,8 +18,9 @@ from train.paired import (
     mcnemar_p,
     most_losses,
     paired_interval,
+    passing_chance,
     power,
-    provable_loss,
+    shared_chance,
     shared_level,
 )
 
@@ -140,9 +141,10 @@ def test_the_stated_items_and_gains_have_the_power_that_they_claim() -> None:
     assert detectable_gain(0.1, 10, LEVEL) is None, "ten items all gained have a p-value of 0.001"
 
 
-def test_an_equal_candidate_is_shown_to_stay_within_what_is_provable() -> None:
+def test_an_equal_candidate_passes_with_the_stated_chance() -> None:
     items, noise = 800, 0.06
-    margin = provable_loss(noise, items, 0.05)
+    margin = 0.0215
+    assert passing_chance(noise, items, margin, 0.05) == pytest.approx(0.8, abs=0.01)
     chance = np.random.default_rng(0)
     drawn = chance.multinomial(items, [noise / 2, noise / 2, 1 - noise], size=2000)
     lows = [paired_interval(int(g), int(b), items, 0.90)[0] for g, b, _ in drawn]
@@ -174,3 +176,10 @@ def test_watching_many_slices_rejects_a_harmless_candidate_as_rarely_as_declared
         level = shared_level(differing.tolist(), 0.05)
         rejected += any(mcnemar_p(int(b), int(d - b)) <= level for d, b in zip(differing, lost, strict=True))
     assert 0 < rejected / 2000 <= 0.05
+
+
+def test_as_many_slices_are_held_as_an_equal_candidate_passes_together() -> None:
+    assert shared_chance([0.85]) == 0.85
+    assert shared_chance([0.85, 0.85, 0.85]) == 1.0, "one alone could be held, but which?"
+    assert shared_chance([0.99, 0.95, 0.92, 0.5]) == 0.95, "0.92 is too little for the third"
+    assert shared_chance([0.7, 0.1]) == 1.0

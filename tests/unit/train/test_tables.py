@@ -38,11 +38,12 @@ def test_contracts_are_named_plainly_or_by_part_and_replace_the_slice() -> None:
     tables = {t.pairs.slice: t for t in count(ITEMS, LIVE, ["label:hub", "old label:card", "label:none"], [])}
     assert [tables[n].role for n in ("label:hub", "old label:card", "label:none")] == ["contract"] * 3
     assert [tables[n].pairs.items for n in ("label:hub", "old label:card", "label:none")] == [3, 2, 0]
+    assert [t.role for t in count(ITEMS, LIVE, ["old"], []) if t.pairs.slice == "old"] == ["part"]
 
 
 def test_what_stays_fixed_is_compared_with_the_version_that_fixed_it() -> None:
     won = Fixed("new", 2, 0.5, {"c": True, "d": False, "gone": True})
     table = count(ITEMS, LIVE, [], [won])[-1]
-    assert (table.role, table.against, table.gain) == ("fixed", "v2", 0.5)
+    assert (table.pairs.slice, table.role, table.against, table.gain) == ("new of v2", "fixed", "v2", 0.5)
     assert (table.pairs.items, table.pairs.lost) == (2, 0), "the live version's answers play no part"
     assert table.noise == 2 / 3, "two items are as noisy as the old items are"
