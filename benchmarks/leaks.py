@@ -1,6 +1,6 @@
 """Planted leaks become a table: how many are caught, by kind, corpus and method, and what is called a leak wrongly.
 
-    python -m benchmarks.leaks [--data DIR] [--seed 0] [--show 10]
+    python -m benchmarks.leaks [--data DIR] [--seed 6] [--show 10]
 
 1,000 leaks are planted among training rows of Banking77 (Casanueva et al. 2020, CC BY 4.0, read from DIR) and of the
 support example. Beside driftwheel's check stand the two usual ones: hashes of the lowercased texts, and datasketch's
@@ -159,7 +159,7 @@ def main() -> None:
     """Run the benchmark."""
     parser = argparse.ArgumentParser(description="Planted leaks, caught or not.")
     parser.add_argument("--data", type=Path, default=DATA, help="folder with Banking77's train.csv and test.csv")
-    parser.add_argument("--seed", type=int, default=0, help="seed of the planting")
+    parser.add_argument("--seed", type=int, default=6, help="seed of the planting")
     parser.add_argument("--show", type=int, default=10, help="pairs and misses printed for a person to judge")
     arguments = parser.parse_args()
     console = Console(soft_wrap=True, highlight=False)

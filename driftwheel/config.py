@@ -32,9 +32,16 @@ class ModelSettings(Section):
     """Hub revision to pin."""
 
 
+class SourceSettings(Section):
+    path: str
+    """JSONL, CSV or Parquet file, relative to the settings file."""
+    weight: float = Field(1.0, gt=0, le=10)
+    """How often its training rows are drawn: 2 is each twice, 0.5 a random half; rows that judge stay as they are."""
+
+
 class DatasetSettings(Section):
-    sources: list[str] = Field(min_length=1)
-    """JSONL, CSV or Parquet files, relative to the settings file."""
+    sources: list[str | SourceSettings] = Field(min_length=1)
+    """JSONL, CSV or Parquet files, relative to the settings file; `{path: FILE, weight: 2}` draws rows more often."""
     format: Literal["auto", "prompt_completion", "messages", "alpaca", "sharegpt", "human_assistant"] = "auto"
     """Shape of a row; `auto` looks at the first rows."""
     prompt_column: str = "prompt"
@@ -55,6 +62,10 @@ class DatasetSettings(Section):
     """Share of characters in which two prompts must agree, typos and word order aside, to count as the same."""
     on_leak: Literal["test", "drop", "refuse"] = "test"
     """What happens to a file's row that is like an earlier test row: back to the test split, left out, or an error."""
+    balance: Literal["none", "oversample"] = "none"
+    """`oversample` repeats training rows of rare labels, up to ten times, until all labels have as many."""
+    augmented_share: float = Field(0.0, ge=0, le=0.5)
+    """Share of the training rows that are copies of others with typos or other casing."""
     redact: bool = False
     """Replace e-mail and IP addresses, cards, IBANs and phone numbers in prompts and answers by `<EMAIL>` and so on."""
     max_broken_share: float = Field(0.02, ge=0, le=1)
@@ -71,6 +82,10 @@ class DatasetSettings(Section):
     """Rows that a retrain may learn from on a thumbs-up alone."""
     seed: int = 0
     """Seed of splits and sampling."""
+
+    def weighted_sources(self) -> list[SourceSettings]:
+        """Return the sources, each with its weight."""
+        return [SourceSettings(path=s) if isinstance(s, str) else s for s in self.sources]
 
 
 class TrainSettings(Section):
@@ -476,8 +491,9 @@ def _explain(error: Any) -> str:
     if error["type"] == "extra_forbidden":
         section: Any = Settings
         for part in location[:-1]:
-            section = section.model_fields[part].annotation if part in getattr(section, "model_fields", ()) else None
-        near = difflib.get_close_matches(location[-1], getattr(section, "model_fields", ()), n=1)
+            fields = getattr(section, "model_fields", {})
+            section = fields[part].annotation if part in fields else None
+        near = difflib.get_close_matches(location[-1], getattr(section, "model_fields", {}), n=1)
         hint = f"did you mean {'.'.join([*location[:-1], near[0]])}?" if near else "see the settings table in README.md"
         return f"{where}: no such key; {hint}"
     if error["type"] == "missing":

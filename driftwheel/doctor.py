@@ -107,7 +107,7 @@ def _base_model(settings: Settings) -> Finding:
 
 
 def _sources(settings: Settings) -> list[Finding]:
-    paths = [settings.resolve(source) for source in settings.dataset.sources]
+    paths = [settings.resolve(source.path) for source in settings.dataset.weighted_sources()]
     return [Finding("data", path.is_file(), str(path) if path.is_file() else f"no file at {path}") for path in paths]
 
 

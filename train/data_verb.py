@@ -107,7 +107,7 @@ def check(settings: Settings, sources: list[Path], *, as_json: bool) -> None:
     """Print what the files hold, what is wrong with it, and what to do."""
     from train.data_check import check_files
 
-    found = check_files(settings, sources or [settings.resolve(source) for source in settings.dataset.sources])
+    found = check_files(settings, sources or [settings.resolve(s.path) for s in settings.dataset.weighted_sources()])
     if as_json:
         sys.stdout.write(json.dumps(found, ensure_ascii=False) + "\n")
     else:

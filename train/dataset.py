@@ -21,6 +21,7 @@ from train.duplicates import text_hash
 from train.examples import Example, read_examples
 from train.formats import Row, read_file
 from train.leaks import HeldOut, find_leaks, quarantined, refuse_leaks
+from train.mixing import mix
 from train.personal_data import redact
 from train.splits import SPLITS, Deal, Splits, TimedSplits, group_numbers, split_by_label, split_by_time
 
@@ -34,9 +35,10 @@ def build_dataset(settings: Settings, ledger: Ledger, sources: Sequence[Path] | 
     """
     report = Report()
     rows: list[Row] = []
-    for path in sources or [settings.resolve(source) for source in settings.dataset.sources]:
+    weighted = [(settings.resolve(s.path), s.weight) for s in settings.dataset.weighted_sources()]
+    for path, weight in [(path, 1.0) for path in sources] if sources else weighted:
         reading = read_file(path, settings.dataset)
-        rows += reading.rows
+        rows += [replace(row, weight=weight) for row in reading.rows]
         report.broken += reading.broken
     report.rows_in = len(rows) + len(report.broken)
     _stop_at_too_many_broken(settings, report)
@@ -94,6 +96,8 @@ def clean(settings: Settings, rows: Iterable[Row], report: Report) -> list[Examp
             )
         )
         report.places[examples[-1].id] = row.place
+        if row.weight != 1:
+            report.weights[examples[-1].id] = row.weight
     return examples
 
 
@@ -156,7 +160,7 @@ def write(
 
     Raises DataError if a split is empty, or if one leaks into another or into the quarantine.
     """
-    splits = timed.splits
+    splits = mix(settings, timed, quarantine, report)
     empty = [name for name, rows in splits.items() if not rows]
     if empty:
         raise DataError(

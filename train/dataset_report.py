@@ -23,6 +23,10 @@ class Report:
     dropped: Counter[str] = field(default_factory=Counter)
     places: dict[str, str] = field(default_factory=dict)
     """Where each example comes from, by its id."""
+    weights: dict[str, float] = field(default_factory=dict)
+    """How often each example is drawn, by its id, where that is not once."""
+    mixed: Counter[str] = field(default_factory=Counter)
+    """How many training rows were repeated, left out or made."""
     personal_data: Counter[str] = field(default_factory=Counter)
     """Pieces of personal data by kind, in the rows as they were read."""
     tested_before: int = 0
@@ -43,6 +47,7 @@ def describe(settings: Settings, splits: Mapping[str, Sequence[Example]], report
         "broken": len(report.broken),
         "broken_rows": [asdict(b) for b in report.broken[:SHOWN_BROKEN_ROWS]],
         "dropped": {reason: count for reason, count in report.dropped.items() if count},
+        "mixed": dict(report.mixed),
         "personal_data": dict(report.personal_data),
         "is_redacted": settings.dataset.redact,
         "labels_seen_once": labels_seen_once(examples),

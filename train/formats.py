@@ -32,6 +32,8 @@ class Row:
     answer: str
     group: str | None = None
     time: datetime | None = None
+    weight: float = 1.0
+    """How often it is drawn if it comes into the training split."""
 
 
 @dataclass(frozen=True)

@@ -71,7 +71,8 @@ def _add_replay(
     """Add a sample of the live dataset's learned rows, and all of its test rows."""
     chance = random.Random(settings.dataset.seed)
     for name in ("train", "validation"):
-        replayed = chance.sample(old[name], min(rows, len(old[name])))
+        said = list({e.id: e for e in old[name] if e.original is None}.values())  # none repeated, none made
+        replayed = chance.sample(said, min(rows, len(said)))
         tested = {leak.row.id for leak in judging.leaks(replayed)}
         kept = _drop(replayed, tested, report, "replayed, but like a test item")
         splits[name] += [replace(e, source="replay", slice="old") for e in kept]

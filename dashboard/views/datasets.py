@@ -42,12 +42,14 @@ def show_report(dataset: Dataset) -> None:
 def show_warnings(report: dict[str, Any]) -> None:
     """List what a person should know before trusting the rows."""
     personal = ", ".join(f"{count} {kind}" for kind, count in (report.get("personal_data") or {}).items())
+    mixed = ", ".join(f"{count} {how}" for how, count in (report.get("mixed") or {}).items() if count)
     cuts = ", ".join(f"{name} after {moment}" for name, moment in (report.get("time_cuts") or {}).items())
     facts = {
         "personal data": personal and f"{personal} ({'replaced' if report.get('is_redacted') else 'left in the rows'})",
         "labels of one row": ", ".join(report.get("labels_seen_once") or []),
         "rows tested again, because they are like an earlier test row": report.get("tested_before"),
         "split by time": cuts,
+        "training rows": mixed,
     }
     if any(facts.values()):
         st.subheader("Worth knowing", anchor=False)

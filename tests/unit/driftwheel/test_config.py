@@ -27,6 +27,10 @@ def test_every_shipped_settings_file_loads(path: Path) -> None:
     [
         (MINIMAL + "train: {learning_rat: 1}\n", ["train.learning_rat", "did you mean train.learning_rate"]),
         (MINIMAL + "servee: {}\n", ["servee", "did you mean serve"]),
+        (
+            "project: p\nmodel: {base: b}\ndataset: {sources: [{path: a, wieght: 2}]}\n",
+            ["dataset.sources.0", "wieght", "no such key"],
+        ),
         (MINIMAL + "train: {learning_rate: 5}\n", ["train.learning_rate", "less than or equal to 1", "5"]),
         (MINIMAL + "serve: {port: 99999}\n", ["serve.port", "65535"]),
         (MINIMAL + "monitor: {window_rows: 900, reference_rows: 100}\n", ["monitor.window_rows", "raise the latter"]),
@@ -34,7 +38,17 @@ def test_every_shipped_settings_file_loads(path: Path) -> None:
         ("project: [\n", ["cannot read"]),
         ("just text\n", ["must hold sections"]),
     ],
-    ids=["unknown key", "unknown section", "too large", "port", "cross-field", "missing", "not YAML", "not a mapping"],
+    ids=[
+        "unknown key",
+        "unknown section",
+        "unknown key of a source",
+        "too large",
+        "port",
+        "cross-field",
+        "missing",
+        "not YAML",
+        "not a mapping",
+    ],
 )
 def test_a_bad_file_gives_one_error_that_says_what_and_where(tmp_path: Path, text: str, words: list[str]) -> None:
     with pytest.raises(ConfigError) as caught:

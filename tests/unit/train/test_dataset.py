@@ -134,6 +134,11 @@ def live(settings: Settings, ledger: Ledger) -> Dataset:
     """A live version judged on a seed Dataset."""
     write_rows(settings, seed_rows())
     dataset = build_dataset(settings, ledger)
+    live_on(ledger, dataset)
+    return dataset
+
+
+def live_on(ledger: Ledger, dataset: Dataset) -> None:
     ledger.add(
         ModelVersion(
             id="version_1", project="support", status=ModelVersionStatus.PUBLISHED, number=1, run_id="run",
@@ -141,7 +146,6 @@ def live(settings: Settings, ledger: Ledger) -> Dataset:
         ),
         Alias(id="support", project="support", version_id="version_1", fence=1),
     )  # fmt: skip
-    return dataset
 
 
 def log_traffic(ledger: Ledger, dataset: Dataset, count: int, **changes: object) -> list[Traffic]:
@@ -315,3 +319,18 @@ def test_a_user_who_was_tested_is_never_learned_from(settings: Settings, ledger:
     later = read_splits(dataset_from_traffic(with_dataset(settings, seed=3), ledger, "decision_2"))
     assert users
     assert not users & {e.group for e in (*later["train"], *later["validation"])}
+
+
+def test_a_retrain_mixes_its_rows_and_never_replays_a_copy(settings: Settings, ledger: Ledger) -> None:
+    mixed = with_dataset(settings, balance="oversample", augmented_share=0.3)
+    write_rows(mixed, seed_rows())
+    live_on(ledger, dataset := build_dataset(mixed, ledger))
+    log_traffic(ledger, dataset, 400)
+    splits = read_splits(dataset_from_traffic(with_dataset(settings, replay_share=5), ledger, "decision_1"))
+    replayed = [e.id for e in splits["train"] if e.source == "replay"]
+    assert len(replayed) > 200
+    assert len(set(replayed)) == len(replayed)
+    assert not [e for e in splits["train"] if e.original]
+    again = dataset_from_traffic(mixed, ledger, "decision_2")
+    assert again.report["mixed"]["repeated for balance"] > 0
+    assert again.report["sources"]["augmented"] > 100
