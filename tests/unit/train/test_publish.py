@@ -278,9 +278,9 @@ def test_evaluate_and_judge_uses_the_runs_dataset_and_finished_evaluations(
         pytest.param([], GateError, "without a parity table", id="no table"),
         pytest.param(TABLE[:3], GateError, "without a parity table", id="the endpoint was not compared"),
         pytest.param(
-            [*TABLE[:2], TABLE[2] | {"agreeing": 180}, TABLE[3]],
+            [*TABLE[:2], TABLE[2] | {"agreeing": 160}, TABLE[3]],
             ParityError,
-            "quantized model .*greedy answers.*180 of 200",
+            "quantized model .*greedy answers.*160 of 200",
             id="quantizing changed answers",
         ),
         pytest.param(
