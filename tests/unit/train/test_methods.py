@@ -32,7 +32,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
 def change(settings: Settings, **changes: Any) -> Settings:
     merging = settings.merge.model_copy(update={"dtype": "float32"})
     return settings.model_copy(
-        update={"train": settings.train.model_copy(update={"bf16": False, **changes}), "merge": merging}
+        update={"train": settings.train.model_copy(update={"max_steps": 3, "bf16": False, **changes}), "merge": merging}
     )
 
 
@@ -91,7 +91,7 @@ def test_a_resumed_pissa_run_still_fits_the_untouched_base(
             if state.global_step == 4:
                 raise KeyboardInterrupt
 
-    settings = change(train_settings, init_lora_weights="pissa")
+    settings = change(train_settings, max_steps=6, init_lora_weights="pissa")
     with pytest.raises(KeyboardInterrupt):
         finetune(settings, ledger, dataset.id, callbacks=[Killed()])
     trained = LastLogits(tiny_base)
