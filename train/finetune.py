@@ -212,13 +212,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(arguments: argparse.Namespace) -> None:
-    """Fine-tune and print the run, or cross-validate and print the losses."""
+    """Fine-tune and print the run, or cross-validate and print the losses; preferences build their own Dataset."""
     tune_process()
     settings = settings_from(arguments)
     ledger = open_ledger(settings)
     if settings.train.objective != "sft" and arguments.dataset is None:
         from train.prefer import prefer
 
+        if arguments.folds is not None:
+            raise ConfigError("--folds cross-validates train.objective sft only; leave one of them out")
         print_record(prefer(settings, ledger), as_json=arguments.json)
         return
     dataset_id = arguments.dataset or ledger.newest(Dataset, settings.project).id

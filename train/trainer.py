@@ -109,9 +109,7 @@ def common_arguments(train: TrainSettings, run_path: Path, *, has_validation: bo
     """Return what every trainer of TRL is told: the train section, when to validate, where to save."""
     import torch
 
-    passed = train.model_dump(
-        exclude={"method", "executor", "early_stopping_patience", "objective", "beta", *ADAPTER_KEYS}
-    )
+    passed = train.model_dump(exclude={*OWN_KEYS, *ADAPTER_KEYS})
     has_gpu = torch.cuda.is_available()
     return {
         **passed,

@@ -97,31 +97,34 @@ def test_the_result_is_a_run_like_any_other_and_names_where_it_came_from(
     assert (manifest["run_id"], manifest["dataset_id"]) == (run.id, "dataset_tiny")
 
 
+def recorded(ledger: Ledger, number: int, **changes: Any) -> str:
+    """Add the row of a run that was never trained."""
+    values: dict[str, Any] = {
+        "id": f"run_{number}", "project": "support", "status": TrainingRunStatus.SUCCEEDED, "dataset_id": "dataset_1",
+        "base_model": "base", "method": "lora", "settings": {"base_identity": "one", "model": {}},
+        "settings_hash": "h", "seed": 0, "path": "gone",
+    }  # fmt: skip
+    ledger.add(TrainingRun(**{**values, **changes}))
+    return f"run_{number}"
+
+
 @pytest.mark.parametrize(
-    ("names", "options", "error", "message"),
+    ("second", "options", "error", "message"),
     [
-        ([0, 0], {}, ConfigError, "two different runs"),
-        ([0, 1], {"weights": [1.0]}, ConfigError, "1 weights for 2 runs"),
-        ([0, 1], {"weights": [1.0, 0.0]}, ConfigError, "above 0"),
-        ([0, 1], {"density": 1.5}, ConfigError, "at most 1"),
+        (None, {}, ConfigError, "two different runs"),
+        ({}, {"weights": [1.0]}, ConfigError, "1 weights for 2 runs"),
+        ({}, {"weights": [1.0, 0.0]}, ConfigError, "above 0"),
+        ({}, {"density": 1.5}, ConfigError, "at most 1"),
+        ({"settings": {"base_identity": "two"}}, {}, ConflictError, "different models"),
+        ({"status": TrainingRunStatus.FAILED}, {}, ConflictError, "run_2 is failed"),
     ],
-    ids=["one run twice", "too few weights", "no weight", "more than all"],
+    ids=["one run twice", "too few weights", "no weight", "more than all", "another base", "failed"],
 )
-def test_refuses_what_means_nothing(
-    train_settings: Settings, ledger: Ledger, pair: list[str], names: list[int], options: dict[str, Any],
+def test_refuses_what_cannot_be_combined(
+    settings: Settings, ledger: Ledger, second: dict[str, Any] | None, options: dict[str, Any],
     error: type[Exception], message: str,
 ) -> None:  # fmt: skip
+    first = recorded(ledger, 1)
+    other = first if second is None else recorded(ledger, 2, **second)
     with pytest.raises(error, match=message):
-        ensemble(change(train_settings), ledger, [pair[n] for n in names], **options)
-
-
-def test_refuses_runs_that_failed_or_started_from_another_model(
-    train_settings: Settings, ledger: Ledger, pair: list[str]
-) -> None:
-    first, second = (ledger.get(TrainingRun, id) for id in pair)
-    ledger.change(second, settings={**second.settings, "base_identity": "another"})
-    with pytest.raises(ConflictError, match="different models"):
-        ensemble(change(train_settings), ledger, pair)
-    ledger.change(first, status=TrainingRunStatus.FAILED)
-    with pytest.raises(ConflictError, match="is failed"):
-        ensemble(change(train_settings), ledger, pair)
+        ensemble(settings, ledger, [first, other], **options)

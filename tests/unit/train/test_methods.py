@@ -32,7 +32,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
 def change(settings: Settings, **changes: Any) -> Settings:
     merging = settings.merge.model_copy(update={"dtype": "float32"})
     return settings.model_copy(
-        update={"train": settings.train.model_copy(update={"bf16": False, **changes}), "merge": merging}
+        update={"train": settings.train.model_copy(update={"max_steps": 3, "bf16": False, **changes}), "merge": merging}
     )
 
 
@@ -63,7 +63,7 @@ class LastLogits(TrainerCallback):  # type: ignore[misc]  # transformers is unty
 def test_the_merged_model_is_the_one_that_the_trainer_held(
     train_settings: Settings, ledger: Ledger, dataset: Dataset, tiny_base: Path, changes: dict[str, Any]
 ) -> None:
-    from peft import PeftModel
+    from peft import PeftConfig, PeftModel
     from transformers import AutoModelForCausalLM
 
     settings = change(train_settings, **changes)
@@ -79,6 +79,11 @@ def test_the_merged_model_is_the_one_that_the_trainer_held(
     if settings.train.method != "full":
         beside = logits(PeftModel.from_pretrained(base, weights_path(run)), tiny_base)
         assert float((beside - trained.last).abs().max()) < 1e-4
+        kept = PeftConfig.from_pretrained(weights_path(run))
+        wanted = settings.train
+        assert (kept.use_dora, kept.use_rslora, kept.modules_to_save) == (
+            wanted.use_dora, wanted.use_rslora, wanted.lora_modules_to_save,
+        )  # fmt: skip
 
 
 def test_a_resumed_pissa_run_still_fits_the_untouched_base(
@@ -91,7 +96,7 @@ def test_a_resumed_pissa_run_still_fits_the_untouched_base(
             if state.global_step == 4:
                 raise KeyboardInterrupt
 
-    settings = change(train_settings, init_lora_weights="pissa")
+    settings = change(train_settings, max_steps=6, init_lora_weights="pissa")
     with pytest.raises(KeyboardInterrupt):
         finetune(settings, ledger, dataset.id, callbacks=[Killed()])
     trained = LastLogits(tiny_base)

@@ -68,6 +68,14 @@ def margin(folder: Path, pairs: list[dict[str, Any]]) -> float:
     return sum(logprob(p["prompt"], p["chosen"]) - logprob(p["prompt"], p["rejected"]) for p in pairs) / len(pairs)
 
 
+def right_before_wrong(ledger: Ledger, run: TrainingRun) -> list[dict[str, Any]]:
+    """Return the held-out prompts of a run, each with the right answer and the wrong one."""
+    objective = run.settings["train"]["objective"]
+    rows = read_preferences(Path(ledger.get(Dataset, run.dataset_id).path), objective, "validation")
+    right, wrong = ([{"role": "assistant", "content": text}] for text in (RIGHT, WRONG))
+    return [{"prompt": row["prompt"], "chosen": right, "rejected": wrong} for row in rows]
+
+
 def test_dpo_widens_the_margin_on_pairs_that_it_never_saw(
     train_settings: Settings, ledger: Ledger, start: TrainingRun
 ) -> None:
@@ -75,7 +83,7 @@ def test_dpo_widens_the_margin_on_pairs_that_it_never_saw(
     settings = wanting(train_settings, objective="dpo")
     run = prefer(settings, ledger)
 
-    held_out = read_preferences(Path(ledger.get(Dataset, run.dataset_id).path), "dpo", "validation")
+    held_out = right_before_wrong(ledger, run)
     assert len(held_out) >= 4
     before, after = (margin(merge(settings, ledger, id), held_out) for id in (start.id, run.id))
     assert after > before + 1
@@ -90,9 +98,7 @@ def test_kto_makes_answers_with_a_thumb_up_likelier_than_those_with_a_thumb_down
     ledger.add(*(asked(n, thumb=1 if n % 4 == 0 else -1, answer=RIGHT if n % 4 == 0 else WRONG) for n in range(20)))
     settings = wanting(train_settings, objective="kto", max_steps=16)
     run = prefer(settings, ledger)
-    judged = read_preferences(Path(ledger.get(Dataset, run.dataset_id).path), "kto", "validation")
-    said = [[{"role": "assistant", "content": text}] for text in (RIGHT, WRONG)]
-    pairs = [{"prompt": row["prompt"], "chosen": said[0], "rejected": said[1]} for row in judged]
+    pairs = right_before_wrong(ledger, run)
     assert margin(merge(settings, ledger, run.id), pairs) > margin(merge(settings, ledger, start.id), pairs) + 0.5
 
 

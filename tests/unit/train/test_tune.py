@@ -19,8 +19,9 @@ from train.search_space import as_flags, grid, search_space, with_values
 from train.tune import open_study, study_id, tune
 
 
-def searching(settings: Settings, **changes: Any) -> Settings:
-    return settings.model_copy(update={"tune": TuneSettings(**changes)})
+def searching(settings: Settings, steps: int = 2, **changes: Any) -> Settings:
+    train = settings.train.model_copy(update={"max_steps": steps})
+    return settings.model_copy(update={"train": train, "tune": TuneSettings(**changes)})
 
 
 def rates(settings: Settings, *values: float, **changes: Any) -> Settings:
@@ -49,10 +50,11 @@ def test_a_grid_finds_the_better_of_two_learning_rates(
 def test_trains_the_best_trial_no_second_time_and_lets_it_be_published_by_then(
     train_settings: Settings, ledger: Ledger, dataset: Dataset
 ) -> None:
-    summary = tune(rates(train_settings, 1e-2), ledger, dataset.id)
+    settings = rates(train_settings, 1e-2)
+    summary = tune(settings, ledger, dataset.id)
     with pytest.raises(NotFoundError, match="no finished run"):
         newest_run(ledger, "support")
-    run = finetune(with_values(train_settings, summary["best"]["values"]), ledger, dataset.id)
+    run = finetune(with_values(settings, summary["best"]["values"]), ledger, dataset.id)
     assert run.id == summary["best"]["run_id"]
     assert newest_run(ledger, "support").id == run.id
 
@@ -60,7 +62,7 @@ def test_trains_the_best_trial_no_second_time_and_lets_it_be_published_by_then(
 def test_a_killed_search_goes_on_and_redoes_no_finished_trial(
     train_settings: Settings, ledger: Ledger, dataset: Dataset
 ) -> None:
-    settings = rates(train_settings, 1e-3, 1e-2, 2e-2)
+    settings = rates(train_settings, 1e-3, 1e-2, 2e-2, steps=4)
     study = _kill_in_second_trial(settings, ledger, dataset)
     runs = {r.id: r for r in ledger.find(TrainingRun)}
     assert sorted(r.status for r in runs.values()) == [TrainingRunStatus.RUNNING, TrainingRunStatus.SUCCEEDED]
@@ -99,9 +101,8 @@ def _kill_in_second_trial(settings: Settings, ledger: Ledger, dataset: Dataset) 
 
 def test_more_trials_continue_the_same_search(train_settings: Settings, ledger: Ledger, dataset: Dataset) -> None:
     space = {"learning_rate": Range(low=1e-3, high=1e-1, log=True), "lora_r": [4, 8]}
-    settings = train_settings.model_copy(update={"train": train_settings.train.model_copy(update={"max_steps": 2})})
-    first = tune(searching(settings, sampler="random", trials=2, space=space), ledger, dataset.id)
-    second = tune(searching(settings, sampler="random", trials=4, space=space), ledger, dataset.id)
+    first = tune(searching(train_settings, sampler="random", trials=2, space=space), ledger, dataset.id)
+    second = tune(searching(train_settings, sampler="random", trials=4, space=space), ledger, dataset.id)
     assert second["trials"][:2] == first["trials"]
     assert len(second["trials"]) == 4
     assert len({t["values"]["learning_rate"] for t in second["trials"]}) == 4
@@ -140,9 +141,8 @@ def test_draws_a_search_into_one_file_without_a_network(
 ) -> None:
     space = {"learning_rate": [1e-3, 1e-2], "lora_r": [4, 8]}
     settings = searching(train_settings, sampler="grid", space=space, pruner="none")
-    short = settings.model_copy(update={"train": settings.train.model_copy(update={"max_steps": 2})})
-    summary = tune(short, ledger, dataset.id)
-    write_picture(open_study(short, summary["id"]), tmp_path / "search.html")
+    summary = tune(settings, ledger, dataset.id)
+    write_picture(open_study(settings, summary["id"]), tmp_path / "search.html")
     page = (tmp_path / "search.html").read_text("utf-8")
     assert page.count("Plotly.newPlot(") >= 4
     assert "<script src=" not in page
