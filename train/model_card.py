@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from driftwheel.intervals import share_interval
 from driftwheel.records import Dataset, ModelVersion, TrainingRun
 
 MEASURES = {
@@ -114,7 +115,10 @@ def _earlier_baseline(earlier: Mapping[str, Any] | None) -> str:
 
 def _slices(scorecard: Mapping[str, Any]) -> str:
     slices: Mapping[str, Any] = scorecard.get("slices") or {}
-    rows = [[name, _number(s["items"]), _number(s["accuracy"])] for name, s in slices.items()]
+    rows = [
+        [name, str(s["items"]), _share(s["accuracy"], share_interval(round(s["accuracy"] * s["items"]), s["items"]))]
+        for name, s in slices.items()
+    ]
     return _table(["slice", "items", "accuracy"], rows) if len(rows) > 1 else ""
 
 
@@ -147,10 +151,7 @@ def _robustness(scorecard: Mapping[str, Any]) -> str:
         [
             kind.replace("_", " "),
             str(found["items"]),
-            _number(found["accuracy_before"]),
-            _number(found["accuracy"]),
-            _share(found["drop"], found["drop_interval"]),
-            _share(found["same_answer"], found["same_answer_interval"]),
+            *(_share(found[k], found[f"{k}_interval"]) for k in ("accuracy_before", "accuracy", "drop", "same_answer")),
         ]
         for kind, found in kinds.items()
         if found["items"]
