@@ -20,7 +20,7 @@ from driftwheel.config import Settings
 from driftwheel.errors import EngineError, NotFoundError
 from driftwheel.evaluations import Item, compare, most_changed
 from driftwheel.intervals import share_interval
-from driftwheel.judgements import agreement, in_order, judgements_of, peoples_word, record_judgement
+from driftwheel.judgements import MODEL_PREFIX, agreement, in_order, judgements_of, peoples_word, record_judgement
 from driftwheel.ledger import Ledger
 from driftwheel.records import Judgement, ModelVersion, Preference
 from train.scoring import judge_endpoint, progress
@@ -66,7 +66,7 @@ def judge_versions(
     """
     first, second = in_order(first, second)
     endpoint = endpoint or judge_endpoint(settings)
-    judge = f"model:{endpoint.model}"
+    judge = f"{MODEL_PREFIX}{endpoint.model}"
     comparison = compare(settings.root, first, second)
     known = {j.item_id for j in judgements_of(ledger, first, second) if j.judge == judge}
     changed = most_changed(comparison.pairs, items)
