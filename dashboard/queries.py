@@ -307,7 +307,7 @@ def table_of_shares(parts: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
     """Return a scorecard's labels, fields or faults as table rows; `NAME_interval` goes behind `NAME`."""
     rows = []
     for name, found in parts.items():
-        row: dict[str, Any] = {"name": name.replace("_", " ")}
+        row: dict[str, Any] = {"name": name}
         for key, value in found.items():
             if key in ("items", "note"):
                 row[key] = value

@@ -28,10 +28,12 @@ def record_judgement(
 ) -> Judgement:
     """Store which answer is preferred, or return what this judge said before: who knows the sides is not blind.
 
-    Raises DataError for a nameless judge, or for a first version that is the later one.
+    Raises DataError for a nameless judge, a person with a model's name, or a first version that is the later one.
     """
     if not judge.strip():
         raise DataError("a judgement needs the name of who judged")
+    if first_was_left is not None and judge.startswith(MODEL_PREFIX):
+        raise DataError(f"{judge!r} is the name of a judge model; choose another one")
     if first.number >= second.number:
         raise DataError(f"a judgement names the lower version first, not v{first.number} before v{second.number}")
     row = Judgement(

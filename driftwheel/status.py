@@ -69,7 +69,9 @@ def as_text(status: Status) -> str:
         lines.append(("live", f"{alias.id} -> v{live.number} {live.id} ({state})"))
         lines += [("error", alias.observed_error)] if alias.observed_error else []
         accuracy = live.scorecard.get("accuracy")
-        lines += [("accuracy", f"{accuracy:.1%} when it was judged")] if accuracy is not None else []
+        low_high = (live.scorecard.get("intervals") or {}).get("accuracy")
+        reach = f" [{low_high[0]:.1%}, {low_high[1]:.1%}]" if low_high else ""
+        lines += [("accuracy", f"{accuracy:.1%}{reach} when it was judged")] if accuracy is not None else []
     else:
         lines.append(("live", "nothing yet: driftwheel data build, train, publish, promote"))
     newest = {"dataset": status.dataset, "run": status.run, "version": status.version}

@@ -17,17 +17,17 @@ from dataclasses import dataclass
 
 from driftwheel.command import add_common_arguments, open_ledger, settings_from
 from driftwheel.config import Settings
-from driftwheel.errors import NotFoundError
+from driftwheel.errors import EngineError, NotFoundError
 from driftwheel.evaluations import Item, compare, most_changed
 from driftwheel.intervals import share_interval
-from driftwheel.judgements import agreement, in_order, judgements_of, peoples_word, record_judgement
+from driftwheel.judgements import MODEL_PREFIX, agreement, in_order, judgements_of, peoples_word, record_judgement
 from driftwheel.ledger import Ledger
 from driftwheel.records import Judgement, ModelVersion, Preference
 from train.scoring import judge_endpoint, progress
 from train.scoring_client import Endpoint, Messages, ask_all
 
 ITEMS = 100
-JUDGE_TOKENS = 1024
+JUDGE_TOKENS = 512
 """Room for a judge that thinks aloud before its last line."""
 INSTRUCTION = (
     "You compare two answers to the same request. Judge only how well each does what the request asks; neither "
@@ -66,12 +66,12 @@ def judge_versions(
     """
     first, second = in_order(first, second)
     endpoint = endpoint or judge_endpoint(settings)
-    judge = f"model:{endpoint.model}"
+    judge = f"{MODEL_PREFIX}{endpoint.model}"
     comparison = compare(settings.root, first, second)
     known = {j.item_id for j in judgements_of(ledger, first, second) if j.judge == judge}
     changed = most_changed(comparison.pairs, items)
     open_pairs = [pair for pair in changed if pair[0]["id"] not in known]
-    for pair, preference in zip(open_pairs, _preferences(settings, endpoint, open_pairs), strict=True):
+    for pair, preference in _preferences(settings, endpoint, open_pairs):
         record_judgement(
             ledger,
             first,
@@ -84,12 +84,14 @@ def judge_versions(
     return _report(judge, judgements_of(ledger, first, second), changed)
 
 
-def _preferences(settings: Settings, endpoint: Endpoint, pairs: Sequence[tuple[Item, Item]]) -> list[Preference]:
-    asked = [
-        question(a["prompt"], *sides)
-        for a, b in pairs
-        for sides in ((a["answer"], b["answer"]), (b["answer"], a["answer"]))
-    ]
+def _preferences(
+    settings: Settings, endpoint: Endpoint, pairs: Sequence[tuple[Item, Item]]
+) -> list[tuple[tuple[Item, Item], Preference]]:
+    """Return what the judge prefers; pairs that it refused (too long) are left out, and raise if it refused all."""
+    asked = []
+    for first, second in pairs:
+        asked.append(question(first["prompt"], first["answer"], second["answer"]))
+        asked.append(question(first["prompt"], second["answer"], first["answer"]))
     with progress("judge", len(asked)) as on_done:
         answers = ask_all(
             endpoint,
@@ -99,8 +101,13 @@ def _preferences(settings: Settings, endpoint: Endpoint, pairs: Sequence[tuple[I
             timeout_seconds=settings.serve.request_timeout_seconds,
             on_done=on_done,
         )
-    said = [answer.text for answer in answers]
-    return [settled(plain, swapped) for plain, swapped in zip(said[::2], said[1::2], strict=True)]
+    if answers and all(answer.error is not None for answer in answers):
+        raise EngineError(f"{endpoint.model} at {endpoint.url} refused every question: {answers[0].error}")
+    return [
+        (pair, settled(plain.text, swapped.text))
+        for pair, plain, swapped in zip(pairs, answers[::2], answers[1::2], strict=True)
+        if plain.error is None and swapped.error is None
+    ]
 
 
 def question(prompt: str, answer_a: str, answer_b: str) -> Messages:

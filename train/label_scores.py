@@ -18,13 +18,13 @@ MEANS = (
 
 
 def label_scores(pairs: Sequence[tuple[str, str | None]]) -> dict[str, Any]:
-    """Return the scores of (right, given) labels; every value is None without pairs.
+    """Return the scores of (right, given) labels, None without pairs, and the 95 % intervals of those that are shares.
 
     Macro is the mean over labels; micro counts every item alike, and leaves an answer with a label that no
     reference has out of the precision only.
     """
     if not pairs:
-        return {**dict.fromkeys(MEANS), "labels": None, "confusion": None}
+        return {**dict.fromkeys(MEANS), "labels": None, "confusion": None, "intervals": {}}
     from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
     known = sorted({right for right, _ in pairs})
@@ -37,10 +37,15 @@ def label_scores(pairs: Sequence[tuple[str, str | None]]) -> dict[str, Any]:
     ]
     shown = [*known, OTHER] if OTHER in given else known
     matrix = confusion_matrix(right, given, labels=shown).tolist()
+    hits, told = sum(a == b for a, b in pairs), sum(label in known for label in given)
     return {
         **dict(zip(MEANS, means, strict=True)),
         "labels": {name: _of_label(matrix, position) for position, name in enumerate(known)},
         "confusion": {"labels": shown, "matrix": matrix},
+        "intervals": {
+            "precision_micro": share_interval(hits, told),
+            "recall_micro": share_interval(hits, len(pairs)),
+        },
     }
 
 

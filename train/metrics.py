@@ -72,12 +72,14 @@ def score(items: Sequence[Scored], task: Task) -> dict[str, Any]:
         "exact_match": [item.answer.strip() == item.expected.strip() for item in items],
         **(object_flags(expected, answers) if has_objects else {"json_validity": [], "object_match": []}),
     }
+    found, by_label = shares(flags), label_scores([(str(item.label), item.predicted) for item in labelled])
     return {
         "task": task,
         "items": len(items),
         "unanswered": sum(item.error is not None for item in items),
-        **shares(flags),
-        **label_scores([(str(item.label), item.predicted) for item in labelled]),
+        **found,
+        **by_label,
+        "intervals": found["intervals"] | by_label["intervals"],
         **calibration([float(item.confidence or 0) for item in sure], [item.is_correct for item in sure]),
         "fields": field_scores(expected, answers) if has_objects else None,
         **text_scores(*((expected, answers) if is_text else ([], []))),

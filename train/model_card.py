@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from driftwheel.intervals import share_interval
 from driftwheel.records import Dataset, ModelVersion, TrainingRun
 
 MEASURES = {
@@ -115,7 +116,14 @@ def _earlier_baseline(earlier: Mapping[str, Any] | None) -> str:
 
 def _slices(scorecard: Mapping[str, Any]) -> str:
     slices: Mapping[str, Any] = scorecard.get("slices") or {}
-    rows = [[name, _number(s["items"]), _number(s["accuracy"])] for name, s in slices.items()]
+    rows = [
+        [
+            name,
+            str(s["items"]),
+            _with_interval(s["accuracy"], share_interval(round(s["accuracy"] * s["items"]), s["items"])),
+        ]
+        for name, s in slices.items()
+    ]
     return _table(["slice", "items", "accuracy"], rows) if len(rows) > 1 else ""
 
 
@@ -143,7 +151,7 @@ def _hop_share(hop: Mapping[str, Any], name: str) -> str:
 
 def _fields(scorecard: Mapping[str, Any]) -> str:
     fields: Mapping[str, Any] = scorecard.get("fields") or {}
-    rows = [[_plain(name), str(f["items"]), _share(f["accuracy"], f["interval"])] for name, f in fields.items()]
+    rows = [[_plain(name), str(f["items"]), _with_interval(f["accuracy"], f["interval"])] for name, f in fields.items()]
     return _table(["field of the answer", "items", "accuracy"], rows) if rows else ""
 
 
@@ -155,8 +163,8 @@ def _labels(scorecard: Mapping[str, Any]) -> str:
         [
             _plain(name),
             str(found["items"]),
-            _share(found["precision"], found["precision_interval"]),
-            _share(found["recall"], found["recall_interval"]),
+            _with_interval(found["precision"], found["precision_interval"]),
+            _with_interval(found["recall"], found["recall_interval"]),
             _number(found["f1"]),
         ]
         for name, found in worst
@@ -170,10 +178,10 @@ def _robustness(scorecard: Mapping[str, Any]) -> str:
         [
             kind.replace("_", " "),
             str(found["items"]),
-            _number(found["accuracy_before"]),
-            _number(found["accuracy"]),
-            _share(found["drop"], found["drop_interval"]),
-            _share(found["same_answer"], found["same_answer_interval"]),
+            *(
+                _with_interval(found[k], found[f"{k}_interval"])
+                for k in ("accuracy_before", "accuracy", "drop", "same_answer")
+            ),
         ]
         for kind, found in kinds.items()
         if found["items"]
@@ -232,10 +240,10 @@ def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def _measure(card: Mapping[str, Any], key: str) -> str:
-    return _share(card.get(key), (card.get("intervals") or {}).get(key))
+    return _with_interval(card.get(key), (card.get("intervals") or {}).get(key))
 
 
-def _share(value: float | None, interval: Sequence[float] | None) -> str:
+def _with_interval(value: float | None, interval: Sequence[float] | None) -> str:
     return _number(value) if interval is None else f"{_number(value)} [{interval[0]:.3g}, {interval[1]:.3g}]"
 
 

@@ -128,13 +128,15 @@ def _entry(pairs: Sequence[tuple[Scored, Scored]]) -> dict[str, Any]:
     items = len(pairs)
     lost = sum(before.is_correct and not after.is_correct for before, after in pairs)
     gained = sum(after.is_correct and not before.is_correct for before, after in pairs)
-    same = sum(before.answer == after.answer for before, after in pairs)
+    counts = {
+        "accuracy_before": sum(before.is_correct for before, _ in pairs),
+        "accuracy": sum(after.is_correct for _, after in pairs),
+        "same_answer": sum(before.answer == after.answer for before, after in pairs),
+    }
     return {
         "items": items,
-        "accuracy_before": sum(before.is_correct for before, _ in pairs) / items,
-        "accuracy": sum(after.is_correct for _, after in pairs) / items,
         "drop": (lost - gained) / items,
         "drop_interval": paired_interval(lost, gained, items),
-        "same_answer": same / items,
-        "same_answer_interval": share_interval(same, items),
+        **{name: count / items for name, count in counts.items()},
+        **{f"{name}_interval": share_interval(count, items) for name, count in counts.items()},
     }

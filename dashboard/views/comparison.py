@@ -8,7 +8,7 @@ from dashboard import charts, comparing, queries
 from dashboard.views import page
 from driftwheel.errors import DriftwheelError
 from driftwheel.evaluations import Comparison, compare
-from driftwheel.judgements import in_order, judgements_of, record_judgement
+from driftwheel.judgements import in_order, is_model, judgements_of, record_judgement
 from driftwheel.records import Judgement, ModelVersion, Preference
 
 SIDES = {"left": "Left is better", "right": "Right is better", "both": "Both are good", "neither": "Both are bad"}
@@ -59,7 +59,7 @@ def judge_answers(found: Comparison, judged: list[Judgement]) -> None:
     if not items:
         st.text("Both versions gave the same answers.")
         return
-    mine = {j.item_id: j for j in judged if j.judge == judge}
+    mine = {j.item_id: j for j in judged if j.judge == judge and not is_model(j)}
     done = sum(item.item_id in mine for item in items)
     st.progress(done / len(items), text=f"{done} of the {len(items)} most changed answers judged")
     open_items = [item for item in items if item.item_id not in mine]

@@ -75,7 +75,8 @@ def show_robustness(kinds: dict[str, Any]) -> None:
         return
     st.altair_chart(chart, alt="Change of the accuracy by kind of fault with 95 % intervals")
     st.caption("The same questions with and without the fault, paired; 95 % intervals (Tango).")
-    st.dataframe(queries.table_of_shares(kinds), hide_index=True)
+    named = {kind.replace("_", " "): found for kind, found in kinds.items()}
+    st.dataframe(queries.table_of_shares(named), hide_index=True)
 
 
 def show_parity(version: ModelVersion) -> None:

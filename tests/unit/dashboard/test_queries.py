@@ -115,7 +115,7 @@ def test_shares_stand_with_their_intervals() -> None:
     }
     assert queries.table_of_shares(parts) == [
         {"name": "card", "items": 9, "precision": "", "recall": "0.5 [0.2, 0.8]"},
-        {"name": "word order", "items": 0, "note": "not asked"},
+        {"name": "word_order", "items": 0, "note": "not asked"},
         {"name": "intent", "items": 9, "accuracy": "0.5 [0.2, 0.8]"},
     ]
 

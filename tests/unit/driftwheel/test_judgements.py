@@ -44,6 +44,8 @@ def test_a_pair_has_one_order_and_a_judge_has_a_name(ledger: Ledger) -> None:
         record_judgement(ledger, version(2), version(1), dataset_id="d", item_id="a", judge="Ada", preference=FIRST)
     with pytest.raises(DataError, match="name"):
         say(ledger, "a", " ", FIRST)
+    with pytest.raises(DataError, match="a judge model"):
+        say(ledger, "a", "model:big", FIRST, first_was_left=True)
 
 
 def row(item: str, preference: Preference, judge: str = "model:big") -> Judgement:

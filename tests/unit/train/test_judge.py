@@ -11,7 +11,7 @@ import pytest
 
 from driftwheel import artifacts
 from driftwheel.config import Settings
-from driftwheel.errors import ConfigError
+from driftwheel.errors import ConfigError, EngineError
 from driftwheel.judgements import judgements_of, record_judgement
 from driftwheel.ledger import Ledger
 from driftwheel.records import ModelVersion, Preference
@@ -24,7 +24,8 @@ from train.scoring_client import Endpoint
 class Judge:
     """A judge's endpoint: says what a function of the two answers says."""
 
-    say: Callable[[str, str], str]
+    say: Callable[[str, str], str | None]
+    """None refuses the question."""
     asked: list[dict[str, Any]] = field(default_factory=list)
     url: str = ""
 
@@ -43,11 +44,13 @@ def judge() -> Iterator[Judge]:
             state.asked.append(body)
             shown = body["messages"][-1]["content"]
             a, b = (shown.split(f"<answer_{side}>\n")[1].split(f"\n</answer_{side}>")[0] for side in "ab")
-            message = {"role": "assistant", "content": state.say(a, b)}
-            reply = {"id": "1", "object": "chat.completion", "created": 0, "model": "big",
+            said = state.say(a, b)
+            message = {"role": "assistant", "content": said}
+            refusal = {"error": {"message": "too long", "code": 400}}
+            reply = refusal if said is None else {"id": "1", "object": "chat.completion", "created": 0, "model": "big",
                      "choices": [{"index": 0, "finish_reason": "stop", "message": message}]}  # fmt: skip
             data = json.dumps(reply).encode()
-            self.send_response(200)
+            self.send_response(400 if said is None else 200)
             self.send_header("content-type", "application/json")
             self.send_header("content-length", str(len(data)))
             self.end_headers()
@@ -133,6 +136,18 @@ def test_the_judge_is_asked_once_and_measured_against_references_and_then_people
     assert "it says what the people say on 1 of 2 [9%, 91%]" in summary(report, *versions)
     assert judge_versions(settings, ledger, *versions, endpoint=judge.endpoint).counts["second"] == 9
     assert len(judge.asked) == 18
+
+
+def test_what_the_judge_refuses_is_asked_again_later(
+    settings: Settings, ledger: Ledger, judge: Judge, versions: tuple[ModelVersion, ModelVersion]
+) -> None:
+    judge.say = lambda a, b: None
+    with pytest.raises(EngineError, match=r"big at .+ refused every question: .*too long"):
+        judge_versions(settings, ledger, *versions, endpoint=judge.endpoint)
+    judge.say = lambda a, b: None if a.endswith("7") else likes_good(a, b)
+    assert sum(judge_versions(settings, ledger, *versions, endpoint=judge.endpoint).counts.values()) == 8
+    judge.say = likes_good
+    assert judge_versions(settings, ledger, *versions, endpoint=judge.endpoint).counts["second"] == 9
 
 
 @pytest.mark.parametrize(

@@ -66,6 +66,8 @@ def test_label_scores_are_those_of_the_confusion_matrix() -> None:
     b = found["labels"]["b"]
     assert (b["items"], b["precision"], b["recall"], b["f1"]) == (2, 0.5, 0.5, 0.5)
     assert (found["labels"]["c"]["precision"], found["labels"]["c"]["recall"]) == (None, 0)
+    assert found["intervals"]["precision_micro"] == pytest.approx((0.3006, 0.9544), abs=1e-4)
+    assert found["intervals"]["recall_micro"] == found["intervals"]["accuracy"]
     assert found["intervals"]["accuracy"] == pytest.approx((0.1876, 0.8124), abs=1e-4)
     assert found["slices"] == {
         "new": {"items": 3, "accuracy": pytest.approx(2 / 3)},

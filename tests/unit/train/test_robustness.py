@@ -5,7 +5,7 @@ from collections import Counter
 
 import pytest
 
-from driftwheel.intervals import paired_interval
+from driftwheel.intervals import paired_interval, share_interval
 from train.metrics import Scored
 from train.robustness import FAULTS, _entry
 
@@ -58,3 +58,4 @@ def test_the_drop_counts_lost_answers_against_gained_ones() -> None:
     assert found["drop_interval"] == paired_interval(6, 1, 20)
     assert found["drop_interval"][0] < 0.25 < found["drop_interval"][1]
     assert found["same_answer"] == 13 / 20
+    assert found["accuracy_interval"] == share_interval(13, 20)
