@@ -67,20 +67,23 @@ def make_trainer(
         raise ConfigError(f"the train section cannot be used: {str(error).splitlines()[0]}") from error
     trainer.remove_callback(transformers.PrinterCallback)
     if not torch.cuda.is_available():
-        _spare_the_cpu(trainer.model)
+        _spare_the_cpu(trainer)
     return trainer
 
 
-def _spare_the_cpu(model: Any) -> None:
-    """Leave out what a training step would compute in vain; see the two modules."""
+def _spare_the_cpu(trainer: Any) -> None:
+    """Leave out what a training step would compute in vain; each module says what that is."""
     from train.adapted_linear import fuse_adapters
     from train.completion_head import has_plain_frozen_head, score_completions_only
     from train.frozen_norm import replace_norms
     from train.short_attention import use_short_attention
 
+    model = trainer.model
     fuse_adapters(model)
     replace_norms(model)
-    use_short_attention(model)
+    if use_short_attention(model):
+        # TRL takes this setting only without max_length; here every row has already been cut.
+        trainer.padding_free = trainer.data_collator.padding_free = True
     causal = model.get_base_model() if hasattr(model, "get_base_model") else model
     if has_plain_frozen_head(causal):
         score_completions_only(causal)

@@ -1,5 +1,6 @@
 """Attention by products against PyTorch's own."""
 
+from itertools import pairwise
 from types import SimpleNamespace
 
 import pytest
@@ -36,6 +37,30 @@ def test_values_and_gradients_are_those_of_pytorch(shared: int, form: str, token
     )  # fmt: skip
     assert torch.allclose(attended, expected.transpose(1, 2), atol=1e-5)
     attended.square().sum().backward()
+    expected.square().sum().backward()
+    for x, y in zip(ours, theirs, strict=True):
+        assert torch.allclose(x.grad, y.grad, atol=1e-4)
+
+
+@pytest.mark.parametrize("longest", [9, LONGEST_ROW_TOKENS + 1], ids=["short", "one long"])
+def test_joined_rows_attend_as_they_do_one_by_one(longest: int) -> None:
+    generator, lengths = torch.Generator().manual_seed(0), [4, longest, 1, 6]
+    bounds = torch.tensor([0, *torch.tensor(lengths).cumsum(0).tolist()], dtype=torch.int32)
+    shapes = ((6, 8), (2, 8), (2, 8))
+    ours = [torch.randn(1, sum(lengths), *s, generator=generator).transpose(1, 2).requires_grad_() for s in shapes]
+    theirs = [x.detach().clone().requires_grad_() for x in ours]
+    module = SimpleNamespace(is_causal=True, num_key_value_groups=3)
+    joined, _ = attend(module, *ours, None, scaling=0.3, cu_seq_lens_q=bounds, max_length_q=longest)
+    query, *shared = theirs[0], *(x.repeat_interleave(3, 1) for x in theirs[1:])
+    expected = torch.cat(
+        [
+            scaled_dot_product_attention(*(x[:, :, a:b] for x in (query, *shared)), is_causal=True, scale=0.3)
+            for a, b in pairwise(bounds.tolist())
+        ],
+        2,
+    ).transpose(1, 2)
+    assert torch.allclose(joined, expected, atol=1e-5)
+    joined.square().sum().backward()
     expected.square().sum().backward()
     for x, y in zip(ours, theirs, strict=True):
         assert torch.allclose(x.grad, y.grad, atol=1e-4)
