@@ -17,13 +17,13 @@ from typing import Any, Literal
 
 from driftwheel.config import GateSettings
 from driftwheel.errors import GateError
+from driftwheel.intervals import paired_interval
 from train.paired import (
     Pairs,
     detectable_gain,
     items_needed,
     margin_p,
     mcnemar_p,
-    paired_interval,
     passing_chance,
     shared_chance,
     shared_level,

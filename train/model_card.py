@@ -131,10 +131,14 @@ def _parity(scorecard: Mapping[str, Any]) -> str:
     """Show how far each form of the model is from the one before it; agreement is of whole greedy answers."""
     rows = []
     for hop in scorecard.get("parity") or []:
-        row = [hop["hop"], _number(hop["items"]), _hop_share(hop, "accuracy")]
+        row = [hop["hop"], _number(hop["items"]), _with_interval(hop.get("accuracy"), hop.get("accuracy_interval"))]
         if "against" in hop:
             gaps = (hop.get("mean_logprob_difference"), hop.get("max_logprob_difference"))
-            row += [hop["against"], _hop_share(hop, "agreement"), *map(_number, gaps)]
+            row += [
+                hop["against"],
+                _with_interval(hop.get("agreement"), hop.get("agreement_interval")),
+                *map(_number, gaps),
+            ]
         rows.append(row + ["-"] * (7 - len(row)))
     if not rows:
         return ""
@@ -143,10 +147,6 @@ def _parity(scorecard: Mapping[str, Any]) -> str:
         "## What is served is what was trained\n\nThe same prompts through each form of the model, 95 % intervals. "
         "Nats are differences of log-probabilities of the reference answers' tokens.\n\n" + _table(header, rows)
     )
-
-
-def _hop_share(hop: Mapping[str, Any], name: str) -> str:
-    return _share(hop.get(name), hop.get(f"{name}_interval"))
 
 
 def _fields(scorecard: Mapping[str, Any]) -> str:

@@ -16,9 +16,10 @@ from typing import Any
 import numpy as np
 from scipy.special import bdtr, bdtrc, betaincinv, gammaln, xlog1py, xlogy
 
+from driftwheel.intervals import tango_statistic
+
 POWER = 0.8
 """Chance with which a stated number of items would settle it, and with which a stated gain would have been seen."""
-SEARCH_STEPS = 50
 DISCORDANCES = 41
 MANY_ITEMS = 50_000
 
@@ -52,14 +53,6 @@ class Pairs:
     def noise(self) -> float:
         """Share of items on which an equal candidate would differ: twice the smaller side, which no effect swells."""
         return max(2 * min(self.gained, self.lost), 1) / self.items
-
-
-@lru_cache(maxsize=65536)
-def paired_interval(gained: int, lost: int, items: int, confidence: float) -> tuple[float, float]:
-    """Return Tango's score interval of the difference of two paired proportions."""
-    z = NormalDist().inv_cdf(0.5 + confidence / 2)
-    center = (gained - lost) / items
-    return _root(gained, lost, items, z, -1.0, center), _root(gained, lost, items, -z, center, 1.0)
 
 
 def mcnemar_p(gained: int, lost: int) -> float:
@@ -192,12 +185,12 @@ def _mass(counts: Any, trials: int, share: float) -> Any:
 
 def _least_gains(gained: int, lost: int, items: int, margin: float) -> Any:
     """Return for each number of lost items how many gained ones speak as strongly for a difference above `margin`."""
-    seen = _tango(gained, lost, items, margin) - 1e-9
+    seen = tango_statistic(gained, lost, items, margin) - 1e-9
     all_lost = np.arange(items + 1)
     low, high = np.full(items + 1, -1), items + 1 - all_lost
     for _ in range(items.bit_length() + 1):
         middle = (low + high) // 2
-        is_enough = _tango(middle, all_lost, items, margin) >= seen
+        is_enough = tango_statistic(middle, all_lost, items, margin) >= seen
         low, high = np.where(is_enough | (high - low <= 1), low, middle), np.where(is_enough, middle, high)
     return high
 
@@ -210,25 +203,3 @@ def _tail(least_gains: Any, items: int, discordance: float, difference: float) -
     reached = bdtrc(np.clip(least_gains - 1, 0, items - lost).astype(float), items - lost, share)
     reached = np.where(least_gains <= 0, 1.0, np.where(least_gains > items - lost, 0.0, reached))
     return float((_mass(lost, items, lost_share) * reached).sum())
-
-
-def _root(gained: int, lost: int, items: int, goal: float, low: float, high: float) -> float:
-    """Return the difference at which Tango's statistic, which falls as the difference grows, equals `goal`."""
-    for _ in range(SEARCH_STEPS):
-        middle = (low + high) / 2
-        if _tango(gained, lost, items, middle) > goal:
-            low = middle
-        else:
-            high = middle
-    return (low + high) / 2
-
-
-def _tango(gained: Any, lost: Any, items: int, difference: float) -> Any:
-    """Return Tango's statistic: the distance from `difference` in standard errors under it; numbers or arrays."""
-    a = 2 * items
-    b = -gained - lost + (2 * items - gained + lost) * difference
-    c = -lost * difference * (1 - difference)
-    lost_share = (np.sqrt(np.maximum(b * b - 4 * a * c, 0.0)) - b) / (2 * a)
-    variance = items * (2 * lost_share + difference * (1 - difference))
-    distance = gained - lost - items * difference
-    return distance / np.sqrt(np.maximum(variance, 1e-300))

@@ -9,6 +9,7 @@ from scipy.optimize import minimize_scalar
 from scipy.stats import binom, binomtest, multinomial, norm
 from statsmodels.stats.contingency_tables import mcnemar
 
+from driftwheel.intervals import paired_interval
 from train.paired import (
     Pairs,
     detectable_gain,
@@ -17,7 +18,6 @@ from train.paired import (
     margin_p,
     mcnemar_p,
     most_losses,
-    paired_interval,
     passing_chance,
     power,
     shared_chance,
