@@ -28,7 +28,7 @@ LEVEL = SETTINGS.false_promotion / SETTINGS.candidates
 KINDS = ((0.70, 0.20), (0.85, 0.10), (0.95, 0.04))
 """Accuracy of the live version, and share of items on which a candidate differs."""
 CANDIDATES = 100
-SLICES = ((0.04, 200), (0.04, 400), (0.04, 600), (0.10, 600), (0.10, 1000), (0.10, 1200))
+SLICES = ((0.04, 200), (0.04, 400), (0.04, 600), (0.04, 800), (0.10, 600), (0.10, 1000), (0.10, 1200), (0.10, 1500))
 """Share of answers that differ by chance, and items of the slice that loses."""
 SMALL_SLICES = 10
 GAINS = (0.0, 0.01, 0.02, 0.03, 0.05, 0.08)
