@@ -313,8 +313,11 @@ def test_a_retrain_splits_by_time_where_a_time_column_is_set(settings: Settings,
 
 
 def test_a_user_who_was_tested_is_never_learned_from(settings: Settings, ledger: Ledger, live: Dataset) -> None:
-    log_traffic(ledger, live, 400)
+    row = log_traffic(ledger, live, 400)[0]
     first = read_splits(dataset_from_traffic(settings, ledger, "decision_1"))
+    for number, e in enumerate(messages(400, 77, "shifted")):  # the same users ask new things
+        body = json.dumps({"messages": [{"role": "user", "content": e.text}]})
+        ledger.add(replace(row, id=f"req_late_{number}", prompt=e.text, request=body, user_id=f"u{number % 97}"))
     users = {e.group for e in first["test"] if e.slice == "new"}
     later = read_splits(dataset_from_traffic(with_dataset(settings, seed=3), ledger, "decision_2"))
     assert users
