@@ -4,7 +4,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from driftwheel.errors import ArtifactError
+from driftwheel.errors import ArtifactError, DataError
 from train.formats import Message
 
 
@@ -41,11 +41,14 @@ class Example:
 
 
 def read_examples(path: Path) -> list[Example]:
-    """Read one split's file; raises ArtifactError if it is gone."""
+    """Read one split's file; raises ArtifactError if it is gone, DataError if a row in it is none."""
     try:
         with path.open(encoding="utf-8") as file:
             return [Example(**json.loads(line)) for line in file]
     except OSError as error:
         raise ArtifactError(
-            f"cannot read {path}: {error.strerror}; put the Dataset's folder back, its test rows stay quarantined"
+            f"cannot read {path}: {error.strerror}; put it back (what was tested stays quarantined), or build the "
+            "dataset again"
         ) from error
+    except (json.JSONDecodeError, TypeError) as error:
+        raise DataError(f"{path} has a row that is none of a Dataset ({error}); build the dataset again") from error
