@@ -12,7 +12,6 @@ import json
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -76,8 +75,7 @@ def finetune(
     """
     dataset = ledger.get(Dataset, dataset_id)
     run = find_or_add_run(settings, ledger, dataset, study_id=study_id, fold=fold)
-    if fold is not None:
-        dataset = replace(dataset, path=str(fold.path))
+    rows_path = Path(dataset.path if fold is None else fold.path)
     with _only_trainer(run):
         run = ledger.get(TrainingRun, run.id)
         if run.status is TrainingRunStatus.SUCCEEDED and artifacts.is_complete(weights_path(run)):
@@ -86,7 +84,7 @@ def finetune(
             run = ledger.change(run, status=TrainingRunStatus.RUNNING, error=None, finished_at=None)
         try:
             check_dataset(settings, ledger, dataset)
-            metrics = _train(settings, dataset, run, callbacks)
+            metrics = _train(settings, rows_path, run, callbacks)
         except Exception as error:
             message = f"{type(error).__name__}: {error}"
             ledger.change(run, status=TrainingRunStatus.FAILED, error=message, finished_at=utc_now())
@@ -150,7 +148,7 @@ def _only_trainer(run: TrainingRun) -> Iterator[None]:
         yield
 
 
-def _train(settings: Settings, dataset: Dataset, run: TrainingRun, callbacks: Sequence[Any]) -> dict[str, Any]:
+def _train(settings: Settings, rows_path: Path, run: TrainingRun, callbacks: Sequence[Any]) -> dict[str, Any]:
     from train.methods import keep_start, save_weights, why_only_merged
     from train.preference_trainer import make_preference_trainer
     from train.progress import CurveWriter, ProgressBar
@@ -165,7 +163,7 @@ def _train(settings: Settings, dataset: Dataset, run: TrainingRun, callbacks: Se
     curves = CurveWriter(path)
     bar = ProgressBar(curves, Console(stderr=True))
     make = make_trainer if settings.train.objective == "sft" else make_preference_trainer
-    trainer = make(settings, Path(dataset.path), path, [curves, bar, *callbacks])
+    trainer = make(settings, rows_path, path, [curves, bar, *callbacks])
     keep_start(trainer.model, settings.train, path)
     checkpoint = last_complete_checkpoint(path)
     try:
@@ -173,12 +171,12 @@ def _train(settings: Settings, dataset: Dataset, run: TrainingRun, callbacks: Se
     finally:
         bar.close()
         trainer.end()
-    facts = {"run_id": run.id, "dataset_id": dataset.id, "base_model": run.base_model, "method": run.method,
+    facts = {"run_id": run.id, "dataset_id": run.dataset_id, "base_model": run.base_model, "method": run.method,
              "why_only_merged": why_only_merged(settings.train)}  # fmt: skip
     with artifacts.writing(weights_path(run), facts) as folder:
         save_weights(trainer.model, settings.train, path, folder)
         trainer.processing_class.save_pretrained(folder)
-        facts |= remember(settings, Path(dataset.path), trainer, folder)
+        facts |= remember(settings, rows_path, trainer, folder)
     return _metrics(trainer, result, curves, resumed_from=checkpoint)
 
 

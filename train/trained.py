@@ -102,8 +102,8 @@ def _held_out_rows(dataset_path: Path) -> list[Row]:
 
 def _compare_tokens(trainer: Any, dataset_path: Path) -> None:
     """Raise ConfigError unless the trainer's own token ids are those that the chat template renders."""
-    if trainer.eval_dataset is None:
-        return
+    if trainer.eval_dataset is None or "input_ids" not in trainer.eval_dataset.column_names:
+        return  # a preference trainer holds pairs
     lines = (dataset_path / "validation.jsonl").read_text(encoding="utf-8").splitlines()[:COMPARED_ROWS]
     for line, tokenized in zip(lines, trainer.eval_dataset, strict=False):
         row = json.loads(line)

@@ -3,7 +3,7 @@
 import json
 import statistics
 from collections import Counter
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -38,7 +38,8 @@ def grouped(dataset: Dataset) -> Dataset:
                 ("morning", "evening")[g % 2], f"group{g}")
         for g in range(16) for n in range(3)
     ]  # fmt: skip
-    for split, part in (("train", rows[:42]), ("validation", rows[42:]), ("test", rows[:1])):
+    tested = [replace(rows[0], id="tested", group="tested", prompt=[{"role": "user", "content": "quite other words"}])]
+    for split, part in (("train", rows[:42]), ("validation", rows[42:]), ("test", tested)):
         text = "".join(json.dumps(asdict(e)) + "\n" for e in part)
         (Path(dataset.path) / f"{split}.jsonl").write_text(text, encoding="utf-8")
     return dataset

