@@ -3,14 +3,17 @@
 import json
 import random
 from collections import Counter
+from dataclasses import replace
 
 from driftwheel.config import Settings, SourceSettings
 from driftwheel.ledger import Ledger
 from examples.support.world import answer, messages
 from train.dataset import build_dataset, read_splits
+from train.dataset_report import Report
 from train.examples import Example
 from train.leaks import HeldOut
-from train.mixing import copies, oversampled, weighted
+from train.mixing import copies, mix, oversampled, weighted
+from train.splits import TimedSplits
 
 
 def row(name: str, label: str = "x") -> Example:
@@ -51,6 +54,21 @@ def test_copies_differ_and_name_their_originals() -> None:
     assert len(made) > 150
     assert all(e.source == "augmented" and e.text != texts[str(e.original)] for e in made)
     assert len({e.id for e in made}) == len(made)
+
+
+def test_a_copy_that_resembles_a_judging_row_is_left_out(settings: Settings) -> None:
+    near, far, judged = row("alpha"), row("bravo"), replace(row("alpha"), id="judged", group="judged")
+    timed = TimedSplits({"train": [near, far], "validation": [], "test": [judged]})
+    for share in (0.3, 0.5):
+        mixed = mix(with_dataset(settings, augmented_share=share), timed, [], Report())
+        assert {e.original for e in mixed["train"] if e.source == "augmented"} <= {"bravo"}
+    quarantined = mix(
+        with_dataset(settings, augmented_share=0.5),
+        TimedSplits({"train": [near, far], "validation": [], "test": []}),
+        [judged],
+        Report(),
+    )
+    assert {e.original for e in quarantined["train"] if e.source == "augmented"} == {"bravo"}
 
 
 def test_a_build_mixes_training_rows_and_leaves_what_judges_alone(settings: Settings, ledger: Ledger) -> None:

@@ -10,7 +10,6 @@ from driftwheel.config import Settings
 from driftwheel.ledger import Ledger
 from driftwheel.records import Dataset
 from train.finetune import finetune, weights_path
-from train.progress import read_curves
 from train.trainer import make_trainer, read_split
 
 
@@ -59,19 +58,6 @@ def test_loss_and_gradients_are_those_of_plain_trl(
     assert mine.keys() == theirs.keys()
     for name, gradient in theirs.items():
         assert torch.linalg.norm(mine[name] - gradient) <= tolerance * torch.linalg.norm(gradient), name
-
-
-def test_the_same_seed_gives_the_same_curve_twice(
-    train_settings: Settings, ledger: Ledger, dataset: Dataset, tmp_path: Path
-) -> None:
-    curves = []
-    for name in ("first", "second"):
-        storage = train_settings.storage.model_copy(update={"root": str(tmp_path / name)})
-        settings = train_settings.model_copy(update={"storage": storage, "project": name})
-        run = finetune(settings, ledger, dataset.id)
-        curves.append([(p["step"], p["loss"], p["eval_loss"]) for p in read_curves(Path(run.path))])
-    assert len(curves[0]) >= 6
-    assert curves[0] == curves[1]
 
 
 def test_peft_alone_reads_the_adapter_and_finds_the_same_validation_loss(
