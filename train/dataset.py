@@ -5,9 +5,10 @@ split is quarantined: neither it nor what resembles it enters a later training o
 """
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 from driftwheel.answers import label_of
 from driftwheel.artifacts import writing
@@ -24,6 +25,9 @@ from train.leaks import HeldOut, find_leaks, quarantined, refuse_leaks
 from train.mixing import mix
 from train.personal_data import redact
 from train.splits import SPLITS, Deal, Splits, TimedSplits, group_numbers, split_by_label, split_by_time
+
+Rows = Mapping[str, Sequence[Mapping[str, Any]]]
+"""Rows as their files hold them, by split; beside the three splits a file may hold preferences."""
 
 
 def build_dataset(settings: Settings, ledger: Ledger, sources: Sequence[Path] | None = None) -> Dataset:
@@ -167,17 +171,27 @@ def write(
             f"no rows for the {' and '.join(empty)} split: too few groups; give more rows or raise the shares"
         )
     rows = {name: [asdict(e) for e in examples] for name, examples in splits.items()}
-    digest = content_hash(rows)
-    found = ledger.find(Dataset, project=settings.project, content_hash=digest, limit=1)
-    if found:
-        return found[0]
-    dataset_id = new_id("dataset", digest)
+    if found := find_stored(settings, ledger, rows):
+        return found
     leaks = find_leaks(splits, quarantine, settings.dataset.near_duplicate_similarity, timed.cuts)
     refuse_leaks("the new Dataset", leaks, "nothing was written; the splitting failed, please report it")
     report.time_cuts = timed.cuts
-    facts = describe(settings, splits, report)
+    return store(settings, ledger, rows, describe(settings, splits, report), origin=origin)
+
+
+def find_stored(settings: Settings, ledger: Ledger, rows: Rows) -> Dataset | None:
+    """Return the project's Dataset of exactly these rows, or None."""
+    found = ledger.find(Dataset, project=settings.project, content_hash=content_hash(rows), limit=1)
+    return found[0] if found else None
+
+
+def store(settings: Settings, ledger: Ledger, rows: Rows, report: dict[str, Any], *, origin: str) -> Dataset:
+    """Write rows, a file for each split, and record them as a Dataset."""
+    digest = content_hash(rows)
+    dataset_id = new_id("dataset", digest)
     target = settings.root / "datasets" / dataset_id
-    with writing(target, {"dataset_id": dataset_id, "origin": origin, "rows_hash": digest, "report": facts}) as folder:
+    facts = {"dataset_id": dataset_id, "origin": origin, "rows_hash": digest, "report": report}
+    with writing(target, facts) as folder:
         for name, lines in rows.items():
             text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
             (folder / f"{name}.jsonl").write_text(text, encoding="utf-8")
@@ -187,10 +201,10 @@ def write(
         content_hash=digest,
         path=str(target),
         origin=origin,
-        train_rows=len(splits["train"]),
-        validation_rows=len(splits["validation"]),
-        test_rows=len(splits["test"]),
-        report=facts,
+        train_rows=len(rows["train"]),
+        validation_rows=len(rows["validation"]),
+        test_rows=len(rows["test"]),
+        report=report,
     )
     ledger.add(dataset)
     return dataset

@@ -15,12 +15,11 @@ from typing import Any
 
 from sklearn.model_selection import GroupShuffleSplit
 
-from driftwheel import artifacts
 from driftwheel.config import Settings
 from driftwheel.errors import DataError
 from driftwheel.ledger import Ledger
-from driftwheel.records import Alias, Dataset, ModelVersion, TrainingRun, content_hash, new_id
-from train.dataset import read_splits
+from driftwheel.records import Alias, Dataset, ModelVersion, TrainingRun
+from train.dataset import find_stored, read_splits, store
 from train.finetune import finetune, newest_run
 from train.leaks import quarantined
 from train.merge import merge
@@ -66,7 +65,11 @@ def preference_dataset(settings: Settings, ledger: Ledger, parent: Dataset) -> D
         corrected = [p.example for p in part if p.correction and p.example.conversation not in known]
         rows[name] += [asdict(e) for e in corrected]
         rows[f"{objective}_{name}"] = [p.as_pair() if objective == "dpo" else p.as_judged() for p in part]
-    return _write(settings, ledger, parent, rows, {name: len(part) for name, part in parts.items()})
+    if stored := find_stored(settings, ledger, rows):
+        return stored
+    counts = {name: len(part) for name, part in parts.items()}
+    report = {**parent.report, "parent": parent.id, "objective": objective, "preferences": counts}
+    return store(settings, ledger, rows, report, origin="feedback")
 
 
 def _split(settings: Settings, wanted: Sequence[Preference]) -> dict[str, list[Preference]]:
@@ -76,36 +79,6 @@ def _split(settings: Settings, wanted: Sequence[Preference]) -> dict[str, list[P
     share, seed = settings.dataset.validation_share, settings.dataset.seed
     learned, held_out = next(GroupShuffleSplit(1, test_size=share, random_state=seed).split(wanted, groups=groups))
     return {"train": [wanted[i] for i in learned], "validation": [wanted[i] for i in held_out]}
-
-
-def _write(
-    settings: Settings, ledger: Ledger, parent: Dataset, rows: dict[str, list[dict[str, Any]]], counts: dict[str, int]
-) -> Dataset:
-    digest = content_hash(rows)
-    found = ledger.find(Dataset, project=settings.project, content_hash=digest, limit=1)
-    if found:
-        return found[0]
-    dataset_id = new_id("dataset", digest)
-    target = settings.root / "datasets" / dataset_id
-    report = {**parent.report, "parent": parent.id, "objective": settings.train.objective, "preferences": counts}
-    facts = {"dataset_id": dataset_id, "origin": "feedback", "rows_hash": digest, "report": report}
-    with artifacts.writing(target, facts) as folder:
-        for name, lines in rows.items():
-            text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
-            (folder / f"{name}.jsonl").write_text(text, encoding="utf-8")
-    dataset = Dataset(
-        id=dataset_id,
-        project=settings.project,
-        content_hash=digest,
-        path=str(target),
-        origin="feedback",
-        train_rows=len(rows["train"]),
-        validation_rows=len(rows["validation"]),
-        test_rows=len(rows["test"]),
-        report=report,
-    )
-    ledger.add(dataset)
-    return dataset
 
 
 def read_preferences(dataset_path: Path, objective: str, split: str) -> list[dict[str, Any]]:
