@@ -13,12 +13,11 @@ import yaml
 
 from driftwheel.config import load_settings
 from driftwheel.ledger import Ledger
-from driftwheel.records import Dataset, TrainingRun, TrainingRunStatus
+from driftwheel.records import TrainingRun, TrainingRunStatus
 from examples.support.build_base import make_model, make_tokenizer
 from examples.support.world import answer, messages, unlabelled_text
+from train.dataset import build_dataset
 from train.progress import CHECKPOINT_MARK, read_curves
-
-DATASET_ID = "dataset_kill"
 
 
 @pytest.fixture
@@ -39,37 +38,17 @@ def config_path(tmp_path: Path) -> Path:
     }  # fmt: skip
     path = tmp_path / "driftwheel.yaml"
     path.write_text(yaml.safe_dump(raw), encoding="utf-8")
+    rows = [{"prompt": e.text, "completion": answer(e)} for e in messages(120, 0, "steady")]
+    (tmp_path / "seed.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     settings = load_settings(path, environ={})
-    folder = settings.root / "datasets" / DATASET_ID
-    folder.mkdir(parents=True)
-    for number, (split, count) in enumerate((("train", 64), ("validation", 8))):
-        rows = [
-            {
-                "prompt": [{"role": "user", "content": example.text}],
-                "completion": [{"role": "assistant", "content": answer(example)}],
-            }
-            for example in messages(count, number, "steady")
-        ]
-        (folder / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     ledger = Ledger(settings.database_url)
-    ledger.add(
-        Dataset(
-            id=DATASET_ID,
-            project="support",
-            content_hash="0" * 64,
-            path=str(folder),
-            origin="files",
-            train_rows=64,
-            validation_rows=8,
-            test_rows=0,
-        )
-    )
+    build_dataset(settings, ledger)
     ledger.close()
     return path
 
 
 def test_a_killed_run_resumes_from_its_last_complete_checkpoint(config_path: Path) -> None:
-    argv = [sys.executable, "-m", "train", "finetune", "--config", str(config_path), "--dataset", DATASET_ID, "--json"]
+    argv = [sys.executable, "-m", "train", "finetune", "--config", str(config_path), "--json"]
     settings = load_settings(config_path, environ={})
     runs = settings.root / "runs"
     first = subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True)
