@@ -7,11 +7,9 @@ redone, and a run that died continues from its last complete checkpoint.
 """
 
 import argparse
-import fcntl
 import json
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,8 +20,9 @@ from rich.console import Console
 from driftwheel import artifacts
 from driftwheel.command import add_common_arguments, open_ledger, print_record, settings_from
 from driftwheel.config import Settings
-from driftwheel.errors import ConfigError, ConflictError, NotFoundError, StorageError
+from driftwheel.errors import ConfigError, NotFoundError, StorageError
 from driftwheel.ledger import Ledger
+from driftwheel.locks import only_process
 from driftwheel.records import Dataset, TrainingRun, TrainingRunStatus, content_hash, new_id, utc_now
 from train.base_model import identity
 from train.leaks import check_dataset
@@ -76,7 +75,8 @@ def finetune(
     dataset = ledger.get(Dataset, dataset_id)
     run = find_or_add_run(settings, ledger, dataset, study_id=study_id, fold=fold)
     rows_path = Path(dataset.path if fold is None else fold.path)
-    with _only_trainer(run):
+    conflict = f"another process is training {run.id}; wait for it or stop it"
+    with only_process(Path(run.path) / "lock", conflict):
         run = ledger.get(TrainingRun, run.id)
         if run.status is TrainingRunStatus.SUCCEEDED and artifacts.is_complete(weights_path(run)):
             return run
@@ -133,19 +133,6 @@ def find_or_add_run(
     )
     ledger.add(run)
     return run
-
-
-@contextmanager
-def _only_trainer(run: TrainingRun) -> Iterator[None]:
-    """Hold the run folder's lock; raises ConflictError if another process has it."""
-    path = Path(run.path)
-    path.mkdir(parents=True, exist_ok=True)
-    with (path / "lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise ConflictError(f"another process is training {run.id}; wait for it or stop it") from error
-        yield
 
 
 def _train(settings: Settings, rows_path: Path, run: TrainingRun, callbacks: Sequence[Any]) -> dict[str, Any]:

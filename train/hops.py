@@ -13,7 +13,6 @@ from driftwheel.config import ParitySettings
 from driftwheel.errors import ParityError
 from train.probing import Reading
 
-HOPS = ("trained", "merged", "quantized", "served")
 REFUSAL_CONFIDENCE = 0.99
 """A hop is refused if the agreement's one-sided upper bound (Clopper and Pearson 1934) is under its tolerance: small
 samples are given the benefit of the doubt, and a hop that just meets its tolerance is refused once in 100 versions."""

@@ -7,11 +7,8 @@ killed search stood. A finished trial is never trained again, a trial that died 
 """
 
 import argparse
-import fcntl
 import json
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,8 +17,9 @@ from optuna.trial import TrialState
 
 from driftwheel.command import add_common_arguments, open_ledger, settings_from
 from driftwheel.config import Settings
-from driftwheel.errors import ConfigError, ConflictError
+from driftwheel.errors import ConfigError
 from driftwheel.ledger import Ledger, safe_sqlite_module, with_driver
+from driftwheel.locks import only_process
 from driftwheel.records import Dataset, content_hash
 from train.base_model import identity
 from train.finetune import find_or_add_run, finetune
@@ -54,7 +52,9 @@ def tune(settings: Settings, ledger: Ledger, dataset_id: str) -> dict[str, Any]:
     """
     dataset = ledger.get(Dataset, dataset_id)
     name = study_id(settings, dataset_id)
-    with _only_search(settings, name):
+    with only_process(
+        search_path(settings, name) / "lock", f"another process runs the search {name}; wait for it or stop it"
+    ):
         study = open_study(settings, name)
         _take_up(study)
         if settings.tune.sampler == "grid":
@@ -130,18 +130,6 @@ def _run_trial(settings: Settings, ledger: Ledger, dataset: Dataset, study: "Stu
         study.tell(trial, state=TrialState.FAIL)
     else:
         study.tell(trial, run.metrics["eval_loss"])
-
-
-@contextmanager
-def _only_search(settings: Settings, name: str) -> Iterator[None]:
-    folder = search_path(settings, name)
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise ConflictError(f"another process runs the search {name}; wait for it or stop it") from error
-        yield
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -8,12 +8,11 @@ as child processes through an Executor, so that their memory returns and a pause
 """
 
 import argparse
-import fcntl
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -25,8 +24,9 @@ from dbos._serialization import DBOSPortableJSONSerializer
 from driftwheel import controls
 from driftwheel.command import add_common_arguments, open_ledger, settings_from
 from driftwheel.config import Settings
-from driftwheel.errors import ConflictError, DriftwheelError
+from driftwheel.errors import DriftwheelError
 from driftwheel.ledger import Ledger, safe_sqlite_module
+from driftwheel.locks import only_process
 from driftwheel.records import (
     DecisionStatus,
     DecisionVerdict,
@@ -262,17 +262,10 @@ class Worker:
             self._ledger.change(self._ledger.get(RetrainDecision, decision_id), **links)
 
 
-@contextmanager
-def only_worker(settings: Settings) -> Iterator[None]:
+def only_worker(settings: Settings) -> AbstractContextManager[None]:
     """Hold the storage folder's worker lock; raises ConflictError if another worker has it."""
-    settings.root.mkdir(parents=True, exist_ok=True)
-    path = settings.root / "worker.lock"
-    with path.open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise ConflictError(f"another worker already runs on {settings.root}; stop it first") from error
-        yield
+    conflict = f"another worker already runs on {settings.root}; stop it first"
+    return only_process(settings.root / "worker.lock", conflict)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

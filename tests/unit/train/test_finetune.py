@@ -10,8 +10,9 @@ from driftwheel import artifacts
 from driftwheel.config import Settings
 from driftwheel.errors import ArtifactError, ConfigError, ConflictError, DriftwheelError, NotFoundError
 from driftwheel.ledger import Ledger
+from driftwheel.locks import only_process
 from driftwheel.records import Dataset, TrainingRun, TrainingRunStatus
-from train.finetune import _only_trainer, finetune, weights_path
+from train.finetune import finetune, weights_path
 from train.progress import CHECKPOINT_MARK, CurveWriter, read_curves
 from train.trainer import last_complete_checkpoint
 
@@ -141,7 +142,8 @@ def test_refuses_an_unknown_dataset(train_settings: Settings, ledger: Ledger) ->
 
 def test_a_second_process_cannot_train_the_same_run(train_settings: Settings, ledger: Ledger, dataset: Dataset) -> None:
     run = finetune(change_train(train_settings, max_steps=1), ledger, dataset.id)
-    with _only_trainer(run), pytest.raises(ConflictError, match="another process is training"):
+    lock = only_process(Path(run.path) / "lock", "held")
+    with lock, pytest.raises(ConflictError, match="another process is training"):
         finetune(change_train(train_settings, max_steps=1), ledger, dataset.id)
 
 
