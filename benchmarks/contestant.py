@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from train.process_tuning import tune_process
+from train.training.process_tuning import tune_process
 
 BATCH_ROWS = 16
 SHARED: dict[str, Any] = {"num_train_epochs": 1, "learning_rate": 1e-3, "lr_scheduler_type": "constant", "seed": 0}
@@ -42,7 +42,7 @@ def peer_trainer(name: str, home: Path, callbacks: list[Any]) -> Any:
     from peft import LoraConfig
     from trl import SFTConfig, SFTTrainer
 
-    from train.trainer import read_split
+    from train.training.trainer import read_split
 
     options = {"per_device_train_batch_size": BATCH_ROWS, **PEERS[name]}
     if "packing" in options:
@@ -62,7 +62,7 @@ def peer_trainer(name: str, home: Path, callbacks: list[Any]) -> Any:
 def driftwheel_trainer(home: Path, callbacks: list[Any]) -> Any:
     """Return the trainer of `driftwheel train` with its default settings, but for what all contestants share."""
     from driftwheel.config import DatasetSettings, ModelSettings, Settings, TrainSettings
-    from train.trainer import make_trainer
+    from train.training.trainer import make_trainer
 
     settings = Settings(
         project="training",
@@ -98,7 +98,7 @@ def measure(name: str, home: Path) -> dict[str, Any]:
         tune_process()
     import transformers
 
-    from train.trainer import read_split
+    from train.training.trainer import read_split
 
     marks: list[tuple[float, float]] = []
 

@@ -20,8 +20,8 @@ from scipy.stats import binomtest, norm
 
 from driftwheel.config import GateSettings
 from train.gate import decide
-from train.paired import Pairs, items_for_gain, power
-from train.tables import Role, Table
+from train.verdict.paired import Pairs, items_for_gain, power
+from train.verdict.tables import Role, Table
 
 SETTINGS = GateSettings()
 LEVEL = SETTINGS.false_promotion / SETTINGS.candidates

@@ -22,8 +22,8 @@ from scipy.stats import beta
 from benchmarks import planted_leaks
 from benchmarks.banking77 import DATA, read
 from examples.support.world import messages
-from train.examples import Example
-from train.leaks import HeldOut
+from train.data.examples import Example
+from train.data.leaks import HeldOut
 
 SIMILARITY, CUT, BEFORE, AFTER = 0.9, "2026-06-01", "2026-01-01", "2026-07-01"
 

@@ -73,7 +73,7 @@ def settings_of(folder: Path, base: Path, method: str) -> Settings:
 
 def child(folder: Path, base: Path, method: str) -> None:
     """Train in this process, and print its peak before and after in bytes."""
-    from train.trainer import make_trainer
+    from train.training.trainer import make_trainer
 
     row = {"prompt": [{"role": "user", "content": "q" * TOKENS}], "completion": [{"role": "assistant", "content": "a"}]}
     row["completion"][0]["content"] = row["prompt"][0]["content"] = "q" * (TOKENS // 2)
@@ -104,7 +104,7 @@ def main() -> None:
         return
     from transformers import AutoConfig
 
-    from train.memory import estimate
+    from train.training.memory import estimate
 
     ratios = []
     print(f"{BATCH} x {TOKENS} tokens, vocabulary {VOCABULARY:,}; MB of resident memory at the peak")

@@ -31,14 +31,14 @@ from driftwheel.ledger import Ledger
 from driftwheel.records import Dataset, TrainingRun
 from examples.support.prepare import prepare as prepare_support
 from train.base_model import load_tokenizer, load_weights
-from train.engine_child import engine
+from train.evaluation.engine_child import engine
+from train.fidelity.hops import measure
+from train.fidelity.probing import Reading, read_model
+from train.fidelity.served import measure_served
 from train.finetune import weights_path
-from train.hops import measure
 from train.merge import merge
 from train.parity import Parity, hop_line, parity
-from train.probing import Reading, read_model
 from train.quantize import chosen_scheme, quantize
-from train.served import measure_served
 
 ITEMS = 1000
 BARS = {"merged": 0.995, "quantized": 0.97}

@@ -15,8 +15,8 @@ from driftwheel import artifacts
 from driftwheel.config import Settings
 from driftwheel.records import TrainingRun
 from train.base_model import load_weights
+from train.fidelity.trained import READINGS
 from train.finetune import weights_path
-from train.trained import READINGS
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -36,14 +36,17 @@ def settings_table() -> str:
 
 
 def tree() -> str:
-    """Return the packages' files, each with the first line of its docstring."""
+    """Return the packages' files and folders, each with the first line of its docstring; files before folders."""
     lines = []
     for package in PACKAGES:
         lines.append(f"{package}/")
-        for path in sorted((ROOT / package).rglob("*.py")):
+        for path in sorted((ROOT / package).rglob("*.py"), key=lambda p: (len(p.parts) - len(ROOT.parts), p)):
             first = _sentence(ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or "")
+            name = path.relative_to(ROOT / package)
             if path.name != "__init__.py":
-                lines.append(f"  {path.relative_to(ROOT / package).as_posix():<26} {first}")
+                lines.append(f"{'  ' * len(name.parts)}{path.name:<{28 - 2 * len(name.parts)}} {first}")
+            elif name != Path(path.name):
+                lines.append(f"  {name.parent.as_posix()}/".ljust(29) + first)
     return "```\n" + "\n".join(lines) + "\n```"
 
 

@@ -16,10 +16,10 @@ from driftwheel import artifacts
 from driftwheel.config import Settings, TrainSettings
 from driftwheel.ledger import Ledger
 from driftwheel.records import Dataset, TrainingRun, content_hash
+from train.data.folds import folds_path, make_folds
 from train.finetune import finetune
-from train.folds import folds_path, make_folds
-from train.progress import read_curves
-from train.search_space import as_flags
+from train.training.progress import read_curves
+from train.training.search_space import as_flags
 
 RESULT = "result_{}.json"
 

@@ -18,10 +18,10 @@ from driftwheel.errors import ConfigError, NotFoundError
 from driftwheel.ledger import Ledger
 from driftwheel.records import Dataset
 from train.base_model import load_tokenizer
-from train.check_tables import print_findings
+from train.data.check_tables import print_findings
+from train.data.examples import Example
+from train.data.row_view import difference, in_template
 from train.dataset import build_dataset, read_splits
-from train.examples import Example
-from train.row_view import difference, in_template
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -105,7 +105,7 @@ def show_difference(old: Dataset, new: Dataset, rows: int) -> None:
 
 def check(settings: Settings, sources: list[Path], *, as_json: bool) -> None:
     """Print what the files hold, what is wrong with it, and what to do."""
-    from train.data_check import check_files
+    from train.data.data_check import check_files
 
     found = check_files(settings, sources or [settings.resolve(s.path) for s in settings.dataset.weighted_sources()])
     if as_json:

@@ -16,15 +16,15 @@ from driftwheel.config import Settings
 from driftwheel.errors import DataError
 from driftwheel.ledger import Ledger
 from driftwheel.records import Dataset, content_hash, new_id
-from train.cleaning import clean_answer, clean_prompt
-from train.dataset_report import Report, describe
-from train.duplicates import text_hash
-from train.examples import Example, read_examples
-from train.formats import Row, read_file
-from train.leaks import HeldOut, find_leaks, quarantined, refuse_leaks
-from train.mixing import mix
-from train.personal_data import redact
-from train.splits import SPLITS, Deal, Splits, TimedSplits, group_numbers, split_by_label, split_by_time
+from train.data.cleaning import clean_answer, clean_prompt
+from train.data.dataset_report import Report, describe
+from train.data.duplicates import text_hash
+from train.data.examples import Example, read_examples
+from train.data.formats import Row, read_file
+from train.data.leaks import HeldOut, find_leaks, quarantined, refuse_leaks
+from train.data.mixing import mix
+from train.data.personal_data import redact
+from train.data.splits import SPLITS, Deal, Splits, TimedSplits, group_numbers, split_by_label, split_by_time
 
 Rows = Mapping[str, Sequence[Mapping[str, Any]]]
 """Rows as their files hold them, by split; beside the three splits a file may hold preferences."""

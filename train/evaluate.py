@@ -21,13 +21,12 @@ from driftwheel.command import add_common_arguments, open_ledger, settings_from
 from driftwheel.config import Settings
 from driftwheel.ledger import Ledger
 from driftwheel.records import Dataset
-from train.baseline import earlier_baseline, find_baseline, measure_baseline
-from train.engine_child import engine
-from train.hallucination import Shown, made_up_flags, prompt_overlap, shown_by
-from train.metrics import Scored, perplexity, score, shares
-from train.parity import Parity, find_parity
-from train.robustness import measure_robustness
-from train.scoring import (
+from train.evaluation.baseline import earlier_baseline, find_baseline, measure_baseline
+from train.evaluation.engine_child import engine
+from train.evaluation.hallucination import Shown, made_up_flags, prompt_overlap, shown_by
+from train.evaluation.metrics import Scored, perplexity, score, shares
+from train.evaluation.robustness import measure_robustness
+from train.evaluation.scoring import (
     FORMAT,
     Row,
     ask,
@@ -39,8 +38,9 @@ from train.scoring import (
     score_items,
     task_of,
 )
-from train.scoring_client import Answer, Endpoint, reference_logprobs
-from train.served import measure_served, prompt_key
+from train.evaluation.scoring_client import Answer, Endpoint, reference_logprobs
+from train.fidelity.served import measure_served, prompt_key
+from train.parity import Parity, find_parity
 
 PROBES = 8
 PERPLEXITY_ITEMS = 64

@@ -25,12 +25,12 @@ from driftwheel.ledger import Ledger
 from driftwheel.locks import only_process
 from driftwheel.records import Dataset, TrainingRun, TrainingRunStatus, content_hash, new_id, utc_now
 from train.base_model import identity
-from train.leaks import check_dataset
-from train.process_tuning import tune_process
+from train.data.leaks import check_dataset
+from train.training.process_tuning import tune_process
 
 if TYPE_CHECKING:
-    from train.folds import Fold
-    from train.progress import CurveWriter
+    from train.data.folds import Fold
+    from train.training.progress import CurveWriter
 
 log = structlog.get_logger()
 WHOLE = "model"
@@ -136,11 +136,11 @@ def find_or_add_run(
 
 
 def _train(settings: Settings, rows_path: Path, run: TrainingRun, callbacks: Sequence[Any]) -> dict[str, Any]:
-    from train.methods import keep_start, save_weights, why_only_merged
-    from train.preference_trainer import make_preference_trainer
-    from train.progress import CurveWriter, ProgressBar
-    from train.trained import remember
-    from train.trainer import last_complete_checkpoint, make_trainer
+    from train.fidelity.trained import remember
+    from train.training.methods import keep_start, save_weights, why_only_merged
+    from train.training.preference_trainer import make_preference_trainer
+    from train.training.progress import CurveWriter, ProgressBar
+    from train.training.trainer import last_complete_checkpoint, make_trainer
 
     path = Path(run.path)
     if reason := why_only_merged(settings.train):

@@ -18,9 +18,9 @@ from driftwheel.command import add_common_arguments, settings_from
 from driftwheel.config import DatasetSettings, ModelSettings, Settings, TrainSettings
 from driftwheel.errors import ConfigError
 from train.base_model import load_config, load_tokenizer
-from train.formats import read_file
-from train.machine import Machine, this_machine
-from train.memory import Estimate, estimate
+from train.data.formats import read_file
+from train.training.machine import Machine, this_machine
+from train.training.memory import Estimate, estimate
 
 ESTIMATE_ERROR = 0.25
 """A fit leaves this much room: the largest error over the trainings of `python -m benchmarks.memory` (DoRA's)."""

@@ -18,7 +18,7 @@ from typing import Any, Literal
 from driftwheel.config import GateSettings
 from driftwheel.errors import GateError
 from driftwheel.intervals import paired_interval
-from train.paired import (
+from train.verdict.paired import (
     Pairs,
     detectable_gain,
     items_needed,
@@ -28,8 +28,8 @@ from train.paired import (
     shared_chance,
     shared_level,
 )
-from train.tables import Fixed, Item, Table, count
-from train.verdict_words import in_words, notes, points
+from train.verdict.tables import Fixed, Item, Table, count
+from train.verdict.verdict_words import in_words, notes, points
 
 Verdict = Literal["PROMOTE", "REJECT", "INCONCLUSIVE"]
 

@@ -23,8 +23,8 @@ from driftwheel.intervals import share_interval
 from driftwheel.judgements import MODEL_PREFIX, agreement, in_order, judgements_of, peoples_word, record_judgement
 from driftwheel.ledger import Ledger
 from driftwheel.records import Judgement, ModelVersion, Preference
-from train.scoring import judge_endpoint, progress
-from train.scoring_client import Endpoint, Messages, ask_all
+from train.evaluation.scoring import judge_endpoint, progress
+from train.evaluation.scoring_client import Endpoint, Messages, ask_all
 
 ITEMS = 100
 JUDGE_TOKENS = 512

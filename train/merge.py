@@ -16,8 +16,8 @@ from driftwheel.errors import ArtifactError, ConflictError
 from driftwheel.ledger import Ledger
 from driftwheel.records import TrainingRun, TrainingRunStatus
 from train.base_model import identity, load_tokenizer, load_weights
+from train.fidelity.pins import check_pins, read_pins
 from train.finetune import WHOLE, newest_run, weights_path
-from train.pins import check_pins, read_pins
 
 
 def merge(settings: Settings, ledger: Ledger, run_id: str) -> Path:

@@ -21,14 +21,14 @@ from driftwheel.errors import GateError, ParityError
 from driftwheel.ledger import Ledger
 from driftwheel.records import TrainingRun
 from train.base_model import load_tokenizer, load_weights
+from train.fidelity.hops import measure, require
+from train.fidelity.pins import check_pins, read_pins
+from train.fidelity.probing import Probe, Reading, as_rows, read_model
+from train.fidelity.structure import check_merged, check_quantized, check_weights
+from train.fidelity.trained import Trained, recall
 from train.finetune import weights_path
-from train.hops import measure, require
 from train.merge import merge
-from train.pins import check_pins, read_pins
-from train.probing import Probe, Reading, as_rows, read_model
 from train.quantize import quantize
-from train.structure import check_merged, check_quantized, check_weights
-from train.trained import Trained, recall
 
 CHAIN = ("trained", "merged", "quantized")
 

@@ -19,12 +19,12 @@ from driftwheel.config import Settings
 from driftwheel.errors import DataError
 from driftwheel.ledger import Ledger
 from driftwheel.records import Alias, Dataset, ModelVersion, TrainingRun
+from train.data.leaks import quarantined
+from train.data.splits import SPLITS, group_numbers
 from train.dataset import find_stored, read_splits, store
 from train.finetune import finetune, newest_run
-from train.leaks import quarantined
 from train.merge import merge
-from train.preference_rows import Preference, preferences
-from train.splits import SPLITS, group_numbers
+from train.training.preference_rows import Preference, preferences
 
 FEWEST = 10
 """Fewer preferences of the wanted kind teach nothing that a held-out part could show."""

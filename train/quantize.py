@@ -22,10 +22,10 @@ from driftwheel.ledger import Ledger
 from driftwheel.records import Dataset, TrainingRun
 from train.base_model import load_tokenizer, load_weights
 from train.executor import LocalExecutor
+from train.fidelity.pins import check_pins, read_pins
+from train.fidelity.structure import check_merged
 from train.finetune import newest_run, weights_path
 from train.merge import merge
-from train.pins import check_pins, read_pins
-from train.structure import check_merged
 
 PRESETS = {"w8a8": "W8A8", "fp8_dynamic": "FP8_DYNAMIC"}
 JOB_SCRIPT = Path(__file__).with_name("gptq_job.py")
@@ -119,7 +119,7 @@ def _set_scales(module: Any) -> None:
 
 
 def _gptq(settings: Settings, ledger: Ledger, run: TrainingRun, merged: Path, folder: Path) -> None:
-    from train.trainer import read_split
+    from train.training.trainer import read_split
 
     dataset = ledger.get(Dataset, run.dataset_id)
     rows = read_split(Path(dataset.path), "train")[: settings.quantize.calibration_rows]

@@ -23,8 +23,8 @@ from driftwheel.locks import only_process
 from driftwheel.records import Dataset, content_hash
 from train.base_model import identity
 from train.finetune import find_or_add_run, finetune
-from train.search_report import ENDED, INTERRUPTED, as_text, search_path, write_picture, write_summary
-from train.search_space import grid, search_space, suggest, with_values
+from train.training.search_report import ENDED, INTERRUPTED, as_text, search_path, write_picture, write_summary
+from train.training.search_space import grid, search_space, suggest, with_values
 
 if TYPE_CHECKING:
     from optuna.study import Study
@@ -113,7 +113,7 @@ def _is_exhausted(settings: Settings, study: "Study") -> bool:
 
 
 def _run_trial(settings: Settings, ledger: Ledger, dataset: Dataset, study: "Study") -> None:
-    from train.pruning import Pruner
+    from train.training.pruning import Pruner
 
     trial = study.ask()
     chosen = with_values(settings, suggest(trial, search_space(settings)))

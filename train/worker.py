@@ -35,9 +35,9 @@ from driftwheel.records import (
     Step,
     utc_now,
 )
+from train.data.traffic_dataset import dataset_from_traffic
 from train.executor import Executor, LocalExecutor
 from train.publish import judge_candidate, publish
-from train.traffic_dataset import dataset_from_traffic
 
 WORKFLOW_FORMAT = "2"
 """DBOS resumes only jobs of the same format; raise it when the steps change incompatibly."""

@@ -1,0 +1,1 @@
+"""A page per noun, the overview, the playground and the comparison."""

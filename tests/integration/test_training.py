@@ -17,7 +17,7 @@ from driftwheel.records import TrainingRun, TrainingRunStatus
 from examples.support.build_base import make_model, make_tokenizer
 from examples.support.world import answer, messages, unlabelled_text
 from train.dataset import build_dataset
-from train.progress import CHECKPOINT_MARK, read_curves
+from train.training.progress import CHECKPOINT_MARK, read_curves
 
 
 @pytest.fixture

@@ -13,10 +13,10 @@ from driftwheel.errors import DataError, NotFoundError
 from driftwheel.ledger import Ledger
 from driftwheel.records import Dataset, TrainingRun
 from train.cross_validate import as_text, cross_validate, earlier_results
-from train.examples import Example
+from train.data.examples import Example
+from train.data.folds import make_folds
 from train.finetune import newest_run
-from train.folds import make_folds
-from train.progress import read_curves
+from train.training.progress import read_curves
 
 WORDS = (
     "alder", "birch", "cedar", "dogwood", "elm", "fir", "gum", "hazel",

@@ -14,10 +14,10 @@ from driftwheel.errors import DataError
 from driftwheel.ledger import Ledger
 from driftwheel.records import Alias, Dataset, ModelVersion, ModelVersionStatus, Traffic
 from examples.support.world import answer, messages
+from train.data.duplicates import NearDuplicates
+from train.data.leaks import HeldOut
+from train.data.traffic_dataset import dataset_from_traffic
 from train.dataset import build_dataset, read_splits
-from train.duplicates import NearDuplicates
-from train.leaks import HeldOut
-from train.traffic_dataset import dataset_from_traffic
 
 
 def write_rows(settings: Settings, rows: list[dict[str, object]]) -> None:

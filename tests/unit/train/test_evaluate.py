@@ -16,11 +16,11 @@ from driftwheel.config import Settings
 from driftwheel.errors import ArtifactError, EngineError, NotFoundError
 from driftwheel.ledger import Ledger
 from driftwheel.records import Dataset
-from train.baseline import best_accuracy, choose_shots, measure_baseline, nearest_shots, with_shots
-from train.engine_child import engine
 from train.evaluate import evaluate, load_evaluation, read_predictions, summary
-from train.scoring import Row, sample
-from train.scoring_client import Endpoint
+from train.evaluation.baseline import best_accuracy, choose_shots, measure_baseline, nearest_shots, with_shots
+from train.evaluation.engine_child import engine
+from train.evaluation.scoring import Row, sample
+from train.evaluation.scoring_client import Endpoint
 
 PROMPT_TOKENS = 5
 

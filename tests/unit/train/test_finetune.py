@@ -13,8 +13,8 @@ from driftwheel.ledger import Ledger
 from driftwheel.locks import only_process
 from driftwheel.records import Dataset, TrainingRun, TrainingRunStatus
 from train.finetune import finetune, weights_path
-from train.progress import CHECKPOINT_MARK, CurveWriter, read_curves
-from train.trainer import last_complete_checkpoint
+from train.training.progress import CHECKPOINT_MARK, CurveWriter, read_curves
+from train.training.trainer import last_complete_checkpoint
 
 
 def change_train(settings: Settings, **changes: Any) -> Settings:

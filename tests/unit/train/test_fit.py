@@ -13,7 +13,7 @@ import yaml
 from driftwheel.config import Settings, TrainSettings
 from driftwheel.errors import ConfigError
 from train.fit import as_text, examine_fit, fits
-from train.machine import Machine, this_machine
+from train.training.machine import Machine, this_machine
 
 CPU = Machine(64e9, None, None, frozenset({"avx512_bf16", "avx512_vnni"}), frozenset())
 H200 = Machine(139e9, "NVIDIA H200", (9, 0), frozenset(), frozenset({"bitsandbytes"}))

@@ -15,9 +15,9 @@ from driftwheel.errors import ConfigError, EngineError
 from driftwheel.judgements import judgements_of, record_judgement
 from driftwheel.ledger import Ledger
 from driftwheel.records import ModelVersion, Preference
+from train.evaluation.scoring import judge_endpoint
+from train.evaluation.scoring_client import Endpoint
 from train.judge import judge_versions, question, settled, summary, verdict_of
-from train.scoring import judge_endpoint
-from train.scoring_client import Endpoint
 
 
 @dataclass

@@ -16,11 +16,11 @@ from driftwheel.config import Settings, load_settings
 from driftwheel.errors import ArtifactError, ParityError
 from driftwheel.ledger import Ledger
 from driftwheel.records import Dataset, TrainingRun
+from train.fidelity.trained import READINGS, recall
 from train.finetune import finetune, weights_path
 from train.merge import merge
 from train.parity import find_parity, parity
 from train.quantize import quantize
-from train.trained import READINGS, recall
 
 # compressed-tensors imports torch's compiler, which warns about torch's own code.
 pytestmark = pytest.mark.filterwarnings(r"ignore:.torch\.jit\.script_method. is deprecated:DeprecationWarning")

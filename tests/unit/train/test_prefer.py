@@ -14,7 +14,7 @@ from train.dataset import read_splits
 from train.finetune import finetune
 from train.merge import merge
 from train.prefer import prefer, preference_dataset, read_preferences
-from train.preference_rows import preferences
+from train.training.preference_rows import preferences
 
 WORDS = ("amber", "birch", "coral", "delta", "ember", "fjord", "grove", "haven", "inlet", "jetty", "karst", "lagoon",
          "mesa", "notch", "oasis", "plain", "quarry", "ridge", "shoal", "tarn")  # fmt: skip

@@ -13,11 +13,11 @@ from driftwheel.config import Settings
 from driftwheel.errors import ArtifactError, GateError, ParityError
 from driftwheel.ledger import Ledger
 from driftwheel.records import Dataset, ModelVersion, ModelVersionStatus, TrainingRun
-from train.evidence import what_stays_fixed
-from train.examples import Example, read_examples
-from train.metrics import Scored, score
+from train.data.examples import Example, read_examples
+from train.evaluation.metrics import Scored, score
+from train.evaluation.scoring import evaluation_folder
 from train.publish import card_path, evaluate_and_judge, judge_candidate, publish
-from train.scoring import evaluation_folder
+from train.verdict.evidence import what_stays_fixed
 
 ITEMS = 200
 SAME = {"items": 200, "agreeing": 200, "mean_logprob_difference": 0.001, "loss_share": 0.02, "accuracy": 0.85}

@@ -14,8 +14,8 @@ from driftwheel.ledger import Ledger
 from driftwheel.records import Dataset, TrainingRun, TrainingRunStatus
 from train import tune as module
 from train.finetune import finetune, newest_run
-from train.search_report import as_text, search_path, write_picture
-from train.search_space import as_flags, grid, search_space, with_values
+from train.training.search_report import as_text, search_path, write_picture
+from train.training.search_space import as_flags, grid, search_space, with_values
 from train.tune import open_study, study_id, tune
 
 

@@ -1,0 +1,95 @@
+"""A check finds what was planted in a file, shows it masked, and says what to do."""
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from driftwheel.config import Settings
+from driftwheel.ledger import Ledger
+from examples.support.world import answer, messages
+from train import data_verb
+from train.data.data_check import check_files
+from train.dataset import build_dataset, read_splits
+
+CARD = "4111 1111 1111 1111"
+
+
+@pytest.fixture
+def path(settings: Settings) -> Path:
+    """A file of 200 good rows and of one row with each fault."""
+    rows: list[dict[str, Any]] = [{"prompt": e.text, "completion": answer(e)} for e in messages(200, 1, "steady")]
+    label = rows[0]["completion"]
+    rows += [
+        {"prompt": rows[3]["prompt"].upper(), "completion": '{"intent":"another"}'},
+        {"prompt": "x " * 3000, "completion": label},
+        {"prompt": "?", "completion": label},
+        {"prompt": "\ufffd\ufffd where is \ufffd my parcel", "completion": label},
+        {"prompt": f"my card {CARD} was charged, write to ann@example.com", "completion": label},
+        {"prompt": f"My card {CARD} was charged, write to ann@example.com!", "completion": label},
+        {"prompt": "no answer"},
+    ]
+    rows += [
+        {"prompt": f"wo ist mein paket nummer {n}, es sollte gestern kommen", "completion": label} for n in range(40)
+    ]
+    found = settings.resolve("seed.jsonl")
+    found.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return found
+
+
+def test_what_was_planted_is_found(settings: Settings, path: Path) -> None:
+    found = check_files(settings, [path])
+    assert found["files"][0] | {"broken_rows": []} == {
+        "file": "seed.jsonl", "format": "prompt_completion", "rows": 246, "broken": 1, "broken_rows": [],
+    }  # fmt: skip
+    assert found["files"][0]["broken_rows"][0]["place"] == "seed.jsonl:207"
+    assert found["conflicts"]["prompts"] == 1
+    assert [line.split()[0] for line in found["conflicts"]["examples"][0]] == ["seed.jsonl:4", "seed.jsonl:201"]
+    assert {(row["place"], row["why"]) for row in found["outliers"]} == {
+        ("seed.jsonl:202", "its prompt is much longer than the others"),
+        ("seed.jsonl:203", "its prompt is nearly empty"),
+        ("seed.jsonl:204", "its prompt has broken or odd characters"),
+    }
+    assert found["labels_seen_once"] == ["another"]
+    assert found["languages"]["de"] == pytest.approx(40 / 244, abs=0.03)
+    assert found["personal_data"] == {
+        "CARD": {"count": 2, "examples": ["seed.jsonl:205 41...11", "seed.jsonl:206 41...11"]},
+        "EMAIL": {"count": 2, "examples": ["seed.jsonl:205 an...om", "seed.jsonl:206 an...om"]},
+    }
+
+
+def test_each_finding_comes_with_a_remedy_that_names_its_setting(settings: Settings, path: Path) -> None:
+    said = " ".join(check_files(settings, [path])["suggestions"])
+    for name in ("dataset.redact", "dataset.near_duplicate_similarity", "misspelled", "different answers", "outliers"):
+        assert name in said
+    assert "dataset.max_broken_share" not in said, "one broken row is allowed"
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_the_verb_prints_tables_for_a_person_and_json_for_a_machine(
+    settings: Settings, path: Path, capsys: pytest.CaptureFixture[str], as_json: bool
+) -> None:
+    parser = argparse.ArgumentParser()
+    data_verb.add_arguments(parser)
+    data_verb.main(parser.parse_args(["check", "--config", str(settings.path), *(["--json"] if as_json else [])]))
+    out = capsys.readouterr().out
+    assert CARD not in out
+    if as_json:
+        assert json.loads(out)["rows"] == 246
+    else:
+        assert "What to do" in out
+        assert "set dataset.redact to true" in out
+
+
+@pytest.mark.parametrize("is_redacted", [False, True])
+def test_a_build_counts_personal_data_and_replaces_it_on_request(
+    settings: Settings, ledger: Ledger, path: Path, is_redacted: bool
+) -> None:
+    wanted = settings.model_copy(update={"dataset": settings.dataset.model_copy(update={"redact": is_redacted})})
+    dataset = build_dataset(wanted, ledger, [path])
+    assert dataset.report["personal_data"] == {"CARD": 2, "EMAIL": 2}
+    texts = [e.text for rows in read_splits(dataset).values() for e in rows]
+    assert ("my card <CARD> was charged, write to <EMAIL>" in texts) is is_redacted
+    assert any(CARD in text for text in texts) is not is_redacted

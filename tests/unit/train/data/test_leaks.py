@@ -1,0 +1,107 @@
+"""Rows that would give an answer away are found and named, and nothing is trained on them."""
+
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from driftwheel.config import Settings
+from driftwheel.errors import DataError
+from driftwheel.ledger import Ledger
+from driftwheel.records import Dataset, TrainingRun, TrainingRunStatus
+from train.data.examples import Example
+from train.data.leaks import HeldOut, check_dataset, find_leaks, refuse_leaks
+from train.finetune import finetune
+
+
+def row(name: str, text: str, group: str | None = None, time: str | None = None) -> Example:
+    return Example(name, [{"role": "user", "content": text}], [], "x", group or name, time=time)
+
+
+TESTED = row("t", "where is the parcel that i ordered on monday", "user 7")
+
+
+@pytest.mark.parametrize(
+    ("learned", "kind"),
+    [
+        (row("a", "where is the parcel that i ordered on monday"), "exact"),
+        (row("a", "WHERE is the parcel, that i ordered on Monday?"), "folded"),
+        (row("a", "where is the parsel that i ordered on monday"), "near"),
+        (row("a", "hi there, where is the parcel that i ordered on monday"), "contained"),
+        (row("a", "please cancel my plan", "user 7"), "group"),
+        (row("a", "please cancel my plan", time="2026-02-01T00:00:00.000000+00:00"), "future"),
+        (row("a", "please cancel my plan", time="2026-01-01T00:00:00.000000+00:00"), None),
+    ],
+    ids=["same", "case", "typo", "greeting", "same user", "too new", "clean"],
+)
+def test_each_kind_of_leak_is_found_and_named(learned: Example, kind: str | None) -> None:
+    held_out = HeldOut([TESTED], 0.9, cut="2026-01-15T00:00:00.000000+00:00")
+    assert [leak.kind for leak in held_out.leaks([learned])] == ([kind] if kind else [])
+
+
+def test_a_row_is_named_once_by_its_strictest_leak() -> None:
+    leaks = HeldOut([TESTED, replace(TESTED, id="t2", group="user 8")], 0.9).leaks([replace(TESTED, id="a")])
+    assert [(leak.kind, leak.row.id) for leak in leaks] == [("exact", "a")]
+
+
+def test_the_earlier_part_of_a_conversation_leaks_into_the_whole() -> None:
+    said = ["my router stopped to work yesterday", "which lamp is on", "the red one"]
+    turns = [{"role": role, "content": text} for role, text in zip(("user", "assistant", "user"), said, strict=True)]
+    whole = replace(TESTED, prompt=turns)
+    assert [leak.kind for leak in HeldOut([whole], 0.9).leaks([replace(TESTED, prompt=turns[:1], group="g")])] == [
+        "contained"
+    ]
+
+
+def test_leaks_between_every_two_splits_and_from_the_quarantine_are_found() -> None:
+    rows = [
+        row(f"r{n}", text) for n, text in enumerate(["i forgot my password again", "the screen is cracked", "hello"])
+    ]
+    other = row("q", "the charger never came with the phone")
+    splits = {"train": rows, "validation": [replace(rows[0], id="v", group="v")], "test": [replace(rows[1], group="z")]}
+    leaks = find_leaks({**splits, "train": [*rows, replace(other, id="l", group="l")]}, [other], 0.9, {})
+    assert {(leak.row.id, leak.held_out.id) for leak in leaks if leak.held_out} == {
+        ("r0", "v"), ("r1", "r1"), ("l", "q"),
+    }  # fmt: skip
+
+
+def test_the_error_counts_the_kinds_names_the_rows_and_says_how_to_go_on() -> None:
+    leaks = HeldOut([TESTED], 0.9).leaks([replace(TESTED, id=f"a{n}") for n in range(5)])
+    with pytest.raises(DataError, match=r"5 rows leak.*\(5 exact\): a0 .*a1 .*a2 .*; build it again") as raised:
+        refuse_leaks("dataset_1", leaks, "build it again")
+    assert "a3" not in str(raised.value)
+    refuse_leaks("dataset_1", [], "build it again")
+
+
+def test_a_test_row_put_into_the_training_file_by_hand_is_not_trained_on(
+    train_settings: Settings, ledger: Ledger, dataset: Dataset
+) -> None:
+    check_dataset(train_settings, ledger, dataset)
+    path = Path(dataset.path)
+    stolen = json.loads((path / "test.jsonl").read_text(encoding="utf-8").splitlines()[2])
+    with (path / "train.jsonl").open("a", encoding="utf-8") as file:
+        file.write(json.dumps({**stolen, "id": "stolen", "group": "stolen"}) + "\n")
+    with pytest.raises(
+        DataError, match=re.escape(f"{dataset.id}: 1 rows leak") + r".*stolen .*the same text as row test2"
+    ):
+        finetune(train_settings, ledger, dataset.id)
+    run = ledger.find(TrainingRun)[0]
+    assert run.status is TrainingRunStatus.FAILED
+    assert "stolen" in str(run.error)
+
+
+def test_test_rows_of_an_earlier_dataset_are_refused_and_of_a_later_one_are_not(
+    train_settings: Settings, ledger: Ledger, dataset: Dataset
+) -> None:
+    folder = train_settings.root / "datasets" / "dataset_other"
+    folder.mkdir()
+    learned = (Path(dataset.path) / "train.jsonl").read_text(encoding="utf-8").splitlines()[:1]
+    (folder / "test.jsonl").write_text(learned[0] + "\n", encoding="utf-8")
+    other = replace(dataset, id="dataset_other", path=str(folder), content_hash="1" * 64)
+    ledger.add(replace(other, created_at=dataset.created_at.replace(year=2999)))
+    check_dataset(train_settings, ledger, dataset)
+    ledger.add(replace(other, id="dataset_earlier", created_at=dataset.created_at.replace(year=2000)))
+    with pytest.raises(DataError, match="1 exact"):
+        check_dataset(train_settings, ledger, dataset)

@@ -1,0 +1,140 @@
+"""An endpoint that reads or answers otherwise than the files do is named; vLLM itself is asked in the loop's test."""
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from driftwheel.config import Settings
+from driftwheel.errors import ParityError
+from train.base_model import load_tokenizer
+from train.evaluation.scoring_client import Endpoint
+from train.fidelity.probing import Probe, Reading, make_probes
+from train.fidelity.served import measure_served, prompt_key
+from train.parity import Parity
+
+LOGPROB = -0.25
+PROBES = 30
+
+
+@dataclass
+class Engine:
+    """A stand-in for vLLM that knows the right tokens, and what it does to them."""
+
+    probes: list[Probe]
+    url: str = ""
+    prompt_ids: Callable[[list[int]], list[int]] = lambda ids: ids
+    answer_ids: Callable[[list[int]], list[int]] = lambda ids: ids
+    logprob: float = LOGPROB
+    asked: list[str] = field(default_factory=list)
+
+    def reply(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
+        common = {"id": "1", "created": 0, "model": "tuned"}
+        if path.endswith("/chat/completions"):
+            assert body["return_token_ids"] is True
+            probe = next(p for p in self.probes if p.messages == body["messages"])
+            self.asked.append(probe.id)
+            choice = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": probe.expected},
+                      "token_ids": self.answer_ids(probe.reference_ids)}  # fmt: skip
+            return {**common, "object": "chat.completion", "choices": [choice],
+                    "prompt_token_ids": self.prompt_ids(probe.prompt_ids)}  # fmt: skip
+        entries = [None, *({str(token): {"logprob": self.logprob}} for token in body["prompt"][1:])]
+        choice = {"index": 0, "finish_reason": "length", "text": "x", "prompt_logprobs": entries}
+        return {**common, "object": "text_completion", "choices": [choice]}
+
+
+@pytest.fixture
+def parity(tmp_path: Path, tiny_base: Path) -> Parity:
+    """What the trained, the merged and the quantized form made of the probes: all the same, and all right."""
+    rows = [
+        {"id": f"row-{n}", "prompt": [{"role": "user", "content": f"question {n}"}], "label": "card",
+         "completion": [{"role": "assistant", "content": '{"intent": "card"}'}]}
+        for n in range(PROBES)
+    ]  # fmt: skip
+    probes = make_probes(load_tokenizer(str(tiny_base)), rows, 64)
+    right = [Reading(answer_ids=p.reference_ids, logprobs=[LOGPROB] * len(p.reference_ids), is_correct=True)
+             for p in probes]  # fmt: skip
+    chain = [(name, right) for name in ("trained", "merged", "quantized")]
+    return Parity(
+        artifact=tiny_base, folder=tmp_path, probes=probes, chain=chain, rows=[], max_tokens=64, digest="digest"
+    )
+
+
+@pytest.fixture
+def engine(parity: Parity) -> Iterator[Engine]:
+    state = Engine(parity.probes)
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_POST(self) -> None:
+            data = json.dumps(
+                state.reply(self.path, json.loads(self.rfile.read(int(self.headers["content-length"]))))
+            ).encode()
+            self.send_response(200)
+            self.send_header("content-type", "application/json")
+            self.send_header("content-length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    class Http(ThreadingHTTPServer):
+        request_queue_size = 64
+        daemon_threads = True
+        block_on_close = False
+
+    with Http(("127.0.0.1", 0), Handler) as http:
+        state.url = f"http://127.0.0.1:{http.server_address[1]}"
+        thread = threading.Thread(target=http.serve_forever, args=(0.02,), daemon=True)
+        thread.start()
+        yield state
+        http.shutdown()
+        thread.join()
+
+
+def measured(settings: Settings, engine: Engine, parity: Parity, known: dict[str, Any] | None = None) -> dict[str, Any]:
+    chosen = settings.model_copy(update={"dataset": settings.dataset.model_copy(update={"label_field": "intent"})})
+    return measure_served(chosen, Endpoint(url=engine.url, model="tuned"), parity, known or {})[-1]
+
+
+def test_an_endpoint_that_serves_the_files_is_the_tables_last_row(
+    settings: Settings, engine: Engine, parity: Parity
+) -> None:
+    row = measured(settings, engine, parity)
+    assert (row["hop"], row["against"], row["first"]["against"]) == ("served", "quantized", "trained")
+    assert (row["items"], row["agreeing"], row["accuracy"], row["mean_logprob_difference"]) == (PROBES, PROBES, 1, 0)
+
+
+def test_what_evaluation_asked_already_is_not_asked_again(settings: Settings, engine: Engine, parity: Parity) -> None:
+    from train.evaluation.scoring import ask
+
+    endpoint = Endpoint(url=engine.url, model="tuned")
+    (answer,) = ask(settings, endpoint, [parity.probes[0].messages], "evaluate", with_ids=True)
+    measured(settings, engine, parity, {prompt_key(parity.probes[0].messages): answer})
+    assert sorted(engine.asked) == sorted(probe.id for probe in parity.probes)
+
+
+@pytest.mark.parametrize(
+    ("change", "check"),
+    [
+        pytest.param({"prompt_ids": lambda ids: [1, *ids]}, "prompt tokens", id="a start token is added"),
+        pytest.param({"prompt_ids": lambda ids: ids[:-1]}, "prompt tokens", id="the template ends earlier"),
+        pytest.param({"answer_ids": lambda ids: ids[:-1]}, "greedy answers", id="answers lack their end token"),
+        pytest.param({"logprob": -0.3}, "log-probabilities", id="a fifth more loss"),
+    ],
+)
+def test_an_endpoint_that_serves_something_else_is_named(
+    settings: Settings, engine: Engine, parity: Parity, change: dict[str, Any], check: str
+) -> None:
+    for name, value in change.items():
+        setattr(engine, name, value)
+    with pytest.raises(ParityError) as caught:
+        measured(settings, engine, parity)
+    assert (caught.value.hop, caught.value.check) == ("served", check)

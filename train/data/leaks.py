@@ -1,0 +1,113 @@
+"""Rows that want to be learned from, beside rows that judge, become the list of leaks between them.
+
+The splitting is built so that there are none; this is the proof, made of the finished splits alone. It runs before a
+Dataset is written and again before a model is trained on one, whatever wrote its files.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Literal
+
+from driftwheel.config import Settings
+from driftwheel.errors import DataError
+from driftwheel.ledger import Ledger
+from driftwheel.records import Dataset
+from train.data.duplicates import NearDuplicates
+from train.data.examples import Example, read_examples
+
+LeakKind = Literal["exact", "folded", "near", "contained", "group", "future"]
+MEANING: dict[LeakKind, str] = {
+    "exact": "is the same text as",
+    "folded": "is, but for case, spacing or look-alike characters, the same text as",
+    "near": "is a near duplicate of",
+    "contained": "contains, or is part of,",
+    "group": "is of the same conversation or user as",
+    "future": "is dated after the cut before",
+}
+STRICTEST_FIRST = list(MEANING)
+SHOWN_LEAKS = 3
+
+
+@dataclass(frozen=True)
+class Leak:
+    """A row that must not be learned from, and why."""
+
+    kind: LeakKind
+    row: Example
+    held_out: Example | None
+    """The row that it resembles; None for a row that is only dated too late."""
+    place: str = ""
+    """``file:line`` where it is known."""
+
+    def __str__(self) -> str:
+        """Name the row and what it resembles."""
+        other = f"row {self.held_out.id} ({self.held_out.text[:60]!r})" if self.held_out else "the evaluation"
+        return f"{self.place or self.row.id} ({self.row.text[:60]!r}) {MEANING[self.kind]} {other}"
+
+
+class HeldOut:
+    """Rows that judge, against which others are checked."""
+
+    def __init__(self, rows: Sequence[Example], similarity: float, cut: str | None = None) -> None:
+        self._rows, self._cut = rows, cut
+        self._texts = NearDuplicates([row.conversation for row in rows], similarity)
+        self._groups = {row.group: row for row in rows}
+
+    def leaks(self, rows: Sequence[Example]) -> list[Leak]:
+        """Return at most one leak for each row, of the strictest kind that holds."""
+        found: dict[int, Leak] = {}
+        for number, row in enumerate(rows):
+            if self._cut and row.time and row.time > self._cut:
+                found[number] = Leak("future", row, None)
+            if row.group in self._groups:
+                found[number] = Leak("group", row, self._groups[row.group])
+        for match in self._texts.matches([row.conversation for row in rows]):
+            leak = Leak(match.kind, rows[match.asked], self._rows[match.found])
+            known = found.get(match.asked)
+            if known is None or STRICTEST_FIRST.index(leak.kind) < STRICTEST_FIRST.index(known.kind):
+                found[match.asked] = leak
+        return [found[number] for number in sorted(found)]
+
+
+def quarantined(ledger: Ledger, project: str, before: datetime | None = None) -> list[Example]:
+    """Return the rows of every test split that the project ever had, or had before a moment."""
+    rows: dict[tuple[str, str], Example] = {}
+    for dataset in ledger.find(Dataset, project=project):
+        if before is None or dataset.created_at < before:
+            for row in read_examples(Path(dataset.path) / "test.jsonl"):
+                rows.setdefault((row.conversation, row.group), row)
+    return list(rows.values())
+
+
+def find_leaks(
+    splits: Mapping[str, Sequence[Example]], quarantine: Sequence[Example], similarity: float, cuts: Mapping[str, str]
+) -> list[Leak]:
+    """Return the leaks from training and validation into the test rows and quarantine, and between the two."""
+    held_out = HeldOut([*splits["test"], *quarantine], similarity, cuts.get("test"))
+    leaks = held_out.leaks([*splits["train"], *splits["validation"]])
+    return leaks + HeldOut(splits["validation"], similarity, cuts.get("validation")).leaks(splits["train"])
+
+
+def refuse_leaks(name: str, leaks: Sequence[Leak], remedy: str) -> None:
+    """Raise DataError if there are leaks; it counts them by kind and names the first rows."""
+    if leaks:
+        kinds = ", ".join(f"{count} {kind}" for kind, count in Counter(leak.kind for leak in leaks).most_common())
+        shown = "; ".join(str(leak) for leak in leaks[:SHOWN_LEAKS])
+        raise DataError(
+            f"{name}: {len(leaks)} rows leak from what is learned into what judges ({kinds}): {shown}; {remedy}"
+        )
+
+
+def check_dataset(settings: Settings, ledger: Ledger, dataset: Dataset) -> None:
+    """Raise DataError if a Dataset's learned rows leak into its test rows, or into those of an earlier Dataset.
+
+    The files are read afresh: it does not matter who wrote them.
+    """
+    splits = {name: read_examples(Path(dataset.path) / f"{name}.jsonl") for name in ("train", "validation", "test")}
+    quarantine = quarantined(ledger, settings.project, before=dataset.created_at)
+    cuts = dataset.report.get("time_cuts", {})
+    leaks = find_leaks(splits, quarantine, settings.dataset.near_duplicate_similarity, cuts)
+    refuse_leaks(dataset.id, leaks, "build the dataset again: `driftwheel data build`")

@@ -1,0 +1,93 @@
+"""The training split becomes what is trained on: rows drawn by weight, labels balanced, copies with typos added.
+
+All of it comes after the split and touches training rows alone, so that no copy can stand on both sides.
+"""
+
+import random
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+
+from driftwheel.config import Settings
+from train.data.dataset_report import Report
+from train.data.examples import Example
+from train.data.leaks import HeldOut
+from train.data.splits import Splits, TimedSplits
+
+REPEATED_AT_MOST = 10
+"""A row that is seen more often than this is learned by heart."""
+
+
+def mix(settings: Settings, timed: TimedSplits, quarantine: Sequence[Example], report: Report) -> Splits:
+    """Return the splits with the training rows mixed as the settings say; the report counts what was done."""
+    dataset, chance = settings.dataset, random.Random(settings.dataset.seed)
+    train = weighted(timed.splits["train"], report.weights, chance)
+    report.mixed["repeated or left out by weight"] = len(train) - len(timed.splits["train"])
+    if dataset.balance == "oversample":
+        balanced = oversampled(train, chance)
+        report.mixed["repeated for balance"] = len(balanced) - len(train)
+        train = balanced
+    if dataset.augmented_share:
+        made = copies(train, round(len(train) * dataset.augmented_share / (1 - dataset.augmented_share)), chance)
+        judging = [*timed.splits["test"], *timed.splits["validation"], *quarantine]
+        leaks = {leak.row.id for leak in HeldOut(judging, dataset.near_duplicate_similarity).leaks(made)}
+        made = [e for e in made if e.id not in leaks]
+        report.mixed["made with typos or other casing"] = len(made)
+        train = train + made
+    return {**timed.splits, "train": train}
+
+
+def weighted(rows: Sequence[Example], weights: dict[str, float], chance: random.Random) -> list[Example]:
+    """Return each row as often as its weight says; the fraction of a weight is drawn by chance."""
+    drawn = []
+    for row in rows:
+        weight = weights.get(row.id, 1.0)
+        drawn += [row] * (int(weight) + (weight % 1 > 0 and chance.random() < weight % 1))
+    return drawn
+
+
+def oversampled(rows: Sequence[Example], chance: random.Random) -> list[Example]:
+    """Return the rows, those of rarer labels repeated until each label has as many rows as the commonest."""
+    counts = Counter(row.label for row in rows)
+    if len(counts) * 5 >= len(rows):
+        return list(rows)  # free text: each answer is its own label
+    most, added = max(counts.values()), list[Example]()
+    for label, count in counts.items():
+        own = [row for row in rows if row.label == label]
+        missing = min(most - count, (REPEATED_AT_MOST - 1) * count)
+        added += own * (missing // count) + chance.sample(own, missing % count)
+    return [*rows, *added]
+
+
+def copies(rows: Sequence[Example], wanted: int, chance: random.Random) -> list[Example]:
+    """Return that many copies of rows, their last message with a typo or in another case, each naming its original."""
+    originals = list({row.id: row for row in rows if row.original is None}.values())
+    made = []
+    for number in range(wanted):
+        row = originals[number % len(originals)] if wanted >= len(originals) else chance.choice(originals)
+        said = {**row.prompt[-1], "content": _worded_otherwise(row.prompt[-1]["content"], chance)}
+        if said != row.prompt[-1]:
+            made.append(
+                replace(
+                    row, id=f"{row.id}-{number}", prompt=[*row.prompt[:-1], said], source="augmented", original=row.id
+                )
+            )
+    return made
+
+
+def _worded_otherwise(text: str, chance: random.Random) -> str:
+    letters = [n for n, c in enumerate(text) if c.isalpha()]
+    if not letters:
+        return text
+    place = chance.choice(letters)
+    before, letter, after = text[:place], text[place], text[place + 1 :]
+    return chance.choice(
+        [
+            text.lower(),
+            text.upper(),
+            text[:1].upper() + text[1:],
+            before + after,
+            before + letter * 2 + after,
+            before + after[:1] + letter + after[1:],
+        ]
+    )

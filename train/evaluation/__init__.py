@@ -1,0 +1,1 @@
+"""Answers become scores, by the kind of task."""

@@ -1,0 +1,139 @@
+"""The untuned base model, asked plainly, with fixed and with retrieved examples, becomes the scores to beat.
+
+Prompt engineering comes first: a fine-tuned model that does not beat a few-shot prompt is not worth serving.
+Retrieved examples are the training rows whose letters in a row are most like the question's.
+"""
+
+import json
+import random
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from driftwheel import artifacts
+from driftwheel.config import Settings
+from driftwheel.ledger import Ledger
+from driftwheel.records import Dataset
+from train.evaluation.engine_child import engine
+from train.evaluation.metrics import Scored, score
+from train.evaluation.scoring import Row, ask, evaluation_folder, read_split, sample, score_items, task_of
+from train.evaluation.scoring_client import Endpoint, Messages
+
+SHOWN = (
+    "items", "unanswered", "accuracy", "exact_match", "macro_f1", "json_validity", "object_match", "rouge_l", "bleu",
+    "chrf", "token_f1", "prompt_tokens_mean", "intervals",
+)  # fmt: skip
+
+
+def measure_baseline(settings: Settings, dataset: Dataset, endpoint: Endpoint | None = None) -> dict[str, Any]:
+    """Score the base model on a dataset's test items, or find the scores; raises EngineError.
+
+    The result has entries `plain`, `few_shot` and `retrieved`; one that could not be asked says why in `note`.
+    """
+    found = find_baseline(settings, dataset)
+    if found is not None:
+        return found
+    if endpoint is not None:
+        entries = _ask_each(settings, endpoint, dataset)
+    else:
+        with engine(settings, ["--model", settings.base_model()]) as own:
+            entries = _ask_each(settings, own, dataset)
+    with artifacts.writing(_folder(settings, dataset), {"base_model": settings.model.base}) as aside:
+        artifacts.write_json(aside / "baseline.json", entries)
+    return _read(_folder(settings, dataset))
+
+
+def find_baseline(settings: Settings, dataset: Dataset) -> dict[str, Any] | None:
+    """Return the base model's scores on a dataset if they were measured."""
+    folder = _folder(settings, dataset)
+    return _read(folder) if artifacts.is_complete(folder) else None
+
+
+def earlier_baseline(settings: Settings, ledger: Ledger) -> dict[str, Any] | None:
+    """Return the newest scores of the base model on any of the project's datasets, with that dataset's id.
+
+    A retrain does not start the base model again; its scorecard shows what prompting reached before.
+    """
+    for dataset in ledger.find(Dataset, project=settings.project):
+        entries = find_baseline(settings, dataset)
+        if entries is not None:
+            return {"dataset_id": dataset.id, "prompts": entries}
+    return None
+
+
+def _read(folder: Path) -> dict[str, Any]:
+    entries: dict[str, Any] = json.loads((folder / "baseline.json").read_text(encoding="utf-8"))
+    return entries
+
+
+def best_accuracy(entries: dict[str, Any] | None) -> float | None:
+    """Return the best of the prompts' accuracies; None if none could be asked."""
+    known = [e["accuracy"] for e in (entries or {}).values() if e["accuracy"] is not None]
+    return max(known) if known else None
+
+
+def choose_shots(rows: Sequence[Row], count: int, seed: int) -> list[Row]:
+    """Return examples for the prompt, each label once before any label twice."""
+    shuffled = random.Random(f"{seed}-shots").sample(rows, len(rows))
+    seen: dict[Any, int] = {}
+    rounds = []
+    for row in shuffled:
+        rounds.append(seen.get(row["label"], 0))
+        seen[row["label"]] = rounds[-1] + 1
+    order = sorted(range(len(shuffled)), key=lambda position: rounds[position])
+    return [shuffled[position] for position in order[:count]]
+
+
+def nearest_shots(known: Sequence[Row], rows: Sequence[Row], count: int) -> list[list[Row]]:
+    """Return for each row the known rows whose questions are nearest by TF-IDF, the nearest last."""
+    from sklearn.feature_extraction.text import TfidfVectorizer
+    from sklearn.metrics.pairwise import linear_kernel
+
+    vectorizer = TfidfVectorizer(analyzer="char_wb", ngram_range=(2, 4), sublinear_tf=True)  # no spaces needed
+    library = vectorizer.fit_transform([row["prompt"][-1]["content"] for row in known])
+    questions = vectorizer.transform([row["prompt"][-1]["content"] for row in rows])
+    found = []
+    for question in questions:  # one row at a time: all of them at once would not fit in memory for large datasets
+        likeness = linear_kernel(question, library)[0]
+        order = likeness.argsort(kind="stable")[len(known) - min(count, len(known)) :]
+        found.append([known[position] for position in order])
+    return found
+
+
+def with_shots(shots: Sequence[Row], prompt: Messages) -> list[dict[str, str]]:
+    """Put examples before a prompt as earlier turns; a system message stays first and alone."""
+    system = [message for message in prompt if message["role"] == "system"]
+    turns = [m for shot in shots for m in (*shot["prompt"], *shot["completion"]) if m["role"] != "system"]
+    return [*system, *turns, *(message for message in prompt if message["role"] != "system")]
+
+
+def _folder(settings: Settings, dataset: Dataset) -> Path:
+    return evaluation_folder(settings, dataset, "baseline", settings.base_model(), settings.model.revision)
+
+
+def _ask_each(settings: Settings, endpoint: Endpoint, dataset: Dataset) -> dict[str, Any]:
+    seed = settings.dataset.seed
+    rows = sample(read_split(dataset, "test"), settings.evaluate.baseline_items, seed)
+    known = read_split(dataset, "train")
+    shots = choose_shots(known, settings.evaluate.few_shot, seed)
+    near = nearest_shots(known, rows, settings.evaluate.few_shot)
+    plain = [list(row["prompt"]) for row in rows]
+    few_shot = [with_shots(shots, row["prompt"]) for row in rows]
+    retrieved = [with_shots(found, row["prompt"]) for found, row in zip(near, rows, strict=True)]
+    return {
+        "plain": _entry(settings, endpoint, rows, plain, "base model, plain"),
+        "few_shot": _entry(settings, endpoint, rows, few_shot, f"base model, {len(shots)} examples"),
+        "retrieved": _entry(settings, endpoint, rows, retrieved, "base model, nearest examples"),
+    }
+
+
+def _entry(
+    settings: Settings, endpoint: Endpoint, rows: Sequence[Row], conversations: Sequence[Messages], title: str
+) -> dict[str, Any]:
+    answers = ask(settings, endpoint, conversations, title)
+    if all(answer.error is not None for answer in answers):
+        note = f"the engine refused every question (a base model may lack a chat template): {answers[0].error}"
+        return {**dict.fromkeys(SHOWN), "items": 0, "note": note}
+    items: list[Scored] = score_items(settings, rows, answers)
+    scores = score(items, task_of(settings, rows))
+    return {name: scores[name] for name in SHOWN}

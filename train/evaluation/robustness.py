@@ -1,0 +1,142 @@
+"""Test questions with faults in them become the drop per kind of fault, against the same questions without.
+
+The engine that just answered the questions answers them again with typos, other casing, no punctuation and
+swapped words, and reworded where a model for that is configured.
+"""
+
+import random
+import unicodedata
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from driftwheel.config import Settings
+from driftwheel.errors import EngineError
+from driftwheel.intervals import paired_interval, share_interval
+from train.evaluation.metrics import Scored
+from train.evaluation.scoring import Row, ask, judge_endpoint, sample, score_items
+from train.evaluation.scoring_client import Endpoint, Messages, ask_all
+
+FAULTY_SHARE = 0.2
+"""Share of the words that get a typo, and of the neighbors that change places."""
+SHORTEST_WORD = 4
+REWORD = (
+    "Reword the message so that it asks for exactly the same thing in other words, in the same language and "
+    "about as long. Answer with the reworded message only."
+)
+REWORDED_TOKENS = 256
+
+
+def add_typos(text: str, chance: random.Random) -> str:
+    """Swap, drop or double a letter in one long word of five, at least in one."""
+    words = text.split(" ")
+    long = [position for position, word in enumerate(words) if len(word) >= SHORTEST_WORD]
+    for position in chance.sample(long, min(len(long), max(1, round(FAULTY_SHARE * len(words))))):
+        word = words[position]
+        at = chance.randrange(len(word) - 1)
+        faults = (word[at + 1] + word[at], word[at + 1], word[at] + word[at] + word[at + 1])
+        words[position] = word[:at] + chance.choice(faults) + word[at + 2 :]
+    return " ".join(words)
+
+
+def change_casing(text: str, chance: random.Random) -> str:
+    """Write everything small, or in capitals what was small already."""
+    return text.lower() if text != text.lower() else text.upper()
+
+
+def drop_punctuation(text: str, chance: random.Random) -> str:
+    """Leave out every punctuation mark of any script."""
+    return "".join(letter for letter in text if not unicodedata.category(letter).startswith("P"))
+
+
+def swap_words(text: str, chance: random.Random) -> str:
+    """Let one pair of neighbors in five change places, at least one."""
+    words = text.split(" ")
+    if len(words) < 2:
+        return text
+    for at in chance.sample(range(len(words) - 1), max(1, round(FAULTY_SHARE * (len(words) - 1)))):
+        words[at], words[at + 1] = words[at + 1], words[at]
+    return " ".join(words)
+
+
+FAULTS: dict[str, Callable[[str, random.Random], str]] = {
+    "typos": add_typos,
+    "casing": change_casing,
+    "punctuation": drop_punctuation,
+    "word_order": swap_words,
+}
+
+
+def measure_robustness(
+    settings: Settings, endpoint: Endpoint, rows: Sequence[Row], items: Sequence[Scored]
+) -> dict[str, dict[str, Any]] | None:
+    """Ask a sample of the rows again with faults; return an entry per kind, or None where it is switched off.
+
+    `items` are the answers to the rows as they are. A kind leaves out the questions that it does not change.
+    Raises EngineError if the endpoint fails; a failing rewording model is said in the entry's `note`.
+    """
+    if not settings.evaluate.robustness_items:
+        return None
+    chosen = sample(rows, settings.evaluate.robustness_items, settings.dataset.seed)
+    asked = {kind: _changed(chosen, [_faulty(row, kind, settings.dataset.seed) for row in chosen]) for kind in FAULTS}
+    notes: dict[str, dict[str, Any]] = {}
+    if settings.evaluate.judge_url:
+        try:
+            asked["paraphrase"] = _changed(chosen, _reworded(settings, chosen))
+        except EngineError as error:
+            notes["paraphrase"] = {"items": 0, "note": str(error)}
+    every = [row for faulty in asked.values() for row in faulty]
+    answers = ask(settings, endpoint, [row["prompt"] for row in every], "robustness") if every else []
+    found = iter(score_items(settings, every, answers))
+    before = {item.id: item for item in items}
+    scored = {kind: [next(found) for _ in faulty] for kind, faulty in asked.items()}
+    return {kind: _entry([(before[i.id], i) for i in after]) for kind, after in scored.items() if after} | notes
+
+
+def _faulty(row: Row, kind: str, seed: int) -> str:
+    return FAULTS[kind](_question(row), random.Random(f"{seed}-{kind}-{row['id']}"))
+
+
+def _question(row: Row) -> str:
+    return str(row["prompt"][-1]["content"])
+
+
+def _changed(rows: Sequence[Row], questions: Sequence[str]) -> list[Row]:
+    """Return the rows with their new questions, without those that stayed as they were or lost everything."""
+    return [
+        row | {"prompt": [*row["prompt"][:-1], row["prompt"][-1] | {"content": question}]}
+        for row, question in zip(rows, questions, strict=True)
+        if question.strip() and question != _question(row)
+    ]
+
+
+def _reworded(settings: Settings, rows: Sequence[Row]) -> list[str]:
+    asked: list[Messages] = [
+        [{"role": "system", "content": REWORD}, {"role": "user", "content": _question(row)}] for row in rows
+    ]
+    answers = ask_all(
+        judge_endpoint(settings),
+        asked,
+        max_tokens=REWORDED_TOKENS,
+        concurrency=settings.evaluate.concurrency,
+        timeout_seconds=settings.serve.request_timeout_seconds,
+    )
+    return [answer.text.strip() for answer in answers]
+
+
+def _entry(pairs: Sequence[tuple[Scored, Scored]]) -> dict[str, Any]:
+    """Return one kind's numbers: `drop` is the share of right answers that the fault costs."""
+    items = len(pairs)
+    lost = sum(before.is_correct and not after.is_correct for before, after in pairs)
+    gained = sum(after.is_correct and not before.is_correct for before, after in pairs)
+    counts = {
+        "accuracy_before": sum(before.is_correct for before, _ in pairs),
+        "accuracy": sum(after.is_correct for _, after in pairs),
+        "same_answer": sum(before.answer == after.answer for before, after in pairs),
+    }
+    return {
+        "items": items,
+        "drop": (lost - gained) / items,
+        "drop_interval": paired_interval(lost, gained, items),
+        **{name: count / items for name, count in counts.items()},
+        **{f"{name}_interval": share_interval(count, items) for name, count in counts.items()},
+    }

@@ -1,0 +1,134 @@
+"""A dataset's test rows, asked of an endpoint, become scored items; shared by evaluation and baseline."""
+
+import json
+import os
+import random
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from driftwheel import artifacts
+from driftwheel.config import Settings
+from driftwheel.errors import ConfigError, DataError, EngineError
+from driftwheel.records import Dataset, content_hash
+from train.evaluation.calibration import confidence
+from train.evaluation.metrics import Scored, Task, detect_task, judge_answer
+from train.evaluation.scoring_client import Answer, Endpoint, Messages, ask_all
+
+FORMAT = 2
+"""Raise it when a scorecard means something else than before; evaluations of another format are redone."""
+
+JUDGE_KEY_VARIABLE = "DRIFTWHEEL_JUDGE_API_KEY"
+
+Row = dict[str, Any]
+
+
+def evaluation_folder(settings: Settings, dataset: Dataset, *asked: Any) -> Path:
+    """Return the folder that belongs to what was asked: a model, a dataset, and how they were put together."""
+    how = settings.evaluate.model_dump(mode="json")
+    name = content_hash([FORMAT, asked, dataset.content_hash, how, settings.dataset.label_field, settings.dataset.seed])
+    return settings.root / "evaluations" / name[:32]
+
+
+def read_split(dataset: Dataset, split: str) -> list[Row]:
+    """Return a split's rows; raises ArtifactError if the dataset was changed, DataError if the split is empty."""
+    artifacts.verify(Path(dataset.path))
+    with (Path(dataset.path) / f"{split}.jsonl").open(encoding="utf-8") as file:
+        rows = [json.loads(line) for line in file]
+    if not rows:
+        raise DataError(f"the {split} split of {dataset.id} is empty; build a dataset with more rows")
+    return rows
+
+
+def sample(rows: Sequence[Row], most: int, seed: int) -> list[Row]:
+    """Return at most that many rows, each slice in its proportion, in the order of the file."""
+    if len(rows) <= most:
+        return list(rows)
+    slices: dict[str, list[int]] = {}
+    for position, row in enumerate(rows):
+        slices.setdefault(row["slice"], []).append(position)
+    quotas = {name: most * len(positions) / len(rows) for name, positions in slices.items()}
+    counts = {name: int(quota) for name, quota in quotas.items()}
+    by_remainder = sorted(quotas, key=lambda name: (counts[name] - quotas[name], name))
+    for name in by_remainder[: most - sum(counts.values())]:
+        counts[name] += 1
+    chosen = [p for name in sorted(slices) for p in random.Random(f"{seed}-{name}").sample(slices[name], counts[name])]
+    return [rows[position] for position in sorted(chosen)]
+
+
+def task_of(settings: Settings, rows: Sequence[Row]) -> Task:
+    """Return the task that the settings name, or the one that the expected answers look like."""
+    chosen = settings.evaluate.task
+    return detect_task([expected_answer(row) for row in rows]) if chosen == "auto" else chosen
+
+
+def expected_answer(row: Row) -> str:
+    """Return a row's reference answer."""
+    return str(row["completion"][-1]["content"])
+
+
+def score_items(settings: Settings, rows: Sequence[Row], answers: Sequence[Answer]) -> list[Scored]:
+    """Put each row beside its answer; raises EngineError if the engine refused every one of them."""
+    if answers and all(answer.error is not None for answer in answers):
+        raise EngineError(f"the engine refused every test item: {answers[0].error}")
+    items = []
+    for row, answer in zip(rows, answers, strict=True):
+        predicted, is_correct = judge_answer(
+            expected_answer(row), answer.text, row["label"], settings.dataset.label_field
+        )
+        items.append(
+            Scored(
+                id=row["id"],
+                slice=row["slice"],
+                prompt=str(row["prompt"][-1]["content"]),
+                expected=expected_answer(row),
+                answer=answer.text,
+                label=row["label"],
+                predicted=predicted,
+                is_correct=is_correct and answer.error is None,
+                latency_seconds=answer.latency_seconds,
+                mean_logprob=answer.mean_logprob,
+                error=answer.error,
+                confidence=confidence(answer.text, answer.tokens, predicted, settings.dataset.label_field),
+                prompt_tokens=answer.prompt_tokens,
+                completion_tokens=answer.completion_tokens,
+            )
+        )
+    return items
+
+
+def judge_endpoint(settings: Settings, environ: Mapping[str, str] = os.environ) -> Endpoint:
+    """Return the endpoint of the model that judges and rewords; raises ConfigError if none is configured."""
+    if settings.evaluate.judge_url is None or settings.evaluate.judge_model is None:
+        raise ConfigError("evaluate.judge_url and evaluate.judge_model name no judge; set both")
+    url = settings.evaluate.judge_url.rstrip("/").removesuffix("/v1")
+    return Endpoint(url=url, model=settings.evaluate.judge_model, api_key=environ.get(JUDGE_KEY_VARIABLE, "none"))
+
+
+def ask(
+    settings: Settings, endpoint: Endpoint, conversations: Sequence[Messages], title: str, *, with_ids: bool = False
+) -> list[Answer]:
+    """Ask conversations with a progress bar on stderr; `with_ids` asks vLLM for token ids too."""
+    with progress(title, len(conversations)) as on_done:
+        return ask_all(
+            endpoint,
+            conversations,
+            max_tokens=settings.evaluate.max_tokens,
+            concurrency=settings.evaluate.concurrency,
+            timeout_seconds=settings.serve.request_timeout_seconds,
+            on_done=on_done,
+            with_ids=with_ids,
+        )
+
+
+@contextmanager
+def progress(title: str, total: int) -> Iterator[Callable[[], None]]:
+    """Draw a progress bar on stderr and give the function that moves it by one."""
+    columns = (TextColumn(title), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task("", total=total)
+        yield lambda: bar.advance(task)

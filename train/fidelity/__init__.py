@@ -1,0 +1,1 @@
+"""Two forms of one model become how far the second is from the first."""

@@ -1,0 +1,72 @@
+"""An engine's answers to the probes become the last row of a parity table: what the endpoint makes of the files."""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from driftwheel.config import Settings
+from driftwheel.errors import ParityError
+from train.base_model import load_tokenizer
+from train.evaluation.scoring import ask, progress
+from train.evaluation.scoring_client import Answer, Endpoint, Messages, token_logprobs
+from train.fidelity.hops import measure, require
+from train.fidelity.probing import Probe, judged
+from train.parity import Parity
+
+
+def measure_served(
+    settings: Settings, endpoint: Endpoint, parity: Parity, known: Mapping[str, Answer]
+) -> list[dict[str, Any]]:
+    """Return the whole parity table; `known` holds answers that the endpoint gave already, by `prompt_key`.
+
+    Raises ParityError if the endpoint reads other tokens than the trainer, or answers otherwise than the files do.
+    """
+    unasked = [probe.messages for probe in parity.probes if prompt_key(probe.messages) not in known]
+    fresh = ask(settings, endpoint, unasked, "parity", with_ids=True)
+    answers = {**known, **{prompt_key(messages): answer for messages, answer in zip(unasked, fresh, strict=True)}}
+    given = [answers[prompt_key(probe.messages)] for probe in parity.probes]
+    for probe, answer in zip(parity.probes, given, strict=True):
+        _require_same_prompt(probe, answer)
+    with progress("reference answers", len(parity.probes)) as on_done:
+        logprobs = token_logprobs(
+            endpoint,
+            [(probe.prompt_ids, probe.reference_ids) for probe in parity.probes],
+            concurrency=settings.evaluate.concurrency,
+            timeout_seconds=settings.serve.request_timeout_seconds,
+            on_done=on_done,
+        )
+    tokenizer = load_tokenizer(str(parity.artifact))
+    readings = [
+        judged(settings, tokenizer, probe, answer.answer_ids[: parity.max_tokens], values)
+        for probe, answer, values in zip(parity.probes, given, logprobs, strict=True)
+    ]
+    rows = [*parity.rows, measure("served", readings, parity.chain)]
+    require(rows, settings.parity)
+    return rows
+
+
+def prompt_key(messages: Messages) -> str:
+    """Return what tells one conversation from another."""
+    return json.dumps(list(messages), sort_keys=True)
+
+
+def _require_same_prompt(probe: Probe, answer: Answer) -> None:
+    """Raise ParityError unless the endpoint rendered the conversation as the tokens that were learned from."""
+    if answer.error is not None:
+        raise ParityError(
+            "served", "prompt tokens", f"the engine refused {probe.id}: {answer.error}; check serve.engine_args"
+        )
+    if list(answer.prompt_ids) == probe.prompt_ids:
+        return
+    at = _first_difference(answer.prompt_ids, probe.prompt_ids)
+    raise ParityError(
+        "served",
+        "prompt tokens",
+        f"the engine reads {probe.id} as {len(answer.prompt_ids)} tokens, the trainer as {len(probe.prompt_ids)}; the "
+        f"first difference is at token {at}: check serve.engine_args for another chat template or tokenizer",
+    )
+
+
+def _first_difference(a: Sequence[int], b: Sequence[int]) -> int:
+    differing = (n for n, (x, y) in enumerate(zip(a, b, strict=False)) if x != y)
+    return next(differing, min(len(a), len(b)))

@@ -1,0 +1,126 @@
+"""A trainer's model becomes the readings that the merged, the quantized and the served model are held against."""
+
+import json
+import random
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from driftwheel import artifacts
+from driftwheel.config import Settings
+from driftwheel.errors import ConfigError, DataError
+from driftwheel.ledger import Ledger
+from driftwheel.records import Dataset, TrainingRun
+from train.base_model import load_tokenizer, load_weights
+from train.evaluation.scoring import Row
+from train.fidelity.pins import read_pins
+from train.fidelity.probing import Probe, Reading, as_rows, make_probes, read_model, token_ids
+from train.finetune import weights_path
+
+READINGS = "parity_trained.json"
+COMPARED_ROWS = 16
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trained:
+    """Probes, and what the model that was trained makes of them."""
+
+    probes: list[Probe]
+    readings: list[Reading]
+    max_tokens: int
+    """Longest answer that was generated."""
+    is_read_back: bool = False
+    """The model was read from disk, because its run is older than parity tables."""
+
+
+def remember(settings: Settings, dataset_path: Path, trainer: Any, folder: Path) -> dict[str, str]:
+    """Ask the model in the trainer's memory every probe, store the readings in `folder` and return its pins.
+
+    Raises ConfigError if the trainer did not learn from the tokens that the template renders.
+    """
+    tokenizer, model = trainer.processing_class, trainer.accelerator.unwrap_model(trainer.model)
+    _compare_tokens(trainer, dataset_path)
+    max_tokens = settings.evaluate.max_tokens
+    probes = choose_probes(settings, dataset_path, tokenizer)
+    readings = read_model(settings, model, tokenizer, probes, max_tokens, is_autocast=settings.train.bf16)
+    artifacts.write_json(
+        folder / READINGS, {"max_tokens": max_tokens, "probes": as_rows(probes), "readings": as_rows(readings)}
+    )
+    is_whole = settings.train.method == "full"
+    return read_pins(folder, None if is_whole else settings.base_model(), settings.model.revision)
+
+
+def recall(settings: Settings, ledger: Ledger, run: TrainingRun) -> Trained:
+    """Return what a run's trainer remembered; a run that is older than this has its weights read back from disk."""
+    path = weights_path(run) / READINGS
+    if not path.is_file():
+        return _read_back(settings, ledger, run)
+    stored = json.loads(path.read_text(encoding="utf-8"))
+    return Trained(
+        probes=[Probe(**entry) for entry in stored["probes"]],
+        readings=[Reading(**entry) for entry in stored["readings"]],
+        max_tokens=stored["max_tokens"],
+    )
+
+
+def load_trained(settings: Settings, run: TrainingRun) -> Any:
+    """Load what a run trained as its trainer held it: whole weights in float32, or the adapter on its frozen base."""
+    source = str(weights_path(run))
+    if run.method == "full":
+        return load_weights(source, "float32")
+    from peft import PeftModel
+
+    dtype = "bfloat16" if run.settings["train"]["bf16"] else "float32"
+    return PeftModel.from_pretrained(load_weights(run.base_model, dtype, revision=settings.model.revision), source)
+
+
+def choose_probes(settings: Settings, dataset_path: Path, tokenizer: Any) -> list[Probe]:
+    """Return a fixed sample of the test rows, or of the first split that has rows, that fit the served context.
+
+    Raises DataError if there is none.
+    """
+    max_tokens = settings.evaluate.max_tokens
+    probes = make_probes(tokenizer, _held_out_rows(dataset_path), max_tokens)
+    fit = [probe for probe in probes if len(probe.prompt_ids) + max_tokens < settings.serve.max_model_len]
+    if not fit:
+        raise DataError(
+            f"no row of {dataset_path} fits serve.max_model_len {settings.serve.max_model_len} with "
+            f"evaluate.max_tokens {max_tokens}, so parity cannot be measured; raise serve.max_model_len"
+        )
+    chance = random.Random(f"{settings.dataset.seed}-parity")
+    return chance.sample(fit, min(settings.parity.items, len(fit)))
+
+
+def _held_out_rows(dataset_path: Path) -> list[Row]:
+    for split in ("test", "validation", "train"):
+        path = dataset_path / f"{split}.jsonl"
+        lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+        if lines:
+            return [{"id": f"{split}-{number}", **json.loads(line)} for number, line in enumerate(lines)]
+    raise DataError(f"{dataset_path} has no rows; build the dataset again")
+
+
+def _compare_tokens(trainer: Any, dataset_path: Path) -> None:
+    """Raise ConfigError unless the trainer's own token ids are those that the chat template renders."""
+    if trainer.eval_dataset is None or "input_ids" not in trainer.eval_dataset.column_names:
+        return  # a preference trainer holds pairs
+    lines = (dataset_path / "validation.jsonl").read_text(encoding="utf-8").splitlines()[:COMPARED_ROWS]
+    for line, tokenized in zip(lines, trainer.eval_dataset, strict=False):
+        row = json.loads(line)
+        learned = list(tokenized["input_ids"])
+        rendered = token_ids(trainer.processing_class, [*row["prompt"], *row["completion"]])
+        if learned != rendered[: len(learned)]:
+            raise ConfigError(
+                f"the trainer tokenized a row of {dataset_path} otherwise than the chat template does, and an engine "
+                "would use the template: check the base model's tokenizer and its chat template"
+            )
+
+
+def _read_back(settings: Settings, ledger: Ledger, run: TrainingRun) -> Trained:
+    tokenizer = load_tokenizer(str(weights_path(run)))
+    max_tokens = settings.evaluate.max_tokens
+    probes = choose_probes(settings, Path(ledger.get(Dataset, run.dataset_id).path), tokenizer)
+    is_autocast = bool(run.settings["train"]["bf16"])
+    model = load_trained(settings, run)
+    readings = read_model(settings, model, tokenizer, probes, max_tokens, is_autocast=is_autocast)
+    return Trained(probes=probes, readings=readings, max_tokens=max_tokens, is_read_back=True)

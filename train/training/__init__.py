@@ -1,0 +1,1 @@
+"""Settings and splits become a trainer, and its steps become quick."""

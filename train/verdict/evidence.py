@@ -1,0 +1,58 @@
+"""Evaluations and earlier verdicts become what the gate judges by: items, looks at them, and what stays fixed."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from driftwheel import artifacts
+from driftwheel.config import Settings
+from driftwheel.ledger import Ledger
+from driftwheel.records import Dataset, ModelVersion
+from train.data.examples import read_examples
+from train.evaluate import read_predictions
+from train.verdict.slices import name_slices
+from train.verdict.tables import Fixed, Item, groups
+
+SAME_ITEMS_SHARE = 0.5
+"""A verdict on a test set that holds this share of the target items is a look at them, whatever its dataset's id."""
+
+
+def read_items(evaluation: Path, dataset: Dataset) -> list[Item]:
+    """Return an evaluation's items, each with the slices of its dataset's test split that it belongs to."""
+    named = name_slices(read_examples(Path(dataset.path) / "test.jsonl"))
+    scored = read_predictions(evaluation)
+    return [Item(item.id, item.slice, item.is_correct, named.get(item.id, ())) for item in scored]
+
+
+def count_looks(settings: Settings, ledger: Ledger, items: Sequence[Item], artifact_hash: str) -> int:
+    """Count the other candidates that were already compared with a live version on (mostly) these target items."""
+    target = {item.id for item in next(iter(groups(items).values()))}
+    is_same: dict[str, bool] = {}
+    looks = 0
+    for version in ledger.find(ModelVersion, project=settings.project):
+        if version.verdict.get("live_version_id") is None or version.manifest_hash == artifact_hash:
+            continue
+        dataset_id = str(version.scorecard.get("dataset_id"))
+        if dataset_id not in is_same:
+            test = read_examples(Path(ledger.get(Dataset, dataset_id).path) / "test.jsonl")
+            is_same[dataset_id] = len(target & {e.id for e in test}) >= SAME_ITEMS_SHARE * len(target)
+        looks += is_same[dataset_id]
+    return looks
+
+
+def what_stays_fixed(ledger: Ledger, live: ModelVersion) -> list[Fixed]:
+    """Return what the live version won when it was promoted, and each version before it that it was judged against.
+
+    Versions that were rolled back are not among them. A version whose evaluation is gone binds nobody.
+    """
+    found: list[Fixed] = []
+    version: ModelVersion | None = live
+    while version is not None:
+        evaluation = Path(str(version.scorecard.get("predictions_path"))).parent
+        if version.verdict.get("fixed") and artifacts.is_complete(evaluation):
+            members = groups(read_items(evaluation, ledger.get(Dataset, version.scorecard["dataset_id"])))
+            for won in version.verdict["fixed"]:
+                answers = {item.id: item.is_correct for item in members.get(won["slice"], [])}
+                found.append(Fixed(won["slice"], version.number, won["gain"], answers))
+        before = version.verdict.get("live_version_id")
+        version = ledger.get(ModelVersion, before) if before else None
+    return found
