@@ -35,7 +35,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._buffered_bytes = 0
         self.status = 0
         self.headers: dict[bytes, bytes] = {}
-        self.has_bytes = self.has_head = self.is_complete = False
+        self.has_bytes = self.has_head = self.is_complete = self._is_keep_alive = False
         self.error: str | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -77,6 +77,7 @@ class UpstreamConnection(asyncio.Protocol):
 
     def on_message_complete(self) -> None:
         self.is_complete = self.has_head
+        self._is_keep_alive = self._parser.should_keep_alive()  # after the message the parser has forgotten it
 
     def send(self, data: bytes) -> None:
         """Send a request."""
@@ -107,7 +108,7 @@ class UpstreamConnection(asyncio.Protocol):
 
     def release(self) -> None:
         """Give the connection back, or close it if it cannot carry another request."""
-        if self.is_open and self.is_complete and self.error is None and self._parser.should_keep_alive():
+        if self.is_open and self.is_complete and self.error is None and self._is_keep_alive:
             self._pool.keep(self)
         else:
             self.fail("released")

@@ -58,8 +58,10 @@ class Engine:
     port: int = 0
     bodies: list[dict[str, Any]] = field(default_factory=list)
     left: threading.Event = field(default_factory=threading.Event)
+    connections: int = 0
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
         try:
             while True:
                 head = await reader.readuntil(b"\r\n\r\n")
@@ -333,6 +335,12 @@ def test_a_failed_answer_is_logged_with_its_status(world: World, mode: str, stat
     (row,) = world.rows()
     assert (got, row.status_code, row.id) == (status, status, headers["x-request-id"])
     assert row.error
+
+
+@pytest.mark.parametrize("is_stream", [False, True], ids=["whole", "streamed"])
+def test_one_connection_to_the_engine_carries_one_request_after_another(world: World, is_stream: bool) -> None:
+    assert [world.ask(CHAT, {**BODY, "stream": is_stream})[0] for _ in range(5)] == [200] * 5
+    assert world.engine.connections == 1
 
 
 def test_a_pooled_connection_that_went_stale_is_replaced(world: World) -> None:
