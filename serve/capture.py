@@ -8,8 +8,11 @@ import json
 import re
 from typing import Any
 
+import msgspec
+
+_READ = msgspec.json.Decoder()
 _EVENT_END = re.compile(rb"\r?\n\r?\n|\r\r")
-_DONE = "[DONE]"
+_DONE = b"[DONE]"
 MAX_ERROR_CHARACTERS = 1000
 
 
@@ -92,8 +95,11 @@ class AnswerCapture:
 
     def read_event(self, event: bytes) -> bool:
         """Read one server-sent event; return whether it carries only the usage."""
-        data = b"\n".join(line[5:].strip() for line in event.splitlines() if line.startswith(b"data:"))
-        if data == _DONE.encode():
+        if event.startswith(b"data:") and event.find(b"\n") == len(event) - 2:  # as vLLM writes them
+            data = event[5:].strip()
+        else:
+            data = b"\n".join(line[5:].strip() for line in event.splitlines() if line.startswith(b"data:"))
+        if data == _DONE:
             self.is_done = True
             return False
         value = _parse(data)
@@ -169,6 +175,10 @@ class StreamCapture(AnswerCapture):
 
 def _parse(data: bytes) -> Any:
     try:
+        return _READ.decode(data)
+    except (msgspec.DecodeError, RecursionError):
+        pass
+    try:  # what is JSON to Python but not to the standard, such as NaN
         return json.loads(data)
     except (ValueError, RecursionError):
         return None
