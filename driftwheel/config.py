@@ -302,6 +302,8 @@ class ServeSettings(Section):
     """Address the gateway listens on."""
     port: int = Field(8000, ge=0, le=65535)
     """Port of the gateway."""
+    log: Literal["required", "best_effort"] = "required"
+    """Whether an answer whose row cannot be written is withheld (503), or given, counted and alerted on."""
     require_key: bool = True
     """Refuse requests without a key from DRIFTWHEEL_API_KEYS."""
     engine_args: list[str] = []

@@ -11,12 +11,15 @@ from concurrent.futures import Future
 from typing import Literal
 
 import sqlalchemy as sa
+import structlog
 
-from driftwheel.errors import ConflictError, DataError, NotFoundError, StorageError
+from driftwheel.errors import DataError, NotFoundError, StorageError
 from driftwheel.ledger import TABLES, Ledger
 from driftwheel.records import Traffic, utc_now
 
 MAX_BATCH = 256
+MAX_QUEUED = 20_000
+log = structlog.get_logger()
 
 
 class TrafficLog:
@@ -29,10 +32,22 @@ class TrafficLog:
         self._thread.start()
 
     def append(self, row: Traffic) -> "Future[None]":
-        """Queue a row; the future is done when it is durable, or holds the StorageError."""
+        """Queue a row; the future is done when it is durable, or holds the error, as when too many rows wait."""
         future: Future[None] = Future()
-        self._queue.put((row, future))
+        if self._queue.qsize() < MAX_QUEUED:
+            self._queue.put((row, future))
+        else:
+            message = (
+                f"{MAX_QUEUED} rows wait to be written to the ledger at {self._ledger.url}; check its disk or server"
+            )
+            future.set_exception(StorageError(message))
         return future
+
+    def mark_partial(self, request_id: str, reason: str) -> None:
+        """Make a written row partial, with the reason; raises StorageError."""
+        table = TABLES[Traffic]
+        with self._ledger.write() as connection:
+            connection.execute(sa.update(table).where(table.c.id == request_id).values(is_partial=True, error=reason))
 
     def close(self) -> None:
         """Write what is queued and stop."""
@@ -57,12 +72,13 @@ class TrafficLog:
         except StorageError as error:  # the disk or the database refuses: it would refuse each alone too
             for _, future in pairs:
                 future.set_exception(error)
-        except (ConflictError, sa.exc.SQLAlchemyError, RuntimeError, ValueError, TypeError) as error:
-            if len(pairs) == 1:
-                pairs[0][1].set_exception(error)
-            else:
+        except Exception as error:  # whatever a row did, the thread goes on: every later answer waits for it
+            if len(pairs) > 1:
                 for pair in pairs:
                     self._write([pair])
+                return
+            log.exception("a row was refused", request_id=pairs[0][0].id)
+            pairs[0][1].set_exception(error)
         else:
             for _, future in pairs:
                 future.set_result(None)

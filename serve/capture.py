@@ -11,6 +11,7 @@ from typing import Any
 _EVENT_END = re.compile(rb"\r?\n\r?\n|\r\r")
 _DONE = "[DONE]"
 MAX_ERROR_CHARACTERS = 1000
+MAX_TOKENS = 2**31
 
 
 def storable(text: str) -> str:
@@ -175,4 +176,4 @@ def _parse(data: bytes) -> Any:
 
 
 def _count(value: Any) -> int:
-    return value if isinstance(value, int) else 0
+    return value if isinstance(value, int) and 0 <= value <= MAX_TOKENS else 0

@@ -9,7 +9,7 @@ import pytest
 import sqlalchemy as sa
 
 from driftwheel.config import Settings
-from driftwheel.errors import ConfigError, ConflictError, NotFoundError
+from driftwheel.errors import ConfigError, ConflictError, NotFoundError, StorageError
 from driftwheel.ledger import TABLES, Ledger
 from driftwheel.records import (
     NOUNS,
@@ -53,6 +53,24 @@ def test_records_survive_closing_and_opening_again(settings: Settings, ledger: L
     ledger.add(decision())
     ledger.close()
     assert Ledger(settings.database_url).get(RetrainDecision, "decision_1").reasons == ["quality fell"]
+
+
+def test_a_ledger_of_an_earlier_version_gets_the_columns_that_were_added_since(ledger: Ledger) -> None:
+    ledger.add(decision("old"))
+    with ledger.write() as connection:
+        connection.exec_driver_sql("ALTER TABLE decision DROP COLUMN dataset_id")
+    again = Ledger(ledger.url)
+    again.add(decision("new", dataset_id="d"))
+    assert {d.id: d.dataset_id for d in again.find(RetrainDecision)} == {"old": None, "new": "d"}
+    again.close()
+
+
+def test_what_a_row_holds_is_not_in_the_error_that_says_why_it_was_refused(ledger: Ledger) -> None:
+    with ledger.write() as connection:
+        connection.exec_driver_sql("ALTER TABLE decision DROP COLUMN error")
+    with pytest.raises((StorageError, sa.exc.SQLAlchemyError)) as refused:
+        ledger.add(decision(error="jo@example.com"))
+    assert "jo@example.com" not in str(refused.value)
 
 
 def test_a_missing_id_is_named(ledger: Ledger) -> None:

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from driftwheel.errors import ConflictError, DataError, NotFoundError
+from driftwheel.errors import ConflictError, DataError, NotFoundError, StorageError
 from driftwheel.ledger import Ledger
 from driftwheel.records import Traffic
-from driftwheel.traffic import TrafficLog, give_feedback
+from driftwheel.traffic import MAX_BATCH, MAX_QUEUED, TrafficLog, give_feedback
 
 ROW = Traffic(
     id="req_1",
@@ -42,6 +42,24 @@ def test_a_refused_row_raises_in_its_future_and_the_log_goes_on(ledger: Ledger) 
     log.append(replace(ROW, id="req_2")).result()
     assert ledger.count(Traffic) == 2
     log.close()
+
+
+def test_a_row_that_no_database_takes_does_not_end_the_log(ledger: Ledger) -> None:
+    log = TrafficLog(ledger)
+    with pytest.raises(OverflowError):
+        log.append(replace(ROW, prompt_tokens=2**70)).result(5)
+    log.append(replace(ROW, id="req_2")).result(5)
+    log.close()
+
+
+def test_rows_that_would_wait_for_ever_are_refused_at_once(ledger: Ledger) -> None:
+    log = TrafficLog(ledger)
+    with ledger.write():
+        futures = [log.append(replace(ROW, id=f"req_{n}")) for n in range(MAX_QUEUED + 2 * MAX_BATCH)]
+        with pytest.raises(StorageError, match="rows wait"):
+            futures[-1].result(0)
+    log.close()
+    assert ledger.count(Traffic) == sum(future.exception() is None for future in futures) >= MAX_QUEUED
 
 
 def test_a_refused_row_takes_no_other_row_of_its_batch_with_it(ledger: Ledger) -> None:
