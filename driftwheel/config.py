@@ -6,6 +6,7 @@ Secrets are never settings: API keys come from the environment variable DRIFTWHE
 
 import difflib
 import os
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -334,6 +335,33 @@ class ServeSettings(Section):
     """Mean absolute log-probability difference on the probe prompts that still counts as the same model, in nats."""
 
 
+class TrafficSettings(Section):
+    share: float = Field(1.0, gt=0, le=1)
+    """Share of the requests that are logged, drawn by request id; feedback on the others finds no row."""
+    keep_responses: bool = True
+    """Keep each answer's body as sent, beside its text; of a stream some 200 bytes a token."""
+    redact: list[Literal["email", "iban", "card", "phone", "ip"]] = []
+    """Personal data that is replaced by `<EMAIL>` and so on before a row is written; then no body is kept."""
+    redact_patterns: dict[str, str] = {}
+    """Names and regular expressions of further things to replace: `{TICKET: "T-[0-9]{6}"}` makes `<TICKET>`."""
+    keep_days: float | None = Field(None, gt=0)
+    """Rows older than this are deleted, but for those that the loop still needs; None keeps them."""
+    keep_mib: int | None = Field(None, ge=1)
+    """When the rows hold more, the oldest are deleted, but for those that the loop still needs; None keeps them."""
+
+    @field_validator("redact_patterns")
+    @classmethod
+    def _are_patterns(cls, patterns: dict[str, str]) -> dict[str, str]:
+        for name, pattern in patterns.items():
+            try:
+                matches_nothing = re.search(pattern, "") is not None
+            except re.error as error:
+                raise ValueError(f"{name} is no regular expression: {error}") from error
+            if matches_nothing:
+                raise ValueError(f"{name} matches the empty text, and would replace nothing everywhere")
+        return patterns
+
+
 class MonitorSettings(Section):
     interval_seconds: float = Field(10, gt=0)
     """Seconds between two looks at the traffic."""
@@ -405,6 +433,7 @@ class Settings(Section):
     evaluate: EvaluateSettings = EvaluateSettings()
     gate: GateSettings = GateSettings()
     serve: ServeSettings = ServeSettings()
+    traffic: TrafficSettings = TrafficSettings()
     monitor: MonitorSettings = MonitorSettings()
     policy: PolicySettings = PolicySettings()
     dashboard: DashboardSettings = DashboardSettings()

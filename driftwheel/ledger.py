@@ -225,14 +225,16 @@ class Ledger:
         limit: int | None = None,
         offset: int = 0,
         newest_first: bool = True,
+        without: Sequence[str] = (),
         **equals: Any,
     ) -> list[Record]:
         """Return the records whose fields equal the given values, newest first.
 
-        A list as value means any of its members. Further conditions are built from `TABLES`.
+        A list as value means any of its members. Further conditions are built from `TABLES`. Fields named in
+        `without` are not read and keep their defaults.
         """
         table = TABLES[record_type]
-        query = sa.select(table).where(*conditions)
+        query = sa.select(*(c for c in table.columns if c.name not in without)).where(*conditions)
         for name, value in equals.items():
             column = table.c[name]
             query = query.where(column.in_(value) if isinstance(value, list | tuple) else column == value)

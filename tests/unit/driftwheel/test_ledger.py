@@ -9,7 +9,7 @@ import pytest
 import sqlalchemy as sa
 
 from driftwheel.config import Settings
-from driftwheel.errors import ConfigError, ConflictError, NotFoundError, StorageError
+from driftwheel.errors import ConfigError, ConflictError, NotFoundError
 from driftwheel.ledger import TABLES, Ledger
 from driftwheel.records import (
     NOUNS,
@@ -66,10 +66,8 @@ def test_a_ledger_of_an_earlier_version_gets_the_columns_that_were_added_since(l
 
 
 def test_what_a_row_holds_is_not_in_the_error_that_says_why_it_was_refused(ledger: Ledger) -> None:
-    with ledger.write() as connection:
-        connection.exec_driver_sql("ALTER TABLE decision DROP COLUMN error")
-    with pytest.raises((StorageError, sa.exc.SQLAlchemyError)) as refused:
-        ledger.add(decision(error="jo@example.com"))
+    with pytest.raises(sa.exc.StatementError) as refused:
+        ledger.add(decision(error="jo@example.com", known={"not JSON": object()}))
     assert "jo@example.com" not in str(refused.value)
 
 
