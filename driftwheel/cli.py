@@ -26,6 +26,7 @@ STAGE_VERBS: dict[str, tuple[str, tuple[str, ...], str]] = {
     "serve": ("serve.__main__", ("gateway",), "gateway and engines"),
     "monitor": ("monitor.__main__", ("watch",), "watch traffic, write signals and decisions, export metrics"),
     "check": ("monitor.__main__", ("check",), "one drift check now"),
+    "traffic": ("driftwheel.traffic_verb", (), "show, export or prune the logged requests"),
     "dashboard": ("dashboard.__main__", (), "the Streamlit dashboard"),
     "demo": ("examples.support.demo", (), "turn the whole circle on this machine"),
 }

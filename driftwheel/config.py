@@ -6,6 +6,7 @@ Secrets are never settings: API keys come from the environment variable DRIFTWHE
 
 import difflib
 import os
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -302,6 +303,8 @@ class ServeSettings(Section):
     """Address the gateway listens on."""
     port: int = Field(8000, ge=0, le=65535)
     """Port of the gateway."""
+    log: Literal["required", "best_effort"] = "required"
+    """Whether an answer whose row cannot be written is withheld (503), or given, counted and alerted on."""
     require_key: bool = True
     """Refuse requests without a key from DRIFTWHEEL_API_KEYS."""
     engine_args: list[str] = []
@@ -330,6 +333,33 @@ class ServeSettings(Section):
     """Larger request bodies get 413."""
     fingerprint_tolerance: float = Field(0.05, gt=0)
     """Mean absolute log-probability difference on the probe prompts that still counts as the same model, in nats."""
+
+
+class TrafficSettings(Section):
+    share: float = Field(1.0, gt=0, le=1)
+    """Share of the requests that are logged, drawn by request id; feedback on the others finds no row."""
+    keep_responses: bool = True
+    """Keep each answer's body as sent, beside its text; of a stream some 200 bytes a token."""
+    redact: list[Literal["email", "iban", "card", "phone", "ip"]] = []
+    """Personal data that is replaced by `<EMAIL>` and so on before a row is written; then no body is kept."""
+    redact_patterns: dict[str, str] = {}
+    """Names and regular expressions of further things to replace: `{TICKET: "T-[0-9]{6}"}` makes `<TICKET>`."""
+    keep_days: float | None = Field(None, gt=0)
+    """Rows older than this are deleted, but for those that the loop still needs; None keeps them."""
+    keep_mib: int | None = Field(None, ge=1)
+    """When the rows hold more, the oldest are deleted, but for those that the loop still needs; None keeps them."""
+
+    @field_validator("redact_patterns")
+    @classmethod
+    def _are_patterns(cls, patterns: dict[str, str]) -> dict[str, str]:
+        for name, pattern in patterns.items():
+            try:
+                matches_nothing = re.search(pattern, "") is not None
+            except re.error as error:
+                raise ValueError(f"{name} is no regular expression: {error}") from error
+            if matches_nothing:
+                raise ValueError(f"{name} matches the empty text, and would replace nothing everywhere")
+        return patterns
 
 
 class MonitorSettings(Section):
@@ -403,6 +433,7 @@ class Settings(Section):
     evaluate: EvaluateSettings = EvaluateSettings()
     gate: GateSettings = GateSettings()
     serve: ServeSettings = ServeSettings()
+    traffic: TrafficSettings = TrafficSettings()
     monitor: MonitorSettings = MonitorSettings()
     policy: PolicySettings = PolicySettings()
     dashboard: DashboardSettings = DashboardSettings()

@@ -24,6 +24,9 @@ from driftwheel.errors import ConfigError, ConflictError, NotFoundError, Storage
 from driftwheel.records import RECORDS, Alias, Step, Switch, utc_now
 
 SAFE_SQLITE = (3, 51, 3)
+CONNECT_SECONDS = 5
+SCHEMA_LOCK = 0x6472696674
+"""Key of PostgreSQL's advisory lock under which the tables are made."""
 Record = TypeVar("Record")
 
 
@@ -94,6 +97,13 @@ for _record in RECORDS:
     )
 
 
+def _missing(bind: sa.Engine | sa.Connection) -> list[sa.Column[Any]]:
+    """Return the columns that the database does not have; those of an existing table are such as may be null."""
+    found = sa.inspect(bind).get_multi_columns(filter_names=list(metadata.tables))
+    have = {(table, column["name"]) for (_, table), columns in found.items() for column in columns}
+    return [c for table in metadata.tables.values() for c in table.columns if (table.name, c.name) not in have]
+
+
 def _row(record: Any) -> dict[str, Any]:
     return {f.name: getattr(record, f.name) for f in fields(record)}
 
@@ -102,14 +112,14 @@ class Ledger:
     """Reads and writes the records of one database; safe to share between threads."""
 
     def __init__(self, url: str) -> None:
-        """Open the database at an SQLAlchemy URL and create missing tables.
+        """Open the database at an SQLAlchemy URL and create missing tables and columns.
 
         Raises ConfigError for an unusable URL or SQLite build, StorageError if the database refuses.
         """
         self.url = url
         try:
             self.engine = self._connect(url)
-            metadata.create_all(self.engine)
+            self._make_tables()
         except sa.exc.ArgumentError as error:
             raise ConfigError(f"storage.database_url {url!r} is not a database URL: {error}") from error
         except sa.exc.OperationalError as error:
@@ -120,7 +130,9 @@ class Ledger:
     @staticmethod
     def _connect(url: str) -> sa.Engine:
         if not url.startswith("sqlite"):
-            return sa.create_engine(with_driver(url), pool_pre_ping=True)
+            # A server that does not answer is an error within seconds, so that no answer waits for its row for ever.
+            options = {"connect_timeout": CONNECT_SECONDS, "keepalives_idle": 10, "tcp_user_timeout": 15_000}
+            return sa.create_engine(with_driver(url), pool_pre_ping=True, hide_parameters=True, connect_args=options)
         path = sa.make_url(url).database
         if path and path != ":memory:":
             Path(path).parent.mkdir(parents=True, exist_ok=True)
@@ -128,6 +140,7 @@ class Ledger:
             url,
             module=safe_sqlite_module(),
             poolclass=QueuePool,
+            hide_parameters=True,
             connect_args={"check_same_thread": False, "timeout": 30, "isolation_level": None},
         )
 
@@ -142,6 +155,18 @@ class Ledger:
             connection.exec_driver_sql("BEGIN IMMEDIATE" if is_write else "BEGIN")
 
         return engine
+
+    def _make_tables(self) -> None:
+        """Create what the records have and the database lacks; of several processes one does, the others wait."""
+        if not _missing(self.engine):
+            return
+        with self.engine.execution_options(is_write=True).begin() as connection:
+            if connection.dialect.name == "postgresql":
+                connection.execute(sa.select(sa.func.pg_advisory_xact_lock(SCHEMA_LOCK)))
+            metadata.create_all(connection)
+            for column in _missing(connection):
+                kind = column.type.compile(connection.dialect)
+                connection.exec_driver_sql(f"ALTER TABLE {column.table.name} ADD COLUMN {column.name} {kind}")
 
     @contextmanager
     def read(self) -> Iterator[sa.Connection]:
@@ -200,14 +225,16 @@ class Ledger:
         limit: int | None = None,
         offset: int = 0,
         newest_first: bool = True,
+        without: Sequence[str] = (),
         **equals: Any,
     ) -> list[Record]:
         """Return the records whose fields equal the given values, newest first.
 
-        A list as value means any of its members. Further conditions are built from `TABLES`.
+        A list as value means any of its members. Further conditions are built from `TABLES`. Fields named in
+        `without` are not read and keep their defaults.
         """
         table = TABLES[record_type]
-        query = sa.select(table).where(*conditions)
+        query = sa.select(*(c for c in table.columns if c.name not in without)).where(*conditions)
         for name, value in equals.items():
             column = table.c[name]
             query = query.where(column.in_(value) if isinstance(value, list | tuple) else column == value)

@@ -192,7 +192,7 @@ class Traffic:
     status_code: int
     is_stream: bool = False
     is_partial: bool = False
-    """The client left or the engine died before the answer ended."""
+    """The client left or the engine died before the answer ended; then `response` may hold more than arrived."""
     prompt: str
     """What the user wrote last: the last user message, or the completion prompt."""
     request: str = ""
@@ -216,6 +216,8 @@ class Traffic:
     label_source: str | None = None
     """`label`, `correction` or `accepted`."""
     feedback_at: datetime | None = None
+    response: str | None = None
+    """The answer's body, exactly as sent: JSON text, or the events of a stream; None where it is not kept."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,36 +6,73 @@ whoever waits for it before finishing the answer never acknowledges a request th
 
 import queue
 import threading
-from collections.abc import Sequence
-from concurrent.futures import Future
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Literal
 
 import sqlalchemy as sa
+import structlog
 
-from driftwheel.errors import ConflictError, DataError, NotFoundError, StorageError
+from driftwheel.config import Settings
+from driftwheel.errors import DataError, NotFoundError, StorageError
 from driftwheel.ledger import TABLES, Ledger
 from driftwheel.records import Traffic, utc_now
+from driftwheel.redaction import rules_of
 
 MAX_BATCH = 256
+MAX_QUEUED = 20_000
+KEEPERS = 2
+log = structlog.get_logger()
 
 
 class TrafficLog:
     """Appends Traffic on one writer thread."""
 
-    def __init__(self, ledger: Ledger) -> None:
+    def __init__(self, ledger: Ledger, keep: Callable[[Traffic], Traffic | None] | None = None) -> None:
+        """Write rows as they are, or what `keep` makes of them; None is not written."""
         self._ledger = ledger
+        self._keep = keep
+        # Not on the writer's thread: a long text full of numbers takes seconds, and other rows do not wait for it.
+        self._keepers = ThreadPoolExecutor(KEEPERS, thread_name_prefix="traffic-rules")
+        self._room = threading.BoundedSemaphore(MAX_QUEUED)
         self._queue: queue.SimpleQueue[tuple[Traffic, Future[None]] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._write_batches, name="traffic-log", daemon=True)
         self._thread.start()
 
     def append(self, row: Traffic) -> "Future[None]":
-        """Queue a row; the future is done when it is durable, or holds the StorageError."""
+        """Queue a row; the future is done when it is durable, or holds the error, as when too many rows wait."""
         future: Future[None] = Future()
-        self._queue.put((row, future))
+        if not self._room.acquire(blocking=False):
+            message = f"{MAX_QUEUED} rows wait for the ledger at {self._ledger.url}; check its disk or server"
+            future.set_exception(StorageError(message))
+            return future
+        future.add_done_callback(lambda _: self._room.release())
+        if self._keep is None:
+            self._queue.put((row, future))
+        else:
+            cleaned = self._keepers.submit(self._keep, row)
+            cleaned.add_done_callback(lambda kept: self._put_kept(row.id, kept, future))
         return future
+
+    def _put_kept(self, request_id: str, cleaned: "Future[Traffic | None]", future: "Future[None]") -> None:
+        """Queue what is kept of a row; its error is named without the text that may stand in it."""
+        error = cleaned.exception()
+        if error is not None:
+            future.set_exception(DataError(f"{request_id} was not written: the rules failed on it ({type(error)})"))
+        elif (kept := cleaned.result()) is None:
+            future.set_result(None)
+        else:
+            self._queue.put((kept, future))
+
+    def mark_partial(self, request_id: str, reason: str) -> None:
+        """Make a written row partial, with the reason; raises StorageError."""
+        table = TABLES[Traffic]
+        with self._ledger.write() as connection:
+            connection.execute(sa.update(table).where(table.c.id == request_id).values(is_partial=True, error=reason))
 
     def close(self) -> None:
         """Write what is queued and stop."""
+        self._keepers.shutdown()
         self._queue.put(None)
         self._thread.join()
 
@@ -57,12 +94,13 @@ class TrafficLog:
         except StorageError as error:  # the disk or the database refuses: it would refuse each alone too
             for _, future in pairs:
                 future.set_exception(error)
-        except (ConflictError, sa.exc.SQLAlchemyError, RuntimeError, ValueError, TypeError) as error:
-            if len(pairs) == 1:
-                pairs[0][1].set_exception(error)
-            else:
+        except Exception as error:  # whatever a row did, the thread goes on: every later answer waits for it
+            if len(pairs) > 1:
                 for pair in pairs:
                     self._write([pair])
+                return
+            log.exception("a row was refused", request_id=pairs[0][0].id)
+            pairs[0][1].set_exception(error)
         else:
             for _, future in pairs:
                 future.set_result(None)
@@ -70,7 +108,7 @@ class TrafficLog:
 
 def give_feedback(
     ledger: Ledger,
-    project: str,
+    settings: Settings,
     request_id: str,
     *,
     thumb: Literal[1, -1] | None = None,
@@ -79,14 +117,17 @@ def give_feedback(
 ) -> Traffic:
     """Attach feedback to a request that the project answered; the last word counts.
 
-    A correction is the whole right answer and beats a label. Raises NotFoundError or DataError.
+    A correction is the whole right answer and beats a label; what people write keeps the rules that rows keep.
+    Raises NotFoundError or DataError.
     """
     if thumb is None and label is None and correction is None:
         raise DataError("feedback needs one of thumb (1 or -1), label or correction")
-    found = ledger.find(Traffic, id=request_id, project=project)
+    found = ledger.find(Traffic, id=request_id, project=settings.project)
     if not found:
-        raise NotFoundError(f"no request {request_id!r} in project {project!r}")
-    row = found[0]
+        raise NotFoundError(f"no request {request_id!r} in project {settings.project!r}")
+    row, rules = found[0], rules_of(settings)
+    if rules is not None:
+        label, correction = (None if text is None else rules.clean(text) for text in (label, correction))
     changes: dict[str, object] = {"feedback_at": utc_now()}
     if thumb is not None:
         changes["thumb"] = thumb

@@ -29,6 +29,7 @@ def traffic_of(settings: Settings, ledger: Ledger, version_id: str) -> list[Obse
         alias=settings.serve.alias,
         version_id=version_id,
         newest_first=False,
+        without=("request", "response"),
     )
     return [observe(row, settings.dataset.label_field) for row in rows]
 

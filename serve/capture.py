@@ -14,6 +14,7 @@ _READ = msgspec.json.Decoder()
 _EVENT_END = re.compile(rb"\r?\n\r?\n|\r\r")
 _DONE = b"[DONE]"
 MAX_ERROR_CHARACTERS = 1000
+MAX_TOKENS = 2**31
 
 
 def storable(text: str) -> str:
@@ -185,4 +186,4 @@ def _parse(data: bytes) -> Any:
 
 
 def _count(value: Any) -> int:
-    return value if isinstance(value, int) else 0
+    return value if isinstance(value, int) and 0 <= value <= MAX_TOKENS else 0

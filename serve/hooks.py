@@ -53,7 +53,7 @@ def store_feedback(ledger: Ledger, settings: Settings, fields: dict[str, Any]) -
     """Attach checked feedback to a request of this loop; raises NotFoundError or StorageError."""
     return give_feedback(
         ledger,
-        settings.project,
+        settings,
         fields["request_id"],
         thumb=fields.get("thumb"),
         label=fields.get("label"),

@@ -54,6 +54,8 @@ class ServerConnection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
 
         self._transport = cast(asyncio.Transport, transport)  # uvloop has its own class
+        # `drain` then waits until the system has every byte, so that no row calls a stream whole that never left.
+        self._transport.set_write_buffer_limits(0)
         self._connections.add(self)
         self._arm(HEADERS_SECONDS)
 

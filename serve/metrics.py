@@ -32,6 +32,10 @@ class GatewayMetrics:
             "driftwheel_log_failures_total", "Answers withheld because their row was not durable",
             registry=self.registry,
         )  # fmt: skip
+        self.unlogged = Counter(
+            "driftwheel_unlogged_answers_total", "Answers given although their row could not be written",
+            registry=self.registry,
+        )  # fmt: skip
         self.feedback = Counter("driftwheel_feedback_total", "Feedback by kind", ["kind"], registry=self.registry)
         self.version_info = Gauge(
             "driftwheel_version_info", "1 for the version that an alias means", ["alias", "version"],

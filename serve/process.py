@@ -14,7 +14,11 @@ import uvloop
 
 from driftwheel.command import add_common_arguments, open_ledger, settings_from
 from driftwheel.config import Settings
-from driftwheel.errors import ConflictError
+from driftwheel.errors import ConflictError, StorageError
+from driftwheel.ledger import Ledger
+from driftwheel.records import utc_now
+from driftwheel.redaction import keeping
+from driftwheel.retention import prune
 from driftwheel.traffic import TrafficLog
 from serve.gateway import Gateway
 from serve.health import Health
@@ -24,6 +28,7 @@ from serve.rollout import Rollout
 from serve.routes import RoutingTable
 
 GRACE_SECONDS = 20.0
+PRUNE_SECONDS = 600.0
 log = structlog.get_logger()
 
 
@@ -43,7 +48,7 @@ async def serve(settings: Settings) -> None:
     Raises ConflictError if the port is taken.
     """
     ledger = open_ledger(settings)
-    traffic_log, routes = TrafficLog(ledger), RoutingTable()
+    traffic_log, routes = TrafficLog(ledger, keeping(settings)), RoutingTable()
     rollout = Rollout(settings, ledger, routes)
     health = Health(settings, routes, rollout.engine_of)
     gateway = Gateway(settings, traffic_log, ledger, routes, GatewayMetrics(), ApiKeys.from_environment())
@@ -60,6 +65,8 @@ async def serve(settings: Settings) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     tasks = [asyncio.create_task(rollout.run()), asyncio.create_task(health.run())]
+    if settings.traffic.keep_days is not None or settings.traffic.keep_mib is not None:
+        tasks.append(asyncio.create_task(_prune_for_ever(settings, ledger)))
     waiter = asyncio.create_task(stop.wait())
     await asyncio.wait([*tasks, waiter], return_when=asyncio.FIRST_COMPLETED)
     log.info("stopping")
@@ -72,3 +79,15 @@ async def serve(settings: Settings) -> None:
     await rollout.stop()
     await asyncio.to_thread(traffic_log.close)
     ledger.close()
+
+
+async def _prune_for_ever(settings: Settings, ledger: Ledger) -> None:
+    """Delete old traffic, again and again; a ledger that refuses is asked again later."""
+    while True:
+        try:
+            deleted = await asyncio.to_thread(prune, settings, ledger, utc_now())
+        except StorageError as error:
+            log.error("old traffic was not deleted", error=str(error))
+        else:
+            log.info("old traffic was deleted", rows=deleted)
+        await asyncio.sleep(PRUNE_SECONDS)

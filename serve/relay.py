@@ -1,11 +1,13 @@
 """A read request and a chosen engine become an answer for the client and a durable Traffic row.
 
 No answer is complete before its row is on disk: a whole answer waits for it, a stream's last event is held for it.
-A client that leaves stops the engine's work, and what was answered until then is a row marked partial.
+A client that leaves stops the engine's work, and what was answered until then is a row marked partial. Only with
+`serve.log: best_effort` does an answer not wait, and is given although its row could not be written.
 """
 
 import asyncio
 import time
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from datetime import datetime
 from weakref import WeakKeyDictionary
@@ -13,10 +15,10 @@ from weakref import WeakKeyDictionary
 import structlog
 
 from driftwheel.config import Settings
-from driftwheel.errors import EngineError
+from driftwheel.errors import EngineError, StorageError
 from driftwheel.records import Traffic, utc_now
 from driftwheel.traffic import TrafficLog
-from serve.capture import AnswerCapture, StreamCapture, conversation_of, prompt_of, user_of
+from serve.capture import AnswerCapture, StreamCapture, conversation_of, prompt_of, storable, user_of
 from serve.messages import Response
 from serve.metrics import GatewayMetrics
 from serve.refusals import RequestRefused
@@ -51,6 +53,8 @@ class Job:
     started_at: float = field(default_factory=time.perf_counter)
     first_token_at: float | None = None
     is_stream: bool = False
+    sent: list[bytes] = field(default_factory=list)
+    """The body's parts that were given to the client's connection, or will be once the row is written."""
 
     def headers(self, content_type: str) -> list[tuple[str, str]]:
         """Return the headers of the answer."""
@@ -111,8 +115,12 @@ class Relay:
         body = b"".join(chunks)
         capture = AnswerCapture()
         capture.read_json(body)
-        if not await self._is_durable(self._row(job, capture, exchange.status)):
+        job.sent.append(body)
+        row = self._row(job, capture, exchange.status)
+        if not await self._may_end(row):
             raise NOT_DURABLE
+        if response.is_gone:
+            await self._mark_left(row)
         headers = job.headers(content_type)
         if b"retry-after" in exchange.headers:
             headers.append(("retry-after", exchange.headers[b"retry-after"].decode("latin-1")))
@@ -129,12 +137,15 @@ class Relay:
             error = NOT_ENDED
         is_whole = capture.is_done and not response.is_gone
         capture.error = capture.error or (None if is_whole else error or CLIENT_LEFT)
+        job.sent.append(capture.held() if is_whole else b"")
         row = self._row(job, capture, exchange.status, is_partial=not is_whole or capture.error is not None)
-        if await self._is_durable(row) and is_whole:
-            response.write(capture.held())
-            response.finish()
-        else:
+        if not await self._may_end(row) or not is_whole:
             response.cut()
+        elif response.is_gone:
+            await self._mark_left(row)
+        else:
+            response.write(job.sent[-1])
+            response.finish()
         return exchange.status
 
     async def _pass_events(
@@ -142,8 +153,11 @@ class Relay:
     ) -> str | None:
         try:
             while data := await exchange.read():
+                if response.is_gone:
+                    return CLIENT_LEFT
                 passed = capture.feed(data)
                 if passed:
+                    job.sent.append(passed)
                     job.route.last_token_at = time.monotonic()
                     job.first_token_at = job.first_token_at or time.perf_counter()
                 response.write(passed)
@@ -158,20 +172,38 @@ class Relay:
         status = statuses.get(reason, 503)
         capture = AnswerCapture()
         capture.error = reason
-        if not await self._is_durable(self._row(job, capture, status, is_partial=True)):
+        job.sent.clear()
+        if not await self._may_end(self._row(job, capture, status, is_partial=True)):
             return NOT_DURABLE
         headers = (("retry-after", str(RETRY_AFTER_SECONDS)),) if status == 503 else ()
         return RequestRefused(status, f"{job.route.version_id}: {reason}", "engine_failed", headers=headers)
 
-    async def _is_durable(self, row: Traffic) -> bool:
-        future = asyncio.wrap_future(self._log.append(row))
-        await asyncio.wait([future])
+    async def _may_end(self, row: Traffic) -> bool:
+        """Write the row; return whether the answer may be ended: it is durable, or need not be."""
+        written = self._log.append(row)
         self._metrics.count_answer(row)
-        error = future.exception()
+        if self._settings.serve.log == "best_effort":
+            written.add_done_callback(lambda future: self._count_unlogged(row.id, future))
+            return True
+        await asyncio.wait([asyncio.wrap_future(written)])
+        error = written.exception()
         if error is not None:
             self._metrics.log_failures.inc()
             log.error("a row was not written, so its answer is withheld", request_id=row.id, error=str(error))
         return error is None
+
+    def _count_unlogged(self, request_id: str, written: "Future[None]") -> None:
+        error = written.exception()
+        if error is not None:
+            self._metrics.unlogged.inc()
+            log.error("an answer was given without its row", request_id=request_id, error=str(error))
+
+    async def _mark_left(self, row: Traffic) -> None:
+        """Make a row partial whose client left while it was written."""
+        try:
+            await asyncio.to_thread(self._log.mark_partial, row.id, CLIENT_LEFT)
+        except StorageError as error:
+            log.error("a row was not marked partial", request_id=row.id, error=str(error))
 
     def _row(self, job: Job, capture: AnswerCapture, status: int, *, is_partial: bool = False) -> Traffic:
         if capture.completion_tokens or capture.answer:
@@ -201,6 +233,7 @@ class Relay:
             user_id=user_of(fields),
             conversation_id=conversation_of(fields),
             error=capture.error,
+            response=storable(b"".join(job.sent).decode("utf-8", "replace")) if job.sent else None,
         )
 
 

@@ -15,6 +15,7 @@ from driftwheel.artifacts import writing
 from driftwheel.config import Settings
 from driftwheel.errors import DataError
 from driftwheel.ledger import Ledger
+from driftwheel.personal_data import redact
 from driftwheel.records import Dataset, content_hash, new_id
 from train.data.cleaning import clean_answer, clean_prompt
 from train.data.dataset_report import Report, describe
@@ -23,7 +24,6 @@ from train.data.examples import Example, read_examples
 from train.data.formats import Row, read_file
 from train.data.leaks import HeldOut, find_leaks, quarantined, refuse_leaks
 from train.data.mixing import mix
-from train.data.personal_data import redact
 from train.data.splits import SPLITS, Deal, Splits, TimedSplits, group_numbers, split_by_label, split_by_time
 
 Rows = Mapping[str, Sequence[Mapping[str, Any]]]

@@ -11,12 +11,12 @@ from typing import Any
 
 from driftwheel.answers import label_of
 from driftwheel.config import Settings
+from driftwheel.personal_data import find_personal_data, redact
 from train.data.cleaning import clean_answer, clean_prompt, folded
 from train.data.dataset_report import SHOWN_BROKEN_ROWS, labels_seen_once, quantiles, token_lengths
 from train.data.duplicates import NearDuplicates
 from train.data.examples import Example
 from train.data.formats import read_file
-from train.data.personal_data import find_personal_data, redact
 
 SHOWN_EXAMPLES, SHOWN_LABELS, SHOWN_CHARACTERS = 5, 20, 80
 LANGUAGE_ROWS, LANGUAGE_CHARACTERS, LANGUAGE_SHARE = 2000, 20, 0.01

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from driftwheel.errors import ConflictError, DataError, NotFoundError
+from driftwheel.config import Settings
+from driftwheel.errors import ConflictError, DataError, NotFoundError, StorageError
 from driftwheel.ledger import Ledger
 from driftwheel.records import Traffic
-from driftwheel.traffic import TrafficLog, give_feedback
+from driftwheel.traffic import MAX_QUEUED, TrafficLog, give_feedback
 
 ROW = Traffic(
     id="req_1",
@@ -42,6 +43,24 @@ def test_a_refused_row_raises_in_its_future_and_the_log_goes_on(ledger: Ledger) 
     log.append(replace(ROW, id="req_2")).result()
     assert ledger.count(Traffic) == 2
     log.close()
+
+
+def test_a_row_that_no_database_takes_does_not_end_the_log(ledger: Ledger) -> None:
+    log = TrafficLog(ledger)
+    with pytest.raises(OverflowError):
+        log.append(replace(ROW, prompt_tokens=2**70)).result(5)
+    log.append(replace(ROW, id="req_2")).result(5)
+    log.close()
+
+
+def test_rows_that_would_wait_for_ever_are_refused_at_once(ledger: Ledger) -> None:
+    log = TrafficLog(ledger)
+    with ledger.write():
+        futures = [log.append(replace(ROW, id=f"req_{n}")) for n in range(MAX_QUEUED + 1)]
+        with pytest.raises(StorageError, match="rows wait"):
+            futures[-1].result(0)
+    log.close()
+    assert ledger.count(Traffic) == sum(future.exception() is None for future in futures) == MAX_QUEUED
 
 
 def test_a_refused_row_takes_no_other_row_of_its_batch_with_it(ledger: Ledger) -> None:
@@ -94,18 +113,20 @@ for n in itertools.count():
     ],
     ids=["thumb up accepts the answer", "thumb down labels nothing", "label", "correction", "correction beats label"],
 )
-def test_feedback_labels_its_row(ledger: Ledger, feedback: dict, label: str | None, source: str | None) -> None:
+def test_feedback_labels_its_row(
+    settings: Settings, ledger: Ledger, feedback: dict, label: str | None, source: str | None
+) -> None:
     ledger.add(ROW)
-    row = give_feedback(ledger, "support", "req_1", **feedback)
+    row = give_feedback(ledger, settings, "req_1", **feedback)
     assert (row.label, row.label_source) == (label, source)
     assert row.feedback_at is not None
 
 
-def test_feedback_needs_a_request_and_something_to_say(ledger: Ledger) -> None:
+def test_feedback_needs_a_request_and_something_to_say(settings: Settings, ledger: Ledger) -> None:
     with pytest.raises(NotFoundError, match="req_9"):
-        give_feedback(ledger, "support", "req_9", thumb=1)
+        give_feedback(ledger, settings, "req_9", thumb=1)
     ledger.add(ROW)
     with pytest.raises(NotFoundError, match="'other'"):
-        give_feedback(ledger, "other", "req_1", thumb=1)
+        give_feedback(ledger, settings.model_copy(update={"project": "other"}), "req_1", thumb=1)
     with pytest.raises(DataError, match="thumb"):
-        give_feedback(ledger, "support", "req_1")
+        give_feedback(ledger, settings, "req_1")

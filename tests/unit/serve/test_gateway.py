@@ -160,8 +160,10 @@ class World:
 
 
 @pytest.fixture
-def world(settings: Settings, ledger: Ledger) -> Iterator[World]:
-    serve = settings.serve.model_copy(update={"max_body_bytes": 2048, "request_timeout_seconds": 1.0})
+def world(request: pytest.FixtureRequest, settings: Settings, ledger: Ledger) -> Iterator[World]:
+    """A gateway that listens; its parameter is `serve.log`."""
+    changes = {"max_body_bytes": 2048, "request_timeout_seconds": 1.0, "log": getattr(request, "param", "required")}
+    serve = settings.serve.model_copy(update=changes)
     settings = settings.model_copy(update={"serve": serve})
     log, engine, routes = TrafficLog(ledger), Engine(), RoutingTable()
     started: list[World] = []
@@ -203,6 +205,7 @@ def test_an_answer_passes_byte_for_byte_and_its_row_is_already_durable(world: Wo
     assert (row.prompt, row.answer, row.finish_reason) == ("where is my card", ANSWER, "stop")
     assert (row.prompt_tokens, row.completion_tokens, row.alias, row.version_id) == (7, 3, "support", VERSION)
     assert (row.user_id, row.conversation_id, len(row.key_id), row.is_partial) == ("u1", "c1", 8, False)
+    assert row.response == body.decode()
 
 
 def test_the_engine_gets_its_own_model_name_and_every_other_byte_unchanged(world: World) -> None:
@@ -221,8 +224,8 @@ def test_a_stream_split_anywhere_arrives_whole_after_its_row(world: World, wants
         status, _, answer = world.ask(CHAT, body)
         assert (status, answer) == (200, expected)
     rows = world.rows()
-    assert {(r.answer, r.finish_reason, r.completion_tokens, r.is_partial) for r in rows} == {
-        (ANSWER, "stop", 3, False)
+    assert {(r.answer, r.finish_reason, r.completion_tokens, r.is_partial, r.response) for r in rows} == {
+        (ANSWER, "stop", 3, False, expected.decode())
     }
     assert all(sent["stream_options"] == {"include_usage": True} for sent in world.engine.bodies)
     assert rows[0].time_to_first_token_seconds is not None
@@ -308,6 +311,7 @@ def test_an_engine_that_dies_in_a_stream_cuts_it_and_leaves_a_partial_row(world:
     assert b"[DONE]" not in cut.value.partial
     row = world.wait_for_row()
     assert (row.is_partial, row.answer, row.status_code) == (True, '{"intent":', 200)
+    assert row.response == cut.value.partial.decode()
 
 
 @pytest.mark.parametrize("is_stream", [False, True], ids=["whole", "stream"])
@@ -326,6 +330,19 @@ def test_a_client_that_leaves_stops_the_engine_and_leaves_a_partial_row(world: W
     assert (row.is_partial, row.status_code) == (True, 200 if is_stream else 499)
     idle = asyncio.run_coroutine_threadsafe(world.routes.wait_idle(VERSION, 5), world.loop)
     assert idle.result(timeout=10), "the engine still counts as asked"
+
+
+@pytest.mark.parametrize("is_stream", [False, True], ids=["whole", "stream"])
+def test_a_client_that_leaves_while_its_row_is_written_makes_it_partial(world: World, is_stream: bool) -> None:
+    body = json.dumps({**BODY, "stream": is_stream}).encode()
+    with world.ledger.write(), socket.create_connection(("127.0.0.1", world.port), timeout=10) as client:
+        head = f"POST {CHAT} HTTP/1.1\r\nauthorization: Bearer {KEY}\r\ncontent-length: {len(body)}\r\n\r\n"
+        client.sendall(head.encode() + body)
+        time.sleep(0.2)
+    deadline = time.monotonic() + 5
+    while not world.wait_for_row().is_partial:
+        assert time.monotonic() < deadline, "the row says that the answer arrived"
+        time.sleep(0.02)
 
 
 @pytest.mark.parametrize(("mode", "status"), [("refuse", 400), ("die", 503), ("slow", 504)])
@@ -363,6 +380,20 @@ def test_an_answer_whose_row_cannot_be_written_is_withheld(world: World) -> None
         world.ask(CHAT, {**BODY, "stream": True})
     assert b"[DONE]" not in cut.value.partial
     assert b"driftwheel_log_failures_total 2.0" in world.ask("/metrics", method="GET")[2]
+
+
+@pytest.mark.parametrize("world", ["best_effort"], indirect=True)
+def test_with_best_effort_an_answer_is_given_and_counted_although_its_row_cannot_be_written(world: World) -> None:
+    assert world.ask(CHAT, BODY)[0] == 200
+    assert world.wait_for_row().answer == ANSWER
+    with world.ledger.write() as connection:
+        connection.exec_driver_sql("DROP TABLE req")
+    assert world.ask(CHAT, BODY)[::2] == (200, json.dumps(WHOLE).encode())
+    assert world.ask(CHAT, {**BODY, "stream": True})[2].endswith(b"data: [DONE]\n\n")
+    deadline = time.monotonic() + 5
+    while b"driftwheel_unlogged_answers_total 2.0" not in (page := world.ask("/metrics", method="GET")[2]):
+        assert time.monotonic() < deadline, "nobody would be alerted"
+    assert b"driftwheel_log_failures_total 0.0" in page
 
 
 def test_text_that_no_database_takes_does_not_stop_the_log(world: World) -> None:

@@ -1,8 +1,10 @@
 """Personal data with a checksum or a plan behind it is found, numbers that only look like it are not."""
 
+import time
+
 import pytest
 
-from train.data.personal_data import find_personal_data, redact
+from driftwheel.personal_data import find_personal_data, redact
 
 
 @pytest.mark.parametrize(
@@ -28,3 +30,10 @@ def test_pieces_are_counted_and_masked() -> None:
     text = "a@example.com, b@example.com and 4111111111111111"
     assert redact(text)[1] == {"EMAIL": 2, "CARD": 1}
     assert [piece.masked for piece in find_personal_data(text)] == ["a@...om", "b@...om", "41...11"]
+
+
+@pytest.mark.parametrize("piece", ["a", "1", "1.1.1.", "b.", "+1-", "DE89 ", "4111-"])
+def test_a_long_text_that_looks_like_data_everywhere_takes_no_more_than_linear_time(piece: str) -> None:
+    started_at = time.process_time()
+    redact("a@" + piece * (100_000 // len(piece)))
+    assert time.process_time() - started_at < 5, "a quadratic pattern takes half a minute for this"

@@ -1,0 +1,133 @@
+"""Clients ask a gateway without pause, keep every byte that they were answered, and compare it with the ledger."""
+
+import asyncio
+import contextlib
+import itertools
+import json
+import time
+from collections import Counter
+from dataclasses import dataclass
+
+from benchmarks.crashing_gateway import ALIAS, KEY, answer_to
+from driftwheel.ledger import Ledger
+from driftwheel.records import Traffic
+
+STREAMED_SHARE = 3
+"""Every third request is streamed."""
+PAUSE_SECONDS = 0.01
+
+
+@dataclass(frozen=True)
+class Acknowledged:
+    """A request that was answered to its end: the oracle, which only the client keeps."""
+
+    prompt: str
+    body: bytes
+    is_stream: bool
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What the ledger holds of what was acknowledged."""
+
+    acknowledged: int
+    streamed: int
+    rows: int
+    lost: int
+    doubled: int
+    different: int
+
+
+class Load:
+    """Clients that ask until told to stop."""
+
+    def __init__(self, port: int, clients: int) -> None:
+        self._port, self._clients = port, clients
+        self._numbers = itertools.count()
+        self._is_on = True
+        self.acknowledged: dict[str, Acknowledged] = {}
+        self.statuses: Counter[int] = Counter()
+        self.broken = 0
+        self.last_at = time.monotonic()
+        """When the last answer was complete."""
+
+    async def run(self) -> None:
+        """Ask until `stop`."""
+        await asyncio.gather(*(self._ask_for_ever() for _ in range(self._clients)))
+
+    def stop(self) -> None:
+        """Finish what is being asked."""
+        self._is_on = False
+
+    async def wait_for(self, count: int) -> None:
+        """Wait until so many requests were acknowledged."""
+        while len(self.acknowledged) < count:
+            await asyncio.sleep(PAUSE_SECONDS)
+
+    async def _ask_for_ever(self) -> None:
+        while self._is_on:
+            try:
+                reader, writer = await asyncio.open_connection("127.0.0.1", self._port)
+            except OSError:
+                await asyncio.sleep(PAUSE_SECONDS)
+                continue
+            try:
+                while self._is_on:
+                    await self._ask(reader, writer)
+            except (asyncio.IncompleteReadError, ConnectionError):
+                self.broken += 1
+            finally:
+                writer.close()
+                with contextlib.suppress(ConnectionError):
+                    await writer.wait_closed()
+
+    async def _ask(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        number = next(self._numbers)
+        prompt, is_stream = f"where is parcel {number}", number % STREAMED_SHARE == 0
+        request = {"model": ALIAS, "messages": [{"role": "user", "content": prompt}], "stream": is_stream}
+        body = json.dumps(request).encode()
+        head = (
+            f"POST /v1/chat/completions HTTP/1.1\r\nauthorization: Bearer {KEY}\r\ncontent-length: {len(body)}\r\n\r\n"
+        )
+        writer.write(head.encode() + body)
+        status_line, *lines = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
+        headers = dict(line.split(": ", 1) for line in lines if line)
+        answer = await _body(reader, headers)
+        status = int(status_line.split()[1])
+        self.statuses[status] += 1
+        if status == 200:
+            self.acknowledged[headers["x-request-id"]] = Acknowledged(prompt, answer, is_stream)
+            self.last_at = time.monotonic()
+        else:
+            await asyncio.sleep(PAUSE_SECONDS)
+
+
+async def _body(reader: asyncio.StreamReader, headers: dict[str, str]) -> bytes:
+    if "content-length" in headers:
+        return await reader.readexactly(int(headers["content-length"]))
+    parts = []
+    while size := int(await reader.readuntil(b"\r\n"), 16):
+        parts.append(await reader.readexactly(size))
+        await reader.readexactly(2)
+    await reader.readexactly(2)
+    return b"".join(parts)
+
+
+def compare(ledger: Ledger, acknowledged: dict[str, Acknowledged]) -> Comparison:
+    """Look for each acknowledged request's row: there, once, and with what its client was answered."""
+    rows = {row.id: row for row in ledger.find(Traffic)}
+    prompts = Counter(row.prompt for row in rows.values())
+    found = [(known, rows[id]) for id, known in acknowledged.items() if id in rows]
+    return Comparison(
+        acknowledged=len(acknowledged),
+        streamed=sum(known.is_stream for known in acknowledged.values()),
+        rows=len(rows),
+        lost=len(acknowledged) - len(found),
+        doubled=sum(count > 1 for count in prompts.values()),
+        different=sum(not _is_same(known, row) for known, row in found),
+    )
+
+
+def _is_same(known: Acknowledged, row: Traffic) -> bool:
+    texts = (row.prompt, row.answer, row.response, row.is_stream, row.is_partial)
+    return texts == (known.prompt, answer_to(known.prompt), known.body.decode(), known.is_stream, False)
