@@ -27,6 +27,7 @@ STAGE_VERBS: dict[str, tuple[str, tuple[str, ...], str]] = {
     "monitor": ("monitor.__main__", ("watch",), "watch traffic, write signals and decisions, export metrics"),
     "check": ("monitor.__main__", ("check",), "one drift check now"),
     "dashboard": ("dashboard.__main__", (), "the Streamlit dashboard"),
+    "keys": ("driftwheel.keys_verb", (), "make, list, disable and rotate the API keys of the gateway"),
     "demo": ("examples.support.demo", (), "turn the whole circle on this machine"),
 }
 

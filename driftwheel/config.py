@@ -303,7 +303,7 @@ class ServeSettings(Section):
     port: int = Field(8000, ge=0, le=65535)
     """Port of the gateway."""
     require_key: bool = True
-    """Refuse requests without a key from DRIFTWHEEL_API_KEYS."""
+    """Refuse requests without a key: one of `driftwheel keys`, or from DRIFTWHEEL_API_KEYS."""
     engine_args: list[str] = []
     """Further arguments for `vllm serve`."""
     max_model_len: int = Field(1024, ge=16)
