@@ -28,6 +28,7 @@ STAGE_VERBS: dict[str, tuple[str, tuple[str, ...], str]] = {
     "check": ("monitor.__main__", ("check",), "one drift check now"),
     "traffic": ("driftwheel.traffic_verb", (), "show, export or prune the logged requests"),
     "dashboard": ("dashboard.__main__", (), "the Streamlit dashboard"),
+    "keys": ("driftwheel.keys_verb", (), "make, list, disable and rotate the API keys of the gateway"),
     "demo": ("examples.support.demo", (), "turn the whole circle on this machine"),
 }
 

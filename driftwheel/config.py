@@ -306,7 +306,7 @@ class ServeSettings(Section):
     log: Literal["required", "best_effort"] = "required"
     """Whether an answer whose row cannot be written is withheld (503), or given, counted and alerted on."""
     require_key: bool = True
-    """Refuse requests without a key from DRIFTWHEEL_API_KEYS."""
+    """Refuse requests without a key: one of `driftwheel keys`, or from DRIFTWHEEL_API_KEYS."""
     engine_args: list[str] = []
     """Further arguments for `vllm serve`."""
     max_model_len: int = Field(1024, ge=16)

@@ -5,11 +5,12 @@ committed rows when several connections write and checkpoint (the WAL-reset bug)
 brings one. See DECISIONS.md.
 """
 
+import os
 import sqlite3
 import types
 import typing
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import fields, replace
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -136,6 +137,9 @@ class Ledger:
         path = sa.make_url(url).database
         if path and path != ":memory:":
             Path(path).parent.mkdir(parents=True, exist_ok=True)
+            # It will hold what users wrote; SQLite gives its side files the same mode.
+            with suppress(OSError):
+                os.close(os.open(path, os.O_CREAT | os.O_EXCL, 0o600))
         engine = sa.create_engine(
             url,
             module=safe_sqlite_module(),

@@ -1,4 +1,4 @@
-"""The seven nouns of the loop, frozen, in the order of the circle, and the four small records between them.
+"""The seven nouns of the loop, frozen, in the order of the circle, and the five small records between them.
 
 The ledger derives its tables from these classes: a field added here is a column there.
 """
@@ -81,6 +81,18 @@ class DecisionStatus(StrEnum):
     ROLLED_BACK = "rolled_back"  # its version went live and did worse than the one before it
     FAILED = "failed"  # a step failed for good; `error` says which
     CLOSED = "closed"  # a hold: nothing follows
+
+
+class Scope(StrEnum):
+    ASK = "ask"  # ask the model
+    FEEDBACK = "feedback"  # say what was right
+    OPERATE = "operate"  # ask for a retrain
+    READ = "read"  # metrics
+
+
+class ApiKeyStatus(StrEnum):
+    ACTIVE = "active"
+    DISABLED = "disabled"  # for good
 
 
 class Preference(StrEnum):
@@ -205,7 +217,7 @@ class Traffic:
     latency_seconds: float
     time_to_first_token_seconds: float | None = None
     key_id: str = ""
-    """First 8 hex digits of the sha256 of the API key."""
+    """Id of the API key; of one from the environment the first 8 hex digits of its sha256."""
     user_id: str = ""
     conversation_id: str = ""
     error: str | None = None
@@ -346,5 +358,31 @@ class Judgement:
     """Where the person saw it; None for a judge model, which is asked in both orders."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class ApiKey:
+    """Who may ask the gateway for what, and how much; the key itself is not kept."""
+
+    prefix: ClassVar[str] = "api_key"
+    id: str
+    """``project/name``."""
+    project: str
+    created_at: datetime = field(default_factory=utc_now)
+    status: ApiKeyStatus = ApiKeyStatus.ACTIVE
+    fence: int = 1
+    """Grows by one with every change."""
+    scopes: list[str]
+    digest: str
+    """sha256 of the key, in hex."""
+    previous_digest: str | None = None
+    """The same of the key before the last rotation."""
+    previous_ends_at: datetime | None = None
+    """Until then that one works too."""
+    expires_at: datetime | None = None
+    requests_per_minute: int | None = None
+    tokens_per_minute: int | None = None
+    max_concurrency: int | None = None
+    updated_at: datetime = field(default_factory=utc_now)
+
+
 NOUNS = (Dataset, TrainingRun, ModelVersion, Deployment, Traffic, DriftSignal, RetrainDecision)
-RECORDS = (*NOUNS, Alias, Step, Switch, Judgement)
+RECORDS = (*NOUNS, Alias, Step, Switch, Judgement, ApiKey)

@@ -15,6 +15,7 @@ _EVENT_END = re.compile(rb"\r?\n\r?\n|\r\r")
 _DONE = b"[DONE]"
 MAX_ERROR_CHARACTERS = 1000
 MAX_TOKENS = 2**31
+CHARACTERS_PER_TOKEN = 4
 
 
 def storable(text: str) -> str:
@@ -84,6 +85,11 @@ class AnswerCapture:
     def mean_logprob(self) -> float | None:
         """The mean log-probability of the answer's tokens, where the client asked for them."""
         return sum(self._logprobs) / len(self._logprobs) if self._logprobs else None
+
+    def used_tokens(self, request: str) -> int:
+        """Return the tokens to charge for; guessed from the texts where an answer broke off before its usage."""
+        counted = self.prompt_tokens + self.completion_tokens
+        return counted or (len(request) + len(self.answer)) // CHARACTERS_PER_TOKEN
 
     def read_json(self, body: bytes) -> None:
         """Read a whole answer, of any status."""

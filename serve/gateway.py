@@ -12,22 +12,25 @@ from collections.abc import Callable
 from driftwheel.config import Settings
 from driftwheel.errors import ConflictError, NotFoundError, StorageError
 from driftwheel.ledger import Ledger
-from driftwheel.records import new_id
+from driftwheel.records import Scope, new_id
 from driftwheel.traffic import TrafficLog
 from serve import hooks
-from serve.http1 import ServerConnection
-from serve.keys import ApiKeys, check_exposure
+from serve.admission import Admission
+from serve.http1 import SWEEP_SECONDS, ServerConnection
+from serve.keys import ApiKeys
 from serve.messages import Request, Response
 from serve.metrics import CONTENT_TYPE, OTHER_ROUTE, GatewayMetrics
 from serve.refusals import RequestRefused
 from serve.relay import RETRY_AFTER_SECONDS, Job, Relay
 from serve.rewrite import read_call
-from serve.routes import ALLOWED, COMPLETIONS, WITHOUT_KEY, EngineRoute, RoutingTable
+from serve.routes import ROUTES, EngineRoute, RoutingTable
+from serve.startup import check_exposure
 
 READY_INTERVALS = 3
 NO_VERSION = "none"
 ABORT_SECONDS = 5.0
 STOP_POLL_SECONDS = 0.02
+BACKLOG = 4096
 JSON_TYPE = "application/json"
 
 
@@ -48,13 +51,15 @@ class Gateway:
         self._settings = settings
         self._ledger = ledger
         self._keys = keys
+        self._admission = Admission(settings.serve, keys)
         self._relay = Relay(settings, traffic_log, metrics)
         self._connections: set[ServerConnection] = set()
         self._active = 0
         self._alerts = asyncio.Lock()
         self._started_at = int(time.time())
         self._server: asyncio.Server | None = None
-        self._operator_routes: dict[str, Callable[[], tuple[int, str, bytes]]] = {
+        self._sweeper: asyncio.Task[None] | None = None
+        self._operator_routes: dict[str, Callable[[Request], tuple[int, str, bytes]]] = {
             "/healthz": self._health,
             "/readyz": self._readiness,
             "/metrics": self._metrics_page,
@@ -71,12 +76,16 @@ class Gateway:
         limit = self._settings.serve.max_body_bytes
         try:
             self._server = await asyncio.get_running_loop().create_server(
-                lambda: ServerConnection(self.handle, limit, self._connections), host, port, backlog=1024
+                lambda: ServerConnection(self.handle, self._admission.decide, limit, self._connections),
+                host,
+                port,
+                backlog=BACKLOG,
             )
         except OSError as error:
             raise ConflictError(
                 f"cannot listen on {host}:{port}: {error}; stop what does, or set serve.port"
             ) from error
+        self._sweeper = asyncio.create_task(self._sweep())
         return self._server
 
     async def stop(self, grace_seconds: float) -> None:
@@ -90,22 +99,32 @@ class Gateway:
             connection.abort()
         await self._wait_until_quiet(ABORT_SECONDS)
         self._relay.close()
+        if self._sweeper is not None:
+            self._sweeper.cancel()
         # A closed transport lets go of its socket in the loop's next turn.
         await asyncio.sleep(STOP_POLL_SECONDS)
+
+    async def _sweep(self) -> None:
+        while True:
+            await asyncio.sleep(SWEEP_SECONDS)
+            now = asyncio.get_running_loop().time()
+            for connection in [*self._connections]:
+                connection.sweep(now)
 
     async def handle(self, request: Request, response: Response) -> None:
         """Answer one request, with its id and the version on every answer."""
         request_id = new_id("req", secrets.token_hex(8))
-        route_name = request.path if request.path in ALLOWED else OTHER_ROUTE
+        found = ROUTES.get(request.path)
         self._active += 1
         self.metrics.in_flight.inc()
         route: EngineRoute | None = None
         try:
-            key_id = self._admit(request)
-            if request.path in COMPLETIONS:
+            if request.refusal is not None:
+                raise request.refusal
+            if found is not None and found.is_answered_by_engine:
                 call = read_call(request.body)
                 route = self._route(call.model)
-                status = await self._relay.answer(Job(request_id, request.path, call, route, key_id), response)
+                status = await self._ask(Job(request_id, request.path, call, route, request.caller), response)
             else:
                 status, content_type, body = await self._operate(request)
                 response.send(status, self._headers(request_id, content_type, None), body)
@@ -116,27 +135,22 @@ class Gateway:
         finally:
             self._active -= 1
             self.metrics.in_flight.dec()
+        route_name = request.path if found is not None else OTHER_ROUTE
         self.metrics.requests.labels(route_name, route.version_id if route else NO_VERSION, str(status)).inc()
+
+    async def _ask(self, job: Job, response: Response) -> int:
+        limits = job.caller.limits
+        if limits is None:
+            return await self._relay.answer(job, response)
+        limits.enter(time.monotonic())
+        try:
+            return await self._relay.answer(job, response)
+        finally:
+            limits.leave(job.used_tokens, time.monotonic())
 
     def _headers(self, request_id: str, content_type: str, route: EngineRoute | None) -> list[tuple[str, str]]:
         version = route.version_id if route else self.routes.aliases.get(self._settings.serve.alias, NO_VERSION)
         return [("content-type", content_type), ("x-request-id", request_id), ("x-driftwheel-version", version)]
-
-    def _admit(self, request: Request) -> str:
-        """Return the key id of a request that may go on; raises RequestRefused."""
-        if request.refusal is not None:
-            raise request.refusal
-        method = ALLOWED.get(request.path)
-        if method is None:
-            raise RequestRefused(404, f"no route {request.path}; there are {', '.join(ALLOWED)}", "unknown_route")
-        if request.method != method:
-            message = f"{request.path} takes {method}, not {request.method}"
-            raise RequestRefused(405, message, "method_not_allowed", headers=(("allow", method),))
-        key_id = self._keys.identify(request.headers.get(b"authorization", b""))
-        if key_id is None and self._settings.serve.require_key and request.path not in WITHOUT_KEY:
-            message = "missing or unknown API key; send `Authorization: Bearer KEY`"
-            raise RequestRefused(401, message, "invalid_api_key", headers=(("www-authenticate", "Bearer"),))
-        return key_id or ""
 
     def _route(self, model: str) -> EngineRoute:
         """Return the engine for a model name; raises RequestRefused."""
@@ -152,7 +166,7 @@ class Gateway:
 
     async def _operate(self, request: Request) -> tuple[int, str, bytes]:
         if request.path in self._operator_routes:
-            return self._operator_routes[request.path]()
+            return self._operator_routes[request.path](request)
         answer = self._feedback if request.path == "/v1/feedback" else self._alert
         try:
             return 200, JSON_TYPE, json.dumps(await answer(request.body)).encode()
@@ -174,10 +188,10 @@ class Gateway:
         async with self._alerts:
             return await asyncio.to_thread(hooks.take_alerts, self._ledger, self._settings, fields)
 
-    def _health(self) -> tuple[int, str, bytes]:
+    def _health(self, _: Request) -> tuple[int, str, bytes]:
         return 200, JSON_TYPE, b'{"status": "alive"}'
 
-    def _readiness(self) -> tuple[int, str, bytes]:
+    def _readiness(self, request: Request) -> tuple[int, str, bytes]:
         alias = self._settings.serve.alias
         route = self.routes.pick(alias)
         limit = READY_INTERVALS * self._settings.serve.health_interval_seconds
@@ -186,14 +200,20 @@ class Gateway:
         elif route.last_token_at is None or time.monotonic() - route.last_token_at > limit:
             reason = f"{route.version_id} has given no token in the last {limit:g} s"
         else:
-            return 200, JSON_TYPE, json.dumps({"status": "ready", "version_id": route.version_id}).encode()
-        return 503, JSON_TYPE, json.dumps({"status": "not ready", "reason": reason}).encode()
+            return self._probed(request, 200, {"status": "ready"}, {"version_id": route.version_id})
+        return self._probed(request, 503, {"status": "not ready"}, {"reason": reason})
 
-    def _metrics_page(self) -> tuple[int, str, bytes]:
+    @staticmethod
+    def _probed(request: Request, status: int, fact: dict[str, str], detail: dict[str, str]) -> tuple[int, str, bytes]:
+        """Answer a probe; the detail is for those who may read it."""
+        may_read = Scope.READ in request.caller.scopes
+        return status, JSON_TYPE, json.dumps(fact | (detail if may_read else {})).encode()
+
+    def _metrics_page(self, _: Request) -> tuple[int, str, bytes]:
         self.metrics.show_aliases(self.routes.aliases)
         return 200, CONTENT_TYPE, self.metrics.page()
 
-    def _engine_targets(self) -> tuple[int, str, bytes]:
+    def _engine_targets(self, _: Request) -> tuple[int, str, bytes]:
         """Name the engines as Prometheus' HTTP service discovery wants them, so that it scrapes vLLM's own metrics."""
         targets = [
             {"targets": [f"{route.host}:{route.port}"], "labels": {"version": route.version_id}}
@@ -201,7 +221,7 @@ class Gateway:
         ]
         return 200, JSON_TYPE, json.dumps(targets).encode()
 
-    def _models(self) -> tuple[int, str, bytes]:
+    def _models(self, _: Request) -> tuple[int, str, bytes]:
         facts = {"object": "model", "created": self._started_at, "owned_by": "driftwheel"}
         models = [{"id": name, **facts} for name in self.routes.served_models()]
         return 200, JSON_TYPE, json.dumps({"object": "list", "data": models}).encode()

@@ -1,10 +1,13 @@
 """Bytes of a client's connection become requests, and a handler's answers become bytes.
 
-HTTP/1.1 on asyncio.Protocol and httptools: keep-alive, pipelining in order, chunked both ways, bounded headers
-and bodies, deadlines for slow senders. What cannot be a request reaches the handler as a request with a refusal.
+HTTP/1.1 on asyncio.Protocol and httptools: keep-alive, pipelining in order, chunked both ways. Headers, bodies and
+waiting answers are bounded in bytes and in time; `sweep` ends whatever is too slow. Whether a request may go on is
+asked as soon as its head is there. What cannot be a request reaches the handler as a request with a refusal.
 """
 
 import asyncio
+import ipaddress
+import math
 from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import cast
@@ -16,23 +19,32 @@ from serve.messages import Request, Response
 from serve.refusals import RequestRefused
 
 HEADERS_SECONDS = 10.0
-BODY_IDLE_SECONDS = 30.0
+BODY_SECONDS = 20.0
 KEEP_ALIVE_SECONDS = 75.0
-SLOW_CLIENT_SECONDS = 60.0
+UNREAD_SECONDS = 20.0
+"""A client that leaves bytes unread for so long is cut off."""
+SWEEP_SECONDS = 0.5
 LINGER_SECONDS = 2.0
-MAX_HEADER_BYTES = 65_536
+MAX_HEADER_BYTES, MAX_HEADERS = 65_536, 100
+MAX_PIPELINED = 32
+NEVER = math.inf
+ONCE = (b"authorization", b"host", b"content-type", b"content-encoding", b"transfer-encoding")
+"""Headers that mean two things to two readers when they come twice."""
 
 log = structlog.get_logger()
 
 
 Handler = Callable[[Request, Response], Awaitable[None]]
+Admit = Callable[[Request], None]
 
 
 class ServerConnection(asyncio.Protocol):
     """A client's connection; answers go out in the order of the requests."""
 
-    def __init__(self, handler: Handler, max_body_bytes: int, connections: "set[ServerConnection]") -> None:
-        self._handler = handler
+    def __init__(
+        self, handler: Handler, admit: Admit, max_body_bytes: int, connections: "set[ServerConnection]"
+    ) -> None:
+        self._handler, self._admit = handler, admit
         self._max_body_bytes = max_body_bytes
         self._connections = connections
         self._parser = httptools.HttpRequestParser(self)
@@ -41,28 +53,30 @@ class ServerConnection(asyncio.Protocol):
         self._queue: deque[Request] = deque()
         self._task: asyncio.Task[None] | None = None
         self._response: Response | None = None
-        self._timer: asyncio.TimerHandle | None = None
+        self._deadline = NEVER
+        self._unread_since = NEVER
         self._drained: asyncio.Future[None] | None = None
         self._state = "idle"
         self._request = Request()
         self._chunks: list[bytes] = []
-        self._header_bytes = self._body_bytes = 0
+        self._header_bytes = self._headers = self._body_bytes = 0
+        self._is_local = False
         self._is_deaf = False
         self.is_closed = False
         self.is_closing = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-
         self._transport = cast(asyncio.Transport, transport)  # uvloop has its own class
         # `drain` then waits until the system has every byte, so that no row calls a stream whole that never left.
         self._transport.set_write_buffer_limits(0)
+        peer = transport.get_extra_info("peername")
+        self._is_local = bool(peer) and ipaddress.ip_address(peer[0]).is_loopback
         self._connections.add(self)
-        self._arm(HEADERS_SECONDS)
+        self._deadline = self._loop.time() + HEADERS_SECONDS
 
     def connection_lost(self, error: Exception | None) -> None:
         self.is_closed = True
         self._connections.discard(self)
-        self._arm(None)
         self._queue.clear()
         if self._drained is not None and not self._drained.done():
             self._drained.set_result(None)
@@ -72,7 +86,6 @@ class ServerConnection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self._is_deaf:
             return
-        before = self._state
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
@@ -85,34 +98,56 @@ class ServerConnection(asyncio.Protocol):
             self._header_bytes += len(data)
             if self._header_bytes > MAX_HEADER_BYTES:
                 self._refuse_headers()
-        self._set_deadline(before)
         self._start_next()
 
     def on_message_begin(self) -> None:
-        self._state, self._request = "headers", Request()
-        self._chunks, self._header_bytes, self._body_bytes = [], 0, 0
+        self._state, self._request = "headers", Request(is_local=self._is_local)
+        self._chunks, self._header_bytes, self._headers, self._body_bytes = [], 0, 0, 0
+        if not self._is_deaf:
+            self._deadline = self._loop.time() + HEADERS_SECONDS
 
     def on_url(self, url: bytes) -> None:
         self._request.path += url.decode("latin-1")
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self._header_bytes += len(name) + len(value)
-        self._request.headers[name.lower()] = value
+        self._headers += 1
+        name, headers = name.lower(), self._request.headers
+        if name in headers and name in ONCE:
+            self._request.repeated = name
+        if self._headers <= MAX_HEADERS:
+            headers[name] = value
 
     def on_headers_complete(self) -> None:
+        if self._is_deaf:
+            return
         request = self._request
         self._state = "body"
         request.method = self._parser.get_method().decode()
         request.path = request.path.partition("?")[0]
         request.is_http11 = self._parser.get_http_version() == "1.1"
         request.is_keep_alive = self._parser.should_keep_alive()
-        length = request.headers.get(b"content-length", b"")
-        if self._header_bytes > MAX_HEADER_BYTES:
+        self._deadline = self._loop.time() + BODY_SECONDS
+        length = request.headers.get(b"content-length", b"0")
+        if self._header_bytes > MAX_HEADER_BYTES or self._headers > MAX_HEADERS:
             self._refuse_headers()
+        elif not self._may_go_on(request, has_body=length != b"0" or b"transfer-encoding" in request.headers):
+            pass
         elif length.isdigit() and int(length) > self._max_body_bytes:
             self._refuse_body()
         elif request.headers.get(b"expect", b"").lower() == b"100-continue" and self._task is None:
             self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    def _may_go_on(self, request: Request, *, has_body: bool) -> bool:
+        try:
+            self._admit(request)
+        except RequestRefused as refusal:
+            if has_body:
+                self._refuse(refusal)  # its body is not read, so nothing can follow it
+            else:
+                request.refusal = refusal
+            return False
+        return True
 
     def on_body(self, body: bytes) -> None:
         self._body_bytes += len(body)
@@ -124,10 +159,12 @@ class ServerConnection(asyncio.Protocol):
             self._chunks.append(body)
 
     def on_message_complete(self) -> None:
-        self._state = "idle"
+        self._state, self._deadline = "idle", NEVER
         if not self._is_deaf:
             self._request.body = self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
             self._queue.append(self._request)
+            if len(self._queue) > MAX_PIPELINED:
+                self._refuse(RequestRefused(429, f"over {MAX_PIPELINED} requests wait unanswered", "too_many_requests"))
 
     def pause_writing(self) -> None:
         self._drained = self._loop.create_future()
@@ -136,6 +173,8 @@ class ServerConnection(asyncio.Protocol):
         if self._drained is not None and not self._drained.done():
             self._drained.set_result(None)
         self._drained = None
+        if not self.is_closed:
+            self._start_next()
 
     def write(self, data: bytes) -> None:
         """Write to the client, if there still is one."""
@@ -158,14 +197,27 @@ class ServerConnection(asyncio.Protocol):
             self.close()
 
     async def drain(self) -> None:
-        """Wait until the write buffer is small again."""
+        """Wait until the write buffer is small again, or the client is gone."""
         if self._drained is not None and not self.is_closed:
-            done, _ = await asyncio.wait([self._drained], timeout=SLOW_CLIENT_SECONDS)
-            if not done:
-                self.abort()
+            await self._drained
+
+    def sweep(self, now: float) -> None:
+        """End the connection if its client is too slow, at a time of the event loop."""
+        if self._transport.get_write_buffer_size() == 0:
+            self._unread_since = NEVER
+        elif self._unread_since == NEVER:
+            self._unread_since = now
+        elif now - self._unread_since >= UNREAD_SECONDS:
+            self.abort()
+            return
+        is_held_back = self._task is not None and self._queue
+        if now >= self._deadline and not is_held_back:
+            self._deadline = NEVER
+            self._too_late()
 
     def _refuse_headers(self) -> None:
-        self._refuse(RequestRefused(431, f"headers are over {MAX_HEADER_BYTES} bytes", "headers_too_large"))
+        message = f"the headers are over {MAX_HEADER_BYTES} bytes, or more than {MAX_HEADERS}"
+        self._refuse(RequestRefused(431, message, "headers_too_large"))
 
     def _refuse_body(self) -> None:
         message = f"the body is over {self._max_body_bytes} bytes (serve.max_body_bytes); send less"
@@ -174,23 +226,12 @@ class ServerConnection(asyncio.Protocol):
     def _refuse(self, refusal: RequestRefused) -> None:
         if self._is_deaf:
             return
-        self._is_deaf = True
+        self._is_deaf, self._deadline = True, NEVER
         self._chunks = []
+        if self._state == "idle":  # what came before was whole and gets its own answer
+            self._request = Request()
         self._request.refusal, self._request.is_keep_alive = refusal, False
         self._queue.append(self._request)
-
-    def _set_deadline(self, before: str) -> None:
-        if self._is_deaf or self._state == "idle":
-            self._arm(None)
-        elif self._state == "body":
-            self._arm(BODY_IDLE_SECONDS)
-        elif before != "headers":
-            self._arm(HEADERS_SECONDS)
-
-    def _arm(self, seconds: float | None) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        self._timer = None if seconds is None else self._loop.call_later(seconds, self._too_late)
 
     def _too_late(self) -> None:
         if self._state == "idle" or self._task is not None:
@@ -205,6 +246,9 @@ class ServerConnection(asyncio.Protocol):
                 self._transport.pause_reading()
             return
         if not self._queue:
+            return
+        if self._drained is not None:
+            self._transport.pause_reading()
             return
         request = self._queue.popleft()
         if self.is_closing:
@@ -233,7 +277,7 @@ class ServerConnection(asyncio.Protocol):
         self._transport.resume_reading()
         self._start_next()
         if self._task is None and self._state == "idle":
-            self._arm(KEEP_ALIVE_SECONDS)
+            self._deadline = self._loop.time() + KEEP_ALIVE_SECONDS
 
     def _linger(self, request: Request) -> None:
         # Closing a socket that still has unread bytes resets it, and the client would never read the refusal.

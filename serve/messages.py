@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Protocol
 
+from serve.keys import NOBODY, Caller
 from serve.refusals import RequestRefused
 
 REASONS = {status.value: status.phrase for status in HTTPStatus} | {499: "Client Closed Request"}
@@ -30,6 +31,11 @@ class Request:
     body: bytes = b""
     is_http11: bool = True
     is_keep_alive: bool = True
+    is_local: bool = False
+    """It came from this machine."""
+    repeated: bytes | None = None
+    """A header that came twice and must not."""
+    caller: Caller = NOBODY
     refusal: RequestRefused | None = None
 
 

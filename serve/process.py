@@ -15,6 +15,7 @@ import uvloop
 from driftwheel.command import add_common_arguments, open_ledger, settings_from
 from driftwheel.config import Settings
 from driftwheel.errors import ConflictError, StorageError
+from driftwheel.keys import keys_of
 from driftwheel.ledger import Ledger
 from driftwheel.records import utc_now
 from driftwheel.redaction import keeping
@@ -22,10 +23,11 @@ from driftwheel.retention import prune
 from driftwheel.traffic import TrafficLog
 from serve.gateway import Gateway
 from serve.health import Health
-from serve.keys import ApiKeys
+from serve.keys import ApiKeys, follow
 from serve.metrics import GatewayMetrics
 from serve.rollout import Rollout
 from serve.routes import RoutingTable
+from serve.startup import check_start
 
 GRACE_SECONDS = 20.0
 PRUNE_SECONDS = 600.0
@@ -51,7 +53,10 @@ async def serve(settings: Settings) -> None:
     traffic_log, routes = TrafficLog(ledger, keeping(settings)), RoutingTable()
     rollout = Rollout(settings, ledger, routes)
     health = Health(settings, routes, rollout.engine_of)
-    gateway = Gateway(settings, traffic_log, ledger, routes, GatewayMetrics(), ApiKeys.from_environment())
+    keys = ApiKeys.from_environment()
+    keys.load(keys_of(ledger, settings.project))
+    check_start(settings, keys)
+    gateway = Gateway(settings, traffic_log, ledger, routes, GatewayMetrics(), keys)
     host, port = settings.serve.host, settings.serve.port
     try:
         await gateway.start(host, port)
@@ -64,9 +69,10 @@ async def serve(settings: Settings) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    tasks = [asyncio.create_task(rollout.run()), asyncio.create_task(health.run())]
+    loops = [rollout.run(), health.run(), follow(keys, ledger, settings.project)]
     if settings.traffic.keep_days is not None or settings.traffic.keep_mib is not None:
-        tasks.append(asyncio.create_task(_prune_for_ever(settings, ledger)))
+        loops.append(_prune_for_ever(settings, ledger))
+    tasks = [asyncio.create_task(loop) for loop in loops]
     waiter = asyncio.create_task(stop.wait())
     await asyncio.wait([*tasks, waiter], return_when=asyncio.FIRST_COMPLETED)
     log.info("stopping")

@@ -4,7 +4,13 @@ import json
 
 from driftwheel.errors import DataError
 
-TYPES = {401: "authentication_error", 404: "not_found_error", 408: "timeout_error"}
+TYPES = {
+    401: "authentication_error",
+    403: "permission_error",
+    404: "not_found_error",
+    408: "timeout_error",
+    429: "rate_limit_error",
+}
 
 
 class RequestRefused(DataError):

@@ -19,6 +19,7 @@ from driftwheel.errors import EngineError, StorageError
 from driftwheel.records import Traffic, utc_now
 from driftwheel.traffic import TrafficLog
 from serve.capture import AnswerCapture, StreamCapture, conversation_of, prompt_of, storable, user_of
+from serve.keys import Caller
 from serve.messages import Response
 from serve.metrics import GatewayMetrics
 from serve.refusals import RequestRefused
@@ -48,20 +49,23 @@ class Job:
     path: str
     call: Call
     route: EngineRoute
-    key_id: str
+    caller: Caller
     created_at: datetime = field(default_factory=utc_now)
     started_at: float = field(default_factory=time.perf_counter)
     first_token_at: float | None = None
     is_stream: bool = False
     sent: list[bytes] = field(default_factory=list)
     """The body's parts that were given to the client's connection, or will be once the row is written."""
+    used_tokens: int = 0
 
     def headers(self, content_type: str) -> list[tuple[str, str]]:
         """Return the headers of the answer."""
+        limits = self.caller.limits
         return [
             ("content-type", content_type),
             ("x-request-id", self.request_id),
             ("x-driftwheel-version", self.route.version_id),
+            *(limits.headers(time.monotonic()) if limits else ()),
         ]
 
 
@@ -208,6 +212,7 @@ class Relay:
     def _row(self, job: Job, capture: AnswerCapture, status: int, *, is_partial: bool = False) -> Traffic:
         if capture.completion_tokens or capture.answer:
             job.route.last_token_at = time.monotonic()
+        job.used_tokens = capture.used_tokens(job.call.text)
         fields = job.call.fields
         first = job.first_token_at
         return Traffic(
@@ -229,7 +234,7 @@ class Relay:
             mean_logprob=capture.mean_logprob,
             latency_seconds=time.perf_counter() - job.started_at,
             time_to_first_token_seconds=None if first is None else first - job.started_at,
-            key_id=job.key_id,
+            key_id=job.caller.id,
             user_id=user_of(fields),
             conversation_id=conversation_of(fields),
             error=capture.error,

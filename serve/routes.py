@@ -6,25 +6,44 @@ sees the table either before or after it.
 
 import asyncio
 from dataclasses import dataclass, field
+from enum import StrEnum
 
 from driftwheel.errors import NotFoundError
+from driftwheel.records import Scope
 
-ALLOWED: dict[str, str] = {
-    "/v1/chat/completions": "POST",
-    "/v1/completions": "POST",
-    "/v1/models": "GET",
-    "/v1/feedback": "POST",
-    "/v1/hooks/alertmanager": "POST",
-    "/healthz": "GET",
-    "/readyz": "GET",
-    "/metrics": "GET",
-    "/metrics/engines": "GET",
+
+class Openness(StrEnum):
+    """Who needs no key."""
+
+    KEY = "key"  # everybody needs one
+    THIS_MACHINE = "this machine"  # a scraper on the gateway's machine needs none, unless it forwards for others
+    ANYBODY = "anybody"  # a probe needs none; it learns whether the gateway can answer, and no more
+
+
+@dataclass(frozen=True)
+class Route:
+    """Who may do what on one path."""
+
+    method: str
+    scope: Scope
+    """What the caller's key must be good for."""
+    openness: Openness = Openness.KEY
+    is_answered_by_engine: bool = False
+
+
+_ENGINE = Route("POST", Scope.ASK, is_answered_by_engine=True)
+ROUTES: dict[str, Route] = {
+    "/v1/chat/completions": _ENGINE,
+    "/v1/completions": _ENGINE,
+    "/v1/models": Route("GET", Scope.ASK),
+    "/v1/feedback": Route("POST", Scope.FEEDBACK),
+    "/v1/hooks/alertmanager": Route("POST", Scope.OPERATE),
+    "/healthz": Route("GET", Scope.READ, Openness.ANYBODY),
+    "/readyz": Route("GET", Scope.READ, Openness.ANYBODY),
+    "/metrics": Route("GET", Scope.READ, Openness.THIS_MACHINE),
+    "/metrics/engines": Route("GET", Scope.READ, Openness.THIS_MACHINE),
 }
 """Everything that the gateway answers; an engine's other routes (weights, adapters, sleep) are never reachable."""
-
-COMPLETIONS = ("/v1/chat/completions", "/v1/completions")
-WITHOUT_KEY = ("/healthz", "/readyz", "/metrics", "/metrics/engines")
-"""Probes and scrapers carry no key; none of these answers says anything about a user."""
 
 IDLE_POLL_SECONDS = 0.02
 

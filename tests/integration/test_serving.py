@@ -28,7 +28,7 @@ from driftwheel.ledger import Ledger
 from driftwheel.records import Alias, Deployment, ModelVersion, ModelVersionStatus, Stage, Traffic
 from serve.engine import free_port, has_gpu
 
-KEY = "integration-key"
+KEY = "integration-key-4f9Lq2"
 QUESTIONS = ["where is my parcel", "i was charged twice", "please close my account", "the app does not start"]
 PROBES = [[{"role": "user", "content": question}] for question in QUESTIONS]
 START_SECONDS = 240.0

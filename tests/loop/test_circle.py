@@ -35,7 +35,7 @@ from train.worker import STEPS
 
 pytestmark = pytest.mark.timeout(1500)
 
-KEY = "loop-test-key"
+KEY = "loop-test-key-4f9Lq2xz"
 OVERRIDES = {
     "dataset": {"replay_share": 1},
     "train": {"num_train_epochs": 6, "eval_steps": 40},

@@ -17,8 +17,9 @@ import uvloop
 
 from driftwheel.config import Settings
 from driftwheel.errors import ConfigError
+from driftwheel.keys import create_key, keys_of
 from driftwheel.ledger import Ledger
-from driftwheel.records import RetrainDecision, Traffic
+from driftwheel.records import RetrainDecision, Scope, Traffic
 from driftwheel.traffic import TrafficLog
 from serve.gateway import Gateway
 from serve.keys import ApiKeys
@@ -124,6 +125,7 @@ class World:
     engine: Engine
     ledger: Ledger
     routes: RoutingTable
+    keys: ApiKeys
     loop: asyncio.AbstractEventLoop
     port: int
 
@@ -174,10 +176,11 @@ def world(request: pytest.FixtureRequest, settings: Settings, ledger: Ledger) ->
         engine.port = upstream.sockets[0].getsockname()[1]
         routes.add(EngineRoute(VERSION, "127.0.0.1", engine.port, VERSION))
         routes.point("support", VERSION)
-        gateway = Gateway(settings, log, ledger, routes, GatewayMetrics(), ApiKeys([KEY]))
+        keys = ApiKeys([KEY])
+        gateway = Gateway(settings, log, ledger, routes, GatewayMetrics(), keys)
         server = await gateway.start("127.0.0.1", 0)
         port = server.sockets[0].getsockname()[1]
-        started.append(World(gateway, engine, ledger, routes, asyncio.get_running_loop(), port))
+        started.append(World(gateway, engine, ledger, routes, keys, asyncio.get_running_loop(), port))
         ready.set()
         await stop.wait()
         await gateway.stop(0.2)
@@ -282,9 +285,28 @@ def test_a_request_without_a_known_key_gets_nothing(world: World, key: str) -> N
 
 def test_a_body_that_grows_too_large_is_refused_while_it_arrives(world: World) -> None:
     with socket.create_connection(("127.0.0.1", world.port), timeout=10) as client:
-        client.sendall(b"POST /v1/completions HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n")
+        head = f"POST /v1/completions HTTP/1.1\r\nauthorization: Bearer {KEY}\r\ntransfer-encoding: chunked\r\n\r\n"
+        client.sendall(head.encode())
         client.sendall(b"800\r\n" + b"x" * 2048 + b"\r\n1\r\nx\r\n")
         assert client.recv(65_536).startswith(b"HTTP/1.1 413 ")
+
+
+def test_a_stranger_is_refused_before_the_body_is_sent(world: World) -> None:
+    with socket.create_connection(("127.0.0.1", world.port), timeout=10) as client:
+        client.sendall(b"POST /v1/completions HTTP/1.1\r\nhost: x\r\ncontent-length: 2000\r\n\r\n")
+        assert client.recv(65_536).startswith(b"HTTP/1.1 401 ")
+
+
+def test_a_key_with_limits_is_told_them_and_held_to_them(world: World) -> None:
+    _, key = create_key(world.ledger, "support", "bot", [Scope.ASK], requests_per_minute=60, tokens_per_minute=5)
+    world.run(lambda: world.keys.load(keys_of(world.ledger, "support")))
+    status, headers, _ = world.ask(CHAT, BODY, key=key)
+    assert (status, headers["x-ratelimit-limit-requests"], world.rows()[0].key_id) == (200, "60", "support/bot")
+    status, headers, body = world.ask(CHAT, BODY, key=key)
+    assert (status, headers["x-ratelimit-remaining-tokens"]) == (429, "0")
+    assert int(headers["retry-after"]) == 61  # 10 tokens were used of 5, so 5 and a bit must flow back
+    assert json.loads(body)["error"]["code"] == "rate_limit_exceeded"
+    assert world.ask("/v1/feedback", {"request_id": "r"}, key=key)[0] == 403
 
 
 def test_headers_that_never_end_are_refused(world: World) -> None:
@@ -295,7 +317,7 @@ def test_headers_that_never_end_are_refused(world: World) -> None:
 
 def test_pipelined_requests_are_answered_in_order_on_one_connection(world: World) -> None:
     with socket.create_connection(("127.0.0.1", world.port), timeout=10) as client:
-        get = b"GET %b HTTP/1.1\r\nhost: x\r\n\r\n"
+        get = b"GET %b HTTP/1.1\r\nhost: x\r\nauthorization: Bearer " + KEY.encode() + b"\r\n\r\n"
         client.sendall(get % b"/healthz" + get % b"/none" + get % b"/sleep")
         client.sendall(b"GET /metrics HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
         received = b""
@@ -435,6 +457,6 @@ def test_other_machines_are_not_served_without_a_key(settings: Settings, ledger:
         gateway = Gateway(settings, log, ledger, RoutingTable(), GatewayMetrics(), ApiKeys([]))
         await gateway.start("0.0.0.0", 0)
 
-    with pytest.raises(ConfigError, match="DRIFTWHEEL_API_KEYS"):
+    with pytest.raises(ConfigError, match="keys create"):
         asyncio.run(start())
     log.close()

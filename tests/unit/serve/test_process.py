@@ -23,7 +23,7 @@ def test_a_taken_port_is_named(settings: Settings) -> None:
 
 @pytest.mark.parametrize(
     ("changes", "words"),
-    [({"require_key": True}, "DRIFTWHEEL_API_KEYS"), ({"require_key": False, "host": "0.0.0.0"}, "0.0.0.0")],
+    [({"require_key": True}, "keys create"), ({"require_key": False, "host": "0.0.0.0"}, "0.0.0.0")],
     ids=["a key is required and there is none", "open to other machines without a key"],
 )
 def test_an_unsafe_start_is_refused(
