@@ -1,7 +1,7 @@
 """Answered requests become durable rows, many to a commit; later they get feedback.
 
-`TrafficLog.append` returns a future that is done when the row's transaction is on disk (group commit):
-whoever waits for it before finishing the answer never acknowledges a request that a crash can lose.
+`TrafficLog.append` calls back when the row's transaction is on disk (group commit): whoever waits for it before
+finishing the answer never acknowledges a request that a crash can lose.
 """
 
 import queue
@@ -13,6 +13,7 @@ from typing import Literal
 import sqlalchemy as sa
 import structlog
 
+from driftwheel.appender import Appender
 from driftwheel.config import Settings
 from driftwheel.errors import DataError, NotFoundError, StorageError
 from driftwheel.ledger import TABLES, Ledger
@@ -24,6 +25,10 @@ MAX_QUEUED = 20_000
 KEEPERS = 2
 log = structlog.get_logger()
 
+Written = Callable[[Exception | None], None]
+"""What is called once a row is durable, or with the error if it is not."""
+Entry = tuple[Traffic | None, Written, Exception | None]
+
 
 class TrafficLog:
     """Appends Traffic on one writer thread."""
@@ -34,35 +39,35 @@ class TrafficLog:
         self._keep = keep
         # Not on the writer's thread: a long text full of numbers takes seconds, and other rows do not wait for it.
         self._keepers = ThreadPoolExecutor(KEEPERS, thread_name_prefix="traffic-rules")
-        self._room = threading.BoundedSemaphore(MAX_QUEUED)
-        self._queue: queue.SimpleQueue[tuple[Traffic, Future[None]] | None] = queue.SimpleQueue()
+        self._appended = self._finished = 0
+        self._queue: queue.SimpleQueue[Entry | None] = queue.SimpleQueue()
+        self._appender = Appender(ledger, Traffic)
         self._thread = threading.Thread(target=self._write_batches, name="traffic-log", daemon=True)
         self._thread.start()
 
-    def append(self, row: Traffic) -> "Future[None]":
-        """Queue a row; the future is done when it is durable, or holds the error, as when too many rows wait."""
-        future: Future[None] = Future()
-        if not self._room.acquire(blocking=False):
+    def append(self, row: Traffic, written: Written) -> None:
+        """Queue a row; `written` is called on another thread, or at once with a StorageError if too many rows wait.
+
+        For one thread, usually an event loop's.
+        """
+        if self._appended - self._finished >= MAX_QUEUED:
             message = f"{MAX_QUEUED} rows wait for the ledger at {self._ledger.url}; check its disk or server"
-            future.set_exception(StorageError(message))
-            return future
-        future.add_done_callback(lambda _: self._room.release())
+            written(StorageError(message))
+            return
+        self._appended += 1
         if self._keep is None:
-            self._queue.put((row, future))
+            self._queue.put((row, written, None))
         else:
             cleaned = self._keepers.submit(self._keep, row)
-            cleaned.add_done_callback(lambda kept: self._put_kept(row.id, kept, future))
-        return future
+            cleaned.add_done_callback(lambda kept: self._put_kept(row.id, kept, written))
 
-    def _put_kept(self, request_id: str, cleaned: "Future[Traffic | None]", future: "Future[None]") -> None:
+    def _put_kept(self, request_id: str, cleaned: "Future[Traffic | None]", written: Written) -> None:
         """Queue what is kept of a row; its error is named without the text that may stand in it."""
-        error = cleaned.exception()
-        if error is not None:
-            future.set_exception(DataError(f"{request_id} was not written: the rules failed on it ({type(error)})"))
-        elif (kept := cleaned.result()) is None:
-            future.set_result(None)
+        if (error := cleaned.exception()) is not None:
+            failure = DataError(f"{request_id} was not written: the rules failed on it ({type(error)})")
+            self._queue.put((None, written, failure))
         else:
-            self._queue.put((kept, future))
+            self._queue.put((cleaned.result(), written, None))
 
     def mark_partial(self, request_id: str, reason: str) -> None:
         """Make a written row partial, with the reason; raises StorageError."""
@@ -83,27 +88,32 @@ class TrafficLog:
             while len(batch) < MAX_BATCH and not self._queue.empty():
                 batch.append(self._queue.get())
             is_open = None not in batch
-            pairs = [pair for pair in batch if pair is not None]
+            entries = [entry for entry in batch if entry is not None]
+            pairs = [(row, written) for row, written, _ in entries if row is not None]
             if pairs:
                 self._write(pairs)
+            for row, written, error in entries:
+                if row is None:
+                    written(error)
+            self._finished += len(entries)
+        self._appender.close()
 
-    def _write(self, pairs: "Sequence[tuple[Traffic, Future[None]]]") -> None:
+    def _write(self, pairs: Sequence[tuple[Traffic, Written]]) -> None:
         """Write rows in one transaction; if one of them is refused, each alone, so that it takes no other with it."""
+        failure: Exception | None = None
         try:
-            self._ledger.add(*(row for row, _ in pairs))
+            self._appender.add([row for row, _ in pairs])
         except StorageError as error:  # the disk or the database refuses: it would refuse each alone too
-            for _, future in pairs:
-                future.set_exception(error)
+            failure = error
         except Exception as error:  # whatever a row did, the thread goes on: every later answer waits for it
             if len(pairs) > 1:
                 for pair in pairs:
                     self._write([pair])
                 return
-            log.exception("a row was refused", request_id=pairs[0][0].id)
-            pairs[0][1].set_exception(error)
-        else:
-            for _, future in pairs:
-                future.set_result(None)
+            log.error("a row was refused", request_id=pairs[0][0].id, error=str(error))
+            failure = error
+        for _, written in pairs:
+            written(failure)
 
 
 def give_feedback(

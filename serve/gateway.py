@@ -5,14 +5,13 @@
 
 import asyncio
 import json
-import secrets
 import time
 from collections.abc import Callable
 
 from driftwheel.config import Settings
 from driftwheel.errors import ConflictError, NotFoundError, StorageError
 from driftwheel.ledger import Ledger
-from driftwheel.records import Scope, new_id
+from driftwheel.records import Scope
 from driftwheel.traffic import TrafficLog
 from serve import hooks
 from serve.admission import Admission
@@ -22,6 +21,7 @@ from serve.messages import Request, Response
 from serve.metrics import CONTENT_TYPE, OTHER_ROUTE, GatewayMetrics
 from serve.refusals import RequestRefused
 from serve.relay import RETRY_AFTER_SECONDS, Job, Relay
+from serve.request_ids import RequestIds
 from serve.rewrite import read_call
 from serve.routes import ROUTES, EngineRoute, RoutingTable
 from serve.startup import check_exposure
@@ -52,6 +52,7 @@ class Gateway:
         self._ledger = ledger
         self._keys = keys
         self._admission = Admission(settings.serve, keys)
+        self._ids = RequestIds()
         self._relay = Relay(settings, traffic_log, metrics)
         self._connections: set[ServerConnection] = set()
         self._active = 0
@@ -113,7 +114,7 @@ class Gateway:
 
     async def handle(self, request: Request, response: Response) -> None:
         """Answer one request, with its id and the version on every answer."""
-        request_id = new_id("req", secrets.token_hex(8))
+        request_id = self._ids.make()
         found = ROUTES.get(request.path)
         self._active += 1
         self.metrics.in_flight.inc()
@@ -136,7 +137,7 @@ class Gateway:
             self._active -= 1
             self.metrics.in_flight.dec()
         route_name = request.path if found is not None else OTHER_ROUTE
-        self.metrics.requests.labels(route_name, route.version_id if route else NO_VERSION, str(status)).inc()
+        self.metrics.count_request(route_name, route.version_id if route else NO_VERSION, status)
 
     async def _ask(self, job: Job, response: Response) -> int:
         limits = job.caller.limits

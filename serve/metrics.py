@@ -41,16 +41,29 @@ class GatewayMetrics:
             "driftwheel_version_info", "1 for the version that an alias means", ["alias", "version"],
             registry=self.registry,
         )  # fmt: skip
-        for direction in ("input", "output"):
-            self.tokens.labels(direction)
+        self._input_tokens, self._output_tokens = self.tokens.labels("input"), self.tokens.labels("output")
+        self._durations: dict[tuple[str, str], Histogram] = {}
+        self._requests: dict[tuple[str, str, int], Counter] = {}
         for kind in ("thumb_up", "thumb_down", "label", "correction"):
             self.feedback.labels(kind)
 
+    def count_request(self, route: str, version_id: str, status: int) -> None:
+        """Count a request of any kind by its status."""
+        labels = (route, version_id, status)
+        counter = self._requests.get(labels)
+        if counter is None:
+            counter = self._requests[labels] = self.requests.labels(route, version_id, str(status))
+        counter.inc()
+
     def count_answer(self, row: Traffic) -> None:
         """Count an answered request."""
-        self.duration.labels(row.route, row.version_id).observe(row.latency_seconds)
-        self.tokens.labels("input").inc(row.prompt_tokens)
-        self.tokens.labels("output").inc(row.completion_tokens)
+        labels = (row.route, row.version_id)
+        duration = self._durations.get(labels)
+        if duration is None:  # `labels` takes a lock and a look-up that cost more than the count itself
+            duration = self._durations[labels] = self.duration.labels(*labels)
+        duration.observe(row.latency_seconds)
+        self._input_tokens.inc(row.prompt_tokens)
+        self._output_tokens.inc(row.completion_tokens)
         if row.time_to_first_token_seconds is not None:
             self.first_token.labels(row.version_id).observe(row.time_to_first_token_seconds)
         if row.is_partial:

@@ -7,7 +7,6 @@ A client that leaves stops the engine's work, and what was answered until then i
 
 import asyncio
 import time
-from concurrent.futures import Future
 from dataclasses import dataclass, field
 from datetime import datetime
 from weakref import WeakKeyDictionary
@@ -19,6 +18,7 @@ from driftwheel.errors import EngineError, StorageError
 from driftwheel.records import Traffic, utc_now
 from driftwheel.traffic import TrafficLog
 from serve.capture import AnswerCapture, StreamCapture, conversation_of, prompt_of, storable, user_of
+from serve.durable import DurableRows
 from serve.keys import Caller
 from serve.messages import Response
 from serve.metrics import GatewayMetrics
@@ -75,6 +75,7 @@ class Relay:
     def __init__(self, settings: Settings, traffic_log: TrafficLog, metrics: GatewayMetrics) -> None:
         self._settings = settings
         self._log = traffic_log
+        self._rows = DurableRows(traffic_log)
         self._metrics = metrics
         self._pools: WeakKeyDictionary[EngineRoute, UpstreamPool] = WeakKeyDictionary()
 
@@ -184,20 +185,18 @@ class Relay:
 
     async def _may_end(self, row: Traffic) -> bool:
         """Write the row; return whether the answer may be ended: it is durable, or need not be."""
-        written = self._log.append(row)
+        written = self._rows.append(row)
         self._metrics.count_answer(row)
         if self._settings.serve.log == "best_effort":
-            written.add_done_callback(lambda future: self._count_unlogged(row.id, future))
+            written.add_done_callback(lambda future: self._count_unlogged(row.id, future.result()))
             return True
-        await asyncio.wait([asyncio.wrap_future(written)])
-        error = written.exception()
+        error = await written
         if error is not None:
             self._metrics.log_failures.inc()
             log.error("a row was not written, so its answer is withheld", request_id=row.id, error=str(error))
         return error is None
 
-    def _count_unlogged(self, request_id: str, written: "Future[None]") -> None:
-        error = written.exception()
+    def _count_unlogged(self, request_id: str, error: Exception | None) -> None:
         if error is not None:
             self._metrics.unlogged.inc()
             log.error("an answer was given without its row", request_id=request_id, error=str(error))

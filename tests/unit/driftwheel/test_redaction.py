@@ -1,7 +1,8 @@
 """What a rule forbids reaches neither the database nor its log nor an error, however it is written."""
 
 import json
-from concurrent.futures import wait
+from collections.abc import Callable
+from concurrent.futures import Future, wait
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from driftwheel.redaction import is_drawn, keeping, rules_of
 from driftwheel.traffic import TrafficLog, give_feedback
 
 MAIL, CARD, TICKET = "jo.doe@example.com", "4111 1111 1111 1111", "T-123456"
+Append = Callable[[TrafficLog, Traffic], "Future[None]"]
 ROW = Traffic(
     id="req_1", project="support", alias="support", version_id="v1", route="/v1/chat/completions", status_code=200,
     prompt=f"i am {MAIL}", request=json.dumps({"messages": [{"role": "user", "content": f"i am {MAIL}, {TICKET}"}]}),
@@ -30,15 +32,15 @@ def redacting(settings: Settings, **changes: Any) -> Settings:
 
 
 def test_no_file_of_the_ledger_ever_holds_what_a_rule_forbids(
-    settings: Settings, ledger: Ledger, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    settings: Settings, ledger: Ledger, tmp_path: Path, capfd: pytest.CaptureFixture[str], append: Append
 ) -> None:
     settings = redacting(settings)
     log = TrafficLog(ledger, keeping(settings))
-    log.append(ROW).result(10)
+    append(log, ROW).result(10)
     with pytest.raises(Exception, match="already in the ledger"):
-        log.append(ROW).result(10)
+        append(log, ROW).result(10)
     with pytest.raises(OverflowError):
-        log.append(replace(ROW, id="req_2", prompt_tokens=2**70)).result(10)
+        append(log, replace(ROW, id="req_2", prompt_tokens=2**70)).result(10)
     give_feedback(ledger, settings, "req_1", correction=json.dumps({"mail": MAIL}))
     log.close()
     (row,) = ledger.find(Traffic)
@@ -78,23 +80,27 @@ def test_rows_of_one_user_stay_together_without_the_name(settings: Settings) -> 
     assert "jo" not in rules.clean_name(MAIL)
 
 
-def test_a_row_on_which_the_rules_fail_is_not_written_and_says_nothing_of_itself(ledger: Ledger) -> None:
+def test_a_row_on_which_the_rules_fail_is_not_written_and_says_nothing_of_itself(
+    ledger: Ledger, append: Append
+) -> None:
     def fail(row: Traffic) -> Traffic:
         raise ValueError(row.prompt)
 
     log = TrafficLog(ledger, fail)
     with pytest.raises(DataError) as failed:
-        log.append(ROW).result(10)
+        append(log, ROW).result(10)
     log.close()
     assert MAIL not in str(failed.value)
     assert ledger.count(Traffic) == 0
 
 
-def test_a_share_of_the_requests_is_logged_and_the_id_says_which(settings: Settings, ledger: Ledger) -> None:
+def test_a_share_of_the_requests_is_logged_and_the_id_says_which(
+    settings: Settings, ledger: Ledger, append: Append
+) -> None:
     ids = [new_id("req", n) for n in range(3000)]
     sampled = settings.model_copy(update={"traffic": settings.traffic.model_copy(update={"share": 0.2})})
     log = TrafficLog(ledger, keeping(sampled))
-    wait([log.append(replace(ROW, id=request_id)) for request_id in ids])
+    wait([append(log, replace(ROW, id=request_id)) for request_id in ids])
     log.close()
     kept = {row.id for row in ledger.find(Traffic)}
     assert kept == {request_id for request_id in ids if is_drawn(request_id, 0.2)}

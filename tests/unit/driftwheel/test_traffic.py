@@ -1,8 +1,9 @@
-"""A row whose future is done is on disk, and feedback finds its row."""
+"""A row that is called written is on disk, and feedback finds its row."""
 
 import subprocess
 import sys
-from concurrent.futures import wait
+from collections.abc import Callable
+from concurrent.futures import Future, wait
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from driftwheel.ledger import Ledger
 from driftwheel.records import Traffic
 from driftwheel.traffic import MAX_QUEUED, TrafficLog, give_feedback
 
+Append = Callable[[TrafficLog, Traffic], "Future[None]"]
 ROW = Traffic(
     id="req_1",
     project="support",
@@ -27,48 +29,48 @@ ROW = Traffic(
 )
 
 
-def test_a_done_future_means_a_row_that_another_connection_sees(ledger: Ledger) -> None:
+def test_a_done_future_means_a_row_that_another_connection_sees(ledger: Ledger, append: Append) -> None:
     log = TrafficLog(ledger)
-    futures = [log.append(replace(ROW, id=f"req_{n}")) for n in range(1000)]
+    futures = [append(log, replace(ROW, id=f"req_{n}")) for n in range(1000)]
     wait(futures)
     assert Ledger(ledger.url).count(Traffic) == 1000
     log.close()
 
 
-def test_a_refused_row_raises_in_its_future_and_the_log_goes_on(ledger: Ledger) -> None:
+def test_a_refused_row_raises_in_its_future_and_the_log_goes_on(ledger: Ledger, append: Append) -> None:
     log = TrafficLog(ledger)
-    log.append(ROW).result()
+    append(log, ROW).result()
     with pytest.raises(ConflictError):
-        log.append(ROW).result()
-    log.append(replace(ROW, id="req_2")).result()
+        append(log, ROW).result()
+    append(log, replace(ROW, id="req_2")).result()
     assert ledger.count(Traffic) == 2
     log.close()
 
 
-def test_a_row_that_no_database_takes_does_not_end_the_log(ledger: Ledger) -> None:
+def test_a_row_that_no_database_takes_does_not_end_the_log(ledger: Ledger, append: Append) -> None:
     log = TrafficLog(ledger)
     with pytest.raises(OverflowError):
-        log.append(replace(ROW, prompt_tokens=2**70)).result(5)
-    log.append(replace(ROW, id="req_2")).result(5)
+        append(log, replace(ROW, prompt_tokens=2**70)).result(5)
+    append(log, replace(ROW, id="req_2")).result(5)
     log.close()
 
 
-def test_rows_that_would_wait_for_ever_are_refused_at_once(ledger: Ledger) -> None:
+def test_rows_that_would_wait_for_ever_are_refused_at_once(ledger: Ledger, append: Append) -> None:
     log = TrafficLog(ledger)
     with ledger.write():
-        futures = [log.append(replace(ROW, id=f"req_{n}")) for n in range(MAX_QUEUED + 1)]
+        futures = [append(log, replace(ROW, id=f"req_{n}")) for n in range(MAX_QUEUED + 1)]
         with pytest.raises(StorageError, match="rows wait"):
             futures[-1].result(0)
     log.close()
     assert ledger.count(Traffic) == sum(future.exception() is None for future in futures) == MAX_QUEUED
 
 
-def test_a_refused_row_takes_no_other_row_of_its_batch_with_it(ledger: Ledger) -> None:
+def test_a_refused_row_takes_no_other_row_of_its_batch_with_it(ledger: Ledger, append: Append) -> None:
     ledger.add(ROW)
     log = TrafficLog(ledger)
     with ledger.write():  # the log's thread waits for the database, so that the rows after the first form one batch
-        first = log.append(replace(ROW, id="req_0"))
-        futures = [log.append(replace(ROW, id=f"req_{n}")) for n in (2, 1, 3)]
+        first = append(log, replace(ROW, id="req_0"))
+        futures = [append(log, replace(ROW, id=f"req_{n}")) for n in (2, 1, 3)]
     wait([first, *futures])
     assert [type(future.exception()) for future in futures] == [type(None), ConflictError, type(None)]
     assert ledger.count(Traffic) == 4
@@ -79,7 +81,7 @@ def test_acknowledged_rows_survive_a_kill(tmp_path: Path) -> None:
     """The child prints an id only after its future is done, then is killed by SIGKILL in the middle of more."""
     url = f"sqlite:///{tmp_path / 'ledger.db'}"
     code = f"""
-import itertools, os, signal
+import itertools, os, signal, threading
 from dataclasses import replace
 from driftwheel.ledger import Ledger
 from driftwheel.records import Traffic
@@ -88,11 +90,13 @@ row = Traffic(id="x", project="p", alias="a", version_id="v", route="/", status_
               latency_seconds=0.0)
 log = TrafficLog(Ledger({url!r}))
 for n in itertools.count():
-    log.append(replace(row, id=str(n))).result()
+    written = threading.Event()
+    log.append(replace(row, id=str(n)), lambda error: error or written.set())
+    written.wait(10)
     print(n, flush=True)
     if n == 200:
         for extra in range(1000, 2000):
-            log.append(replace(row, id=str(extra)))
+            log.append(replace(row, id=str(extra)), lambda error: None)
         os.kill(os.getpid(), signal.SIGKILL)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
