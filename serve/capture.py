@@ -20,6 +20,8 @@ CHARACTERS_PER_TOKEN = 4
 
 def storable(text: str) -> str:
     """Return text that every database takes: no lone surrogates, no NUL."""
+    if text.isascii():
+        return text.replace("\x00", "\ufffd") if "\x00" in text else text
     try:
         text.encode()
     except UnicodeEncodeError:

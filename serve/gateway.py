@@ -58,6 +58,7 @@ class Gateway:
         self._active = 0
         self._alerts = asyncio.Lock()
         self._started_at = int(time.time())
+        metrics.in_flight.set_function(lambda: self._active)
         self._server: asyncio.Server | None = None
         self._sweeper: asyncio.Task[None] | None = None
         self._operator_routes: dict[str, Callable[[Request], tuple[int, str, bytes]]] = {
@@ -117,7 +118,6 @@ class Gateway:
         request_id = self._ids.make()
         found = ROUTES.get(request.path)
         self._active += 1
-        self.metrics.in_flight.inc()
         route: EngineRoute | None = None
         try:
             if request.refusal is not None:
@@ -135,7 +135,6 @@ class Gateway:
             response.send(status, headers, refusal.body())
         finally:
             self._active -= 1
-            self.metrics.in_flight.dec()
         route_name = request.path if found is not None else OTHER_ROUTE
         self.metrics.count_request(route_name, route.version_id if route else NO_VERSION, status)
 

@@ -209,7 +209,8 @@ class Relay:
             log.error("a row was not marked partial", request_id=row.id, error=str(error))
 
     def _row(self, job: Job, capture: AnswerCapture, status: int, *, is_partial: bool = False) -> Traffic:
-        if capture.completion_tokens or capture.answer:
+        answer = capture.answer
+        if capture.completion_tokens or answer:
             job.route.last_token_at = time.monotonic()
         job.used_tokens = capture.used_tokens(job.call.text)
         fields = job.call.fields
@@ -226,7 +227,7 @@ class Relay:
             is_partial=is_partial,
             prompt=prompt_of(fields),
             request=job.call.text,
-            answer=capture.answer,
+            answer=answer,
             finish_reason=capture.finish_reason,
             prompt_tokens=capture.prompt_tokens,
             completion_tokens=capture.completion_tokens,

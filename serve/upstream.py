@@ -26,11 +26,11 @@ class UpstreamConnection(asyncio.Protocol):
         self._is_paused = False
         self.is_open = False
         self.is_reused = False
+        self._parser: Any = httptools.HttpResponseParser(self)
         self.reset()
 
     def reset(self) -> None:
         """Forget the last answer."""
-        self._parser: Any = httptools.HttpResponseParser(self)
         self._chunks: list[bytes] = []
         self._buffered_bytes = 0
         self.status = 0
