@@ -6,6 +6,7 @@ finishing the answer never acknowledges a request that a crash can lose.
 
 import queue
 import threading
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Literal
@@ -23,6 +24,8 @@ from driftwheel.redaction import rules_of
 MAX_BATCH = 256
 MAX_QUEUED = 20_000
 KEEPERS = 2
+CROWD_ROWS, GATHER_SECONDS = 4, 0.0005
+"""After a commit of so many rows the next one waits a moment for more: a commit costs as much as ten rows."""
 log = structlog.get_logger()
 
 Written = Callable[[Exception | None], None]
@@ -82,12 +85,14 @@ class TrafficLog:
         self._thread.join()
 
     def _write_batches(self) -> None:
-        is_open = True
+        is_open, is_crowded = True, False
         while is_open:
             batch = [self._queue.get()]
+            if is_crowded:
+                time.sleep(GATHER_SECONDS)
             while len(batch) < MAX_BATCH and not self._queue.empty():
                 batch.append(self._queue.get())
-            is_open = None not in batch
+            is_open, is_crowded = None not in batch, len(batch) >= CROWD_ROWS
             entries = [entry for entry in batch if entry is not None]
             pairs = [(row, written) for row, written, _ in entries if row is not None]
             if pairs:
@@ -105,7 +110,7 @@ class TrafficLog:
             self._appender.add([row for row, _ in pairs])
         except StorageError as error:  # the disk or the database refuses: it would refuse each alone too
             failure = error
-        except Exception as error:  # whatever a row did, the thread goes on: every later answer waits for it
+        except Exception as error:  # noqa: BLE001  # whatever a row did, the thread goes on: later answers wait for it
             if len(pairs) > 1:
                 for pair in pairs:
                     self._write([pair])
