@@ -66,6 +66,16 @@ class DatasetSettings(Section):
     """`oversample` repeats training rows of rare labels, up to ten times, until all labels have as many."""
     augmented_share: float = Field(0.0, ge=0, le=0.5)
     """Share of the training rows that are copies of others with typos or other casing."""
+    paraphrase_url: str | None = None
+    """OpenAI-compatible endpoint that rewords training rows, which it is sent; key: DRIFTWHEEL_PARAPHRASE_API_KEY."""
+    paraphrase_model: str | None = None
+    """Name of the model that rewords, at that endpoint."""
+    paraphrase_copies: int = Field(1, ge=1, le=5)
+    """Rewordings asked for of each training row, each in another manner."""
+    paraphrase_share: float = Field(0.3, gt=0, le=0.5)
+    """Largest share of the training rows that are rewordings."""
+    on_paraphrase_failure: Literal["stop", "skip"] = "stop"
+    """What a failing endpoint does: stop the build, or let it go on without rewordings and say so."""
     redact: bool = False
     """Replace e-mail and IP addresses, cards, IBANs and phone numbers in prompts and answers by `<EMAIL>` and so on."""
     max_broken_share: float = Field(0.02, ge=0, le=1)
@@ -82,6 +92,12 @@ class DatasetSettings(Section):
     """Rows that a retrain may learn from on a thumbs-up alone."""
     seed: int = 0
     """Seed of splits and sampling."""
+
+    @model_validator(mode="after")
+    def _paraphraser_is_whole(self) -> Self:
+        if (self.paraphrase_url is None) != (self.paraphrase_model is None):
+            raise ValueError("paraphrase_url and paraphrase_model belong together: set both or none")
+        return self
 
     def weighted_sources(self) -> list[SourceSettings]:
         """Return the sources, each with its weight."""
