@@ -111,6 +111,8 @@ class TrainSettings(Section):
     """Learn right answers (sft), corrections before the model's answers (dpo), or thumbs (kto)."""
     beta: float = Field(0.1, gt=0)
     """How close dpo and kto stay to the model that they start from."""
+    class_weights: Literal["none", "balanced"] | dict[str, Annotated[float, Field(gt=0)]] = "none"
+    """Weight of a row in the loss by its label: `balanced` gives rare labels more, or `{label: weight}`, others 1."""
     learning_rate: float = Field(2e-4, gt=0, le=1)
     """Peak learning rate; dpo and kto want a tenth of sft's."""
     num_train_epochs: float = Field(3, gt=0)
@@ -169,8 +171,8 @@ class TrainSettings(Section):
     """The schedule's further arguments, such as num_cycles."""
     gradient_checkpointing: bool = False
     """Trade speed for memory."""
-    train_sampling_strategy: Literal["random", "sequential", "group_by_length"] = "group_by_length"
-    """Order of the examples; grouping by length wastes less padding."""
+    train_sampling_strategy: Literal["random", "sequential", "group_by_length", "short_first"] = "group_by_length"
+    """Order of the examples; grouping by length wastes less padding, `short_first` begins with an epoch by length."""
     bf16: bool = True
     """Mixed precision in bfloat16."""
     eval_steps: int = Field(50, ge=1)
