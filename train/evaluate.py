@@ -21,6 +21,7 @@ from driftwheel.command import add_common_arguments, open_ledger, settings_from
 from driftwheel.config import Settings
 from driftwheel.ledger import Ledger
 from driftwheel.records import Dataset
+from train.data.examples import read_examples
 from train.evaluation.baseline import earlier_baseline, find_baseline, measure_baseline
 from train.evaluation.engine_child import engine
 from train.evaluation.hallucination import Shown, made_up_flags, prompt_overlap, shown_by
@@ -41,6 +42,7 @@ from train.evaluation.scoring import (
 from train.evaluation.scoring_client import Answer, Endpoint, reference_logprobs
 from train.fidelity.served import measure_served, prompt_key
 from train.parity import Parity, find_parity
+from train.verdict.slices import name_slices
 
 PROBES = 8
 PERPLEXITY_ITEMS = 64
@@ -132,7 +134,7 @@ def _write(
     started_at = time.monotonic()
     answers = ask(settings, endpoint, [row["prompt"] for row in rows], "evaluate", with_ids=is_own)
     seconds = time.monotonic() - started_at
-    items = score_items(settings, rows, answers)
+    items = score_items(settings, rows, answers, name_slices(read_examples(Path(dataset.path) / "test.jsonl")))
     scorecard = {
         **_scores(settings, rows, items, shown_by(read_split(dataset, "train"))),
         "completion_tokens_per_second": sum(answer.completion_tokens for answer in answers) / seconds,
