@@ -20,8 +20,9 @@ from driftwheel import artifacts, fingerprint
 from driftwheel.command import add_common_arguments, open_ledger, settings_from
 from driftwheel.config import Settings
 from driftwheel.ledger import Ledger
-from driftwheel.records import Dataset
+from driftwheel.records import Dataset, TrainingRun
 from train.data.examples import read_examples
+from train.data.leaks import leaks_into_judge
 from train.evaluation.baseline import earlier_baseline, find_baseline, measure_baseline
 from train.evaluation.engine_child import engine
 from train.evaluation.hallucination import Shown, made_up_flags, prompt_overlap, shown_by
@@ -217,13 +218,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--baseline", action="store_true", help="also score the base model, plain and few-shot")
 
 
+def _warn_of_learned(settings: Settings, ledger: Ledger, run_id: str | None, dataset_id: str) -> None:
+    """Say on stderr if the scores will flatter, because the run learned rows that it is asked."""
+    for run in ledger.find(TrainingRun, id=run_id) if run_id else []:
+        if leaks := leaks_into_judge(settings, ledger, run, ledger.get(Dataset, dataset_id)):
+            sys.stderr.write(f"{run.id} learned {len(leaks)} rows that leak into this test split: {leaks[0]}\n")
+
+
 def main(arguments: argparse.Namespace) -> None:
     """Evaluate an artifact and print its folder and scorecard."""
     settings = settings_from(arguments)
-    dataset_id = arguments.dataset or artifacts.read_manifest(arguments.artifact)["dataset_id"]
+    ledger, manifest = open_ledger(settings), artifacts.read_manifest(arguments.artifact)
+    dataset_id = arguments.dataset or manifest["dataset_id"]
+    _warn_of_learned(settings, ledger, manifest.get("run_id"), dataset_id)
     done = evaluate(
         settings,
-        open_ledger(settings),
+        ledger,
         artifact=arguments.artifact,
         dataset_id=dataset_id,
         with_baseline=arguments.baseline,
