@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from driftwheel.artifacts import verify
-from driftwheel.config import Settings
+from driftwheel.config import Settings, SourceSettings
 from driftwheel.errors import DataError
 from driftwheel.ledger import Ledger
 from driftwheel.records import Alias, Dataset, ModelVersion, ModelVersionStatus, Traffic
@@ -360,3 +360,18 @@ def test_test_rows_of_a_refused_or_unjudged_dataset_may_be_learned_and_those_of_
         assert fresh <= {e.id for rows in splits.values() for e in rows}, "none is lost"
     assert HeldOut([*old["test"], *splits["test"]], 0.9).leaks([*splits["train"], *splits["validation"]]) == []
     assert {e.id for e in old["test"]} <= {e.id for e in splits["test"]}
+
+
+def test_rows_of_a_weighty_source_are_replayed_as_many_times_as_often(settings: Settings, ledger: Ledger) -> None:
+    rows = seed_rows(600)
+    write_rows(settings, rows[:300])
+    more = "".join(json.dumps(row) + "\n" for row in rows[300:])
+    settings.resolve("more.jsonl").write_text(more, encoding="utf-8")
+    weighty = {str(row["prompt"]) for row in rows[300:]}
+    sources = ["seed.jsonl", SourceSettings(path="more.jsonl", weight=4)]
+    live_on(ledger, dataset := build_dataset(with_dataset(settings, sources=sources), ledger))
+    log_traffic(ledger, dataset, 400)
+    splits = read_splits(dataset_from_traffic(with_dataset(settings, replay_share=0.3), ledger, "decision_1"))
+    replayed = [e.text in weighty for e in splits["train"] if e.source == "replay"]
+    assert len(replayed) > 80
+    assert 0.65 < sum(replayed) / len(replayed) < 0.9
