@@ -280,6 +280,14 @@ class EvaluateSettings(Section):
     """Test items on which the base model is asked plainly, with fixed and with retrieved examples; 0 leaves it out."""
     robustness_items: int = Field(40, ge=0)
     """Test items that are asked again with typos, other casing, no punctuation and swapped words; 0 leaves it out."""
+    general_tasks: list[str] = []
+    """Tasks of lm-eval, their data at hand, that are asked beside the test items and show what a version forgot."""
+    general_path: str | None = None
+    """Folder with tasks of your own for lm-eval, relative to the settings file."""
+    general_items: int = Field(200, ge=1)
+    """Items of each such task at most."""
+    lm_eval_python: str | None = None
+    """Python of an environment with lm-eval; None makes one in the storage folder with `uv`."""
     judge_url: str | None = None
     """OpenAI-compatible endpoint that judges answers pairwise and rewords test items; key: DRIFTWHEEL_JUDGE_API_KEY."""
     judge_model: str | None = None

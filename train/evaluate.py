@@ -25,6 +25,7 @@ from train.data.examples import read_examples
 from train.data.leaks import leaks_into_judge
 from train.evaluation.baseline import earlier_baseline, find_baseline, measure_baseline
 from train.evaluation.engine_child import engine
+from train.evaluation.general_tasks import measure_general
 from train.evaluation.hallucination import Shown, made_up_flags, prompt_overlap, shown_by
 from train.evaluation.metrics import Scored, perplexity, score, shares
 from train.evaluation.robustness import measure_robustness
@@ -83,12 +84,12 @@ def evaluate(
         rows = sample(read_split(dataset, "test"), settings.evaluate.max_items, settings.dataset.seed)
         facts = {"artifact": manifest["content_hash"], "dataset_id": dataset_id, "format": FORMAT}
         if endpoint is not None:
-            _write(settings, endpoint, dataset, rows, folder, facts, is_own=False)
+            _write(settings, endpoint, dataset, artifact, rows, folder, facts, is_own=False)
         else:
             with engine(settings, ["--artifact", str(artifact.resolve())]) as own:
                 # A new engine's first answers wait for kernels to be built; they are no latency that users see.
                 ask(settings, own, [row["prompt"] for row in rows[: settings.evaluate.concurrency]], "warm up")
-                _write(settings, own, dataset, rows, folder, facts, is_own=True, parity=parity)
+                _write(settings, own, dataset, artifact, rows, folder, facts, is_own=True, parity=parity)
     if with_baseline and settings.evaluate.baseline_items:
         measure_baseline(settings, dataset)
     return load_evaluation(settings, ledger, folder)
@@ -125,6 +126,7 @@ def _write(
     settings: Settings,
     endpoint: Endpoint,
     dataset: Dataset,
+    artifact: Path,
     rows: Sequence[Row],
     folder: Path,
     facts: dict[str, Any],
@@ -140,6 +142,7 @@ def _write(
         **_scores(settings, rows, items, shown_by(read_split(dataset, "train"))),
         "completion_tokens_per_second": sum(answer.completion_tokens for answer in answers) / seconds,
         "robustness": measure_robustness(settings, endpoint, rows, items),
+        "general": measure_general(settings, endpoint, artifact),
         "perplexity": _perplexity(settings, endpoint, rows, answers),
         "dataset_id": dataset.id,
         "engine_start_seconds": endpoint.start_seconds,
@@ -202,6 +205,10 @@ def summary(scorecard: Mapping[str, Any]) -> str:
             found.get("drop", found.get("note")),
             found.get("drop_interval"),
         )
+    for task, metrics in (scorecard.get("general") or {}).items():
+        for metric, (value, error) in ((k, v) for k, v in metrics.items() if k != "items"):
+            shown[f"{task} {metric}"] = value
+            intervals[f"{task} {metric}"] = None if error is None else [value - 1.96 * error, value + 1.96 * error]
     return "\n".join(_line(name, value, intervals.get(name)) for name, value in shown.items())
 
 

@@ -26,6 +26,7 @@ from driftwheel.records import Alias, Dataset, ModelVersion, ModelVersionStatus,
 from train.data.leaks import leaks_into_judge, refuse_leaks
 from train.evaluate import Evaluation, evaluate, load_evaluation
 from train.evaluation.baseline import best_accuracy
+from train.evaluation.general_tasks import forgotten
 from train.finetune import newest_run
 from train.gate import judge
 from train.model_card import model_card
@@ -78,15 +79,17 @@ def judge_candidate(settings: Settings, ledger: Ledger, *, evaluation: Path, dat
     items = read_items(evaluation, dataset)
     if live is None:
         return judge(items, None, settings.gate, baseline_accuracy=best_accuracy(candidate.scorecard["baseline"]))
-    answered = evaluate(settings, ledger, artifact=Path(live.path), dataset_id=dataset_id).folder
-    return judge(
+    answered = evaluate(settings, ledger, artifact=Path(live.path), dataset_id=dataset_id)
+    verdict = judge(
         items,
-        read_items(answered, dataset),
+        read_items(answered.folder, dataset),
         settings.gate,
         earlier_looks=count_looks(settings, ledger, items, artifacts.read_manifest(evaluation)["artifact"]),
         fixed=what_stays_fixed(ledger, live),
         live_version_id=live.id,
     )
+    general = forgotten(candidate.scorecard.get("general") or {}, answered.scorecard.get("general") or {})
+    return verdict | {"general": general}
 
 
 def publish(

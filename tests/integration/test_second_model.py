@@ -1,6 +1,7 @@
 """A model at an endpoint, here a real vLLM, rewords training rows and test items, and judges two versions' answers."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -8,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import openai
 import pytest
 import yaml
 
@@ -21,6 +23,9 @@ from train.evaluate import evaluate
 from train.evaluation.engine_child import engine
 from train.evaluation.robustness import FAULTS
 from train.evaluation.scoring_client import Endpoint
+
+LM_EVAL_PYTHON = os.environ.get("DRIFTWHEEL_TEST_LM_EVAL_PYTHON")
+"""Saves making its environment, where there is one already."""
 
 
 @dataclass
@@ -45,6 +50,21 @@ def talker(model_path: Path, folder: Path) -> Path:
     return folder
 
 
+def write_task(folder: Path) -> None:
+    """Write a task of lm-eval's with two choices to each question, and its data beside it."""
+    folder.mkdir()
+    rows = [{"question": f"what says number {n}", "choices": ["woof", "meow"], "answer": n % 2} for n in range(8)]
+    data = folder / "animals.jsonl"
+    data.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    task = {
+        "task": "animals", "dataset_path": "json", "dataset_kwargs": {"data_files": {"test": str(data)}},
+        "output_type": "multiple_choice", "test_split": "test", "doc_to_text": "{{question}}:",
+        "doc_to_choice": "{{choices}}", "doc_to_target": "answer",
+        "metric_list": [{"metric": "acc", "aggregation": "mean", "higher_is_better": True}],
+    }  # fmt: skip
+    (folder / "animals.yaml").write_text(yaml.safe_dump(task), encoding="utf-8")
+
+
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory, tiny_model_dir: Path) -> Iterator[World]:
     folder = tmp_path_factory.mktemp("second")
@@ -55,8 +75,17 @@ def world(tmp_path_factory: pytest.TempPathFactory, tiny_model_dir: Path) -> Ite
         "model": {"base": str(tiny_model_dir)},
         "dataset": {"sources": ["seed.jsonl"], "label_field": "intent", "test_share": 0.15},
         "serve": {"alias": "support", "kv_cache_gib": 1, "max_model_len": 1536, "enforce_eager": True},
-        "evaluate": {"max_tokens": 24, "robustness_items": 20, "max_items": 20},
+        "evaluate": {
+            "max_tokens": 24,
+            "robustness_items": 20,
+            "max_items": 20,
+            "general_tasks": ["animals"],
+            "general_path": "tasks",
+            "general_items": 6,
+            "lm_eval_python": LM_EVAL_PYTHON,
+        },
     }
+    write_task(folder / "tasks")
     path = folder / "driftwheel.yaml"
     path.write_text(yaml.safe_dump(raw), encoding="utf-8")
     artifact = talker(tiny_model_dir, folder / "talker")
@@ -96,6 +125,41 @@ def test_test_items_are_reworded_by_a_real_engine_and_asked_again(world: World, 
     assert found.keys() >= {*FAULTS, "paraphrase"} - {"punctuation"}
     assert found["paraphrase"]["items"] > 0
     assert "note" not in found["paraphrase"]
+
+
+def test_general_tasks_are_asked_of_a_real_engine_with_the_probability_that_it_gives_each_choice(
+    world: World, dataset: Dataset
+) -> None:
+    settings = world.settings.model_copy(
+        update={"evaluate": world.settings.evaluate.model_copy(update={"robustness_items": 0})}
+    )
+    card = evaluate(
+        settings, world.ledger, artifact=world.artifact, dataset_id=dataset.id, endpoint=world.endpoint
+    ).scorecard
+    found = card["general"]["animals"]
+    print(found)
+    # Each question differs by its number only, so a random model says the same to (nearly) all six.
+    assert found["items"] == 6
+    assert 0 <= found["acc"][0] <= 1
+    assert found["acc"][1] is not None
+    right = 0
+    for number in range(6):
+        scores = [chosen(world.endpoint, f"what says number {number}:", f" {word}") for word in ("woof", "meow")]
+        right += scores.index(max(scores)) == number % 2
+    assert found["acc"][0] == pytest.approx(right / 6)
+
+
+def chosen(endpoint: Endpoint, question: str, choice: str) -> float:
+    """Return the log-probability of a choice after a question, by vLLM's own way to tell it."""
+    with openai.OpenAI(base_url=f"{endpoint.url}/v1", api_key="none") as client:
+        lengths = [
+            client.completions.create(
+                model=endpoint.model, prompt=text, max_tokens=1, extra_body={"prompt_logprobs": 0}
+            )
+            for text in (question, question + choice)
+        ]
+    entries = [(reply.choices[0].model_extra or {})["prompt_logprobs"] for reply in lengths]
+    return sum(float(next(iter(e.values()))["logprob"]) for e in entries[1][len(entries[0]) :])
 
 
 def test_a_real_engine_judges_each_pair_in_both_orders(
