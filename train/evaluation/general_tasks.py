@@ -60,11 +60,9 @@ def read_results(results: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     tasks = {}
     for task, numbers in results["results"].items():
         values = {key.partition(",")[0]: value for key, value in numbers.items() if key not in NOT_METRICS}
-        metrics = {
-            name: [value, values.get(f"{name}_stderr")]
-            for name, value in values.items()
-            if not name.endswith("_stderr")
-        }
+        errors = {name: values.pop(name) for name in [*values] if name.endswith("_stderr")}
+        known = {name: error for name, error in errors.items() if isinstance(error, float)}
+        metrics = {name: [value, known.get(f"{name}_stderr")] for name, value in values.items()}
         tasks[task] = {"items": results["n-samples"].get(task, {}).get("effective"), **metrics}
     return tasks
 
@@ -78,8 +76,7 @@ def forgotten(candidate: Mapping[str, Any], live: Mapping[str, Any]) -> dict[str
     for task in candidate.keys() & live.keys():
         for metric in (candidate[task].keys() & live[task].keys()) - {"items"}:
             (new, new_error), (old, old_error) = candidate[task][metric], live[task][metric]
-            is_known = isinstance(new_error, float) and isinstance(old_error, float)
-            error = (new_error**2 + old_error**2) ** 0.5 if is_known else None
+            error = None if new_error is None or old_error is None else (new_error**2 + old_error**2) ** 0.5
             found.setdefault(task, {})[metric] = [new - old, error]
     return found
 

@@ -1,4 +1,4 @@
-"""lm-eval's results become metrics with errors, and two versions' metrics what one forgot; a real run is in integration."""
+"""lm-eval's results become metrics with errors, and two versions' metrics what one of them forgot."""
 
 from pathlib import Path
 
