@@ -23,6 +23,8 @@ MANNERS = (
 )
 """What is asked beside it: at temperature 0 a model words the same request in one way only."""
 REWORDED_TOKENS = 256
+LONGER_TIMES, LONGER_CHARACTERS = 2, 80
+"""A rewording that is longer explains itself, or repeats itself without end."""
 THOUGHTS = re.compile(r"\s*<think>.*?</think>", re.DOTALL)
 QUOTED = re.compile(r"([\"'“«])(.+)([\"'”»])", re.DOTALL)
 NUMBER = re.compile(r"\d+")
@@ -70,6 +72,8 @@ def flaw(original: str, reworded: str | None) -> str | None:
     """Say why a rewording cannot stand for its original, or None if it can."""
     if not reworded:
         return "refused, empty or cut off"
+    if len(reworded) > LONGER_TIMES * len(original) + LONGER_CHARACTERS:
+        return "much longer"
     if folded(reworded) == folded(original):
         return "the same words"
     if Counter(NUMBER.findall(reworded)) != Counter(NUMBER.findall(original)):

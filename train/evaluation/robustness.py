@@ -13,7 +13,7 @@ from driftwheel.config import Settings
 from driftwheel.errors import EngineError
 from driftwheel.intervals import paired_interval, share_interval
 from train.evaluation.metrics import Scored
-from train.evaluation.rewording import request, reword
+from train.evaluation.rewording import flaw, request, reword
 from train.evaluation.scoring import Row, ask, judge_endpoint, sample, score_items
 from train.evaluation.scoring_client import Endpoint
 
@@ -77,10 +77,7 @@ def measure_robustness(
     notes: dict[str, dict[str, Any]] = {}
     if settings.evaluate.judge_url:
         try:
-            requests = [request(_question(row)) for row in chosen]
-            asked["paraphrase"] = _changed(
-                chosen, [said or "" for said in reword(settings, judge_endpoint(settings), requests)]
-            )
+            asked["paraphrase"] = _changed(chosen, _reworded(settings, [_question(row) for row in chosen]))
         except EngineError as error:
             notes["paraphrase"] = {"items": 0, "note": str(error)}
     every = [row for faulty in asked.values() for row in faulty]
@@ -105,6 +102,14 @@ def _changed(rows: Sequence[Row], questions: Sequence[str]) -> list[Row]:
         row | {"prompt": [*row["prompt"][:-1], row["prompt"][-1] | {"content": question}]}
         for row, question in zip(rows, questions, strict=True)
         if question.strip() and question != _question(row)
+    ]
+
+
+def _reworded(settings: Settings, questions: Sequence[str]) -> list[str]:
+    """Return the questions in other words, empty where the words cannot stand for the question."""
+    found = reword(settings, judge_endpoint(settings), [request(question) for question in questions])
+    return [
+        said if said and flaw(question, said) is None else "" for question, said in zip(questions, found, strict=True)
     ]
 
 

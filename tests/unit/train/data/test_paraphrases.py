@@ -171,10 +171,11 @@ def test_every_row_is_reworded_once_before_any_is_twice(settings: Settings, serv
         ("Where is PARCEL 17?", "the same words"),
         ("where did parcel 71 go", "other numbers"),
         ("", "refused, empty or cut off"),
+        ("where is parcel 17 " + "please " * 30, "much longer"),
         ("<think>they want parcel 17", "refused, empty or cut off"),
         ("my parcel 17 never came", "the same as another training row"),
     ],
-    ids=["case", "number", "empty", "still thinking", "repeats a row"],
+    ids=["case", "number", "empty", "loops", "still thinking", "repeats a row"],
 )
 def test_a_rewording_that_cannot_stand_for_its_row_is_dropped_and_counted(
     settings: Settings, server: Rewording, said: str, reason: str
