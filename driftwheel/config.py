@@ -67,6 +67,16 @@ class DatasetSettings(Section):
     """`oversample` repeats training rows of rare labels, up to ten times, until all labels have as many."""
     augmented_share: float = Field(0.0, ge=0, le=0.5)
     """Share of the training rows that are copies of others with typos or other casing."""
+    paraphrase_url: str | None = None
+    """OpenAI-compatible endpoint that rewords training rows, which it is sent; key: DRIFTWHEEL_PARAPHRASE_API_KEY."""
+    paraphrase_model: str | None = None
+    """Name of the model that rewords, at that endpoint."""
+    paraphrase_copies: int = Field(1, ge=1, le=5)
+    """Rewordings asked for of each training row, each in another manner."""
+    paraphrase_share: float = Field(0.3, gt=0, le=0.5)
+    """Largest share of the training rows that are rewordings."""
+    on_paraphrase_failure: Literal["stop", "skip"] = "stop"
+    """What a failing endpoint does: stop the build, or let it go on without rewordings and say so."""
     redact: bool = False
     """Replace e-mail and IP addresses, cards, IBANs and phone numbers in prompts and answers by `<EMAIL>` and so on."""
     max_broken_share: float = Field(0.02, ge=0, le=1)
@@ -84,6 +94,12 @@ class DatasetSettings(Section):
     seed: int = 0
     """Seed of splits and sampling."""
 
+    @model_validator(mode="after")
+    def _paraphraser_is_whole(self) -> Self:
+        if (self.paraphrase_url is None) != (self.paraphrase_model is None):
+            raise ValueError("paraphrase_url and paraphrase_model belong together: set both or none")
+        return self
+
     def weighted_sources(self) -> list[SourceSettings]:
         """Return the sources, each with its weight."""
         return [SourceSettings(path=s) if isinstance(s, str) else s for s in self.sources]
@@ -96,6 +112,8 @@ class TrainSettings(Section):
     """Learn right answers (sft), corrections before the model's answers (dpo), or thumbs (kto)."""
     beta: float = Field(0.1, gt=0)
     """How close dpo and kto stay to the model that they start from."""
+    class_weights: Literal["none", "balanced"] | dict[str, Annotated[float, Field(gt=0)]] = "none"
+    """Weight of a row in the loss by its label: `balanced` gives rare labels more, or `{label: weight}`, others 1."""
     learning_rate: float = Field(2e-4, gt=0, le=1)
     """Peak learning rate; dpo and kto want a tenth of sft's."""
     num_train_epochs: float = Field(3, gt=0)
@@ -154,8 +172,8 @@ class TrainSettings(Section):
     """The schedule's further arguments, such as num_cycles."""
     gradient_checkpointing: bool = False
     """Trade speed for memory."""
-    train_sampling_strategy: Literal["random", "sequential", "group_by_length"] = "group_by_length"
-    """Order of the examples; grouping by length wastes less padding."""
+    train_sampling_strategy: Literal["random", "sequential", "group_by_length", "short_first"] = "group_by_length"
+    """Order of the examples; grouping by length wastes less padding, `short_first` begins with an epoch by length."""
     bf16: bool = True
     """Mixed precision in bfloat16."""
     eval_steps: int = Field(50, ge=1)
@@ -263,6 +281,14 @@ class EvaluateSettings(Section):
     """Test items on which the base model is asked plainly, with fixed and with retrieved examples; 0 leaves it out."""
     robustness_items: int = Field(40, ge=0)
     """Test items that are asked again with typos, other casing, no punctuation and swapped words; 0 leaves it out."""
+    general_tasks: list[str] = []
+    """Tasks of lm-eval, their data at hand, that are asked beside the test items and show what a version forgot."""
+    general_path: str | None = None
+    """Folder with tasks of your own for lm-eval, relative to the settings file."""
+    general_items: int = Field(200, ge=1)
+    """Items of each such task at most."""
+    lm_eval_python: str | None = None
+    """Python of an environment with lm-eval; None makes one in the storage folder with `uv`."""
     judge_url: str | None = None
     """OpenAI-compatible endpoint that judges answers pairwise and rewords test items; key: DRIFTWHEEL_JUDGE_API_KEY."""
     judge_model: str | None = None

@@ -1,7 +1,7 @@
 """Files become an immutable Dataset with splits that do not leak.
 
-Rows that share a group, a conversation or a prompt that is nearly the same stay in one split. What was ever in a test
-split is quarantined: neither it nor what resembles it enters a later training or validation split.
+Rows that share a group, a conversation or a prompt that is nearly the same stay in one split. The test split of a
+published version is quarantined: neither it nor what resembles it enters a later training or validation split.
 """
 
 import json

@@ -20,9 +20,12 @@ from driftwheel import artifacts, fingerprint
 from driftwheel.command import add_common_arguments, open_ledger, settings_from
 from driftwheel.config import Settings
 from driftwheel.ledger import Ledger
-from driftwheel.records import Dataset
+from driftwheel.records import Dataset, TrainingRun
+from train.data.examples import read_examples
+from train.data.leaks import leaks_into_judge
 from train.evaluation.baseline import earlier_baseline, find_baseline, measure_baseline
 from train.evaluation.engine_child import engine
+from train.evaluation.general_tasks import measure_general
 from train.evaluation.hallucination import Shown, made_up_flags, prompt_overlap, shown_by
 from train.evaluation.metrics import Scored, perplexity, score, shares
 from train.evaluation.robustness import measure_robustness
@@ -41,6 +44,7 @@ from train.evaluation.scoring import (
 from train.evaluation.scoring_client import Answer, Endpoint, reference_logprobs
 from train.fidelity.served import measure_served, prompt_key
 from train.parity import Parity, find_parity
+from train.verdict.slices import name_slices
 
 PROBES = 8
 PERPLEXITY_ITEMS = 64
@@ -80,12 +84,12 @@ def evaluate(
         rows = sample(read_split(dataset, "test"), settings.evaluate.max_items, settings.dataset.seed)
         facts = {"artifact": manifest["content_hash"], "dataset_id": dataset_id, "format": FORMAT}
         if endpoint is not None:
-            _write(settings, endpoint, dataset, rows, folder, facts, is_own=False)
+            _write(settings, endpoint, dataset, artifact, rows, folder, facts, is_own=False)
         else:
             with engine(settings, ["--artifact", str(artifact.resolve())]) as own:
                 # A new engine's first answers wait for kernels to be built; they are no latency that users see.
                 ask(settings, own, [row["prompt"] for row in rows[: settings.evaluate.concurrency]], "warm up")
-                _write(settings, own, dataset, rows, folder, facts, is_own=True, parity=parity)
+                _write(settings, own, dataset, artifact, rows, folder, facts, is_own=True, parity=parity)
     if with_baseline and settings.evaluate.baseline_items:
         measure_baseline(settings, dataset)
     return load_evaluation(settings, ledger, folder)
@@ -122,6 +126,7 @@ def _write(
     settings: Settings,
     endpoint: Endpoint,
     dataset: Dataset,
+    artifact: Path,
     rows: Sequence[Row],
     folder: Path,
     facts: dict[str, Any],
@@ -132,11 +137,12 @@ def _write(
     started_at = time.monotonic()
     answers = ask(settings, endpoint, [row["prompt"] for row in rows], "evaluate", with_ids=is_own)
     seconds = time.monotonic() - started_at
-    items = score_items(settings, rows, answers)
+    items = score_items(settings, rows, answers, name_slices(read_examples(Path(dataset.path) / "test.jsonl")))
     scorecard = {
         **_scores(settings, rows, items, shown_by(read_split(dataset, "train"))),
         "completion_tokens_per_second": sum(answer.completion_tokens for answer in answers) / seconds,
         "robustness": measure_robustness(settings, endpoint, rows, items),
+        "general": measure_general(settings, endpoint, artifact),
         "perplexity": _perplexity(settings, endpoint, rows, answers),
         "dataset_id": dataset.id,
         "engine_start_seconds": endpoint.start_seconds,
@@ -199,6 +205,10 @@ def summary(scorecard: Mapping[str, Any]) -> str:
             found.get("drop", found.get("note")),
             found.get("drop_interval"),
         )
+    for task, metrics in (scorecard.get("general") or {}).items():
+        for metric, (value, error) in ((k, v) for k, v in metrics.items() if k != "items"):
+            shown[f"{task} {metric}"] = value
+            intervals[f"{task} {metric}"] = None if error is None else [value - 1.96 * error, value + 1.96 * error]
     return "\n".join(_line(name, value, intervals.get(name)) for name, value in shown.items())
 
 
@@ -215,13 +225,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--baseline", action="store_true", help="also score the base model, plain and few-shot")
 
 
+def _warn_of_learned(settings: Settings, ledger: Ledger, run_id: str | None, dataset_id: str) -> None:
+    """Say on stderr if the scores will flatter, because the run learned rows that it is asked."""
+    for run in ledger.find(TrainingRun, id=run_id) if run_id else []:
+        if leaks := leaks_into_judge(settings, ledger, run, ledger.get(Dataset, dataset_id)):
+            sys.stderr.write(f"{run.id} learned {len(leaks)} rows that leak into this test split: {leaks[0]}\n")
+
+
 def main(arguments: argparse.Namespace) -> None:
     """Evaluate an artifact and print its folder and scorecard."""
     settings = settings_from(arguments)
-    dataset_id = arguments.dataset or artifacts.read_manifest(arguments.artifact)["dataset_id"]
+    ledger, manifest = open_ledger(settings), artifacts.read_manifest(arguments.artifact)
+    dataset_id = arguments.dataset or manifest["dataset_id"]
+    _warn_of_learned(settings, ledger, manifest.get("run_id"), dataset_id)
     done = evaluate(
         settings,
-        open_ledger(settings),
+        ledger,
         artifact=arguments.artifact,
         dataset_id=dataset_id,
         with_baseline=arguments.baseline,

@@ -100,6 +100,7 @@ def _preferences(
             concurrency=settings.evaluate.concurrency,
             timeout_seconds=settings.serve.request_timeout_seconds,
             on_done=on_done,
+            with_logprobs=False,
         )
     if answers and all(answer.error is not None for answer in answers):
         raise EngineError(f"{endpoint.model} at {endpoint.url} refused every question: {answers[0].error}")

@@ -52,13 +52,14 @@ def judged_run(settings: Settings, ledger: Ledger) -> TrainingRun:
 def preference_dataset(settings: Settings, ledger: Ledger, parent: Dataset) -> Dataset:
     """Build the Dataset of the wanted preferences and its parent's rows, or find it built already."""
     objective = settings.train.objective
-    found = preferences(settings, ledger, [e.conversation for e in quarantined(ledger, settings.project)])
+    splits = read_splits(parent)
+    held_out = [*splits["test"], *quarantined(ledger, settings.project)]
+    found = preferences(settings, ledger, [e.conversation for e in held_out])
     wanted = [p for p in found if (p.correction if objective == "dpo" else p.thumb) is not None]
     if len(wanted) < FEWEST:
         kind = "corrected answers" if objective == "dpo" else "answers with a thumb"
         raise DataError(f"only {len(wanted)} {kind} in the traffic, and {objective} needs {FEWEST}; ask for feedback")
     parts = _split(settings, wanted)
-    splits = read_splits(parent)
     rows = {name: [asdict(e) for e in splits[name]] for name in SPLITS}
     for name, part in parts.items():
         known = {e.conversation for e in splits[name]}

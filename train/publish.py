@@ -23,8 +23,10 @@ from driftwheel.config import Settings
 from driftwheel.errors import ArtifactError, DriftwheelError, GateError, NotFoundError, StorageError
 from driftwheel.ledger import TABLES, Ledger
 from driftwheel.records import Alias, Dataset, ModelVersion, ModelVersionStatus, TrainingRun, new_id, utc_now
+from train.data.leaks import leaks_into_judge, refuse_leaks
 from train.evaluate import Evaluation, evaluate, load_evaluation
 from train.evaluation.baseline import best_accuracy
+from train.evaluation.general_tasks import forgotten
 from train.finetune import newest_run
 from train.gate import judge
 from train.model_card import model_card
@@ -77,15 +79,17 @@ def judge_candidate(settings: Settings, ledger: Ledger, *, evaluation: Path, dat
     items = read_items(evaluation, dataset)
     if live is None:
         return judge(items, None, settings.gate, baseline_accuracy=best_accuracy(candidate.scorecard["baseline"]))
-    answered = evaluate(settings, ledger, artifact=Path(live.path), dataset_id=dataset_id).folder
-    return judge(
+    answered = evaluate(settings, ledger, artifact=Path(live.path), dataset_id=dataset_id)
+    verdict = judge(
         items,
-        read_items(answered, dataset),
+        read_items(answered.folder, dataset),
         settings.gate,
         earlier_looks=count_looks(settings, ledger, items, artifacts.read_manifest(evaluation)["artifact"]),
         fixed=what_stays_fixed(ledger, live),
         live_version_id=live.id,
     )
+    general = forgotten(candidate.scorecard.get("general") or {}, answered.scorecard.get("general") or {})
+    return verdict | {"general": general}
 
 
 def publish(
@@ -101,7 +105,7 @@ def publish(
     """Record a judged artifact as the project's next version, or return the version that it already is.
 
     PROMOTE publishes it, every other verdict rejects it. Raises ArtifactError if a file was changed, ParityError if a
-    form of the model is over its tolerance.
+    form of the model is over its tolerance, DataError if the run learned rows that it was judged on.
     """
     if isinstance(evaluation, Path):
         evaluation = load_evaluation(settings, ledger, evaluation)
@@ -113,11 +117,19 @@ def publish(
     if scored != manifest["content_hash"]:
         raise ArtifactError(f"{evaluation.folder} scored another artifact than {artifact}; evaluate this one")
     require_parity(settings, evaluation.scorecard, artifact)
+    refuse_learned(settings, ledger, run, evaluation.scorecard["dataset_id"])
     version = _find(settings, ledger, run_id, manifest["content_hash"])
     if version is None:
         version = _record(settings, ledger, run, artifact, manifest, evaluation, verdict, decision_id)
     _write_card(settings, ledger, version, run)
     return version
+
+
+def refuse_learned(settings: Settings, ledger: Ledger, run: TrainingRun, dataset_id: str) -> None:
+    """Raise DataError if a run learned rows that leak into the test rows of the Dataset that is to judge it."""
+    leaks = leaks_into_judge(settings, ledger, run, ledger.get(Dataset, dataset_id))
+    remedy = f"let {run.dataset_id} judge it (leave out --dataset), or train on rows that {dataset_id} does not test"
+    refuse_leaks(f"{run.id} on {dataset_id}", leaks, remedy)
 
 
 def _record(
@@ -261,6 +273,7 @@ def main(arguments: argparse.Namespace) -> None:
     run = ledger.get(TrainingRun, arguments.run) if arguments.run else newest_run(ledger, settings.project)
     if arguments.artifact is not None and not arguments.artifact.is_dir():
         raise NotFoundError(f"no artifact at {arguments.artifact}; `driftwheel quantize --run {run.id}` writes one")
+    refuse_learned(settings, ledger, run, arguments.dataset or run.dataset_id)
     artifact = _build_artifact(arguments, run.id)
     evaluation, verdict = evaluate_and_judge(
         settings,

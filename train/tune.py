@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import optuna
+import structlog
 from optuna.trial import TrialState
 
 from driftwheel.command import add_common_arguments, open_ledger, settings_from
@@ -28,6 +29,8 @@ from train.training.search_space import grid, search_space, suggest, with_values
 
 if TYPE_CHECKING:
     from optuna.study import Study
+
+log = structlog.get_logger()
 
 
 def study_id(settings: Settings, dataset_id: str) -> str:
@@ -58,7 +61,15 @@ def tune(settings: Settings, ledger: Ledger, dataset_id: str) -> dict[str, Any]:
         study = open_study(settings, name)
         _take_up(study)
         if settings.tune.sampler == "grid":
-            for point in grid(search_space(settings)):
+            points = grid(search_space(settings))
+            if len(points) > settings.tune.trials:
+                log.warning(
+                    "the grid has more points than tune.trials, and the last ones are not tried; "
+                    f"`--trials {len(points)}` tries all",
+                    points=len(points),
+                    trials=settings.tune.trials,
+                )
+            for point in points:
                 study.enqueue_trial(point, skip_if_exists=True)
         summary = write_summary(settings, study, dataset_id)
         while len(_ended(study)) < settings.tune.trials and not _is_exhausted(settings, study):

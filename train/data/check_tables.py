@@ -44,12 +44,17 @@ def _print_repetitions(console: Console, found: dict[str, Any]) -> None:
     for title, value in (
         (f"{found['duplicates']['rows']} rows repeat an earlier prompt", found["duplicates"]),
         (f"{found['conflicts']['prompts']} prompts have different answers", found["conflicts"]),
-        (f"{near['pairs']} pairs of near duplicates among {near['rows_compared']:,} prompts", near),
+        (f"{near['pairs']} pairs of near duplicates among {_compared(near)}", near),
     ):
         _say(console, title, style="bold")
         for group in value["examples"]:
             for number, line in enumerate(group):
                 _say(console, f"  {'-' if number == 0 else ' '} {line}")
+
+
+def _compared(near: dict[str, Any]) -> str:
+    compared, left_out = near["rows_compared"], near["rows_left_out"]
+    return f"the first {compared:,} of {compared + left_out:,} prompts" if left_out else f"{compared:,} prompts"
 
 
 def _print_table(console: Console, title: str, columns: tuple[str, ...], rows: Any) -> None:

@@ -27,6 +27,8 @@ class Report:
     """How often each example is drawn, by its id, where that is not once."""
     mixed: Counter[str] = field(default_factory=Counter)
     """How many training rows were repeated, left out or made."""
+    paraphrases: dict[str, Any] = field(default_factory=dict)
+    """The model that was asked for rewordings, how many it was asked for, and why there are none."""
     personal_data: Counter[str] = field(default_factory=Counter)
     """Pieces of personal data by kind, in the rows as they were read."""
     tested_before: int = 0
@@ -48,6 +50,7 @@ def describe(settings: Settings, splits: Mapping[str, Sequence[Example]], report
         "broken_rows": [asdict(b) for b in report.broken[:SHOWN_BROKEN_ROWS]],
         "dropped": {reason: count for reason, count in report.dropped.items() if count},
         "mixed": dict(report.mixed),
+        "paraphrases": report.paraphrases,
         "personal_data": dict(report.personal_data),
         "is_redacted": settings.dataset.redact,
         "labels_seen_once": labels_seen_once(examples),

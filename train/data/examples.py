@@ -23,6 +23,8 @@ class Example:
     """When it was said, in UTC; ISO 8601 to the microsecond, so that texts sort as times do."""
     original: str | None = None
     """The id of the row that it was made from, if it was made by driftwheel."""
+    model: str | None = None
+    """The model that worded it, if it is a paraphrase."""
 
     @property
     def text(self) -> str:

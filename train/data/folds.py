@@ -1,7 +1,7 @@
 """A Dataset's training and validation rows become K folds of whole groups, with labels in equal shares.
 
 Rows that share a group or a near-duplicate prompt stay in one fold, as they stay in one split.
-The test split is left out.
+The test split is left out, and what driftwheel made of a row judges in no fold.
 """
 
 import json
@@ -47,7 +47,8 @@ def make_folds(settings: Settings, dataset: Dataset, count: int) -> list[Fold]:
     for fold, held_out in zip(folds, _held_out(settings, examples, count), strict=True):
         with artifacts.writing(fold.path, {"dataset_id": dataset.id, **fold.facts()}) as folder:
             _write(folder / "train.jsonl", [e for i, e in enumerate(examples) if i not in held_out])
-            _write(folder / "validation.jsonl", [e for i, e in enumerate(examples) if i in held_out])
+            judging = [e for i, e in enumerate(examples) if i in held_out and e.original is None]
+            _write(folder / "validation.jsonl", judging)
     return folds
 
 

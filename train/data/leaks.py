@@ -14,7 +14,7 @@ from typing import Literal
 from driftwheel.config import Settings
 from driftwheel.errors import DataError
 from driftwheel.ledger import Ledger
-from driftwheel.records import Dataset
+from driftwheel.records import Dataset, ModelVersion, ModelVersionStatus, TrainingRun
 from train.data.duplicates import NearDuplicates
 from train.data.examples import Example, read_examples
 
@@ -73,10 +73,18 @@ class HeldOut:
 
 
 def quarantined(ledger: Ledger, project: str, before: datetime | None = None) -> list[Example]:
-    """Return the rows of every test split that the project ever had, or had before a moment."""
+    """Return the test rows of each Dataset that a published version learned from or was judged on, before a moment.
+
+    Such rows judge again: every later Dataset takes them over, and what was won on them stays fixed. A Dataset that
+    only refused candidates were judged on, or nobody, is asked no more, so that its rows may be learned.
+    """
+    binding: set[str] = set()
+    for version in ledger.find(ModelVersion, project=project, status=ModelVersionStatus.PUBLISHED):
+        if before is None or version.created_at < before:
+            binding |= {version.dataset_id, str(version.scorecard.get("dataset_id", version.dataset_id))}
     rows: dict[tuple[str, str], Example] = {}
     for dataset in ledger.find(Dataset, project=project):
-        if before is None or dataset.created_at < before:
+        if dataset.id in binding:
             for row in read_examples(Path(dataset.path) / "test.jsonl"):
                 rows.setdefault((row.conversation, row.group), row)
     return list(rows.values())
@@ -102,7 +110,7 @@ def refuse_leaks(name: str, leaks: Sequence[Leak], remedy: str) -> None:
 
 
 def check_dataset(settings: Settings, ledger: Ledger, dataset: Dataset) -> None:
-    """Raise DataError if a Dataset's learned rows leak into its test rows, or into those of an earlier Dataset.
+    """Raise DataError if a Dataset's learned rows leak into its test rows, or into what was quarantined before it.
 
     The files are read afresh: it does not matter who wrote them.
     """
@@ -111,3 +119,30 @@ def check_dataset(settings: Settings, ledger: Ledger, dataset: Dataset) -> None:
     cuts = dataset.report.get("time_cuts", {})
     leaks = find_leaks(splits, quarantine, settings.dataset.near_duplicate_similarity, cuts)
     refuse_leaks(dataset.id, leaks, "build the dataset again: `driftwheel data build`")
+
+
+def leaks_into_judge(settings: Settings, ledger: Ledger, run: TrainingRun, judge: Dataset) -> list[Leak]:
+    """Return the rows that a run, or a run it was merged from, learned and that leak into another Dataset's test rows.
+
+    A run's own Dataset was checked before it was trained.
+    """
+    others = [ledger.get(Dataset, dataset_id) for dataset_id in sorted(_learned_from(ledger, run) - {judge.id})]
+    rows = [
+        row
+        for dataset in others
+        for name in ("train", "validation")
+        for row in read_examples(Path(dataset.path) / f"{name}.jsonl")
+    ]
+    if not rows:
+        return []
+    cut = judge.report.get("time_cuts", {}).get("test")
+    test = read_examples(Path(judge.path) / "test.jsonl")
+    return HeldOut(test, settings.dataset.near_duplicate_similarity, cut).leaks(rows)
+
+
+def _learned_from(ledger: Ledger, run: TrainingRun) -> set[str]:
+    """Return the ids of the Datasets that a run learned from, itself or through the runs it was merged from."""
+    parents = run.settings.get("merged_from", {}).get("run_ids", [])
+    if not parents:
+        return {run.dataset_id}
+    return set().union(*(_learned_from(ledger, ledger.get(TrainingRun, run_id)) for run_id in parents))

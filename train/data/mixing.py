@@ -1,4 +1,4 @@
-"""The training split becomes what is trained on: rows drawn by weight, labels balanced, copies with typos added.
+"""The training split becomes what is trained on: rows drawn by weight, labels balanced, rewordings and typos added.
 
 All of it comes after the split and touches training rows alone, so that no copy can stand on both sides.
 """
@@ -12,6 +12,7 @@ from driftwheel.config import Settings
 from train.data.dataset_report import Report
 from train.data.examples import Example
 from train.data.leaks import HeldOut
+from train.data.paraphrases import paraphrases
 from train.data.splits import Splits, TimedSplits
 
 REPEATED_AT_MOST = 10
@@ -27,14 +28,29 @@ def mix(settings: Settings, timed: TimedSplits, quarantine: Sequence[Example], r
         balanced = oversampled(train, chance)
         report.mixed["repeated for balance"] = len(balanced) - len(train)
         train = balanced
+    judging = [*timed.splits["test"], *timed.splits["validation"], *quarantine]
+    if dataset.paraphrase_url:
+        made = _unlike(
+            judging, paraphrases(settings, train, report), settings, report, "paraphrase: like a judging row"
+        )
+        report.mixed["made in other words"] = len(made)
+        train = train + made
     if dataset.augmented_share:
         made = copies(train, round(len(train) * dataset.augmented_share / (1 - dataset.augmented_share)), chance)
-        judging = [*timed.splits["test"], *timed.splits["validation"], *quarantine]
-        leaks = {leak.row.id for leak in HeldOut(judging, dataset.near_duplicate_similarity).leaks(made)}
-        made = [e for e in made if e.id not in leaks]
+        made = _unlike(judging, made, settings, report, "made with typos or other casing: like a judging row")
         report.mixed["made with typos or other casing"] = len(made)
         train = train + made
     return {**timed.splits, "train": train}
+
+
+def _unlike(
+    judging: Sequence[Example], made: Sequence[Example], settings: Settings, report: Report, reason: str
+) -> list[Example]:
+    """Return the made rows that resemble no judging row; the report counts the others."""
+    similarity = settings.dataset.near_duplicate_similarity
+    leaks = {leak.row.id for leak in HeldOut(judging, similarity).leaks(made)} if made else set()
+    report.dropped[reason] += len(leaks)
+    return [e for e in made if e.id not in leaks]
 
 
 def weighted(rows: Sequence[Example], weights: dict[str, float], chance: random.Random) -> list[Example]:

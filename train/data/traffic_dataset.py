@@ -68,11 +68,14 @@ def _split_fresh(
 def _add_replay(
     settings: Settings, splits: Splits, old: Splits, judging: HeldOut, report: Report, *, rows: int
 ) -> None:
-    """Add a sample of the live dataset's learned rows, and all of its test rows."""
+    """Add a sample of the live dataset's learned rows, and all of its test rows.
+
+    A row that weight or balance repeated there is as many times as likely to be drawn, and is drawn once.
+    """
     chance = random.Random(settings.dataset.seed)
     for name in ("train", "validation"):
-        said = list({e.id: e for e in old[name] if e.original is None}.values())  # none repeated, none made
-        replayed = chance.sample(said, min(rows, len(said)))
+        said = [e for e in old[name] if e.original is None]
+        replayed = list({e.id: e for e in chance.sample(said, len(said))}.values())[:rows]
         tested = {leak.row.id for leak in judging.leaks(replayed)}
         kept = _drop(replayed, tested, report, "replayed, but like a test item")
         splits[name] += [replace(e, source="replay", slice="old") for e in kept]

@@ -38,6 +38,8 @@ class Scored:
     """Probability that the model gave to its label, or to its whole answer."""
     prompt_tokens: int = 0
     completion_tokens: int = 0
+    slices: Sequence[str] = ()
+    """The slices of the test split that it belongs to, beside its own `slice`."""
 
 
 def judge_answer(expected: str, answer: str, label: str | None, label_field: str | None) -> tuple[str | None, bool]:
@@ -113,7 +115,9 @@ def percentile(values: Sequence[float], percent: float) -> float | None:
 
 
 def _by_slice(items: Sequence[Scored]) -> dict[str, dict[str, Any]]:
+    """Return the accuracy of old and new items, and by length, source and age; labels have scores of their own."""
     groups: dict[str, list[bool]] = {}
     for item in items:
-        groups.setdefault(item.slice, []).append(item.is_correct)
+        for name in (item.slice, *(name for name in item.slices if not name.startswith("label:"))):
+            groups.setdefault(name, []).append(item.is_correct)
     return {name: {"items": len(flags), "accuracy": sum(flags) / len(flags)} for name, flags in sorted(groups.items())}

@@ -13,17 +13,13 @@ from driftwheel.config import Settings
 from driftwheel.errors import EngineError
 from driftwheel.intervals import paired_interval, share_interval
 from train.evaluation.metrics import Scored
+from train.evaluation.rewording import flaw, request, reword
 from train.evaluation.scoring import Row, ask, judge_endpoint, sample, score_items
-from train.evaluation.scoring_client import Endpoint, Messages, ask_all
+from train.evaluation.scoring_client import Endpoint
 
 FAULTY_SHARE = 0.2
 """Share of the words that get a typo, and of the neighbors that change places."""
 SHORTEST_WORD = 4
-REWORD = (
-    "Reword the message so that it asks for exactly the same thing in other words, in the same language and "
-    "about as long. Answer with the reworded message only."
-)
-REWORDED_TOKENS = 256
 
 
 def add_typos(text: str, chance: random.Random) -> str:
@@ -81,7 +77,7 @@ def measure_robustness(
     notes: dict[str, dict[str, Any]] = {}
     if settings.evaluate.judge_url:
         try:
-            asked["paraphrase"] = _changed(chosen, _reworded(settings, chosen))
+            asked["paraphrase"] = _changed(chosen, _reworded(settings, [_question(row) for row in chosen]))
         except EngineError as error:
             notes["paraphrase"] = {"items": 0, "note": str(error)}
     every = [row for faulty in asked.values() for row in faulty]
@@ -109,18 +105,12 @@ def _changed(rows: Sequence[Row], questions: Sequence[str]) -> list[Row]:
     ]
 
 
-def _reworded(settings: Settings, rows: Sequence[Row]) -> list[str]:
-    asked: list[Messages] = [
-        [{"role": "system", "content": REWORD}, {"role": "user", "content": _question(row)}] for row in rows
+def _reworded(settings: Settings, questions: Sequence[str]) -> list[str]:
+    """Return the questions in other words, empty where the words cannot stand for the question."""
+    found = reword(settings, judge_endpoint(settings), [request(question) for question in questions])
+    return [
+        said if said and flaw(question, said) is None else "" for question, said in zip(questions, found, strict=True)
     ]
-    answers = ask_all(
-        judge_endpoint(settings),
-        asked,
-        max_tokens=REWORDED_TOKENS,
-        concurrency=settings.evaluate.concurrency,
-        timeout_seconds=settings.serve.request_timeout_seconds,
-    )
-    return [answer.text.strip() for answer in answers]
 
 
 def _entry(pairs: Sequence[tuple[Scored, Scored]]) -> dict[str, Any]:

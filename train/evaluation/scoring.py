@@ -6,6 +6,7 @@ import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from rich.console import Console
@@ -71,8 +72,13 @@ def expected_answer(row: Row) -> str:
     return str(row["completion"][-1]["content"])
 
 
-def score_items(settings: Settings, rows: Sequence[Row], answers: Sequence[Answer]) -> list[Scored]:
-    """Put each row beside its answer; raises EngineError if the engine refused every one of them."""
+def score_items(
+    settings: Settings,
+    rows: Sequence[Row],
+    answers: Sequence[Answer],
+    slices: Mapping[str, Sequence[str]] = MappingProxyType({}),
+) -> list[Scored]:
+    """Put each row beside its answer, and its slices by id; raises EngineError if the engine refused every one."""
     if answers and all(answer.error is not None for answer in answers):
         raise EngineError(f"the engine refused every test item: {answers[0].error}")
     items = []
@@ -96,6 +102,7 @@ def score_items(settings: Settings, rows: Sequence[Row], answers: Sequence[Answe
                 confidence=confidence(answer.text, answer.tokens, predicted, settings.dataset.label_field),
                 prompt_tokens=answer.prompt_tokens,
                 completion_tokens=answer.completion_tokens,
+                slices=slices.get(row["id"], ()),
             )
         )
     return items

@@ -44,6 +44,8 @@ class Answer:
     tokens: Sequence[Token] = ()
     """Empty where the endpoint gives no log-probabilities."""
     error: str | None = None
+    is_cut: bool = False
+    """It reached the most tokens that it was allowed."""
     prompt_ids: tuple[int, ...] = ()
     """The conversation as the endpoint renders it, where token ids were asked for."""
     answer_ids: tuple[int, ...] = ()
@@ -58,15 +60,21 @@ def ask_all(
     timeout_seconds: float,
     on_done: Callable[[], None] = lambda: None,
     with_ids: bool = False,
+    with_logprobs: bool = True,
 ) -> list[Answer]:
     """Ask every conversation and return the answers in the same order; `with_ids` asks vLLM for token ids too.
+
+    Some endpoints refuse a request for log-probabilities; where nothing needs them, leave them out.
 
     A conversation that the endpoint refuses (400: too long, no chat template) gives an answer with `error`.
     Raises EngineError if the endpoint fails in any other way.
     """
 
     async def ask(client: AsyncOpenAI, messages: Messages) -> Answer:
-        return await _ask(client, endpoint.model, messages, max_tokens, {"return_token_ids": True} if with_ids else {})
+        extension: dict[str, Any] = {"return_token_ids": True} if with_ids else {}
+        if with_logprobs:
+            extension["logprobs"] = True
+        return await _ask(client, endpoint.model, messages, max_tokens, extension)
 
     return asyncio.run(_each(endpoint, conversations, ask, concurrency, timeout_seconds, on_done))
 
@@ -165,7 +173,6 @@ async def _ask(
             messages=conversation,
             temperature=0,
             max_tokens=max_tokens,
-            logprobs=True,
             extra_body=extension,
         )
     except BadRequestError as error:
@@ -179,6 +186,7 @@ async def _ask(
         mean_logprob=sum(token.logprob for token in tokens) / len(tokens) if tokens else None,
         prompt_tokens=reply.usage.prompt_tokens if reply.usage else 0,
         completion_tokens=reply.usage.completion_tokens if reply.usage else 0,
+        is_cut=choice.finish_reason == "length",
         tokens=[(bytes(t.bytes) if t.bytes is not None else t.token.encode(), t.logprob) for t in tokens],
         prompt_ids=tuple((reply.model_extra or {}).get("prompt_token_ids") or ()),
         answer_ids=tuple((choice.model_extra or {}).get("token_ids") or ()),

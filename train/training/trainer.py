@@ -9,11 +9,15 @@ from typing import Any
 from driftwheel.config import Settings, TrainSettings
 from driftwheel.errors import ArtifactError, ConfigError, DataError
 from train.base_model import load_tokenizer, load_weights
+from train.data.examples import read_examples
+from train.training.class_weights import check_class_weights, row_weights
 from train.training.methods import ADAPTER_KEYS, adapter_config, base_dtype, check_method
 from train.training.progress import CHECKPOINT_MARK
 
-OWN_KEYS = ("method", "objective", "beta", "executor", "early_stopping_patience")
+OWN_KEYS = ("method", "objective", "beta", "class_weights", "executor", "early_stopping_patience")
 """Keys of the train section that no TRL trainer takes as they are."""
+SHORT_FIRST = "short_first"
+"""A sampling strategy of ours: it begins otherwise, and then groups rows by length as transformers' own does."""
 
 
 def read_split(dataset_path: Path, split: str) -> list[dict[str, Any]]:
@@ -35,24 +39,29 @@ def make_trainer(
     run_path: Path,
     callbacks: Sequence[Any],
 ) -> Any:
-    """Return an SFTTrainer with model, rows, early stopping and checkpoints set up, its loss on completions only.
+    """Return a trainer with model, rows, early stopping and checkpoints set up, its loss on completions only.
 
     Raises ConfigError for settings that TRL refuses, NotFoundError for a missing base model.
     """
     import datasets
     import torch
     import transformers
-    from trl import SFTConfig, SFTTrainer
+    from trl import SFTConfig
+
+    from train.training.supervised_trainer import ROW_WEIGHT, SupervisedTrainer
 
     train = settings.train
     prepare(train)
     rows, validation = read_split(dataset_path, "train"), read_split(dataset_path, "validation")
     if not rows:
         raise DataError(f"{dataset_path} has no training rows; add data and build the dataset again")
+    if weights := row_weights(train, [e.label for e in read_examples(dataset_path / "train.jsonl")]):
+        rows = [row | {ROW_WEIGHT: weight} for row, weight in zip(rows, weights, strict=True)]
     try:
         common = common_arguments(train, run_path, has_validation=bool(validation))
         arguments = SFTConfig(**common, completion_only_loss=True, eval_packing=False)
-        trainer = SFTTrainer(
+        trainer = SupervisedTrainer(
+            is_short_first=train.train_sampling_strategy == SHORT_FIRST,
             model=load_base(settings),
             args=arguments,
             train_dataset=datasets.Dataset.from_list(rows),
@@ -95,6 +104,7 @@ def prepare(train: TrainSettings) -> None:
     import transformers
 
     check_method(train)
+    check_class_weights(train)
     datasets.disable_progress_bars()
     transformers.utils.logging.disable_progress_bar()
     transformers.set_seed(train.seed)
@@ -113,6 +123,8 @@ def common_arguments(train: TrainSettings, run_path: Path, *, has_validation: bo
     import torch
 
     passed = train.model_dump(exclude={*OWN_KEYS, *ADAPTER_KEYS})
+    if train.train_sampling_strategy == SHORT_FIRST:
+        passed["train_sampling_strategy"] = "group_by_length"
     has_gpu = torch.cuda.is_available()
     return {
         **passed,

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from driftwheel.artifacts import verify
-from driftwheel.config import Settings
+from driftwheel.config import Settings, SourceSettings
 from driftwheel.errors import DataError
 from driftwheel.ledger import Ledger
 from driftwheel.records import Alias, Dataset, ModelVersion, ModelVersionStatus, Traffic
@@ -138,14 +138,20 @@ def live(settings: Settings, ledger: Ledger) -> Dataset:
     return dataset
 
 
-def live_on(ledger: Ledger, dataset: Dataset) -> None:
+def judged_on(ledger: Ledger, dataset: Dataset, number: int = 1, *, is_published: bool = True) -> Dataset:
+    status = ModelVersionStatus.PUBLISHED if is_published else ModelVersionStatus.REJECTED
     ledger.add(
         ModelVersion(
-            id="version_1", project="support", status=ModelVersionStatus.PUBLISHED, number=1, run_id="run",
+            id=f"version_{number}", project="support", status=status, number=number, run_id="run",
             dataset_id=dataset.id, base_model="base", path="p", manifest_hash="h", quantization="w8a8",
-        ),
-        Alias(id="support", project="support", version_id="version_1", fence=1),
+        )
     )  # fmt: skip
+    return dataset
+
+
+def live_on(ledger: Ledger, dataset: Dataset) -> None:
+    judged_on(ledger, dataset)
+    ledger.add(Alias(id="support", project="support", version_id="version_1", fence=1))
 
 
 def log_traffic(ledger: Ledger, dataset: Dataset, count: int, **changes: object) -> list[Traffic]:
@@ -250,7 +256,7 @@ def test_a_file_that_grew_is_built_again_and_what_was_tested_is_tested_again(
 ) -> None:
     rows = seed_rows(900)
     write_rows(settings, rows[:600])
-    tested = {e.id: e for e in read_splits(build_dataset(settings, ledger))["test"]}
+    tested = {e.id: e for e in read_splits(judged_on(ledger, build_dataset(settings, ledger)))["test"]}
     typo = [{**row, "prompt": "hi, " + str(row["prompt"])} for row in rows[:600]]
     write_rows(settings, [*rows, *typo])
     grown = build_dataset(with_dataset(settings, seed=5), ledger)
@@ -278,7 +284,7 @@ def test_rows_like_earlier_test_rows_are_dropped_or_refused_on_request(
 ) -> None:
     rows = seed_rows(600)
     write_rows(settings, rows)
-    tested = read_splits(build_dataset(settings, ledger))["test"]
+    tested = read_splits(judged_on(ledger, build_dataset(settings, ledger)))["test"]
     write_rows(settings, [*seed_rows(600, seed=2), {"prompt": tested[0].text.upper() + " ...", "completion": "{}"}])
     changed = with_dataset(settings, on_leak=on_leak)
     if on_leak == "refuse":
@@ -314,7 +320,7 @@ def test_a_retrain_splits_by_time_where_a_time_column_is_set(settings: Settings,
 
 def test_a_user_who_was_tested_is_never_learned_from(settings: Settings, ledger: Ledger, live: Dataset) -> None:
     row = log_traffic(ledger, live, 400)[0]
-    first = read_splits(dataset_from_traffic(settings, ledger, "decision_1"))
+    first = read_splits(judged_on(ledger, dataset_from_traffic(settings, ledger, "decision_1"), 2))
     for number, e in enumerate(messages(400, 77, "shifted")):  # the same users ask new things
         body = json.dumps({"messages": [{"role": "user", "content": e.text}]})
         ledger.add(replace(row, id=f"req_late_{number}", prompt=e.text, request=body, user_id=f"u{number % 97}"))
@@ -337,3 +343,35 @@ def test_a_retrain_mixes_its_rows_and_never_replays_a_copy(settings: Settings, l
     again = dataset_from_traffic(mixed, ledger, "decision_2")
     assert again.report["mixed"]["repeated for balance"] > 0
     assert again.report["sources"]["augmented"] > 100
+
+
+def test_test_rows_of_a_refused_or_unjudged_dataset_may_be_learned_and_those_of_the_live_one_never(
+    settings: Settings, ledger: Ledger, live: Dataset
+) -> None:
+    log_traffic(ledger, live, 400)
+    refused = judged_on(ledger, dataset_from_traffic(settings, ledger, "decision_1"), 2, is_published=False)
+    unjudged = dataset_from_traffic(with_dataset(settings, seed=1), ledger, "decision_2")
+    later = dataset_from_traffic(with_dataset(settings, seed=2), ledger, "decision_3")
+    splits, old = read_splits(later), read_splits(live)
+    learned = {e.id for e in splits["train"]}
+    for dataset in (refused, unjudged):
+        fresh = {e.id for e in read_splits(dataset)["test"] if e.slice == "new"}
+        assert len(fresh & learned) > 0.3 * len(fresh)
+        assert fresh <= {e.id for rows in splits.values() for e in rows}, "none is lost"
+    assert HeldOut([*old["test"], *splits["test"]], 0.9).leaks([*splits["train"], *splits["validation"]]) == []
+    assert {e.id for e in old["test"]} <= {e.id for e in splits["test"]}
+
+
+def test_rows_of_a_weighty_source_are_replayed_as_many_times_as_often(settings: Settings, ledger: Ledger) -> None:
+    rows = seed_rows(600)
+    write_rows(settings, rows[:300])
+    more = "".join(json.dumps(row) + "\n" for row in rows[300:])
+    settings.resolve("more.jsonl").write_text(more, encoding="utf-8")
+    weighty = {str(row["prompt"]) for row in rows[300:]}
+    sources = ["seed.jsonl", SourceSettings(path="more.jsonl", weight=4)]
+    live_on(ledger, dataset := build_dataset(with_dataset(settings, sources=sources), ledger))
+    log_traffic(ledger, dataset, 400)
+    splits = read_splits(dataset_from_traffic(with_dataset(settings, replay_share=0.3), ledger, "decision_1"))
+    replayed = [e.text in weighty for e in splits["train"] if e.source == "replay"]
+    assert len(replayed) > 80
+    assert 0.65 < sum(replayed) / len(replayed) < 0.9

@@ -109,6 +109,7 @@ def row(number: int, label: str, name: str = "old") -> Row:
         "group": str(number),
         "source": "files",
         "slice": name,
+        "time": f"2026-01-01T00:00:00.{number:06}+00:00",
     }
 
 
@@ -155,7 +156,11 @@ def test_a_scorecard_holds_what_the_endpoint_answered(
     card = done.scorecard
     assert (card["task"], card["items"], card["unanswered"]) == ("json", 9, 0)
     assert card["accuracy"] == pytest.approx(2 / 3)
-    assert {name: s["items"] for name, s in card["slices"].items()} == {"new": 3, "old": 6}
+    assert {name: s["items"] for name, s in card["slices"].items()} == {
+        "new": 3, "old": 6, "source:files": 9, "length:short": 3, "length:middle": 3, "length:long": 3,
+        "age:newest": 3, "age:older": 6,
+    }  # fmt: skip
+    assert card["slices"]["age:newest"]["accuracy"] == pytest.approx(2 / 3)
     assert card["confusion"]["labels"] == ["card", "login", "refund"]
     assert card["confusion"]["matrix"][1] == [3, 0, 0]
     assert card["perplexity"] == pytest.approx(2), "the reference's tokens have probability 0.5, the prompt's do not"

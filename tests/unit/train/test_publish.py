@@ -38,6 +38,8 @@ def add_dataset(settings: Settings, ledger: Ledger, name: str, first_row: int = 
     with artifacts.writing(path, {"name": name}) as folder:
         lines = [json.dumps(asdict(row)) + "\n" for row in rows]
         (folder / "test.jsonl").write_text("".join(lines), encoding="utf-8")
+        for split in ("train", "validation"):
+            (folder / f"{split}.jsonl").write_text("", encoding="utf-8")
     digest = artifacts.read_manifest(path)["content_hash"]
     record = Dataset(id=name, project="support", content_hash=digest, path=str(path), origin="files", train_rows=1000,
                      validation_rows=100, test_rows=ITEMS)  # fmt: skip

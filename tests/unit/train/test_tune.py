@@ -1,11 +1,13 @@
 """Tuning: a search finds the better settings, is durable, and prunes; its space is checked before it runs."""
 
 import json
+import re
 import shlex
 from pathlib import Path
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 from transformers import TrainerCallback
 
 from driftwheel.config import Range, Settings, TuneSettings, load_settings
@@ -45,6 +47,16 @@ def test_a_grid_finds_the_better_of_two_learning_rates(
     assert run.metrics["eval_loss"] == summary["best"]["eval_loss"]
     assert json.loads((search_path(settings, summary["id"]) / "search.json").read_text("utf-8")) == summary
     assert f"publish --run {run.id}" in as_text(summary)
+
+
+@pytest.mark.parametrize(("trials", "needed"), [(1, ["2"]), (2, [])], ids=["too few", "enough"])
+def test_a_grid_that_is_larger_than_the_trials_says_so_and_what_it_would_need(
+    train_settings: Settings, ledger: Ledger, dataset: Dataset, trials: int, needed: list[str]
+) -> None:
+    with capture_logs() as said:
+        summary = tune(rates(train_settings, 1e-6, 2e-2, trials=trials), ledger, dataset.id)
+    assert len(summary["trials"]) == trials
+    assert [re.findall(r"--trials (\d+)", e["event"])[0] for e in said if "grid" in e["event"]] == needed
 
 
 def test_trains_the_best_trial_no_second_time_and_lets_it_be_published_by_then(

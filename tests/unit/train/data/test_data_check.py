@@ -2,15 +2,18 @@
 
 import argparse
 import json
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from driftwheel.config import Settings
 from driftwheel.ledger import Ledger
 from examples.support.world import answer, messages
 from train import data_verb
+from train.data.check_tables import print_findings
 from train.data.data_check import check_files
 from train.dataset import build_dataset, read_splits
 
@@ -93,3 +96,17 @@ def test_a_build_counts_personal_data_and_replaces_it_on_request(
     texts = [e.text for rows in read_splits(dataset).values() for e in rows]
     assert ("my card <CARD> was charged, write to <EMAIL>" in texts) is is_redacted
     assert any(CARD in text for text in texts) is not is_redacted
+
+
+@pytest.mark.parametrize(("compared_rows", "said"), [(50, "among the first 50 of"), (10_000, "")], ids=["some", "all"])
+def test_the_report_says_where_near_duplicates_were_not_looked_for(
+    settings: Settings, path: Path, compared_rows: int, said: str
+) -> None:
+    found = check_files(settings, [path], compared_rows)
+    near, console = found["near_duplicates"], Console(record=True, width=200, file=StringIO())
+    print_findings(console, found)
+    text = console.export_text()
+    assert near["rows_compared"] + near["rows_left_out"] == 246 - found["duplicates"]["rows"]
+    assert ("of near duplicates among the first" in text) is bool(said)
+    assert said in text
+    assert ("among the first 50 prompts only" in text) is bool(said)

@@ -10,10 +10,11 @@ import pytest
 from driftwheel.config import Settings
 from driftwheel.errors import DataError
 from driftwheel.ledger import Ledger
-from driftwheel.records import Dataset, TrainingRun, TrainingRunStatus
+from driftwheel.records import Dataset, ModelVersion, ModelVersionStatus, TrainingRun, TrainingRunStatus
 from train.data.examples import Example
-from train.data.leaks import HeldOut, check_dataset, find_leaks, refuse_leaks
+from train.data.leaks import HeldOut, check_dataset, find_leaks, leaks_into_judge, refuse_leaks
 from train.finetune import finetune
+from train.publish import refuse_learned
 
 
 def row(name: str, text: str, group: str | None = None, time: str | None = None) -> Example:
@@ -92,16 +93,56 @@ def test_a_test_row_put_into_the_training_file_by_hand_is_not_trained_on(
     assert "stolen" in str(run.error)
 
 
-def test_test_rows_of_an_earlier_dataset_are_refused_and_of_a_later_one_are_not(
-    train_settings: Settings, ledger: Ledger, dataset: Dataset
-) -> None:
+def publish_on(ledger: Ledger, dataset: Dataset, judge: Dataset, year: int) -> None:
+    ledger.add(
+        ModelVersion(
+            id=f"version_{year}", project="support", status=ModelVersionStatus.PUBLISHED, number=year, run_id="run",
+            dataset_id=dataset.id, base_model="base", path="p", manifest_hash="h", quantization="none",
+            created_at=dataset.created_at.replace(year=year), scorecard={"dataset_id": judge.id},
+        )
+    )  # fmt: skip
+
+
+@pytest.fixture
+def other(train_settings: Settings, ledger: Ledger, dataset: Dataset) -> Dataset:
+    """A Dataset whose only test row is one that the first one learns."""
     folder = train_settings.root / "datasets" / "dataset_other"
     folder.mkdir()
-    learned = (Path(dataset.path) / "train.jsonl").read_text(encoding="utf-8").splitlines()[:1]
+    learned = (Path(dataset.path) / "train.jsonl").read_text(encoding="utf-8").splitlines()
     (folder / "test.jsonl").write_text(learned[0] + "\n", encoding="utf-8")
-    other = replace(dataset, id="dataset_other", path=str(folder), content_hash="1" * 64)
-    ledger.add(replace(other, created_at=dataset.created_at.replace(year=2999)))
+    for name in ("train", "validation"):
+        (folder / f"{name}.jsonl").write_text("", encoding="utf-8")
+    made = replace(dataset, id="dataset_other", path=str(folder), content_hash="1" * 64)
+    ledger.add(made)
+    return made
+
+
+@pytest.mark.parametrize("is_own", [True, False], ids=["learned from", "only judged on"])
+def test_what_judged_a_version_before_is_refused_and_what_judged_nobody_or_one_later_is_not(
+    train_settings: Settings, ledger: Ledger, dataset: Dataset, other: Dataset, is_own: bool
+) -> None:
     check_dataset(train_settings, ledger, dataset)
-    ledger.add(replace(other, id="dataset_earlier", created_at=dataset.created_at.replace(year=2000)))
+    publish_on(ledger, other if is_own else dataset, other, 2999)
+    check_dataset(train_settings, ledger, dataset)
+    publish_on(ledger, other if is_own else dataset, other, 2000)
     with pytest.raises(DataError, match="1 exact"):
         check_dataset(train_settings, ledger, dataset)
+
+
+def test_a_dataset_does_not_judge_a_run_that_learned_its_test_rows_or_was_merged_from_one(
+    train_settings: Settings, ledger: Ledger, dataset: Dataset, other: Dataset
+) -> None:
+    learned = TrainingRun(
+        id="run_1", project="support", dataset_id=dataset.id, base_model="base", method="lora", settings={},
+        settings_hash="h", seed=0, path="p",
+    )  # fmt: skip
+    innocent = replace(learned, id="run_2", dataset_id=other.id)
+    merged = replace(innocent, id="run_3", settings={"merged_from": {"run_ids": ["run_2", "run_1"]}})
+    ledger.add(learned, innocent, merged)
+    for run in (learned, merged):
+        (leak,) = leaks_into_judge(train_settings, ledger, run, other)
+        assert (leak.kind, leak.row.id) == ("exact", "train0")
+        with pytest.raises(DataError, match=rf"{run.id} on dataset_other: 1 rows leak .*train0 .*leave out --dataset"):
+            refuse_learned(train_settings, ledger, run, other.id)
+    assert leaks_into_judge(train_settings, ledger, learned, dataset) == []
+    assert leaks_into_judge(train_settings, ledger, innocent, other) == []

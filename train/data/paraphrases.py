@@ -1,0 +1,140 @@
+"""Training rows become further rows that say the same in other words, as a model at an endpoint words them.
+
+Each keeps its original's label, group and answer, and names its original and the model. What was answered once is
+kept by the hash of what was asked, so that the same build is free, identical, and goes on where it was interrupted.
+"""
+
+import json
+import os
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import structlog
+
+from driftwheel.config import Settings
+from driftwheel.errors import EngineError, StorageError
+from driftwheel.records import content_hash
+from train.data.dataset_report import Report
+from train.data.duplicates import text_hash
+from train.data.examples import Example
+from train.evaluation.rewording import REWORDED_TOKENS, flaw, request, reword
+from train.evaluation.scoring import progress
+from train.evaluation.scoring_client import Endpoint, Messages
+
+KEY_VARIABLE = "DRIFTWHEEL_PARAPHRASE_API_KEY"
+SOURCE = "paraphrase"
+KEPT_AT_ONCE = 256
+"""Answers that an interruption can lose at most."""
+
+log = structlog.get_logger()
+
+
+def paraphrases(
+    settings: Settings, rows: Sequence[Example], report: Report, environ: Mapping[str, str] = os.environ
+) -> list[Example]:
+    """Return rewordings of rows, at most `dataset.paraphrase_share` of rows and rewordings together.
+
+    Raises EngineError if the endpoint fails; with `dataset.on_paraphrase_failure: skip` there are none then, and the
+    report says so.
+    """
+    endpoint = _endpoint(settings, environ)
+    chosen = _chosen(settings, rows)
+    asked = [request(row.prompt[-1]["content"], manner) for row, manner in chosen]
+    facts = report.paraphrases = {"model": endpoint.model, "asked": len(asked)}
+    try:
+        said = _answers(settings, endpoint, asked)
+    except EngineError as error:
+        message = (
+            f"no paraphrases: {error}; mend dataset.paraphrase_url, or set dataset.on_paraphrase_failure to `skip`"
+        )
+        if settings.dataset.on_paraphrase_failure == "stop":
+            raise EngineError(message) from error
+        facts["failed"] = str(error)
+        log.warning("the Dataset is built without paraphrases", reason=str(error))
+        return []
+    made = [_paraphrase(row, manner, text, endpoint.model) for (row, manner), text in zip(chosen, said, strict=True)]
+    return _sound(made, {row.id: row for row, _ in chosen}, {text_hash(row.conversation) for row in rows}, report)
+
+
+def _endpoint(settings: Settings, environ: Mapping[str, str]) -> Endpoint:
+    url = str(settings.dataset.paraphrase_url).rstrip("/").removesuffix("/v1")
+    return Endpoint(url=url, model=str(settings.dataset.paraphrase_model), api_key=environ.get(KEY_VARIABLE, "none"))
+
+
+def _chosen(settings: Settings, rows: Sequence[Example]) -> list[tuple[Example, int]]:
+    """Return which rows are reworded in which manners: every row once before any is twice."""
+    share = settings.dataset.paraphrase_share
+    originals = list({row.id: row for row in rows if row.original is None}.values())
+    random.Random(f"{settings.dataset.seed}-paraphrases").shuffle(originals)
+    every = [(row, manner) for manner in range(settings.dataset.paraphrase_copies) for row in originals]
+    return every[: int(len(rows) * share / (1 - share))]
+
+
+def _answers(settings: Settings, endpoint: Endpoint, asked: Sequence[Messages]) -> list[str]:
+    """Return the answers, those that are kept on disk without asking."""
+    path = settings.root / "paraphrases.jsonl"
+    keys = [content_hash([endpoint.model, REWORDED_TOKENS, messages]) for messages in asked]
+    kept = _read_kept(path)
+    missing = {key: messages for key, messages in zip(keys, asked, strict=True) if key not in kept}
+    with progress("paraphrase", len(missing)) as on_done:
+        for start in range(0, len(missing), KEPT_AT_ONCE):
+            part = list(missing)[start : start + KEPT_AT_ONCE]
+            texts = reword(settings, endpoint, [missing[key] for key in part], on_done)
+            answers = {key: text for key, text in zip(part, texts, strict=True) if text is not None}
+            _keep(path, answers, endpoint.model)
+            kept |= answers
+    return [kept.get(key, "") for key in keys]
+
+
+def _read_kept(path: Path) -> dict[str, str]:
+    kept: dict[str, str] = {}
+    if path.exists():
+        for line in path.read_text(encoding="utf-8").splitlines():
+            try:
+                entry = json.loads(line)
+            except json.JSONDecodeError:
+                continue  # the line that a killed build was writing
+            kept.setdefault(entry["key"], entry["text"])
+    return kept
+
+
+def _keep(path: Path, answers: Mapping[str, str], model: str) -> None:
+    lines = [json.dumps({"key": key, "model": model, "text": text}) + "\n" for key, text in answers.items()]
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("a", encoding="utf-8") as file:
+            file.write("\n" + "".join(lines) if _is_torn(path) else "".join(lines))
+    except OSError as error:
+        raise StorageError(f"cannot write {path}: {error.strerror}; free some space and build again") from error
+
+
+def _is_torn(path: Path) -> bool:
+    """Ask whether the last line was not written to its end."""
+    with path.open("rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        return size > 0 and file.seek(size - 1) >= 0 and file.read(1) != b"\n"
+
+
+def _paraphrase(row: Example, manner: int, text: str, model: str) -> Example:
+    said = {**row.prompt[-1], "content": text}
+    return replace(
+        row, id=f"{row.id}-p{manner}", prompt=[*row.prompt[:-1], said], source=SOURCE, original=row.id, model=model
+    )
+
+
+def _sound(made: Sequence[Example], originals: Mapping[str, Example], seen: set[str], report: Report) -> list[Example]:
+    """Return the rewordings that can stand for their originals and repeat no row; the report counts the others."""
+    kept = []
+    for row in made:
+        why = flaw(originals[str(row.original)].prompt[-1]["content"], row.prompt[-1]["content"])
+        key = text_hash(row.conversation)
+        if why is None and key in seen:
+            why = "the same as another training row"
+        if why is None:
+            seen.add(key)
+            kept.append(row)
+        else:
+            report.dropped[f"paraphrase: {why}"] += 1
+    return kept

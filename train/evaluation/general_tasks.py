@@ -1,0 +1,106 @@
+"""General tasks that have nothing to do with the training data become numbers that show what a version forgot.
+
+EleutherAI's lm-eval asks the running engine over HTTP (`local-completions`). It cannot share this environment:
+pytablewriter's typepy wants python-dateutil below 3. So it is a child process in an environment of its own.
+"""
+
+import json
+import shutil
+import sys
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from driftwheel.config import Settings
+from driftwheel.errors import ConfigError, EngineError
+from train.evaluation.scoring_client import Endpoint
+from train.executor import LocalExecutor
+
+LM_EVAL = ("lm-eval[api]==0.4.13", "transformers>=5.19,<5.20")
+"""Transformers without torch, for its tokenizers."""
+NOT_METRICS = ("alias", "name", "sample_len", "sample_count")
+
+
+def measure_general(settings: Settings, endpoint: Endpoint, artifact: Path) -> dict[str, dict[str, Any]] | None:
+    """Return each of `evaluate.general_tasks`' metrics with their standard errors, or None where none is named.
+
+    Raises EngineError with lm-eval's last words if it fails, ConfigError if its environment cannot be made.
+    """
+    if not settings.evaluate.general_tasks:
+        return None
+    python = lm_eval_python(settings)
+    model = {
+        "model": endpoint.model,
+        "base_url": f"{endpoint.url}/v1/completions",
+        "tokenizer": str(artifact.resolve()),
+        "tokenizer_backend": "huggingface",
+        "num_concurrent": settings.evaluate.concurrency,
+        "max_length": settings.serve.max_model_len,
+        "timeout": int(settings.serve.request_timeout_seconds),
+    }
+    arguments = ",".join(f"{key}={value}" for key, value in model.items())
+    log_path = settings.root / "logs" / "lm-eval.log"
+    log_path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=log_path.parent) as folder:
+        argv = [python, "-m", "lm_eval", "run", "--model", "local-completions", "--model_args", arguments]
+        argv += ["--tasks", ",".join(settings.evaluate.general_tasks), "--output_path", folder]
+        argv += ["--seed", str(settings.dataset.seed), "--limit", str(settings.evaluate.general_items)]
+        if settings.evaluate.general_path:
+            argv += ["--include_path", str(settings.resolve(settings.evaluate.general_path))]
+        LocalExecutor().run(argv, log_path=log_path, environment={"OPENAI_API_KEY": endpoint.api_key})
+        found = list(Path(folder).rglob("results_*.json"))
+        if not found:
+            raise EngineError(f"lm-eval wrote no results; see {log_path}")
+        return read_results(json.loads(found[0].read_text(encoding="utf-8")))
+
+
+def read_results(results: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return lm-eval's results by task: `items`, and each metric as `[value, standard error]`."""
+    tasks = {}
+    for task, numbers in results["results"].items():
+        values = {key.partition(",")[0]: value for key, value in numbers.items() if key not in NOT_METRICS}
+        errors = {name: values.pop(name) for name in [*values] if name.endswith("_stderr")}
+        known = {name: error for name, error in errors.items() if isinstance(error, float)}
+        metrics = {name: [value, known.get(f"{name}_stderr")] for name, value in values.items()}
+        tasks[task] = {"items": results["n-samples"].get(task, {}).get("effective"), **metrics}
+    return tasks
+
+
+def forgotten(candidate: Mapping[str, Any], live: Mapping[str, Any]) -> dict[str, dict[str, list[float | None]]]:
+    """Return candidate minus live for each task and metric that both have, each with its standard error.
+
+    The errors are added as of independent samples, which is too wide, because both were asked the same.
+    """
+    found: dict[str, dict[str, list[float | None]]] = {}
+    for task in candidate.keys() & live.keys():
+        for metric in (candidate[task].keys() & live[task].keys()) - {"items"}:
+            (new, new_error), (old, old_error) = candidate[task][metric], live[task][metric]
+            error = None if new_error is None or old_error is None else (new_error**2 + old_error**2) ** 0.5
+            found.setdefault(task, {})[metric] = [new - old, error]
+    return found
+
+
+def lm_eval_python(settings: Settings) -> str:
+    """Return a Python with lm-eval: the configured one, or that of an environment made here once.
+
+    Raises ConfigError if the configured one is missing or `uv` cannot be found.
+    """
+    if settings.evaluate.lm_eval_python:
+        python = settings.path.parent / Path(settings.evaluate.lm_eval_python).expanduser()
+        if not python.is_file():
+            raise ConfigError(f"evaluate.lm_eval_python {python} does not exist; set it to a Python or to null")
+        return str(python.absolute())
+    environment = settings.root / "lm-eval"
+    python, mark = environment / "bin" / "python", environment / ".complete"
+    if not mark.is_file():
+        beside = Path(sys.executable).with_name("uv")
+        uv = str(beside) if beside.is_file() else shutil.which("uv")
+        if uv is None:
+            raise ConfigError("evaluate.general_tasks needs `uv` to make lm-eval's environment; run: pip install uv")
+        run, log_path = LocalExecutor().run, settings.root / "logs" / "lm-eval-install.log"
+        run([uv, "venv", "--clear", "--seed", "--python", sys.executable, str(environment)], log_path=log_path)
+        # pip reads the machine's own index settings, which uv does not.
+        run([str(python), "-m", "pip", "install", *LM_EVAL], log_path=log_path)
+        mark.touch()
+    return str(python)
