@@ -61,6 +61,7 @@ def plant_all(subject: Subject, pool: Executor) -> int:
     """Plant every fault, print what is named, and return how many are not."""
     missed = 0
     place = (subject.settings.path, subject.run.id)
+    merge(subject.settings, subject.ledger, subject.run.id)  # before every process looks for it
     named = pool.map(what_is_named, *zip(*[(*place, fault.name) for fault in FAULTS], strict=True))
     for fault, (hop, check) in zip(FAULTS, named, strict=True):
         missed += hop != fault.hop

@@ -4,14 +4,15 @@
 
 `example` trains the example's model, writes it in every scheme that this machine serves, and asks all engines the same
 test items. That model is so small that the engine's own work hides the kernels, so `speed` times one of 135 million
-parameters (random weights: speed does not depend on their values), also with zentorch where that installs. Engines of
-a table live side by side and answer in short rounds of changing order. What is done is found and not repeated.
+parameters (random weights: speed does not depend on their values), also with zentorch where that installs. Four engines
+at a time live side by side, `none` among them, and answer in short rounds of changing order. What was trained and built
+is found and not made again.
 """
 
 import argparse
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,8 @@ TIMED = ("none", "w8a8", "fp8_dynamic", "w4a16")
 WITH_ZENTORCH = ("none", "w8a8", "w4a16")
 ANY = {"quantized_agreement": 1e-9, "quantized_gap": 1e9, "served_agreement": 1e-9, "served_gap": 1e9}
 """Tolerances that let every scheme be measured; the usual ones are asked afterwards."""
+SIDE_BY_SIDE = 4
+"""Engines that live at a time; each holds about two gigabytes."""
 console = Console(width=160)
 
 
@@ -108,14 +111,16 @@ def example(settings: Settings, rounds: int) -> None:
     built = build(settings, SCHEMES)
     found = compare(settings, built)
     served: dict[str, list[dict[str, Any]]] = {}
-    with ExitStack() as stack:
-        engines = [stack.enter_context(running(settings, name, path)) for name, path in built.items()]
-        for one in engines:
-            served[one.name] = measure_served(with_scheme(settings, one.name), one.endpoint, found[one.name], {})
-        timed = measure_rounds(engines, _prompts(settings), rounds, 2)
+    timed: list[Round] = []
+    for names in together(list(built)):
+        with ExitStack() as stack:
+            engines = [stack.enter_context(running(settings, name, built[name])) for name in names]
+            for one in engines:
+                served[one.name] = measure_served(with_scheme(settings, one.name), one.endpoint, found[one.name], {})
+            timed += measure_rounds(engines, _prompts(settings), rounds, 2)
     table = Table("scheme", "MB", "accuracy, served", "as merged", "mean nats", "of loss", "most nats", "as files",
                   *(f"tokens/s, {n}" for n in STREAMS), "tokens/CPU s, 8", "published",
-                  title=f"the example, {settings.parity.items} items")  # fmt: skip
+                  title=f"the example, {len(found['none'].probes)} items")  # fmt: skip
     for name, rows in served.items():
         _, _, files, endpoint = rows
         table.add_row(name, f"{_weights_bytes(built[name]) / 1e6:.2f}", _share(endpoint, "accuracy"),
@@ -129,19 +134,25 @@ def large(settings: Settings, rounds: int) -> None:
     """Print the table of speeds."""
     built = build(settings, TIMED)
     packages = install_zentorch(settings.root)
-    with ExitStack() as stack:
-        engines = [stack.enter_context(running(settings, name, path)) for name, path in built.items()]
-        engines += [
-            stack.enter_context(running(settings, f"{name}, zentorch", built[name], packages))
-            for name in (WITH_ZENTORCH if packages else ())
-        ]
-        timed = measure_rounds(engines, _prompts(settings), rounds, 1)
+    plain = {name: (path, None) for name, path in built.items()}
+    zen = {f"{name}, zentorch": (built[name], packages) for name in WITH_ZENTORCH if packages and name in built}
+    contestants, timed = {**plain, **zen}, []
+    for names in together(list(contestants)):
+        with ExitStack() as stack:
+            engines = [stack.enter_context(running(settings, name, *contestants[name])) for name in names]
+            timed += measure_rounds(engines, _prompts(settings), rounds, 1)
     table = Table("scheme", "MB", *(f"tokens/s, {n}" for n in STREAMS), "tokens/CPU s, 8",
                   title="135 million parameters")  # fmt: skip
-    for one in engines:
-        size = _weights_bytes(built[one.name.partition(",")[0]])
-        table.add_row(one.name, f"{size / 1e6:.0f}", *_speeds(timed, one.name))
+    for name, (path, _) in contestants.items():
+        table.add_row(name, f"{_weights_bytes(path) / 1e6:.0f}", *_speeds(timed, name))
     console.print(table)
+
+
+def together(names: list[str]) -> Iterator[list[str]]:
+    """Give the engines that live side by side, as many as fit into memory; the first one is in every group."""
+    first, *others = names
+    for start in range(0, len(others), SIDE_BY_SIDE - 1):
+        yield [first, *others[start : start + SIDE_BY_SIDE - 1]]
 
 
 def install_zentorch(home: Path) -> Path | None:
