@@ -207,11 +207,16 @@ def main() -> int:
     parser.add_argument("--data", type=Path, default=DATA, help="folder with Banking77's train.csv")
     parser.add_argument("--rounds", type=int, default=4, help="rounds at each number of streams (4)")
     parser.add_argument("--items", type=int, default=500, help="test items for accuracy and parity (500)")
+    parser.add_argument("--calibration-rows", type=int, default=128, help="rows shown to llm-compressor (128)")
     parser.add_argument("--llmcompressor-python", metavar="PYTHON", help="of an environment that exists (makes one)")
     arguments = parser.parse_args()
     home, parts = arguments.home.resolve(), arguments.parts or ["example", "speed"]
     python = arguments.llmcompressor_python
-    overrides = [f"parity.items={arguments.items}", f"quantize.llmcompressor_python={python or 'null'}"]
+    overrides = [
+        f"parity.items={arguments.items}",
+        f"quantize.calibration_rows={arguments.calibration_rows}",
+        f"quantize.llmcompressor_python={python or 'null'}",
+    ]
     if "example" in parts:
         example(train_example(home / "example", overrides), arguments.rounds)
     if "speed" in parts:
