@@ -1,6 +1,6 @@
 """Each quantization scheme becomes a row: size, accuracy, parity with the merged model, tokens a second through vLLM.
 
-    python -m benchmarks.quantization [example] [speed] [--home DIR] [--rounds N]
+    python -m benchmarks.quantization [example] [speed] [--config FILE] [--rounds N]
 
 `example` trains the example's model, writes it in every scheme that this machine serves, and asks all engines the same
 test items. That model is so small that the engine's own work hides the kernels, so `speed` times one of 135 million
@@ -106,9 +106,9 @@ def compare(settings: Settings, built: dict[str, Path]) -> dict[str, Parity]:
     return {name: parity(with_scheme(settings, name), ledger, run.id, path) for name, path in built.items()}
 
 
-def example(settings: Settings, rounds: int) -> None:
+def example(settings: Settings, rounds: int, schemes: Sequence[str]) -> None:
     """Print the table of the example's model."""
-    built = build(settings, SCHEMES)
+    built = build(settings, schemes)
     found = compare(settings, built)
     served: dict[str, list[dict[str, Any]]] = {}
     timed: list[Round] = []
@@ -120,7 +120,7 @@ def example(settings: Settings, rounds: int) -> None:
             timed += measure_rounds(engines, _prompts(settings), rounds, 2)
     table = Table("scheme", "MB", "accuracy, served", "as merged", "mean nats", "of loss", "most nats", "as files",
                   *(f"tokens/s, {n}" for n in STREAMS), "tokens/CPU s, 8", "published",
-                  title=f"the example, {len(found['none'].probes)} items")  # fmt: skip
+                  title=f"{settings.project}, {len(found['none'].probes)} items")  # fmt: skip
     for name, rows in served.items():
         _, _, files, endpoint = rows
         table.add_row(name, f"{_weights_bytes(built[name]) / 1e6:.2f}", _share(endpoint, "accuracy"),
@@ -203,8 +203,12 @@ def main() -> int:
     """Run the parts that are named, or both."""
     parser = argparse.ArgumentParser(description="Size, accuracy, parity and speed of each quantization scheme.")
     parser.add_argument("parts", nargs="*", metavar="example, speed", help="what to measure (both)")
+    parser.add_argument(
+        "--config", type=Path, metavar="FILE", help="settings of a trained model (trains the example's)"
+    )
     parser.add_argument("--home", type=Path, default=Path.cwd() / ".driftwheel" / "quantization")
     parser.add_argument("--data", type=Path, default=DATA, help="folder with Banking77's train.csv")
+    parser.add_argument("--schemes", nargs="+", default=SCHEMES, choices=SCHEMES, help="of the example (all)")
     parser.add_argument("--rounds", type=int, default=4, help="rounds at each number of streams (4)")
     parser.add_argument("--items", type=int, default=500, help="test items for accuracy and parity (500)")
     parser.add_argument("--calibration-rows", type=int, default=128, help="rows shown to llm-compressor (128)")
@@ -218,7 +222,9 @@ def main() -> int:
         f"quantize.llmcompressor_python={python or 'null'}",
     ]
     if "example" in parts:
-        example(train_example(home / "example", overrides), arguments.rounds)
+        config = arguments.config
+        settings = load_settings(config, overrides) if config else train_example(home / "example", overrides)
+        example(settings, arguments.rounds, arguments.schemes)
     if "speed" in parts:
         large(train_large(home / "large", arguments.data, overrides), arguments.rounds)
     return 0
