@@ -120,7 +120,7 @@ def example(settings: Settings, rounds: int, schemes: Sequence[str]) -> None:
             timed += measure_rounds(engines, _prompts(settings), rounds, 2)
     table = Table("scheme", "MB", "accuracy, served", "as merged", "mean nats", "of loss", "most nats", "as files",
                   *(f"tokens/s, {n}" for n in STREAMS), "tokens/CPU s, 8", "published",
-                  title=f"{settings.project}, {len(found['none'].probes)} items")  # fmt: skip
+                  title=f"{settings.project}, {len(next(iter(found.values())).probes)} items")  # fmt: skip
     for name, rows in served.items():
         _, _, files, endpoint = rows
         table.add_row(name, f"{_weights_bytes(built[name]) / 1e6:.2f}", _share(endpoint, "accuracy"),
