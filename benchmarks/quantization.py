@@ -44,7 +44,7 @@ ANY = {"quantized_agreement": 1e-9, "quantized_gap": 1e9, "served_agreement": 1e
 """Tolerances that let every scheme be measured; the usual ones are asked afterwards."""
 SIDE_BY_SIDE = 4
 """Engines that live at a time; each holds about two gigabytes."""
-console = Console(width=160)
+console = Console(width=190)
 
 
 def train_example(home: Path, overrides: list[str]) -> Settings:
@@ -151,7 +151,7 @@ def large(settings: Settings, rounds: int) -> None:
 def together(names: list[str]) -> Iterator[list[str]]:
     """Give the engines that live side by side, as many as fit into memory; the first one is in every group."""
     first, *others = names
-    for start in range(0, len(others), SIDE_BY_SIDE - 1):
+    for start in range(0, max(len(others), 1), SIDE_BY_SIDE - 1):
         yield [first, *others[start : start + SIDE_BY_SIDE - 1]]
 
 
