@@ -33,7 +33,7 @@ from examples.support.prepare import prepare
 from train.evaluation.scoring import read_split
 from train.fidelity.hops import require
 from train.fidelity.served import measure_served
-from train.parity import Parity, parity
+from train.parity import Parity, hop_line, parity
 from train.quantize import quantize
 
 SCHEMES = ("none", "w8a8", "w8a8_gptq", "fp8_dynamic", "w4a16", "w4a16_awq", "pruned_2_4")
@@ -95,7 +95,7 @@ def build(settings: Settings, schemes: Sequence[str]) -> dict[str, Path]:
         try:
             built[scheme] = quantize(with_scheme(settings, scheme), ledger, run.id)
         except DriftwheelError as error:
-            console.print(f"{scheme}: not made: {error}", highlight=False, markup=False)
+            say(f"{scheme}: not made: {error}")
     return built
 
 
@@ -117,7 +117,9 @@ def example(settings: Settings, rounds: int, schemes: Sequence[str]) -> None:
             engines = [stack.enter_context(running(settings, name, built[name])) for name in names]
             for one in engines:
                 served[one.name] = measure_served(with_scheme(settings, one.name), one.endpoint, found[one.name], {})
+                say(f"{one.name}: {hop_line(served[one.name][-1])}")
             timed += measure_rounds(engines, _prompts(settings), rounds, 2)
+        say_speeds(timed, names)
     table = Table("scheme", "MB", "accuracy, served", "as merged", "mean nats", "of loss", "most nats", "as files",
                   *(f"tokens/s, {n}" for n in STREAMS), "tokens/CPU s, 8", "published",
                   title=f"{settings.project}, {len(next(iter(found.values())).probes)} items")  # fmt: skip
@@ -141,6 +143,7 @@ def large(settings: Settings, rounds: int) -> None:
         with ExitStack() as stack:
             engines = [stack.enter_context(running(settings, name, *contestants[name])) for name in names]
             timed += measure_rounds(engines, _prompts(settings), rounds, 1)
+        say_speeds(timed, names)
     table = Table("scheme", "MB", *(f"tokens/s, {n}" for n in STREAMS), "tokens/CPU s, 8",
                   title="135 million parameters")  # fmt: skip
     for name, (path, _) in contestants.items():
@@ -165,9 +168,21 @@ def install_zentorch(home: Path) -> Path | None:
         argv = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(folder)]
         done = subprocess.run([*argv, f"zentorch=={release}.*", "deprecated", "wrapt"], capture_output=True, text=True)
         if done.returncode != 0:
-            console.print(f"zentorch does not install: {done.stderr.strip().splitlines()[-1]}", markup=False)
+            say(f"zentorch does not install: {done.stderr.strip().splitlines()[-1]}")
             return None
     return folder
+
+
+def say(line: str) -> None:
+    """Print a line at once."""
+    console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def say_speeds(timed: Sequence[Round], names: Sequence[str]) -> None:
+    """Print what the engines of a group reached so far."""
+    for name in names:
+        one, eight, per_cpu = _speeds(timed, name)
+        say(f"{name}: {one} tokens a second in one stream, {eight} in eight, {per_cpu} per CPU second")
 
 
 def _prompts(settings: Settings) -> list[Any]:
