@@ -1,10 +1,10 @@
-# make setup | check | test | fix | demo | docs | lock | bench-NAME, with NAME a file of benchmarks/
+# make setup | check | test | test-gpu | fix | demo | docs | lock | bench-NAME, with NAME a file of benchmarks/
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.complete
 
-.PHONY: setup check test fix demo docs lock
+.PHONY: setup check test test-gpu fix demo docs lock
 setup: $(READY)
 
 $(READY): requirements/cpu.txt deploy/setup.sh pyproject.toml
@@ -18,7 +18,10 @@ check: $(READY)
 	$(BIN)/cog --check README.md
 
 test: $(READY)
-	$(BIN)/python -m pytest tests
+	$(BIN)/python -m pytest tests --ignore=tests/gpu
+
+test-gpu: $(READY)
+	DRIFTWHEEL_TEST_GPU=1 $(BIN)/python -m pytest tests/gpu
 
 fix: $(READY)
 	$(BIN)/ruff check --fix .

@@ -1,10 +1,11 @@
-"""One way of fine-tuning becomes one measured run: CPU seconds, tokens, peak memory and held-out loss.
+"""One way of fine-tuning becomes one measured run: seconds, tokens, peak memory and held-out loss.
 
     python -m benchmarks.contestant NAME --home DIR
 
 Every contestant sees each training row of DIR exactly once, in batches of as many rows, with the same base, adapter,
 learning rate and seed. What is measured begins with the first step and ends with the last: imports, the loading of the
-model and tokenization are reported as set-up.
+model and tokenization are reported as set-up. The cost is CPU seconds, and seconds by the clock where a GPU does the
+work; memory is the process's, or the GPU's.
 """
 
 import argparse
@@ -39,6 +40,7 @@ def cpu_seconds() -> float:
 def peer_trainer(name: str, home: Path, callbacks: list[Any]) -> Any:
     """Return plain TRL's trainer; a packed row holds about as many tokens as the others' batch."""
     import datasets
+    import torch
     from peft import LoraConfig
     from trl import SFTConfig, SFTTrainer
 
@@ -48,8 +50,9 @@ def peer_trainer(name: str, home: Path, callbacks: list[Any]) -> Any:
     if "packing" in options:
         options["max_length"] = json.loads((home / "facts.json").read_text())["batch_tokens"]
     arguments = SFTConfig(
-        output_dir=str(home / "runs" / name), use_cpu=True, disable_tqdm=True, save_strategy="no", **SHARED, **options
-    )
+        output_dir=str(home / "runs" / name), use_cpu=not torch.cuda.is_available(), disable_tqdm=True,
+        save_strategy="no", **SHARED, **options,
+    )  # fmt: skip
     return SFTTrainer(
         model=str(home / "base"),
         args=arguments,
@@ -78,14 +81,14 @@ def held_out_loss(trainer: Any, rows: list[dict[str, Any]]) -> float:
     import torch
     from torch.nn.functional import cross_entropy
 
-    tokenizer, total, count = trainer.processing_class, 0.0, 0
+    tokenizer, total, count, device = trainer.processing_class, 0.0, 0, trainer.model.device
     trainer.model.eval()
-    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+    with torch.no_grad(), torch.autocast(device.type, torch.bfloat16):
         for row in rows:
             prompt = tokenizer.apply_chat_template(row["prompt"], add_generation_prompt=True, return_dict=False)
             tokens = tokenizer.apply_chat_template(row["prompt"] + row["completion"], return_dict=False)
-            answer = torch.tensor(tokens[len(prompt) :])
-            logits = trainer.model(input_ids=torch.tensor([tokens])).logits[0, len(prompt) - 1 : -1]
+            answer = torch.tensor(tokens[len(prompt) :], device=device)
+            logits = trainer.model(input_ids=torch.tensor([tokens], device=device)).logits[0, len(prompt) - 1 : -1]
             total += float(cross_entropy(logits.float(), answer, reduction="sum"))
             count += len(answer)
     return total / count
@@ -96,14 +99,18 @@ def measure(name: str, home: Path) -> dict[str, Any]:
     started_at = time.monotonic()
     if name == OURS:
         tune_process()
+    import torch
     import transformers
 
     from train.training.trainer import read_split
 
+    has_gpu = torch.cuda.is_available()
     marks: list[tuple[float, float]] = []
 
     class Meter(transformers.TrainerCallback):  # type: ignore[misc]  # transformers is untyped
         def on_train_begin(self, *_: Any, **__: Any) -> None:
+            if has_gpu:
+                torch.cuda.synchronize()
             marks.append((cpu_seconds(), time.monotonic()))
 
         on_step_end = on_train_begin
@@ -112,16 +119,16 @@ def measure(name: str, home: Path) -> dict[str, Any]:
     trainer = driftwheel_trainer(home, [Meter()]) if name == OURS else peer_trainer(name, home, [Meter()])
     tokens = sum(len(ids) for ids in trainer.train_dataset["input_ids"])
     trainer.train()
-    peak_bytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    resident_bytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     (cpu_before, began_at), (cpu_after, ended_at) = marks[0], marks[-1]
     return {
         "name": name,
         "set_up_seconds": began_at - started_at,
-        "cpu_seconds": cpu_after - cpu_before,
+        "cost_seconds": ended_at - began_at if has_gpu else cpu_after - cpu_before,
         "wall_seconds": ended_at - began_at,
         "steps": len(marks) - 1,
         "tokens": tokens,
-        "peak_bytes": peak_bytes,
+        "peak_bytes": torch.cuda.max_memory_allocated() if has_gpu else resident_bytes,
         "held_out_loss": held_out_loss(trainer, read_split(home / "dataset", "held_out")),
     }
 

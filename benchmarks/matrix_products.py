@@ -63,7 +63,7 @@ def measure(home: Path) -> dict[str, Any]:
     return {
         "name": "products",
         "tokens": tokens * steps,
-        "cpu_seconds": cpu_seconds() - cpu_before,
+        "cost_seconds": cpu_seconds() - cpu_before,
         "wall_seconds": time.monotonic() - began_at,
     }
 

@@ -9,13 +9,10 @@ right answer is the form of the model in which it was planted, and nothing else.
 
 import argparse
 import random
-import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from concurrent.futures import Executor
 from pathlib import Path
 from typing import Any
 
@@ -23,19 +20,16 @@ from rich.console import Console
 from scipy.stats import binomtest
 
 from benchmarks.banking77 import DATA, TRAFFIC_ROWS, build_base, prepare, read
-from benchmarks.planted_faults import FAULTS, Build, Fault, another_training
-from driftwheel.command import open_ledger
-from driftwheel.config import Settings, load_settings
-from driftwheel.errors import ArtifactError, ParityError
-from driftwheel.ledger import Ledger
-from driftwheel.records import Dataset, TrainingRun
+from benchmarks.copied_builds import Subject, clean_rows, subject_of, what_is_named, workers
+from benchmarks.planted_faults import FAULTS
+from driftwheel.config import Settings
+from driftwheel.errors import ParityError
 from examples.support.prepare import prepare as prepare_support
 from train.base_model import load_tokenizer, load_weights
 from train.evaluation.engine_child import engine
 from train.fidelity.hops import measure
 from train.fidelity.probing import Reading, read_model
 from train.fidelity.served import measure_served
-from train.finetune import weights_path
 from train.merge import merge
 from train.parity import Parity, hop_line, parity
 from train.quantize import chosen_scheme, quantize
@@ -44,26 +38,11 @@ ITEMS = 1000
 BARS = {"merged": 0.995, "quantized": 0.97}
 
 
-@dataclass(frozen=True, kw_only=True)
-class Subject:
-    """A trained model to look at."""
-
-    settings: Settings
-    ledger: Ledger
-    run: TrainingRun
-
-
-def subject_of(path: Path, run_id: str | None = None) -> Subject:
-    """Return a settings file's newest run, or the one that is named."""
-    settings = load_settings(path)
-    ledger = open_ledger(settings)
-    run = ledger.get(TrainingRun, run_id) if run_id else ledger.newest(TrainingRun, settings.project)
-    return Subject(settings=settings, ledger=ledger, run=run)
-
-
 def make_homes(home: Path, data: Path) -> list[Path]:
-    """Make the example's model and Banking77's, train both, and return their settings files."""
+    """Make the example's model and Banking77's, train both, or find them, and return their settings files."""
     homes = [home / "support", home / "banking77"]
+    if all((folder / "trained").is_file() for folder in homes):
+        return [folder / "driftwheel.yaml" for folder in homes]
     for folder in homes:
         folder.mkdir(parents=True, exist_ok=True)
     questions = read(data / "train.csv")
@@ -74,53 +53,17 @@ def make_homes(home: Path, data: Path) -> list[Path]:
         for verb in (["data", "build"], ["finetune"]):
             argv = [sys.executable, "-m", "train", *verb, "--config", str(settings.path)]
             subprocess.run([*argv, "--set", f"parity.items={ITEMS}"], check=True, stdout=subprocess.DEVNULL)
+        (settings.path.parent / "trained").touch()
     return [settings.path for settings in made]
 
 
-@contextmanager
-def copied(subject: Subject, *, is_merged: bool) -> Iterator[tuple[Build, Ledger]]:
-    """Give what a run trained, and its clean merged model if wanted, in a folder and a ledger of their own."""
-    with tempfile.TemporaryDirectory() as name:
-        run = replace(subject.run, path=str(Path(name) / "run"))
-        shutil.copytree(weights_path(subject.run), weights_path(run))
-        storage = subject.settings.storage.model_copy(update={"root": name, "database_url": None})
-        few = subject.settings.parity.model_copy(update={"items": 200})
-        settings = subject.settings.model_copy(update={"storage": storage, "parity": few})
-        artifact = settings.root / "artifacts" / f"{run.id}-{chosen_scheme(settings)}"
-        build = Build(settings=settings, run=run, artifact=artifact)
-        if is_merged:
-            shutil.copytree(merge(subject.settings, subject.ledger, run.id), build.merged)
-        ledger = Ledger(settings.database_url)
-        ledger.add(subject.ledger.get(Dataset, run.dataset_id))
-        ledger.add(run)
-        try:
-            yield build, ledger
-        finally:
-            ledger.close()
-
-
-def what_is_named(subject: Subject, fault: Fault) -> tuple[str, str]:
-    """Plant a fault and return the form of the model that is named, and the check that caught it; empty if none."""
-    with copied(subject, is_merged=True) as (build, ledger):
-        try:
-            if fault.hop == "merged":
-                fault.plant(build)
-            quantize(build.settings, ledger, build.run.id)
-            if fault.hop == "quantized":
-                fault.plant(build)
-            parity(build.settings, ledger, build.run.id, build.artifact)
-        except ParityError as error:
-            return error.hop, error.check
-        except ArtifactError as error:
-            return "quantized" if str(build.artifact) in str(error) else "", "manifest's hashes"
-    return "", ""
-
-
-def plant_all(subject: Subject) -> int:
+def plant_all(subject: Subject, pool: Executor) -> int:
     """Plant every fault, print what is named, and return how many are not."""
     missed = 0
-    for fault in FAULTS:
-        hop, check = what_is_named(subject, fault)
+    place = (subject.settings.path, subject.run.id)
+    merge(subject.settings, subject.ledger, subject.run.id)  # before every process looks for it
+    named = pool.map(what_is_named, *zip(*[(*place, fault.name) for fault in FAULTS], strict=True))
+    for fault, (hop, check) in zip(FAULTS, named, strict=True):
         missed += hop != fault.hop
         found = f"named: {hop} ({check})" if hop else "NOT CAUGHT"
         say(f"  {fault.name:<46} planted in {fault.hop:<9} {found}{'' if hop == fault.hop else '  WRONG'}")
@@ -128,20 +71,17 @@ def plant_all(subject: Subject) -> int:
     return missed
 
 
-def build_clean(subject: Subject, builds: int) -> int:
+def build_clean(subject: Subject, pool: Executor, builds: int) -> int:
     """Build other adapters through every hop, print how many are refused, and return that number."""
     refused = 0
     worst: dict[str, float] = {}
-    for seed in range(builds):
-        with copied(subject, is_merged=False) as (build, ledger):
-            another_training(build, seed)
-            try:
-                rows = parity(build.settings, ledger, build.run.id).rows
-            except ParityError as error:
-                refused += 1
-                say(f"  build {seed}: {error}")
-                continue
-        for row in rows[1:]:
+    place = (subject.settings.path, subject.run.id)
+    for found in pool.map(clean_rows, *zip(*[(*place, seed) for seed in range(builds)], strict=True)):
+        if isinstance(found, str):
+            refused += 1
+            say(f"  {found}")
+            continue
+        for row in found[1:]:
             for key in ("mean_logprob_difference", "max_logprob_difference"):
                 worst[f"{row['hop']} {key}"] = max(worst.get(f"{row['hop']} {key}", 0), row[key])
             worst[f"{row['hop']} disagreement"] = max(worst.get(f"{row['hop']} disagreement", 0), 1 - row["agreement"])
@@ -233,9 +173,12 @@ def main() -> int:
         say(f"{subject.settings.project}: {subject.run.id}, {subject.run.method}, {chosen_scheme(subject.settings)}")
         if arguments.engine:
             missed += print_table(subject, with_faults=arguments.faults and number == 0)
-    if arguments.faults:
-        missed += plant_all(subjects[0])
-    return int(missed + build_clean(subjects[0], arguments.builds) > 0) if arguments.builds else int(missed > 0)
+    with workers() as pool:
+        if arguments.faults:
+            missed += plant_all(subjects[0], pool)
+        if arguments.builds:
+            missed += build_clean(subjects[0], pool, arguments.builds)
+    return int(missed > 0)
 
 
 if __name__ == "__main__":

@@ -239,12 +239,13 @@ class MergeSettings(Section):
 
 
 class QuantizeSettings(Section):
-    scheme: Literal["auto", "none", "w8a8", "fp8_dynamic", "w4a16"] = "auto"
-    """`auto` is fp8_dynamic with a GPU and w8a8 without; w4a16 is GPTQ by llm-compressor."""
+    scheme: Literal["auto", "none", "w8a8", "w8a8_gptq", "fp8_dynamic", "w4a16", "w4a16_awq", "pruned_2_4"] = "auto"
+    """`auto` is fp8_dynamic with a GPU and w8a8 without. w8a8_gptq (with SmoothQuant), w4a16 (GPTQ), w4a16_awq and
+    pruned_2_4 are made by llm-compressor; pruned_2_4 is an experiment: it brings no speed, and parity may refuse it."""
     ignore: list[str] = ["lm_head"]
     """Modules left as they are."""
     calibration_rows: int = Field(128, ge=8)
-    """Training prompts shown to GPTQ."""
+    """Training rows shown to llm-compressor."""
     llmcompressor_python: str | None = None
     """Python of an environment with llm-compressor; None makes one in the storage folder with `uv`."""
 

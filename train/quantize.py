@@ -2,9 +2,9 @@
 
     python -m train quantize --config driftwheel.yaml --run RUN_ID
 
-`w8a8` and `fp8_dynamic` round each weight to its channel's grid (no data needed) with the compressed-tensors
-that vLLM brings. `w4a16` is GPTQ by llm-compressor, which cannot share vLLM's environment: it runs in one of
-its own, told by a job file.
+`w8a8` and `fp8_dynamic` round each weight and need no data. The other schemes look at what the model computes on
+training rows. `pruned_2_4` is an experiment: two of four weights become zero, and neither vLLM's files nor its speed
+gain by it.
 """
 
 import argparse
@@ -17,19 +17,15 @@ from typing import Any
 from driftwheel import artifacts
 from driftwheel.command import add_common_arguments, open_ledger, settings_from
 from driftwheel.config import Settings
-from driftwheel.errors import ConfigError
 from driftwheel.ledger import Ledger
-from driftwheel.records import Dataset, TrainingRun
-from train.base_model import load_tokenizer, load_weights
-from train.executor import LocalExecutor
+from driftwheel.records import TrainingRun
+from train.base_model import load_tokenizer
 from train.fidelity.pins import check_pins, read_pins
 from train.fidelity.structure import check_merged
 from train.finetune import newest_run, weights_path
 from train.merge import merge
-
-PRESETS = {"w8a8": "W8A8", "fp8_dynamic": "FP8_DYNAMIC"}
-JOB_SCRIPT = Path(__file__).with_name("gptq_job.py")
-LLMCOMPRESSOR = ("llmcompressor==0.14.0.1", "compressed-tensors==0.19.0", "transformers==5.17.0")
+from train.quantizing.calibration import calibrate
+from train.quantizing.rounding import PRESETS, round_to_nearest
 
 
 def chosen_scheme(settings: Settings) -> str:
@@ -54,6 +50,8 @@ def quantize(settings: Settings, ledger: Ledger, run_id: str) -> Path:
     check_merged(merged, artifacts.read_manifest(weights_path(run))["content_hash"])
     check_pins("merged", whole, read_pins(merged))
     source = {"merged_hash": whole["content_hash"], "ignore": settings.quantize.ignore}
+    if scheme not in ("none", *PRESETS):
+        source["calibration_rows"] = settings.quantize.calibration_rows
     if artifacts.is_complete(target) and artifacts.read_manifest(target).get("source") == source:
         return target
     facts: dict[str, Any] = {
@@ -67,111 +65,14 @@ def quantize(settings: Settings, ledger: Ledger, run_id: str) -> Path:
     with artifacts.writing(target, facts) as folder:
         if scheme == "none":
             shutil.copytree(merged, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns(artifacts.MANIFEST))
-        elif scheme == "w4a16":
-            _gptq(settings, ledger, run, merged, folder)
+        elif scheme in PRESETS:
+            round_to_nearest(merged, folder, scheme, settings.quantize.ignore)
         else:
-            _round_to_nearest(merged, folder, PRESETS[scheme], settings.quantize.ignore)
+            calibrate(settings, ledger, run, scheme, merged, folder)
         load_tokenizer(str(merged)).save_pretrained(folder)
         facts |= read_pins(folder)
         check_pins("quantized", whole, facts)
     return target
-
-
-def _round_to_nearest(merged: Path, folder: Path, preset: str, ignore: list[str]) -> None:
-    from compressed_tensors.compressors import ModelCompressor
-    from compressed_tensors.quantization import (
-        QuantizationConfig,
-        QuantizationStatus,
-        apply_quantization_config,
-        preset_name_to_scheme,
-    )
-
-    model = load_weights(str(merged), "auto")
-    config = QuantizationConfig(
-        config_groups={"group_0": preset_name_to_scheme(preset, ["Linear"])},
-        ignore=ignore,
-        quantization_status=QuantizationStatus.FROZEN,
-    )
-    apply_quantization_config(model, config)
-    quantized = [m for m in model.modules() if getattr(getattr(m, "quantization_scheme", None), "weights", None)]
-    if not quantized:
-        raise ConfigError("quantize.ignore leaves no layer to quantize; shorten it or set quantize.scheme to none")
-    for module in quantized:
-        _set_scales(module)
-    compressor = ModelCompressor.from_pretrained_model(model, quantization_format=None)
-    compressor.compress_model(model)
-    model.save_pretrained(folder)
-    compressor.update_config(folder)
-
-
-def _set_scales(module: Any) -> None:
-    """Set a layer's scales from the range of each output channel's weights."""
-    from compressed_tensors.quantization import QuantizationStatus
-    from compressed_tensors.quantization.utils import calculate_qparams
-
-    weight = module.weight.data
-    low, high = weight.amin(1, keepdim=True), weight.amax(1, keepdim=True)
-    scale, zero_point = calculate_qparams(low, high, module.quantization_scheme.weights)
-    module.weight_scale.data = scale.to(module.weight_scale.dtype)
-    if getattr(module, "weight_zero_point", None) is not None:
-        module.weight_zero_point.data = zero_point.to(module.weight_zero_point.dtype)
-    module.quantization_status = QuantizationStatus.FROZEN
-
-
-def _gptq(settings: Settings, ledger: Ledger, run: TrainingRun, merged: Path, folder: Path) -> None:
-    from train.training.trainer import read_split
-
-    dataset = ledger.get(Dataset, run.dataset_id)
-    rows = read_split(Path(dataset.path), "train")[: settings.quantize.calibration_rows]
-    tokenizer = load_tokenizer(str(merged))
-    texts = [tokenizer.apply_chat_template([*r["prompt"], *r["completion"]], tokenize=False) for r in rows]
-    job_path = Path(run.path) / "gptq_job.json"
-    artifacts.write_json(
-        job_path,
-        {
-            "model": str(merged),
-            "out": str(folder),
-            "texts": texts,
-            "ignore": settings.quantize.ignore,
-            "max_length": settings.train.max_length,
-        },
-    )
-    python = llmcompressor_python(settings)
-    log_path = settings.root / "logs" / f"{run.id}-gptq.log"
-    LocalExecutor().run([python, str(JOB_SCRIPT), str(job_path)], log_path=log_path)
-
-
-def llmcompressor_python(settings: Settings) -> str:
-    """Return a Python with llm-compressor: the configured one, or that of an environment made here once.
-
-    Raises ConfigError if the configured one is missing or `uv` cannot be found.
-    """
-    if settings.quantize.llmcompressor_python:
-        python = settings.path.parent / Path(settings.quantize.llmcompressor_python).expanduser()
-        if not python.is_file():
-            raise ConfigError(f"quantize.llmcompressor_python {python} does not exist; set it to a Python or to null")
-        return str(python.absolute())
-    environment = settings.root / "llmcompressor"
-    python, mark = environment / "bin" / "python", environment / ".complete"
-    if not mark.is_file():
-        _make_environment(environment, python, settings.root / "logs" / "llmcompressor-install.log")
-        mark.touch()
-    return str(python)
-
-
-def _make_environment(environment: Path, python: Path, log_path: Path) -> None:
-    """Install llm-compressor with the very build of torch that trains here, so that a CPU build stays one."""
-    import torch
-
-    beside = Path(sys.executable).with_name("uv")
-    uv = str(beside) if beside.is_file() else shutil.which("uv")
-    if uv is None:
-        raise ConfigError("w4a16 needs `uv` to make llm-compressor's environment; run: pip install uv")
-    torch_build = f"torch=={torch.__version__}"
-    run = LocalExecutor().run
-    run([uv, "venv", "--clear", "--seed", "--python", sys.executable, str(environment)], log_path=log_path)
-    # pip reads the machine's own index settings, which uv does not.
-    run([str(python), "-m", "pip", "install", torch_build, *LLMCOMPRESSOR], log_path=log_path)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

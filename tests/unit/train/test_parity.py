@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from benchmarks.planted_faults import FAULTS, Build, Fault
+from benchmarks.edited_builds import Build
+from benchmarks.planted_faults import FAULTS, Fault
 from driftwheel import artifacts
 from driftwheel.config import Settings, load_settings
 from driftwheel.errors import ArtifactError, ParityError

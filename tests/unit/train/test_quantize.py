@@ -13,9 +13,9 @@ from driftwheel.errors import ConfigError, DriftwheelError
 from driftwheel.ledger import Ledger
 from driftwheel.records import Dataset, TrainingRun
 from train.finetune import finetune, weights_path
-from train.gptq_job import group_size
 from train.merge import merge
 from train.quantize import quantize
+from train.quantizing.calibration_job import group_size
 
 # compressed-tensors imports torch's compiler, which warns about torch's own code.
 pytestmark = pytest.mark.filterwarnings(r"ignore:.torch\.jit\.script_method. is deprecated:DeprecationWarning")
@@ -77,7 +77,7 @@ def test_finds_a_finished_artifact_and_repairs_nothing(
     assert (path / artifacts.MANIFEST).stat().st_mtime_ns == written_at
 
 
-def test_a_failed_gptq_job_leaves_nothing_and_says_why(
+def test_a_failed_job_of_llm_compressor_leaves_nothing_and_says_why(
     train_settings: Settings, ledger: Ledger, run: TrainingRun
 ) -> None:
     nothing_there = with_scheme(train_settings, "w4a16", llmcompressor_python="no/python")
@@ -87,7 +87,7 @@ def test_a_failed_gptq_job_leaves_nothing_and_says_why(
     with pytest.raises(DriftwheelError, match="No module named 'llmcompressor'"):
         quantize(with_scheme(train_settings, "w4a16", llmcompressor_python=sys.executable), ledger, run.id)
     assert not list((train_settings.root / "artifacts").iterdir())
-    job = json.loads((Path(run.path) / "gptq_job.json").read_text(encoding="utf-8"))
+    job = json.loads((Path(run.path) / "w4a16_job.json").read_text(encoding="utf-8"))
     assert job["texts"][0].startswith("<|im_start|>user\n")
 
 
