@@ -3,6 +3,7 @@
 import contextlib
 import ctypes
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -17,6 +18,8 @@ from driftwheel.errors import ConfigError, DriftwheelError
 POLL_SECONDS = 0.1
 STOP_SECONDS = 10.0
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
+ERROR_LINE = re.compile(r"(?:\[rank\d+\]: )?error: (.*)")
+"""A verb's own last word; one of several processes may have its rank before it."""
 
 _libc = ctypes.CDLL(None) if sys.platform == "linux" else None
 
@@ -124,7 +127,7 @@ def _reason(log_path: Path, offset: int, status: int) -> str:
     with log_path.open("rb") as file:
         file.seek(offset)
         lines = [line.strip() for line in file.read().decode(errors="replace").splitlines() if line.strip()]
-    errors = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
+    errors = [found.group(1) for line in lines if (found := ERROR_LINE.match(line))]
     if status < 0:
         return f"ended by {signal.Signals(-status).name}"
-    return errors[-1] if errors else lines[-1] if lines else f"exit status {status}"
+    return errors[0] if errors else lines[-1] if lines else f"exit status {status}"

@@ -10,9 +10,12 @@ from driftwheel.config import Settings, TrainSettings
 from driftwheel.errors import ArtifactError, ConfigError, DataError
 from train.base_model import load_tokenizer, load_weights
 from train.training.methods import ADAPTER_KEYS, adapter_config, base_dtype, check_method
+from train.training.processes import prepare_sharding, process_arguments, share_batches
 from train.training.progress import CHECKPOINT_MARK
 
-OWN_KEYS = ("method", "objective", "beta", "executor", "early_stopping_patience")
+OWN_KEYS = (
+    "method", "objective", "beta", "num_processes", "fsdp", "executor", "ray_address", "early_stopping_patience"
+)  # fmt: skip
 """Keys of the train section that no TRL trainer takes as they are."""
 
 
@@ -52,6 +55,7 @@ def make_trainer(
     try:
         common = common_arguments(train, run_path, has_validation=bool(validation))
         arguments = SFTConfig(**common, completion_only_loss=True, eval_packing=False)
+        prepare_sharding(arguments)
         trainer = SFTTrainer(
             model=load_base(settings),
             args=arguments,
@@ -68,6 +72,7 @@ def make_trainer(
     trainer.remove_callback(transformers.PrinterCallback)
     if not torch.cuda.is_available():
         _spare_the_cpu(trainer)
+    share_batches(trainer, train)
     return trainer
 
 
@@ -116,6 +121,7 @@ def common_arguments(train: TrainSettings, run_path: Path, *, has_validation: bo
     has_gpu = torch.cuda.is_available()
     return {
         **passed,
+        **process_arguments(train),
         "output_dir": str(run_path / "checkpoints"),
         "eval_strategy": "steps" if has_validation else "no",
         "save_strategy": "steps",
