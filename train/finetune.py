@@ -26,7 +26,7 @@ from driftwheel.locks import only_process
 from driftwheel.records import Dataset, TrainingRun, TrainingRunStatus, content_hash, new_id, utc_now
 from train.base_model import identity
 from train.data.leaks import check_dataset
-from train.training.process_tuning import tune_process
+from train.training.process_tuning import tune_process, use_one_gpu
 
 if TYPE_CHECKING:
     from train.data.folds import Fold
@@ -136,6 +136,8 @@ def find_or_add_run(
 
 
 def _train(settings: Settings, rows_path: Path, run: TrainingRun, callbacks: Sequence[Any]) -> dict[str, Any]:
+    if settings.train.num_processes == 1:
+        use_one_gpu()  # before torch looks for GPUs
     from train.training.methods import why_only_merged
     from train.training.processes import check_processes
     from train.training.trainer import last_complete_checkpoint

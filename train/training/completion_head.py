@@ -86,7 +86,7 @@ def score_completions_only(model: Any, chunk_logits: int = CHUNK_LOGITS) -> None
 
 
 def whole(parameter: Any) -> Any:
-    """Gather a parameter that FSDP2 shards: it does so itself only for layers that are called, which this one is not."""
+    """Gather a parameter that FSDP2 shards; by itself it does so for layers that are called, and the head is not."""
     return parameter.full_tensor() if isinstance(parameter, DTensor) else parameter
 
 

@@ -22,9 +22,7 @@ FOLLOW_SECONDS = 2.0
 RUN_FIELDS = ("id", "project", "dataset_id", "base_model", "method", "settings", "settings_hash", "seed", "path")
 
 
-def train_together(
-    settings: Settings, rows_path: Path, run: TrainingRun, checkpoint: Path | None
-) -> dict[str, Any]:
+def train_together(settings: Settings, rows_path: Path, run: TrainingRun, checkpoint: Path | None) -> dict[str, Any]:
     """Train a run in `train.num_processes` processes and return its metrics.
 
     Raises ConfigError if this machine or the cluster has fewer devices, DriftwheelError with a process's own reason if
@@ -88,7 +86,8 @@ def threads_per_process(processes: int) -> int:
     """Return how many threads each process may keep busy, so that together they have one a core."""
     import torch
 
-    return max(1, torch.get_num_threads() // processes)
+    threads: int = torch.get_num_threads()
+    return max(1, threads // processes)
 
 
 @contextmanager
