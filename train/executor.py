@@ -138,7 +138,8 @@ def _signal(child: subprocess.Popen[bytes], number: int) -> bool:
 
 
 def _name(argv: Sequence[str]) -> str:
-    return " ".join(argv[2:4]) if argv[1:2] == ["-m"] else Path(argv[0]).name
+    words = [word for word in argv[2:4] if not word.startswith("-")]
+    return " ".join(words) if argv[1:2] == ["-m"] else Path(argv[0]).name
 
 
 def _reason(log_path: Path, offset: int, status: int) -> str:

@@ -196,6 +196,8 @@ def train_here(
 
 
 def _metrics(trainer: Any, result: Any, curves: "CurveWriter", *, resumed_from: Path | None) -> dict[str, Any]:
+    from train.training.processes import peak_memory_bytes
+
     parameters = list(trainer.model.parameters())
     state = trainer.state
     seconds = curves.elapsed_seconds
@@ -212,6 +214,7 @@ def _metrics(trainer: Any, result: Any, curves: "CurveWriter", *, resumed_from: 
         "train_seconds": round(seconds, 2),
         "trainable_parameters": sum(p.numel() for p in parameters if p.requires_grad),
         "parameters": sum(p.numel() for p in parameters),
+        "peak_memory_bytes": peak_memory_bytes(trainer),
         **({"reward_margin": margins.get(state.best_global_step)} if margins else {}),
         "resumed_from_step": int(resumed_from.name.rpartition("-")[2]) if resumed_from else None,
     }

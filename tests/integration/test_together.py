@@ -42,7 +42,7 @@ def config_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
             "per_device_eval_batch_size": 8, "max_length": 128, "early_stopping_patience": 0, "bf16": False,
             "learning_rate": 1e-2,
         },
-        "parity": {"items": 4},
+        "parity": {"items": 8},
     }  # fmt: skip
     path = folder / "driftwheel.yaml"
     path.write_text(yaml.safe_dump(raw), encoding="utf-8")

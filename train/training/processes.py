@@ -6,6 +6,7 @@ all processes). So the order of the rows, the last and smaller batch, and the va
 """
 
 import os
+import resource
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -160,6 +161,18 @@ def whole_weights(trainer: Any) -> dict[str, Any] | None:
     options = StateDictOptions(full_state_dict=True, cpu_offload=True, ignore_frozen_params=True)
     weights: dict[str, Any] = get_model_state_dict(trainer.model, options=options)
     return weights
+
+
+def peak_memory_bytes(trainer: Any) -> int:
+    """Return the most memory that one of the processes took: of its GPU, or else of the system."""
+    import torch
+
+    if torch.cuda.is_available():
+        peak = torch.cuda.max_memory_allocated()
+    else:
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    accelerator = trainer.accelerator
+    return int(accelerator.gather(torch.tensor([peak], device=accelerator.device)).max())
 
 
 @contextmanager

@@ -4,6 +4,8 @@ Ray places the workers, joins them into a process group and ends them together: 
 waits here does. Everything else is what `accelerate launch` runs on one machine.
 """
 
+import os
+import shutil
 import signal
 import sys
 from pathlib import Path
@@ -12,7 +14,8 @@ from typing import Any
 from driftwheel.config import TrainSettings
 from driftwheel.errors import ConfigError, DriftwheelError, EngineError
 
-WORKER_ENVIRONMENT = {"OMP_WAIT_POLICY": "PASSIVE", "TOKENIZERS_PARALLELISM": "false"}
+LOST = "onnection "
+"""In what gloo and NCCL say of a process that is gone: connection reset, closed, refused."""
 
 
 def run_on_ray(train: TrainSettings, job_path: Path) -> None:
@@ -27,6 +30,7 @@ def run_on_ray(train: TrainSettings, job_path: Path) -> None:
     except ImportError as error:
         raise ConfigError("train.executor ray needs Ray; install the ray extra: pip install -e '.[ray]'") from error
     _connect(ray, train)
+    name = f"ray-{os.uname().nodename}-{os.getpid()}"  # under a known name Ray would take up an earlier attempt
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))  # so that Ray's workers are stopped first
     try:
         has_gpus = check_cluster(ray.cluster_resources(), train)
@@ -37,20 +41,18 @@ def run_on_ray(train: TrainSettings, job_path: Path) -> None:
                 num_workers=train.num_processes, use_gpu=has_gpus, placement_strategy="SPREAD"
             ),
             torch_config=TorchConfig(backend="cpu:gloo,cuda:nccl" if has_gpus else "gloo"),
-            run_config=RunConfig(name="ray", storage_path=str(job_path.parent)),
+            run_config=RunConfig(name=name, storage_path=str(job_path.parent)),
         ).fit()
     except ray.train.TrainingFailedError as error:
-        raise _clear(error) from error
+        raise as_own_error(error) from error
     finally:
         ray.shutdown()
+        shutil.rmtree(job_path.parent / name, ignore_errors=True)
 
 
 def _connect(ray: Any, train: TrainSettings) -> None:
     try:
-        ray.init(
-            address=train.ray_address, log_to_driver=False, logging_level="error",
-            runtime_env={"env_vars": WORKER_ENVIRONMENT},
-        )  # fmt: skip
+        ray.init(address=train.ray_address, log_to_driver=False, logging_level="error")
     except (ConnectionError, ValueError) as error:
         raise ConfigError(
             f"no Ray cluster at {train.ray_address!r}; start one (`ray start --head` on one machine, "
@@ -79,24 +81,20 @@ def take_part_on_ray(config: dict[str, str]) -> None:
     take_part(Path(config["job"]))
 
 
-def _clear(error: Any) -> DriftwheelError:
-    """Turn Ray's report into one line: the first worker that failed, and why."""
+def as_own_error(error: Any) -> DriftwheelError:
+    """Turn Ray's report into one line: a worker's own error, or that one was lost, or what the first one said."""
     failures: dict[int, Exception] = getattr(error, "worker_failures", {})
     if not failures:
         return EngineError(f"Ray could not run the workers: {_first_line(error)}; `ray status` shows the cluster")
-    rank, cause = min(failures.items())
-    own = next((e for e in _causes(cause) if isinstance(e, DriftwheelError)), None)
-    if own is not None:
-        return type(own)(str(own))
-    return EngineError(f"worker {rank} of the Ray job failed: {_first_line(cause)}; run the step again to resume")
-
-
-def _causes(error: BaseException | None) -> list[BaseException]:
-    found: list[BaseException] = []
-    while error is not None:
-        found.append(error)
-        error = error.__cause__
-    return found
+    own = [failure for _, failure in sorted(failures.items()) if isinstance(failure, DriftwheelError)]
+    if own:
+        return own[0]
+    reasons = [f"worker {rank}: {_first_line(failure)}" for rank, failure in sorted(failures.items())]
+    if any(LOST in reason for reason in reasons):
+        return EngineError(
+            f"the Ray job lost a worker ({reasons[0]}); `ray status` shows the nodes; run the step again to resume"
+        )
+    return EngineError(f"the Ray job failed ({reasons[0]})")
 
 
 def _first_line(error: BaseException) -> str:

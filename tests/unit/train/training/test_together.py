@@ -1,13 +1,14 @@
-"""The argv of `accelerate launch`, and a job file that comes back as it was written."""
+"""The argv of `accelerate launch`, a job file that comes back as it was written, and Ray's errors in one line."""
 
+import sys
 from pathlib import Path
 
 import pytest
 
 from driftwheel.config import TrainSettings
-from driftwheel.errors import ConfigError, StorageError
+from driftwheel.errors import ConfigError, DataError, EngineError, StorageError
 from train.rank import RankJob
-from train.training.ray_workers import check_cluster
+from train.training.ray_workers import as_own_error, check_cluster, run_on_ray
 from train.training.together import launch_command
 
 
@@ -53,3 +54,29 @@ def test_a_cluster_with_enough_devices_is_used(resources: dict[str, float], has_
 def test_a_cluster_that_is_too_small_is_refused() -> None:
     with pytest.raises(ConfigError, match="has 1 GPU"):
         check_cluster({"CPU": 64.0, "GPU": 1.0}, TrainSettings(num_processes=2))
+
+
+def test_without_ray_the_extra_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(ConfigError, match=r"pip install -e '\.\[ray\]'"):
+        run_on_ray(TrainSettings(executor="ray", num_processes=2), tmp_path / "job.json")
+
+
+@pytest.mark.parametrize(
+    ("failures", "kind", "message"),
+    [
+        ({1: DataError("row 7 is empty")}, DataError, "row 7 is empty"),
+        ({0: RuntimeError("Read error: Connection reset by peer\nGLHF")}, EngineError, "lost a worker .*worker 0"),
+        ({0: RuntimeError("odd"), 1: LookupError("late")}, EngineError, "failed .worker 0: odd"),
+        ({}, EngineError, "could not run the workers"),
+    ],
+    ids=["a worker's own error", "a worker that died", "a bug", "none placed"],
+)
+def test_a_failed_ray_job_is_one_line(failures: dict[int, Exception], kind: type[Exception], message: str) -> None:
+    from ray.train import WorkerGroupError
+
+    error = as_own_error(WorkerGroupError("the group failed", failures))
+    assert type(error) is kind
+    assert "\n" not in str(error)
+    with pytest.raises(kind, match=message):
+        raise error
