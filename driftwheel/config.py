@@ -188,8 +188,14 @@ class TrainSettings(Section):
     """Seed of weights, order and dropout."""
     report_to: str | list[str] = "none"
     """Passed to the Trainer: tensorboard, mlflow, wandb ..."""
-    executor: Literal["local"] = "local"
-    """Where the training process runs."""
+    num_processes: int = Field(1, ge=1)
+    """Processes that train together, one a GPU; a step learns from this many times the examples per device."""
+    fsdp: bool = True
+    """Several processes keep a shard of the weights each (FSDP2); off, each keeps them all."""
+    executor: Literal["local", "ray"] = "local"
+    """Where they run: on this machine (accelerate), or on the nodes of a Ray cluster (Ray Train)."""
+    ray_address: str = "auto"
+    """The cluster, as `ray.init` takes it: `auto` is the one that this machine belongs to."""
 
 
 class Range(Section):

@@ -23,6 +23,7 @@ FLOORS = {
     "evidently": (0, 7),
 }
 VLLM_FLOOR = (0, 18)
+RAY_FLOOR = (2, 54)
 NEEDED_DISK_GIB, NEEDED_MEMORY_GIB = 5, 8
 GIB = 1 << 30
 
@@ -41,7 +42,7 @@ def examine(settings: Settings | None) -> list[Finding]:
     findings = [_python(), *(_package(name, floor) for name, floor in FLOORS.items()), _vllm(), _sqlite(), _gpu()]
     findings += [_memory(), _disk(settings.root if settings else Path.cwd())]
     if settings is not None:
-        findings += [_base_model(settings), *_sources(settings), *_ports(settings)]
+        findings += [_base_model(settings), *_sources(settings), *_processes(settings), *_ports(settings)]
     return findings
 
 
@@ -78,10 +79,30 @@ def _sqlite() -> Finding:
     return Finding("sqlite", True, f"{module.sqlite_version} by {module.__name__}")
 
 
+def _gpu_count() -> int:
+    return len(list(Path("/dev").glob("nvidia[0-9]*")))
+
+
 def _gpu() -> Finding:
-    devices = sorted(str(p) for p in Path("/dev").glob("nvidia[0-9]*"))
-    text = f"{len(devices)} NVIDIA device(s)" if devices else "none: CPU engine, w8a8, small models"
-    return Finding("gpu", True, text)
+    count = _gpu_count()
+    text = f"{count} NVIDIA device(s)" if count else "none: CPU engine, w8a8, small models"
+    return Finding("gpu", True, text + (f"; train.num_processes {count} trains on all" if count > 1 else ""))
+
+
+def _processes(settings: Settings) -> list[Finding]:
+    train, count = settings.train, _gpu_count()
+    if train.executor == "ray":
+        ray = _package("ray", RAY_FLOOR)
+        missing = "not installed; several machines need the extra `ray`: pip install -e '.[ray]'"
+        text = missing if ray.text.startswith("not installed") else f"{ray.text}, cluster {train.ray_address}"
+        return [Finding("ray", ray.is_fine, text)]
+    if train.num_processes == 1:
+        return []
+    is_enough = not count or count >= train.num_processes
+    text = f"train.num_processes {train.num_processes} on {count} GPU(s)" if count else (
+        f"train.num_processes {train.num_processes} share this machine's cores"
+    )  # fmt: skip
+    return [Finding("processes", is_enough, text if is_enough else f"{text}: lower it, or use train.executor ray")]
 
 
 def _memory() -> Finding:

@@ -3,6 +3,7 @@
 import contextlib
 import ctypes
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -17,6 +18,8 @@ from driftwheel.errors import ConfigError, DriftwheelError
 POLL_SECONDS = 0.1
 STOP_SECONDS = 10.0
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
+ERROR_LINE = re.compile(r"(?:\[rank\d+\]: )?error: (.*)")
+"""A verb's own last word; one of several processes may have its rank before it."""
 
 _libc = ctypes.CDLL(None) if sys.platform == "linux" else None
 
@@ -30,6 +33,7 @@ class Executor(Protocol):
         *,
         log_path: Path,
         is_held: Callable[[], bool] = ...,
+        can_stand: bool = ...,
         environment: Mapping[str, str] | None = None,
     ) -> str:
         """Run a command to its end and return what it wrote to stdout."""
@@ -44,25 +48,41 @@ class LocalExecutor:
         *,
         log_path: Path,
         is_held: Callable[[], bool] = lambda: False,
+        can_stand: bool = True,
         environment: Mapping[str, str] | None = None,
     ) -> str:
         """Run a command to its end, its stderr appended to `log_path`, and return its stdout.
 
-        While `is_held` says so the child stands still. Raises DriftwheelError with the child's own error line
-        if it fails, ConfigError if it cannot be started. Whatever ends this call also ends the child's group.
+        While `is_held` says so the child stands still. One that cannot, because a signal does not reach what works for
+        it, is ended instead and run again afterwards; it has to resume by itself. Raises DriftwheelError with the
+        child's own error line if it fails, ConfigError if it cannot be started. Whatever ends this call also ends the
+        child's group.
         """
         log_path.parent.mkdir(parents=True, exist_ok=True)
-        with log_path.open("a", encoding="utf-8") as log, tempfile.TemporaryFile("w+", encoding="utf-8") as output:
-            offset = log.tell()
-            child = _start(argv, output, log, {**os.environ, **(environment or {})})
-            try:
-                status = _watch(child, is_held)
-            finally:
-                _stop(child)
-            if status != 0:
-                raise DriftwheelError(f"{_name(argv)} failed: {_reason(log_path, offset, status)} (log: {log_path})")
-            output.seek(0)
-            return output.read()
+        whole = {**os.environ, **(environment or {})}
+        while (output := _attempt(argv, log_path, is_held, can_stand, whole)) is None:
+            while is_held():
+                time.sleep(POLL_SECONDS)
+        return output
+
+
+def _attempt(
+    argv: Sequence[str], log_path: Path, is_held: Callable[[], bool], can_stand: bool, environment: dict[str, str]
+) -> str | None:
+    """Return the child's stdout; None if it was ended because it was held."""
+    with log_path.open("a", encoding="utf-8") as log, tempfile.TemporaryFile("w+", encoding="utf-8") as output:
+        offset = log.tell()
+        child = _start(argv, output, log, environment)
+        try:
+            status = _watch(child, is_held, can_stand)
+        finally:
+            _stop(child)
+        if status is None:
+            return None
+        if status != 0:
+            raise DriftwheelError(f"{_name(argv)} failed: {_reason(log_path, offset, status)} (log: {log_path})")
+        output.seek(0)
+        return output.read()
 
 
 def _start(argv: Sequence[str], output: IO[str], log: IO[str], environment: dict[str, str]) -> subprocess.Popen[bytes]:
@@ -86,10 +106,12 @@ def _die_with_parent() -> None:
         _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
-def _watch(child: subprocess.Popen[bytes], is_held: Callable[[], bool]) -> int:
+def _watch(child: subprocess.Popen[bytes], is_held: Callable[[], bool], can_stand: bool) -> int | None:
     is_standing = False
     while (status := child.poll()) is None:
         if is_held() is not is_standing:
+            if not can_stand:
+                return None
             is_standing = not is_standing
             os.killpg(child.pid, signal.SIGSTOP if is_standing else signal.SIGCONT)
         time.sleep(POLL_SECONDS)
@@ -116,7 +138,8 @@ def _signal(child: subprocess.Popen[bytes], number: int) -> bool:
 
 
 def _name(argv: Sequence[str]) -> str:
-    return " ".join(argv[2:4]) if argv[1:2] == ["-m"] else Path(argv[0]).name
+    words = [word for word in argv[2:4] if not word.startswith("-")]
+    return " ".join(words) if argv[1:2] == ["-m"] else Path(argv[0]).name
 
 
 def _reason(log_path: Path, offset: int, status: int) -> str:
@@ -124,7 +147,7 @@ def _reason(log_path: Path, offset: int, status: int) -> str:
     with log_path.open("rb") as file:
         file.seek(offset)
         lines = [line.strip() for line in file.read().decode(errors="replace").splitlines() if line.strip()]
-    errors = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
+    errors = [found.group(1) for line in lines if (found := ERROR_LINE.match(line))]
     if status < 0:
         return f"ended by {signal.Signals(-status).name}"
-    return errors[-1] if errors else lines[-1] if lines else f"exit status {status}"
+    return errors[0] if errors else lines[-1] if lines else f"exit status {status}"

@@ -26,7 +26,7 @@ from driftwheel.locks import only_process
 from driftwheel.records import Dataset, TrainingRun, TrainingRunStatus, content_hash, new_id, utc_now
 from train.base_model import identity
 from train.data.leaks import check_dataset
-from train.training.process_tuning import tune_process
+from train.training.process_tuning import tune_process, use_one_gpu
 
 if TYPE_CHECKING:
     from train.data.folds import Fold
@@ -136,38 +136,68 @@ def find_or_add_run(
 
 
 def _train(settings: Settings, rows_path: Path, run: TrainingRun, callbacks: Sequence[Any]) -> dict[str, Any]:
-    from train.fidelity.trained import remember
-    from train.training.methods import keep_start, save_weights, why_only_merged
-    from train.training.preference_trainer import make_preference_trainer
-    from train.training.progress import CurveWriter, ProgressBar
-    from train.training.trainer import last_complete_checkpoint, make_trainer
+    if settings.train.num_processes == 1:
+        use_one_gpu()  # before torch looks for GPUs
+    from train.training.methods import why_only_merged
+    from train.training.processes import check_processes
+    from train.training.trainer import last_complete_checkpoint
 
+    check_processes(settings.train)
     path = Path(run.path)
     if reason := why_only_merged(settings.train):
         log.warning("this result can be served only after a merge", run=run.id, reason=reason)
     text = yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
     (path / "settings.yaml").write_text(text, encoding="utf-8")
+    checkpoint = last_complete_checkpoint(path)
+    if settings.train.num_processes == 1:
+        return train_here(settings, rows_path, run, checkpoint, callbacks)
+    from train.training.together import train_together
+
+    if callbacks:
+        raise ConfigError("a search trains each trial in one process; set train.num_processes to 1 for it")
+    return train_together(settings, rows_path, run, checkpoint)
+
+
+def train_here(
+    settings: Settings, rows_path: Path, run: TrainingRun, checkpoint: Path | None, callbacks: Sequence[Any] = ()
+) -> dict[str, Any]:
+    """Train in this process, alone or as one of several, write the weights and return the run's metrics.
+
+    Of several processes only the first writes; the others take part until the end, and return its metrics too.
+    """
+    from train.fidelity.trained import remember
+    from train.training.methods import keep_start, save_weights, why_only_merged
+    from train.training.preference_trainer import make_preference_trainer
+    from train.training.processes import Together, folder_to_write, is_first_process, whole_weights
+    from train.training.progress import CurveWriter, ProgressBar
+    from train.training.trainer import make_trainer
+
+    path = Path(run.path)
     curves = CurveWriter(path)
     bar = ProgressBar(curves, Console(stderr=True))
+    own = [curves, bar, *callbacks] if is_first_process() else []
     make = make_trainer if settings.train.objective == "sft" else make_preference_trainer
-    trainer = make(settings, rows_path, path, [curves, bar, *callbacks])
+    trainer = make(settings, rows_path, path, own if settings.train.num_processes == 1 else [Together(), *own])
     keep_start(trainer.model, settings.train, path)
-    checkpoint = last_complete_checkpoint(path)
     try:
         result = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+        facts = {"run_id": run.id, "dataset_id": run.dataset_id, "base_model": run.base_model, "method": run.method,
+                 "why_only_merged": why_only_merged(settings.train)}  # fmt: skip
+        weights = whole_weights(trainer)
+        with folder_to_write(weights_path(run), facts) as folder:
+            if is_first_process():
+                save_weights(trainer.model, settings.train, path, folder, weights)
+            trainer.processing_class.save_pretrained(folder)
+            facts |= remember(settings, rows_path, trainer, folder)
+        return _metrics(trainer, result, curves, resumed_from=checkpoint)
     finally:
         bar.close()
         trainer.end()
-    facts = {"run_id": run.id, "dataset_id": run.dataset_id, "base_model": run.base_model, "method": run.method,
-             "why_only_merged": why_only_merged(settings.train)}  # fmt: skip
-    with artifacts.writing(weights_path(run), facts) as folder:
-        save_weights(trainer.model, settings.train, path, folder)
-        trainer.processing_class.save_pretrained(folder)
-        facts |= remember(settings, rows_path, trainer, folder)
-    return _metrics(trainer, result, curves, resumed_from=checkpoint)
 
 
 def _metrics(trainer: Any, result: Any, curves: "CurveWriter", *, resumed_from: Path | None) -> dict[str, Any]:
+    from train.training.processes import peak_memory_bytes
+
     parameters = list(trainer.model.parameters())
     state = trainer.state
     seconds = curves.elapsed_seconds
@@ -184,6 +214,7 @@ def _metrics(trainer: Any, result: Any, curves: "CurveWriter", *, resumed_from: 
         "train_seconds": round(seconds, 2),
         "trainable_parameters": sum(p.numel() for p in parameters if p.requires_grad),
         "parameters": sum(p.numel() for p in parameters),
+        "peak_memory_bytes": peak_memory_bytes(trainer),
         **({"reward_margin": margins.get(state.best_global_step)} if margins else {}),
         "resumed_from_step": int(resumed_from.name.rpartition("-")[2]) if resumed_from else None,
     }

@@ -145,6 +145,7 @@ def as_text(fit: Fit) -> str:
         f"attention        {machine.attention}",
         f"number type      {'bfloat16' if machine.has_fast_bf16 else 'float32: bfloat16 is slow here'}",
         f"quantization     {', '.join(machine.quantizations)}",
+        f"processes        {machine.processes}",
         f"training takes   estimated at these settings, with an error of up to {ESTIMATE_ERROR:.0%}:",
     ]
     for e in fit.estimates:

@@ -64,6 +64,7 @@ class Job:
             argv,
             log_path=log_path,
             is_held=lambda: controls.is_paused(self.ledger, self.settings),
+            can_stand=arguments[0] != "finetune" or self.settings.train.num_processes == 1,
             environment={"OMP_WAIT_POLICY": "PASSIVE"},  # the engine that serves meanwhile needs the cores too
         )
         result: State = json.loads(output.strip().splitlines()[-1])

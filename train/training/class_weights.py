@@ -7,6 +7,9 @@ from collections.abc import Sequence
 from driftwheel.config import TrainSettings
 from driftwheel.errors import ConfigError
 
+ROW_WEIGHT = "row_weight"
+"""Column of the training rows."""
+
 
 def check_class_weights(train: TrainSettings) -> None:
     """Raise ConfigError if rows are to be weighted where they are not told apart."""

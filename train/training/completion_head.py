@@ -10,6 +10,7 @@ from types import MethodType
 from typing import Any
 
 import torch
+from torch.distributed.tensor import DTensor
 from torch.nn import functional
 from trl.trainer.utils import FusedCausalLMOutput
 
@@ -34,8 +35,9 @@ class TokenScores(torch.autograd.Function):  # type: ignore[misc]  # torch is no
         entropy = torch.empty_like(log_probs)
         is_top1 = torch.empty(len(targets), dtype=torch.bool, device=hidden.device)
         slope = torch.empty_like(hidden) if ctx.needs_input_grad[0] else None
-        for part in torch.arange(len(targets)).split(max(1, chunk_logits // len(weight))):
-            rows = slice(int(part[0]), int(part[-1]) + 1)
+        step = max(1, chunk_logits // len(weight))
+        for start in range(0, len(targets), step):
+            rows = slice(start, start + step)
             logits = functional.linear(hidden[rows], weight, bias).float()
             right = targets[rows, None]
             highest = logits.max(-1, keepdim=True)
@@ -75,11 +77,17 @@ def score_completions_only(model: Any, chunk_logits: int = CHUNK_LOGITS) -> None
         targets = labels[:, 1:]
         mask = targets != -100
         head = self.get_output_embeddings()
-        scores = TokenScores.apply(hidden[mask], head.weight, head.bias, targets[mask], chunk_logits)
+        weight, bias = (whole(x) for x in (head.weight, head.bias))
+        scores = TokenScores.apply(hidden[mask], weight, bias, targets[mask], chunk_logits)
         log_probs, entropy, is_top1 = (s.new_zeros(mask.shape).masked_scatter(mask, s) for s in scores)
         return FusedCausalLMOutput(log_probs=log_probs, entropy=entropy, is_top1=is_top1, label_mask=mask)
 
     model.forward = MethodType(forward, model)
+
+
+def whole(parameter: Any) -> Any:
+    """Gather a parameter that FSDP2 shards; by itself it does so for layers that are called, and the head is not."""
+    return parameter.full_tensor() if isinstance(parameter, DTensor) else parameter
 
 
 def has_plain_frozen_head(model: Any) -> bool:

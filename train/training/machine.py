@@ -20,7 +20,8 @@ class Machine:
     """CUDA compute capability."""
     cpu_flags: frozenset[str]
     packages: frozenset[str]
-    """Those of bitsandbytes and flash_attn that are installed."""
+    """Those of bitsandbytes, flash_attn and ray that are installed."""
+    gpu_count: int = 0
 
     @property
     def has_fast_bf16(self) -> bool:
@@ -38,6 +39,14 @@ class Machine:
         return "sdpa" + (
             "; flash_attn is installed and can be set" if has_flash else "; flash_attn is not installed and not needed"
         )
+
+    @property
+    def processes(self) -> str:
+        """How many processes can train together here, and what more machines need."""
+        here = f"{self.gpu_count} GPUs" if self.gpu_count > 1 else "one GPU" if self.gpu_count else "no GPU"
+        local = f"{here}; train.num_processes {max(1, self.gpu_count)} uses what is here"
+        ray = "Ray is installed" if "ray" in self.packages else "Ray is not installed: pip install -e '.[ray]'"
+        return f"{local}; several machines: train.executor ray ({ray})"
 
     @property
     def quantizations(self) -> list[str]:
@@ -61,13 +70,13 @@ def this_machine() -> Machine:
     """Look at this machine."""
     import torch
 
-    packages = frozenset(p for p in ("bitsandbytes", "flash_attn") if importlib.util.find_spec(p))
+    packages = frozenset(p for p in ("bitsandbytes", "flash_attn", "ray") if importlib.util.find_spec(p))
     if not torch.cuda.is_available():
         return Machine(_available_bytes(), None, None, _cpu_flags(), packages)
     free = {i: torch.cuda.mem_get_info(i)[0] for i in range(torch.cuda.device_count())}
     best = max(free, key=lambda i: free[i])
     name, capability = torch.cuda.get_device_name(best), torch.cuda.get_device_capability(best)
-    return Machine(float(free[best]), name, capability, _cpu_flags(), packages)
+    return Machine(float(free[best]), name, capability, _cpu_flags(), packages, len(free))
 
 
 def _available_bytes() -> float:

@@ -101,10 +101,15 @@ def keep_start(model: Any, train: TrainSettings, run_path: Path) -> None:
         model.save_pretrained(_start_path(run_path))
 
 
-def save_weights(model: Any, train: TrainSettings, run_path: Path, folder: Path) -> None:
-    """Write what was trained, so that it fits the base as it was before training."""
+def save_weights(
+    model: Any, train: TrainSettings, run_path: Path, folder: Path, gathered: dict[str, Any] | None = None
+) -> None:
+    """Write what was trained, so that it fits the base as it was before training.
+
+    `gathered` holds the weights where the model itself has only a shard of them.
+    """
     if not changes_base(train):
-        model.save_pretrained(folder)
+        model.save_pretrained(folder, **({} if gathered is None else {"state_dict": gathered}))
         return
     with warnings.catch_warnings():
         # PEFT loads the start as a second adapter for a moment, and warns of what it is about to do right.

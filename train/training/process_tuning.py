@@ -23,3 +23,8 @@ def tune_process() -> None:
     if mallopt is not None:
         mallopt(M_MMAP_THRESHOLD, LARGEST_MMAP_THRESHOLD)
         mallopt(M_TRIM_THRESHOLD, KEPT_BYTES)
+
+
+def use_one_gpu() -> None:
+    """Hide every GPU but the first: the Trainer would spread each batch over all that it sees, which TRL refuses."""
+    os.environ["CUDA_VISIBLE_DEVICES"] = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]

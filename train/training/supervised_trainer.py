@@ -13,10 +13,10 @@ import torch
 from transformers.trainer_pt_utils import LengthGroupedSampler
 from trl import SFTTrainer
 
-ROW_WEIGHT = "row_weight"
-"""Column of the training rows."""
+from train.training.class_weights import ROW_WEIGHT
+
 TOKEN_WEIGHTS = "token_weights"
-"""Their weights in a batch, spread over its tokens."""
+"""The rows' weights in a batch, spread over its tokens."""
 
 
 class ShortFirst(LengthGroupedSampler):  # type: ignore[misc]  # transformers is untyped

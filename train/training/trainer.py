@@ -10,11 +10,15 @@ from driftwheel.config import Settings, TrainSettings
 from driftwheel.errors import ArtifactError, ConfigError, DataError
 from train.base_model import load_tokenizer, load_weights
 from train.data.examples import read_examples
-from train.training.class_weights import check_class_weights, row_weights
+from train.training.class_weights import ROW_WEIGHT, check_class_weights, row_weights
 from train.training.methods import ADAPTER_KEYS, adapter_config, base_dtype, check_method
+from train.training.processes import prepare_sharding, process_arguments, share_batches
 from train.training.progress import CHECKPOINT_MARK
 
-OWN_KEYS = ("method", "objective", "beta", "class_weights", "executor", "early_stopping_patience")
+OWN_KEYS = (
+    "method", "objective", "beta", "class_weights", "num_processes", "fsdp", "executor", "ray_address",
+    "early_stopping_patience",
+)  # fmt: skip
 """Keys of the train section that no TRL trainer takes as they are."""
 SHORT_FIRST = "short_first"
 """A sampling strategy of ours: it begins otherwise, and then groups rows by length as transformers' own does."""
@@ -48,7 +52,7 @@ def make_trainer(
     import transformers
     from trl import SFTConfig
 
-    from train.training.supervised_trainer import ROW_WEIGHT, SupervisedTrainer
+    from train.training.supervised_trainer import SupervisedTrainer
 
     train = settings.train
     prepare(train)
@@ -60,6 +64,7 @@ def make_trainer(
     try:
         common = common_arguments(train, run_path, has_validation=bool(validation))
         arguments = SFTConfig(**common, completion_only_loss=True, eval_packing=False)
+        prepare_sharding(arguments)
         trainer = SupervisedTrainer(
             is_short_first=train.train_sampling_strategy == SHORT_FIRST,
             model=load_base(settings),
@@ -77,6 +82,7 @@ def make_trainer(
     trainer.remove_callback(transformers.PrinterCallback)
     if not torch.cuda.is_available():
         _spare_the_cpu(trainer)
+    share_batches(trainer, train)
     return trainer
 
 
@@ -128,6 +134,7 @@ def common_arguments(train: TrainSettings, run_path: Path, *, has_validation: bo
     has_gpu = torch.cuda.is_available()
     return {
         **passed,
+        **process_arguments(train),
         "output_dir": str(run_path / "checkpoints"),
         "eval_strategy": "steps" if has_validation else "no",
         "save_strategy": "steps",

@@ -26,11 +26,12 @@ def test_returns_stdout_and_logs_stderr(tmp_path: Path) -> None:
     ("code", "message"),
     [
         ("import sys; sys.exit('error: the disk is full')", "the disk is full"),
+        ("import sys; sys.exit('[rank1]: error: no such row\\nerror: the others left')", "no such row"),
         ("raise LookupError('odd')", "LookupError: odd"),
         ("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", "ended by SIGKILL"),
         ("raise SystemExit(3)", "exit status 3"),
     ],
-    ids=["error line", "traceback", "signal", "silent"],
+    ids=["error line", "first of several processes", "traceback", "signal", "silent"],
 )
 def test_a_failing_child_raises_with_its_own_reason(tmp_path: Path, code: str, message: str) -> None:
     with pytest.raises(DriftwheelError, match=message):
@@ -64,6 +65,31 @@ def test_a_held_child_stands_still_until_it_is_released(tmp_path: Path) -> None:
     thread.join(20)
     assert results == [""]
     assert counter.read_text(encoding="utf-8") == "29"
+
+
+def test_a_child_that_cannot_stand_is_ended_and_run_again(tmp_path: Path) -> None:
+    starts, held = tmp_path / "starts", threading.Event()
+    code = (
+        f"import pathlib, time; path = pathlib.Path({str(starts)!r})\n"
+        "count = path.stat().st_size if path.exists() else 0\n"
+        "path.write_bytes(b'x' * (count + 1)); time.sleep(0 if count else 60); print(count)"
+    )
+    results: list[str] = []
+
+    def work() -> None:
+        executor = LocalExecutor()
+        results.append(executor.run(python(code), log_path=tmp_path / "step.log", is_held=held.is_set, can_stand=False))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    while not starts.exists() or not starts.stat().st_size:
+        time.sleep(0.01)
+    held.set()
+    time.sleep(0.5)
+    assert starts.stat().st_size == 1
+    held.clear()
+    thread.join(20)
+    assert results == ["1\n"]
 
 
 def test_an_interrupted_call_ends_the_child(tmp_path: Path) -> None:
