@@ -79,8 +79,12 @@ def serve_engine(port: int) -> None:
 
 
 async def _engine(port: int) -> None:
-    server = await asyncio.start_server(_answer, "127.0.0.1", port, backlog=1024)
-    await server.serve_forever()
+    await (await engine_server(port)).serve_forever()
+
+
+async def engine_server(port: int) -> asyncio.Server:
+    """Listen for chat requests; port 0 takes a free one."""
+    return await asyncio.start_server(_answer, "127.0.0.1", port, backlog=1024)
 
 
 async def _answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

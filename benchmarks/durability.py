@@ -32,7 +32,7 @@ def upper_bound(tried: int, confidence: float = 0.95) -> float:
 
 
 async def kill_under_load(processes: Processes, load: Load, kills: int, acknowledged: int, seed: int) -> list[float]:
-    """Kill the gateway at random moments while the clients ask; return the seconds from each kill to the next answer."""
+    """Kill the gateway at random moments under load; return the seconds from each kill to the next answer."""
     chance, gaps = random.Random(seed), list[float]()
     running = asyncio.create_task(load.run())
     per_kill = acknowledged / (kills + 1)

@@ -185,8 +185,9 @@ class Relay:
         if self._settings.serve.log == "best_effort":
             written.add_done_callback(lambda future: self._count_unlogged(row.id, future))
             return True
-        await asyncio.wait([asyncio.wrap_future(written)])
-        error = written.exception()
+        waiting = asyncio.wrap_future(written)
+        await asyncio.wait([waiting])
+        error = waiting.exception()
         if error is not None:
             self._metrics.log_failures.inc()
             log.error("a row was not written, so its answer is withheld", request_id=row.id, error=str(error))
