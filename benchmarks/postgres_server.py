@@ -59,6 +59,11 @@ class PostgresServer:
         """Start again and wait until it answers."""
         self._process = self._start()
 
+    def crash_and_restart(self) -> None:
+        """Stop at once and start again."""
+        self.stop()
+        self.start()
+
     def remove(self) -> None:
         """Stop, and delete the data folder."""
         self.stop()

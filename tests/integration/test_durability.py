@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from benchmarks.postgres_server import PostgresServer
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -29,6 +31,17 @@ def test_a_gateway_that_is_killed_under_load_loses_and_doubles_no_acknowledged_r
 
 def test_the_same_kills_find_a_log_that_acknowledges_too_early() -> None:
     assert measured("durability", "--kills", "3", "--acknowledged", "400", "--acknowledge-early")["lost"] > 0
+
+
+def test_a_postgresql_that_crashes_under_load_loses_no_acknowledged_request_and_is_used_again(
+    postgres_server: PostgresServer,
+) -> None:
+    found = measured(
+        "durability", "--database", "postgresql", "--crash", "server", "--kills", "3", "--acknowledged", "400"
+    )
+    assert found["acknowledged"] >= 400
+    assert (found["lost"], found["doubled"], found["different"]) == (0, 0, 0)
+    assert found["longest"] < 10
 
 
 def test_a_power_cut_at_any_moment_loses_no_acknowledged_row() -> None:
