@@ -105,10 +105,9 @@ def main() -> None:
     if options.json:
         print(json.dumps({**asdict(found), "longest": max(gaps)}))
         return
-    print(
-        f"{options.database}: {options.kills} kills of the {options.crash}, {found.acknowledged} acknowledged requests, {found.streamed} of them streamed,"
-    )
-    print(f"{found.rows} rows, {time.monotonic() - started_at:.0f} s, seed {options.seed}, {options.clients} clients")
+    print(f"{options.database}: {options.kills} kills of the {options.crash}, seed {options.seed}")
+    print(f"{found.acknowledged} acknowledged requests, {found.streamed} of them streamed, {options.clients} clients")
+    print(f"{found.rows} rows, {time.monotonic() - started_at:.0f} s")
     for name in ("lost", "doubled", "different"):
         count = getattr(found, name)
         bound = f" (95 % upper bound {upper_bound(found.acknowledged):.2g})" if count == 0 else ""
