@@ -12,7 +12,6 @@ import os
 import signal
 import socket
 import time
-from concurrent.futures import Future
 from multiprocessing.context import ForkServerContext
 from multiprocessing.process import BaseProcess
 
@@ -21,7 +20,7 @@ import uvloop
 from driftwheel.config import DatasetSettings, ModelSettings, ServeSettings, Settings
 from driftwheel.ledger import Ledger
 from driftwheel.records import Traffic
-from driftwheel.traffic import TrafficLog
+from driftwheel.traffic import TrafficLog, Written
 from serve.gateway import Gateway
 from serve.keys import ApiKeys
 from serve.metrics import GatewayMetrics
@@ -35,11 +34,9 @@ STREAM_HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-e
 class EarlyLog(TrafficLog):
     """The planted bug: a row counts as written as soon as it is queued."""
 
-    def append(self, row: Traffic) -> "Future[None]":
-        super().append(row)
-        done: Future[None] = Future()
-        done.set_result(None)
-        return done
+    def append(self, row: Traffic, written: Written) -> None:
+        super().append(row, lambda error: None)
+        written(None)
 
 
 def settings_for(url: str) -> Settings:
@@ -79,8 +76,12 @@ def serve_engine(port: int) -> None:
 
 
 async def _engine(port: int) -> None:
-    server = await asyncio.start_server(_answer, "127.0.0.1", port, backlog=1024)
-    await server.serve_forever()
+    await (await engine_server(port)).serve_forever()
+
+
+async def engine_server(port: int) -> asyncio.Server:
+    """Listen for chat requests; port 0 takes a free one."""
+    return await asyncio.start_server(_answer, "127.0.0.1", port, backlog=1024)
 
 
 async def _answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -1,8 +1,9 @@
-"""A gateway is killed by SIGKILL under load, again and again: no request that it acknowledged is lost or doubled.
+"""A gateway, or its PostgreSQL, is killed under load, again and again: no acknowledged request is lost or doubled.
 
     python -m benchmarks.durability                            # 200 kills, 200,000 acknowledged requests
     python -m benchmarks.durability --acknowledge-early        # the planted bug, which this must find
-    python -m benchmarks.durability --database postgresql://...
+    python -m benchmarks.durability --database postgresql      # the same on a PostgreSQL of its own
+    python -m benchmarks.durability --database postgresql --crash server --kills 20 --acknowledged 20000
 
 The clients, which live on, keep every byte that they were answered. Afterwards each answer must have one row in the
 ledger that holds those bytes.
@@ -16,6 +17,8 @@ import statistics
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
@@ -23,6 +26,7 @@ import uvloop
 
 from benchmarks.acknowledged_load import Comparison, Load, compare
 from benchmarks.crashing_gateway import Processes, wait_for
+from benchmarks.postgres_server import PostgresServer, find_programs
 from driftwheel.ledger import Ledger
 
 
@@ -31,37 +35,57 @@ def upper_bound(tried: int, confidence: float = 0.95) -> float:
     return 1 - (1 - confidence) ** (1 / tried)
 
 
-async def kill_under_load(processes: Processes, load: Load, kills: int, acknowledged: int, seed: int) -> list[float]:
-    """Kill the gateway at random while the clients ask; return the seconds from each kill to the next answer."""
+async def crash_under_load(
+    crash: Callable[[], None], load: Load, crashes: int, acknowledged: int, seed: int
+) -> list[float]:
+    """Crash at random moments while clients ask; return the seconds from each restart to the next answer."""
     chance, gaps = random.Random(seed), list[float]()
     running = asyncio.create_task(load.run())
-    per_kill = acknowledged / (kills + 1)
-    for number in range(1, kills + 1):
-        await load.wait_for(max(round(number * per_kill), len(load.acknowledged) + 1))
+    per_crash = acknowledged / (crashes + 1)
+    for number in range(1, crashes + 1):
+        await load.wait_for(max(round(number * per_crash), len(load.acknowledged) + 1))
         await asyncio.sleep(chance.random() * 0.05)
-        killed_at = time.monotonic()
-        await asyncio.to_thread(processes.kill_and_restart)
-        while load.last_at < killed_at or not load.acknowledged:
+        await asyncio.to_thread(crash)
+        restarted_at = time.monotonic()
+        while load.last_at < restarted_at:
             await asyncio.sleep(0.005)
-        gaps.append(load.last_at - killed_at)
+        gaps.append(load.last_at - restarted_at)
     await load.wait_for(acknowledged)
     load.stop()
     await running
     return gaps
 
 
-def measure(
-    url: str, *, kills: int, acknowledged: int, clients: int, seed: int, is_early: bool
-) -> tuple[Comparison, list[float]]:
-    """Kill a gateway on a ledger and compare what is left with what was acknowledged."""
-    processes = Processes(url, is_early=is_early)
+@contextmanager
+def database(kind: str) -> Iterator[tuple[str, Callable[[], None] | None]]:
+    """Give an empty database's URL, and what crashes and restarts its server if it has one."""
+    if kind == "sqlite":
+        with tempfile.TemporaryDirectory() as folder:
+            yield f"sqlite:///{Path(folder) / 'ledger.db'}", None
+        return
+    programs = find_programs()
+    if programs is None:
+        raise SystemExit("PostgreSQL is not installed (Debian's package postgresql)")
+    server = PostgresServer(programs)
     try:
-        wait_for(processes.port)
-        load = Load(processes.port, clients)
-        gaps = uvloop.run(kill_under_load(processes, load, kills, acknowledged, seed))
+        yield server.new_database(), server.crash_and_restart
     finally:
-        processes.stop()
-    return compare(Ledger(url), load.acknowledged), gaps
+        server.remove()
+
+
+def measure(options: argparse.Namespace) -> tuple[Comparison, list[float]]:
+    """Crash a gateway, or its server, and compare what is left with what was acknowledged."""
+    with database(options.database) as (url, crash_server):
+        processes = Processes(url, is_early=options.acknowledge_early)
+        crash = crash_server if options.crash == "server" and crash_server else processes.kill_and_restart
+        try:
+            wait_for(processes.port)
+            load = Load(processes.port, options.clients)
+            gaps = uvloop.run(crash_under_load(crash, load, options.kills, options.acknowledged, options.seed))
+        finally:
+            processes.stop()
+        with closing(Ledger(url)) as ledger:
+            return compare(ledger, load.acknowledged), gaps
 
 
 def main() -> None:
@@ -71,27 +95,24 @@ def main() -> None:
     parser.add_argument("--acknowledged", type=int, default=200_000, help="requests acknowledged in all, at least")
     parser.add_argument("--clients", type=int, default=64)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--database", metavar="URL", help="an empty one; SQLite in a temporary folder by default")
+    parser.add_argument("--database", choices=["sqlite", "postgresql"], default="sqlite")
+    parser.add_argument("--crash", choices=["gateway", "server"], default="gateway", help="what is killed")
     parser.add_argument("--acknowledge-early", action="store_true", help="plant the bug")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     started_at = time.monotonic()
-    with tempfile.TemporaryDirectory() as folder:
-        found, gaps = measure(
-            options.database or f"sqlite:///{Path(folder) / 'ledger.db'}", kills=options.kills,
-            acknowledged=options.acknowledged, clients=options.clients, seed=options.seed,
-            is_early=options.acknowledge_early,
-        )  # fmt: skip
+    found, gaps = measure(options)
     if options.json:
-        print(json.dumps(asdict(found)))
+        print(json.dumps({**asdict(found), "longest": max(gaps)}))
         return
-    print(f"{options.kills} kills, {found.acknowledged} acknowledged requests, {found.streamed} of them streamed,")
-    print(f"{found.rows} rows, {time.monotonic() - started_at:.0f} s, seed {options.seed}, {options.clients} clients")
+    print(f"{options.database}: {options.kills} kills of the {options.crash}, seed {options.seed}")
+    print(f"{found.acknowledged} acknowledged requests, {found.streamed} of them streamed, {options.clients} clients")
+    print(f"{found.rows} rows, {time.monotonic() - started_at:.0f} s")
     for name in ("lost", "doubled", "different"):
         count = getattr(found, name)
         bound = f" (95 % upper bound {upper_bound(found.acknowledged):.2g})" if count == 0 else ""
         print(f"{name:>10}: {count} of {found.acknowledged}{bound}")
-    print(f"from kill to next answer: median {statistics.median(gaps):.2f} s, longest {max(gaps):.2f} s")
+    print(f"from restart to next answer: median {statistics.median(gaps):.2f} s, longest {max(gaps):.2f} s")
     sys.exit(bool(found.lost or found.doubled or found.different))
 
 

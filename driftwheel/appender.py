@@ -43,13 +43,13 @@ class Appender:
         if self._pooled is None:
             self._pooled = self._open()
         connection = self._pooled.driver_connection
-        driver = self._ledger.engine.dialect.loaded_dbapi
+        cursor, driver = connection.cursor(), self._ledger.engine.dialect.loaded_dbapi
         try:
-            connection.execute("BEGIN IMMEDIATE")
+            cursor.execute("BEGIN IMMEDIATE")
             for start, stop in _pieces(len(records)):
                 values = [value for record in records[start:stop] for value in self._row(record)]
-                connection.execute(self._statement(stop - start), values)
-            connection.execute("COMMIT")
+                cursor.execute(self._statement(stop - start), values)
+            cursor.execute("COMMIT")
         except driver.IntegrityError as error:
             raise ConflictError(f"{records[0].id} is already in the ledger; nothing was written") from error
         except driver.OperationalError as error:
@@ -57,8 +57,7 @@ class Appender:
                 f"the ledger at {self._ledger.url} refused a write: {error}; check disk space and locks"
             ) from error
         finally:
-            if connection.in_transaction:
-                connection.rollback()
+            connection.rollback()  # which does nothing after a commit
 
     def close(self) -> None:
         """Give the connection back."""

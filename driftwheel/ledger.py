@@ -112,14 +112,15 @@ def _row(record: Any) -> dict[str, Any]:
 class Ledger:
     """Reads and writes the records of one database; safe to share between threads."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, sqlite_module: ModuleType | None = None) -> None:
         """Open the database at an SQLAlchemy URL and create missing tables and columns.
 
+        SQLite is the DB-API module given, or a safe one.
         Raises ConfigError for an unusable URL or SQLite build, StorageError if the database refuses.
         """
         self.url = url
         try:
-            self.engine = self._connect(url)
+            self.engine = self._connect(url, sqlite_module)
             self._make_tables()
         except sa.exc.ArgumentError as error:
             raise ConfigError(f"storage.database_url {url!r} is not a database URL: {error}") from error
@@ -129,7 +130,7 @@ class Ledger:
             ) from error
 
     @staticmethod
-    def _connect(url: str) -> sa.Engine:
+    def _connect(url: str, sqlite_module: ModuleType | None) -> sa.Engine:
         if not url.startswith("sqlite"):
             # A server that does not answer is an error within seconds, so that no answer waits for its row for ever.
             options = {"connect_timeout": CONNECT_SECONDS, "keepalives_idle": 10, "tcp_user_timeout": 15_000}
@@ -142,7 +143,7 @@ class Ledger:
                 os.close(os.open(path, os.O_CREAT | os.O_EXCL, 0o600))
         engine = sa.create_engine(
             url,
-            module=safe_sqlite_module(),
+            module=sqlite_module or safe_sqlite_module(),
             poolclass=QueuePool,
             hide_parameters=True,
             connect_args={"check_same_thread": False, "timeout": 30, "isolation_level": None},

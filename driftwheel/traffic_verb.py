@@ -7,6 +7,7 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -44,11 +45,11 @@ def show(arguments: argparse.Namespace) -> None:
     from driftwheel.retention import volume
 
     settings = settings_from(arguments)
-    ledger = open_ledger(settings)
-    if arguments.id:
-        print_record(ledger.get(Traffic, arguments.id), as_json=arguments.json)
-        return
-    found = volume(settings, ledger)
+    with closing(open_ledger(settings)) as ledger:
+        if arguments.id:
+            print_record(ledger.get(Traffic, arguments.id), as_json=arguments.json)
+            return
+        found = volume(settings, ledger)
     if arguments.json:
         sys.stdout.write(json.dumps(asdict(found), default=lambda moment: moment.isoformat()) + "\n")
         return
@@ -62,9 +63,8 @@ def export(arguments: argparse.Namespace) -> None:
     from driftwheel.traffic_export import export_traffic
 
     settings = settings_from(arguments)
-    rows = export_traffic(
-        settings, open_ledger(settings), arguments.file, since=arguments.since, only_labelled=arguments.labelled
-    )
+    with closing(open_ledger(settings)) as ledger:
+        rows = export_traffic(settings, ledger, arguments.file, since=arguments.since, only_labelled=arguments.labelled)
     sys.stdout.write(json.dumps({"file": str(arguments.file), "rows": rows}) + "\n" if arguments.json
                      else f"wrote {rows} rows to {arguments.file}\n")  # fmt: skip
 
@@ -78,7 +78,8 @@ def prune(arguments: argparse.Namespace) -> None:
     settings = settings_from(arguments)
     if settings.traffic.keep_days is None and settings.traffic.keep_mib is None:
         raise ConfigError("nothing is to be pruned: set traffic.keep_days or traffic.keep_mib")
-    deleted = delete_rows(settings, open_ledger(settings), utc_now())
+    with closing(open_ledger(settings)) as ledger:
+        deleted = delete_rows(settings, ledger, utc_now())
     sys.stdout.write(json.dumps({"deleted": deleted}) + "\n" if arguments.json else f"deleted {deleted} rows\n")
 
 

@@ -1,17 +1,50 @@
-"""What every test may use: settings on a temporary folder and the ledger that they name."""
+"""What every test may use: settings on a temporary folder and the ledger that they name.
 
+A test marked `every_database` runs once on SQLite and once on PostgreSQL, if it uses either.
+"""
+
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import yaml
 
+from benchmarks.postgres_server import PostgresServer, find_programs
 from driftwheel.config import Settings, load_settings
 from driftwheel.ledger import Ledger
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run the tests marked `every_database` on each."""
+    if metafunc.definition.get_closest_marker("every_database") and "database_url" in metafunc.fixturenames:
+        metafunc.parametrize("database_url", ["sqlite", "postgresql"], indirect=True)
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[PostgresServer]:
+    """A PostgreSQL server of the tests' own; a laptop without one skips, CI fails."""
+    programs = find_programs()
+    if programs is None and os.environ.get("CI"):
+        pytest.fail("PostgreSQL is not installed; CI needs Debian's package postgresql")
+    if programs is None:
+        pytest.skip("PostgreSQL is not installed (Debian's package postgresql)")
+    server = PostgresServer(programs)
+    yield server
+    server.remove()
+
+
 @pytest.fixture
-def settings(tmp_path: Path) -> Settings:
+def database_url(request: pytest.FixtureRequest) -> str | None:
+    """The URL of an empty database; None is SQLite in the storage folder."""
+    if getattr(request, "param", "sqlite") == "sqlite":
+        return None
+    server: PostgresServer = request.getfixturevalue("postgres_server")
+    return server.new_database()
+
+
+@pytest.fixture
+def settings(tmp_path: Path, database_url: str | None) -> Settings:
     """Settings of a loop named `support` whose storage is this test's folder."""
     (tmp_path / "seed.jsonl").write_text('{"prompt": "hello", "completion": "{}"}\n', encoding="utf-8")
     path = tmp_path / "driftwheel.yaml"
@@ -20,6 +53,7 @@ def settings(tmp_path: Path) -> Settings:
         "model": {"base": "base"},
         "dataset": {"sources": ["seed.jsonl"], "label_field": "intent"},
         "serve": {"alias": "support"},
+        "storage": {"database_url": database_url},
     }
     path.write_text(yaml.safe_dump(raw), encoding="utf-8")
     return load_settings(path, environ={})

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import optuna
 import structlog
 from optuna.trial import TrialState
+from sqlalchemy.pool import NullPool
 
 from driftwheel.command import add_common_arguments, open_ledger, settings_from
 from driftwheel.config import Settings
@@ -85,7 +86,8 @@ def open_study(settings: Settings, name: str) -> "Study":
     """Open a study in the project's database, or make it."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     url = settings.storage.database_url or f"sqlite:///{settings.root / 'tune.db'}"
-    options: dict[str, Any] = {"pool_pre_ping": True}
+    # No connection is kept: a trial takes minutes, in which the server may restart, and Optuna closes none itself.
+    options: dict[str, Any] = {"poolclass": NullPool}
     if url.startswith("sqlite"):
         settings.root.mkdir(parents=True, exist_ok=True)
         options = {"module": safe_sqlite_module(), "connect_args": {"timeout": 30}}

@@ -16,6 +16,8 @@ from driftwheel.records import Dataset, ModelVersion, ModelVersionStatus, Traffi
 from driftwheel.retention import ROW_BYTES, prune, volume
 from driftwheel.traffic_export import export_traffic
 
+pytestmark = pytest.mark.every_database
+
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 ROW = Traffic(
     id="req_0", project="support", alias="support", version_id="v0", route="/", status_code=200, prompt="p" * 100,

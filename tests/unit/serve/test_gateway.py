@@ -200,6 +200,7 @@ def world(request: pytest.FixtureRequest, settings: Settings, ledger: Ledger) ->
 CHAT = "/v1/chat/completions"
 
 
+@pytest.mark.every_database
 def test_an_answer_passes_byte_for_byte_and_its_row_is_already_durable(world: World) -> None:
     status, headers, body = world.ask(CHAT, {**BODY, "metadata": {"conversation": "c1"}})
     (row,) = world.rows()
@@ -218,6 +219,7 @@ def test_the_engine_gets_its_own_model_name_and_every_other_byte_unchanged(world
     assert world.rows()[0].request == raw.decode()
 
 
+@pytest.mark.every_database
 @pytest.mark.parametrize("wants_usage", [False, True], ids=["usage-stripped", "usage-kept"])
 def test_a_stream_split_anywhere_arrives_whole_after_its_row(world: World, wants_usage: bool) -> None:
     body = {**BODY, "stream": True} | ({"stream_options": {"include_usage": True}} if wants_usage else {})
@@ -326,6 +328,7 @@ def test_pipelined_requests_are_answered_in_order_on_one_connection(world: World
     assert re.findall(rb"HTTP/1.1 (\d+) ", received) == [b"200", b"404", b"404", b"200"]
 
 
+@pytest.mark.every_database
 def test_an_engine_that_dies_in_a_stream_cuts_it_and_leaves_a_partial_row(world: World) -> None:
     world.engine.mode = "die_in_stream"
     with pytest.raises(http.client.IncompleteRead) as cut:
@@ -336,6 +339,7 @@ def test_an_engine_that_dies_in_a_stream_cuts_it_and_leaves_a_partial_row(world:
     assert row.response == cut.value.partial.decode()
 
 
+@pytest.mark.every_database
 @pytest.mark.parametrize("is_stream", [False, True], ids=["whole", "stream"])
 def test_a_client_that_leaves_stops_the_engine_and_leaves_a_partial_row(world: World, is_stream: bool) -> None:
     world.engine.mode = "hang_in_stream" if is_stream else "slow"
@@ -354,10 +358,13 @@ def test_a_client_that_leaves_stops_the_engine_and_leaves_a_partial_row(world: W
     assert idle.result(timeout=10), "the engine still counts as asked"
 
 
+@pytest.mark.every_database
 @pytest.mark.parametrize("is_stream", [False, True], ids=["whole", "stream"])
 def test_a_client_that_leaves_while_its_row_is_written_makes_it_partial(world: World, is_stream: bool) -> None:
     body = json.dumps({**BODY, "stream": is_stream}).encode()
-    with world.ledger.write(), socket.create_connection(("127.0.0.1", world.port), timeout=10) as client:
+    with world.ledger.write() as held, socket.create_connection(("127.0.0.1", world.port), timeout=10) as client:
+        if held.dialect.name == "postgresql":
+            held.exec_driver_sql("LOCK TABLE req IN EXCLUSIVE MODE")
         head = f"POST {CHAT} HTTP/1.1\r\nauthorization: Bearer {KEY}\r\ncontent-length: {len(body)}\r\n\r\n"
         client.sendall(head.encode() + body)
         time.sleep(0.2)
@@ -393,6 +400,7 @@ def test_no_ready_engine_is_503_with_retry_after(world: World) -> None:
     assert (status, headers["retry-after"]) == (503, "2")
 
 
+@pytest.mark.every_database
 def test_an_answer_whose_row_cannot_be_written_is_withheld(world: World) -> None:
     with world.ledger.write() as connection:
         connection.exec_driver_sql("DROP TABLE req")
@@ -404,6 +412,7 @@ def test_an_answer_whose_row_cannot_be_written_is_withheld(world: World) -> None
     assert b"driftwheel_log_failures_total 2.0" in world.ask("/metrics", method="GET")[2]
 
 
+@pytest.mark.every_database
 @pytest.mark.parametrize("world", ["best_effort"], indirect=True)
 def test_with_best_effort_an_answer_is_given_and_counted_although_its_row_cannot_be_written(world: World) -> None:
     assert world.ask(CHAT, BODY)[0] == 200
@@ -418,12 +427,14 @@ def test_with_best_effort_an_answer_is_given_and_counted_although_its_row_cannot
     assert b"driftwheel_log_failures_total 0.0" in page
 
 
+@pytest.mark.every_database
 def test_text_that_no_database_takes_does_not_stop_the_log(world: World) -> None:
     odd = {**BODY, "messages": [{"role": "user", "content": "a\ud800\x00b"}], "user": "\udfff"}
     assert [world.ask(CHAT, odd)[0] for _ in range(2)] == [200, 200]
     assert world.rows()[0].prompt == "a\ufffd\ufffdb"
 
 
+@pytest.mark.every_database
 def test_feedback_finds_the_request_by_the_id_that_the_answer_carried(world: World) -> None:
     request_id = world.ask(CHAT, BODY)[1]["x-request-id"]
     status, _, _ = world.ask("/v1/feedback", {"request_id": request_id, "thumb": -1, "label": "loan"})

@@ -71,6 +71,7 @@ def test_trains_the_best_trial_no_second_time_and_lets_it_be_published_by_then(
     assert newest_run(ledger, "support").id == run.id
 
 
+@pytest.mark.every_database
 def test_a_killed_search_goes_on_and_redoes_no_finished_trial(
     train_settings: Settings, ledger: Ledger, dataset: Dataset
 ) -> None:

@@ -55,6 +55,7 @@ def run_worker(settings: Settings, diary: Path, mode: str) -> int:
     return subprocess.run(argv, check=False, timeout=120).returncode
 
 
+@pytest.mark.every_database
 def test_a_worker_killed_in_a_step_resumes_there_and_repeats_no_finished_step(
     settings: Settings, ledger: Ledger, tmp_path: Path
 ) -> None:
