@@ -34,7 +34,7 @@ class TrafficLog:
         self._keep = keep
         # Not on the writer's thread: a long text full of numbers takes seconds, and other rows do not wait for it.
         self._keepers = ThreadPoolExecutor(KEEPERS, thread_name_prefix="traffic-rules")
-        self._room = threading.BoundedSemaphore(MAX_QUEUED)
+        self._cleaning: set[str] = set()
         self._queue: queue.SimpleQueue[tuple[Traffic, Future[None]] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._write_batches, name="traffic-log", daemon=True)
         self._thread.start()
@@ -42,20 +42,20 @@ class TrafficLog:
     def append(self, row: Traffic) -> "Future[None]":
         """Queue a row; the future is done when it is durable, or holds the error, as when too many rows wait."""
         future: Future[None] = Future()
-        if not self._room.acquire(blocking=False):
-            message = f"{MAX_QUEUED} rows wait for the ledger at {self._ledger.url}; check its disk or server"
+        if self._queue.qsize() + len(self._cleaning) >= MAX_QUEUED:
+            message = f"{MAX_QUEUED} rows wait for the ledger at {self._ledger.address}; check its disk or server"
             future.set_exception(StorageError(message))
-            return future
-        future.add_done_callback(lambda _: self._room.release())
-        if self._keep is None:
+        elif self._keep is None:
             self._queue.put((row, future))
         else:
+            self._cleaning.add(row.id)
             cleaned = self._keepers.submit(self._keep, row)
             cleaned.add_done_callback(lambda kept: self._put_kept(row.id, kept, future))
         return future
 
     def _put_kept(self, request_id: str, cleaned: "Future[Traffic | None]", future: "Future[None]") -> None:
         """Queue what is kept of a row; its error is named without the text that may stand in it."""
+        self._cleaning.discard(request_id)
         error = cleaned.exception()
         if error is not None:
             future.set_exception(DataError(f"{request_id} was not written: the rules failed on it ({type(error)})"))
