@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import hashlib
 import json
+import logging
 import multiprocessing
 import os
 import signal
@@ -15,6 +16,7 @@ import time
 from multiprocessing.context import ForkServerContext
 from multiprocessing.process import BaseProcess
 
+import structlog
 import uvloop
 
 from driftwheel.config import DatasetSettings, ModelSettings, ServeSettings, Settings
@@ -51,7 +53,9 @@ def settings_for(url: str) -> Settings:
 
 
 def serve_gateway(url: str, port: int, engine_port: int, is_early: bool) -> None:
-    """Serve until killed."""
+    """Serve until killed, and leave out the log, which has a line for each answer that a crash withholds."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+    logging.disable()
     uvloop.run(_gateway(settings_for(url), port, engine_port, is_early))
 
 

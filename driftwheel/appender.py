@@ -54,7 +54,7 @@ class Appender:
             raise ConflictError(f"{records[0].id} is already in the ledger; nothing was written") from error
         except driver.OperationalError as error:
             raise StorageError(
-                f"the ledger at {self._ledger.url} refused a write: {error}; check disk space and locks"
+                f"the ledger at {self._ledger.address} refused a write: {error}; check disk space and locks"
             ) from error
         finally:
             connection.rollback()  # which does nothing after a commit
@@ -68,7 +68,9 @@ class Appender:
         try:
             return self._ledger.engine.raw_connection()
         except sa.exc.OperationalError as error:
-            raise StorageError(f"cannot open the ledger at {self._ledger.url}: {error.orig}; check its path") from error
+            raise StorageError(
+                f"cannot open the ledger at {self._ledger.address}: {error.orig}; check its path"
+            ) from error
 
     def _row(self, record: Any) -> list[Any]:
         row = list(self._values(record))

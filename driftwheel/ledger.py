@@ -106,7 +106,7 @@ def _missing(bind: sa.Engine | sa.Connection) -> list[sa.Column[Any]]:
 
 
 def _row(record: Any) -> dict[str, Any]:
-    return {f.name: getattr(record, f.name) for f in fields(record)}
+    return dict(vars(record))  # a record's fields are all that it has, and asking each by name is slow
 
 
 class Ledger:
@@ -118,15 +118,16 @@ class Ledger:
         SQLite is the DB-API module given, or a safe one.
         Raises ConfigError for an unusable URL or SQLite build, StorageError if the database refuses.
         """
-        self.url = url
+        self.url = self.address = url
         try:
+            self.address = sa.make_url(url).render_as_string(hide_password=True)
             self.engine = self._connect(url, sqlite_module)
             self._make_tables()
         except sa.exc.ArgumentError as error:
-            raise ConfigError(f"storage.database_url {url!r} is not a database URL: {error}") from error
+            raise ConfigError(f"storage.database_url {self.address!r} is not a database URL: {error}") from error
         except sa.exc.OperationalError as error:
             raise StorageError(
-                f"cannot open the ledger at {url}: {error.orig}; check the path and its rights"
+                f"cannot open the ledger at {self.address}: {error.orig}; check the path and its rights"
             ) from error
 
     @staticmethod
@@ -181,7 +182,7 @@ class Ledger:
                 yield connection
         except sa.exc.OperationalError as error:
             raise StorageError(
-                f"the ledger at {self.url} refused a read: {error.orig}; check its path, rights and locks"
+                f"the ledger at {self.address} refused a read: {error.orig}; check its path, rights and locks"
             ) from error
 
     @contextmanager
@@ -192,7 +193,7 @@ class Ledger:
                 yield connection
         except sa.exc.OperationalError as error:
             raise StorageError(
-                f"the ledger at {self.url} refused a write: {error.orig}; check disk space and locks"
+                f"the ledger at {self.address} refused a write: {error.orig}; check disk space and locks"
             ) from error
 
     def add(self, *records: Any) -> None:

@@ -20,6 +20,7 @@ PAUSE_SECONDS = 0.05
 """Between two batches, so that the log of the gateway gets its turn to write."""
 ROW_BYTES = 300
 """What a row takes beside its texts, with its two index entries."""
+PRUNED = "pruned_rows"
 _TRAFFIC = TABLES[Traffic].c
 
 
@@ -55,7 +56,14 @@ def prune(settings: Settings, ledger: Ledger, now: datetime) -> int:
     if limits.keep_mib is not None:
         excess_bytes = volume(settings, ledger).size_bytes - limits.keep_mib * 2**20
         deleted += _delete(settings, ledger, [spared], excess_bytes)
+    if deleted:
+        ledger.set_switch(settings.project, PRUNED, str(pruned_rows(settings, ledger) + deleted))
     return deleted
+
+
+def pruned_rows(settings: Settings, ledger: Ledger) -> int:
+    """Return how many rows were ever deleted, so that a count of all that came never falls."""
+    return int(ledger.switch(settings.project, PRUNED, "0"))
 
 
 def is_needed(settings: Settings, ledger: Ledger) -> sa.ColumnElement[bool]:

@@ -54,7 +54,7 @@ class TrafficLog:
         For one thread, usually an event loop's.
         """
         if self._appended - self._finished >= MAX_QUEUED:
-            message = f"{MAX_QUEUED} rows wait for the ledger at {self._ledger.url}; check its disk or server"
+            message = f"{MAX_QUEUED} rows wait for the ledger at {self._ledger.address}; check its disk or server"
             written(StorageError(message))
             return
         self._appended += 1

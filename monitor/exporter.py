@@ -29,6 +29,7 @@ from driftwheel.records import (
     RetrainDecision,
     Traffic,
 )
+from driftwheel.retention import pruned_rows
 
 ALL = "all"
 
@@ -55,8 +56,9 @@ class LedgerCollector(Collector):
         failures = CounterMetricFamily("driftwheel_check_failures", "Drift checks that failed")
         failures.add_metric([], self._checks.failures)
         yield failures
-        traffic = CounterMetricFamily("driftwheel_traffic_rows", "Requests in the ledger")
-        traffic.add_metric([], self._ledger.count(Traffic, project=self._settings.project))
+        traffic = CounterMetricFamily("driftwheel_traffic_rows", "Requests logged, those deleted since included")
+        kept = self._ledger.count(Traffic, project=self._settings.project)
+        traffic.add_metric([], kept + pruned_rows(self._settings, self._ledger))
         yield traffic
         yield from self._drift()
         yield from self._decisions()

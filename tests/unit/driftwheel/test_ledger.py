@@ -10,7 +10,7 @@ import pytest
 import sqlalchemy as sa
 
 from driftwheel.config import Settings
-from driftwheel.errors import ConfigError, ConflictError, NotFoundError
+from driftwheel.errors import ConfigError, ConflictError, NotFoundError, StorageError
 from driftwheel.ledger import TABLES, Ledger
 from driftwheel.records import (
     NOUNS,
@@ -161,6 +161,12 @@ def test_the_database_syncs_every_commit_and_its_sqlite_has_no_wal_reset_bug(led
 def test_an_unusable_url_is_named(url: str) -> None:
     with pytest.raises(ConfigError, match="database_url"):
         Ledger(url)
+
+
+def test_an_error_names_the_database_without_its_password() -> None:
+    with pytest.raises(StorageError, match=r"loop:\*\*\*@127") as refused:
+        Ledger("postgresql://loop:hunter2@127.0.0.1:1/none")
+    assert "hunter2" not in str(refused.value)
 
 
 def test_ids_sort_by_time_and_differ_by_content(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from driftwheel.cli import main
 from driftwheel.config import Settings
 from driftwheel.ledger import Ledger
 from driftwheel.records import Dataset, ModelVersion, ModelVersionStatus, Traffic
-from driftwheel.retention import ROW_BYTES, prune, volume
+from driftwheel.retention import ROW_BYTES, prune, pruned_rows, volume
 from driftwheel.traffic_export import export_traffic
 
 pytestmark = pytest.mark.every_database
@@ -60,6 +60,7 @@ def test_rows_over_the_age_go_and_those_of_other_projects_stay(settings: Setting
     ledger.add(*(row(f"old{n}", 31) for n in range(1203)), row("new", 29), row("else", 99, project="other"))
     assert prune(limited(settings, keep_days=30), ledger, NOW) == 1203
     assert kept(ledger) == {"new", "else"}
+    assert pruned_rows(settings, ledger) == 1203
 
 
 def test_the_oldest_rows_over_the_size_go_until_the_rest_fits(settings: Settings, ledger: Ledger) -> None:
