@@ -27,6 +27,7 @@ SWEEP_SECONDS = 0.5
 LINGER_SECONDS = 2.0
 MAX_HEADER_BYTES, MAX_HEADERS = 65_536, 100
 MAX_PIPELINED = 32
+VERSIONS = ("1.1", "1.0")
 NEVER = math.inf
 ONCE = (b"authorization", b"host", b"content-type", b"content-encoding", b"transfer-encoding")
 """Headers that mean two things to two readers when they come twice."""
@@ -129,6 +130,8 @@ class ServerConnection(asyncio.Protocol):
         length = request.headers.get(b"content-length", b"0")
         if self._header_bytes > MAX_HEADER_BYTES or self._headers > MAX_HEADERS:
             self._refuse_headers()
+        elif self._parser.get_http_version() not in VERSIONS:
+            self._refuse(RequestRefused(505, "only HTTP/1.0 and HTTP/1.1 are spoken here", "http_version"))
         elif not self._may_go_on(request, has_body=length != b"0" or b"transfer-encoding" in request.headers):
             pass
         elif length.isdigit() and int(length) > self._max_body_bytes:
