@@ -181,7 +181,7 @@ async def _try(case: Case, texts: dict[str, str], host: str, port: int, found: F
         found.unanswered.append(name)
     if any(word in answer for word in TELLTALES):
         found.telling.append(f"{name}: {answer[:200]!r}")
-    if was_reached and case.method + b" " + case.target("").partition(b"?")[0] in ENGINE_TARGETS:
+    if was_reached and case.method + b" " + case.spelled in ENGINE_TARGETS:
         found.engine_answers += 1
 
 
