@@ -106,14 +106,14 @@ async def examine(count: int, seed: int, folder: Path, plant: Callable[[Request]
     engine = await upstream.listen(seen)
     routes.add(EngineRoute("v1", "127.0.0.1", engine.sockets[0].getsockname()[1], "v1"))
     routes.point("bench", "v1")
-    log, far = TrafficLog(ledger), _far_address()
+    log, far = TrafficLog(ledger), far_address()
     gateway = Gateway(settings, log, ledger, routes, GatewayMetrics(), keys)
     if plant is not None:
         _break(gateway, plant)
     server = await gateway.start("0.0.0.0" if far else "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
     started_at = time.perf_counter()
-    todo = cases(count, seed, list(ROUTES), has_far_address=far is not None)
+    todo = cases(count, seed, list(ROUTES), hasfar_address=far is not None)
     await _reached(Case(b"POST", b"/v1/completions", "plain", "right", "none", True), texts, "127.0.0.1", port)
     seen.clear()
 
@@ -158,7 +158,7 @@ def _make_keys(ledger: Ledger, project: str) -> tuple[dict[str, str], ApiKeys]:
     return texts, ApiKeys([], keys_of(ledger, project))
 
 
-def _far_address() -> str | None:
+def far_address() -> str | None:
     """Return an address of this machine that is not loopback, if there is one; nothing is sent."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         try:

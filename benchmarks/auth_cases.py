@@ -13,16 +13,21 @@ from pathlib import Path
 MAY = {
     b"/v1/chat/completions": (b"POST", "ask"),
     b"/v1/completions": (b"POST", "ask"),
+    b"/v1/responses": (b"POST", "ask"),
+    b"/v1/embeddings": (b"POST", "ask"),
     b"/v1/models": (b"GET", "ask"),
     b"/v1/feedback": (b"POST", "feedback"),
     b"/v1/hooks/alertmanager": (b"POST", "operate"),
+    b"/openapi.json": (b"GET", "read"),
     b"/healthz": (b"GET", "anybody"),
     b"/readyz": (b"GET", "anybody"),
     b"/metrics": (b"GET", "read, or this machine"),
     b"/metrics/engines": (b"GET", "read, or this machine"),
 }
 """Path, method and what it needs: all that may ever be reached."""
-ENGINE_TARGETS = {b"POST /v1/chat/completions", b"POST /v1/completions"}
+ENGINE_TARGETS = {
+    b"POST /v1/chat/completions", b"POST /v1/completions", b"POST /v1/responses", b"POST /v1/embeddings"
+}  # fmt: skip
 """All that an engine may ever be asked."""
 SCOPES = {
     "none": set(),
@@ -171,7 +176,7 @@ def vllm_routes() -> list[tuple[bytes, bytes]]:
 
 
 def cases(count: int, seed: int, live_routes: Sequence[str], *, has_far_address: bool) -> Iterator[Case]:
-    """Give at least `count` cases: all plain ones, then seeded combinations of everything."""
+    """Give at least `count` cases: all with at most one trick, then seeded combinations."""
     draw = random.Random(seed)
     near = (True, False) if has_far_address else (True,)
     live = sorted({path.encode() for path in live_routes} | set(MAY))
@@ -184,6 +189,11 @@ def cases(count: int, seed: int, live_routes: Sequence[str], *, has_far_address:
     plain += [
         Case(method, path, "plain", state, "none", is_local)
         for method, path in engine_routes for state in ("none", "ask", "right") for is_local in near
+    ]  # fmt: skip
+    plain += [
+        Case(MAY[path][0] if path in MAY else b"POST", path, trick, state, headers, is_local)
+        for path in live for state in ("none", "right") for is_local in near
+        for trick, headers in [*((trick, "none") for trick in TRICKS), *(("plain", name) for name in HEADERS)]
     ]  # fmt: skip
     if count < len(plain):
         plain = draw.sample(plain, count // 2)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import uvloop
 
-from benchmarks.auth import PLANTS, examine, report
+from benchmarks.auth import PLANTS, examine, far_address, report
 from benchmarks.auth_cases import vllm_routes
 
 
@@ -18,5 +18,7 @@ def test_no_spelling_of_a_route_gets_past_the_keys(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("plant", sorted(PLANTS))
 def test_a_broken_gateway_is_noticed(tmp_path: Path, plant: str) -> None:
-    found = uvloop.run(examine(2500, 12, tmp_path, PLANTS[plant]))
+    if plant == "believe-forwarded-for" and far_address() is None:
+        pytest.skip("this machine has no address but loopback")
+    found = uvloop.run(examine(2000, 15, tmp_path, PLANTS[plant]))
     assert found.bypasses, "the suite is blind to this mistake"
