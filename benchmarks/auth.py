@@ -113,7 +113,7 @@ async def examine(count: int, seed: int, folder: Path, plant: Callable[[Request]
     server = await gateway.start("0.0.0.0" if far else "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
     started_at = time.perf_counter()
-    todo = cases(count, seed, list(ROUTES), hasfar_address=far is not None)
+    todo = cases(count, seed, list(ROUTES), has_far_address=far is not None)
     await _reached(Case(b"POST", b"/v1/completions", "plain", "right", "none", True), texts, "127.0.0.1", port)
     seen.clear()
 
