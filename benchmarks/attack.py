@@ -128,7 +128,7 @@ COUNTS: dict[Attack, int] = {
 }  # fmt: skip
 ANSWERED = {deep_json: "400", wide_json: "400", billion_answers: "400", gzip_bomb: "415", huge_body: "413",
             endless_chunks: "413", strangers_body: "401", huge_headers: "431"}  # fmt: skip
-"""What must be told where the attacker reads."""
+"""What must be told where the attacker reads; 503 where too many large bodies are held already."""
 
 
 async def _drip(port: int, start: bytes, drop: bytes) -> str:
@@ -256,7 +256,7 @@ class Outcome:
         missed += [
             f"{kind.__name__} was told {self.ends[kind.__name__].how}"
             for kind, status in ANSWERED.items()
-            if kind.__name__ in self.ends and set(self.ends[kind.__name__].how) - {status, "closed"}
+            if kind.__name__ in self.ends and set(self.ends[kind.__name__].how) - {status, "503", "closed"}
         ]
         missed += ["p99"] if p99(self.busy_seconds) > MAX_SLOWDOWN * p99(self.idle_seconds) else []
         return missed + (["good requests failed"] if self.failed else [])

@@ -302,5 +302,6 @@ class ServerConnection(asyncio.Protocol):
         if request.refusal is None or not self._transport.can_write_eof() or self._transport.is_closing():
             self.close()
             return
+        self._transport.pause_reading()  # what he still sends is nobody's work
         self._transport.write_eof()
         self._loop.call_later(LINGER_SECONDS, self.abort)

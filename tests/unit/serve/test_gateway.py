@@ -199,7 +199,7 @@ class World:
 
 @pytest.fixture
 def world(settings: Settings, ledger: Ledger) -> Iterator[World]:
-    serve = settings.serve.model_copy(update={"max_body_bytes": 2048, "request_timeout_seconds": 2.0})
+    serve = settings.serve.model_copy(update={"max_body_bytes": 2048, "request_timeout_seconds": 4.0})
     settings = settings.model_copy(update={"serve": serve})
     log, engine, routes = TrafficLog(ledger), Engine(), RoutingTable()
     started: list[World] = []
