@@ -364,6 +364,10 @@ class ServeSettings(Section):
     """Longest time for one answer."""
     max_body_bytes: int = Field(1_048_576, ge=1024)
     """Larger request bodies get 413."""
+    max_waiting: int = Field(224, ge=0)
+    """Requests that may wait for an engine beside the `max_num_seqs` that it runs; more get 503. A key gets half."""
+    max_connections: int = Field(4096, ge=16)
+    """Connections of clients at once; more are closed at once."""
     fingerprint_tolerance: float = Field(0.05, gt=0)
     """Mean absolute log-probability difference on the probe prompts that still counts as the same model, in nats."""
 

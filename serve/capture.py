@@ -16,6 +16,10 @@ _DONE = b"[DONE]"
 MAX_ERROR_CHARACTERS = 1000
 MAX_TOKENS = 2**31
 CHARACTERS_PER_TOKEN = 4
+MAX_TEXTS = 512
+RESPONSE_ENDS = ("response.completed", "response.incomplete", "response.failed")
+FINISH_REASONS = {"completed": "stop", "max_output_tokens": "length"}
+"""What /v1/responses says, in the words of chat completions."""
 
 
 def storable(text: str) -> str:
@@ -30,14 +34,14 @@ def storable(text: str) -> str:
 
 
 def prompt_of(fields: dict[str, Any]) -> str:
-    """Return what the user wrote last: the last user message's text, or the completion prompt."""
-    messages = fields.get("messages")
-    if isinstance(messages, list):
+    """Return what the user wrote last: the last user message's text, or the prompt, or the input."""
+    messages = fields.get("messages", fields.get("input"))
+    if isinstance(messages, list) and any(isinstance(message, dict) for message in messages):
         for message in reversed(messages):
             if isinstance(message, dict) and message.get("role") == "user":
                 return storable(_text_of(message.get("content")))
         return ""
-    return storable(_text_of(fields.get("prompt")))
+    return storable(_text_of(fields.get("prompt", messages)))
 
 
 def _text_of(content: Any) -> str:
@@ -118,10 +122,16 @@ class AnswerCapture:
         return value.get("choices") == [] and isinstance(value.get("usage"), dict)
 
     def _read(self, value: dict[str, Any]) -> None:
+        kind = value.get("type")
+        if isinstance(kind, str) and (kind.startswith("response.") or kind == "error"):
+            self._read_response_event(kind, value)
+            return
+        if value.get("object") == "response":
+            self._read_response(value)
         usage = value.get("usage")
         if isinstance(usage, dict):
-            self.prompt_tokens = _count(usage.get("prompt_tokens"))
-            self.completion_tokens = _count(usage.get("completion_tokens"))
+            self.prompt_tokens = _count(usage.get("prompt_tokens", usage.get("input_tokens")))
+            self.completion_tokens = _count(usage.get("completion_tokens", usage.get("output_tokens")))
         error = value.get("error")
         if error is not None:
             message = error.get("message") if isinstance(error, dict) else error
@@ -135,7 +145,7 @@ class AnswerCapture:
         part = choice.get("delta") or choice.get("message") or {"content": choice.get("text")}
         if isinstance(part, dict):
             if isinstance(part.get("content"), str):
-                self._texts.append(part["content"])
+                self._add_text(part["content"])
             for call in part.get("tool_calls") or []:
                 self._read_tool_call(call)
         if isinstance(choice.get("finish_reason"), str):
@@ -146,6 +156,38 @@ class AnswerCapture:
                 token.get("logprob") for token in logprobs.get("content") or [] if isinstance(token, dict)
             ]
             self._logprobs += [float(value) for value in values if isinstance(value, int | float)]
+
+    def _read_response_event(self, kind: str, event: dict[str, Any]) -> None:
+        """Read an event of /v1/responses; the last one repeats the whole answer."""
+        if kind in RESPONSE_ENDS and isinstance(event.get("response"), dict):
+            self._texts, self._tools, self._logprobs = [], {}, []
+            self._read({"object": "response", **event["response"]})
+            self.is_done = True
+        elif kind == "response.output_text.delta" and isinstance(event.get("delta"), str):
+            self._add_text(event["delta"])
+        elif kind == "error":
+            self.error = storable(str(event.get("message")))[:MAX_ERROR_CHARACTERS]
+
+    def _read_response(self, response: dict[str, Any]) -> None:
+        output = response.get("output")
+        for item in output if isinstance(output, list) else []:
+            if not isinstance(item, dict):
+                continue
+            if item.get("type") == "function_call":
+                self._read_tool_call({"function": item})
+            for part in item.get("content") or [] if item.get("type") == "message" else []:
+                if isinstance(part, dict) and isinstance(part.get("text"), str):
+                    self._add_text(part["text"])
+                    tokens = [token for token in part.get("logprobs") or [] if isinstance(token, dict)]
+                    values = [token.get("logprob") for token in tokens]
+                    self._logprobs += [float(value) for value in values if isinstance(value, int | float)]
+        reason = str((response.get("incomplete_details") or {}).get("reason") or response.get("status"))
+        self.finish_reason = FINISH_REASONS.get(reason, reason)
+
+    def _add_text(self, text: str) -> None:
+        self._texts.append(text)
+        if len(self._texts) > MAX_TEXTS:  # a token's own string takes ten times its letters
+            self._texts = ["".join(self._texts)]
 
     def _read_tool_call(self, call: Any) -> None:
         function = call.get("function") if isinstance(call, dict) else None

@@ -5,6 +5,7 @@
 
 import asyncio
 import json
+import socket
 import time
 from collections.abc import Callable
 
@@ -13,10 +14,11 @@ from driftwheel.errors import ConflictError, NotFoundError, StorageError
 from driftwheel.ledger import Ledger
 from driftwheel.records import Scope
 from driftwheel.traffic import TrafficLog
-from serve import hooks
+from serve import hooks, openapi
 from serve.admission import Admission
 from serve.http1 import SWEEP_SECONDS, ServerConnection
 from serve.keys import ApiKeys
+from serve.load import Load
 from serve.messages import Request, Response
 from serve.metrics import CONTENT_TYPE, OTHER_ROUTE, GatewayMetrics
 from serve.refusals import RequestRefused
@@ -24,13 +26,17 @@ from serve.relay import RETRY_AFTER_SECONDS, Job, Relay
 from serve.request_ids import RequestIds
 from serve.rewrite import read_call
 from serve.routes import ROUTES, EngineRoute, RoutingTable
-from serve.startup import check_exposure
+from serve.startup import check_exposure, make_room_for_sockets
 
 READY_INTERVALS = 3
 NO_VERSION = "none"
 ABORT_SECONDS = 5.0
 STOP_POLL_SECONDS = 0.02
 BACKLOG = 4096
+HELD_BODIES = 16
+"""Largest bodies that are held at once, received or waiting for their answer."""
+SEND_BUFFER_BYTES = 131_072
+"""What the system keeps for a client that does not read; left alone, it grows to megabytes each."""
 JSON_TYPE = "application/json"
 
 
@@ -53,6 +59,13 @@ class Gateway:
         self._keys = keys
         self._admission = Admission(settings.serve, keys)
         self._ids = RequestIds()
+        serve = settings.serve
+        self.load = Load(
+            max_body_bytes=serve.max_body_bytes,
+            max_held_bytes=HELD_BODIES * serve.max_body_bytes,
+            max_connections=serve.max_connections,
+            max_in_flight=serve.max_num_seqs + serve.max_waiting,
+        )
         self._relay = Relay(settings, traffic_log, metrics)
         self._connections: set[ServerConnection] = set()
         self._active = 0
@@ -67,6 +80,7 @@ class Gateway:
             "/metrics": self._metrics_page,
             "/metrics/engines": self._engine_targets,
             "/v1/models": self._models,
+            "/openapi.json": lambda _: (200, JSON_TYPE, openapi.document()),
         }
 
     async def start(self, host: str, port: int) -> asyncio.Server:
@@ -75,10 +89,10 @@ class Gateway:
         Raises ConfigError if other machines could ask without a key, ConflictError if the port is taken.
         """
         check_exposure(self._settings.serve, host, self._keys)
-        limit = self._settings.serve.max_body_bytes
+        make_room_for_sockets(self._settings.serve.max_connections)
         try:
             self._server = await asyncio.get_running_loop().create_server(
-                lambda: ServerConnection(self.handle, self._admission.decide, limit, self._connections),
+                lambda: ServerConnection(self.handle, self._admission.decide, self.load, self._connections),
                 host,
                 port,
                 backlog=BACKLOG,
@@ -88,6 +102,8 @@ class Gateway:
                 f"cannot listen on {host}:{port}: {error}; stop what does, or set serve.port"
             ) from error
         self._sweeper = asyncio.create_task(self._sweep())
+        for listener in self._server.sockets:  # the sockets of its connections get the same
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
         return self._server
 
     async def stop(self, grace_seconds: float) -> None:
@@ -123,7 +139,7 @@ class Gateway:
             if request.refusal is not None:
                 raise request.refusal
             if found is not None and found.is_answered_by_engine:
-                call = read_call(request.body)
+                call = read_call(request.body, request.path)
                 route = self._route(call.model)
                 status = await self._ask(Job(request_id, request.path, call, route, request.caller), response)
             else:
@@ -140,13 +156,17 @@ class Gateway:
 
     async def _ask(self, job: Job, response: Response) -> int:
         limits = job.caller.limits
-        if limits is None:
-            return await self._relay.answer(job, response)
-        limits.enter(time.monotonic())
+        self.load.enter(job.route, job.caller.id)
         try:
-            return await self._relay.answer(job, response)
+            if limits is None:
+                return await self._relay.answer(job, response)
+            limits.enter(time.monotonic())
+            try:
+                return await self._relay.answer(job, response)
+            finally:
+                limits.leave(job.used_tokens, time.monotonic())
         finally:
-            limits.leave(job.used_tokens, time.monotonic())
+            self.load.leave(job.caller.id)
 
     def _headers(self, request_id: str, content_type: str, route: EngineRoute | None) -> list[tuple[str, str]]:
         version = route.version_id if route else self.routes.aliases.get(self._settings.serve.alias, NO_VERSION)

@@ -8,6 +8,8 @@ asked as soon as its head is there. What cannot be a request reaches the handler
 import asyncio
 import ipaddress
 import math
+import socket
+import struct
 from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import cast
@@ -15,18 +17,16 @@ from typing import cast
 import httptools
 import structlog
 
+from serve.load import TOO_MANY_BYTES, Load
 from serve.messages import Request, Response
 from serve.refusals import RequestRefused
 
-HEADERS_SECONDS = 10.0
-BODY_SECONDS = 20.0
-KEEP_ALIVE_SECONDS = 75.0
-UNREAD_SECONDS = 20.0
-"""A client that leaves bytes unread for so long is cut off."""
 SWEEP_SECONDS = 0.5
 LINGER_SECONDS = 2.0
 MAX_HEADER_BYTES, MAX_HEADERS = 65_536, 100
 MAX_PIPELINED = 32
+"""More than this unsent, and nothing more is read from the engine."""
+VERSIONS = ("1.1", "1.0")
 NEVER = math.inf
 ONCE = (b"authorization", b"host", b"content-type", b"content-encoding", b"transfer-encoding")
 """Headers that mean two things to two readers when they come twice."""
@@ -41,11 +41,9 @@ Admit = Callable[[Request], None]
 class ServerConnection(asyncio.Protocol):
     """A client's connection; answers go out in the order of the requests."""
 
-    def __init__(
-        self, handler: Handler, admit: Admit, max_body_bytes: int, connections: "set[ServerConnection]"
-    ) -> None:
+    def __init__(self, handler: Handler, admit: Admit, load: Load, connections: "set[ServerConnection]") -> None:
         self._handler, self._admit = handler, admit
-        self._max_body_bytes = max_body_bytes
+        self._load, self._max_body_bytes = load, load.max_body_bytes
         self._connections = connections
         self._parser = httptools.HttpRequestParser(self)
         self._loop = asyncio.get_running_loop()
@@ -67,16 +65,23 @@ class ServerConnection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)  # uvloop has its own class
+        if len(self._connections) >= self._load.max_connections:
+            self._is_deaf = True
+            self.abort()
+            return
         # `drain` then waits until the system has every byte, so that no row calls a stream whole that never left.
         self._transport.set_write_buffer_limits(0)
         peer = transport.get_extra_info("peername")
         self._is_local = bool(peer) and ipaddress.ip_address(peer[0]).is_loopback
         self._connections.add(self)
-        self._deadline = self._loop.time() + HEADERS_SECONDS
+        self._deadline = self._loop.time() + self._load.deadlines.headers_seconds
 
     def connection_lost(self, error: Exception | None) -> None:
         self.is_closed = True
         self._connections.discard(self)
+        self._load.give_back(self._request)
+        for request in self._queue:
+            self._load.give_back(request)
         self._queue.clear()
         if self._drained is not None and not self._drained.done():
             self._drained.set_result(None)
@@ -104,7 +109,7 @@ class ServerConnection(asyncio.Protocol):
         self._state, self._request = "headers", Request(is_local=self._is_local)
         self._chunks, self._header_bytes, self._headers, self._body_bytes = [], 0, 0, 0
         if not self._is_deaf:
-            self._deadline = self._loop.time() + HEADERS_SECONDS
+            self._deadline = self._loop.time() + self._load.deadlines.headers_seconds
 
     def on_url(self, url: bytes) -> None:
         self._request.path += url.decode("latin-1")
@@ -127,10 +132,12 @@ class ServerConnection(asyncio.Protocol):
         request.path = request.path.partition("?")[0]
         request.is_http11 = self._parser.get_http_version() == "1.1"
         request.is_keep_alive = self._parser.should_keep_alive()
-        self._deadline = self._loop.time() + BODY_SECONDS
+        self._deadline = self._loop.time() + self._load.deadlines.body_seconds
         length = request.headers.get(b"content-length", b"0")
         if self._header_bytes > MAX_HEADER_BYTES or self._headers > MAX_HEADERS:
             self._refuse_headers()
+        elif self._parser.get_http_version() not in VERSIONS:
+            self._refuse(RequestRefused(505, "only HTTP/1.0 and HTTP/1.1 are spoken here", "http_version"))
         elif not self._may_go_on(request, has_body=length != b"0" or b"transfer-encoding" in request.headers):
             pass
         elif length.isdigit() and int(length) > self._max_body_bytes:
@@ -155,6 +162,8 @@ class ServerConnection(asyncio.Protocol):
             return
         if self._body_bytes > self._max_body_bytes:
             self._refuse_body()
+        elif not self._load.take(self._request, len(body)):
+            self._refuse(TOO_MANY_BYTES)
         else:
             self._chunks.append(body)
 
@@ -207,13 +216,19 @@ class ServerConnection(asyncio.Protocol):
             self._unread_since = NEVER
         elif self._unread_since == NEVER:
             self._unread_since = now
-        elif now - self._unread_since >= UNREAD_SECONDS:
-            self.abort()
+        elif now - self._unread_since >= self._load.deadlines.unread_seconds:
+            self._reset()
             return
         is_held_back = self._task is not None and self._queue
         if now >= self._deadline and not is_held_back:
             self._deadline = NEVER
             self._too_late()
+
+    def _reset(self) -> None:
+        # Without this the system would keep the unread bytes for as long as the client likes.
+        lingers_not = struct.pack("ii", 1, 0)
+        self._transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, lingers_not)
+        self.abort()
 
     def _refuse_headers(self) -> None:
         message = f"the headers are over {MAX_HEADER_BYTES} bytes, or more than {MAX_HEADERS}"
@@ -228,6 +243,7 @@ class ServerConnection(asyncio.Protocol):
             return
         self._is_deaf, self._deadline = True, NEVER
         self._chunks = []
+        self._load.give_back(self._request)
         if self._state == "idle":  # what came before was whole and gets its own answer
             self._request = Request()
         self._request.refusal, self._request.is_keep_alive = refusal, False
@@ -262,6 +278,7 @@ class ServerConnection(asyncio.Protocol):
 
     def _answered(self, task: "asyncio.Task[None]", request: Request) -> None:
         response, self._response, self._task = self._response, None, None
+        self._load.give_back(request)
         if task.cancelled() or (error := task.exception()) is not None:
             if not task.cancelled():
                 log.error("a request met a bug", path=request.path, exc_info=error)
@@ -277,7 +294,7 @@ class ServerConnection(asyncio.Protocol):
         self._transport.resume_reading()
         self._start_next()
         if self._task is None and self._state == "idle":
-            self._deadline = self._loop.time() + KEEP_ALIVE_SECONDS
+            self._deadline = self._loop.time() + self._load.deadlines.keep_alive_seconds
 
     def _linger(self, request: Request) -> None:
         # Closing a socket that still has unread bytes resets it, and the client would never read the refusal.
@@ -285,5 +302,6 @@ class ServerConnection(asyncio.Protocol):
         if request.refusal is None or not self._transport.can_write_eof() or self._transport.is_closing():
             self.close()
             return
+        self._transport.pause_reading()  # what he still sends is nobody's work
         self._transport.write_eof()
         self._loop.call_later(LINGER_SECONDS, self.abort)

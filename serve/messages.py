@@ -33,6 +33,8 @@ class Request:
     is_keep_alive: bool = True
     is_local: bool = False
     """It came from this machine."""
+    held_bytes: int = 0
+    """What it counts for in the gateway's load."""
     repeated: bytes | None = None
     """A header that came twice and must not."""
     caller: Caller = NOBODY

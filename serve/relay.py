@@ -17,7 +17,7 @@ from driftwheel.config import Settings
 from driftwheel.errors import EngineError, StorageError
 from driftwheel.records import Traffic, utc_now
 from driftwheel.traffic import TrafficLog
-from serve.capture import AnswerCapture, StreamCapture, conversation_of, prompt_of, storable, user_of
+from serve.capture import AnswerCapture, StreamCapture, storable
 from serve.durable import DurableRows
 from serve.keys import Caller
 from serve.messages import Response
@@ -134,7 +134,7 @@ class Relay:
 
     async def _stream(self, job: Job, exchange: Exchange, response: Response, content_type: str) -> int:
         job.is_stream = True
-        asked = job.call.wants_usage or job.call.fields.get("stream") is not True
+        asked = job.call.wants_usage or not job.call.is_stream
         capture = StreamCapture(keeps_usage=asked)
         response.start(exchange.status, [*job.headers(content_type), ("cache-control", "no-cache")])
         error = await self._pass_events(job, exchange, response, capture)
@@ -213,7 +213,6 @@ class Relay:
         if capture.completion_tokens or answer:
             job.route.last_token_at = time.monotonic()
         job.used_tokens = capture.used_tokens(job.call.text)
-        fields = job.call.fields
         first = job.first_token_at
         return Traffic(
             id=job.request_id,
@@ -225,7 +224,7 @@ class Relay:
             status_code=status,
             is_stream=job.is_stream,
             is_partial=is_partial,
-            prompt=prompt_of(fields),
+            prompt=job.call.prompt,
             request=job.call.text,
             answer=answer,
             finish_reason=capture.finish_reason,
@@ -235,8 +234,8 @@ class Relay:
             latency_seconds=time.perf_counter() - job.started_at,
             time_to_first_token_seconds=None if first is None else first - job.started_at,
             key_id=job.caller.id,
-            user_id=user_of(fields),
-            conversation_id=conversation_of(fields),
+            user_id=job.call.user_id,
+            conversation_id=job.call.conversation_id,
             error=capture.error,
             response=storable(b"".join(job.sent).decode("utf-8", "replace")) if job.sent else None,
         )

@@ -12,60 +12,78 @@ from typing import Any
 
 import msgspec
 
+from serve.capture import conversation_of, prompt_of, user_of
 from serve.refusals import RequestRefused
 
+WITH_USAGE_OPTION = ("/v1/chat/completions", "/v1/completions")
+MAX_DEPTH, MAX_BRACKETS = 64, 20_000
+MOST = {
+    "n": 128,
+    "best_of": 128,
+    "max_tokens": 10_000_000,
+    "max_completion_tokens": 10_000_000,
+    "max_output_tokens": 10_000_000,
+    "min_tokens": 10_000_000,
+    "logprobs": 1000,
+    "top_logprobs": 1000,
+    "prompt_logprobs": 1000,
+}
+"""Far over what anybody needs, far under what hurts; the engine has its own, tighter limits. n is OpenAI's."""
+_TEXT = re.compile(rb'"[^"]*"')
+_NO_BRACKETS = bytes(set(range(256)) - set(b'[]{}"'))
 _SPACE = re.compile(r"[ \t\n\r]*")
 _SCAN = json.JSONDecoder()
 _READ = msgspec.json.Decoder()
 _MODEL = re.compile(rb'"model"[ \t\n\r]*:[ \t\n\r]*("[^"\\]*")')
 _OPENING = re.compile(rb"[ \t\n\r]*\{")
-_WITH_USAGE = b'"stream_options":{"include_usage": true},'
 
 
 @dataclass(frozen=True)
 class Call:
-    """A completion request, read."""
+    """A request for an engine, read; what was parsed is not kept, because it can take 25 times the text's memory."""
 
     body: bytes
-    fields: dict[str, Any]
     model: str
+    prompt: str
+    """What the user wrote last."""
+    user_id: str
+    conversation_id: str
+    is_stream: bool
+    wants_usage: bool
+    """The client asked for the usage chunk of a stream."""
+    usage_option: str | None
+    """The JSON of `stream_options` that asks for it, where the gateway must ask itself."""
+    has_stream_options: bool
 
     @cached_property
     def text(self) -> str:
         """The body as it came."""
         return self.body.decode()
 
-    @property
-    def wants_usage(self) -> bool:
-        """Say whether the client asked for the usage chunk of a stream."""
-        options = self.fields.get("stream_options")
-        return isinstance(options, dict) and options.get("include_usage") is True
-
     def body_for(self, served_model: str) -> bytes:
         """Return the body with the engine's name for the model, and with the usage chunk asked for."""
-        needs_usage = self.fields.get("stream") is True and not self.wants_usage
-        place = None if needs_usage and "stream_options" in self.fields else _place_of_model(self.body)
+        replaces_option = self.usage_option is not None and self.has_stream_options
+        place = None if replaces_option else _place_of_model(self.body)
         if place is None:
-            return self._scanned(served_model, needs_usage=needs_usage)
+            return self._scanned(served_model)
         begin, end = place
         body = b"%b%b%b" % (self.body[:begin], json.dumps(served_model).encode(), self.body[end:])
-        if not needs_usage:
+        if self.usage_option is None:
             return body
         opening = _OPENING.match(body)
         assert opening is not None  # it was read as an object
-        return b"%b%b%b" % (opening.group(), _WITH_USAGE, body[opening.end() :])
+        option = f'"stream_options":{self.usage_option},'.encode()
+        return b"%b%b%b" % (opening.group(), option, body[opening.end() :])
 
-    def _scanned(self, served_model: str, *, needs_usage: bool) -> bytes:
+    def _scanned(self, served_model: str) -> bytes:
         edits = {"model": json.dumps(served_model)}
         start = self.text.index("{") + 1
         prefix = ""
-        if needs_usage:
-            options = self.fields.get("stream_options")
-            value = json.dumps({**(options if isinstance(options, dict) else {}), "include_usage": True})
-            if "stream_options" in self.fields:
-                edits["stream_options"] = value
+        if self.usage_option is not None:
+            if self.has_stream_options:
+                edits["stream_options"] = self.usage_option
             else:
-                prefix = f'"stream_options":{value},'
+                prefix = f'"stream_options":{self.usage_option},'
         parts, at = [self.text[:start], prefix], start
         for name, _, begin, end in _members(self.text):
             if name in edits:
@@ -74,31 +92,41 @@ class Call:
         return "".join([*parts, self.text[at:]]).encode()
 
 
-def read_call(body: bytes) -> Call:
-    """Read a completion request's body.
+def read_call(body: bytes, path: str) -> Call:
+    """Read the body of a request for an engine.
 
-    Raises RequestRefused (400) if it is not a JSON object with a model, or uses options that vLLM dropped.
+    Raises RequestRefused (400) if it is not a JSON object with a model, is out of bounds, or uses options that the
+    engine ignores or that cannot be logged.
     """
     fields = _read_fields(body)
-    for name in fields:
-        if name.startswith("guided_"):
-            message = f"{name} is silently ignored by vLLM; send structured_outputs instead, such as "
-            example = '{"structured_outputs": {"json": {...}}}'
-            raise RequestRefused(400, message + example, "unsupported_parameter", param=name)
-    model = fields.get("model")
-    if not isinstance(model, str):
-        raise RequestRefused(400, "model must be a string: an alias or a version id", "invalid_model", param="model")
-    return Call(body, fields, model)
+    _check_fields(fields, path)
+    options = fields.get("stream_options")
+    options = options if isinstance(options, dict) else {}
+    wants_usage, is_stream = options.get("include_usage") is True, fields.get("stream") is True
+    must_ask = is_stream and not wants_usage and path in WITH_USAGE_OPTION
+    return Call(
+        body=body,
+        model=fields["model"],
+        prompt=prompt_of(fields),
+        user_id=user_of(fields),
+        conversation_id=conversation_of(fields),
+        is_stream=is_stream,
+        wants_usage=wants_usage,
+        usage_option=json.dumps({**options, "include_usage": True}) if must_ask else None,
+        has_stream_options="stream_options" in fields,
+    )
 
 
 def _read_fields(body: bytes) -> dict[str, Any]:
     try:
-        fields = _READ.decode(body)
-    except (msgspec.DecodeError, RecursionError):
-        fields = None
-    if isinstance(fields, dict):
-        return fields
-    try:  # what is JSON to Python but not to the standard, such as NaN; and a better message
+        _check_depth(body)
+        try:
+            fields = _READ.decode(body)
+        except msgspec.DecodeError:
+            fields = None
+        if isinstance(fields, dict):
+            return fields
+        # What is JSON to Python but not to the standard, such as NaN; and a better message for what is neither.
         return {name: value for name, value, _, _ in _members(body.decode())}
     except (ValueError, RecursionError) as error:
         raise RequestRefused(400, f"the body is not a JSON object: {error}", "invalid_json") from error
@@ -114,6 +142,45 @@ def _place_of_model(body: bytes) -> tuple[int, int] | None:
         return None
     match = _MODEL.search(body)
     return match.span(1) if match else None
+
+
+def _check_fields(fields: dict[str, Any], path: str) -> None:
+    for name, most in MOST.items():
+        value = fields.get(name)
+        if isinstance(value, int | float) and value > most:
+            raise RequestRefused(400, f"{name} is over {most}", "invalid_value", param=name)
+    guided = [name for name in fields if name.startswith("guided_")]
+    if guided:
+        message = f"{guided[0]} is silently ignored by vLLM; send structured_outputs instead, such as "
+        example = '{"structured_outputs": {"json": {...}}}'
+        raise RequestRefused(400, message + example, "unsupported_parameter", param=guided[0])
+    if path == "/v1/responses" and fields.get("background"):
+        message = "background answers could not be logged; ask without `background`"
+        raise RequestRefused(400, message, "unsupported_parameter", param="background")
+    if not isinstance(fields.get("model"), str):
+        raise RequestRefused(400, "model must be a string: an alias or a version id", "invalid_model", param="model")
+
+
+def _check_depth(body: bytes) -> None:
+    """Raise ValueError if JSON is nested too deeply, or would take much more memory parsed than as text.
+
+    Texts are taken out, then the innermost pairs of brackets again and again: each round is one level. Where no pair
+    is left the brackets do not match, which the parser will say.
+    """
+    count = body.count(b"[") + body.count(b"{")
+    if count <= MAX_DEPTH:
+        return
+    if count > MAX_BRACKETS:
+        raise ValueError(f"it holds over {MAX_BRACKETS} lists and objects")
+    brackets = body.replace(b"\\\\", b"").replace(b'\\"', b"").translate(None, _NO_BRACKETS)
+    brackets = _TEXT.sub(b"", brackets)
+    for _ in range(MAX_DEPTH):
+        left = brackets.replace(b"[]", b"").replace(b"{}", b"")
+        if len(left) == len(brackets):
+            return
+        brackets = left
+    if brackets:
+        raise ValueError(f"it is nested deeper than {MAX_DEPTH}")
 
 
 def _members(text: str) -> list[tuple[str, Any, int, int]]:

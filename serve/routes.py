@@ -35,9 +35,12 @@ _ENGINE = Route("POST", Scope.ASK, is_answered_by_engine=True)
 ROUTES: dict[str, Route] = {
     "/v1/chat/completions": _ENGINE,
     "/v1/completions": _ENGINE,
+    "/v1/responses": _ENGINE,
+    "/v1/embeddings": _ENGINE,
     "/v1/models": Route("GET", Scope.ASK),
     "/v1/feedback": Route("POST", Scope.FEEDBACK),
     "/v1/hooks/alertmanager": Route("POST", Scope.OPERATE),
+    "/openapi.json": Route("GET", Scope.READ),
     "/healthz": Route("GET", Scope.READ, Openness.ANYBODY),
     "/readyz": Route("GET", Scope.READ, Openness.ANYBODY),
     "/metrics": Route("GET", Scope.READ, Openness.THIS_MACHINE),

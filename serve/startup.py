@@ -1,6 +1,7 @@
 """Settings, keys and files become leave to listen, or one error that says what is unsafe and how to make it safe."""
 
 import ipaddress
+import resource
 import stat
 from pathlib import Path
 
@@ -12,6 +13,8 @@ from driftwheel.keys import MIN_CHARACTERS, MIN_DIFFERENT_CHARACTERS, is_weak
 from serve.keys import VARIABLE, ApiKeys
 
 ENVIRONMENT_FILE = ".env"
+FILES_PER_CONNECTION, OTHER_FILES = 2, 256
+"""A client's connection and the one to the engine; the database, logs and pipes of engines."""
 
 
 def check_start(settings: Settings, keys: ApiKeys) -> None:
@@ -56,6 +59,23 @@ def check_files(settings: Settings) -> None:
     for path in paths:
         if path.exists() and path.stat().st_mode & (stat.S_IROTH | stat.S_IWOTH) and _is_reachable(path.resolve()):
             raise ConfigError(f"{path} holds secrets and every user of this machine can read it; chmod o-rwx {path}")
+
+
+def make_room_for_sockets(max_connections: int) -> None:
+    """Raise this process' limit of open files, so that connections never use it up.
+
+    Raises ConfigError if the system allows too few.
+    """
+    needed = FILES_PER_CONNECTION * max_connections + OTHER_FILES
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    unlimited = resource.RLIM_INFINITY
+    if hard != unlimited and hard < needed:
+        raise ConfigError(
+            f"serve.max_connections {max_connections} may need {needed} open files and the system allows {hard}; "
+            "lower it, or raise the limit (ulimit -n)"
+        )
+    if soft != unlimited and soft < needed:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
 
 
 def is_loopback(host: str) -> bool:

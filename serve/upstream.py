@@ -5,6 +5,7 @@ is then sent once more on a fresh one.
 """
 
 import asyncio
+import socket
 from typing import Any, cast
 
 import httptools
@@ -13,7 +14,7 @@ from driftwheel.errors import EngineError
 
 CONNECT_SECONDS = 5.0
 MAX_IDLE_CONNECTIONS = 128
-MAX_BUFFERED_BYTES = 262_144
+MAX_BUFFERED_BYTES = RECEIVE_BUFFER_BYTES = 16_384
 
 
 class UpstreamConnection(asyncio.Protocol):
@@ -41,6 +42,8 @@ class UpstreamConnection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
 
         self._transport = cast(asyncio.Transport, transport)  # uvloop has its own class
+        # What cannot be passed on waits at the engine, not here.
+        transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER_BYTES)
         self.is_open = True
 
     def connection_lost(self, error: Exception | None) -> None:

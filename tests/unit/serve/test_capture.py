@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from serve.capture import AnswerCapture, StreamCapture, prompt_of
+from serve.refusals import RequestRefused
 from serve.rewrite import read_call
 
 EVENTS = [
@@ -55,10 +56,24 @@ def test_a_whole_answer_gives_its_text(body: Any, answer: str, mean_logprob: flo
         ({"messages": [{"role": "assistant", "content": "x"}]}, ""),
         ({"prompt": "p"}, "p"),
         ({"prompt": ["p", "q"]}, "p\nq"),
+        ({"input": "i"}, "i"),
+        ({"input": ["i", "j"]}, "i\nj"),
+        ({"input": [{"role": "user", "content": [{"type": "input_text", "text": "i"}]}, {"type": "x"}]}, "i"),
         ({"prompt": [1, 2]}, ""),
         ({"messages": 3}, ""),
     ],
-    ids=["last-user", "parts", "no-user", "completion", "batch", "tokens", "nonsense"],
+    ids=[
+        "last-user",
+        "parts",
+        "no-user",
+        "completion",
+        "batch",
+        "input",
+        "inputs",
+        "input-items",
+        "tokens",
+        "nonsense",
+    ],
 )
 def test_the_prompt_is_what_the_user_wrote_last(fields: dict[str, Any], prompt: str) -> None:
     assert prompt_of(fields) == prompt
@@ -79,4 +94,78 @@ def test_the_prompt_is_what_the_user_wrote_last(fields: dict[str, Any], prompt: 
     ids=["number", "nested", "twice", "usage-added", "usage-replaced", "usage-asked"],
 )  # fmt: skip
 def test_only_model_and_usage_option_change(body: str, sent: str) -> None:
-    assert read_call(body.encode()).body_for("v1") == sent.encode()
+    assert read_call(body.encode(), "/v1/chat/completions").body_for("v1") == sent.encode()
+
+
+RESPONSE = {
+    "object": "response", "status": "completed", "usage": {"input_tokens": 4, "output_tokens": 6},
+    "output": [
+        {"type": "reasoning", "content": [{"type": "reasoning_text", "text": "hm"}]},
+        {"type": "message", "content": [{"type": "output_text", "text": "blue", "logprobs": [{"logprob": -0.5}]}]},
+        {"type": "function_call", "name": "f", "arguments": "{}"},
+    ],
+}  # fmt: skip
+
+
+def events(*values: dict[str, Any]) -> bytes:
+    return b"".join(f"event: {v['type']}\ndata: {json.dumps(v)}\n\n".encode() for v in values)
+
+
+def test_a_whole_response_gives_its_text_usage_and_end() -> None:
+    capture = AnswerCapture()
+    capture.read_json(json.dumps(RESPONSE).encode())
+    assert (capture.answer, capture.mean_logprob, capture.finish_reason) == ("blue", -0.5, "stop")
+    assert (capture.prompt_tokens, capture.completion_tokens) == (4, 6)
+    cut = AnswerCapture()
+    cut.read_json(json.dumps({**RESPONSE, "incomplete_details": {"reason": "max_output_tokens"}}).encode())
+    assert cut.finish_reason == "length"
+    calls = AnswerCapture()
+    calls.read_json(json.dumps({**RESPONSE, "output": RESPONSE["output"][2:]}).encode())
+    assert calls.answer == '[{"name": "f", "arguments": "{}"}]'
+
+
+def test_a_streamed_response_is_read_from_its_last_event_which_is_held() -> None:
+    parts = [{"type": "response.output_text.delta", "delta": text} for text in ("bl", "ue")]
+    stream = events(
+        {"type": "response.created", "response": {}}, *parts, {"type": "response.completed", "response": RESPONSE}
+    )
+    for at in range(len(stream) + 1):
+        capture = StreamCapture(keeps_usage=True)
+        passed = capture.feed(stream[:at]) + capture.feed(stream[at:])
+        assert b"response.completed" not in passed
+        assert passed + capture.held() == stream
+        assert (capture.answer, capture.completion_tokens, capture.is_done) == ("blue", 6, True)
+    broken = StreamCapture(keeps_usage=True)
+    broken.feed(events(*parts[:1]))
+    assert (broken.answer, broken.is_done) == ("bl", False)
+
+
+def test_long_answers_are_kept_whole() -> None:
+    capture = StreamCapture(keeps_usage=True)
+    for number in range(2000):
+        capture.feed(b'data: {"choices":[{"delta":{"content":"%d,"}}]}\n\n' % number)
+    assert capture.answer == "".join(f"{number}," for number in range(2000))
+
+
+@pytest.mark.parametrize(
+    ("body", "word"),
+    [
+        (b'{"model":"a","x":' + b"[" * 100 + b"]" * 100 + b"}", "deeper"),
+        (b'{"model":"a","x":' + b'{"y":' * 100 + b"1" + b"}" * 101, "deeper"),
+        (b'{"model":"a","x":[' + b"[]," * 30_000 + b"1]}", "over 20000"),
+        (b'{"model":"a","n":1000000000}', "n is over"),
+        (b'{"model":"a","max_tokens":1e300}', "max_tokens is over"),
+        (b'{"model":"a","x":' + b"[" * 5000, "JSON"),
+        (b'{"model":"a","background":true}', "background"),
+    ],
+    ids=["lists", "objects", "many", "n", "max-tokens", "unclosed", "background"],
+)  # fmt: skip
+def test_a_body_out_of_bounds_is_refused(body: bytes, word: str) -> None:
+    with pytest.raises(RequestRefused, match=word) as refused:
+        read_call(body, "/v1/responses")
+    assert refused.value.status == 400
+
+
+def test_brackets_in_texts_are_not_depth() -> None:
+    text = json.dumps({"model": "a", "x": ["[" * 500 + '\\"{' * 500, "\\\\" + "]" * 100], "y": [[]] * 100})
+    assert read_call(text.encode(), "/v1/completions").model == "a"

@@ -1,6 +1,7 @@
 """The real gateway in front of an engine that speaks OpenAI's protocol, asked over real sockets."""
 
 import asyncio
+import contextlib
 import http.client
 import json
 import re
@@ -23,8 +24,9 @@ from driftwheel.records import RetrainDecision, Scope, Traffic
 from driftwheel.traffic import TrafficLog
 from serve.gateway import Gateway
 from serve.keys import ApiKeys
+from serve.load import Deadlines
 from serve.metrics import GatewayMetrics
-from serve.routes import EngineRoute, RoutingTable
+from serve.routes import ROUTES, EngineRoute, RoutingTable
 
 KEY = "secret-key"
 VERSION = "version_1"
@@ -50,6 +52,26 @@ WHOLE = {
 }  # fmt: skip
 
 
+EMBEDDING = {
+    "object": "list", "model": VERSION, "usage": {"prompt_tokens": 4, "total_tokens": 4},
+    "data": [{"object": "embedding", "index": 0, "embedding": [0.5, -0.25]}],
+}  # fmt: skip
+MESSAGE = {
+    "id": "m", "type": "message", "role": "assistant", "status": "completed",
+    "content": [{"type": "output_text", "text": ANSWER, "annotations": []}],
+}  # fmt: skip
+RESPONSE = {
+    "id": "r", "object": "response", "created_at": 1, "model": VERSION, "status": "completed", "output": [MESSAGE],
+    "usage": {"input_tokens": 7, "output_tokens": 3, "total_tokens": 10}, "parallel_tool_calls": False,
+    "tool_choice": "auto", "tools": [],
+}  # fmt: skip
+DELTA = {"type": "response.output_text.delta", "delta": ANSWER, "item_id": "m", "output_index": 0, "content_index": 0}
+RESPONSE_STREAM = b"".join(
+    f"event: {value['type']}\ndata: {json.dumps({'sequence_number': number, **value})}\n\n".encode()
+    for number, value in enumerate([DELTA, {"type": "response.completed", "response": RESPONSE}])
+)
+
+
 @dataclass
 class Engine:
     """A server that answers as vLLM does; `mode` says how it misbehaves."""
@@ -58,6 +80,7 @@ class Engine:
     split_at: int = 0
     port: int = 0
     bodies: list[dict[str, Any]] = field(default_factory=list)
+    paths: list[str] = field(default_factory=list)
     left: threading.Event = field(default_factory=threading.Event)
     connections: int = 0
 
@@ -66,6 +89,7 @@ class Engine:
         try:
             while True:
                 head = await reader.readuntil(b"\r\n\r\n")
+                self.paths.append(head.split(b" ", 2)[1].decode())
                 length = next(int(h[15:]) for h in head.split(b"\r\n") if h.startswith(b"content-length:"))
                 body = json.loads(await reader.readexactly(length))
                 self.bodies.append(body)
@@ -86,6 +110,12 @@ class Engine:
             self.send(writer, "400 Bad Request", json.dumps({"error": {"message": "too long"}}).encode())
         elif self.mode == "die":
             writer.close()
+        elif self.mode == "endless":
+            await self.flood(writer)
+        elif self.paths[-1] == "/v1/embeddings":
+            self.send(writer, "200 OK", json.dumps(EMBEDDING).encode())
+        elif self.paths[-1] == "/v1/responses" and not body.get("stream"):
+            self.send(writer, "200 OK", json.dumps(RESPONSE).encode())
         elif body.get("stream"):
             await self.stream(reader, writer)
         else:
@@ -105,12 +135,20 @@ class Engine:
             writer.close()
             return
         writer.write(head)
-        for part in (STREAM[: self.split_at], STREAM[self.split_at :]):
+        stream = RESPONSE_STREAM if self.paths[-1] == "/v1/responses" else STREAM
+        for part in (stream[: self.split_at], stream[self.split_at :]):
             if part:
                 writer.write(b"%x\r\n%b\r\n" % (len(part), part))
                 await writer.drain()
                 await asyncio.sleep(0)
         writer.write(b"0\r\n\r\n")
+
+    async def flood(self, writer: asyncio.StreamWriter) -> None:
+        events = sse(chunk("card")) * 50
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n")
+        for _ in range(2000):
+            writer.write(b"%x\r\n%b\r\n" % (len(events), events))
+            await writer.drain()
 
     def send(self, writer: asyncio.StreamWriter, status: str, body: bytes) -> None:
         head = f"HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
@@ -164,7 +202,7 @@ class World:
 @pytest.fixture
 def world(request: pytest.FixtureRequest, settings: Settings, ledger: Ledger) -> Iterator[World]:
     """A gateway that listens; its parameter is `serve.log`."""
-    changes = {"max_body_bytes": 2048, "request_timeout_seconds": 1.0, "log": getattr(request, "param", "required")}
+    changes = {"max_body_bytes": 2048, "request_timeout_seconds": 4.0, "log": getattr(request, "param", "required")}
     serve = settings.serve.model_copy(update=changes)
     settings = settings.model_copy(update={"serve": serve})
     log, engine, routes = TrafficLog(ledger), Engine(), RoutingTable()
@@ -249,6 +287,44 @@ def test_the_official_client_reads_answers_and_streams(world: World) -> None:
             client.chat.completions.create(model="other", messages=messages)
         with pytest.raises(openai.AuthenticationError):
             client.with_options(api_key="wrong").models.list()
+
+
+def test_the_official_client_reads_responses_and_embeddings_and_each_has_its_row(world: World) -> None:
+    with openai.OpenAI(base_url=f"http://127.0.0.1:{world.port}/v1", api_key=KEY, max_retries=0) as client:
+        assert client.responses.create(model="support", input="where is my card").output_text == ANSWER
+        kinds = [
+            event.type for event in client.responses.create(model="support", input="where is my card", stream=True)
+        ]
+        vectors = client.embeddings.create(model="support", input="where is my card", encoding_format="float")
+    assert kinds == ["response.output_text.delta", "response.completed"]
+    assert vectors.data[0].embedding == [0.5, -0.25]
+    assert "stream_options" not in world.engine.bodies[1]
+    rows = {(row.route, row.is_stream): row for row in world.rows()}
+    assert {row.prompt for row in rows.values()} == {"where is my card"}
+    for is_stream in (False, True):
+        row = rows["/v1/responses", is_stream]
+        assert (row.answer, row.finish_reason, row.prompt_tokens, row.completion_tokens) == (ANSWER, "stop", 7, 3)
+    assert (rows["/v1/embeddings", False].prompt_tokens, len(rows)) == (4, 3)
+
+
+def test_what_a_client_may_send_passes_unchanged(world: World) -> None:
+    extras = {
+        "tools": [{"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}],
+        "tool_choice": "auto", "response_format": {"type": "json_object"}, "structured_outputs": {"choice": ["a", "b"]},
+        "n": 2, "logprobs": True, "top_logprobs": 3, "stop": ["\n"], "seed": 1, "logit_bias": {"5": -100},
+    }  # fmt: skip
+    assert world.ask(CHAT, {**BODY, **extras})[0] == 200
+    assert world.engine.bodies[0] == {**BODY, **extras, "model": VERSION}
+
+
+def test_the_openapi_document_names_every_route_and_method(world: World) -> None:
+    status, _, body = world.ask("/openapi.json", method="GET")
+    paths = json.loads(body)["paths"]
+    assert (status, set(paths)) == (200, set(ROUTES))
+    for path, operations in paths.items():
+        for method in ("get", "post"):
+            got = world.ask(path, None if method == "get" else {}, method=method.upper())[0]
+            assert (got != 405) == (method in operations), path
 
 
 @pytest.mark.parametrize(
@@ -471,3 +547,63 @@ def test_other_machines_are_not_served_without_a_key(settings: Settings, ledger:
     with pytest.raises(ConfigError, match="keys create"):
         asyncio.run(start())
     log.close()
+
+
+SHORT = Deadlines(headers_seconds=0.3, body_seconds=0.4, unread_seconds=0.4)
+
+
+def hear(world: World, start: bytes, drip: bytes) -> tuple[bytes, float]:
+    """Send a start and then a drip ten times a second; return what came before the end, and after how long."""
+    started_at, heard = time.monotonic(), b""
+    with socket.create_connection(("127.0.0.1", world.port), timeout=0.1) as client:
+        client.sendall(start)
+        while time.monotonic() - started_at < 5:
+            with contextlib.suppress(TimeoutError):
+                part = client.recv(65_536)
+                if not part:
+                    break
+                heard += part
+            with contextlib.suppress(OSError):
+                client.sendall(drip)
+    return heard, time.monotonic() - started_at
+
+
+@pytest.mark.parametrize("part", ["nothing", "line ends", "headers", "body"])
+def test_a_client_that_only_drips_is_closed(world: World, part: str) -> None:
+    world.run(lambda: setattr(world.gateway.load, "deadlines", SHORT))
+    head = f"POST {CHAT} HTTP/1.1\r\nauthorization: Bearer {KEY}\r\ncontent-length: 1000\r\n\r\n".encode()
+    start = {"nothing": b"", "line ends": b"\r\n", "headers": b"GET / HTTP/1.1\r\nx: ", "body": head}[part]
+    drip = {"nothing": b"", "line ends": b"\r\n"}.get(part, b"a")
+    heard, seconds = hear(world, start, drip)
+    assert seconds < 3.5  # the deadline, a sweep, and the linger that lets the client read the refusal
+    assert heard.startswith(b"HTTP/1.1 408 ") == (part in ("headers", "body"))
+
+
+def test_a_client_that_does_not_read_is_cut_off_and_leaves_a_partial_row(world: World) -> None:
+    world.run(lambda: setattr(world.gateway.load, "deadlines", SHORT))
+    world.engine.mode = "endless"
+    body = json.dumps({**BODY, "stream": True}).encode()
+    with socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.connect(("127.0.0.1", world.port))
+        head = f"POST {CHAT} HTTP/1.1\r\nauthorization: Bearer {KEY}\r\ncontent-length: {len(body)}\r\n\r\n"
+        client.sendall(head.encode() + body)
+        row = world.wait_for_row()
+    assert (row.is_partial, row.error) == (True, "the client left before the answer ended")
+
+
+def test_a_compressed_body_and_too_many_headers_are_refused(world: World) -> None:
+    head = f"POST {CHAT} HTTP/1.1\r\nauthorization: Bearer {KEY}\r\n".encode()
+    for more, status in ((b"content-encoding: gzip\r\n", b"415"), (b"x: y\r\n" * 200, b"431")):
+        heard, _ = hear(world, head + more + b"content-length: 2\r\n\r\n{}", b"")
+        assert heard.startswith(b"HTTP/1.1 " + status)
+
+
+def test_connections_beyond_the_limit_are_closed_at_once(world: World) -> None:
+    world.run(lambda: setattr(world.gateway.load, "max_connections", 2))
+    with contextlib.ExitStack() as stack:
+        clients = [stack.enter_context(socket.create_connection(("127.0.0.1", world.port), 5)) for _ in range(3)]
+        with contextlib.suppress(ConnectionResetError):
+            assert clients[2].recv(1) == b""
+        clients[0].sendall(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n")
+        assert clients[0].recv(100).startswith(b"HTTP/1.1 200 ")

@@ -1,0 +1,102 @@
+"""The gateway's routes become an OpenAPI 3.1 document, so that clients and fuzzers know what there is."""
+
+import json
+from functools import cache
+from typing import Any
+
+from serve.rewrite import MOST
+from serve.routes import ROUTES, Openness, Route
+
+_TEXT = {"type": "string"}
+_MODEL = {"type": "string", "description": "an alias or a version id"}
+_BOUNDS = {name: {"type": "integer", "maximum": most} for name, most in MOST.items()}
+_STREAM = {"type": "boolean"}
+_MESSAGE = {
+    "type": "object",
+    "required": ["role"],
+    "properties": {"role": _TEXT, "content": {"type": ["string", "array", "null"]}},
+}
+
+
+def _asked(**properties: Any) -> dict[str, Any]:
+    return {"type": "object", "required": ["model", *properties], "properties": {"model": _MODEL, **properties}}
+
+
+def _bounded(schema: dict[str, Any]) -> dict[str, Any]:
+    return schema | {"properties": {**schema["properties"], "stream": _STREAM, **_BOUNDS}}
+
+
+BODIES: dict[str, dict[str, Any]] = {
+    "/v1/chat/completions": _bounded(_asked(messages={"type": "array", "items": _MESSAGE})),
+    "/v1/completions": _bounded(_asked(prompt={"type": ["string", "array"]})),
+    "/v1/responses": _bounded(_asked(input={"type": ["string", "array"]})),
+    "/v1/embeddings": _asked(input={"type": ["string", "array"]}),
+    "/v1/feedback": {
+        "type": "object",
+        "required": ["request_id"],
+        "additionalProperties": False,
+        "properties": {"request_id": _TEXT, "thumb": {"enum": [1, -1]}, "label": _TEXT, "correction": _TEXT},
+    },
+    "/v1/hooks/alertmanager": {
+        "type": "object",
+        "required": ["alerts"],
+        "properties": {"alerts": {"type": "array", "items": {"type": "object"}}},
+    },
+}
+"""What each route reads; the engine checks everything else that it is sent."""
+REFUSALS = {
+    "400": "not HTTP, not JSON, or out of bounds",
+    "401": "no valid key",
+    "403": "the key lacks the route's scope",
+    "404": "no such route, model or request",
+    "405": "another method",
+    "408": "the request came too slowly",
+    "413": "the body is too large",
+    "415": "the body is compressed",
+    "429": "the key's limit is reached; see Retry-After",
+    "431": "the headers are too large",
+    "503": "no engine, too much load, or the answer could not be logged; see Retry-After",
+    "504": "the engine took too long",
+}
+MEDIA = {"/metrics": "text/plain"}
+
+
+@cache
+def document() -> bytes:
+    """Return the document as JSON."""
+    refusal = {"application/json": {"schema": {"$ref": "#/components/schemas/Refusal"}}}
+    value = {
+        "openapi": "3.1.0",
+        "info": {"title": "driftwheel gateway", "version": "1"},
+        "paths": {path: {route.method.lower(): _operation(path, route)} for path, route in ROUTES.items()},
+        "components": {
+            "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}},
+            "responses": {code: {"description": why, "content": refusal} for code, why in REFUSALS.items()},
+            "schemas": {"Refusal": _refusal()},
+        },
+    }
+    return json.dumps(value).encode()
+
+
+def _operation(path: str, route: Route) -> dict[str, Any]:
+    medium = MEDIA.get(path, "application/json")
+    good: dict[str, Any] = {"description": "the answer", "content": {medium: {}}}
+    if "stream" in BODIES.get(path, {}).get("properties", {}):
+        good["content"]["text/event-stream"] = {}
+    operation: dict[str, Any] = {
+        "operationId": path.strip("/").replace("/", "_"),
+        "description": f"Needs the scope {route.scope.value!r}.",
+        "security": [{"key": []}] if route.openness == Openness.KEY else [{}, {"key": []}],
+        "responses": {"200": good} | {code: {"$ref": f"#/components/responses/{code}"} for code in REFUSALS},
+    }
+    if path in BODIES:
+        content = {"application/json": {"schema": BODIES[path]}}
+        operation["requestBody"] = {"required": True, "content": content}
+    return operation
+
+
+def _refusal() -> dict[str, Any]:
+    nullable = {"type": ["string", "null"]}
+    names = {"message": _TEXT, "type": _TEXT, "code": nullable, "param": nullable}
+    error = {"type": "object", "required": list(names), "properties": names}
+    return {"type": "object", "required": ["error"], "properties": {"error": error}}

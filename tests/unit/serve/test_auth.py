@@ -1,0 +1,24 @@
+"""A sample of benchmarks/auth.py: nobody gets past the keys, and the suite notices a gateway that is broken."""
+
+from pathlib import Path
+
+import pytest
+import uvloop
+
+from benchmarks.auth import PLANTS, examine, far_address, report
+from benchmarks.auth_cases import vllm_routes
+
+
+def test_no_spelling_of_a_route_gets_past_the_keys(tmp_path: Path) -> None:
+    found = uvloop.run(examine(1500, 11, tmp_path))
+    assert found.is_clean, report(found, 11)
+    assert found.tried["allowed"] > 20
+    assert len(vllm_routes()) > 60
+
+
+@pytest.mark.parametrize("plant", sorted(PLANTS))
+def test_a_broken_gateway_is_noticed(tmp_path: Path, plant: str) -> None:
+    if plant == "believe-forwarded-for" and far_address() is None:
+        pytest.skip("this machine has no address but loopback")
+    found = uvloop.run(examine(2000, 15, tmp_path, PLANTS[plant]))
+    assert found.bypasses, "the suite is blind to this mistake"
