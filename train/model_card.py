@@ -54,6 +54,7 @@ def model_card(version: ModelVersion, run: TrainingRun, dataset: Dataset) -> str
         _fields(version.scorecard),
         _labels(version.scorecard),
         _robustness(version.scorecard),
+        _general(version.scorecard, version.verdict),
         _parity(version.scorecard),
         _gate(version.verdict),
         _limits(version, dataset),
@@ -191,6 +192,20 @@ def _robustness(scorecard: Mapping[str, Any]) -> str:
     header = ["the same questions with", "items", "accuracy before", "accuracy", "drop", "same answer"]
     notes = [f"{kind}: {_plain(found['note'])}" for kind, found in kinds.items() if found.get("note")]
     return "\n\n".join(["## Robustness", _table(header, rows), *notes])
+
+
+def _general(scorecard: Mapping[str, Any], verdict: Mapping[str, Any]) -> str:
+    """Return what the version can do beside its task, and how that differs from the live version's."""
+    changes = verdict.get("general") or {}
+    rows = [
+        [_plain(task), _plain(metric), *map(_number, (found["items"], *score)), *map(_number, change)]
+        for task, found in (scorecard.get("general") or {}).items()
+        for metric, score in found.items()
+        if metric != "items"
+        for change in [changes.get(task, {}).get(metric, (None, None))]
+    ]
+    header = ["task", "metric", "items", "score", "standard error", "against the live version", "standard error"]
+    return f"## General tasks\n\n{_table(header, rows)}" if rows else ""
 
 
 def _gate(verdict: Mapping[str, Any]) -> str:

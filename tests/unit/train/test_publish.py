@@ -80,6 +80,7 @@ def scored(
     right: int,
     baseline: float | None = None,
     table: list[dict[str, Any]] = TABLE,
+    general: dict[str, Any] | None = None,
 ) -> Path:
     """A finished evaluation in which the first `right` items are right."""
     first_row = int(read_examples(Path(dataset.path) / "test.jsonl")[0].id.removeprefix("row-"))
@@ -104,7 +105,7 @@ def scored(
         lines = [json.dumps(asdict(item)) + "\n" for item in items]
         (aside / "predictions.jsonl").write_text("".join(lines), encoding="utf-8")
         card = {**score(items, "labels"), "perplexity": 1.5, "dataset_id": dataset.id, "engine_start_seconds": 9.0,
-                "parity": table}  # fmt: skip
+                "parity": table, "general": general}  # fmt: skip
         artifacts.write_json(aside / "scorecard.json", card)
         artifacts.write_json(aside / "fingerprint.json", {"probes": [{"messages": [], "tokens": [], "logprobs": []}]})
     if baseline is not None:
@@ -116,9 +117,16 @@ def scored(
     return folder
 
 
-def published(settings: Settings, ledger: Ledger, dataset: Dataset, number: int, right: int) -> ModelVersion:
+def published(
+    settings: Settings,
+    ledger: Ledger,
+    dataset: Dataset,
+    number: int,
+    right: int,
+    general: dict[str, Any] | None = None,
+) -> ModelVersion:
     artifact = built(settings, ledger, number)
-    evaluation = scored(settings, dataset, artifact, right, baseline=0.2)
+    evaluation = scored(settings, dataset, artifact, right, baseline=0.2, general=general)
     verdict = judge_candidate(settings, ledger, evaluation=evaluation, dataset_id=dataset.id)
     return publish(settings, ledger, run_id=f"run_{number}", artifact=artifact, evaluation=evaluation, verdict=verdict)
 
@@ -323,3 +331,17 @@ def test_what_does_not_belong_together_is_refused(settings: Settings, ledger: Le
     with pytest.raises(ArtifactError, match="does not match"):
         publish(settings, ledger, run_id="run_1", artifact=artifact, evaluation=folder, verdict=verdict)
     assert ledger.count(ModelVersion) == 0
+
+
+def test_what_a_version_forgot_of_general_tasks_stands_in_its_verdict_and_card(
+    settings: Settings, ledger: Ledger, dataset: Dataset
+) -> None:
+    live = published(settings, ledger, dataset, 1, right=100, general={"animals": {"items": 50, "acc": [0.9, 0.03]}})
+    ledger.move_alias("support", "support", live.id)
+    general = {"animals": {"items": 50, "acc": [0.5, 0.04]}, "plants": {"items": 9, "acc": [0.75, None]}}
+    version = published(settings, ledger, dataset, 2, right=105, general=general)
+    assert version.verdict["general"] == {"animals": {"acc": [pytest.approx(-0.4), pytest.approx(0.05)]}}
+    card = card_path(settings, version.id).read_text(encoding="utf-8")
+    assert "| animals | acc | 50 | 0.5 | 0.04 | -0.4 | 0.05 |" in card
+    assert "| plants | acc | 9 | 0.75 | - | - | - |" in card
+    assert "| animals | acc | 50 | 0.9 | 0.03 | - | - |" in card_path(settings, live.id).read_text(encoding="utf-8")
