@@ -74,8 +74,9 @@ def prepare_sharding(arguments: Any) -> None:
     """Finish a trainer's arguments, where they shard; call it before the trainer is made.
 
     Weights are gathered and gradients summed in the types that they have, float32 for what is trained; autocast chooses
-    the types of the products, as it does in one process. Accelerate 1.15 shards on the devices that its AcceleratorState lists, and a CPU is not among
-    them. Its FSDP2 itself runs on one with gloo, which is how a machine without GPUs proves and tests what GPUs do.
+    the types of the products, as it does in one process. Accelerate 1.15 shards on the devices that its
+    AcceleratorState lists, and a CPU is not among them. Its FSDP2 itself runs on one with gloo, which is how a machine
+    without GPUs proves and tests what GPUs do.
     """
     if not arguments.fsdp:
         return
