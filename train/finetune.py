@@ -187,7 +187,7 @@ def train_here(
         with folder_to_write(weights_path(run), facts) as folder:
             if is_first_process():
                 save_weights(trainer.model, settings.train, path, folder, weights)
-            trainer.processing_class.save_pretrained(folder)
+                trainer.processing_class.save_pretrained(folder)
             facts |= remember(settings, rows_path, trainer, folder)
         return _metrics(trainer, result, curves, resumed_from=checkpoint)
     finally:

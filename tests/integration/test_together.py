@@ -46,7 +46,7 @@ def config_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     }  # fmt: skip
     path = folder / "driftwheel.yaml"
     path.write_text(yaml.safe_dump(raw), encoding="utf-8")
-    rows = [{"prompt": e.text, "completion": answer(e)} for e in messages(45, 0, "steady")]
+    rows = [{"prompt": e.text, "completion": answer(e)} for e in messages(55, 0, "steady")]
     (folder / "seed.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     settings = load_settings(path, environ={})
     ledger = Ledger(settings.database_url)

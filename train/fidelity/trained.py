@@ -36,13 +36,18 @@ class Trained:
 def remember(settings: Settings, dataset_path: Path, trainer: Any, folder: Path) -> dict[str, str]:
     """Ask the model in the trainer's memory every probe, store the readings in `folder` and return its pins.
 
+    Of several processes all must call it, since a sharded model answers only together; the first one writes.
     Raises ConfigError if the trainer did not learn from the tokens that the template renders.
     """
+    from train.training.processes import is_first_process
+
     tokenizer, model = trainer.processing_class, trainer.accelerator.unwrap_model(trainer.model)
     _compare_tokens(trainer, dataset_path)
     max_tokens = settings.evaluate.max_tokens
     probes = choose_probes(settings, dataset_path, tokenizer)
     readings = read_model(settings, model, tokenizer, probes, max_tokens, is_autocast=settings.train.bf16)
+    if not is_first_process():
+        return {}
     artifacts.write_json(
         folder / READINGS, {"max_tokens": max_tokens, "probes": as_rows(probes), "readings": as_rows(readings)}
     )

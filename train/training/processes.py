@@ -67,28 +67,25 @@ def process_arguments(train: TrainSettings) -> dict[str, Any]:
 def _sharding(train: TrainSettings) -> dict[str, Any]:
     if not train.fsdp:
         return {"ddp_find_unused_parameters": False}
-    config: dict[str, Any] = {"version": 2, "state_dict_type": "FULL_STATE_DICT"}
-    if train.gradient_checkpointing:
-        # FSDP2 wants to recompute layers itself: it knows when their weights are gathered.
-        config["activation_checkpointing"] = True
-    return {"fsdp": True, "fsdp_config": config, "gradient_checkpointing": False}
+    # Gradient checkpointing stays the model's own. FSDP2's renames the layers, and PEFT then finds no adapter to save.
+    return {"fsdp": True, "fsdp_config": {"version": 2, "state_dict_type": "FULL_STATE_DICT"}}
 
 
 def prepare_sharding(arguments: Any) -> None:
     """Finish a trainer's arguments, where they shard; call it before the trainer is made.
 
-    Weights are gathered as they are, and gradients summed in float32: autocast chooses the types of the products, as it
-    does in one process. Accelerate 1.15 shards on the devices that its AcceleratorState lists, and a CPU is not among
-    them. Its FSDP2 itself runs on one with gloo, which is how a machine without GPUs proves and tests what GPUs do.
+    Weights are gathered and gradients summed in the types that they have, float32 for what is trained; autocast chooses
+    the types of the products, as it does in one process. Accelerate 1.15 shards on the devices that its
+    AcceleratorState lists, and a CPU is not among them. Its FSDP2 itself runs on one with gloo, which is how a machine
+    without GPUs proves and tests what GPUs do.
     """
     if not arguments.fsdp:
         return
-    import torch
     from accelerate.state import PartialState
     from accelerate.utils import DistributedType
     from torch.distributed.fsdp import MixedPrecisionPolicy
 
-    arguments.fsdp_plugin_args["mixed_precision_policy"] = MixedPrecisionPolicy(reduce_dtype=torch.float32)
+    arguments.fsdp_plugin_args["mixed_precision_policy"] = MixedPrecisionPolicy()
     shared = PartialState._shared_state
     if shared["distributed_type"] is DistributedType.MULTI_CPU:
         shared["distributed_type"] = DistributedType.MULTI_GPU
