@@ -1,1 +1,1 @@
-"""A merged model's weights become fewer bits: rounded here, or calibrated by llm-compressor beside"""
+"""A merged model's weights become fewer bits: rounded here, or calibrated by llm-compressor."""
