@@ -69,6 +69,9 @@ def _parser() -> argparse.ArgumentParser:
             verb.add_argument("id", help="id of the decision" if name != "promote" else "id of the model version")
         if name in ("promote", "rollback"):
             verb.add_argument("--no-wait", action="store_true", help="do not wait until the gateway serves it")
+        if name == "promote":
+            verb.add_argument("--canary", type=float, nargs="*", metavar="SHARE", help="let it answer these shares of "
+                              "the requests first, such as 0.1 0.5; without shares all at once (serve.rollout)")  # fmt: skip
         if name == "init":
             _add_init_arguments(verb)
         if name == "doctor":

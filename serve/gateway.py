@@ -15,13 +15,15 @@ from driftwheel.ledger import Ledger
 from driftwheel.records import new_id
 from driftwheel.traffic import TrafficLog
 from serve import hooks
+from serve.capture import user_of
+from serve.choice import prefix_of, unit_of
 from serve.http1 import ServerConnection
 from serve.keys import ApiKeys, check_exposure
 from serve.messages import Request, Response
 from serve.metrics import CONTENT_TYPE, OTHER_ROUTE, GatewayMetrics
 from serve.refusals import RequestRefused
-from serve.relay import RETRY_AFTER_SECONDS, Job, Relay
-from serve.rewrite import read_call
+from serve.relay import RETRY_AFTER_SECONDS, Job, Relay, SecondChance
+from serve.rewrite import Call, read_call
 from serve.routes import ALLOWED, COMPLETIONS, WITHOUT_KEY, EngineRoute, RoutingTable
 
 READY_INTERVALS = 3
@@ -104,8 +106,14 @@ class Gateway:
             key_id = self._admit(request)
             if request.path in COMPLETIONS:
                 call = read_call(request.body)
-                route = self._route(call.model)
-                status = await self._relay.answer(Job(request_id, request.path, call, route, key_id), response)
+                route = self._route(call, request_id, key_id)
+                job = Job(request_id, request.path, call, route, key_id, self.routes.other(call.model, route))
+                try:
+                    status = await self._relay.answer(job, response)
+                except SecondChance as chance:
+                    # The failed try is in the log under its own id; the client gets the second one's.
+                    route, request_id = chance.route, new_id("req", secrets.token_hex(8))
+                    status = await self._relay.answer(Job(request_id, request.path, call, route, key_id), response)
             else:
                 status, content_type, body = await self._operate(request)
                 response.send(status, self._headers(request_id, content_type, None), body)
@@ -138,9 +146,11 @@ class Gateway:
             raise RequestRefused(401, message, "invalid_api_key", headers=(("www-authenticate", "Bearer"),))
         return key_id or ""
 
-    def _route(self, model: str) -> EngineRoute:
-        """Return the engine for a model name; raises RequestRefused."""
-        route = self.routes.pick(model)
+    def _route(self, call: Call, request_id: str, key_id: str) -> EngineRoute:
+        """Return the engine for a request; raises RequestRefused."""
+        model, sticky_by = call.model, self._settings.serve.sticky_by
+        unit = unit_of(sticky_by, request_id=request_id, key_id=key_id, user_id=user_of(call.fields))
+        route = self.routes.pick(model, unit, prefix_of(call.fields))
         if route is not None:
             return route
         if self.routes.knows(model) or model == self._settings.serve.alias:

@@ -16,6 +16,8 @@ from driftwheel.command import add_common_arguments, open_ledger, settings_from
 from driftwheel.config import Settings
 from driftwheel.errors import ConflictError
 from driftwheel.traffic import TrafficLog
+from serve.engine import start_artifact
+from serve.fleet import StartEngine
 from serve.gateway import Gateway
 from serve.health import Health
 from serve.keys import ApiKeys
@@ -37,14 +39,14 @@ def main(arguments: argparse.Namespace) -> None:
     uvloop.run(serve(settings_from(arguments)))
 
 
-async def serve(settings: Settings) -> None:
+async def serve(settings: Settings, start: StartEngine = start_artifact) -> None:
     """Run gateway, rollout and health; the gateway listens, answering 503, before the first engine is ready.
 
-    Raises ConflictError if the port is taken.
+    `start` is what makes an artifact an engine. Raises ConflictError if the port is taken.
     """
     ledger = open_ledger(settings)
     traffic_log, routes = TrafficLog(ledger), RoutingTable()
-    rollout = Rollout(settings, ledger, routes)
+    rollout = Rollout(settings, ledger, routes, start)
     health = Health(settings, routes, rollout.engine_of)
     gateway = Gateway(settings, traffic_log, ledger, routes, GatewayMetrics(), ApiKeys.from_environment())
     host, port = settings.serve.host, settings.serve.port

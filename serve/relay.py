@@ -47,6 +47,8 @@ class Job:
     call: Call
     route: EngineRoute
     key_id: str
+    second: EngineRoute | None = None
+    """An engine that answers instead if this one fails before the client has got a byte."""
     created_at: datetime = field(default_factory=utc_now)
     started_at: float = field(default_factory=time.perf_counter)
     first_token_at: float | None = None
@@ -59,6 +61,14 @@ class Job:
             ("x-request-id", self.request_id),
             ("x-driftwheel-version", self.route.version_id),
         ]
+
+
+class SecondChance(EngineError):
+    """An engine failed before the client got a byte, and another one can answer."""
+
+    def __init__(self, route: EngineRoute, message: str) -> None:
+        super().__init__(message)
+        self.route = route
 
 
 class Relay:
@@ -81,12 +91,17 @@ class Relay:
             if response.is_gone:
                 exchange.abort(CLIENT_LEFT)
             await exchange.start()
+            if job.second is not None and exchange.status >= 500:
+                raise EngineError(f"the engine answered {exchange.status}")
             content_type = exchange.headers.get(b"content-type", b"application/json").decode("latin-1")
             if content_type.startswith("text/event-stream"):
                 return await self._stream(job, exchange, response, content_type)
             return await self._whole(job, exchange, response, content_type)
         except EngineError as error:
-            raise await self._broken(job, exchange, str(error)) from error
+            refusal = await self._broken(job, exchange, str(error))
+            if job.second is not None and refusal.status == 503 and not response.has_started:
+                raise SecondChance(job.second, str(error)) from error
+            raise refusal from error
         finally:
             timer.cancel()
             response.on_client_left = None

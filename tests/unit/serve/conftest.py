@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,18 +9,13 @@ from typing import Any
 
 import pytest
 
+from benchmarks import fake_gateway
 from driftwheel.artifacts import write_json, writing
 from driftwheel.config import Settings
-from serve.engine import Engine, start_artifact
+from serve.engine import Engine
 
-SCRIPT = Path(__file__).with_name("fake_engine.py")
-
-StartEngine = Callable[[Settings, Path, str], Engine]
+StartEngine = Callable[[Settings, Path, str, int], Engine]
 MakeArtifact = Callable[..., Path]
-
-
-def fake_command(settings: Settings, model: str, name: str, port: int) -> list[str]:
-    return [sys.executable, "-S", str(SCRIPT), model, name, str(port)]
 
 
 @pytest.fixture
@@ -29,8 +23,8 @@ def start_fake() -> Iterator[StartEngine]:
     """Start a fake engine on an artifact, checked as a real one is; whatever still runs is stopped at the end."""
     engines: list[Engine] = []
 
-    def start(settings: Settings, artifact: Path, name: str) -> Engine:
-        engines.append(start_artifact(settings, artifact, name, fake_command))
+    def start(settings: Settings, artifact: Path, name: str, replica: int = 0) -> Engine:
+        engines.append(fake_gateway.start(settings, artifact, name, replica))
         return engines[-1]
 
     yield start
