@@ -2,8 +2,8 @@
 
 python -m benchmarks.fake_engine ARTIFACT NAME PORT
 
-Requests with `prompt_logprobs` are probes and get the artifact's tokens; others are users'. The file at `fault_path`
-names a fault while it is there: hang, busy, nan, null, error or empty.
+Requests with `prompt_logprobs` are probes and get the artifact's tokens; others are users'. The file at `fault_path`,
+whose name may hold {port}, names a fault while it is there: hang, busy, nan, null, error or empty.
 """
 
 import json
@@ -22,15 +22,15 @@ LOGPROBS: dict[str, float | None] = {"nan": float("nan"), "null": None}
 
 
 class State:
-    def __init__(self, facts: dict[str, Any]) -> None:
+    def __init__(self, facts: dict[str, Any], port: int) -> None:
         self.facts = facts
+        self.fault_path = Path(facts["fault_path"].format(port=port)) if "fault_path" in facts else None
         self.tokens = self.users = 0
         self.lock = threading.Lock()
 
     def fault(self) -> str:
-        path = self.facts.get("fault_path")
         try:
-            return Path(path).read_text().strip() if path else ""
+            return self.fault_path.read_text().strip() if self.fault_path else ""
         except FileNotFoundError:
             return ""
 
@@ -112,7 +112,7 @@ def main() -> None:
         Path(facts["child_id_path"]).write_text(str(child.pid))
     signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
     time.sleep(facts.get("start_seconds", 0))
-    Server(("127.0.0.1", port), handler(State(facts), name)).serve_forever()
+    Server(("127.0.0.1", port), handler(State(facts, port), name)).serve_forever()
 
 
 if __name__ == "__main__":

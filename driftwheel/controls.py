@@ -22,6 +22,7 @@ from driftwheel.records import (
 
 PAUSED = "paused"
 CANARY_PLAN = "canary_plan"
+SHADOW = "shadow"
 POLL_SECONDS = 0.1
 UNFINISHED = (DecisionStatus.AWAITING_APPROVAL, DecisionStatus.OPEN, DecisionStatus.RUNNING)
 

@@ -52,6 +52,8 @@ class Gateway:
         self._keys = keys
         self._relay = Relay(settings, traffic_log, metrics)
         self._connections: set[ServerConnection] = set()
+        self.on_answered: Callable[[Job], None] = lambda job: None
+        """Is told of each answered completion; must be quick."""
         self._active = 0
         self._alerts = asyncio.Lock()
         self._started_at = int(time.time())
@@ -113,7 +115,9 @@ class Gateway:
                 except SecondChance as chance:
                     # The failed try is in the log under its own id; the client gets the second one's.
                     route, request_id = chance.route, new_id("req", secrets.token_hex(8))
-                    status = await self._relay.answer(Job(request_id, request.path, call, route, key_id), response)
+                    job = Job(request_id, request.path, call, route, key_id)
+                    status = await self._relay.answer(job, response)
+                self.on_answered(job)
             else:
                 status, content_type, body = await self._operate(request)
                 response.send(status, self._headers(request_id, content_type, None), body)

@@ -1,7 +1,7 @@
 """Every engine is asked for a real token again and again; one that gives none gets no user's request.
 
 An engine that misses a token is asked again at once. One that hangs is taken out after two missed tokens and stopped
-after four, and the fleet starts it anew; that is 14 s at the longest with the default interval. An engine that is only
+after four, and the fleet starts it anew; that is 13 s at the longest with the default interval. An engine that is only
 busy answers users meanwhile, or its own count of tokens grows, and that counts.
 """
 
@@ -17,7 +17,7 @@ from serve.liveness import answers_token, count_tokens
 from serve.routes import EngineRoute, RoutingTable
 
 MISSED_UNTIL_OUT, MISSED_UNTIL_STOPPED = 2, 4
-TOKEN_TIMEOUT_SECONDS = 4.0
+TOKEN_TIMEOUT_SECONDS = 3.5
 LEAST_INTERVAL_SECONDS = 0.5
 HANGING_GRACE_SECONDS = 1.0
 log = structlog.get_logger()

@@ -22,6 +22,7 @@ from serve.gateway import Gateway
 from serve.health import Health
 from serve.keys import ApiKeys
 from serve.metrics import GatewayMetrics
+from serve.mirror import Mirror
 from serve.rollout import Rollout
 from serve.routes import RoutingTable
 
@@ -46,9 +47,11 @@ async def serve(settings: Settings, start: StartEngine = start_artifact) -> None
     """
     ledger = open_ledger(settings)
     traffic_log, routes = TrafficLog(ledger), RoutingTable()
-    rollout = Rollout(settings, ledger, routes, start)
+    mirror = Mirror(settings, traffic_log, routes)
+    rollout = Rollout(settings, ledger, routes, start, mirror)
     health = Health(settings, routes, rollout.engine_of)
     gateway = Gateway(settings, traffic_log, ledger, routes, GatewayMetrics(), ApiKeys.from_environment())
+    gateway.on_answered = mirror.offer
     host, port = settings.serve.host, settings.serve.port
     try:
         await gateway.start(host, port)
@@ -71,6 +74,7 @@ async def serve(settings: Settings, start: StartEngine = start_artifact) -> None
     for task in tasks:
         with contextlib.suppress(asyncio.CancelledError):
             await task  # a loop that failed raises here, after the gateway has let its clients finish
+    await mirror.close()
     await rollout.stop()
     await asyncio.to_thread(traffic_log.close)
     ledger.close()

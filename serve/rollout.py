@@ -14,7 +14,7 @@ from collections.abc import Coroutine
 import structlog
 
 from driftwheel.config import Settings
-from driftwheel.controls import canary_plan
+from driftwheel.controls import SHADOW, canary_plan
 from driftwheel.errors import DriftwheelError, GateError
 from driftwheel.ledger import Ledger
 from driftwheel.records import Alias, ModelVersion, ModelVersionStatus, Stage, utc_now
@@ -22,6 +22,7 @@ from serve.backoff import LONGEST_SECONDS, Backoff
 from serve.deployments import Deployments
 from serve.engine import start_artifact
 from serve.fleet import Fleet, ServingEngine, StartEngine
+from serve.mirror import Mirror
 from serve.proof import WrongModelError
 from serve.routes import EngineRoute, RoutingTable
 from serve.trial import ROLLED_BACK, CanaryFailedError, Trial
@@ -35,9 +36,14 @@ class Rollout:
     """Decides which engines there are and what the alias means; runs on the gateway's event loop."""
 
     def __init__(
-        self, settings: Settings, ledger: Ledger, routes: RoutingTable, start: StartEngine = start_artifact
+        self,
+        settings: Settings,
+        ledger: Ledger,
+        routes: RoutingTable,
+        start: StartEngine = start_artifact,
+        mirror: Mirror | None = None,
     ) -> None:
-        self._settings, self._ledger, self._routes = settings, ledger, routes
+        self._settings, self._ledger, self._routes, self._mirror = settings, ledger, routes, mirror
         self._fleet = Fleet(settings, routes, start)
         self._deployments = Deployments(settings, ledger)
         self._warm_until: dict[str, float] = {}
@@ -75,6 +81,7 @@ class Rollout:
             await self._step_trial(self._trial, alias)
         elif self._is_live(alias) and self._fleet.is_running(alias.version_id):
             await self._report(alias, alias.fence)
+            await self._follow_shadow(alias)
         elif await self._must_restore_first(alias) or self._is_refused(alias):
             await self._keep_serving(alias)
         elif self._live_id != alias.version_id or self._fleet.may_start(alias.version_id):
@@ -134,6 +141,7 @@ class Rollout:
         self._routes.point(alias.id, version_id)  # from the next request on it answers
         old_id, self._live_id = self._live_id, version_id
         self._warm_until.pop(version_id, None)
+        await asyncio.to_thread(self._end_shadow, version_id)
         await asyncio.to_thread(self._deployments.go_live, alias, version_id, fence=fence, error=error)
         if old_id not in (None, version_id):
             self._in_background(self._drain(str(old_id)))
@@ -146,6 +154,7 @@ class Rollout:
     async def _begin_trial(self, alias: Alias, shares: list[float]) -> None:
         self._fleet.admit(alias.version_id)
         self._warm_until.pop(alias.version_id, None)
+        await asyncio.to_thread(self._end_shadow, alias.version_id)
         live_id = str(self._live_id)
         self._trial = Trial(self._settings, self._ledger, self._routes, self._deployments, alias, live_id, shares)
         await self._trial.begin()
@@ -190,16 +199,50 @@ class Rollout:
         await self._make_live(alias, version_id, fence, alias.observed_error)
         log.info("last good version serves", alias=alias.id, version=version_id, desired=alias.version_id)
 
-    async def _prove(self, version_id: str) -> None:
-        """Have a published version's engines running and proved; at most two versions have engines at a time."""
+    async def _prove(self, version_id: str, *, candidates: bool = False) -> None:
+        """Have a version's engines running and proved; at most two versions have engines at a time.
+
+        Only a published one may serve users; a shadow may also be a candidate or a rejected version.
+        """
         version = await asyncio.to_thread(self._ledger.get, ModelVersion, version_id)
-        if version.status is not ModelVersionStatus.PUBLISHED:
+        if version.status is not ModelVersionStatus.PUBLISHED and not candidates:
             raise GateError(f"{version.id} is {version.status}, not published")
         is_new = not self._fleet.is_running(version_id)
         for other in [v for v in self._fleet.versions() if is_new and v not in (self._live_id, version_id)]:
             await self._routes.wait_idle(other, self._settings.serve.drain_timeout_seconds)
             await self._retire(other)
         await self._fleet.ensure(version)
+
+    async def _follow_shadow(self, alias: Alias) -> None:
+        """Have the version copied to that the switch names, or none; one that is refused is taken from the switch."""
+        if self._mirror is None:
+            return
+        wanted = await asyncio.to_thread(self._ledger.switch, alias.project, SHADOW) or None
+        if wanted == self._mirror.version_id:
+            return
+        if self._mirror.version_id is not None:
+            self._keep_warm(self._mirror.version_id)
+            self._mirror.version_id = None
+        if wanted is None:
+            return
+        try:
+            if wanted == self._live_id:
+                raise GateError(f"{wanted} is live; shadow another version")
+            await self._prove(wanted, candidates=True)
+        except DriftwheelError as error:
+            log.error("shadow refused", version=wanted, error=str(error))
+            await asyncio.to_thread(self._ledger.set_switch, alias.project, SHADOW, "")
+            return
+        self._fleet.admit(wanted)
+        self._warm_until.pop(wanted, None)
+        await asyncio.to_thread(self._deployments.open, alias, wanted, Stage.SHADOW, 0.0, f"{SHADOW} of live requests")
+        self._mirror.version_id = wanted
+        log.info("shadow begins", version=wanted)
+
+    def _end_shadow(self, version_id: str) -> None:
+        if self._mirror is not None and self._mirror.version_id == version_id:
+            self._mirror.version_id = None
+            self._ledger.set_switch(self._settings.project, SHADOW, "")
 
     async def _tend(self) -> None:
         """Take dead engines of the serving versions out, and have the missing ones started beside those that live."""
@@ -257,5 +300,6 @@ class Rollout:
 
     async def _retire(self, version_id: str) -> None:
         self._warm_until.pop(version_id, None)
+        await asyncio.to_thread(self._end_shadow, version_id)
         await self._fleet.retire(version_id)
         await asyncio.to_thread(self._deployments.close, version_id)

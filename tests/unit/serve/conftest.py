@@ -10,12 +10,15 @@ from typing import Any
 import pytest
 
 from benchmarks import fake_gateway
+from benchmarks.fake_world import World
+from driftwheel import controls
 from driftwheel.artifacts import write_json, writing
 from driftwheel.config import Settings
 from serve.engine import Engine
 
 StartEngine = Callable[[Settings, Path, str, int], Engine]
 MakeArtifact = Callable[..., Path]
+MakeWorld = Callable[..., World]
 
 
 @pytest.fixture
@@ -65,3 +68,22 @@ def wait_until_dead() -> Callable[[int], None]:
             time.sleep(0.02)
 
     return wait
+
+
+@pytest.fixture
+def make_world(tmp_path: Path) -> Iterator[MakeWorld]:
+    """Start the gateway process in front of fake engines, with version v1 live."""
+    worlds: list[World] = []
+
+    def make(facts: dict[str, Any] | None = None, **serve: Any) -> World:
+        world = World(tmp_path, serve)
+        worlds.append(world)
+        world.publish("v1", **(facts or {}))
+        controls.promote(world.ledger, world.settings, "v1")
+        world.start()
+        world.until(world.is_settled)
+        return world
+
+    yield make
+    for world in worlds:
+        world.stop()

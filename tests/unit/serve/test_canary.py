@@ -3,9 +3,11 @@
 import math
 from random import Random
 
+import numpy as np
 import pytest
 from scipy.stats import binom
 
+from benchmarks.canary import log_evidence_of
 from serve.canary import RATIOS, Action, Mishap, Outcome, Period, Tally, Verdict, judge, log_evidence
 
 
@@ -105,3 +107,9 @@ def test_clean_canaries_are_left_alone_at_any_moment() -> None:
                 rolled_back += 1
                 break
     assert rolled_back <= 10
+
+
+def test_the_benchmark_counts_with_the_same_evidence() -> None:
+    counts = [(canary, live) for canary in range(0, 12, 3) for live in range(0, 12, 3)]
+    arrays = log_evidence_of(np.array([c for c, _ in counts]), np.array([n for _, n in counts]), 0.1)
+    assert arrays.tolist() == pytest.approx([log_evidence(c, n, 0.1) for c, n in counts])

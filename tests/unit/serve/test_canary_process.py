@@ -3,34 +3,13 @@
 import asyncio
 import re
 import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import Any
-
-import pytest
+from collections.abc import Callable
 
 from benchmarks.fake_world import World
 from driftwheel import controls
 from driftwheel.records import Deployment, Stage, Traffic
 
 MakeWorld = Callable[..., World]
-
-
-@pytest.fixture
-def make_world(tmp_path: Path) -> Iterator[MakeWorld]:
-    worlds: list[World] = []
-
-    def make(**serve: Any) -> World:
-        worlds.append(World(tmp_path, serve))
-        worlds[-1].publish("v1")
-        controls.promote(worlds[-1].ledger, worlds[-1].settings, "v1")
-        worlds[-1].start()
-        worlds[-1].until(worlds[-1].is_settled)
-        return worlds[-1]
-
-    yield make
-    for world in worlds:
-        world.stop()
 
 
 def test_a_crash_canary_is_out_within_five_seconds_and_its_users_are_answered_by_live(make_world: MakeWorld) -> None:
