@@ -342,7 +342,7 @@ class ServeSettings(Section):
     """Shortest time at each share."""
     canary_min_requests: int = Field(100, ge=1)
     """Fewest requests that the canary answers at each share."""
-    canary_false_rollback: float = Field(0.0005, gt=0, le=0.1)
+    canary_false_rollback: float = Field(0.001, gt=0, le=0.1)
     """Declared budget: the chance that a canary which is no worse is rolled back, however long it runs."""
     canary_slowdown: float = Field(1.5, ge=1)
     """An answer is slow when it took longer than this times the live version's 90 % quantile."""

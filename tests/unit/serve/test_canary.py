@@ -11,7 +11,7 @@ from benchmarks.canary import log_evidence_of
 from serve.canary import RATIOS, Action, Mishap, Outcome, Period, Tally, Verdict, judge, log_evidence
 
 
-def verdict(*periods: Period, seconds: float = 0.0, false_rollback: float = 0.0005) -> Verdict:
+def verdict(*periods: Period, seconds: float = 0.0, false_rollback: float = 0.001) -> Verdict:
     return judge(periods, seconds=seconds, false_rollback=false_rollback, min_requests=50, min_seconds=10)
 
 
