@@ -11,13 +11,14 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks import fake_gateway
 from driftwheel.artifacts import MANIFEST
 from driftwheel.config import Settings
 from driftwheel.errors import ArtifactError, EngineError
 from serve.engine import Engine, engine_environment, free_port, has_gpu, start, vllm_command
 from serve.liveness import answers_token
 
-StartEngine = Callable[[Settings, Path, str], Engine]
+StartEngine = Callable[..., Engine]
 MakeArtifact = Callable[..., Path]
 
 OWNER = """
@@ -77,7 +78,7 @@ def test_stopping_takes_its_stubborn_children_along(
 def test_an_engine_dies_with_its_owner(
     settings: Settings, make_artifact: MakeArtifact, wait_until_dead: Callable[[int], None]
 ) -> None:
-    script = Path(__file__).with_name("fake_engine.py")
+    script = fake_gateway.FAKE
     arguments = [str(settings.path), str(script), "v1", str(free_port()), str(make_artifact("v1"))]
     owner = subprocess.Popen([sys.executable, "-c", OWNER, *arguments], stdout=subprocess.PIPE, text=True)
     assert owner.stdout is not None
