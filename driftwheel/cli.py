@@ -24,6 +24,7 @@ STAGE_VERBS: dict[str, tuple[str, tuple[str, ...], str]] = {
     "publish": ("train.__main__", ("publish",), "merge, quantize, evaluate, judge and publish a run"),
     "worker": ("train.__main__", ("worker",), "take open retrain decisions"),
     "serve": ("serve.__main__", ("gateway",), "gateway and engines"),
+    "shadow": ("serve.__main__", ("shadow",), "ask a candidate what was asked, and send its answers to nobody"),
     "monitor": ("monitor.__main__", ("watch",), "watch traffic, write signals and decisions, export metrics"),
     "check": ("monitor.__main__", ("check",), "one drift check now"),
     "traffic": ("driftwheel.traffic_verb", (), "show, export or prune the logged requests"),
@@ -71,6 +72,11 @@ def _parser() -> argparse.ArgumentParser:
             verb.add_argument("id", help="id of the decision" if name != "promote" else "id of the model version")
         if name in ("promote", "rollback"):
             verb.add_argument("--no-wait", action="store_true", help="do not wait until the gateway serves it")
+        if name == "promote":
+            way = verb.add_mutually_exclusive_group()
+            way.add_argument("--canary", type=float, action="append", metavar="SHARE",
+                             help="first this share of the requests, such as 0.1; may be repeated")  # fmt: skip
+            way.add_argument("--direct", action="store_const", const=[], dest="canary", help="all at once")
         if name == "init":
             _add_init_arguments(verb)
         if name == "doctor":

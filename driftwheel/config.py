@@ -370,6 +370,24 @@ class ServeSettings(Section):
     """Connections of clients at once; more are closed at once."""
     fingerprint_tolerance: float = Field(0.05, gt=0)
     """Mean absolute log-probability difference on the probe prompts that still counts as the same model, in nats."""
+    replicas: int = Field(1, ge=1, le=64)
+    """Engines per version behind the gateway; a swap needs twice as many for a while."""
+    engines: list[str] = []
+    """URLs of engines on other machines (`http://HOST:PORT`); where set, the gateway starts none of its own."""
+    rollout: Literal["direct", "canary"] = "direct"
+    """Whether a promoted version gets all requests at once, or those of `serve.canary_shares` first."""
+    canary_shares: list[Annotated[float, Field(gt=0, lt=1)]] = Field([0.1, 0.5], min_length=1)
+    """Shares of the requests that a canary gets, one after the other, before it goes live."""
+    canary_seconds: float = Field(300, ge=0)
+    """Shortest time at each share."""
+    canary_min_requests: int = Field(100, ge=1)
+    """Fewest requests that the canary answers at each share."""
+    canary_false_rollback: float = Field(0.001, gt=0, le=0.1)
+    """Declared budget: the chance that a canary which is no worse is rolled back, however long it runs."""
+    canary_slowdown: float = Field(1.5, ge=1)
+    """An answer is slow when it took longer than this times the live version's 90 % quantile."""
+    sticky_by: Literal["request", "user", "key"] = "request"
+    """What is dealt to canary or live as one: each request, or all of a `user` (else key), or all of a key."""
 
 
 class TrafficSettings(Section):

@@ -1,6 +1,8 @@
 """What a person may do to the loop, from the command line or the dashboard: each is one change of the ledger."""
 
+import json
 import time
+from collections.abc import Sequence
 
 from driftwheel.config import Settings
 from driftwheel.errors import ConflictError, EngineError, GateError, NotFoundError
@@ -9,45 +11,75 @@ from driftwheel.records import (
     Alias,
     DecisionStatus,
     DecisionVerdict,
+    Deployment,
     ModelVersion,
     ModelVersionStatus,
     RetrainDecision,
+    Stage,
     new_id,
     utc_now,
 )
 
 PAUSED = "paused"
+CANARY_PLAN = "canary_plan"
+SHADOW = "shadow"
 POLL_SECONDS = 0.1
 UNFINISHED = (DecisionStatus.AWAITING_APPROVAL, DecisionStatus.OPEN, DecisionStatus.RUNNING)
 
 
-def promote(ledger: Ledger, settings: Settings, version_id: str, *, fence: int | None = None) -> Alias:
+def promote(
+    ledger: Ledger,
+    settings: Settings,
+    version_id: str,
+    *,
+    fence: int | None = None,
+    canary_shares: Sequence[float] | None = None,
+) -> Alias:
     """Make a published version the desired one of the alias; the gateway swaps when it has proved it.
 
-    Raises GateError if the version was not published, ConflictError if the alias moved first.
+    `canary_shares` says what it gets of the requests before that: nothing given means as `serve.rollout` says, an
+    empty list means all at once. Raises GateError if the version was not published, ConflictError if the alias moved
+    first.
     """
     version = ledger.get(ModelVersion, version_id)
     if version.status is not ModelVersionStatus.PUBLISHED:
         reason = version.verdict.get("reason", "it was never judged")
         raise GateError(f"{version_id} is {version.status}, not published ({reason}); it cannot serve traffic")
-    return ledger.move_alias(settings.serve.alias, settings.project, version_id, fence=fence)
+    alias, project = settings.serve.alias, settings.project
+    if canary_shares is None:
+        return ledger.move_alias(alias, project, version_id, fence=fence)
+    if fence is None:
+        found = ledger.find(Alias, id=alias, project=project)
+        fence = found[0].fence if found else 0
+    plan = json.dumps({"fence": fence + 1, "shares": list(canary_shares)})
+    return ledger.move_alias(alias, project, version_id, fence=fence, switch=(f"{CANARY_PLAN}/{alias}", plan))
+
+
+def canary_plan(ledger: Ledger, settings: Settings, alias: Alias) -> list[float]:
+    """Return the shares through which the alias' desired version goes before it is live; an empty list means none."""
+    name = f"{CANARY_PLAN}/{alias.id}"
+    plan = json.loads(ledger.switch(settings.project, name) or "{}")
+    if plan.get("fence") == alias.fence:
+        return [float(share) for share in plan["shares"]]
+    return list(settings.serve.canary_shares) if settings.serve.rollout == "canary" else []
 
 
 def rollback(ledger: Ledger, settings: Settings) -> Alias:
-    """Make the alias' previous version the desired one again."""
+    """Make the alias' previous version the desired one again, at once for all requests."""
     found = ledger.find(Alias, id=settings.serve.alias, project=settings.project)
     if not found or found[0].previous_version_id is None:
         raise NotFoundError(f"alias {settings.serve.alias!r} has no earlier version to go back to")
     alias = found[0]
-    return promote(ledger, settings, str(alias.previous_version_id), fence=alias.fence)
+    return promote(ledger, settings, str(alias.previous_version_id), fence=alias.fence, canary_shares=[])
 
 
 def wait_until_observed(ledger: Ledger, settings: Settings, alias: Alias) -> Alias:
-    """Wait until the gateway serves what the alias row asks for.
+    """Wait until the gateway serves what the alias row asks for; while a canary runs, wait for its end.
 
     Raises EngineError if the gateway refused it or did not report in time, ConflictError if someone moved on.
     """
-    deadline = time.monotonic() + settings.serve.start_timeout_seconds + settings.serve.drain_timeout_seconds
+    patience_seconds = settings.serve.start_timeout_seconds + settings.serve.drain_timeout_seconds
+    deadline = time.monotonic() + patience_seconds
     while time.monotonic() < deadline:
         current = ledger.get(Alias, alias.id)
         if current.fence != alias.fence:
@@ -57,6 +89,8 @@ def wait_until_observed(ledger: Ledger, settings: Settings, alias: Alias) -> Ali
                 raise EngineError(f"the gateway refused {current.version_id}: {current.observed_error}")
             if current.observed_version_id == current.version_id:
                 return current
+        if ledger.count(Deployment, alias=alias.id, fence=alias.fence, stage=Stage.CANARY.value):
+            deadline = time.monotonic() + patience_seconds
         time.sleep(POLL_SECONDS)
     raise EngineError(f"the gateway did not report {alias.version_id} live in time; is `driftwheel serve` running?")
 

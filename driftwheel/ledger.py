@@ -265,21 +265,32 @@ class Ledger:
 
         Raises ConflictError if another writer changed it first.
         """
+        with self.write() as connection:
+            return self._change_with(connection, record, changes)
+
+    def _change_with(self, connection: sa.Connection, record: Record, changes: dict[str, Any]) -> Record:
         table, identity = TABLES[type(record)], typing.cast(Any, record).id
         if "updated_at" in table.c:
             changes.setdefault("updated_at", utc_now())
         guard = [table.c[n] == getattr(record, n) for n in ("status", "fence", "stage") if n in table.c]
-        with self.write() as connection:
-            done = connection.execute(sa.update(table).where(table.c.id == identity, *guard).values(**changes))
+        done = connection.execute(sa.update(table).where(table.c.id == identity, *guard).values(**changes))
         if done.rowcount != 1:
             raise ConflictError(f"{identity} has changed since it was read; read it again and decide anew")
         return typing.cast(Record, replace(typing.cast(Any, record), **changes))
 
-    def move_alias(self, alias: str, project: str, version_id: str, *, fence: int | None = None) -> Alias:
+    def move_alias(
+        self,
+        alias: str,
+        project: str,
+        version_id: str,
+        *,
+        fence: int | None = None,
+        switch: tuple[str, str] | None = None,
+    ) -> Alias:
         """Point an alias at a version by compare-and-set.
 
-        `fence` is the number that the caller read; None means whatever it is now.
-        Raises ConflictError if another writer moved it first.
+        `fence` is the number that the caller read; None means whatever it is now. `switch` is a name and a value to set
+        together with the move. Raises ConflictError if another writer moved it first.
         """
         found = self.find(Alias, id=alias, project=project)
         if not found:
@@ -291,22 +302,28 @@ class Ledger:
             raise ConflictError(f"alias {alias!r} is at fence {current.fence}, not {fence}: someone moved it first")
         if current.version_id == version_id:
             return current
-        return self.change(
-            current,
-            version_id=version_id,
-            previous_version_id=current.version_id,
-            fence=current.fence + 1,
-            observed_error=None,
-        )
+        changes = {
+            "version_id": version_id, "previous_version_id": current.version_id, "fence": current.fence + 1,
+            "observed_error": None,
+        }  # fmt: skip
+        with self.write() as connection:
+            moved = self._change_with(connection, current, changes)
+            if switch is not None:
+                self._set_switch_with(connection, project, *switch)
+        return moved
 
     def observe_alias(self, alias: str, *, version_id: str | None, fence: int, error: str | None = None) -> None:
-        """Record what the gateway really serves; never touches the desired half of the row."""
+        """Record what the gateway really serves; never touches the desired half of the row.
+
+        A report that is older than the one in the row is dropped.
+        """
         table = TABLES[Alias]
         values = {"observed_fence": fence, "observed_at": utc_now(), "observed_error": error}
         if version_id is not None:
             values["observed_version_id"] = version_id
         with self.write() as connection:
-            connection.execute(sa.update(table).where(table.c.id == alias).values(**values))
+            is_newer = table.c.observed_fence <= fence
+            connection.execute(sa.update(table).where(table.c.id == alias, is_newer).values(**values))
 
     def switch(self, project: str, name: str, default: str = "") -> str:
         """Return a switch's value."""
@@ -315,13 +332,16 @@ class Ledger:
 
     def set_switch(self, project: str, name: str, value: str) -> None:
         """Set a switch."""
-        table = TABLES[Switch]
         with self.write() as connection:
-            done = connection.execute(
-                sa.update(table).where(table.c.id == f"{project}/{name}").values(value=value, updated_at=utc_now())
-            )
-            if done.rowcount == 0:
-                self.add_with(connection, [Switch(id=f"{project}/{name}", project=project, value=value)])
+            self._set_switch_with(connection, project, name, value)
+
+    def _set_switch_with(self, connection: sa.Connection, project: str, name: str, value: str) -> None:
+        table, identity = TABLES[Switch], f"{project}/{name}"
+        done = connection.execute(
+            sa.update(table).where(table.c.id == identity).values(value=value, updated_at=utc_now())
+        )
+        if done.rowcount == 0:
+            self.add_with(connection, [Switch(id=identity, project=project, value=value)])
 
     def put_step(self, step: Step) -> None:
         """Write or overwrite a step of a retrain job."""

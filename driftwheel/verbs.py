@@ -86,7 +86,10 @@ def refuse(arguments: argparse.Namespace) -> None:
 def promote(arguments: argparse.Namespace) -> None:
     """Make a published version live."""
     settings, ledger = _open(arguments)
-    _finish_move(arguments, settings, ledger, controls.promote(ledger, settings, arguments.id))
+    shares = arguments.canary
+    if shares is not None and not all(0 < share < 1 for share in shares):
+        raise ConfigError(f"--canary {shares} must be shares above 0 and below 1, such as 0.1 0.5")
+    _finish_move(arguments, settings, ledger, controls.promote(ledger, settings, arguments.id, canary_shares=shares))
 
 
 def rollback(arguments: argparse.Namespace) -> None:

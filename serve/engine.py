@@ -8,7 +8,6 @@ The command prints one JSON line when the engine is ready and stops it when its 
 import argparse
 import contextlib
 import ctypes
-import http.client
 import importlib.metadata
 import importlib.util
 import json
@@ -26,6 +25,7 @@ from driftwheel.artifacts import verify
 from driftwheel.command import add_common_arguments, settings_from
 from driftwheel.config import Settings
 from driftwheel.errors import EngineError, NotFoundError
+from serve.liveness import answers_token
 
 GIB = 1 << 30
 PR_SET_PDEATHSIG = 1
@@ -48,11 +48,12 @@ class Engine:
     log_path: Path
     started_at: float
     start_seconds: float = 0.0
+    host: str = "127.0.0.1"
 
     @property
     def url(self) -> str:
         """Base URL on loopback."""
-        return f"http://127.0.0.1:{self.port}"
+        return f"http://{self.host}:{self.port}"
 
     @property
     def is_running(self) -> bool:
@@ -69,7 +70,7 @@ class Engine:
                 raise EngineError(
                     f"engine {self.name} died at start (status {status}): {self.last_words()}; see {self.log_path}"
                 )
-            if answers_token(self.port, self.name):
+            if answers_token(self.host, self.port, self.name):
                 self.start_seconds = time.monotonic() - self.started_at
                 return
             time.sleep(POLL_SECONDS)
@@ -93,22 +94,32 @@ class Engine:
         self.process.wait()
 
 
-def start_artifact(settings: Settings, artifact: Path, name: str, build: "CommandBuilder | None" = None) -> Engine:
+def start_artifact(
+    settings: Settings, artifact: Path, name: str, replica: int = 0, build: "CommandBuilder | None" = None
+) -> Engine:
     """Check an artifact against its manifest and start an engine on it; does not wait until it is ready.
 
     Raises ArtifactError if a byte differs.
     """
     verify(artifact)
-    return start(settings, str(artifact), name, build or vllm_command)
+    return start(settings, str(artifact), name, build or vllm_command, replica=replica)
 
 
-def start(settings: Settings, model: str, name: str, build: "CommandBuilder | None" = None, port: int = 0) -> Engine:
+def start(
+    settings: Settings,
+    model: str,
+    name: str,
+    build: "CommandBuilder | None" = None,
+    port: int = 0,
+    replica: int = 0,
+) -> Engine:
     """Start an engine on a model folder or hub name; the log of the engine before it is kept as `.log.1`.
 
-    Raises EngineError if the log or the process cannot be made.
+    Replicas of a version differ in port and log. Raises EngineError if the log or the process cannot be made.
     """
     port = port or free_port()
-    log_path = settings.root / "logs" / f"engine-{name.replace('/', '_')}.log"
+    number = f"-{replica}" if replica else ""
+    log_path = settings.root / "logs" / f"engine-{name.replace('/', '_')}{number}.log"
     command = (build or vllm_command)(settings, model, name, port)
     try:
         log_path.parent.mkdir(parents=True, exist_ok=True)
@@ -183,21 +194,6 @@ def has_gpu() -> bool:
         return not importlib.metadata.version("vllm").endswith("+cpu")
     except importlib.metadata.PackageNotFoundError:
         return False
-
-
-def answers_token(port: int, name: str, timeout_seconds: float = 10.0) -> bool:
-    """Ask an engine for one real token and say whether it came."""
-    body = json.dumps({"model": name, "prompt": "a", "max_tokens": 1, "temperature": 0})
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout_seconds)
-    try:
-        connection.request("POST", "/v1/completions", body, {"content-type": "application/json"})
-        response = connection.getresponse()
-        answer = json.loads(response.read())
-        return response.status == 200 and bool(answer["choices"][0]["finish_reason"])
-    except (OSError, http.client.HTTPException, ValueError, LookupError, TypeError):
-        return False
-    finally:
-        connection.close()
 
 
 def free_port() -> int:

@@ -16,15 +16,16 @@ from driftwheel.records import Scope
 from driftwheel.traffic import TrafficLog
 from serve import hooks, openapi
 from serve.admission import Admission
+from serve.choice import unit_of
 from serve.http1 import SWEEP_SECONDS, ServerConnection
 from serve.keys import ApiKeys
 from serve.load import Load
 from serve.messages import Request, Response
 from serve.metrics import CONTENT_TYPE, OTHER_ROUTE, GatewayMetrics
 from serve.refusals import RequestRefused
-from serve.relay import RETRY_AFTER_SECONDS, Job, Relay
+from serve.relay import RETRY_AFTER_SECONDS, Job, Relay, SecondChance
 from serve.request_ids import RequestIds
-from serve.rewrite import read_call
+from serve.rewrite import Call, read_call
 from serve.routes import ROUTES, EngineRoute, RoutingTable
 from serve.startup import check_exposure, make_room_for_sockets
 
@@ -68,6 +69,8 @@ class Gateway:
         )
         self._relay = Relay(settings, traffic_log, metrics)
         self._connections: set[ServerConnection] = set()
+        self.on_answered: Callable[[Job], None] = lambda job: None
+        """Is told of each answered completion; must be quick."""
         self._active = 0
         self._alerts = asyncio.Lock()
         self._started_at = int(time.time())
@@ -134,47 +137,61 @@ class Gateway:
         request_id = self._ids.make()
         found = ROUTES.get(request.path)
         self._active += 1
-        route: EngineRoute | None = None
+        job: Job | None = None
         try:
             if request.refusal is not None:
                 raise request.refusal
             if found is not None and found.is_answered_by_engine:
                 call = read_call(request.body, request.path)
-                route = self._route(call.model)
-                status = await self._ask(Job(request_id, request.path, call, route, request.caller), response)
+                route = self._route(call, request_id, request.caller.id)
+                second = self.routes.other(call.model, route)
+                job = Job(request_id, request.path, call, route, request.caller, second)
+                status = await self._ask(job, response)
+                self.on_answered(job)
             else:
                 status, content_type, body = await self._operate(request)
                 response.send(status, self._headers(request_id, content_type, None), body)
         except RequestRefused as refusal:
             status = refusal.status
-            headers = [*self._headers(request_id, JSON_TYPE, route), *refusal.headers]
+            answered_id, by = (job.request_id, job.route) if job else (request_id, None)
+            headers = [*self._headers(answered_id, JSON_TYPE, by), *refusal.headers]
             response.send(status, headers, refusal.body())
         finally:
             self._active -= 1
         route_name = request.path if found is not None else OTHER_ROUTE
-        self.metrics.count_request(route_name, route.version_id if route else NO_VERSION, status)
+        self.metrics.count_request(route_name, job.route.version_id if job else NO_VERSION, status)
 
     async def _ask(self, job: Job, response: Response) -> int:
         limits = job.caller.limits
         self.load.enter(job.route, job.caller.id)
         try:
             if limits is None:
-                return await self._relay.answer(job, response)
+                return await self._answer(job, response)
             limits.enter(time.monotonic())
             try:
-                return await self._relay.answer(job, response)
+                return await self._answer(job, response)
             finally:
                 limits.leave(job.used_tokens, time.monotonic())
         finally:
             self.load.leave(job.caller.id)
 
+    async def _answer(self, job: Job, response: Response) -> int:
+        try:
+            return await self._relay.answer(job, response)
+        except SecondChance as chance:
+            # The failed try is in the log under its own id; the client gets the second one's.
+            job.start_over(self._ids.make(), chance.route)
+            return await self._relay.answer(job, response)
+
     def _headers(self, request_id: str, content_type: str, route: EngineRoute | None) -> list[tuple[str, str]]:
         version = route.version_id if route else self.routes.aliases.get(self._settings.serve.alias, NO_VERSION)
         return [("content-type", content_type), ("x-request-id", request_id), ("x-driftwheel-version", version)]
 
-    def _route(self, model: str) -> EngineRoute:
-        """Return the engine for a model name; raises RequestRefused."""
-        route = self.routes.pick(model)
+    def _route(self, call: Call, request_id: str, key_id: str) -> EngineRoute:
+        """Return the engine for a request; raises RequestRefused."""
+        model, sticky_by = call.model, self._settings.serve.sticky_by
+        unit = unit_of(sticky_by, request_id=request_id, key_id=key_id, user_id=call.user_id)
+        route = self.routes.pick(model, unit, call.prefix)
         if route is not None:
             return route
         if self.routes.knows(model) or model == self._settings.serve.alias:

@@ -21,10 +21,13 @@ from driftwheel.records import utc_now
 from driftwheel.redaction import keeping
 from driftwheel.retention import prune
 from driftwheel.traffic import TrafficLog
+from serve.engine import start_artifact
+from serve.fleet import StartEngine
 from serve.gateway import Gateway
 from serve.health import Health
 from serve.keys import ApiKeys, follow
 from serve.metrics import GatewayMetrics
+from serve.mirror import Mirror
 from serve.rollout import Rollout
 from serve.routes import RoutingTable
 from serve.startup import check_start
@@ -44,19 +47,21 @@ def main(arguments: argparse.Namespace) -> None:
     uvloop.run(serve(settings_from(arguments)))
 
 
-async def serve(settings: Settings) -> None:
+async def serve(settings: Settings, start: StartEngine = start_artifact) -> None:
     """Run gateway, rollout and health; the gateway listens, answering 503, before the first engine is ready.
 
-    Raises ConflictError if the port is taken.
+    `start` is what makes an artifact an engine. Raises ConflictError if the port is taken.
     """
     ledger = open_ledger(settings)
     traffic_log, routes = TrafficLog(ledger, keeping(settings)), RoutingTable()
-    rollout = Rollout(settings, ledger, routes)
+    mirror = Mirror(settings, traffic_log, routes)
+    rollout = Rollout(settings, ledger, routes, start, mirror)
     health = Health(settings, routes, rollout.engine_of)
     keys = ApiKeys.from_environment()
     keys.load(keys_of(ledger, settings.project))
     check_start(settings, keys)
     gateway = Gateway(settings, traffic_log, ledger, routes, GatewayMetrics(), keys)
+    gateway.on_answered = mirror.offer
     host, port = settings.serve.host, settings.serve.port
     try:
         await gateway.start(host, port)
@@ -82,6 +87,7 @@ async def serve(settings: Settings) -> None:
     for task in tasks:
         with contextlib.suppress(asyncio.CancelledError):
             await task  # a loop that failed raises here, after the gateway has let its clients finish
+    await mirror.close()
     await rollout.stop()
     await asyncio.to_thread(traffic_log.close)
     ledger.close()

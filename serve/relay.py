@@ -50,6 +50,8 @@ class Job:
     call: Call
     route: EngineRoute
     caller: Caller
+    second: EngineRoute | None = None
+    """An engine that answers instead if this one fails before the client has got a byte."""
     created_at: datetime = field(default_factory=utc_now)
     started_at: float = field(default_factory=time.perf_counter)
     first_token_at: float | None = None
@@ -57,6 +59,12 @@ class Job:
     sent: list[bytes] = field(default_factory=list)
     """The body's parts that were given to the client's connection, or will be once the row is written."""
     used_tokens: int = 0
+
+    def start_over(self, request_id: str, route: EngineRoute) -> None:
+        """Become the second try of a request whose first engine failed."""
+        self.request_id, self.route, self.second = request_id, route, None
+        self.created_at, self.started_at, self.first_token_at = utc_now(), time.perf_counter(), None
+        self.is_stream, self.sent = False, []
 
     def headers(self, content_type: str) -> list[tuple[str, str]]:
         """Return the headers of the answer."""
@@ -67,6 +75,14 @@ class Job:
             ("x-driftwheel-version", self.route.version_id),
             *(limits.headers(time.monotonic()) if limits else ()),
         ]
+
+
+class SecondChance(EngineError):
+    """An engine failed before the client got a byte, and another one can answer."""
+
+    def __init__(self, route: EngineRoute, message: str) -> None:
+        super().__init__(message)
+        self.route = route
 
 
 class Relay:
@@ -90,12 +106,17 @@ class Relay:
             if response.is_gone:
                 exchange.abort(CLIENT_LEFT)
             await exchange.start()
+            if job.second is not None and exchange.status >= 500:
+                raise EngineError(f"the engine answered {exchange.status}")
             content_type = exchange.headers.get(b"content-type", b"application/json").decode("latin-1")
             if content_type.startswith("text/event-stream"):
                 return await self._stream(job, exchange, response, content_type)
             return await self._whole(job, exchange, response, content_type)
         except EngineError as error:
-            raise await self._broken(job, exchange, str(error)) from error
+            refusal = await self._broken(job, exchange, str(error))
+            if job.second is not None and refusal.status == 503 and not response.has_started:
+                raise SecondChance(job.second, str(error)) from error
+            raise refusal from error
         finally:
             timer.cancel()
             response.on_client_left = None

@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from serve.capture import conversation_of, prompt_of, user_of
+from serve.choice import prefix_of
 from serve.refusals import RequestRefused
 
 WITH_USAGE_OPTION = ("/v1/chat/completions", "/v1/completions")
@@ -54,6 +55,8 @@ class Call:
     usage_option: str | None
     """The JSON of `stream_options` that asks for it, where the gateway must ask itself."""
     has_stream_options: bool
+    prefix: str
+    """The beginning of the prompt, which says which replica may have it cached."""
 
     @cached_property
     def text(self) -> str:
@@ -114,6 +117,7 @@ def read_call(body: bytes, path: str) -> Call:
         wants_usage=wants_usage,
         usage_option=json.dumps({**options, "include_usage": True}) if must_ask else None,
         has_stream_options="stream_options" in fields,
+        prefix=prefix_of(fields),
     )
 
 

@@ -10,6 +10,7 @@ from enum import StrEnum
 
 from driftwheel.errors import NotFoundError
 from driftwheel.records import Scope
+from serve.choice import Split, least_busy
 
 
 class Openness(StrEnum):
@@ -53,7 +54,7 @@ IDLE_POLL_SECONDS = 0.02
 
 @dataclass(eq=False)
 class EngineRoute:
-    """An engine that serves one version."""
+    """An engine that serves one version; the replicas of a version have one each."""
 
     version_id: str
     host: str
@@ -68,6 +69,8 @@ class EngineRoute:
     """Health checks that failed in a row; the health loop counts and clears it."""
     last_token_at: float | None = None
     """`time.monotonic()` of the last real token seen, by the health loop or in a user's answer."""
+    tokens_seen: float | None = None
+    """The engine's own count of tokens when the health loop last read it."""
 
 
 @dataclass(eq=False)
@@ -75,41 +78,59 @@ class RoutingTable:
     """Which engines there are, and which version each alias means."""
 
     aliases: dict[str, str] = field(default_factory=dict)
-    _routes: dict[str, EngineRoute] = field(default_factory=dict)
+    splits: dict[str, Split] = field(default_factory=dict)
+    """The canary of an alias, while there is one."""
+    _routes: dict[str, list[EngineRoute]] = field(default_factory=dict)
 
     def add(self, route: EngineRoute) -> None:
         """Make an engine reachable under its exact version id."""
-        self._routes[route.version_id] = route
+        self._routes.setdefault(route.version_id, []).append(route)
 
-    def remove(self, version_id: str) -> EngineRoute | None:
-        """Forget an engine; requests that it already has go on."""
-        return self._routes.pop(version_id, None)
+    def drop(self, route: EngineRoute) -> None:
+        """Forget one engine; requests that it already has go on."""
+        left = [other for other in self._routes.get(route.version_id, []) if other is not route]
+        self._routes[route.version_id] = left
+        if not left:
+            del self._routes[route.version_id]
 
-    def get(self, version_id: str) -> EngineRoute | None:
-        """Return a version's engine, ready or not."""
-        return self._routes.get(version_id)
+    def replicas(self, version_id: str) -> list[EngineRoute]:
+        """Return a version's engines, ready or not."""
+        return [*self._routes.get(version_id, [])]
 
     def routes(self) -> list[EngineRoute]:
         """Return every engine."""
-        return list(self._routes.values())
+        return [route for replicas in self._routes.values() for route in replicas]
 
     def point(self, alias: str, version_id: str) -> None:
-        """Make an alias mean a version from the next request on.
+        """Make an alias mean a version, and no canary beside it, from the next request on.
 
         Raises NotFoundError if the version has no engine.
         """
         if version_id not in self._routes:
             raise NotFoundError(f"{version_id} has no engine here; start one before alias {alias!r} points at it")
         self.aliases[alias] = version_id
+        self.splits.pop(alias, None)
 
     def knows(self, model: str) -> bool:
         """Say whether a name is an alias or the id of a version with an engine."""
         return model in self.aliases or model in self._routes
 
-    def pick(self, model: str) -> EngineRoute | None:
-        """Return the ready engine for an alias or an exact version id."""
-        route = self._routes.get(self.aliases.get(model, model))
-        return route if route is not None and route.is_ready else None
+    def pick(self, model: str, unit: str = "", prefix: str = "") -> EngineRoute | None:
+        """Return the ready engine for an alias or an exact version id.
+
+        `unit` decides who gets a canary, `prefix` which of several replicas.
+        """
+        split = self.splits.get(model)
+        if split is not None and unit and split.takes(unit):
+            route = least_busy(self._routes.get(split.version_id, ()), prefix)
+            if route is not None:
+                return route
+        return least_busy(self._routes.get(self.aliases.get(model, model), ()), prefix)
+
+    def other(self, model: str, failed: EngineRoute) -> EngineRoute | None:
+        """Return the engine that answers in place of one that failed: a live one for a canary, else a replica."""
+        version_id = self.aliases.get(model, model)
+        return least_busy([route for route in self._routes.get(version_id, ()) if route is not failed], "")
 
     def served_models(self) -> list[str]:
         """Return the names that a request may carry: aliases, then version ids."""
@@ -117,9 +138,9 @@ class RoutingTable:
 
     async def wait_idle(self, version_id: str, timeout_seconds: float) -> bool:
         """Wait until a version has no request left; return whether that happened in time."""
-        route = self._routes.get(version_id)
+        replicas = self.replicas(version_id)
         deadline = asyncio.get_running_loop().time() + timeout_seconds
-        while route is not None and route.in_flight > 0:
+        while any(route.in_flight > 0 for route in replicas):
             if asyncio.get_running_loop().time() >= deadline:
                 return False
             await asyncio.sleep(IDLE_POLL_SECONDS)

@@ -4,7 +4,7 @@ import streamlit as st
 
 from dashboard import queries
 from dashboard.views import page
-from driftwheel.records import Deployment
+from driftwheel.records import Deployment, Stage
 
 settings, ledger = page.start("Deployments", "Which version each alias serves: desired by people and worker, observed "
                               "by the gateway.")  # fmt: skip
@@ -24,6 +24,10 @@ def show_alias() -> None:
     columns[1].metric("Observed", names.get(alias.observed_version_id or "", "nothing"), border=True)
     columns[2].metric("Fence, desired / observed", f"{alias.fence} / {alias.observed_fence}", border=True)
     columns[3].metric("Gateway reported", queries.age(alias.observed_at), border=True)
+    canaries = queries.newest(ledger, Deployment, settings.project, stage=Stage.CANARY)
+    if canaries:
+        st.progress(canaries[0].share, f"Canary: {names.get(canaries[0].version_id, canaries[0].version_id)} answers "
+                    f"{canaries[0].share:.0%} of the requests, {canaries[0].reason}.")  # fmt: skip
     with st.container(horizontal=True, vertical_alignment="center"):
         st.badge(word, color="green" if word == "serving" else "red" if word == "refused" else "orange")
         st.text(sentence)

@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,18 +9,16 @@ from typing import Any
 
 import pytest
 
+from benchmarks import fake_gateway
+from benchmarks.fake_world import World
+from driftwheel import controls
 from driftwheel.artifacts import write_json, writing
 from driftwheel.config import Settings
-from serve.engine import Engine, start_artifact
+from serve.engine import Engine
 
-SCRIPT = Path(__file__).with_name("fake_engine.py")
-
-StartEngine = Callable[[Settings, Path, str], Engine]
+StartEngine = Callable[[Settings, Path, str, int], Engine]
 MakeArtifact = Callable[..., Path]
-
-
-def fake_command(settings: Settings, model: str, name: str, port: int) -> list[str]:
-    return [sys.executable, "-S", str(SCRIPT), model, name, str(port)]
+MakeWorld = Callable[..., World]
 
 
 @pytest.fixture
@@ -29,8 +26,8 @@ def start_fake() -> Iterator[StartEngine]:
     """Start a fake engine on an artifact, checked as a real one is; whatever still runs is stopped at the end."""
     engines: list[Engine] = []
 
-    def start(settings: Settings, artifact: Path, name: str) -> Engine:
-        engines.append(start_artifact(settings, artifact, name, fake_command))
+    def start(settings: Settings, artifact: Path, name: str, replica: int = 0) -> Engine:
+        engines.append(fake_gateway.start(settings, artifact, name, replica))
         return engines[-1]
 
     yield start
@@ -71,3 +68,22 @@ def wait_until_dead() -> Callable[[int], None]:
             time.sleep(0.02)
 
     return wait
+
+
+@pytest.fixture
+def make_world(tmp_path: Path) -> Iterator[MakeWorld]:
+    """Start the gateway process in front of fake engines, with version v1 live."""
+    worlds: list[World] = []
+
+    def make(facts: dict[str, Any] | None = None, **serve: Any) -> World:
+        world = World(tmp_path, serve)
+        worlds.append(world)
+        world.publish("v1", **(facts or {}))
+        controls.promote(world.ledger, world.settings, "v1")
+        world.start()
+        world.until(world.is_settled)
+        return world
+
+    yield make
+    for world in worlds:
+        world.stop()

@@ -11,12 +11,14 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks import fake_gateway
 from driftwheel.artifacts import MANIFEST
 from driftwheel.config import Settings
 from driftwheel.errors import ArtifactError, EngineError
-from serve.engine import Engine, answers_token, engine_environment, free_port, has_gpu, start, vllm_command
+from serve.engine import Engine, engine_environment, free_port, has_gpu, start, vllm_command
+from serve.liveness import answers_token
 
-StartEngine = Callable[[Settings, Path, str], Engine]
+StartEngine = Callable[..., Engine]
 MakeArtifact = Callable[..., Path]
 
 OWNER = """
@@ -37,11 +39,11 @@ def test_an_engine_is_ready_when_it_has_answered_a_token(
     settings: Settings, start_fake: StartEngine, make_artifact: MakeArtifact
 ) -> None:
     engine = start_fake(settings, make_artifact("v1", start_seconds=0.5), "v1")
-    assert not answers_token(engine.port, "v1", 1)
+    assert not answers_token("127.0.0.1", engine.port, "v1", 1)
     engine.wait_ready(20)
-    assert answers_token(engine.port, "v1", 1)
+    assert answers_token("127.0.0.1", engine.port, "v1", 1)
     assert engine.start_seconds >= 0.5
-    assert not answers_token(engine.port, "another model", 1)
+    assert not answers_token("127.0.0.1", engine.port, "another model", 1)
 
 
 def test_an_engine_that_dies_at_start_says_why(
@@ -76,7 +78,7 @@ def test_stopping_takes_its_stubborn_children_along(
 def test_an_engine_dies_with_its_owner(
     settings: Settings, make_artifact: MakeArtifact, wait_until_dead: Callable[[int], None]
 ) -> None:
-    script = Path(__file__).with_name("fake_engine.py")
+    script = fake_gateway.FAKE
     arguments = [str(settings.path), str(script), "v1", str(free_port()), str(make_artifact("v1"))]
     owner = subprocess.Popen([sys.executable, "-c", OWNER, *arguments], stdout=subprocess.PIPE, text=True)
     assert owner.stdout is not None
@@ -146,7 +148,7 @@ def test_a_stopped_process_gives_no_token(
     engine.wait_ready(20)
     os.kill(engine.process.pid, signal.SIGSTOP)
     started = time.monotonic()
-    assert not answers_token(engine.port, "v1", 0.5)
+    assert not answers_token("127.0.0.1", engine.port, "v1", 0.5)
     assert time.monotonic() - started < 5
     assert engine.is_running
     os.kill(engine.process.pid, signal.SIGCONT)

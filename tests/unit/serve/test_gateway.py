@@ -471,7 +471,7 @@ def test_a_pooled_connection_that_went_stale_is_replaced(world: World) -> None:
 
 
 def test_no_ready_engine_is_503_with_retry_after(world: World) -> None:
-    world.run(lambda: setattr(world.routes.get(VERSION), "is_ready", False))
+    world.run(lambda: setattr(world.routes.replicas(VERSION)[0], "is_ready", False))
     status, headers, _ = world.ask(CHAT, BODY)
     assert (status, headers["retry-after"]) == (503, "2")
 
@@ -532,7 +532,7 @@ def test_ready_means_a_recent_token_from_the_alias_engine(world: World) -> None:
     assert world.ask("/readyz", method="GET", key="")[0] == 503
     world.ask(CHAT, BODY)
     assert world.ask("/readyz", method="GET", key="")[0] == 200
-    world.run(lambda: setattr(world.routes.get(VERSION), "last_token_at", time.monotonic() - 1000))
+    world.run(lambda: setattr(world.routes.replicas(VERSION)[0], "last_token_at", time.monotonic() - 1000))
     assert world.ask("/readyz", method="GET", key="")[0] == 503
     assert world.ask("/healthz", method="GET", key="")[0] == 200
 

@@ -15,7 +15,7 @@ from serve.engine import Engine
 from serve.health import MISSED_UNTIL_OUT, MISSED_UNTIL_STOPPED, Health
 from serve.routes import EngineRoute, RoutingTable
 
-StartEngine = Callable[[Settings, Path, str], Engine]
+StartEngine = Callable[..., Engine]
 
 
 @dataclass
@@ -27,7 +27,7 @@ class World:
     health: Health
 
     def check(self) -> bool:
-        return asyncio.run(self.health.check("v1"))
+        return asyncio.run(self.health.check(self.route))
 
 
 @pytest.fixture
@@ -36,7 +36,8 @@ def world(settings: Settings, start_fake: StartEngine, make_artifact: Callable[.
     engine.wait_ready(20)
     routes = RoutingTable()
     routes.add(EngineRoute("v1", "127.0.0.1", engine.port, "v1"))
-    return World(engine, routes.routes()[0], Health(settings, routes, {"v1": engine}.get, token_timeout_seconds=0.3))
+    route = routes.routes()[0]
+    return World(engine, route, Health(settings, routes, {route: engine}.get, token_timeout_seconds=0.3))
 
 
 def test_a_token_proves_an_engine(world: World) -> None:
@@ -73,7 +74,7 @@ def test_an_engine_that_goes_on_hanging_is_stopped(world: World) -> None:
 def test_an_engine_that_is_only_busy_with_users_stays(world: World) -> None:
     async def check_while_a_user_gets_tokens() -> bool:
         asyncio.get_running_loop().call_later(0.1, lambda: setattr(world.route, "last_token_at", time.monotonic()))
-        return await world.health.check("v1")
+        return await world.health.check(world.route)
 
     os.kill(world.engine.process.pid, signal.SIGSTOP)
     answers = [asyncio.run(check_while_a_user_gets_tokens()) for _ in range(MISSED_UNTIL_STOPPED)]
@@ -82,5 +83,35 @@ def test_an_engine_that_is_only_busy_with_users_stays(world: World) -> None:
     assert world.route.is_ready
 
 
-def test_a_version_without_engine_is_not_healthy(world: World) -> None:
-    assert not asyncio.run(world.health.check("unknown"))
+def test_a_route_without_engine_is_not_healthy(world: World) -> None:
+    assert not asyncio.run(world.health.check(EngineRoute("unknown", "127.0.0.1", world.route.port, "v1")))
+
+
+@pytest.mark.parametrize("fault", ["nan", "null", "error", "empty"])
+def test_an_engine_that_answers_what_is_no_token_is_out_without_a_timeout(
+    settings: Settings, start_fake: StartEngine, make_artifact: Callable[..., Path], tmp_path: Path, fault: str
+) -> None:
+    engine = start_fake(settings, make_artifact("v1", fault_path=str(tmp_path / "fault")), "v1")
+    engine.wait_ready(20)
+    route, routes = EngineRoute("v1", "127.0.0.1", engine.port, "v1"), RoutingTable()
+    routes.add(route)
+    health = Health(settings, routes, {route: engine}.get)
+    assert asyncio.run(health.check(route))
+    (tmp_path / "fault").write_text(fault)
+    began_at = time.monotonic()
+    assert [asyncio.run(health.check(route)) or route.is_ready for _ in range(MISSED_UNTIL_OUT)] == [True, False]
+    assert time.monotonic() - began_at < 2
+
+
+def test_an_engine_whose_own_count_of_tokens_grows_is_only_busy(
+    settings: Settings, start_fake: StartEngine, make_artifact: Callable[..., Path], tmp_path: Path
+) -> None:
+    engine = start_fake(settings, make_artifact("v1", fault_path=str(tmp_path / "fault")), "v1")
+    engine.wait_ready(20)
+    route = EngineRoute("v1", "127.0.0.1", engine.port, "v1")
+    health = Health(settings, RoutingTable(), {route: engine}.get, token_timeout_seconds=0.2)
+    (tmp_path / "fault").write_text("busy")
+    assert [asyncio.run(health.check(route)) for _ in range(4)] == [False, True, True, True]
+    (tmp_path / "fault").write_text("hang")
+    assert [asyncio.run(health.check(route)) for _ in range(2)] == [False, False]
+    assert not route.is_ready

@@ -20,7 +20,7 @@ from serve.engine import Engine
 from serve.rollout import Rollout
 from serve.routes import RoutingTable
 
-StartEngine = Callable[[Settings, Path, str], Engine]
+StartEngine = Callable[..., Engine]
 MakeArtifact = Callable[..., Path]
 PROBE = {"messages": [{"role": "user", "content": "hi"}], "tokens": ["yes", "."], "logprobs": [-0.5, -0.5]}
 
@@ -45,9 +45,9 @@ class World:
         self.routes = RoutingTable()
         self.rollout = Rollout(self.settings, self.ledger, self.routes, self._start)
 
-    def _start(self, settings: Settings, artifact: Path, name: str) -> Engine:
+    def _start(self, settings: Settings, artifact: Path, name: str, replica: int) -> Engine:
         self.starts.append(name)
-        return self.start_fake(settings, artifact, name)
+        return self.start_fake(settings, artifact, name, replica)
 
     def publish(self, id: str, status: ModelVersionStatus = ModelVersionStatus.PUBLISHED, **facts: Any) -> None:
         path = self.make_artifact(id, **facts)
@@ -84,8 +84,8 @@ class World:
         assert self.served() == version_id
 
     def engine(self, version_id: str) -> Engine:
-        engine = self.rollout.engine_of(version_id)
-        assert engine is not None
+        engine = self.rollout.engine_of(self.routes.replicas(version_id)[0])
+        assert isinstance(engine, Engine)
         return engine
 
     def kill(self, version_id: str) -> None:
@@ -148,8 +148,8 @@ def test_a_refused_version_never_serves_and_the_row_says_why(world: World, facts
 
     asyncio.run(scene())
     assert (world.served(), world.alias().observed_version_id) == ("v1", "v1")
-    assert world.routes.get("v2") is None
-    assert world.rollout.engine_of("v2") is None
+    assert world.routes.replicas("v2") == []
+    assert [route.version_id for route in world.routes.routes()] == ["v1"]
     assert world.stages() == {"v1": Stage.LIVE}
     assert re.search(error, str(world.alias().observed_error))
 
@@ -218,7 +218,7 @@ def test_a_live_engine_that_dies_is_started_again(world: World) -> None:
         await world.make_live("v1")
         first = world.engine("v1")
         world.kill("v1")
-        await world.until(lambda: world.rollout.engine_of("v1") is not first and world.served() == "v1")
+        await world.until(lambda: world.served() == "v1" and world.engine("v1") is not first)
         assert world.engine("v1").is_running
 
     asyncio.run(scene())

@@ -20,7 +20,7 @@ def test_an_alias_flips_and_exact_versions_stay_reachable() -> None:
     routes = table()
     first = routes.pick("support")
     routes.point("support", "v2")
-    assert (first, routes.pick("support")) == (routes.get("v1"), routes.get("v2"))
+    assert (first, routes.pick("support")) == (routes.replicas("v1")[0], routes.replicas("v2")[0])
     assert routes.pick("v1") is first
     assert routes.served_models() == ["support", "v1", "v2"]
 
@@ -30,7 +30,7 @@ def test_a_version_without_a_ready_engine_is_not_picked() -> None:
     routes.routes()[0].is_ready = False
     assert routes.pick("support") is None
     assert routes.knows("support")
-    routes.remove("v2")
+    routes.drop(routes.replicas("v2")[0])
     assert (routes.pick("v2"), routes.knows("v2")) == (None, False)
     with pytest.raises(NotFoundError):
         routes.point("support", "v2")

@@ -1,0 +1,26 @@
+"""Tries that fail become waits: each twice as long as the one before it, until there was quiet for a while."""
+
+from dataclasses import dataclass
+
+LEAST_SECONDS, LONGEST_SECONDS, QUIET_SECONDS = 2.0, 60.0, 120.0
+
+
+@dataclass
+class Backoff:
+    """When the next try may be; times are `time.monotonic()`."""
+
+    first_seconds: float = LEAST_SECONDS
+    """Wait after the first try."""
+    _wait_seconds: float = 0.0
+    _tried_at: float | None = None
+
+    def is_due(self, now: float) -> bool:
+        """Say whether the wait is over."""
+        return self._tried_at is None or now >= self._tried_at + self._wait_seconds
+
+    def note(self, now: float) -> None:
+        """Count a try: the next one must wait."""
+        is_quiet = self._tried_at is None or now > self._tried_at + self._wait_seconds + QUIET_SECONDS
+        longer = min(max(2 * self._wait_seconds, LEAST_SECONDS), LONGEST_SECONDS)
+        self._wait_seconds = self.first_seconds if is_quiet else longer
+        self._tried_at = now

@@ -1,0 +1,214 @@
+"""A version becomes proved engines: started here or found elsewhere, as many as `serve.replicas` asks for.
+
+What fails its proof is stopped and never gets into the routing table. A replica that dies is started again in the
+background, with a wait that doubles, while the others answer.
+"""
+
+import asyncio
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+import structlog
+
+from driftwheel.artifacts import read_manifest
+from driftwheel.config import Settings
+from driftwheel.errors import ArtifactError, DriftwheelError
+from driftwheel.records import ModelVersion
+from serve.backoff import Backoff
+from serve.engine import Engine, start_artifact
+from serve.proof import prove
+from serve.remote import RemoteEngine, engines_of
+from serve.routes import EngineRoute, RoutingTable
+
+log = structlog.get_logger()
+
+StartEngine = Callable[[Settings, Path, str, int], Engine]
+
+
+class ServingEngine(Protocol):
+    """An engine of this gateway, or one elsewhere."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def host(self) -> str: ...
+
+    @property
+    def port(self) -> int: ...
+
+    @property
+    def url(self) -> str: ...
+
+    @property
+    def is_running(self) -> bool: ...
+
+    def wait_ready(self, timeout_seconds: float) -> None: ...
+
+    def last_words(self) -> str: ...
+
+    def stop(self, grace_seconds: float = ...) -> None: ...
+
+
+@dataclass(eq=False)
+class Member:
+    """One engine of a version; it has a route once it is proved."""
+
+    engine: ServingEngine
+    replica: int
+    route: EngineRoute | None = None
+
+
+@dataclass(eq=False)
+class Crew:
+    """The engines of one version."""
+
+    members: list[Member] = field(default_factory=list)
+    backoff: Backoff = field(default_factory=lambda: Backoff(first_seconds=0))
+    is_admitted: bool = False
+    """Whether its proved engines are in the routing table."""
+    restart: "asyncio.Task[None] | None" = None
+
+
+class Fleet:
+    """Starts, proves and stops engines; everything slow runs in threads."""
+
+    def __init__(self, settings: Settings, routes: RoutingTable, start: StartEngine = start_artifact) -> None:
+        self._settings, self._routes, self._start = settings, routes, start
+        self._crews: defaultdict[str, Crew] = defaultdict(Crew)
+
+    def versions(self) -> list[str]:
+        """Return the versions that have an engine, running or dead."""
+        return [version_id for version_id, crew in self._crews.items() if crew.members]
+
+    def engines(self, version_id: str) -> list[ServingEngine]:
+        """Return a version's engines, running or dead."""
+        crew = self._crews.get(version_id)
+        return [member.engine for member in crew.members] if crew else []
+
+    def engine_of(self, route: EngineRoute) -> ServingEngine | None:
+        """Return the engine behind a route."""
+        crew = self._crews.get(route.version_id)
+        return next((m.engine for m in crew.members if m.route is route), None) if crew else None
+
+    def is_running(self, version_id: str) -> bool:
+        """Say whether at least one engine of a version lives; a living one may still not answer."""
+        return any(engine.is_running for engine in self.engines(version_id))
+
+    def may_start(self, version_id: str) -> bool:
+        """Say whether the wait after a version's last restart is over."""
+        return self._crews[version_id].backoff.is_due(time.monotonic())
+
+    async def ensure(self, version: ModelVersion) -> None:
+        """Have every replica of a version running and proved.
+
+        One that serves already may be short of some replicas afterwards. Raises what went wrong with the first else.
+        """
+        crew = self._crews[version.id]
+        self._clear_dead(version.id, crew)
+        if not self._settings.serve.engines:
+            _check_artifact(version)
+        await asyncio.gather(*(prove(self._settings, version, m.engine) for m in crew.members if m.route))
+        missing = await self._missing(version, crew)
+        if crew.is_admitted and missing:
+            crew.backoff.note(time.monotonic())
+        results = await asyncio.gather(*missing, return_exceptions=True)
+        failures = [result for result in results if isinstance(result, BaseException)]
+        for failure in failures:
+            log.error("a replica did not start", version=version.id, error=str(failure))
+        if failures and not (crew.is_admitted and self.is_running(version.id)):
+            raise failures[0]
+
+    def admit(self, version_id: str) -> None:
+        """Put a version's proved engines into the routing table."""
+        crew = self._crews[version_id]
+        crew.is_admitted = True
+        present = self._routes.replicas(version_id)
+        for member in crew.members:
+            if member.route is not None and member.route not in present:
+                self._routes.add(member.route)
+
+    def drop_dead(self, version_id: str) -> None:
+        """Take a version's dead engines out at once."""
+        if version_id in self._crews:
+            self._clear_dead(version_id, self._crews[version_id])
+
+    def refill(self, version: ModelVersion) -> None:
+        """Start what is missing of a serving version in the background, when its wait is over."""
+        crew, serve = self._crews[version.id], self._settings.serve
+        is_short = len(crew.members) < (len(serve.engines) or serve.replicas)
+        if is_short and (crew.restart is None or crew.restart.done()) and self.may_start(version.id):
+            crew.restart = asyncio.create_task(self._refill(version))
+
+    async def retire(self, version_id: str) -> None:
+        """Forget a version and stop its engines."""
+        crew = self._crews.pop(version_id, None)
+        if crew is None:
+            return
+        if crew.restart is not None:
+            crew.restart.cancel()
+        for member in crew.members:
+            if member.route is not None and member.route in self._routes.replicas(version_id):
+                self._routes.drop(member.route)
+        await asyncio.gather(*(asyncio.to_thread(member.engine.stop) for member in crew.members))
+
+    async def stop(self) -> None:
+        """Stop every engine."""
+        await asyncio.gather(*(self.retire(version_id) for version_id in list(self._crews)))
+
+    async def _refill(self, version: ModelVersion) -> None:
+        try:
+            await self.ensure(version)
+        except DriftwheelError as error:
+            self._crews[version.id].backoff.note(time.monotonic())
+            log.error("an engine was not restored", version=version.id, error=str(error))
+
+    def _clear_dead(self, version_id: str, crew: Crew) -> None:
+        for member in [member for member in crew.members if member.route and not member.engine.is_running]:
+            log.error("engine died", version=version_id, last_words=member.engine.last_words())
+            crew.members.remove(member)
+            if member.route in self._routes.replicas(version_id):
+                self._routes.drop(member.route)
+            member.engine.stop()  # its children may have outlived it; the process itself is gone, so this is quick
+
+    async def _missing(self, version: ModelVersion, crew: Crew) -> "list[asyncio.Task[None]]":
+        serve = self._settings.serve
+        if serve.engines:
+            present = {(member.engine.host, member.engine.port) for member in crew.members}
+            found = await engines_of(serve.engines, version.id)
+            absent = [engine for engine in found if (engine.host, engine.port) not in present]
+            return [asyncio.create_task(self._join(version, crew, engine)) for engine in absent]
+        taken = {member.replica for member in crew.members}
+        wanted = [number for number in range(serve.replicas) if number not in taken]
+        return [asyncio.create_task(self._start_one(version, crew, number)) for number in wanted]
+
+    async def _start_one(self, version: ModelVersion, crew: Crew, replica: int) -> None:
+        log.info("starting engine", version=version.id, replica=replica)
+        started = await asyncio.to_thread(self._start, self._settings, Path(version.path), version.id, replica)
+        await self._join(version, crew, started, replica)
+        log.info("engine ready", version=version.id, replica=replica, seconds=round(started.start_seconds, 1))
+
+    async def _join(self, version: ModelVersion, crew: Crew, engine: Engine | RemoteEngine, replica: int = 0) -> None:
+        """Make a started engine a member; one that gives no token or fails its proof is stopped."""
+        member = Member(engine, replica)
+        crew.members.append(member)
+        try:
+            await asyncio.to_thread(engine.wait_ready, self._settings.serve.start_timeout_seconds)
+            await prove(self._settings, version, engine)
+        except BaseException:  # also when the gateway ends meanwhile: no engine outlives its proof
+            crew.members.remove(member)
+            await asyncio.to_thread(engine.stop)
+            raise
+        member.route = EngineRoute(version.id, engine.host, engine.port, engine.name, last_token_at=time.monotonic())
+        if crew.is_admitted:
+            self._routes.add(member.route)
+
+
+def _check_artifact(version: ModelVersion) -> None:
+    folder = Path(version.path)
+    if read_manifest(folder)["content_hash"] != version.manifest_hash:
+        raise ArtifactError(f"{folder} holds another artifact than {version.id} was judged on; publish it again")

@@ -1,0 +1,49 @@
+"""An engine that answers the probe prompts as the published artifact did is proved to serve that version."""
+
+import asyncio
+from typing import Protocol
+
+import structlog
+
+from driftwheel import fingerprint
+from driftwheel.config import Settings
+from driftwheel.errors import EngineError
+from driftwheel.records import ModelVersion
+
+log = structlog.get_logger()
+
+
+class Endpoint(Protocol):
+    """Where an engine answers, and under which name."""
+
+    @property
+    def url(self) -> str: ...
+
+    @property
+    def name(self) -> str: ...
+
+
+class WrongModelError(EngineError):
+    """An engine answers the probes otherwise than the version did; starting it again will not change that."""
+
+
+async def prove(settings: Settings, version: ModelVersion, engine: Endpoint) -> None:
+    """Raise EngineError unless the engine answers the probe prompts as the published artifact did."""
+    probes = [probe["messages"] for probe in version.fingerprint.get("probes", [])]
+    if not probes:
+        raise EngineError(f"{version.id} has no fingerprint to compare with; publish it again")
+    taken = await asyncio.to_thread(fingerprint.take, engine.url, engine.name, probes)
+    difference = fingerprint.compare(version.fingerprint, taken)
+    gap, tolerance = difference.mean_logprob_difference, settings.serve.fingerprint_tolerance
+    if not difference.is_same_prompt:
+        raise WrongModelError(
+            f"the engine for {version.id} reads the probe prompts as other tokens than the published one did: "
+            "check serve.engine_args for another chat template or tokenizer, or promote another version"
+        )
+    if not difference.is_same(tolerance):
+        raise WrongModelError(
+            f"the engine for {version.id} is not the model that was judged: log-probabilities differ by {gap:.3g} "
+            f"nats (allowed {tolerance}), {difference.token_agreement:.0%} of probe tokens agree; "
+            "promote another version, or build this one again"
+        )
+    log.info("fingerprint proved", version=version.id, gap=round(gap, 5), agreement=difference.token_agreement)

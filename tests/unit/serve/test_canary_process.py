@@ -1,0 +1,71 @@
+"""A canary behind the real gateway process: a broken one is out within seconds and its users are answered by live."""
+
+import asyncio
+import re
+import time
+from collections.abc import Callable
+
+from benchmarks.fake_world import World
+from driftwheel import controls
+from driftwheel.records import Deployment, Stage, Traffic
+
+MakeWorld = Callable[..., World]
+
+
+def test_a_crash_canary_is_out_within_five_seconds_and_its_users_are_answered_by_live(make_world: MakeWorld) -> None:
+    world = make_world()
+    world.publish("v2", fails_share=1.0)
+    controls.promote(world.ledger, world.settings, "v2", canary_shares=[0.2])
+    world.until(lambda: world.stages().get("v2") is Stage.CANARY)
+    began_at = time.monotonic()
+    answers = asyncio.run(world.load(40, 10, lambda: world.alias().observed_error is not None))
+    assert time.monotonic() - began_at < 5
+    assert {answer.status for answer in answers} == {200}
+    assert {answer.version_id for answer in answers} == {"v1"}
+    failed = world.ledger.find(Traffic, version_id="v2")
+    assert len(failed) >= 3
+    assert {row.error for row in failed} == {"the engine answered 500"}
+    alias = world.alias()
+    assert "canary rolled back" in str(alias.observed_error)
+    assert (alias.version_id, alias.observed_version_id, alias.observed_fence) == ("v2", "v1", alias.fence)
+    (row,) = world.ledger.find(Deployment, version_id="v2")
+    assert re.search(r"rolled back: (\d+) of \1 answers of the canary failed against 0 of", row.reason)
+    world.until(lambda: world.stages()["v2"] is Stage.RETIRED)
+    assert [d.share for d in world.ledger.find(Deployment, version_id="v1", stage=Stage.LIVE.value)] == [1.0]
+
+
+def test_a_good_canary_gets_its_shares_and_goes_live(make_world: MakeWorld) -> None:
+    world = make_world(canary_min_requests=5, rollout="canary", canary_shares=[0.2, 0.6], canary_seconds=0.5)
+    world.publish("v2")
+    controls.promote(world.ledger, world.settings, "v2")
+    shares: list[float] = []
+
+    def is_live() -> bool:
+        shares.extend(row.share for row in world.ledger.find(Deployment, version_id="v2", stage=Stage.CANARY.value))
+        return world.alias().observed_version_id == "v2"
+
+    answers = asyncio.run(world.load(40, 30, is_live))
+    answers += asyncio.run(world.load(40, 0.3))
+    assert {answer.status for answer in answers} == {200}
+    assert {answer.version_id for answer in answers} == {"v1", "v2"}
+    assert answers[-1].version_id == "v2"
+    assert sorted(set(shares)) == [0.2, 0.6]
+    controls.rollback(world.ledger, world.settings)
+    world.until(lambda: world.alias().observed_version_id == "v1", 5)  # at once, without a canary
+
+
+def test_after_a_restart_the_old_version_serves_beside_the_canary(make_world: MakeWorld) -> None:
+    world = make_world()
+    world.publish("v2")
+    controls.promote(world.ledger, world.settings, "v2", canary_shares=[0.5])
+    world.until(lambda: world.stages().get("v2") is Stage.CANARY)
+    assert world.process is not None
+    world.process.kill()
+    world.process.wait()
+    before = len(world.log_path.read_text())
+    world.start()
+    world.until(lambda: "canary begins" in world.log_path.read_text()[before:])
+    assert world.stages() == {"v1": Stage.LIVE, "v2": Stage.CANARY}
+    answers = asyncio.run(world.load(40, 1))
+    assert {answer.version_id for answer in answers} == {"v1", "v2"}
+    assert {answer.status for answer in answers} == {200}
