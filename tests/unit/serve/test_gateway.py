@@ -83,9 +83,11 @@ class Engine:
     paths: list[str] = field(default_factory=list)
     left: threading.Event = field(default_factory=threading.Event)
     connections: int = 0
+    writers: list[asyncio.StreamWriter] = field(default_factory=list)
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
+        self.writers.append(writer)
         try:
             while True:
                 head = await reader.readuntil(b"\r\n\r\n")
@@ -223,7 +225,9 @@ def world(request: pytest.FixtureRequest, settings: Settings, ledger: Ledger) ->
         await stop.wait()
         await gateway.stop(0.2)
         upstream.close()
-        await asyncio.sleep(0.02)
+        for writer in engine.writers:
+            writer.transport.abort()
+        await asyncio.sleep(0.05)
 
     thread = threading.Thread(target=uvloop.run, args=(main(),))
     thread.start()
