@@ -3,6 +3,7 @@
 import json
 import random
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -109,12 +110,16 @@ def _compare_tokens(trainer: Any, dataset_path: Path) -> None:
     """Raise ConfigError unless the trainer's own token ids are those that the chat template renders."""
     if trainer.eval_dataset is None or "input_ids" not in trainer.eval_dataset.column_names:
         return  # a preference trainer holds pairs
-    lines = (dataset_path / "validation.jsonl").read_text(encoding="utf-8").splitlines()[:COMPARED_ROWS]
-    for line, tokenized in zip(lines, trainer.eval_dataset, strict=False):
-        row = json.loads(line)
+    lines = (dataset_path / "validation.jsonl").read_text(encoding="utf-8").splitlines()
+    rows = (json.loads(line) for line in lines)
+    rendered = (token_ids(trainer.processing_class, [*row["prompt"], *row["completion"]]) for row in rows)
+    limit = trainer.args.max_length
+    for tokenized in islice(trainer.eval_dataset, COMPARED_ROWS):
         learned = list(tokenized["input_ids"])
-        rendered = token_ids(trainer.processing_class, [*row["prompt"], *row["completion"]])
-        if learned != rendered[: len(learned)]:
+        ids = next(rendered, [])
+        while ids[: len(learned)] != learned and limit is not None and len(ids) > limit:
+            ids = next(rendered, [])  # TRL leaves out a row whose answer lies wholly beyond max_length
+        if ids[: len(learned)] != learned:
             raise ConfigError(
                 f"the trainer tokenized a row of {dataset_path} otherwise than the chat template does, and an engine "
                 "would use the template: check the base model's tokenizer and its chat template"
