@@ -14,6 +14,7 @@ from pathlib import Path
 
 import psutil
 
+from benchmarks import served
 from driftwheel.errors import ConfigError
 
 KEY = "sk-driftwheel-bench-5f0c7a1e94b24d5c8e"
@@ -59,15 +60,18 @@ class Contestant:
 
 def direct(home: Path, port: int, upstream: int) -> Contestant:
     """Return the upstream itself."""
-    return Contestant("direct", upstream, "version_bench")
+    return Contestant("direct", upstream, served.VERSION)
 
 
 def driftwheel(home: Path, port: int, upstream: int) -> Contestant:
-    """Start driftwheel's gateway with its log, keys and metrics."""
-    argv = [sys.executable, "-m", "benchmarks.gateways.ours", "--home", str(home / "driftwheel")]
-    argv += ["--port", str(port), "--upstream", str(upstream)]
-    process = _start(home, "driftwheel", argv, {"DRIFTWHEEL_API_KEYS": KEY})
-    return Contestant("driftwheel", port, "bench", (f"authorization: Bearer {KEY}",), process)
+    """Start driftwheel's gateway with its log, keys and metrics, on a new ledger."""
+    folder = home / "driftwheel"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    (folder / "driftwheel.yaml").write_text(served.SETTINGS, encoding="utf-8")
+    process = _start(home, "driftwheel", [sys.executable, "-m", "benchmarks.served", str(folder), str(upstream)], {})
+    headers = (f"authorization: Bearer {served.KEY}",)
+    return Contestant("driftwheel", _printed_port(home / "driftwheel.log"), "bench", headers, process)
 
 
 def nginx(home: Path, port: int, upstream: int) -> Contestant:
@@ -89,7 +93,7 @@ http {{ access_log off; keepalive_requests 100000000; {temporary}
                  proxy_buffering off; }} }} }}
 """)
     process = _start(home, "nginx", ["nginx", "-c", str(folder / "nginx.conf"), "-p", str(folder)], {})
-    return Contestant("nginx", port, "version_bench", process=process)
+    return Contestant("nginx", port, served.VERSION, process=process)
 
 
 def vllm_router(home: Path, port: int, upstream: int) -> Contestant:
@@ -98,7 +102,7 @@ def vllm_router(home: Path, port: int, upstream: int) -> Contestant:
     argv = [str(python.with_name("vllm-router")), "--worker-urls", f"http://127.0.0.1:{upstream}"]
     argv += ["--host", "127.0.0.1", "--port", str(port), "--policy", "round_robin", "--log-level", "error"]
     process = _start(home, "vllm-router", argv, {})
-    return Contestant("vllm-router", port, "version_bench", process=process)
+    return Contestant("vllm-router", port, served.VERSION, process=process)
 
 
 def litellm(home: Path, port: int, upstream: int) -> Contestant:
@@ -125,7 +129,7 @@ def portkey(home: Path, port: int, upstream: int) -> Contestant:
     argv = ["node", str(entry), f"--port={port}", "--headless"]
     headers = ("x-portkey-provider: openai", f"x-portkey-custom-host: http://127.0.0.1:{upstream}/v1")
     process = _start(home, "portkey", argv, {"NODE_ENV": "production", "TRUSTED_CUSTOM_HOSTS": "127.0.0.1"})
-    return Contestant("portkey", port, "version_bench", (f"authorization: Bearer {KEY}", *headers), process)
+    return Contestant("portkey", port, served.VERSION, (f"authorization: Bearer {KEY}", *headers), process)
 
 
 CONTESTANTS: dict[str, Callable[[Path, int, int], Contestant]] = {
@@ -157,6 +161,15 @@ def _start(home: Path, name: str, argv: list[str], environment: dict[str, str]) 
     log = home / f"{name}.log"
     with log.open("wb") as file:
         return subprocess.Popen(argv, stdout=file, stderr=file, env={**os.environ, **environment})
+
+
+def _printed_port(log: Path) -> int:
+    deadline = time.monotonic() + START_SECONDS
+    while not (line := log.read_text(encoding="utf-8").partition("\n")[0]).isdigit():
+        if time.monotonic() > deadline:
+            raise ConfigError(f"no port is printed in {log}; it says why")
+        time.sleep(0.1)
+    return int(line)
 
 
 def wait_until_answering(contestant: Contestant, ask: Callable[[], bool]) -> None:
