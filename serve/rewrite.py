@@ -149,15 +149,15 @@ def _place_of_model(body: bytes) -> tuple[int, int] | None:
 
 
 def _check_fields(fields: dict[str, Any], path: str) -> None:
-    for name, most in MOST.items():
-        value = fields.get(name)
-        if isinstance(value, int | float) and value > most:
-            raise RequestRefused(400, f"{name} is over {most}", "invalid_value", param=name)
-    guided = [name for name in fields if name.startswith("guided_")]
-    if guided:
-        message = f"{guided[0]} is silently ignored by vLLM; send structured_outputs instead, such as "
-        example = '{"structured_outputs": {"json": {...}}}'
-        raise RequestRefused(400, message + example, "unsupported_parameter", param=guided[0])
+    for name in MOST.keys() & fields.keys():
+        value = fields[name]
+        if isinstance(value, int | float) and value > MOST[name]:
+            raise RequestRefused(400, f"{name} is over {MOST[name]}", "invalid_value", param=name)
+    for name in fields:
+        if name.startswith("guided_"):
+            message = f"{name} is silently ignored by vLLM; send structured_outputs instead, such as "
+            example = '{"structured_outputs": {"json": {...}}}'
+            raise RequestRefused(400, message + example, "unsupported_parameter", param=name)
     if path == "/v1/responses" and fields.get("background"):
         message = "background answers could not be logged; ask without `background`"
         raise RequestRefused(400, message, "unsupported_parameter", param="background")
