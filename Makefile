@@ -18,7 +18,8 @@ check: $(READY)
 	$(BIN)/cog --check README.md
 
 test: $(READY)
-	$(BIN)/python -m pytest tests --ignore=tests/gpu
+	$(BIN)/python -m pytest tests --ignore=tests/gpu --ignore=tests/unit
+	$(BIN)/python -m pytest tests/unit --numprocesses 2 --dist loadfile
 
 test-gpu: $(READY)
 	DRIFTWHEEL_TEST_GPU=1 $(BIN)/python -m pytest tests/gpu
