@@ -26,8 +26,10 @@ def show_alias() -> None:
     columns[3].metric("Gateway reported", queries.age(alias.observed_at), border=True)
     canaries = queries.newest(ledger, Deployment, settings.project, stage=Stage.CANARY)
     if canaries:
-        st.progress(canaries[0].share, f"Canary: {names.get(canaries[0].version_id, canaries[0].version_id)} answers "
-                    f"{canaries[0].share:.0%} of the requests, {canaries[0].reason}.")  # fmt: skip
+        canary = canaries[0]
+        name = names.get(canary.version_id, canary.version_id)
+        st.text(f"Canary: {name} answers {canary.share:.0%} of the requests, {canary.reason}.")
+        st.progress(canary.share)
     with st.container(horizontal=True, vertical_alignment="center"):
         st.badge(word, color="green" if word == "serving" else "red" if word == "refused" else "orange")
         st.text(sentence)

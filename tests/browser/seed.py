@@ -198,8 +198,8 @@ def _deployments(settings: Settings, versions: list[ModelVersion], now: datetime
     return [
         Deployment(id=new_id("deployment", i, now - timedelta(hours=i)), project=settings.project, stage=stage,
                    created_at=now - timedelta(hours=i), alias=settings.serve.alias, version_id=versions[0].id,
-                   share=1.0 if i == 1 else 0.0, fence=1, reason=HOSTILE)
-        for i, stage in enumerate((Stage.SHADOW, Stage.LIVE))
+                   share=share, fence=1, reason=HOSTILE)
+        for i, (stage, share) in enumerate(((Stage.SHADOW, 0.0), (Stage.LIVE, 1.0), (Stage.CANARY, 0.1)))
     ]  # fmt: skip
 
 

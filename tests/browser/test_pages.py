@@ -102,6 +102,7 @@ def test_every_page_works_in_a_browser_and_runs_no_text_from_outside(address: st
             tab.wait_for_timeout(QUIET_MS)
             assert tab.locator('[data-testid="stException"]').count() == 0, name
             assert tab.evaluate("window.hacked") is None, name
+            assert tab.locator("strong", has_text="bold").count() == 0, f"{name} shows text from outside as Markdown"
             if shots:
                 tab.screenshot(path=f"{shots}/{name or 'overview'}.png", full_page=True)
         _check_report(tab, address)
