@@ -23,6 +23,7 @@ from serve.gateway import Gateway
 from serve.keys import ApiKeys
 from serve.load import Deadlines
 from serve.metrics import GatewayMetrics
+from serve.process import spare_the_collector
 from serve.routes import EngineRoute, RoutingTable
 
 KEY = "bench-8fK2mQ9xLw4TzR7vYp1N"
@@ -77,6 +78,7 @@ async def main(folder: Path, upstream_port: int, *, has_deadlines: bool) -> None
     if not has_deadlines:
         gateway.load.deadlines = Deadlines(*[math.inf] * 4)
     server = await gateway.start("127.0.0.1", 0)
+    spare_the_collector()
     print(server.sockets[0].getsockname()[1], flush=True)
     await asyncio.Event().wait()
 
