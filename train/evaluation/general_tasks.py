@@ -5,15 +5,14 @@ pytablewriter's typepy wants python-dateutil below 3. So it is a child process i
 """
 
 import json
-import shutil
-import sys
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from driftwheel.config import Settings
-from driftwheel.errors import ConfigError, EngineError
+from driftwheel.errors import EngineError
+from train.environments import python_with
 from train.evaluation.scoring_client import Endpoint
 from train.executor import LocalExecutor
 
@@ -29,7 +28,8 @@ def measure_general(settings: Settings, endpoint: Endpoint, artifact: Path) -> d
     """
     if not settings.evaluate.general_tasks:
         return None
-    python = lm_eval_python(settings)
+    key, configured = "evaluate.lm_eval_python", settings.evaluate.lm_eval_python
+    python = python_with(settings, "lm-eval", LM_EVAL, key=key, configured=configured)
     model = {
         "model": endpoint.model,
         "base_url": f"{endpoint.url}/v1/completions",
@@ -79,28 +79,3 @@ def forgotten(candidate: Mapping[str, Any], live: Mapping[str, Any]) -> dict[str
             error = None if new_error is None or old_error is None else (new_error**2 + old_error**2) ** 0.5
             found.setdefault(task, {})[metric] = [new - old, error]
     return found
-
-
-def lm_eval_python(settings: Settings) -> str:
-    """Return a Python with lm-eval: the configured one, or that of an environment made here once.
-
-    Raises ConfigError if the configured one is missing or `uv` cannot be found.
-    """
-    if settings.evaluate.lm_eval_python:
-        python = settings.path.parent / Path(settings.evaluate.lm_eval_python).expanduser()
-        if not python.is_file():
-            raise ConfigError(f"evaluate.lm_eval_python {python} does not exist; set it to a Python or to null")
-        return str(python.absolute())
-    environment = settings.root / "lm-eval"
-    python, mark = environment / "bin" / "python", environment / ".complete"
-    if not mark.is_file():
-        beside = Path(sys.executable).with_name("uv")
-        uv = str(beside) if beside.is_file() else shutil.which("uv")
-        if uv is None:
-            raise ConfigError("evaluate.general_tasks needs `uv` to make lm-eval's environment; run: pip install uv")
-        run, log_path = LocalExecutor().run, settings.root / "logs" / "lm-eval-install.log"
-        run([uv, "venv", "--clear", "--seed", "--python", sys.executable, str(environment)], log_path=log_path)
-        # pip reads the machine's own index settings, which uv does not.
-        run([str(python), "-m", "pip", "install", *LM_EVAL], log_path=log_path)
-        mark.touch()
-    return str(python)
