@@ -79,6 +79,16 @@ def test_planted_typos_are_found_among_thousands() -> None:
     assert sum((n, n) in found for n in range(len(texts))) >= 0.995 * len(texts)
 
 
+def test_resemblance_depends_on_the_two_texts_alone_in_either_order() -> None:
+    """What a split parted as unlike must be unlike beside every other set of texts, or a later check refuses it."""
+    texts = [e.text for e in messages(1600, 3, "steady")]
+    learned, judging = texts[:1200], texts[1200:]
+    among_all = {(m.asked, m.found - 1200) for m in NearDuplicates(texts, 0.95).pairs() if m.asked < 1200 <= m.found}
+    assert len(among_all) > 100
+    assert {(m.asked, m.found) for m in NearDuplicates(judging, 0.95).matches(learned)} == among_all
+    assert {(m.found, m.asked) for m in NearDuplicates(learned, 0.95).matches(judging)} == among_all
+
+
 def test_the_hash_ignores_what_does_not_matter() -> None:
     assert text_hash("Where  is my parcel") == text_hash("where is my PARCEL ")
     assert text_hash("where is my parcel") != text_hash("where is my parcels")
