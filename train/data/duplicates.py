@@ -139,7 +139,7 @@ def _resemblance(a: _Text, b: _Text, similarity: float) -> Kind | None:
         return "exact" if a.raw == b.raw else "folded"
     # Which words pair as typos may hang on the order, so there is one.
     shorter, longer = sorted((a, b), key=lambda text: (len(text.joined), text.folded))
-    if a.numbers == b.numbers and _is_near(shorter, longer, similarity):
+    if a.numbers == b.numbers and _is_near(longer, shorter, similarity):
         return "near"
     return "contained" if shorter.numbers <= longer.numbers and _is_contained(shorter, longer, similarity) else None
 
