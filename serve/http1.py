@@ -91,6 +91,7 @@ class ServerConnection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self._is_deaf:
             return
+        had_bytes = self._body_bytes
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
@@ -99,7 +100,8 @@ class ServerConnection(asyncio.Protocol):
                 request.is_keep_alive = False
         except httptools.HttpParserError as error:
             self._refuse(RequestRefused(400, f"this is not an HTTP/1.1 request: {error}", "bad_http"))
-        if self._state == "headers":
+        # What comes in a chunked body and is none of it may be a trailer, which the parser holds as it holds headers.
+        if self._state == "headers" or (self._state == "body" and self._body_bytes == had_bytes):
             self._header_bytes += len(data)
             if self._header_bytes > MAX_HEADER_BYTES:
                 self._refuse_headers()
@@ -137,13 +139,15 @@ class ServerConnection(asyncio.Protocol):
         if self._header_bytes > MAX_HEADER_BYTES or self._headers > MAX_HEADERS:
             self._refuse_headers()
         elif self._parser.get_http_version() not in VERSIONS:
-            self._refuse(RequestRefused(505, "only HTTP/1.0 and HTTP/1.1 are spoken here", "http_version"))
+            # Not 505: whoever sends nonsense must not ring the alarm for the server's own errors.
+            self._refuse(RequestRefused(400, "only HTTP/1.0 and HTTP/1.1 are spoken here", "http_version"))
         elif not self._may_go_on(request, has_body=length != b"0" or b"transfer-encoding" in request.headers):
             pass
         elif length.isdigit() and int(length) > self._max_body_bytes:
             self._refuse_body()
         elif request.headers.get(b"expect", b"").lower() == b"100-continue" and self._task is None:
             self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        self._header_bytes = 0
 
     def _may_go_on(self, request: Request, *, has_body: bool) -> bool:
         try:
@@ -158,6 +162,7 @@ class ServerConnection(asyncio.Protocol):
 
     def on_body(self, body: bytes) -> None:
         self._body_bytes += len(body)
+        self._header_bytes = 0
         if self._is_deaf:
             return
         if self._body_bytes > self._max_body_bytes:
