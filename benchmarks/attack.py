@@ -335,8 +335,7 @@ def main() -> None:
     parser.add_argument("--only", choices=[kind.__name__ for kind in COUNTS], help="one kind of attacker")
     parser.add_argument("--plant", choices=["no-deadlines"], help="break the gateway so")
     parsed = parser.parse_args()
-    flags = [f"--{parsed.plant}"] if parsed.plant else []
-    with tempfile.TemporaryDirectory() as folder, serving(Path(folder), *flags) as served:
+    with tempfile.TemporaryDirectory() as folder, serving(Path(folder), parsed.plant) as served:
         outcome = measure(served, parsed.share, parsed.only)
     print(report(outcome))
     raise SystemExit(1 if outcome.failures else 0)
