@@ -27,6 +27,7 @@ from examples.support.build_base import make_model, make_tokenizer
 from examples.support.world import unlabelled_text
 from serve.engine import start
 
+CUT = b"<cut>"
 ENGINE_ARGS = ["--dtype=float32", "--no-enable-prefix-caching"]
 IDS: dict[bytes, tuple[bytes, str]] = {
     rb'"(id|item_id|request_id)":"(chatcmpl|cmpl|resp|msg|rs|embd|call|chatcmpl-tool|fc)[-_][^"]*"':
@@ -73,10 +74,21 @@ class Server:
         self._headers = {"content-type": "application/json"} | ({"authorization": f"Bearer {key}"} if key else {})
 
     def ask(self, path: str, body: bytes | None) -> Answer:
-        """Ask, by GET where there is no body."""
+        """Ask, by GET where there is no body; an answer that breaks off ends with CUT."""
+        try:
+            response = self._asked(path, body)
+        except ConnectionError:  # the connection was idle for too long
+            self._connection.close()
+            response = self._asked(path, body)
+        try:
+            got = response.read()
+        except http.client.IncompleteRead as error:
+            got = error.partial + CUT
+        return Answer(response.status, {n.lower(): v for n, v in response.getheaders()}, got)
+
+    def _asked(self, path: str, body: bytes | None) -> http.client.HTTPResponse:
         self._connection.request("GET" if body is None else "POST", path, body, self._headers)
-        response = self._connection.getresponse()
-        return Answer(response.status, {n.lower(): v for n, v in response.getheaders()}, response.read())
+        return self._connection.getresponse()
 
     def close(self) -> None:
         """Close the connection."""

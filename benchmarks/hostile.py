@@ -98,18 +98,18 @@ class Client:
         if not one.is_framed:
             self._judge(one, await self._raw(one.data))
             return
+        why, began_at = "", time.monotonic()
         for _ in range(2):  # the gateway may have closed the connection after the answer before
             try:
                 answer = await asyncio.wait_for(self._framed(one.data), ANSWER_SECONDS)
-            except (ConnectionError, asyncio.IncompleteReadError):
+            except (ConnectionError, asyncio.IncompleteReadError, TimeoutError) as error:
                 self.close()
-                continue
-            except TimeoutError:
-                self.close()
-                break
-            self._judge(one, answer)
-            return
-        self._found.unanswered.append(repr(one.data[:600]))
+                why += f" {error!r}"
+            else:
+                self._judge(one, answer)
+                return
+        seconds = time.monotonic() - began_at
+        self._found.unanswered.append(f"{one.data[:600]!r} after {self._found.tried} and {seconds:.1f} s:{why}")
 
     def close(self) -> None:
         """Close the connection."""

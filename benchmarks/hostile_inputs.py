@@ -70,8 +70,8 @@ class Draw:
 def draws(count: int, number: int, document: dict[str, Any]) -> list[Draw]:
     """Draw about `count` requests with a seed."""
     found = _from_document(count // 5, number, document)
-    found += _drawn(_json_draw(), count // 2, number)
-    return found + _drawn(_http_draw(), count - len(found), number)
+    found += _drawn(_json_draw(), max(1, count // 2), number)
+    return found + _drawn(_http_draw(), max(1, count - len(found)), number)
 
 
 def _drawn(strategy: SearchStrategy[Draw], count: int, number: int) -> list[Draw]:
@@ -84,8 +84,7 @@ def _drawn(strategy: SearchStrategy[Draw], count: int, number: int) -> list[Draw
     def collect(one: Draw) -> None:
         found.append(one)
 
-    if count > 0:
-        collect()
+    collect()
     return found
 
 
@@ -101,7 +100,7 @@ def _from_document(count: int, number: int, document: dict[str, Any]) -> list[Dr
         found: list[Draw] = []
         for operation, mode in tries:
             strategy = operation.as_strategy(generation_mode=mode).map(_from_case)
-            found += _drawn(strategy, count // len(tries), number)
+            found += _drawn(strategy, max(1, count // len(tries)), number)
     return found
 
 

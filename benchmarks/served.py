@@ -19,6 +19,7 @@ import uvloop
 from benchmarks.planted_bugs import PLANTS
 from driftwheel.config import load_settings
 from driftwheel.ledger import Ledger
+from driftwheel.log import set_up_logging
 from driftwheel.traffic import TrafficLog
 from serve.gateway import Gateway
 from serve.keys import ApiKeys
@@ -79,6 +80,7 @@ def _process(
 
 async def main(folder: Path, upstream_port: int, plant: str | None) -> None:
     """Serve until the process is stopped."""
+    set_up_logging("gateway")
     settings = load_settings(folder / "driftwheel.yaml", environ={})
     ledger, routes = Ledger(settings.database_url), RoutingTable()
     routes.add(EngineRoute(VERSION, "127.0.0.1", upstream_port, VERSION))
