@@ -73,7 +73,7 @@ class Kept:
     body: bytes | None
     status: int
     error: dict[str, Any] | None
-    """Its `error` object; None where the whole answer is checked elsewhere."""
+    """Its `error` object, whose message may be None for any; None where it answers without one."""
 
 
 def cases(count: int, seed: int, model: str) -> Iterator[Case]:
@@ -197,6 +197,15 @@ def kept(model: str) -> list[Kept]:
                  "invalid_model", "model must be a string: an alias or a version id")
         for value in (None, 5, [])
     ]  # fmt: skip
+    large = {**asked, "messages": [{"role": "user", "content": "a" * 1_048_576}]}
+    said += [
+        Kept("only the names that a client may ask for", "/v1/models", None, 200, None),
+        _refused(
+            "its models are aliases and versions", {**asked, "model": "nobody"}, "model", "model_not_found", None, 404
+        ),
+        _refused("only listed routes reach the engine", asked, None, "unknown_route", None, 404, "/tokenize"),
+        _refused("serve.max_body_bytes", large, None, "body_too_large", None, 413),
+    ]
     background = {"model": model, "input": "hi", "background": True}
     told = {"message": "background answers could not be logged; ask without `background`",
             "type": "invalid_request_error", "code": "unsupported_parameter", "param": "background"}  # fmt: skip
@@ -217,9 +226,17 @@ def kept(model: str) -> list[Kept]:
     return said
 
 
-def _refused(reason: str, body: dict[str, Any], param: str, code: str, message: str) -> Kept:
-    error = {"message": message, "type": "invalid_request_error", "code": code, "param": param}
-    return Kept(reason, CHAT, _json(body), 400, error)
+def _refused(
+    reason: str,
+    body: dict[str, Any],
+    param: str | None,
+    code: str,
+    message: str | None,
+    status: int = 400,
+    path: str = CHAT,
+) -> Kept:
+    kind = "not_found_error" if status == 404 else "invalid_request_error"
+    return Kept(reason, path, _json(body), status, {"message": message, "type": kind, "code": code, "param": param})
 
 
 def _json(fields: dict[str, Any]) -> bytes:

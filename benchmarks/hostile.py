@@ -34,6 +34,7 @@ from serve import openapi
 CLIENTS = 32
 GOOD = b'{"model": "bench", "prompt": "hi"}'
 ANSWER_SECONDS, QUIET_SECONDS, RAW_SECONDS = 20.0, 0.03, 0.5
+CLOCK_SECONDS = 0.1
 _HEADS = re.compile(rb"HTTP/1\.1 (\d{3}) [^\r\n]*\r\n((?:[^\r\n]+\r\n)*)\r\n")
 _ID = re.compile(rb"x-request-id: (\S+)")
 BUGS = (b"met a bug", b"Traceback", b"Exception in callback", b"never retrieved")
@@ -76,6 +77,10 @@ class Findings:
     otherwise_logged: list[str] = field(default_factory=list)
     crashes: list[str] = field(default_factory=list)
     seconds: float = 0.0
+    slowest_seconds: float = 0.0
+    """The longest time for a whole answer."""
+    standstill_seconds: float = 0.0
+    """The longest time in which this process itself did not run."""
     cpu_seconds: float = 0.0
 
     @property
@@ -106,6 +111,7 @@ class Client:
                 self.close()
                 why += f" {error!r}"
             else:
+                self._found.slowest_seconds = max(self._found.slowest_seconds, time.monotonic() - began_at)
                 self._judge(one, answer)
                 return
         seconds = time.monotonic() - began_at
@@ -179,7 +185,9 @@ async def attack(served: Served, witness: type[Witness], todo: Iterator[Input]) 
             await client.send(one)
         client.close()
 
+    clock = asyncio.create_task(_watch_own_clock(found))
     await asyncio.gather(*(work() for _ in range(CLIENTS)))
+    clock.cancel()
     found.seconds = time.monotonic() - began_at
     last = Client(served.port, found)
     await last.send(Input(request("/v1/completions", GOOD, KEY), "/v1/completions", is_framed=True))
@@ -188,6 +196,13 @@ async def attack(served: Served, witness: type[Witness], todo: Iterator[Input]) 
     found.answered, found.strange = witness.answered, witness.strange
     found.cpu_seconds = _cpu_seconds(served.pid)
     return found
+
+
+async def _watch_own_clock(found: Findings) -> None:
+    while True:
+        began_at = time.monotonic()
+        await asyncio.sleep(CLOCK_SECONDS)
+        found.standstill_seconds = max(found.standstill_seconds, time.monotonic() - began_at - CLOCK_SECONDS)
 
 
 def examine(count: int, number: int, folder: Path, plant: str | None = None) -> Findings:
@@ -249,7 +264,8 @@ def report(found: Findings, number: int) -> str:
         f"{FORMS} forms of each draw; answers {dict(sorted(found.statuses.items()))}",
         f"did harm {found.failures} (95 % upper bound of the share {bound:.1e}): crashes {len(found.crashes)}, errors "
         f"of its own {len(found.own_errors) - overload} and 503 {overload}, tales told {len(found.telling)}, "
-        f"unanswered {len(found.unanswered)}",
+        f"unanswered {len(found.unanswered)}; slowest answer {found.slowest_seconds:.1f} s, of which this process stood "
+        f"still for up to {found.standstill_seconds:.1f} s",
         f"the engine answered {len(found.answered)}, clients read {len(found.seen)} of these whole; not logged "
         f"{len(found.unlogged)}, otherwise {len(found.otherwise_logged)}, for another model {len(found.strange)}",
     ]

@@ -19,7 +19,7 @@ from serve.refusals import RequestRefused
 from serve.rewrite import Call
 
 EMPTY_DELTA = b'"content":""'
-ROWS_UNTIL_LOST = 100
+ROWS_UNTIL_LOST = 20
 
 
 def _no_deadlines(gateway: Gateway) -> None:
