@@ -264,8 +264,8 @@ def report(found: Findings, number: int) -> str:
         f"{FORMS} forms of each draw; answers {dict(sorted(found.statuses.items()))}",
         f"did harm {found.failures} (95 % upper bound of the share {bound:.1e}): crashes {len(found.crashes)}, errors "
         f"of its own {len(found.own_errors) - overload} and 503 {overload}, tales told {len(found.telling)}, "
-        f"unanswered {len(found.unanswered)}; slowest answer {found.slowest_seconds:.1f} s, of which this process stood "
-        f"still for up to {found.standstill_seconds:.1f} s",
+        f"unanswered {len(found.unanswered)}; slowest answer {found.slowest_seconds:.1f} s, this process "
+        f"stood still for up to {found.standstill_seconds:.1f} s",
         f"the engine answered {len(found.answered)}, clients read {len(found.seen)} of these whole; not logged "
         f"{len(found.unlogged)}, otherwise {len(found.otherwise_logged)}, for another model {len(found.strange)}",
     ]
