@@ -215,7 +215,7 @@ def test_answers_are_the_engine_s_own_byte_for_byte(world: World) -> None:
     with urllib.request.urlopen(f"http://127.0.0.1:{world.settings.serve.port}/metrics/engines", timeout=10) as found:
         ((address,),) = [engine["targets"] for engine in json.load(found)]
     servers = Server(world.settings.serve.port, KEY), Server(int(address.rpartition(":")[2]))
-    seen = compare(*servers, cases(300, 5, "v1"), "v1", tries=3)  # the health loop asks too
+    seen = compare(*servers, cases(300, 5, "v1"), "v1")
     for server in servers:
         server.close()
     assert seen.is_clean, report(seen, 5)
