@@ -3,7 +3,8 @@
     python -m benchmarks.differential [--count 10000] [--seed 4] [--plant NAME]
 
 A small random model in float32, one request at a time and no prefix cache: then the engine answers the same request
-with the same bytes, but for the tokens that it puts into one event when it is busy. Status, headers and body may differ in nothing but the tables here. `--plant` breaks the gateway.
+with the same bytes, but for the tokens that it puts into one event when it is busy. Status, headers and body may differ
+in nothing but the tables here. `--plant` breaks the gateway.
 """
 
 import argparse
@@ -184,8 +185,8 @@ def report(found: Findings, seed: int) -> str:
     lines = [
         f"seed {seed}, {tried} requests in {found.seconds:.0f} s, each asked twice: {dict(found.tried)}, "
         f"{found.streams} of them streamed; the engine answered {dict(sorted(found.statuses.items()))}",
-        f"differing {differing} (95 % upper bound of the share {bound:.1e}); asked again, because the engine itself had "
-        f"cut its stream into other events, {found.asked_again} times",
+        f"differing {differing} (95 % upper bound of the share {bound:.1e}); asked again, as the engine had cut "
+        f"its stream into other events, {found.asked_again} times",
         f"answered by the gateway itself {found.kept_tried}, otherwise than listed {len(found.kept_wrong)}",
     ]
     return "\n".join([*lines, *found.differing[:5], *found.kept_wrong[:5]])
