@@ -65,7 +65,7 @@ class ServerConnection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)  # uvloop has its own class
-        if len(self._connections) >= self._load.max_connections:
+        if len(self._connections) >= self._load.max_connections and not self._load.end_one_lingering():
             self._is_deaf = True
             self.abort()
             return
@@ -79,6 +79,7 @@ class ServerConnection(asyncio.Protocol):
     def connection_lost(self, error: Exception | None) -> None:
         self.is_closed = True
         self._connections.discard(self)
+        self._load.lingering.pop(self, None)
         self._load.give_back(self._request)
         for request in self._queue:
             self._load.give_back(request)
@@ -309,4 +310,9 @@ class ServerConnection(asyncio.Protocol):
             return
         self._transport.pause_reading()  # what he still sends is nobody's work
         self._transport.write_eof()
+        self._load.lingering[self] = self._give_up
         self._loop.call_later(LINGER_SECONDS, self.abort)
+
+    def _give_up(self) -> None:
+        self._connections.discard(self)
+        self.abort()

@@ -658,3 +658,13 @@ def test_connections_beyond_the_limit_are_closed_at_once(world: World) -> None:
             assert clients[2].recv(1) == b""
         clients[0].sendall(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n")
         assert clients[0].recv(100).startswith(b"HTTP/1.1 200 ")
+
+
+def test_those_who_were_refused_keep_no_place(world: World) -> None:
+    world.run(lambda: setattr(world.gateway.load, "max_connections", 2))
+    with contextlib.ExitStack() as stack:
+        for _ in range(6):
+            client = stack.enter_context(socket.create_connection(("127.0.0.1", world.port), 5))
+            client.sendall(b"nonsense\r\n\r\n")
+            assert client.recv(100).startswith(b"HTTP/1.1 400 ")
+        assert world.ask("/healthz", method="GET")[0] == 200
