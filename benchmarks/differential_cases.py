@@ -13,7 +13,6 @@ CHAT, COMPLETIONS, RESPONSES = "/v1/chat/completions", "/v1/completions", "/v1/r
 TEXTS = ["where is my parcel", "i was charged twice", "", " ", "a", "naïve café 漢字 🎉🏽", "\u202eright to left",
          "tab\tline\n", "quotes \" and \\ and \u0007", "zero\u0000byte", "{\"json\": [1, 2]}", "data: [DONE]",
          "<|im_end|>", "ß" * 40, "word " * 60, "long " * 400, "é" * 900]  # fmt: skip
-WORDS = ["card", " the", "\n", ".", "a", "é"]
 OBJECT = {"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"], "additionalProperties": False}
 TOOL = {"type": "function", "function": {"name": "look_up", "description": "find ü", "parameters": OBJECT}}
 NAMED = {"type": "function", "function": {"name": "look_up"}}
