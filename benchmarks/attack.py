@@ -98,6 +98,12 @@ async def huge_headers(port: int) -> str:
     return await _pour(port, b"GET /healthz HTTP/1.1\r\n", b"x: " + b"a" * 1000 + b"\r\n", times=1000)
 
 
+async def endless_trailer(port: int) -> str:
+    """End a body and send a trailer without end, without a key."""
+    start = b"GET /healthz HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n0\r\nx: "
+    return await _pour(port, start, b"a" * 65_536)
+
+
 async def deep_json(port: int) -> str:
     """Nest 10,000 deep."""
     body = b'{"model": "bench", "messages": ' + b"[" * 10_000 + b"]" * 10_000 + b"}"
@@ -124,10 +130,10 @@ async def billion_answers(port: int) -> str:
 
 COUNTS: dict[Attack, int] = {
     slow_headers: 2000, slow_body: 500, slow_reader: 500, huge_body: 20, endless_chunks: 20, strangers_body: 20,
-    huge_headers: 20, deep_json: 200, wide_json: 20, gzip_bomb: 50, billion_answers: 200,
+    huge_headers: 20, endless_trailer: 20, deep_json: 200, wide_json: 20, gzip_bomb: 50, billion_answers: 200,
 }  # fmt: skip
 ANSWERED = {deep_json: "400", wide_json: "400", billion_answers: "400", gzip_bomb: "415", huge_body: "413",
-            endless_chunks: "413", strangers_body: "401", huge_headers: "431"}  # fmt: skip
+            endless_chunks: "413", strangers_body: "401", huge_headers: "431", endless_trailer: "431"}  # fmt: skip
 """What must be told where the attacker reads; 503 where too many large bodies are held already."""
 
 
@@ -329,8 +335,7 @@ def main() -> None:
     parser.add_argument("--only", choices=[kind.__name__ for kind in COUNTS], help="one kind of attacker")
     parser.add_argument("--plant", choices=["no-deadlines"], help="break the gateway so")
     parsed = parser.parse_args()
-    flags = [f"--{parsed.plant}"] if parsed.plant else []
-    with tempfile.TemporaryDirectory() as folder, serving(Path(folder), *flags) as served:
+    with tempfile.TemporaryDirectory() as folder, serving(Path(folder), parsed.plant) as served:
         outcome = measure(served, parsed.share, parsed.only)
     print(report(outcome))
     raise SystemExit(1 if outcome.failures else 0)

@@ -127,7 +127,7 @@ class Case:
 
     def target(self, key: str) -> bytes:
         """Return the request target."""
-        return _spell(TRICKS[self.trick], self.path.decode(), key)
+        return spell(TRICKS[self.trick], self.path.decode(), key)
 
     @property
     def spelled(self) -> bytes:
@@ -150,7 +150,8 @@ class Case:
         return is_near or scope in SCOPES[self.key_state]
 
 
-def _spell(trick: str, path: str, key: str) -> bytes:
+def spell(trick: str, path: str, key: str) -> bytes:
+    """Write a path in one of the spellings."""
     coded = "".join(f"%{ord(c):02x}" for c in path)
     return trick.format(
         p=path, q=path[1:], key=key, upper=path.upper(), title=path.title(), all=coded,

@@ -10,6 +10,8 @@ from typing import Any
 
 import msgspec
 
+from serve.unasked import Unasked
+
 _READ = msgspec.json.Decoder()
 _EVENT_END = re.compile(rb"\r?\n\r?\n|\r\r")
 _DONE = b"[DONE]"
@@ -17,6 +19,7 @@ MAX_ERROR_CHARACTERS = 1000
 MAX_TOKENS = 2**31
 CHARACTERS_PER_TOKEN = 4
 MAX_TEXTS = 512
+MAX_LOGPROB = 1e300
 RESPONSE_ENDS = ("response.completed", "response.incomplete", "response.failed")
 FINISH_REASONS = {"completed": "stop", "max_output_tokens": "length"}
 """What /v1/responses says, in the words of chat completions."""
@@ -76,6 +79,7 @@ class AnswerCapture:
         self.finish_reason: str | None = None
         self.prompt_tokens = 0
         self.completion_tokens = 0
+        self.system_fingerprint = ""
         self.error: str | None = None
         self.is_done = False
 
@@ -132,6 +136,7 @@ class AnswerCapture:
         if isinstance(usage, dict):
             self.prompt_tokens = _count(usage.get("prompt_tokens", usage.get("input_tokens")))
             self.completion_tokens = _count(usage.get("completion_tokens", usage.get("output_tokens")))
+            self.system_fingerprint = str(value.get("system_fingerprint") or "")
         error = value.get("error")
         if error is not None:
             message = error.get("message") if isinstance(error, dict) else error
@@ -146,16 +151,13 @@ class AnswerCapture:
         if isinstance(part, dict):
             if isinstance(part.get("content"), str):
                 self._add_text(part["content"])
-            for call in part.get("tool_calls") or []:
+            for call in _list(part.get("tool_calls")):
                 self._read_tool_call(call)
         if isinstance(choice.get("finish_reason"), str):
             self.finish_reason = choice["finish_reason"]
         logprobs = choice.get("logprobs")
         if isinstance(logprobs, dict):
-            values = logprobs.get("token_logprobs") or [
-                token.get("logprob") for token in logprobs.get("content") or [] if isinstance(token, dict)
-            ]
-            self._logprobs += [float(value) for value in values if isinstance(value, int | float)]
+            self._logprobs += _numbers(_list(logprobs.get("token_logprobs")) or _logprobs(logprobs.get("content")))
 
     def _read_response_event(self, kind: str, event: dict[str, Any]) -> None:
         """Read an event of /v1/responses; the last one repeats the whole answer."""
@@ -167,21 +169,20 @@ class AnswerCapture:
             self._add_text(event["delta"])
         elif kind == "error":
             self.error = storable(str(event.get("message")))[:MAX_ERROR_CHARACTERS]
+            self.is_done = True  # nothing follows it
 
     def _read_response(self, response: dict[str, Any]) -> None:
-        output = response.get("output")
-        for item in output if isinstance(output, list) else []:
+        for item in _list(response.get("output")):
             if not isinstance(item, dict):
                 continue
             if item.get("type") == "function_call":
                 self._read_tool_call({"function": item})
-            for part in item.get("content") or [] if item.get("type") == "message" else []:
+            for part in _list(item.get("content")) if item.get("type") == "message" else []:
                 if isinstance(part, dict) and isinstance(part.get("text"), str):
                     self._add_text(part["text"])
-                    tokens = [token for token in part.get("logprobs") or [] if isinstance(token, dict)]
-                    values = [token.get("logprob") for token in tokens]
-                    self._logprobs += [float(value) for value in values if isinstance(value, int | float)]
-        reason = str((response.get("incomplete_details") or {}).get("reason") or response.get("status"))
+                    self._logprobs += _numbers(_logprobs(part.get("logprobs")))
+        details = response.get("incomplete_details")
+        reason = str((details.get("reason") if isinstance(details, dict) else None) or response.get("status"))
         self.finish_reason = FINISH_REASONS.get(reason, reason)
 
     def _add_text(self, text: str) -> None:
@@ -192,17 +193,20 @@ class AnswerCapture:
     def _read_tool_call(self, call: Any) -> None:
         function = call.get("function") if isinstance(call, dict) else None
         if isinstance(function, dict):
-            tool = self._tools.setdefault(call.get("index", len(self._tools)), {"name": "", "arguments": ""})
-            tool["name"] += function.get("name") or ""
-            tool["arguments"] += function.get("arguments") or ""
+            index = call.get("index")
+            place = index if isinstance(index, int) else len(self._tools)
+            tool = self._tools.setdefault(place, {"name": "", "arguments": ""})
+            for name in tool:
+                tool[name] += function[name] if isinstance(function.get(name), str) else ""
 
 
 class StreamCapture(AnswerCapture):
     """A stream of server-sent events, its copy read and its last event held back."""
 
-    def __init__(self, *, keeps_usage: bool) -> None:
+    def __init__(self, unasked: Unasked | None = None) -> None:
+        """Take what leaves out the usage event, if the client did not ask for it."""
         super().__init__()
-        self._keeps_usage = keeps_usage
+        self._unasked = unasked
         self._rest = b""
         self._held = b""
 
@@ -213,11 +217,18 @@ class StreamCapture(AnswerCapture):
         while match := _EVENT_END.search(self._rest):
             event, self._rest = self._rest[: match.end()], self._rest[match.end() :]
             is_usage = self.read_event(event)
+            if self._unasked is not None:
+                event = self._without_usage(self._unasked, event, is_usage=is_usage)
             if self.is_done:
                 self._held += event
-            elif self._keeps_usage or not is_usage:
+            else:
                 passed.append(event)
         return b"".join(passed)
+
+    def _without_usage(self, unasked: Unasked, event: bytes, *, is_usage: bool) -> bytes:
+        if self.is_done:
+            return unasked.waiting() + event
+        return unasked.after_usage(self.system_fingerprint) if is_usage else unasked.passed(event)
 
     def held(self) -> bytes:
         """Return what may follow once the row is durable: the last event, and anything that is no event."""
@@ -233,6 +244,18 @@ def _parse(data: bytes) -> Any:
         return json.loads(data)
     except (ValueError, RecursionError):
         return None
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+def _logprobs(tokens: Any) -> list[Any]:
+    return [token.get("logprob") for token in _list(tokens) if isinstance(token, dict)]
+
+
+def _numbers(values: list[Any]) -> list[float]:
+    return [float(value) for value in values if isinstance(value, int | float) and not abs(value) > MAX_LOGPROB]
 
 
 def _count(value: Any) -> int:

@@ -36,6 +36,7 @@ def read_feedback(body: bytes) -> dict[str, Any]:
     if not isinstance(fields.get("request_id"), str):
         message = "request_id must be the x-request-id of an answer"
         raise RequestRefused(400, message, "invalid_field", param="request_id")
+    fields["request_id"] = storable(fields["request_id"])
     thumb = fields.get("thumb")
     if thumb is not None and (isinstance(thumb, bool) or thumb not in (1, -1)):
         raise RequestRefused(400, "thumb must be 1 or -1", "invalid_field", param="thumb")
@@ -84,7 +85,7 @@ def take_alerts(ledger: Ledger, settings: Settings, body: dict[str, Any]) -> dic
         if not isinstance(labels, dict) or alert.get("status") != "firing" or labels.get("action") != "retrain":
             ignored += 1
             continue
-        name = f"alert-{alert.get('fingerprint')}-{alert.get('startsAt')}"
+        name = storable(f"alert-{alert.get('fingerprint')}-{alert.get('startsAt')}")
         decision_id = ledger.switch(settings.project, name)
         if not decision_id:
             reason = storable(f"alert {labels.get('alertname', 'without name')} since {alert.get('startsAt')}")

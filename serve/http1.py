@@ -65,7 +65,7 @@ class ServerConnection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)  # uvloop has its own class
-        if len(self._connections) >= self._load.max_connections:
+        if len(self._connections) >= self._load.max_connections and not self._load.end_one_lingering():
             self._is_deaf = True
             self.abort()
             return
@@ -79,6 +79,7 @@ class ServerConnection(asyncio.Protocol):
     def connection_lost(self, error: Exception | None) -> None:
         self.is_closed = True
         self._connections.discard(self)
+        self._load.lingering.pop(self, None)
         self._load.give_back(self._request)
         for request in self._queue:
             self._load.give_back(request)
@@ -91,6 +92,7 @@ class ServerConnection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self._is_deaf:
             return
+        had_bytes = self._body_bytes
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
@@ -99,7 +101,8 @@ class ServerConnection(asyncio.Protocol):
                 request.is_keep_alive = False
         except httptools.HttpParserError as error:
             self._refuse(RequestRefused(400, f"this is not an HTTP/1.1 request: {error}", "bad_http"))
-        if self._state == "headers":
+        # What comes in a chunked body and is none of it may be a trailer, which the parser holds as it holds headers.
+        if self._state == "headers" or (self._state == "body" and self._body_bytes == had_bytes):
             self._header_bytes += len(data)
             if self._header_bytes > MAX_HEADER_BYTES:
                 self._refuse_headers()
@@ -137,13 +140,15 @@ class ServerConnection(asyncio.Protocol):
         if self._header_bytes > MAX_HEADER_BYTES or self._headers > MAX_HEADERS:
             self._refuse_headers()
         elif self._parser.get_http_version() not in VERSIONS:
-            self._refuse(RequestRefused(505, "only HTTP/1.0 and HTTP/1.1 are spoken here", "http_version"))
+            # Not 505: whoever sends nonsense must not ring the alarm for the server's own errors.
+            self._refuse(RequestRefused(400, "only HTTP/1.0 and HTTP/1.1 are spoken here", "http_version"))
         elif not self._may_go_on(request, has_body=length != b"0" or b"transfer-encoding" in request.headers):
             pass
         elif length.isdigit() and int(length) > self._max_body_bytes:
             self._refuse_body()
         elif request.headers.get(b"expect", b"").lower() == b"100-continue" and self._task is None:
             self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        self._header_bytes = 0
 
     def _may_go_on(self, request: Request, *, has_body: bool) -> bool:
         try:
@@ -158,6 +163,7 @@ class ServerConnection(asyncio.Protocol):
 
     def on_body(self, body: bytes) -> None:
         self._body_bytes += len(body)
+        self._header_bytes = 0
         if self._is_deaf:
             return
         if self._body_bytes > self._max_body_bytes:
@@ -304,4 +310,9 @@ class ServerConnection(asyncio.Protocol):
             return
         self._transport.pause_reading()  # what he still sends is nobody's work
         self._transport.write_eof()
+        self._load.lingering[self] = self._give_up
         self._loop.call_later(LINGER_SECONDS, self.abort)
+
+    def _give_up(self) -> None:
+        self._connections.discard(self)
+        self.abort()

@@ -1,6 +1,7 @@
 """What the gateway holds at once becomes leave to hold more, or a refusal that says when to come back."""
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from serve.messages import Request
@@ -37,7 +38,17 @@ class Load:
         self._max_in_flight = max_in_flight
         self.deadlines = Deadlines()
         self.held_bytes = 0
+        self.lingering: dict[object, Callable[[], None]] = {}
+        """What ends each connection that was refused and may still read why, the oldest first."""
         self._of_caller: Counter[str] = Counter()
+
+    def end_one_lingering(self) -> bool:
+        """End the connection that was refused first, if there is one; who was refused must not keep a place."""
+        for connection, end in self.lingering.items():
+            del self.lingering[connection]
+            end()
+            return True
+        return False
 
     def take(self, request: Request, size: int) -> bool:
         """Count bytes of a body that is held; say no if it is a large one and too much is held already."""

@@ -13,6 +13,10 @@ TYPES = {
 }
 
 
+MAX_CHARACTERS = 1000
+"""A longer message quotes what the client sent, which it knows."""
+
+
 class RequestRefused(DataError):
     """A request that gets an error status instead of an answer."""
 
@@ -36,5 +40,6 @@ class RequestRefused(DataError):
     def body(self) -> bytes:
         """Return the JSON body that OpenAI's clients understand."""
         kind = TYPES.get(self.status, "server_error" if self.status >= 500 else "invalid_request_error")
-        error = {"message": self.message, "type": kind, "code": self.code, "param": self.param}
+        message = self.message if len(self.message) <= MAX_CHARACTERS else f"{self.message[:MAX_CHARACTERS]}..."
+        error = {"message": message, "type": kind, "code": self.code, "param": self.param}
         return json.dumps({"error": error}).encode()

@@ -7,7 +7,7 @@ A client that leaves stops the engine's work, and what was answered until then i
 
 import asyncio
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from weakref import WeakKeyDictionary
 
@@ -25,6 +25,7 @@ from serve.metrics import GatewayMetrics
 from serve.refusals import RequestRefused
 from serve.rewrite import Call
 from serve.routes import EngineRoute
+from serve.unasked import Unasked
 from serve.upstream import Exchange, UpstreamPool
 
 CLIENT_LEFT = "the client left before the answer ended"
@@ -97,7 +98,12 @@ class Relay:
 
     async def answer(self, job: Job, response: Response) -> int:
         """Answer a request and return the status; raises RequestRefused if the client must get an error instead."""
-        exchange = Exchange(self._pool(job.route), _request_bytes(job))
+        has_option = job.call.usage_option is not None
+        exchange = Exchange(
+            self._pool(job.route),
+            _request_bytes(job, job.call),
+            (lambda: _request_bytes(job, replace(job.call, usage_option=None))) if has_option else None,
+        )
         response.on_client_left = lambda: exchange.abort(CLIENT_LEFT)
         timeout_seconds = self._settings.serve.request_timeout_seconds
         timer = asyncio.get_running_loop().call_later(timeout_seconds, exchange.abort, TIMED_OUT)
@@ -155,13 +161,15 @@ class Relay:
 
     async def _stream(self, job: Job, exchange: Exchange, response: Response, content_type: str) -> int:
         job.is_stream = True
-        asked = job.call.wants_usage or not job.call.is_stream
-        capture = StreamCapture(keeps_usage=asked)
+        unasked = Unasked(job.route.system_fingerprint) if job.call.usage_option is not None else None
+        capture = StreamCapture(unasked)
         response.start(exchange.status, [*job.headers(content_type), ("cache-control", "no-cache")])
         error = await self._pass_events(job, exchange, response, capture)
         if not capture.is_done and error is None:
             error = NOT_ENDED
         is_whole = capture.is_done and not response.is_gone
+        if unasked is not None and unasked.fingerprint is not None:
+            job.route.system_fingerprint = unasked.fingerprint
         capture.error = capture.error or (None if is_whole else error or CLIENT_LEFT)
         job.sent.append(capture.held() if is_whole else b"")
         row = self._row(job, capture, exchange.status, is_partial=not is_whole or capture.error is not None)
@@ -262,8 +270,8 @@ class Relay:
         )
 
 
-def _request_bytes(job: Job) -> bytes:
-    body = job.call.body_for(job.route.model)
+def _request_bytes(job: Job, call: Call) -> bytes:
+    body = call.body_for(job.route.model)
     head = (
         f"POST {job.path} HTTP/1.1\r\nhost: {job.route.host}:{job.route.port}\r\ncontent-type: application/json\r\n"
         f"x-request-id: {job.request_id}\r\ncontent-length: {len(body)}\r\n\r\n"

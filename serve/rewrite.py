@@ -5,6 +5,7 @@ top-level fields are found, and only their bytes are replaced.
 """
 
 import json
+import math
 import re
 from dataclasses import dataclass
 from functools import cached_property
@@ -36,6 +37,9 @@ _SPACE = re.compile(r"[ \t\n\r]*")
 _SCAN = json.JSONDecoder()
 _READ = msgspec.json.Decoder()
 _MODEL = re.compile(rb'"model"[ \t\n\r]*:[ \t\n\r]*("[^"\\]*")')
+_TRUTHS = dict.fromkeys(("1", "on", "t", "true", "y", "yes"), True) | dict.fromkeys(
+    ("0", "off", "f", "false", "n", "no"), False
+)
 _OPENING = re.compile(rb"[ \t\n\r]*\{")
 
 
@@ -49,11 +53,8 @@ class Call:
     """What the user wrote last."""
     user_id: str
     conversation_id: str
-    is_stream: bool
-    wants_usage: bool
-    """The client asked for the usage chunk of a stream."""
     usage_option: str | None
-    """The JSON of `stream_options` that asks for it, where the gateway must ask itself."""
+    """The JSON of `stream_options` that asks for a stream's usage event, where the client does not."""
     has_stream_options: bool
     prefix: str
     """The beginning of the prompt, which says which replica may have it cached."""
@@ -103,22 +104,38 @@ def read_call(body: bytes, path: str) -> Call:
     """
     fields = _read_fields(body)
     _check_fields(fields, path)
-    options = fields.get("stream_options")
-    options = options if isinstance(options, dict) else {}
-    wants_usage, is_stream = options.get("include_usage") is True, fields.get("stream") is True
-    must_ask = is_stream and not wants_usage and path in WITH_USAGE_OPTION
+    may_ask = path in WITH_USAGE_OPTION and truth(fields.get("stream"))
     return Call(
         body=body,
         model=fields["model"],
         prompt=prompt_of(fields),
         user_id=user_of(fields),
         conversation_id=conversation_of(fields),
-        is_stream=is_stream,
-        wants_usage=wants_usage,
-        usage_option=json.dumps({**options, "include_usage": True}) if must_ask else None,
+        usage_option=_usage_option(fields.get("stream_options")) if may_ask else None,
         has_stream_options="stream_options" in fields,
         prefix=prefix_of(fields),
     )
+
+
+def truth(value: Any) -> bool | None:
+    """Read a truth value as pydantic does, by which vLLM reads requests; None if it is none."""
+    if isinstance(value, str):
+        return _TRUTHS.get(value.lower())
+    return bool(value) if isinstance(value, bool | int | float) and value in (0, 1) else None
+
+
+def _usage_option(options: Any) -> str | None:
+    """Return `stream_options` with the usage asked for; None if it is already, or if the engine will refuse them."""
+    if options is None:
+        options = {}
+    if not isinstance(options, dict):
+        return None
+    asked = {name: options[name] for name in ("include_usage", "continuous_usage_stats") if name in options}
+    if any(value is not None and truth(value) is None for value in asked.values()) or truth(asked.get("include_usage")):
+        return None
+    # Usage in every event is given only to who asks for usage, so it must not begin with our asking.
+    without = {"continuous_usage_stats": False} if "continuous_usage_stats" in asked else {}
+    return json.dumps({**options, **without, "include_usage": True})
 
 
 def _read_fields(body: bytes) -> dict[str, Any]:
@@ -150,8 +167,7 @@ def _place_of_model(body: bytes) -> tuple[int, int] | None:
 
 def _check_fields(fields: dict[str, Any], path: str) -> None:
     for name in MOST.keys() & fields.keys():
-        value = fields[name]
-        if isinstance(value, int | float) and value > MOST[name]:
+        if _number(fields[name]) > MOST[name]:
             raise RequestRefused(400, f"{name} is over {MOST[name]}", "invalid_value", param=name)
     for name in fields:
         if name.startswith("guided_"):
@@ -163,6 +179,16 @@ def _check_fields(fields: dict[str, Any], path: str) -> None:
         raise RequestRefused(400, message, "unsupported_parameter", param="background")
     if not isinstance(fields.get("model"), str):
         raise RequestRefused(400, "model must be a string: an alias or a version id", "invalid_model", param="model")
+
+
+def _number(value: Any) -> float:
+    """Read a number as pydantic does, also from a text; 0 if it is none."""
+    try:
+        return float(value) if isinstance(value, int | float | str) else 0.0
+    except OverflowError:
+        return math.inf
+    except ValueError:
+        return 0.0
 
 
 def _check_depth(body: bytes) -> None:

@@ -69,6 +69,8 @@ class EngineRoute:
     """Health checks that failed in a row; the health loop counts and clears it."""
     last_token_at: float | None = None
     """`time.monotonic()` of the last real token seen, by the health loop or in a user's answer."""
+    system_fingerprint: str | None = None
+    """What its answers are marked with, empty if nothing; None until a stream's usage event told it."""
     tokens_seen: float | None = None
     """The engine's own count of tokens when the health loop last read it."""
 

@@ -6,12 +6,14 @@ is then sent once more on a fresh one.
 
 import asyncio
 import socket
+from collections.abc import Callable
 from typing import Any, cast
 
 import httptools
 
 from driftwheel.errors import EngineError
 
+BAD_REQUEST = 400
 CONNECT_SECONDS = 5.0
 MAX_IDLE_CONNECTIONS = 128
 MAX_BUFFERED_BYTES = RECEIVE_BUFFER_BYTES = 16_384
@@ -171,9 +173,10 @@ class UpstreamPool:
 class Exchange:
     """One request to an engine and its answer; `abort` ends it at any moment."""
 
-    def __init__(self, pool: UpstreamPool, request: bytes) -> None:
+    def __init__(self, pool: UpstreamPool, request: bytes, as_it_came: Callable[[], bytes] | None = None) -> None:
+        """Take a request, and what makes it as the client wrote it, if the gateway added something."""
         self._pool = pool
-        self._request = request
+        self._request, self._as_it_came = request, as_it_came
         self._connection: UpstreamConnection | None = None
         self.abort_reason: str | None = None
 
@@ -189,6 +192,14 @@ class Exchange:
 
     async def start(self) -> None:
         """Send the request and wait for the answer's head; raises EngineError."""
+        await self._ask()
+        if self.status == BAD_REQUEST and self._as_it_came is not None:
+            # What the engine says is wrong must be about what the client wrote.
+            self.release()
+            self._request = self._as_it_came()
+            await self._ask()
+
+    async def _ask(self) -> None:
         connection = await self._send(await self._pool.take())
         try:
             await connection.head()

@@ -20,6 +20,8 @@ import openai
 import pytest
 import yaml
 
+from benchmarks.differential import Server, compare, report
+from benchmarks.differential_cases import cases
 from driftwheel import fingerprint
 from driftwheel.artifacts import read_manifest
 from driftwheel.config import Settings, load_settings
@@ -139,7 +141,7 @@ def config_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "model": {"base": "base"},
         "dataset": {"sources": ["seed.jsonl"]},
         "serve": {"alias": "support", "port": free_port(), "enforce_eager": True, "max_model_len": 256,
-                  "health_interval_seconds": 1},
+                  "health_interval_seconds": 1, "engine_args": ["--no-enable-prefix-caching"]},
     }  # fmt: skip
     path.write_text(yaml.safe_dump(raw), encoding="utf-8")
     return path
@@ -206,6 +208,18 @@ def test_the_gateway_listens_before_its_engine_is_ready_and_then_answers(world: 
     assert engine["labels"] == {"version": "v1"}
     with urllib.request.urlopen(f"http://{engine['targets'][0]}/metrics", timeout=10) as page:
         assert b"vllm:request_success_total" in page.read()
+
+
+def test_answers_are_the_engine_s_own_byte_for_byte(world: World) -> None:
+    world.make_live("v1")
+    with urllib.request.urlopen(f"http://127.0.0.1:{world.settings.serve.port}/metrics/engines", timeout=10) as found:
+        ((address,),) = [engine["targets"] for engine in json.load(found)]
+    servers = Server(world.settings.serve.port, KEY), Server(int(address.rpartition(":")[2]))
+    seen = compare(*servers, cases(300, 5, "v1"), "v1")
+    for server in servers:
+        server.close()
+    assert seen.is_clean, report(seen, 5)
+    assert seen.streams > 50
 
 
 def test_the_engine_core_is_forked_and_imports_nothing_twice(world: World) -> None:

@@ -266,7 +266,7 @@ def test_the_engine_gets_its_own_model_name_and_every_other_byte_unchanged(world
 def test_a_stream_split_anywhere_arrives_whole_after_its_row(world: World, wants_usage: bool) -> None:
     body = {**BODY, "stream": True} | ({"stream_options": {"include_usage": True}} if wants_usage else {})
     expected = STREAM if wants_usage else STREAM.replace(sse(USAGE_CHUNK), b"")
-    for split_at in range(0, len(STREAM), 7 if wants_usage else 3):
+    for split_at in range(0, len(STREAM), 60):  # test_split_streams.py has every byte
         world.engine.split_at = split_at
         status, _, answer = world.ask(CHAT, body)
         assert (status, answer) == (200, expected)
@@ -276,6 +276,13 @@ def test_a_stream_split_anywhere_arrives_whole_after_its_row(world: World, wants
     }
     assert all(sent["stream_options"] == {"include_usage": True} for sent in world.engine.bodies)
     assert rows[0].time_to_first_token_seconds is not None
+
+
+def test_what_the_engine_refuses_it_refuses_as_the_client_wrote_it(world: World) -> None:
+    world.engine.mode = "refuse"
+    assert world.ask(CHAT, {**BODY, "stream": True})[0] == 400
+    assert [sent.get("stream_options") for sent in world.engine.bodies] == [{"include_usage": True}, None]
+    assert len(world.rows()) == 1
 
 
 def test_the_official_client_reads_answers_and_streams(world: World) -> None:
@@ -395,6 +402,46 @@ def test_headers_that_never_end_are_refused(world: World) -> None:
     with socket.create_connection(("127.0.0.1", world.port), timeout=10) as client:
         client.sendall(b"GET /healthz HTTP/1.1\r\nx: " + b"a" * 70_000)
         assert client.recv(65_536).startswith(b"HTTP/1.1 431 ")
+
+
+def test_trailers_that_never_end_are_refused(world: World) -> None:
+    with socket.create_connection(("127.0.0.1", world.port), timeout=10) as client:
+        client.sendall(b"GET /healthz HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n0\r\nx: ")
+        client.sendall(b"a" * 70_000)
+        assert client.recv(65_536).startswith(b"HTTP/1.1 431 ")
+
+
+def test_a_body_of_many_small_chunks_is_taken(world: World) -> None:
+    with socket.create_connection(("127.0.0.1", world.port), timeout=10) as client:
+        head = f"POST /v1/completions HTTP/1.1\r\nauthorization: Bearer {KEY}\r\ntransfer-encoding: chunked\r\n\r\n"
+        client.sendall(head.encode())
+        body = json.dumps(BODY).encode()
+        for at in range(len(body)):
+            client.sendall(b"1;%b\r\n" % (b"x" * 2000))
+            time.sleep(0.001)
+            client.sendall(body[at : at + 1] + b"\r\n")
+        client.sendall(b"0\r\n\r\n")
+        assert client.recv(65_536).startswith(b"HTTP/1.1 200 ")
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "status"),
+    [
+        ("/v1/feedback", b'{"request_id": "\\ud800", "thumb": 1}', 404),
+        ("/v1/feedback", b'{"request_id": "a\\u0000", "label": "\\udfff"}', 404),
+        ("/v1/hooks/alertmanager",
+         b'{"alerts": [{"status": "firing", "labels": {"action": "retrain"}, "fingerprint": "\\ud800\\u0000"}]}', 200),
+    ],
+    ids=["id", "NUL", "alert"],
+)  # fmt: skip
+@pytest.mark.every_database
+def test_a_text_that_no_database_takes_is_no_bug(world: World, path: str, body: bytes, status: int) -> None:
+    assert world.ask(path, body)[0] == status
+
+
+def test_a_refusal_quotes_only_so_much(world: World) -> None:
+    status, _, answer = world.ask(CHAT, {**BODY, "model": "m" * 1500})
+    assert (status, len(answer) < 1200) == (404, True)
 
 
 def test_pipelined_requests_are_answered_in_order_on_one_connection(world: World) -> None:
@@ -611,3 +658,13 @@ def test_connections_beyond_the_limit_are_closed_at_once(world: World) -> None:
             assert clients[2].recv(1) == b""
         clients[0].sendall(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n")
         assert clients[0].recv(100).startswith(b"HTTP/1.1 200 ")
+
+
+def test_those_who_were_refused_keep_no_place(world: World) -> None:
+    world.run(lambda: setattr(world.gateway.load, "max_connections", 2))
+    with contextlib.ExitStack() as stack:
+        for _ in range(6):
+            client = stack.enter_context(socket.create_connection(("127.0.0.1", world.port), 5))
+            client.sendall(b"nonsense\r\n\r\n")
+            assert client.recv(100).startswith(b"HTTP/1.1 400 ")
+        assert world.ask("/healthz", method="GET")[0] == 200

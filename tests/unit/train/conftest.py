@@ -1,6 +1,10 @@
 """A random Qwen3 small enough to train in a second, and a dataset of greetings for it."""
 
+import contextlib
 import json
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +18,49 @@ TEMPLATE = (
     "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\n' + m['content'] + '<|im_end|>\n' }}{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
 )
+
+
+class JsonServer(ThreadingHTTPServer):
+    """Answers POST requests on a free port by a function of path, headers and JSON body."""
+
+    request_queue_size = 64
+    daemon_threads = True
+    block_on_close = False
+
+    def __init__(self, reply: Callable[[str, Any, Any], tuple[int, Any]]) -> None:
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_POST(self) -> None:
+                body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+                status, value = reply(self.path, self.headers, body)
+                data = json.dumps(value).encode()
+                self.send_response(status)
+                self.send_header("content-type", "application/json")
+                self.send_header("content-length", str(len(data)))
+                self.end_headers()
+                self.wfile.write(data)
+
+            def log_message(self, *_: Any) -> None:
+                pass
+
+        super().__init__(("127.0.0.1", 0), Handler)
+
+
+@pytest.fixture
+def serve_json() -> Iterator[Callable[[Callable[[str, Any, Any], tuple[int, Any]]], str]]:
+    """Start an HTTP server whose answers a function gives, as status and JSON; its URL."""
+    with contextlib.ExitStack() as running:
+
+        def start(reply: Callable[[str, Any, Any], tuple[int, Any]]) -> str:
+            server = running.enter_context(JsonServer(reply))
+            thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
+            thread.start()
+            running.callback(thread.join)
+            running.callback(server.shutdown)
+            return f"http://127.0.0.1:{server.server_address[1]}"
+
+        yield start
 
 
 @pytest.fixture(scope="session")

@@ -2,10 +2,8 @@
 
 import json
 import math
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +21,7 @@ from train.evaluation.scoring import Row, sample
 from train.evaluation.scoring_client import Endpoint
 
 PROMPT_TOKENS = 5
+ServeJson = Callable[[Callable[[str, Any, Any], tuple[int, Any]]], str]
 
 
 @dataclass
@@ -40,64 +39,27 @@ class Server:
 
 
 @pytest.fixture
-def server() -> Iterator[Server]:
+def server(serve_json: ServeJson) -> Server:
     state = Server(answer=lambda messages: "{}")
 
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
+    def reply(path: str, headers: Any, body: Any) -> tuple[int, Any]:
+        state.asked.append(body | {"path": path, "key": headers["authorization"]})
+        answer = state.answer(body["messages"])
+        if isinstance(answer, int):
+            return answer, {"error": {"message": "no chat template", "code": answer}}
+        content = [{"token": "t", "logprob": -0.5, "bytes": None, "top_logprobs": []}] * 2
+        choice = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": answer},
+                  "logprobs": {"content": content} if body.get("logprobs") else None}  # fmt: skip
+        usage = {"prompt_tokens": PROMPT_TOKENS, "completion_tokens": 2, "total_tokens": PROMPT_TOKENS + 2}
+        value: dict[str, Any] = {"id": "1", "object": "chat.completion", "created": 0, "model": "tuned",
+                                 "choices": [choice], "usage": usage}  # fmt: skip
+        if "prompt_logprobs" in body:
+            token, reference = {"7": {"logprob": -9.0}}, {"7": {"logprob": math.log(0.5)}}
+            value["prompt_logprobs"] = [None, *[token] * (PROMPT_TOKENS - 1), reference, reference]
+        return 200, value
 
-        def do_POST(self) -> None:
-            body = json.loads(self.rfile.read(int(self.headers["content-length"])))
-            state.asked.append(body | {"path": self.path, "key": self.headers["authorization"]})
-            answer = state.answer(body["messages"])
-            if isinstance(answer, int):
-                self._send(answer, {"error": {"message": "no chat template", "code": answer}})
-                return
-            content = [{"token": "t", "logprob": -0.5, "bytes": None, "top_logprobs": []}] * 2
-            reply: dict[str, Any] = {
-                "id": "1",
-                "object": "chat.completion",
-                "created": 0,
-                "model": "tuned",
-                "choices": [
-                    {
-                        "index": 0,
-                        "finish_reason": "stop",
-                        "message": {"role": "assistant", "content": answer},
-                        "logprobs": {"content": content} if body.get("logprobs") else None,
-                    }
-                ],
-                "usage": {"prompt_tokens": PROMPT_TOKENS, "completion_tokens": 2, "total_tokens": PROMPT_TOKENS + 2},
-            }
-            if "prompt_logprobs" in body:
-                token = {"7": {"logprob": -9.0}}
-                reference = {"7": {"logprob": math.log(0.5)}}
-                reply["prompt_logprobs"] = [None, *[token] * (PROMPT_TOKENS - 1), reference, reference]
-            self._send(200, reply)
-
-        def _send(self, status: int, value: dict[str, Any]) -> None:
-            data = json.dumps(value).encode()
-            self.send_response(status)
-            self.send_header("content-type", "application/json")
-            self.send_header("content-length", str(len(data)))
-            self.end_headers()
-            self.wfile.write(data)
-
-        def log_message(self, *_: Any) -> None:
-            pass
-
-    class Http(ThreadingHTTPServer):
-        request_queue_size = 64
-        daemon_threads = True
-        block_on_close = False
-
-    with Http(("127.0.0.1", 0), Handler) as http:
-        state.url = f"http://127.0.0.1:{http.server_address[1]}"
-        thread = threading.Thread(target=http.serve_forever, args=(0.02,), daemon=True)
-        thread.start()
-        yield state
-        http.shutdown()
-        thread.join()
+    state.url = serve_json(reply)
+    return state
 
 
 def row(number: int, label: str, name: str = "old") -> Row:

@@ -1,10 +1,8 @@
 """A judge behind a real HTTP server; what it says counts only if it says the same with the sides swapped."""
 
 import json
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
@@ -18,6 +16,8 @@ from driftwheel.records import ModelVersion, Preference
 from train.evaluation.scoring import judge_endpoint
 from train.evaluation.scoring_client import Endpoint
 from train.judge import judge_versions, question, settled, summary, verdict_of
+
+ServeJson = Callable[[Callable[[str, Any, Any], tuple[int, Any]]], str]
 
 
 @dataclass
@@ -35,42 +35,21 @@ class Judge:
 
 
 @pytest.fixture
-def judge() -> Iterator[Judge]:
+def judge(serve_json: ServeJson) -> Judge:
     state = Judge(say=lambda a, b: "A")
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = json.loads(self.rfile.read(int(self.headers["content-length"])))
-            state.asked.append(body)
-            shown = body["messages"][-1]["content"]
-            a, b = (shown.split(f"<answer_{side}>\n")[1].split(f"\n</answer_{side}>")[0] for side in "ab")
-            said = state.say(a, b)
-            message = {"role": "assistant", "content": said}
-            refusal = {"error": {"message": "too long", "code": 400}}
-            reply = refusal if said is None else {"id": "1", "object": "chat.completion", "created": 0, "model": "big",
-                     "choices": [{"index": 0, "finish_reason": "stop", "message": message}]}  # fmt: skip
-            data = json.dumps(reply).encode()
-            self.send_response(400 if said is None else 200)
-            self.send_header("content-type", "application/json")
-            self.send_header("content-length", str(len(data)))
-            self.end_headers()
-            self.wfile.write(data)
+    def reply(_path: str, _headers: Any, body: Any) -> tuple[int, Any]:
+        state.asked.append(body)
+        shown = body["messages"][-1]["content"]
+        a, b = (shown.split(f"<answer_{side}>\n")[1].split(f"\n</answer_{side}>")[0] for side in "ab")
+        said = state.say(a, b)
+        if said is None:
+            return 400, {"error": {"message": "too long", "code": 400}}
+        choice = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": said}}
+        return 200, {"id": "1", "object": "chat.completion", "created": 0, "model": "big", "choices": [choice]}
 
-        def log_message(self, *_: Any) -> None:
-            pass
-
-    class Http(ThreadingHTTPServer):
-        request_queue_size = 64
-        daemon_threads = True
-        block_on_close = False
-
-    with Http(("127.0.0.1", 0), Handler) as http:
-        state.url = f"http://127.0.0.1:{http.server_address[1]}"
-        thread = threading.Thread(target=http.serve_forever, args=(0.02,), daemon=True)
-        thread.start()
-        yield state
-        http.shutdown()
-        thread.join()
+    state.url = serve_json(reply)
+    return state
 
 
 @pytest.fixture

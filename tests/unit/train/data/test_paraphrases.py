@@ -1,11 +1,9 @@
 """Rewordings of training rows keep label, group and provenance, cost nothing twice, and never judge."""
 
 import json
-import threading
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +22,8 @@ from train.data.mixing import mix
 from train.data.paraphrases import paraphrases
 from train.data.splits import TimedSplits, group_numbers
 from train.dataset import build_dataset, read_splits
+
+ServeJson = Callable[[Callable[[str, Any, Any], tuple[int, Any]]], str]
 
 
 def backwards(text: str) -> str:
@@ -45,44 +45,19 @@ class Rewording:
 
 
 @pytest.fixture
-def server() -> Iterator[Rewording]:
+def server(serve_json: ServeJson) -> Rewording:
     state = Rewording()
 
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
+    def reply(path: str, headers: Any, body: Any) -> tuple[int, Any]:
+        state.asked.append(body | {"path": path, "key": headers["authorization"]})
+        said = state.say(body["messages"][-1]["content"])
+        if isinstance(said, int):
+            return said, {"error": {"message": "cannot", "code": said}}
+        choice = {"index": 0, "finish_reason": state.finish, "message": {"role": "assistant", "content": said}}
+        return 200, {"id": "1", "object": "chat.completion", "created": 0, "model": "m", "choices": [choice]}
 
-        def do_POST(self) -> None:
-            body = json.loads(self.rfile.read(int(self.headers["content-length"])))
-            state.asked.append(body | {"path": self.path, "key": self.headers["authorization"]})
-            said = state.say(body["messages"][-1]["content"])
-            message = {"role": "assistant", "content": said}
-            choice = {"index": 0, "finish_reason": state.finish, "message": message}
-            reply: dict[str, Any] = {"id": "1", "object": "chat.completion", "created": 0, "model": "m"}
-            reply["choices"] = [choice]
-            status = 200
-            if isinstance(said, int):
-                status, reply = said, {"error": {"message": "cannot", "code": said}}
-            data = json.dumps(reply).encode()
-            self.send_response(status)
-            self.send_header("content-length", str(len(data)))
-            self.end_headers()
-            self.wfile.write(data)
-
-        def log_message(self, *_: Any) -> None:
-            pass
-
-    class Http(ThreadingHTTPServer):
-        request_queue_size = 64
-        daemon_threads = True
-        block_on_close = False
-
-    with Http(("127.0.0.1", 0), Handler) as http:
-        state.url = f"http://127.0.0.1:{http.server_address[1]}"
-        thread = threading.Thread(target=http.serve_forever, args=(0.02,), daemon=True)
-        thread.start()
-        yield state
-        http.shutdown()
-        thread.join()
+    state.url = serve_json(reply)
+    return state
 
 
 def with_endpoint(settings: Settings, url: str, **changes: object) -> Settings:

@@ -1,10 +1,7 @@
 """An endpoint that reads or answers otherwise than the files do is named; vLLM itself is asked in the loop's test."""
 
-import json
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +16,7 @@ from train.fidelity.served import measure_served, prompt_key
 from train.parity import Parity
 
 LOGPROB = -0.25
+ServeJson = Callable[[Callable[[str, Any, Any], tuple[int, Any]]], str]
 PROBES = 30
 
 
@@ -66,37 +64,10 @@ def parity(tmp_path: Path, tiny_base: Path) -> Parity:
 
 
 @pytest.fixture
-def engine(parity: Parity) -> Iterator[Engine]:
+def engine(parity: Parity, serve_json: ServeJson) -> Engine:
     state = Engine(parity.probes)
-
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def do_POST(self) -> None:
-            data = json.dumps(
-                state.reply(self.path, json.loads(self.rfile.read(int(self.headers["content-length"]))))
-            ).encode()
-            self.send_response(200)
-            self.send_header("content-type", "application/json")
-            self.send_header("content-length", str(len(data)))
-            self.end_headers()
-            self.wfile.write(data)
-
-        def log_message(self, *_: Any) -> None:
-            pass
-
-    class Http(ThreadingHTTPServer):
-        request_queue_size = 64
-        daemon_threads = True
-        block_on_close = False
-
-    with Http(("127.0.0.1", 0), Handler) as http:
-        state.url = f"http://127.0.0.1:{http.server_address[1]}"
-        thread = threading.Thread(target=http.serve_forever, args=(0.02,), daemon=True)
-        thread.start()
-        yield state
-        http.shutdown()
-        thread.join()
+    state.url = serve_json(lambda path, _, body: (200, state.reply(path, body)))
+    return state
 
 
 def measured(settings: Settings, engine: Engine, parity: Parity, known: dict[str, Any] | None = None) -> dict[str, Any]:
