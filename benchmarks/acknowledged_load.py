@@ -45,11 +45,18 @@ class Load:
     """Clients that ask until told to stop."""
 
     def __init__(
-        self, port: int, clients: int, *, key: str = KEY, per_second: float = math.inf, first: int = 0
+        self,
+        port: int,
+        clients: int,
+        *,
+        key: str = KEY,
+        per_second: float = math.inf,
+        per_connection: float = math.inf,
+        first: int = 0,
     ) -> None:
-        """Ask with one key, at most so often; prompts are numbered from `first` on."""
+        """Ask with one key, at most so often in all and on a connection; prompts are numbered from `first` on."""
         self._port, self._clients, self._key = port, clients, key
-        self._gap_seconds = clients / per_second
+        self._gap_seconds, self._per_connection = clients / per_second, per_connection
         self._numbers = itertools.count(first)
         self._is_on = True
         self.acknowledged: dict[str, Acknowledged] = {}
@@ -79,8 +86,10 @@ class Load:
             except OSError:
                 await asyncio.sleep(PAUSE_SECONDS)
                 continue
+            asked = 0
             try:
-                while self._is_on:
+                while self._is_on and asked < self._per_connection:
+                    asked += 1
                     await asyncio.sleep(max(0.0, next_at - time.monotonic()))
                     next_at += self._gap_seconds
                     await self._ask(reader, writer)
@@ -96,10 +105,8 @@ class Load:
         prompt, is_stream = f"where is parcel {number}", number % STREAMED_SHARE == 0
         request = {"model": ALIAS, "messages": [{"role": "user", "content": prompt}], "stream": is_stream}
         body = json.dumps(request).encode()
-        head = (
-            f"POST /v1/chat/completions HTTP/1.1\r\nauthorization: Bearer {self._key}\r\ncontent-length: {len(body)}\r\n\r\n"
-        )
-        writer.write(head.encode() + body)
+        lines = ["POST /v1/chat/completions HTTP/1.1", f"authorization: Bearer {self._key}"]
+        writer.write("\r\n".join([*lines, f"content-length: {len(body)}", "", ""]).encode() + body)
         status_line, *lines = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
         headers = dict(line.split(": ", 1) for line in lines if line)
         answer = await _body(reader, headers)

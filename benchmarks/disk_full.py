@@ -83,7 +83,9 @@ def examine(folder: Path, load: Load) -> tuple[Comparison, int, bool]:
     """Compare the ledger with what was acknowledged; also count half rows, and say whether the database is sound."""
     ledger = Ledger(f"sqlite:///{folder / 'ledger.db'}")
     found = compare(ledger, load.acknowledged)
-    half = sum(row.answer != answer_to(row.prompt, VERSION) for row in ledger.find(Traffic, status_code=200, is_partial=False))
+    half = sum(
+        row.answer != answer_to(row.prompt, VERSION) for row in ledger.find(Traffic, status_code=200, is_partial=False)
+    )
     with ledger.read() as connection:
         is_sound = connection.exec_driver_sql("PRAGMA integrity_check").scalar_one() == "ok"
     ledger.close()

@@ -3,14 +3,17 @@
     python -m benchmarks.fake_gateway CONFIG
 
 With DRIFTWHEEL_CRASH_AT=NAME:N in the environment the process kills itself, as a power cut would, where the N-th call
-of a named step begins or has ended; the names stand in POINTS. The product knows nothing of this.
+of a named step begins or has ended; the names stand in POINTS. With DRIFTWHEEL_LEAK=KIND it keeps what it should give
+back, as LEAKS says. The product knows nothing of this.
 """
 
 import asyncio
 import functools
+import itertools
 import os
 import signal
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,6 +24,8 @@ from driftwheel.config import Settings, load_settings
 from serve import fleet, process, proof, rollout
 from serve.deployments import Deployments
 from serve.engine import Engine, start_artifact
+from serve.gateway import Gateway
+from serve.messages import Request, Response
 from serve.routes import RoutingTable
 from serve.trial import Trial
 
@@ -40,6 +45,14 @@ STEPS: dict[str, tuple[Any, str]] = {
 }
 POINTS = [f"{when} {step}" for step in STEPS for when in ("before", "after")]
 """Twenty moments of a swap through a canary."""
+
+
+LEAKS: dict[str, Callable[[], object]] = {
+    "memory": lambda: b"x" * 2048,
+    "files": lambda: os.dup(0),
+    "threads": lambda: threading.Thread(target=threading.Event().wait, daemon=True).start(),
+}
+"""What is kept of every request, or of every hundredth where it is not memory: planted bugs for benchmarks.soak."""
 
 
 def command(settings: Settings, model: str, name: str, port: int) -> list[str]:
@@ -66,6 +79,18 @@ def crash_at(point: str, count: int) -> None:
     setattr(owner, name, _wrapped(method, die))
 
 
+def leak(kind: str) -> None:
+    """Make this process keep something of its requests for ever."""
+    kept, handle, numbers = list[object](), Gateway.handle, itertools.count()
+
+    async def leaking(self: Gateway, request: Request, response: Response) -> None:
+        if next(numbers) % (1 if kind == "memory" else 100) == 0:
+            kept.append(LEAKS[kind]())
+        await handle(self, request, response)
+
+    setattr(Gateway, "handle", leaking)  # noqa: B010  # mypy forbids to assign a method
+
+
 def _wrapped(method: Callable[..., Any], die: Callable[[str], None]) -> Callable[..., Any]:
     @functools.wraps(method)
     async def in_loop(*args: Any, **named: Any) -> Any:
@@ -90,6 +115,8 @@ def main() -> None:
     if crash := os.environ.get("DRIFTWHEEL_CRASH_AT"):
         point, _, count = crash.rpartition(":")
         crash_at(point, int(count))
+    if kind := os.environ.get("DRIFTWHEEL_LEAK"):
+        leak(kind)
     uvloop.run(process.serve(load_settings(sys.argv[1]), start))
 
 

@@ -71,9 +71,10 @@ class World:
         self.ledger.add(version)
         return version
 
-    def start(self, crash_at: str = "") -> None:
-        """Start the gateway process."""
-        environment = {**os.environ, "DRIFTWHEEL_API_KEYS": KEY, "DRIFTWHEEL_CRASH_AT": crash_at}
+    def start(self, crash_at: str = "", leak: str = "") -> None:
+        """Start the gateway process, perhaps with a planted bug."""
+        planted = {"DRIFTWHEEL_CRASH_AT": crash_at, "DRIFTWHEEL_LEAK": leak}
+        environment = {**os.environ, "DRIFTWHEEL_API_KEYS": KEY, **planted}
         with self.log_path.open("ab") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "benchmarks.fake_gateway", str(self.config_path)],
