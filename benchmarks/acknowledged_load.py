@@ -69,6 +69,11 @@ class Load:
         """Ask until `stop`."""
         await asyncio.gather(*(self._ask_for_ever(number / self._clients) for number in range(self._clients)))
 
+    @property
+    def failed(self) -> int:
+        """How many requests were refused or broke off."""
+        return self.broken + sum(count for status, count in self.statuses.items() if status != 200)
+
     def stop(self) -> None:
         """Finish what is being asked."""
         self._is_on = False
@@ -92,6 +97,8 @@ class Load:
                     asked += 1
                     await asyncio.sleep(max(0.0, next_at - time.monotonic()))
                     next_at += self._gap_seconds
+                    if writer.is_closing() or reader.at_eof():  # a killed gateway, or one that ends idle connections
+                        break
                     await self._ask(reader, writer)
             except (asyncio.IncompleteReadError, ConnectionError):
                 self.broken += 1
@@ -134,7 +141,8 @@ async def _body(reader: asyncio.StreamReader, headers: dict[str, str]) -> bytes:
 def compare(ledger: Ledger, acknowledged: dict[str, Acknowledged]) -> Comparison:
     """Look for each acknowledged request's row: there, once, and with what its client was answered."""
     rows = {row.id: row for row in ledger.find(Traffic)}
-    prompts = Counter(row.prompt for row in rows.values())
+    # A canary that fails leaves a row of its own beside that of the answer in its place.
+    prompts = Counter(row.prompt for row in rows.values() if row.status_code == 200)
     found = [(known, rows[id]) for id, known in acknowledged.items() if id in rows]
     return Comparison(
         acknowledged=len(acknowledged),

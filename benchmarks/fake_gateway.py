@@ -3,8 +3,8 @@
     python -m benchmarks.fake_gateway CONFIG
 
 With DRIFTWHEEL_CRASH_AT=NAME:N in the environment the process kills itself, as a power cut would, where the N-th call
-of a named step begins or has ended; the names stand in POINTS. With DRIFTWHEEL_LEAK=KIND it keeps what it should give
-back, as LEAKS says. The product knows nothing of this.
+of a named step begins or has ended; the names stand in POINTS. DRIFTWHEEL_PLANT=NAME plants
+one of PLANTS. The product knows nothing of this.
 """
 
 import asyncio
@@ -20,8 +20,10 @@ from typing import Any
 
 import uvloop
 
+from benchmarks.crashing_gateway import EarlyLog
 from driftwheel.config import Settings, load_settings
 from serve import fleet, process, proof, rollout
+from serve.conductor import Conductor
 from serve.deployments import Deployments
 from serve.engine import Engine, start_artifact
 from serve.gateway import Gateway
@@ -48,11 +50,13 @@ POINTS = [f"{when} {step}" for step in STEPS for when in ("before", "after")]
 
 
 LEAKS: dict[str, Callable[[], object]] = {
-    "memory": lambda: b"x" * 2048,
+    "memory": lambda: bytearray(os.urandom(2048)),
     "files": lambda: os.dup(0),
     "threads": lambda: threading.Thread(target=threading.Event().wait, daemon=True).start(),
 }
-"""What is kept of every request, or of every hundredth where it is not memory: planted bugs for benchmarks.soak."""
+"""What is kept of every request, or of every hundredth where it is not memory."""
+PLANTS = (*LEAKS, "early", "conductors")
+"""Bugs: leaks; rows acknowledged before they are written; every gateway conducts."""
 
 
 def command(settings: Settings, model: str, name: str, port: int) -> list[str]:
@@ -88,7 +92,18 @@ def leak(kind: str) -> None:
             kept.append(LEAKS[kind]())
         await handle(self, request, response)
 
-    setattr(Gateway, "handle", leaking)  # noqa: B010  # mypy forbids to assign a method
+    Gateway.handle = leaking
+
+
+def plant(name: str) -> None:
+    """Break this process."""
+    if name in LEAKS:
+        leak(name)
+    elif name == "early":
+        process.TrafficLog = EarlyLog
+    elif name == "conductors":
+        Conductor.is_conducting = True
+        Conductor.write = lambda self: self._ledger.write()
 
 
 def _wrapped(method: Callable[..., Any], die: Callable[[str], None]) -> Callable[..., Any]:
@@ -115,8 +130,7 @@ def main() -> None:
     if crash := os.environ.get("DRIFTWHEEL_CRASH_AT"):
         point, _, count = crash.rpartition(":")
         crash_at(point, int(count))
-    if kind := os.environ.get("DRIFTWHEEL_LEAK"):
-        leak(kind)
+    plant(os.environ.get("DRIFTWHEEL_PLANT", ""))
     uvloop.run(process.serve(load_settings(sys.argv[1]), start))
 
 

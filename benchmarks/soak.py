@@ -121,7 +121,7 @@ def soak(folder: Path, minutes: float, per_second: float, leak: str) -> tuple[Gr
         ]
         world.publish("v1", answer=None)
         controls.promote(world.ledger, world.settings, "v1")
-        world.start(leak=leak)
+        world.start(plant=leak)
         world.until(world.is_settled)
         loads = [
             Load(world.settings.serve.port, CLIENTS, key=key, per_second=per_second / LOADS,

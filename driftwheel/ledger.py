@@ -317,13 +317,19 @@ class Ledger:
 
         A report that is older than the one in the row is dropped.
         """
+        with self.write() as connection:
+            self.observe_alias_with(connection, alias, version_id=version_id, fence=fence, error=error)
+
+    def observe_alias_with(
+        self, connection: sa.Connection, alias: str, *, version_id: str | None, fence: int, error: str | None
+    ) -> None:
+        """Record it inside the caller's transaction."""
         table = TABLES[Alias]
         values = {"observed_fence": fence, "observed_at": utc_now(), "observed_error": error}
         if version_id is not None:
             values["observed_version_id"] = version_id
-        with self.write() as connection:
-            is_newer = table.c.observed_fence <= fence
-            connection.execute(sa.update(table).where(table.c.id == alias, is_newer).values(**values))
+        is_newer = table.c.observed_fence <= fence
+        connection.execute(sa.update(table).where(table.c.id == alias, is_newer).values(**values))
 
     def switch(self, project: str, name: str, default: str = "") -> str:
         """Return a switch's value."""

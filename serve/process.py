@@ -22,6 +22,7 @@ from driftwheel.records import utc_now
 from driftwheel.redaction import keeping
 from driftwheel.retention import prune
 from driftwheel.traffic import TrafficLog
+from serve.conductor import Conductor
 from serve.engine import start_artifact
 from serve.fleet import StartEngine
 from serve.gateway import Gateway
@@ -35,6 +36,7 @@ from serve.startup import check_start
 
 GRACE_SECONDS = 20.0
 PRUNE_SECONDS = 600.0
+PRUNE_LOOK_SECONDS = 5.0
 log = structlog.get_logger()
 
 
@@ -76,9 +78,9 @@ async def serve(settings: Settings, start: StartEngine = start_artifact) -> None
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    loops = [rollout.run(), health.run(), follow(keys, ledger, settings.project)]
+    loops = [rollout.run(), rollout.conductor.run(), health.run(), follow(keys, ledger, settings.project)]
     if settings.traffic.keep_days is not None or settings.traffic.keep_mib is not None:
-        loops.append(_prune_for_ever(settings, ledger))
+        loops.append(_prune_for_ever(settings, ledger, rollout.conductor))
     tasks = [asyncio.create_task(loop) for loop in loops]
     waiter = asyncio.create_task(stop.wait())
     await asyncio.wait([*tasks, waiter], return_when=asyncio.FIRST_COMPLETED)
@@ -101,9 +103,11 @@ def spare_the_collector() -> None:
     gc.freeze()
 
 
-async def _prune_for_ever(settings: Settings, ledger: Ledger) -> None:
-    """Delete old traffic, again and again; a ledger that refuses is asked again later."""
+async def _prune_for_ever(settings: Settings, ledger: Ledger, conductor: Conductor) -> None:
+    """Delete old traffic, again and again, on one of several gateways; a ledger that refuses is asked again later."""
     while True:
+        while not conductor.is_conducting:
+            await asyncio.sleep(PRUNE_LOOK_SECONDS)
         try:
             deleted = await asyncio.to_thread(prune, settings, ledger, utc_now())
         except StorageError as error:
