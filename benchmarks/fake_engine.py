@@ -39,6 +39,8 @@ class FakeEngine:
         self._name, self._facts = name, facts
         self._fault_path = Path(facts["fault_path"].format(port=port)) if "fault_path" in facts else None
         self._tokens = self._users = 0
+        self.last_head = b""
+        """Request line and headers of the newest request."""
 
     async def listen(self, port: int) -> asyncio.Server:
         """Answer on a port of loopback; port 0 takes a free one."""
@@ -47,7 +49,7 @@ class FakeEngine:
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
             while True:
-                head = await reader.readuntil(b"\r\n\r\n")
+                head = self.last_head = await reader.readuntil(b"\r\n\r\n")
                 length = head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0]
                 body = await reader.readexactly(int(length or 0))
                 writer.write(await self._reply(json.loads(body)) if body else self._page(head.split()[1]))

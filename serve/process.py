@@ -9,13 +9,14 @@ import contextlib
 import gc
 import signal
 import sys
+from typing import TYPE_CHECKING
 
 import structlog
 import uvloop
 
 from driftwheel.command import add_common_arguments, open_ledger, settings_from
 from driftwheel.config import Settings
-from driftwheel.errors import ConflictError, StorageError
+from driftwheel.errors import ConfigError, ConflictError, StorageError
 from driftwheel.keys import keys_of
 from driftwheel.ledger import Ledger
 from driftwheel.records import utc_now
@@ -33,6 +34,9 @@ from serve.mirror import Mirror
 from serve.rollout import Rollout
 from serve.routes import RoutingTable
 from serve.startup import check_start
+
+if TYPE_CHECKING:
+    from serve.tracing import Tracing
 
 GRACE_SECONDS = 20.0
 PRUNE_SECONDS = 600.0
@@ -64,7 +68,7 @@ async def serve(settings: Settings, start: StartEngine = start_artifact) -> None
     keys.load(keys_of(ledger, settings.project))
     check_start(settings, keys)
     gateway = Gateway(settings, traffic_log, ledger, routes, GatewayMetrics(), keys)
-    gateway.on_answered = mirror.offer
+    gateway.on_answered, gateway.tracing = mirror.offer, _tracing_of(settings)
     host, port = settings.serve.host, settings.serve.port
     try:
         await gateway.start(host, port)
@@ -94,7 +98,20 @@ async def serve(settings: Settings, start: StartEngine = start_artifact) -> None
     await mirror.close()
     await rollout.stop()
     await asyncio.to_thread(traffic_log.close)
+    if gateway.tracing is not None:
+        await asyncio.to_thread(gateway.tracing.close)
     ledger.close()
+
+
+def _tracing_of(settings: Settings) -> "Tracing | None":
+    if settings.serve.tracing.endpoint is None:
+        return None
+    try:
+        from serve.tracing import Tracing
+    except ModuleNotFoundError as error:
+        message = f"serve.tracing.endpoint needs OpenTelemetry ({error}); `pip install 'driftwheel[otel]'`, or unset it"
+        raise ConfigError(message) from error
+    return Tracing(settings.serve.tracing)
 
 
 def spare_the_collector() -> None:
