@@ -108,7 +108,9 @@ def main() -> None:
         )
         found, half, is_sound = examine(folder, load)
     if options.json:
-        print(json.dumps({**asdict(found), "half": half, "is_sound": is_sound, "longest": max(gaps)}))
+        wrong = found.lost + found.different + found.doubled + half + (not is_sound) + (max(gaps) > 10)
+        counts = {"seed": options.seed, "tried": found.acknowledged, "failed": wrong}
+        print(json.dumps({**asdict(found), **counts, "half": half, "is_sound": is_sound, "longest": max(gaps)}))
         return
     statuses = ", ".join(f"{count} of {status}" for status, count in sorted(load.statuses.items()))
     print(f"{options.points} times full, {disk.refused_writes} refused writes, seed {options.seed}")

@@ -269,7 +269,8 @@ def main() -> None:
     finally:
         server.remove()
     if options.json:
-        print(json.dumps({**asdict(found), **asdict(rows)}))
+        wrong = found.failed + len(found.faults) + rows.lost + rows.doubled + rows.different
+        print(json.dumps({**asdict(rows), "faults": found.faults, "tried": rows.acknowledged, "failed": wrong}))
         return
     print(f"{options.flips} flips, {options.crashes} crashes; answers by status: {dict(found.statuses)}; "
           f"{found.looks} looks at the rows")  # fmt: skip
