@@ -9,7 +9,7 @@ from benchmarks.several_gateways import measure
 def test_two_gateways_lose_nothing_and_agree_while_the_one_that_conducts_is_killed(
     postgres_server: PostgresServer, tmp_path: Path
 ) -> None:
-    found, rows = measure(tmp_path, postgres_server.new_database(), flips=2, crashes=1)
+    found, rows = measure(tmp_path, postgres_server, flips=2, crashes=1)
     assert found.faults == []
     assert found.failed == 0
     assert rows.acknowledged > 500
@@ -19,5 +19,5 @@ def test_two_gateways_lose_nothing_and_agree_while_the_one_that_conducts_is_kill
 
 
 def test_the_same_flips_find_gateways_that_all_conduct(postgres_server: PostgresServer, tmp_path: Path) -> None:
-    found, _ = measure(tmp_path, postgres_server.new_database(), flips=1, crashes=0, plant="conductors")
+    found, _ = measure(tmp_path, postgres_server, flips=1, crashes=0, plant="conductors")
     assert any("went live 2 times" in fault for fault in found.faults)
