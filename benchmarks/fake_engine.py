@@ -5,7 +5,9 @@ python -m benchmarks.fake_engine ARTIFACT NAME PORT
 The facts are the artifact's `answers.json`. Requests with `prompt_logprobs` are probes and get its tokens, bare
 prompts are health checks, and the rest are users', who get `answer`, or what `answer_to` makes of their message where
 there is none. The file at `fault_path`, whose name may hold {port}, names a fault while it is there: hang, busy, nan,
-null, error or empty. Needs nothing but Python, so that it starts at once.
+null, error or empty. Adapters are loaded and unloaded, and weights reloaded, as vLLM does it; stricter than vLLM, an
+answer is the one of the weights at its end, and fails if its adapter is unloaded by then. Needs nothing but Python, so
+that it starts at once.
 """
 
 import asyncio
@@ -28,7 +30,7 @@ PIECE_CHARACTERS = 16
 
 
 def answer_to(prompt: str, name: str) -> str:
-    """Return the answer of an engine, which no other prompt gets, and no other engine gives."""
+    """Return the answer of a model, which no other prompt gets, and no other model gives."""
     return f'{{"answer": "{hashlib.sha256(f"{name} {prompt}".encode()).hexdigest()} é"}}'
 
 
@@ -36,7 +38,7 @@ class FakeEngine:
     """What one engine knows and has counted."""
 
     def __init__(self, name: str, facts: dict[str, Any], port: int = 0) -> None:
-        self._name, self._facts = name, facts
+        self._facts, self._models = facts, {name: facts}
         self._fault_path = Path(facts["fault_path"].format(port=port)) if "fault_path" in facts else None
         self._tokens = self._users = 0
         self.last_head = b""
@@ -52,44 +54,77 @@ class FakeEngine:
                 head = self.last_head = await reader.readuntil(b"\r\n\r\n")
                 length = head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0]
                 body = await reader.readexactly(int(length or 0))
-                writer.write(await self._reply(json.loads(body)) if body else self._page(head.split()[1]))
+                path = head.split()[1].decode()
+                is_question = head.startswith(b"POST")
+                writer.write(await self._reply(path, json.loads(body or b"{}")) if is_question else self._page(path))
                 await writer.drain()
         writer.close()
 
-    def _page(self, path: bytes) -> bytes:
-        if path == b"/v1/models":
-            return whole(200, {"data": [{"id": self._name}]})
+    def _page(self, path: str) -> bytes:
+        if path == "/v1/models":
+            return whole(200, {"data": [{"id": name} for name in self._models]})
         if self._fault() == "busy":
             self._tokens += 7
         return framed(200, b'vllm:generation_tokens_total{engine="0"} %d\n' % self._tokens)
 
-    async def _reply(self, body: dict[str, Any]) -> bytes:
-        assert body["model"] == self._name
+    async def _reply(self, path: str, body: dict[str, Any]) -> bytes:
         while (fault := self._fault()) in ("hang", "busy"):
             await asyncio.sleep(POLL_SECONDS)
+        if path.endswith("load_lora_adapter"):
+            return self._change_adapters(path, body)
+        if "model" not in body:
+            return self._change_weights(path, body)
+        if body["model"] not in self._models:
+            return whole(404, {"error": {"message": "no such model"}})
         is_probe = "prompt_logprobs" in body
         is_user = "messages" in body and not is_probe
         if fault == "error" or (is_user and self._fails_user()):
             return whole(500, {"error": {"message": "planted"}})
-        logprob = LOGPROBS.get(fault, self._facts.get("logprob", -0.5))
         if is_user:
-            await asyncio.sleep(self._facts.get("seconds", 0))
-            return self._to_user(body, is_empty=fault == "empty")
+            await asyncio.sleep(self._models[body["model"]].get("seconds", 0))
+        facts = self._models.get(body["model"])
+        if facts is None:
+            return whole(500, {"error": {"message": "the adapter was unloaded"}})
+        if is_user:
+            return self._to_user(facts, body, is_empty=fault == "empty")
+        logprob = LOGPROBS.get(fault, facts.get("logprob", -0.5))
         if is_probe:
-            content = [{"token": t, "logprob": logprob} for t in self._facts["tokens"]]
+            content = [{"token": t, "logprob": logprob} for t in facts["tokens"]]
             choice: dict[str, Any] = {"finish_reason": "length", "logprobs": {"content": content}}
         else:
             choice = {"finish_reason": "length", "logprobs": {"token_logprobs": [logprob]}}
         return whole(200, {"choices": [] if fault == "empty" else [choice]})
 
-    def _to_user(self, body: dict[str, Any], *, is_empty: bool) -> bytes:
-        text = self._facts.get("answer") or answer_to(body["messages"][-1]["content"], self._name)
-        facts = {"id": f"chatcmpl-{self._users}", "model": self._name}
+    def _to_user(self, facts: dict[str, Any], body: dict[str, Any], *, is_empty: bool) -> bytes:
+        text = facts.get("answer") or answer_to(body["messages"][-1]["content"], body["model"])
+        about = {"id": f"chatcmpl-{self._users}", "model": body["model"]}
         if body.get("stream"):
-            return streamed(facts, text, has_usage=bool((body.get("stream_options") or {}).get("include_usage")))
+            return streamed(about, text, has_usage=bool((body.get("stream_options") or {}).get("include_usage")))
         message = {"role": "assistant", "content": text}
         choice = {"index": 0, "finish_reason": "stop", "message": message}
-        return whole(200, {**facts, "choices": [] if is_empty else [choice], "usage": USAGE})
+        return whole(200, {**about, "choices": [] if is_empty else [choice], "usage": USAGE})
+
+    def _change_adapters(self, path: str, body: dict[str, Any]) -> bytes:
+        name = body["lora_name"]
+        if path.endswith("unload_lora_adapter"):
+            found = self._models.pop(name, None)
+            return framed(200, b"removed") if found else whole(404, {"error": {"message": "cannot be found"}})
+        facts = json.loads((Path(body["lora_path"]) / "answers.json").read_text())
+        if name in self._models or facts.get("refuses"):
+            return whole(400, {"error": {"message": facts.get("refuses", f"{name} has already been loaded")}})
+        self._models[name] = self._facts if facts.get("fits_nothing") else facts
+        return framed(200, b"added")
+
+    def _change_weights(self, path: str, body: dict[str, Any]) -> bytes:
+        """Take the calls of a reload; an artifact may refuse, or be reloaded wrongly without a word."""
+        if not path.startswith("/collective_rpc"):
+            return whole(200, {"success": True})
+        facts = json.loads((Path(body["kwargs"]["weights_path"]) / "answers.json").read_text())
+        if facts.get("reload") == "refused":
+            return whole(500, {"error": {"message": "other shapes"}})
+        name = next(iter(self._models))
+        self._models[name] = self._models[name] if facts.get("reload") == "ignored" else facts
+        return whole(200, {"results": [None]})
 
     def _fault(self) -> str:
         try:
