@@ -135,3 +135,21 @@ def test_a_follower_that_takes_over_in_a_canary_begins_it_anew(gateways: Gateway
         await follower.stop()
 
     asyncio.run(scene())
+
+
+def test_a_version_that_was_live_needs_no_second_canary_where_another_gateway_takes_over(gateways: Gateways) -> None:
+    async def scene() -> None:
+        gateways.promote("v1")
+        await gateways.until(lambda: gateways.served() == ["v1", "v1"])
+        conductor, follower = gateways.rollouts
+        gateways.promote("v2", 0.25)
+        with gateways.ledger.write() as connection:  # its canary has passed, and then the conductor ends
+            gateways.ledger.observe_alias(connection, "support", version_id="v2", fence=2)
+        await conductor.stop()
+        follower.conductor.look()
+        gateways.rollouts.remove(conductor)
+        await gateways.until(lambda: gateways.served()[1] == "v2")
+        assert gateways.ledger.find(Deployment, stage=Stage.CANARY.value) == []
+        await follower.stop()
+
+    asyncio.run(scene())
