@@ -1,10 +1,10 @@
-# make setup | check | test | test-gpu | fix | demo | docs | lock | bench-NAME, with NAME a file of benchmarks/
+# make setup | check | test | test-gpu | fix | demo | docs | chaos | lock | bench-NAME, with NAME a file of benchmarks/
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.complete
 
-.PHONY: setup check test test-gpu fix demo docs lock
+.PHONY: setup check test test-gpu fix demo docs chaos lock
 setup: $(READY)
 
 $(READY): requirements/cpu.txt deploy/setup.sh pyproject.toml
@@ -34,6 +34,9 @@ docs: $(READY)
 
 demo: $(READY)
 	$(BIN)/driftwheel demo
+
+chaos: $(READY)
+	$(BIN)/python -m benchmarks.chaos
 
 bench-%: $(READY)
 	$(BIN)/python -m benchmarks.$*

@@ -4,11 +4,13 @@ import asyncio
 import contextlib
 import itertools
 import json
+import math
 import time
 from collections import Counter
 from dataclasses import dataclass
 
-from benchmarks.crashing_gateway import ALIAS, KEY, answer_to
+from benchmarks.crashing_gateway import ALIAS, KEY
+from benchmarks.fake_engine import answer_to
 from driftwheel.ledger import Ledger
 from driftwheel.records import Traffic
 
@@ -24,6 +26,7 @@ class Acknowledged:
     prompt: str
     body: bytes
     is_stream: bool
+    version_id: str
 
 
 @dataclass(frozen=True)
@@ -41,9 +44,20 @@ class Comparison:
 class Load:
     """Clients that ask until told to stop."""
 
-    def __init__(self, port: int, clients: int) -> None:
-        self._port, self._clients = port, clients
-        self._numbers = itertools.count()
+    def __init__(
+        self,
+        port: int,
+        clients: int,
+        *,
+        key: str = KEY,
+        per_second: float = math.inf,
+        per_connection: float = math.inf,
+        first: int = 0,
+    ) -> None:
+        """Ask with one key, at most so often in all and on a connection; prompts are numbered from `first` on."""
+        self._port, self._clients, self._key = port, clients, key
+        self._gap_seconds, self._per_connection = clients / per_second, per_connection
+        self._numbers = itertools.count(first)
         self._is_on = True
         self.acknowledged: dict[str, Acknowledged] = {}
         self.statuses: Counter[int] = Counter()
@@ -53,7 +67,12 @@ class Load:
 
     async def run(self) -> None:
         """Ask until `stop`."""
-        await asyncio.gather(*(self._ask_for_ever() for _ in range(self._clients)))
+        await asyncio.gather(*(self._ask_for_ever(number / self._clients) for number in range(self._clients)))
+
+    @property
+    def failed(self) -> int:
+        """How many requests were refused or broke off."""
+        return self.broken + sum(count for status, count in self.statuses.items() if status != 200)
 
     def stop(self) -> None:
         """Finish what is being asked."""
@@ -64,15 +83,22 @@ class Load:
         while len(self.acknowledged) < count:
             await asyncio.sleep(PAUSE_SECONDS)
 
-    async def _ask_for_ever(self) -> None:
+    async def _ask_for_ever(self, offset: float) -> None:
+        next_at = time.monotonic() + offset * self._gap_seconds
         while self._is_on:
             try:
                 reader, writer = await asyncio.open_connection("127.0.0.1", self._port)
             except OSError:
                 await asyncio.sleep(PAUSE_SECONDS)
                 continue
+            asked = 0
             try:
-                while self._is_on:
+                while self._is_on and asked < self._per_connection:
+                    asked += 1
+                    await asyncio.sleep(max(0.0, next_at - time.monotonic()))
+                    next_at += self._gap_seconds
+                    if writer.is_closing() or reader.at_eof():  # a killed gateway, or one that ends idle connections
+                        break
                     await self._ask(reader, writer)
             except (asyncio.IncompleteReadError, ConnectionError):
                 self.broken += 1
@@ -86,17 +112,16 @@ class Load:
         prompt, is_stream = f"where is parcel {number}", number % STREAMED_SHARE == 0
         request = {"model": ALIAS, "messages": [{"role": "user", "content": prompt}], "stream": is_stream}
         body = json.dumps(request).encode()
-        head = (
-            f"POST /v1/chat/completions HTTP/1.1\r\nauthorization: Bearer {KEY}\r\ncontent-length: {len(body)}\r\n\r\n"
-        )
-        writer.write(head.encode() + body)
+        lines = ["POST /v1/chat/completions HTTP/1.1", f"authorization: Bearer {self._key}"]
+        writer.write("\r\n".join([*lines, f"content-length: {len(body)}", "", ""]).encode() + body)
         status_line, *lines = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
         headers = dict(line.split(": ", 1) for line in lines if line)
         answer = await _body(reader, headers)
         status = int(status_line.split()[1])
         self.statuses[status] += 1
         if status == 200:
-            self.acknowledged[headers["x-request-id"]] = Acknowledged(prompt, answer, is_stream)
+            version_id = headers["x-driftwheel-version"]
+            self.acknowledged[headers["x-request-id"]] = Acknowledged(prompt, answer, is_stream, version_id)
             self.last_at = time.monotonic()
         else:
             await asyncio.sleep(PAUSE_SECONDS)
@@ -116,7 +141,8 @@ async def _body(reader: asyncio.StreamReader, headers: dict[str, str]) -> bytes:
 def compare(ledger: Ledger, acknowledged: dict[str, Acknowledged]) -> Comparison:
     """Look for each acknowledged request's row: there, once, and with what its client was answered."""
     rows = {row.id: row for row in ledger.find(Traffic)}
-    prompts = Counter(row.prompt for row in rows.values())
+    # A canary that fails leaves a row of its own beside that of the answer in its place.
+    prompts = Counter(row.prompt for row in rows.values() if row.status_code == 200)
     found = [(known, rows[id]) for id, known in acknowledged.items() if id in rows]
     return Comparison(
         acknowledged=len(acknowledged),
@@ -129,5 +155,6 @@ def compare(ledger: Ledger, acknowledged: dict[str, Acknowledged]) -> Comparison
 
 
 def _is_same(known: Acknowledged, row: Traffic) -> bool:
-    texts = (row.prompt, row.answer, row.response, row.is_stream, row.is_partial)
-    return texts == (known.prompt, answer_to(known.prompt), known.body.decode(), known.is_stream, False)
+    answer = answer_to(known.prompt, known.version_id)
+    told = (known.prompt, known.version_id, answer, known.body.decode(), known.is_stream, False)
+    return told == (row.prompt, row.version_id, row.answer, row.response, row.is_stream, row.is_partial)

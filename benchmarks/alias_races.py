@@ -133,6 +133,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--attempts", type=int, default=5000)
     parser.add_argument("--processes", type=int, default=8)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--json", action="store_true", help="end with a line of JSON")
     parser.add_argument("--config", help=argparse.SUPPRESS)
     arguments = parser.parse_args(argv)
     if arguments.config:
@@ -146,6 +147,8 @@ def main(argv: Sequence[str] | None = None) -> None:
             world.stop()
     print(f"seed {arguments.seed}: {line}")
     print(f"{len(faults)} faults", *faults[:20], sep="\n  ")
+    if arguments.json:
+        print(json.dumps({"seed": arguments.seed, "tried": arguments.attempts, "failed": len(faults)}))
     if faults:
         sys.exit(1)
 

@@ -1,12 +1,10 @@
-"""A ledger and an engine that makes its answers up become a real gateway in a process of its own, made to be killed.
+"""A ledger and a fake engine become a real gateway in a process of its own, made to be killed.
 
 The planted bug, `is_early`, acknowledges a row before its transaction is on disk.
 """
 
 import asyncio
 import contextlib
-import hashlib
-import json
 import logging
 import multiprocessing
 import os
@@ -19,6 +17,7 @@ from multiprocessing.process import BaseProcess
 import structlog
 import uvloop
 
+from benchmarks.fake_engine import FakeEngine
 from driftwheel.config import DatasetSettings, ModelSettings, ServeSettings, Settings
 from driftwheel.ledger import Ledger
 from driftwheel.records import Traffic
@@ -30,7 +29,7 @@ from serve.routes import EngineRoute, RoutingTable
 
 KEY = "a-key-for-the-benchmark"
 ALIAS = "support"
-STREAM_HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
+VERSION = "version_1"
 
 
 class EarlyLog(TrafficLog):
@@ -61,17 +60,12 @@ def serve_gateway(url: str, port: int, engine_port: int, is_early: bool) -> None
 
 async def _gateway(settings: Settings, port: int, engine_port: int, is_early: bool) -> None:
     ledger, routes = Ledger(settings.database_url), RoutingTable()
-    routes.add(EngineRoute("version_1", "127.0.0.1", engine_port, "version_1"))
-    routes.point(ALIAS, "version_1")
+    routes.add(EngineRoute(VERSION, "127.0.0.1", engine_port, VERSION))
+    routes.point(ALIAS, VERSION)
     traffic_log = (EarlyLog if is_early else TrafficLog)(ledger)
     gateway = Gateway(settings, traffic_log, ledger, routes, GatewayMetrics(), ApiKeys([KEY]))
     await gateway.start("127.0.0.1", port)
     await asyncio.Event().wait()
-
-
-def answer_to(prompt: str) -> str:
-    """Return the engine's answer, which no other prompt gets."""
-    return f'{{"answer": "{hashlib.sha256(prompt.encode()).hexdigest()} é"}}'
 
 
 def serve_engine(port: int) -> None:
@@ -85,32 +79,7 @@ async def _engine(port: int) -> None:
 
 async def engine_server(port: int) -> asyncio.Server:
     """Listen for chat requests; port 0 takes a free one."""
-    return await asyncio.start_server(_answer, "127.0.0.1", port, backlog=1024)
-
-
-async def _answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
-        while True:
-            head = await reader.readuntil(b"\r\n\r\n")
-            length = int(head.lower().rpartition(b"content-length: ")[2].split(b"\r\n")[0])
-            request = json.loads(await reader.readexactly(length))
-            text = answer_to(request["messages"][-1]["content"])
-            writer.write(_streamed(text) if request.get("stream") else _whole(text))
-            await writer.drain()
-    writer.close()
-
-
-def _whole(text: str) -> bytes:
-    choice = {"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"}
-    body = json.dumps({"choices": [choice], "usage": {"prompt_tokens": 9, "completion_tokens": 8}}).encode()
-    return b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%b" % (len(body), body)
-
-
-def _streamed(text: str) -> bytes:
-    deltas = [{"choices": [{"index": 0, "delta": {"content": text[at : at + 16]}}]} for at in range(0, len(text), 16)]
-    events = [*(json.dumps(delta) for delta in deltas), "[DONE]"]
-    parts = [f"data: {event}\n\n".encode() for event in events]
-    return STREAM_HEAD + b"".join(b"%x\r\n%b\r\n" % (len(part), part) for part in parts) + b"0\r\n\r\n"
+    return await FakeEngine(VERSION, {}).listen(port)
 
 
 class Processes:

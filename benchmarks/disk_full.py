@@ -22,8 +22,9 @@ import structlog
 import uvloop
 
 from benchmarks.acknowledged_load import Comparison, Load, compare
-from benchmarks.crashing_gateway import ALIAS, KEY, EarlyLog, answer_to, engine_server, settings_for
+from benchmarks.crashing_gateway import ALIAS, KEY, VERSION, EarlyLog, engine_server, settings_for
 from benchmarks.durability import upper_bound
+from benchmarks.fake_engine import answer_to
 from benchmarks.recorded_disk import Disk, RecordedSqlite
 from driftwheel.ledger import Ledger
 from driftwheel.records import Traffic
@@ -65,8 +66,8 @@ async def measure(folder: Path, *, points: int, seed: int, is_early: bool) -> tu
     ledger = Ledger(settings.database_url, sqlite_module=RecordedSqlite(disk))
     log, routes = (EarlyLog if is_early else TrafficLog)(ledger), RoutingTable()
     engine = await engine_server(0)
-    routes.add(EngineRoute("version_1", "127.0.0.1", engine.sockets[0].getsockname()[1], "version_1"))
-    routes.point(ALIAS, "version_1")
+    routes.add(EngineRoute(VERSION, "127.0.0.1", engine.sockets[0].getsockname()[1], VERSION))
+    routes.point(ALIAS, VERSION)
     gateway = Gateway(settings, log, ledger, routes, GatewayMetrics(), ApiKeys([KEY]))
     server = await gateway.start("127.0.0.1", 0)
     load = Load(server.sockets[0].getsockname()[1], CLIENTS)
@@ -82,7 +83,9 @@ def examine(folder: Path, load: Load) -> tuple[Comparison, int, bool]:
     """Compare the ledger with what was acknowledged; also count half rows, and say whether the database is sound."""
     ledger = Ledger(f"sqlite:///{folder / 'ledger.db'}")
     found = compare(ledger, load.acknowledged)
-    half = sum(row.answer != answer_to(row.prompt) for row in ledger.find(Traffic, status_code=200, is_partial=False))
+    half = sum(
+        row.answer != answer_to(row.prompt, VERSION) for row in ledger.find(Traffic, status_code=200, is_partial=False)
+    )
     with ledger.read() as connection:
         is_sound = connection.exec_driver_sql("PRAGMA integrity_check").scalar_one() == "ok"
     ledger.close()
@@ -105,7 +108,9 @@ def main() -> None:
         )
         found, half, is_sound = examine(folder, load)
     if options.json:
-        print(json.dumps({**asdict(found), "half": half, "is_sound": is_sound, "longest": max(gaps)}))
+        wrong = found.lost + found.different + found.doubled + half + (not is_sound) + (max(gaps) > 10)
+        counts = {"seed": options.seed, "tried": found.acknowledged, "failed": wrong}
+        print(json.dumps({**asdict(found), **counts, "half": half, "is_sound": is_sound, "longest": max(gaps)}))
         return
     statuses = ", ".join(f"{count} of {status}" for status, count in sorted(load.statuses.items()))
     print(f"{options.points} times full, {disk.refused_writes} refused writes, seed {options.seed}")

@@ -103,7 +103,9 @@ def main() -> None:
     started_at = time.monotonic()
     found, gaps = measure(options)
     if options.json:
-        print(json.dumps({**asdict(found), "longest": max(gaps)}))
+        wrong = found.lost + found.doubled + found.different
+        counts = {"seed": options.seed, "tried": found.acknowledged, "failed": wrong}
+        print(json.dumps({**asdict(found), **counts, "longest": max(gaps)}))
         return
     print(f"{options.database}: {options.kills} kills of the {options.crash}, seed {options.seed}")
     print(f"{found.acknowledged} acknowledged requests, {found.streamed} of them streamed, {options.clients} clients")

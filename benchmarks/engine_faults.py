@@ -8,6 +8,7 @@ their probability), failing (every answer is 500). The default interval of the h
 
 import argparse
 import asyncio
+import json
 import signal
 import sys
 import tempfile
@@ -71,6 +72,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Plant and print; exits 1 if a fault was found late or not at all."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--faults", type=int, default=50)
+    parser.add_argument("--json", action="store_true", help="end with a line of JSON")
     arguments = parser.parse_args(argv)
     late, statuses, longest = 0, Counter[int](), Counter[str]()
     interval = ServeSettings().health_interval_seconds
@@ -94,6 +96,8 @@ def main(argv: Sequence[str] | None = None) -> None:
           f"(95 % upper bound of those that are not: {high:.1%})")  # fmt: skip
     print("longest:", ", ".join(f"{kind} {ms / 1000:.1f} s" for kind, ms in longest.items()))
     print("statuses that clients got:", dict(statuses))
+    if arguments.json:
+        print(json.dumps({"tried": arguments.faults, "failed": late}))
     if late:
         sys.exit(1)
 

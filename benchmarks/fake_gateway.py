@@ -3,24 +3,31 @@
     python -m benchmarks.fake_gateway CONFIG
 
 With DRIFTWHEEL_CRASH_AT=NAME:N in the environment the process kills itself, as a power cut would, where the N-th call
-of a named step begins or has ended; the names stand in POINTS. The product knows nothing of this.
+of a named step begins or has ended; the names stand in POINTS. DRIFTWHEEL_PLANT=NAME plants
+one of PLANTS. The product knows nothing of this.
 """
 
 import asyncio
 import functools
+import itertools
 import os
 import signal
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import uvloop
 
+from benchmarks.crashing_gateway import EarlyLog
 from driftwheel.config import Settings, load_settings
 from serve import fleet, process, proof, rollout
+from serve.conductor import Conductor
 from serve.deployments import Deployments
 from serve.engine import Engine, start_artifact
+from serve.gateway import Gateway
+from serve.messages import Request, Response
 from serve.routes import RoutingTable
 from serve.trial import Trial
 
@@ -40,6 +47,16 @@ STEPS: dict[str, tuple[Any, str]] = {
 }
 POINTS = [f"{when} {step}" for step in STEPS for when in ("before", "after")]
 """Twenty moments of a swap through a canary."""
+
+
+LEAKS: dict[str, Callable[[], object]] = {
+    "memory": lambda: bytearray(os.urandom(2048)),
+    "files": lambda: os.dup(0),
+    "threads": lambda: threading.Thread(target=threading.Event().wait, daemon=True).start(),
+}
+"""What is kept of every request, or of every hundredth where it is not memory."""
+PLANTS = (*LEAKS, "early", "conductors")
+"""Bugs: leaks; rows acknowledged before they are written; every gateway conducts."""
 
 
 def command(settings: Settings, model: str, name: str, port: int) -> list[str]:
@@ -66,6 +83,29 @@ def crash_at(point: str, count: int) -> None:
     setattr(owner, name, _wrapped(method, die))
 
 
+def leak(kind: str) -> None:
+    """Make this process keep something of its requests for ever."""
+    kept, handle, numbers = list[object](), Gateway.handle, itertools.count()
+
+    async def leaking(self: Gateway, request: Request, response: Response) -> None:
+        if next(numbers) % (1 if kind == "memory" else 100) == 0:
+            kept.append(LEAKS[kind]())
+        await handle(self, request, response)
+
+    Gateway.handle = leaking
+
+
+def plant(name: str) -> None:
+    """Break this process."""
+    if name in LEAKS:
+        leak(name)
+    elif name == "early":
+        process.TrafficLog = EarlyLog
+    elif name == "conductors":
+        Conductor.is_conducting = True
+        Conductor.write = lambda self: self._ledger.write()
+
+
 def _wrapped(method: Callable[..., Any], die: Callable[[str], None]) -> Callable[..., Any]:
     @functools.wraps(method)
     async def in_loop(*args: Any, **named: Any) -> Any:
@@ -90,6 +130,7 @@ def main() -> None:
     if crash := os.environ.get("DRIFTWHEEL_CRASH_AT"):
         point, _, count = crash.rpartition(":")
         crash_at(point, int(count))
+    plant(os.environ.get("DRIFTWHEEL_PLANT", ""))
     uvloop.run(process.serve(load_settings(sys.argv[1]), start))
 
 

@@ -41,6 +41,7 @@ class World:
 
     folder: Path
     serve: dict[str, Any] = field(default_factory=dict)
+    database_url: str | None = None
     process: "subprocess.Popen[bytes] | None" = None
 
     def __post_init__(self) -> None:
@@ -49,7 +50,7 @@ class World:
                     "start_timeout_seconds": 20, "drain_timeout_seconds": 2}  # fmt: skip
         raw = {"project": "support", "model": {"base": "base"},
                "dataset": {"sources": ["seed.jsonl"], "label_field": "intent"},
-               "serve": defaults | self.serve}  # fmt: skip
+               "serve": defaults | self.serve, "storage": {"database_url": self.database_url}}  # fmt: skip
         self.config_path = self.folder / "driftwheel.yaml"
         self.config_path.write_text(yaml.safe_dump(raw), encoding="utf-8")
         self.settings = load_settings(self.config_path, environ={})
@@ -71,9 +72,10 @@ class World:
         self.ledger.add(version)
         return version
 
-    def start(self, crash_at: str = "") -> None:
-        """Start the gateway process."""
-        environment = {**os.environ, "DRIFTWHEEL_API_KEYS": KEY, "DRIFTWHEEL_CRASH_AT": crash_at}
+    def start(self, crash_at: str = "", plant: str = "") -> None:
+        """Start the gateway process, perhaps with a planted bug."""
+        planted = {"DRIFTWHEEL_CRASH_AT": crash_at, "DRIFTWHEEL_PLANT": plant}
+        environment = {**os.environ, "DRIFTWHEEL_API_KEYS": KEY, **planted}
         with self.log_path.open("ab") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "benchmarks.fake_gateway", str(self.config_path)],

@@ -146,7 +146,8 @@ def main() -> None:
         wrong, losing, moments = wrong + found, losing + lost, moments + when
     counts = {name: wrong[name] for name in ("lost", "half written", "corrupt", "acknowledged")}
     if options.json:
-        print(json.dumps({**counts, "cuts": options.cuts, "losing": losing}))
+        failed = losing + counts["half written"] + counts["corrupt"]
+        print(json.dumps({**counts, "losing": losing, "seed": options.seed, "tried": options.cuts, "failed": failed}))
         return
     print(f"{options.cuts} power cuts, seed {options.seed}, {time.monotonic() - started_at:.0f} s, at:")
     print(", ".join(f"{count} {moment}" for moment, count in moments.most_common()))

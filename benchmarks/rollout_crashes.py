@@ -9,6 +9,7 @@ unfinished, and the loop must go on: here to v2, because nothing is wrong with i
 
 import argparse
 import asyncio
+import json
 import random
 import sys
 import tempfile
@@ -79,6 +80,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--times", type=int, default=10)
     parser.add_argument("--point", action="append", choices=POINTS)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--json", action="store_true", help="end with a line of JSON")
     arguments = parser.parse_args(argv)
     rng, wrong, times = random.Random(arguments.seed), 0, []
     for point in arguments.point or POINTS:
@@ -99,6 +101,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     high = binomtest(wrong, len(times)).proportion_ci(0.9).high
     print(f"seed {arguments.seed}: {wrong} of {len(times)} ended wrong (95 % upper bound {high:.2%}); "
           f"longest {max(times):.1f} s")  # fmt: skip
+    if arguments.json:
+        print(json.dumps({"seed": arguments.seed, "tried": len(times), "failed": wrong}))
     if wrong:
         sys.exit(1)
 

@@ -329,6 +329,15 @@ class GateSettings(Section):
     """Fewer paired items are INCONCLUSIVE."""
 
 
+class TracingSettings(Section):
+    endpoint: str | None = Field(None, pattern=r"^https?://")
+    """Where an OTLP/HTTP collector takes traces, `http://HOST:4318/v1/traces` (extra `otel`); None makes no spans."""
+    share: float = Field(1.0, ge=0, le=1)
+    """Share of the requests that get spans; of one that comes with a `traceparent`, its caller has decided."""
+    content: bool = False
+    """Put the last user message and the answer into the spans; not where `traffic.redact` forbids to keep them."""
+
+
 class ServeSettings(Section):
     alias: str = Field("default", pattern=r"^[a-z0-9][a-z0-9_.-]{0,62}$")
     """Name that clients send as `model`."""
@@ -388,6 +397,8 @@ class ServeSettings(Section):
     """An answer is slow when it took longer than this times the live version's 90 % quantile."""
     sticky_by: Literal["request", "user", "key"] = "request"
     """What is dealt to canary or live as one: each request, or all of a `user` (else key), or all of a key."""
+    tracing: TracingSettings = TracingSettings()
+    """OpenTelemetry."""
 
 
 class TrafficSettings(Section):
@@ -502,6 +513,12 @@ class Settings(Section):
             raise ValueError("monitor.window_rows must not exceed monitor.reference_rows: raise the latter")
         if self.dataset.validation_share + self.dataset.test_share >= 0.8:
             raise ValueError("dataset.validation_share and dataset.test_share leave too little to train on")
+        return self
+
+    @model_validator(mode="after")
+    def _spans_keep_no_more_than_rows(self) -> Self:
+        if self.serve.tracing.content and (self.traffic.redact or self.traffic.redact_patterns):
+            raise ValueError("serve.tracing.content would send what traffic.redact takes out of the rows; unset one")
         return self
 
     @property

@@ -312,8 +312,10 @@ class Ledger:
                 self._set_switch_with(connection, project, *switch)
         return moved
 
-    def observe_alias(self, alias: str, *, version_id: str | None, fence: int, error: str | None = None) -> None:
-        """Record what the gateway really serves; never touches the desired half of the row.
+    def observe_alias(
+        self, connection: sa.Connection, alias: str, *, version_id: str | None, fence: int, error: str | None = None
+    ) -> None:
+        """Record what is really served, inside the caller's transaction; never touches the desired half of the row.
 
         A report that is older than the one in the row is dropped.
         """
@@ -321,9 +323,8 @@ class Ledger:
         values = {"observed_fence": fence, "observed_at": utc_now(), "observed_error": error}
         if version_id is not None:
             values["observed_version_id"] = version_id
-        with self.write() as connection:
-            is_newer = table.c.observed_fence <= fence
-            connection.execute(sa.update(table).where(table.c.id == alias, is_newer).values(**values))
+        is_newer = table.c.observed_fence <= fence
+        connection.execute(sa.update(table).where(table.c.id == alias, is_newer).values(**values))
 
     def switch(self, project: str, name: str, default: str = "") -> str:
         """Return a switch's value."""

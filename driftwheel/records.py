@@ -303,6 +303,10 @@ class Alias:
     observed_at: datetime | None = None
     observed_error: str | None = None
     """Why the gateway could not make the desired version live."""
+    conductor: str | None = None
+    """The gateway that makes the desired version live and reports it; others follow what it reports."""
+    beats: int | None = None
+    """Grows while the conductor lives."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -23,16 +23,7 @@ def nouns_table() -> str:
 
 def settings_table() -> str:
     """Return every setting with its default and its sentence."""
-    rows = []
-    for section, field in Settings.model_fields.items():
-        if field.exclude:
-            continue
-        kind: Any = field.annotation
-        if isinstance(kind, type) and issubclass(kind, BaseModel):
-            rows += [_setting(f"{section}.{name}", inner) for name, inner in kind.model_fields.items()]
-        else:
-            rows.append(_setting(section, field))
-    return _table(["key", "default", "meaning"], rows)
+    return _table(["key", "default", "meaning"], _settings(Settings, ""))
 
 
 def tree() -> str:
@@ -54,6 +45,17 @@ def metrics_table(families: list[Any]) -> str:
     """Return Prometheus families with their labels and help."""
     rows = [[f"`{f.name}{'_total' if f.type == 'counter' else ''}`", f.type, f.documentation] for f in families]
     return _table(["metric", "type", "meaning"], sorted(rows))
+
+
+def _settings(section: type[BaseModel], prefix: str) -> list[list[str]]:
+    rows = []
+    for name, field in section.model_fields.items():
+        kind: Any = field.annotation
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            rows += _settings(kind, f"{prefix}{name}.")
+        elif not field.exclude:
+            rows.append(_setting(f"{prefix}{name}", field))
+    return rows
 
 
 def _setting(key: str, field: Any) -> list[str]:

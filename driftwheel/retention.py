@@ -135,8 +135,7 @@ def _delete(
                         break
                     excess_bytes -= size_bytes
                 ids.append(request_id)
-            connection.execute(sa.delete(table).where(table.c.id.in_(ids)))
-        deleted += len(ids)
+            deleted += connection.execute(sa.delete(table).where(table.c.id.in_(ids))).rowcount
         if len(ids) < BATCH_ROWS:
             return deleted
         time.sleep(PAUSE_SECONDS)

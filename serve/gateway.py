@@ -8,6 +8,7 @@ import json
 import socket
 import time
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from driftwheel.config import Settings
 from driftwheel.errors import ConflictError, NotFoundError, StorageError
@@ -25,9 +26,12 @@ from serve.metrics import CONTENT_TYPE, OTHER_ROUTE, GatewayMetrics
 from serve.refusals import RequestRefused
 from serve.relay import RETRY_AFTER_SECONDS, Job, Relay, SecondChance
 from serve.request_ids import RequestIds
-from serve.rewrite import Call, read_call
+from serve.rewrite import Call, read_call, trace_headers
 from serve.routes import ROUTES, EngineRoute, RoutingTable
 from serve.startup import check_exposure, make_room_for_sockets
+
+if TYPE_CHECKING:
+    from serve.tracing import RequestTrace, Tracing
 
 READY_INTERVALS = 3
 NO_VERSION = "none"
@@ -71,6 +75,8 @@ class Gateway:
         self._connections: set[ServerConnection] = set()
         self.on_answered: Callable[[Job], None] = lambda job: None
         """Is told of each answered completion; must be quick."""
+        self.tracing: Tracing | None = None
+        """Makes spans of the requests for engines, if it is there."""
         self._active = 0
         self._alerts = asyncio.Lock()
         self._started_at = int(time.time())
@@ -138,14 +144,19 @@ class Gateway:
         found = ROUTES.get(request.path)
         self._active += 1
         job: Job | None = None
+        trace: RequestTrace | None = None
+        status = 500
         try:
             if request.refusal is not None:
                 raise request.refusal
             if found is not None and found.is_answered_by_engine:
+                trace = self.tracing.begin(request) if self.tracing is not None else None
                 call = read_call(request.body, request.path)
                 route = self._route(call, request_id, request.caller.id)
                 second = self.routes.other(call.model, route)
-                job = Job(request_id, request.path, call, route, request.caller, second)
+                job = Job(request_id, request.path, call, route, request.caller, second, trace=trace)
+                if trace is None and b"traceparent" in request.headers:
+                    job.trace_headers = trace_headers(request.headers)
                 status = await self._ask(job, response)
                 self.on_answered(job)
             else:
@@ -158,6 +169,8 @@ class Gateway:
             response.send(status, headers, refusal.body())
         finally:
             self._active -= 1
+            if trace is not None:
+                trace.end(job.request_id if job else request_id, job.route.version_id if job else NO_VERSION, status)
         route_name = request.path if found is not None else OTHER_ROUTE
         self.metrics.count_request(route_name, job.route.version_id if job else NO_VERSION, status)
 

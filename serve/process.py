@@ -9,19 +9,21 @@ import contextlib
 import gc
 import signal
 import sys
+from typing import TYPE_CHECKING
 
 import structlog
 import uvloop
 
 from driftwheel.command import add_common_arguments, open_ledger, settings_from
 from driftwheel.config import Settings
-from driftwheel.errors import ConflictError, StorageError
+from driftwheel.errors import ConfigError, ConflictError, StorageError
 from driftwheel.keys import keys_of
 from driftwheel.ledger import Ledger
 from driftwheel.records import utc_now
 from driftwheel.redaction import keeping
 from driftwheel.retention import prune
 from driftwheel.traffic import TrafficLog
+from serve.conductor import Conductor
 from serve.engine import start_artifact
 from serve.fleet import StartEngine
 from serve.gateway import Gateway
@@ -33,8 +35,12 @@ from serve.rollout import Rollout
 from serve.routes import RoutingTable
 from serve.startup import check_start
 
+if TYPE_CHECKING:
+    from serve.tracing import Tracing
+
 GRACE_SECONDS = 20.0
 PRUNE_SECONDS = 600.0
+PRUNE_LOOK_SECONDS = 5.0
 log = structlog.get_logger()
 
 
@@ -62,7 +68,7 @@ async def serve(settings: Settings, start: StartEngine = start_artifact) -> None
     keys.load(keys_of(ledger, settings.project))
     check_start(settings, keys)
     gateway = Gateway(settings, traffic_log, ledger, routes, GatewayMetrics(), keys)
-    gateway.on_answered = mirror.offer
+    gateway.on_answered, gateway.tracing = mirror.offer, _tracing_of(settings)
     host, port = settings.serve.host, settings.serve.port
     try:
         await gateway.start(host, port)
@@ -76,9 +82,9 @@ async def serve(settings: Settings, start: StartEngine = start_artifact) -> None
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    loops = [rollout.run(), health.run(), follow(keys, ledger, settings.project)]
+    loops = [rollout.run(), rollout.conductor.run(), health.run(), follow(keys, ledger, settings.project)]
     if settings.traffic.keep_days is not None or settings.traffic.keep_mib is not None:
-        loops.append(_prune_for_ever(settings, ledger))
+        loops.append(_prune_for_ever(settings, ledger, rollout.conductor))
     tasks = [asyncio.create_task(loop) for loop in loops]
     waiter = asyncio.create_task(stop.wait())
     await asyncio.wait([*tasks, waiter], return_when=asyncio.FIRST_COMPLETED)
@@ -92,7 +98,20 @@ async def serve(settings: Settings, start: StartEngine = start_artifact) -> None
     await mirror.close()
     await rollout.stop()
     await asyncio.to_thread(traffic_log.close)
+    if gateway.tracing is not None:
+        await asyncio.to_thread(gateway.tracing.close)
     ledger.close()
+
+
+def _tracing_of(settings: Settings) -> "Tracing | None":
+    if settings.serve.tracing.endpoint is None:
+        return None
+    try:
+        from serve.tracing import Tracing
+    except ModuleNotFoundError as error:
+        message = f"serve.tracing.endpoint needs OpenTelemetry ({error}); `pip install 'driftwheel[otel]'`, or unset it"
+        raise ConfigError(message) from error
+    return Tracing(settings.serve.tracing)
 
 
 def spare_the_collector() -> None:
@@ -101,9 +120,11 @@ def spare_the_collector() -> None:
     gc.freeze()
 
 
-async def _prune_for_ever(settings: Settings, ledger: Ledger) -> None:
-    """Delete old traffic, again and again; a ledger that refuses is asked again later."""
+async def _prune_for_ever(settings: Settings, ledger: Ledger, conductor: Conductor) -> None:
+    """Delete old traffic, again and again, on one of several gateways; a ledger that refuses is asked again later."""
     while True:
+        while not conductor.is_conducting:
+            await asyncio.sleep(PRUNE_LOOK_SECONDS)
         try:
             deleted = await asyncio.to_thread(prune, settings, ledger, utc_now())
         except StorageError as error:

@@ -9,6 +9,7 @@ import asyncio
 import time
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
 import structlog
@@ -27,6 +28,9 @@ from serve.rewrite import Call
 from serve.routes import EngineRoute
 from serve.unasked import Unasked
 from serve.upstream import Exchange, UpstreamPool
+
+if TYPE_CHECKING:
+    from serve.tracing import RequestTrace
 
 CLIENT_LEFT = "the client left before the answer ended"
 TIMED_OUT = "the answer took longer than serve.request_timeout_seconds"
@@ -60,6 +64,10 @@ class Job:
     sent: list[bytes] = field(default_factory=list)
     """The body's parts that were given to the client's connection, or will be once the row is written."""
     used_tokens: int = 0
+    trace_headers: str = ""
+    """Header lines for the engine, each with its end."""
+    trace: "RequestTrace | None" = None
+    """The spans of the request, where there are any."""
 
     def start_over(self, request_id: str, route: EngineRoute) -> None:
         """Become the second try of a request whose first engine failed."""
@@ -98,6 +106,8 @@ class Relay:
 
     async def answer(self, job: Job, response: Response) -> int:
         """Answer a request and return the status; raises RequestRefused if the client must get an error instead."""
+        if job.trace is not None:
+            job.trace_headers = job.trace.ask(job)
         has_option = job.call.usage_option is not None
         exchange = Exchange(
             self._pool(job.route),
@@ -243,7 +253,7 @@ class Relay:
             job.route.last_token_at = time.monotonic()
         job.used_tokens = capture.used_tokens(job.call.text)
         first = job.first_token_at
-        return Traffic(
+        row = Traffic(
             id=job.request_id,
             project=self._settings.project,
             created_at=job.created_at,
@@ -268,12 +278,15 @@ class Relay:
             error=capture.error,
             response=storable(b"".join(job.sent).decode("utf-8", "replace")) if job.sent else None,
         )
+        if job.trace is not None:
+            job.trace.answered(row, job.sent)
+        return row
 
 
 def _request_bytes(job: Job, call: Call) -> bytes:
     body = call.body_for(job.route.model)
     head = (
         f"POST {job.path} HTTP/1.1\r\nhost: {job.route.host}:{job.route.port}\r\ncontent-type: application/json\r\n"
-        f"x-request-id: {job.request_id}\r\ncontent-length: {len(body)}\r\n\r\n"
+        f"x-request-id: {job.request_id}\r\n{job.trace_headers}content-length: {len(body)}\r\n\r\n"
     )
     return head.encode() + body

@@ -7,6 +7,7 @@ top-level fields are found, and only their bytes are replaced.
 import json
 import math
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -17,6 +18,7 @@ from serve.capture import conversation_of, prompt_of, user_of
 from serve.choice import prefix_of
 from serve.refusals import RequestRefused
 
+TRACE_HEADERS = ("traceparent", "tracestate")
 WITH_USAGE_OPTION = ("/v1/chat/completions", "/v1/completions")
 MAX_DEPTH, MAX_BRACKETS = 64, 20_000
 MOST = {
@@ -41,6 +43,12 @@ _TRUTHS = dict.fromkeys(("1", "on", "t", "true", "y", "yes"), True) | dict.fromk
     ("0", "off", "f", "false", "n", "no"), False
 )
 _OPENING = re.compile(rb"[ \t\n\r]*\{")
+
+
+def trace_headers(headers: Mapping[bytes, bytes]) -> str:
+    """Return the lines that pass a client's trace on to the engine, as they came."""
+    lines = [(name, headers[name.encode()].decode("latin-1")) for name in TRACE_HEADERS if name.encode() in headers]
+    return "".join(f"{name}: {value}\r\n" for name, value in lines if value.isascii() and value.isprintable())
 
 
 @dataclass(frozen=True)

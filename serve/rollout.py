@@ -4,7 +4,7 @@ A swap is proved before it is used: check the artifact, start its engines, compa
 probe prompts with the fingerprint stored at publication, let a canary of the requests through first where that is
 asked for, then flip the alias, drain the old engines and keep them warm for a rollback. What fails its proof never
 gets a user's request; the old version goes on serving, and is started again if its engines die or the gateway
-restarts meanwhile.
+restarts meanwhile. Of several gateways on one ledger one conducts; the others make live what it made live.
 """
 
 import asyncio
@@ -19,9 +19,11 @@ from driftwheel.errors import DriftwheelError, GateError
 from driftwheel.ledger import Ledger
 from driftwheel.records import Alias, ModelVersion, ModelVersionStatus, Stage, utc_now
 from serve.backoff import LONGEST_SECONDS, Backoff
+from serve.conductor import Conductor
 from serve.deployments import Deployments
 from serve.engine import start_artifact
 from serve.fleet import Fleet, ServingEngine, StartEngine
+from serve.follower import Follower, followed
 from serve.mirror import Mirror
 from serve.proof import WrongModelError
 from serve.routes import EngineRoute, RoutingTable
@@ -45,7 +47,9 @@ class Rollout:
     ) -> None:
         self._settings, self._ledger, self._routes, self._mirror = settings, ledger, routes, mirror
         self._fleet = Fleet(settings, routes, start)
-        self._deployments = Deployments(settings, ledger)
+        self.conductor = Conductor(settings, ledger)
+        self._deployments = Deployments(settings, ledger, self.conductor)
+        self._follower = Follower(ledger, routes, self._fleet, self._deployments, self._prove, self._keep_warm)
         self._warm_until: dict[str, float] = {}
         self._live_id: str | None = None
         self._fence = 0
@@ -62,7 +66,6 @@ class Rollout:
 
     async def run(self) -> None:
         """Reconcile until cancelled; whatever goes wrong is logged, and tried again later."""
-        await asyncio.to_thread(self._deployments.close_leftovers)
         while True:
             try:
                 await self.reconcile()
@@ -71,8 +74,12 @@ class Rollout:
             await asyncio.sleep(POLL_SECONDS)
 
     async def reconcile(self) -> None:
-        """Take one step from what is observed to what is desired."""
-        alias = await asyncio.to_thread(self._read_alias)
+        """Take one step from what is observed to what is desired, or to what the conductor serves."""
+        await self.conductor.keep()
+        row = await asyncio.to_thread(self._read_row)
+        if row is not None:
+            await self._change_roles(row)
+        alias = self._as_seen(row)
         if alias is None:
             return
         await self._stop_expired()
@@ -82,6 +89,8 @@ class Rollout:
         elif self._is_live(alias) and self._fleet.is_running(alias.version_id):
             await self._report(alias, alias.fence)
             await self._follow_shadow(alias)
+            if not self._deployments.is_ours:
+                await self._follower.step(alias.id)
         elif await self._must_restore_first(alias) or self._is_refused(alias):
             await self._keep_serving(alias)
         elif self._live_id != alias.version_id or self._fleet.may_start(alias.version_id):
@@ -92,7 +101,20 @@ class Rollout:
         for task in self._drains:
             task.cancel()
         await self._fleet.stop()
-        await asyncio.to_thread(self._deployments.close_leftovers)
+        await asyncio.to_thread(self._deployments.release)
+
+    async def _change_roles(self, alias: Alias) -> None:
+        """Begin to conduct where the gateway before this one has left off, or leave a canary to the one that does."""
+        rows = self._deployments
+        if not self.conductor.is_conducting:
+            rows.is_ours, self._trial = False, None
+        elif not rows.is_ours:
+            await asyncio.to_thread(rows.take_over, alias, self._live_id)
+            rows.is_ours, self._refused_fence, self._is_final = True, 0, False
+            if alias.observed_error is not None and alias.observed_fence == alias.fence:
+                # The gateway before refused this version; unless it was a canary that failed, it is tried again later.
+                self._refused_fence, self._is_final = alias.fence, alias.observed_error.startswith(ROLLED_BACK)
+                self._refusals.note(time.monotonic())
 
     def _is_live(self, alias: Alias) -> bool:
         return self._live_id == alias.version_id and self._fence == alias.fence
@@ -105,12 +127,12 @@ class Rollout:
         """Say whether, after a restart, the version before must serve again: beside a canary, or after a refusal."""
         if self._live_id is not None or alias.observed_version_id in (None, alias.version_id):
             return False
-        if alias.observed_error is not None and alias.observed_fence == alias.fence and self._refused_fence == 0:
-            # An earlier gateway refused this version; unless it was a canary that failed, it is tried again later.
-            self._refused_fence, self._is_final = alias.fence, alias.observed_error.startswith(ROLLED_BACK)
-            self._refusals.note(time.monotonic())
-        may_restore = self._restores.is_due(time.monotonic())
-        return may_restore and bool(await asyncio.to_thread(canary_plan, self._ledger, self._settings, alias))
+        return self._restores.is_due(time.monotonic()) and bool(await asyncio.to_thread(self._plan, alias))
+
+    def _plan(self, alias: Alias) -> list[float]:
+        """Return the shares that come before a version is live; none if a conductor had it live already."""
+        was_live = (alias.observed_version_id, alias.observed_fence) == (alias.version_id, alias.fence)
+        return [] if was_live else canary_plan(self._ledger, self._settings, alias)
 
     async def _follow(self, alias: Alias) -> None:
         """Make the desired version live, or its canary, or refuse it and say why on the alias row."""
@@ -119,12 +141,12 @@ class Rollout:
         except DriftwheelError as error:
             await self._refuse(alias, error)
             return
-        current = await asyncio.to_thread(self._ledger.get, Alias, alias.id)
-        if current.fence != alias.fence and alias.version_id != self._live_id:
+        current = self._as_seen(await asyncio.to_thread(self._read_row))
+        if (current is None or current.fence != alias.fence) and alias.version_id != self._live_id:
             # Someone moved the alias while the engine started; the next look follows, this engine stays warm.
             self._keep_warm(alias.version_id)
             return
-        shares = await asyncio.to_thread(canary_plan, self._ledger, self._settings, alias)
+        shares = await asyncio.to_thread(self._plan, alias)
         if shares and self._live_id not in (None, alias.version_id):
             await self._begin_trial(alias, shares)
         else:
@@ -142,7 +164,9 @@ class Rollout:
         old_id, self._live_id = self._live_id, version_id
         self._warm_until.pop(version_id, None)
         await asyncio.to_thread(self._end_shadow, version_id)
-        await asyncio.to_thread(self._deployments.go_live, alias, version_id, fence=fence, error=error)
+        await asyncio.to_thread(
+            self._deployments.go_live, alias, version_id, fence=fence, error=error, drained_id=old_id
+        )
         if old_id not in (None, version_id):
             self._in_background(self._drain(str(old_id)))
 
@@ -256,11 +280,15 @@ class Rollout:
         """Say now and then that the live version still serves."""
         age = (utc_now() - alias.observed_at).total_seconds() if alias.observed_at else REPORT_SECONDS
         if abs(age) >= REPORT_SECONDS:
-            await asyncio.to_thread(self._ledger.observe_alias, alias.id, version_id=self._live_id, fence=fence)
+            await asyncio.to_thread(self._deployments.observe, alias, self._live_id, fence=fence)
 
-    def _read_alias(self) -> Alias | None:
+    def _read_row(self) -> Alias | None:
         found = self._ledger.find(Alias, id=self._settings.serve.alias, project=self._settings.project)
         return found[0] if found else None
+
+    def _as_seen(self, row: Alias | None) -> Alias | None:
+        """Return the alias row as this gateway is to see it: as it is, or what the conductor made of it."""
+        return row if row is None or self._deployments.is_ours else followed(row)
 
     async def _refuse(self, alias: Alias, error: DriftwheelError) -> None:
         log.error("swap refused", version=alias.version_id, fence=alias.fence, error=str(error))
@@ -274,9 +302,7 @@ class Rollout:
         is_known = isinstance(error, CanaryFailedError | WrongModelError)
         self._is_final = is_known and self._live_id not in (None, alias.version_id)
         self._refusals.note(time.monotonic())
-        await asyncio.to_thread(
-            self._ledger.observe_alias, alias.id, version_id=self._live_id, fence=alias.fence, error=str(error)
-        )
+        await asyncio.to_thread(self._deployments.observe, alias, self._live_id, fence=alias.fence, error=str(error))
 
     async def _drain(self, version_id: str) -> None:
         is_idle = await self._routes.wait_idle(version_id, self._settings.serve.drain_timeout_seconds)

@@ -1,0 +1,23 @@
+"""Two gateway processes on one PostgreSQL: a short form of benchmarks.several_gateways, with its planted bug."""
+
+from pathlib import Path
+
+from benchmarks.postgres_server import PostgresServer
+from benchmarks.several_gateways import measure
+
+
+def test_two_gateways_lose_nothing_and_agree_while_the_one_that_conducts_is_killed(
+    postgres_server: PostgresServer, tmp_path: Path
+) -> None:
+    found, rows = measure(tmp_path, postgres_server, flips=2, crashes=1)
+    assert found.faults == []
+    assert found.failed == 0
+    assert rows.acknowledged > 500
+    assert (rows.lost, rows.doubled, rows.different) == (0, 0, 0)
+    assert max(found.keys_known + found.keys_disabled) < 5
+    assert found.alone["kill the conductor"] < 30
+
+
+def test_the_same_flips_find_gateways_that_all_conduct(postgres_server: PostgresServer, tmp_path: Path) -> None:
+    found, _ = measure(tmp_path, postgres_server, flips=1, crashes=0, plant="conductors")
+    assert any("went live 2 times" in fault for fault in found.faults)
