@@ -61,6 +61,7 @@ class Call:
     """What the user wrote last."""
     user_id: str
     conversation_id: str
+    is_stream: bool
     usage_option: str | None
     """The JSON of `stream_options` that asks for a stream's usage event, where the client does not."""
     has_stream_options: bool
@@ -112,13 +113,15 @@ def read_call(body: bytes, path: str) -> Call:
     """
     fields = _read_fields(body)
     _check_fields(fields, path)
-    may_ask = path in WITH_USAGE_OPTION and truth(fields.get("stream"))
+    is_stream = truth(fields.get("stream")) is True
+    may_ask = is_stream and path in WITH_USAGE_OPTION
     return Call(
         body=body,
         model=fields["model"],
         prompt=prompt_of(fields),
         user_id=user_of(fields),
         conversation_id=conversation_of(fields),
+        is_stream=is_stream,
         usage_option=_usage_option(fields.get("stream_options")) if may_ask else None,
         has_stream_options="stream_options" in fields,
         prefix=prefix_of(fields),
