@@ -7,7 +7,6 @@ background, with a wait that doubles, while the others answer.
 import asyncio
 import time
 from collections import defaultdict
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -18,19 +17,18 @@ from driftwheel.artifacts import read_manifest
 from driftwheel.config import Settings
 from driftwheel.errors import ArtifactError, DriftwheelError
 from driftwheel.records import ModelVersion
+from serve.adapters import Adapters, StartEngine
 from serve.backoff import Backoff
-from serve.engine import Engine, start_artifact
+from serve.engine import start_artifact
 from serve.proof import prove
-from serve.remote import RemoteEngine, engines_of
-from serve.routes import EngineRoute, RoutingTable
+from serve.remote import engines_of
+from serve.routes import EngineRoute, RoutingTable, wait_idle
 
 log = structlog.get_logger()
 
-StartEngine = Callable[[Settings, Path, str, int], Engine]
-
 
 class ServingEngine(Protocol):
-    """An engine of this gateway, or one elsewhere."""
+    """An engine of this gateway, an adapter's slot in one, or one elsewhere."""
 
     @property
     def name(self) -> str: ...
@@ -78,7 +76,7 @@ class Fleet:
     """Starts, proves and stops engines; everything slow runs in threads."""
 
     def __init__(self, settings: Settings, routes: RoutingTable, start: StartEngine = start_artifact) -> None:
-        self._settings, self._routes, self._start = settings, routes, start
+        self._settings, self._routes, self._adapters = settings, routes, Adapters(start)
         self._crews: defaultdict[str, Crew] = defaultdict(Crew)
 
     def versions(self) -> list[str]:
@@ -98,6 +96,11 @@ class Fleet:
     def is_running(self, version_id: str) -> bool:
         """Say whether at least one engine of a version lives; a living one may still not answer."""
         return any(engine.is_running for engine in self.engines(version_id))
+
+    def needs_engine(self, version: ModelVersion) -> bool:
+        """Say whether a version needs an engine that does not run yet; an adapter may find one on its base."""
+        serve = self._settings.serve
+        return bool(serve.engines) or not self._adapters.has_host(read_manifest(Path(version.path)), serve.replicas)
 
     def may_start(self, version_id: str) -> bool:
         """Say whether the wait after a version's last restart is over."""
@@ -144,21 +147,26 @@ class Fleet:
         if is_short and (crew.restart is None or crew.restart.done()) and self.may_start(version.id):
             crew.restart = asyncio.create_task(self._refill(version))
 
-    async def retire(self, version_id: str) -> None:
-        """Forget a version and stop its engines."""
-        crew = self._crews.pop(version_id, None)
-        if crew is None:
-            return
+    def take_out(self, version_id: str) -> Crew:
+        """Forget a version at once, so that no new request meets it; its engines still finish what they have."""
+        crew = self._crews.pop(version_id, Crew())
         if crew.restart is not None:
             crew.restart.cancel()
         for member in crew.members:
             if member.route is not None and member.route in self._routes.replicas(version_id):
                 self._routes.drop(member.route)
+        return crew
+
+    async def stop_crew(self, crew: Crew, drain_seconds: float = 0.0) -> None:
+        """Stop engines that were taken out, or unload their adapter, when their last request has ended."""
+        routes = [member.route for member in crew.members if member.route]
+        if not await wait_idle(routes, drain_seconds):
+            log.error("an old engine still had requests after the drain timeout", version=routes[0].version_id)
         await asyncio.gather(*(asyncio.to_thread(member.engine.stop) for member in crew.members))
 
     async def stop(self) -> None:
         """Stop every engine."""
-        await asyncio.gather(*(self.retire(version_id) for version_id in list(self._crews)))
+        await asyncio.gather(*(self.stop_crew(self.take_out(version_id)) for version_id in list(self._crews)))
 
     async def _refill(self, version: ModelVersion) -> None:
         try:
@@ -188,11 +196,11 @@ class Fleet:
 
     async def _start_one(self, version: ModelVersion, crew: Crew, replica: int) -> None:
         log.info("starting engine", version=version.id, replica=replica)
-        started = await asyncio.to_thread(self._start, self._settings, Path(version.path), version.id, replica)
+        started = await asyncio.to_thread(self._adapters.start, self._settings, Path(version.path), version.id, replica)
         await self._join(version, crew, started, replica)
         log.info("engine ready", version=version.id, replica=replica, seconds=round(started.start_seconds, 1))
 
-    async def _join(self, version: ModelVersion, crew: Crew, engine: Engine | RemoteEngine, replica: int = 0) -> None:
+    async def _join(self, version: ModelVersion, crew: Crew, engine: ServingEngine, replica: int = 0) -> None:
         """Make a started engine a member; one that gives no token or fails its proof is stopped."""
         member = Member(engine, replica)
         crew.members.append(member)

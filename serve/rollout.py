@@ -18,10 +18,11 @@ from driftwheel.controls import SHADOW, canary_plan
 from driftwheel.errors import DriftwheelError, GateError
 from driftwheel.ledger import Ledger
 from driftwheel.records import Alias, ModelVersion, ModelVersionStatus, Stage, utc_now
+from serve.adapters import StartEngine
 from serve.backoff import LONGEST_SECONDS, Backoff
 from serve.deployments import Deployments
-from serve.engine import start_artifact
-from serve.fleet import Fleet, ServingEngine, StartEngine
+from serve.engine import SLOTS, start_artifact
+from serve.fleet import Crew, Fleet, ServingEngine
 from serve.mirror import Mirror
 from serve.proof import WrongModelError
 from serve.routes import EngineRoute, RoutingTable
@@ -200,18 +201,26 @@ class Rollout:
         log.info("last good version serves", alias=alias.id, version=version_id, desired=alias.version_id)
 
     async def _prove(self, version_id: str, *, candidates: bool = False) -> None:
-        """Have a version's engines running and proved; at most two versions have engines at a time.
+        """Have a version's engines running and proved, with no more engines at a time than two versions need.
 
         Only a published one may serve users; a shadow may also be a candidate or a rejected version.
         """
         version = await asyncio.to_thread(self._ledger.get, ModelVersion, version_id)
         if version.status is not ModelVersionStatus.PUBLISHED and not candidates:
             raise GateError(f"{version.id} is {version.status}, not published")
-        is_new = not self._fleet.is_running(version_id)
-        for other in [v for v in self._fleet.versions() if is_new and v not in (self._live_id, version_id)]:
-            await self._routes.wait_idle(other, self._settings.serve.drain_timeout_seconds)
-            await self._retire(other)
+        if not self._fleet.is_running(version_id):
+            await self._make_room(version)
         await self._fleet.ensure(version)
+
+    async def _make_room(self, version: ModelVersion) -> None:
+        """Retire old versions: all where another engine must start, else those that the running one has no slot for."""
+        others = [v for v in self._fleet.versions() if v not in (self._live_id, version.id)]
+        if await asyncio.to_thread(self._fleet.needs_engine, version):
+            for other in others:
+                await self._retire(other)
+        else:
+            for other in others[: max(0, len(others) + 2 - SLOTS)]:
+                await self._retire(other, in_background=True)
 
     async def _follow_shadow(self, alias: Alias) -> None:
         """Have the version copied to that the switch names, or none; one that is refused is taken from the switch."""
@@ -265,7 +274,7 @@ class Rollout:
     async def _refuse(self, alias: Alias, error: DriftwheelError) -> None:
         log.error("swap refused", version=alias.version_id, fence=alias.fence, error=str(error))
         if isinstance(error, CanaryFailedError):
-            self._in_background(self._drain_out(alias.version_id))
+            await self._retire(alias.version_id, in_background=True)
         elif alias.version_id != self._live_id:
             await self._retire(alias.version_id)
         if alias.fence != self._refused_fence:
@@ -287,19 +296,24 @@ class Rollout:
         await asyncio.to_thread(self._deployments.restage, version_id, Stage.DRAINING, Stage.SHADOW)
         self._keep_warm(version_id)
 
-    async def _drain_out(self, version_id: str) -> None:
-        await self._routes.wait_idle(version_id, self._settings.serve.drain_timeout_seconds)
-        await self._retire(version_id)
-
     def _keep_warm(self, version_id: str) -> None:
         self._warm_until[version_id] = time.monotonic() + self._settings.serve.keep_warm_seconds
 
     async def _stop_expired(self) -> None:
         for version_id in [v for v, until in self._warm_until.items() if time.monotonic() > until]:
-            await self._retire(version_id)
+            await self._retire(version_id, in_background=True)
 
-    async def _retire(self, version_id: str) -> None:
+    async def _retire(self, version_id: str, *, in_background: bool = False) -> None:
+        """Give a version no new request, let it finish what it has, then stop its engines or unload its adapter."""
         self._warm_until.pop(version_id, None)
         await asyncio.to_thread(self._end_shadow, version_id)
-        await self._fleet.retire(version_id)
-        await asyncio.to_thread(self._deployments.close, version_id)
+        ending = self._end(version_id, self._fleet.take_out(version_id))
+        if in_background:
+            self._in_background(ending)
+        else:
+            await ending
+
+    async def _end(self, version_id: str, crew: Crew) -> None:
+        await self._fleet.stop_crew(crew, self._settings.serve.drain_timeout_seconds)
+        if version_id not in self._fleet.versions():  # nobody has asked for it again meanwhile
+            await asyncio.to_thread(self._deployments.close, version_id)

@@ -5,6 +5,7 @@ sees the table either before or after it.
 """
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -138,10 +139,14 @@ class RoutingTable:
 
     async def wait_idle(self, version_id: str, timeout_seconds: float) -> bool:
         """Wait until a version has no request left; return whether that happened in time."""
-        replicas = self.replicas(version_id)
-        deadline = asyncio.get_running_loop().time() + timeout_seconds
-        while any(route.in_flight > 0 for route in replicas):
-            if asyncio.get_running_loop().time() >= deadline:
-                return False
-            await asyncio.sleep(IDLE_POLL_SECONDS)
-        return True
+        return await wait_idle(self.replicas(version_id), timeout_seconds)
+
+
+async def wait_idle(routes: Sequence[EngineRoute], timeout_seconds: float) -> bool:
+    """Wait until engines have no request left; return whether that happened in time."""
+    deadline = asyncio.get_running_loop().time() + timeout_seconds
+    while any(route.in_flight > 0 for route in routes):
+        if asyncio.get_running_loop().time() >= deadline:
+            return False
+        await asyncio.sleep(IDLE_POLL_SECONDS)
+    return True
