@@ -3,7 +3,8 @@
 python -m benchmarks.fake_engine ARTIFACT NAME PORT
 
 Requests with `prompt_logprobs` are probes and get the artifact's tokens; others are users'. The file at `fault_path`,
-whose name may hold {port}, names a fault while it is there: hang, busy, nan, null, error or empty.
+whose name may hold {port}, names a fault while it is there: hang, busy, nan, null, error or empty. Adapters are loaded
+and unloaded as vLLM does it; stricter than vLLM, an answer fails whose adapter is unloaded before it ends.
 """
 
 import json
@@ -22,8 +23,9 @@ LOGPROBS: dict[str, float | None] = {"nan": float("nan"), "null": None}
 
 
 class State:
-    def __init__(self, facts: dict[str, Any], port: int) -> None:
+    def __init__(self, facts: dict[str, Any], name: str, port: int) -> None:
         self.facts = facts
+        self.models = {name: facts}
         self.fault_path = Path(facts["fault_path"].format(port=port)) if "fault_path" in facts else None
         self.tokens = self.users = 0
         self.lock = threading.Lock()
@@ -34,6 +36,17 @@ class State:
         except FileNotFoundError:
             return ""
 
+    def change_adapters(self, path: str, body: dict[str, Any]) -> tuple[int, str]:
+        name = body["lora_name"]
+        if path.endswith("unload_lora_adapter"):
+            found = self.models.pop(name, None)
+            return (200, "removed") if found else (404, '{"error": {"message": "cannot be found"}}')
+        facts = json.loads((Path(body["lora_path"]) / "answers.json").read_text())
+        if name in self.models or facts.get("refuses"):
+            return 400, json.dumps({"error": {"message": facts.get("refuses", f"{name} has already been loaded")}})
+        self.models[name] = self.facts if facts.get("fits_nothing") else facts
+        return 200, "added"
+
     def fails_user(self) -> bool:
         """Fail the given share of users' requests, evenly spread."""
         with self.lock:
@@ -42,15 +55,13 @@ class State:
             return int(self.users * share) > int((self.users - 1) * share)
 
 
-def handler(state: State, name: str) -> type[BaseHTTPRequestHandler]:
-    facts = state.facts
-
+def handler(state: State) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
         def do_GET(self) -> None:
             if self.path == "/v1/models":
-                self.send(200, json.dumps({"data": [{"id": name}]}))
+                self.send(200, json.dumps({"data": [{"id": name} for name in state.models]}))
                 return
             if state.fault() == "busy":
                 state.tokens += 7
@@ -58,17 +69,26 @@ def handler(state: State, name: str) -> type[BaseHTTPRequestHandler]:
 
         def do_POST(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers["content-length"])))
-            assert body["model"] == name
             fault = state.fault()
             while fault in ("hang", "busy"):
                 time.sleep(0.05)
                 fault = state.fault()
+            if self.path.endswith("load_lora_adapter"):
+                self.send(*state.change_adapters(self.path, body))
+                return
+            facts = state.models.get(body["model"])
+            if facts is None:
+                self.send(404, '{"error": {"message": "no such model"}}')
+                return
             is_probe = "prompt_logprobs" in body
             is_user = "messages" in body and not is_probe
             if fault == "error" or (is_user and state.fails_user()):
                 self.send(500, '{"error": {"message": "planted"}}')
                 return
             time.sleep(facts.get("seconds", 0) if is_user else 0)
+            if body["model"] not in state.models:
+                self.send(500, '{"error": {"message": "the adapter was unloaded"}}')
+                return
             logprob = LOGPROBS.get(fault, facts["logprob"])
             if is_probe:
                 content = [{"token": t, "logprob": logprob} for t in facts["tokens"]]
@@ -112,7 +132,7 @@ def main() -> None:
         Path(facts["child_id_path"]).write_text(str(child.pid))
     signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
     time.sleep(facts.get("start_seconds", 0))
-    Server(("127.0.0.1", port), handler(State(facts, port), name)).serve_forever()
+    Server(("127.0.0.1", port), handler(State(facts, name, port))).serve_forever()
 
 
 if __name__ == "__main__":

@@ -240,8 +240,10 @@ class TuneSettings(Section):
 
 
 class MergeSettings(Section):
+    kind: Literal["merged", "adapter"] = "merged"
+    """Serve one merged model, or the LoRA adapter on an engine that runs its base: swapped in seconds, slower answers."""
     dtype: Literal["bfloat16", "float16", "float32"] = "bfloat16"
-    """Type the merged weights are cast to; the merge itself is in float32."""
+    """Type the merged weights are cast to, or that an adapter's base is served in; the merge itself is in float32."""
 
 
 class QuantizeSettings(Section):
@@ -495,6 +497,12 @@ class Settings(Section):
     storage: StorageSettings = StorageSettings()
     path: Path = Field(default=Path("driftwheel.yaml"), exclude=True)
     """The file these settings came from; relative paths start at its folder."""
+
+    @model_validator(mode="after")
+    def _adapter_is_not_rounded(self) -> Self:
+        if self.merge.kind == "adapter" and self.quantize.scheme not in ("auto", "none"):
+            raise ValueError("merge.kind adapter serves the base as it is: set quantize.scheme to none or auto")
+        return self
 
     @model_validator(mode="after")
     def _window_fits_reference(self) -> Self:

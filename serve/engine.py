@@ -137,7 +137,8 @@ def _hosting(settings: Settings, manifest: dict[str, Any]) -> Settings:
     """Return the settings of an engine on an adapter's base."""
     flags = ["--enable-lora", "--max-lora-rank", str(served_rank(manifest["rank"])), "--max-loras", str(SLOTS)]
     flags += ["--max-cpu-loras", str(2 * SLOTS), "--dtype", manifest["dtype"]]
-    flags += ["--revision", manifest["base_revision"]] if manifest["base_revision"] else []
+    for flag in ("--revision", "--tokenizer-revision") if manifest["base_revision"] else ():
+        flags += [flag, manifest["base_revision"]]
     serve = settings.serve.model_copy(update={"engine_args": [*flags, *settings.serve.engine_args]})
     return settings.model_copy(update={"serve": serve})
 
