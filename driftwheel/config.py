@@ -241,7 +241,7 @@ class TuneSettings(Section):
 
 class MergeSettings(Section):
     kind: Literal["merged", "adapter"] = "merged"
-    """Serve one merged model, or the LoRA adapter on an engine that runs its base: swapped in seconds, slower answers."""
+    """Serve one merged model, or the LoRA adapter on an engine with its base: swapped in a second, slower answers."""
     dtype: Literal["bfloat16", "float16", "float32"] = "bfloat16"
     """Type the merged weights are cast to, or that an adapter's base is served in; the merge itself is in float32."""
 

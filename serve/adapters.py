@@ -35,6 +35,7 @@ class Host:
 
     engine: Engine
     base: tuple[str, ...]
+    modules: frozenset[str]
     max_rank: int
     replica: int
     slots: set[str] = field(default_factory=set)
@@ -43,7 +44,10 @@ class Host:
     def fits(self, manifest: dict[str, Any], replica: int) -> bool:
         """Say whether an adapter can be loaded here."""
         is_same = (self.base, self.replica) == (base_of(manifest), replica)
-        return is_same and served_rank(manifest["rank"]) <= self.max_rank and self.engine.is_running
+        is_small = served_rank(manifest["rank"]) <= self.max_rank and self.modules.issuperset(
+            manifest["target_modules"]
+        )
+        return is_same and is_small and self.engine.is_running
 
     def call(self, path: str, body: dict[str, str], timeout_seconds: float = CALL_SECONDS) -> None:
         """Have the engine load or unload; raises EngineError with its reason."""
@@ -141,7 +145,8 @@ class Adapters:
             host = next((h for h in self._hosts if h.fits(manifest, replica)), None)
             if host is None:  # which checks the base's bytes too, before anything loads them
                 engine = self._start(settings, artifact, f"base-{manifest['base_identity'][:12]}", replica)
-                host = Host(engine, base_of(manifest), served_rank(manifest["rank"]), replica)
+                modules = frozenset(manifest["target_modules"])
+                host = Host(engine, base_of(manifest), modules, served_rank(manifest["rank"]), replica)
                 self._hosts.append(host)
             host.slots.add(name)
         return Slot(name, artifact, host, self)

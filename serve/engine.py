@@ -134,9 +134,14 @@ def _check_base(artifact: Path, manifest: dict[str, Any]) -> None:
 
 
 def _hosting(settings: Settings, manifest: dict[str, Any]) -> Settings:
-    """Return the settings of an engine on an adapter's base."""
+    """Return the settings of an engine on an adapter's base.
+
+    The modules are named because vLLM would else put LoRA around the output head too, and there a request for
+    `prompt_logprobs` beside another request ends a CPU engine (vLLM 0.32, LogitsProcessorWithLoRA).
+    """
     flags = ["--enable-lora", "--max-lora-rank", str(served_rank(manifest["rank"])), "--max-loras", str(SLOTS)]
     flags += ["--max-cpu-loras", str(2 * SLOTS), "--dtype", manifest["dtype"]]
+    flags += ["--lora-target-modules", *manifest["target_modules"]]
     for flag in ("--revision", "--tokenizer-revision") if manifest["base_revision"] else ():
         flags += [flag, manifest["base_revision"]]
     serve = settings.serve.model_copy(update={"engine_args": [*flags, *settings.serve.engine_args]})

@@ -51,7 +51,8 @@ def pack_adapter(settings: Settings, ledger: Ledger, run_id: str) -> Path:
         "base_model": base.base_model(),
         "base_revision": base.model.revision or "",
         "base_identity": identity(base),
-        "rank": served_rank_of(weights_path(run)),
+        "rank": rank_of(weights_path(run)),
+        "target_modules": modules_of(weights_path(run)),
         "dtype": settings.merge.dtype,
         "quantization": "none",
         "settings_hash": settings.settings_hash,
@@ -75,12 +76,30 @@ def require_servable(run: TrainingRun, trained: dict[str, Any]) -> None:
         )
 
 
-def served_rank_of(adapter: Path) -> int:
+def rank_of(adapter: Path) -> int:
     """Return the greatest rank of an adapter's layers."""
     from peft import PeftConfig
 
     config: Any = PeftConfig.from_pretrained(str(adapter))
     return max([int(config.r), *(int(rank) for rank in (config.rank_pattern or {}).values())])
+
+
+def modules_of(adapter: Path) -> list[str]:
+    """Return the last names of the modules that an adapter changes; raises ConfigError for the output head.
+
+    vLLM's engine on a CPU ends when it is asked for `prompt_logprobs` of an adapted output head (0.32).
+    """
+    from safetensors import safe_open
+
+    with safe_open(adapter / FILES[1], "pt") as tensors:
+        names = [name for name in tensors.keys() if ".lora_A" in name]  # noqa: SIM118 - it is no dict
+    modules = sorted({name.partition(".lora_A")[0].rpartition(".")[2] for name in names})
+    if found := sorted({"lm_head", "embed_tokens"}.intersection(modules)):
+        raise ConfigError(
+            f"an adapter of {found[0]} cannot be served beside its base; set train.lora_target_modules to other "
+            "modules, or merge.kind to merged"
+        )
+    return modules
 
 
 def check_adapter(artifact: Path, run: TrainingRun) -> None:

@@ -41,7 +41,8 @@ def chosen_scheme(settings: Settings) -> str:
 def quantize(settings: Settings, ledger: Ledger, run_id: str) -> Path:
     """Write a run's servable artifact, or find it written already, and return its folder.
 
-    Merges first if that was not done; where `merge.kind` is adapter, the artifact is the adapter itself. Raises ConfigError for a scheme that this machine or model cannot use.
+    Merges first if that was not done; with `merge.kind: adapter` the artifact is the adapter itself.
+    Raises ConfigError for a scheme that this machine or model cannot use.
     """
     if settings.merge.kind == "adapter":
         return pack_adapter(settings, ledger, run_id)

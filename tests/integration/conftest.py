@@ -4,22 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from driftwheel.artifacts import writing
-from examples.support.build_base import make_model, make_tokenizer
-from examples.support.world import unlabelled_text
-
-
-def build_tiny_model(folder: Path, seed: int) -> Path:
-    """Write an untrained Qwen3 of about 3 million parameters with its tokenizer as an artifact."""
-    import torch
-
-    torch.manual_seed(seed)
-    tokenizer = make_tokenizer(unlabelled_text(100, 0))
-    model = make_model(tokenizer).to(torch.bfloat16)
-    with writing(folder, {"seed": seed}) as aside:
-        model.save_pretrained(aside)
-        tokenizer.save_pretrained(aside)
-    return folder
+from benchmarks.tiny_models import build_tiny_model
 
 
 @pytest.fixture(scope="session")

@@ -25,8 +25,8 @@ same for a model that is sure and for one that is not. Below this only the round
 REMEDIES = {
     "merged": "the merge changed the model: check model.base, its revision and the adapter, and set merge.dtype to "
     "bfloat16 or float32; then merge again",
-    "adapter": "the files of the adapter beside its base are another model than the trainer's: check model.base, and set "
-    "merge.dtype to the type that the base was trained in",
+    "adapter": "the adapter's files beside the base are another model than the trainer's: check model.base, and set "
+    "merge.dtype to the type that the base had in training",
     "quantized": "the files of the quantized model say something else than the merged one: quantize again, or set "
     "quantize.scheme to none",
     "served": "the engine computes something else than its files say: check serve.engine_args and the engine's version",

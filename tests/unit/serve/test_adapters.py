@@ -35,9 +35,9 @@ def base(tmp_path: Path) -> Path:
     return path
 
 
-def adapter(folder: Path, base: Path, name: str, rank: int = 8, **facts: Any) -> Path:
+def adapter(folder: Path, base: Path, name: str, rank: int = 8, modules: str = "o_proj q_proj", **facts: Any) -> Path:
     """Write the artifact of an adapter."""
-    manifest = {"kind": "adapter", "base_model": str(base), "base_revision": "", "dtype": "bfloat16", "rank": rank,
+    manifest = {"kind": "adapter", "base_model": str(base), "base_revision": "", "dtype": "bfloat16", "rank": rank, "target_modules": modules.split(),
                 "base_identity": read_manifest(base)["content_hash"]}  # fmt: skip
     with writing(folder / name, manifest) as aside:
         answers = {"tokens": PROBE["tokens"], "logprob": -0.5, "answer": name}
@@ -97,8 +97,24 @@ def test_a_name_is_never_given_twice(settings: Settings, tmp_path: Path, base: P
 
 @pytest.mark.parametrize(
     ("change", "engines"),
-    [({}, 1), ({"rank": 4}, 1), ({"rank": 9}, 2), ({"replica": 1}, 2), ({"other_base": True}, 2)],
-    ids=["the same", "a smaller rank", "a greater rank", "another replica", "another base"],
+    [
+        ({}, 1),
+        ({"rank": 4}, 1),
+        ({"modules": "q_proj"}, 1),
+        ({"rank": 9}, 2),
+        ({"modules": "k_proj q_proj"}, 2),
+        ({"replica": 1}, 2),
+        ({"other_base": True}, 2),
+    ],
+    ids=[
+        "the same",
+        "a smaller rank",
+        "fewer modules",
+        "a greater rank",
+        "other modules",
+        "another replica",
+        "another base",
+    ],
 )
 def test_an_engine_is_started_only_where_none_fits(
     settings: Settings, tmp_path: Path, base: Path, adapters: Adapters, started: list[Engine],
@@ -175,6 +191,7 @@ def test_the_engine_of_an_adapter_takes_adapters_of_its_rank(settings: Settings,
         return ["true"]
 
     start_artifact(settings, adapter(tmp_path, base, "one", rank=17), "base", build=build).process.wait()
+    assert "--lora-target-modules o_proj q_proj" in " ".join(commands[0])
     assert commands[0][:6] == [str(base), "--enable-lora", "--max-lora-rank", "32", "--max-loras", "4"]
 
 
