@@ -1,4 +1,4 @@
-"""A seed becomes a small random model, or an adapter of one: artifacts that vLLM serves, none of which answers alike."""
+"""A seed becomes a small random model, or an adapter of one: artifacts for vLLM, none of which answers alike."""
 
 from collections.abc import Callable
 from pathlib import Path

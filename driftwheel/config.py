@@ -376,6 +376,8 @@ class ServeSettings(Section):
     """Engines per version behind the gateway; a swap needs twice as many for a while."""
     engines: list[str] = []
     """URLs of engines on other machines (`http://HOST:PORT`); where set, the gateway starts none of its own."""
+    swap: Literal["auto", "blue_green", "in_place"] = "auto"
+    """Swap whole models through a second engine, or by new weights in the only one; `auto` looks at the memory."""
     rollout: Literal["direct", "canary"] = "direct"
     """Whether a promoted version gets all requests at once, or those of `serve.canary_shares` first."""
     canary_shares: list[Annotated[float, Field(gt=0, lt=1)]] = Field([0.1, 0.5], min_length=1)
@@ -390,6 +392,12 @@ class ServeSettings(Section):
     """An answer is slow when it took longer than this times the live version's 90 % quantile."""
     sticky_by: Literal["request", "user", "key"] = "request"
     """What is dealt to canary or live as one: each request, or all of a `user` (else key), or all of a key."""
+
+    @model_validator(mode="after")
+    def _only_engine_is_alone(self) -> Self:
+        if self.swap == "in_place" and (self.replicas > 1 or self.engines or self.rollout == "canary"):
+            raise ValueError("swap in_place has one engine: leave replicas at 1, engines empty and rollout direct")
+        return self
 
 
 class TrafficSettings(Section):

@@ -22,6 +22,8 @@ from driftwheel.errors import ArtifactError, ConfigError, EngineError
 from serve.liveness import answers_token
 
 GIB = 1 << 30
+ENGINE_BYTES = 2 * GIB
+"""What a vLLM engine takes on a CPU beside weights and cache."""
 PR_SET_PDEATHSIG = 1
 LIBC = ctypes.CDLL(None)  # loaded before the fork: nothing may take a lock after it
 STOP_SECONDS = 20.0
@@ -114,6 +116,12 @@ def start_artifact(
         return start(
             _hosting(settings, manifest), manifest["base_model"], name, build, port, replica,
             environment={"VLLM_ALLOW_RUNTIME_LORA_UPDATING": "1"},
+        )  # fmt: skip
+    if settings.serve.swap == "in_place":
+        # Its weights will be others' one day, so it does not go by the name of a version.
+        return start(
+            settings, str(artifact), settings.serve.alias, build, port, replica,
+            environment={"VLLM_SERVER_DEV_MODE": "1"},
         )  # fmt: skip
     return start(settings, str(artifact), name, build, port, replica)
 

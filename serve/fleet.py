@@ -9,17 +9,18 @@ import time
 from collections import defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, cast
 
 import structlog
 
 from driftwheel.artifacts import read_manifest
 from driftwheel.config import Settings
-from driftwheel.errors import ArtifactError, DriftwheelError
+from driftwheel.errors import ArtifactError, DriftwheelError, EngineError
 from driftwheel.records import ModelVersion
 from serve.adapters import Adapters, StartEngine
 from serve.backoff import Backoff
-from serve.engine import start_artifact
+from serve.engine import Engine, start_artifact
+from serve.in_place import reload_weights, way_to_swap
 from serve.proof import prove
 from serve.remote import engines_of
 from serve.routes import EngineRoute, RoutingTable, wait_idle
@@ -147,6 +148,51 @@ class Fleet:
         if is_short and (crew.restart is None or crew.restart.done()) and self.may_start(version.id):
             crew.restart = asyncio.create_task(self._refill(version))
 
+    def is_only_engine(self, version_id: str | None) -> bool:
+        """Say whether a version runs in an engine that can be given other weights, because no second one fits."""
+        found = [e for e in self.engines(version_id or "") if isinstance(e, Engine) and e.name != version_id]
+        return any(engine.is_running for engine in found)
+
+    async def reload(self, old: ModelVersion, new: ModelVersion) -> None:
+        """Give the only engine other weights and prove them; no request reaches it meanwhile.
+
+        What fails its proof gives way to the old weights, proved too, before the error is raised.
+        """
+        (member,) = self.take_out(old.id).members
+        engine, served = cast(Engine, member.engine), old
+        try:
+            if member.route and not await wait_idle([member.route], self._settings.serve.drain_timeout_seconds):
+                raise EngineError(
+                    f"{old.id} still had requests after serve.drain_timeout_seconds, so its weights were left alone"
+                )
+            served = new
+            await self._put(new, engine)
+        except DriftwheelError:
+            if served is new:
+                await self._put_back(old, engine)
+            served = old
+            raise
+        finally:
+            if engine.is_running:
+                member.route = EngineRoute(
+                    served.id, engine.host, engine.port, engine.name, last_token_at=time.monotonic()
+                )
+                self._crews[served.id] = Crew([member], is_admitted=True)
+                self._routes.add(member.route)
+
+    async def _put(self, version: ModelVersion, engine: Engine) -> None:
+        _check_artifact(version)
+        await asyncio.to_thread(reload_weights, engine, Path(version.path))
+        await prove(self._settings, version, engine)
+        log.info("weights reloaded in place", version=version.id)
+
+    async def _put_back(self, version: ModelVersion, engine: Engine) -> None:
+        try:
+            await self._put(version, engine)
+        except DriftwheelError as error:
+            log.error("the old weights are not back; the engine is started again", error=str(error))
+            await asyncio.to_thread(engine.stop)
+
     def take_out(self, version_id: str) -> Crew:
         """Forget a version at once, so that no new request meets it; its engines still finish what they have."""
         crew = self._crews.pop(version_id, Crew())
@@ -196,7 +242,8 @@ class Fleet:
 
     async def _start_one(self, version: ModelVersion, crew: Crew, replica: int) -> None:
         log.info("starting engine", version=version.id, replica=replica)
-        started = await asyncio.to_thread(self._adapters.start, self._settings, Path(version.path), version.id, replica)
+        settings = await asyncio.to_thread(_resolved, self._settings, Path(version.path))
+        started = await asyncio.to_thread(self._adapters.start, settings, Path(version.path), version.id, replica)
         await self._join(version, crew, started, replica)
         log.info("engine ready", version=version.id, replica=replica, seconds=round(started.start_seconds, 1))
 
@@ -214,6 +261,12 @@ class Fleet:
         member.route = EngineRoute(version.id, engine.host, engine.port, engine.name, last_token_at=time.monotonic())
         if crew.is_admitted:
             self._routes.add(member.route)
+
+
+def _resolved(settings: Settings, artifact: Path) -> Settings:
+    """Return the settings with the way to swap that fits this machine."""
+    swap = way_to_swap(settings, artifact)
+    return settings.model_copy(update={"serve": settings.serve.model_copy(update={"swap": swap})})
 
 
 def _check_artifact(version: ModelVersion) -> None:

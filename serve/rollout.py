@@ -10,6 +10,7 @@ restarts meanwhile.
 import asyncio
 import time
 from collections.abc import Coroutine
+from functools import partial
 
 import structlog
 
@@ -23,6 +24,7 @@ from serve.backoff import LONGEST_SECONDS, Backoff
 from serve.deployments import Deployments
 from serve.engine import SLOTS, start_artifact
 from serve.fleet import Crew, Fleet, ServingEngine
+from serve.in_place import check_reload
 from serve.mirror import Mirror
 from serve.proof import WrongModelError
 from serve.routes import EngineRoute, RoutingTable
@@ -116,6 +118,9 @@ class Rollout:
     async def _follow(self, alias: Alias) -> None:
         """Make the desired version live, or its canary, or refuse it and say why on the alias row."""
         try:
+            if alias.version_id != self._live_id and self._fleet.is_only_engine(self._live_id):
+                await self._reload(alias, str(self._live_id))
+                return
             await self._prove(alias.version_id)
         except DriftwheelError as error:
             await self._refuse(alias, error)
@@ -131,6 +136,24 @@ class Rollout:
         else:
             await self._go_live(alias)
 
+    async def _reload(self, alias: Alias, live_id: str) -> None:
+        """Give the only engine the desired version's weights while new requests wait, and make that live."""
+        old = await asyncio.to_thread(self._ledger.get, ModelVersion, live_id)
+        new = await asyncio.to_thread(self._published, alias.version_id)
+        if await asyncio.to_thread(canary_plan, self._ledger, self._settings, alias):
+            raise GateError(f"a canary of {new.id} needs a second engine, and there is one only; promote it directly")
+        await asyncio.to_thread(check_reload, old, new)
+        with self._routes.closed():
+            await self._fleet.reload(old, new)
+            await self._go_live(alias)
+        await asyncio.to_thread(self._deployments.close, old.id)
+
+    def _published(self, version_id: str) -> ModelVersion:
+        version = self._ledger.get(ModelVersion, version_id)
+        if version.status is not ModelVersionStatus.PUBLISHED:
+            raise GateError(f"{version.id} is {version.status}, not published")
+        return version
+
     async def _go_live(self, alias: Alias) -> None:
         await self._make_live(alias, alias.version_id, alias.fence, None)
         self._fence, self._refused_fence, self._refusals = alias.fence, 0, Backoff()
@@ -144,7 +167,7 @@ class Rollout:
         self._warm_until.pop(version_id, None)
         await asyncio.to_thread(self._end_shadow, version_id)
         await asyncio.to_thread(self._deployments.go_live, alias, version_id, fence=fence, error=error)
-        if old_id not in (None, version_id):
+        if old_id not in (None, version_id) and self._fleet.engines(str(old_id)):
             self._in_background(self._drain(str(old_id)))
 
     def _in_background(self, work: Coroutine[None, None, None]) -> None:
@@ -205,9 +228,8 @@ class Rollout:
 
         Only a published one may serve users; a shadow may also be a candidate or a rejected version.
         """
-        version = await asyncio.to_thread(self._ledger.get, ModelVersion, version_id)
-        if version.status is not ModelVersionStatus.PUBLISHED and not candidates:
-            raise GateError(f"{version.id} is {version.status}, not published")
+        read = self._published if not candidates else partial(self._ledger.get, ModelVersion)
+        version = await asyncio.to_thread(read, version_id)
         if not self._fleet.is_running(version_id):
             await self._make_room(version)
         await self._fleet.ensure(version)
@@ -237,6 +259,8 @@ class Rollout:
         try:
             if wanted == self._live_id:
                 raise GateError(f"{wanted} is live; shadow another version")
+            if self._fleet.is_only_engine(self._live_id):
+                raise GateError(f"a shadow needs a second engine, and there is one only; replay {wanted} elsewhere")
             await self._prove(wanted, candidates=True)
         except DriftwheelError as error:
             log.error("shadow refused", version=wanted, error=str(error))

@@ -5,7 +5,8 @@ sees the table either before or after it.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -81,7 +82,19 @@ class RoutingTable:
     aliases: dict[str, str] = field(default_factory=dict)
     splits: dict[str, Split] = field(default_factory=dict)
     """The canary of an alias, while there is one."""
+    opening: asyncio.Event | None = None
+    """While the only engine gets other weights: what new requests wait for."""
     _routes: dict[str, list[EngineRoute]] = field(default_factory=dict)
+
+    @contextmanager
+    def closed(self) -> Iterator[None]:
+        """Let new requests wait for as long as the block lasts."""
+        self.opening = asyncio.Event()
+        try:
+            yield
+        finally:
+            self.opening.set()
+            self.opening = None
 
     def add(self, route: EngineRoute) -> None:
         """Make an engine reachable under its exact version id."""

@@ -37,7 +37,8 @@ def base(tmp_path: Path) -> Path:
 
 def adapter(folder: Path, base: Path, name: str, rank: int = 8, modules: str = "o_proj q_proj", **facts: Any) -> Path:
     """Write the artifact of an adapter."""
-    manifest = {"kind": "adapter", "base_model": str(base), "base_revision": "", "dtype": "bfloat16", "rank": rank, "target_modules": modules.split(),
+    manifest = {"kind": "adapter", "base_model": str(base), "base_revision": "", "dtype": "bfloat16", "rank": rank,
+                "target_modules": modules.split(),
                 "base_identity": read_manifest(base)["content_hash"]}  # fmt: skip
     with writing(folder / name, manifest) as aside:
         answers = {"tokens": PROBE["tokens"], "logprob": -0.5, "answer": name}
