@@ -4,7 +4,7 @@ python -m benchmarks.fake_engine ARTIFACT NAME PORT
 
 Requests with `prompt_logprobs` are probes and get the artifact's tokens; others are users'. The file at `fault_path`,
 whose name may hold {port}, names a fault while it is there: hang, busy, nan, null, error or empty. Adapters are loaded
-and unloaded as vLLM does it; stricter than vLLM, an answer fails whose adapter is unloaded before it ends.
+and unloaded, and weights reloaded, as vLLM does it; stricter than vLLM, an answer fails whose adapter is unloaded before it ends.
 """
 
 import json
@@ -47,6 +47,17 @@ class State:
         self.models[name] = self.facts if facts.get("fits_nothing") else facts
         return 200, "added"
 
+    def change_weights(self, path: str, body: dict[str, Any]) -> tuple[int, str]:
+        """Take the calls of a reload; an artifact may refuse, or be reloaded wrongly without a word."""
+        if not path.startswith("/collective_rpc"):
+            return 200, '{"success": true}'
+        facts = json.loads((Path(body["kwargs"]["weights_path"]) / "answers.json").read_text())
+        if facts.get("reload") == "refused":
+            return 500, '{"error": {"message": "other shapes"}}'
+        name = next(iter(self.models))
+        self.models[name] = self.models[name] if facts.get("reload") == "ignored" else facts
+        return 200, '{"results": [null]}'
+
     def fails_user(self) -> bool:
         """Fail the given share of users' requests, evenly spread."""
         with self.lock:
@@ -75,6 +86,9 @@ def handler(state: State) -> type[BaseHTTPRequestHandler]:
                 fault = state.fault()
             if self.path.endswith("load_lora_adapter"):
                 self.send(*state.change_adapters(self.path, body))
+                return
+            if "model" not in body:
+                self.send(*state.change_weights(self.path, body))
                 return
             facts = state.models.get(body["model"])
             if facts is None:

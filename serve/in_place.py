@@ -12,6 +12,7 @@ from typing import Any
 from driftwheel.artifacts import read_manifest, verify
 from driftwheel.config import Settings
 from driftwheel.errors import EngineError, GateError
+from driftwheel.memory import available_bytes
 from driftwheel.records import ModelVersion
 from serve.engine import ADAPTER, ENGINE_BYTES, GIB, Engine, has_gpu
 
@@ -40,14 +41,6 @@ def fits_twice(settings: Settings, artifact: Path) -> bool:
     weights_bytes = sum(path.stat().st_size for path in artifact.glob("*.safetensors"))
     needed_bytes = weights_bytes + settings.serve.kv_cache_gib * GIB + ENGINE_BYTES
     return 2 * needed_bytes <= available_bytes()
-
-
-def available_bytes() -> int:
-    """Return the memory that this machine can still give."""
-    for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines():
-        if line.startswith("MemAvailable:"):
-            return int(line.split()[1]) * 1024
-    raise EngineError("/proc/meminfo names no MemAvailable; set serve.swap to blue_green or in_place")
 
 
 def why_not_reloaded(artifact: Path) -> str | None:
