@@ -4,7 +4,8 @@ python -m benchmarks.fake_engine ARTIFACT NAME PORT
 
 Requests with `prompt_logprobs` are probes and get the artifact's tokens; others are users'. The file at `fault_path`,
 whose name may hold {port}, names a fault while it is there: hang, busy, nan, null, error or empty. Adapters are loaded
-and unloaded, and weights reloaded, as vLLM does it; stricter than vLLM, an answer fails whose adapter is unloaded before it ends.
+and unloaded, and weights reloaded, as vLLM does it; stricter than vLLM, an answer is the one of the weights at its end,
+and fails if its adapter is unloaded by then.
 """
 
 import json
@@ -100,7 +101,8 @@ def handler(state: State) -> type[BaseHTTPRequestHandler]:
                 self.send(500, '{"error": {"message": "planted"}}')
                 return
             time.sleep(facts.get("seconds", 0) if is_user else 0)
-            if body["model"] not in state.models:
+            facts = state.models.get(body["model"])
+            if facts is None:
                 self.send(500, '{"error": {"message": "the adapter was unloaded"}}')
                 return
             logprob = LOGPROBS.get(fault, facts["logprob"])

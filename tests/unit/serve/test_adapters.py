@@ -246,7 +246,7 @@ def swap(world: World, version_id: str) -> None:
 
 def test_twelve_swaps_under_load_start_no_engine_and_fail_no_request(world: AdapterWorld) -> None:
     for number in range(1, 13):
-        world.publish_adapter(f"v{number}")
+        world.publish_adapter(f"v{number}", seconds=2.0)  # longer than its adapter stays loaded if nobody waits
     (engine_id,) = world.hosts()
     is_over = threading.Event()
 
