@@ -79,6 +79,7 @@ class Fleet:
     def __init__(self, settings: Settings, routes: RoutingTable, start: StartEngine = start_artifact) -> None:
         self._settings, self._routes, self._adapters = settings, routes, Adapters(start)
         self._crews: defaultdict[str, Crew] = defaultdict(Crew)
+        self._ending: list[Crew] = []
 
     def versions(self) -> list[str]:
         """Return the versions that have an engine, running or dead."""
@@ -158,7 +159,7 @@ class Fleet:
 
         What fails its proof gives way to the old weights, proved too, before the error is raised.
         """
-        (member,) = self.take_out(old.id).members
+        (member,) = self._drop(old.id).members
         engine, served = cast(Engine, member.engine), old
         try:
             if member.route and not await wait_idle([member.route], self._settings.serve.drain_timeout_seconds):
@@ -195,6 +196,11 @@ class Fleet:
 
     def take_out(self, version_id: str) -> Crew:
         """Forget a version at once, so that no new request meets it; its engines still finish what they have."""
+        crew = self._drop(version_id)
+        self._ending.append(crew)
+        return crew
+
+    def _drop(self, version_id: str) -> Crew:
         crew = self._crews.pop(version_id, Crew())
         if crew.restart is not None:
             crew.restart.cancel()
@@ -209,10 +215,14 @@ class Fleet:
         if not await wait_idle(routes, drain_seconds):
             log.error("an old engine still had requests after the drain timeout", version=routes[0].version_id)
         await asyncio.gather(*(asyncio.to_thread(member.engine.stop) for member in crew.members))
+        self._ending.remove(crew)  # one whose wait was cut short stays, and is stopped with the fleet
 
     async def stop(self) -> None:
         """Stop every engine."""
-        await asyncio.gather(*(self.stop_crew(self.take_out(version_id)) for version_id in list(self._crews)))
+        for version_id in list(self._crews):
+            self.take_out(version_id)
+        members = [member for crew in self._ending for member in crew.members]
+        await asyncio.gather(*(asyncio.to_thread(member.engine.stop) for member in members))
 
     async def _refill(self, version: ModelVersion) -> None:
         try:

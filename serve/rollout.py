@@ -9,7 +9,6 @@ restarts meanwhile.
 
 import asyncio
 import time
-from collections.abc import Coroutine
 from functools import partial
 
 import structlog
@@ -22,12 +21,13 @@ from driftwheel.records import Alias, ModelVersion, ModelVersionStatus, Stage, u
 from serve.adapters import StartEngine
 from serve.backoff import LONGEST_SECONDS, Backoff
 from serve.deployments import Deployments
-from serve.engine import SLOTS, start_artifact
-from serve.fleet import Crew, Fleet, ServingEngine
+from serve.engine import start_artifact
+from serve.fleet import Fleet, ServingEngine
 from serve.in_place import check_reload
 from serve.mirror import Mirror
 from serve.proof import WrongModelError
 from serve.routes import EngineRoute, RoutingTable
+from serve.standby import Standby
 from serve.trial import ROLLED_BACK, CanaryFailedError, Trial
 
 POLL_SECONDS = 0.3
@@ -49,7 +49,6 @@ class Rollout:
         self._settings, self._ledger, self._routes, self._mirror = settings, ledger, routes, mirror
         self._fleet = Fleet(settings, routes, start)
         self._deployments = Deployments(settings, ledger)
-        self._warm_until: dict[str, float] = {}
         self._live_id: str | None = None
         self._fence = 0
         self._refused_fence = 0
@@ -57,7 +56,7 @@ class Rollout:
         self._refusals = Backoff()
         self._restores = Backoff(first_seconds=LONGEST_SECONDS)
         self._trial: Trial | None = None
-        self._drains: set[asyncio.Task[None]] = set()
+        self._standby = Standby(settings, self._fleet, routes, self._deployments, self._end_shadow)
 
     def engine_of(self, route: EngineRoute) -> ServingEngine | None:
         """Return the engine behind a route."""
@@ -78,7 +77,7 @@ class Rollout:
         alias = await asyncio.to_thread(self._read_alias)
         if alias is None:
             return
-        await self._stop_expired()
+        await self._standby.stop_expired()
         await self._tend()
         if self._trial is not None:
             await self._step_trial(self._trial, alias)
@@ -92,8 +91,7 @@ class Rollout:
 
     async def stop(self) -> None:
         """Stop every engine."""
-        for task in self._drains:
-            task.cancel()
+        self._standby.cancel()
         await self._fleet.stop()
         await asyncio.to_thread(self._deployments.close_leftovers)
 
@@ -128,7 +126,7 @@ class Rollout:
         current = await asyncio.to_thread(self._ledger.get, Alias, alias.id)
         if current.fence != alias.fence and alias.version_id != self._live_id:
             # Someone moved the alias while the engine started; the next look follows, this engine stays warm.
-            self._keep_warm(alias.version_id)
+            self._standby.keep(alias.version_id)
             return
         shares = await asyncio.to_thread(canary_plan, self._ledger, self._settings, alias)
         if shares and self._live_id not in (None, alias.version_id):
@@ -164,20 +162,15 @@ class Rollout:
         self._fleet.admit(version_id)
         self._routes.point(alias.id, version_id)  # from the next request on it answers
         old_id, self._live_id = self._live_id, version_id
-        self._warm_until.pop(version_id, None)
+        self._standby.forget(version_id)
         await asyncio.to_thread(self._end_shadow, version_id)
         await asyncio.to_thread(self._deployments.go_live, alias, version_id, fence=fence, error=error)
         if old_id not in (None, version_id) and self._fleet.engines(str(old_id)):
-            self._in_background(self._drain(str(old_id)))
-
-    def _in_background(self, work: Coroutine[None, None, None]) -> None:
-        task = asyncio.create_task(work)
-        self._drains.add(task)
-        task.add_done_callback(self._drains.discard)
+            self._standby.drain(str(old_id))
 
     async def _begin_trial(self, alias: Alias, shares: list[float]) -> None:
         self._fleet.admit(alias.version_id)
-        self._warm_until.pop(alias.version_id, None)
+        self._standby.forget(alias.version_id)
         await asyncio.to_thread(self._end_shadow, alias.version_id)
         live_id = str(self._live_id)
         self._trial = Trial(self._settings, self._ledger, self._routes, self._deployments, alias, live_id, shares)
@@ -188,7 +181,7 @@ class Rollout:
         try:
             if alias.fence != trial.alias.fence:
                 await self._end_trial(trial, Stage.SHADOW, "the alias moved on")
-                self._keep_warm(trial.version_id)
+                self._standby.keep(trial.version_id)
             elif not self._fleet.is_running(trial.version_id):
                 raise CanaryFailedError("its engine died")
             elif await trial.is_over():
@@ -231,18 +224,8 @@ class Rollout:
         read = self._published if not candidates else partial(self._ledger.get, ModelVersion)
         version = await asyncio.to_thread(read, version_id)
         if not self._fleet.is_running(version_id):
-            await self._make_room(version)
+            await self._standby.make_room(version, self._live_id)
         await self._fleet.ensure(version)
-
-    async def _make_room(self, version: ModelVersion) -> None:
-        """Retire old versions: all where another engine must start, else those that the running one has no slot for."""
-        others = [v for v in self._fleet.versions() if v not in (self._live_id, version.id)]
-        if await asyncio.to_thread(self._fleet.needs_engine, version):
-            for other in others:
-                await self._retire(other)
-        else:
-            for other in others[: max(0, len(others) + 2 - SLOTS)]:
-                await self._retire(other, in_background=True)
 
     async def _follow_shadow(self, alias: Alias) -> None:
         """Have the version copied to that the switch names, or none; one that is refused is taken from the switch."""
@@ -252,7 +235,7 @@ class Rollout:
         if wanted == self._mirror.version_id:
             return
         if self._mirror.version_id is not None:
-            self._keep_warm(self._mirror.version_id)
+            self._standby.keep(self._mirror.version_id)
             self._mirror.version_id = None
         if wanted is None:
             return
@@ -267,7 +250,7 @@ class Rollout:
             await asyncio.to_thread(self._ledger.set_switch, alias.project, SHADOW, "")
             return
         self._fleet.admit(wanted)
-        self._warm_until.pop(wanted, None)
+        self._standby.forget(wanted)
         await asyncio.to_thread(self._deployments.open, alias, wanted, Stage.SHADOW, 0.0, f"{SHADOW} of live requests")
         self._mirror.version_id = wanted
         log.info("shadow begins", version=wanted)
@@ -298,9 +281,9 @@ class Rollout:
     async def _refuse(self, alias: Alias, error: DriftwheelError) -> None:
         log.error("swap refused", version=alias.version_id, fence=alias.fence, error=str(error))
         if isinstance(error, CanaryFailedError):
-            await self._retire(alias.version_id, in_background=True)
+            await self._standby.retire(alias.version_id, in_background=True)
         elif alias.version_id != self._live_id:
-            await self._retire(alias.version_id)
+            await self._standby.retire(alias.version_id)
         if alias.fence != self._refused_fence:
             self._refused_fence, self._refusals = alias.fence, Backoff()
         # A wrong model is not tried again at this fence while another version serves: each try costs a start.
@@ -310,34 +293,3 @@ class Rollout:
         await asyncio.to_thread(
             self._ledger.observe_alias, alias.id, version_id=self._live_id, fence=alias.fence, error=str(error)
         )
-
-    async def _drain(self, version_id: str) -> None:
-        is_idle = await self._routes.wait_idle(version_id, self._settings.serve.drain_timeout_seconds)
-        if not is_idle:
-            log.error("old engine still had requests after the drain timeout", version=version_id)
-        if version_id == self._live_id:
-            return  # rolled back meanwhile
-        await asyncio.to_thread(self._deployments.restage, version_id, Stage.DRAINING, Stage.SHADOW)
-        self._keep_warm(version_id)
-
-    def _keep_warm(self, version_id: str) -> None:
-        self._warm_until[version_id] = time.monotonic() + self._settings.serve.keep_warm_seconds
-
-    async def _stop_expired(self) -> None:
-        for version_id in [v for v, until in self._warm_until.items() if time.monotonic() > until]:
-            await self._retire(version_id, in_background=True)
-
-    async def _retire(self, version_id: str, *, in_background: bool = False) -> None:
-        """Give a version no new request, let it finish what it has, then stop its engines or unload its adapter."""
-        self._warm_until.pop(version_id, None)
-        await asyncio.to_thread(self._end_shadow, version_id)
-        ending = self._end(version_id, self._fleet.take_out(version_id))
-        if in_background:
-            self._in_background(ending)
-        else:
-            await ending
-
-    async def _end(self, version_id: str, crew: Crew) -> None:
-        await self._fleet.stop_crew(crew, self._settings.serve.drain_timeout_seconds)
-        if version_id not in self._fleet.versions():  # nobody has asked for it again meanwhile
-            await asyncio.to_thread(self._deployments.close, version_id)
