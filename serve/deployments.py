@@ -19,13 +19,13 @@ class Deployments:
     def __init__(self, settings: Settings, ledger: Ledger) -> None:
         self._settings, self._ledger = settings, ledger
 
-    def go_live(self, alias: Alias, version_id: str, *, fence: int, error: str | None) -> None:
-        """Say that a version serves the alias: its old rows end, the live one before it drains."""
+    def go_live(self, alias: Alias, version_id: str, *, way: str, fence: int, error: str | None) -> None:
+        """Say that a version serves the alias, and in which way: its old rows end, the live one before it drains."""
         at, aliases = utc_now(), TABLES[Alias]
         with self._ledger.write() as connection:
             self._set(connection, version_id, UNFINISHED, Stage.RETIRED)
             self._set(connection, None, [Stage.LIVE], Stage.DRAINING)
-            reason = f"alias row at fence {alias.fence}"
+            reason = f"{way}; alias row at fence {alias.fence}"
             self._ledger.add_with(connection, [self._row(alias, version_id, Stage.LIVE, 1.0, reason, at)])
             connection.execute(
                 sa.update(aliases).where(aliases.c.id == alias.id, aliases.c.observed_fence <= fence)

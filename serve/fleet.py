@@ -17,7 +17,7 @@ from driftwheel.artifacts import read_manifest
 from driftwheel.config import Settings
 from driftwheel.errors import ArtifactError, DriftwheelError, EngineError
 from driftwheel.records import ModelVersion
-from serve.adapters import Adapters, StartEngine
+from serve.adapters import Adapters, Slot, StartEngine
 from serve.backoff import Backoff
 from serve.engine import Engine, start_artifact
 from serve.in_place import reload_weights, way_to_swap
@@ -148,6 +148,15 @@ class Fleet:
         is_short = len(crew.members) < (len(serve.engines) or serve.replicas)
         if is_short and (crew.restart is None or crew.restart.done()) and self.may_start(version.id):
             crew.restart = asyncio.create_task(self._refill(version))
+
+    def way(self, version_id: str) -> str:
+        """Say how a version is served."""
+        engine = next(iter(self.engines(version_id)), None)
+        if isinstance(engine, Slot):
+            return f"adapter beside {engine.base_name}"
+        if self.is_only_engine(version_id):
+            return "weights in the only engine"
+        return "engine elsewhere" if self._settings.serve.engines else "engine of its own"
 
     def is_only_engine(self, version_id: str | None) -> bool:
         """Say whether a version runs in an engine that can be given other weights, because no second one fits."""

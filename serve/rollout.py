@@ -1,6 +1,7 @@
 """The alias row says which version is desired; the rollout makes it the observed one, and says so.
 
-A swap is proved before it is used: check the artifact, start its engines, compare their log-probabilities on the
+A swap is proved before it is used: check the artifact, start its engines (or load its adapter into an engine that runs
+its base, or give the only engine its weights), compare their log-probabilities on the
 probe prompts with the fingerprint stored at publication, let a canary of the requests through first where that is
 asked for, then flip the alias, drain the old engines and keep them warm for a rollback. What fails its proof never
 gets a user's request; the old version goes on serving, and is started again if its engines die or the gateway
@@ -164,7 +165,8 @@ class Rollout:
         old_id, self._live_id = self._live_id, version_id
         self._standby.forget(version_id)
         await asyncio.to_thread(self._end_shadow, version_id)
-        await asyncio.to_thread(self._deployments.go_live, alias, version_id, fence=fence, error=error)
+        way = self._fleet.way(version_id)
+        await asyncio.to_thread(self._deployments.go_live, alias, version_id, way=way, fence=fence, error=error)
         if old_id not in (None, version_id) and self._fleet.engines(str(old_id)):
             self._standby.drain(str(old_id))
 
