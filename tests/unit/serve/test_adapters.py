@@ -230,7 +230,7 @@ class AdapterWorld(World):
 
 @pytest.fixture
 def world(tmp_path: Path) -> Iterator[AdapterWorld]:
-    world = AdapterWorld(tmp_path)
+    world = AdapterWorld(tmp_path, {"canary_min_requests": 5})
     world.publish_adapter("v0")
     controls.promote(world.ledger, world.settings, "v0")
     world.start()
@@ -302,3 +302,14 @@ def test_an_engine_that_dies_under_its_adapter_is_started_again(world: AdapterWo
     os.kill(process_id, signal.SIGKILL)
     world.until(lambda: world.hosts() not in ([], [process_id]))
     world.until(lambda: {answer.status for answer in asyncio.run(world.load(10, 0.3))} == {200})
+
+
+def test_a_canary_of_an_adapter_shares_the_engine_of_the_live_one(world: AdapterWorld) -> None:
+    world.publish_adapter("v1")
+    engines = world.hosts()
+    controls.promote(world.ledger, world.settings, "v1", canary_shares=[0.5])
+    answers = asyncio.run(world.load(20, TIMEOUT, world.is_settled))
+    assert {answer.status for answer in answers} == {200}
+    assert {answer.version_id for answer in answers} == {"v0", "v1"}
+    assert [answer.version_id for answer in answers] == [answer.text for answer in answers]
+    assert (world.hosts(), world.stages()["v1"]) == (engines, Stage.LIVE)
