@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from scipy.stats import binomtest
 
-from benchmarks.real_world import RealWorld, Streamed
+from benchmarks.real_world import START_SECONDS, Known, RealWorld, Streamed, ask_directly
 from benchmarks.tiny_models import build_tiny_adapter, build_tiny_model
 from driftwheel import controls
 
@@ -34,18 +34,21 @@ SETTINGS: dict[str, dict[str, Any]] = {
 }
 
 
-def make_world(folder: Path, way: str) -> RealWorld:
-    """Publish the versions of one way to swap, with the first one live."""
-    world = RealWorld(folder, SETTINGS[way])
+def make_artifacts(folder: Path, way: str) -> dict[str, Path]:
+    """Write the artifacts that one way swaps between, each with an answer of its own to every question."""
     if way == "adapter":
         base = build_tiny_model(folder / "base", 0, "float32")
-        paths = {f"v{n}": build_tiny_adapter(folder / f"v{n}", base, n, "float32") for n in range(ADAPTERS)}
-    else:
-        paths = {f"v{n}": build_tiny_model(folder / f"v{n}", n, "float32") for n in range(MODELS)}
-    world.publish_known(paths)
+        return {f"v{n}": build_tiny_adapter(folder / f"v{n}", base, n, "float32") for n in range(ADAPTERS)}
+    return {f"v{n}": build_tiny_model(folder / f"v{n}", n, "float32") for n in range(MODELS)}
+
+
+def make_world(folder: Path, way: str, artifacts: dict[str, Path], known: dict[str, Known]) -> RealWorld:
+    """Publish the versions, and start a gateway with the first one live."""
+    world = RealWorld(folder, SETTINGS[way])
+    world.publish_known(artifacts, known)
     controls.promote(world.ledger, world.settings, "v0")
     world.start()
-    world.until(world.is_settled, 240)
+    world.until(world.is_settled, START_SECONDS)
     return world
 
 
@@ -86,13 +89,11 @@ def first_answers(answers: Sequence[Streamed], began: Sequence[tuple[str, float]
     return first_token, first_answer
 
 
-def measure(way: str, swaps: int, per_second: float) -> bool:
+def measure(way: str, swaps: int, per_second: float, artifacts: dict[str, Path], known: dict[str, Known]) -> bool:
     """Run one way to swap and print what came of it; say whether its bar was met."""
     with tempfile.TemporaryDirectory(prefix="swaps-") as folder:
-        began_at = time.monotonic()
-        world = make_world(Path(folder), way)
+        world = make_world(Path(folder), way, artifacts, known)
         try:
-            ready_seconds = time.monotonic() - began_at
             answers, began = swap_under_load(world, swaps, per_second)
             faults = world.faults_of(answers)
         finally:
@@ -101,8 +102,8 @@ def measure(way: str, swaps: int, per_second: float) -> bool:
     seconds = max(a.ended_at for a in answers) - min(a.asked_at for a in answers)
     token, whole = first_answers(answers, began)
     bound = binomtest(len(faults), len(answers)).proportion_ci(0.95, method="exact").high
-    say(f"{way}: {swaps} swaps in {seconds:.0f} s (after {ready_seconds:.0f} s of preparation), "
-        f"{log_text.count('engine ready')} engines or slots made ready")  # fmt: skip
+    ready = log_text.count("engine ready"), log_text.count("weights reloaded")
+    say(f"{way}: {swaps} swaps in {seconds:.0f} s; {ready[0]} engines or slots made ready, {ready[1]} reloads")
     say(f"  {len(answers)} streamed answers, {len(answers) / seconds:.1f} a second: {len(faults)} failed, cut off or "
         f"of another version than said (at most {bound:.2%})")  # fmt: skip
     for fault in faults[:5]:
@@ -134,7 +135,15 @@ def main() -> None:
     parser.add_argument("--per-second", type=float, default=20.0)
     arguments = parser.parse_args()
     counts = {way: arguments.adapter_swaps if way == "adapter" else arguments.other_swaps for way in arguments.ways}
-    results = [measure(way, swaps, arguments.per_second) for way, swaps in counts.items()]
+    results = []
+    for ways in (["adapter"], ["blue_green", "in_place"]):
+        if chosen := [way for way in ways if way in counts]:
+            with tempfile.TemporaryDirectory(prefix="models-") as folder:
+                artifacts = make_artifacts(Path(folder), chosen[0])
+                asking = RealWorld(Path(folder) / "asking")
+                known = ask_directly(asking.settings, artifacts)
+                asking.stop()
+                results += [measure(way, counts[way], arguments.per_second, artifacts, known) for way in chosen]
     sys.exit(not all(results))
 
 

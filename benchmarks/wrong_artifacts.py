@@ -20,7 +20,7 @@ from typing import Any
 from scipy.stats import binomtest
 
 from benchmarks.edited_builds import edit_json, edit_tensors, rebuild
-from benchmarks.real_world import START_SECONDS, RealWorld
+from benchmarks.real_world import START_SECONDS, RealWorld, ask_directly
 from benchmarks.tiny_models import build_tiny_adapter, build_tiny_model
 from driftwheel import artifacts, controls
 
@@ -161,7 +161,7 @@ def make_world(folder: Path) -> tuple[RealWorld, Path, Path]:
     world = RealWorld(folder, {"start_timeout_seconds": 90})
     base = build_tiny_model(folder / "base", 0, "float32")
     paths = {f"v{n}": build_tiny_adapter(folder / f"v{n}", base, n, "float32") for n in range(2)}
-    world.publish_known(paths)
+    world.publish_known(paths, ask_directly(world.settings, paths))
     controls.promote(world.ledger, world.settings, "v0")
     world.start()
     world.until(world.is_settled, START_SECONDS)

@@ -44,10 +44,9 @@ class Host:
     def fits(self, manifest: dict[str, Any], replica: int) -> bool:
         """Say whether an adapter can be loaded here."""
         is_same = (self.base, self.replica) == (base_of(manifest), replica)
-        is_small = served_rank(manifest["rank"]) <= self.max_rank and self.modules.issuperset(
-            manifest["target_modules"]
-        )
-        return is_same and is_small and self.engine.is_running
+        has_its_modules = self.modules.issuperset(manifest["target_modules"])
+        is_small = served_rank(manifest["rank"]) <= self.max_rank
+        return is_same and has_its_modules and is_small and self.engine.is_running
 
     def call(self, path: str, body: dict[str, str], timeout_seconds: float = CALL_SECONDS) -> None:
         """Have the engine load or unload; raises EngineError with its reason."""

@@ -45,7 +45,7 @@ class Engine:
     """A running vLLM child."""
 
     name: str
-    """Served model name: the version id."""
+    """Served model name: the version id; the alias where its weights may be changed; `base-...` under adapters."""
     port: int
     process: "subprocess.Popen[bytes]"
     log_path: Path
