@@ -220,7 +220,7 @@ def drive(pair: Pair, reader: Reader, flips: int, crashes: int) -> Found:
     found.failed = sum(load.failed for load in pair.loads)
     for number in range(crashes):
         crash(pair, CRASHES[number % len(CRASHES)], found)
-    once = Counter(row.fence for row in pair.worlds[0].ledger.find(Deployment) if row.reason.startswith("alias row"))
+    once = Counter(row.fence for row in pair.worlds[0].ledger.find(Deployment) if "alias row at" in row.reason)
     found.faults += [f"fence {fence} went live {times} times" for fence, times in once.items() if times > 1]
     found.faults += reader.faults[:20]
     found.looks = reader.looks
