@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from dashboard.queries import share_text
+from dashboard.scorecards import share_text
 from driftwheel.answers import parse_object
 from driftwheel.evaluations import Comparison, Item, most_changed
 from driftwheel.intervals import paired_interval, share_interval

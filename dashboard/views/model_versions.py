@@ -4,7 +4,7 @@ from typing import Any
 
 import streamlit as st
 
-from dashboard import charts, files, queries
+from dashboard import charts, files, queries, scorecards
 from dashboard.views import page
 from driftwheel import controls
 from driftwheel.records import ModelVersion, ModelVersionStatus
@@ -17,7 +17,7 @@ def show_scorecards(versions: list[ModelVersion]) -> None:
     numbers = {v.id: f"v{v.number}" for v in versions}
     chosen = st.multiselect("Versions", list(numbers), default=list(numbers)[:4], format_func=lambda i: numbers[i],
                             key="compared")  # fmt: skip
-    columns = queries.scorecard_columns([v for v in reversed(versions) if v.id in chosen])
+    columns = scorecards.scorecard_columns([v for v in reversed(versions) if v.id in chosen])
     names = dict.fromkeys(name for column in columns.values() for name in column)
     st.dataframe(
         [
@@ -60,7 +60,7 @@ def show_labels(scorecard: dict[str, Any]) -> None:
             f"Brier score {scorecard['brier']:.3f}. On the diagonal, confidence can be believed."
         )
     for part in ("labels", "fields"):
-        rows = queries.table_of_shares(scorecard.get(part) or {})
+        rows = scorecards.table_of_shares(scorecard.get(part) or {})
         if rows:
             st.dataframe(rows, hide_index=True)
     if not bins and not scorecard.get("labels") and not scorecard.get("fields"):
@@ -76,12 +76,12 @@ def show_robustness(kinds: dict[str, Any]) -> None:
     st.altair_chart(chart, alt="Change of the accuracy by kind of fault with 95 % intervals")
     st.caption("The same questions with and without the fault, paired; 95 % intervals (Tango).")
     named = {kind.replace("_", " "): found for kind, found in kinds.items()}
-    st.dataframe(queries.table_of_shares(named), hide_index=True)
+    st.dataframe(scorecards.table_of_shares(named), hide_index=True)
 
 
 def show_parity(version: ModelVersion) -> None:
     """Draw how far the merged, the quantized and the served model are from the trained one."""
-    rows = queries.parity_rows(version)
+    rows = scorecards.parity_rows(version)
     if not rows:
         st.text("This version was published before parity was measured.")
         return

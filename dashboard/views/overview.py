@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from dashboard import charts, queries
+from dashboard import charts, circle, queries
 from dashboard.views import page
 from driftwheel import controls
 from driftwheel.records import ModelVersion, RetrainDecision
@@ -18,8 +18,8 @@ def show_circle() -> None:
     live_name = f"{settings.serve.alias} is v{live.number}" if live else "nothing is live yet"
     with st.container(border=True):
         stations, lamp = queries.stations(ledger, settings), queries.lamp(signals)
-        drawing = charts.circle(stations, lamp, live_name, is_dark=st.context.theme.type == "dark")
-        st.image(drawing, width="stretch", alt=f"The loop and where it stands; drift lamp: {charts.LAMP_WORDS[lamp]}")
+        drawing = circle.draw(stations, lamp, live_name, is_dark=st.context.theme.type == "dark")
+        st.image(drawing, width="stretch", alt=f"The loop and where it stands; drift lamp: {circle.LAMP_WORDS[lamp]}")
     minutes = queries.minutes(ledger, settings.project)
     show_tiles(live, minutes)
     st.subheader("Requests", anchor=False)

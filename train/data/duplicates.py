@@ -1,4 +1,7 @@
-"""Texts become clusters of near duplicates: shared rare trigrams find the candidates, edit distances decide.
+"""Texts become clusters of near duplicates: shared trigrams find the candidates, edit distances decide.
+
+Whether two texts resemble one another depends on the two alone, in either order, never on what else is looked through:
+so rows that were parted as unlike are still unlike when a larger set is checked.
 
 Two texts resemble one another if one of these holds, the strictest first:
   exact      the bytes are the same;
@@ -26,8 +29,8 @@ from train.data.cleaning import folded, normalized
 Kind = Literal["exact", "folded", "near", "contained"]
 
 NUMBER = re.compile(r"\d+")
-RAREST_TRIGRAMS = 24
-"""Trigrams of a text that are looked up; a pair is compared if half of either text's are in the other."""
+SAMPLED_TRIGRAMS = 24
+"""Trigrams of a text that are looked up, chosen by hash; a pair is compared if half of either's are in the other."""
 CHUNK_ROWS = 512
 CONTAINED_CHARACTERS = 11
 """Shorter texts stand in too many others by chance."""
@@ -57,8 +60,7 @@ class NearDuplicates:
         self._similarity = similarity
         self._texts = [_Text(text) for text in texts]
         self._trigrams = _trigrams(self._texts)
-        self._frequency = np.asarray(self._trigrams.sum(axis=0)).ravel()
-        self._rarest = _rarest(self._trigrams, self._frequency)
+        self._sample = _sample(self._trigrams)
         self._lengths = _lengths(self._texts)
 
     def matches(self, texts: Sequence[str]) -> list[Match]:
@@ -66,7 +68,7 @@ class NearDuplicates:
         asked = [_Text(text) for text in texts]
         trigrams = _trigrams(asked)
         found = []
-        for row, column in self._candidates(trigrams, _rarest(trigrams, self._frequency), _lengths(asked)):
+        for row, column in self._candidates(trigrams, _sample(trigrams), _lengths(asked)):
             if kind := _resemblance(asked[row], self._texts[column], self._similarity):
                 found.append(Match(row, column, kind))
         return found
@@ -78,7 +80,7 @@ class NearDuplicates:
     def pairs(self) -> list[Match]:
         """Return every pair of indexed texts that resemble one another, the smaller number first."""
         found = []
-        for row, column in self._candidates(self._trigrams, self._rarest, self._lengths):
+        for row, column in self._candidates(self._trigrams, self._sample, self._lengths):
             if row < column and (kind := _resemblance(self._texts[row], self._texts[column], self._similarity)):
                 found.append(Match(row, column, kind))
         return found
@@ -91,15 +93,15 @@ class NearDuplicates:
             parents[b] = a
         return [root(parents, number) for number in range(len(parents))]
 
-    def _candidates(self, trigrams: Any, rarest: Any, lengths: Any) -> Iterator[tuple[int, int]]:
-        """Yield the pairs of like length in which half of one text's rarest trigrams occur in the other."""
+    def _candidates(self, trigrams: Any, sample: Any, lengths: Any) -> Iterator[tuple[int, int]]:
+        """Yield the pairs of like length in which half of one text's sampled trigrams occur in the other."""
         if not self._texts:
             return
-        asked_need, own_need = _half(rarest), _half(self._rarest)
-        everything, rare = self._trigrams.T.tocsr(), self._rarest.T.tocsr()
+        asked_need, own_need = _half(sample), _half(self._sample)
+        everything, sampled = self._trigrams.T.tocsr(), self._sample.T.tocsr()
         for start in range(0, trigrams.shape[0], CHUNK_ROWS):
             part = slice(start, start + CHUNK_ROWS)
-            by_asked, by_own = (rarest[part] @ everything).tocoo(), (trigrams[part] @ rare).tocoo()
+            by_asked, by_own = (sample[part] @ everything).tocoo(), (trigrams[part] @ sampled).tocoo()
             kept = [by_asked.data >= asked_need[part][by_asked.row], by_own.data >= own_need[by_own.col]]
             rows = np.concatenate([by_asked.row[kept[0]], by_own.row[kept[1]]]).astype(np.int64)
             columns = np.concatenate([by_asked.col[kept[0]], by_own.col[kept[1]]])
@@ -135,9 +137,10 @@ def _resemblance(a: _Text, b: _Text, similarity: float) -> Kind | None:
     """Return how two texts resemble one another, or None."""
     if a.folded == b.folded:
         return "exact" if a.raw == b.raw else "folded"
-    if a.numbers == b.numbers and _is_near(a, b, similarity):
+    # Which words pair as typos may hang on the order, so there is one.
+    shorter, longer = sorted((a, b), key=lambda text: (len(text.joined), text.folded))
+    if a.numbers == b.numbers and _is_near(longer, shorter, similarity):
         return "near"
-    shorter, longer = (a, b) if len(a.joined) <= len(b.joined) else (b, a)
     return "contained" if shorter.numbers <= longer.numbers and _is_contained(shorter, longer, similarity) else None
 
 
@@ -211,16 +214,14 @@ def _trigrams(texts: Sequence[_Text]) -> Any:
     return hashing.transform([text.folded for text in texts] or [""])[: len(texts)]
 
 
-def _rarest(trigrams: Any, frequency: Any) -> Any:
-    """Return the matrix with only each text's rarest trigrams."""
+def _sample(trigrams: Any) -> Any:
+    """Return the matrix with a sample of each text's trigrams: those of the smallest hashes, which are its columns."""
     import scipy.sparse
 
     starts, columns = [0], []
     for first, last in pairwise(trigrams.indptr):
-        own = trigrams.indices[first:last]
-        own = own[np.argsort(frequency[own], kind="stable")[:RAREST_TRIGRAMS]]
-        columns.append(own)
-        starts.append(starts[-1] + len(own))
+        columns.append(np.sort(trigrams.indices[first:last])[:SAMPLED_TRIGRAMS])
+        starts.append(starts[-1] + len(columns[-1]))
     indices = np.concatenate(columns) if columns else np.array([], dtype=np.int32)
     data = np.ones(len(indices), dtype=np.float32)
     return scipy.sparse.csr_matrix((data, indices, starts), shape=trigrams.shape)
@@ -230,5 +231,5 @@ def _lengths(texts: Sequence[_Text]) -> Any:
     return np.array([len(text.joined) for text in texts], dtype=np.int64)
 
 
-def _half(rarest: Any) -> Any:
-    return np.ceil(np.diff(rarest.indptr) / 2)
+def _half(sample: Any) -> Any:
+    return np.ceil(np.diff(sample.indptr) / 2)

@@ -1,22 +1,9 @@
-"""Charts hold the numbers that they were given, and the drawing holds no markup from outside."""
-
-import xml.etree.ElementTree as ET
+"""Charts hold the numbers that they were given."""
 
 import pytest
 
 from dashboard import charts
-from dashboard.queries import Station
 from driftwheel.records import DriftKind, DriftSignal, DriftVerdict
-
-
-def test_the_circle_is_well_formed_and_escapes_every_text() -> None:
-    hostile = "<script>x</script>"
-    station = Station(noun="Traffic", id=hostile, title=hostile, status="rejected")
-    drawing = charts.circle([station] * 7, "red", hostile)
-    root = ET.fromstring(drawing)
-    assert "<script" not in drawing
-    assert len([e for e in root.iter() if e.tag.endswith("title")]) == 7
-    assert charts.COLORS["red"] in drawing
 
 
 @pytest.mark.parametrize("verdict", [{}, {"verdict": "REJECT", "difference": None, "interval": None}])

@@ -79,6 +79,25 @@ def test_planted_typos_are_found_among_thousands() -> None:
     assert sum((n, n) in found for n in range(len(texts))) >= 0.995 * len(texts)
 
 
+def test_resemblance_depends_on_the_two_texts_alone_in_either_order() -> None:
+    """What a split parted as unlike must be unlike beside every other set of texts, or a later check refuses it."""
+    chance = random.Random(0)
+    texts = [e.text for e in messages(1200, 1, "steady") if len(e.text) > 25]
+    noisy = [_with_swapped_letters(text, 4, chance) + ", thx" for text in texts]
+    found = {(m.asked, m.found) for m in NearDuplicates(texts, 0.95).matches(noisy)}
+    assert found == {(m.found, m.asked) for m in NearDuplicates(noisy, 0.95).matches(texts)}
+    alone = [bool(NearDuplicates([a], 0.95).like(b)) for a, b in zip(texts, noisy, strict=True)]
+    assert alone == [(number, number) in found for number in range(len(texts))]
+    assert 0.2 * len(texts) < sum(alone) < 0.8 * len(texts)
+
+
+def _with_swapped_letters(text: str, times: int, chance: random.Random) -> str:
+    for _ in range(times):
+        place = chance.choice([n for n, letter in enumerate(text[:-1]) if letter.isalpha()])
+        text = text[:place] + text[place + 1] + text[place] + text[place + 2 :]
+    return text
+
+
 def test_the_hash_ignores_what_does_not_matter() -> None:
     assert text_hash("Where  is my parcel") == text_hash("where is my PARCEL ")
     assert text_hash("where is my parcel") != text_hash("where is my parcels")
