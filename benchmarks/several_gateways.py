@@ -1,9 +1,10 @@
 """Two gateways on one PostgreSQL answer through flips, canaries and crashes: one live version, and every row is there.
 
-    python -m benchmarks.several_gateways [--flips 20] [--crashes 8]
+    python -m benchmarks.several_gateways [--flips 20] [--crashes 8] [--own-engines]
     python -m benchmarks.several_gateways --plant conductors      # the planted bugs: conductors, early
 
-Both are real gateway processes with the same fake engines elsewhere, whose answers tell which version gave them. Then
+Both are real gateway processes. The fake engines are elsewhere, the same for both, or each gateway starts its own; an
+engine's answers tell which version gave them. Then
 one gateway after another is killed, or stopped for a while, and the survivor goes on alone until it is back; and the
 database is killed. The oracles are the clients, a reader that asks the database by raw SQL, and the answers' own text.
 """
@@ -96,10 +97,11 @@ class Found:
 class Pair:
     """Two gateways, their engines, and what is asked of them."""
 
-    def __init__(self, folder: Path, server: PostgresServer, plant: str) -> None:
+    def __init__(self, folder: Path, server: PostgresServer, plant: str, *, has_own_engines: bool) -> None:
         self._plant, self.server, self.url = plant, server, server.new_database()
         ports = {version: free_port() for version in (*VERSIONS, BROKEN)}
-        serve = {"engines": [f"http://127.0.0.1:{port}" for port in ports.values()], "canary_min_requests": 30}
+        engines = [] if has_own_engines else [f"http://127.0.0.1:{port}" for port in ports.values()]
+        serve = {"engines": engines, "canary_min_requests": 30}
         self.worlds = [World(folder / name, dict(serve), self.url) for name in ("a", "b")]
         for version in VERSIONS:
             self.worlds[0].publish(version, answer=None)
@@ -239,10 +241,10 @@ async def under_load(pair: Pair, work: Callable[[], Found]) -> Found:
 
 
 def measure(
-    folder: Path, server: PostgresServer, *, flips: int, crashes: int, plant: str = ""
+    folder: Path, server: PostgresServer, *, flips: int, crashes: int, plant: str = "", has_own_engines: bool = False
 ) -> tuple[Found, Comparison]:
     """Run the whole; return what was measured, and what the ledger holds of what was answered."""
-    pair = Pair(folder, server, plant)
+    pair = Pair(folder, server, plant, has_own_engines=has_own_engines)
     reader = Reader(pair.url)
     thread = threading.Thread(target=reader.run)
     try:
@@ -269,6 +271,7 @@ def main() -> None:
     parser.add_argument("--flips", type=int, default=20)
     parser.add_argument("--crashes", type=int, default=8)
     parser.add_argument("--plant", choices=["conductors", "early"], default="")
+    parser.add_argument("--own-engines", action="store_true", help="each gateway starts its own")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     programs = find_programs()
@@ -278,7 +281,12 @@ def main() -> None:
     try:
         with tempfile.TemporaryDirectory() as folder:
             found, rows = measure(
-                Path(folder), server, flips=options.flips, crashes=options.crashes, plant=options.plant
+                Path(folder),
+                server,
+                flips=options.flips,
+                crashes=options.crashes,
+                plant=options.plant,
+                has_own_engines=options.own_engines,
             )
     finally:
         server.remove()

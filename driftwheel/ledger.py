@@ -312,18 +312,13 @@ class Ledger:
                 self._set_switch_with(connection, project, *switch)
         return moved
 
-    def observe_alias(self, alias: str, *, version_id: str | None, fence: int, error: str | None = None) -> None:
-        """Record what the gateway really serves; never touches the desired half of the row.
+    def observe_alias(
+        self, connection: sa.Connection, alias: str, *, version_id: str | None, fence: int, error: str | None = None
+    ) -> None:
+        """Record what is really served, inside the caller's transaction; never touches the desired half of the row.
 
         A report that is older than the one in the row is dropped.
         """
-        with self.write() as connection:
-            self.observe_alias_with(connection, alias, version_id=version_id, fence=fence, error=error)
-
-    def observe_alias_with(
-        self, connection: sa.Connection, alias: str, *, version_id: str | None, fence: int, error: str | None
-    ) -> None:
-        """Record it inside the caller's transaction."""
         table = TABLES[Alias]
         values = {"observed_fence": fence, "observed_at": utc_now(), "observed_error": error}
         if version_id is not None:

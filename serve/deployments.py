@@ -25,7 +25,7 @@ def by_conductor(
     """Make a method do nothing on a gateway that follows."""
 
     def write_if_conducting(self: "Deployments", /, *args: P.args, **named: P.kwargs) -> None:
-        if self.conductor.is_conducting:
+        if self.is_ours:
             write(self, *args, **named)
 
     return write_if_conducting
@@ -39,8 +39,9 @@ class Deployments:
 
     def __init__(self, settings: Settings, ledger: Ledger, conductor: Conductor) -> None:
         self._settings, self._ledger, self.conductor = settings, ledger, conductor
+        self.is_ours = False
+        """Whether this gateway writes the rows: the rollout's word for as long as a step of it takes."""
 
-    @by_conductor
     def take_over(self, alias: Alias, live_id: str | None) -> None:
         """Retire what the conductor before this one left; live is what this gateway serves, if it does yet."""
         rows = self._ledger.find(Deployment, alias=alias.id, project=alias.project, stage=Stage.LIVE.value)
@@ -71,13 +72,13 @@ class Deployments:
             self._set(connection, None, [Stage.LIVE], Stage.RETIRED)
             reason = f"{way}; alias row at fence {alias.fence}"
             self._ledger.add_with(connection, [self._row(alias, version_id, Stage.LIVE, 1.0, reason, at)])
-            self._ledger.observe_alias_with(connection, alias.id, version_id=version_id, fence=fence, error=error)
+            self._ledger.observe_alias(connection, alias.id, version_id=version_id, fence=fence, error=error)
 
     @by_conductor
     def observe(self, alias: Alias, version_id: str | None, *, fence: int, error: str | None = None) -> None:
         """Say what is served, and what was refused."""
         with self.conductor.write() as connection:
-            self._ledger.observe_alias_with(connection, alias.id, version_id=version_id, fence=fence, error=error)
+            self._ledger.observe_alias(connection, alias.id, version_id=version_id, fence=fence, error=error)
 
     @by_conductor
     def open(self, alias: Alias, version_id: str, stage: Stage, share: float, reason: str) -> None:

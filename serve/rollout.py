@@ -53,7 +53,6 @@ class Rollout:
         self._fleet = Fleet(settings, routes, start)
         self.conductor = Conductor(settings, ledger)
         self._deployments = Deployments(settings, ledger, self.conductor)
-        self._has_taken_over = False
         self._live_id: str | None = None
         self._fence = 0
         self._refused_fence = 0
@@ -80,8 +79,10 @@ class Rollout:
     async def reconcile(self) -> None:
         """Take one step from what is observed to what is desired, or to what the conductor serves."""
         await self.conductor.keep()
-        alias = await asyncio.to_thread(self._read_alias)
-        await self._change_roles(alias)
+        row = await asyncio.to_thread(self._read_row)
+        if row is not None:
+            await self._change_roles(row)
+        alias = self._as_seen(row)
         if alias is None:
             return
         await self._standby.stop_expired()
@@ -91,7 +92,7 @@ class Rollout:
         elif self._is_live(alias) and self._fleet.is_running(alias.version_id):
             await self._report(alias, alias.fence)
             await self._follow_shadow(alias)
-            if not self.conductor.is_conducting:
+            if not self._deployments.is_ours:
                 await self._follower.step(alias.id)
         elif await self._must_restore_first(alias) or self._is_refused(alias):
             await self._keep_serving(alias)
@@ -104,13 +105,14 @@ class Rollout:
         await self._fleet.stop()
         await asyncio.to_thread(self._deployments.release)
 
-    async def _change_roles(self, alias: Alias | None) -> None:
+    async def _change_roles(self, alias: Alias) -> None:
         """Begin to conduct where the gateway before this one has left off, or leave a canary to the one that does."""
+        rows = self._deployments
         if not self.conductor.is_conducting:
-            self._has_taken_over, self._trial = False, None
-        elif not self._has_taken_over and alias is not None:
-            await asyncio.to_thread(self._deployments.take_over, alias, self._live_id)
-            self._has_taken_over, self._refused_fence, self._is_final = True, 0, False
+            rows.is_ours, self._trial = False, None
+        elif not rows.is_ours:
+            await asyncio.to_thread(rows.take_over, alias, self._live_id)
+            rows.is_ours, self._refused_fence, self._is_final = True, 0, False
             if alias.observed_error is not None and alias.observed_fence == alias.fence:
                 # The gateway before refused this version; unless it was a canary that failed, it is tried again later.
                 self._refused_fence, self._is_final = alias.fence, alias.observed_error.startswith(ROLLED_BACK)
@@ -144,7 +146,7 @@ class Rollout:
         except DriftwheelError as error:
             await self._refuse(alias, error)
             return
-        current = await asyncio.to_thread(self._read_alias)
+        current = self._as_seen(await asyncio.to_thread(self._read_row))
         if (current is None or current.fence != alias.fence) and alias.version_id != self._live_id:
             # Someone moved the alias while the engine started; the next look follows, this engine stays warm.
             self._standby.keep(alias.version_id)
@@ -300,12 +302,13 @@ class Rollout:
         if abs(age) >= REPORT_SECONDS:
             await asyncio.to_thread(self._deployments.observe, alias, self._live_id, fence=fence)
 
-    def _read_alias(self) -> Alias | None:
-        """Return the alias row as this gateway is to see it."""
+    def _read_row(self) -> Alias | None:
         found = self._ledger.find(Alias, id=self._settings.serve.alias, project=self._settings.project)
-        if not found:
-            return None
-        return found[0] if self.conductor.is_conducting else followed(found[0])
+        return found[0] if found else None
+
+    def _as_seen(self, row: Alias | None) -> Alias | None:
+        """Return the alias row as this gateway is to see it: as it is, or what the conductor made of it."""
+        return row if row is None or self._deployments.is_ours else followed(row)
 
     async def _refuse(self, alias: Alias, error: DriftwheelError) -> None:
         log.error("swap refused", version=alias.version_id, fence=alias.fence, error=str(error))

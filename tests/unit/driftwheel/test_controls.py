@@ -57,10 +57,12 @@ def test_waiting_returns_when_the_gateway_serves_it_and_raises_when_it_refuses(
 ) -> None:
     ledger.add(version(1), version(2))
     alias = controls.promote(ledger, settings, "version_1")
-    ledger.observe_alias("support", version_id="version_1", fence=alias.fence)
+    with ledger.write() as connection:
+        ledger.observe_alias(connection, "support", version_id="version_1", fence=alias.fence)
     assert controls.wait_until_observed(ledger, settings, alias).observed_version_id == "version_1"
     moved = controls.promote(ledger, settings, "version_2")
-    ledger.observe_alias("support", version_id=None, fence=moved.fence, error="another model answers")
+    with ledger.write() as connection:
+        ledger.observe_alias(connection, "support", version_id=None, fence=moved.fence, error="another model answers")
     with pytest.raises(EngineError, match="another model answers"):
         controls.wait_until_observed(ledger, settings, moved)
     with pytest.raises(ConflictError, match="meanwhile"):

@@ -135,7 +135,8 @@ def test_twenty_threads_move_an_alias_and_every_fence_is_used_once(ledger: Ledge
 
 def test_observing_never_changes_what_is_desired(ledger: Ledger) -> None:
     ledger.move_alias("support", "support", "v1")
-    ledger.observe_alias("support", version_id="v0", fence=1, error="fingerprint differs")
+    with ledger.write() as connection:
+        ledger.observe_alias(connection, "support", version_id="v0", fence=1, error="fingerprint differs")
     alias = ledger.get(Alias, "support")
     assert (alias.version_id, alias.observed_version_id, alias.observed_error) == ("v1", "v0", "fingerprint differs")
 

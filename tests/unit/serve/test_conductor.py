@@ -30,6 +30,12 @@ def alias(ledger: Ledger) -> Alias:
     return ledger.get(Alias, "support")
 
 
+def rows_of(settings: Settings, ledger: Ledger, conductor: Conductor) -> Deployments:
+    rows = Deployments(settings, ledger, conductor)
+    rows.is_ours = conductor.is_conducting
+    return rows
+
+
 def live(ledger: Ledger) -> list[str]:
     return [row.version_id for row in ledger.find(Deployment, stage=Stage.LIVE.value)]
 
@@ -63,10 +69,10 @@ def test_one_that_was_stopped_for_a_while_changes_nothing_when_it_goes_on(
     first.look()
     for _ in range(LOOKS_WITHOUT_A_BEAT + 1):
         second.look()
-    Deployments(settings, ledger, second).go_live(alias(ledger), "v2", way="a new engine", fence=1, error=None)
+    rows_of(settings, ledger, second).go_live(alias(ledger), "v2", way="a new engine", fence=1, error=None)
     assert first.is_conducting  # as far as it knows
     with pytest.raises(ConflictError, match="follows"):
-        Deployments(settings, ledger, first).go_live(alias(ledger), "v1", way="a new engine", fence=1, error=None)
+        rows_of(settings, ledger, first).go_live(alias(ledger), "v1", way="a new engine", fence=1, error=None)
     assert live(ledger) == ["v2"]
     assert alias(ledger).observed_version_id == "v2"
     assert not first.is_conducting
@@ -78,8 +84,8 @@ def test_a_gateway_that_follows_leaves_no_row(
     first, second = pair
     first.look()
     second.look()
-    Deployments(settings, ledger, first).go_live(alias(ledger), "v1", way="a new engine", fence=1, error=None)
-    rows = Deployments(settings, ledger, second)
+    rows_of(settings, ledger, first).go_live(alias(ledger), "v1", way="a new engine", fence=1, error=None)
+    rows = rows_of(settings, ledger, second)
     rows.go_live(alias(ledger), "v2", way="a new engine", fence=1, error=None)
     rows.observe(alias(ledger), "v2", fence=1, error="not mine to say")
     rows.release()
@@ -93,12 +99,12 @@ def test_a_conductor_that_ends_hands_over_at_once_and_its_successor_says_what_is
     first, second = pair
     first.look()
     second.look()
-    rows = Deployments(settings, ledger, first)
+    rows = rows_of(settings, ledger, first)
     rows.go_live(alias(ledger), "v1", way="a new engine", fence=1, error=None)
     rows.release()
     assert live(ledger) == []
     second.look()
-    Deployments(settings, ledger, second).take_over(alias(ledger), "v1")
+    rows_of(settings, ledger, second).take_over(alias(ledger), "v1")
     assert live(ledger) == ["v1"]
 
 
