@@ -1,6 +1,7 @@
 """The ledger becomes what the pages show: lists, tiles and table rows, without Streamlit."""
 
 import statistics
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -77,6 +78,17 @@ def age(moment: datetime | None, now: datetime | None = None) -> str:
 def moment_text(moment: datetime | None, now: datetime | None = None) -> str:
     """Return a moment in UTC with its age."""
     return f"{moment:%Y-%m-%d %H:%M:%S} UTC, {age(moment, now)}" if moment else "never"
+
+
+def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return values by name, those of nested mappings as `outer.inner`."""
+    found: dict[str, Any] = {}
+    for name, value in values.items():
+        if isinstance(value, Mapping) and value:
+            found |= flat(value, f"{prefix}{name}.")
+        else:
+            found[f"{prefix}{name}"] = value
+    return found
 
 
 def newest(ledger: Ledger, noun: Any, project: str, limit: int = 200, **equals: Any) -> list[Any]:

@@ -5,7 +5,7 @@ import streamlit as st
 from dashboard import charts, queries
 from dashboard.views import page
 from driftwheel import controls
-from driftwheel.records import DecisionStatus, RetrainDecision
+from driftwheel.records import DecisionStatus, DecisionVerdict, RetrainDecision
 
 
 def show_controls() -> None:
@@ -61,6 +61,11 @@ show_controls()
 decisions = queries.newest(ledger, RetrainDecision, settings.project)
 if not decisions:
     page.nothing_yet("Nothing has been decided yet: the monitor decides after each check.", "driftwheel monitor")
+    st.stop()
+verdict = st.segmented_control("Verdict", ["all", *map(str, DecisionVerdict)], default="all", key="verdict")
+decisions = [d for d in decisions if verdict in (None, "all", d.verdict)]
+if not decisions:
+    st.text(f"No decision was {verdict}.")
     st.stop()
 st.dataframe(
     [

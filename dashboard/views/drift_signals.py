@@ -19,6 +19,7 @@ def show_check(signals: list[DriftSignal]) -> None:
         st.dataframe(
             [{k.replace("_", " "): str(v) if k in ("kind", "verdict") else v for k, v in row.items()} for row in rows],
             hide_index=True,
+            column_config={"p value": st.column_config.NumberColumn(format="%.2g")},
         )
         for signal in signals:
             if signal.feature == "all" and signal.details:

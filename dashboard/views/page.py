@@ -83,9 +83,9 @@ def confirmed(label: str, *, key: str, question: str, disabled: bool = False, ty
 
 
 def facts(values: dict[str, Any]) -> None:
-    """Show names and values as a plain two-column table."""
-    rows = [{"field": name, "value": _plain(value)} for name, value in values.items()]
-    st.dataframe(rows, hide_index=True, column_config={"field": st.column_config.TextColumn(width="small")})
+    """Show names and values as a plain two-column table; what is nested gets a dotted name."""
+    rows = [{"field": name, "value": _plain(value)} for name, value in queries.flat(values).items()]
+    st.dataframe(rows, hide_index=True)
 
 
 def _plain(value: Any) -> str:

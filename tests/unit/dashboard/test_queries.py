@@ -92,3 +92,14 @@ def test_search_counts_what_matches(
     rows, total = queries.search_traffic(ledger, settings.project, wanted, limit=10)
     assert total == count
     assert len(rows) == min(10, count)
+
+
+def test_nested_values_get_dotted_names() -> None:
+    values = {"seed": 0, "train": {"method": "lora", "class_weights": {}, "lora": {"r": 8}}, "sources": [{"a": 1}]}
+    assert queries.flat(values) == {
+        "seed": 0,
+        "train.method": "lora",
+        "train.class_weights": {},
+        "train.lora.r": 8,
+        "sources": [{"a": 1}],
+    }
