@@ -301,8 +301,12 @@ def test_a_whole_model_replaces_an_adapter_and_an_adapter_a_whole_model(world: A
     assert len(world.hosts()) == 1  # kept warm
     world.publish_adapter("after")
     swap(world, "after")
+    for number in range(4):  # more than the slots; the whole model takes none
+        world.publish_adapter(f"after-{number}")
+        swap(world, f"after-{number}")
     assert len(world.hosts()) == 1
-    assert asyncio.run(world.load(20, 0.3))[0].version_id == "after"
+    assert asyncio.run(world.load(20, 0.3))[0].version_id == "after-3"
+    assert len(world.engine_ids("whole")) == 1
 
 
 def test_an_engine_that_dies_under_its_adapter_is_started_again(world: AdapterWorld) -> None:
