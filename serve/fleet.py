@@ -149,11 +149,14 @@ class Fleet:
         if is_short and (crew.restart is None or crew.restart.done()) and self.may_start(version.id):
             crew.restart = asyncio.create_task(self._refill(version))
 
+    def is_adapter(self, version_id: str) -> bool:
+        """Say whether a version has slots in engines that others share."""
+        return any(isinstance(engine, Slot) for engine in self.engines(version_id))
+
     def way(self, version_id: str) -> str:
         """Say how a version is served."""
-        engine = next(iter(self.engines(version_id)), None)
-        if isinstance(engine, Slot):
-            return f"adapter beside {engine.base_name}"
+        if self.is_adapter(version_id):
+            return "adapter in an engine that runs its base"
         if self.is_only_engine(version_id):
             return "weights in the only engine"
         return "engine elsewhere" if self._settings.serve.engines else "engine of its own"

@@ -55,7 +55,8 @@ class Standby:
             for other in others:
                 await self.retire(other)
         else:
-            for other in others[: max(0, len(others) + 2 - SLOTS)]:
+            loaded = [other for other in others if self._fleet.is_adapter(other)]
+            for other in loaded[: max(0, len(loaded) + 2 - SLOTS)]:
                 await self.retire(other, in_background=True)
 
     async def retire(self, version_id: str, *, in_background: bool = False) -> None:
