@@ -22,7 +22,7 @@ import uvloop
 
 from benchmarks.crashing_gateway import EarlyLog
 from driftwheel.config import Settings, load_settings
-from serve import fleet, process, proof, rollout
+from serve import fleet, process, proof, standby
 from serve.conductor import Conductor
 from serve.deployments import Deployments
 from serve.engine import Engine, start_artifact
@@ -43,7 +43,7 @@ STEPS: dict[str, tuple[Any, str]] = {
     "live row": (Deployments, "go_live"),
     "canary row": (Deployments, "open"),
     "share": (Trial, "_take_share"),
-    "drain": (rollout.Rollout, "_drain"),
+    "drain": (standby.Standby, "_drain"),
 }
 POINTS = [f"{when} {step}" for step in STEPS for when in ("before", "after")]
 """Twenty moments of a swap through a canary."""

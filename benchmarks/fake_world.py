@@ -33,6 +33,7 @@ class Answer:
     status: int
     version_id: str
     seconds: float
+    text: str = ""
 
 
 @dataclass
@@ -64,10 +65,14 @@ class World:
         answers = {"tokens": PROBE["tokens"], "logprob": -0.5, "answer": '{"intent": "card"}'}
         with writing(path, {"run_id": id}) as aside:
             write_json(aside / "answers.json", answers | facts)
+        return self.record(id, path, {"probes": [PROBE]})
+
+    def record(self, id: str, path: Path, fingerprint: dict[str, Any]) -> ModelVersion:
+        """Write down an artifact as a published version."""
         version = ModelVersion(
             id=id, project="support", status=ModelVersionStatus.PUBLISHED, number=1, run_id="run",
             dataset_id="dataset", base_model="base", path=str(path),
-            manifest_hash=read_manifest(path)["content_hash"], quantization="none", fingerprint={"probes": [PROBE]},
+            manifest_hash=read_manifest(path)["content_hash"], quantization="none", fingerprint=fingerprint,
         )  # fmt: skip
         self.ledger.add(version)
         return version
@@ -138,8 +143,9 @@ class World:
         body = {"model": ALIAS, "messages": [{"role": "user", "content": f"message {number}"}], "user": f"u{number}"}
         try:
             async with session.post(f"{self.url}/v1/chat/completions", json=body) as response:
-                await response.read()
+                body = await response.json()
                 version = response.headers.get("x-driftwheel-version", "")
-                return Answer(began_at, response.status, version, time.monotonic() - began_at)
+                text = body["choices"][0]["message"]["content"] if response.status == 200 else ""
+                return Answer(began_at, response.status, version, time.monotonic() - began_at, text)
         except aiohttp.ClientError:
             return Answer(began_at, 0, "", time.monotonic() - began_at)

@@ -240,8 +240,10 @@ class TuneSettings(Section):
 
 
 class MergeSettings(Section):
+    kind: Literal["merged", "adapter"] = "merged"
+    """Serve one merged model, or the LoRA adapter on an engine with its base: swapped in a second, slower answers."""
     dtype: Literal["bfloat16", "float16", "float32"] = "bfloat16"
-    """Type the merged weights are cast to; the merge itself is in float32."""
+    """Type the merged weights are cast to, or that an adapter's base is served in; the merge itself is in float32."""
 
 
 class QuantizeSettings(Section):
@@ -383,6 +385,8 @@ class ServeSettings(Section):
     """Engines per version behind the gateway; a swap needs twice as many for a while."""
     engines: list[str] = []
     """URLs of engines on other machines (`http://HOST:PORT`); where set, the gateway starts none of its own."""
+    swap: Literal["auto", "blue_green", "in_place"] = "auto"
+    """Swap whole models through a second engine, or by new weights in the only one; `auto` looks at the memory."""
     rollout: Literal["direct", "canary"] = "direct"
     """Whether a promoted version gets all requests at once, or those of `serve.canary_shares` first."""
     canary_shares: list[Annotated[float, Field(gt=0, lt=1)]] = Field([0.1, 0.5], min_length=1)
@@ -399,6 +403,12 @@ class ServeSettings(Section):
     """What is dealt to canary or live as one: each request, or all of a `user` (else key), or all of a key."""
     tracing: TracingSettings = TracingSettings()
     """OpenTelemetry."""
+
+    @model_validator(mode="after")
+    def _only_engine_is_alone(self) -> Self:
+        if self.swap == "in_place" and (self.replicas > 1 or self.engines or self.rollout == "canary"):
+            raise ValueError("swap in_place has one engine: leave replicas at 1, engines empty and rollout direct")
+        return self
 
 
 class TrafficSettings(Section):
@@ -506,6 +516,12 @@ class Settings(Section):
     storage: StorageSettings = StorageSettings()
     path: Path = Field(default=Path("driftwheel.yaml"), exclude=True)
     """The file these settings came from; relative paths start at its folder."""
+
+    @model_validator(mode="after")
+    def _adapter_is_not_rounded(self) -> Self:
+        if self.merge.kind == "adapter" and self.quantize.scheme not in ("auto", "none"):
+            raise ValueError("merge.kind adapter serves the base as it is: set quantize.scheme to none or auto")
+        return self
 
     @model_validator(mode="after")
     def _window_fits_reference(self) -> Self:

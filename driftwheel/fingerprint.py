@@ -8,6 +8,7 @@ often gives the same ones with the same certainty; the prompts tell them apart.
 import http.client
 import json
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -15,6 +16,7 @@ from urllib.parse import urlsplit
 from driftwheel.errors import EngineError
 
 PROBE_TOKENS = 16
+PROBES_AT_ONCE = 8
 
 Messages = Sequence[dict[str, str]]
 
@@ -42,7 +44,8 @@ def take(url: str, model: str, probes: Sequence[Messages], *, timeout_seconds: f
 
     Raises EngineError if the engine does not answer with log-probabilities.
     """
-    answers = [_ask(url, model, messages, timeout_seconds) for messages in probes]
+    with ThreadPoolExecutor(PROBES_AT_ONCE) as pool:
+        answers = list(pool.map(lambda messages: _ask(url, model, messages, timeout_seconds), probes))
     return {"probes": [{"messages": list(m), **a} for m, a in zip(probes, answers, strict=True)]}
 
 

@@ -12,7 +12,7 @@ from driftwheel.command import run_verb
 VERBS = {
     "gateway": ("serve.process", "run the gateway, its engines and the rollout"),
     "shadow": ("serve.shadow", "ask a candidate what was asked, and send its answers to nobody"),
-    "engine": ("serve.engine", "run one engine on loopback"),
+    "engine": ("serve.engine_verb", "run one engine on loopback"),
 }
 
 

@@ -54,16 +54,23 @@ class Deployments:
 
     @by_conductor
     def go_live(
-        self, alias: Alias, version_id: str, *, fence: int, error: str | None, drained_id: str | None = None
+        self,
+        alias: Alias,
+        version_id: str,
+        *,
+        way: str,
+        fence: int,
+        error: str | None,
+        drained_id: str | None = None,
     ) -> None:
-        """Say that a version serves the alias: its old rows end, and the version before it drains."""
+        """Say that a version serves the alias, and in which way: its old rows end, and the version before it drains."""
         at = utc_now()
         with self.conductor.write() as connection:
             self._set(connection, version_id, UNFINISHED, Stage.RETIRED)
             if drained_id is not None:
                 self._set(connection, drained_id, [Stage.LIVE], Stage.DRAINING)
             self._set(connection, None, [Stage.LIVE], Stage.RETIRED)
-            reason = f"alias row at fence {alias.fence}"
+            reason = f"{way}; alias row at fence {alias.fence}"
             self._ledger.add_with(connection, [self._row(alias, version_id, Stage.LIVE, 1.0, reason, at)])
             self._ledger.observe_alias(connection, alias.id, version_id=version_id, fence=fence, error=error)
 

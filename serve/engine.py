@@ -1,33 +1,29 @@
-"""An artifact becomes a vLLM process on loopback that answered a real token.
+"""An artifact becomes a vLLM process on loopback that answered a real token."""
 
-    python -m serve engine --config driftwheel.yaml --artifact DIR
-
-The command prints one JSON line when the engine is ready and stops it when its standard input ends.
-"""
-
-import argparse
 import contextlib
 import ctypes
 import importlib.metadata
 import importlib.util
-import json
 import os
 import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
-from driftwheel.artifacts import verify
-from driftwheel.command import add_common_arguments, settings_from
+from driftwheel.artifacts import is_complete, verify
 from driftwheel.config import Settings
-from driftwheel.errors import EngineError, NotFoundError
+from driftwheel.errors import ArtifactError, ConfigError, EngineError
 from serve.liveness import answers_token
 
 GIB = 1 << 30
+ENGINE_BYTES = 2 * GIB
+"""What a vLLM engine takes on a CPU beside weights and cache."""
 PR_SET_PDEATHSIG = 1
 LIBC = ctypes.CDLL(None)  # loaded before the fork: nothing may take a lock after it
 STOP_SECONDS = 20.0
@@ -36,13 +32,20 @@ TELLING = ("Error", "error:", "Exception", "No space", "not found")
 
 CommandBuilder = Callable[[Settings, str, str, int], list[str]]
 
+ADAPTER = "adapter"
+"""`kind` in the manifest of an artifact that is loaded beside its base."""
+SLOTS = 4
+"""Adapters that an engine answers with at once: live, candidate, shadow or canary, and the one before."""
+RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
+"""What vLLM takes as `--max-lora-rank` (vllm/config/lora.py)."""
+
 
 @dataclass
 class Engine:
     """A running vLLM child."""
 
     name: str
-    """Served model name: the version id."""
+    """Served model name: the version id; the alias where its weights may be changed; `base-...` under adapters."""
     port: int
     process: "subprocess.Popen[bytes]"
     log_path: Path
@@ -95,14 +98,62 @@ class Engine:
 
 
 def start_artifact(
-    settings: Settings, artifact: Path, name: str, replica: int = 0, build: "CommandBuilder | None" = None
+    settings: Settings,
+    artifact: Path,
+    name: str,
+    replica: int = 0,
+    build: "CommandBuilder | None" = None,
+    port: int = 0,
 ) -> Engine:
     """Check an artifact against its manifest and start an engine on it; does not wait until it is ready.
 
+    For an adapter it is an engine on its base, into which this and other adapters can be loaded.
     Raises ArtifactError if a byte differs.
     """
-    verify(artifact)
-    return start(settings, str(artifact), name, build or vllm_command, replica=replica)
+    manifest = verify(artifact)
+    if manifest.get("kind") == ADAPTER:
+        _check_base(artifact, manifest)
+        return start(
+            _hosting(settings, manifest), manifest["base_model"], name, build, port, replica,
+            environment={"VLLM_ALLOW_RUNTIME_LORA_UPDATING": "1"},
+        )  # fmt: skip
+    if settings.serve.swap == "in_place":
+        # Its weights will be others' one day, so it does not go by the name of a version.
+        return start(
+            settings, str(artifact), settings.serve.alias, build, port, replica,
+            environment={"VLLM_SERVER_DEV_MODE": "1"},
+        )  # fmt: skip
+    return start(settings, str(artifact), name, build, port, replica)
+
+
+def served_rank(rank: int) -> int:
+    """Return the smallest `--max-lora-rank` of an engine that can take an adapter; raises ConfigError."""
+    for allowed in RANKS:
+        if allowed >= rank:
+            return allowed
+    raise ConfigError(f"an adapter of rank {rank} is over vLLM's {RANKS[-1]}; set merge.kind to merged")
+
+
+def _check_base(artifact: Path, manifest: dict[str, Any]) -> None:
+    """Raise ArtifactError if the base, where it is an artifact itself, is not the one that was adapted any more."""
+    base = Path(manifest["base_model"])
+    if is_complete(base) and verify(base)["content_hash"] != manifest["base_identity"]:
+        raise ArtifactError(f"{artifact} was trained on another model than {base} holds now; put that one back")
+
+
+def _hosting(settings: Settings, manifest: dict[str, Any]) -> Settings:
+    """Return the settings of an engine on an adapter's base.
+
+    The modules are named because vLLM would else put LoRA around the output head too, and there a request for
+    `prompt_logprobs` beside another request ends a CPU engine (vLLM 0.32, LogitsProcessorWithLoRA).
+    """
+    flags = ["--enable-lora", "--max-lora-rank", str(served_rank(manifest["rank"])), "--max-loras", str(SLOTS)]
+    flags += ["--max-cpu-loras", str(2 * SLOTS), "--dtype", manifest["dtype"]]
+    flags += ["--lora-target-modules", *manifest["target_modules"]]
+    for flag in ("--revision", "--tokenizer-revision") if manifest["base_revision"] else ():
+        flags += [flag, manifest["base_revision"]]
+    serve = settings.serve.model_copy(update={"engine_args": [*flags, *settings.serve.engine_args]})
+    return settings.model_copy(update={"serve": serve})
 
 
 def start(
@@ -112,6 +163,7 @@ def start(
     build: "CommandBuilder | None" = None,
     port: int = 0,
     replica: int = 0,
+    environment: Mapping[str, str] = MappingProxyType({}),
 ) -> Engine:
     """Start an engine on a model folder or hub name; the log of the engine before it is kept as `.log.1`.
 
@@ -131,7 +183,7 @@ def start(
                 stdout=log,
                 stderr=log,
                 stdin=subprocess.DEVNULL,
-                env=engine_environment(settings, model),
+                env=engine_environment(settings, model) | dict(environment),
                 start_new_session=True,
                 preexec_fn=_die_with_parent,
             )
@@ -206,43 +258,3 @@ def free_port() -> int:
 def _die_with_parent() -> None:
     # Counts from the thread that forks: start engines from threads that last as long as the process.
     LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the verb's arguments."""
-    add_common_arguments(parser)
-    source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument("--artifact", type=Path, metavar="DIR", help="artifact folder; checked against its manifest")
-    source.add_argument("--model", metavar="MODEL", help="any model folder or hub name, unchecked")
-    parser.add_argument("--port", type=int, default=0, help="port on loopback (a free one)")
-
-
-def main(arguments: argparse.Namespace) -> None:
-    """Run one engine until standard input ends or a signal comes."""
-    settings = settings_from(arguments)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    if arguments.artifact is not None:
-        if not arguments.artifact.is_dir():
-            raise NotFoundError(f"no artifact at {arguments.artifact}; `driftwheel quantize` makes one")
-        verify(arguments.artifact)
-    model = str(arguments.artifact.resolve()) if arguments.artifact else settings_model(settings, arguments.model)
-    engine = start(settings, model, f"{Path(model).name}", port=arguments.port)
-    try:
-        engine.wait_ready(settings.serve.start_timeout_seconds)
-        line = {
-            "url": engine.url,
-            "model": engine.name,
-            "pid": engine.process.pid,
-            "start_seconds": engine.start_seconds,
-        }
-        sys.stdout.write(json.dumps(line) + "\n")
-        sys.stdout.flush()
-        sys.stdin.read()
-    finally:
-        engine.stop()
-
-
-def settings_model(settings: Settings, model: str) -> str:
-    """Return a model folder as an absolute path, or a hub name as it is."""
-    local = settings.resolve(model)
-    return str(local) if local.is_dir() else model

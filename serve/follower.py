@@ -46,7 +46,7 @@ class Follower:
         """Take one look at what the conductor is about to do."""
         alias = await asyncio.to_thread(self._ledger.get, Alias, alias_id)
         is_pending = alias.observed_fence < alias.fence and alias.version_id != alias.observed_version_id
-        if not is_pending or not await self._is_ready(alias.version_id):
+        if not is_pending or not await self._is_ready(alias.version_id, str(alias.observed_version_id)):
             self._routes.splits.pop(alias.id, None)
             return
         share = await asyncio.to_thread(self._deployments.canary_share, alias)
@@ -56,10 +56,10 @@ class Follower:
         else:
             self._routes.splits.pop(alias.id, None)
 
-    async def _is_ready(self, version_id: str) -> bool:
+    async def _is_ready(self, version_id: str, live_id: str) -> bool:
         """Have a candidate's engines proved; what does not start here may still go live, and is tried again then."""
         if not self._fleet.is_running(version_id):
-            if not self._failures.is_due(time.monotonic()):
+            if self._fleet.is_only_engine(live_id) or not self._failures.is_due(time.monotonic()):
                 return False
             try:
                 await self._prove(version_id)

@@ -152,6 +152,8 @@ class Gateway:
             if found is not None and found.is_answered_by_engine:
                 trace = self.tracing.begin(request) if self.tracing is not None else None
                 call = read_call(request.body, request.path)
+                if self.routes.opening is not None:
+                    await self.routes.opening.wait()
                 route = self._route(call, request_id, request.caller.id)
                 second = self.routes.other(call.model, route)
                 job = Job(request_id, request.path, call, route, request.caller, second, trace=trace)
@@ -265,10 +267,10 @@ class Gateway:
 
     def _engine_targets(self, _: Request) -> tuple[int, str, bytes]:
         """Name the engines as Prometheus' HTTP service discovery wants them, so that it scrapes vLLM's own metrics."""
-        targets = [
-            {"targets": [f"{route.host}:{route.port}"], "labels": {"version": route.version_id}}
-            for route in self.routes.routes()
-        ]
+        versions: dict[str, list[str]] = {}
+        for route in self.routes.routes():  # adapters of one base share an engine, which is one target
+            versions.setdefault(f"{route.host}:{route.port}", []).append(route.version_id)
+        targets = [{"targets": [at], "labels": {"version": ",".join(found)}} for at, found in versions.items()]
         return 200, JSON_TYPE, json.dumps(targets).encode()
 
     def _models(self, _: Request) -> tuple[int, str, bytes]:

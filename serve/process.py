@@ -23,9 +23,9 @@ from driftwheel.records import utc_now
 from driftwheel.redaction import keeping
 from driftwheel.retention import prune
 from driftwheel.traffic import TrafficLog
+from serve.adapters import StartEngine
 from serve.conductor import Conductor
 from serve.engine import start_artifact
-from serve.fleet import StartEngine
 from serve.gateway import Gateway
 from serve.health import Health
 from serve.keys import ApiKeys, follow

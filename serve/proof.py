@@ -1,7 +1,7 @@
 """An engine that answers the probe prompts as the published artifact did is proved to serve that version."""
 
 import asyncio
-from typing import Protocol
+from typing import Any, Protocol
 
 import structlog
 
@@ -33,6 +33,7 @@ async def prove(settings: Settings, version: ModelVersion, engine: Endpoint) -> 
     if not probes:
         raise EngineError(f"{version.id} has no fingerprint to compare with; publish it again")
     taken = await asyncio.to_thread(fingerprint.take, engine.url, engine.name, probes)
+    _refuse_base(settings, version, taken)
     difference = fingerprint.compare(version.fingerprint, taken)
     gap, tolerance = difference.mean_logprob_difference, settings.serve.fingerprint_tolerance
     if not difference.is_same_prompt:
@@ -47,3 +48,16 @@ async def prove(settings: Settings, version: ModelVersion, engine: Endpoint) -> 
             "promote another version, or build this one again"
         )
     log.info("fingerprint proved", version=version.id, gap=round(gap, 5), agreement=difference.token_agreement)
+
+
+def _refuse_base(settings: Settings, version: ModelVersion, taken: dict[str, Any]) -> None:
+    """Raise WrongModelError if an adapter's engine answers as the base alone did at publication.
+
+    vLLM loads an adapter whose module names fit nothing with status 200, and then answers as if it were not there.
+    """
+    base = version.fingerprint.get("base_probes")
+    if base and fingerprint.compare({"probes": base}, taken).is_same(settings.serve.fingerprint_tolerance):
+        raise WrongModelError(
+            f"the engine for {version.id} answers as its base does: the adapter is not applied, as when its tensors "
+            "carry other module names than the base's; promote another version, or build this one again"
+        )

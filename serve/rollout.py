@@ -1,6 +1,7 @@
 """The alias row says which version is desired; the rollout makes it the observed one, and says so.
 
-A swap is proved before it is used: check the artifact, start its engines, compare their log-probabilities on the
+A swap is proved before it is used: check the artifact, start its engines (or load its adapter into an engine that runs
+its base, or give the only engine its weights), compare their log-probabilities on the
 probe prompts with the fingerprint stored at publication, let a canary of the requests through first where that is
 asked for, then flip the alias, drain the old engines and keep them warm for a rollback. What fails its proof never
 gets a user's request; the old version goes on serving, and is started again if its engines die or the gateway
@@ -9,7 +10,7 @@ restarts meanwhile. Of several gateways on one ledger one conducts; the others m
 
 import asyncio
 import time
-from collections.abc import Coroutine
+from functools import partial
 
 import structlog
 
@@ -18,15 +19,18 @@ from driftwheel.controls import SHADOW, canary_plan
 from driftwheel.errors import DriftwheelError, GateError
 from driftwheel.ledger import Ledger
 from driftwheel.records import Alias, ModelVersion, ModelVersionStatus, Stage, utc_now
+from serve.adapters import StartEngine
 from serve.backoff import LONGEST_SECONDS, Backoff
 from serve.conductor import Conductor
 from serve.deployments import Deployments
 from serve.engine import start_artifact
-from serve.fleet import Fleet, ServingEngine, StartEngine
+from serve.fleet import Fleet, ServingEngine
 from serve.follower import Follower, followed
+from serve.in_place import check_reload
 from serve.mirror import Mirror
 from serve.proof import WrongModelError
 from serve.routes import EngineRoute, RoutingTable
+from serve.standby import Standby
 from serve.trial import ROLLED_BACK, CanaryFailedError, Trial
 
 POLL_SECONDS = 0.3
@@ -49,8 +53,6 @@ class Rollout:
         self._fleet = Fleet(settings, routes, start)
         self.conductor = Conductor(settings, ledger)
         self._deployments = Deployments(settings, ledger, self.conductor)
-        self._follower = Follower(ledger, routes, self._fleet, self._deployments, self._prove, self._keep_warm)
-        self._warm_until: dict[str, float] = {}
         self._live_id: str | None = None
         self._fence = 0
         self._refused_fence = 0
@@ -58,7 +60,8 @@ class Rollout:
         self._refusals = Backoff()
         self._restores = Backoff(first_seconds=LONGEST_SECONDS)
         self._trial: Trial | None = None
-        self._drains: set[asyncio.Task[None]] = set()
+        self._standby = Standby(settings, self._fleet, routes, self._deployments, self._end_shadow)
+        self._follower = Follower(ledger, routes, self._fleet, self._deployments, self._prove, self._standby.keep)
 
     def engine_of(self, route: EngineRoute) -> ServingEngine | None:
         """Return the engine behind a route."""
@@ -82,7 +85,7 @@ class Rollout:
         alias = self._as_seen(row)
         if alias is None:
             return
-        await self._stop_expired()
+        await self._standby.stop_expired()
         await self._tend()
         if self._trial is not None:
             await self._step_trial(self._trial, alias)
@@ -98,8 +101,7 @@ class Rollout:
 
     async def stop(self) -> None:
         """Stop every engine."""
-        for task in self._drains:
-            task.cancel()
+        self._standby.cancel()
         await self._fleet.stop()
         await asyncio.to_thread(self._deployments.release)
 
@@ -137,6 +139,9 @@ class Rollout:
     async def _follow(self, alias: Alias) -> None:
         """Make the desired version live, or its canary, or refuse it and say why on the alias row."""
         try:
+            if alias.version_id != self._live_id and self._fleet.is_only_engine(self._live_id):
+                await self._reload(alias, str(self._live_id))
+                return
             await self._prove(alias.version_id)
         except DriftwheelError as error:
             await self._refuse(alias, error)
@@ -144,13 +149,31 @@ class Rollout:
         current = self._as_seen(await asyncio.to_thread(self._read_row))
         if (current is None or current.fence != alias.fence) and alias.version_id != self._live_id:
             # Someone moved the alias while the engine started; the next look follows, this engine stays warm.
-            self._keep_warm(alias.version_id)
+            self._standby.keep(alias.version_id)
             return
         shares = await asyncio.to_thread(self._plan, alias)
         if shares and self._live_id not in (None, alias.version_id):
             await self._begin_trial(alias, shares)
         else:
             await self._go_live(alias)
+
+    async def _reload(self, alias: Alias, live_id: str) -> None:
+        """Give the only engine the desired version's weights while new requests wait, and make that live."""
+        old = await asyncio.to_thread(self._ledger.get, ModelVersion, live_id)
+        new = await asyncio.to_thread(self._published, alias.version_id)
+        if await asyncio.to_thread(self._plan, alias):
+            raise GateError(f"a canary of {new.id} needs a second engine, and there is one only; promote it directly")
+        await asyncio.to_thread(check_reload, old, new)
+        with self._routes.closed():
+            await self._fleet.reload(old, new)
+            await self._go_live(alias)
+        await asyncio.to_thread(self._deployments.close, old.id)
+
+    def _published(self, version_id: str) -> ModelVersion:
+        version = self._ledger.get(ModelVersion, version_id)
+        if version.status is not ModelVersionStatus.PUBLISHED:
+            raise GateError(f"{version.id} is {version.status}, not published")
+        return version
 
     async def _go_live(self, alias: Alias) -> None:
         await self._make_live(alias, alias.version_id, alias.fence, None)
@@ -162,22 +185,20 @@ class Rollout:
         self._fleet.admit(version_id)
         self._routes.point(alias.id, version_id)  # from the next request on it answers
         old_id, self._live_id = self._live_id, version_id
-        self._warm_until.pop(version_id, None)
+        self._standby.forget(version_id)
         await asyncio.to_thread(self._end_shadow, version_id)
+        way, drained_id = self._fleet.way(version_id), None
+        if old_id not in (None, version_id) and self._fleet.engines(str(old_id)):
+            drained_id = str(old_id)
         await asyncio.to_thread(
-            self._deployments.go_live, alias, version_id, fence=fence, error=error, drained_id=old_id
+            self._deployments.go_live, alias, version_id, way=way, fence=fence, error=error, drained_id=drained_id
         )
-        if old_id not in (None, version_id):
-            self._in_background(self._drain(str(old_id)))
-
-    def _in_background(self, work: Coroutine[None, None, None]) -> None:
-        task = asyncio.create_task(work)
-        self._drains.add(task)
-        task.add_done_callback(self._drains.discard)
+        if drained_id is not None:
+            self._standby.drain(drained_id)
 
     async def _begin_trial(self, alias: Alias, shares: list[float]) -> None:
         self._fleet.admit(alias.version_id)
-        self._warm_until.pop(alias.version_id, None)
+        self._standby.forget(alias.version_id)
         await asyncio.to_thread(self._end_shadow, alias.version_id)
         live_id = str(self._live_id)
         self._trial = Trial(self._settings, self._ledger, self._routes, self._deployments, alias, live_id, shares)
@@ -188,7 +209,7 @@ class Rollout:
         try:
             if alias.fence != trial.alias.fence:
                 await self._end_trial(trial, Stage.SHADOW, "the alias moved on")
-                self._keep_warm(trial.version_id)
+                self._standby.keep(trial.version_id)
             elif not self._fleet.is_running(trial.version_id):
                 raise CanaryFailedError("its engine died")
             elif await trial.is_over():
@@ -224,17 +245,14 @@ class Rollout:
         log.info("last good version serves", alias=alias.id, version=version_id, desired=alias.version_id)
 
     async def _prove(self, version_id: str, *, candidates: bool = False) -> None:
-        """Have a version's engines running and proved; at most two versions have engines at a time.
+        """Have a version's engines running and proved, with no more engines at a time than two versions need.
 
         Only a published one may serve users; a shadow may also be a candidate or a rejected version.
         """
-        version = await asyncio.to_thread(self._ledger.get, ModelVersion, version_id)
-        if version.status is not ModelVersionStatus.PUBLISHED and not candidates:
-            raise GateError(f"{version.id} is {version.status}, not published")
-        is_new = not self._fleet.is_running(version_id)
-        for other in [v for v in self._fleet.versions() if is_new and v not in (self._live_id, version_id)]:
-            await self._routes.wait_idle(other, self._settings.serve.drain_timeout_seconds)
-            await self._retire(other)
+        read = self._published if not candidates else partial(self._ledger.get, ModelVersion)
+        version = await asyncio.to_thread(read, version_id)
+        if not self._fleet.is_running(version_id):
+            await self._standby.make_room(version, self._live_id)
         await self._fleet.ensure(version)
 
     async def _follow_shadow(self, alias: Alias) -> None:
@@ -245,20 +263,22 @@ class Rollout:
         if wanted == self._mirror.version_id:
             return
         if self._mirror.version_id is not None:
-            self._keep_warm(self._mirror.version_id)
+            self._standby.keep(self._mirror.version_id)
             self._mirror.version_id = None
         if wanted is None:
             return
         try:
             if wanted == self._live_id:
                 raise GateError(f"{wanted} is live; shadow another version")
+            if self._fleet.is_only_engine(self._live_id):
+                raise GateError(f"a shadow needs a second engine, and there is one only; replay {wanted} elsewhere")
             await self._prove(wanted, candidates=True)
         except DriftwheelError as error:
             log.error("shadow refused", version=wanted, error=str(error))
             await asyncio.to_thread(self._ledger.set_switch, alias.project, SHADOW, "")
             return
         self._fleet.admit(wanted)
-        self._warm_until.pop(wanted, None)
+        self._standby.forget(wanted)
         await asyncio.to_thread(self._deployments.open, alias, wanted, Stage.SHADOW, 0.0, f"{SHADOW} of live requests")
         self._mirror.version_id = wanted
         log.info("shadow begins", version=wanted)
@@ -293,9 +313,9 @@ class Rollout:
     async def _refuse(self, alias: Alias, error: DriftwheelError) -> None:
         log.error("swap refused", version=alias.version_id, fence=alias.fence, error=str(error))
         if isinstance(error, CanaryFailedError):
-            self._in_background(self._drain_out(alias.version_id))
+            await self._standby.retire(alias.version_id, in_background=True)
         elif alias.version_id != self._live_id:
-            await self._retire(alias.version_id)
+            await self._standby.retire(alias.version_id)
         if alias.fence != self._refused_fence:
             self._refused_fence, self._refusals = alias.fence, Backoff()
         # A wrong model is not tried again at this fence while another version serves: each try costs a start.
@@ -303,29 +323,3 @@ class Rollout:
         self._is_final = is_known and self._live_id not in (None, alias.version_id)
         self._refusals.note(time.monotonic())
         await asyncio.to_thread(self._deployments.observe, alias, self._live_id, fence=alias.fence, error=str(error))
-
-    async def _drain(self, version_id: str) -> None:
-        is_idle = await self._routes.wait_idle(version_id, self._settings.serve.drain_timeout_seconds)
-        if not is_idle:
-            log.error("old engine still had requests after the drain timeout", version=version_id)
-        if version_id == self._live_id:
-            return  # rolled back meanwhile
-        await asyncio.to_thread(self._deployments.restage, version_id, Stage.DRAINING, Stage.SHADOW)
-        self._keep_warm(version_id)
-
-    async def _drain_out(self, version_id: str) -> None:
-        await self._routes.wait_idle(version_id, self._settings.serve.drain_timeout_seconds)
-        await self._retire(version_id)
-
-    def _keep_warm(self, version_id: str) -> None:
-        self._warm_until[version_id] = time.monotonic() + self._settings.serve.keep_warm_seconds
-
-    async def _stop_expired(self) -> None:
-        for version_id in [v for v, until in self._warm_until.items() if time.monotonic() > until]:
-            await self._retire(version_id)
-
-    async def _retire(self, version_id: str) -> None:
-        self._warm_until.pop(version_id, None)
-        await asyncio.to_thread(self._end_shadow, version_id)
-        await self._fleet.retire(version_id)
-        await asyncio.to_thread(self._deployments.close, version_id)

@@ -5,6 +5,8 @@ sees the table either before or after it.
 """
 
 import asyncio
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -82,7 +84,19 @@ class RoutingTable:
     aliases: dict[str, str] = field(default_factory=dict)
     splits: dict[str, Split] = field(default_factory=dict)
     """The canary of an alias, while there is one."""
+    opening: asyncio.Event | None = None
+    """While the only engine gets other weights: what new requests wait for."""
     _routes: dict[str, list[EngineRoute]] = field(default_factory=dict)
+
+    @contextmanager
+    def closed(self) -> Iterator[None]:
+        """Let new requests wait for as long as the block lasts."""
+        self.opening = asyncio.Event()
+        try:
+            yield
+        finally:
+            self.opening.set()
+            self.opening = None
 
     def add(self, route: EngineRoute) -> None:
         """Make an engine reachable under its exact version id."""
@@ -140,10 +154,14 @@ class RoutingTable:
 
     async def wait_idle(self, version_id: str, timeout_seconds: float) -> bool:
         """Wait until a version has no request left; return whether that happened in time."""
-        replicas = self.replicas(version_id)
-        deadline = asyncio.get_running_loop().time() + timeout_seconds
-        while any(route.in_flight > 0 for route in replicas):
-            if asyncio.get_running_loop().time() >= deadline:
-                return False
-            await asyncio.sleep(IDLE_POLL_SECONDS)
-        return True
+        return await wait_idle(self.replicas(version_id), timeout_seconds)
+
+
+async def wait_idle(routes: Sequence[EngineRoute], timeout_seconds: float) -> bool:
+    """Wait until engines have no request left; return whether that happened in time."""
+    deadline = asyncio.get_running_loop().time() + timeout_seconds
+    while any(route.in_flight > 0 for route in routes):
+        if asyncio.get_running_loop().time() >= deadline:
+            return False
+        await asyncio.sleep(IDLE_POLL_SECONDS)
+    return True

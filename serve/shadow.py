@@ -22,9 +22,10 @@ from driftwheel.controls import SHADOW
 from driftwheel.errors import EngineError, NotFoundError
 from driftwheel.ledger import TABLES, Ledger
 from driftwheel.records import Deployment, ModelVersion, Stage, Traffic, utc_now
+from serve.adapters import Adapters, StartEngine
 from serve.capture import AnswerCapture
 from serve.engine import start_artifact
-from serve.fleet import ServingEngine, StartEngine
+from serve.fleet import ServingEngine
 from serve.flips import AnswerPair, Flips, as_text, count_flips
 from serve.mirror import SHADOW_ALIAS, SHADOW_PREFIX
 from serve.proof import prove
@@ -49,7 +50,7 @@ def replay(
     if settings.serve.engines:
         engine: ServingEngine = asyncio.run(engines_of(settings.serve.engines, version.id))[0]
     else:
-        engine = start(settings, Path(version.path), version.id, 0)
+        engine = Adapters(start).start(settings, Path(version.path), version.id, 0)
     try:
         engine.wait_ready(settings.serve.start_timeout_seconds)
         asyncio.run(prove(settings, version, engine))

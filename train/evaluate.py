@@ -193,7 +193,10 @@ def _take_fingerprint(
 ) -> dict[str, Any]:
     fit = [row["prompt"] for row, answer in zip(rows, answers, strict=True) if answer.error is None]
     probes = random.Random(f"{settings.dataset.seed}-probes").sample(fit, min(PROBES, len(fit)))
-    return fingerprint.take(endpoint.url, endpoint.model, probes)
+    taken = fingerprint.take(endpoint.url, endpoint.model, probes)
+    if endpoint.base_model is not None:
+        taken["base_probes"] = fingerprint.take(endpoint.url, endpoint.base_model, probes)["probes"]
+    return taken
 
 
 def summary(scorecard: Mapping[str, Any]) -> str:

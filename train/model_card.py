@@ -67,9 +67,15 @@ def _what_it_is(version: ModelVersion, run: TrainingRun) -> str:
     return (
         "## What it is\n\n"
         f"{_plain(version.base_model)}, fine-tuned ({run.method}) for the project {_plain(version.project)}, "
-        f"stored with quantization `{version.quantization}` and served by vLLM. "
+        f"{_form(version)} and served by vLLM. "
         f"The scores below are of exactly these files (content hash `{version.manifest_hash}`)."
     )
+
+
+def _form(version: ModelVersion) -> str:
+    if version.lineage.get("served_as") == "adapter":
+        return "stored as an adapter, loaded beside the base model"
+    return f"stored with quantization `{version.quantization}`"
 
 
 def _data(dataset: Dataset) -> str:

@@ -20,6 +20,7 @@ from driftwheel.config import Settings
 from driftwheel.errors import GateError, ParityError
 from driftwheel.ledger import Ledger
 from driftwheel.records import TrainingRun
+from train.adapter import KIND, check_adapter, load_adapted
 from train.base_model import load_tokenizer, load_weights
 from train.fidelity.hops import measure, require
 from train.fidelity.pins import check_pins, read_pins
@@ -29,8 +30,6 @@ from train.fidelity.trained import Trained, recall
 from train.finetune import weights_path
 from train.merge import merge
 from train.quantize import quantize
-
-CHAIN = ("trained", "merged", "quantized")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +58,10 @@ def parity(settings: Settings, ledger: Ledger, run_id: str, artifact: Path | Non
     found = find_parity(settings, artifact)
     if found is None:
         facts = {"run_id": run_id, "artifact": artifacts.verify(artifact)["content_hash"]}
-        stored = _measure(settings, ledger, run, merge(settings, ledger, run_id), artifact)
+        if artifacts.read_manifest(artifact).get("kind") == KIND:
+            stored = _measure_adapter(settings, ledger, run, artifact)
+        else:
+            stored = _measure(settings, ledger, run, merge(settings, ledger, run_id), artifact)
         with artifacts.writing(parity_folder(settings, artifact), facts) as aside:
             artifacts.write_json(aside / "parity.json", stored)
         found = _load(settings, artifact)
@@ -114,7 +116,7 @@ def _load(settings: Settings, artifact: Path) -> Parity:
         artifact=artifact,
         folder=folder,
         probes=[Probe(**entry) for entry in stored["probes"]],
-        chain=[(name, [Reading(**entry) for entry in stored["readings"][name]]) for name in CHAIN],
+        chain=[(name, [Reading(**entry) for entry in readings]) for name, readings in stored["readings"].items()],
         rows=stored["rows"],
         max_tokens=stored["max_tokens"],
         digest=digest,
@@ -143,11 +145,31 @@ def _measure(settings: Settings, ledger: Ledger, run: TrainingRun, merged: Path,
         check_weights(merged, model, artifacts.read_manifest(artifact).get("quantization", "none"))
     rows.append(measure("quantized", readings, chain))
     require(rows, settings.parity)
+    return _as_json(trained, rows, [*chain, ("quantized", readings)])
+
+
+def _measure_adapter(settings: Settings, ledger: Ledger, run: TrainingRun, artifact: Path) -> dict[str, Any]:
+    """Check and measure the adapter's files beside the base that an engine would run."""
+    check_adapter(artifact, run)
+    trained = recall(settings, ledger, run)
+    chain = [("trained", trained.readings)]
+    rows = [measure("trained", trained.readings, []) | {"is_read_back": trained.is_read_back}]
+    model, base = load_adapted(artifact)
+    tokenizer = load_tokenizer(base, revision=artifacts.read_manifest(artifact)["base_revision"] or None)
+    readings = read_model(
+        settings, model, tokenizer, trained.probes, trained.max_tokens, is_autocast=False, drafts=trained.readings
+    )
+    rows.append(measure(KIND, readings, chain))
+    require(rows, settings.parity)
+    return _as_json(trained, rows, [*chain, (KIND, readings)])
+
+
+def _as_json(trained: Trained, rows: list[dict[str, Any]], chain: list[tuple[str, list[Reading]]]) -> dict[str, Any]:
     return {
         "rows": rows,
         "max_tokens": trained.max_tokens,
         "probes": as_rows(trained.probes),
-        "readings": {name: as_rows(found) for name, found in [*chain, ("quantized", readings)]},
+        "readings": {name: as_rows(found) for name, found in chain},
     }
 
 

@@ -23,6 +23,7 @@ from driftwheel.config import Settings
 from driftwheel.errors import ArtifactError, DriftwheelError, GateError, NotFoundError, StorageError
 from driftwheel.ledger import TABLES, Ledger
 from driftwheel.records import Alias, Dataset, ModelVersion, ModelVersionStatus, TrainingRun, new_id, utc_now
+from train.adapter import require_effect
 from train.data.leaks import leaks_into_judge, refuse_leaks
 from train.evaluate import Evaluation, evaluate, load_evaluation
 from train.evaluation.baseline import best_accuracy
@@ -117,6 +118,7 @@ def publish(
     if scored != manifest["content_hash"]:
         raise ArtifactError(f"{evaluation.folder} scored another artifact than {artifact}; evaluate this one")
     require_parity(settings, evaluation.scorecard, artifact)
+    require_effect(settings, evaluation.fingerprint, artifact)
     refuse_learned(settings, ledger, run, evaluation.scorecard["dataset_id"])
     version = _find(settings, ledger, run_id, manifest["content_hash"])
     if version is None:
@@ -187,6 +189,7 @@ def _lineage(
         "merged_from": run.settings.get("merged_from"),
         "base_model": run.base_model,
         "base_revision": settings.model.revision,
+        "served_as": manifest.get("kind", "merged"),
         "training_settings_hash": run.settings_hash,
         "settings_hash": settings.settings_hash,
         "template_hash": manifest.get("template_hash"),

@@ -19,6 +19,7 @@ from driftwheel.command import add_common_arguments, open_ledger, settings_from
 from driftwheel.config import Settings
 from driftwheel.ledger import Ledger
 from driftwheel.records import TrainingRun
+from train.adapter import pack_adapter
 from train.base_model import load_tokenizer
 from train.fidelity.pins import check_pins, read_pins
 from train.fidelity.structure import check_merged
@@ -40,8 +41,11 @@ def chosen_scheme(settings: Settings) -> str:
 def quantize(settings: Settings, ledger: Ledger, run_id: str) -> Path:
     """Write a run's servable artifact, or find it written already, and return its folder.
 
-    Merges first if that was not done. Raises ConfigError for a scheme that this machine or model cannot use.
+    Merges first if that was not done; with `merge.kind: adapter` the artifact is the adapter itself.
+    Raises ConfigError for a scheme that this machine or model cannot use.
     """
+    if settings.merge.kind == "adapter":
+        return pack_adapter(settings, ledger, run_id)
     run = ledger.get(TrainingRun, run_id)
     merged = merge(settings, ledger, run_id)
     scheme = chosen_scheme(settings)

@@ -84,7 +84,9 @@ def finetune(job: Job, state: State) -> State:
 
 
 def merge(job: Job, state: State) -> State:
-    """Merge the adapter into the base model."""
+    """Merge the adapter into the base model, unless it is served beside it."""
+    if job.settings.merge.kind == "adapter":
+        return {"merged": None}
     return {"merged": job.run_verb("merge", "--run", state["run_id"])["path"]}
 
 
@@ -94,7 +96,7 @@ def quantize(job: Job, state: State) -> State:
 
 
 def parity(job: Job, state: State) -> State:
-    """Compare the merged and the quantized files with what was trained, on the same prompts."""
+    """Compare each form of the files with what was trained, on the same prompts."""
     result = job.run_verb("parity", "--run", state["run_id"], "--artifact", state["artifact"])
     return {"parity": result["rows"]}
 

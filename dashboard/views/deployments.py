@@ -24,6 +24,8 @@ def show_alias() -> None:
     columns[1].metric("Observed", names.get(alias.observed_version_id or "", "nothing"), border=True)
     columns[2].metric("Fence, desired / observed", f"{alias.fence} / {alias.observed_fence}", border=True)
     columns[3].metric("Gateway reported", queries.age(alias.observed_at), border=True)
+    for live in queries.newest(ledger, Deployment, settings.project, stage=Stage.LIVE)[:1]:
+        st.text(f"{names.get(live.version_id, live.version_id)} is served by: {live.reason}.")
     canaries = queries.newest(ledger, Deployment, settings.project, stage=Stage.CANARY)
     if canaries:
         canary = canaries[0]

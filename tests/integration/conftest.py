@@ -4,22 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from driftwheel.artifacts import writing
-from examples.support.build_base import make_model, make_tokenizer
-from examples.support.world import unlabelled_text
-
-
-def build_tiny_model(folder: Path, seed: int) -> Path:
-    """Write an untrained Qwen3 of about 3 million parameters with its tokenizer as an artifact."""
-    import torch
-
-    torch.manual_seed(seed)
-    tokenizer = make_tokenizer(unlabelled_text(100, 0))
-    model = make_model(tokenizer).to(torch.bfloat16)
-    with writing(folder, {"seed": seed}) as aside:
-        model.save_pretrained(aside)
-        tokenizer.save_pretrained(aside)
-    return folder
+from benchmarks.tiny_models import build_tiny_adapter, build_tiny_model
 
 
 @pytest.fixture(scope="session")
@@ -32,3 +17,9 @@ def tiny_model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def other_tiny_model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Artifact of another small random model, of the same shape and with the same tokenizer."""
     return build_tiny_model(tmp_path_factory.mktemp("models") / "other", 1)
+
+
+@pytest.fixture(scope="session")
+def tiny_adapter_dirs(tiny_model_dir: Path) -> list[Path]:
+    """Artifacts of three random adapters of the small random model."""
+    return [build_tiny_adapter(tiny_model_dir.with_name(f"adapter-{n}"), tiny_model_dir, n) for n in range(3)]

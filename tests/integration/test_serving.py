@@ -1,10 +1,11 @@
-"""The gateway over real vLLM: swaps under load, refusals, a killed engine, and a clean end.
+"""The gateway over real vLLM: swaps under load, of engines and of adapters, refusals, a killed engine, a clean end.
 
 The tests run in this order on one gateway, because each engine costs half a minute; each makes sure of its start.
 """
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -22,6 +24,7 @@ import yaml
 
 from benchmarks.differential import Server, compare, report
 from benchmarks.differential_cases import cases
+from benchmarks.edited_builds import edit_tensors, rebuild
 from driftwheel import fingerprint
 from driftwheel.artifacts import read_manifest
 from driftwheel.config import Settings, load_settings
@@ -102,6 +105,11 @@ class Load:
         for thread in self._threads:
             thread.join()
 
+    def until_answered(self, count: int) -> None:
+        """Wait for so many more answers."""
+        enough = len(self.versions) + count
+        self.world.until(lambda: len(self.versions) > enough)
+
     def _run(self, number: int) -> None:
         messages: Any = [{"role": "user", "content": QUESTIONS[number]}]
         with self.world.client() as client:
@@ -148,15 +156,20 @@ def config_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def stored_fingerprint(config_path: Path, tiny_model_dir: Path) -> dict[str, Any]:
-    """The fingerprint of the tiny model, taken as the evaluation takes it: through the engine command."""
-    child = start_engine(config_path, "--artifact", str(tiny_model_dir))
+def fingerprints(config_path: Path, tiny_adapter_dirs: list[Path]) -> dict[str, dict[str, Any]]:
+    """What the tiny model answers, alone and with each adapter, taken as the evaluation does: by the engine command."""
+    child = start_engine(config_path, "--artifact", str(tiny_adapter_dirs[0]))
     assert child.stdout is not None
     line = child.stdout.readline()
     assert line, read_and_close(child.stderr)
     endpoint = json.loads(line)
-    assert (endpoint["model"], endpoint["start_seconds"] > 0) == ("tiny", True)
-    taken = fingerprint.take(endpoint["url"], endpoint["model"], PROBES)
+    assert (endpoint["model"], endpoint["start_seconds"] > 0) == ("adapter-0@1", True)
+    base = fingerprint.take(endpoint["url"], endpoint["base_model"], PROBES)
+    taken = {"base": base}
+    for folder in tiny_adapter_dirs:
+        load_adapter(endpoint["url"], folder)
+        found = fingerprint.take(endpoint["url"], folder.name, PROBES)
+        taken[folder.name] = found | {"base_probes": base["probes"]}
     read_and_close(child.stdin)  # the end of its input ends the engine
     assert child.wait(60) == 0
     read_and_close(child.stdout, child.stderr)
@@ -165,19 +178,34 @@ def stored_fingerprint(config_path: Path, tiny_model_dir: Path) -> dict[str, Any
     return taken
 
 
+def load_adapter(url: str, folder: Path) -> None:
+    body = json.dumps({"lora_name": folder.name, "lora_path": str(folder)}).encode()
+    request = urllib.request.Request(f"{url}/v1/load_lora_adapter", body, {"content-type": "application/json"})
+    with urllib.request.urlopen(request, timeout=30) as response:
+        assert response.status == 200
+
+
 @pytest.fixture(scope="module")
 def world(
-    config_path: Path, stored_fingerprint: dict[str, Any], tiny_model_dir: Path, other_tiny_model_dir: Path
-) -> Iterator[World]:
+    config_path: Path, fingerprints: dict[str, dict[str, Any]], tiny_model_dir: Path, other_tiny_model_dir: Path,
+    tiny_adapter_dirs: list[Path],
+) -> Iterator[World]:  # fmt: skip
     settings = load_settings(config_path, environ={})
     ledger = Ledger(settings.database_url)
-    # `wrong` claims the fingerprint of another model, as a stale folder or a mixed-up file would.
-    folders = {"v1": tiny_model_dir, "v2": tiny_model_dir, "wrong": other_tiny_model_dir}
-    for number, (id, folder) in enumerate(folders.items(), 1):
+    # `wrong` claims the fingerprint of another model, as a stale folder or a mixed-up file would; `misnamed` the one
+    # of an adapter whose tensors fit the base.
+    misnamed = tiny_model_dir.with_name("misnamed")
+    shutil.copytree(tiny_adapter_dirs[1], misnamed)
+    rebuild(misnamed, edit_tensors(misname, "adapter_model.safetensors"))
+    versions = {
+        "v1": (tiny_model_dir, "base"), "wrong": (other_tiny_model_dir, "base"), "misnamed": (misnamed, "adapter-1"),
+        **{f"a{n}": (folder, folder.name) for n, folder in enumerate(tiny_adapter_dirs)},
+    }  # fmt: skip
+    for number, (id, (folder, claimed)) in enumerate(versions.items(), 1):
         version = ModelVersion(
             id=id, project="support", status=ModelVersionStatus.PUBLISHED, number=number, run_id="run",
-            dataset_id="dataset", base_model="base", path=str(folder),
-            manifest_hash=read_manifest(folder)["content_hash"], quantization="none", fingerprint=stored_fingerprint,
+            dataset_id="dataset", base_model="base", path=str(folder), fingerprint=fingerprints[claimed],
+            manifest_hash=read_manifest(folder)["content_hash"], quantization="none",
         )  # fmt: skip
         ledger.add(version)
     log_path = config_path.with_name("gateway.log")
@@ -190,6 +218,12 @@ def world(
     process.terminate()
     process.wait(90)
     ledger.close()
+
+
+def misname(tensors: dict[str, Any]) -> None:
+    """Give an adapter's tensors names that fit no module of its base."""
+    for name in list(tensors):
+        tensors[name.replace("model.model.layers", "model.model.decoder.layers")] = tensors.pop(name)
 
 
 def test_the_gateway_listens_before_its_engine_is_ready_and_then_answers(world: World) -> None:
@@ -245,18 +279,54 @@ def test_a_wrong_artifact_is_refused_under_load(world: World) -> None:
 def test_a_swap_and_a_rollback_under_load_fail_no_request(world: World) -> None:
     world.make_live("v1")
     with Load(world) as load:
-        world.make_live("v2")
-        seen = len(load.versions)
-        world.until(lambda: len(load.versions) > seen + 8)
+        world.make_live("a0")
+        load.until_answered(8)
         rollback(world.ledger, world.settings)
         rollback_seconds = world.until(lambda: world.alias().observed_version_id == "v1")
-        seen = len(load.versions)
-        world.until(lambda: len(load.versions) > seen + 8)
+        load.until_answered(8)
     assert load.errors == []
-    assert set(load.versions) == {"v1", "v2"}
+    assert set(load.versions) == {"v1", "a0"}
     assert rollback_seconds < 10
     live = world.ledger.find(Deployment, stage=Stage.LIVE.value)
     assert [row.version_id for row in live] == ["v1"]
+
+
+def test_adapters_are_swapped_in_one_engine_within_two_seconds_and_fail_no_request(world: World) -> None:
+    world.make_live("a0")
+    engines = world.engine_ids()
+    with Load(world) as load:
+        seconds = []
+        for version_id in ("a1", "a2", "a0", "a1"):
+            seconds.append(world.make_live(version_id))
+            load.until_answered(4)
+        promote(world.ledger, world.settings, "misnamed")
+        world.until(lambda: world.alias().observed_error)
+    assert load.errors == []
+    assert set(load.versions) == {"a0", "a1", "a2"}
+    assert min(seconds[:2]) < 2  # these two were loaded, the others had stayed warm
+    assert world.engine_ids() == engines
+    assert "answers as its base does" in str(world.alias().observed_error)
+    answer = world.ask()
+    assert (answer.headers["x-driftwheel-version"], answer.parse().model.partition("@")[0]) == ("a1", "a1")
+
+
+def test_an_engine_with_adapters_survives_prompt_logprobs_of_many_at_once(world: World) -> None:
+    """Where LoRA lies around the output head too, vLLM 0.32 on a CPU ends at this."""
+    engines = world.engine_ids()
+
+    def ask(number: int) -> int:
+        with world.client() as client:
+            answer = client.completions.create(
+                model="support",
+                prompt=f"{QUESTIONS[number % 4]} {number}",
+                max_tokens=4,
+                extra_body={"prompt_logprobs": 0},
+            )
+        return len((answer.choices[0].model_extra or {})["prompt_logprobs"])
+
+    with ThreadPoolExecutor(8) as pool:
+        assert all(tokens > 1 for tokens in pool.map(ask, range(16)))
+    assert world.engine_ids() == engines
 
 
 def test_a_killed_engine_is_503_with_retry_after_and_then_started_again(world: World) -> None:

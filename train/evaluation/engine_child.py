@@ -69,7 +69,10 @@ def _read_endpoint(lines: IO[str]) -> Endpoint | None:
         except json.JSONDecodeError:
             continue  # something that the engine's libraries print
         if isinstance(facts, dict) and "url" in facts:
-            return Endpoint(url=facts["url"], model=facts["model"], start_seconds=facts["start_seconds"])
+            return Endpoint(
+                url=facts["url"], model=facts["model"], start_seconds=facts["start_seconds"],
+                base_model=facts.get("base_model"),
+            )  # fmt: skip
     return None
 
 

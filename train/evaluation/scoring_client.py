@@ -29,6 +29,8 @@ class Endpoint:
     api_key: str = "none"
     start_seconds: float | None = None
     """How long the engine took to start, where this process started it."""
+    base_model: str | None = None
+    """Where the model is an adapter: the name under which the engine answers without it."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,6 +1,7 @@
 """Two readings of the same probes become one hop: how far a form of the model is from the one before it.
 
-A version goes through four forms, `trained`, `merged`, `quantized` and `served`. Pure functions, no input or output.
+A version goes through four forms, `trained`, `merged`, `quantized` and `served`; one that is served as an adapter goes
+through `trained`, `adapter` and `served`. Pure functions, no input or output.
 """
 
 import math
@@ -24,6 +25,8 @@ same for a model that is sure and for one that is not. Below this only the round
 REMEDIES = {
     "merged": "the merge changed the model: check model.base, its revision and the adapter, and set merge.dtype to "
     "bfloat16 or float32; then merge again",
+    "adapter": "the adapter's files beside the base are another model than the trainer's: check model.base, and set "
+    "merge.dtype to the type that the base had in training",
     "quantized": "the files of the quantized model say something else than the merged one: quantize again, or set "
     "quantize.scheme to none",
     "served": "the engine computes something else than its files say: check serve.engine_args and the engine's version",
@@ -48,6 +51,7 @@ def require(rows: Sequence[Mapping[str, Any]], settings: ParitySettings) -> None
     """Raise ParityError naming the first hop that is over its tolerance."""
     tolerances = {
         "merged": (settings.merged_agreement, settings.merged_gap),
+        "adapter": (settings.merged_agreement, settings.merged_gap),
         "quantized": (settings.quantized_agreement, settings.quantized_gap),
         "served": (settings.served_agreement, settings.served_gap),
     }
@@ -58,6 +62,7 @@ def require(rows: Sequence[Mapping[str, Any]], settings: ParitySettings) -> None
 
 def _require_hop(row: Mapping[str, Any], min_agreement: float, max_gap: float) -> None:
     hop, before, remedy = row["hop"], row["against"], REMEDIES[row["hop"]]
+    section = "merged" if hop == "adapter" else hop
     test = binomtest(row["agreeing"], row["items"], alternative="less")
     highest = test.proportion_ci(REFUSAL_CONFIDENCE).high
     if highest < min_agreement:
@@ -65,7 +70,7 @@ def _require_hop(row: Mapping[str, Any], min_agreement: float, max_gap: float) -
             hop,
             "greedy answers",
             f"{row['agreeing']} of {row['items']} are the {before} model's (at most {highest:.1%}, "
-            f"parity.{hop}_agreement wants {min_agreement:.1%}); {remedy}",
+            f"parity.{section}_agreement wants {min_agreement:.1%}); {remedy}",
         )
     share, nats = row["loss_share"], row["mean_logprob_difference"]
     if share is None or share > max_gap:
@@ -74,7 +79,7 @@ def _require_hop(row: Mapping[str, Any], min_agreement: float, max_gap: float) -
             hop,
             "log-probabilities",
             f"those of the reference answers are {found} from the {before} model's on average "
-            f"(parity.{hop}_gap allows {max_gap:.1%}); {remedy}",
+            f"(parity.{section}_gap allows {max_gap:.1%}); {remedy}",
         )
 
 

@@ -20,9 +20,10 @@ PINS = {
 def read_pins(folder: Path, weights: str | None = None, revision: str | None = None) -> dict[str, str]:
     """Return the pins of a folder's tokenizer and of the generation defaults that go with `weights`.
 
-    `weights` is the folder or hub name of the base model where the folder holds an adapter only.
+    `weights` is the folder or hub name of the base model where the folder holds an adapter only; `folder` may be a
+    hub name too.
     """
-    tokenizer = load_tokenizer(str(folder))
+    tokenizer = load_tokenizer(str(folder), revision=None if weights else revision)
     return {
         "template_hash": hashlib.sha256(tokenizer.chat_template.encode()).hexdigest(),
         "tokenizer_hash": content_hash(_tokenizer_content(tokenizer)),

@@ -135,6 +135,18 @@ def is_pruned(weights: Any) -> bool:
     return bool(((weights.reshape(-1, 4) == 0).sum(1) >= 2).all())
 
 
+def check_finite(hop: str, file: Path) -> None:
+    """Raise ParityError unless a file of tensors can be read and holds finite numbers only."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(file, "pt") as tensors:
+            for name in tensors.keys():  # noqa: SIM118 - it is no dict
+                _require_finite(hop, name, tensors.get_tensor(name))
+    except (OSError, SafetensorError) as error:
+        raise ParityError(hop, "weight files", f"{file} cannot be read: {error}; build it again") from error
+
+
 def _require_finite(hop: str, name: str, tensor: Any) -> None:
     import torch
 

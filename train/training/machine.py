@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from driftwheel.config import TrainSettings
+from driftwheel.memory import available_bytes
 
 FP8_CAPABILITY, BF16_CAPABILITY = (8, 9), (8, 0)
 
@@ -72,18 +73,11 @@ def this_machine() -> Machine:
 
     packages = frozenset(p for p in ("bitsandbytes", "flash_attn", "ray") if importlib.util.find_spec(p))
     if not torch.cuda.is_available():
-        return Machine(_available_bytes(), None, None, _cpu_flags(), packages)
+        return Machine(float(available_bytes()), None, None, _cpu_flags(), packages)
     free = {i: torch.cuda.mem_get_info(i)[0] for i in range(torch.cuda.device_count())}
     best = max(free, key=lambda i: free[i])
     name, capability = torch.cuda.get_device_name(best), torch.cuda.get_device_capability(best)
     return Machine(float(free[best]), name, capability, _cpu_flags(), packages, len(free))
-
-
-def _available_bytes() -> float:
-    for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines():
-        if line.startswith("MemAvailable:"):
-            return float(line.split()[1]) * 1024
-    return 0.0
 
 
 def _cpu_flags() -> frozenset[str]:

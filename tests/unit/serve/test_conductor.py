@@ -69,10 +69,10 @@ def test_one_that_was_stopped_for_a_while_changes_nothing_when_it_goes_on(
     first.look()
     for _ in range(LOOKS_WITHOUT_A_BEAT + 1):
         second.look()
-    rows_of(settings, ledger, second).go_live(alias(ledger), "v2", fence=1, error=None)
+    rows_of(settings, ledger, second).go_live(alias(ledger), "v2", way="a new engine", fence=1, error=None)
     assert first.is_conducting  # as far as it knows
     with pytest.raises(ConflictError, match="follows"):
-        rows_of(settings, ledger, first).go_live(alias(ledger), "v1", fence=1, error=None)
+        rows_of(settings, ledger, first).go_live(alias(ledger), "v1", way="a new engine", fence=1, error=None)
     assert live(ledger) == ["v2"]
     assert alias(ledger).observed_version_id == "v2"
     assert not first.is_conducting
@@ -84,9 +84,9 @@ def test_a_gateway_that_follows_leaves_no_row(
     first, second = pair
     first.look()
     second.look()
-    rows_of(settings, ledger, first).go_live(alias(ledger), "v1", fence=1, error=None)
+    rows_of(settings, ledger, first).go_live(alias(ledger), "v1", way="a new engine", fence=1, error=None)
     rows = rows_of(settings, ledger, second)
-    rows.go_live(alias(ledger), "v2", fence=1, error=None)
+    rows.go_live(alias(ledger), "v2", way="a new engine", fence=1, error=None)
     rows.observe(alias(ledger), "v2", fence=1, error="not mine to say")
     rows.release()
     assert live(ledger) == ["v1"]
@@ -100,7 +100,7 @@ def test_a_conductor_that_ends_hands_over_at_once_and_its_successor_says_what_is
     first.look()
     second.look()
     rows = rows_of(settings, ledger, first)
-    rows.go_live(alias(ledger), "v1", fence=1, error=None)
+    rows.go_live(alias(ledger), "v1", way="a new engine", fence=1, error=None)
     rows.release()
     assert live(ledger) == []
     second.look()
