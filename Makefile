@@ -18,8 +18,7 @@ check: $(READY)
 	$(BIN)/cog --check README.md
 
 test: $(READY)
-	$(BIN)/python -m pytest tests --ignore=tests/gpu --ignore=tests/unit
-	$(BIN)/python -m pytest tests/unit --numprocesses 2 --dist loadfile
+	$(BIN)/python -m pytest tests --ignore=tests/gpu --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 test-gpu: $(READY)
 	DRIFTWHEEL_TEST_GPU=1 $(BIN)/python -m pytest tests/gpu
