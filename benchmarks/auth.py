@@ -29,9 +29,9 @@ from driftwheel.keys import create_key, disable_key, keys_of, rotate_key
 from driftwheel.ledger import Ledger
 from driftwheel.records import Scope, utc_now
 from driftwheel.traffic import TrafficLog
+from serve.access.keys import ApiKeys
 from serve.gateway import Gateway
-from serve.keys import ApiKeys
-from serve.messages import Request
+from serve.http.messages import Request
 from serve.metrics import GatewayMetrics
 from serve.routes import ROUTES, EngineRoute, RoutingTable
 

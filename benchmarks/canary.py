@@ -21,7 +21,7 @@ from benchmarks.fake_world import World
 from driftwheel import controls
 from driftwheel.config import ServeSettings
 from driftwheel.records import Stage
-from serve.canary import BUDGET, RATIOS, Action, Outcome, Tally, judge
+from serve.release.canary import BUDGET, RATIOS, Action, Outcome, Tally, judge
 from serve.rollout import POLL_SECONDS
 
 SERVE = ServeSettings()

@@ -22,8 +22,8 @@ from driftwheel.config import DatasetSettings, ModelSettings, ServeSettings, Set
 from driftwheel.ledger import Ledger
 from driftwheel.records import Traffic
 from driftwheel.traffic import TrafficLog, Written
+from serve.access.keys import ApiKeys
 from serve.gateway import Gateway
-from serve.keys import ApiKeys
 from serve.metrics import GatewayMetrics
 from serve.routes import EngineRoute, RoutingTable
 

@@ -26,7 +26,7 @@ from benchmarks.served import KEY, SETTINGS, VERSION, gateway_before
 from driftwheel.config import load_settings
 from examples.support.build_base import make_model, make_tokenizer
 from examples.support.world import unlabelled_text
-from serve.engine import start
+from serve.engines.engine import start
 
 CUT = b"<cut>"
 TRIES = 10

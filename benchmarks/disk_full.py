@@ -29,8 +29,8 @@ from benchmarks.recorded_disk import Disk, RecordedSqlite
 from driftwheel.ledger import Ledger
 from driftwheel.records import Traffic
 from driftwheel.traffic import TrafficLog
+from serve.access.keys import ApiKeys
 from serve.gateway import Gateway
-from serve.keys import ApiKeys
 from serve.metrics import GatewayMetrics
 from serve.routes import EngineRoute, RoutingTable
 

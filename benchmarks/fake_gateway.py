@@ -22,14 +22,15 @@ import uvloop
 
 from benchmarks.crashing_gateway import EarlyLog
 from driftwheel.config import Settings, load_settings
-from serve import fleet, process, proof, standby
-from serve.conductor import Conductor
-from serve.deployments import Deployments
-from serve.engine import Engine, start_artifact
+from serve import process
+from serve.engines import fleet, proof, standby
+from serve.engines.engine import Engine, start_artifact
 from serve.gateway import Gateway
-from serve.messages import Request, Response
+from serve.http.messages import Request, Response
+from serve.release.conductor import Conductor
+from serve.release.deployments import Deployments
+from serve.release.trial import Trial
 from serve.routes import RoutingTable
-from serve.trial import Trial
 
 FAKE = Path(__file__).with_name("fake_engine.py")
 

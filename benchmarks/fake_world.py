@@ -18,7 +18,7 @@ from driftwheel.artifacts import read_manifest, write_json, writing
 from driftwheel.config import load_settings
 from driftwheel.ledger import Ledger
 from driftwheel.records import Alias, Deployment, ModelVersion, ModelVersionStatus, Stage
-from serve.engine import free_port
+from serve.engines.engine import free_port
 
 KEY = "0123456789abcdef-fake-world"
 ALIAS = "support"

@@ -11,12 +11,12 @@ from collections.abc import Callable, Iterable
 
 from driftwheel.records import Traffic
 from serve import gateway as gateway_module
-from serve.capture import StreamCapture
+from serve.access.load import Deadlines
 from serve.gateway import Gateway
-from serve.load import Deadlines
-from serve.messages import Response
-from serve.refusals import RequestRefused
-from serve.rewrite import Call
+from serve.http.messages import Response
+from serve.http.refusals import RequestRefused
+from serve.relaying.capture import StreamCapture
+from serve.relaying.rewrite import Call
 
 EMPTY_DELTA = b'"content":""'
 ROWS_UNTIL_LOST = 20

@@ -22,8 +22,8 @@ from benchmarks.fake_world import ALIAS, KEY, World
 from driftwheel import controls, fingerprint
 from driftwheel.config import Settings
 from driftwheel.records import Traffic
-from serve.adapters import Adapters, Slot
-from serve.engine import Engine, start_artifact
+from serve.engines.adapters import Adapters, Slot
+from serve.engines.engine import Engine, start_artifact
 
 QUESTIONS = ["where is my parcel", "i was charged twice", "please close my account", "the app does not start"]
 PROBES = [[{"role": "user", "content": question}] for question in QUESTIONS]

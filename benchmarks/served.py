@@ -21,8 +21,8 @@ from driftwheel.config import load_settings
 from driftwheel.ledger import Ledger
 from driftwheel.log import set_up_logging
 from driftwheel.traffic import TrafficLog
+from serve.access.keys import ApiKeys
 from serve.gateway import Gateway
-from serve.keys import ApiKeys
 from serve.metrics import GatewayMetrics
 from serve.process import spare_the_collector
 from serve.routes import EngineRoute, RoutingTable

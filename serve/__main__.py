@@ -11,7 +11,7 @@ from driftwheel.command import run_verb
 
 VERBS = {
     "gateway": ("serve.process", "run the gateway, its engines and the rollout"),
-    "shadow": ("serve.shadow", "ask a candidate what was asked, and send its answers to nobody"),
+    "shadow": ("serve.release.shadow", "ask a candidate what was asked, and send its answers to nobody"),
     "engine": ("serve.engine_verb", "run one engine on loopback"),
 }
 

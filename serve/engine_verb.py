@@ -15,8 +15,8 @@ from pathlib import Path
 from driftwheel.command import add_common_arguments, settings_from
 from driftwheel.config import Settings
 from driftwheel.errors import NotFoundError
-from serve.adapters import Adapters, Slot
-from serve.engine import Engine, start, start_artifact
+from serve.engines.adapters import Adapters, Slot
+from serve.engines.engine import Engine, start, start_artifact
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -16,22 +16,22 @@ from driftwheel.ledger import Ledger
 from driftwheel.records import Scope
 from driftwheel.traffic import TrafficLog
 from serve import hooks, openapi
-from serve.admission import Admission
-from serve.choice import unit_of
-from serve.http1 import SWEEP_SECONDS, ServerConnection
-from serve.keys import ApiKeys
-from serve.load import Load
-from serve.messages import Request, Response
+from serve.access.admission import Admission
+from serve.access.keys import ApiKeys
+from serve.access.load import Load
+from serve.access.startup import check_exposure, make_room_for_sockets
+from serve.http.http1 import SWEEP_SECONDS, ServerConnection
+from serve.http.messages import Request, Response
+from serve.http.refusals import RequestRefused
+from serve.http.request_ids import RequestIds
 from serve.metrics import CONTENT_TYPE, OTHER_ROUTE, GatewayMetrics
-from serve.refusals import RequestRefused
-from serve.relay import RETRY_AFTER_SECONDS, Job, Relay, SecondChance
-from serve.request_ids import RequestIds
-from serve.rewrite import Call, read_call, trace_headers
+from serve.relaying.relay import RETRY_AFTER_SECONDS, Job, Relay, SecondChance
+from serve.relaying.rewrite import Call, read_call, trace_headers
+from serve.release.choice import unit_of
 from serve.routes import ROUTES, EngineRoute, RoutingTable
-from serve.startup import check_exposure, make_room_for_sockets
 
 if TYPE_CHECKING:
-    from serve.tracing import RequestTrace, Tracing
+    from serve.relaying.tracing import RequestTrace, Tracing
 
 READY_INTERVALS = 3
 NO_VERSION = "none"

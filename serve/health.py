@@ -13,7 +13,7 @@ from typing import Protocol
 import structlog
 
 from driftwheel.config import Settings
-from serve.liveness import answers_token, count_tokens
+from serve.engines.liveness import answers_token, count_tokens
 from serve.routes import EngineRoute, RoutingTable
 
 MISSED_UNTIL_OUT, MISSED_UNTIL_STOPPED = 2, 4

@@ -9,8 +9,8 @@ from driftwheel.errors import ConflictError
 from driftwheel.ledger import Ledger
 from driftwheel.records import Traffic
 from driftwheel.traffic import give_feedback
-from serve.capture import storable
-from serve.refusals import RequestRefused
+from serve.http.refusals import RequestRefused
+from serve.relaying.capture import storable
 
 FEEDBACK_FIELDS = ("request_id", "thumb", "label", "correction")
 

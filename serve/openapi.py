@@ -4,7 +4,7 @@ import json
 from functools import cache
 from typing import Any
 
-from serve.rewrite import MOST
+from serve.relaying.rewrite import MOST
 from serve.routes import ROUTES, Openness, Route
 
 _TEXT = {"type": "string"}

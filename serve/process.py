@@ -23,20 +23,20 @@ from driftwheel.records import utc_now
 from driftwheel.redaction import keeping
 from driftwheel.retention import prune
 from driftwheel.traffic import TrafficLog
-from serve.adapters import StartEngine
-from serve.conductor import Conductor
-from serve.engine import start_artifact
+from serve.access.keys import ApiKeys, follow
+from serve.access.startup import check_start
+from serve.engines.adapters import StartEngine
+from serve.engines.engine import start_artifact
 from serve.gateway import Gateway
 from serve.health import Health
-from serve.keys import ApiKeys, follow
 from serve.metrics import GatewayMetrics
-from serve.mirror import Mirror
+from serve.release.conductor import Conductor
+from serve.release.mirror import Mirror
 from serve.rollout import Rollout
 from serve.routes import RoutingTable
-from serve.startup import check_start
 
 if TYPE_CHECKING:
-    from serve.tracing import Tracing
+    from serve.relaying.tracing import Tracing
 
 GRACE_SECONDS = 20.0
 PRUNE_SECONDS = 600.0
@@ -107,7 +107,7 @@ def _tracing_of(settings: Settings) -> "Tracing | None":
     if settings.serve.tracing.endpoint is None:
         return None
     try:
-        from serve.tracing import Tracing
+        from serve.relaying.tracing import Tracing
     except ModuleNotFoundError as error:
         message = f"serve.tracing.endpoint needs OpenTelemetry ({error}); `pip install 'driftwheel[otel]'`, or unset it"
         raise ConfigError(message) from error

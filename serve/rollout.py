@@ -19,19 +19,19 @@ from driftwheel.controls import SHADOW, canary_plan
 from driftwheel.errors import DriftwheelError, GateError
 from driftwheel.ledger import Ledger
 from driftwheel.records import Alias, ModelVersion, ModelVersionStatus, Stage, utc_now
-from serve.adapters import StartEngine
-from serve.backoff import LONGEST_SECONDS, Backoff
-from serve.conductor import Conductor
-from serve.deployments import Deployments
-from serve.engine import start_artifact
-from serve.fleet import Fleet, ServingEngine
-from serve.follower import Follower, followed
-from serve.in_place import check_reload
-from serve.mirror import Mirror
-from serve.proof import WrongModelError
+from serve.engines.adapters import StartEngine
+from serve.engines.backoff import LONGEST_SECONDS, Backoff
+from serve.engines.engine import start_artifact
+from serve.engines.fleet import Fleet, ServingEngine
+from serve.engines.in_place import check_reload
+from serve.engines.proof import WrongModelError
+from serve.engines.standby import Standby
+from serve.release.conductor import Conductor
+from serve.release.deployments import Deployments
+from serve.release.follower import Follower, followed
+from serve.release.mirror import Mirror
+from serve.release.trial import ROLLED_BACK, CanaryFailedError, Trial
 from serve.routes import EngineRoute, RoutingTable
-from serve.standby import Standby
-from serve.trial import ROLLED_BACK, CanaryFailedError, Trial
 
 POLL_SECONDS = 0.3
 REPORT_SECONDS = 15.0

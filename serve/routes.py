@@ -12,7 +12,7 @@ from enum import StrEnum
 
 from driftwheel.errors import NotFoundError
 from driftwheel.records import Scope
-from serve.choice import Split, least_busy
+from serve.release.choice import Split, least_busy
 
 
 class Openness(StrEnum):

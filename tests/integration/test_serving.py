@@ -31,7 +31,7 @@ from driftwheel.config import Settings, load_settings
 from driftwheel.controls import promote, rollback
 from driftwheel.ledger import Ledger
 from driftwheel.records import Alias, Deployment, ModelVersion, ModelVersionStatus, Stage, Traffic
-from serve.engine import free_port, has_gpu
+from serve.engines.engine import free_port, has_gpu
 
 KEY = "integration-key-4f9Lq2"
 QUESTIONS = ["where is my parcel", "i was charged twice", "please close my account", "the app does not start"]

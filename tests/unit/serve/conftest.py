@@ -14,7 +14,7 @@ from benchmarks.fake_world import World
 from driftwheel import controls
 from driftwheel.artifacts import write_json, writing
 from driftwheel.config import Settings
-from serve.engine import Engine
+from serve.engines.engine import Engine
 
 StartEngine = Callable[[Settings, Path, str, int], Engine]
 MakeArtifact = Callable[..., Path]

@@ -22,9 +22,9 @@ from driftwheel.keys import create_key, keys_of
 from driftwheel.ledger import Ledger
 from driftwheel.records import RetrainDecision, Scope, Traffic
 from driftwheel.traffic import TrafficLog
+from serve.access.keys import ApiKeys
+from serve.access.load import Deadlines
 from serve.gateway import Gateway
-from serve.keys import ApiKeys
-from serve.load import Deadlines
 from serve.metrics import GatewayMetrics
 from serve.routes import ROUTES, EngineRoute, RoutingTable
 

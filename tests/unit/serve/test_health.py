@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from driftwheel.config import Settings
-from serve.engine import Engine
+from serve.engines.engine import Engine
 from serve.health import MISSED_UNTIL_OUT, MISSED_UNTIL_STOPPED, Health
 from serve.routes import EngineRoute, RoutingTable
 

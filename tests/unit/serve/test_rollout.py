@@ -16,7 +16,7 @@ from driftwheel.artifacts import read_manifest
 from driftwheel.config import Settings
 from driftwheel.ledger import Ledger
 from driftwheel.records import Alias, Deployment, ModelVersion, ModelVersionStatus, Stage
-from serve.engine import Engine
+from serve.engines.engine import Engine
 from serve.rollout import Rollout
 from serve.routes import RoutingTable
 

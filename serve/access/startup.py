@@ -1,0 +1,95 @@
+"""Settings, keys and files become leave to listen, or one error that says what is unsafe and how to make it safe."""
+
+import ipaddress
+import resource
+import stat
+from pathlib import Path
+
+import sqlalchemy as sa
+
+from driftwheel.config import ServeSettings, Settings
+from driftwheel.errors import ConfigError
+from driftwheel.keys import MIN_CHARACTERS, MIN_DIFFERENT_CHARACTERS, is_weak
+from serve.access.keys import VARIABLE, ApiKeys
+
+ENVIRONMENT_FILE = ".env"
+FILES_PER_CONNECTION, OTHER_FILES = 2, 256
+"""A client's connection and the one to the engine; the database, logs and pipes of engines."""
+
+
+def check_start(settings: Settings, keys: ApiKeys) -> None:
+    """Raise ConfigError if serving so would be unsafe. A SQLite that can lose rows is refused by the ledger."""
+    check_exposure(settings.serve, settings.serve.host, keys)
+    check_keys(keys)
+    check_files(settings)
+
+
+def check_exposure(serve: ServeSettings, host: str, keys: ApiKeys) -> None:
+    """Raise ConfigError if the gateway would answer other machines without a key, or nobody at all."""
+    how = f"`driftwheel keys create NAME` makes a key, or set {VARIABLE} to one or more, separated by commas"
+    if serve.require_key and not keys:
+        raise ConfigError(f"serve.require_key is on and there is no key, so nobody could be answered; {how}")
+    if not is_loopback(host) and not (serve.require_key and keys):
+        raise ConfigError(
+            f"serve.host {host} is reachable from other machines and no key is required; "
+            f"set serve.require_key ({how}), or listen on 127.0.0.1"
+        )
+
+
+def check_keys(keys: ApiKeys) -> None:
+    """Raise ConfigError if a key of the environment could be guessed."""
+    for number, key in enumerate(keys.texts, start=1):
+        if is_weak(key):
+            raise ConfigError(
+                f"key {number} in {VARIABLE} is weak: it needs {MIN_CHARACTERS} characters, "
+                f"{MIN_DIFFERENT_CHARACTERS} of them different; `driftwheel keys create NAME` makes a strong one"
+            )
+
+
+def check_files(settings: Settings) -> None:
+    """Raise ConfigError if every user of this machine can read the users' texts or a password.
+
+    A group may: who runs the gateway in a container shares its volume by one.
+    """
+    url = sa.make_url(settings.database_url)
+    paths = [Path(url.database)] if url.drivername.startswith("sqlite") and url.database else []
+    paths += [settings.path] if url.password and str(url.password) in _text(settings.path) else []
+    beside = settings.path.parent / ENVIRONMENT_FILE
+    paths += [beside] if VARIABLE in _text(beside) else []
+    for path in paths:
+        if path.exists() and path.stat().st_mode & (stat.S_IROTH | stat.S_IWOTH) and _is_reachable(path.resolve()):
+            raise ConfigError(f"{path} holds secrets and every user of this machine can read it; chmod o-rwx {path}")
+
+
+def make_room_for_sockets(max_connections: int) -> None:
+    """Raise this process' limit of open files, so that connections never use it up.
+
+    Raises ConfigError if the system allows too few.
+    """
+    needed = FILES_PER_CONNECTION * max_connections + OTHER_FILES
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    unlimited = resource.RLIM_INFINITY
+    if hard != unlimited and hard < needed:
+        raise ConfigError(
+            f"serve.max_connections {max_connections} may need {needed} open files and the system allows {hard}; "
+            "lower it, or raise the limit (ulimit -n)"
+        )
+    if soft != unlimited and soft < needed:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
+
+
+def is_loopback(host: str) -> bool:
+    """Say whether an address can only be reached from this machine."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _text(path: Path) -> str:
+    return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+
+
+def _is_reachable(path: Path) -> bool:
+    """Say whether others may pass through every folder on the way."""
+    return all(folder.stat().st_mode & stat.S_IXOTH for folder in path.parents)

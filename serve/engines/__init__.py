@@ -1,0 +1,1 @@
+"""A version becomes engines that are proved to serve it."""

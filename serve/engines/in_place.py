@@ -1,0 +1,118 @@
+"""The weights of a running engine become another version's, where memory allows only one engine.
+
+Users' requests wait meanwhile, and the engine is idle: nobody's answer is begun by one version and ended by another.
+What vLLM is known to get wrong without saying so is refused before anything is touched.
+"""
+
+import http.client
+import json
+from pathlib import Path
+from typing import Any
+
+from driftwheel.artifacts import read_manifest, verify
+from driftwheel.config import Settings
+from driftwheel.errors import EngineError, GateError
+from driftwheel.memory import available_bytes
+from driftwheel.records import ModelVersion
+from serve.engines.engine import ADAPTER, ENGINE_BYTES, GIB, Engine, has_gpu
+
+CALL_SECONDS = 300.0
+PINS = ("template_hash", "tokenizer_hash", "generation_hash")
+READ_ONCE = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "generation_config.json")
+"""What an engine reads when it starts and not again."""
+WITHOUT_MEANING = {"transformers_version", "_name_or_path"}
+REMEDY = "set serve.swap to blue_green where a second engine fits, or stop the gateway, promote and start it again"
+
+
+def way_to_swap(settings: Settings, artifact: Path) -> str:
+    """Return what `serve.swap` means for an artifact on this machine: blue_green or in_place."""
+    swap = settings.serve.swap
+    if swap != "auto":
+        return swap
+    is_alone = settings.serve.replicas == 1 and not settings.serve.engines and settings.serve.rollout == "direct"
+    can_reload = is_alone and why_not_reloaded(artifact) is None
+    return "in_place" if can_reload and not fits_twice(settings, artifact) else "blue_green"
+
+
+def fits_twice(settings: Settings, artifact: Path) -> bool:
+    """Say whether memory allows two engines on artifacts of this size."""
+    if has_gpu():
+        return settings.serve.gpu_memory_utilization <= 0.5
+    weights_bytes = sum(path.stat().st_size for path in artifact.glob("*.safetensors"))
+    needed_bytes = weights_bytes + settings.serve.kv_cache_gib * GIB + ENGINE_BYTES
+    return 2 * needed_bytes <= available_bytes()
+
+
+def why_not_reloaded(artifact: Path) -> str | None:
+    """Return why an engine on this artifact cannot get other weights, or None where it can."""
+    manifest = read_manifest(artifact)
+    if manifest.get("kind") == ADAPTER:
+        return "it is an adapter"
+    config = _config(artifact)
+    if "quantization_config" in config or manifest.get("quantization", "none") != "none":
+        scheme = manifest.get("quantization", "")
+        return f"it is quantized ({scheme}), and vLLM reloads such weights wrongly, or stops, without saying so"
+    if config.get("tie_word_embeddings") and not has_gpu():
+        return "its embeddings are tied to its output head, which vLLM on a CPU reloads wrongly without saying so"
+    return None
+
+
+def check_reload(old: ModelVersion, new: ModelVersion) -> None:
+    """Raise GateError unless an engine that runs one version can be given the weights of the other.
+
+    Raises ArtifactError if a byte of the new version was changed.
+    """
+    folders = Path(old.path), Path(new.path)
+    verify(folders[1])
+    for version, folder in zip((old, new), folders, strict=True):
+        if reason := why_not_reloaded(folder):
+            raise GateError(f"{new.id} cannot be reloaded in place of {old.id}: {version.id}: {reason}; {REMEDY}")
+    if found := _first_difference(*folders):
+        raise GateError(
+            f"{new.id} cannot be reloaded in place of {old.id}: its {found} is another, which an engine reads only "
+            f"when it starts; {REMEDY}"
+        )
+
+
+def reload_weights(engine: Engine, artifact: Path) -> None:
+    """Give an idle engine the weights of an artifact, and forget what it had cached; raises EngineError."""
+    _call(engine, "/pause?mode=wait", {})
+    try:
+        _call(engine, "/collective_rpc", {"method": "reload_weights", "kwargs": {"weights_path": str(artifact)}})
+        if _call(engine, "/reset_prefix_cache", {}).get("success") is not True:
+            raise EngineError(f"engine {engine.name} did not reset its prefix cache, which holds the old weights' work")
+    finally:
+        _call(engine, "/resume", {})
+
+
+def _first_difference(old: Path, new: Path) -> str | None:
+    configs = [{k: v for k, v in _config(folder).items() if k not in WITHOUT_MEANING} for folder in (old, new)]
+    if configs[0] != configs[1]:
+        return "config.json"
+    before, after = read_manifest(old), read_manifest(new)
+    if all(pin in before and pin in after for pin in PINS):
+        return next((pin.removesuffix("_hash") for pin in PINS if before[pin] != after[pin]), None)
+    files = before["files"], after["files"]
+    return next((n for n in READ_ONCE if files[0].get(n, {}).get("sha256") != files[1].get(n, {}).get("sha256")), None)
+
+
+def _config(folder: Path) -> dict[str, Any]:
+    path = folder / "config.json"
+    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    return found
+
+
+def _call(engine: Engine, path: str, body: dict[str, Any]) -> dict[str, Any]:
+    connection = http.client.HTTPConnection(engine.host, engine.port, timeout=CALL_SECONDS)
+    try:
+        connection.request("POST", path, json.dumps(body), {"content-type": "application/json"})
+        response = connection.getresponse()
+        text = response.read().decode(errors="replace")
+        if response.status != 200:
+            raise EngineError(f"engine {engine.name} answered {path} with {response.status}: {text[:300]}")
+        found: dict[str, Any] = json.loads(text or "{}")
+        return found
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        raise EngineError(f"engine {engine.name} did not answer {path}: {error}") from error
+    finally:
+        connection.close()

@@ -1,0 +1,1 @@
+"""Bytes of clients become requests, and answers become bytes."""

@@ -1,0 +1,1 @@
+"""A request becomes an engine's answer and a durable row."""

@@ -1,0 +1,1 @@
+"""A candidate becomes the live version, step by step, or does not."""

@@ -1,0 +1,155 @@
+"""A gateway that follows serves what the conductor serves, gives a canary the same share, and never goes first."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from driftwheel import controls
+from driftwheel.artifacts import read_manifest
+from driftwheel.config import Settings
+from driftwheel.ledger import Ledger
+from driftwheel.records import Alias, Deployment, ModelVersion, ModelVersionStatus, Stage
+from serve.engines.engine import Engine
+from serve.release.choice import Split
+from serve.rollout import Rollout
+from serve.routes import RoutingTable
+
+PROBE = {"messages": [{"role": "user", "content": "hi"}], "tokens": ["yes", "."], "logprobs": [-0.5, -0.5]}
+
+
+class Gateways:
+    """Two rollouts on one ledger; the first one conducts."""
+
+    def __init__(self, settings: Settings, ledger: Ledger, start: Callable[..., Engine]) -> None:
+        self.settings, self.ledger = settings, ledger
+        self.tables = [RoutingTable(), RoutingTable()]
+        self.rollouts = [
+            Rollout(
+                settings.model_copy(update={"serve": settings.serve.model_copy(update={"port": 8001 + number})}),
+                ledger, table, start,
+            )
+            for number, table in enumerate(self.tables)
+        ]  # fmt: skip
+
+    def served(self) -> list[str | None]:
+        return [table.aliases.get("support") for table in self.tables]
+
+    def splits(self) -> list[Split | None]:
+        return [table.splits.get("support") for table in self.tables]
+
+    def promote(self, version_id: str, *shares: float) -> None:
+        controls.promote(self.ledger, self.settings, version_id, canary_shares=shares)
+
+    async def until(self, holds: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + 30
+        while not holds():
+            assert time.monotonic() < deadline, f"{self.served()} {self.splits()}"
+            for rollout in self.rollouts:
+                await rollout.reconcile()
+            await asyncio.sleep(0.02)
+
+    async def stop(self) -> None:
+        for rollout in self.rollouts:
+            await rollout.stop()
+
+
+@pytest.fixture
+def gateways(
+    settings: Settings, ledger: Ledger, start_fake: Callable[..., Engine], make_artifact: Callable[..., Path]
+) -> Gateways:
+    def publish(id: str, **facts: Any) -> None:
+        path = make_artifact(id, **facts)
+        ledger.add(ModelVersion(
+            id=id, project="support", status=ModelVersionStatus.PUBLISHED, number=1, run_id="run",
+            dataset_id="dataset", base_model="base", path=str(path),
+            manifest_hash=read_manifest(path)["content_hash"], quantization="none", fingerprint={"probes": [PROBE]},
+        ))  # fmt: skip
+
+    publish("v1")
+    publish("v2")
+    publish("other", logprob=-3.0)
+    return Gateways(settings, ledger, start_fake)
+
+
+def test_a_canary_has_the_same_share_on_both_and_goes_from_both(gateways: Gateways) -> None:
+    async def scene() -> None:
+        gateways.promote("v1")
+        await gateways.until(lambda: gateways.served() == ["v1", "v1"])
+        gateways.promote("v2", 0.25)
+        await gateways.until(lambda: gateways.splits() == [Split("v2", 0.25)] * 2)
+        assert gateways.served() == ["v1", "v1"]
+        gateways.promote("v1")
+        await gateways.until(lambda: gateways.splits() == [None, None])
+        assert gateways.served() == ["v1", "v1"]
+        await gateways.stop()
+
+    asyncio.run(scene())
+
+
+def test_the_follower_goes_second_and_there_is_one_row_for_both(gateways: Gateways) -> None:
+    async def scene() -> None:
+        gateways.promote("v1")
+        await gateways.until(lambda: gateways.served() == ["v1", "v1"])
+        gateways.promote("v2")
+        await gateways.until(lambda: gateways.served()[0] == "v2" or gateways.served()[1] == "v2")
+        assert gateways.served()[0] == "v2"
+        await gateways.until(lambda: gateways.served() == ["v2", "v2"])
+        assert [row.version_id for row in gateways.ledger.find(Deployment, stage=Stage.LIVE.value)] == ["v2"]
+        await gateways.stop()
+
+    asyncio.run(scene())
+
+
+def test_what_the_conductor_refuses_the_follower_never_serves(gateways: Gateways) -> None:
+    async def scene() -> None:
+        gateways.promote("v1")
+        await gateways.until(lambda: gateways.served() == ["v1", "v1"])
+        gateways.promote("other")
+        await gateways.until(lambda: bool(gateways.ledger.find(Alias)[0].observed_error))
+        await gateways.until(lambda: gateways.served() == ["v1", "v1"])
+        assert gateways.splits() == [None, None]
+        await gateways.stop()
+
+    asyncio.run(scene())
+
+
+def test_a_follower_that_takes_over_in_a_canary_begins_it_anew(gateways: Gateways) -> None:
+    async def scene() -> None:
+        gateways.promote("v1")
+        await gateways.until(lambda: gateways.served() == ["v1", "v1"])
+        gateways.promote("v2", 0.25)
+        await gateways.until(lambda: gateways.splits() == [Split("v2", 0.25)] * 2)
+        conductor, follower = gateways.rollouts
+        await conductor.stop()
+        follower.conductor.look()
+        gateways.rollouts.remove(conductor)
+        stages = lambda: [row.stage for row in gateways.ledger.find(Deployment, version_id="v2")]  # noqa: E731
+        await gateways.until(lambda: stages().count(Stage.CANARY) == 1)
+        live = gateways.ledger.find(Deployment, stage=Stage.LIVE.value)
+        assert [(row.version_id, row.share) for row in live] == [("v1", 0.75)]
+        assert gateways.splits()[1] == Split("v2", 0.25)
+        await follower.stop()
+
+    asyncio.run(scene())
+
+
+def test_a_version_that_was_live_needs_no_second_canary_where_another_gateway_takes_over(gateways: Gateways) -> None:
+    async def scene() -> None:
+        gateways.promote("v1")
+        await gateways.until(lambda: gateways.served() == ["v1", "v1"])
+        conductor, follower = gateways.rollouts
+        gateways.promote("v2", 0.25)
+        with gateways.ledger.write() as connection:  # its canary has passed, and then the conductor ends
+            gateways.ledger.observe_alias(connection, "support", version_id="v2", fence=2)
+        await conductor.stop()
+        follower.conductor.look()
+        gateways.rollouts.remove(conductor)
+        await gateways.until(lambda: gateways.served()[1] == "v2")
+        assert gateways.ledger.find(Deployment, stage=Stage.CANARY.value) == []
+        await follower.stop()
+
+    asyncio.run(scene())
