@@ -9,7 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from driftwheel.config import Settings
-from driftwheel.ledger import TABLES, Ledger
+from driftwheel.ledger import Ledger
 from driftwheel.records import (
     NOUNS,
     Alias,
@@ -24,6 +24,7 @@ from driftwheel.records import (
     TrainingRun,
     utc_now,
 )
+from driftwheel.tables import TABLES
 
 STALE_SECONDS = 60.0
 WORST_FIRST = (DriftVerdict.DRIFTED, DriftVerdict.SUSPECTED, DriftVerdict.STEADY)

@@ -13,7 +13,8 @@ from typing import Any
 import sqlalchemy as sa
 
 from driftwheel.errors import ConflictError, StorageError
-from driftwheel.ledger import TABLES, Ledger
+from driftwheel.ledger import Ledger
+from driftwheel.tables import TABLES
 
 LARGEST_STATEMENT_ROWS = 64
 

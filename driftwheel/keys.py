@@ -12,8 +12,9 @@ from datetime import datetime, timedelta
 import sqlalchemy as sa
 
 from driftwheel.errors import ConfigError, ConflictError, NotFoundError
-from driftwheel.ledger import TABLES, Ledger
+from driftwheel.ledger import Ledger
 from driftwheel.records import ApiKey, ApiKeyStatus, Scope, utc_now
+from driftwheel.tables import TABLES
 
 KEY_PREFIX = "dwk_"
 """Lets people and scanners for leaked secrets recognize a key."""

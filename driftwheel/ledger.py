@@ -1,18 +1,15 @@
 """The only code that talks to the database: records in, records out, every change of status conditional.
 
-Tables are derived from `driftwheel.records`. SQLite needs 3.51.3 or newer, because older builds can lose
-committed rows when several connections write and checkpoint (the WAL-reset bug); the package pysqlite3
-brings one. See DECISIONS.md.
+SQLite needs 3.51.3 or newer, because older builds can lose committed rows when several connections write and
+checkpoint (the WAL-reset bug); the package pysqlite3 brings one. See DECISIONS.md.
 """
 
 import os
 import sqlite3
-import types
 import typing
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import fields, replace
-from datetime import UTC, datetime
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from types import ModuleType
@@ -22,26 +19,14 @@ import sqlalchemy as sa
 from sqlalchemy.pool import QueuePool
 
 from driftwheel.errors import ConfigError, ConflictError, NotFoundError, StorageError
-from driftwheel.records import RECORDS, Alias, Step, Switch, utc_now
+from driftwheel.records import Alias, Step, Switch, utc_now
+from driftwheel.tables import TABLES, metadata, missing_columns, row_of
 
 SAFE_SQLITE = (3, 51, 3)
 CONNECT_SECONDS = 5
 SCHEMA_LOCK = 0x6472696674
 """Key of PostgreSQL's advisory lock under which the tables are made."""
 Record = TypeVar("Record")
-
-
-class UtcTime(sa.types.TypeDecorator[datetime]):
-    """An aware UTC time, stored as microseconds since 1970 so that both databases sort it alike."""
-
-    impl = sa.BigInteger
-    cache_ok = True
-
-    def process_bind_param(self, value: datetime | None, dialect: sa.Dialect) -> int | None:
-        return None if value is None else round(value.timestamp() * 1_000_000)
-
-    def process_result_value(self, value: int | None, dialect: sa.Dialect) -> datetime | None:
-        return None if value is None else datetime.fromtimestamp(value / 1_000_000, UTC)
 
 
 def safe_sqlite_module() -> ModuleType:
@@ -66,47 +51,6 @@ def safe_sqlite_module() -> ModuleType:
 def with_driver(url: str) -> str:
     """Return a database URL that names the driver which the extra `postgres` installs."""
     return url.replace("postgresql://", "postgresql+psycopg://", 1)
-
-
-def _column_type(annotation: Any) -> Any:
-    options = [a for a in typing.get_args(annotation) if a is not type(None)]
-    kind = options[0] if isinstance(annotation, types.UnionType) else annotation
-    kind = typing.get_origin(kind) or kind
-    if isinstance(kind, type) and issubclass(kind, StrEnum):
-        return sa.String(32)
-    simple = {str: sa.Text(), int: sa.BigInteger(), float: sa.Float(), bool: sa.Boolean()}
-    return simple.get(kind) or (UtcTime() if kind is datetime else sa.JSON())
-
-
-metadata = sa.MetaData()
-TABLES: dict[type, sa.Table] = {}
-for _record in RECORDS:
-    _hints = typing.get_type_hints(_record)
-    TABLES[_record] = sa.Table(
-        _record.prefix,
-        metadata,
-        *(
-            sa.Column(
-                f.name,
-                _column_type(_hints[f.name]),
-                primary_key=f.name == "id",
-                nullable=isinstance(_hints[f.name], types.UnionType),
-            )
-            for f in fields(_record)
-        ),
-        sa.Index(f"ix_{_record.prefix}_project_created_at", "project", "created_at"),
-    )
-
-
-def _missing(bind: sa.Engine | sa.Connection) -> list[sa.Column[Any]]:
-    """Return the columns that the database does not have; those of an existing table are such as may be null."""
-    found = sa.inspect(bind).get_multi_columns(filter_names=list(metadata.tables))
-    have = {(table, column["name"]) for (_, table), columns in found.items() for column in columns}
-    return [c for table in metadata.tables.values() for c in table.columns if (table.name, c.name) not in have]
-
-
-def _row(record: Any) -> dict[str, Any]:
-    return dict(vars(record))  # a record's fields are all that it has, and asking each by name is slow
 
 
 class Ledger:
@@ -164,13 +108,13 @@ class Ledger:
 
     def _make_tables(self) -> None:
         """Create what the records have and the database lacks; of several processes one does, the others wait."""
-        if not _missing(self.engine):
+        if not missing_columns(self.engine):
             return
         with self.engine.execution_options(is_write=True).begin() as connection:
             if connection.dialect.name == "postgresql":
                 connection.execute(sa.select(sa.func.pg_advisory_xact_lock(SCHEMA_LOCK)))
             metadata.create_all(connection)
-            for column in _missing(connection):
+            for column in missing_columns(connection):
                 kind = column.type.compile(connection.dialect)
                 connection.exec_driver_sql(f"ALTER TABLE {column.table.name} ADD COLUMN {column.name} {kind}")
 
@@ -205,7 +149,7 @@ class Ledger:
         """Insert records inside the caller's transaction."""
         try:
             for record_type in {type(r) for r in records}:
-                rows = [_row(r) for r in records if type(r) is record_type]
+                rows = [row_of(r) for r in records if type(r) is record_type]
                 connection.execute(TABLES[record_type].insert(), rows)
         except sa.exc.IntegrityError as error:
             raise ConflictError(f"{records[0].id} is already in the ledger; nothing was written") from error
@@ -349,7 +293,7 @@ class Ledger:
         table = TABLES[Step]
         with self.write() as connection:
             connection.execute(sa.delete(table).where(table.c.id == step.id))
-            connection.execute(table.insert(), [_row(step)])
+            connection.execute(table.insert(), [row_of(step)])
 
     def close(self) -> None:
         """Close every connection."""

@@ -12,8 +12,9 @@ from typing import Any
 import sqlalchemy as sa
 
 from driftwheel.config import Settings
-from driftwheel.ledger import TABLES, Ledger
+from driftwheel.ledger import Ledger
 from driftwheel.records import Alias, Dataset, ModelVersion, Traffic
+from driftwheel.tables import TABLES
 
 BATCH_ROWS = 500
 PAUSE_SECONDS = 0.05

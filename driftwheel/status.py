@@ -7,8 +7,9 @@ from typing import Any
 
 from driftwheel import controls
 from driftwheel.config import Settings
-from driftwheel.ledger import TABLES, Ledger
+from driftwheel.ledger import Ledger
 from driftwheel.records import Alias, Dataset, DriftSignal, ModelVersion, RetrainDecision, Traffic, TrainingRun
+from driftwheel.tables import TABLES
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,9 +17,10 @@ import structlog
 from driftwheel.appender import Appender
 from driftwheel.config import Settings
 from driftwheel.errors import DataError, NotFoundError, StorageError
-from driftwheel.ledger import TABLES, Ledger
+from driftwheel.ledger import Ledger
 from driftwheel.records import Traffic, utc_now
 from driftwheel.redaction import rules_of
+from driftwheel.tables import TABLES
 
 MAX_BATCH = 256
 MAX_QUEUED = 20_000

@@ -14,8 +14,9 @@ import sqlalchemy as sa
 
 from driftwheel.config import Settings
 from driftwheel.errors import ConfigError
-from driftwheel.ledger import TABLES, Ledger
+from driftwheel.ledger import Ledger
 from driftwheel.records import Traffic
+from driftwheel.tables import TABLES
 
 PAGE_ROWS = 1000
 

@@ -7,7 +7,7 @@ import sqlalchemy as sa
 
 from driftwheel import controls
 from driftwheel.config import Settings
-from driftwheel.ledger import TABLES, Ledger
+from driftwheel.ledger import Ledger
 from driftwheel.records import (
     Alias,
     Dataset,
@@ -20,6 +20,7 @@ from driftwheel.records import (
     RetrainDecision,
     Traffic,
 )
+from driftwheel.tables import TABLES
 from monitor.policy import PolicyFacts, Trial
 from monitor.quality import Baseline, judge_quality
 from monitor.windows import Observation

@@ -8,8 +8,9 @@ from pathlib import Path
 from driftwheel.answers import label_of
 from driftwheel.config import Settings
 from driftwheel.errors import NotFoundError
-from driftwheel.ledger import TABLES, Ledger
+from driftwheel.ledger import Ledger
 from driftwheel.records import Dataset, ModelVersion, Traffic
+from driftwheel.tables import TABLES
 from monitor.windows import Observation
 
 

@@ -21,8 +21,9 @@ from driftwheel import artifacts
 from driftwheel.command import add_common_arguments, open_ledger, print_record, settings_from
 from driftwheel.config import Settings
 from driftwheel.errors import ArtifactError, DriftwheelError, GateError, NotFoundError, StorageError
-from driftwheel.ledger import TABLES, Ledger
+from driftwheel.ledger import Ledger
 from driftwheel.records import Alias, Dataset, ModelVersion, ModelVersionStatus, TrainingRun, new_id, utc_now
+from driftwheel.tables import TABLES
 from train.adapter import require_effect
 from train.data.leaks import leaks_into_judge, refuse_leaks
 from train.evaluate import Evaluation, evaluate, load_evaluation

@@ -28,7 +28,7 @@ from rich.console import Console
 from driftwheel.command import open_ledger, run_command
 from driftwheel.config import Settings
 from driftwheel.errors import DriftwheelError, EngineError
-from driftwheel.ledger import TABLES, Ledger
+from driftwheel.ledger import Ledger
 from driftwheel.records import (
     Alias,
     Dataset,
@@ -42,6 +42,7 @@ from driftwheel.records import (
     Traffic,
     utc_now,
 )
+from driftwheel.tables import TABLES
 from examples.support import claims
 from examples.support.claims import Measured
 from examples.support.load import Client, Reply, accuracy

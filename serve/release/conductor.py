@@ -17,8 +17,9 @@ import structlog
 
 from driftwheel.config import Settings
 from driftwheel.errors import ConflictError, StorageError
-from driftwheel.ledger import TABLES, Ledger
+from driftwheel.ledger import Ledger
 from driftwheel.records import Alias
+from driftwheel.tables import TABLES
 
 BEAT_SECONDS = 2.0
 LOOKS_WITHOUT_A_BEAT = 5

@@ -10,8 +10,9 @@ from typing import Any, Concatenate, ParamSpec
 import sqlalchemy as sa
 
 from driftwheel.config import Settings
-from driftwheel.ledger import TABLES, Ledger
+from driftwheel.ledger import Ledger
 from driftwheel.records import Alias, Deployment, Stage, new_id, utc_now
+from driftwheel.tables import TABLES
 from serve.release.conductor import Conductor
 
 BESIDE_LIVE = (Stage.DRAINING, Stage.SHADOW, Stage.CANARY)

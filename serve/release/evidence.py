@@ -7,8 +7,9 @@ import sqlalchemy as sa
 
 from driftwheel.answers import parse_object
 from driftwheel.config import Settings
-from driftwheel.ledger import TABLES, Ledger
+from driftwheel.ledger import Ledger
 from driftwheel.records import Alias, Traffic, utc_now
+from driftwheel.tables import TABLES
 from serve.relaying.relay import CLIENT_CLOSED_REQUEST, CLIENT_LEFT
 from serve.release.canary import Outcome, Tally
 from serve.release.choice import unit_of

@@ -20,8 +20,9 @@ from driftwheel.command import add_common_arguments, open_ledger, settings_from
 from driftwheel.config import Settings
 from driftwheel.controls import SHADOW
 from driftwheel.errors import EngineError, NotFoundError
-from driftwheel.ledger import TABLES, Ledger
+from driftwheel.ledger import Ledger
 from driftwheel.records import Deployment, ModelVersion, Stage, Traffic, utc_now
+from driftwheel.tables import TABLES
 from serve.engines.adapters import Adapters, StartEngine
 from serve.engines.engine import start_artifact
 from serve.engines.fleet import ServingEngine

@@ -14,7 +14,7 @@ import yaml
 
 from driftwheel import controls
 from driftwheel.config import Settings, load_settings
-from driftwheel.ledger import TABLES, Ledger
+from driftwheel.ledger import Ledger
 from driftwheel.records import (
     Alias,
     Dataset,
@@ -26,6 +26,7 @@ from driftwheel.records import (
     Step,
     Traffic,
 )
+from driftwheel.tables import TABLES
 from examples.support import build_base
 from examples.support.demo import Demo, running, until, wait_until_ready
 from examples.support.load import Client, accuracy

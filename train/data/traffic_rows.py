@@ -9,8 +9,9 @@ import sqlalchemy as sa
 
 from driftwheel.answers import label_of
 from driftwheel.config import Settings
-from driftwheel.ledger import TABLES, Ledger
+from driftwheel.ledger import Ledger
 from driftwheel.records import Traffic
+from driftwheel.tables import TABLES
 from train.data.dataset_report import Report
 from train.data.formats import ROLES, Message, Row
 

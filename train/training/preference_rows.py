@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 
 from driftwheel.config import Settings
-from driftwheel.ledger import TABLES, Ledger
+from driftwheel.ledger import Ledger
 from driftwheel.records import Traffic
+from driftwheel.tables import TABLES
 from train.data.duplicates import NearDuplicates
 from train.data.examples import Example
 from train.data.formats import Message

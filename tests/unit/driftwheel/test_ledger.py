@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from driftwheel.config import Settings
 from driftwheel.errors import ConfigError, ConflictError, NotFoundError, StorageError
-from driftwheel.ledger import TABLES, Ledger
+from driftwheel.ledger import Ledger
 from driftwheel.records import (
     NOUNS,
     Alias,
@@ -21,6 +21,7 @@ from driftwheel.records import (
     Traffic,
     new_id,
 )
+from driftwheel.tables import TABLES
 
 pytestmark = pytest.mark.every_database
 

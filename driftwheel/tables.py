@@ -1,0 +1,67 @@
+"""Records become tables: a column for each field, its type from the field's annotation."""
+
+import types
+import typing
+from dataclasses import fields
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any
+
+import sqlalchemy as sa
+
+from driftwheel.records import RECORDS
+
+
+class UtcTime(sa.types.TypeDecorator[datetime]):
+    """An aware UTC time, stored as microseconds since 1970 so that both databases sort it alike."""
+
+    impl = sa.BigInteger
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: sa.Dialect) -> int | None:
+        return None if value is None else round(value.timestamp() * 1_000_000)
+
+    def process_result_value(self, value: int | None, dialect: sa.Dialect) -> datetime | None:
+        return None if value is None else datetime.fromtimestamp(value / 1_000_000, UTC)
+
+
+def _column_type(annotation: Any) -> Any:
+    options = [a for a in typing.get_args(annotation) if a is not type(None)]
+    kind = options[0] if isinstance(annotation, types.UnionType) else annotation
+    kind = typing.get_origin(kind) or kind
+    if isinstance(kind, type) and issubclass(kind, StrEnum):
+        return sa.String(32)
+    simple = {str: sa.Text(), int: sa.BigInteger(), float: sa.Float(), bool: sa.Boolean()}
+    return simple.get(kind) or (UtcTime() if kind is datetime else sa.JSON())
+
+
+metadata = sa.MetaData()
+TABLES: dict[type, sa.Table] = {}
+for _record in RECORDS:
+    _hints = typing.get_type_hints(_record)
+    TABLES[_record] = sa.Table(
+        _record.prefix,
+        metadata,
+        *(
+            sa.Column(
+                f.name,
+                _column_type(_hints[f.name]),
+                primary_key=f.name == "id",
+                nullable=isinstance(_hints[f.name], types.UnionType),
+            )
+            for f in fields(_record)
+        ),
+        sa.Index(f"ix_{_record.prefix}_project_created_at", "project", "created_at"),
+    )
+
+
+def missing_columns(bind: sa.Engine | sa.Connection) -> list[sa.Column[Any]]:
+    """Return the columns that the database does not have; those of an existing table are such as may be null."""
+    found = sa.inspect(bind).get_multi_columns(filter_names=list(metadata.tables))
+    have = {(table, column["name"]) for (_, table), columns in found.items() for column in columns}
+    return [c for table in metadata.tables.values() for c in table.columns if (table.name, c.name) not in have]
+
+
+def row_of(record: Any) -> dict[str, Any]:
+    """Return a record as a table's row."""
+    return dict(vars(record))  # a record's fields are all that it has, and asking each by name is slow
