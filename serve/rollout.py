@@ -1,11 +1,11 @@
 """The alias row says which version is desired; the rollout makes it the observed one, and says so.
 
 A swap is proved before it is used: check the artifact, start its engines (or load its adapter into an engine that runs
-its base, or give the only engine its weights), compare their log-probabilities on the
-probe prompts with the fingerprint stored at publication, let a canary of the requests through first where that is
-asked for, then flip the alias, drain the old engines and keep them warm for a rollback. What fails its proof never
-gets a user's request; the old version goes on serving, and is started again if its engines die or the gateway
-restarts meanwhile. Of several gateways on one ledger one conducts; the others make live what it made live.
+its base, or give the only engine its weights), compare their log-probabilities on the probe prompts with the
+fingerprint stored at publication, let a canary of the requests through first where that is asked for, then flip the
+alias, drain the old engines and keep them warm for a rollback. What fails its proof never gets a user's request; the
+old version goes on serving, and is started again if its engines die or the gateway restarts meanwhile. Of several
+gateways on one ledger one conducts; the others make live what it made live.
 """
 
 import asyncio
