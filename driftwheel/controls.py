@@ -100,9 +100,6 @@ def request_retrain(ledger: Ledger, settings: Settings, *, trigger: str, reason:
 
     Raises ConflictError while another retrain is unfinished.
     """
-    unfinished = ledger.find(RetrainDecision, project=settings.project, status=UNFINISHED, limit=1)
-    if unfinished:
-        raise ConflictError(f"{unfinished[0].id} is {unfinished[0].status}: one retrain at a time; wait or refuse it")
     at = utc_now()
     decision = RetrainDecision(
         id=new_id("decision", [settings.project, trigger, reason, at], at),
@@ -114,7 +111,9 @@ def request_retrain(ledger: Ledger, settings: Settings, *, trigger: str, reason:
         remedy="retrain",
         reasons=[reason],
     )
-    ledger.add(decision)
+    unfinished_id = ledger.add_only(decision, project=settings.project, status=UNFINISHED)
+    if unfinished_id is not None:
+        raise ConflictError(f"{unfinished_id} is unfinished: one retrain at a time; wait or refuse it")
     return decision
 
 

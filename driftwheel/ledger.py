@@ -7,7 +7,7 @@ checkpoint (the WAL-reset bug); the package pysqlite3 brings one. See DECISIONS.
 import os
 import sqlite3
 import typing
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from enum import StrEnum
@@ -24,8 +24,8 @@ from driftwheel.tables import TABLES, metadata, missing_columns, row_of
 
 SAFE_SQLITE = (3, 51, 3)
 CONNECT_SECONDS = 5
-SCHEMA_LOCK = 0x6472696674
-"""Key of PostgreSQL's advisory lock under which the tables are made."""
+SCHEMA_LOCK, ONLY_LOCK = 0x6472696674, 0x6472696675
+"""Keys of PostgreSQL's advisory locks under which tables are made, and a record is added that must be the only one."""
 Record = TypeVar("Record")
 
 
@@ -111,8 +111,7 @@ class Ledger:
         if not missing_columns(self.engine):
             return
         with self.engine.execution_options(is_write=True).begin() as connection:
-            if connection.dialect.name == "postgresql":
-                connection.execute(sa.select(sa.func.pg_advisory_xact_lock(SCHEMA_LOCK)))
+            _wait_for_turn(connection, SCHEMA_LOCK)
             metadata.create_all(connection)
             for column in missing_columns(connection):
                 kind = column.type.compile(connection.dialect)
@@ -154,6 +153,20 @@ class Ledger:
         except sa.exc.IntegrityError as error:
             raise ConflictError(f"{records[0].id} is already in the ledger; nothing was written") from error
 
+    def add_only(self, record: Any, **equals: Any) -> str | None:
+        """Insert a record unless one of its type has the given values; return the id of the one that has.
+
+        Of several processes that try at once one succeeds.
+        """
+        table = TABLES[type(record)]
+        with self.write() as connection:
+            _wait_for_turn(connection, ONLY_LOCK)
+            query = sa.select(table.c.id).where(*_conditions(table, equals)).limit(1)
+            found: str | None = connection.execute(query).scalar()
+            if found is None:
+                self.add_with(connection, [record])
+        return found
+
     def get(self, record_type: type[Record], id: str) -> Record:
         """Return one record; raises NotFoundError."""
         found = self.find(record_type, id=id, limit=1)
@@ -184,10 +197,8 @@ class Ledger:
         `without` are not read and keep their defaults.
         """
         table = TABLES[record_type]
-        query = sa.select(*(c for c in table.columns if c.name not in without)).where(*conditions)
-        for name, value in equals.items():
-            column = table.c[name]
-            query = query.where(column.in_(value) if isinstance(value, list | tuple) else column == value)
+        query = sa.select(*(c for c in table.columns if c.name not in without))
+        query = query.where(*conditions, *_conditions(table, equals))
         order = (table.c.created_at, table.c.id)
         query = query.order_by(*(c.desc() for c in order) if newest_first else order)
         with self.read() as connection:
@@ -198,9 +209,7 @@ class Ledger:
     def count(self, record_type: type[Any], *conditions: sa.ColumnElement[bool], **equals: Any) -> int:
         """Return how many records match."""
         table = TABLES[record_type]
-        query = sa.select(sa.func.count()).select_from(table).where(*conditions)
-        for name, value in equals.items():
-            query = query.where(table.c[name] == value)
+        query = sa.select(sa.func.count()).select_from(table).where(*conditions, *_conditions(table, equals))
         with self.read() as connection:
             return int(connection.execute(query).scalar_one())
 
@@ -304,3 +313,15 @@ def _typed(annotation: Any, value: Any) -> Any:
     if isinstance(annotation, type) and issubclass(annotation, StrEnum):
         return annotation(value)
     return value
+
+
+def _conditions(table: sa.Table, equals: Mapping[str, Any]) -> list[sa.ColumnElement[bool]]:
+    """Return what says that columns have the given values, or one of them where a list is given."""
+    columns = [(table.c[name], value) for name, value in equals.items()]
+    return [c.in_(value) if isinstance(value, list | tuple) else c == value for c, value in columns]
+
+
+def _wait_for_turn(connection: sa.Connection, key: int) -> None:
+    """Hold one of PostgreSQL's locks until the transaction ends; on SQLite only one transaction writes anyway."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(sa.select(sa.func.pg_advisory_xact_lock(key)))

@@ -1,5 +1,6 @@
 """What a person may do, and what is refused."""
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
@@ -73,6 +74,20 @@ def test_only_one_retrain_is_asked_for_at_a_time(ledger: Ledger, settings: Setti
     first = controls.request_retrain(ledger, settings, trigger="button", reason="stale")
     with pytest.raises(ConflictError, match=first.id):
         controls.request_retrain(ledger, settings, trigger="button", reason="again")
+
+
+@pytest.mark.every_database
+def test_of_many_who_ask_for_a_retrain_at_once_one_gets_it(ledger: Ledger, settings: Settings) -> None:
+    def ask(number: int) -> bool:
+        try:
+            controls.request_retrain(ledger, settings, trigger="hook", reason=f"asked by {number}")
+        except ConflictError:
+            return False
+        return True
+
+    with ThreadPoolExecutor(12) as pool:
+        assert sum(pool.map(ask, range(24))) == 1
+    assert ledger.count(RetrainDecision, project=settings.project) == 1
 
 
 def test_a_waiting_decision_is_settled_once(ledger: Ledger, settings: Settings) -> None:
