@@ -88,7 +88,7 @@ def check(settings: Settings, ledger: Ledger) -> CheckResult | None:
         return None
     signals = [*_drift_signals(look), *_quality_signals(look), _engine_signal(look)]
     ledger.add(*signals)
-    decision = _recorded(ledger, _decide(look, signals))
+    decision = record(ledger, _decide(look, signals))
     if decision.remedy == "rollback":
         _roll_back(look, decision)
     verdicts = {s.kind.value: s.verdict.value for s in signals if s.feature == ALL}
@@ -280,7 +280,7 @@ def _decide(look: Look, signals: list[DriftSignal]) -> RetrainDecision:
     )
 
 
-def _recorded(ledger: Ledger, decision: RetrainDecision) -> RetrainDecision:
+def record(ledger: Ledger, decision: RetrainDecision) -> RetrainDecision:
     """Write a decision down; one to retrain becomes one to hold if somebody else asked for a retrain meanwhile."""
     if decision.status in controls.UNFINISHED:
         other_id = ledger.add_only(decision, project=decision.project, status=controls.UNFINISHED)
