@@ -291,7 +291,7 @@ async def bad_candidate(demo: Demo) -> None:
 async def back_and_forward(demo: Demo) -> None:
     """Roll back to v1 and go forward to v2, both under load."""
     with demo.step("rollback and forward, under load"):
-        load_messages = messages(600, SEEDS["load"], "shifted")
+        load_messages = messages(600, SEEDS["load"], "steady")
         async with demo.client.load(load_messages, per_second=LOAD_PER_SECOND) as replies:
             await asyncio.sleep(2)
             asked_at = time.monotonic()
