@@ -30,7 +30,8 @@ from serve.engines.engine import start
 
 CUT = b"<cut>"
 TRIES = 10
-ENGINE_ARGS = ["--dtype=float32", "--no-enable-prefix-caching"]
+TOOL_ARGS = ["--enable-auto-tool-choice", "--tool-call-parser=hermes"]
+ENGINE_ARGS = ["--dtype=float32", "--no-enable-prefix-caching", *TOOL_ARGS]
 IDS: dict[bytes, tuple[bytes, str]] = {
     rb'"(id|item_id|request_id)":"(chatcmpl|cmpl|resp|msg|rs|embd|call|chatcmpl-tool|fc)[-_][^"]*"':
         (rb'"\1":"\2"', "the engine makes ids, from x-request-id where there is one"),
