@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 
 from driftwheel.config import Settings
 from driftwheel.errors import ConflictError, EngineError, GateError, NotFoundError
@@ -114,6 +115,20 @@ def request_retrain(ledger: Ledger, settings: Settings, *, trigger: str, reason:
     unfinished_id = ledger.add_only(decision, project=settings.project, status=UNFINISHED)
     if unfinished_id is not None:
         raise ConflictError(f"{unfinished_id} is unfinished: one retrain at a time; wait or refuse it")
+    return decision
+
+
+def record(ledger: Ledger, decision: RetrainDecision) -> RetrainDecision:
+    """Write the policy's decision down; one to retrain becomes one to hold where a retrain is unfinished already."""
+    if decision.status in UNFINISHED:
+        other_id = ledger.add_only(decision, project=decision.project, status=UNFINISHED)
+        if other_id is None:
+            return decision
+        reasons = [*decision.reasons, f"{other_id} is unfinished, and there is one retrain at a time"]
+        decision = replace(
+            decision, verdict=DecisionVerdict.HOLD, status=DecisionStatus.CLOSED, remedy="none", reasons=reasons
+        )
+    ledger.add(decision)
     return decision
 
 

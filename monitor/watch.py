@@ -9,7 +9,7 @@ the last one stopped.
 import argparse
 import signal
 import threading
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,6 @@ from driftwheel.ledger import Ledger
 from driftwheel.records import (
     Alias,
     DecisionStatus,
-    DecisionVerdict,
     DriftKind,
     DriftSignal,
     DriftVerdict,
@@ -88,7 +87,7 @@ def check(settings: Settings, ledger: Ledger) -> CheckResult | None:
         return None
     signals = [*_drift_signals(look), *_quality_signals(look), _engine_signal(look)]
     ledger.add(*signals)
-    decision = record(ledger, _decide(look, signals))
+    decision = controls.record(ledger, _decide(look, signals))
     if decision.remedy == "rollback":
         _roll_back(look, decision)
     verdicts = {s.kind.value: s.verdict.value for s in signals if s.feature == ALL}
@@ -278,20 +277,6 @@ def _decide(look: Look, signals: list[DriftSignal]) -> RetrainDecision:
             "refused_in_a_row": facts.refused_in_a_row,
         },
     )
-
-
-def record(ledger: Ledger, decision: RetrainDecision) -> RetrainDecision:
-    """Write a decision down; one to retrain becomes one to hold if somebody else asked for a retrain meanwhile."""
-    if decision.status in controls.UNFINISHED:
-        other_id = ledger.add_only(decision, project=decision.project, status=controls.UNFINISHED)
-        if other_id is None:
-            return decision
-        reasons = [*decision.reasons, f"{other_id} is unfinished, and there is one retrain at a time"]
-        decision = replace(
-            decision, verdict=DecisionVerdict.HOLD, status=DecisionStatus.CLOSED, remedy="none", reasons=reasons
-        )
-    ledger.add(decision)
-    return decision
 
 
 def _roll_back(look: Look, decision: RetrainDecision) -> None:

@@ -9,7 +9,7 @@ from driftwheel import controls
 from driftwheel.config import Settings
 from driftwheel.errors import ConflictError, EngineError, GateError, NotFoundError
 from driftwheel.ledger import Ledger
-from driftwheel.records import Alias, DecisionStatus, ModelVersion, ModelVersionStatus, RetrainDecision
+from driftwheel.records import Alias, DecisionStatus, DecisionVerdict, ModelVersion, ModelVersionStatus, RetrainDecision
 
 
 def version(number: int, status: ModelVersionStatus = ModelVersionStatus.PUBLISHED) -> ModelVersion:
@@ -88,6 +88,17 @@ def test_of_many_who_ask_for_a_retrain_at_once_one_gets_it(ledger: Ledger, setti
     with ThreadPoolExecutor(12) as pool:
         assert sum(pool.map(ask, range(24))) == 1
     assert ledger.count(RetrainDecision, project=settings.project) == 1
+
+
+def test_a_retrain_that_somebody_else_began_meanwhile_is_not_begun_twice(settings: Settings, ledger: Ledger) -> None:
+    other = controls.request_retrain(ledger, settings, trigger="button", reason="stale")
+    wanted = replace(other, id="decision_of_the_check", trigger="policy", reasons=["drift"])
+    held = controls.record(ledger, wanted)
+    assert (held.verdict, held.status, held.remedy) == (DecisionVerdict.HOLD, DecisionStatus.CLOSED, "none")
+    assert other.id in held.reasons[-1]
+    assert ledger.get(RetrainDecision, wanted.id) == held
+    ledger.change(other, status=DecisionStatus.FAILED)
+    assert controls.record(ledger, replace(wanted, id="decision_of_the_next_check")).status is DecisionStatus.OPEN
 
 
 def test_a_waiting_decision_is_settled_once(ledger: Ledger, settings: Settings) -> None:

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from driftwheel import controls
 from driftwheel.config import Settings
 from driftwheel.ledger import Ledger
 from driftwheel.records import (
@@ -26,7 +25,7 @@ from driftwheel.records import (
 )
 from examples.support.world import Phase, answer, messages
 from monitor.facts import gather_facts
-from monitor.watch import check, record
+from monitor.watch import check
 
 # Evidently and its libraries warn about their own future; nothing of ours is silenced by it.
 pytestmark = pytest.mark.filterwarnings(
@@ -233,14 +232,3 @@ def test_the_daily_budget_counts_one_day(watched: Settings, ledger: Ledger, age:
     assert facts.refused_in_a_row == 1
     assert (facts.fresh_labels, facts.is_quality_known) == (7, False)
     assert "7 labelled rows" in facts.quality_text
-
-
-def test_a_retrain_that_somebody_else_began_meanwhile_is_not_begun_twice(settings: Settings, ledger: Ledger) -> None:
-    other = controls.request_retrain(ledger, settings, trigger="button", reason="stale")
-    wanted = replace(other, id="decision_of_the_check", trigger="policy", reasons=["drift"])
-    held = record(ledger, wanted)
-    assert (held.verdict, held.status, held.remedy) == (DecisionVerdict.HOLD, DecisionStatus.CLOSED, "none")
-    assert other.id in held.reasons[-1]
-    assert ledger.get(RetrainDecision, wanted.id) == held
-    ledger.change(other, status=DecisionStatus.FAILED)
-    assert record(ledger, replace(wanted, id="decision_of_the_next_check")).status is DecisionStatus.OPEN
