@@ -49,6 +49,9 @@ SUITES = {
     "rollout_crashes": Suite("rollout_crashes", "crashes of the gateway", short="--times 1 --point 'before flip'"),
     "engine_faults": Suite("engine_faults", "faults of an engine", short="--faults 2"),
     "several_gateways": Suite("several_gateways", "acknowledged answers", short="--flips 2 --crashes 1"),
+    "one engine each": Suite(
+        "several_gateways", "acknowledged answers", "--engines only", "--engines only --flips 2 --crashes 1"
+    ),
 }  # fmt: skip
 
 

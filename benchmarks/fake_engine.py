@@ -2,12 +2,12 @@
 
 python -m benchmarks.fake_engine ARTIFACT NAME PORT
 
-The facts are the artifact's `answers.json`. Requests with `prompt_logprobs` are probes and get its tokens, bare
-prompts are health checks, and the rest are users', who get `answer`, or what `answer_to` makes of their message where
-there is none. The file at `fault_path`, whose name may hold {port}, names a fault while it is there: hang, busy, nan,
-null, error or empty. Adapters are loaded and unloaded, and weights reloaded, as vLLM does it; stricter than vLLM, an
-answer is the one of the weights at its end, and fails if its adapter is unloaded by then. Needs nothing but Python, so
-that it starts at once.
+The facts are the artifact's `answers.json`. Requests with `prompt_logprobs` are probes and get its tokens, bare prompts
+are health checks, and the rest are users', who get `answer`, or where there is none what `answer_to` makes of their
+message and of `name`. The file at `fault_path`, whose name may hold {port}, names a fault while it is there: hang,
+busy, nan, null, error or empty. Adapters are loaded and unloaded, and weights reloaded, as vLLM does it; stricter than
+vLLM, an answer is the one of the weights at its end, and fails if its adapter is unloaded by then. Needs nothing but
+Python, so that it starts at once.
 """
 
 import asyncio
@@ -96,7 +96,7 @@ class FakeEngine:
         return whole(200, {"choices": [] if fault == "empty" else [choice]})
 
     def _to_user(self, facts: dict[str, Any], body: dict[str, Any], *, is_empty: bool) -> bytes:
-        text = facts.get("answer") or answer_to(body["messages"][-1]["content"], body["model"])
+        text = facts.get("answer") or answer_to(body["messages"][-1]["content"], facts.get("name", body["model"]))
         about = {"id": f"chatcmpl-{self._users}", "model": body["model"]}
         if body.get("stream"):
             return streamed(about, text, has_usage=bool((body.get("stream_options") or {}).get("include_usage")))

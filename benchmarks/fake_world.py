@@ -62,7 +62,7 @@ class World:
     def publish(self, id: str, **facts: Any) -> ModelVersion:
         """Publish a version whose fake engine answers with the given facts."""
         path = self.folder / "artifacts" / id
-        answers = {"tokens": PROBE["tokens"], "logprob": -0.5, "answer": '{"intent": "card"}'}
+        answers = {"tokens": PROBE["tokens"], "logprob": -0.5, "answer": '{"intent": "card"}', "name": id}
         with writing(path, {"run_id": id}) as aside:
             write_json(aside / "answers.json", answers | facts)
         return self.record(id, path, {"probes": [PROBE]})

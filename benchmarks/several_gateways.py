@@ -1,12 +1,12 @@
 """Two gateways on one PostgreSQL answer through flips, canaries and crashes: one live version, and every row is there.
 
-    python -m benchmarks.several_gateways [--flips 20] [--crashes 8] [--own-engines]
+    python -m benchmarks.several_gateways [--flips 20] [--crashes 8] [--engines elsewhere|own|only]
     python -m benchmarks.several_gateways --plant conductors      # the planted bugs: conductors, early
 
-Both are real gateway processes. The fake engines are elsewhere, the same for both, or each gateway starts its own; an
-engine's answers tell which version gave them. Then
-one gateway after another is killed, or stopped for a while, and the survivor goes on alone until it is back; and the
-database is killed. The oracles are the clients, a reader that asks the database by raw SQL, and the answers' own text.
+Both are real gateway processes. The fake engines are elsewhere, the same for both; or each gateway starts its own; or
+each has only one, which gets the weights of one version after the other. Then one gateway after another is killed, or
+stopped for a while, and the survivor goes on alone until it is back; and the database is killed. The oracles are the
+clients, a reader that asks the database by raw SQL, and the answers' own text, which tells the version that gave it.
 """
 
 import argparse
@@ -27,6 +27,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any, Literal, get_args
 
 import psycopg
 import uvloop
@@ -45,6 +46,7 @@ VERSIONS = ("v1", "v2")
 BROKEN = "v3"
 CRASHES = ("kill the conductor", "stop the conductor", "restart PostgreSQL", "kill the follower")
 CLIENTS, PER_SECOND = 4, 40
+Engines = Literal["elsewhere", "own", "only"]
 LOOK_SECONDS = 0.002
 PATIENCE_SECONDS = 60.0
 
@@ -97,11 +99,15 @@ class Found:
 class Pair:
     """Two gateways, their engines, and what is asked of them."""
 
-    def __init__(self, folder: Path, server: PostgresServer, plant: str, *, has_own_engines: bool) -> None:
-        self._plant, self.server, self.url = plant, server, server.new_database()
-        ports = {version: free_port() for version in (*VERSIONS, BROKEN)}
-        engines = [] if has_own_engines else [f"http://127.0.0.1:{port}" for port in ports.values()]
-        serve = {"engines": engines, "canary_min_requests": 30}
+    def __init__(self, folder: Path, server: PostgresServer, plant: str, engines: Engines) -> None:
+        self._plant, self.server, self.url, self.engines = plant, server, server.new_database(), engines
+        ports = {version: free_port() for version in (*VERSIONS, BROKEN)} if engines == "elsewhere" else {}
+        serve: dict[str, Any] = {
+            "canary_min_requests": 30,
+            "engines": [f"http://127.0.0.1:{p}" for p in ports.values()],
+        }
+        if engines == "only":
+            serve["swap"] = "in_place"
         self.worlds = [World(folder / name, dict(serve), self.url) for name in ("a", "b")]
         for version in VERSIONS:
             self.worlds[0].publish(version, answer=None)
@@ -215,7 +221,8 @@ def crash(pair: Pair, kind: str, found: Found) -> None:
 def drive(pair: Pair, reader: Reader, flips: int, crashes: int) -> Found:
     """Flip, change keys and kill, while the load goes on."""
     found = Found()
-    try_broken(pair, found)
+    if pair.engines != "only":  # which has no room for a canary
+        try_broken(pair, found)
     for number in range(flips):
         found.flips.append(pair.flip(pair.worlds))
         change_keys(pair, number, found)
@@ -241,10 +248,10 @@ async def under_load(pair: Pair, work: Callable[[], Found]) -> Found:
 
 
 def measure(
-    folder: Path, server: PostgresServer, *, flips: int, crashes: int, plant: str = "", has_own_engines: bool = False
+    folder: Path, server: PostgresServer, *, flips: int, crashes: int, plant: str = "", engines: Engines = "elsewhere"
 ) -> tuple[Found, Comparison]:
     """Run the whole; return what was measured, and what the ledger holds of what was answered."""
-    pair = Pair(folder, server, plant, has_own_engines=has_own_engines)
+    pair = Pair(folder, server, plant, engines)
     reader = Reader(pair.url)
     thread = threading.Thread(target=reader.run)
     try:
@@ -271,7 +278,7 @@ def main() -> None:
     parser.add_argument("--flips", type=int, default=20)
     parser.add_argument("--crashes", type=int, default=8)
     parser.add_argument("--plant", choices=["conductors", "early"], default="")
-    parser.add_argument("--own-engines", action="store_true", help="each gateway starts its own")
+    parser.add_argument("--engines", choices=get_args(Engines), default="elsewhere", help="whose they are (elsewhere)")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     programs = find_programs()
@@ -286,7 +293,7 @@ def main() -> None:
                 flips=options.flips,
                 crashes=options.crashes,
                 plant=options.plant,
-                has_own_engines=options.own_engines,
+                engines=options.engines,
             )
     finally:
         server.remove()

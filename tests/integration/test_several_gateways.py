@@ -18,6 +18,16 @@ def test_two_gateways_lose_nothing_and_agree_while_the_one_that_conducts_is_kill
     assert found.alone["kill the conductor"] < 30
 
 
+def test_two_gateways_that_have_one_engine_each_swap_its_weights(
+    postgres_server: PostgresServer, tmp_path: Path
+) -> None:
+    found, rows = measure(tmp_path, postgres_server, flips=2, crashes=1, engines="only")
+    assert (found.faults, found.failed) == ([], 0)
+    assert rows.acknowledged > 300
+    assert (rows.lost, rows.doubled, rows.different) == (0, 0, 0)
+    assert len(found.flips) == 3
+
+
 def test_the_same_flips_find_gateways_that_all_conduct(postgres_server: PostgresServer, tmp_path: Path) -> None:
     found, _ = measure(tmp_path, postgres_server, flips=1, crashes=0, plant="conductors")
     assert any("went live 2 times" in fault for fault in found.faults)
