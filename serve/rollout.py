@@ -10,12 +10,11 @@ gateways on one ledger one conducts; the others make live what it made live.
 
 import asyncio
 import time
-from functools import partial
 
 import structlog
 
 from driftwheel.config import Settings
-from driftwheel.controls import SHADOW, canary_plan
+from driftwheel.controls import canary_plan
 from driftwheel.errors import DriftwheelError, GateError
 from driftwheel.ledger import Ledger
 from driftwheel.records import Alias, ModelVersion, ModelVersionStatus, Stage, utc_now
@@ -30,6 +29,7 @@ from serve.release.conductor import Conductor
 from serve.release.deployments import Deployments
 from serve.release.follower import Follower, followed
 from serve.release.mirror import Mirror
+from serve.release.shadow_switch import ShadowSwitch
 from serve.release.trial import ROLLED_BACK, CanaryFailedError, Trial
 from serve.routes import EngineRoute, RoutingTable
 
@@ -49,7 +49,7 @@ class Rollout:
         start: StartEngine = start_artifact,
         mirror: Mirror | None = None,
     ) -> None:
-        self._settings, self._ledger, self._routes, self._mirror = settings, ledger, routes, mirror
+        self._settings, self._ledger, self._routes = settings, ledger, routes
         self._fleet = Fleet(settings, routes, start)
         self.conductor = Conductor(settings, ledger)
         self._deployments = Deployments(settings, ledger, self.conductor)
@@ -60,7 +60,8 @@ class Rollout:
         self._refusals = Backoff()
         self._restores = Backoff(first_seconds=LONGEST_SECONDS)
         self._trial: Trial | None = None
-        self._standby = Standby(settings, self._fleet, routes, self._deployments, self._end_shadow)
+        self._shadow = ShadowSwitch(settings, ledger, self._fleet, self._deployments, mirror, self._prove_any)
+        self._standby = Standby(settings, self._fleet, routes, self._deployments, self._shadow.end)
         self._follower = Follower(ledger, routes, self._fleet, self._deployments, self._prove, self._standby.keep)
 
     def engine_of(self, route: EngineRoute) -> ServingEngine | None:
@@ -91,7 +92,7 @@ class Rollout:
             await self._step_trial(self._trial, alias)
         elif self._is_live(alias) and self._fleet.is_running(alias.version_id):
             await self._report(alias, alias.fence)
-            await self._follow_shadow(alias)
+            await self._shadow.follow(alias, self._live_id, self._standby)
             if not self._deployments.is_ours:
                 await self._follower.step(alias.id)
         elif await self._must_restore_first(alias) or self._is_refused(alias):
@@ -186,7 +187,7 @@ class Rollout:
         self._routes.point(alias.id, version_id)  # from the next request on it answers
         old_id, self._live_id = self._live_id, version_id
         self._standby.forget(version_id)
-        await asyncio.to_thread(self._end_shadow, version_id)
+        await asyncio.to_thread(self._shadow.end, version_id)
         way, drained_id = self._fleet.way(version_id), None
         if old_id not in (None, version_id) and self._fleet.engines(str(old_id)):
             drained_id = str(old_id)
@@ -199,7 +200,7 @@ class Rollout:
     async def _begin_trial(self, alias: Alias, shares: list[float]) -> None:
         self._fleet.admit(alias.version_id)
         self._standby.forget(alias.version_id)
-        await asyncio.to_thread(self._end_shadow, alias.version_id)
+        await asyncio.to_thread(self._shadow.end, alias.version_id)
         live_id = str(self._live_id)
         self._trial = Trial(self._settings, self._ledger, self._routes, self._deployments, alias, live_id, shares)
         await self._trial.begin()
@@ -244,49 +245,19 @@ class Rollout:
         await self._make_live(alias, version_id, fence, alias.observed_error)
         log.info("last good version serves", alias=alias.id, version=version_id, desired=alias.version_id)
 
-    async def _prove(self, version_id: str, *, candidates: bool = False) -> None:
-        """Have a version's engines running and proved, with no more engines at a time than two versions need.
+    async def _prove(self, version_id: str) -> None:
+        """Have the engines of a version that may serve users running and proved."""
+        await self._ensure(await asyncio.to_thread(self._published, version_id))
 
-        Only a published one may serve users; a shadow may also be a candidate or a rejected version.
-        """
-        read = self._published if not candidates else partial(self._ledger.get, ModelVersion)
-        version = await asyncio.to_thread(read, version_id)
-        if not self._fleet.is_running(version_id):
+    async def _prove_any(self, version_id: str) -> None:
+        """Do so for a version that was published or not."""
+        await self._ensure(await asyncio.to_thread(self._ledger.get, ModelVersion, version_id))
+
+    async def _ensure(self, version: ModelVersion) -> None:
+        """Have a version's engines running and proved, with no more engines at a time than two versions need."""
+        if not self._fleet.is_running(version.id):
             await self._standby.make_room(version, self._live_id)
         await self._fleet.ensure(version)
-
-    async def _follow_shadow(self, alias: Alias) -> None:
-        """Have the version copied to that the switch names, or none; one that is refused is taken from the switch."""
-        if self._mirror is None:
-            return
-        wanted = await asyncio.to_thread(self._ledger.switch, alias.project, SHADOW) or None
-        if wanted == self._mirror.version_id:
-            return
-        if self._mirror.version_id is not None:
-            self._standby.keep(self._mirror.version_id)
-            self._mirror.version_id = None
-        if wanted is None:
-            return
-        try:
-            if wanted == self._live_id:
-                raise GateError(f"{wanted} is live; shadow another version")
-            if self._fleet.is_only_engine(self._live_id):
-                raise GateError(f"a shadow needs a second engine, and there is one only; replay {wanted} elsewhere")
-            await self._prove(wanted, candidates=True)
-        except DriftwheelError as error:
-            log.error("shadow refused", version=wanted, error=str(error))
-            await asyncio.to_thread(self._ledger.set_switch, alias.project, SHADOW, "")
-            return
-        self._fleet.admit(wanted)
-        self._standby.forget(wanted)
-        await asyncio.to_thread(self._deployments.open, alias, wanted, Stage.SHADOW, 0.0, f"{SHADOW} of live requests")
-        self._mirror.version_id = wanted
-        log.info("shadow begins", version=wanted)
-
-    def _end_shadow(self, version_id: str) -> None:
-        if self._mirror is not None and self._mirror.version_id == version_id:
-            self._mirror.version_id = None
-            self._ledger.set_switch(self._settings.project, SHADOW, "")
 
     async def _tend(self) -> None:
         """Take dead engines of the serving versions out, and have the missing ones started beside those that live."""
