@@ -146,7 +146,8 @@ def as_text(fit: Fit) -> str:
         f"number type      {'bfloat16' if machine.has_fast_bf16 else 'float32: bfloat16 is slow here'}",
         f"quantization     {', '.join(machine.quantizations)}",
         f"processes        {machine.processes}",
-        f"training takes   estimated at these settings, with an error of up to {ESTIMATE_ERROR:.0%}:",
+        f"training takes   estimated at these settings, with an error of up to {ESTIMATE_ERROR:.0%}"
+        + (f"; the sum is for {first.processes} processes:" if first.processes > 1 else ":"),
     ]
     for e in fit.estimates:
         parts = f"weights {_gib(e.weights)}, gradients {_gib(e.gradients)}, optimizer {_gib(e.optimizer)}, "

@@ -38,11 +38,13 @@ class Estimate:
     activations: float
     parameters: int
     trainable: int
+    processes: int = 1
+    """Those that share this machine's memory: without GPUs all that train together, unless Ray spreads them."""
 
     @property
     def total(self) -> float:
-        """The sum."""
-        return self.process + self.weights + self.gradients + self.optimizer + self.activations
+        """The sum, for all these processes; what sharding saves is not taken off."""
+        return self.processes * (self.process + self.weights + self.gradients + self.optimizer + self.activations)
 
 
 def estimate(config: Any, train: TrainSettings, *, tokens: int | None = None, is_cuda: bool = False) -> Estimate:
@@ -63,6 +65,7 @@ def estimate(config: Any, train: TrainSettings, *, tokens: int | None = None, is
         activations=saved,
         parameters=sum(p.numel() for p in parameters if train.method == "full" or not p.requires_grad),
         trainable=trainable,
+        processes=1 if is_cuda or train.executor == "ray" else train.num_processes,
     )
 
 

@@ -75,3 +75,13 @@ def test_examples_shorter_than_the_limit_take_less(tiny_base: Path) -> None:
     config = load_config(str(tiny_base))
     assert estimate(config, train, tokens=8).activations < estimate(config, train).activations
     assert estimate(config, train, tokens=999).activations == estimate(config, train).activations
+
+
+def test_processes_that_share_a_machine_take_its_memory_together(tiny_base: Path) -> None:
+    config = load_config(str(tiny_base))
+    together = TrainSettings(**SHAPE, num_processes=2)
+    alone = of(tiny_base).total
+    assert estimate(config, together).total == 2 * alone
+    on_nodes = together.model_copy(update={"executor": "ray"})
+    assert estimate(config, on_nodes).total == alone
+    assert estimate(config, together, is_cuda=True).total < alone
