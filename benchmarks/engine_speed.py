@@ -113,3 +113,11 @@ def speed(rounds: Sequence[Round], name: str, streams: int) -> dict[str, float]:
         "fastest": max(rates),
         "per_cpu_second": statistics.median(r.tokens / r.cpu_seconds for r in mine),
     }
+
+
+def times(rounds: Sequence[Round], name: str, base: str, streams: int) -> float:
+    """Return how many times an engine's tokens a second are another's of the same rounds, at the median."""
+    rates = {
+        n: [r.tokens / r.wall_seconds for r in rounds if (r.name, r.streams) == (n, streams)] for n in (name, base)
+    }
+    return statistics.median(mine / other for mine, other in zip(rates[name], rates[base], strict=True))

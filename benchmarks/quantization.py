@@ -5,8 +5,8 @@
 `example` trains the example's model, writes it in every scheme that this machine serves, and asks all engines the same
 test items. That model is so small that the engine's own work hides the kernels, so `speed` times one of 135 million
 parameters (random weights: speed does not depend on their values), also with zentorch where that installs. Four engines
-at a time live side by side, `none` among them, and answer in short rounds of changing order. What was trained and built
-is found and not made again.
+at a time live side by side, `none` among them, and answer in short rounds of changing order; ratios are of the same
+rounds. What was trained and built is found and not made again.
 """
 
 import argparse
@@ -22,7 +22,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.banking77 import DATA, read
-from benchmarks.engine_speed import STREAMS, Round, measure_rounds, running, speed
+from benchmarks.engine_speed import STREAMS, Round, measure_rounds, running, speed, times
 from benchmarks.training import build_base
 from driftwheel.artifacts import is_complete
 from driftwheel.command import open_ledger
@@ -42,6 +42,7 @@ TIMED = ("none", "w8a8", "fp8_dynamic", "w4a16")
 WITH_ZENTORCH = ("none", "w8a8", "w4a16")
 ANY = {"quantized_agreement": 1e-9, "quantized_gap": 1e9, "served_agreement": 1e-9, "served_gap": 1e9}
 """Tolerances that let every scheme be measured; the usual ones are asked afterwards."""
+SPEEDS = (*(f"tokens/s, {n}" for n in STREAMS), *(f"times none, {n}" for n in STREAMS), "tokens/CPU s, 8")
 SIDE_BY_SIDE = 4
 """Engines that live at a time; each holds about two gigabytes."""
 console = Console(width=190)
@@ -111,24 +112,24 @@ def example(settings: Settings, rounds: int, schemes: Sequence[str]) -> None:
     built = build(settings, schemes)
     found = compare(settings, built)
     served: dict[str, list[dict[str, Any]]] = {}
-    timed: list[Round] = []
+    timed: dict[str, Sequence[Round]] = {}
     for names in together(list(built)):
         with ExitStack() as stack:
             engines = [stack.enter_context(running(settings, name, built[name])) for name in names]
             for one in engines:
                 served[one.name] = measure_served(with_scheme(settings, one.name), one.endpoint, found[one.name], {})
                 say(f"{one.name}: {hop_line(served[one.name][-1])}")
-            timed += measure_rounds(engines, _prompts(settings), rounds, 2)
-        say_speeds(timed, names)
+            say_speeds(measure_rounds(engines, _prompts(settings), rounds, 2), names, timed)
     table = Table("scheme", "MB", "accuracy, served", "as merged", "mean nats", "of loss", "most nats", "as files",
-                  *(f"tokens/s, {n}" for n in STREAMS), "tokens/CPU s, 8", "published",
+                  *SPEEDS, "published",
                   title=f"{settings.project}, {len(next(iter(found.values())).probes)} items")  # fmt: skip
     for name, rows in served.items():
         _, _, files, endpoint = rows
         table.add_row(name, f"{_weights_bytes(built[name]) / 1e6:.2f}", _share(endpoint, "accuracy"),
                       _share(files, "agreement"), f"{files['mean_logprob_difference']:.5f}",
                       f"{files['loss_share']:.1%}", f"{files['max_logprob_difference']:.3f}",
-                      f"{endpoint['agreement']:.1%}", *_speeds(timed, name), _verdict(settings, rows))  # fmt: skip
+                      f"{endpoint['agreement']:.1%}", *_speeds(timed[name], name),
+                      _verdict(settings, rows))  # fmt: skip
     console.print(table)
 
 
@@ -138,16 +139,14 @@ def large(settings: Settings, rounds: int) -> None:
     packages = install_zentorch(settings.root)
     plain = {name: (path, None) for name, path in built.items()}
     zen = {f"{name}, zentorch": (built[name], packages) for name in WITH_ZENTORCH if packages and name in built}
-    contestants, timed = {**plain, **zen}, []
+    contestants, timed = {**plain, **zen}, dict[str, Sequence[Round]]()
     for names in together(list(contestants)):
         with ExitStack() as stack:
             engines = [stack.enter_context(running(settings, name, *contestants[name])) for name in names]
-            timed += measure_rounds(engines, _prompts(settings), rounds, 1)
-        say_speeds(timed, names)
-    table = Table("scheme", "MB", *(f"tokens/s, {n}" for n in STREAMS), "tokens/CPU s, 8",
-                  title="135 million parameters")  # fmt: skip
+            say_speeds(measure_rounds(engines, _prompts(settings), rounds, 1), names, timed)
+    table = Table("scheme", "MB", *SPEEDS, title="135 million parameters")
     for name, (path, _) in contestants.items():
-        table.add_row(name, f"{_weights_bytes(path) / 1e6:.0f}", *_speeds(timed, name))
+        table.add_row(name, f"{_weights_bytes(path) / 1e6:.0f}", *_speeds(timed[name], name))
     console.print(table)
 
 
@@ -178,11 +177,13 @@ def say(line: str) -> None:
     console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
-def say_speeds(timed: Sequence[Round], names: Sequence[str]) -> None:
-    """Print what the engines of a group reached so far."""
+def say_speeds(rounds: Sequence[Round], names: Sequence[str], timed: dict[str, Sequence[Round]]) -> None:
+    """Print what the engines of a group reached, and note each one's group, which is the first that it was in."""
     for name in names:
-        one, eight, per_cpu = _speeds(timed, name)
-        say(f"{name}: {one} tokens a second in one stream, {eight} in eight, {per_cpu} per CPU second")
+        timed.setdefault(name, rounds)
+        one, eight, times_one, times_eight, per_cpu = _speeds(rounds, name)
+        say(f"{name}: {one} tokens a second in one stream, {eight} in eight, {per_cpu} per CPU second; "
+            f"{times_one} and {times_eight} times none")  # fmt: skip
 
 
 def _prompts(settings: Settings) -> list[Any]:
@@ -199,10 +200,11 @@ def _share(row: dict[str, Any], key: str) -> str:
     return f"{row[key]:.1%} [{low:.1%}, {high:.1%}]"
 
 
-def _speeds(timed: Sequence[Round], name: str) -> list[str]:
-    found = [speed(timed, name, streams) for streams in STREAMS]
+def _speeds(rounds: Sequence[Round], name: str) -> list[str]:
+    found = [speed(rounds, name, streams) for streams in STREAMS]
     cells = [f"{s['median']:.0f} ({s['slowest']:.0f} to {s['fastest']:.0f})" for s in found]
-    return [*cells, f"{found[-1]['per_cpu_second']:.0f}"]
+    ratios = [f"{times(rounds, name, SCHEMES[0], streams):.2f}" for streams in STREAMS]
+    return [*cells, *ratios, f"{found[-1]['per_cpu_second']:.0f}"]
 
 
 def _verdict(settings: Settings, rows: Sequence[dict[str, Any]]) -> str:
