@@ -40,6 +40,7 @@ class Served:
     port: int
     pid: int
     ledger_url: str
+    engine_port: int
 
 
 @contextlib.contextmanager
@@ -58,7 +59,7 @@ def gateway_before(engine_port: int, folder: Path, plant: str | None = None) -> 
         (folder / "gateway.log").open("wb") as log,
         _process(__name__, str(folder), str(engine_port), *([plant] if plant else []), stderr=log) as made,
     ):
-        yield Served(int(made[1]), made[0].pid, url)
+        yield Served(int(made[1]), made[0].pid, url, engine_port)
 
 
 @contextlib.contextmanager

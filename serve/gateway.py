@@ -40,7 +40,7 @@ STOP_POLL_SECONDS = 0.02
 BACKLOG = 4096
 HELD_BODIES = 16
 """Largest bodies that are held at once, received or waiting for their answer."""
-SEND_BUFFER_BYTES = 32_768
+SEND_BUFFER_BYTES = 16_384
 """What the system keeps for a client that does not read, twice over; what was sent is also held here for its row."""
 JSON_TYPE = "application/json"
 

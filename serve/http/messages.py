@@ -21,7 +21,7 @@ class Connection(Protocol):
     async def drain(self) -> None: ...
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class Request:
     """One request, complete; with a refusal it is only as much of one as was read."""
 

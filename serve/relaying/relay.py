@@ -46,7 +46,7 @@ NOT_DURABLE = RequestRefused(
 log = structlog.get_logger()
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class Job:
     """One request on its way through an engine."""
 

@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import accumulate
 from typing import Any
 
 import msgspec
@@ -33,8 +34,8 @@ MOST = {
     "prompt_logprobs": 1000,
 }
 """Far over what anybody needs, far under what hurts; the engine has its own, tighter limits. n is OpenAI's."""
-_TEXT = re.compile(rb'"[^"]*"')
-_NO_BRACKETS = bytes(set(range(256)) - set(b'[]{}"'))
+_STEPS = {**dict.fromkeys(b"[{", 1), **dict.fromkeys(b"]}", -1)}
+_NO_SIGNS = bytes(set(range(256)) - {*_STEPS, ord('"')})
 _SPACE = re.compile(r"[ \t\n\r]*")
 _SCAN = json.JSONDecoder()
 _READ = msgspec.json.Decoder()
@@ -205,22 +206,16 @@ def _number(value: Any) -> float:
 def _check_depth(body: bytes) -> None:
     """Raise ValueError if JSON is nested too deeply, or would take much more memory parsed than as text.
 
-    Texts are taken out, then the innermost pairs of brackets again and again: each round is one level. Where no pair
-    is left the brackets do not match, which the parser will say.
+    Where texts or brackets do not match the count is wrong from there on, and the parser stops there.
     """
     count = body.count(b"[") + body.count(b"{")
     if count <= MAX_DEPTH:
         return
     if count > MAX_BRACKETS:
         raise ValueError(f"it holds over {MAX_BRACKETS} lists and objects")
-    brackets = body.replace(b"\\\\", b"").replace(b'\\"', b"").translate(None, _NO_BRACKETS)
-    brackets = _TEXT.sub(b"", brackets)
-    for _ in range(MAX_DEPTH):
-        left = brackets.replace(b"[]", b"").replace(b"{}", b"")
-        if len(left) == len(brackets):
-            return
-        brackets = left
-    if brackets:
+    signs = body.replace(b"\\\\", b"").replace(b'\\"', b"").translate(None, _NO_SIGNS)
+    brackets = b"".join(signs.split(b'"')[::2])
+    if any(depth > MAX_DEPTH for depth in accumulate(map(_STEPS.__getitem__, brackets))):
         raise ValueError(f"it is nested deeper than {MAX_DEPTH}")
 
 

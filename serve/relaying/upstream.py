@@ -16,7 +16,7 @@ from driftwheel.errors import EngineError
 BAD_REQUEST = 400
 CONNECT_SECONDS = 5.0
 MAX_IDLE_CONNECTIONS = 128
-MAX_BUFFERED_BYTES = RECEIVE_BUFFER_BYTES = 16_384
+MAX_BUFFERED_BYTES = RECEIVE_BUFFER_BYTES = 8_192
 
 
 class UpstreamConnection(asyncio.Protocol):
@@ -42,7 +42,6 @@ class UpstreamConnection(asyncio.Protocol):
         self.error: str | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-
         self._transport = cast(asyncio.Transport, transport)  # uvloop has its own class
         # What cannot be passed on waits at the engine, not here.
         transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER_BYTES)

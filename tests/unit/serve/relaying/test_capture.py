@@ -241,6 +241,15 @@ def test_a_body_out_of_bounds_is_refused(body: bytes, word: str) -> None:
     assert refused.value.status == 400
 
 
+def test_depth_counts_lists_and_objects_alike() -> None:
+    def body(levels: int) -> bytes:
+        return b'{"model":"a","x":%b1%b}' % (b'[{"y":' * (levels // 2), b"}]" * (levels // 2))
+
+    assert read_call(body(62), "/v1/completions").model == "a"
+    with pytest.raises(RequestRefused, match="deeper"):
+        read_call(body(64), "/v1/completions")
+
+
 def test_brackets_in_texts_are_not_depth() -> None:
     text = json.dumps({"model": "a", "x": ["[" * 500 + '\\"{' * 500, "\\\\" + "]" * 100], "y": [[]] * 100})
     assert read_call(text.encode(), "/v1/completions").model == "a"
