@@ -145,6 +145,7 @@ def as_text(fit: Fit) -> str:
         f"attention        {machine.attention}",
         f"number type      {'bfloat16' if machine.has_fast_bf16 else 'float32: bfloat16 is slow here'}",
         f"quantization     {', '.join(machine.quantizations)}",
+        *([f"kernels          faster ones for W8A8 and W4A16: {how}"] if (how := machine.faster_kernels) else []),
         f"processes        {machine.processes}",
         f"training takes   estimated at these settings, with an error of up to {ESTIMATE_ERROR:.0%}"
         + (f"; the sum is for {first.processes} processes:" if first.processes > 1 else ":"),

@@ -1,5 +1,6 @@
 """The machine becomes what training and serving may use of it: memory, number types, attention, quantization."""
 
+import importlib.metadata
 import importlib.util
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,8 +22,10 @@ class Machine:
     """CUDA compute capability."""
     cpu_flags: frozenset[str]
     packages: frozenset[str]
-    """Those of bitsandbytes, flash_attn and ray that are installed."""
+    """Those of bitsandbytes, flash_attn, ray and zentorch that are installed."""
     gpu_count: int = 0
+    is_amd: bool = False
+    """Whether AMD made the processor."""
 
     @property
     def has_fast_bf16(self) -> bool:
@@ -58,6 +61,14 @@ class Machine:
             "w8a8", "w4a16", "none"
         ]  # fmt: skip
 
+    @property
+    def faster_kernels(self) -> str | None:
+        """How to get kernels with which vLLM serves quantized models faster here; None where there are none to get."""
+        if self.capability is not None or not self.is_amd or "zentorch" in self.packages:
+            return None
+        release = ".".join(importlib.metadata.version("torch").split(".")[:2])
+        return f"pip install --no-deps 'zentorch=={release}.*' deprecated wrapt"
+
     def lacks(self, train: TrainSettings) -> str | None:
         """Return what a method needs that is not here, and how to get it."""
         if train.method != "qlora":
@@ -71,17 +82,23 @@ def this_machine() -> Machine:
     """Look at this machine."""
     import torch
 
-    packages = frozenset(p for p in ("bitsandbytes", "flash_attn", "ray") if importlib.util.find_spec(p))
+    packages = frozenset(p for p in ("bitsandbytes", "flash_attn", "ray", "zentorch") if importlib.util.find_spec(p))
     if not torch.cuda.is_available():
-        return Machine(float(available_bytes()), None, None, _cpu_flags(), packages)
+        processor = _processor()
+        is_amd = processor.get("vendor_id") == "AuthenticAMD"
+        return Machine(float(available_bytes()), None, None, _flags(processor), packages, is_amd=is_amd)
     free = {i: torch.cuda.mem_get_info(i)[0] for i in range(torch.cuda.device_count())}
     best = max(free, key=lambda i: free[i])
     name, capability = torch.cuda.get_device_name(best), torch.cuda.get_device_capability(best)
-    return Machine(float(free[best]), name, capability, _cpu_flags(), packages, len(free))
+    return Machine(float(free[best]), name, capability, _flags(_processor()), packages, len(free))
 
 
-def _cpu_flags() -> frozenset[str]:
-    for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
-        if line.startswith(("flags", "Features")):
-            return frozenset(line.partition(":")[2].split())
-    return frozenset()
+def _processor() -> dict[str, str]:
+    """Return what Linux says about the first processor."""
+    first, _, _ = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").partition("\n\n")
+    pairs = (line.partition(":") for line in first.splitlines())
+    return {name.strip(): value.strip() for name, _, value in pairs}
+
+
+def _flags(processor: dict[str, str]) -> frozenset[str]:
+    return frozenset(processor.get("flags", processor.get("Features", "")).split())

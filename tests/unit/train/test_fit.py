@@ -97,6 +97,13 @@ def test_a_fit_leaves_room_for_the_estimates_own_error(train_settings: Settings)
     assert not fits(wanted, replace(CPU, memory_bytes=wanted.total * 1.24))
 
 
+def test_names_faster_kernels_where_there_are_some(train_settings: Settings) -> None:
+    amd = replace(CPU, is_amd=True)
+    assert "pip install --no-deps 'zentorch==" in as_text(examine_fit(train_settings, None, amd))
+    for without in (CPU, replace(amd, packages=frozenset({"zentorch"})), replace(H200, is_amd=True)):
+        assert without.faster_kernels is None
+
+
 def test_sees_this_machine() -> None:
     machine = this_machine()
     assert machine.memory_bytes > 1e8
