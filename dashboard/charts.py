@@ -22,9 +22,12 @@ def requests_per_minute(minutes: Sequence[Minute]) -> Any:
         for n, outcome in ((m.requests - m.failed, "answered"), (m.failed, "failed"))
     ]
     scale = alt.Scale(domain=["answered", "failed"], range=[BLUE, COLORS["red"]])
-    return _chart(rows, 150).mark_bar().encode(
-        x=alt.X("utcyearmonthdatehoursminutes(minute):T", title=None, scale=alt.Scale(type="utc")),
-        y=alt.Y("requests:Q", title="requests a minute", axis=alt.Axis(tickMinStep=1)),
+    most = max((m.requests for m in minutes), default=0)
+    return _chart(rows, 180).mark_bar().encode(
+        x=alt.X("utcyearmonthdatehoursminutes(minute):T", title="UTC", scale=alt.Scale(type="utc"),
+                axis=alt.Axis(format="%H:%M")),
+        y=alt.Y("requests:Q", title="requests a minute", axis=alt.Axis(tickMinStep=1, format="d"),
+                scale=alt.Scale(domain=[0, max(1, most)], nice=True)),
         color=alt.Color("outcome:N", scale=scale, legend=None),
         tooltip=["minute:T", "outcome:N", "requests:Q"],
     )  # fmt: skip
@@ -231,7 +234,7 @@ def drift_timeline(signals: Sequence[DriftSignal]) -> Any:
     colors = alt.Scale(domain=names, range=[COLORS[VERDICT_COLORS[n]] for n in names])
     x = alt.X("at:T", title="UTC", scale=alt.Scale(type="utc"))
     y = alt.Y("ratio:Q", title="score / threshold")
-    base = alt.Chart(height=110, width=780)
+    base = alt.Chart(height=110, width=690)
     # A window with too few rows has no score: its point says when, and no line leads to it.
     is_judged = alt.datum.verdict != str(DriftVerdict.INSUFFICIENT)
     line = base.mark_line(color=COLORS["gray"], opacity=0.6).transform_filter(is_judged).encode(x=x, y=y)

@@ -19,7 +19,14 @@ def show_check(signals: list[DriftSignal]) -> None:
         st.dataframe(
             [{k.replace("_", " "): str(v) if k in ("kind", "verdict") else v for k, v in row.items()} for row in rows],
             hide_index=True,
-            column_config={"p value": st.column_config.NumberColumn(format="%.2g")},
+            column_config={
+                "p value": st.column_config.NumberColumn(format="%.2g"),
+                "score": st.column_config.NumberColumn(format="%.4g"),
+                "threshold": st.column_config.NumberColumn(format="%.4g"),
+                "method": st.column_config.TextColumn(width="medium"),
+                "reference rows": st.column_config.NumberColumn("reference", help="rows of the reference"),
+                "current rows": st.column_config.NumberColumn("current", help="rows of the window"),
+            },
         )
         for signal in signals:
             if signal.feature == "all" and signal.details:
