@@ -73,11 +73,15 @@ def measures(comparison: Comparison, names: tuple[str, str]) -> list[dict[str, s
                     "measure": key.replace("_", " "),
                     names[0]: shown[0],
                     names[1]: shown[1],
-                    "difference": f"{against - value:+.4g}",
-                    "95 % interval": f"{interval[0]:+.3f} to {interval[1]:+.3f}" if interval else "",
+                    "difference": _difference(against - value, is_share=key in (one.get("intervals") or {})),
+                    "95 % interval": f"{interval[0] * 100:+.1f} to {interval[1] * 100:+.1f}" if interval else "",
                 }
             )
     return rows
+
+
+def _difference(difference: float, *, is_share: bool) -> str:
+    return f"{difference * 100:+.1f} points" if is_share else f"{difference:+.4g}"
 
 
 def by_slice(pairs: Pairs) -> list[dict[str, Any]]:

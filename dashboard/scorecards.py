@@ -36,11 +36,10 @@ def _numbers(card: dict[str, Any]) -> dict[str, str]:
 
 
 def share_text(value: float | None, interval: Sequence[float] | None) -> str:
-    """Return a number, and the interval behind it where there is one."""
+    """Return a share in percent with its interval; a number without one is no share and stays as it is."""
     if value is None:
         return ""
-    number = f"{value:.4g}"
-    return f"{number} [{interval[0]:.3g}, {interval[1]:.3g}]" if interval else number
+    return f"{value:.1%} [{interval[0] * 100:.1f}, {interval[1] * 100:.1f}]" if interval else f"{value:.4g}"
 
 
 def table_of_shares(parts: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
@@ -64,18 +63,11 @@ def parity_rows(version: ModelVersion) -> list[dict[str, Any]]:
         {
             "form": hop["hop"],
             "items": hop["items"],
-            "accuracy": _with_interval(hop, "accuracy"),
+            "accuracy": share_text(hop.get("accuracy"), hop.get("accuracy_interval")),
             "against": hop.get("against"),
-            "same greedy answers": _with_interval(hop, "agreement"),
+            "same greedy answers": share_text(hop.get("agreement"), hop.get("agreement_interval")),
             "mean nats apart": hop.get("mean_logprob_difference"),
             "most nats apart": hop.get("max_logprob_difference"),
         }
         for hop in version.scorecard.get("parity") or []
     ]
-
-
-def _with_interval(row: dict[str, Any], name: str) -> str | None:
-    if row.get(name) is None:
-        return None
-    low, high = row.get(f"{name}_interval") or (None, None)
-    return f"{row[name]:.1%}" if low is None else f"{row[name]:.1%} [{low:.1%}, {high:.1%}]"

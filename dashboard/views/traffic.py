@@ -10,6 +10,8 @@ from driftwheel.records import Traffic
 from driftwheel.traffic import give_feedback
 
 PAGE_ROWS = 100
+# In pixels: with what they would like, these two would push the others out of sight.
+WIDTHS = {"prompt": 230, "answer": 160}
 
 
 def chosen_filter() -> queries.TrafficFilter:
@@ -33,7 +35,7 @@ def table_row(row: Traffic, names: dict[str, str]) -> dict[str, Any]:
         "status": "cut off" if row.is_partial else str(row.status_code),
         "prompt": row.prompt,
         "answer": row.answer,
-        "label": row.label,
+        "label": row.label or "",
         "thumb": {1: "up", -1: "down"}.get(row.thumb or 0, ""),
         "ms": round(row.latency_seconds * 1000),
     }
@@ -87,8 +89,15 @@ if number > pages:
     st.rerun()
 st.caption(f"{total:,} requests match. Choose a line to see it whole.")
 names = queries.version_names(ledger, settings.project)
-choice = st.dataframe([table_row(r, names) for r in rows], hide_index=True, height=320, on_select="rerun",
-                      selection_mode="single-row", key="lines")  # fmt: skip
+choice = st.dataframe(
+    [table_row(r, names) for r in rows],
+    hide_index=True,
+    height=320,
+    on_select="rerun",
+    selection_mode="single-row",
+    key="lines",
+    column_config={name: st.column_config.TextColumn(width=width) for name, width in WIDTHS.items()},
+)
 if pages > 1:
     st.number_input("Page", min_value=1, max_value=pages, step=1, key="page_number", width=160)
 selected = choice.selection.rows

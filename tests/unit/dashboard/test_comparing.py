@@ -32,8 +32,8 @@ def test_a_measure_is_compared_with_its_paired_interval() -> None:
     accuracy, brier = comparing.measures(Comparison("d", cards, pairs(OUTCOMES)), ("v1", "v2"))
     low, high = paired_interval(3, 1, 10)
     assert accuracy == {
-        "measure": "accuracy", "v1": "0.7 [0.4, 0.9]", "v2": "0.9 [0.6, 0.98]", "difference": "+0.2",
-        "95 % interval": f"{low:+.3f} to {high:+.3f}",
+        "measure": "accuracy", "v1": "70.0% [40.0, 90.0]", "v2": "90.0% [60.0, 98.0]",
+        "difference": "+20.0 points", "95 % interval": f"{low * 100:+.1f} to {high * 100:+.1f}",
     }  # fmt: skip
     assert (brier["difference"], brier["95 % interval"]) == ("-0.1", "")
 
@@ -90,7 +90,7 @@ def test_the_tally_counts_each_judge_and_a_models_agreement() -> None:
     model = [said("model:big", "a", Preference.SECOND), said("model:big", "b", Preference.FIRST)]
     ada, big = comparing.tally([*people, *model], ("v1", "v2"))
     assert (ada["judge"], ada["v2 better"], ada["both good"], ada["agrees with people"]) == ("Ada", 2, 1, "")
-    assert ada["v2 wins, of decided"] == "1 [0.342, 1]"
-    assert big["agrees with people"] == "0.5 [0.0945, 0.905]"
+    assert ada["v2 wins, of decided"] == "100.0% [34.2, 100.0]"
+    assert big["agrees with people"] == "50.0% [9.5, 90.5]"
     (alone,) = comparing.tally(model, ("v1", "v2"))
     assert alone["agrees with people"] == "nobody judged these items"

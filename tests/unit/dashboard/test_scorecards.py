@@ -12,7 +12,7 @@ def test_scorecards_stand_beside_the_baselines(seeded: dict[str, str], ledger: L
     versions = ledger.find(ModelVersion, project=settings.project, newest_first=False)
     columns = scorecards.scorecard_columns(versions)
     assert list(columns) == ["base, plain", "base, few-shot", "v1", "v2", "v3"]
-    assert columns["v2"]["accuracy, old items"] == "0.93 [0.874, 0.966]"
+    assert columns["v2"]["accuracy, old items"] == "93.0% [87.4, 96.6]"
 
 
 def test_shares_stand_with_their_intervals() -> None:
@@ -28,9 +28,9 @@ def test_shares_stand_with_their_intervals() -> None:
         "intent": {"items": 9, "accuracy": 0.5, "interval": [0.2, 0.8]},
     }
     assert scorecards.table_of_shares(parts) == [
-        {"name": "card", "items": 9, "precision": "", "recall": "0.5 [0.2, 0.8]"},
+        {"name": "card", "items": 9, "precision": "", "recall": "50.0% [20.0, 80.0]"},
         {"name": "word_order", "items": 0, "note": "not asked"},
-        {"name": "intent", "items": 9, "accuracy": "0.5 [0.2, 0.8]"},
+        {"name": "intent", "items": 9, "accuracy": "50.0% [20.0, 80.0]"},
     ]
 
 
@@ -47,5 +47,5 @@ def test_parity_rows_show_each_form_with_its_intervals(seeded: dict[str, str], l
         },
     )  # fmt: skip
     first, second = scorecards.parity_rows(version)
-    assert (first["accuracy"], first["same greedy answers"]) == ("90.0% [55.5%, 99.7%]", None)
-    assert (second["against"], second["same greedy answers"]) == ("trained", "100.0% [69.2%, 100.0%]")
+    assert (first["accuracy"], first["same greedy answers"]) == ("90.0% [55.5, 99.7]", "")
+    assert (second["against"], second["same greedy answers"]) == ("trained", "100.0% [69.2, 100.0]")
