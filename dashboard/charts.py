@@ -45,7 +45,7 @@ def curve(points: Sequence[Mapping[str, Any]], fields: Mapping[str, str], unit: 
         for name, title in fields.items()
         if p.get(name) is not None
     ]
-    return _chart(rows, 260).mark_line(point=len(rows) < 60).encode(
+    return _chart(rows, 340).mark_line(point=len(rows) < 60).encode(
         x=alt.X("step:Q", title="optimizer step"),
         y=alt.Y("value:Q", title=unit, scale=alt.Scale(zero=False)),
         color=alt.Color("curve:N", title=None, legend=alt.Legend(orient="top") if len(fields) > 1 else None),

@@ -21,7 +21,7 @@ def show_scorecards(versions: list[ModelVersion]) -> None:
     names = dict.fromkeys(name for column in columns.values() for name in column)
     st.dataframe(
         [
-            {"measure": name.replace("_", " "), **{title: values.get(name) for title, values in columns.items()}}
+            {"measure": name.replace("_", " "), **{title: values.get(name, "") for title, values in columns.items()}}
             for name in names
         ],
         hide_index=True,
