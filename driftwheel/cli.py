@@ -69,7 +69,7 @@ def _parser() -> argparse.ArgumentParser:
         if name != "init":
             add_common_arguments(verb)
         if name in ("approve", "refuse", "promote"):
-            verb.add_argument("id", help="id of the decision" if name != "promote" else "id of the model version")
+            verb.add_argument("id", help="id of the decision" if name != "promote" else "version: its id, or v3")
         if name in ("promote", "rollback"):
             verb.add_argument("--no-wait", action="store_true", help="do not wait until the gateway serves it")
         if name == "promote":

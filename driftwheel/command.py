@@ -6,6 +6,7 @@ Settings and ledger are imported when a verb runs, so that `--help` answers at o
 import argparse
 import importlib
 import json
+import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
@@ -17,6 +18,7 @@ from driftwheel.errors import DriftwheelError
 if TYPE_CHECKING:
     from driftwheel.config import Settings
     from driftwheel.ledger import Ledger
+    from driftwheel.records import ModelVersion
 
 
 def add_common_arguments(parser: argparse.ArgumentParser) -> None:
@@ -39,6 +41,17 @@ def open_ledger(settings: "Settings") -> "Ledger":
     from driftwheel.ledger import Ledger
 
     return Ledger(settings.database_url)
+
+
+def named_version(ledger: "Ledger", settings: "Settings", name: str) -> "ModelVersion":
+    """Return a version by its id, or by the short name that the dashboard shows, such as v3; raises NotFoundError."""
+    from driftwheel.records import ModelVersion
+
+    numbered = re.fullmatch(r"v(\d{1,9})", name)
+    if numbered and not ledger.count(ModelVersion, id=name):
+        found = ledger.find(ModelVersion, project=settings.project, number=int(numbered[1]), limit=1)
+        name = found[0].id if found else name
+    return ledger.get(ModelVersion, name)
 
 
 def run_verb(

@@ -8,7 +8,17 @@ from typing import Any
 from driftwheel import controls
 from driftwheel.config import Settings
 from driftwheel.ledger import Ledger
-from driftwheel.records import Alias, Dataset, DriftSignal, ModelVersion, RetrainDecision, Traffic, TrainingRun
+from driftwheel.records import (
+    Alias,
+    Dataset,
+    DriftSignal,
+    ModelVersion,
+    ModelVersionStatus,
+    RetrainDecision,
+    Traffic,
+    TrainingRun,
+    TrainingRunStatus,
+)
 from driftwheel.tables import TABLES
 
 
@@ -60,6 +70,15 @@ def as_json(status: Status) -> str:
     return json.dumps(asdict(status), default=lambda v: v.isoformat() if isinstance(v, datetime) else str(v))
 
 
+def _next_step(status: Status) -> str:
+    """Return the command that brings the first version closer to its users."""
+    if status.version is not None and status.version.status is ModelVersionStatus.PUBLISHED:
+        return f"driftwheel promote v{status.version.number}"
+    if status.run is not None and status.run.status is TrainingRunStatus.SUCCEEDED:
+        return "driftwheel publish"
+    return "driftwheel train" if status.dataset is not None else "driftwheel data build"
+
+
 def as_text(status: Status) -> str:
     """Return the status as aligned lines."""
     alias, live, decision = status.alias, status.live, status.decision
@@ -74,9 +93,11 @@ def as_text(status: Status) -> str:
         reach = f" [{low_high[0]:.1%}, {low_high[1]:.1%}]" if low_high else ""
         lines += [("accuracy", f"{accuracy:.1%}{reach} when it was judged")] if accuracy is not None else []
     else:
-        lines.append(("live", "nothing yet: driftwheel data build, train, publish, promote"))
-    newest = {"dataset": status.dataset, "run": status.run, "version": status.version}
+        lines.append(("live", f"nothing yet; next: {_next_step(status)}"))
+    newest = {"dataset": status.dataset, "run": status.run}
     lines += [(name, f"{r.id} ({r.status})" if r else "none") for name, r in newest.items()]
+    version = status.version
+    lines.append(("version", f"v{version.number} {version.id} ({version.status})" if version else "none"))
     lines.append(("traffic", f"{status.requests} requests, {status.labelled} with a label"))
     for signal in status.signals:
         numbers = f"score {signal.score:.3g} against {signal.threshold:.3g}, {signal.current_rows} rows"

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from driftwheel import controls, supervisor
-from driftwheel.command import open_ledger, print_record, settings_from
+from driftwheel.command import named_version, open_ledger, print_record, settings_from
 from driftwheel.config import Settings
 from driftwheel.doctor import examine
 from driftwheel.errors import ConfigError
@@ -89,7 +89,8 @@ def promote(arguments: argparse.Namespace) -> None:
     shares = arguments.canary
     if shares is not None and not all(0 < share < 1 for share in shares):
         raise ConfigError(f"--canary {shares} must be shares above 0 and below 1, such as 0.1 0.5")
-    _finish_move(arguments, settings, ledger, controls.promote(ledger, settings, arguments.id, canary_shares=shares))
+    version = named_version(ledger, settings, arguments.id)
+    _finish_move(arguments, settings, ledger, controls.promote(ledger, settings, version.id, canary_shares=shares))
 
 
 def rollback(arguments: argparse.Namespace) -> None:

@@ -141,7 +141,7 @@ def as_text(fit: Fit) -> str:
             f"data             {n.rows:,} rows of {n.p50} tokens (median), {n.p95} (95 %), {n.longest} (longest)"
         )
     lines += [
-        f"memory           {_gib(machine.memory_bytes)} free ({place})",
+        f"memory           {_size(machine.memory_bytes)} free ({place})",
         f"attention        {machine.attention}",
         f"number type      {'bfloat16' if machine.has_fast_bf16 else 'float32: bfloat16 is slow here'}",
         f"quantization     {', '.join(machine.quantizations)}",
@@ -151,19 +151,22 @@ def as_text(fit: Fit) -> str:
         + (f"; the sum is for {first.processes} processes:" if first.processes > 1 else ":"),
     ]
     for e in fit.estimates:
-        parts = f"weights {_gib(e.weights)}, gradients {_gib(e.gradients)}, optimizer {_gib(e.optimizer)}, "
+        parts = (
+            f"weights {_size(e.weights)}, gradients {_size(e.gradients)}, optimizer {_size(e.optimizer)}, "
+            f"activations {_size(e.activations)}"
+        )
         verdict = fit.missing.get(e.method) or ("fits" if fits(e, machine) else "does not fit")
-        lines.append(f"  {e.method:<6} {_gib(e.total):>10}  {verdict:<18}  ({parts}activations {_gib(e.activations)})")
+        lines.append(f"  {e.method:<6} {_size(e.total):>10}  {verdict:<18}  ({parts})")
     if fit.proposal is None:
         least = min(e.total for e in fit.estimates if e.method not in fit.missing) * (1 + ESTIMATE_ERROR)
-        lines.append(f"nothing fits: choose a smaller base model, or a machine with {_gib(least)} or more")
+        lines.append(f"nothing fits: choose a smaller base model, or a machine with {_size(least)} or more")
     else:
         lines += ["proposed, for the settings file:", yaml.safe_dump(fit.proposal, sort_keys=False).rstrip()]
     return "\n".join(lines)
 
 
-def _gib(count: float) -> str:
-    return f"{count / 2**30:,.1f} GiB"
+def _size(count: float) -> str:
+    return f"{count / 2**30:,.1f} GiB" if count >= 2**30 else f"{count / 2**20:,.0f} MiB"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

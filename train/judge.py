@@ -15,7 +15,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from driftwheel.command import add_common_arguments, open_ledger, settings_from
+from driftwheel.command import add_common_arguments, named_version, open_ledger, settings_from
 from driftwheel.config import Settings
 from driftwheel.errors import EngineError, NotFoundError
 from driftwheel.evaluations import Item, compare, most_changed
@@ -195,14 +195,14 @@ def main(arguments: argparse.Namespace) -> None:
     settings = settings_from(arguments)
     ledger = open_ledger(settings)
     second = (
-        ledger.get(ModelVersion, arguments.second)
+        named_version(ledger, settings, arguments.second)
         if arguments.second
         else ledger.newest(ModelVersion, settings.project)
     )
     other = arguments.first or second.verdict.get("live_version_id")
     if other is None:
         raise NotFoundError(f"{second.id} was not judged against another version; name one with --first")
-    first, second = in_order(ledger.get(ModelVersion, other), second)
+    first, second = in_order(named_version(ledger, settings, other), second)
     report = judge_versions(settings, ledger, first, second, items=arguments.items)
     text = json.dumps(vars(report)) if arguments.json else summary(report, first, second)
     sys.stdout.write(f"{text}\n")

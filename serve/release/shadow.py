@@ -16,7 +16,7 @@ from pathlib import Path
 
 import httpx2
 
-from driftwheel.command import add_common_arguments, open_ledger, settings_from
+from driftwheel.command import add_common_arguments, named_version, open_ledger, settings_from
 from driftwheel.config import Settings
 from driftwheel.controls import SHADOW
 from driftwheel.errors import EngineError, NotFoundError
@@ -123,7 +123,7 @@ def _begin(settings: Settings, ledger: Ledger, version: ModelVersion) -> None:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the verb's arguments."""
     add_common_arguments(parser)
-    parser.add_argument("version", metavar="VERSION", help="id of the model version")
+    parser.add_argument("version", metavar="VERSION", help="its id, or its short name such as v3")
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--replay", type=int, metavar="N", help="ask it the last N logged requests, now")
     what.add_argument("--report", action="store_true", help="compare what it has answered as a shadow")
@@ -134,7 +134,7 @@ def main(arguments: argparse.Namespace) -> None:
     """Shadow, report or replay, and print."""
     settings = settings_from(arguments)
     ledger = open_ledger(settings)
-    version = ledger.get(ModelVersion, arguments.version)
+    version = named_version(ledger, settings, arguments.version)
     if arguments.stop:
         ledger.set_switch(settings.project, SHADOW, "")
         sys.stdout.write(f"no more requests are copied to {version.id}\n")

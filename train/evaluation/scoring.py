@@ -120,6 +120,8 @@ def ask(
     settings: Settings, endpoint: Endpoint, conversations: Sequence[Messages], title: str, *, with_ids: bool = False
 ) -> list[Answer]:
     """Ask conversations with a progress bar on stderr; `with_ids` asks vLLM for token ids too."""
+    if not conversations:
+        return []
     with progress(title, len(conversations)) as on_done:
         return ask_all(
             endpoint,
