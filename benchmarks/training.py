@@ -18,6 +18,7 @@ import random
 import statistics
 import subprocess
 import sys
+from collections.abc import Sequence
 from ctypes.util import find_library
 from pathlib import Path
 from typing import Any
@@ -75,7 +76,7 @@ def prepare(home: Path, size: str, rows: int, data: Path) -> None:
     (home / "dataset").mkdir(exist_ok=True)
     parts = {"train": questions[:rows], "validation": [], "held_out": questions[-HELD_OUT_ROWS:]}
     for name, part in parts.items():
-        text = "".join(json.dumps(_row(q)) + "\n" for q in part)
+        text = "".join(json.dumps(row) + "\n" for row in rows_of(name, part))
         (home / "dataset" / f"{name}.jsonl").write_text(text, encoding="utf-8")
     from train.base_model import load_tokenizer
 
@@ -91,6 +92,12 @@ def prepare(home: Path, size: str, rows: int, data: Path) -> None:
         "steps": rows // BATCH_ROWS,
     }
     (home / "facts.json").write_text(json.dumps(facts), encoding="utf-8")
+
+
+def rows_of(split: str, questions: Sequence[Example]) -> list[dict[str, Any]]:
+    """Return questions as the rows of a Dataset's split."""
+    numbered = ((f"{split}-{number}", question) for number, question in enumerate(questions))
+    return [_row(question) | {"id": id, "label": question.intent, "group": id} for id, question in numbered]
 
 
 def _row(question: Example) -> dict[str, Any]:
