@@ -12,6 +12,7 @@ import resource
 import subprocess
 import sys
 import tempfile
+from dataclasses import asdict
 from pathlib import Path
 
 from driftwheel.config import DatasetSettings, ModelSettings, Settings, StorageSettings, TrainSettings
@@ -73,12 +74,14 @@ def settings_of(folder: Path, base: Path, method: str) -> Settings:
 
 def child(folder: Path, base: Path, method: str) -> None:
     """Train in this process, and print its peak before and after in bytes."""
+    from train.data.examples import Example
     from train.training.trainer import make_trainer
 
-    row = {"prompt": [{"role": "user", "content": "q" * TOKENS}], "completion": [{"role": "assistant", "content": "a"}]}
-    row["completion"][0]["content"] = row["prompt"][0]["content"] = "q" * (TOKENS // 2)
+    text = "q" * (TOKENS // 2)
+    messages = [{"role": role, "content": text} for role in ("user", "assistant")]
+    row = Example(id="row", prompt=messages[:1], completion=messages[1:], label=None, group="row")
     for split, rows in (("train", 16), ("validation", BATCH)):
-        (folder / f"{split}.jsonl").write_text((json.dumps(row) + "\n") * rows, encoding="utf-8")
+        (folder / f"{split}.jsonl").write_text((json.dumps(asdict(row)) + "\n") * rows, encoding="utf-8")
     trainer = make_trainer(settings_of(folder, base, method), folder, folder, [])
     trainer.train()
     print(json.dumps({"peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024}))

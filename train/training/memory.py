@@ -12,7 +12,7 @@ from typing import Any
 from driftwheel.config import TrainSettings
 from train.training.methods import adapter_config, base_dtype
 
-PROCESS_BYTES = 1.05e9
+PROCESS_BYTES = 0.9e9
 """Python with torch, transformers, TRL and a tokenizer, before a model is loaded; measured on Linux without a GPU."""
 
 CUDA_BYTES = 0.6e9
