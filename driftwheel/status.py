@@ -72,9 +72,11 @@ def as_json(status: Status) -> str:
 
 def _next_step(status: Status) -> str:
     """Return the command that brings the first version closer to its users."""
-    if status.version is not None and status.version.status is ModelVersionStatus.PUBLISHED:
-        return f"driftwheel promote v{status.version.number}"
-    if status.run is not None and status.run.status is TrainingRunStatus.SUCCEEDED:
+    version, run = status.version, status.run
+    if version is not None and version.status is ModelVersionStatus.PUBLISHED:
+        return f"driftwheel promote v{version.number}"
+    was_judged = version is not None and run is not None and version.run_id == run.id
+    if run is not None and run.status is TrainingRunStatus.SUCCEEDED and not was_judged:
         return "driftwheel publish"
     return "driftwheel train" if status.dataset is not None else "driftwheel data build"
 

@@ -35,6 +35,7 @@ def test_before_anything_is_live_the_next_command_is_named(settings: Settings, l
     )  # fmt: skip
     steps = [
         (None, "driftwheel data build"), (dataset, "driftwheel train"), (run, "driftwheel publish"),
+        (version("version_6", 6, status=ModelVersionStatus.REJECTED), "driftwheel train"),
         (version("version_7", 7, status=ModelVersionStatus.PUBLISHED), "driftwheel promote v7"),
     ]  # fmt: skip
     for record, command in steps:
