@@ -1,4 +1,4 @@
-# make setup | check | test | test-gpu | fix | demo | docs | chaos | lock | bench-NAME, with NAME a file of benchmarks/
+# make setup | check | test | test-gpu | fix | demo | docs | chaos | lock | bench-NAME | suite-NAME (tests/suites/)
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -35,7 +35,10 @@ demo: $(READY)
 	$(BIN)/driftwheel demo
 
 chaos: $(READY)
-	$(BIN)/python -m benchmarks.chaos
+	$(BIN)/python -m tests.suites.chaos
+
+suite-%: $(READY)
+	$(BIN)/python -m tests.suites.$*
 
 bench-%: $(READY)
 	$(BIN)/python -m benchmarks.$*

@@ -23,8 +23,8 @@ from pathlib import Path
 
 import uvloop
 
-from benchmarks.attackers import ANSWERED, COUNTS, QUESTION, Attack, head
-from benchmarks.served import KEY, Served, serving
+from tests.support.attackers import ANSWERED, COUNTS, QUESTION, Attack, head
+from tests.support.served import KEY, Served, serving
 
 MAX_GROWTH_BYTES, MAX_OPEN_SECONDS, MAX_SLOWDOWN = 64_000_000, 30.0, 2.0
 RAMP_SECONDS = 3.0

@@ -28,10 +28,11 @@ from sklearn.metrics import f1_score
 
 from driftwheel.answers import label_of
 from driftwheel.artifacts import is_complete, writing
-from driftwheel.command import open_ledger
-from driftwheel.config import Settings, load_settings
+from driftwheel.cli.command import open_ledger
 from driftwheel.errors import EngineError
 from driftwheel.records import Alias, DecisionStatus, ModelVersion, RetrainDecision
+from driftwheel.settings.load import load_settings
+from driftwheel.settings.settings import Settings
 from examples.support import demo as steps
 from examples.support.claims import print_minutes
 from examples.support.load import Client, Reply

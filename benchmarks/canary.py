@@ -17,12 +17,12 @@ from pathlib import Path
 import numpy as np
 from scipy.stats import binomtest
 
-from benchmarks.fake_world import World
 from driftwheel import controls
-from driftwheel.config import ServeSettings
 from driftwheel.records import Stage
-from serve.release.canary import BUDGET, RATIOS, Action, Outcome, Tally, judge
-from serve.rollout import POLL_SECONDS
+from driftwheel.settings.serving import ServeSettings
+from serve.release.canary_rule import BUDGET, RATIOS, Action, Outcome, Tally, judge
+from serve.release.reconciler import POLL_SECONDS
+from tests.support.fake_world import World
 
 SERVE = ServeSettings()
 PER_SECOND, SHARE = 20.0, 0.1

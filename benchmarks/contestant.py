@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from train.training.process_tuning import tune_process
+from train.processes.process_tuning import tune_process
 
 BATCH_ROWS = 16
 SHARED: dict[str, Any] = {"num_train_epochs": 1, "learning_rate": 1e-3, "lr_scheduler_type": "constant", "seed": 0}
@@ -64,7 +64,9 @@ def peer_trainer(name: str, home: Path, callbacks: list[Any]) -> Any:
 
 def driftwheel_trainer(home: Path, callbacks: list[Any]) -> Any:
     """Return the trainer of `driftwheel train` with its default settings, but for what all contestants share."""
-    from driftwheel.config import DatasetSettings, ModelSettings, Settings, TrainSettings
+    from driftwheel.settings.data import DatasetSettings, ModelSettings
+    from driftwheel.settings.settings import Settings
+    from driftwheel.settings.training import TrainSettings
     from train.training.trainer import make_trainer
 
     settings = Settings(

@@ -13,9 +13,9 @@ from typing import Any
 import psutil
 from openai import AsyncOpenAI
 
-from driftwheel.config import Settings
-from train.evaluation.engine_child import engine
-from train.evaluation.scoring_client import Endpoint
+from driftwheel.settings.settings import Settings
+from train.asking.client import Endpoint
+from train.asking.engine_child import engine
 
 ANSWER_TOKENS = 64
 STREAMS = (1, 8)

@@ -18,10 +18,10 @@ from typing import Any
 import numpy as np
 from scipy.stats import binomtest, norm
 
-from driftwheel.config import GateSettings
+from driftwheel.settings.artifact import GateSettings
 from train.gate import decide
 from train.verdict.paired import Pairs, items_for_gain, power
-from train.verdict.tables import Role, Table
+from train.verdict.paired_tables import Role, Table
 
 SETTINGS = GateSettings()
 LEVEL = SETTINGS.false_promotion / SETTINGS.candidates

@@ -19,9 +19,9 @@ from rich.console import Console
 from rich.table import Table
 from scipy.stats import beta
 
-from benchmarks import planted_leaks
 from benchmarks.banking77 import DATA, read
 from examples.support.world import messages
+from tests.support import planted_leaks
 from train.data.examples import Example
 from train.data.leaks import HeldOut
 

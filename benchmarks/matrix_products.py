@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.contestant import cpu_seconds
-from train.training.process_tuning import tune_process
+from train.processes.process_tuning import tune_process
 
 RANK = 16
 

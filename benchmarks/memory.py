@@ -15,7 +15,9 @@ import tempfile
 from dataclasses import asdict
 from pathlib import Path
 
-from driftwheel.config import DatasetSettings, ModelSettings, Settings, StorageSettings, TrainSettings
+from driftwheel.settings.data import DatasetSettings, ModelSettings
+from driftwheel.settings.settings import Settings, StorageSettings
+from driftwheel.settings.training import TrainSettings
 
 SIZES = {  # hidden size, layers, intermediate size
     "27M": (384, 8, 1024),
@@ -107,7 +109,7 @@ def main() -> None:
         return
     from transformers import AutoConfig
 
-    from train.training.memory import estimate
+    from train.sizing.memory import estimate
 
     ratios = []
     print(f"{BATCH} x {TOKENS} tokens, vocabulary {VOCABULARY:,}; MB of resident memory at the peak")

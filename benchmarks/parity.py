@@ -20,18 +20,19 @@ from rich.console import Console
 from scipy.stats import binomtest
 
 from benchmarks.banking77 import DATA, TRAFFIC_ROWS, build_base, prepare, read
-from benchmarks.copied_builds import Subject, clean_rows, subject_of, what_is_named, workers
-from benchmarks.planted_faults import FAULTS
-from driftwheel.config import Settings
 from driftwheel.errors import ParityError
+from driftwheel.settings.settings import Settings
 from examples.support.prepare import prepare as prepare_support
+from tests.support.copied_builds import Subject, clean_rows, subject_of, what_is_named, workers
+from tests.support.planted_faults import FAULTS
+from train.asking.engine_child import engine
 from train.base_model import load_tokenizer, load_weights
-from train.evaluation.engine_child import engine
 from train.fidelity.hops import measure
+from train.fidelity.parity_table import Parity
 from train.fidelity.probing import Reading, read_model
 from train.fidelity.served import measure_served
 from train.merge import merge
-from train.parity import Parity, hop_line, parity
+from train.parity import hop_line, parity
 from train.quantize import chosen_scheme, quantize
 
 ITEMS = 1000

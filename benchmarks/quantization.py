@@ -25,15 +25,17 @@ from benchmarks.banking77 import DATA, read
 from benchmarks.engine_speed import STREAMS, Round, measure_rounds, running, speed, times
 from benchmarks.training import build_base
 from driftwheel.artifacts import is_complete
-from driftwheel.command import open_ledger
-from driftwheel.config import Settings, load_settings
+from driftwheel.cli.command import open_ledger
 from driftwheel.errors import DriftwheelError, ParityError
 from driftwheel.records import Dataset, TrainingRun
+from driftwheel.settings.load import load_settings
+from driftwheel.settings.settings import Settings
 from examples.support.prepare import prepare
 from train.evaluation.scoring import read_split
 from train.fidelity.hops import require
+from train.fidelity.parity_table import Parity
 from train.fidelity.served import measure_served
-from train.parity import Parity, hop_line, parity
+from train.parity import hop_line, parity
 from train.quantize import quantize
 
 SCHEMES = ("none", "w8a8", "w8a8_gptq", "fp8_dynamic", "w4a16", "w4a16_awq", "pruned_2_4")

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import structlog
 
-from driftwheel.command import add_common_arguments, open_ledger, run_command, settings_from
+from driftwheel.cli.command import add_common_arguments, open_ledger, run_command, settings_from
 
 CONFIG_VARIABLE = "DRIFTWHEEL_CONFIG"
 OVERRIDES_VARIABLE = "DRIFTWHEEL_OVERRIDES"
@@ -19,7 +19,7 @@ log = structlog.get_logger()
 
 def run(arguments: argparse.Namespace) -> None:
     """Serve the dashboard until it is stopped."""
-    from dashboard.server import listen, serve
+    from dashboard.web_server import listen, serve
 
     settings = settings_from(arguments)
     # The pages run inside Streamlit's own threads: the environment is how they learn which loop to show.

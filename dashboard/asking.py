@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from driftwheel.config import Settings
+from driftwheel.settings.settings import Settings
 
 KEYS_VARIABLE = "DRIFTWHEEL_API_KEYS"
 EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}

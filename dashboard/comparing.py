@@ -7,7 +7,7 @@ from typing import Any
 
 from dashboard.scorecards import share_text
 from driftwheel.answers import parse_object
-from driftwheel.evaluations import Comparison, Item, most_changed
+from driftwheel.comparison import Comparison, Item, most_changed
 from driftwheel.intervals import paired_interval, share_interval
 from driftwheel.judgements import agreement, is_model, peoples_word
 from driftwheel.records import Judgement, Preference

@@ -8,8 +8,6 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from driftwheel.config import Settings
-from driftwheel.ledger import Ledger
 from driftwheel.records import (
     NOUNS,
     Alias,
@@ -24,7 +22,9 @@ from driftwheel.records import (
     TrainingRun,
     utc_now,
 )
-from driftwheel.tables import TABLES
+from driftwheel.settings.settings import Settings
+from driftwheel.store.ledger import Ledger
+from driftwheel.store.tables import TABLES
 
 STALE_SECONDS = 60.0
 WORST_FIRST = (DriftVerdict.DRIFTED, DriftVerdict.SUSPECTED, DriftVerdict.STEADY)

@@ -5,9 +5,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 
-from driftwheel.config import Settings
 from driftwheel.errors import ConflictError, EngineError, GateError, NotFoundError
-from driftwheel.ledger import Ledger
 from driftwheel.records import (
     Alias,
     DecisionStatus,
@@ -20,6 +18,8 @@ from driftwheel.records import (
     new_id,
     utc_now,
 )
+from driftwheel.settings.settings import Settings
+from driftwheel.store.ledger import Ledger
 
 PAUSED = "paused"
 CANARY_PLAN = "canary_plan"

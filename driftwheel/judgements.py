@@ -4,8 +4,8 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from driftwheel.errors import ConflictError, DataError
-from driftwheel.ledger import Ledger
 from driftwheel.records import Judgement, ModelVersion, Preference, content_hash
+from driftwheel.store.ledger import Ledger
 
 MODEL_PREFIX = "model:"
 

@@ -9,8 +9,8 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from driftwheel.config import Settings
 from driftwheel.records import NOUNS
+from driftwheel.settings.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("driftwheel", "train", "serve", "monitor", "dashboard", "examples/support")

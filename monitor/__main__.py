@@ -7,7 +7,7 @@ python -m monitor check --config driftwheel.yaml
 import sys
 from collections.abc import Sequence
 
-from driftwheel.command import run_verb
+from driftwheel.cli.command import run_verb
 
 VERBS = {
     "watch": ("monitor.watch", "check every full window, decide, and export metrics"),

@@ -6,7 +6,7 @@ python -m monitor check --config driftwheel.yaml
 import argparse
 import sys
 
-from driftwheel.command import add_common_arguments, open_ledger, print_record, settings_from
+from driftwheel.cli.command import add_common_arguments, open_ledger, print_record, settings_from
 from monitor.watch import check
 
 

@@ -15,10 +15,8 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from driftwheel import controls
-from driftwheel.command import add_common_arguments, open_ledger, settings_from
-from driftwheel.config import Settings
+from driftwheel.cli.command import add_common_arguments, open_ledger, settings_from
 from driftwheel.errors import ConflictError
-from driftwheel.ledger import Ledger
 from driftwheel.records import (
     Alias,
     DecisionStatus,
@@ -29,7 +27,9 @@ from driftwheel.records import (
     RetrainDecision,
     Traffic,
 )
-from driftwheel.retention import pruned_rows
+from driftwheel.settings.settings import Settings
+from driftwheel.store.ledger import Ledger
+from driftwheel.traffic.retention import pruned_rows
 
 ALL = "all"
 

@@ -6,8 +6,6 @@ from datetime import datetime, timedelta
 import sqlalchemy as sa
 
 from driftwheel import controls
-from driftwheel.config import Settings
-from driftwheel.ledger import Ledger
 from driftwheel.records import (
     Alias,
     Dataset,
@@ -20,7 +18,9 @@ from driftwheel.records import (
     RetrainDecision,
     Traffic,
 )
-from driftwheel.tables import TABLES
+from driftwheel.settings.settings import Settings
+from driftwheel.store.ledger import Ledger
+from driftwheel.store.tables import TABLES
 from monitor.policy import PolicyFacts, Trial
 from monitor.quality import Baseline, judge_quality
 from monitor.windows import Observation

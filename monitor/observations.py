@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from driftwheel.answers import label_of
-from driftwheel.config import Settings
 from driftwheel.errors import NotFoundError
-from driftwheel.ledger import Ledger
 from driftwheel.records import Dataset, ModelVersion, Traffic
-from driftwheel.tables import TABLES
+from driftwheel.settings.settings import Settings
+from driftwheel.store.ledger import Ledger
+from driftwheel.store.tables import TABLES
 from monitor.windows import Observation
 
 

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from driftwheel.config import PolicySettings
 from driftwheel.records import DecisionStatus, DecisionVerdict, DriftKind
+from driftwheel.settings.watching import PolicySettings
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,10 +16,8 @@ from typing import Any
 import structlog
 
 from driftwheel import controls
-from driftwheel.command import add_common_arguments, open_ledger, settings_from
-from driftwheel.config import Settings
+from driftwheel.cli.command import add_common_arguments, open_ledger, settings_from
 from driftwheel.errors import NotFoundError
-from driftwheel.ledger import Ledger
 from driftwheel.records import (
     Alias,
     DecisionStatus,
@@ -31,6 +29,8 @@ from driftwheel.records import (
     new_id,
     utc_now,
 )
+from driftwheel.settings.settings import Settings
+from driftwheel.store.ledger import Ledger
 from monitor import features
 from monitor.calibration import level_per_decision
 from monitor.drift import KindJudgment, judge_input, judge_output

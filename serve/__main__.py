@@ -7,12 +7,12 @@ python -m serve engine --config driftwheel.yaml --artifact DIR
 import sys
 from collections.abc import Sequence
 
-from driftwheel.command import run_verb
+from driftwheel.cli.command import run_verb
 
 VERBS = {
-    "gateway": ("serve.process", "run the gateway, its engines and the rollout"),
-    "shadow": ("serve.release.shadow", "ask a candidate what was asked, and send its answers to nobody"),
-    "engine": ("serve.engine_verb", "run one engine on loopback"),
+    "gateway": ("serve.server", "run the gateway, its engines and the rollout"),
+    "shadow": ("serve.shadow.shadow", "ask a candidate what was asked, and send its answers to nobody"),
+    "engine": ("serve.verbs.engine", "run one engine on loopback"),
 }
 
 

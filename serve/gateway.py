@@ -10,25 +10,26 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from driftwheel.config import Settings
 from driftwheel.errors import ConflictError, NotFoundError, StorageError
-from driftwheel.ledger import Ledger
 from driftwheel.records import Scope
-from driftwheel.traffic import TrafficLog
-from serve import hooks, openapi
-from serve.access.admission import Admission
-from serve.access.keys import ApiKeys
-from serve.access.load import Load
+from driftwheel.settings.settings import Settings
+from driftwheel.store.ledger import Ledger
+from driftwheel.traffic.log import TrafficLog
+from serve import alerts, hooks, openapi
+from serve.access.backpressure import Load
+from serve.access.key_ring import ApiKeys
 from serve.access.startup import check_exposure, make_room_for_sockets
+from serve.admission import Admission
 from serve.http.http1 import SWEEP_SECONDS, ServerConnection
 from serve.http.messages import Request, Response
-from serve.http.refusals import RequestRefused
 from serve.http.request_ids import RequestIds
 from serve.metrics import CONTENT_TYPE, OTHER_ROUTE, GatewayMetrics
-from serve.relaying.relay import RETRY_AFTER_SECONDS, Job, Relay, SecondChance
-from serve.relaying.rewrite import Call, read_call, trace_headers
-from serve.release.choice import unit_of
-from serve.routes import ROUTES, EngineRoute, RoutingTable
+from serve.refusals import RequestRefused
+from serve.relaying.call import Call, read_call, trace_headers
+from serve.relaying.job import Job
+from serve.relaying.relay import RETRY_AFTER_SECONDS, Relay, SecondChance
+from serve.routing.choice import unit_of
+from serve.routing.routes import ROUTES, EngineRoute, RoutingTable
 
 if TYPE_CHECKING:
     from serve.relaying.tracing import RequestTrace, Tracing
@@ -238,7 +239,7 @@ class Gateway:
     async def _alert(self, body: bytes) -> dict[str, object]:
         fields = hooks.read_object(body)
         async with self._alerts:
-            return await asyncio.to_thread(hooks.take_alerts, self._ledger, self._settings, fields)
+            return await asyncio.to_thread(alerts.take_alerts, self._ledger, self._settings, fields)
 
     def _health(self, _: Request) -> tuple[int, str, bytes]:
         return 200, JSON_TYPE, b'{"status": "alive"}'

@@ -3,14 +3,12 @@
 import json
 from typing import Any
 
-from driftwheel import controls
-from driftwheel.config import Settings
-from driftwheel.errors import ConflictError
-from driftwheel.ledger import Ledger
 from driftwheel.records import Traffic
-from driftwheel.traffic import give_feedback
-from serve.http.refusals import RequestRefused
-from serve.relaying.capture import storable
+from driftwheel.settings.settings import Settings
+from driftwheel.store.ledger import Ledger
+from driftwheel.traffic.feedback import give_feedback
+from serve.refusals import RequestRefused
+from serve.relaying.call import storable
 
 FEEDBACK_FIELDS = ("request_id", "thumb", "label", "correction")
 
@@ -68,32 +66,3 @@ def feedback_kinds(fields: dict[str, Any]) -> list[str]:
     if fields.get("thumb") is not None:
         kinds.append("thumb_up" if fields["thumb"] == 1 else "thumb_down")
     return kinds
-
-
-def take_alerts(ledger: Ledger, settings: Settings, body: dict[str, Any]) -> dict[str, Any]:
-    """Ask for a retrain for each new firing alert labelled action=retrain of an Alertmanager webhook, version 4.
-
-    The same alert (fingerprint and start) never asks twice. One that comes while another retrain is unfinished
-    is not remembered, so that Alertmanager's next repeat asks again if it still fires.
-    """
-    alerts = body.get("alerts")
-    if not isinstance(alerts, list):
-        raise RequestRefused(400, "alerts must be a list (Alertmanager webhook, version 4)", "invalid_field")
-    requested, ignored = [], 0
-    for alert in alerts:
-        labels = alert.get("labels") if isinstance(alert, dict) else None
-        if not isinstance(labels, dict) or alert.get("status") != "firing" or labels.get("action") != "retrain":
-            ignored += 1
-            continue
-        name = storable(f"alert-{alert.get('fingerprint')}-{alert.get('startsAt')}")
-        decision_id = ledger.switch(settings.project, name)
-        if not decision_id:
-            reason = storable(f"alert {labels.get('alertname', 'without name')} since {alert.get('startsAt')}")
-            try:
-                decision_id = controls.request_retrain(ledger, settings, trigger="webhook", reason=reason).id
-            except ConflictError:
-                ignored += 1
-                continue
-            ledger.set_switch(settings.project, name, decision_id)
-            requested.append(decision_id)
-    return {"requested": requested, "ignored": ignored}

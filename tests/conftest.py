@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from benchmarks.postgres_server import PostgresServer, find_programs
-from driftwheel.config import Settings, load_settings
-from driftwheel.ledger import Ledger
+from driftwheel.settings.load import load_settings
+from driftwheel.settings.settings import Settings
+from driftwheel.store.ledger import Ledger
+from tests.support.postgres_server import PostgresServer, find_programs
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

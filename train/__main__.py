@@ -8,20 +8,20 @@ import os
 import sys
 from collections.abc import Sequence
 
-from driftwheel.command import run_verb
+from driftwheel.cli.command import run_verb
 
 VERBS = {
-    "data": ("train.data_verb", "check, build, show or compare Datasets"),
-    "fit": ("train.fit", "say what can be trained here, and propose a configuration"),
-    "finetune": ("train.finetune", "fine-tune the base model on a Dataset"),
-    "tune": ("train.tune", "search for the settings that train best"),
-    "merge": ("train.merge", "merge a run's adapter into its base model"),
-    "quantize": ("train.quantize", "write a run's servable artifact"),
-    "parity": ("train.parity", "measure how far each form of a run's model is from the trained one"),
-    "evaluate": ("train.evaluate", "score an artifact through vLLM"),
-    "judge": ("train.judge", "let a judge model compare two versions' answers"),
-    "publish": ("train.publish", "evaluate, judge and publish a run"),
-    "worker": ("train.worker", "take open retrain decisions"),
+    "data": ("train.verbs.data", "check, build, show or compare Datasets"),
+    "fit": ("train.sizing.fit", "say what can be trained here, and propose a configuration"),
+    "finetune": ("train.verbs.finetune", "fine-tune the base model on a Dataset"),
+    "tune": ("train.tuning.tune", "search for the settings that train best"),
+    "merge": ("train.verbs.merge", "merge a run's adapter into its base model"),
+    "quantize": ("train.verbs.quantize", "write a run's servable artifact"),
+    "parity": ("train.verbs.parity", "measure how far each form of a run's model is from the trained one"),
+    "evaluate": ("train.verbs.evaluate", "score an artifact through vLLM"),
+    "judge": ("train.evaluation.judge_model", "let a judge model compare two versions' answers"),
+    "publish": ("train.verbs.publish", "evaluate, judge and publish a run"),
+    "worker": ("train.verbs.worker", "take open retrain decisions"),
 }
 
 

@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from driftwheel import artifacts
-from driftwheel.config import Settings
 from driftwheel.errors import ConfigError, NotFoundError
 from driftwheel.records import content_hash
+from driftwheel.settings.settings import Settings
 
 HUB_NAME = re.compile(r"^[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*$")
 

@@ -6,7 +6,6 @@ The artifact is scored as it will be served: by vLLM, over HTTP. The folder's na
 in, so finished work is found and not redone.
 """
 
-import argparse
 import json
 import random
 import sys
@@ -17,33 +16,32 @@ from pathlib import Path
 from typing import Any
 
 from driftwheel import artifacts, fingerprint
-from driftwheel.command import add_common_arguments, open_ledger, settings_from
-from driftwheel.config import Settings
-from driftwheel.ledger import Ledger
 from driftwheel.records import Dataset, TrainingRun
+from driftwheel.settings.settings import Settings
+from driftwheel.store.ledger import Ledger
+from train.asking.answer_progress import progress
+from train.asking.client import Answer, Endpoint, reference_logprobs
+from train.asking.engine_child import engine
 from train.data.examples import read_examples
 from train.data.leaks import leaks_into_judge
 from train.evaluation.baseline import earlier_baseline, find_baseline, measure_baseline
-from train.evaluation.engine_child import engine
 from train.evaluation.general_tasks import measure_general
 from train.evaluation.hallucination import Shown, made_up_flags, prompt_overlap, shown_by
-from train.evaluation.metrics import Scored, perplexity, score, shares
 from train.evaluation.robustness import measure_robustness
+from train.evaluation.scorecard import Scored, perplexity, score, shares
 from train.evaluation.scoring import (
     FORMAT,
     Row,
     ask,
     evaluation_folder,
     expected_answer,
-    progress,
     read_split,
     sample,
     score_items,
     task_of,
 )
-from train.evaluation.scoring_client import Answer, Endpoint, reference_logprobs
+from train.fidelity.parity_table import Parity
 from train.fidelity.served import measure_served, prompt_key
-from train.parity import Parity, find_parity
 from train.verdict.slices import name_slices
 
 PROBES = 8
@@ -107,12 +105,6 @@ def load_evaluation(settings: Settings, ledger: Ledger, folder: Path) -> Evaluat
     scorecard["earlier_baseline"] = None if scorecard["baseline"] else earlier_baseline(settings, ledger)
     probes = json.loads((folder / "fingerprint.json").read_text(encoding="utf-8"))
     return Evaluation(folder=folder, scorecard=scorecard, fingerprint=probes)
-
-
-def read_predictions(folder: Path) -> list[Scored]:
-    """Return an evaluation's scored items."""
-    with (folder / "predictions.jsonl").open(encoding="utf-8") as file:
-        return [Scored(**json.loads(line)) for line in file]
 
 
 def _is_done(folder: Path, parity: Parity | None) -> bool:
@@ -220,38 +212,8 @@ def _line(name: str, value: Any, interval: Sequence[float] | None) -> str:
     return f"{name:<28} {f'{value:.4g}' if isinstance(value, float) else value}{reach}"
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the verb's arguments."""
-    add_common_arguments(parser)
-    parser.add_argument("--artifact", type=Path, required=True, metavar="DIR", help="servable folder to score")
-    parser.add_argument("--dataset", metavar="ID", help="dataset whose test split is asked (the artifact's own)")
-    parser.add_argument("--baseline", action="store_true", help="also score the base model, plain and few-shot")
-
-
 def _warn_of_learned(settings: Settings, ledger: Ledger, run_id: str | None, dataset_id: str) -> None:
     """Say on stderr if the scores will flatter, because the run learned rows that it is asked."""
     for run in ledger.find(TrainingRun, id=run_id) if run_id else []:
         if leaks := leaks_into_judge(settings, ledger, run, ledger.get(Dataset, dataset_id)):
             sys.stderr.write(f"{run.id} learned {len(leaks)} rows that leak into this test split: {leaks[0]}\n")
-
-
-def main(arguments: argparse.Namespace) -> None:
-    """Evaluate an artifact and print its folder and scorecard."""
-    settings = settings_from(arguments)
-    ledger, manifest = open_ledger(settings), artifacts.read_manifest(arguments.artifact)
-    dataset_id = arguments.dataset or manifest["dataset_id"]
-    _warn_of_learned(settings, ledger, manifest.get("run_id"), dataset_id)
-    done = evaluate(
-        settings,
-        ledger,
-        artifact=arguments.artifact,
-        dataset_id=dataset_id,
-        with_baseline=arguments.baseline,
-        parity=find_parity(settings, arguments.artifact),
-    )
-    if arguments.json:
-        facts = {"folder": str(done.folder), "scorecard": done.scorecard}
-        sys.stdout.write(json.dumps(facts, ensure_ascii=False) + "\n")
-    else:
-        sys.stdout.write(f"{'folder':<28} {done.folder}\n{summary(done.scorecard)}\n")
-    sys.stdout.flush()

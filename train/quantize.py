@@ -7,26 +7,22 @@ training rows. `pruned_2_4` is an experiment: two of four weights become zero, a
 gain by it.
 """
 
-import argparse
-import json
 import shutil
-import sys
 from pathlib import Path
 from typing import Any
 
 from driftwheel import artifacts
-from driftwheel.command import add_common_arguments, open_ledger, settings_from
-from driftwheel.config import Settings
-from driftwheel.ledger import Ledger
 from driftwheel.records import TrainingRun
-from train.adapter import pack_adapter
+from driftwheel.settings.settings import Settings
+from driftwheel.store.ledger import Ledger
 from train.base_model import load_tokenizer
 from train.fidelity.pins import check_pins, read_pins
 from train.fidelity.structure import check_merged
-from train.finetune import newest_run, weights_path
 from train.merge import merge
-from train.quantizing.calibration import calibrate
-from train.quantizing.rounding import PRESETS, round_to_nearest
+from train.runs import weights_path
+from train.weights.adapter import pack_adapter
+from train.weights.calibrated import calibrate
+from train.weights.rounding import PRESETS, round_to_nearest
 
 
 def chosen_scheme(settings: Settings) -> str:
@@ -77,18 +73,3 @@ def quantize(settings: Settings, ledger: Ledger, run_id: str) -> Path:
         facts |= read_pins(folder)
         check_pins("quantized", whole, facts)
     return target
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the verb's arguments."""
-    add_common_arguments(parser)
-    parser.add_argument("--run", metavar="RUN_ID", help="training run to quantize (the newest)")
-
-
-def main(arguments: argparse.Namespace) -> None:
-    """Quantize and print the artifact's folder."""
-    settings = settings_from(arguments)
-    ledger = open_ledger(settings)
-    run_id = arguments.run or newest_run(ledger, settings.project).id
-    path = quantize(settings, ledger, run_id)
-    sys.stdout.write((json.dumps({"path": str(path)}) if arguments.json else str(path)) + "\n")

@@ -7,7 +7,6 @@ worker killed at any point continues there at its next start and repeats no fini
 as child processes through an Executor, so that their memory returns and a pause can stop them.
 """
 
-import argparse
 import json
 import sys
 import time
@@ -22,11 +21,7 @@ from dbos import DBOS, DBOSConfig, SetWorkflowID
 from dbos._serialization import DBOSPortableJSONSerializer
 
 from driftwheel import controls
-from driftwheel.command import add_common_arguments, open_ledger, settings_from
-from driftwheel.config import Settings
 from driftwheel.errors import DriftwheelError
-from driftwheel.ledger import Ledger, safe_sqlite_module
-from driftwheel.locks import only_process
 from driftwheel.records import (
     DecisionStatus,
     DecisionVerdict,
@@ -35,8 +30,12 @@ from driftwheel.records import (
     Step,
     utc_now,
 )
+from driftwheel.settings.settings import Settings
+from driftwheel.store.ledger import Ledger
+from driftwheel.store.sqlite import safe_sqlite_module
+from driftwheel.system import only_process
 from train.data.traffic_dataset import dataset_from_traffic
-from train.executor import Executor, LocalExecutor
+from train.processes.executor import Executor
 from train.publish import judge_candidate, publish
 
 WORKFLOW_FORMAT = "2"
@@ -269,21 +268,3 @@ def only_worker(settings: Settings) -> AbstractContextManager[None]:
     """Hold the storage folder's worker lock; raises ConflictError if another worker has it."""
     conflict = f"another worker already runs on {settings.root}; stop it first"
     return only_process(settings.root / "worker.lock", conflict)
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the verb's arguments."""
-    add_common_arguments(parser)
-    parser.add_argument("--once", action="store_true", help="stop when no decision is open")
-
-
-def main(arguments: argparse.Namespace) -> None:
-    """Run the worker until it is stopped."""
-    settings = settings_from(arguments)
-    with only_worker(settings):
-        ledger = open_ledger(settings)
-        worker = Worker(settings, ledger, LocalExecutor())
-        if arguments.once:
-            worker.run(lambda: worker.next_decision() is None)
-        else:
-            worker.run(lambda: False)

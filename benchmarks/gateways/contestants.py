@@ -14,8 +14,8 @@ from pathlib import Path
 
 import psutil
 
-from benchmarks import served
 from driftwheel.errors import ConfigError
+from tests.support import served
 
 KEY = "sk-driftwheel-bench-5f0c7a1e94b24d5c8e"
 LITELLM, PORTKEY, VLLM_ROUTER = "1.106.2", "1.15.2", "0.1.17"
@@ -69,7 +69,7 @@ def driftwheel(home: Path, port: int, upstream: int) -> Contestant:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     (folder / "driftwheel.yaml").write_text(served.SETTINGS, encoding="utf-8")
-    process = _start(home, "driftwheel", [sys.executable, "-m", "benchmarks.served", str(folder), str(upstream)], {})
+    process = _start(home, "driftwheel", [sys.executable, "-m", "tests.support.served", str(folder), str(upstream)], {})
     headers = (f"authorization: Bearer {served.KEY}",)
     return Contestant("driftwheel", _printed_port(home / "driftwheel.log"), "bench", headers, process)
 

@@ -6,8 +6,8 @@ import streamlit as st
 
 from dashboard import charts, comparing, queries
 from dashboard.views import page
+from driftwheel.comparison import Comparison, compare
 from driftwheel.errors import DriftwheelError
-from driftwheel.evaluations import Comparison, compare
 from driftwheel.judgements import in_order, is_model, judgements_of, record_judgement
 from driftwheel.records import Judgement, ModelVersion, Preference
 

@@ -12,9 +12,10 @@ from typing import Any
 import streamlit as st
 
 from dashboard import queries
-from driftwheel.config import Settings, load_settings
 from driftwheel.errors import ConfigError, DriftwheelError
-from driftwheel.ledger import Ledger
+from driftwheel.settings.load import load_settings
+from driftwheel.settings.settings import Settings
+from driftwheel.store.ledger import Ledger
 
 CONFIG_VARIABLE = "DRIFTWHEEL_CONFIG"
 OVERRIDES_VARIABLE = "DRIFTWHEEL_OVERRIDES"

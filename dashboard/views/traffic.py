@@ -7,7 +7,7 @@ import streamlit as st
 from dashboard import queries
 from dashboard.views import page
 from driftwheel.records import Traffic
-from driftwheel.traffic import give_feedback
+from driftwheel.traffic.feedback import give_feedback
 
 PAGE_ROWS = 100
 # In pixels: with what they would like, these two would push the others out of sight.

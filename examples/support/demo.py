@@ -25,10 +25,8 @@ from typing import Any
 import httpx2
 from rich.console import Console
 
-from driftwheel.command import open_ledger, run_command
-from driftwheel.config import Settings
+from driftwheel.cli.command import open_ledger, run_command
 from driftwheel.errors import DriftwheelError, EngineError
-from driftwheel.ledger import Ledger
 from driftwheel.records import (
     Alias,
     Dataset,
@@ -42,7 +40,9 @@ from driftwheel.records import (
     Traffic,
     utc_now,
 )
-from driftwheel.tables import TABLES
+from driftwheel.settings.settings import Settings
+from driftwheel.store.ledger import Ledger
+from driftwheel.store.tables import TABLES
 from examples.support import claims
 from examples.support.claims import Measured
 from examples.support.load import Client, Reply, accuracy
@@ -90,7 +90,7 @@ class Demo:
         argv = [
             sys.executable,
             "-m",
-            "driftwheel.cli",
+            "driftwheel.cli.main",
             *arguments,
             "--config",
             str(self.settings.path),
@@ -365,7 +365,7 @@ def run(arguments: argparse.Namespace) -> None:
 def running(settings: Settings) -> Iterator["subprocess.Popen[bytes]"]:
     """Run `driftwheel up` beside the block, and stop it whatever ends the block, a SIGTERM too."""
     before = signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
-    up = subprocess.Popen([sys.executable, "-m", "driftwheel.cli", "up", "--config", str(settings.path)])
+    up = subprocess.Popen([sys.executable, "-m", "driftwheel.cli.main", "up", "--config", str(settings.path)])
     try:
         yield up
     finally:

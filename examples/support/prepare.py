@@ -13,7 +13,8 @@ from typing import Any
 import yaml
 from rich.console import Console
 
-from driftwheel.config import Settings, load_settings
+from driftwheel.settings.load import load_settings
+from driftwheel.settings.settings import Settings
 from examples.support.world import Example, Phase, answer, messages
 
 CONFIG = Path(__file__).resolve().parents[2] / "configs" / "demo.yaml"

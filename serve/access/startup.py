@@ -7,10 +7,11 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from driftwheel.config import ServeSettings, Settings
+from driftwheel.api_keys import MIN_CHARACTERS, MIN_DIFFERENT_CHARACTERS, is_weak
 from driftwheel.errors import ConfigError
-from driftwheel.keys import MIN_CHARACTERS, MIN_DIFFERENT_CHARACTERS, is_weak
-from serve.access.keys import VARIABLE, ApiKeys
+from driftwheel.settings.serving import ServeSettings
+from driftwheel.settings.settings import Settings
+from serve.access.key_ring import VARIABLE, ApiKeys
 
 ENVIRONMENT_FILE = ".env"
 FILES_PER_CONNECTION, OTHER_FILES = 2, 256

@@ -18,8 +18,8 @@ from typing import Any
 import structlog
 
 from driftwheel.artifacts import read_manifest, verify
-from driftwheel.config import Settings
 from driftwheel.errors import EngineError
+from driftwheel.settings.settings import Settings
 from serve.engines.engine import ADAPTER, STOP_SECONDS, Engine, served_rank
 from serve.engines.liveness import answers_token
 

@@ -17,8 +17,8 @@ from types import MappingProxyType
 from typing import Any
 
 from driftwheel.artifacts import is_complete, verify
-from driftwheel.config import Settings
 from driftwheel.errors import ArtifactError, ConfigError, EngineError
+from driftwheel.settings.settings import Settings
 from serve.engines.liveness import answers_token
 
 GIB = 1 << 30

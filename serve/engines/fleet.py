@@ -14,16 +14,16 @@ from typing import Protocol, cast
 import structlog
 
 from driftwheel.artifacts import read_manifest
-from driftwheel.config import Settings
 from driftwheel.errors import ArtifactError, DriftwheelError, EngineError
 from driftwheel.records import ModelVersion
+from driftwheel.settings.settings import Settings
 from serve.engines.adapters import Adapters, Slot, StartEngine
 from serve.engines.backoff import Backoff
 from serve.engines.engine import Engine, start_artifact
 from serve.engines.in_place import reload_weights, way_to_swap
 from serve.engines.proof import prove
 from serve.engines.remote import engines_of
-from serve.routes import EngineRoute, RoutingTable, wait_idle
+from serve.routing.routes import EngineRoute, RoutingTable, wait_idle
 
 log = structlog.get_logger()
 

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from driftwheel.artifacts import read_manifest, verify
-from driftwheel.config import Settings
 from driftwheel.errors import EngineError, GateError
 from driftwheel.memory import available_bytes
 from driftwheel.records import ModelVersion
+from driftwheel.settings.settings import Settings
 from serve.engines.engine import ADAPTER, ENGINE_BYTES, GIB, Engine, has_gpu
 
 CALL_SECONDS = 300.0

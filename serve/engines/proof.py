@@ -6,9 +6,9 @@ from typing import Any, Protocol
 import structlog
 
 from driftwheel import fingerprint
-from driftwheel.config import Settings
 from driftwheel.errors import EngineError
 from driftwheel.records import ModelVersion
+from driftwheel.settings.settings import Settings
 
 log = structlog.get_logger()
 

@@ -16,9 +16,9 @@ from typing import cast
 import httptools
 import structlog
 
-from serve.access.load import TOO_MANY_BYTES, Load
+from serve.access.backpressure import TOO_MANY_BYTES, Load
 from serve.http.messages import Request, Response
-from serve.http.refusals import RequestRefused
+from serve.refusals import RequestRefused
 
 SWEEP_SECONDS = 0.5
 LINGER_SECONDS = 2.0

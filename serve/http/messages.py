@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Protocol
 
-from serve.access.keys import NOBODY, Caller
-from serve.http.refusals import RequestRefused
+from serve.access.caller import NOBODY, Caller
+from serve.refusals import RequestRefused
 
 REASONS = {status.value: status.phrase for status in HTTPStatus} | {499: "Client Closed Request"}
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from serve.relaying.call import storable
 from serve.relaying.unasked import Unasked
 
 _READ = msgspec.json.Decoder()
@@ -23,50 +24,6 @@ MAX_LOGPROB = 1e300
 RESPONSE_ENDS = ("response.completed", "response.incomplete", "response.failed")
 FINISH_REASONS = {"completed": "stop", "max_output_tokens": "length"}
 """What /v1/responses says, in the words of chat completions."""
-
-
-def storable(text: str) -> str:
-    """Return text that every database takes: no lone surrogates, no NUL."""
-    if text.isascii():
-        return text.replace("\x00", "\ufffd") if "\x00" in text else text
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    return text.replace("\x00", "\ufffd")
-
-
-def prompt_of(fields: dict[str, Any]) -> str:
-    """Return what the user wrote last: the last user message's text, or the prompt, or the input."""
-    messages = fields.get("messages", fields.get("input"))
-    if isinstance(messages, list) and any(isinstance(message, dict) for message in messages):
-        for message in reversed(messages):
-            if isinstance(message, dict) and message.get("role") == "user":
-                return storable(_text_of(message.get("content")))
-        return ""
-    return storable(_text_of(fields.get("prompt", messages)))
-
-
-def _text_of(content: Any) -> str:
-    if isinstance(content, str):
-        return content
-    if not isinstance(content, list):
-        return ""
-    texts = [part.get("text") if isinstance(part, dict) else part for part in content]
-    return "\n".join(text for text in texts if isinstance(text, str))
-
-
-def user_of(fields: dict[str, Any]) -> str:
-    """Return the request's `user`."""
-    user = fields.get("user")
-    return storable(user) if isinstance(user, str) else ""
-
-
-def conversation_of(fields: dict[str, Any]) -> str:
-    """Return the request's `metadata.conversation`."""
-    metadata = fields.get("metadata")
-    conversation = metadata.get("conversation") if isinstance(metadata, dict) else None
-    return storable(conversation) if isinstance(conversation, str) else ""
 
 
 class AnswerCapture:

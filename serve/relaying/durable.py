@@ -5,7 +5,7 @@ from collections import deque
 from functools import partial
 
 from driftwheel.records import Traffic
-from driftwheel.traffic import TrafficLog
+from driftwheel.traffic.log import TrafficLog
 
 
 class DurableRows:

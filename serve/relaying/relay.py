@@ -7,33 +7,30 @@ A client that leaves stops the engine's work, and what was answered until then i
 
 import asyncio
 import time
-from dataclasses import dataclass, field, replace
-from datetime import datetime
+from dataclasses import replace
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
 import structlog
 
-from driftwheel.config import Settings
 from driftwheel.errors import EngineError, StorageError
-from driftwheel.records import Traffic, utc_now
-from driftwheel.traffic import TrafficLog
-from serve.access.keys import Caller
+from driftwheel.records import Traffic
+from driftwheel.settings.settings import Settings
+from driftwheel.traffic.log import TrafficLog
 from serve.http.messages import Response
-from serve.http.refusals import RequestRefused
 from serve.metrics import GatewayMetrics
-from serve.relaying.capture import AnswerCapture, StreamCapture, storable
+from serve.refusals import RequestRefused
+from serve.relaying.call import Call, storable
+from serve.relaying.capture import AnswerCapture, StreamCapture
 from serve.relaying.durable import DurableRows
-from serve.relaying.rewrite import Call
+from serve.relaying.job import CLIENT_LEFT, TIMED_OUT, Job
 from serve.relaying.unasked import Unasked
 from serve.relaying.upstream import Exchange, UpstreamPool
-from serve.routes import EngineRoute
+from serve.routing.routes import EngineRoute
 
 if TYPE_CHECKING:
-    from serve.relaying.tracing import RequestTrace
+    pass
 
-CLIENT_LEFT = "the client left before the answer ended"
-TIMED_OUT = "the answer took longer than serve.request_timeout_seconds"
 NOT_ENDED = "the engine's stream ended without [DONE]"
 CLIENT_CLOSED_REQUEST = 499
 RETRY_AFTER_SECONDS = 2
@@ -44,46 +41,6 @@ NOT_DURABLE = RequestRefused(
     headers=(("retry-after", str(RETRY_AFTER_SECONDS)),),
 )
 log = structlog.get_logger()
-
-
-@dataclass(eq=False, slots=True)
-class Job:
-    """One request on its way through an engine."""
-
-    request_id: str
-    path: str
-    call: Call
-    route: EngineRoute
-    caller: Caller
-    second: EngineRoute | None = None
-    """An engine that answers instead if this one fails before the client has got a byte."""
-    created_at: datetime = field(default_factory=utc_now)
-    started_at: float = field(default_factory=time.perf_counter)
-    first_token_at: float | None = None
-    is_stream: bool = False
-    sent: list[bytes] = field(default_factory=list)
-    """The body's parts that were given to the client's connection, or will be once the row is written."""
-    used_tokens: int = 0
-    trace_headers: str = ""
-    """Header lines for the engine, each with its end."""
-    trace: "RequestTrace | None" = None
-    """The spans of the request, where there are any."""
-
-    def start_over(self, request_id: str, route: EngineRoute) -> None:
-        """Become the second try of a request whose first engine failed."""
-        self.request_id, self.route, self.second = request_id, route, None
-        self.created_at, self.started_at, self.first_token_at = utc_now(), time.perf_counter(), None
-        self.is_stream, self.sent = False, []
-
-    def headers(self, content_type: str) -> list[tuple[str, str]]:
-        """Return the headers of the answer."""
-        limits = self.caller.limits
-        return [
-            ("content-type", content_type),
-            ("x-request-id", self.request_id),
-            ("x-driftwheel-version", self.route.version_id),
-            *(limits.headers(time.monotonic()) if limits else ()),
-        ]
 
 
 class SecondChance(EngineError):

@@ -19,10 +19,10 @@ from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
 from opentelemetry.trace import Span, SpanKind, StatusCode, Tracer, set_span_in_context
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-from driftwheel.config import TracingSettings
 from driftwheel.records import Traffic
+from driftwheel.settings.serving import TracingSettings
 from serve.http.messages import Request
-from serve.relaying.relay import CLIENT_LEFT, TIMED_OUT, Job
+from serve.relaying.job import CLIENT_LEFT, TIMED_OUT, Job
 
 SERVICE = "driftwheel-gateway"
 PROVIDER = "vllm"

@@ -9,11 +9,11 @@ from typing import Any, Concatenate, ParamSpec
 
 import sqlalchemy as sa
 
-from driftwheel.config import Settings
-from driftwheel.ledger import Ledger
 from driftwheel.records import Alias, Deployment, Stage, new_id, utc_now
-from driftwheel.tables import TABLES
-from serve.release.conductor import Conductor
+from driftwheel.settings.settings import Settings
+from driftwheel.store.ledger import Ledger
+from driftwheel.store.tables import TABLES
+from serve.release.leader import Conductor
 
 BESIDE_LIVE = (Stage.DRAINING, Stage.SHADOW, Stage.CANARY)
 UNFINISHED = (Stage.LIVE, *BESIDE_LIVE)

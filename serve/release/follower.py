@@ -8,13 +8,13 @@ from dataclasses import replace
 import structlog
 
 from driftwheel.errors import DriftwheelError
-from driftwheel.ledger import Ledger
 from driftwheel.records import Alias
+from driftwheel.store.ledger import Ledger
 from serve.engines.backoff import Backoff
 from serve.engines.fleet import Fleet
-from serve.release.choice import Split
 from serve.release.deployments import Deployments
-from serve.routes import RoutingTable
+from serve.routing.choice import Split
+from serve.routing.routes import RoutingTable
 
 log = structlog.get_logger()
 

@@ -5,8 +5,6 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from driftwheel import artifacts
-from driftwheel.config import Settings
-from driftwheel.ledger import Ledger
 from driftwheel.records import (
     Alias,
     Dataset,
@@ -27,6 +25,8 @@ from driftwheel.records import (
     new_id,
     utc_now,
 )
+from driftwheel.settings.settings import Settings
+from driftwheel.store.ledger import Ledger
 
 HOSTILE = (
     "<script>window.hacked = 1</script><img src=x onerror='window.hacked = 2'> **bold** "

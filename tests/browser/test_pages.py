@@ -15,8 +15,8 @@ from urllib.request import urlopen
 
 import pytest
 
-from driftwheel.config import load_settings
-from driftwheel.ledger import Ledger
+from driftwheel.settings.load import load_settings
+from driftwheel.store.ledger import Ledger
 
 TITLES = {
     "": "Overview", "datasets": "Datasets", "training_runs": "Training runs", "model_versions": "Model versions",

@@ -16,9 +16,9 @@ from typing import Any
 import pytest
 import yaml
 
-from driftwheel.config import load_settings
-from driftwheel.ledger import Ledger
 from driftwheel.records import TrainingRun, TrainingRunStatus
+from driftwheel.settings.load import load_settings
+from driftwheel.store.ledger import Ledger
 from examples.support.build_base import make_model, make_tokenizer
 from examples.support.world import answer, messages, unlabelled_text
 from train.training.progress import read_curves

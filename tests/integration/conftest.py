@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.tiny_models import build_tiny_adapter, build_tiny_model
+from tests.support.tiny_models import build_tiny_adapter, build_tiny_model
 
 
 @pytest.fixture(scope="session")

@@ -4,13 +4,13 @@ import subprocess
 import sys
 from pathlib import Path
 
-from benchmarks.chaos import SUITES, Outcome, Suite, run
+from tests.suites.chaos import SUITES, Outcome, Suite, run
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_a_suite_becomes_a_line_with_what_was_tried_and_failed() -> None:
-    argv = [sys.executable, "-m", "benchmarks.chaos", "--short", "--only", "disk_full"]
+    argv = [sys.executable, "-m", "tests.suites.chaos", "--short", "--only", "disk_full"]
     done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, check=False, timeout=300)
     assert done.returncode == 0, done.stderr
     (line,) = [line for line in done.stdout.splitlines() if line.startswith("│ disk_full")]

@@ -1,6 +1,6 @@
 """What the gateway acknowledged is in the ledger, whatever was killed, cut off or full.
 
-The short forms of benchmarks.durability, power_cuts and disk_full, each with its planted bug.
+The short forms of tests.suites.durability, power_cuts and disk_full, each with its planted bug.
 """
 
 import json
@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from benchmarks.postgres_server import PostgresServer
+from tests.support.postgres_server import PostgresServer
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -16,9 +16,9 @@ from typing import Any
 import pytest
 import yaml
 
-from driftwheel.config import Settings
-from driftwheel.ledger import Ledger
 from driftwheel.records import Alias, DriftKind, DriftSignal, DriftVerdict, ModelVersion, ModelVersionStatus
+from driftwheel.settings.settings import Settings
+from driftwheel.store.ledger import Ledger
 from monitor.exporter import CheckCounter, start_exporter
 from serve.metrics import GatewayMetrics
 

@@ -14,15 +14,17 @@ import pytest
 import yaml
 
 from driftwheel import artifacts
-from driftwheel.config import Settings, load_settings
-from driftwheel.ledger import Ledger
 from driftwheel.records import Dataset, Judgement, ModelVersion, ModelVersionStatus
+from driftwheel.settings.load import load_settings
+from driftwheel.settings.settings import Settings
+from driftwheel.store.ledger import Ledger
 from examples.support.world import answer, messages
-from train.dataset import build_dataset, read_splits
+from train.asking.client import Endpoint
+from train.asking.engine_child import engine
+from train.data.dataset_files import read_splits
+from train.dataset import build_dataset
 from train.evaluate import evaluate
-from train.evaluation.engine_child import engine
 from train.evaluation.robustness import FAULTS
-from train.evaluation.scoring_client import Endpoint
 
 LM_EVAL_PYTHON = os.environ.get("DRIFTWHEEL_TEST_LM_EVAL_PYTHON")
 """Saves making its environment, where there is one already."""

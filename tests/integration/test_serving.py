@@ -22,16 +22,17 @@ import openai
 import pytest
 import yaml
 
-from benchmarks.differential import Server, compare, report
-from benchmarks.differential_cases import cases
-from benchmarks.edited_builds import edit_tensors, rebuild
 from driftwheel import fingerprint
 from driftwheel.artifacts import read_manifest
-from driftwheel.config import Settings, load_settings
 from driftwheel.controls import promote, rollback
-from driftwheel.ledger import Ledger
 from driftwheel.records import Alias, Deployment, ModelVersion, ModelVersionStatus, Stage, Traffic
+from driftwheel.settings.load import load_settings
+from driftwheel.settings.settings import Settings
+from driftwheel.store.ledger import Ledger
 from serve.engines.engine import free_port, has_gpu
+from tests.suites.differential import Server, compare, report
+from tests.support.differential_cases import cases
+from tests.support.edited_builds import edit_tensors, rebuild
 
 KEY = "integration-key-4f9Lq2"
 QUESTIONS = ["where is my parcel", "i was charged twice", "please close my account", "the app does not start"]

@@ -1,9 +1,9 @@
-"""Two gateway processes on one PostgreSQL: a short form of benchmarks.several_gateways, with its planted bug."""
+"""Two gateway processes on one PostgreSQL: a short form of tests.suites.several_gateways, with its planted bug."""
 
 from pathlib import Path
 
-from benchmarks.postgres_server import PostgresServer
-from benchmarks.several_gateways import measure
+from tests.suites.several_gateways import measure
+from tests.support.postgres_server import PostgresServer
 
 
 def test_two_gateways_lose_nothing_and_agree_while_the_one_that_conducts_is_killed(

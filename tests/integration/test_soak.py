@@ -1,10 +1,10 @@
-"""The gateway keeps nothing of what it answers: a short form of benchmarks.soak, with its planted bugs."""
+"""The gateway keeps nothing of what it answers: a short form of tests.suites.soak, with its planted bugs."""
 
 from pathlib import Path
 
 import pytest
 
-from benchmarks.soak import MOST_GROWTH, soak
+from tests.suites.soak import MOST_GROWTH, soak
 
 MINUTES, PER_SECOND = 0.3, 200
 MOST_MIB_AN_HOUR = 500

@@ -13,8 +13,6 @@ import pytest
 import yaml
 
 from driftwheel import controls
-from driftwheel.config import Settings, load_settings
-from driftwheel.ledger import Ledger
 from driftwheel.records import (
     Alias,
     Dataset,
@@ -26,7 +24,10 @@ from driftwheel.records import (
     Step,
     Traffic,
 )
-from driftwheel.tables import TABLES
+from driftwheel.settings.load import load_settings
+from driftwheel.settings.settings import Settings
+from driftwheel.store.ledger import Ledger
+from driftwheel.store.tables import TABLES
 from examples.support import build_base
 from examples.support.demo import Demo, running, until, wait_until_ready
 from examples.support.load import Client, accuracy

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from driftwheel.answers import label_of
-from driftwheel.config import Settings
-from driftwheel.personal_data import find_personal_data, redact
+from driftwheel.settings.settings import Settings
+from driftwheel.traffic.personal_data import find_personal_data, redact
 from train.data.cleaning import clean_answer, clean_prompt, folded
 from train.data.dataset_report import SHOWN_BROKEN_ROWS, labels_seen_once, quantiles, token_lengths
 from train.data.duplicates import NearDuplicates

@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from driftwheel.config import Settings
 from driftwheel.errors import ConfigError, NotFoundError
+from driftwheel.settings.settings import Settings
 from train.base_model import load_tokenizer
 from train.data.examples import Example
 from train.data.formats import BrokenRow

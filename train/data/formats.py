@@ -12,8 +12,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from driftwheel.config import DatasetSettings
 from driftwheel.errors import DataError
+from driftwheel.settings.data import DatasetSettings
 
 ROLES = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant", "system": "system"}
 TURN = re.compile(r"###\s*(Human|Assistant):", re.IGNORECASE)

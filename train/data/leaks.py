@@ -11,10 +11,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import Literal
 
-from driftwheel.config import Settings
 from driftwheel.errors import DataError
-from driftwheel.ledger import Ledger
 from driftwheel.records import Dataset, ModelVersion, ModelVersionStatus, TrainingRun
+from driftwheel.settings.settings import Settings
+from driftwheel.store.ledger import Ledger
 from train.data.duplicates import NearDuplicates
 from train.data.examples import Example, read_examples
 

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
-from driftwheel.config import Settings
+from driftwheel.settings.settings import Settings
 from train.data.dataset_report import Report
 from train.data.examples import Example
 from train.data.leaks import HeldOut

@@ -13,15 +13,15 @@ from pathlib import Path
 
 import structlog
 
-from driftwheel.config import Settings
 from driftwheel.errors import EngineError, StorageError
 from driftwheel.records import content_hash
+from driftwheel.settings.settings import Settings
+from train.asking.answer_progress import progress
+from train.asking.client import Endpoint, Messages
+from train.asking.rewording import REWORDED_TOKENS, flaw, request, reword
 from train.data.dataset_report import Report
 from train.data.duplicates import text_hash
 from train.data.examples import Example
-from train.evaluation.rewording import REWORDED_TOKENS, flaw, request, reword
-from train.evaluation.scoring import progress
-from train.evaluation.scoring_client import Endpoint, Messages
 
 KEY_VARIABLE = "DRIFTWHEEL_PARAPHRASE_API_KEY"
 SOURCE = "paraphrase"

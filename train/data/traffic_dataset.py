@@ -4,15 +4,16 @@ import random
 from collections.abc import Sequence
 from dataclasses import replace
 
-from driftwheel.config import Settings
-from driftwheel.ledger import Ledger
 from driftwheel.records import Alias, Dataset, ModelVersion
+from driftwheel.settings.settings import Settings
+from driftwheel.store.ledger import Ledger
+from train.data.clean_rows import clean, split, stop_at_too_few
+from train.data.dataset_files import read_splits, write
 from train.data.dataset_report import Report
 from train.data.examples import Example
 from train.data.leaks import HeldOut, quarantined
 from train.data.splits import Deal, Splits, TimedSplits, group_numbers
 from train.data.traffic_rows import labelled_rows
-from train.dataset import clean, read_splits, split, stop_at_too_few, write
 
 
 def dataset_from_traffic(settings: Settings, ledger: Ledger, decision_id: str) -> Dataset:

@@ -8,10 +8,10 @@ from datetime import datetime
 import sqlalchemy as sa
 
 from driftwheel.answers import label_of
-from driftwheel.config import Settings
-from driftwheel.ledger import Ledger
 from driftwheel.records import Traffic
-from driftwheel.tables import TABLES
+from driftwheel.settings.settings import Settings
+from driftwheel.store.ledger import Ledger
+from driftwheel.store.tables import TABLES
 from train.data.dataset_report import Report
 from train.data.formats import ROLES, Message, Row
 

@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from driftwheel import artifacts
-from driftwheel.config import Settings
-from driftwheel.ledger import Ledger
 from driftwheel.records import Dataset
-from train.evaluation.engine_child import engine
-from train.evaluation.metrics import Scored, score
+from driftwheel.settings.settings import Settings
+from driftwheel.store.ledger import Ledger
+from train.asking.client import Endpoint, Messages
+from train.asking.engine_child import engine
+from train.evaluation.scorecard import Scored, score
 from train.evaluation.scoring import Row, ask, evaluation_folder, read_split, sample, score_items, task_of
-from train.evaluation.scoring_client import Endpoint, Messages
 
 SHOWN = (
     "items", "unanswered", "accuracy", "exact_match", "macro_f1", "json_validity", "object_match", "rouge_l", "bleu",

@@ -10,11 +10,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from driftwheel.config import Settings
 from driftwheel.errors import EngineError
-from train.environments import python_with
-from train.evaluation.scoring_client import Endpoint
-from train.executor import LocalExecutor
+from driftwheel.settings.settings import Settings
+from train.asking.client import Endpoint
+from train.processes.environments import python_with
+from train.processes.executor import LocalExecutor
 
 LM_EVAL = ("lm-eval[api]==0.4.13", "transformers>=5.19,<5.20")
 """Transformers without torch, for its tokenizers."""

@@ -12,7 +12,7 @@ from statistics import fmean
 from typing import Any
 
 from driftwheel.answers import parse_object
-from train.evaluation.metrics import Scored, Task
+from train.evaluation.scorecard import Scored, Task
 from train.evaluation.scoring import Row, expected_answer
 from train.evaluation.text_scores import words
 

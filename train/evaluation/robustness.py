@@ -9,13 +9,13 @@ import unicodedata
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from driftwheel.config import Settings
 from driftwheel.errors import EngineError
 from driftwheel.intervals import paired_interval, share_interval
-from train.evaluation.metrics import Scored
-from train.evaluation.rewording import flaw, request, reword
+from driftwheel.settings.settings import Settings
+from train.asking.client import Endpoint
+from train.asking.rewording import flaw, request, reword
+from train.evaluation.scorecard import Scored
 from train.evaluation.scoring import Row, ask, judge_endpoint, sample, score_items
-from train.evaluation.scoring_client import Endpoint
 
 FAULTY_SHARE = 0.2
 """Share of the words that get a typo, and of the neighbors that change places."""

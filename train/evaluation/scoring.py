@@ -3,22 +3,19 @@
 import json
 import os
 import random
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
 from driftwheel import artifacts
-from driftwheel.config import Settings
 from driftwheel.errors import ConfigError, DataError, EngineError
 from driftwheel.records import Dataset, content_hash
-from train.evaluation.calibration import confidence
-from train.evaluation.metrics import Scored, Task, detect_task, judge_answer
-from train.evaluation.scoring_client import Answer, Endpoint, Messages, ask_all
+from driftwheel.settings.settings import Settings
+from train.asking.answer_progress import progress
+from train.asking.client import Answer, Endpoint, Messages, ask_all
+from train.evaluation.confidence import confidence
+from train.evaluation.scorecard import Scored, Task, detect_task, judge_answer
 
 FORMAT = 2
 """Raise it when a scorecard means something else than before; evaluations of another format are redone."""
@@ -132,12 +129,3 @@ def ask(
             on_done=on_done,
             with_ids=with_ids,
         )
-
-
-@contextmanager
-def progress(title: str, total: int) -> Iterator[Callable[[], None]]:
-    """Draw a progress bar on stderr and give the function that moves it by one."""
-    columns = (TextColumn(title), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task("", total=total)
-        yield lambda: bar.advance(task)

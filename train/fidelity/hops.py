@@ -10,8 +10,8 @@ from typing import Any
 
 from scipy.stats import binomtest
 
-from driftwheel.config import ParitySettings
 from driftwheel.errors import ParityError
+from driftwheel.settings.artifact import ParitySettings
 from train.fidelity.probing import Reading
 
 REFUSAL_CONFIDENCE = 0.99

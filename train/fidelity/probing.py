@@ -4,9 +4,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from driftwheel.config import Settings
 from driftwheel.errors import ConfigError
-from train.evaluation.metrics import judge_answer
+from driftwheel.settings.settings import Settings
+from train.evaluation.scorecard import judge_answer
 from train.evaluation.scoring import Row, expected_answer
 
 BATCH_PROBES = 50

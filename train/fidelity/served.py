@@ -4,14 +4,15 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from driftwheel.config import Settings
 from driftwheel.errors import ParityError
+from driftwheel.settings.settings import Settings
+from train.asking.answer_progress import progress
+from train.asking.client import Answer, Endpoint, Messages, token_logprobs
 from train.base_model import load_tokenizer
-from train.evaluation.scoring import ask, progress
-from train.evaluation.scoring_client import Answer, Endpoint, Messages, token_logprobs
+from train.evaluation.scoring import ask
 from train.fidelity.hops import measure, require
+from train.fidelity.parity_table import Parity
 from train.fidelity.probing import Probe, judged
-from train.parity import Parity
 
 
 def measure_served(

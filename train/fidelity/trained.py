@@ -8,15 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from driftwheel import artifacts
-from driftwheel.config import Settings
 from driftwheel.errors import ConfigError, DataError
-from driftwheel.ledger import Ledger
 from driftwheel.records import Dataset, TrainingRun
+from driftwheel.settings.settings import Settings
+from driftwheel.store.ledger import Ledger
 from train.base_model import load_tokenizer, load_weights
 from train.evaluation.scoring import Row
 from train.fidelity.pins import read_pins
 from train.fidelity.probing import Probe, Reading, as_rows, make_probes, read_model, token_ids
-from train.finetune import weights_path
+from train.runs import weights_path
 
 READINGS = "parity_trained.json"
 COMPARED_ROWS = 16
@@ -40,7 +40,7 @@ def remember(settings: Settings, dataset_path: Path, trainer: Any, folder: Path)
     Of several processes all must call it, since a sharded model answers only together; the first one writes.
     Raises ConfigError if the trainer did not learn from the tokens that the template renders.
     """
-    from train.training.processes import is_first_process
+    from train.processes.sharding import is_first_process
 
     tokenizer, model = trainer.processing_class, trainer.accelerator.unwrap_model(trainer.model)
     _compare_tokens(trainer, dataset_path)

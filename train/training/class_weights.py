@@ -4,8 +4,8 @@ import difflib
 from collections import Counter
 from collections.abc import Sequence
 
-from driftwheel.config import TrainSettings
 from driftwheel.errors import ConfigError
+from driftwheel.settings.training import TrainSettings
 
 ROW_WEIGHT = "row_weight"
 """Column of the training rows."""

@@ -10,8 +10,8 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from driftwheel.config import TrainSettings
 from driftwheel.errors import ConfigError
+from driftwheel.settings.training import TrainSettings
 
 ADAPTER_KEYS = frozenset(
     {

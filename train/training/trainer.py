@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from driftwheel.config import Settings, TrainSettings
 from driftwheel.errors import ArtifactError, ConfigError, DataError
+from driftwheel.settings.settings import Settings
+from driftwheel.settings.training import TrainSettings
 from train.base_model import load_tokenizer, load_weights
 from train.data.examples import read_examples
+from train.processes.sharding import prepare_sharding, process_arguments, share_batches
 from train.training.class_weights import ROW_WEIGHT, check_class_weights, row_weights
 from train.training.methods import ADAPTER_KEYS, adapter_config, base_dtype, check_method
-from train.training.processes import prepare_sharding, process_arguments, share_batches
 from train.training.progress import CHECKPOINT_MARK
 
 OWN_KEYS = (
@@ -88,10 +89,10 @@ def make_trainer(
 
 def _spare_the_cpu(trainer: Any) -> None:
     """Leave out what a training step would compute in vain; each module says what that is."""
-    from train.training.adapted_linear import fuse_adapters
-    from train.training.completion_head import has_plain_frozen_head, score_completions_only
-    from train.training.frozen_norm import replace_norms
-    from train.training.short_attention import use_short_attention
+    from train.kernels.adapted_linear import fuse_adapters
+    from train.kernels.completion_head import has_plain_frozen_head, score_completions_only
+    from train.kernels.frozen_norm import replace_norms
+    from train.kernels.short_attention import use_short_attention
 
     model = trainer.model
     fuse_adapters(model)

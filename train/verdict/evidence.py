@@ -4,13 +4,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from driftwheel import artifacts
-from driftwheel.config import Settings
-from driftwheel.ledger import Ledger
 from driftwheel.records import Dataset, ModelVersion
+from driftwheel.settings.settings import Settings
+from driftwheel.store.ledger import Ledger
 from train.data.examples import read_examples
-from train.evaluate import read_predictions
+from train.evaluation.predictions import read_predictions
+from train.verdict.paired_tables import Fixed, Item, groups
 from train.verdict.slices import name_slices
-from train.verdict.tables import Fixed, Item, groups
 
 SAME_ITEMS_SHARE = 0.5
 """A verdict on a test set that holds this share of the target items is a look at them, whatever its dataset's id."""

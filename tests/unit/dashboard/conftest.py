@@ -6,8 +6,8 @@ from types import ModuleType
 
 import pytest
 
-from driftwheel.config import Settings
-from driftwheel.ledger import Ledger
+from driftwheel.settings.settings import Settings
+from driftwheel.store.ledger import Ledger
 
 SEED = Path(__file__).parents[2] / "browser" / "seed.py"
 

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from dashboard import charts, comparing
-from driftwheel.evaluations import Comparison
+from driftwheel.comparison import Comparison
 from driftwheel.intervals import paired_interval
 from driftwheel.records import Judgement, Preference
 

@@ -8,9 +8,9 @@ import pytest
 
 from dashboard import queries
 from dashboard.queries import TrafficFilter
-from driftwheel.config import Settings
-from driftwheel.ledger import Ledger
 from driftwheel.records import Alias, DriftVerdict
+from driftwheel.settings.settings import Settings
+from driftwheel.store.ledger import Ledger
 
 NOW = datetime(2026, 5, 4, 12, 30, 20, tzinfo=UTC)
 

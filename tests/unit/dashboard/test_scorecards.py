@@ -3,9 +3,9 @@
 from dataclasses import replace
 
 from dashboard import scorecards
-from driftwheel.config import Settings
-from driftwheel.ledger import Ledger
 from driftwheel.records import ModelVersion
+from driftwheel.settings.settings import Settings
+from driftwheel.store.ledger import Ledger
 
 
 def test_scorecards_stand_beside_the_baselines(seeded: dict[str, str], ledger: Ledger, settings: Settings) -> None:

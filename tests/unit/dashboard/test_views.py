@@ -10,9 +10,9 @@ from streamlit.testing.v1 import AppTest
 
 import dashboard
 from driftwheel import controls
-from driftwheel.config import Settings
-from driftwheel.ledger import Ledger
 from driftwheel.records import Alias, DecisionStatus, Judgement, Preference, RetrainDecision, Traffic
+from driftwheel.settings.settings import Settings
+from driftwheel.store.ledger import Ledger
 
 VIEWS = Path(dashboard.__file__).parent / "views"
 TITLES = {

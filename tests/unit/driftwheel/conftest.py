@@ -6,7 +6,7 @@ from concurrent.futures import Future
 import pytest
 
 from driftwheel.records import Traffic
-from driftwheel.traffic import TrafficLog
+from driftwheel.traffic.log import TrafficLog
 
 
 @pytest.fixture

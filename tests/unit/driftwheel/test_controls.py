@@ -6,10 +6,10 @@ from dataclasses import replace
 import pytest
 
 from driftwheel import controls
-from driftwheel.config import Settings
 from driftwheel.errors import ConflictError, EngineError, GateError, NotFoundError
-from driftwheel.ledger import Ledger
 from driftwheel.records import Alias, DecisionStatus, DecisionVerdict, ModelVersion, ModelVersionStatus, RetrainDecision
+from driftwheel.settings.settings import Settings
+from driftwheel.store.ledger import Ledger
 
 
 def version(number: int, status: ModelVersionStatus = ModelVersionStatus.PUBLISHED) -> ModelVersion:

@@ -6,8 +6,8 @@ import pytest
 
 from driftwheel.errors import DataError
 from driftwheel.judgements import agreement, in_order, judgements_of, peoples_word, record_judgement
-from driftwheel.ledger import Ledger
 from driftwheel.records import Judgement, ModelVersion, Preference
+from driftwheel.store.ledger import Ledger
 
 FIRST, SECOND, BOTH, UNSURE = Preference.FIRST, Preference.SECOND, Preference.BOTH, Preference.UNSURE
 

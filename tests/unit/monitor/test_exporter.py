@@ -7,9 +7,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from driftwheel import controls
-from driftwheel.config import Settings
 from driftwheel.errors import ConflictError
-from driftwheel.ledger import Ledger
 from driftwheel.records import (
     Alias,
     DecisionStatus,
@@ -21,6 +19,8 @@ from driftwheel.records import (
     RetrainDecision,
     Traffic,
 )
+from driftwheel.settings.settings import Settings
+from driftwheel.store.ledger import Ledger
 from monitor.exporter import CheckCounter, LedgerCollector, start_exporter
 
 AT = datetime(2026, 1, 1, tzinfo=UTC)

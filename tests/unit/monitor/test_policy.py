@@ -5,8 +5,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from driftwheel.config import PolicySettings
 from driftwheel.records import DecisionStatus, DecisionVerdict, DriftKind
+from driftwheel.settings.watching import PolicySettings
 from monitor.policy import PolicyFacts, Trial, decide
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)

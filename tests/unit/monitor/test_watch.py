@@ -7,8 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from driftwheel.config import Settings
-from driftwheel.ledger import Ledger
 from driftwheel.records import (
     Alias,
     Dataset,
@@ -23,6 +21,8 @@ from driftwheel.records import (
     Traffic,
     utc_now,
 )
+from driftwheel.settings.settings import Settings
+from driftwheel.store.ledger import Ledger
 from examples.support.world import Phase, answer, messages
 from monitor.facts import gather_facts
 from monitor.watch import check

@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from benchmarks import fake_gateway
-from benchmarks.fake_world import World
 from driftwheel import controls
 from driftwheel.artifacts import write_json, writing
-from driftwheel.config import Settings
+from driftwheel.settings.settings import Settings
 from serve.engines.engine import Engine
+from tests.support import fake_gateway
+from tests.support.fake_world import World
 
 StartEngine = Callable[[Settings, Path, str, int], Engine]
 MakeArtifact = Callable[..., Path]

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import alias_races, engine_faults, rollout_crashes
-from benchmarks.fake_world import World
+from tests.suites import alias_races, engine_faults, rollout_crashes
+from tests.support.fake_world import World
 
 
 def test_a_crash_in_a_swap_ends_fully_old_or_fully_new(tmp_path: Path) -> None:

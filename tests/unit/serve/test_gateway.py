@@ -16,17 +16,17 @@ import openai
 import pytest
 import uvloop
 
-from driftwheel.config import Settings
+from driftwheel.api_keys import create_key, keys_of
 from driftwheel.errors import ConfigError
-from driftwheel.keys import create_key, keys_of
-from driftwheel.ledger import Ledger
 from driftwheel.records import RetrainDecision, Scope, Traffic
-from driftwheel.traffic import TrafficLog
-from serve.access.keys import ApiKeys
-from serve.access.load import Deadlines
+from driftwheel.settings.settings import Settings
+from driftwheel.store.ledger import Ledger
+from driftwheel.traffic.log import TrafficLog
+from serve.access.backpressure import Deadlines
+from serve.access.key_ring import ApiKeys
 from serve.gateway import Gateway
 from serve.metrics import GatewayMetrics
-from serve.routes import ROUTES, EngineRoute, RoutingTable
+from serve.routing.routes import ROUTES, EngineRoute, RoutingTable
 
 KEY = "secret-key"
 VERSION = "version_1"

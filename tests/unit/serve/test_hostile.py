@@ -1,8 +1,8 @@
-"""A sample of benchmarks/hostile.py: hostile inputs do no harm, and the suite notices a gateway that loses rows."""
+"""A sample of tests/suites/hostile.py: hostile inputs do no harm, and the suite notices a gateway that loses rows."""
 
 from pathlib import Path
 
-from benchmarks.hostile import examine, report
+from tests.suites.hostile import examine, report
 
 
 def test_hostile_inputs_do_no_harm(tmp_path: Path) -> None:

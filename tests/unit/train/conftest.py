@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from driftwheel.config import Settings
-from driftwheel.ledger import Ledger
 from driftwheel.records import Dataset
+from driftwheel.settings.settings import Settings
+from driftwheel.store.ledger import Ledger
 
 TEMPLATE = (
     "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\n' + m['content'] + '<|im_end|>\n' }}{% endfor %}"

@@ -9,15 +9,17 @@ from pathlib import Path
 import pytest
 
 from driftwheel.artifacts import verify
-from driftwheel.config import Settings, SourceSettings
 from driftwheel.errors import DataError
-from driftwheel.ledger import Ledger
 from driftwheel.records import Alias, Dataset, ModelVersion, ModelVersionStatus, Traffic
+from driftwheel.settings.data import SourceSettings
+from driftwheel.settings.settings import Settings
+from driftwheel.store.ledger import Ledger
 from examples.support.world import answer, messages
+from train.data.dataset_files import read_splits
 from train.data.duplicates import NearDuplicates
 from train.data.leaks import HeldOut
 from train.data.traffic_dataset import dataset_from_traffic
-from train.dataset import build_dataset, read_splits
+from train.dataset import build_dataset
 
 
 def write_rows(settings: Settings, rows: list[dict[str, object]]) -> None:

@@ -10,15 +10,16 @@ from typing import Any
 import pytest
 
 from driftwheel import artifacts
-from driftwheel.config import Settings
 from driftwheel.errors import ArtifactError, EngineError, NotFoundError
-from driftwheel.ledger import Ledger
 from driftwheel.records import Dataset
-from train.evaluate import evaluate, load_evaluation, read_predictions, summary
+from driftwheel.settings.settings import Settings
+from driftwheel.store.ledger import Ledger
+from train.asking.client import Endpoint
+from train.asking.engine_child import engine
+from train.evaluate import evaluate, load_evaluation, summary
 from train.evaluation.baseline import best_accuracy, choose_shots, measure_baseline, nearest_shots, with_shots
-from train.evaluation.engine_child import engine
+from train.evaluation.predictions import read_predictions
 from train.evaluation.scoring import Row, sample
-from train.evaluation.scoring_client import Endpoint
 
 PROMPT_TOKENS = 5
 ServeJson = Callable[[Callable[[str, Any, Any], tuple[int, Any]]], str]

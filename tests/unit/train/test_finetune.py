@@ -7,12 +7,13 @@ from typing import Any
 import pytest
 
 from driftwheel import artifacts
-from driftwheel.config import Settings
 from driftwheel.errors import ArtifactError, ConfigError, ConflictError, DriftwheelError, NotFoundError
-from driftwheel.ledger import Ledger
-from driftwheel.locks import only_process
 from driftwheel.records import Dataset, TrainingRun, TrainingRunStatus
-from train.finetune import finetune, weights_path
+from driftwheel.settings.settings import Settings
+from driftwheel.store.ledger import Ledger
+from driftwheel.system import only_process
+from train.finetune import finetune
+from train.runs import weights_path
 from train.training.progress import CHECKPOINT_MARK, CurveWriter, read_curves
 from train.training.trainer import last_complete_checkpoint
 

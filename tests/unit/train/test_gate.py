@@ -6,11 +6,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from driftwheel.config import GateSettings
 from driftwheel.errors import GateError
+from driftwheel.settings.artifact import GateSettings
 from train.gate import decide, judge
 from train.verdict.paired import Pairs
-from train.verdict.tables import Fixed, Item, Role, Table
+from train.verdict.paired_tables import Fixed, Item, Role, Table
 
 SETTINGS = GateSettings(confidence=0.95, min_gain=0.0, max_regression=0.02, min_items=100)
 

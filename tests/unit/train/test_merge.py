@@ -7,12 +7,13 @@ from typing import Any
 import pytest
 
 from driftwheel import artifacts
-from driftwheel.config import Settings
 from driftwheel.errors import ArtifactError, ConflictError
-from driftwheel.ledger import Ledger
 from driftwheel.records import Dataset, TrainingRunStatus
-from train.finetune import finetune, weights_path
+from driftwheel.settings.settings import Settings
+from driftwheel.store.ledger import Ledger
+from train.finetune import finetune
 from train.merge import merge
+from train.runs import weights_path
 
 
 def logits(model: Any, tokenizer: Any) -> Any:

@@ -10,18 +10,20 @@ from pathlib import Path
 import pytest
 import yaml
 
-from benchmarks.edited_builds import Build
-from benchmarks.planted_faults import FAULTS, Fault
 from driftwheel import artifacts
-from driftwheel.config import Settings, load_settings
 from driftwheel.errors import ArtifactError, ParityError
-from driftwheel.ledger import Ledger
 from driftwheel.records import Dataset, TrainingRun
+from driftwheel.settings.load import load_settings
+from driftwheel.settings.settings import Settings
+from driftwheel.store.ledger import Ledger
+from tests.support.edited_builds import Build
+from tests.support.planted_faults import FAULTS, Fault
 from train.fidelity.trained import READINGS, recall
-from train.finetune import finetune, weights_path
+from train.finetune import finetune
 from train.merge import merge
 from train.parity import find_parity, parity
 from train.quantize import quantize
+from train.runs import weights_path
 
 # compressed-tensors imports torch's compiler, which warns about torch's own code.
 pytestmark = pytest.mark.filterwarnings(r"ignore:.torch\.jit\.script_method. is deprecated:DeprecationWarning")

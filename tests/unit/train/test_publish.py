@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 
 from driftwheel import artifacts
-from driftwheel.config import Settings
 from driftwheel.errors import ArtifactError, GateError, ParityError
-from driftwheel.ledger import Ledger
 from driftwheel.records import Dataset, ModelVersion, ModelVersionStatus, TrainingRun
+from driftwheel.settings.settings import Settings
+from driftwheel.store.ledger import Ledger
 from train.data.examples import Example, read_examples
-from train.evaluation.metrics import Scored, score
+from train.evaluation.scorecard import Scored, score
 from train.evaluation.scoring import evaluation_folder
 from train.publish import card_path, evaluate_and_judge, judge_candidate, publish
 from train.verdict.evidence import what_stays_fixed

@@ -8,14 +8,15 @@ from pathlib import Path
 import pytest
 
 from driftwheel import artifacts
-from driftwheel.config import Settings
 from driftwheel.errors import ConfigError, DriftwheelError
-from driftwheel.ledger import Ledger
 from driftwheel.records import Dataset, TrainingRun
-from train.finetune import finetune, weights_path
+from driftwheel.settings.settings import Settings
+from driftwheel.store.ledger import Ledger
+from train.finetune import finetune
 from train.merge import merge
 from train.quantize import quantize
-from train.quantizing.calibration_job import group_size
+from train.runs import weights_path
+from train.weights.calibration_job import group_size
 
 # compressed-tensors imports torch's compiler, which warns about torch's own code.
 pytestmark = pytest.mark.filterwarnings(r"ignore:.torch\.jit\.script_method. is deprecated:DeprecationWarning")

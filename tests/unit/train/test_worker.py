@@ -8,18 +8,18 @@ from pathlib import Path
 import pytest
 
 from driftwheel import controls
-from driftwheel.config import Settings
 from driftwheel.errors import ConflictError
-from driftwheel.ledger import Ledger
 from driftwheel.records import DecisionStatus, RetrainDecision, Step
+from driftwheel.settings.settings import Settings
+from driftwheel.store.ledger import Ledger
 from train.worker import STEPS, only_worker
 
 SCRIPT = """
 import os, pathlib, sys, time
-from driftwheel.command import open_ledger
-from driftwheel.config import load_settings
+from driftwheel.cli.command import open_ledger
+from driftwheel.settings.load import load_settings
 from driftwheel.errors import DataError
-from train.executor import LocalExecutor
+from train.processes.executor import LocalExecutor
 from train.worker import Worker
 
 settings = load_settings(sys.argv[1])

@@ -1,12 +1,12 @@
-"""A sample of benchmarks/auth.py: nobody gets past the keys, and the suite notices a gateway that is broken."""
+"""A sample of tests/suites/auth.py: nobody gets past the keys, and the suite notices a gateway that is broken."""
 
 from pathlib import Path
 
 import pytest
 import uvloop
 
-from benchmarks.auth import PLANTS, examine, far_address, report
-from benchmarks.auth_cases import vllm_routes
+from tests.suites.auth import PLANTS, examine, far_address, report
+from tests.support.auth_cases import vllm_routes
 
 
 def test_no_spelling_of_a_route_gets_past_the_keys(tmp_path: Path) -> None:

@@ -5,10 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from driftwheel.config import ServeSettings, Settings, load_settings
 from driftwheel.errors import ConfigError
-from driftwheel.ledger import Ledger
-from serve.access.keys import ApiKeys
+from driftwheel.settings.load import load_settings
+from driftwheel.settings.serving import ServeSettings
+from driftwheel.settings.settings import Settings
+from driftwheel.store.ledger import Ledger
+from serve.access.key_ring import ApiKeys
 from serve.access.startup import check_exposure, check_files, check_start
 
 STRONG = "dwk_3q8vTz0LhYb7Rk2NsWcP"

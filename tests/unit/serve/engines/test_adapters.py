@@ -13,15 +13,15 @@ from typing import Any
 
 import pytest
 
-from benchmarks import fake_gateway
-from benchmarks.fake_world import PROBE, World
 from driftwheel import controls
 from driftwheel.artifacts import read_manifest, write_json, writing
-from driftwheel.config import Settings
 from driftwheel.errors import ArtifactError, ConfigError, EngineError
 from driftwheel.records import Stage
+from driftwheel.settings.settings import Settings
 from serve.engines.adapters import Adapters, Slot
 from serve.engines.engine import Engine, served_rank, start_artifact
+from tests.support import fake_gateway
+from tests.support.fake_world import PROBE, World
 
 TIMEOUT = 20.0
 

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import fake_gateway
 from driftwheel.artifacts import MANIFEST
-from driftwheel.config import Settings
 from driftwheel.errors import ArtifactError, EngineError
+from driftwheel.settings.settings import Settings
 from serve.engines.engine import Engine, engine_environment, free_port, has_gpu, start, vllm_command
 from serve.engines.liveness import answers_token
+from tests.support import fake_gateway
 
 StartEngine = Callable[..., Engine]
 MakeArtifact = Callable[..., Path]
@@ -24,7 +24,7 @@ MakeArtifact = Callable[..., Path]
 OWNER = """
 import sys, time
 from pathlib import Path
-from driftwheel.config import load_settings
+from driftwheel.settings.load import load_settings
 from serve.engines.engine import start
 name, port = sys.argv[3], int(sys.argv[4])
 command = [sys.executable, "-S", sys.argv[2], sys.argv[5], name, str(port)]

@@ -8,13 +8,14 @@ from typing import Any
 
 import pytest
 
-from benchmarks.fake_world import PROBE, World
 from driftwheel import controls
 from driftwheel.artifacts import read_manifest, write_json, writing
-from driftwheel.config import ServeSettings, Settings
 from driftwheel.errors import ArtifactError, GateError
 from driftwheel.records import ModelVersion, ModelVersionStatus, Stage
+from driftwheel.settings.serving import ServeSettings
+from driftwheel.settings.settings import Settings
 from serve.engines.in_place import check_reload, fits_twice, way_to_swap
+from tests.support.fake_world import PROBE, World
 
 MakeWorld = Callable[..., World]
 CONFIG = {"model_type": "qwen3", "hidden_size": 64, "tie_word_embeddings": False}

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from serve.http.refusals import RequestRefused
-from serve.relaying.capture import AnswerCapture, StreamCapture, prompt_of
-from serve.relaying.rewrite import read_call, truth
+from serve.refusals import RequestRefused
+from serve.relaying.call import prompt_of, read_call, truth
+from serve.relaying.capture import AnswerCapture, StreamCapture
 from serve.relaying.unasked import Unasked
 
 EVENTS = [

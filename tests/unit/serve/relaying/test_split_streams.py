@@ -12,14 +12,14 @@ import openai
 import pytest
 import uvloop
 
-from driftwheel.config import Settings
-from driftwheel.ledger import Ledger
 from driftwheel.records import Traffic
-from driftwheel.traffic import TrafficLog
-from serve.access.keys import ApiKeys
+from driftwheel.settings.settings import Settings
+from driftwheel.store.ledger import Ledger
+from driftwheel.traffic.log import TrafficLog
+from serve.access.key_ring import ApiKeys
 from serve.gateway import Gateway
 from serve.metrics import GatewayMetrics
-from serve.routes import EngineRoute, RoutingTable
+from serve.routing.routes import EngineRoute, RoutingTable
 
 KEY = "a-key-for-split-streams"
 CLIENTS = 16

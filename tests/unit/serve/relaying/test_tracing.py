@@ -17,17 +17,18 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
-from benchmarks.fake_engine import USAGE, FakeEngine, answer_to
-from driftwheel.config import Settings, TracingSettings
 from driftwheel.errors import ConfigError
-from driftwheel.ledger import Ledger
-from driftwheel.traffic import TrafficLog
-from serve import process
-from serve.access.keys import ApiKeys
+from driftwheel.settings.serving import TracingSettings
+from driftwheel.settings.settings import Settings
+from driftwheel.store.ledger import Ledger
+from driftwheel.traffic.log import TrafficLog
+from serve import server
+from serve.access.key_ring import ApiKeys
 from serve.gateway import Gateway
 from serve.metrics import GatewayMetrics
 from serve.relaying.tracing import Tracing
-from serve.routes import EngineRoute, RoutingTable
+from serve.routing.routes import EngineRoute, RoutingTable
+from tests.support.fake_engine import USAGE, FakeEngine, answer_to
 
 KEY = "a-key-for-the-tests-of-tracing"
 VERSION = "version_1"
@@ -229,7 +230,7 @@ def test_a_collector_that_never_answers_holds_up_no_answer_and_no_end(ask: Ask) 
 
 
 def test_nothing_of_opentelemetry_is_imported_without_an_endpoint() -> None:
-    code = "import sys, serve.process; sys.exit(any(name.startswith('opentelemetry') for name in sys.modules))"
+    code = "import sys, serve.server; sys.exit(any(name.startswith('opentelemetry') for name in sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
@@ -239,7 +240,7 @@ def test_a_missing_extra_is_named(settings: Settings, monkeypatch: pytest.Monkey
     tracing = TracingSettings(endpoint="http://127.0.0.1:4318/v1/traces")
     serve = settings.serve.model_copy(update={"tracing": tracing})
     with pytest.raises(ConfigError, match="otel"):
-        process._tracing_of(settings.model_copy(update={"serve": serve}))
+        server._tracing_of(settings.model_copy(update={"serve": serve}))
 
 
 def test_content_and_redaction_are_refused_together(settings: Settings) -> None:

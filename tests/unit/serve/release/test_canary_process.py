@@ -5,9 +5,9 @@ import re
 import time
 from collections.abc import Callable
 
-from benchmarks.fake_world import World
 from driftwheel import controls
 from driftwheel.records import Deployment, Stage, Traffic
+from tests.support.fake_world import World
 
 MakeWorld = Callable[..., World]
 

@@ -10,13 +10,13 @@ import pytest
 
 from driftwheel import controls
 from driftwheel.artifacts import read_manifest
-from driftwheel.config import Settings
-from driftwheel.ledger import Ledger
 from driftwheel.records import Alias, Deployment, ModelVersion, ModelVersionStatus, Stage
+from driftwheel.settings.settings import Settings
+from driftwheel.store.ledger import Ledger
 from serve.engines.engine import Engine
-from serve.release.choice import Split
-from serve.rollout import Rollout
-from serve.routes import RoutingTable
+from serve.release.reconciler import Rollout
+from serve.routing.choice import Split
+from serve.routing.routes import RoutingTable
 
 PROBE = {"messages": [{"role": "user", "content": "hi"}], "tokens": ["yes", "."], "logprobs": [-0.5, -0.5]}
 

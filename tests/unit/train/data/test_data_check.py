@@ -9,13 +9,14 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from driftwheel.config import Settings
-from driftwheel.ledger import Ledger
+from driftwheel.settings.settings import Settings
+from driftwheel.store.ledger import Ledger
 from examples.support.world import answer, messages
-from train import data_verb
 from train.data.check_tables import print_findings
 from train.data.data_check import check_files
-from train.dataset import build_dataset, read_splits
+from train.data.dataset_files import read_splits
+from train.dataset import build_dataset
+from train.verbs import data
 
 CARD = "4111 1111 1111 1111"
 
@@ -75,8 +76,8 @@ def test_the_verb_prints_tables_for_a_person_and_json_for_a_machine(
     settings: Settings, path: Path, capsys: pytest.CaptureFixture[str], as_json: bool
 ) -> None:
     parser = argparse.ArgumentParser()
-    data_verb.add_arguments(parser)
-    data_verb.main(parser.parse_args(["check", "--config", str(settings.path), *(["--json"] if as_json else [])]))
+    data.add_arguments(parser)
+    data.main(parser.parse_args(["check", "--config", str(settings.path), *(["--json"] if as_json else [])]))
     out = capsys.readouterr().out
     assert CARD not in out
     if as_json:

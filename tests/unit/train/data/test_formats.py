@@ -8,8 +8,8 @@ import pyarrow as pa
 import pyarrow.parquet
 import pytest
 
-from driftwheel.config import DatasetSettings
 from driftwheel.errors import DataError
+from driftwheel.settings.data import DatasetSettings
 from train.data.formats import read_file
 
 SETTINGS = DatasetSettings(sources=["x"], group_column="user")

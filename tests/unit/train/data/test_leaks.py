@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from driftwheel.config import Settings
 from driftwheel.errors import DataError
-from driftwheel.ledger import Ledger
 from driftwheel.records import Dataset, ModelVersion, ModelVersionStatus, TrainingRun, TrainingRunStatus
+from driftwheel.settings.settings import Settings
+from driftwheel.store.ledger import Ledger
 from train.data.examples import Example
 from train.data.leaks import HeldOut, check_dataset, find_leaks, leaks_into_judge, refuse_leaks
 from train.finetune import finetune

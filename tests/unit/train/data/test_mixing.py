@@ -5,15 +5,17 @@ import random
 from collections import Counter
 from dataclasses import replace
 
-from driftwheel.config import Settings, SourceSettings
-from driftwheel.ledger import Ledger
+from driftwheel.settings.data import SourceSettings
+from driftwheel.settings.settings import Settings
+from driftwheel.store.ledger import Ledger
 from examples.support.world import answer, messages
+from train.data.dataset_files import read_splits
 from train.data.dataset_report import Report
 from train.data.examples import Example
 from train.data.leaks import HeldOut
 from train.data.mixing import copies, mix, oversampled, weighted
 from train.data.splits import TimedSplits
-from train.dataset import build_dataset, read_splits
+from train.dataset import build_dataset
 
 
 def row(name: str, label: str = "x") -> Example:

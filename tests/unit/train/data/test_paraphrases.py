@@ -9,19 +9,21 @@ from typing import Any
 
 import pytest
 
-from driftwheel.config import Settings, load_settings
 from driftwheel.errors import ConfigError, EngineError
-from driftwheel.ledger import Ledger
 from driftwheel.records import Dataset
+from driftwheel.settings.load import load_settings
+from driftwheel.settings.settings import Settings
+from driftwheel.store.ledger import Ledger
 from examples.support.world import answer, messages
+from train.data.dataset_files import read_splits
 from train.data.dataset_report import Report
 from train.data.examples import Example
-from train.data.folds import make_folds
 from train.data.leaks import HeldOut
 from train.data.mixing import mix
 from train.data.paraphrases import paraphrases
 from train.data.splits import TimedSplits, group_numbers
-from train.dataset import build_dataset, read_splits
+from train.dataset import build_dataset
+from train.tuning.folds import make_folds
 
 ServeJson = Callable[[Callable[[str, Any, Any], tuple[int, Any]]], str]
 

@@ -3,12 +3,12 @@
 from dataclasses import replace
 from pathlib import Path
 
-from driftwheel.config import Settings
 from driftwheel.records import Dataset
+from driftwheel.settings.settings import Settings
 from train.base_model import load_tokenizer
+from train.data.dataset_files import read_splits
 from train.data.examples import Example
 from train.data.row_view import difference, in_template
-from train.dataset import read_splits
 from train.training.trainer import make_trainer
 
 NO_LOSS = -100  # the label that PyTorch's cross-entropy leaves out

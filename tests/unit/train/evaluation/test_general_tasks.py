@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from driftwheel.config import Settings
 from driftwheel.errors import ConfigError
+from driftwheel.settings.settings import Settings
+from train.asking.client import Endpoint
 from train.evaluation.general_tasks import forgotten, measure_general, read_results
-from train.evaluation.scoring_client import Endpoint
 
 ENDPOINT = Endpoint(url="http://127.0.0.1:9", model="m")
 RESULTS = {  # as lm-eval 0.4.13 wrote them

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from train.evaluation.hallucination import made_up_flags, prompt_overlap, shown_by
-from train.evaluation.metrics import Scored
+from train.evaluation.scorecard import Scored
 from train.evaluation.scoring import Row
 
 

@@ -6,8 +6,8 @@ from collections import Counter
 import pytest
 
 from driftwheel.intervals import paired_interval, share_interval
-from train.evaluation.metrics import Scored
 from train.evaluation.robustness import FAULTS, _entry
+from train.evaluation.scorecard import Scored
 
 QUESTION = "Where, please, is my parcel? It's two days late!"
 

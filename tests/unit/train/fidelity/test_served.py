@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from driftwheel.config import Settings
 from driftwheel.errors import ParityError
+from driftwheel.settings.settings import Settings
+from train.asking.client import Endpoint
 from train.base_model import load_tokenizer
-from train.evaluation.scoring_client import Endpoint
+from train.fidelity.parity_table import Parity
 from train.fidelity.probing import Probe, Reading, make_probes
 from train.fidelity.served import measure_served, prompt_key
-from train.parity import Parity
 
 LOGPROB = -0.25
 ServeJson = Callable[[Callable[[str, Any, Any], tuple[int, Any]]], str]

@@ -7,12 +7,15 @@ import pytest
 from transformers import TrainerCallback
 
 from driftwheel import artifacts
-from driftwheel.config import Settings, TrainSettings, load_settings
 from driftwheel.errors import ConfigError
-from driftwheel.ledger import Ledger
 from driftwheel.records import Dataset
-from train.finetune import finetune, weights_path
+from driftwheel.settings.load import load_settings
+from driftwheel.settings.settings import Settings
+from driftwheel.settings.training import TrainSettings
+from driftwheel.store.ledger import Ledger
+from train.finetune import finetune
 from train.merge import merge
+from train.runs import weights_path
 from train.training.methods import base_dtype, check_method, why_only_merged
 from train.training.progress import read_curves
 

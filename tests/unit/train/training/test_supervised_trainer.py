@@ -9,10 +9,11 @@ import torch
 from torch.nn.functional import cross_entropy
 from transformers import AutoModelForCausalLM, TrainerCallback
 
-from driftwheel.config import Settings, TrainSettings
 from driftwheel.errors import ConfigError
-from driftwheel.ledger import Ledger
 from driftwheel.records import Dataset
+from driftwheel.settings.settings import Settings
+from driftwheel.settings.training import TrainSettings
+from driftwheel.store.ledger import Ledger
 from train.base_model import load_tokenizer
 from train.finetune import finetune
 from train.training.class_weights import row_weights

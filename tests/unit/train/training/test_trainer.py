@@ -6,10 +6,11 @@ from typing import Any
 import pytest
 import torch
 
-from driftwheel.config import Settings
-from driftwheel.ledger import Ledger
 from driftwheel.records import Dataset
-from train.finetune import finetune, weights_path
+from driftwheel.settings.settings import Settings
+from driftwheel.store.ledger import Ledger
+from train.finetune import finetune
+from train.runs import weights_path
 from train.training.trainer import make_trainer, read_split
 
 

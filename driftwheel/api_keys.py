@@ -1,0 +1,122 @@
+"""A name, scopes and limits become an API key that is shown once; the ledger keeps only its hash.
+
+A key has 256 random bits, so a plain sha256 hides it as well as a slow hash would, and costs the gateway 1 microsecond.
+"""
+
+import hashlib
+import re
+import secrets
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+
+import sqlalchemy as sa
+
+from driftwheel.errors import ConfigError, ConflictError, NotFoundError
+from driftwheel.records import ApiKey, ApiKeyStatus, Scope, utc_now
+from driftwheel.store.ledger import Ledger
+from driftwheel.store.tables import TABLES
+
+KEY_PREFIX = "dwk_"
+"""Lets people and scanners for leaked secrets recognize a key."""
+RANDOM_BYTES = 32
+NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,62}")
+MIN_CHARACTERS, MIN_DIFFERENT_CHARACTERS = 20, 10
+
+
+def digest_of(key: str | bytes) -> str:
+    """Return what the ledger keeps of a key."""
+    return hashlib.sha256(key.encode() if isinstance(key, str) else key).hexdigest()
+
+
+def is_weak(key: str) -> bool:
+    """Say whether a key that a person chose could be guessed: too short, or of too few different characters."""
+    return len(key) < MIN_CHARACTERS or len(set(key)) < MIN_DIFFERENT_CHARACTERS
+
+
+def create_key(
+    ledger: Ledger,
+    project: str,
+    name: str,
+    scopes: Iterable[Scope],
+    *,
+    expires_at: datetime | None = None,
+    requests_per_minute: int | None = None,
+    tokens_per_minute: int | None = None,
+    max_concurrency: int | None = None,
+) -> tuple[ApiKey, str]:
+    """Make a key and return its record and the key itself, which nobody can read again.
+
+    Raises ConfigError for a name or limit that cannot be, ConflictError if the name is taken.
+    """
+    if not NAME.fullmatch(name):
+        raise ConfigError(f"key name {name!r} must match {NAME.pattern}; take another")
+    for limit in (requests_per_minute, tokens_per_minute, max_concurrency):
+        if limit is not None and limit < 1:
+            raise ConfigError(f"limit {limit} of key {name!r} must be at least 1; leave it out for no limit")
+    key = KEY_PREFIX + secrets.token_urlsafe(RANDOM_BYTES)
+    record = ApiKey(
+        id=f"{project}/{name}",
+        project=project,
+        scopes=sorted(set(scopes)),
+        digest=digest_of(key),
+        expires_at=expires_at,
+        requests_per_minute=requests_per_minute,
+        tokens_per_minute=tokens_per_minute,
+        max_concurrency=max_concurrency,
+    )
+    try:
+        ledger.add(record)
+    except ConflictError as error:
+        raise ConflictError(f"there is already a key {name!r}; rotate it, or take another name") from error
+    return record, key
+
+
+def find_key(ledger: Ledger, project: str, name: str) -> ApiKey:
+    """Return a key's record; raises NotFoundError."""
+    found = ledger.find(ApiKey, id=f"{project}/{name}")
+    if not found:
+        raise NotFoundError(f"no key {name!r} in project {project!r}; `driftwheel keys list` lists what there is")
+    return found[0]
+
+
+def keys_of(ledger: Ledger, project: str) -> list[ApiKey]:
+    """Return a project's keys, oldest first."""
+    return ledger.find(ApiKey, project=project, newest_first=False)
+
+
+def disable_key(ledger: Ledger, project: str, name: str) -> ApiKey:
+    """Make a key, and the one before its last rotation, worthless for good; raises NotFoundError."""
+    record = find_key(ledger, project, name)
+    if record.status == ApiKeyStatus.DISABLED:
+        return record
+    return ledger.change(record, status=ApiKeyStatus.DISABLED, fence=record.fence + 1)
+
+
+def rotate_key(
+    ledger: Ledger, project: str, name: str, grace: timedelta, now: datetime | None = None
+) -> tuple[ApiKey, str]:
+    """Give a name a new key and return it; the old one works until the grace ends, the one before it no more.
+
+    Raises NotFoundError, and ConflictError for a disabled key or when another rotation came first.
+    """
+    record = find_key(ledger, project, name)
+    if record.status == ApiKeyStatus.DISABLED:
+        raise ConflictError(f"key {name!r} is disabled for good; create another one")
+    key = KEY_PREFIX + secrets.token_urlsafe(RANDOM_BYTES)
+    changed = ledger.change(
+        record,
+        digest=digest_of(key),
+        previous_digest=record.digest,
+        previous_ends_at=(now or utc_now()) + grace,
+        fence=record.fence + 1,
+    )
+    return changed, key
+
+
+def state_of_keys(ledger: Ledger, project: str) -> tuple[int, int]:
+    """Return two numbers of which one changes whenever a key is made or changed; raises StorageError."""
+    table = TABLES[ApiKey]
+    query = sa.select(sa.func.count(), sa.func.coalesce(sa.func.sum(table.c.fence), 0))
+    with ledger.read() as connection:
+        count, fences = connection.execute(query.where(table.c.project == project)).one()
+    return int(count), int(fences)

@@ -1,0 +1,121 @@
+"""The keys of the gateway, made, listed, disabled and rotated from the command line.
+
+driftwheel keys create|list|disable|rotate
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+from driftwheel.api_keys import create_key, disable_key, keys_of, rotate_key
+from driftwheel.cli.command import add_common_arguments, open_ledger, run_command, settings_from
+from driftwheel.records import ApiKey, ApiKeyStatus, Scope, utc_now
+
+DEFAULT_SCOPES = f"{Scope.ASK},{Scope.FEEDBACK}"
+LIMITS = ("requests_per_minute", "tokens_per_minute", "max_concurrency")
+
+
+def main(argv: Sequence[str], command: str) -> int:
+    """Run one verb of keys and return the exit status."""
+    parser = argparse.ArgumentParser(prog=command, description=(__doc__ or "").partition("\n")[0])
+    verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
+    for name, act, help_text in (
+        ("create", _create, "make a key and print it, once"),
+        ("list", _list, "print the keys' names, scopes and limits"),
+        ("disable", _disable, "make a key worthless, within a second"),
+        ("rotate", _rotate, "print a new key; the old one works on for a while"),
+    ):
+        verb = verbs.add_parser(name, help=help_text, description=help_text)
+        verb.set_defaults(act=act)
+        add_common_arguments(verb)
+        if name != "list":
+            verb.add_argument("name", help="name of the key, such as the service that will hold it")
+        if name == "create":
+            _add_create_arguments(verb)
+        if name == "rotate":
+            verb.add_argument("--grace-hours", type=float, default=24.0, help="how long the old key works on (24)")
+    parsed = parser.parse_args(argv)
+    return run_command(f"keys {parsed.verb}", parsed.act, parsed)
+
+
+def _add_create_arguments(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("--scopes", type=_scopes, default=DEFAULT_SCOPES, metavar="LIST",
+                      help=f"of {', '.join(Scope)} ({DEFAULT_SCOPES})")  # fmt: skip
+    verb.add_argument("--expires-days", type=float, metavar="DAYS", help="the key ends then (never)")
+    verb.add_argument("--requests-per-minute", type=int, metavar="N", help="more get 429 (no limit)")
+    verb.add_argument("--tokens-per-minute", type=int, metavar="N", help="prompt and answer together (no limit)")
+    verb.add_argument("--max-concurrency", type=int, metavar="N", help="requests in flight at once (no limit)")
+
+
+def _scopes(text: str) -> list[Scope]:
+    try:
+        return [Scope(part.strip()) for part in text.split(",")]
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{error}; there are {', '.join(Scope)}") from error
+
+
+def _create(arguments: argparse.Namespace) -> None:
+    settings = settings_from(arguments)
+    days = arguments.expires_days
+    record, key = create_key(
+        open_ledger(settings),
+        settings.project,
+        arguments.name,
+        arguments.scopes,
+        expires_at=None if days is None else utc_now() + timedelta(days=days),
+        **{name: getattr(arguments, name) for name in LIMITS},
+    )
+    _print([record], as_json=arguments.json, key=key)
+
+
+def _list(arguments: argparse.Namespace) -> None:
+    settings = settings_from(arguments)
+    _print(keys_of(open_ledger(settings), settings.project), as_json=arguments.json)
+
+
+def _disable(arguments: argparse.Namespace) -> None:
+    settings = settings_from(arguments)
+    _print([disable_key(open_ledger(settings), settings.project, arguments.name)], as_json=arguments.json)
+
+
+def _rotate(arguments: argparse.Namespace) -> None:
+    settings = settings_from(arguments)
+    grace = timedelta(hours=arguments.grace_hours)
+    record, key = rotate_key(open_ledger(settings), settings.project, arguments.name, grace)
+    _print([record], as_json=arguments.json, key=key)
+
+
+def _print(records: Sequence[ApiKey], *, as_json: bool, key: str = "") -> None:
+    for record in records:
+        fields = _shown(record)
+        if as_json:
+            sys.stdout.write(json.dumps(fields | ({"key": key} if key else {})) + "\n")
+        else:
+            sys.stdout.write("  ".join(f"{name} {value}" for name, value in fields.items() if value) + "\n")
+    if key and not as_json:
+        sys.stdout.write(f"{key}\nThis key is not shown again.\n")
+
+
+def _shown(record: ApiKey) -> dict[str, object]:
+    """Return what may be seen of a key: not even its hash."""
+    is_rotating = record.previous_ends_at is not None and record.previous_ends_at > utc_now()
+    return {
+        "name": record.id.partition("/")[2],
+        "status": _status(record),
+        "scopes": ",".join(record.scopes),
+        **{name: getattr(record, name) for name in LIMITS},
+        "expires_at": _text(record.expires_at),
+        "old_key_ends_at": _text(record.previous_ends_at) if is_rotating else None,
+        "created_at": _text(record.created_at),
+    }
+
+
+def _status(record: ApiKey) -> str:
+    is_over = record.expires_at is not None and record.expires_at <= utc_now()
+    return "expired" if is_over and record.status == ApiKeyStatus.ACTIVE else record.status.value
+
+
+def _text(moment: datetime | None) -> str | None:
+    return None if moment is None else moment.isoformat(timespec="seconds")

@@ -1,0 +1,134 @@
+"""Settings become four child processes: gateway, monitor, worker and dashboard, restarted when they die.
+
+driftwheel up
+"""
+
+import ctypes
+import os
+import secrets
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO
+
+import structlog
+
+from driftwheel.settings.settings import Settings
+
+CHILDREN = {
+    "gateway": ("serve", "gateway"),
+    "monitor": ("monitor", "watch"),
+    "worker": ("train", "worker"),
+    "dashboard": ("dashboard",),
+}
+KEYS_VARIABLE = "DRIFTWHEEL_API_KEYS"
+FIRST_BACKOFF_SECONDS, LONGEST_BACKOFF_SECONDS, STEADY_SECONDS = 1.0, 60.0, 60.0
+STOP_SECONDS = 60.0
+PR_SET_PDEATHSIG = 1
+log = structlog.get_logger()
+
+
+@dataclass
+class Child:
+    """One supervised process."""
+
+    name: str
+    argv: list[str]
+    log_path: Path
+    process: "subprocess.Popen[bytes] | None" = None
+    started_at: float = 0.0
+    backoff_seconds: float = FIRST_BACKOFF_SECONDS
+    restart_at: float = 0.0
+    output: "IO[bytes] | None" = field(default=None, repr=False)
+
+    def start(self) -> None:
+        """Start the process; it gets SIGTERM if this one dies."""
+        self.log_path.parent.mkdir(parents=True, exist_ok=True)
+        self.output = self.log_path.open("ab")
+        self.process = subprocess.Popen(
+            self.argv, stdout=self.output, stderr=self.output, stdin=subprocess.DEVNULL, preexec_fn=_die_with_parent
+        )
+        self.started_at = time.monotonic()
+        log.info("started", child=self.name, pid=self.process.pid, log=str(self.log_path))
+
+    def look(self) -> None:
+        """Notice a death, and start again when its back-off is over."""
+        now = time.monotonic()
+        if self.process is None:
+            if now >= self.restart_at:
+                self.start()
+            return
+        status = self.process.poll()
+        if status is None:
+            return
+        is_steady = now - self.started_at > STEADY_SECONDS
+        self.backoff_seconds = (
+            FIRST_BACKOFF_SECONDS if is_steady else min(self.backoff_seconds * 2, LONGEST_BACKOFF_SECONDS)
+        )
+        self.restart_at = now + self.backoff_seconds
+        self._forget()
+        log.error("died", child=self.name, status=status, restart_seconds=self.backoff_seconds, log=str(self.log_path))
+
+    def ask_to_stop(self) -> None:
+        """Send SIGTERM."""
+        if self.process is not None:
+            self.process.terminate()
+
+    def wait(self, seconds: float) -> None:
+        """Wait for the end, then kill."""
+        if self.process is None:
+            return
+        try:
+            self.process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            log.error("killed", child=self.name)
+            self.process.kill()
+            self.process.wait()
+        self._forget()
+
+    def _forget(self) -> None:
+        self.process = None
+        if self.output is not None:
+            self.output.close()
+
+
+def _die_with_parent() -> None:
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def children_of(settings: Settings, overrides: Sequence[str] = ()) -> list[Child]:
+    """Return the loop's processes, not yet started."""
+    flags = ["--config", str(settings.path), *(part for o in overrides for part in ("--set", o))]
+    return [
+        Child(name, [sys.executable, "-m", *module, *flags], settings.root / "logs" / f"{name}.log")
+        for name, module in CHILDREN.items()
+    ]
+
+
+def up(settings: Settings, overrides: Sequence[str] = ()) -> None:
+    """Run the loop's processes until SIGINT or SIGTERM, then stop them cleanly."""
+    if settings.serve.require_key and not os.environ.get(KEYS_VARIABLE):
+        os.environ[KEYS_VARIABLE] = secrets.token_urlsafe(24)
+        sys.stdout.write(f"API key for this run: {os.environ[KEYS_VARIABLE]}  (set {KEYS_VARIABLE} to choose it)\n")
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    serve, dashboard = settings.serve, settings.dashboard
+    sys.stdout.write(f"gateway    http://{serve.host}:{serve.port}/v1  (model {serve.alias!r})\n")
+    sys.stdout.write(f"dashboard  http://{dashboard.host}:{dashboard.port}\n")
+    sys.stdout.write(f"metrics    http://{settings.monitor.host}:{settings.monitor.port}/metrics\n")
+    sys.stdout.flush()
+    children = children_of(settings, overrides)
+    while not stop.is_set():
+        for child in children:
+            child.look()
+        stop.wait(0.5)
+    for child in children:
+        child.ask_to_stop()
+    for child in children:
+        child.wait(STOP_SECONDS)

@@ -1,0 +1,99 @@
+"""Settings of merging, quantizing, parity, evaluation and gate: from a run to a version."""
+
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from driftwheel.settings.section import Section
+
+
+class MergeSettings(Section):
+    kind: Literal["merged", "adapter"] = "merged"
+    """Serve one merged model, or the LoRA adapter on an engine with its base: swapped in a second, slower answers."""
+    dtype: Literal["bfloat16", "float16", "float32"] = "bfloat16"
+    """Type the merged weights are cast to, or that an adapter's base is served in; the merge itself is in float32."""
+
+
+class QuantizeSettings(Section):
+    scheme: Literal["auto", "none", "w8a8", "w8a8_gptq", "fp8_dynamic", "w4a16", "w4a16_awq", "pruned_2_4"] = "auto"
+    """`auto` is fp8_dynamic with a GPU and w8a8 without. w8a8_gptq (with SmoothQuant), w4a16 (GPTQ), w4a16_awq and
+    pruned_2_4 are made by llm-compressor; pruned_2_4 is an experiment: it brings no speed, and parity may refuse it."""
+    ignore: list[str] = ["lm_head"]
+    """Modules left as they are."""
+    calibration_rows: int = Field(128, ge=8)
+    """Training rows shown to llm-compressor."""
+    llmcompressor_python: str | None = None
+    """Python of an environment with llm-compressor; None makes one in the storage folder with `uv`."""
+
+
+class ParitySettings(Section):
+    items: int = Field(200, ge=8)
+    """Test items that every form of the model answers: in the trainer, merged, quantized and served."""
+    merged_agreement: float = Field(0.97, gt=0, le=1)
+    """Share of greedy answers that merging must keep; refused when its 99 % upper bound is lower."""
+    merged_gap: float = Field(0.02, gt=0)
+    """Mean log-probability difference on reference tokens that merging may cause, as a share of their mean loss."""
+    quantized_agreement: float = Field(0.9, gt=0, le=1)
+    """The same share for the step from merged to quantized, where a model that is unsure of its answers loses some."""
+    quantized_gap: float = Field(0.1, gt=0)
+    """The same difference for the step from merged to quantized."""
+    served_agreement: float = Field(0.9, gt=0, le=1)
+    """The same share for the step from the quantized files to the endpoint."""
+    served_gap: float = Field(0.1, gt=0)
+    """The same difference for the step from the quantized files to the endpoint."""
+
+
+class EvaluateSettings(Section):
+    task: Literal["auto", "labels", "json", "text", "extractive"] = "auto"
+    """Which metrics; `auto` looks at the answers. Extractive is text that must come from the prompt."""
+    max_items: int = Field(1000, ge=20)
+    """Test items scored at most, drawn with the dataset's seed."""
+    max_tokens: int = Field(64, ge=1)
+    """Longest answer, in tokens."""
+    concurrency: int = Field(16, ge=1)
+    """Requests in flight."""
+    few_shot: int = Field(5, ge=0)
+    """Examples in the base model's few-shot prompt, fixed ones and the nearest ones."""
+    baseline_items: int = Field(200, ge=0)
+    """Test items on which the base model is asked plainly, with fixed and with retrieved examples; 0 leaves it out."""
+    robustness_items: int = Field(40, ge=0)
+    """Test items that are asked again with typos, other casing, no punctuation and swapped words; 0 leaves it out."""
+    general_tasks: list[str] = []
+    """Tasks of lm-eval, their data at hand, that are asked beside the test items and show what a version forgot."""
+    general_path: str | None = None
+    """Folder with tasks of your own for lm-eval, relative to the settings file."""
+    general_items: int = Field(200, ge=1)
+    """Items of each such task at most."""
+    lm_eval_python: str | None = None
+    """Python of an environment with lm-eval; None makes one in the storage folder with `uv`."""
+    judge_url: str | None = None
+    """OpenAI-compatible endpoint that judges answers pairwise and rewords test items; key: DRIFTWHEEL_JUDGE_API_KEY."""
+    judge_model: str | None = None
+    """Name of the judge's model at that endpoint."""
+
+    @model_validator(mode="after")
+    def _judge_is_whole(self) -> Self:
+        if (self.judge_url is None) != (self.judge_model is None):
+            raise ValueError("judge_url and judge_model belong together: set both or none")
+        return self
+
+
+class GateSettings(Section):
+    false_promotion: float = Field(0.01, gt=0, le=0.5)
+    """Declared budget: the chance that any of `gate.candidates` in a row that are no better is promoted."""
+    candidates: int = Field(100, ge=1)
+    """How many candidates share that budget; each is judged at the level `false_promotion` / `candidates`."""
+    max_looks: int = Field(5, ge=1)
+    """Candidates judged on the same test items before these are spent and promote nobody."""
+    confidence: float = Field(0.95, gt=0.5, lt=1)
+    """Confidence of the intervals shown, and with which what must not get worse is shown not to."""
+    min_gain: float = Field(0.0, ge=0, lt=1)
+    """The target items must be shown to gain more than this, as a share of correct answers."""
+    max_regression: float = Field(0.02, ge=0, lt=1)
+    """Old items, and each slice in `gate.contracts`, may lose at most this share of correct answers."""
+    max_slice_regression: float = Field(0.03, ge=0, lt=1)
+    """Each slice with enough items may lose at most this share, or `max_regression` if that is more."""
+    contracts: list[str] = []
+    """Slices, such as `label:refund`, that must be shown not to get worse however few items they have."""
+    min_items: int = Field(100, ge=10)
+    """Fewer paired items are INCONCLUSIVE."""

@@ -1,0 +1,86 @@
+"""Settings of the base model and of the data to learn from."""
+
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from driftwheel.settings.section import Section
+
+
+class ModelSettings(Section):
+    base: str
+    """Folder or hub name of the base model, such as `Qwen/Qwen3-0.6B`."""
+    revision: str | None = None
+    """Hub revision to pin."""
+
+
+class SourceSettings(Section):
+    path: str
+    """JSONL, CSV or Parquet file, relative to the settings file."""
+    weight: float = Field(1.0, gt=0, le=10)
+    """How often its training rows are drawn: 2 is each twice, 0.5 a random half; rows that judge stay as they are."""
+
+
+class DatasetSettings(Section):
+    sources: list[str | SourceSettings] = Field(min_length=1)
+    """JSONL, CSV or Parquet files, relative to the settings file; `{path: FILE, weight: 2}` draws rows more often."""
+    format: Literal["auto", "prompt_completion", "messages", "alpaca", "sharegpt", "human_assistant"] = "auto"
+    """Shape of a row; `auto` looks at the first rows."""
+    prompt_column: str = "prompt"
+    """Column with the prompt in prompt/completion rows."""
+    completion_column: str = "completion"
+    """Column with the completion in prompt/completion rows."""
+    group_column: str | None = None
+    """Column whose equal values never end up in different splits (a user, a conversation)."""
+    time_column: str | None = None
+    """Column with a row's time; then the newest rows are the test split, those before them validation."""
+    label_field: str | None = None
+    """Field of a JSON answer that is the label; None means the whole answer."""
+    validation_share: float = Field(0.1, gt=0, lt=0.5)
+    """Share of groups held out to choose the checkpoint."""
+    test_share: float = Field(0.1, gt=0, lt=0.5)
+    """Share of groups held out for evaluation and gate."""
+    near_duplicate_similarity: float = Field(0.9, ge=0.5, le=1)
+    """Share of characters in which two prompts must agree, typos and word order aside, to count as the same."""
+    on_leak: Literal["test", "drop", "refuse"] = "test"
+    """What happens to a file's row that is like an earlier test row: back to the test split, left out, or an error."""
+    balance: Literal["none", "oversample"] = "none"
+    """`oversample` repeats training rows of rare labels, up to ten times, until all labels have as many."""
+    augmented_share: float = Field(0.0, ge=0, le=0.5)
+    """Share of the training rows that are copies of others with typos or other casing."""
+    paraphrase_url: str | None = None
+    """OpenAI-compatible endpoint that rewords training rows, which it is sent; key: DRIFTWHEEL_PARAPHRASE_API_KEY."""
+    paraphrase_model: str | None = None
+    """Name of the model that rewords, at that endpoint."""
+    paraphrase_copies: int = Field(1, ge=1, le=5)
+    """Rewordings asked for of each training row, each in another manner."""
+    paraphrase_share: float = Field(0.3, gt=0, le=0.5)
+    """Largest share of the training rows that are rewordings."""
+    on_paraphrase_failure: Literal["stop", "skip"] = "stop"
+    """What a failing endpoint does: stop the build, or let it go on without rewordings and say so."""
+    redact: bool = False
+    """Replace e-mail and IP addresses, cards, IBANs and phone numbers in prompts and answers by `<EMAIL>` and so on."""
+    max_broken_share: float = Field(0.02, ge=0, le=1)
+    """More broken rows than this stop the step."""
+    min_rows: int = Field(50, ge=3)
+    """Fewer clean rows than this stop the step."""
+    replay_share: float = Field(0.5, ge=0, le=5)
+    """Rows of the previous dataset kept in a retrain, as a multiple of the fresh rows."""
+    fresh_test_share: float = Field(0.3, gt=0, lt=0.8)
+    """Share of fresh traffic held out for the gate when a retrain builds its dataset."""
+    max_rows_per_user: int = Field(1000, ge=1)
+    """Labelled rows of one user or key that a retrain may learn from."""
+    max_accepted_rows: int = Field(500, ge=0)
+    """Rows that a retrain may learn from on a thumbs-up alone."""
+    seed: int = 0
+    """Seed of splits and sampling."""
+
+    @model_validator(mode="after")
+    def _paraphraser_is_whole(self) -> Self:
+        if (self.paraphrase_url is None) != (self.paraphrase_model is None):
+            raise ValueError("paraphrase_url and paraphrase_model belong together: set both or none")
+        return self
+
+    def weighted_sources(self) -> list[SourceSettings]:
+        """Return the sources, each with its weight."""
+        return [SourceSettings(path=s) if isinstance(s, str) else s for s in self.sources]

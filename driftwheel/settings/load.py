@@ -1,0 +1,73 @@
+"""Defaults, file, environment and `--set` become the settings, in that order; an error names the key."""
+
+import difflib
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from driftwheel.errors import ConfigError
+from driftwheel.settings.settings import Settings
+
+ENVIRONMENT_PREFIX = "DRIFTWHEEL__"
+
+
+def load_settings(path: Path | str, overrides: Iterable[str] = (), environ: Mapping[str, str] = os.environ) -> Settings:
+    """Read a settings file, then the environment, then `section.key=value` overrides.
+
+    Raises ConfigError with file, key, reason and the nearest known key.
+    """
+    path = Path(path).expanduser().resolve()
+    try:
+        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ConfigError(f"no settings file at {path}; `driftwheel init` writes one") from error
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(f"cannot read {path}: {error}") from error
+    if not isinstance(raw, dict):
+        raise ConfigError(f"{path} must hold sections such as `model:` and `dataset:`")
+    raw = {key: dict(value) if isinstance(value, dict) else value for key, value in raw.items()}
+    for name, value in environ.items():
+        if name.startswith(ENVIRONMENT_PREFIX):
+            _put(raw, name.removeprefix(ENVIRONMENT_PREFIX).lower().split("__"), value, name)
+    for override in overrides:
+        key, equals, value = override.partition("=")
+        if not equals:
+            raise ConfigError(f"--set {override!r} is not section.key=value")
+        _put(raw, key.strip().split("."), value, f"--set {key}")
+    try:
+        return Settings(**raw, path=path)
+    except ValidationError as error:
+        raise ConfigError(f"{path}: " + "; ".join(_explain(e) for e in error.errors())) from error
+
+
+def _put(raw: dict[str, Any], keys: list[str], value: str, name: str) -> None:
+    *sections, key = keys
+    target = raw
+    for section in sections:
+        target = target.setdefault(section, {})
+        if not isinstance(target, dict):
+            raise ConfigError(f"{name}: {section!r} is not a section")
+    try:
+        target[key] = yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{name}: {value!r} is not a YAML value: {error}") from error
+
+
+def _explain(error: Any) -> str:
+    location = [str(part) for part in error["loc"]]
+    where = ".".join(location) or "settings"
+    if error["type"] == "extra_forbidden":
+        section: Any = Settings
+        for part in location[:-1]:
+            fields = getattr(section, "model_fields", {})
+            section = fields[part].annotation if part in fields else None
+        near = difflib.get_close_matches(location[-1], getattr(section, "model_fields", {}), n=1)
+        hint = f"did you mean {'.'.join([*location[:-1], near[0]])}?" if near else "see the settings table in README.md"
+        return f"{where}: no such key; {hint}"
+    if error["type"] == "missing":
+        return f"{where}: is missing"
+    return f"{where}: {error['msg']} (got {error['input']!r})" if error["loc"] else error["msg"]

@@ -1,0 +1,115 @@
+"""Settings of the gateway, its engines, tracing, and what is kept of the traffic."""
+
+import re
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, field_validator, model_validator
+
+from driftwheel.settings.section import Section
+
+
+class TracingSettings(Section):
+    endpoint: str | None = Field(None, pattern=r"^https?://")
+    """Where an OTLP/HTTP collector takes traces, `http://HOST:4318/v1/traces` (extra `otel`); None makes no spans."""
+    share: float = Field(1.0, ge=0, le=1)
+    """Share of the requests that get spans; of one that comes with a `traceparent`, its caller has decided."""
+    content: bool = False
+    """Put the last user message and the answer into the spans; not where `traffic.redact` forbids to keep them."""
+
+
+class ServeSettings(Section):
+    alias: str = Field("default", pattern=r"^[a-z0-9][a-z0-9_.-]{0,62}$")
+    """Name that clients send as `model`."""
+    host: str = "127.0.0.1"
+    """Address the gateway listens on."""
+    port: int = Field(8000, ge=0, le=65535)
+    """Port of the gateway."""
+    log: Literal["required", "best_effort"] = "required"
+    """Whether an answer whose row cannot be written is withheld (503), or given, counted and alerted on."""
+    require_key: bool = True
+    """Refuse requests without a key: one of `driftwheel keys`, or from DRIFTWHEEL_API_KEYS."""
+    engine_args: list[str] = []
+    """Further arguments for `vllm serve`."""
+    max_model_len: int = Field(1024, ge=16)
+    """Longest prompt and answer together, in tokens."""
+    max_num_seqs: int = Field(32, ge=1)
+    """Requests that an engine runs at once."""
+    kv_cache_gib: int = Field(1, ge=1)
+    """Memory of the key-value cache without a GPU, in GiB."""
+    gpu_memory_utilization: float = Field(0.4, gt=0, le=1)
+    """Share of GPU memory per engine; two engines live through a swap."""
+    enforce_eager: bool = False
+    """Skip compilation: faster start, slower answers."""
+    start_timeout_seconds: float = Field(300, gt=0)
+    """An engine that is not ready by then is stopped."""
+    drain_timeout_seconds: float = Field(60, ge=0)
+    """Longest wait for an old version's last request."""
+    keep_warm_seconds: float = Field(3600, ge=0)
+    """How long the previous version's engine stays up for a rollback."""
+    health_interval_seconds: float = Field(5, gt=0)
+    """Seconds between two requests for a real token from each engine."""
+    request_timeout_seconds: float = Field(300, gt=0)
+    """Longest time for one answer."""
+    max_body_bytes: int = Field(1_048_576, ge=1024)
+    """Larger request bodies get 413."""
+    max_waiting: int = Field(224, ge=0)
+    """Requests that may wait for an engine beside the `max_num_seqs` that it runs; more get 503. A key gets half."""
+    max_connections: int = Field(4096, ge=16)
+    """Connections of clients at once; more are closed at once."""
+    fingerprint_tolerance: float = Field(0.05, gt=0)
+    """Mean absolute log-probability difference on the probe prompts that still counts as the same model, in nats."""
+    replicas: int = Field(1, ge=1, le=64)
+    """Engines per version behind the gateway; a swap needs twice as many for a while."""
+    engines: list[str] = []
+    """URLs of engines on other machines (`http://HOST:PORT`); where set, the gateway starts none of its own."""
+    swap: Literal["auto", "blue_green", "in_place"] = "auto"
+    """Swap whole models through a second engine, or by new weights in the only one; `auto` looks at the memory."""
+    rollout: Literal["direct", "canary"] = "direct"
+    """Whether a promoted version gets all requests at once, or those of `serve.canary_shares` first."""
+    canary_shares: list[Annotated[float, Field(gt=0, lt=1)]] = Field([0.1, 0.5], min_length=1)
+    """Shares of the requests that a canary gets, one after the other, before it goes live."""
+    canary_seconds: float = Field(300, ge=0)
+    """Shortest time at each share."""
+    canary_min_requests: int = Field(100, ge=1)
+    """Fewest requests that the canary answers at each share."""
+    canary_false_rollback: float = Field(0.001, gt=0, le=0.1)
+    """Declared budget: the chance that a canary which is no worse is rolled back, however long it runs."""
+    canary_slowdown: float = Field(1.5, ge=1)
+    """An answer is slow when it took longer than this times the live version's 90 % quantile."""
+    sticky_by: Literal["request", "user", "key"] = "request"
+    """What is dealt to canary or live as one: each request, or all of a `user` (else key), or all of a key."""
+    tracing: TracingSettings = TracingSettings()
+    """OpenTelemetry."""
+
+    @model_validator(mode="after")
+    def _only_engine_is_alone(self) -> Self:
+        if self.swap == "in_place" and (self.replicas > 1 or self.engines or self.rollout == "canary"):
+            raise ValueError("swap in_place has one engine: leave replicas at 1, engines empty and rollout direct")
+        return self
+
+
+class TrafficSettings(Section):
+    share: float = Field(1.0, gt=0, le=1)
+    """Share of the requests that are logged, drawn by request id; feedback on the others finds no row."""
+    keep_responses: bool = True
+    """Keep each answer's body as sent, beside its text; of a stream some 200 bytes a token."""
+    redact: list[Literal["email", "iban", "card", "phone", "ip"]] = []
+    """Personal data that is replaced by `<EMAIL>` and so on before a row is written; then no body is kept."""
+    redact_patterns: dict[str, str] = {}
+    """Names and regular expressions of further things to replace: `{TICKET: "T-[0-9]{6}"}` makes `<TICKET>`."""
+    keep_days: float | None = Field(None, gt=0)
+    """Rows older than this are deleted, but for those that the loop still needs; None keeps them."""
+    keep_mib: int | None = Field(None, ge=1)
+    """When the rows hold more, the oldest are deleted, but for those that the loop still needs; None keeps them."""
+
+    @field_validator("redact_patterns")
+    @classmethod
+    def _are_patterns(cls, patterns: dict[str, str]) -> dict[str, str]:
+        for name, pattern in patterns.items():
+            try:
+                matches_nothing = re.search(pattern, "") is not None
+            except re.error as error:
+                raise ValueError(f"{name} is no regular expression: {error}") from error
+            if matches_nothing:
+                raise ValueError(f"{name} matches the empty text, and would replace nothing everywhere")
+        return patterns

@@ -1,0 +1,93 @@
+"""One YAML file becomes frozen settings, its sections in the order of the circle.
+
+Precedence: defaults < file < environment ``DRIFTWHEEL__SECTION__KEY`` < ``--set section.key=value``.
+Secrets are never settings: API keys come from the environment variable DRIFTWHEEL_API_KEYS.
+"""
+
+from pathlib import Path
+from typing import Self
+
+from pydantic import Field, model_validator
+
+from driftwheel.records import content_hash
+from driftwheel.settings.artifact import EvaluateSettings, GateSettings, MergeSettings, ParitySettings, QuantizeSettings
+from driftwheel.settings.data import DatasetSettings, ModelSettings
+from driftwheel.settings.section import Section
+from driftwheel.settings.serving import ServeSettings, TrafficSettings
+from driftwheel.settings.training import TrainSettings, TuneSettings
+from driftwheel.settings.watching import DashboardSettings, MonitorSettings, PolicySettings
+
+
+class StorageSettings(Section):
+    root: str = ".driftwheel"
+    """Folder for artifacts, reports and the default database, relative to the settings file."""
+    database_url: str | None = None
+    """SQLAlchemy URL; None is SQLite in the storage folder."""
+
+
+class Settings(Section):
+    """The whole loop."""
+
+    project: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")
+    """Name of the loop; several loops may share a database."""
+    model: ModelSettings
+    dataset: DatasetSettings
+    train: TrainSettings = TrainSettings()
+    tune: TuneSettings = TuneSettings()
+    merge: MergeSettings = MergeSettings()
+    quantize: QuantizeSettings = QuantizeSettings()
+    parity: ParitySettings = ParitySettings()
+    evaluate: EvaluateSettings = EvaluateSettings()
+    gate: GateSettings = GateSettings()
+    serve: ServeSettings = ServeSettings()
+    traffic: TrafficSettings = TrafficSettings()
+    monitor: MonitorSettings = MonitorSettings()
+    policy: PolicySettings = PolicySettings()
+    dashboard: DashboardSettings = DashboardSettings()
+    storage: StorageSettings = StorageSettings()
+    path: Path = Field(default=Path("driftwheel.yaml"), exclude=True)
+    """The file these settings came from; relative paths start at its folder."""
+
+    @model_validator(mode="after")
+    def _adapter_is_not_rounded(self) -> Self:
+        if self.merge.kind == "adapter" and self.quantize.scheme not in ("auto", "none"):
+            raise ValueError("merge.kind adapter serves the base as it is: set quantize.scheme to none or auto")
+        return self
+
+    @model_validator(mode="after")
+    def _window_fits_reference(self) -> Self:
+        if self.monitor.window_rows > self.monitor.reference_rows:
+            raise ValueError("monitor.window_rows must not exceed monitor.reference_rows: raise the latter")
+        if self.dataset.validation_share + self.dataset.test_share >= 0.8:
+            raise ValueError("dataset.validation_share and dataset.test_share leave too little to train on")
+        return self
+
+    @model_validator(mode="after")
+    def _spans_keep_no_more_than_rows(self) -> Self:
+        if self.serve.tracing.content and (self.traffic.redact or self.traffic.redact_patterns):
+            raise ValueError("serve.tracing.content would send what traffic.redact takes out of the rows; unset one")
+        return self
+
+    @property
+    def root(self) -> Path:
+        """The storage folder, absolute."""
+        return self.resolve(self.storage.root)
+
+    @property
+    def database_url(self) -> str:
+        """The ledger's SQLAlchemy URL."""
+        return self.storage.database_url or f"sqlite:///{self.root / 'ledger.db'}"
+
+    @property
+    def settings_hash(self) -> str:
+        """The sha256 of every setting."""
+        return content_hash(self.model_dump(mode="json"))
+
+    def resolve(self, path: str) -> Path:
+        """Return an absolute path; a relative one starts at the settings file's folder."""
+        return (self.path.parent / Path(path).expanduser()).resolve()
+
+    def base_model(self) -> str:
+        """Return the base model as a local folder where there is one, else as the hub name."""
+        local = self.resolve(self.model.base)
+        return str(local) if local.exists() else self.model.base

@@ -1,0 +1,56 @@
+"""Settings of drift checks, retrain policy and dashboard."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from driftwheel.settings.section import Section
+
+
+class MonitorSettings(Section):
+    interval_seconds: float = Field(10, gt=0)
+    """Seconds between two looks at the traffic."""
+    window_rows: int = Field(200, ge=20)
+    """Answered requests in a current window; a check runs each time a window is full."""
+    reference_rows: int = Field(600, ge=50)
+    """Requests that a current window is compared with."""
+    false_alarms_per_month: float = Field(1.0, gt=0)
+    """Declared budget; thresholds are calibrated so that steady traffic alarms no more often than this."""
+    windows_per_day: float = Field(24, gt=0)
+    """Expected full windows a day; with the budget it sets the level of each check."""
+    persistence: int = Field(2, ge=1)
+    """Windows in a row over the threshold before an alarm."""
+    permutations: int = Field(400, ge=100)
+    """Resamplings of the reference when a threshold is calibrated."""
+    min_labels: int = Field(30, ge=5)
+    """Labelled rows in a window before quality is judged."""
+    max_quality_drop: float = Field(0.1, gt=0, lt=1)
+    """Quality counts as lost when the window's accuracy is below the scorecard's by more than this, beyond chance."""
+    host: str = "127.0.0.1"
+    """Address of the Prometheus exporter."""
+    port: int = Field(9108, ge=0, le=65535)
+    """Port of the Prometheus exporter."""
+
+
+class PolicySettings(Section):
+    approval: Literal["auto", "manual"] = "manual"
+    """Whether a person must approve each retrain."""
+    min_fresh_labels: int = Field(200, ge=1)
+    """Fewer labelled rows since the last dataset hold the retrain."""
+    cooldown_seconds: float = Field(3600, ge=0)
+    """Quiet time after a retrain."""
+    max_retrains_per_day: int = Field(4, ge=1)
+    """Budget of retrains in 24 hours."""
+    max_failed_gates: int = Field(2, ge=1)
+    """Refused candidates in a row before only a person can start another retrain."""
+    schedule_seconds: float = Field(0, ge=0)
+    """Retrain this long after the last one even without drift; 0 never."""
+    trial_windows: int = Field(3, ge=0)
+    """Windows after a swap in which a version that does worse than the one before it is rolled back; 0 never."""
+
+
+class DashboardSettings(Section):
+    host: str = "127.0.0.1"
+    """Address of the dashboard."""
+    port: int = Field(8501, ge=0, le=65535)
+    """Port of the dashboard."""

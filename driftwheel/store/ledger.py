@@ -1,0 +1,307 @@
+"""The only code that talks to the database: records in, records out, every change of status conditional.
+
+SQLite needs 3.51.3 or newer, because older builds can lose committed rows when several connections write and
+checkpoint (the WAL-reset bug); the package pysqlite3 brings one. See DECISIONS.md.
+"""
+
+import os
+import typing
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from enum import StrEnum
+from pathlib import Path
+from types import ModuleType
+from typing import Any, TypeVar
+
+import sqlalchemy as sa
+from sqlalchemy.pool import QueuePool
+
+from driftwheel.errors import ConfigError, ConflictError, NotFoundError, StorageError
+from driftwheel.records import Alias, Step, Switch, utc_now
+from driftwheel.store.sqlite import safe_sqlite_module
+from driftwheel.store.tables import TABLES, metadata, missing_columns, row_of
+
+CONNECT_SECONDS = 5
+SCHEMA_LOCK, ONLY_LOCK = 0x6472696674, 0x6472696675
+"""Keys of PostgreSQL's advisory locks under which tables are made, and a record is added that must be the only one."""
+Record = TypeVar("Record")
+
+
+def with_driver(url: str) -> str:
+    """Return a database URL that names the driver which the extra `postgres` installs."""
+    return url.replace("postgresql://", "postgresql+psycopg://", 1)
+
+
+class Ledger:
+    """Reads and writes the records of one database; safe to share between threads."""
+
+    def __init__(self, url: str, *, sqlite_module: ModuleType | None = None) -> None:
+        """Open the database at an SQLAlchemy URL and create missing tables and columns.
+
+        SQLite is the DB-API module given, or a safe one.
+        Raises ConfigError for an unusable URL or SQLite build, StorageError if the database refuses.
+        """
+        self.url = self.address = url
+        try:
+            self.address = sa.make_url(url).render_as_string(hide_password=True)
+            self.engine = self._connect(url, sqlite_module)
+            self._make_tables()
+        except sa.exc.ArgumentError as error:
+            raise ConfigError(f"storage.database_url {self.address!r} is not a database URL: {error}") from error
+        except sa.exc.OperationalError as error:
+            raise StorageError(
+                f"cannot open the ledger at {self.address}: {error.orig}; check the path and its rights"
+            ) from error
+
+    @staticmethod
+    def _connect(url: str, sqlite_module: ModuleType | None) -> sa.Engine:
+        if not url.startswith("sqlite"):
+            # A server that does not answer is an error within seconds, so that no answer waits for its row for ever.
+            options = {"connect_timeout": CONNECT_SECONDS, "keepalives_idle": 10, "tcp_user_timeout": 15_000}
+            return sa.create_engine(with_driver(url), pool_pre_ping=True, hide_parameters=True, connect_args=options)
+        path = sa.make_url(url).database
+        if path and path != ":memory:":
+            Path(path).parent.mkdir(parents=True, exist_ok=True)
+            # It will hold what users wrote; SQLite gives its side files the same mode.
+            with suppress(OSError):
+                os.close(os.open(path, os.O_CREAT | os.O_EXCL, 0o600))
+        engine = sa.create_engine(
+            url,
+            module=sqlite_module or safe_sqlite_module(),
+            poolclass=QueuePool,
+            hide_parameters=True,
+            connect_args={"check_same_thread": False, "timeout": 30, "isolation_level": None},
+        )
+
+        @sa.event.listens_for(engine, "connect")
+        def set_up(connection: Any, _: Any) -> None:
+            for pragma in ("journal_mode=WAL", "synchronous=FULL", "busy_timeout=30000", "foreign_keys=ON"):
+                connection.execute(f"PRAGMA {pragma}")
+
+        @sa.event.listens_for(engine, "begin")
+        def begin(connection: sa.Connection) -> None:
+            is_write = connection.get_execution_options().get("is_write", False)
+            connection.exec_driver_sql("BEGIN IMMEDIATE" if is_write else "BEGIN")
+
+        return engine
+
+    def _make_tables(self) -> None:
+        """Create what the records have and the database lacks; of several processes one does, the others wait."""
+        if not missing_columns(self.engine):
+            return
+        with self.engine.execution_options(is_write=True).begin() as connection:
+            _wait_for_turn(connection, SCHEMA_LOCK)
+            metadata.create_all(connection)
+            for column in missing_columns(connection):
+                kind = column.type.compile(connection.dialect)
+                connection.exec_driver_sql(f"ALTER TABLE {column.table.name} ADD COLUMN {column.name} {kind}")
+
+    @contextmanager
+    def read(self) -> Iterator[sa.Connection]:
+        """Give a connection inside a read transaction; raises StorageError if the database refuses."""
+        try:
+            with self.engine.begin() as connection:
+                yield connection
+        except sa.exc.OperationalError as error:
+            raise StorageError(
+                f"the ledger at {self.address} refused a read: {error.orig}; check its path, rights and locks"
+            ) from error
+
+    @contextmanager
+    def write(self) -> Iterator[sa.Connection]:
+        """Give a connection inside a write transaction; a failure rolls back and raises StorageError."""
+        try:
+            with self.engine.execution_options(is_write=True).begin() as connection:
+                yield connection
+        except sa.exc.OperationalError as error:
+            raise StorageError(
+                f"the ledger at {self.address} refused a write: {error.orig}; check disk space and locks"
+            ) from error
+
+    def add(self, *records: Any) -> None:
+        """Insert records; a second record with the same id raises ConflictError."""
+        with self.write() as connection:
+            self.add_with(connection, records)
+
+    def add_with(self, connection: sa.Connection, records: Sequence[Any]) -> None:
+        """Insert records inside the caller's transaction."""
+        try:
+            for record_type in {type(r) for r in records}:
+                rows = [row_of(r) for r in records if type(r) is record_type]
+                connection.execute(TABLES[record_type].insert(), rows)
+        except sa.exc.IntegrityError as error:
+            raise ConflictError(f"{records[0].id} is already in the ledger; nothing was written") from error
+
+    def add_only(self, record: Any, **equals: Any) -> str | None:
+        """Insert a record unless one of its type has the given values; return the id of the one that has.
+
+        Of several processes that try at once one succeeds.
+        """
+        table = TABLES[type(record)]
+        with self.write() as connection:
+            _wait_for_turn(connection, ONLY_LOCK)
+            query = sa.select(table.c.id).where(*_conditions(table, equals)).limit(1)
+            found: str | None = connection.execute(query).scalar()
+            if found is None:
+                self.add_with(connection, [record])
+        return found
+
+    def get(self, record_type: type[Record], id: str) -> Record:
+        """Return one record; raises NotFoundError."""
+        found = self.find(record_type, id=id, limit=1)
+        if not found:
+            raise NotFoundError(f"no {TABLES[record_type].name} {id!r}; `driftwheel status` lists what there is")
+        return found[0]
+
+    def newest(self, record_type: type[Record], project: str) -> Record:
+        """Return a project's newest record; raises NotFoundError if there is none."""
+        found = self.find(record_type, project=project, limit=1)
+        if not found:
+            raise NotFoundError(f"project {project!r} has no {TABLES[record_type].name} yet; make one first")
+        return found[0]
+
+    def find(
+        self,
+        record_type: type[Record],
+        *conditions: sa.ColumnElement[bool],
+        limit: int | None = None,
+        offset: int = 0,
+        newest_first: bool = True,
+        without: Sequence[str] = (),
+        **equals: Any,
+    ) -> list[Record]:
+        """Return the records whose fields equal the given values, newest first.
+
+        A list as value means any of its members. Further conditions are built from `TABLES`. Fields named in
+        `without` are not read and keep their defaults.
+        """
+        table = TABLES[record_type]
+        query = sa.select(*(c for c in table.columns if c.name not in without))
+        query = query.where(*conditions, *_conditions(table, equals))
+        order = (table.c.created_at, table.c.id)
+        query = query.order_by(*(c.desc() for c in order) if newest_first else order)
+        with self.read() as connection:
+            rows = connection.execute(query.limit(limit).offset(offset)).mappings().all()
+        hints = typing.get_type_hints(record_type)
+        return [record_type(**{k: _typed(hints[k], v) for k, v in row.items()}) for row in rows]
+
+    def count(self, record_type: type[Any], *conditions: sa.ColumnElement[bool], **equals: Any) -> int:
+        """Return how many records match."""
+        table = TABLES[record_type]
+        query = sa.select(sa.func.count()).select_from(table).where(*conditions, *_conditions(table, equals))
+        with self.read() as connection:
+            return int(connection.execute(query).scalar_one())
+
+    def change(self, record: Record, **changes: Any) -> Record:
+        """Change fields of a record only if its status, stage and fence are as the caller read them.
+
+        Raises ConflictError if another writer changed it first.
+        """
+        with self.write() as connection:
+            return self._change_with(connection, record, changes)
+
+    def _change_with(self, connection: sa.Connection, record: Record, changes: dict[str, Any]) -> Record:
+        table, identity = TABLES[type(record)], typing.cast(Any, record).id
+        if "updated_at" in table.c:
+            changes.setdefault("updated_at", utc_now())
+        guard = [table.c[n] == getattr(record, n) for n in ("status", "fence", "stage") if n in table.c]
+        done = connection.execute(sa.update(table).where(table.c.id == identity, *guard).values(**changes))
+        if done.rowcount != 1:
+            raise ConflictError(f"{identity} has changed since it was read; read it again and decide anew")
+        return typing.cast(Record, replace(typing.cast(Any, record), **changes))
+
+    def move_alias(
+        self,
+        alias: str,
+        project: str,
+        version_id: str,
+        *,
+        fence: int | None = None,
+        switch: tuple[str, str] | None = None,
+    ) -> Alias:
+        """Point an alias at a version by compare-and-set.
+
+        `fence` is the number that the caller read; None means whatever it is now. `switch` is a name and a value to set
+        together with the move. Raises ConflictError if another writer moved it first.
+        """
+        found = self.find(Alias, id=alias, project=project)
+        if not found:
+            record = Alias(id=alias, project=project, version_id=version_id, fence=1)
+            self.add(record)
+            return record
+        current = found[0]
+        if fence is not None and current.fence != fence:
+            raise ConflictError(f"alias {alias!r} is at fence {current.fence}, not {fence}: someone moved it first")
+        if current.version_id == version_id:
+            return current
+        changes = {
+            "version_id": version_id, "previous_version_id": current.version_id, "fence": current.fence + 1,
+            "observed_error": None,
+        }  # fmt: skip
+        with self.write() as connection:
+            moved = self._change_with(connection, current, changes)
+            if switch is not None:
+                self._set_switch_with(connection, project, *switch)
+        return moved
+
+    def observe_alias(
+        self, connection: sa.Connection, alias: str, *, version_id: str | None, fence: int, error: str | None = None
+    ) -> None:
+        """Record what is really served, inside the caller's transaction; never touches the desired half of the row.
+
+        A report that is older than the one in the row is dropped.
+        """
+        table = TABLES[Alias]
+        values = {"observed_fence": fence, "observed_at": utc_now(), "observed_error": error}
+        if version_id is not None:
+            values["observed_version_id"] = version_id
+        is_newer = table.c.observed_fence <= fence
+        connection.execute(sa.update(table).where(table.c.id == alias, is_newer).values(**values))
+
+    def switch(self, project: str, name: str, default: str = "") -> str:
+        """Return a switch's value."""
+        found = self.find(Switch, id=f"{project}/{name}")
+        return found[0].value if found else default
+
+    def set_switch(self, project: str, name: str, value: str) -> None:
+        """Set a switch."""
+        with self.write() as connection:
+            self._set_switch_with(connection, project, name, value)
+
+    def _set_switch_with(self, connection: sa.Connection, project: str, name: str, value: str) -> None:
+        table, identity = TABLES[Switch], f"{project}/{name}"
+        done = connection.execute(
+            sa.update(table).where(table.c.id == identity).values(value=value, updated_at=utc_now())
+        )
+        if done.rowcount == 0:
+            self.add_with(connection, [Switch(id=identity, project=project, value=value)])
+
+    def put_step(self, step: Step) -> None:
+        """Write or overwrite a step of a retrain job."""
+        table = TABLES[Step]
+        with self.write() as connection:
+            connection.execute(sa.delete(table).where(table.c.id == step.id))
+            connection.execute(table.insert(), [row_of(step)])
+
+    def close(self) -> None:
+        """Close every connection."""
+        self.engine.dispose()
+
+
+def _typed(annotation: Any, value: Any) -> Any:
+    if isinstance(annotation, type) and issubclass(annotation, StrEnum):
+        return annotation(value)
+    return value
+
+
+def _conditions(table: sa.Table, equals: Mapping[str, Any]) -> list[sa.ColumnElement[bool]]:
+    """Return what says that columns have the given values, or one of them where a list is given."""
+    columns = [(table.c[name], value) for name, value in equals.items()]
+    return [c.in_(value) if isinstance(value, list | tuple) else c == value for c, value in columns]
+
+
+def _wait_for_turn(connection: sa.Connection, key: int) -> None:
+    """Hold one of PostgreSQL's locks until the transaction ends; on SQLite only one transaction writes anyway."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(sa.select(sa.func.pg_advisory_xact_lock(key)))

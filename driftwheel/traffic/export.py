@@ -1,0 +1,90 @@
+"""Logged traffic becomes a JSONL or a Parquet file, read page by page and complete or not there at all."""
+
+import json
+import os
+import types
+import typing
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+
+from driftwheel.errors import ConfigError
+from driftwheel.records import Traffic
+from driftwheel.settings.settings import Settings
+from driftwheel.store.ledger import Ledger
+from driftwheel.store.tables import TABLES
+
+PAGE_ROWS = 1000
+
+
+def export_traffic(
+    settings: Settings, ledger: Ledger, path: Path, *, since: datetime | None = None, only_labelled: bool = False
+) -> int:
+    """Write a project's rows, oldest first, every field, and return how many.
+
+    Raises ConfigError if the name's ending says neither JSONL nor Parquet.
+    """
+    writers = {".jsonl": _write_jsonl, ".parquet": _write_parquet}
+    if path.suffix not in writers:
+        raise ConfigError(f"{path}: cannot write {path.suffix or 'a file without an ending'}; say .jsonl or .parquet")
+    part = path.with_name(path.name + ".part")
+    try:
+        rows = writers[path.suffix](part, _pages(settings, ledger, since, only_labelled))
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+    return rows
+
+
+def _pages(
+    settings: Settings, ledger: Ledger, since: datetime | None, only_labelled: bool
+) -> Iterator[Sequence[Traffic]]:
+    columns = TABLES[Traffic].c
+    conditions = [columns.created_at >= since] if since else []
+    conditions += [columns.label.is_not(None)] if only_labelled else []
+    after: list[sa.ColumnElement[bool]] = []
+    while page := ledger.find(
+        Traffic, *conditions, *after, project=settings.project, newest_first=False, limit=PAGE_ROWS
+    ):
+        yield page
+        last = page[-1]
+        later = sa.and_(columns.created_at == last.created_at, columns.id > last.id)
+        after = [sa.or_(columns.created_at > last.created_at, later)]
+
+
+def _write_jsonl(path: Path, pages: Iterator[Sequence[Traffic]]) -> int:
+    rows = 0
+    with path.open("w", encoding="utf-8") as file:
+        for page in pages:
+            for row in page:
+                file.write(
+                    json.dumps(asdict(row), ensure_ascii=False, default=lambda moment: moment.isoformat()) + "\n"
+                )
+            rows += len(page)
+    return rows
+
+
+def _write_parquet(path: Path, pages: Iterator[Sequence[Traffic]]) -> int:
+    import pyarrow
+    import pyarrow.parquet
+
+    kinds = {
+        str: pyarrow.string(), int: pyarrow.int64(), float: pyarrow.float64(), bool: pyarrow.bool_(),
+        datetime: pyarrow.timestamp("us", tz="UTC"),
+    }  # fmt: skip
+    hints = {name: hint for name, hint in typing.get_type_hints(Traffic).items() if name != "prefix"}
+    schema = pyarrow.schema([(name, kinds[_plain(hint)]) for name, hint in hints.items()])
+    rows = 0
+    with pyarrow.parquet.ParquetWriter(path, schema, compression="zstd") as writer:
+        for page in pages:
+            writer.write_table(pyarrow.Table.from_pylist([asdict(row) for row in page], schema))
+            rows += len(page)
+    return rows
+
+
+def _plain(hint: Any) -> Any:
+    return next(a for a in typing.get_args(hint) if a is not type(None)) if isinstance(hint, types.UnionType) else hint

@@ -1,0 +1,143 @@
+"""Logged traffic grows old or too large, and what the loop no longer needs of it is deleted.
+
+Still needed, however old, are labelled rows that no retrain has learned from yet, and the rows that the monitor
+compares a live or previous version with. They go once a newer version has taken over.
+"""
+
+import time
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+import sqlalchemy as sa
+
+from driftwheel.records import Alias, Dataset, ModelVersion, Traffic
+from driftwheel.settings.settings import Settings
+from driftwheel.store.ledger import Ledger
+from driftwheel.store.tables import TABLES
+
+BATCH_ROWS = 500
+PAUSE_SECONDS = 0.05
+"""Between two batches, so that the log of the gateway gets its turn to write."""
+ROW_BYTES = 300
+"""What a row takes beside its texts, with its two index entries."""
+PRUNED = "pruned_rows"
+_TRAFFIC = TABLES[Traffic].c
+
+
+@dataclass(frozen=True)
+class Volume:
+    """How much traffic there is."""
+
+    rows: int
+    size_bytes: int
+    """Its texts and `ROW_BYTES` for each row; a database gives freed space to later rows, not back to the disk."""
+    needed_rows: int
+    oldest_at: datetime | None
+
+
+def volume(settings: Settings, ledger: Ledger) -> Volume:
+    """Measure a project's traffic."""
+    query = sa.select(
+        sa.func.count(), sa.func.coalesce(sa.func.sum(_size()), 0), sa.func.min(_TRAFFIC.created_at)
+    ).where(_TRAFFIC.project == settings.project)
+    with ledger.read() as connection:
+        rows, size_bytes, oldest_at = connection.execute(query).one()
+    needed = ledger.count(Traffic, is_needed(settings, ledger), project=settings.project)
+    return Volume(rows, int(size_bytes), needed, oldest_at)
+
+
+def prune(settings: Settings, ledger: Ledger, now: datetime) -> int:
+    """Delete what is older than `traffic.keep_days`, then the oldest over `traffic.keep_mib`; return how many rows."""
+    spared = sa.not_(is_needed(settings, ledger))
+    deleted, limits = 0, settings.traffic
+    if limits.keep_days is not None:
+        is_old = _TRAFFIC.created_at < now - timedelta(days=limits.keep_days)
+        deleted += _delete(settings, ledger, [spared, is_old], None)
+    if limits.keep_mib is not None:
+        excess_bytes = volume(settings, ledger).size_bytes - limits.keep_mib * 2**20
+        deleted += _delete(settings, ledger, [spared], excess_bytes)
+    if deleted:
+        ledger.set_switch(settings.project, PRUNED, str(pruned_rows(settings, ledger) + deleted))
+    return deleted
+
+
+def pruned_rows(settings: Settings, ledger: Ledger) -> int:
+    """Return how many rows were ever deleted, so that a count of all that came never falls."""
+    return int(ledger.switch(settings.project, PRUNED, "0"))
+
+
+def is_needed(settings: Settings, ledger: Ledger) -> sa.ColumnElement[bool]:
+    """Return the condition that holds for the rows that the loop still needs."""
+    has_feedback = sa.or_(_TRAFFIC.label.is_not(None), _TRAFFIC.thumb.is_not(None))
+    versions = _versions_in_use(settings, ledger)
+    datasets = ledger.find(Dataset, id=[version.dataset_id for version in versions])
+    given_at = sa.func.coalesce(_TRAFFIC.feedback_at, _TRAFFIC.created_at)
+    # A rollback makes an older dataset the live one, and what was labelled since then is fresh again.
+    learned_until = min((dataset.created_at for dataset in datasets), default=None)
+    is_fresh = has_feedback if learned_until is None else sa.and_(has_feedback, given_at > learned_until)
+    compared = [_first_window(settings, ledger, version) for version in versions]
+    compared += [_before(settings, ledger, dataset) for dataset in datasets if dataset.origin != "files"]
+    return sa.func.coalesce(sa.or_(is_fresh, *compared), sa.false())
+
+
+def _versions_in_use(settings: Settings, ledger: Ledger) -> list[ModelVersion]:
+    aliases = ledger.find(Alias, project=settings.project)
+    ids = {i for a in aliases for i in (a.version_id, a.observed_version_id, a.previous_version_id) if i is not None}
+    return ledger.find(ModelVersion, id=sorted(ids))
+
+
+def _first_window(settings: Settings, ledger: Ledger, version: ModelVersion) -> sa.ColumnElement[bool]:
+    """Return the condition of a version's first answered requests, which later ones are compared with."""
+    is_its = sa.and_(_TRAFFIC.version_id == version.id, _TRAFFIC.alias == settings.serve.alias)
+    is_whole = sa.and_(_TRAFFIC.status_code < 499, sa.not_(_TRAFFIC.is_partial))
+    last = ledger.find(
+        Traffic, is_its, is_whole, project=settings.project,
+        newest_first=False, limit=1, offset=settings.monitor.window_rows - 1,
+    )  # fmt: skip
+    return sa.and_(is_its, _TRAFFIC.created_at <= last[0].created_at) if last else is_its
+
+
+def _before(settings: Settings, ledger: Ledger, dataset: Dataset) -> sa.ColumnElement[bool]:
+    """Return the condition of the last traffic before a retrain's dataset, which its version's is compared with."""
+    is_before = sa.and_(
+        _TRAFFIC.created_at < dataset.created_at,
+        _TRAFFIC.alias == settings.serve.alias,
+        _TRAFFIC.status_code == 200,
+    )
+    first = ledger.find(
+        Traffic, is_before, project=settings.project, limit=1, offset=settings.monitor.reference_rows - 1
+    )
+    return sa.and_(is_before, _TRAFFIC.created_at >= first[0].created_at) if first else is_before
+
+
+def _size() -> Any:
+    texts = (_TRAFFIC.prompt, _TRAFFIC.request, _TRAFFIC.answer, _TRAFFIC.response, _TRAFFIC.label)
+    return sum((sa.func.coalesce(sa.func.octet_length(text), 0) for text in texts), sa.literal(ROW_BYTES))
+
+
+def _delete(
+    settings: Settings, ledger: Ledger, conditions: list[sa.ColumnElement[bool]], excess_bytes: int | None
+) -> int:
+    """Delete the oldest rows, all that there are or until the excess is gone, a batch at a time; return how many."""
+    table, deleted = TABLES[Traffic], 0
+    oldest = (
+        sa.select(_TRAFFIC.id, _size())
+        .where(_TRAFFIC.project == settings.project, *conditions)
+        .order_by(_TRAFFIC.created_at, _TRAFFIC.id)
+        .limit(BATCH_ROWS)
+    )
+    while excess_bytes is None or excess_bytes > 0:
+        with ledger.write() as connection:
+            ids = []
+            for request_id, size_bytes in connection.execute(oldest):
+                if excess_bytes is not None:
+                    if excess_bytes <= 0:
+                        break
+                    excess_bytes -= size_bytes
+                ids.append(request_id)
+            deleted += connection.execute(sa.delete(table).where(table.c.id.in_(ids))).rowcount
+        if len(ids) < BATCH_ROWS:
+            return deleted
+        time.sleep(PAUSE_SECONDS)
+    return deleted

@@ -1,0 +1,23 @@
+"""Who asks: the key, its scopes and limits, as every later step sees them."""
+
+from dataclasses import dataclass
+
+from driftwheel.records import Scope
+from serve.access.rate_limit import Limits
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who asks, and what for."""
+
+    id: str
+    scopes: frozenset[Scope]
+    limits: Limits | None = None
+
+
+ANONYMOUS = Caller("", frozenset(Scope))
+"""Who asks without a key where none is required."""
+
+
+NOBODY = Caller("", frozenset())
+"""Who asks without a key from afar: a probe."""

@@ -1,0 +1,92 @@
+"""A bearer key becomes the caller that it names, or nothing; the ledger is asked only when its keys have changed."""
+
+import asyncio
+import hashlib
+import math
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+
+import structlog
+
+from driftwheel.api_keys import keys_of, state_of_keys
+from driftwheel.errors import StorageError
+from driftwheel.records import ApiKey, ApiKeyStatus, Scope
+from driftwheel.store.ledger import Ledger
+from serve.access.caller import Caller
+from serve.access.rate_limit import Limits
+
+VARIABLE = "DRIFTWHEEL_API_KEYS"
+KEY_ID_DIGITS = 8
+RELOAD_SECONDS = 0.5
+log = structlog.get_logger()
+
+
+class ApiKeys:
+    """The keys that may use the gateway, by their hashes."""
+
+    def __init__(self, keys: Iterable[str], records: Sequence[ApiKey] = ()) -> None:
+        """Take the environment's keys, which may do everything, and the ledger's."""
+        self.texts = [key.strip() for key in keys if key.strip()]
+        self._from_environment = {}
+        for key in self.texts:
+            digest = hashlib.sha256(key.encode()).digest()
+            self._from_environment[digest] = (Caller(digest.hex()[:KEY_ID_DIGITS], frozenset(Scope)), math.inf)
+        self._callers: dict[bytes, tuple[Caller, float]] = {}
+        self._limits: dict[str, Limits] = {}
+        self.load(records)
+
+    @classmethod
+    def from_environment(cls, environ: Mapping[str, str] = os.environ) -> "ApiKeys":
+        """Read the comma-separated keys of DRIFTWHEEL_API_KEYS."""
+        return cls(environ.get(VARIABLE, "").split(","))
+
+    def __bool__(self) -> bool:
+        return bool(self._callers)
+
+    def load(self, records: Sequence[ApiKey]) -> None:
+        """Know these keys of the ledger and no others; what a key has used of an unchanged limit stays used."""
+        callers = dict(self._from_environment)
+        limits: dict[str, Limits] = {}
+        for record in records:
+            if record.status != ApiKeyStatus.ACTIVE:
+                continue
+            numbers = (record.requests_per_minute, record.tokens_per_minute, record.max_concurrency)
+            if any(numbers):
+                known = self._limits.get(record.id)
+                limits[record.id] = known if known and known.numbers == numbers else Limits(*numbers)
+            caller = Caller(record.id, frozenset(map(Scope, record.scopes)), limits.get(record.id))
+            ends_at = _timestamp(record.expires_at)
+            callers[bytes.fromhex(record.digest)] = (caller, ends_at)
+            if record.previous_digest is not None and record.previous_ends_at is not None:
+                old_ends_at = min(ends_at, _timestamp(record.previous_ends_at))
+                callers[bytes.fromhex(record.previous_digest)] = (caller, old_ends_at)
+        self._callers, self._limits = callers, limits
+
+    def identify(self, authorization: bytes, now: float) -> Caller | None:
+        """Return who an Authorization header's value names at a time in seconds since 1970, or None.
+
+        A look-up by hash tells a guesser nothing: he cannot choose what his guess hashes to.
+        """
+        if authorization[:7].lower() != b"bearer ":
+            return None
+        caller, ends_at = self._callers.get(hashlib.sha256(authorization[7:].strip()).digest(), (None, math.inf))
+        return caller if now < ends_at else None
+
+
+async def follow(keys: ApiKeys, ledger: Ledger, project: str) -> None:
+    """Load the ledger's keys again and again; while it cannot be read, the keys known last stay good."""
+    known: tuple[int, int] | None = None
+    while True:
+        try:
+            state = await asyncio.to_thread(state_of_keys, ledger, project)
+            if state != known:
+                keys.load(await asyncio.to_thread(keys_of, ledger, project))
+                known = state
+        except StorageError as error:
+            log.error("the keys could not be read again; those known stay good", error=str(error))
+        await asyncio.sleep(RELOAD_SECONDS)
+
+
+def _timestamp(moment: datetime | None) -> float:
+    return math.inf if moment is None else moment.timestamp()

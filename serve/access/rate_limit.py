@@ -1,0 +1,94 @@
+"""What a key may use in a minute becomes leave to go on, or a 429 that says when to come back.
+
+A bucket fills evenly and holds a minute's worth. A request costs one at once; what its tokens cost is known only from
+the answer's usage, so they are taken afterwards and the level may fall below zero: the debt is waited off, so the
+average stays within the limit however large single answers are. Counts are this process' own.
+"""
+
+import math
+from collections.abc import Sequence
+
+from serve.refusals import RequestRefused
+
+SECONDS = 60.0
+CONCURRENCY_RETRY_SECONDS = 1
+
+
+class Bucket:
+    """A minute's worth of something, filling evenly."""
+
+    def __init__(self, per_minute: int) -> None:
+        self.per_minute = per_minute
+        self._level = float(per_minute)
+        self._at = -math.inf
+
+    def level(self, now: float) -> float:
+        """Return what is left at a monotonic time, in units."""
+        if now > self._at:
+            grown = (now - self._at) * self.per_minute / SECONDS if self._at > -math.inf else 0.0
+            self._level, self._at = min(float(self.per_minute), self._level + grown), now
+        return self._level
+
+    def take(self, amount: float, now: float) -> None:
+        """Take units, also more than there are."""
+        self._level = self.level(now) - amount
+
+    def seconds_until(self, level: float, now: float) -> float:
+        """Return how long it takes to fill to a level, 0 if it is that full."""
+        return max(0.0, (level - self.level(now)) * SECONDS / self.per_minute)
+
+
+class Limits:
+    """The limits of one key and what it has used of them."""
+
+    def __init__(
+        self, requests_per_minute: int | None, tokens_per_minute: int | None, max_concurrency: int | None
+    ) -> None:
+        self.numbers = (requests_per_minute, tokens_per_minute, max_concurrency)
+        self._requests = Bucket(requests_per_minute) if requests_per_minute else None
+        self._tokens = Bucket(tokens_per_minute) if tokens_per_minute else None
+        self._max_concurrency = max_concurrency
+        self._in_flight = 0
+
+    def enter(self, now: float) -> None:
+        """Begin a request, or raise RequestRefused (429); `leave` must follow if it does not raise."""
+        if self._max_concurrency is not None and self._in_flight >= self._max_concurrency:
+            message = f"this key has {self._max_concurrency} requests in flight, which is its limit"
+            raise self._refusal(message, "concurrency_limit_exceeded", CONCURRENCY_RETRY_SECONDS, now)
+        for name, bucket, needed in (("requests", self._requests, 1.0), ("tokens", self._tokens, 0.001)):
+            if bucket is not None and bucket.level(now) < needed:
+                message = f"this key's {bucket.per_minute} {name} per minute are used up"
+                raise self._refusal(message, "rate_limit_exceeded", bucket.seconds_until(needed, now), now)
+        if self._requests is not None:
+            self._requests.take(1.0, now)
+        self._in_flight += 1
+
+    def leave(self, tokens: int, now: float) -> None:
+        """End a request that used so many tokens."""
+        self._in_flight -= 1
+        if self._tokens is not None:
+            self._tokens.take(tokens, now)
+
+    def headers(self, now: float) -> list[tuple[str, str]]:
+        """Return OpenAI's x-ratelimit headers."""
+        found = []
+        for name, bucket in (("requests", self._requests), ("tokens", self._tokens)):
+            if bucket is not None:
+                found += [
+                    (f"x-ratelimit-limit-{name}", str(bucket.per_minute)),
+                    (f"x-ratelimit-remaining-{name}", str(max(0, math.floor(bucket.level(now))))),
+                    (f"x-ratelimit-reset-{name}", _duration(bucket.seconds_until(bucket.per_minute, now))),
+                ]
+        return found
+
+    def _refusal(self, message: str, code: str, seconds: float, now: float) -> RequestRefused:
+        headers: Sequence[tuple[str, str]] = [("retry-after", str(max(1, math.ceil(seconds)))), *self.headers(now)]
+        return RequestRefused(429, message, code, headers=tuple(headers))
+
+
+def _duration(seconds: float) -> str:
+    """Return a time as OpenAI writes it: 20ms, 1.5s, 2m3s."""
+    if seconds < 1:
+        return f"{math.ceil(seconds * 1000)}ms"
+    minutes, rest = divmod(math.ceil(seconds * 10) / 10, 60)
+    return f"{f'{minutes:.0f}m' if minutes else ''}{rest:g}s"

@@ -1,0 +1,311 @@
+"""A client's body becomes the engine's: the served model's name and the usage option change, nothing else.
+
+The body is not parsed and written again, because that would alter numbers and escapes; the places of the
+top-level fields are found, and only their bytes are replaced.
+"""
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import accumulate
+from typing import Any
+
+import msgspec
+
+from serve.refusals import RequestRefused
+
+TRACE_HEADERS = ("traceparent", "tracestate")
+WITH_USAGE_OPTION = ("/v1/chat/completions", "/v1/completions")
+MAX_DEPTH, MAX_BRACKETS = 64, 20_000
+MOST = {
+    "n": 128,
+    "best_of": 128,
+    "max_tokens": 10_000_000,
+    "max_completion_tokens": 10_000_000,
+    "max_output_tokens": 10_000_000,
+    "min_tokens": 10_000_000,
+    "logprobs": 1000,
+    "top_logprobs": 1000,
+    "prompt_logprobs": 1000,
+}
+"""Far over what anybody needs, far under what hurts; the engine has its own, tighter limits. n is OpenAI's."""
+_STEPS = {**dict.fromkeys(b"[{", 1), **dict.fromkeys(b"]}", -1)}
+_NO_SIGNS = bytes(set(range(256)) - {*_STEPS, ord('"')})
+_SPACE = re.compile(r"[ \t\n\r]*")
+_SCAN = json.JSONDecoder()
+_READ = msgspec.json.Decoder()
+_MODEL = re.compile(rb'"model"[ \t\n\r]*:[ \t\n\r]*("[^"\\]*")')
+_TRUTHS = dict.fromkeys(("1", "on", "t", "true", "y", "yes"), True) | dict.fromkeys(
+    ("0", "off", "f", "false", "n", "no"), False
+)
+_OPENING = re.compile(rb"[ \t\n\r]*\{")
+
+
+def trace_headers(headers: Mapping[bytes, bytes]) -> str:
+    """Return the lines that pass a client's trace on to the engine, as they came."""
+    lines = [(name, headers[name.encode()].decode("latin-1")) for name in TRACE_HEADERS if name.encode() in headers]
+    return "".join(f"{name}: {value}\r\n" for name, value in lines if value.isascii() and value.isprintable())
+
+
+@dataclass(frozen=True)
+class Call:
+    """A request for an engine, read; what was parsed is not kept, because it can take 25 times the text's memory."""
+
+    body: bytes
+    model: str
+    prompt: str
+    """What the user wrote last."""
+    user_id: str
+    conversation_id: str
+    is_stream: bool
+    usage_option: str | None
+    """The JSON of `stream_options` that asks for a stream's usage event, where the client does not."""
+    has_stream_options: bool
+    prefix: str
+    """The beginning of the prompt, which says which replica may have it cached."""
+
+    @cached_property
+    def text(self) -> str:
+        """The body as it came."""
+        return self.body.decode()
+
+    def body_for(self, served_model: str) -> bytes:
+        """Return the body with the engine's name for the model, and with the usage chunk asked for."""
+        replaces_option = self.usage_option is not None and self.has_stream_options
+        place = None if replaces_option else _place_of_model(self.body)
+        if place is None:
+            return self._scanned(served_model)
+        begin, end = place
+        body = b"%b%b%b" % (self.body[:begin], json.dumps(served_model).encode(), self.body[end:])
+        if self.usage_option is None:
+            return body
+        opening = _OPENING.match(body)
+        assert opening is not None  # it was read as an object
+        option = f'"stream_options":{self.usage_option},'.encode()
+        return b"%b%b%b" % (opening.group(), option, body[opening.end() :])
+
+    def _scanned(self, served_model: str) -> bytes:
+        edits = {"model": json.dumps(served_model)}
+        start = self.text.index("{") + 1
+        prefix = ""
+        if self.usage_option is not None:
+            if self.has_stream_options:
+                edits["stream_options"] = self.usage_option
+            else:
+                prefix = f'"stream_options":{self.usage_option},'
+        parts, at = [self.text[:start], prefix], start
+        for name, _, begin, end in _members(self.text):
+            if name in edits:
+                parts += [self.text[at:begin], edits[name]]
+                at = end
+        return "".join([*parts, self.text[at:]]).encode()
+
+
+def read_call(body: bytes, path: str) -> Call:
+    """Read the body of a request for an engine.
+
+    Raises RequestRefused (400) if it is not a JSON object with a model, is out of bounds, or uses options that the
+    engine ignores or that cannot be logged.
+    """
+    fields = _read_fields(body)
+    _check_fields(fields, path)
+    is_stream = truth(fields.get("stream")) is True
+    may_ask = is_stream and path in WITH_USAGE_OPTION
+    return Call(
+        body=body,
+        model=fields["model"],
+        prompt=prompt_of(fields),
+        user_id=user_of(fields),
+        conversation_id=conversation_of(fields),
+        is_stream=is_stream,
+        usage_option=_usage_option(fields.get("stream_options")) if may_ask else None,
+        has_stream_options="stream_options" in fields,
+        prefix=prefix_of(fields),
+    )
+
+
+def truth(value: Any) -> bool | None:
+    """Read a truth value as pydantic does, by which vLLM reads requests; None if it is none."""
+    if isinstance(value, str):
+        return _TRUTHS.get(value.lower())
+    return bool(value) if isinstance(value, bool | int | float) and value in (0, 1) else None
+
+
+def _usage_option(options: Any) -> str | None:
+    """Return `stream_options` with the usage asked for; None if it is already, or if the engine will refuse them."""
+    if options is None:
+        options = {}
+    if not isinstance(options, dict):
+        return None
+    asked = {name: options[name] for name in ("include_usage", "continuous_usage_stats") if name in options}
+    if any(value is not None and truth(value) is None for value in asked.values()) or truth(asked.get("include_usage")):
+        return None
+    # Usage in every event is given only to who asks for usage, so it must not begin with our asking.
+    without = {"continuous_usage_stats": False} if "continuous_usage_stats" in asked else {}
+    return json.dumps({**options, **without, "include_usage": True})
+
+
+def _read_fields(body: bytes) -> dict[str, Any]:
+    try:
+        _check_depth(body)
+        try:
+            fields = _READ.decode(body)
+        except msgspec.DecodeError:
+            fields = None
+        if isinstance(fields, dict):
+            return fields
+        # What is JSON to Python but not to the standard, such as NaN; and a better message for what is neither.
+        return {name: value for name, value, _, _ in _members(body.decode())}
+    except (ValueError, RecursionError) as error:
+        raise RequestRefused(400, f"the body is not a JSON object: {error}", "invalid_json") from error
+
+
+def _place_of_model(body: bytes) -> tuple[int, int] | None:
+    """Return where the model's value begins and ends; None where only a scan of the whole body can tell.
+
+    The body has the top-level field `model`. If its name is written once in all of the body and could not be written
+    with escapes, then there it is.
+    """
+    if body.count(b'"model"') != 1 or b"\\u006" in body:
+        return None
+    match = _MODEL.search(body)
+    return match.span(1) if match else None
+
+
+def _check_fields(fields: dict[str, Any], path: str) -> None:
+    for name in MOST.keys() & fields.keys():
+        if _number(fields[name]) > MOST[name]:
+            raise RequestRefused(400, f"{name} is over {MOST[name]}", "invalid_value", param=name)
+    for name in fields:
+        if name.startswith("guided_"):
+            message = f"{name} is silently ignored by vLLM; send structured_outputs instead, such as "
+            example = '{"structured_outputs": {"json": {...}}}'
+            raise RequestRefused(400, message + example, "unsupported_parameter", param=name)
+    if path == "/v1/responses" and fields.get("background"):
+        message = "background answers could not be logged; ask without `background`"
+        raise RequestRefused(400, message, "unsupported_parameter", param="background")
+    if not isinstance(fields.get("model"), str):
+        raise RequestRefused(400, "model must be a string: an alias or a version id", "invalid_model", param="model")
+
+
+def _number(value: Any) -> float:
+    """Read a number as pydantic does, also from a text; 0 if it is none."""
+    try:
+        return float(value) if isinstance(value, int | float | str) else 0.0
+    except OverflowError:
+        return math.inf
+    except ValueError:
+        return 0.0
+
+
+def _check_depth(body: bytes) -> None:
+    """Raise ValueError if JSON is nested too deeply, or would take much more memory parsed than as text.
+
+    Where texts or brackets do not match the count is wrong from there on, and the parser stops there.
+    """
+    count = body.count(b"[") + body.count(b"{")
+    if count <= MAX_DEPTH:
+        return
+    if count > MAX_BRACKETS:
+        raise ValueError(f"it holds over {MAX_BRACKETS} lists and objects")
+    signs = body.replace(b"\\\\", b"").replace(b'\\"', b"").translate(None, _NO_SIGNS)
+    brackets = b"".join(signs.split(b'"')[::2])
+    if any(depth > MAX_DEPTH for depth in accumulate(map(_STEPS.__getitem__, brackets))):
+        raise ValueError(f"it is nested deeper than {MAX_DEPTH}")
+
+
+def _members(text: str) -> list[tuple[str, Any, int, int]]:
+    """Return name, value, begin and end of the value for each field of a JSON object; raises ValueError."""
+    at = _skip(text, 0)
+    _expect(text, at, "{")
+    at = _skip(text, at + 1)
+    found: list[tuple[str, Any, int, int]] = []
+    while text[at : at + 1] != "}":
+        if found:
+            _expect(text, at, ",")
+            at = _skip(text, at + 1)
+        _expect(text, at, '"')
+        name, at = _SCAN.raw_decode(text, at)
+        at = _skip(text, at)
+        _expect(text, at, ":")
+        begin = _skip(text, at + 1)
+        value, end = _SCAN.raw_decode(text, begin)
+        found.append((name, value, begin, end))
+        at = _skip(text, end)
+    if _skip(text, at + 1) != len(text):
+        raise ValueError(f"something follows the object at character {at + 1}")
+    return found
+
+
+def _skip(text: str, at: int) -> int:
+    match = _SPACE.match(text, at)
+    return match.end() if match else at
+
+
+def _expect(text: str, at: int, sign: str) -> None:
+    if text[at : at + 1] != sign:
+        raise ValueError(f"expected {sign!r} at character {at}")
+
+
+def storable(text: str) -> str:
+    """Return text that every database takes: no lone surrogates, no NUL."""
+    if text.isascii():
+        return text.replace("\x00", "\ufffd") if "\x00" in text else text
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text.replace("\x00", "\ufffd")
+
+
+def prompt_of(fields: dict[str, Any]) -> str:
+    """Return what the user wrote last: the last user message's text, or the prompt, or the input."""
+    messages = fields.get("messages", fields.get("input"))
+    if isinstance(messages, list) and any(isinstance(message, dict) for message in messages):
+        for message in reversed(messages):
+            if isinstance(message, dict) and message.get("role") == "user":
+                return storable(_text_of(message.get("content")))
+        return ""
+    return storable(_text_of(fields.get("prompt", messages)))
+
+
+def _text_of(content: Any) -> str:
+    if isinstance(content, str):
+        return content
+    if not isinstance(content, list):
+        return ""
+    texts = [part.get("text") if isinstance(part, dict) else part for part in content]
+    return "\n".join(text for text in texts if isinstance(text, str))
+
+
+def user_of(fields: dict[str, Any]) -> str:
+    """Return the request's `user`."""
+    user = fields.get("user")
+    return storable(user) if isinstance(user, str) else ""
+
+
+def conversation_of(fields: dict[str, Any]) -> str:
+    """Return the request's `metadata.conversation`."""
+    metadata = fields.get("metadata")
+    conversation = metadata.get("conversation") if isinstance(metadata, dict) else None
+    return storable(conversation) if isinstance(conversation, str) else ""
+
+
+PREFIX_CHARACTERS = 256
+"""So much of a conversation's beginning decides which replica has it cached; vLLM caches whole blocks of tokens."""
+
+
+def prefix_of(fields: dict[str, Any]) -> str:
+    """Return the beginning of a request's prompt, as far as engines are likely to have it cached."""
+    messages = fields.get("messages")
+    if not isinstance(messages, list):
+        return str(fields.get("prompt", ""))[:PREFIX_CHARACTERS]
+    text = ""
+    for message in messages:
+        text += f"{message.get('role')}:{message.get('content')}\n" if isinstance(message, dict) else ""
+        if len(text) >= PREFIX_CHARACTERS:
+            break
+    return text[:PREFIX_CHARACTERS]

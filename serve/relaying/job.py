@@ -1,0 +1,57 @@
+"""One request on its way through an engine."""
+
+import time
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from driftwheel.records import utc_now
+from serve.access.caller import Caller
+from serve.relaying.call import Call
+from serve.routing.routes import EngineRoute
+
+if TYPE_CHECKING:
+    from serve.relaying.tracing import RequestTrace
+
+CLIENT_LEFT = "the client left before the answer ended"
+TIMED_OUT = "the answer took longer than serve.request_timeout_seconds"
+
+
+@dataclass(eq=False, slots=True)
+class Job:
+    """One request on its way through an engine."""
+
+    request_id: str
+    path: str
+    call: Call
+    route: EngineRoute
+    caller: Caller
+    second: EngineRoute | None = None
+    """An engine that answers instead if this one fails before the client has got a byte."""
+    created_at: datetime = field(default_factory=utc_now)
+    started_at: float = field(default_factory=time.perf_counter)
+    first_token_at: float | None = None
+    is_stream: bool = False
+    sent: list[bytes] = field(default_factory=list)
+    """The body's parts that were given to the client's connection, or will be once the row is written."""
+    used_tokens: int = 0
+    trace_headers: str = ""
+    """Header lines for the engine, each with its end."""
+    trace: "RequestTrace | None" = None
+    """The spans of the request, where there are any."""
+
+    def start_over(self, request_id: str, route: EngineRoute) -> None:
+        """Become the second try of a request whose first engine failed."""
+        self.request_id, self.route, self.second = request_id, route, None
+        self.created_at, self.started_at, self.first_token_at = utc_now(), time.perf_counter(), None
+        self.is_stream, self.sent = False, []
+
+    def headers(self, content_type: str) -> list[tuple[str, str]]:
+        """Return the headers of the answer."""
+        limits = self.caller.limits
+        return [
+            ("content-type", content_type),
+            ("x-request-id", self.request_id),
+            ("x-driftwheel-version", self.route.version_id),
+            *(limits.headers(time.monotonic()) if limits else ()),
+        ]

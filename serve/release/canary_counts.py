@@ -1,0 +1,97 @@
+"""The ledger's rows since a canary began become its tally: answers as they end, people's words as they come."""
+
+from datetime import datetime, timedelta
+from typing import Any
+
+import sqlalchemy as sa
+
+from driftwheel.answers import parse_object
+from driftwheel.records import Alias, Traffic, utc_now
+from driftwheel.settings.settings import Settings
+from driftwheel.store.ledger import Ledger
+from driftwheel.store.tables import TABLES
+from serve.relaying.job import CLIENT_LEFT
+from serve.relaying.relay import CLIENT_CLOSED_REQUEST
+from serve.release.canary_rule import Outcome, Tally
+from serve.routing.choice import unit_of
+
+LATE_SECONDS = 5.0
+"""A row is written this long after its answer ended, at the latest; later ones are not counted."""
+MICROSECONDS = 1_000_000
+
+
+class Evidence:
+    """Reads what canary and live version answered; every method blocks."""
+
+    def __init__(self, settings: Settings, ledger: Ledger, alias: Alias, live_id: str, canary_id: str) -> None:
+        self._settings, self._ledger, self._alias = settings, ledger, alias
+        self._canary_id, self._versions = canary_id, (live_id, canary_id)
+        self._began_at = self._read_until = self._liked_until = utc_now()
+        self._seen: dict[str, datetime] = {}
+        self._disliked: set[str] = set()
+        self.tally = Tally(settings.serve.canary_slowdown)
+
+    def begin(self, share: float) -> None:
+        """Begin a period: from now on the canary has this share."""
+        self.tally.begin(share)
+
+    def read(self) -> Tally:
+        """Count what has come since the last look."""
+        now = utc_now()
+        for row in self._ended(now):
+            if row.id not in self._seen:
+                self._seen[row.id] = now
+                self.tally.add(self._outcome(row))
+        for row in self._disliked_rows():
+            if row.id not in self._disliked:
+                self._disliked.add(row.id)
+                self.tally.dislike(self._outcome(row))
+        self._read_until = now
+        horizon = now - timedelta(seconds=2 * LATE_SECONDS)
+        self._seen = {id: at for id, at in self._seen.items() if at > horizon}
+        return self.tally
+
+    def _ended(self, now: datetime) -> list[Any]:
+        """Return the rows whose answers ended since the last look; the index bounds how far back is searched."""
+        table = TABLES[Traffic].c
+        oldest = now - timedelta(seconds=self._settings.serve.request_timeout_seconds + LATE_SECONDS)
+        ended = sa.type_coerce(table.created_at, sa.BigInteger) + table.latency_seconds * MICROSECONDS
+        since = (self._read_until.timestamp() - LATE_SECONDS) * MICROSECONDS
+        query = self._query(table.created_at >= max(self._began_at, oldest), ended >= since).order_by(ended)
+        with self._ledger.read() as connection:
+            return list(connection.execute(query))
+
+    def _disliked_rows(self) -> list[Any]:
+        table, now = TABLES[Traffic].c, utc_now()
+        since = self._liked_until - timedelta(seconds=LATE_SECONDS)
+        is_disliked = sa.or_(table.thumb == -1, table.label_source == "correction")
+        query = self._query(table.created_at >= self._began_at, table.feedback_at >= since, is_disliked)
+        with self._ledger.read() as connection:
+            rows = list(connection.execute(query.order_by(table.feedback_at)))
+        self._liked_until = now
+        return rows
+
+    def _query(self, *conditions: sa.ColumnElement[bool]) -> sa.Select[Any]:
+        table = TABLES[Traffic].c
+        columns = (
+            table.id, table.version_id, table.status_code, table.is_partial, table.latency_seconds, table.answer,
+            table.finish_reason, table.key_id, table.user_id, table.error,
+        )  # fmt: skip
+        return sa.select(*columns).where(
+            table.project == self._alias.project, table.alias == self._alias.id,
+            table.version_id.in_(self._versions), *conditions,
+        )  # fmt: skip
+
+    def _outcome(self, row: Any) -> Outcome:
+        serve = self._settings.serve
+        has_left = row.status_code == CLIENT_CLOSED_REQUEST or row.error == CLIENT_LEFT
+        is_broken = row.status_code != 200 or row.is_partial
+        is_whole = row.status_code == 200 and not row.is_partial and row.finish_reason == "stop"
+        is_json_task = self._settings.dataset.label_field is not None
+        return Outcome(
+            is_canary=row.version_id == self._canary_id,
+            unit=unit_of(serve.sticky_by, request_id=row.id, key_id=row.key_id, user_id=row.user_id),
+            is_error=is_broken and not has_left,
+            latency_seconds=row.latency_seconds,
+            is_valid=not (is_json_task and is_whole) or parse_object(row.answer) is not None,
+        )

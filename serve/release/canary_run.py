@@ -1,0 +1,81 @@
+"""A canary becomes the live version, share by share, or is out within seconds, and the rows say why."""
+
+import asyncio
+import time
+
+import structlog
+
+from driftwheel.errors import EngineError
+from driftwheel.records import Alias, Stage
+from driftwheel.settings.settings import Settings
+from driftwheel.store.ledger import Ledger
+from serve.release.canary_counts import Evidence
+from serve.release.canary_rule import Action, judge
+from serve.release.deployments import Deployments
+from serve.routing.choice import Split
+from serve.routing.routes import RoutingTable
+
+ROLLED_BACK = "canary rolled back:"
+log = structlog.get_logger()
+
+
+class CanaryFailedError(EngineError):
+    """A canary does worse than the live version; a person or a new version must come first."""
+
+
+class Trial:
+    """One canary, from its first share to its verdict."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        ledger: Ledger,
+        routes: RoutingTable,
+        deployments: Deployments,
+        alias: Alias,
+        live_id: str,
+        shares: list[float],
+    ) -> None:
+        self.alias, self.version_id = alias, alias.version_id
+        self._settings, self._routes, self._deployments = settings, routes, deployments
+        self._evidence = Evidence(settings, ledger, alias, live_id, alias.version_id)
+        self._shares = list(shares)
+        self._began_at = 0.0
+
+    async def begin(self) -> None:
+        """Let the first share of the requests through."""
+        reason = f"canary at fence {self.alias.fence}"
+        await asyncio.to_thread(
+            self._deployments.open, self.alias, self.version_id, Stage.CANARY, self._shares[0], reason
+        )
+        self._take_share()
+
+    async def is_over(self) -> bool:
+        """Look at what was answered and say whether the canary may go live; raises CanaryFailedError."""
+        if not any(route.is_ready for route in self._routes.replicas(self.version_id)):
+            raise CanaryFailedError("its engine gives no token")
+        tally, serve = await asyncio.to_thread(self._evidence.read), self._settings.serve
+        verdict = judge(
+            tally.periods,
+            seconds=time.monotonic() - self._began_at,
+            false_rollback=serve.canary_false_rollback,
+            min_requests=serve.canary_min_requests,
+            min_seconds=serve.canary_seconds,
+        )
+        if verdict.action is Action.ROLL_BACK:
+            raise CanaryFailedError(verdict.reason)
+        if verdict.action is Action.WAIT:
+            return False
+        log.info("canary passed", version=self.version_id, share=self._shares[0], reason=verdict.reason)
+        self._shares.pop(0)
+        if not self._shares:
+            return True
+        await asyncio.to_thread(self._deployments.share_out, self.version_id, self._shares[0])
+        self._take_share()
+        return False
+
+    def _take_share(self) -> None:
+        self._began_at = time.monotonic()
+        self._evidence.begin(self._shares[0])
+        self._routes.splits[self.alias.id] = Split(self.version_id, self._shares[0])
+        log.info("canary begins", version=self.version_id, share=self._shares[0])

@@ -1,0 +1,134 @@
+"""Settings become one process: gateway, rollout and health on one event loop, engines as its children.
+
+python -m serve gateway --config driftwheel.yaml
+"""
+
+import argparse
+import asyncio
+import contextlib
+import gc
+import signal
+import sys
+from typing import TYPE_CHECKING
+
+import structlog
+import uvloop
+
+from driftwheel.api_keys import keys_of
+from driftwheel.cli.command import add_common_arguments, open_ledger, settings_from
+from driftwheel.errors import ConfigError, ConflictError, StorageError
+from driftwheel.records import utc_now
+from driftwheel.settings.settings import Settings
+from driftwheel.store.ledger import Ledger
+from driftwheel.traffic.log import TrafficLog
+from driftwheel.traffic.redaction import keeping
+from driftwheel.traffic.retention import prune
+from serve.access.key_ring import ApiKeys, follow
+from serve.access.startup import check_start
+from serve.engines.adapters import StartEngine
+from serve.engines.engine import start_artifact
+from serve.engines.health import Health
+from serve.gateway import Gateway
+from serve.metrics import GatewayMetrics
+from serve.release.leader import Conductor
+from serve.release.reconciler import Rollout
+from serve.routing.routes import RoutingTable
+from serve.shadow.mirror import Mirror
+
+if TYPE_CHECKING:
+    from serve.relaying.tracing import Tracing
+
+GRACE_SECONDS = 20.0
+PRUNE_SECONDS = 600.0
+PRUNE_LOOK_SECONDS = 5.0
+log = structlog.get_logger()
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the verb's arguments."""
+    add_common_arguments(parser)
+
+
+def main(arguments: argparse.Namespace) -> None:
+    """Serve until SIGINT or SIGTERM; then finish what is in flight and stop the engines."""
+    uvloop.run(serve(settings_from(arguments)))
+
+
+async def serve(settings: Settings, start: StartEngine = start_artifact) -> None:
+    """Run gateway, rollout and health; the gateway listens, answering 503, before the first engine is ready.
+
+    `start` is what makes an artifact an engine. Raises ConflictError if the port is taken.
+    """
+    ledger = open_ledger(settings)
+    traffic_log, routes = TrafficLog(ledger, keeping(settings)), RoutingTable()
+    mirror = Mirror(settings, traffic_log, routes)
+    rollout = Rollout(settings, ledger, routes, start, mirror)
+    health = Health(settings, routes, rollout.engine_of)
+    keys = ApiKeys.from_environment()
+    keys.load(keys_of(ledger, settings.project))
+    check_start(settings, keys)
+    gateway = Gateway(settings, traffic_log, ledger, routes, GatewayMetrics(), keys)
+    gateway.on_answered, gateway.tracing = mirror.offer, _tracing_of(settings)
+    host, port = settings.serve.host, settings.serve.port
+    try:
+        await gateway.start(host, port)
+    except OSError as error:
+        raise ConflictError(
+            f"cannot listen on {host}:{port}: {error.strerror}; set serve.port to a free one"
+        ) from error
+    spare_the_collector()
+    sys.stdout.write(f"gateway listening on http://{host}:{port}\n")
+    sys.stdout.flush()
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    loops = [rollout.run(), rollout.conductor.run(), health.run(), follow(keys, ledger, settings.project)]
+    if settings.traffic.keep_days is not None or settings.traffic.keep_mib is not None:
+        loops.append(_prune_for_ever(settings, ledger, rollout.conductor))
+    tasks = [asyncio.create_task(loop) for loop in loops]
+    waiter = asyncio.create_task(stop.wait())
+    await asyncio.wait([*tasks, waiter], return_when=asyncio.FIRST_COMPLETED)
+    log.info("stopping")
+    await gateway.stop(GRACE_SECONDS)
+    for task in (*tasks, waiter):
+        task.cancel()
+    for task in tasks:
+        with contextlib.suppress(asyncio.CancelledError):
+            await task  # a loop that failed raises here, after the gateway has let its clients finish
+    await mirror.close()
+    await rollout.stop()
+    await asyncio.to_thread(traffic_log.close)
+    if gateway.tracing is not None:
+        await asyncio.to_thread(gateway.tracing.close)
+    ledger.close()
+
+
+def _tracing_of(settings: Settings) -> "Tracing | None":
+    if settings.serve.tracing.endpoint is None:
+        return None
+    try:
+        from serve.relaying.tracing import Tracing
+    except ModuleNotFoundError as error:
+        message = f"serve.tracing.endpoint needs OpenTelemetry ({error}); `pip install 'driftwheel[otel]'`, or unset it"
+        raise ConfigError(message) from error
+    return Tracing(settings.serve.tracing)
+
+
+def spare_the_collector() -> None:
+    """Take what was loaded so far out of the garbage collector's sight: looking through it holds up every answer."""
+    gc.collect()
+    gc.freeze()
+
+
+async def _prune_for_ever(settings: Settings, ledger: Ledger, conductor: Conductor) -> None:
+    """Delete old traffic, again and again, on one of several gateways; a ledger that refuses is asked again later."""
+    while True:
+        while not conductor.is_conducting:
+            await asyncio.sleep(PRUNE_LOOK_SECONDS)
+        try:
+            deleted = await asyncio.to_thread(prune, settings, ledger, utc_now())
+        except StorageError as error:
+            log.error("old traffic was not deleted", error=str(error))
+        else:
+            log.info("old traffic was deleted", rows=deleted)
+        await asyncio.sleep(PRUNE_SECONDS)

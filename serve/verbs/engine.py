@@ -1,0 +1,63 @@
+"""An artifact becomes an engine for as long as standard input lasts, as the evaluation uses it.
+
+    python -m serve engine --config driftwheel.yaml --artifact DIR
+
+The command prints one JSON line when the engine is ready and stops it when its standard input ends.
+"""
+
+import argparse
+import json
+import signal
+import sys
+from functools import partial
+from pathlib import Path
+
+from driftwheel.cli.command import add_common_arguments, settings_from
+from driftwheel.errors import NotFoundError
+from driftwheel.settings.settings import Settings
+from serve.engines.adapters import Adapters, Slot
+from serve.engines.engine import Engine, start, start_artifact
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the verb's arguments."""
+    add_common_arguments(parser)
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--artifact", type=Path, metavar="DIR", help="artifact folder; checked against its manifest")
+    source.add_argument("--model", metavar="MODEL", help="any model folder or hub name, unchecked")
+    parser.add_argument("--port", type=int, default=0, help="port on loopback (a free one)")
+
+
+def main(arguments: argparse.Namespace) -> None:
+    """Run one engine until standard input ends or a signal comes."""
+    settings = settings_from(arguments)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    engine = _start(settings, arguments)
+    try:
+        engine.wait_ready(settings.serve.start_timeout_seconds)
+        line = {"url": engine.url, "model": engine.name, "start_seconds": engine.start_seconds}
+        if isinstance(engine, Slot):
+            line |= {"pid": engine.host_engine.engine.process.pid, "base_model": engine.base_name}
+        else:
+            line |= {"pid": engine.process.pid}
+        sys.stdout.write(json.dumps(line) + "\n")
+        sys.stdout.flush()
+        sys.stdin.read()
+    finally:
+        engine.stop()
+
+
+def _start(settings: Settings, arguments: argparse.Namespace) -> Engine | Slot:
+    if arguments.artifact is None:
+        model = settings_model(settings, arguments.model)
+        return start(settings, model, Path(model).name, port=arguments.port)
+    if not arguments.artifact.is_dir():
+        raise NotFoundError(f"no artifact at {arguments.artifact}; `driftwheel quantize` makes one")
+    artifact = arguments.artifact.resolve()
+    return Adapters(partial(start_artifact, port=arguments.port)).start(settings, artifact, artifact.name, 0)
+
+
+def settings_model(settings: Settings, model: str) -> str:
+    """Return a model folder as an absolute path, or a hub name as it is."""
+    local = settings.resolve(model)
+    return str(local) if local.is_dir() else model

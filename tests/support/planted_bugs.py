@@ -1,0 +1,82 @@
+"""A name becomes a gateway that is broken on purpose, to show that a suite notices.
+
+Each bug is one that gateways have had.
+"""
+
+import asyncio
+import itertools
+import json
+import math
+from collections.abc import Callable, Iterable
+
+from driftwheel.records import Traffic
+from serve import gateway as gateway_module
+from serve.access.backpressure import Deadlines
+from serve.gateway import Gateway
+from serve.http.messages import Response
+from serve.refusals import RequestRefused
+from serve.relaying.call import Call
+from serve.relaying.capture import StreamCapture
+
+EMPTY_DELTA = b'"content":""'
+ROWS_UNTIL_LOST = 20
+
+
+def _no_deadlines(gateway: Gateway) -> None:
+    gateway.load.deadlines = Deadlines(*[math.inf] * 4)
+
+
+def _written_again(_: Gateway) -> None:
+    send = Response.send
+
+    def send_written_again(self: Response, status: int, headers: Iterable[tuple[str, str]], body: bytes) -> None:
+        send(self, status, headers, json.dumps(json.loads(body), separators=(",", ":")).encode())
+
+    Response.send = send_written_again  # type: ignore[method-assign]
+
+
+def _without_empty_events(_: Gateway) -> None:
+    feed = StreamCapture.feed
+
+    def feed_without(self: StreamCapture, data: bytes) -> bytes:
+        return b"".join(e + b"\n\n" for e in feed(self, data).split(b"\n\n") if e and EMPTY_DELTA not in e)
+
+    StreamCapture.feed = feed_without  # type: ignore[method-assign]
+
+
+def _forgetful_log(gateway: Gateway) -> None:
+    append, rows = gateway._relay._rows.append, itertools.count(1)
+
+    def append_most(row: Traffic) -> "asyncio.Future[Exception | None]":
+        if next(rows) % ROWS_UNTIL_LOST:
+            return append(row)
+        future: asyncio.Future[Exception | None] = asyncio.get_running_loop().create_future()
+        future.set_result(None)
+        return future
+
+    gateway._relay._rows.append = append_most  # type: ignore[method-assign]
+
+
+def _tells_its_path(_: Gateway) -> None:
+    body = RequestRefused.body
+    RequestRefused.body = lambda self: body(self)[:-2] + f', "file": "{__file__}"}}}}'.encode()  # type: ignore[method-assign]
+
+
+def _ascii_only(_: Gateway) -> None:
+    read_call = gateway_module.read_call
+
+    def read_ascii(body: bytes, path: str) -> Call:
+        body.decode("ascii")
+        return read_call(body, path)
+
+    gateway_module.read_call = read_ascii
+
+
+PLANTS: dict[str, Callable[[Gateway], None]] = {
+    "no-deadlines": _no_deadlines,
+    "written-again": _written_again,
+    "without-empty-events": _without_empty_events,
+    "forgetful-log": _forgetful_log,
+    "tells-its-path": _tells_its_path,
+    "ascii-only": _ascii_only,
+}

@@ -1,0 +1,178 @@
+"""Records go in and come out unchanged, and a lost race is an error."""
+
+import threading
+from contextlib import closing
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from driftwheel.errors import ConfigError, ConflictError, NotFoundError, StorageError
+from driftwheel.records import (
+    NOUNS,
+    Alias,
+    DecisionStatus,
+    DecisionVerdict,
+    RetrainDecision,
+    Traffic,
+    new_id,
+)
+from driftwheel.settings.settings import Settings
+from driftwheel.store.ledger import Ledger
+from driftwheel.store.tables import TABLES
+
+pytestmark = pytest.mark.every_database
+
+
+def decision(id: str = "decision_1", **changes: object) -> RetrainDecision:
+    record = RetrainDecision(
+        id=id,
+        project="support",
+        verdict=DecisionVerdict.RETRAIN,
+        status=DecisionStatus.OPEN,
+        trigger="policy",
+        remedy="retrain",
+        reasons=["quality fell"],
+        known={"rows": 3},
+    )
+    return replace(record, **changes)  # type: ignore[arg-type]
+
+
+def test_there_are_seven_nouns_and_each_has_its_table() -> None:
+    assert [TABLES[noun].name for noun in NOUNS] == [
+        "dataset", "run", "version", "deployment", "req", "signal", "decision"
+    ]  # fmt: skip
+
+
+def test_a_record_comes_back_as_it_was(ledger: Ledger) -> None:
+    at = datetime(2026, 1, 2, 3, 4, 5, 678901, UTC)
+    written = decision(created_at=at)
+    ledger.add(written)
+    assert ledger.get(RetrainDecision, "decision_1") == written
+
+
+def test_records_survive_closing_and_opening_again(settings: Settings, ledger: Ledger) -> None:
+    ledger.add(decision())
+    ledger.close()
+    with closing(Ledger(settings.database_url)) as again:
+        assert again.get(RetrainDecision, "decision_1").reasons == ["quality fell"]
+
+
+def test_a_ledger_of_an_earlier_version_gets_the_columns_that_were_added_since(ledger: Ledger) -> None:
+    ledger.add(decision("old"))
+    with ledger.write() as connection:
+        connection.exec_driver_sql("ALTER TABLE decision DROP COLUMN dataset_id")
+    again = Ledger(ledger.url)
+    again.add(decision("new", dataset_id="d"))
+    assert {d.id: d.dataset_id for d in again.find(RetrainDecision)} == {"old": None, "new": "d"}
+    again.close()
+
+
+def test_what_a_row_holds_is_not_in_the_error_that_says_why_it_was_refused(ledger: Ledger) -> None:
+    with pytest.raises((sa.exc.StatementError, TypeError)) as refused:
+        ledger.add(decision(error="jo@example.com", known={"not JSON": object()}))
+    assert "jo@example.com" not in str(refused.value)
+
+
+def test_a_missing_id_is_named(ledger: Ledger) -> None:
+    with pytest.raises(NotFoundError, match="decision_9"):
+        ledger.get(RetrainDecision, "decision_9")
+
+
+def test_the_same_id_twice_is_refused_and_nothing_of_the_batch_is_written(ledger: Ledger) -> None:
+    ledger.add(decision("a"))
+    with pytest.raises(ConflictError):
+        ledger.add(decision("b"), decision("a"))
+    assert ledger.count(RetrainDecision) == 1
+
+
+def test_find_filters_sorts_newest_first_and_limits(ledger: Ledger) -> None:
+    start = datetime(2026, 1, 1, tzinfo=UTC)
+    ledger.add(*(decision(f"d{n}", created_at=start + timedelta(seconds=n)) for n in range(5)))
+    ledger.add(decision("other", project="else"))
+    assert [d.id for d in ledger.find(RetrainDecision, project="support", limit=2)] == ["d4", "d3"]
+    assert [d.id for d in ledger.find(RetrainDecision, id=["d1", "d2"], newest_first=False)] == ["d1", "d2"]
+
+
+def test_only_one_of_two_writers_takes_a_decision(ledger: Ledger) -> None:
+    ledger.add(decision())
+    read_by_both = ledger.get(RetrainDecision, "decision_1")
+    ledger.change(read_by_both, status=DecisionStatus.RUNNING)
+    with pytest.raises(ConflictError, match="changed since it was read"):
+        ledger.change(read_by_both, status=DecisionStatus.REFUSED)
+    assert ledger.get(RetrainDecision, "decision_1").status is DecisionStatus.RUNNING
+
+
+def test_an_alias_moves_by_fence_and_an_old_fence_loses(ledger: Ledger) -> None:
+    first = ledger.move_alias("support", "support", "v1")
+    second = ledger.move_alias("support", "support", "v2", fence=first.fence)
+    assert (second.fence, second.previous_version_id) == (2, "v1")
+    with pytest.raises(ConflictError, match="fence 2, not 1"):
+        ledger.move_alias("support", "support", "v3", fence=first.fence)
+    assert ledger.get(Alias, "support").version_id == "v2"
+
+
+def test_twenty_threads_move_an_alias_and_every_fence_is_used_once(ledger: Ledger) -> None:
+    ledger.move_alias("support", "support", "start")
+    won: list[int] = []
+
+    def move(name: str) -> None:
+        for attempt in range(200):
+            try:
+                won.append(ledger.move_alias("support", "support", f"{name}-{attempt}").fence)
+                return
+            except ConflictError:
+                continue
+
+    threads = [threading.Thread(target=move, args=(f"v{n}",)) for n in range(20)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(won) == list(range(2, 22))
+
+
+def test_observing_never_changes_what_is_desired(ledger: Ledger) -> None:
+    ledger.move_alias("support", "support", "v1")
+    with ledger.write() as connection:
+        ledger.observe_alias(connection, "support", version_id="v0", fence=1, error="fingerprint differs")
+    alias = ledger.get(Alias, "support")
+    assert (alias.version_id, alias.observed_version_id, alias.observed_error) == ("v1", "v0", "fingerprint differs")
+
+
+def test_a_switch_keeps_its_last_value(ledger: Ledger) -> None:
+    assert ledger.switch("support", "paused") == ""
+    ledger.set_switch("support", "paused", "yes")
+    ledger.set_switch("support", "paused", "")
+    assert ledger.switch("support", "paused", "default") == ""
+
+
+def test_the_database_syncs_every_commit_and_its_sqlite_has_no_wal_reset_bug(ledger: Ledger) -> None:
+    with ledger.read() as connection:
+        if connection.dialect.name == "postgresql":
+            assert connection.execute(sa.text("SHOW synchronous_commit")).scalar_one() == "on"
+            return
+        assert connection.execute(sa.text("PRAGMA synchronous")).scalar_one() == 2
+        version = connection.execute(sa.text("SELECT sqlite_version()")).scalar_one()
+    assert tuple(map(int, version.split("."))) >= (3, 51, 3)
+
+
+@pytest.mark.parametrize("url", ["not a url", "nosuchdb://x"], ids=["no URL", "no such database"])
+def test_an_unusable_url_is_named(url: str) -> None:
+    with pytest.raises(ConfigError, match="database_url"):
+        Ledger(url)
+
+
+def test_an_error_names_the_database_without_its_password() -> None:
+    with pytest.raises(StorageError, match=r"loop:\*\*\*@127") as refused:
+        Ledger("postgresql://loop:hunter2@127.0.0.1:1/none")
+    assert "hunter2" not in str(refused.value)
+
+
+def test_ids_sort_by_time_and_differ_by_content(tmp_path: Path) -> None:
+    early, late = datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 1, 1, 0, 0, 1, tzinfo=UTC)
+    assert new_id("run", "a", early) < new_id("run", "a", late)
+    assert new_id("run", "a", early) != new_id("run", "b", early)
+    assert Traffic.prefix == "req"

@@ -1,0 +1,71 @@
+"""Two versions are paired by the items that both were asked."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from driftwheel import artifacts
+from driftwheel.comparison import compare, most_changed
+from driftwheel.errors import ArtifactError, NotFoundError
+from driftwheel.records import ModelVersion
+
+
+def version(number: int) -> ModelVersion:
+    return ModelVersion(
+        id=f"version_{number}", project="support", number=number, run_id="r", dataset_id="dataset_2", base_model="b",
+        path="artifacts/it", manifest_hash=f"hash-{number}", quantization="none",
+    )  # fmt: skip
+
+
+def item(id: str, answer: str, *, is_correct: bool = True) -> dict[str, Any]:
+    return {"id": id, "answer": answer, "is_correct": is_correct}
+
+
+def evaluated(root: Path, number: int, dataset_id: str, items: list[dict[str, Any]], name: str, age: int = 0) -> Path:
+    folder = root / "evaluations" / name
+    with artifacts.writing(folder, {"artifact": f"hash-{number}", "dataset_id": dataset_id}) as aside:
+        lines = [json.dumps(i, ensure_ascii=False) + "\n" for i in items]
+        (aside / "predictions.jsonl").write_text("".join(lines), encoding="utf-8")
+        artifacts.write_json(aside / "scorecard.json", {"name": name})
+    os.utime(folder / "manifest.json", (1000 - age, 1000 - age))
+    return folder
+
+
+def test_the_newest_shared_dataset_is_compared_item_by_item(tmp_path: Path) -> None:
+    evaluated(tmp_path, 1, "dataset_1", [item("a", "x")], "a")
+    evaluated(tmp_path, 2, "dataset_1", [item("a", "x")], "b")
+    evaluated(tmp_path, 1, "dataset_2", [item("a", "one\u2028line"), item("b", "y")], "c")
+    evaluated(tmp_path, 1, "dataset_2", [item("a", "outdated")], "old", age=50)
+    evaluated(tmp_path, 2, "dataset_2", [item("b", "z"), item("c", "z"), item("a", "w")], "d")
+    evaluated(tmp_path, 2, "dataset_3", [item("a", "z")], "e")
+    found = compare(tmp_path, version(1), version(2))
+    assert found.dataset_id == "dataset_2"
+    assert found.scorecards == ({"name": "c"}, {"name": "d"})
+    assert [(a["id"], a["answer"], b["answer"]) for a, b in found.pairs] == [
+        ("b", "y", "z"),
+        ("a", "one\u2028line", "w"),
+    ]
+
+
+def test_versions_without_shared_items_are_refused_with_the_way_out(tmp_path: Path) -> None:
+    evaluated(tmp_path, 1, "dataset_1", [item("a", "x")], "a")
+    with pytest.raises(NotFoundError, match=r"evaluate --artifact artifacts/it --dataset dataset_2"):
+        compare(tmp_path, version(1), version(2))
+    folder = evaluated(tmp_path, 2, "dataset_1", [item("a", "x")], "b")
+    (folder / "predictions.jsonl").write_text("{", encoding="utf-8")
+    with pytest.raises(ArtifactError, match="evaluate again"):
+        compare(tmp_path, version(1), version(2))
+
+
+def test_the_most_changed_answers_come_first() -> None:
+    pairs = [
+        (item("same", "a b"), item("same", " a  b")),
+        (item("little", "a b c d"), item("little", "a b c e")),
+        (item("much", "a b c d"), item("much", "e f g h")),
+        (item("right", "a b c d"), item("right", "a b c e", is_correct=False)),
+    ]
+    assert [a["id"] for a, _ in most_changed(pairs, 9)] == ["right", "much", "little"]
+    assert [a["id"] for a, _ in most_changed(pairs, 1)] == ["right"]

@@ -1,0 +1,343 @@
+"""What the alias row desires becomes what users get, but only after a proof; the last good version stays up."""
+
+import asyncio
+import os
+import re
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from driftwheel.artifacts import read_manifest
+from driftwheel.records import Alias, Deployment, ModelVersion, ModelVersionStatus, Stage
+from driftwheel.settings.settings import Settings
+from driftwheel.store.ledger import Ledger
+from serve.engines.engine import Engine
+from serve.release.reconciler import Rollout
+from serve.routing.routes import RoutingTable
+
+StartEngine = Callable[..., Engine]
+MakeArtifact = Callable[..., Path]
+PROBE = {"messages": [{"role": "user", "content": "hi"}], "tokens": ["yes", "."], "logprobs": [-0.5, -0.5]}
+
+
+@dataclass
+class World:
+    """A ledger with versions, and gateways' rollouts over it."""
+
+    settings: Settings
+    ledger: Ledger
+    start_fake: StartEngine
+    make_artifact: MakeArtifact
+    starts: list[str] = field(default_factory=list)
+    routes: RoutingTable = field(default_factory=RoutingTable)
+    rollout: Rollout = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.restart()
+
+    def restart(self) -> None:
+        """Make a new rollout, as a gateway that starts does."""
+        self.routes = RoutingTable()
+        self.rollout = Rollout(self.settings, self.ledger, self.routes, self._start)
+
+    def _start(self, settings: Settings, artifact: Path, name: str, replica: int) -> Engine:
+        self.starts.append(name)
+        return self.start_fake(settings, artifact, name, replica)
+
+    def publish(self, id: str, status: ModelVersionStatus = ModelVersionStatus.PUBLISHED, **facts: Any) -> None:
+        path = self.make_artifact(id, **facts)
+        version = ModelVersion(
+            id=id, project="support", status=status, number=1, run_id="run", dataset_id="dataset", base_model="base",
+            path=str(path), manifest_hash=read_manifest(path)["content_hash"], quantization="none",
+            fingerprint={"probes": [PROBE]},
+        )  # fmt: skip
+        self.ledger.add(version)
+
+    def desire(self, version_id: str) -> None:
+        self.ledger.move_alias("support", "support", version_id)
+
+    def alias(self) -> Alias:
+        return self.ledger.get(Alias, "support")
+
+    def served(self) -> str | None:
+        route = self.routes.pick("support")
+        return route.version_id if route is not None else None
+
+    def stages(self) -> dict[str, Stage]:
+        return {row.version_id: row.stage for row in self.ledger.find(Deployment, newest_first=False)}
+
+    async def until(self, holds: Callable[[], object], timeout_seconds: float = 10) -> None:
+        deadline = time.monotonic() + timeout_seconds
+        while not holds():
+            assert time.monotonic() < deadline, f"serves {self.served()}, {self.alias()}"
+            await self.rollout.reconcile()
+            await asyncio.sleep(0.02)
+
+    async def make_live(self, version_id: str) -> None:
+        self.desire(version_id)
+        await self.until(lambda: self.alias().observed_fence == self.alias().fence)
+        assert self.served() == version_id
+
+    def engine(self, version_id: str) -> Engine:
+        engine = self.rollout.engine_of(self.routes.replicas(version_id)[0])
+        assert isinstance(engine, Engine)
+        return engine
+
+    def kill(self, version_id: str) -> None:
+        self.engine(version_id).process.kill()
+        self.engine(version_id).process.wait()
+
+
+@pytest.fixture
+def world(settings: Settings, ledger: Ledger, start_fake: StartEngine, make_artifact: MakeArtifact) -> World:
+    return World(settings, ledger, start_fake, make_artifact)
+
+
+def test_the_desired_version_goes_live_and_both_sides_are_written_down(world: World) -> None:
+    async def scene() -> None:
+        await world.rollout.reconcile()
+        assert world.served() is None  # nobody has promoted anything
+        world.publish("v1")
+        await world.make_live("v1")
+
+    asyncio.run(scene())
+    alias = world.alias()
+    assert (alias.observed_version_id, alias.observed_fence, alias.observed_error) == ("v1", alias.fence, None)
+    assert world.stages() == {"v1": Stage.LIVE}
+
+
+def test_a_swap_keeps_the_old_engine_for_a_rollback_within_a_second(world: World) -> None:
+    async def scene() -> None:
+        world.publish("v1", start_seconds=1.5)
+        world.publish("v2")
+        await world.make_live("v1")
+        await world.make_live("v2")
+        await world.until(lambda: world.stages() == {"v1": Stage.SHADOW, "v2": Stage.LIVE})
+        assert world.routes.pick("v1") is not None  # warm under its exact name
+        started = time.monotonic()
+        await world.make_live("v1")
+        assert time.monotonic() - started < 1
+        assert world.starts == ["v1", "v2"]
+        await world.until(lambda: world.stages() == {"v1": Stage.LIVE, "v2": Stage.SHADOW})
+
+    asyncio.run(scene())
+
+
+REFUSALS: dict[str, tuple[dict[str, Any], str]] = {
+    "another model": ({"logprob": -0.7}, "not the model that was judged: log-probabilities differ by 0.2"),
+    "another answer": ({"tokens": ["no", "."]}, "not the model that was judged"),
+    "dies at start": ({"dies": True}, "died at start .* no such architecture"),
+    "rejected": ({"status": ModelVersionStatus.REJECTED}, "v2 is rejected, not published"),
+    "candidate": ({"status": ModelVersionStatus.CANDIDATE}, "v2 is candidate, not published"),
+}
+
+
+@pytest.mark.parametrize(("facts", "error"), REFUSALS.values(), ids=REFUSALS.keys())
+def test_a_refused_version_never_serves_and_the_row_says_why(world: World, facts: dict[str, Any], error: str) -> None:
+    async def scene() -> None:
+        world.publish("v1")
+        world.publish("v2", **facts)
+        await world.make_live("v1")
+        world.desire("v2")
+        await world.until(lambda: world.alias().observed_error)
+
+    asyncio.run(scene())
+    assert (world.served(), world.alias().observed_version_id) == ("v1", "v1")
+    assert world.routes.replicas("v2") == []
+    assert [route.version_id for route in world.routes.routes()] == ["v1"]
+    assert world.stages() == {"v1": Stage.LIVE}
+    assert re.search(error, str(world.alias().observed_error))
+
+
+def test_an_artifact_with_a_changed_byte_is_refused_before_load(world: World) -> None:
+    async def scene() -> None:
+        world.publish("v1")
+        world.publish("v2")
+        await world.make_live("v1")
+        path = Path(world.ledger.get(ModelVersion, "v2").path) / "answers.json"
+        path.write_bytes(path.read_bytes().replace(b"0.5", b"0.6"))
+        world.desire("v2")
+        await world.until(lambda: world.alias().observed_error)
+        assert "answers.json does not match its manifest" in str(world.alias().observed_error)
+        assert world.served() == "v1"
+
+    asyncio.run(scene())
+
+
+def test_a_folder_that_holds_another_finished_artifact_is_refused_before_load(world: World) -> None:
+    async def scene() -> None:
+        world.publish("v1")
+        world.publish("v2")
+        await world.make_live("v1")
+        world.make_artifact("v2", tokens=["other"])  # built again in the same place, with a manifest of its own
+        world.desire("v2")
+        await world.until(lambda: world.alias().observed_error)
+        assert "holds another artifact than v2 was judged on" in str(world.alias().observed_error)
+        assert (world.served(), world.starts) == ("v1", ["v1"])
+
+    asyncio.run(scene())
+
+
+def test_a_wrong_model_is_tried_once_and_the_alias_may_move_on(world: World) -> None:
+    async def scene() -> None:
+        world.publish("v1")
+        world.publish("v2", logprob=-0.7)
+        world.publish("v3")
+        await world.make_live("v1")
+        world.desire("v2")
+        await world.until(lambda: world.alias().observed_error)
+        until = time.monotonic() + 2.5  # longer than the first back-off
+        await world.until(lambda: time.monotonic() > until)
+        assert world.starts == ["v1", "v2"]
+        await world.make_live("v3")
+        assert world.alias().observed_error is None
+
+    asyncio.run(scene())
+
+
+def test_a_failed_start_is_tried_again_after_a_while(world: World, tmp_path: Path) -> None:
+    async def scene() -> None:
+        world.publish("v1", dies_until_exists=str(tmp_path / "tried"))
+        world.desire("v1")
+        await world.until(lambda: world.alias().observed_error)
+        await world.until(lambda: world.served() == "v1")
+        assert world.starts == ["v1", "v1"]
+        assert world.alias().observed_error is None
+
+    asyncio.run(scene())
+
+
+def test_a_live_engine_that_dies_is_started_again(world: World) -> None:
+    async def scene() -> None:
+        world.publish("v1")
+        await world.make_live("v1")
+        first = world.engine("v1")
+        world.kill("v1")
+        await world.until(lambda: world.served() == "v1" and world.engine("v1") is not first)
+        assert world.engine("v1").is_running
+
+    asyncio.run(scene())
+
+
+def test_the_live_engine_is_started_again_while_another_version_is_refused(world: World) -> None:
+    async def scene() -> None:
+        world.publish("v1")
+        world.publish("v2", logprob=-0.7)
+        await world.make_live("v1")
+        world.desire("v2")
+        await world.until(lambda: world.alias().observed_error)
+        world.kill("v1")
+        await world.until(lambda: world.starts == ["v1", "v2", "v1"] and world.served() == "v1")
+        assert world.engine("v1").is_running
+        assert world.alias().observed_error is not None  # what is desired is still refused
+
+    asyncio.run(scene())
+
+
+def test_after_a_restart_the_last_good_version_serves_while_the_desired_one_is_refused(world: World) -> None:
+    async def scene() -> None:
+        world.publish("v1")
+        world.publish("v2", logprob=-0.7)
+        await world.make_live("v1")
+        world.desire("v2")
+        await world.until(lambda: world.alias().observed_error)
+        await world.rollout.stop()
+        assert world.stages() == {"v1": Stage.RETIRED}
+        world.restart()
+        await world.until(lambda: world.served() == "v1")
+        assert world.starts == ["v1", "v2", "v1"]
+        assert world.stages() == {"v1": Stage.LIVE}
+
+    asyncio.run(scene())
+
+
+def test_the_newest_wish_wins_over_an_engine_that_is_still_starting(world: World) -> None:
+    async def scene() -> None:
+        world.publish("v1")
+        world.publish("v2", start_seconds=0.8)
+        await world.make_live("v1")
+        world.desire("v2")
+        step = asyncio.create_task(world.rollout.reconcile())
+        while "v2" not in world.starts:
+            await asyncio.sleep(0.01)
+        world.desire("v1")
+        await step
+        assert world.served() == "v1"
+        await world.until(lambda: world.alias().observed_fence == world.alias().fence)
+        assert world.stages() == {"v1": Stage.LIVE}
+        await world.make_live("v2")
+        assert world.starts == ["v1", "v2"]  # it had stayed warm
+
+    asyncio.run(scene())
+
+
+def test_an_old_engine_finishes_its_requests_before_it_is_stopped_for_a_third(world: World) -> None:
+    async def scene() -> None:
+        for id in ("v1", "v2", "v3"):
+            world.publish(id)
+        await world.make_live("v1")
+        route, old = world.routes.pick("support"), world.engine("v1")
+        assert route is not None
+        route.in_flight = 1
+        await world.make_live("v2")
+        await world.until(lambda: world.stages()["v1"] is Stage.DRAINING)
+        world.desire("v3")
+        step = asyncio.create_task(world.rollout.reconcile())
+        await asyncio.sleep(0.3)
+        assert (old.is_running, world.stages()["v1"]) == (True, Stage.DRAINING)
+        route.in_flight = 0
+        await step
+        assert (old.is_running, world.stages()["v1"], world.served()) == (False, Stage.RETIRED, "v3")
+
+    asyncio.run(scene())
+
+
+def test_an_engine_is_warm_only_for_so_long(world: World) -> None:
+    serve = world.settings.serve.model_copy(update={"keep_warm_seconds": 0.3})
+    world.settings = world.settings.model_copy(update={"serve": serve})
+    world.restart()
+
+    async def scene() -> None:
+        world.publish("v1")
+        world.publish("v2")
+        await world.make_live("v1")
+        old = world.engine("v1")
+        await world.make_live("v2")
+        await world.until(lambda: world.stages()["v1"] is Stage.RETIRED)
+        assert not old.is_running
+        assert world.served() == "v2"
+
+    asyncio.run(scene())
+
+
+def test_stopping_ends_every_engine_and_retires_every_deployment(world: World) -> None:
+    async def scene() -> list[Engine]:
+        world.publish("v1")
+        world.publish("v2")
+        await world.make_live("v1")
+        await world.make_live("v2")
+        await world.until(lambda: world.stages()["v1"] is Stage.SHADOW)
+        engines = [world.engine("v1"), world.engine("v2")]
+        await world.rollout.stop()
+        return engines
+
+    assert [engine.is_running for engine in asyncio.run(scene())] == [False, False]
+    assert world.stages() == {"v1": Stage.RETIRED, "v2": Stage.RETIRED}
+
+
+def test_a_loop_outlives_a_version_that_is_not_there(world: World) -> None:
+    async def scene() -> None:
+        world.publish("v1")
+        await world.make_live("v1")
+        world.desire("v9")
+        await world.until(lambda: world.alias().observed_error)
+        assert "v9" in str(world.alias().observed_error)
+        os.kill(world.engine("v1").process.pid, signal.SIGCONT)  # still there
+        await world.make_live("v1")
+
+    asyncio.run(scene())

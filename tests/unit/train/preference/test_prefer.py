@@ -1,0 +1,181 @@
+"""Preferences: feedback becomes rows, training widens the margin on held-out pairs, and the result merges."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from driftwheel.errors import ConfigError, DataError
+from driftwheel.records import Dataset, Traffic, TrainingRun
+from driftwheel.settings.settings import Settings
+from driftwheel.store.ledger import Ledger
+from train.data.dataset_files import read_splits
+from train.data.preferences import read_preferences
+from train.finetune import finetune
+from train.merge import merge
+from train.preference.prefer import prefer, preference_dataset
+from train.preference.preference_rows import preferences
+
+WORDS = ("amber", "birch", "coral", "delta", "ember", "fjord", "grove", "haven", "inlet", "jetty", "karst", "lagoon",
+         "mesa", "notch", "oasis", "plain", "quarry", "ridge", "shoal", "tarn")  # fmt: skip
+RIGHT, WRONG = '{"intent": "lake"}', '{"intent": "evening"}'
+
+
+def asked(number: int, **changes: Any) -> Traffic:
+    values: dict[str, Any] = {
+        "id": f"req_{number:03d}", "project": "support", "alias": "support", "version_id": "version_1",
+        "route": "/v1/chat/completions", "status_code": 200, "prompt": f"where is the {WORDS[number % 20]} {number}",
+        "answer": WRONG, "latency_seconds": 0.1, "user_id": f"user{number % 10}",
+    }  # fmt: skip
+    return Traffic(**{**values, **changes})
+
+
+def corrected(number: int, text: str = RIGHT) -> Traffic:
+    return asked(number, label=text, label_source="correction")
+
+
+def wanting(settings: Settings, **changes: Any) -> Settings:
+    train = {"max_steps": 12, "eval_steps": 4, "learning_rate": 5e-3, "bf16": False, **changes}
+    return settings.model_copy(
+        update={
+            "train": settings.train.model_copy(update=train),
+            "merge": settings.merge.model_copy(update={"dtype": "float32"}),
+            "dataset": settings.dataset.model_copy(update={"validation_share": 0.3}),
+        }
+    )
+
+
+@pytest.fixture
+def start(train_settings: Settings, ledger: Ledger, dataset: Dataset) -> TrainingRun:
+    """The supervised run that people judged."""
+    return finetune(wanting(train_settings, max_steps=4), ledger, dataset.id)
+
+
+def margin(folder: Path, pairs: list[dict[str, Any]]) -> float:
+    """Return the mean log-probability of the chosen answers minus that of the rejected ones."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    model, tokenizer = AutoModelForCausalLM.from_pretrained(folder).eval(), AutoTokenizer.from_pretrained(folder)
+
+    def logprob(prompt: Any, answer: Any) -> float:
+        before = tokenizer.apply_chat_template(prompt, add_generation_prompt=True, return_dict=True)["input_ids"]
+        ids = tokenizer.apply_chat_template([*prompt, *answer], return_dict=True)["input_ids"]
+        with torch.no_grad():
+            scores = model(torch.tensor([ids])).logits[0, :-1].log_softmax(-1)
+        return float(sum(scores[i - 1, ids[i]] for i in range(len(before), len(ids))))
+
+    return sum(logprob(p["prompt"], p["chosen"]) - logprob(p["prompt"], p["rejected"]) for p in pairs) / len(pairs)
+
+
+def right_before_wrong(ledger: Ledger, run: TrainingRun) -> list[dict[str, Any]]:
+    """Return the held-out prompts of a run, each with the right answer and the wrong one."""
+    objective = run.settings["train"]["objective"]
+    rows = read_preferences(Path(ledger.get(Dataset, run.dataset_id).path), objective, "validation")
+    right, wrong = ([{"role": "assistant", "content": text}] for text in (RIGHT, WRONG))
+    return [{"prompt": row["prompt"], "chosen": right, "rejected": wrong} for row in rows]
+
+
+def test_dpo_widens_the_margin_on_pairs_that_it_never_saw(
+    train_settings: Settings, ledger: Ledger, start: TrainingRun
+) -> None:
+    ledger.add(*(corrected(n) for n in range(20)))
+    settings = wanting(train_settings, objective="dpo")
+    run = prefer(settings, ledger)
+
+    held_out = right_before_wrong(ledger, run)
+    assert len(held_out) >= 4
+    before, after = (margin(merge(settings, ledger, id), held_out) for id in (start.id, run.id))
+    assert after > before + 1
+    # The trainer's own margin is beta times the growth that was measured here.
+    assert run.metrics["reward_margin"] == pytest.approx(settings.train.beta * (after - before), rel=0.05)
+    assert Path(run.base_model) == Path(start.path) / "merged"
+
+
+def test_kto_makes_answers_with_a_thumb_up_likelier_than_those_with_a_thumb_down(
+    train_settings: Settings, ledger: Ledger, start: TrainingRun
+) -> None:
+    ledger.add(*(asked(n, thumb=1 if n % 4 == 0 else -1, answer=RIGHT if n % 4 == 0 else WRONG) for n in range(20)))
+    settings = wanting(train_settings, objective="kto", max_steps=16)
+    run = prefer(settings, ledger)
+    pairs = right_before_wrong(ledger, run)
+    assert margin(merge(settings, ledger, run.id), pairs) > margin(merge(settings, ledger, start.id), pairs) + 0.5
+
+
+def test_the_dataset_keeps_the_judged_runs_rows_and_test_items_and_learns_the_corrections_too(
+    train_settings: Settings, ledger: Ledger, dataset: Dataset
+) -> None:
+    ledger.add(*(corrected(n) for n in range(20)))
+    settings = wanting(train_settings, objective="dpo")
+    built = preference_dataset(settings, ledger, dataset)
+    old, new = read_splits(dataset), read_splits(built)
+    assert new["test"] == old["test"]
+    added = [e for split in ("train", "validation") for e in new[split] if e.source == "correction"]
+    assert {e.answer for e in added} == {RIGHT}
+    assert len(added) == 20
+    users = [{e.group for e in new[s] if e.source == "correction"} for s in ("train", "validation")]
+    assert not users[0] & users[1]
+    assert preference_dataset(settings, ledger, dataset) == built
+    pair = read_preferences(Path(built.path), "dpo", "train")[0]
+    assert (pair["chosen"][0]["content"], pair["rejected"][0]["content"]) == (RIGHT, WRONG)
+
+
+@pytest.mark.parametrize(
+    ("traffic", "kept"),
+    [
+        (corrected(1), True),
+        (asked(1, thumb=-1), True),
+        (corrected(1, WRONG), False),
+        (asked(1, label="lake", label_source="label"), False),
+        (asked(1, thumb=1, is_partial=True), False),
+        (asked(1, thumb=1, status_code=500), False),
+        (asked(1, thumb=1, project="other"), False),
+        (asked(1, thumb=1, prompt="good morning test0"), False),
+    ],
+    ids=["corrected", "thumb", "corrected to the same", "a label only", "cut off", "failed", "other project", "test"],
+)
+def test_only_whole_answers_that_people_judged_are_preferences(
+    train_settings: Settings, ledger: Ledger, traffic: Traffic, kept: bool
+) -> None:
+    ledger.add(traffic)
+    assert bool(preferences(train_settings, ledger, ["good morning test0"])) is kept
+
+
+def test_one_user_counts_only_so_often(train_settings: Settings, ledger: Ledger) -> None:
+    ledger.add(*(asked(n, thumb=1, user_id="one") for n in range(5)))
+    capped = train_settings.dataset.model_copy(update={"max_rows_per_user": 3})
+    found = preferences(train_settings.model_copy(update={"dataset": capped}), ledger, [])
+    assert [p.id for p in found] == ["req_000", "req_001", "req_002"]
+
+
+@pytest.mark.parametrize(
+    ("objective", "traffic", "error", "message"),
+    [
+        ("dpo", [corrected(n) for n in range(9)], DataError, "only 9 corrected answers"),
+        ("kto", [corrected(n) for n in range(20)], DataError, "only 0 answers with a thumb"),
+        ("kto", [asked(n, thumb=1) for n in range(20)], DataError, "thumbs point up"),
+        ("dpo", [asked(n, label=RIGHT, label_source="correction", user_id="one") for n in range(20)], DataError,
+         "one conversation or user"),
+    ],
+    ids=["too few", "none of the kind", "all one way", "one user"],
+)  # fmt: skip
+def test_says_what_feedback_is_missing(
+    train_settings: Settings, ledger: Ledger, start: TrainingRun, objective: str, traffic: list[Traffic],
+    error: type[Exception], message: str,
+) -> None:  # fmt: skip
+    ledger.add(*traffic)
+    with pytest.raises(error, match=message):
+        prefer(wanting(train_settings, objective=objective), ledger)
+
+
+def test_kto_refuses_a_batch_of_one(train_settings: Settings, ledger: Ledger, start: TrainingRun) -> None:
+    ledger.add(*(asked(n, thumb=(1, -1)[n % 2]) for n in range(20)))
+    with pytest.raises(ConfigError, match="2 or more"):
+        prefer(wanting(train_settings, objective="kto", per_device_train_batch_size=1), ledger)
+
+
+def test_a_dataset_without_preferences_says_so(train_settings: Settings, ledger: Ledger, dataset: Dataset) -> None:
+    with pytest.raises(DataError, match="no preferences for dpo"):
+        finetune(wanting(train_settings, objective="dpo"), ledger, dataset.id)
+    assert json.loads((Path(dataset.path) / "test.jsonl").read_text("utf-8").splitlines()[0])["id"] == "test0"

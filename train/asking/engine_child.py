@@ -1,0 +1,96 @@
+"""An artifact becomes an endpoint for as long as a `with` block lasts: `python -m serve engine` as a child.
+
+Stages never import one another, so the engine is reached as a user would reach it: by its command.
+"""
+
+import json
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import IO
+
+from driftwheel.errors import EngineError
+from driftwheel.settings.settings import Settings
+from train.asking.client import Endpoint
+
+STOP_SECONDS = 30.0
+START_MARGIN_SECONDS = 30.0
+"""The child has its own time limit and a better message; this one is for a child that hangs."""
+
+
+@contextmanager
+def engine(settings: Settings, source: list[str]) -> Iterator[Endpoint]:
+    """Serve `["--artifact", DIR]` or `["--model", NAME]` and stop it afterwards, whatever happens.
+
+    Raises EngineError with the child's own message if it does not start.
+    """
+    argv = [sys.executable, "-m", "serve", "engine", "--config", str(settings.path), "--port", "0", *source]
+    for override in _serve_overrides(settings):
+        argv += ["--set", override]
+    log_path = settings.root / "logs" / f"evaluation-engine-{datetime.now(UTC):%Y%m%dT%H%M%S%f}.log"
+    log_path.parent.mkdir(parents=True, exist_ok=True)
+    with log_path.open("w", encoding="utf-8") as log:
+        # The child ends when its stdin does, so it cannot outlive this process.
+        child = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True)
+        try:
+            yield _wait_for_endpoint(child, settings, source[1], log_path)
+        finally:
+            _stop(child)
+
+
+def _serve_overrides(settings: Settings) -> list[str]:
+    """Return the serving settings as flags: the file alone does not hold what came from `--set`."""
+    values = {f"serve.{key}": value for key, value in settings.serve.model_dump(mode="json").items()}
+    values |= {"storage.root": str(settings.root), "storage.database_url": settings.storage.database_url}
+    return [f"{key}={json.dumps(value)}" for key, value in values.items()]
+
+
+def _wait_for_endpoint(child: "subprocess.Popen[str]", settings: Settings, name: str, log_path: Path) -> Endpoint:
+    timer = threading.Timer(settings.serve.start_timeout_seconds + START_MARGIN_SECONDS, child.kill)
+    timer.start()
+    try:
+        endpoint = _read_endpoint(child.stdout) if child.stdout else None
+    finally:
+        timer.cancel()
+    if endpoint is None:
+        child.wait()
+        raise EngineError(f"the engine for {name} did not start: {_last_words(log_path)} (see {log_path})")
+    return endpoint
+
+
+def _read_endpoint(lines: IO[str]) -> Endpoint | None:
+    for line in lines:
+        try:
+            facts = json.loads(line)
+        except json.JSONDecodeError:
+            continue  # something that the engine's libraries print
+        if isinstance(facts, dict) and "url" in facts:
+            return Endpoint(
+                url=facts["url"], model=facts["model"], start_seconds=facts["start_seconds"],
+                base_model=facts.get("base_model"),
+            )  # fmt: skip
+    return None
+
+
+def _last_words(log_path: Path) -> str:
+    lines = [line.strip() for line in log_path.read_text(encoding="utf-8", errors="replace").splitlines()]
+    said = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
+    spoken = said or [line for line in lines if line]
+    return spoken[-1] if spoken else "it said nothing"
+
+
+def _stop(child: "subprocess.Popen[str]") -> None:
+    if child.stdin:
+        child.stdin.close()
+    child.terminate()
+    try:
+        child.wait(timeout=STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        child.kill()
+        child.wait()
+    if child.stdout:
+        child.stdout.close()

@@ -1,0 +1,85 @@
+"""A Dataset's folder: split files written once, and read back row by row."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from driftwheel.artifacts import writing
+from driftwheel.errors import DataError
+from driftwheel.records import Dataset, content_hash, new_id
+from driftwheel.settings.settings import Settings
+from driftwheel.store.ledger import Ledger
+from train.data.dataset_report import Report, describe
+from train.data.examples import Example, read_examples
+from train.data.leaks import find_leaks, refuse_leaks
+from train.data.mixing import mix
+from train.data.splits import SPLITS, Splits, TimedSplits
+
+Rows = Mapping[str, Sequence[Mapping[str, Any]]]
+"""Rows as their files hold them, by split; beside the three splits a file may hold preferences."""
+
+
+def read_splits(dataset: Dataset) -> Splits:
+    """Read a Dataset's rows by split."""
+    return {name: read_examples(Path(dataset.path) / f"{name}.jsonl") for name in SPLITS}
+
+
+def write(
+    settings: Settings,
+    ledger: Ledger,
+    timed: TimedSplits,
+    quarantine: Sequence[Example],
+    report: Report,
+    *,
+    origin: str,
+) -> Dataset:
+    """Write the splits and record them as a Dataset, or find the one with the same rows.
+
+    Raises DataError if a split is empty, or if one leaks into another or into the quarantine.
+    """
+    splits = mix(settings, timed, quarantine, report)
+    empty = [name for name, rows in splits.items() if not rows]
+    if empty:
+        raise DataError(
+            f"no rows for the {' and '.join(empty)} split: too few groups; give more rows or raise the shares"
+        )
+    rows = {name: [asdict(e) for e in examples] for name, examples in splits.items()}
+    if found := find_stored(settings, ledger, rows):
+        return found
+    leaks = find_leaks(splits, quarantine, settings.dataset.near_duplicate_similarity, timed.cuts)
+    refuse_leaks("the new Dataset", leaks, "nothing was written; the splitting failed, please report it")
+    report.time_cuts = timed.cuts
+    return store(settings, ledger, rows, describe(settings, splits, report), origin=origin)
+
+
+def find_stored(settings: Settings, ledger: Ledger, rows: Rows) -> Dataset | None:
+    """Return the project's Dataset of exactly these rows, or None."""
+    found = ledger.find(Dataset, project=settings.project, content_hash=content_hash(rows), limit=1)
+    return found[0] if found else None
+
+
+def store(settings: Settings, ledger: Ledger, rows: Rows, report: dict[str, Any], *, origin: str) -> Dataset:
+    """Write rows, a file for each split, and record them as a Dataset."""
+    digest = content_hash(rows)
+    dataset_id = new_id("dataset", digest)
+    target = settings.root / "datasets" / dataset_id
+    facts = {"dataset_id": dataset_id, "origin": origin, "rows_hash": digest, "report": report}
+    with writing(target, facts) as folder:
+        for name, lines in rows.items():
+            text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
+            (folder / f"{name}.jsonl").write_text(text, encoding="utf-8")
+    dataset = Dataset(
+        id=dataset_id,
+        project=settings.project,
+        content_hash=digest,
+        path=str(target),
+        origin=origin,
+        train_rows=len(rows["train"]),
+        validation_rows=len(rows["validation"]),
+        test_rows=len(rows["test"]),
+        report=report,
+    )
+    ledger.add(dataset)
+    return dataset

@@ -1,0 +1,15 @@
+"""Stored preference rows, read back for training."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from driftwheel.errors import DataError
+
+
+def read_preferences(dataset_path: Path, objective: str, split: str) -> list[dict[str, Any]]:
+    """Return a split's preference rows as TRL takes them; raises DataError if the Dataset has none of this kind."""
+    path = dataset_path / f"{objective}_{split}.jsonl"
+    if not path.is_file():
+        raise DataError(f"{dataset_path.name} holds no preferences for {objective}; `driftwheel train` builds its own")
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]

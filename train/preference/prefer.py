@@ -1,0 +1,80 @@
+"""A tuned run and what people thought of its answers become a run that prefers the better ones: DPO or KTO.
+
+    python -m train finetune --config driftwheel.yaml --set train.objective=dpo
+
+Training goes on from the merged model of the run that is live, because its answers are the ones that were judged. The
+Dataset holds the preferences beside the rows and the test split of that run's Dataset, so that the gate asks the
+same questions as before.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+
+from sklearn.model_selection import GroupShuffleSplit
+
+from driftwheel.errors import DataError
+from driftwheel.records import Alias, Dataset, ModelVersion, TrainingRun
+from driftwheel.settings.settings import Settings
+from driftwheel.store.ledger import Ledger
+from train.data.dataset_files import find_stored, read_splits, store
+from train.data.leaks import quarantined
+from train.data.splits import SPLITS, group_numbers
+from train.finetune import finetune
+from train.merge import merge
+from train.preference.preference_rows import Preference, preferences
+from train.runs import newest_run
+
+FEWEST = 10
+"""Fewer preferences of the wanted kind teach nothing that a held-out part could show."""
+
+
+def prefer(settings: Settings, ledger: Ledger) -> TrainingRun:
+    """Train on the preferences of `train.objective`, from the live version's run or else the newest.
+
+    Raises DataError if there are too few of them.
+    """
+    start = judged_run(settings, ledger)
+    dataset = preference_dataset(settings, ledger, ledger.get(Dataset, start.dataset_id))
+    merged = settings.model.model_copy(update={"base": str(merge(settings, ledger, start.id)), "revision": None})
+    return finetune(settings.model_copy(update={"model": merged}), ledger, dataset.id)
+
+
+def judged_run(settings: Settings, ledger: Ledger) -> TrainingRun:
+    """Return the run whose answers people judged: the live version's, or before the first version the newest."""
+    alias = ledger.find(Alias, id=settings.serve.alias, project=settings.project)
+    if not alias:
+        return newest_run(ledger, settings.project)
+    return ledger.get(TrainingRun, ledger.get(ModelVersion, alias[0].version_id).run_id)
+
+
+def preference_dataset(settings: Settings, ledger: Ledger, parent: Dataset) -> Dataset:
+    """Build the Dataset of the wanted preferences and its parent's rows, or find it built already."""
+    objective = settings.train.objective
+    splits = read_splits(parent)
+    held_out = [*splits["test"], *quarantined(ledger, settings.project)]
+    found = preferences(settings, ledger, [e.conversation for e in held_out])
+    wanted = [p for p in found if (p.correction if objective == "dpo" else p.thumb) is not None]
+    if len(wanted) < FEWEST:
+        kind = "corrected answers" if objective == "dpo" else "answers with a thumb"
+        raise DataError(f"only {len(wanted)} {kind} in the traffic, and {objective} needs {FEWEST}; ask for feedback")
+    parts = _split(settings, wanted)
+    rows = {name: [asdict(e) for e in splits[name]] for name in SPLITS}
+    for name, part in parts.items():
+        known = {e.conversation for e in splits[name]}
+        corrected = [p.example for p in part if p.correction and p.example.conversation not in known]
+        rows[name] += [asdict(e) for e in corrected]
+        rows[f"{objective}_{name}"] = [p.as_pair() if objective == "dpo" else p.as_judged() for p in part]
+    if stored := find_stored(settings, ledger, rows):
+        return stored
+    counts = {name: len(part) for name, part in parts.items()}
+    report = {**parent.report, "parent": parent.id, "objective": objective, "preferences": counts}
+    return store(settings, ledger, rows, report, origin="feedback")
+
+
+def _split(settings: Settings, wanted: Sequence[Preference]) -> dict[str, list[Preference]]:
+    groups = group_numbers([p.example for p in wanted], settings.dataset.near_duplicate_similarity)
+    if len(set(groups)) < 2:
+        raise DataError("all preferences come from one conversation or user; one part must be held out")
+    share, seed = settings.dataset.validation_share, settings.dataset.seed
+    learned, held_out = next(GroupShuffleSplit(1, test_size=share, random_state=seed).split(wanted, groups=groups))
+    return {"train": [wanted[i] for i in learned], "validation": [wanted[i] for i in held_out]}

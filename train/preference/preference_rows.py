@@ -1,0 +1,94 @@
+"""Feedback on traffic becomes preferences: corrections become pairs, thumbs become answers that were good or bad."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+
+from driftwheel.records import Traffic
+from driftwheel.settings.settings import Settings
+from driftwheel.store.ledger import Ledger
+from driftwheel.store.tables import TABLES
+from train.data.duplicates import NearDuplicates
+from train.data.examples import Example
+from train.data.formats import Message
+from train.data.traffic_rows import conversation
+
+
+@dataclass(frozen=True)
+class Preference:
+    """What a person thought of one answer."""
+
+    id: str
+    """The request."""
+    prompt: list[Message]
+    answer: str
+    """What the model said."""
+    correction: str | None
+    """What it should have said."""
+    thumb: int | None
+    """1 up, -1 down."""
+    group: str
+
+    @property
+    def example(self) -> Example:
+        """The row that supervised training learns from it: the correction, or the answer itself."""
+        answer: list[Message] = [{"role": "assistant", "content": self.correction or self.answer}]
+        return Example(self.id, self.prompt, answer, None, self.group, source="correction", slice="new")
+
+    def as_pair(self) -> dict[str, list[Message]]:
+        """Return DPO's row."""
+        chosen, rejected = str(self.correction), self.answer
+        return {"prompt": self.prompt, "chosen": _said(chosen), "rejected": _said(rejected)}
+
+    def as_judged(self) -> dict[str, object]:
+        """Return KTO's row."""
+        return {"prompt": self.prompt, "completion": _said(self.answer), "label": self.thumb == 1}
+
+
+def _said(text: str) -> list[Message]:
+    return [{"role": "assistant", "content": text}]
+
+
+def preferences(settings: Settings, ledger: Ledger, test_texts: Sequence[str]) -> list[Preference]:
+    """Return what people thought of answers, oldest first; none whose prompt is like a test item.
+
+    A correction that says what the model said is no preference. Each user counts at most
+    `dataset.max_rows_per_user` times.
+    """
+    columns = TABLES[Traffic].c
+    traffic = ledger.find(
+        Traffic,
+        sa.or_(columns.label_source == "correction", columns.thumb.is_not(None)),
+        project=settings.project,
+        alias=settings.serve.alias,
+        status_code=200,
+        is_partial=False,
+        newest_first=False,
+    )
+    quarantine = NearDuplicates(test_texts, settings.dataset.near_duplicate_similarity)
+    per_user: Counter[str] = Counter()
+    found = []
+    for request in traffic:
+        preference = _preference(request)
+        user = request.user_id or request.key_id
+        is_empty = preference.correction is None and preference.thumb is None
+        if is_empty or per_user[user] >= settings.dataset.max_rows_per_user:
+            continue
+        if not quarantine.like(preference.example.conversation):
+            per_user[user] += 1
+            found.append(preference)
+    return found
+
+
+def _preference(request: Traffic) -> Preference:
+    correction = request.label if request.label_source == "correction" else None
+    return Preference(
+        id=request.id,
+        prompt=conversation(request),
+        answer=request.answer,
+        correction=correction if correction and correction.strip() != request.answer.strip() else None,
+        thumb=request.thumb,
+        group=request.conversation_id or request.user_id or request.id,
+    )

@@ -1,0 +1,198 @@
+"""A base model, a data file and this machine become what can be trained and served here, and a proposed configuration.
+
+    python -m train fit --model Qwen/Qwen3-0.6B --data tickets.jsonl
+
+`driftwheel doctor --model NAME --data FILE` ends with it.
+"""
+
+import argparse
+import json
+import sys
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+from driftwheel.cli.command import add_common_arguments, settings_from
+from driftwheel.errors import ConfigError
+from driftwheel.settings.data import DatasetSettings, ModelSettings
+from driftwheel.settings.settings import Settings
+from driftwheel.settings.training import TrainSettings
+from train.base_model import load_config, load_tokenizer
+from train.data.formats import read_file
+from train.sizing.machine import Machine, this_machine
+from train.sizing.memory import Estimate, estimate
+
+ESTIMATE_ERROR = 0.25
+"""A fit leaves this much room: the largest error over the trainings of `python -m benchmarks.memory` (DoRA's)."""
+
+LENGTH_STEP = 32
+
+
+@dataclass(frozen=True)
+class Lengths:
+    """Tokens of the data's rows, prompt and answer in the model's template."""
+
+    rows: int
+    p50: int
+    p95: int
+    longest: int
+
+
+@dataclass(frozen=True)
+class Fit:
+    """What fits, and what to set."""
+
+    model: str
+    machine: Machine
+    lengths: Lengths | None
+    estimates: list[Estimate]
+    """Full, LoRA and QLoRA at the settings' batch and length."""
+    missing: dict[str, str]
+    """Why a method cannot be used here, by its name."""
+    proposal: dict[str, Any] | None
+    """Sections of a settings file; None where no method fits."""
+
+
+def fits(wanted: Estimate, machine: Machine) -> bool:
+    """Say whether a training fits this machine's memory with the estimate's own error as room."""
+    return wanted.total * (1 + ESTIMATE_ERROR) <= machine.memory_bytes
+
+
+def examine_fit(settings: Settings, data: Path | None, machine: Machine) -> Fit:
+    """Estimate each method for the settings' base model, and propose the first configuration that fits.
+
+    Raises ConfigError or NotFoundError if the model's configuration cannot be read.
+    """
+    config = load_config(settings.base_model(), revision=settings.model.revision)
+    lengths = _lengths(settings, data) if data else None
+    train = settings.train.model_copy(update={"bf16": settings.train.bf16 and machine.has_fast_bf16})
+    if lengths is not None:
+        train = train.model_copy(update={"max_length": _rounded(min(train.max_length, lengths.longest))})
+    is_cuda = machine.gpu is not None
+    methods: tuple[Literal["full", "lora", "qlora"], ...] = ("full", "lora", "qlora")
+    chosen = [_of_method(train, method) for method in methods]
+    return Fit(
+        model=settings.model.base,
+        machine=machine,
+        lengths=lengths,
+        estimates=[estimate(config, c, is_cuda=is_cuda) for c in chosen],
+        missing={c.method: reason for c in chosen if (reason := machine.lacks(c))},
+        proposal=_propose(settings, config, train, machine),
+    )
+
+
+def _of_method(train: TrainSettings, method: str) -> TrainSettings:
+    plain = {k: TrainSettings.model_fields[k].default for k in ("use_dora", "use_rslora", "init_lora_weights")}
+    return train.model_copy(update={"method": method, **(plain if method == "full" else {})})
+
+
+def _propose(settings: Settings, config: Any, train: TrainSettings, machine: Machine) -> dict[str, Any] | None:
+    """Return the first that fits: the settings' method, then smaller batches, then checkpointing, then QLoRA."""
+    tried = [train]
+    while tried[-1].per_device_train_batch_size > 1:
+        batch, steps = tried[-1].per_device_train_batch_size // 2, tried[-1].gradient_accumulation_steps * 2
+        smaller = {"per_device_train_batch_size": batch, "gradient_accumulation_steps": steps}
+        tried.append(tried[-1].model_copy(update=smaller))
+    tried += [t.model_copy(update={"gradient_checkpointing": True}) for t in tried]
+    tried += [_of_method(t, m) for m in ("lora", "qlora") if m != train.method for t in list(tried)]
+    for candidate in tried:
+        is_possible = machine.lacks(candidate) is None
+        if is_possible and fits(estimate(config, candidate, is_cuda=machine.gpu is not None), machine):
+            return _sections(settings, candidate, machine)
+    return None
+
+
+def _sections(settings: Settings, train: TrainSettings, machine: Machine) -> dict[str, Any]:
+    shown = ("method", "per_device_train_batch_size", "gradient_accumulation_steps", "max_length", "bf16",
+             "gradient_checkpointing")  # fmt: skip
+    scheme = settings.quantize.scheme
+    usable = machine.quantizations
+    return {
+        "model": {"base": settings.model.base},
+        "train": {key: getattr(train, key) for key in shown},
+        "quantize": {"scheme": scheme if scheme in usable else usable[0]},
+    }
+
+
+def _lengths(settings: Settings, data: Path) -> Lengths:
+    rows = read_file(data, settings.dataset).rows
+    if not rows:
+        raise ConfigError(f"{data} has no row that can be read; `driftwheel data check` says why")
+    tokenizer = load_tokenizer(settings.base_model(), revision=settings.model.revision)
+    conversations = [[*r.prompt, {"role": "assistant", "content": r.answer}] for r in rows]
+    texts = tokenizer.apply_chat_template(conversations, tokenize=False)
+    lengths = sorted(len(ids) for ids in tokenizer(texts, add_special_tokens=False)["input_ids"])
+    last = len(lengths) - 1
+    return Lengths(len(lengths), lengths[last // 2], lengths[min(last, int(0.95 * len(lengths)))], lengths[last])
+
+
+def _rounded(tokens: int) -> int:
+    return -(-tokens // LENGTH_STEP) * LENGTH_STEP
+
+
+def as_text(fit: Fit) -> str:
+    """Return a fit as lines for a person."""
+    machine, first = fit.machine, fit.estimates[0]
+    place = machine.gpu or "no GPU"
+    lines = [f"model            {fit.model}: {first.parameters / 1e6:,.1f} million weights"]
+    if fit.lengths:
+        n = fit.lengths
+        lines.append(
+            f"data             {n.rows:,} rows of {n.p50} tokens (median), {n.p95} (95 %), {n.longest} (longest)"
+        )
+    lines += [
+        f"memory           {_size(machine.memory_bytes)} free ({place})",
+        f"attention        {machine.attention}",
+        f"number type      {'bfloat16' if machine.has_fast_bf16 else 'float32: bfloat16 is slow here'}",
+        f"quantization     {', '.join(machine.quantizations)}",
+        *([f"kernels          faster ones for W8A8 and W4A16: {how}"] if (how := machine.faster_kernels) else []),
+        f"processes        {machine.processes}",
+        f"training takes   estimated at these settings, with an error of up to {ESTIMATE_ERROR:.0%}"
+        + (f"; the sum is for {first.processes} processes:" if first.processes > 1 else ":"),
+    ]
+    for e in fit.estimates:
+        parts = (
+            f"weights {_size(e.weights)}, gradients {_size(e.gradients)}, optimizer {_size(e.optimizer)}, "
+            f"activations {_size(e.activations)}"
+        )
+        verdict = fit.missing.get(e.method) or ("fits" if fits(e, machine) else "does not fit")
+        lines.append(f"  {e.method:<6} {_size(e.total):>10}  {verdict:<18}  ({parts})")
+    if fit.proposal is None:
+        least = min(e.total for e in fit.estimates if e.method not in fit.missing) * (1 + ESTIMATE_ERROR)
+        lines.append(f"nothing fits: choose a smaller base model, or a machine with {_size(least)} or more")
+    else:
+        lines += ["proposed, for the settings file:", yaml.safe_dump(fit.proposal, sort_keys=False).rstrip()]
+    return "\n".join(lines)
+
+
+def _size(count: float) -> str:
+    return f"{count / 2**30:,.1f} GiB" if count >= 2**30 else f"{count / 2**20:,.0f} MiB"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the verb's arguments."""
+    add_common_arguments(parser)
+    parser.add_argument("--model", metavar="NAME", help="folder or hub name (the settings' base)")
+    parser.add_argument("--data", type=Path, metavar="FILE", help="examples, to measure their lengths")
+
+
+def main(arguments: argparse.Namespace) -> None:
+    """Print what fits."""
+    fit = examine_fit(_settings(arguments), arguments.data, this_machine())
+    sys.stdout.write((json.dumps(asdict(fit), default=sorted) if arguments.json else as_text(fit)) + "\n")
+
+
+def _settings(arguments: argparse.Namespace) -> Settings:
+    """Return the settings file's settings, or the usual ones where there is no file yet."""
+    named = arguments.model
+    if named and Path(named).is_dir():
+        named = str(Path(named).resolve())  # a folder that is named on the command line starts where the person is
+    if not Path(arguments.config).exists():
+        if not named:
+            raise ConfigError(f"no settings file at {arguments.config}; name a model with --model")
+        data = DatasetSettings(sources=[str(arguments.data or "examples.jsonl")])
+        return Settings(project="doctor", model=ModelSettings(base=named), dataset=data)
+    settings = settings_from(arguments)
+    return settings.model_copy(update={"model": ModelSettings(base=named)}) if named else settings

@@ -1,0 +1,104 @@
+"""The machine becomes what training and serving may use of it: memory, number types, attention, quantization."""
+
+import importlib.metadata
+import importlib.util
+from dataclasses import dataclass
+from pathlib import Path
+
+from driftwheel.memory import available_bytes
+from driftwheel.settings.training import TrainSettings
+
+FP8_CAPABILITY, BF16_CAPABILITY = (8, 9), (8, 0)
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What there is."""
+
+    memory_bytes: float
+    """Memory that a training may take: what is free on the largest GPU, or what the system has available."""
+    gpu: str | None
+    capability: tuple[int, int] | None
+    """CUDA compute capability."""
+    cpu_flags: frozenset[str]
+    packages: frozenset[str]
+    """Those of bitsandbytes, flash_attn, ray and zentorch that are installed."""
+    gpu_count: int = 0
+    is_amd: bool = False
+    """Whether AMD made the processor."""
+
+    @property
+    def has_fast_bf16(self) -> bool:
+        """Whether bfloat16 has instructions of its own here; without them it is slower than float32."""
+        if self.capability is not None:
+            return self.capability >= BF16_CAPABILITY
+        return bool(self.cpu_flags & {"avx512_bf16", "amx_bf16", "bf16"})
+
+    @property
+    def attention(self) -> str:
+        """The attention that transformers takes here by itself, and why no other."""
+        if self.capability is None:
+            return "sdpa (flash_attention_2 needs a GPU)"
+        has_flash = "flash_attn" in self.packages
+        return "sdpa" + (
+            "; flash_attn is installed and can be set" if has_flash else "; flash_attn is not installed and not needed"
+        )
+
+    @property
+    def processes(self) -> str:
+        """How many processes can train together here, and what more machines need."""
+        here = f"{self.gpu_count} GPUs" if self.gpu_count > 1 else "one GPU" if self.gpu_count else "no GPU"
+        local = f"{here}; train.num_processes {max(1, self.gpu_count)} uses what is here"
+        ray = "Ray is installed" if "ray" in self.packages else "Ray is not installed: pip install -e '.[ray]'"
+        return f"{local}; several machines: train.executor ray ({ray})"
+
+    @property
+    def quantizations(self) -> list[str]:
+        """Schemes whose kernels vLLM has here, the usual choice first."""
+        if self.capability is None:
+            return ["w8a8", "w4a16", "none"] if self.cpu_flags & {"avx512_vnni", "avx_vnni", "asimddp"} else ["none"]
+        return ["fp8_dynamic", "w8a8", "w4a16", "none"] if self.capability >= FP8_CAPABILITY else [
+            "w8a8", "w4a16", "none"
+        ]  # fmt: skip
+
+    @property
+    def faster_kernels(self) -> str | None:
+        """How to get kernels with which vLLM serves quantized models faster here; None where there are none to get."""
+        if self.capability is not None or not self.is_amd or "zentorch" in self.packages:
+            return None
+        release = ".".join(importlib.metadata.version("torch").split(".")[:2])
+        return f"pip install --no-deps 'zentorch=={release}.*' deprecated wrapt"
+
+    def lacks(self, train: TrainSettings) -> str | None:
+        """Return what a method needs that is not here, and how to get it."""
+        if train.method != "qlora":
+            return None
+        if self.capability is None:
+            return "needs a CUDA GPU"
+        return None if "bitsandbytes" in self.packages else "needs bitsandbytes: pip install -e '.[gpu]'"
+
+
+def this_machine() -> Machine:
+    """Look at this machine."""
+    import torch
+
+    packages = frozenset(p for p in ("bitsandbytes", "flash_attn", "ray", "zentorch") if importlib.util.find_spec(p))
+    if not torch.cuda.is_available():
+        processor = _processor()
+        is_amd = processor.get("vendor_id") == "AuthenticAMD"
+        return Machine(float(available_bytes()), None, None, _flags(processor), packages, is_amd=is_amd)
+    free = {i: torch.cuda.mem_get_info(i)[0] for i in range(torch.cuda.device_count())}
+    best = max(free, key=lambda i: free[i])
+    name, capability = torch.cuda.get_device_name(best), torch.cuda.get_device_capability(best)
+    return Machine(float(free[best]), name, capability, _flags(_processor()), packages, len(free))
+
+
+def _processor() -> dict[str, str]:
+    """Return what Linux says about the first processor."""
+    first, _, _ = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").partition("\n\n")
+    pairs = (line.partition(":") for line in first.splitlines())
+    return {name.strip(): value.strip() for name, _, value in pairs}
+
+
+def _flags(processor: dict[str, str]) -> frozenset[str]:
+    return frozenset(processor.get("flags", processor.get("Features", "")).split())

@@ -1,0 +1,100 @@
+"""Settings and a Dataset become K trainings on its folds, and a held-out loss with its spread.
+
+    python -m train finetune --folds 5 --config driftwheel.yaml
+
+Each fold is a TrainingRun. None stops early: the rows that would choose its checkpoint are the rows that judge it.
+Instead the folds' curves are averaged, and the settings are judged at the step where the average is least.
+"""
+
+import json
+import math
+import statistics
+from pathlib import Path
+from typing import Any
+
+from driftwheel import artifacts
+from driftwheel.records import Dataset, TrainingRun, content_hash
+from driftwheel.settings.settings import Settings
+from driftwheel.settings.training import TrainSettings
+from driftwheel.store.ledger import Ledger
+from train.finetune import finetune
+from train.training.progress import read_curves
+from train.tuning.folds import folds_path, make_folds
+from train.tuning.search_space import as_flags
+
+RESULT = "result_{}.json"
+
+
+def cross_validate(settings: Settings, ledger: Ledger, dataset_id: str, count: int) -> dict[str, Any]:
+    """Train on each fold, and return the mean of the held-out losses with its standard error.
+
+    The error is that of a mean of independent folds; folds share training rows, so that the true one is larger
+    (Bengio & Grandvalet, JMLR 5, 2004).
+    """
+    dataset = ledger.get(Dataset, dataset_id)
+    steady = settings.model_copy(update={"train": settings.train.model_copy(update={"early_stopping_patience": 0})})
+    folds = make_folds(settings, dataset, count)
+    runs = [finetune(steady, ledger, dataset_id, fold=fold) for fold in folds]
+    result = {"dataset_id": dataset_id, "folds": count, **_judge(runs), "train": settings.train.model_dump(mode="json")}
+    name = RESULT.format(content_hash(result["train"])[:12])
+    artifacts.write_json(folds_path(settings, dataset_id, count) / name, result)
+    return result
+
+
+def _judge(runs: list[TrainingRun]) -> dict[str, Any]:
+    curves = [[p for p in read_curves(Path(run.path)) if p["eval_loss"] is not None] for run in runs]
+    # Folds differ by a row or two, so that one may end a step before the others; its end stands beside theirs.
+    last = max(own[-1]["step"] for own in curves)
+    by_step = [{**{p["step"]: p for p in own[:-1]}, last: own[-1]} for own in curves]
+    steps = sorted(set[int].intersection(*(set(own) for own in by_step)))
+    mean, step = min((statistics.fmean(own[step]["eval_loss"] for own in by_step), step) for step in steps)
+    losses = [own[step]["eval_loss"] for own in by_step]
+    return {
+        "loss": mean,
+        "standard_error": statistics.stdev(losses) / math.sqrt(len(losses)),
+        "step": step,
+        "epochs": by_step[0][step]["epoch"],
+        "is_last_step": step == last,
+        "losses": losses,
+        "run_ids": [run.id for run in runs],
+    }
+
+
+def earlier_results(settings: Settings, dataset_id: str, count: int) -> list[dict[str, Any]]:
+    """Return every result on these folds, the least mean loss first."""
+    paths = folds_path(settings, dataset_id, count).glob(RESULT.format("*"))
+    return sorted((json.loads(p.read_text(encoding="utf-8")) for p in paths), key=lambda r: float(r["loss"]))
+
+
+def as_text(settings: Settings, result: dict[str, Any], results: list[dict[str, Any]]) -> str:
+    """Return one result fold by fold, all settings that were tried on these folds, and which to use."""
+    lines = [f"{result['folds']} folds of {result['dataset_id']}, held-out loss in nats a token"]
+    for number, (loss, run_id) in enumerate(zip(result["losses"], result["run_ids"], strict=True), 1):
+        lines.append(f"  fold {number}  {loss:.4f}  {run_id}")
+    ending = "the last step: longer may be better" if result["is_last_step"] else f"epoch {result['epochs']:g}"
+    lines.append(f"mean {result['loss']:.4f}, standard error {result['standard_error']:.4f}, least at {ending}")
+    best = results[0]
+    if len(results) > 1:
+        lines.append(f"all {len(results)} settings tried on these folds, with the paired difference to the best:")
+        lines += [f"  {_against(best, r)}  {_flags(settings, r) or '(the settings file)'}" for r in results]
+    flags = _flags(settings, best)
+    equal = sum(_difference(best, r)[0] <= _difference(best, r)[1] for r in results[1:])
+    doubt = f"; {equal} other(s) are within one standard error of it" if equal else ""
+    lines.append(f"use {'these' if flags else 'the settings file as it is'}{doubt}:  driftwheel train {flags}".rstrip())
+    return "\n".join(lines)
+
+
+def _difference(best: dict[str, Any], other: dict[str, Any]) -> tuple[float, float]:
+    """Return the mean of the folds' differences and its standard error."""
+    differences = [b - a for a, b in zip(best["losses"], other["losses"], strict=True)]
+    return statistics.fmean(differences), statistics.stdev(differences) / math.sqrt(len(differences))
+
+
+def _against(best: dict[str, Any], other: dict[str, Any]) -> str:
+    mean, error = _difference(best, other)
+    against = f"+{mean:.4f} (s.e. {error:.4f})" if other is not best else "best".ljust(22)
+    return f"{other['loss']:.4f} (s.e. {other['standard_error']:.4f})  {against}"
+
+
+def _flags(settings: Settings, result: dict[str, Any]) -> str:
+    return as_flags(settings.model_copy(update={"train": TrainSettings(**result["train"])}))

@@ -1,0 +1,115 @@
+"""A study becomes what people look at: its summary file, which the dashboard draws, its text, and a picture."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from optuna.trial import TrialState
+
+from driftwheel.artifacts import write_json
+from driftwheel.errors import StorageError
+from driftwheel.settings.settings import Settings
+from train.tuning.search_space import as_flags, search_space, with_values
+
+if TYPE_CHECKING:
+    from optuna.study import Study
+    from optuna.trial import FrozenTrial
+
+SUMMARY = "search.json"
+INTERRUPTED = "interrupted"
+"""Attribute of a study: the numbers of its trials that a killed process left, which were asked for again."""
+
+ENDED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
+FEWEST_FOR_IMPORTANCE = 4
+
+
+def search_path(settings: Settings, name: str) -> Path:
+    """Return a search's folder."""
+    return settings.root / "searches" / name
+
+
+def write_summary(settings: Settings, study: "Study", dataset_id: str) -> dict[str, Any]:
+    """Write a search's summary as it stands now, and return it."""
+    complete = study.get_trials(states=(TrialState.COMPLETE,))
+    summary = {
+        "id": study.study_name,
+        "dataset_id": dataset_id,
+        "sampler": settings.tune.sampler,
+        "space": {k: v if isinstance(v, list) else v.model_dump() for k, v in search_space(settings).items()},
+        "trials": [_trial(study, t) for t in study.get_trials(states=ENDED)],
+        "importance": _importance(study, complete),
+        "best": _best(settings, study) if complete else None,
+    }
+    write_json(search_path(settings, study.study_name) / SUMMARY, summary)
+    return summary
+
+
+def _trial(study: "Study", trial: "FrozenTrial") -> dict[str, Any]:
+    steps = trial.intermediate_values
+    is_interrupted = trial.number in study.user_attrs.get(INTERRUPTED, [])
+    return {
+        "number": trial.number,
+        "state": "interrupted" if is_interrupted else trial.state.name.lower(),
+        "eval_loss": trial.value if trial.value is not None else min(steps.values(), default=None),
+        "last_step": max(steps, default=None),
+        "values": trial.params,
+        "run_id": trial.user_attrs.get("run_id"),
+        "seconds": round(trial.duration.total_seconds(), 2) if trial.duration else None,
+        "error": trial.user_attrs.get("error"),
+    }
+
+
+def _best(settings: Settings, study: "Study") -> dict[str, Any]:
+    best = study.best_trial
+    flags = as_flags(with_values(settings, best.params))
+    return {**_trial(study, best), "flags": flags}
+
+
+def _importance(study: "Study", complete: list["FrozenTrial"]) -> dict[str, float]:
+    """Return each setting's share in the spread of the loss (PED-ANOVA, Watanabe et al. 2023); {} for few trials."""
+    from optuna.importance import get_param_importances
+
+    varied = {key for t in complete for key in t.params if t.params[key] != complete[0].params.get(key)}
+    losses = {t.value for t in complete}
+    if len(complete) < FEWEST_FOR_IMPORTANCE or len(losses) < 2 or not varied:
+        return {}
+    return {k: round(v, 4) for k, v in get_param_importances(study, params=sorted(varied)).items()}
+
+
+def as_text(summary: dict[str, Any]) -> str:
+    """Return a search as lines for a person: trials from the best on, importance, and how to go on."""
+    known = [t for t in summary["trials"] if t["eval_loss"] is not None]
+    order = {"complete": 0, "pruned": 1}
+    known.sort(key=lambda t: (order.get(t["state"], 2), t["eval_loss"]))
+    lines = [f"{summary['id']} on {summary['dataset_id']}: {len(summary['trials'])} trials"]
+    for t in known:
+        values = "  ".join(f"{k} {v:.3g}" if isinstance(v, float) else f"{k} {v}" for k, v in t["values"].items())
+        lines.append(f"{t['number']:>4}  {t['state']:<11}  validation loss {t['eval_loss']:.4f}  {values}")
+    if summary["importance"]:
+        lines.append("importance  " + "  ".join(f"{k} {v:.0%}" for k, v in summary["importance"].items()))
+    best = summary["best"]
+    lines.append(f"best: trial {best['number']}, already trained as {best['run_id']}")
+    lines.append(f"publish it:  driftwheel publish --run {best['run_id']}")
+    lines.append(f"or keep its settings:  driftwheel train {best['flags']}")
+    return "\n".join(lines)
+
+
+def write_picture(study: "Study", path: Path) -> None:
+    """Draw a search into one HTML file that needs no network: the trials, their parallel coordinates, importance.
+
+    Raises StorageError if the file cannot be written.
+    """
+    from optuna import visualization
+
+    complete = study.get_trials(states=(TrialState.COMPLETE,))
+    figures = [visualization.plot_optimization_history(study, target_name="validation loss")]
+    if len({key for t in complete for key in t.params}) > 1:
+        figures.append(visualization.plot_parallel_coordinate(study, target_name="validation loss"))
+    figures.append(visualization.plot_intermediate_values(study))
+    if _importance(study, complete):
+        figures.append(visualization.plot_param_importances(study, target_name="validation loss"))
+    parts = [f.to_html(full_html=False, include_plotlyjs=number == 0) for number, f in enumerate(figures)]
+    page = f"<!doctype html><meta charset='utf-8'><title>{study.study_name}</title>{''.join(parts)}"
+    try:
+        path.write_text(page, encoding="utf-8")
+    except OSError as error:
+        raise StorageError(f"cannot write {path}: {error.strerror}; name another file") from error

@@ -1,0 +1,101 @@
+"""The tune section becomes what a search may try, and a trial's values become settings."""
+
+import itertools
+import json
+import math
+import shlex
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+
+from driftwheel.errors import ConfigError
+from driftwheel.settings.load import load_settings
+from driftwheel.settings.settings import Settings
+from driftwheel.settings.training import Range, TrainSettings
+
+if TYPE_CHECKING:
+    from optuna.trial import Trial
+
+GRID_POINTS = 5
+Space = Mapping[str, Range | list[Any]]
+
+
+def search_space(settings: Settings) -> Space:
+    """Return the space of the settings, or the usual four around what is set now."""
+    if settings.tune.space:
+        return settings.tune.space
+    train = settings.train
+    space: dict[str, Range | list[Any]] = {
+        "learning_rate": Range(low=train.learning_rate / 10, high=min(1.0, train.learning_rate * 10), log=True),
+        "warmup_steps": Range(low=0.0, high=0.2),
+    }
+    if train.max_steps <= 0:
+        space["num_train_epochs"] = Range(low=1, high=max(2, math.ceil(2 * train.num_train_epochs)))
+    if train.method != "full":
+        space["lora_r"] = [8, 16, 32, 64]
+    return space
+
+
+def suggest(trial: "Trial", space: Space) -> dict[str, Any]:
+    """Return a trial's values."""
+    values: dict[str, Any] = {}
+    for key, choices in space.items():
+        if isinstance(choices, list):
+            values[key] = trial.suggest_categorical(key, choices)
+        elif _is_whole(choices):
+            step = int(choices.step or 1)
+            values[key] = trial.suggest_int(key, int(choices.low), int(choices.high), step=step, log=choices.log)
+        else:
+            values[key] = trial.suggest_float(key, choices.low, choices.high, step=choices.step, log=choices.log)
+    return values
+
+
+def grid(space: Space) -> list[dict[str, Any]]:
+    """Return every combination of values; a range without a step is cut at five points, its ends among them."""
+    axes = [choices if isinstance(choices, list) else _points(choices) for choices in space.values()]
+    return [dict(zip(space, point, strict=True)) for point in itertools.product(*axes)]
+
+
+def _points(values: Range) -> list[Any]:
+    low, high = float(values.low), float(values.high)
+    if values.step is not None:
+        points = [low + i * values.step for i in range(int((high - low) / values.step + 1e-9) + 1)]
+    elif values.log:
+        points = [low * (high / low) ** (i / (GRID_POINTS - 1)) for i in range(GRID_POINTS)]
+        points[-1] = high
+    else:
+        points = [low + i * (high - low) / (GRID_POINTS - 1) for i in range(GRID_POINTS)]
+    return sorted({round(p) for p in points}) if _is_whole(values) else points
+
+
+def _is_whole(values: Range) -> bool:
+    return all(isinstance(v, int) for v in (values.low, values.high, values.step or 1))
+
+
+def with_values(settings: Settings, values: Mapping[str, Any]) -> Settings:
+    """Return the settings of a trial; raises ConfigError for a value outside of its setting's range.
+
+    A searched rank takes `lora_alpha` along, unless that is searched too: otherwise a larger rank would also mean a
+    smaller step, and the search would learn about neither.
+    """
+    train = settings.train
+    changes = dict(values)
+    if "lora_r" in values and "lora_alpha" not in values:
+        changes["lora_alpha"] = max(1, round(train.lora_alpha * values["lora_r"] / train.lora_r))
+    try:
+        return settings.model_copy(update={"train": TrainSettings(**{**train.model_dump(), **changes})})
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise ConfigError(f"tune.space.{first['loc'][0]}: {first['msg']} (got {first['input']!r})") from error
+
+
+def as_flags(chosen: Settings) -> str:
+    """Return the command-line flags that turn the train section of the settings file into the chosen one."""
+    written, wanted = load_settings(chosen.path).train.model_dump(), chosen.train.model_dump()
+    changed = {key: value for key, value in wanted.items() if value != written[key]}
+    return " ".join(f"--set {shlex.quote(f'train.{key}={_plain(value)}')}" for key, value in changed.items())
+
+
+def _plain(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)

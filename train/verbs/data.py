@@ -1,0 +1,115 @@
+"""Data files become a report, a Dataset, or rows to look at.
+
+python -m train data check|build|show|diff --config driftwheel.yaml
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.text import Text
+
+from driftwheel.cli.command import add_common_arguments, open_ledger, print_record, settings_from
+from driftwheel.errors import ConfigError, NotFoundError
+from driftwheel.records import Dataset
+from driftwheel.settings.settings import Settings
+from driftwheel.store.ledger import Ledger
+from train.base_model import load_tokenizer
+from train.data.check_tables import print_findings
+from train.data.dataset_files import read_splits
+from train.data.examples import Example
+from train.data.row_view import difference, in_template
+from train.dataset import build_dataset
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the verb's arguments."""
+    parser.add_argument("action", choices=["check", "build", "show", "diff"])
+    parser.add_argument("--source", type=Path, action="append", metavar="FILE", help="instead of dataset.sources")
+    parser.add_argument("--dataset", metavar="ID", help="show, diff: which Dataset (the newest)")
+    parser.add_argument("--against", metavar="ID", help="diff: the older Dataset (the one before)")
+    parser.add_argument("--split", choices=["train", "validation", "test"], default="train", help="show: which split")
+    parser.add_argument("--rows", type=int, default=5, help="show, diff: how many rows")
+    add_common_arguments(parser)
+
+
+def main(arguments: argparse.Namespace) -> None:
+    """Run the action."""
+    settings = settings_from(arguments)
+    if arguments.action == "check":
+        check(settings, [p.resolve() for p in arguments.source or []], as_json=arguments.json)
+        return
+    ledger = open_ledger(settings)
+    if arguments.action == "build":
+        sources = [p.resolve() for p in arguments.source] if arguments.source else None
+        built = build_dataset(settings, ledger, sources)
+        if cut := built.report.get("rows_cut_by_max_length"):
+            sys.stderr.write(f"{cut} rows are longer than train.max_length and would lose their answer's end\n")
+        print_record(built, as_json=arguments.json)
+    elif arguments.action == "show":
+        dataset = _chosen(settings, ledger, arguments.dataset)
+        show(settings, read_splits(dataset)[arguments.split][: arguments.rows])
+    else:
+        new = _chosen(settings, ledger, arguments.dataset)
+        show_difference(_chosen(settings, ledger, arguments.against, before=new), new, arguments.rows)
+
+
+def _chosen(settings: Settings, ledger: Ledger, dataset_id: str | None, before: Dataset | None = None) -> Dataset:
+    """Return the Dataset with an id, or the newest, or the one before another; raises NotFoundError."""
+    for dataset in ledger.find(Dataset, project=settings.project):
+        if dataset.id == dataset_id or (dataset_id is None and (before is None or _is_older(dataset, before))):
+            return dataset
+    wanted = f"dataset {dataset_id!r}" if dataset_id else "such dataset yet"
+    raise NotFoundError(f"no {wanted}; `driftwheel data build` makes one")
+
+
+def _is_older(dataset: Dataset, other: Dataset) -> bool:
+    return (dataset.created_at, dataset.id) < (other.created_at, other.id)
+
+
+def show(settings: Settings, examples: Sequence[Example]) -> None:
+    """Print rows in the base model's template, what the loss is taken on standing out; without it, the messages."""
+    console = Console(soft_wrap=True, highlight=False)
+    begin, end = ("", "") if console.is_terminal else (">>>", "<<<")
+    try:
+        tokenizer = load_tokenizer(settings.base_model(), revision=settings.model.revision)
+    except (ConfigError, NotFoundError) as error:
+        sys.stderr.write(f"shown without the chat template: {error}\n")
+        tokenizer = None
+    for example in examples:
+        if tokenizer is None:
+            for message in [*example.prompt, *example.completion]:
+                console.print(Text(f"{message['role']:>9}: {message['content']}"))
+        else:
+            row = in_template(tokenizer, example)
+            console.print(Text.assemble((row.given, "dim"), (f"{begin}{row.learned.rstrip()}{end}", "bold green")))
+        console.print(Text(f"label {example.label}, source {example.source}, slice {example.slice}\n", "italic"))
+
+
+def show_difference(old: Dataset, new: Dataset, rows: int) -> None:
+    """Print how two Datasets differ."""
+    found = difference(read_splits(old), read_splits(new))
+    console = Console(soft_wrap=True, highlight=False)
+    console.print(Text(f"{old.id} -> {new.id}"))
+    for name, counts in (("added", found.added), ("removed", found.removed), ("moved", found.moved)):
+        parts = ", ".join(f"{count} {split}" for split, count in sorted(counts.items())) or "none"
+        console.print(Text(f"{name:>8}: {parts}"))
+    console.print(Text(f" answers: {len(found.answers)} changed"))
+    for before, after in found.answers[:rows]:
+        console.print(Text(f"          {before.text[:80]!r}: {before.answer[:60]} -> {after.answer[:60]}"))
+    for label, (count_before, count_after) in found.labels.items():
+        console.print(Text(f"   label {label}: {count_before} -> {count_after}"))
+
+
+def check(settings: Settings, sources: list[Path], *, as_json: bool) -> None:
+    """Print what the files hold, what is wrong with it, and what to do."""
+    from train.data.data_check import check_files
+
+    found = check_files(settings, sources or [settings.resolve(s.path) for s in settings.dataset.weighted_sources()])
+    if as_json:
+        sys.stdout.write(json.dumps(found, ensure_ascii=False) + "\n")
+    else:
+        print_findings(Console(), found)

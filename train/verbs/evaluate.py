@@ -1,0 +1,44 @@
+"""Score an artifact through vLLM.
+
+python -m train evaluate [--run ID]
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from driftwheel import artifacts
+from driftwheel.cli.command import add_common_arguments, open_ledger, settings_from
+from train.evaluate import _warn_of_learned, evaluate, summary
+from train.parity import find_parity
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the verb's arguments."""
+    add_common_arguments(parser)
+    parser.add_argument("--artifact", type=Path, required=True, metavar="DIR", help="servable folder to score")
+    parser.add_argument("--dataset", metavar="ID", help="dataset whose test split is asked (the artifact's own)")
+    parser.add_argument("--baseline", action="store_true", help="also score the base model, plain and few-shot")
+
+
+def main(arguments: argparse.Namespace) -> None:
+    """Evaluate an artifact and print its folder and scorecard."""
+    settings = settings_from(arguments)
+    ledger, manifest = open_ledger(settings), artifacts.read_manifest(arguments.artifact)
+    dataset_id = arguments.dataset or manifest["dataset_id"]
+    _warn_of_learned(settings, ledger, manifest.get("run_id"), dataset_id)
+    done = evaluate(
+        settings,
+        ledger,
+        artifact=arguments.artifact,
+        dataset_id=dataset_id,
+        with_baseline=arguments.baseline,
+        parity=find_parity(settings, arguments.artifact),
+    )
+    if arguments.json:
+        facts = {"folder": str(done.folder), "scorecard": done.scorecard}
+        sys.stdout.write(json.dumps(facts, ensure_ascii=False) + "\n")
+    else:
+        sys.stdout.write(f"{'folder':<28} {done.folder}\n{summary(done.scorecard)}\n")
+    sys.stdout.flush()

@@ -1,0 +1,35 @@
+"""Measure how far each form of a run's model is from the trained one.
+
+python -m train parity [--run ID]
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from driftwheel.cli.command import add_common_arguments, open_ledger, settings_from
+from driftwheel.records import TrainingRun
+from train.parity import hop_line, parity
+from train.quantize import quantize
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the verb's arguments."""
+    add_common_arguments(parser)
+    parser.add_argument("--run", metavar="RUN_ID", help="run to follow (the newest)")
+    parser.add_argument("--artifact", type=Path, metavar="DIR", help="its servable folder (merges and quantizes)")
+
+
+def main(arguments: argparse.Namespace) -> None:
+    """Measure the hops up to the files and print them."""
+    settings = settings_from(arguments)
+    ledger = open_ledger(settings)
+    run_id = arguments.run or ledger.newest(TrainingRun, settings.project).id
+    artifact = arguments.artifact or quantize(settings, ledger, run_id)
+    found = parity(settings, ledger, run_id, artifact)
+    if arguments.json:
+        facts = {"path": str(artifact), "parity": str(found.folder), "rows": found.rows}
+        sys.stdout.write(json.dumps(facts) + "\n")
+    else:
+        sys.stdout.write("\n".join([str(artifact), *map(hop_line, found.rows)]) + "\n")

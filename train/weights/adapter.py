@@ -1,0 +1,146 @@
+"""A TrainingRun's adapter becomes the artifact that an engine loads beside its base: nothing is merged or rounded.
+
+Set `merge.kind: adapter`; then `driftwheel quantize` and `driftwheel publish` write it.
+"""
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from driftwheel import artifacts, fingerprint
+from driftwheel.errors import ArtifactError, ConfigError, ConflictError, ParityError
+from driftwheel.records import TrainingRun, TrainingRunStatus
+from driftwheel.settings.settings import Settings
+from driftwheel.store.ledger import Ledger
+from train.base_model import identity, load_tokenizer, load_weights
+from train.fidelity.pins import check_pins, read_pins
+from train.fidelity.structure import check_finite
+from train.merge import base_of
+from train.runs import weights_path
+
+KIND = "adapter"
+FILES = ("adapter_config.json", "adapter_model.safetensors")
+
+
+def pack_adapter(settings: Settings, ledger: Ledger, run_id: str) -> Path:
+    """Write a run's adapter as a servable artifact, or find it written already, and return its folder.
+
+    Raises ConflictError if the run has not succeeded, ConfigError if vLLM cannot serve this adapter beside its base,
+    ArtifactError if the base is another one by now.
+    """
+    run = ledger.get(TrainingRun, run_id)
+    if run.status is not TrainingRunStatus.SUCCEEDED:
+        raise ConflictError(f"{run_id} is {run.status}: only a run that succeeded can be served; run finetune again")
+    trained = artifacts.verify(weights_path(run))
+    require_servable(run, trained)
+    base = base_of(settings, run)
+    if identity(base) != run.settings["base_identity"]:
+        raise ArtifactError(
+            f"the base model {settings.model.base!r} is not the one that {run.id} was trained on; "
+            "set model.base back to it, or fine-tune again"
+        )
+    target = settings.root / "artifacts" / f"{run_id}-{KIND}"
+    source = {"weights_hash": trained["content_hash"], "dtype": settings.merge.dtype}
+    if artifacts.is_complete(target) and artifacts.read_manifest(target).get("source") == source:
+        return target
+    facts: dict[str, Any] = {
+        "kind": KIND,
+        "run_id": run.id,
+        "dataset_id": run.dataset_id,
+        "base_model": base.base_model(),
+        "base_revision": base.model.revision or "",
+        "base_identity": identity(base),
+        "rank": rank_of(weights_path(run)),
+        "target_modules": modules_of(weights_path(run)),
+        "dtype": settings.merge.dtype,
+        "quantization": "none",
+        "settings_hash": settings.settings_hash,
+        "source": source,
+    }
+    with artifacts.writing(target, facts) as folder:
+        for name in FILES:
+            shutil.copy(weights_path(run) / name, folder / name)
+        load_tokenizer(str(weights_path(run))).save_pretrained(folder)
+        facts |= read_pins(folder, facts["base_model"], base.model.revision)
+        check_pins(KIND, trained, facts)
+    return target
+
+
+def require_servable(run: TrainingRun, trained: dict[str, Any]) -> None:
+    """Raise ConfigError unless vLLM can load what a run trained beside its base (vllm/lora/peft_helper.py)."""
+    reason = "every weight was trained" if run.method in ("full", "ensemble") else trained.get("why_only_merged")
+    if reason:
+        raise ConfigError(
+            f"{run.id} cannot be served as an adapter: {reason}; set merge.kind to merged, or train plain LoRA"
+        )
+
+
+def rank_of(adapter: Path) -> int:
+    """Return the greatest rank of an adapter's layers."""
+    from peft import PeftConfig
+
+    config: Any = PeftConfig.from_pretrained(str(adapter))
+    return max([int(config.r), *(int(rank) for rank in (config.rank_pattern or {}).values())])
+
+
+def modules_of(adapter: Path) -> list[str]:
+    """Return the last names of the modules that an adapter changes; raises ConfigError for the output head.
+
+    vLLM's engine on a CPU ends when it is asked for `prompt_logprobs` of an adapted output head (0.32).
+    """
+    from safetensors import safe_open
+
+    with safe_open(adapter / FILES[1], "pt") as tensors:
+        names = [name for name in tensors.keys() if ".lora_A" in name]  # noqa: SIM118 - it is no dict
+    modules = sorted({name.partition(".lora_A")[0].rpartition(".")[2] for name in names})
+    if found := sorted({"lm_head", "embed_tokens"}.intersection(modules)):
+        raise ConfigError(
+            f"an adapter of {found[0]} cannot be served beside its base; set train.lora_target_modules to other "
+            "modules, or merge.kind to merged"
+        )
+    return modules
+
+
+def check_adapter(artifact: Path, run: TrainingRun) -> None:
+    """Raise ParityError unless the artifact is the run's own adapter, finite, for a base that reads text alike.
+
+    The engine takes template, tokenizer and generation defaults from the base.
+    """
+    manifest, trained = artifacts.verify(artifact), artifacts.verify(weights_path(run))
+    if manifest.get("run_id") != run.id or manifest["source"]["weights_hash"] != trained["content_hash"]:
+        raise ParityError(KIND, "source", f"{artifact} was not made from the weights of {run.id}; quantize again")
+    for name in FILES:
+        if manifest["files"][name]["sha256"] != trained["files"][name]["sha256"]:
+            raise ParityError(KIND, "files", f"{name} is not the file that was trained; quantize again")
+    check_finite(KIND, artifact / FILES[1])
+    base = manifest["base_model"]
+    check_pins(KIND, trained, read_pins(Path(base), revision=manifest["base_revision"] or None))
+
+
+def require_effect(settings: Settings, taken: Mapping[str, Any], artifact: Path) -> None:
+    """Raise ParityError if an adapter answers the fingerprint's probes as its base does.
+
+    vLLM loads an adapter whose names fit none of the base's modules, and answers as if it were not there; no proof
+    could tell such a one from an adapter that works.
+    """
+    if artifacts.read_manifest(artifact).get("kind") != KIND:
+        return
+    difference = fingerprint.compare({"probes": taken.get("base_probes", [])}, dict(taken))
+    if difference.is_same(settings.serve.fingerprint_tolerance):
+        raise ParityError(
+            "served",
+            "adapter",
+            f"the engine answers with {artifact.name} as it does without: log-probabilities of the probes are "
+            f"{difference.mean_logprob_difference:.2g} nats apart (serve.fingerprint_tolerance is "
+            f"{settings.serve.fingerprint_tolerance}); train longer, or set merge.kind to merged",
+        )
+
+
+def load_adapted(artifact: Path) -> tuple[Any, str]:
+    """Return the base with the artifact's adapter beside it, as an engine holds it, and the base's name."""
+    from peft import PeftModel
+
+    manifest = artifacts.read_manifest(artifact)
+    base = load_weights(manifest["base_model"], manifest["dtype"], revision=manifest["base_revision"] or None)
+    return PeftModel.from_pretrained(base, artifact), manifest["base_model"]

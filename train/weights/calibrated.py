@@ -1,0 +1,53 @@
+"""A merged model and training prompts become a calibrated checkpoint: llm-compressor's job file, and its environment.
+
+llm-compressor cannot share vLLM's environment (they pin different compressed-tensors), so it runs in one of its own.
+"""
+
+from pathlib import Path
+
+from driftwheel import artifacts
+from driftwheel.records import Dataset, TrainingRun
+from driftwheel.settings.settings import Settings
+from driftwheel.store.ledger import Ledger
+from train.base_model import load_tokenizer
+from train.fidelity.smoothing import SMOOTHED
+from train.processes.environments import python_with
+from train.processes.executor import LocalExecutor
+
+JOB_SCRIPT = Path(__file__).with_name("calibration_job.py")
+PACKAGES = ("llmcompressor==0.14.0.1", "compressed-tensors==0.19.0", "transformers==5.17.0")
+
+
+def calibrate(settings: Settings, ledger: Ledger, run: TrainingRun, scheme: str, merged: Path, folder: Path) -> None:
+    """Write the checkpoint of a scheme that looks at what the model computes on training rows.
+
+    Raises ConfigError if there is no environment with llm-compressor, ExecutorError with its message if it fails.
+    """
+    from train.training.trainer import read_split
+
+    dataset = ledger.get(Dataset, run.dataset_id)
+    rows = read_split(Path(dataset.path), "train")[: settings.quantize.calibration_rows]
+    tokenizer = load_tokenizer(str(merged))
+    job_path = Path(run.path) / f"{scheme}_job.json"
+    job = {
+        "scheme": scheme,
+        "model": str(merged),
+        "out": str(folder),
+        "texts": [tokenizer.apply_chat_template([*r["prompt"], *r["completion"]], tokenize=False) for r in rows],
+        "ignore": settings.quantize.ignore,
+        "smoothed": SMOOTHED,
+        "max_length": settings.train.max_length,
+    }
+    artifacts.write_json(job_path, job)
+    log_path = settings.root / "logs" / f"{run.id}-{scheme}.log"
+    argv = [_python(settings), str(JOB_SCRIPT), str(job_path)]
+    LocalExecutor().run(argv, log_path=log_path, environment={"OMP_WAIT_POLICY": "PASSIVE"})
+
+
+def _python(settings: Settings) -> str:
+    import torch
+
+    # The very build of torch that trains here, so that a CPU build stays one.
+    packages = [f"torch=={torch.__version__}", *PACKAGES]
+    key, configured = "quantize.llmcompressor_python", settings.quantize.llmcompressor_python
+    return python_with(settings, "llmcompressor", packages, key=key, configured=configured)
