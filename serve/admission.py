@@ -1,7 +1,8 @@
 """The head of a request becomes the caller who may make it, or a refusal.
 
 Everything is refused but what `serve/routing/routes.py` lists: a path is compared byte by byte as it came, never
-decoded or tidied, so there is no second spelling that a check could miss. Decided before the body is read, from memory alone.
+decoded or tidied, so there is no second spelling that a check could miss. Decided before the body is read, from
+memory alone.
 """
 
 import time

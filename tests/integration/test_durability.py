@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def measured(benchmark: str, *options: str) -> dict[str, float]:
-    argv = [sys.executable, "-m", f"benchmarks.{benchmark}", "--json", *options]
+    argv = [sys.executable, "-m", f"tests.suites.{benchmark}", "--json", *options]
     done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, check=False, timeout=300)
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""

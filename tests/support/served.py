@@ -66,7 +66,7 @@ def gateway_before(engine_port: int, folder: Path, plant: str | None = None) -> 
 def _process(
     module: str, *arguments: str, stderr: IO[bytes] | None = None
 ) -> Iterator[tuple["subprocess.Popen[str]", str]]:
-    module = "benchmarks.served" if module == "__main__" else module
+    module = "tests.support.served" if module == "__main__" else module
     command = [sys.executable, "-m", module, *arguments]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=stderr, text=True)
     try:
