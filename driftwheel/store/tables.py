@@ -2,11 +2,12 @@
 
 import types
 import typing
-from dataclasses import fields
+from dataclasses import fields, is_dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
+import msgspec
 import sqlalchemy as sa
 
 from driftwheel.records import RECORDS
@@ -25,12 +26,31 @@ class UtcTime(sa.types.TypeDecorator[datetime]):
         return None if value is None else datetime.fromtimestamp(value / 1_000_000, UTC)
 
 
+class Nested(sa.types.TypeDecorator[Any]):
+    """A frozen dataclass, or a list or dict of such, stored as JSON; keys that it does not know are left out."""
+
+    impl = sa.JSON
+    cache_ok = True
+
+    def __init__(self, annotation: Any) -> None:
+        super().__init__()
+        self.annotation = annotation
+
+    def process_bind_param(self, value: Any, dialect: sa.Dialect) -> Any:
+        return msgspec.to_builtins(value)
+
+    def process_result_value(self, value: Any, dialect: sa.Dialect) -> Any:
+        return None if value is None else msgspec.convert(value, self.annotation)
+
+
 def _column_type(annotation: Any) -> Any:
     options = [a for a in typing.get_args(annotation) if a is not type(None)]
     kind = options[0] if isinstance(annotation, types.UnionType) else annotation
     kind = typing.get_origin(kind) or kind
     if isinstance(kind, type) and issubclass(kind, StrEnum):
         return sa.String(32)
+    if any(is_dataclass(a) for a in (kind, *typing.get_args(options[0] if options else annotation))):
+        return Nested(annotation)
     simple = {str: sa.Text(), int: sa.BigInteger(), float: sa.Float(), bool: sa.Boolean()}
     return simple.get(kind) or (UtcTime() if kind is datetime else sa.JSON())
 
