@@ -43,13 +43,17 @@ class Nested(sa.types.TypeDecorator[Any]):
         return None if value is None else msgspec.convert(value, self.annotation)
 
 
+def _holds_dataclass(annotation: Any) -> bool:
+    return is_dataclass(annotation) or any(_holds_dataclass(a) for a in typing.get_args(annotation))
+
+
 def _column_type(annotation: Any) -> Any:
     options = [a for a in typing.get_args(annotation) if a is not type(None)]
     kind = options[0] if isinstance(annotation, types.UnionType) else annotation
     kind = typing.get_origin(kind) or kind
     if isinstance(kind, type) and issubclass(kind, StrEnum):
         return sa.String(32)
-    if any(is_dataclass(a) for a in (kind, *typing.get_args(options[0] if options else annotation))):
+    if _holds_dataclass(annotation):
         return Nested(annotation)
     simple = {str: sa.Text(), int: sa.BigInteger(), float: sa.Float(), bool: sa.Boolean()}
     return simple.get(kind) or (UtcTime() if kind is datetime else sa.JSON())
