@@ -21,7 +21,7 @@ from driftwheel.settings.load import load_settings
 from driftwheel.store.ledger import Ledger
 from examples.support.build_base import make_model, make_tokenizer
 from examples.support.world import answer, messages, unlabelled_text
-from train.training.progress import read_curves
+from train.training.curves import read_curves
 
 
 @pytest.fixture(autouse=True)
