@@ -1,5 +1,7 @@
 """What is live is said with what it scored, and how sure that is."""
 
+from typing import Any
+
 import pytest
 
 from driftwheel.cli.command import named_version
@@ -10,7 +12,7 @@ from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
 
 
-def version(id: str, number: int, **facts: object) -> ModelVersion:
+def version(id: str, number: int, **facts: Any) -> ModelVersion:
     return ModelVersion(
         id=id, project="support", number=number, run_id="r", dataset_id="d", base_model="b", path="p",
         manifest_hash="h", quantization="none", **facts,
