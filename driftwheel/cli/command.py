@@ -43,7 +43,7 @@ def open_ledger(settings: "Settings") -> "Ledger":
     return Ledger(settings.database_url)
 
 
-def named_version(ledger: "Ledger", settings: "Settings", name: str) -> "ModelVersion":
+def named_version(settings: "Settings", ledger: "Ledger", name: str) -> "ModelVersion":
     """Return a version by its id, or by the short name that the dashboard shows, such as v3; raises NotFoundError."""
     from driftwheel.records import ModelVersion
 

@@ -61,14 +61,14 @@ def up(arguments: argparse.Namespace) -> None:
 def status(arguments: argparse.Namespace) -> None:
     """Print what is live and what is going on."""
     settings = settings_from(arguments)
-    facts = gather(open_ledger(settings), settings)
+    facts = gather(settings, open_ledger(settings))
     print(as_json(facts) if arguments.json else as_text(facts))
 
 
 def retrain(arguments: argparse.Namespace) -> None:
     """Ask for a retrain."""
     settings, ledger = _open(arguments)
-    decision = controls.request_retrain(ledger, settings, trigger="button", reason=arguments.reason)
+    decision = controls.request_retrain(settings, ledger, trigger="button", reason=arguments.reason)
     print_record(decision, as_json=arguments.json)
 
 
@@ -90,33 +90,33 @@ def promote(arguments: argparse.Namespace) -> None:
     shares = arguments.canary
     if shares is not None and not all(0 < share < 1 for share in shares):
         raise ConfigError(f"--canary {shares} must be shares above 0 and below 1, such as 0.1 0.5")
-    version = named_version(ledger, settings, arguments.id)
-    _finish_move(arguments, settings, ledger, controls.promote(ledger, settings, version.id, canary_shares=shares))
+    version = named_version(settings, ledger, arguments.id)
+    _finish_move(arguments, settings, ledger, controls.promote(settings, ledger, version.id, canary_shares=shares))
 
 
 def rollback(arguments: argparse.Namespace) -> None:
     """Make the previous version live again."""
     settings, ledger = _open(arguments)
-    _finish_move(arguments, settings, ledger, controls.rollback(ledger, settings))
+    _finish_move(arguments, settings, ledger, controls.rollback(settings, ledger))
 
 
 def _finish_move(arguments: argparse.Namespace, settings: Settings, ledger: Ledger, alias: Alias) -> None:
     if not arguments.no_wait and alias.observed_at is not None:
-        alias = controls.wait_until_observed(ledger, settings, alias)
+        alias = controls.wait_until_observed(settings, ledger, alias)
     print_record(alias, as_json=arguments.json)
 
 
 def pause(arguments: argparse.Namespace) -> None:
     """Stop retraining."""
     settings, ledger = _open(arguments)
-    controls.set_paused(ledger, settings, True)
+    controls.set_paused(settings, ledger, True)
     print("retraining is paused; `driftwheel resume` continues it")
 
 
 def resume(arguments: argparse.Namespace) -> None:
     """Continue retraining."""
     settings, ledger = _open(arguments)
-    controls.set_paused(ledger, settings, False)
+    controls.set_paused(settings, ledger, False)
     print("retraining goes on")
 
 

@@ -38,7 +38,7 @@ class Status:
     is_paused: bool
 
 
-def gather(ledger: Ledger, settings: Settings) -> Status:
+def gather(settings: Settings, ledger: Ledger) -> Status:
     """Read the status of one project."""
     project = settings.project
 
@@ -61,7 +61,7 @@ def gather(ledger: Ledger, settings: Settings) -> Status:
         labelled=ledger.count(Traffic, TABLES[Traffic].c.label.is_not(None), project=project),
         signals=signals,
         decision=newest(RetrainDecision),
-        is_paused=controls.is_paused(ledger, settings),
+        is_paused=controls.is_paused(settings, ledger),
     )
 
 
