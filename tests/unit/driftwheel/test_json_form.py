@@ -22,7 +22,7 @@ ADDED = {"baseline": None, "earlier_baseline": None}
 
 def cases() -> list[Any]:
     """Every one of those objects with its record, and what may stand in its JSON beside what was there."""
-    kinds = (
+    kinds: tuple[tuple[str, type, dict[str, Any]], ...] = (
         ("scorecard_files", Scorecard, ADDED),
         ("scorecards", Scorecard, {}),
         ("verdicts", GateVerdict, {}),
