@@ -77,7 +77,7 @@ def race(config: str, seed: int, attempts: int) -> None:
             if rng.random() < 0.3:
                 moved = controls.rollback(settings, ledger)
             else:
-                shares = [] if rng.random() < 0.5 else None
+                shares: list[float] | None = [] if rng.random() < 0.5 else None
                 wish = rng.choice(VERSIONS)
                 moved = controls.promote(settings, ledger, wish, fence=before.fence, canary_shares=shares)
             if moved.fence > before.fence and moved.observed_error is None:

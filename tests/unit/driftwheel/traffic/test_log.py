@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, wait
 from contextlib import closing, contextmanager
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -132,7 +133,7 @@ for n in itertools.count():
     ids=["thumb up accepts the answer", "thumb down labels nothing", "label", "correction", "correction beats label"],
 )
 def test_feedback_labels_its_row(
-    settings: Settings, ledger: Ledger, feedback: dict, label: str | None, source: str | None
+    settings: Settings, ledger: Ledger, feedback: dict[str, Any], label: str | None, source: str | None
 ) -> None:
     ledger.add(ROW)
     row = give_feedback(settings, ledger, "req_1", **feedback)
