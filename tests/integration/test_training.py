@@ -75,13 +75,14 @@ def test_a_killed_run_resumes_from_its_last_complete_checkpoint(config_path: Pat
     ledger.close()
     assert printed["id"] == run.id == killed.id
     assert run.status is TrainingRunStatus.SUCCEEDED
-    resumed_from = run.metrics.resumed_from_step
+    resumed_from = run.metrics.known()["resumed_from_step"]
     assert 4 <= resumed_from < 24
     assert f"resumed at step {resumed_from} of 24" in second.stderr
     points = read_curves(Path(run.path))
     assert points[: len(before)] == before
     assert [p.step for p in points if p.loss is not None] == list(range(1, 25))
-    tokens = [p.tokens for p in points]
+    tokens = [p.tokens for p in points if p.tokens is not None]
     assert tokens == sorted(tokens)
+    assert len(tokens) == len(points)
     assert run.metrics.tokens == tokens[-1] > tokens[len(before)]
     assert run.metrics.steps == 24

@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from driftwheel.cli.command import run_command
+from driftwheel.cli.process import run_command
 from train.launchers.registry import launcher
 from train.launchers.together import write_result
 from train.processes.first_process import is_first_process

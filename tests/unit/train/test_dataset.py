@@ -2,6 +2,7 @@
 
 import json
 import random
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -23,7 +24,7 @@ from train.data.traffic_dataset import dataset_from_traffic
 from train.dataset import build_dataset
 
 
-def write_rows(settings: Settings, rows: list[dict[str, object]]) -> None:
+def write_rows(settings: Settings, rows: Sequence[Mapping[str, object]]) -> None:
     text = "".join(json.dumps(row) + "\n" for row in rows)
     settings.resolve("seed.jsonl").write_text(text, encoding="utf-8")
 
@@ -102,6 +103,7 @@ def test_lengths_are_counted_in_the_base_models_tokens(train_settings: Settings,
     prompts = ["".join(chance.choices("0123456789", k=20)) for _ in range(80)]
     write_rows(train_settings, [{"prompt": p, "completion": "{}"} for p in [*prompts, prompts[0] + "1" * 80]])
     report = build_dataset(train_settings, ledger).report
+    assert report.tokens is not None
     assert report.tokens.max == report.tokens.p50 + 80
     assert 22 < report.tokens.p50 <= 64
     assert report.rows_cut_by_max_length == 1
@@ -111,7 +113,7 @@ def test_without_a_base_model_tokens_are_not_counted_and_the_report_says_why(
     settings: Settings, ledger: Ledger
 ) -> None:
     write_rows(settings, seed_rows(100))
-    assert "model.base 'base'" in build_dataset(settings, ledger).report.tokens_not_counted
+    assert "model.base 'base'" in str(build_dataset(settings, ledger).report.tokens_not_counted)
 
 
 def test_broken_rows_are_counted_and_too_many_stop_the_step(settings: Settings, ledger: Ledger) -> None:

@@ -76,9 +76,10 @@ def test_stops_early_when_validation_stops_improving(
 ) -> None:
     wild = change_train(train_settings, max_steps=40, eval_steps=1, early_stopping_patience=2, learning_rate=0.9)
     run = finetune(wild, ledger, dataset.id)
-    assert run.metrics.stopped_early
-    assert run.metrics.steps < 40
-    assert run.metrics.best_step == run.metrics.steps - 2
+    metrics = run.metrics.known()
+    assert metrics["stopped_early"] is True
+    assert metrics["steps"] < 40
+    assert metrics["best_step"] == metrics["steps"] - 2
 
 
 @pytest.mark.parametrize(

@@ -41,13 +41,14 @@ def test_a_grid_finds_the_better_of_two_learning_rates(
     summary = tune(settings, ledger, dataset.id)
 
     assert [t.state for t in summary.trials] == ["complete", "complete"]
+    assert summary.best is not None
     assert summary.best.values == {"learning_rate": 2e-2}
     flags = shlex.split(summary.best.flags)
     assert (
         load_settings(settings.path, flags[1::2], environ={}).train
         == with_values(settings, {"learning_rate": 2e-2}).train
     )
-    run = ledger.get(TrainingRun, summary.best.run_id)
+    run = ledger.get(TrainingRun, str(summary.best.run_id))
     assert run.metrics.eval_loss == summary.best.eval_loss
     assert json.loads((search_path(settings, summary.id) / "search.json").read_text("utf-8")) == asdict(summary)
     assert f"publish --run {run.id}" in as_text(summary)
@@ -70,6 +71,7 @@ def test_trains_the_best_trial_no_second_time_and_lets_it_be_published_by_then(
     summary = tune(settings, ledger, dataset.id)
     with pytest.raises(NotFoundError, match="no finished run"):
         newest_run(ledger, "support")
+    assert summary.best is not None
     run = finetune(with_values(settings, summary.best.values), ledger, dataset.id)
     assert run.id == summary.best.run_id
     assert newest_run(ledger, "support").id == run.id
@@ -91,7 +93,7 @@ def test_a_killed_search_goes_on_and_redoes_no_finished_trial(
     assert ledger.count(TrainingRun) == 3
     first = next(r for r in runs.values() if r.status is TrainingRunStatus.SUCCEEDED)
     assert ledger.get(TrainingRun, first.id) == first
-    resumed = ledger.get(TrainingRun, summary.trials[1].run_id)
+    resumed = ledger.get(TrainingRun, str(summary.trials[1].run_id))
     assert resumed.metrics.resumed_from_step == 2
 
 
@@ -133,7 +135,7 @@ def test_stops_a_trial_that_is_worse_than_the_median(
     summary = tune(rates(train_settings, 1e-2, 1.1e-2, 1.2e-2, 1.3e-2, 1.4e-2, 1e-7), ledger, dataset.id)
     last = summary.trials[-1]
     assert (last.state, last.last_step) == ("pruned", 2)
-    run = ledger.get(TrainingRun, last.run_id)
+    run = ledger.get(TrainingRun, str(last.run_id))
     assert run.status is TrainingRunStatus.FAILED
     assert "over the median" in str(run.error)
 
@@ -144,7 +146,7 @@ def test_a_search_goes_on_after_a_trial_that_cannot_be_trained(
     settings = searching(train_settings, sampler="grid", space={"lr_scheduler_type": ["zigzag", "constant"]})
     summary = tune(settings, ledger, dataset.id)
     assert [t.state for t in summary.trials] == ["fail", "complete"]
-    assert "cannot be used" in summary.trials[0].error
+    assert "cannot be used" in str(summary.trials[0].error)
 
 
 def test_says_why_no_trial_could_be_trained(train_settings: Settings, ledger: Ledger, dataset: Dataset) -> None:
