@@ -215,5 +215,5 @@ def _line(name: str, value: Any, interval: Sequence[float] | None) -> str:
 def _warn_of_learned(settings: Settings, ledger: Ledger, run_id: str | None, dataset_id: str) -> None:
     """Say on stderr if the scores will flatter, because the run learned rows that it is asked."""
     for run in ledger.find(TrainingRun, id=run_id) if run_id else []:
-        if leaks := leaks_into_judge(settings, ledger, run, ledger.get(Dataset, dataset_id)):
+        if leaks := leaks_into_judge(settings.dataset, ledger, run, ledger.get(Dataset, dataset_id)):
             sys.stderr.write(f"{run.id} learned {len(leaks)} rows that leak into this test split: {leaks[0]}\n")

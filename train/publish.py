@@ -128,7 +128,7 @@ def publish(
 
 def refuse_learned(settings: Settings, ledger: Ledger, run: TrainingRun, dataset_id: str) -> None:
     """Raise DataError if a run learned rows that leak into the test rows of the Dataset that is to judge it."""
-    leaks = leaks_into_judge(settings, ledger, run, ledger.get(Dataset, dataset_id))
+    leaks = leaks_into_judge(settings.dataset, ledger, run, ledger.get(Dataset, dataset_id))
     remedy = f"let {run.dataset_id} judge it (leave out --dataset), or train on rows that {dataset_id} does not test"
     refuse_leaks(f"{run.id} on {dataset_id}", leaks, remedy)
 

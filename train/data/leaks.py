@@ -13,6 +13,7 @@ from typing import Literal
 
 from driftwheel.errors import DataError
 from driftwheel.records import Dataset, ModelVersion, ModelVersionStatus, TrainingRun
+from driftwheel.settings.data import DatasetSettings
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
 from train.data.duplicates import NearDuplicates
@@ -121,7 +122,7 @@ def check_dataset(settings: Settings, ledger: Ledger, dataset: Dataset) -> None:
     refuse_leaks(dataset.id, leaks, "build the dataset again: `driftwheel data build`")
 
 
-def leaks_into_judge(settings: Settings, ledger: Ledger, run: TrainingRun, judge: Dataset) -> list[Leak]:
+def leaks_into_judge(settings: DatasetSettings, ledger: Ledger, run: TrainingRun, judge: Dataset) -> list[Leak]:
     """Return the rows that a run, or a run it was merged from, learned and that leak into another Dataset's test rows.
 
     A run's own Dataset was checked before it was trained.
@@ -137,7 +138,7 @@ def leaks_into_judge(settings: Settings, ledger: Ledger, run: TrainingRun, judge
         return []
     cut = judge.report.time_cuts.get("test")
     test = read_examples(Path(judge.path) / "test.jsonl")
-    return HeldOut(test, settings.dataset.near_duplicate_similarity, cut).leaks(rows)
+    return HeldOut(test, settings.near_duplicate_similarity, cut).leaks(rows)
 
 
 def _learned_from(ledger: Ledger, run: TrainingRun) -> set[str]:

@@ -140,9 +140,9 @@ def test_a_dataset_does_not_judge_a_run_that_learned_its_test_rows_or_was_merged
     merged = replace(innocent, id="run_3", settings={"merged_from": {"run_ids": ["run_2", "run_1"]}})
     ledger.add(learned, innocent, merged)
     for run in (learned, merged):
-        (leak,) = leaks_into_judge(train_settings, ledger, run, other)
+        (leak,) = leaks_into_judge(train_settings.dataset, ledger, run, other)
         assert (leak.kind, leak.row.id) == ("exact", "train0")
         with pytest.raises(DataError, match=rf"{run.id} on dataset_other: 1 rows leak .*train0 .*leave out --dataset"):
             refuse_learned(train_settings, ledger, run, other.id)
-    assert leaks_into_judge(train_settings, ledger, learned, dataset) == []
-    assert leaks_into_judge(train_settings, ledger, innocent, other) == []
+    assert leaks_into_judge(train_settings.dataset, ledger, learned, dataset) == []
+    assert leaks_into_judge(train_settings.dataset, ledger, innocent, other) == []
