@@ -4,8 +4,8 @@ import json
 from functools import cache
 from typing import Any
 
+from serve.access.allow_list import ROUTES, Openness, Route
 from serve.relaying.call import MOST
-from serve.routing.routes import ROUTES, Openness, Route
 
 _TEXT = {"type": "string"}
 _MODEL = {"type": "string", "description": "an alias or a version id"}

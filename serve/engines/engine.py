@@ -213,7 +213,7 @@ def vllm_command(settings: Settings, model: str, name: str, port: int) -> list[s
     eager = ["--enforce-eager"] if serve.enforce_eager else []
     pairs = [part for pair in flags.items() for part in pair]
     quiet = ["--disable-fastapi-docs", "--disable-uvicorn-access-log"]
-    launcher = [sys.executable, "-m", "serve.engines.vllm_launcher", "serve", model]
+    launcher = [sys.executable, "-m", "serve.engines.vllm_cli", "serve", model]
     return [*launcher, *pairs, *quiet, *eager, *serve.engine_args]
 
 

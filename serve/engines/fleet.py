@@ -23,7 +23,7 @@ from serve.engines.engine import Engine, start_artifact
 from serve.engines.in_place import reload_weights, way_to_swap
 from serve.engines.proof import prove
 from serve.engines.remote import engines_of
-from serve.routing.routes import EngineRoute, RoutingTable, wait_idle
+from serve.routing.table import EngineRoute, RoutingTable, wait_idle
 
 log = structlog.get_logger()
 

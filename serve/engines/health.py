@@ -14,7 +14,7 @@ import structlog
 
 from driftwheel.settings.settings import Settings
 from serve.engines.liveness import answers_token, count_tokens
-from serve.routing.routes import EngineRoute, RoutingTable
+from serve.routing.table import EngineRoute, RoutingTable
 
 MISSED_UNTIL_OUT, MISSED_UNTIL_STOPPED = 2, 4
 TOKEN_TIMEOUT_SECONDS = 3.5

@@ -8,7 +8,6 @@ A client that leaves stops the engine's work, and what was answered until then i
 import asyncio
 import time
 from dataclasses import replace
-from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
 import structlog
@@ -26,10 +25,7 @@ from serve.relaying.durable import DurableRows
 from serve.relaying.job import CLIENT_LEFT, TIMED_OUT, Job
 from serve.relaying.unasked import Unasked
 from serve.relaying.upstream import Exchange, UpstreamPool
-from serve.routing.routes import EngineRoute
-
-if TYPE_CHECKING:
-    pass
+from serve.routing.table import EngineRoute
 
 NOT_ENDED = "the engine's stream ended without [DONE]"
 CLIENT_CLOSED_REQUEST = 499

@@ -20,7 +20,7 @@ LATE_SECONDS = 5.0
 MICROSECONDS = 1_000_000
 
 
-class Evidence:
+class CanaryCounts:
     """Reads what canary and live version answered; every method blocks."""
 
     def __init__(self, settings: Settings, ledger: Ledger, alias: Alias, live_id: str, canary_id: str) -> None:

@@ -14,7 +14,7 @@ from driftwheel.settings.settings import Settings
 from serve.engines.engine import SLOTS
 from serve.engines.fleet import Crew, Fleet
 from serve.release.deployments import Deployments
-from serve.routing.routes import RoutingTable
+from serve.routing.table import RoutingTable
 
 log = structlog.get_logger()
 

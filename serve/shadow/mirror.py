@@ -15,7 +15,7 @@ from serve.metrics import GatewayMetrics
 from serve.refusals import RequestRefused
 from serve.relaying.job import Job
 from serve.relaying.relay import Relay
-from serve.routing.routes import RoutingTable
+from serve.routing.table import RoutingTable
 
 SHADOW_ALIAS = "@shadow"
 """Ends the alias of a shadow's rows, so that nobody takes them for traffic; no alias may hold an @."""

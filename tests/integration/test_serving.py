@@ -80,7 +80,7 @@ class World:
         found = {}
         for line in subprocess.check_output(["ps", "-eww", "-o", "pid,ppid,args"], text=True).splitlines()[1:]:
             process_id, parent_id, arguments = line.split(maxsplit=2)
-            if parent_id == str(self.process.pid) and "vllm_launcher" in arguments:
+            if parent_id == str(self.process.pid) and "vllm_cli" in arguments:
                 found[arguments.split("--served-model-name ")[1].split()[0]] = int(process_id)
         return found
 

@@ -28,10 +28,10 @@ from serve.engines.engine import Engine, start_artifact
 from serve.gateway import Gateway
 from serve.http.messages import Request, Response
 from serve.release import standby
-from serve.release.canary_run import Trial
+from serve.release.canary_run import CanaryRun
 from serve.release.deployments import Deployments
-from serve.release.leader import Conductor
-from serve.routing.routes import RoutingTable
+from serve.release.leader import LeaderElection
+from serve.routing.table import RoutingTable
 from tests.support.crashing_gateway import EarlyLog
 
 FAKE = Path(__file__).with_name("fake_engine.py")
@@ -45,7 +45,7 @@ STEPS: dict[str, tuple[Any, str]] = {
     "flip": (RoutingTable, "point"),
     "live row": (Deployments, "go_live"),
     "canary row": (Deployments, "open"),
-    "share": (Trial, "_take_share"),
+    "share": (CanaryRun, "_take_share"),
     "drain": (standby.Standby, "_drain"),
 }
 POINTS = [f"{when} {step}" for step in STEPS for when in ("before", "after")]
@@ -105,8 +105,8 @@ def plant(name: str) -> None:
     elif name == "early":
         server.TrafficLog = EarlyLog
     elif name == "conductors":
-        Conductor.is_conducting = True
-        Conductor.write = lambda self: self._ledger.write()
+        LeaderElection.is_leader = True
+        LeaderElection.write = lambda self: self._ledger.write()
 
 
 def _wrapped(method: Callable[..., Any], die: Callable[[str], None]) -> Callable[..., Any]:

@@ -13,7 +13,7 @@ import pytest
 from driftwheel.settings.settings import Settings
 from serve.engines.engine import Engine
 from serve.engines.health import MISSED_UNTIL_OUT, MISSED_UNTIL_STOPPED, Health
-from serve.routing.routes import EngineRoute, RoutingTable
+from serve.routing.table import EngineRoute, RoutingTable
 
 StartEngine = Callable[..., Engine]
 
