@@ -51,7 +51,7 @@ async def serve(settings: Settings, start: StartEngine = start_artifact) -> None
     traffic_log, routes = TrafficLog(ledger, keeping(settings)), RoutingTable()
     mirror = Mirror(settings, traffic_log, routes)
     reconciler = Reconciler(settings, ledger, routes, start, mirror)
-    health = Health(settings, routes, reconciler.engine_of)
+    health = Health(settings.serve, routes, reconciler.engine_of)
     keys = ApiKeys.from_environment()
     keys.load(keys_of(ledger, settings.project))
     check_start(settings, keys)

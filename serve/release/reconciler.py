@@ -21,8 +21,9 @@ from driftwheel.store.ledger import Ledger
 from serve.engines.adapters import StartEngine
 from serve.engines.backoff import LONGEST_SECONDS, Backoff
 from serve.engines.engine import start_artifact
-from serve.engines.fleet import Fleet, ServingEngine
+from serve.engines.fleet import Fleet
 from serve.engines.in_place import check_reload
+from serve.engines.launchers import ServingEngine
 from serve.engines.proof import WrongModelError
 from serve.release.canary_run import ROLLED_BACK, CanaryFailedError, CanaryRun
 from serve.release.deployments import Deployments

@@ -11,8 +11,8 @@ import structlog
 
 from driftwheel.records import ModelVersion, Stage
 from driftwheel.settings.settings import Settings
-from serve.engines.engine import SLOTS
 from serve.engines.fleet import Crew, Fleet
+from serve.engines.lora import SLOTS
 from serve.release.deployments import Deployments
 from serve.routing.table import RoutingTable
 

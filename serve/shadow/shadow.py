@@ -7,9 +7,9 @@ import asyncio
 import json
 import time
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import httpx2
+import sqlalchemy as sa
 
 from driftwheel.controls import SHADOW
 from driftwheel.errors import EngineError, NotFoundError
@@ -17,11 +17,10 @@ from driftwheel.records import Deployment, ModelVersion, Stage, Traffic, utc_now
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
 from driftwheel.store.tables import TABLES
-from serve.engines.adapters import Adapters, StartEngine
+from serve.engines.adapters import StartEngine
 from serve.engines.engine import start_artifact
-from serve.engines.fleet import ServingEngine
+from serve.engines.launchers import launcher_for
 from serve.engines.proof import prove
-from serve.engines.remote import engines_of
 from serve.relaying.capture import AnswerCapture
 from serve.shadow.flips import AnswerPair, Flips, count_flips
 from serve.shadow.mirror import SHADOW_ALIAS, SHADOW_PREFIX
@@ -42,13 +41,13 @@ def replay(
     rows = [row for row in _answered(settings, ledger, count) if row.version_id != version.id]
     if not rows:
         raise NotFoundError(f"alias {settings.serve.alias!r} has no answered requests of another version to replay")
-    if settings.serve.engines:
-        engine: ServingEngine = asyncio.run(engines_of(settings.serve.engines, version.id))[0]
-    else:
-        engine = Adapters(start).start(settings, Path(version.path), version.id, 0)
+    # Blue-green whatever the settings say: an engine of its own must not go by the live one's name, nor take its log.
+    serve = settings.serve.model_copy(update={"swap": "blue_green"})
+    launcher = launcher_for(settings.model_copy(update={"serve": serve}), start)
+    engine = launcher.launch(version, asyncio.run(launcher.places(version))[0])
     try:
         engine.wait_ready(settings.serve.start_timeout_seconds)
-        asyncio.run(prove(settings, version, engine))
+        asyncio.run(prove(settings.serve, version, engine))
         timeout_seconds = settings.serve.request_timeout_seconds
         with (
             httpx2.Client(base_url=engine.url, timeout=timeout_seconds) as client,
@@ -81,10 +80,8 @@ def report(settings: Settings, ledger: Ledger, version_id: str) -> Flips:
 
 def _answered(settings: Settings, ledger: Ledger, count: int) -> list[Traffic]:
     columns = TABLES[Traffic].c
-    return ledger.find(
-        Traffic, columns.status_code == 200, columns.is_partial.is_(False), columns.request != "",
-        project=settings.project, alias=settings.serve.alias, limit=count,
-    )  # fmt: skip
+    is_whole = sa.and_(columns.status_code == 200, columns.is_partial.is_(False), columns.request != "")
+    return ledger.find(Traffic, is_whole, project=settings.project, alias=settings.serve.alias, limit=count)
 
 
 def _ask(client: httpx2.Client, model: str, row: Traffic) -> str | None:

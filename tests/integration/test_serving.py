@@ -29,7 +29,8 @@ from driftwheel.records import Alias, Deployment, ModelVersion, ModelVersionStat
 from driftwheel.settings.load import load_settings
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
-from serve.engines.engine import free_port, has_gpu
+from serve.engines.engine import free_port
+from serve.engines.vllm_command import has_gpu
 from tests.suites.differential import Server, compare, report
 from tests.support.differential_cases import cases
 from tests.support.edited_builds import edit_tensors, rebuild

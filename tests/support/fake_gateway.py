@@ -21,6 +21,7 @@ from typing import Any
 import uvloop
 
 from driftwheel.settings.load import load_settings
+from driftwheel.settings.serving import ServeSettings
 from driftwheel.settings.settings import Settings
 from serve import server
 from serve.engines import fleet, proof
@@ -62,7 +63,7 @@ PLANTS = (*LEAKS, "early", "conductors")
 """Bugs: leaks; rows acknowledged before they are written; every gateway conducts."""
 
 
-def command(settings: Settings, model: str, name: str, port: int) -> list[str]:
+def command(serve: ServeSettings, model: str, name: str, port: int) -> list[str]:
     """Return the command line of a fake engine."""
     return [sys.executable, "-S", str(FAKE), model, name, str(port)]
 
