@@ -35,7 +35,7 @@ from serve.routing.table import RoutingTable
 from serve.shadow.mirror import Mirror
 
 GRACE_SECONDS = 20.0
-"""How long running answers may take to end; systemd and Kubernetes kill what takes longer than 30 s by default."""
+"""How long running answers may take to end: later they are cut off, and their rows say partial."""
 PRUNE_SECONDS = 600.0
 PRUNE_LOOK_SECONDS = 5.0
 """Between two looks of a follower whether it has become the leader, which alone prunes."""

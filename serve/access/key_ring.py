@@ -1,4 +1,4 @@
-"""A bearer key becomes the caller that it names, or nothing; the ledger is asked only when its keys have changed."""
+"""API keys: a bearer key becomes the caller that it names, or nothing; the ledger is read when keys have changed."""
 
 import asyncio
 import hashlib
@@ -19,6 +19,7 @@ from serve.access.rate_limit import RateLimit
 VARIABLE = "DRIFTWHEEL_API_KEYS"
 KEY_ID_DIGITS = 8
 RELOAD_SECONDS = 0.5
+"""How long a key that was disabled may still be good; each look is one cheap query for a counter."""
 log = structlog.get_logger()
 
 

@@ -24,6 +24,7 @@ from serve.engines.liveness import answers_token
 from serve.engines.lora import Lora, lora_in, served_rank
 
 CALL_SECONDS = 30.0
+"""An adapter is some MB, but vLLM loads it between two steps of a busy engine."""
 log = structlog.get_logger()
 
 StartEngine = Callable[[Settings, Path, str, int], Engine]
@@ -96,6 +97,7 @@ class Slot:
     def wait_ready(self, timeout_seconds: float) -> None:
         """Wait for the engine, load the adapter and get a real token from it; raises EngineError."""
         host = self.host_engine
+        # Several slots may wait for one engine that starts; only the first of them waits for its token.
         with host.loading:
             if not host.engine.start_seconds:
                 host.engine.wait_ready(timeout_seconds)
@@ -140,6 +142,7 @@ class Adapters:
                 modules = frozenset(lora.target_modules)
                 host = Host(engine, lora.base, modules, served_rank(lora.rank), replica)
                 self._hosts.append(host)
+            # Taken before the adapter is loaded: an engine whose last slot ends meanwhile must not be stopped.
             host.slots.add(name)
         return Slot(name, artifact, host, self)
 
@@ -164,6 +167,7 @@ class Adapters:
                 host.call("/v1/unload_lora_adapter", {"lora_name": slot.name}, grace_seconds)
             except EngineError as error:
                 log.warning("an adapter was not unloaded", name=slot.name, error=str(error))
+            # A hanging engine is stopped although others have slots in it: their answers hang as well.
             if answers_token(host.engine.host, host.engine.port, host.engine.name, grace_seconds):
                 return
         host.engine.stop(grace_seconds)

@@ -23,11 +23,12 @@ from serve.engines.liveness import answers_token
 from serve.engines.lora import Lora, lora_arguments, lora_in
 from serve.engines.vllm_command import engine_environment, vllm_command
 
-PR_SET_PDEATHSIG = 1
+PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
 LIBC = ctypes.CDLL(None)  # loaded before the fork: nothing may take a lock after it
 STOP_SECONDS = 20.0
 """From SIGTERM to SIGKILL; vLLM itself is told to end its requests within 5 s (`--shutdown-timeout`)."""
 POLL_SECONDS = 0.2
+# In the log of a start that failed these words are on the line with the cause; what follows is a traceback's frame.
 TELLING = ("Error", "error:", "Exception", "No space", "not found")
 
 CommandBuilder = Callable[[ServeSettings, str, str, int], list[str]]
@@ -94,6 +95,7 @@ class Engine:
 
     def stop(self, grace_seconds: float = STOP_SECONDS) -> None:
         """Stop it and its own children: SIGTERM, and SIGKILL after the grace."""
+        # The whole group: vLLM's second process holds the memory, and may have outlived the first.
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGTERM)
         with contextlib.suppress(subprocess.TimeoutExpired):
@@ -166,7 +168,7 @@ def start(
                 stderr=log,
                 stdin=subprocess.DEVNULL,
                 env=engine_environment(settings.serve, model) | dict(environment),
-                start_new_session=True,
+                start_new_session=True,  # Ctrl-C must reach only the gateway, which drains first
                 preexec_fn=_die_with_parent,
             )
     except OSError as error:

@@ -98,6 +98,7 @@ class Fleet:
         crew = self._crews[version.id]
         self._clear_dead(version.id, crew)
         self._launcher.check(version)
+        # Those that serve already are proved again: their weights may have been changed behind our back.
         await asyncio.gather(*(prove(self._serve, version, m.engine) for m in crew.members if m.route))
         missing = await self._missing(version, crew)
         if crew.is_admitted and missing:
@@ -150,7 +151,7 @@ class Fleet:
 
         What fails its proof gives way to the old weights, proved too, before the error is raised.
         """
-        (member,) = self._drop(old.id).members
+        (member,) = self._drop(old.id).members  # out of the table first: the health check must not meet a paused engine
         engine, served = cast(Engine, member.engine), old
         try:
             if member.route and not await wait_idle([member.route], self._serve.drain_timeout_seconds):

@@ -19,9 +19,10 @@ from serve.routing.table import EngineRoute, RoutingTable
 MISSED_UNTIL_OUT, MISSED_UNTIL_STOPPED = 2, 4
 """One missed token may be a long prompt before it in the queue; two are out, and two more are no accident."""
 TOKEN_TIMEOUT_SECONDS = 3.5
-"""Twice this and the pauses between stay under the 13 s in which a hanging engine is replaced."""
+"""An interval of 5 s and twice this make the 13 s after which a hanging engine gets no more requests."""
 LEAST_INTERVAL_SECONDS = 0.5
 HANGING_GRACE_SECONDS = 1.0
+"""From SIGTERM to SIGKILL of an engine that hangs: it would not use a longer one, and its users wait."""
 log = structlog.get_logger()
 
 
@@ -59,6 +60,7 @@ class Health:
                 for route in present:
                     if route not in self._watches:
                         self._watches[route] = asyncio.create_task(self._watch(route))
+                # A route that was dropped and added again is another object, so a new engine never inherits failures.
                 for gone in [route for route in self._watches if route not in present]:
                     self._watches.pop(gone).cancel()
                 for watch in [watch for watch in self._watches.values() if watch.done()]:

@@ -78,7 +78,7 @@ def check_reload(old: ModelVersion, new: ModelVersion) -> None:
 
 def reload_weights(engine: Engine, artifact: Path) -> None:
     """Give an idle engine the weights of an artifact, and forget what it had cached; raises EngineError."""
-    _call(engine, "/pause?mode=wait", {})
+    _call(engine, "/pause?mode=wait", {})  # waits for what it computes, and takes nothing new until it is resumed
     try:
         _call(engine, "/collective_rpc", {"method": "reload_weights", "kwargs": {"weights_path": str(artifact)}})
         if not _has_succeeded(_call(engine, "/reset_prefix_cache", {})):

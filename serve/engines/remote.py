@@ -15,6 +15,7 @@ from serve.engines.adapters import StartEngine
 from serve.engines.liveness import answers_token
 
 TIMEOUT_SECONDS = 5.0
+"""For a list of names; an engine that is slower is as good as absent, and is asked again."""
 
 
 @dataclass(frozen=True)

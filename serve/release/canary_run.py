@@ -1,4 +1,4 @@
-"""A canary becomes the live version, share by share, or is out within seconds, and the rows say why."""
+"""A canary release: a version gets share after share of the requests, or is rolled back in seconds; rows say why."""
 
 import asyncio
 import time
@@ -10,7 +10,7 @@ from driftwheel.records import Alias, Stage
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
 from serve.release.canary_counts import CanaryCounts
-from serve.release.canary_rule import Action, judge
+from serve.release.canary_rule import Action, decide
 from serve.release.deployments import Deployments
 from serve.routing.choice import Split
 from serve.routing.table import RoutingTable
@@ -24,7 +24,7 @@ class CanaryFailedError(EngineError):
 
 
 class CanaryRun:
-    """One canary, from its first share to its verdict."""
+    """One canary release, from its first share to its verdict."""
 
     def __init__(
         self,
@@ -55,7 +55,7 @@ class CanaryRun:
         if not any(route.is_ready for route in self._routes.replicas(self.version_id)):
             raise CanaryFailedError("its engine gives no token")
         tally, serve = await asyncio.to_thread(self._counts.read), self._settings.serve
-        verdict = judge(
+        verdict = decide(
             tally.periods,
             seconds=time.monotonic() - self._began_at,
             false_rollback=serve.canary_false_rollback,

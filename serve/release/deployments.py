@@ -1,11 +1,11 @@
-"""What the rollout does becomes Deployment rows and the observed half of the alias row, each move one transaction.
+"""What the reconciler does becomes Deployment rows and the observed half of the alias row, each move one transaction.
 
 Only the leader writes; what a gateway that follows does is its own matter, and leaves no row.
 """
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from typing import Any, Concatenate, ParamSpec
+from typing import Concatenate, ParamSpec
 
 import sqlalchemy as sa
 
@@ -33,7 +33,7 @@ def by_leader(
 
 
 class Deployments:
-    """Writes for one alias; every method blocks, so the rollout calls it in a thread.
+    """Writes for one alias; every method blocks, so the reconciler calls it in a thread.
 
     Raises ConflictError if another gateway has begun to lead.
     """
@@ -41,7 +41,7 @@ class Deployments:
     def __init__(self, settings: Settings, ledger: Ledger, leader: LeaderElection) -> None:
         self._settings, self._ledger, self.election = settings, ledger, leader
         self.is_ours = False
-        """Whether this gateway writes the rows: the rollout's word for as long as a step of it takes."""
+        """Whether this gateway writes the rows: the reconciler's word for as long as a step of it takes."""
 
     def take_over(self, alias: Alias, live_id: str | None) -> None:
         """Retire what the leader before this one left; live is what this gateway serves, if it does yet."""
@@ -66,6 +66,7 @@ class Deployments:
     ) -> None:
         """Say that a version serves the alias, and in which way: its old rows end, and the version before it drains."""
         at = utc_now()
+        # One transaction: nobody ever reads two live versions, or none.
         with self.election.write() as connection:
             self._set(connection, version_id, UNFINISHED, Stage.RETIRED)
             if drained_id is not None:
@@ -143,18 +144,28 @@ class Deployments:
     ) -> None:
         """Change the rows in the given stages, of one version or of all, by one statement that no other can cut."""
         table = TABLES[Deployment]
-        of_alias = sa.and_(
-            table.c.project == self._settings.project, table.c.alias == self._settings.serve.alias,
+        is_chosen = [
+            table.c.project == self._settings.project,
+            table.c.alias == self._settings.serve.alias,
             table.c.stage.in_(stages),
-        )  # fmt: skip
-        of_version = table.c.version_id == version_id if version_id is not None else sa.true()
-        values: dict[str, Any] = {"stage": stage, "share": share, "updated_at": utc_now()}
-        values |= {"reason": table.c.reason + f"; {reason}"} if reason else {}
-        connection.execute(sa.update(table).where(of_alias, of_version).values(**values))
+        ]
+        if version_id is not None:
+            is_chosen.append(table.c.version_id == version_id)
+        change = sa.update(table).where(*is_chosen).values(stage=stage, share=share, updated_at=utc_now())
+        if reason:
+            change = change.values(reason=table.c.reason + f"; {reason}")
+        connection.execute(change)
 
     def _row(self, alias: Alias, version_id: str, stage: Stage, share: float, reason: str, at: datetime) -> Deployment:
         return Deployment(
-            id=new_id("deployment", [alias.id, version_id, alias.fence, stage, at], at), project=alias.project,
-            created_at=at, alias=alias.id, version_id=version_id, stage=stage, share=share, fence=alias.fence,
-            reason=reason, updated_at=at,
-        )  # fmt: skip
+            id=new_id("deployment", [alias.id, version_id, alias.fence, stage, at], at),
+            project=alias.project,
+            created_at=at,
+            alias=alias.id,
+            version_id=version_id,
+            stage=stage,
+            share=share,
+            fence=alias.fence,
+            reason=reason,
+            updated_at=at,
+        )

@@ -1,4 +1,4 @@
-"""Beside the leader a gateway has the candidate's engines ready, and lets the same share of the requests through."""
+"""A follower: a gateway beside the leader, with the candidate's engines ready and the same share of requests."""
 
 import asyncio
 import time

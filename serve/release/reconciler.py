@@ -1,4 +1,4 @@
-"""The alias row says which version is desired; the rollout makes it the observed one, and says so.
+"""The reconciler: the alias row says which version is desired; here it is made the observed one, or refused.
 
 A swap is proved before it is used: check the artifact, start its engines (or load its adapter into an engine that runs
 its base, or give the only engine its weights), compare their log-probabilities on the probe prompts with the
@@ -29,6 +29,7 @@ from serve.release.canary_run import ROLLED_BACK, CanaryFailedError, CanaryRun
 from serve.release.deployments import Deployments
 from serve.release.follower import Follower, followed
 from serve.release.leader import LeaderElection
+from serve.release.refused_swap import RefusedSwap
 from serve.release.shadow_switch import ShadowSwitch
 from serve.release.standby import Standby
 from serve.routing.table import EngineRoute, RoutingTable
@@ -36,6 +37,7 @@ from serve.shadow.mirror import Mirror
 
 POLL_SECONDS = 0.3
 REPORT_SECONDS = 15.0
+"""How old the observed half of the alias row gets at most; the dashboard calls a much older one silent."""
 log = structlog.get_logger()
 
 
@@ -56,13 +58,11 @@ class Reconciler:
         self._deployments = Deployments(settings, ledger, self.election)
         self._live_id: str | None = None
         self._fence = 0
-        self._refused_fence = 0
-        self._is_final = False
-        self._refusals = Backoff()
+        self._refused = RefusedSwap()
         self._restores = Backoff(first_seconds=LONGEST_SECONDS)
         self._canary: CanaryRun | None = None
-        self._shadow = ShadowSwitch(settings, ledger, self._fleet, self._deployments, mirror, self._prove_any)
-        self._standby = Standby(settings, self._fleet, routes, self._deployments, self._shadow.end)
+        self._shadow = ShadowSwitch(settings.project, ledger, self._fleet, self._deployments, mirror, self._prove_any)
+        self._standby = Standby(settings.serve, self._fleet, routes, self._deployments, self._shadow.end)
         self._follower = Follower(ledger, routes, self._fleet, self._deployments, self._prove, self._standby.keep)
 
     def engine_of(self, route: EngineRoute) -> ServingEngine | None:
@@ -80,6 +80,7 @@ class Reconciler:
 
     async def reconcile(self) -> None:
         """Take one step from what is observed to what is desired, or to what the leader serves."""
+        # First of all: a step that takes minutes must begin with the knowledge who leads.
         await self.election.keep()
         row = await asyncio.to_thread(self._read_row)
         if row is not None:
@@ -96,7 +97,7 @@ class Reconciler:
             await self._shadow.follow(alias, self._live_id, self._standby)
             if not self._deployments.is_ours:
                 await self._follower.step(alias.id)
-        elif await self._must_restore_first(alias) or self._is_refused(alias):
+        elif await self._must_restore_first(alias) or self._refused.must_wait(alias.fence):
             await self._keep_serving(alias)
         elif self._live_id != alias.version_id or self._fleet.may_start(alias.version_id):
             await self._follow(alias)
@@ -114,18 +115,15 @@ class Reconciler:
             rows.is_ours, self._canary = False, None
         elif not rows.is_ours:
             await asyncio.to_thread(rows.take_over, alias, self._live_id)
-            rows.is_ours, self._refused_fence, self._is_final = True, 0, False
-            if alias.observed_error is not None and alias.observed_fence == alias.fence:
+            rows.is_ours = True
+            if alias.observed_error is None or alias.observed_fence != alias.fence:
+                self._refused = RefusedSwap()
+            else:
                 # The gateway before refused this version; unless it was a canary that failed, it is tried again later.
-                self._refused_fence, self._is_final = alias.fence, alias.observed_error.startswith(ROLLED_BACK)
-                self._refusals.note(time.monotonic())
+                self._refused.note(alias.fence, is_final=alias.observed_error.startswith(ROLLED_BACK))
 
     def _is_live(self, alias: Alias) -> bool:
         return self._live_id == alias.version_id and self._fence == alias.fence
-
-    def _is_refused(self, alias: Alias) -> bool:
-        """Say whether the desired version was refused and is not to be tried again yet."""
-        return alias.fence == self._refused_fence and (self._is_final or not self._refusals.is_due(time.monotonic()))
 
     async def _must_restore_first(self, alias: Alias) -> bool:
         """Say whether, after a restart, the version before must serve again: beside a canary, or after a refusal."""
@@ -179,13 +177,15 @@ class Reconciler:
 
     async def _go_live(self, alias: Alias) -> None:
         await self._make_live(alias, alias.version_id, alias.fence, None)
-        self._fence, self._refused_fence, self._refusals = alias.fence, 0, Backoff()
+        self._fence, self._refused = alias.fence, RefusedSwap()
         log.info("alias flipped", alias=alias.id, version=alias.version_id, fence=alias.fence)
 
     async def _make_live(self, alias: Alias, version_id: str, fence: int, error: str | None) -> None:
         """Point the alias at a proved version, write that down, and drain the one before it."""
+        # Engines, then alias, then rows: an alias never means a version that no engine has, and the rows never say more
+        # than users get. A gateway killed in between finds the old rows and does it all again.
         self._fleet.admit(version_id)
-        self._routes.point(alias.id, version_id)  # from the next request on it answers
+        self._routes.point(alias.id, version_id)
         old_id, self._live_id = self._live_id, version_id
         self._standby.forget(version_id)
         await asyncio.to_thread(self._shadow.end, version_id)
@@ -242,7 +242,7 @@ class Reconciler:
             log.error("the last good version does not start", version=version_id, error=str(error))
             self._restores.note(time.monotonic())
             return
-        fence = alias.fence if alias.fence == self._refused_fence else alias.observed_fence
+        fence = alias.fence if alias.fence == self._refused.fence else alias.observed_fence
         await self._make_live(alias, version_id, fence, alias.observed_error)
         log.info("last good version serves", alias=alias.id, version=version_id, desired=alias.version_id)
 
@@ -288,10 +288,8 @@ class Reconciler:
             await self._standby.retire(alias.version_id, in_background=True)
         elif alias.version_id != self._live_id:
             await self._standby.retire(alias.version_id)
-        if alias.fence != self._refused_fence:
-            self._refused_fence, self._refusals = alias.fence, Backoff()
         # A wrong model is not tried again at this fence while another version serves: each try costs a start.
         is_known = isinstance(error, CanaryFailedError | WrongModelError)
-        self._is_final = is_known and self._live_id not in (None, alias.version_id)
-        self._refusals.note(time.monotonic())
+        is_final = is_known and self._live_id not in (None, alias.version_id)
+        self._refused.note(alias.fence, is_final=is_final)
         await asyncio.to_thread(self._deployments.observe, alias, self._live_id, fence=alias.fence, error=str(error))

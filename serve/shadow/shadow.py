@@ -27,7 +27,7 @@ from serve.shadow.mirror import SHADOW_ALIAS, SHADOW_PREFIX
 
 IN_FLIGHT = 8
 POLL_SECONDS = 0.2
-ID_CHUNK = 500
+ID_CHUNK = 500  # older builds of SQLite take 999 parameters in a statement
 STREAM_FIELDS = ("stream", "stream_options")
 
 
