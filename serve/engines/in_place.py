@@ -10,9 +10,9 @@ from pathlib import Path
 
 from driftwheel.artifacts import read_manifest, verify
 from driftwheel.errors import EngineError, GateError
-from driftwheel.memory import available_bytes
 from driftwheel.records import ModelVersion
 from driftwheel.settings.serving import ServeSettings
+from driftwheel.system import available_bytes
 from serve.engines.engine import Engine
 from serve.engines.lora import ADAPTER
 from serve.engines.vllm_command import ENGINE_BYTES, GIB, has_gpu

@@ -14,7 +14,7 @@ from driftwheel.settings.settings import Settings
 from serve.engines.adapters import StartEngine
 from serve.engines.engine import start_artifact
 from serve.engines.fleet import Fleet
-from serve.engines.launchers import LAUNCHERS, launcher_for
+from serve.engines.launchers import LAUNCHERS, Launcher, launcher_for
 from serve.engines.local import LocalLauncher
 from serve.engines.remote import RemoteEngine, RemoteLauncher
 from serve.routing.table import RoutingTable
@@ -80,7 +80,7 @@ def test_a_new_kind_of_engine_is_one_class_and_one_line(settings: Settings) -> N
         servers = [await FakeEngine(VERSION.id, facts).listen(0) for _ in range(2)]
         ClusterLauncher.ports = tuple(server.sockets[0].getsockname()[1] for server in servers)
         routes = RoutingTable()
-        launchers = (ClusterLauncher, *LAUNCHERS)
+        launchers: tuple[type[Launcher], ...] = (ClusterLauncher, *LAUNCHERS)
         fleet = Fleet(with_engines(settings, CLUSTER), routes, launchers=launchers)
         await fleet.ensure(VERSION)
         assert routes.pick(VERSION.id) is None  # nothing gets a request before it is admitted
