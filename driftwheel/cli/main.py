@@ -30,6 +30,7 @@ STAGE_VERBS: dict[str, tuple[str, tuple[str, ...], str]] = {
     "traffic": ("driftwheel.cli.traffic", (), "show, export or prune the logged requests"),
     "dashboard": ("dashboard.__main__", (), "the Streamlit dashboard"),
     "keys": ("driftwheel.cli.keys", (), "make, list, disable and rotate the API keys of the gateway"),
+    "db": ("driftwheel.cli.db", (), "show or upgrade the database's tables"),
     "demo": ("examples.support.demo", (), "turn the whole circle on this machine"),
 }
 
