@@ -1,4 +1,4 @@
-"""The ledger's schema, shown and upgraded from the command line.
+"""Show and upgrade the schema of the ledger's database.
 
 driftwheel db status|upgrade
 """
@@ -6,10 +6,9 @@ driftwheel db status|upgrade
 import argparse
 import json
 import sys
-from collections.abc import Sequence
 from dataclasses import asdict
 
-from driftwheel.cli.command import add_common_arguments, run_command, settings_from
+from driftwheel.cli.command import add_common_arguments, settings_from
 from driftwheel.store.migrations import SchemaStatus, Standing, look_at, upgrade_database
 
 MEANINGS = {
@@ -22,19 +21,21 @@ MEANINGS = {
 }
 
 
-def main(argv: Sequence[str], command: str) -> int:
-    """Run one verb of db and return the exit status."""
-    parser = argparse.ArgumentParser(prog=command, description=(__doc__ or "").partition("\n")[0])
-    verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the verb's actions, each with its arguments."""
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     for name, act, help_text in (
         ("status", _status, "say which revision the database is at; changes nothing"),
         ("upgrade", _upgrade, "bring an older database to the newest revision; a SQLite file is copied first"),
     ):
-        verb = verbs.add_parser(name, help=help_text, description=help_text)
-        verb.set_defaults(act=act)
-        add_common_arguments(verb)
-    parsed = parser.parse_args(argv)
-    return run_command(f"db {parsed.verb}", parsed.act, parsed)
+        action = actions.add_parser(name, help=help_text, description=help_text)
+        action.set_defaults(act=act)
+        add_common_arguments(action)
+
+
+def main(arguments: argparse.Namespace) -> None:
+    """Run the action."""
+    arguments.act(arguments)
 
 
 def _status(arguments: argparse.Namespace) -> None:

@@ -11,7 +11,6 @@ import argparse
 import importlib
 import sqlite3
 import subprocess
-import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -43,7 +42,7 @@ REPORT = {
 def rows_of(project: str, n: int) -> list[Any]:
     """Return one record of every type; the first loop's have every field, the second's only what they must."""
     at, is_full = START + timedelta(days=n, microseconds=n), n == 0
-    common = {"project": project, "created_at": at}
+    common: dict[str, Any] = {"project": project, "created_at": at}
 
     def only_if_full(**values: Any) -> dict[str, Any]:
         return values if is_full else {}
@@ -182,4 +181,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()
