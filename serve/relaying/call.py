@@ -1,7 +1,7 @@
-"""A client's body becomes the engine's: the served model's name and the usage option change, nothing else.
+"""The body of a call: checked, read for routing and the log, and rewritten for the engine.
 
-The body is not parsed and written again, because that would alter numbers and escapes; the places of the
-top-level fields are found, and only their bytes are replaced.
+Only the served model's name and the usage option change. The body is not parsed and written again, because that would
+alter numbers and escapes; the places of the top-level fields are found, and only their bytes are replaced.
 """
 
 import json
@@ -20,6 +20,7 @@ from serve.refusals import RequestRefused
 TRACE_HEADERS = ("traceparent", "tracestate")
 WITH_USAGE_OPTION = ("/v1/chat/completions", "/v1/completions")
 MAX_DEPTH, MAX_BRACKETS = 64, 20_000
+"""Python's parsers recurse, and a list of empty lists can take 25 times its text's memory."""
 MOST = {
     "n": 128,
     "best_of": 128,
