@@ -17,7 +17,8 @@ from driftwheel.errors import ConfigError
 from driftwheel.records import Dataset, content_hash
 from driftwheel.settings.settings import Settings
 from driftwheel.settings.training import TuneSettings
-from driftwheel.store.ledger import Ledger, with_driver
+from driftwheel.store.database import with_driver
+from driftwheel.store.ledger import Ledger
 from driftwheel.store.sqlite import safe_sqlite_module
 from driftwheel.system import only_process
 from train.base_model import identity
