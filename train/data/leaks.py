@@ -30,6 +30,7 @@ MEANING: dict[LeakKind, str] = {
 }
 STRICTEST_FIRST = list(MEANING)
 SHOWN_LEAKS = 3
+"""An error is one line; the counts by kind beside them are of all leaks."""
 
 
 @dataclass(frozen=True)

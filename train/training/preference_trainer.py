@@ -20,6 +20,7 @@ from train.training.trainer import common_arguments, early_stopping, load_base, 
 
 RANDOM_ORDER = {"train_sampling_strategy": "random"}  # a pair has no one length to group by
 SUPERVISED_ONLY = ("packing", "completion_only_loss", "eval_packing")
+"""Arguments that the other trainers of TRL do not know."""
 
 
 def make_preference_trainer(settings: Settings, dataset_path: Path, run_path: Path, callbacks: Sequence[Any]) -> Any:
