@@ -14,9 +14,17 @@ from driftwheel.store.ledger import Ledger
 
 def version(id: str, number: int, **facts: Any) -> ModelVersion:
     return ModelVersion(
-        id=id, project="support", number=number, run_id="r", dataset_id="d", base_model="b", path="p",
-        manifest_hash="h", quantization="none", **facts,
-    )  # fmt: skip
+        id=id,
+        project="support",
+        number=number,
+        run_id="r",
+        dataset_id="d",
+        base_model="b",
+        path="p",
+        manifest_hash="h",
+        quantization="none",
+        **facts,
+    )
 
 
 def test_the_live_versions_accuracy_stands_with_its_interval(settings: Settings, ledger: Ledger) -> None:
@@ -28,18 +36,34 @@ def test_the_live_versions_accuracy_stands_with_its_interval(settings: Settings,
 
 def test_before_anything_is_live_the_next_command_is_named(settings: Settings, ledger: Ledger) -> None:
     dataset = Dataset(
-        id="d", project="support", content_hash="h", path="p", origin="files",
-        train_rows=8, validation_rows=1, test_rows=1,
-    )  # fmt: skip
+        id="d",
+        project="support",
+        content_hash="h",
+        path="p",
+        origin="files",
+        train_rows=8,
+        validation_rows=1,
+        test_rows=1,
+    )
     run = TrainingRun(
-        id="r", project="support", dataset_id="d", base_model="b", method="lora", settings={}, settings_hash="s",
-        seed=0, path="p", status=TrainingRunStatus.SUCCEEDED,
-    )  # fmt: skip
+        id="r",
+        project="support",
+        dataset_id="d",
+        base_model="b",
+        method="lora",
+        settings={},
+        settings_hash="s",
+        seed=0,
+        path="p",
+        status=TrainingRunStatus.SUCCEEDED,
+    )
     steps = [
-        (None, "driftwheel data build"), (dataset, "driftwheel train"), (run, "driftwheel publish"),
+        (None, "driftwheel data build"),
+        (dataset, "driftwheel train"),
+        (run, "driftwheel publish"),
         (version("version_6", 6, status=ModelVersionStatus.REJECTED), "driftwheel train"),
         (version("version_7", 7, status=ModelVersionStatus.PUBLISHED), "driftwheel promote v7"),
-    ]  # fmt: skip
+    ]
     for record, command in steps:
         ledger.add(*([record] if record else []))
         assert f"nothing yet; next: {command}" in as_text(gather(settings, ledger))

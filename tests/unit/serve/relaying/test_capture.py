@@ -39,11 +39,15 @@ def test_a_stream_reads_the_same_however_it_is_split(end: bytes, keeps_usage: bo
         ({"choices": [{"text": "hi", "logprobs": {"token_logprobs": [None, -1.0, -3.0]}}]}, "hi", -2.0, None),
         ({"choices": [{"message": {"content": "hi"}}, {"index": 1, "message": {"content": "no"}}]}, "hi", None, None),
         ({"error": {"message": "too long"}}, "", None, "too long"),
-        ({"choices": [{"message": {"tool_calls": [{"function": {"name": "f", "arguments": "{}"}}]}}]},
-         '[{"name": "f", "arguments": "{}"}]', None, None),
+        (
+            {"choices": [{"message": {"tool_calls": [{"function": {"name": "f", "arguments": "{}"}}]}}]},
+            '[{"name": "f", "arguments": "{}"}]',
+            None,
+            None,
+        ),
     ],
     ids=["completion", "first-choice", "error", "tool-call"],
-)  # fmt: skip
+)
 def test_a_whole_answer_gives_its_text(body: Any, answer: str, mean_logprob: float | None, error: str | None) -> None:
     capture = AnswerCapture()
     capture.read_json(json.dumps(body).encode())
@@ -88,22 +92,43 @@ def test_the_prompt_is_what_the_user_wrote_last(fields: dict[str, Any], prompt: 
         (' { "x" : {"model":"a"} , "model" : "a" } ', ' { "x" : {"model":"a"} , "model" : "v1" } '),
         ('{"model":"b","model":"a"}', '{"model":"v1","model":"v1"}'),
         ('{"model":"a","stream":true}', '{"stream_options":{"include_usage": true},"model":"v1","stream":true}'),
-        ('{"stream_options":null,"stream":true,"model":"a"}',
-         '{"stream_options":{"include_usage": true},"stream":true,"model":"v1"}'),
-        ('{"model":"a","stream":true,"stream_options":{"include_usage":true}}',
-         '{"model":"v1","stream":true,"stream_options":{"include_usage":true}}'),
-        ('{"model":"a","stream":true,"stream_options":{"include_usage":"on"}}',
-         '{"model":"v1","stream":true,"stream_options":{"include_usage":"on"}}'),
-        ('{"model":"a","stream":true,"stream_options":{"continuous_usage_stats":1}}',
-         '{"model":"v1","stream":true,"stream_options":{"continuous_usage_stats": false, "include_usage": true}}'),
+        (
+            '{"stream_options":null,"stream":true,"model":"a"}',
+            '{"stream_options":{"include_usage": true},"stream":true,"model":"v1"}',
+        ),
+        (
+            '{"model":"a","stream":true,"stream_options":{"include_usage":true}}',
+            '{"model":"v1","stream":true,"stream_options":{"include_usage":true}}',
+        ),
+        (
+            '{"model":"a","stream":true,"stream_options":{"include_usage":"on"}}',
+            '{"model":"v1","stream":true,"stream_options":{"include_usage":"on"}}',
+        ),
+        (
+            '{"model":"a","stream":true,"stream_options":{"continuous_usage_stats":1}}',
+            '{"model":"v1","stream":true,"stream_options":{"continuous_usage_stats": false, "include_usage": true}}',
+        ),
         ('{"model":"a","stream":"Yes"}', '{"stream_options":{"include_usage": true},"model":"v1","stream":"Yes"}'),
         ('{"model":"a","stream":2}', '{"model":"v1","stream":2}'),
-        ('{"model":"a","stream":1,"stream_options":{"include_usage":[]}}',
-         '{"model":"v1","stream":1,"stream_options":{"include_usage":[]}}'),
+        (
+            '{"model":"a","stream":1,"stream_options":{"include_usage":[]}}',
+            '{"model":"v1","stream":1,"stream_options":{"include_usage":[]}}',
+        ),
     ],
-    ids=["number", "nested", "twice", "usage-added", "usage-replaced", "usage-asked", "usage-asked-loosely",
-         "usage-of-each-event-not-asked", "stream-loosely", "stream-refused-by-the-engine", "option-refused-by-it"],
-)  # fmt: skip
+    ids=[
+        "number",
+        "nested",
+        "twice",
+        "usage-added",
+        "usage-replaced",
+        "usage-asked",
+        "usage-asked-loosely",
+        "usage-of-each-event-not-asked",
+        "stream-loosely",
+        "stream-refused-by-the-engine",
+        "option-refused-by-it",
+    ],
+)
 def test_only_model_and_usage_option_change(body: str, sent: str) -> None:
     assert read_call(body.encode(), "/v1/chat/completions").body_for("v1") == sent.encode()
 
@@ -150,14 +175,19 @@ def test_a_stream_without_usage_keeps_every_event() -> None:
 @pytest.mark.parametrize(
     "odd",
     [
-        {"choices": [{"delta": {"tool_calls": 5}}, {"delta": {"tool_calls": [{"index": [], "function": {"name": 1}}]}}],
-         "usage": {"prompt_tokens": -1, "completion_tokens": "7"}},
+        {
+            "choices": [
+                {"delta": {"tool_calls": 5}},
+                {"delta": {"tool_calls": [{"index": [], "function": {"name": 1}}]}},
+            ],
+            "usage": {"prompt_tokens": -1, "completion_tokens": "7"},
+        },
         {"choices": [{"logprobs": {"token_logprobs": 3, "content": 4}}, {"logprobs": {"token_logprobs": [10**400]}}]},
         {"object": "response", "output": [{"type": "message", "content": 7}], "incomplete_details": "x"},
         {"object": "response", "output": [{"type": "message", "content": [{"text": "a", "logprobs": True}]}]},
     ],
     ids=["tools", "logprobs", "response", "response-logprobs"],
-)  # fmt: skip
+)
 def test_an_answer_of_odd_types_is_read_as_far_as_it_goes(odd: Any) -> None:
     capture = AnswerCapture()
     capture.read_json(json.dumps(odd).encode())
@@ -171,13 +201,15 @@ def test_an_error_ends_a_streamed_response() -> None:
 
 
 RESPONSE: dict[str, Any] = {
-    "object": "response", "status": "completed", "usage": {"input_tokens": 4, "output_tokens": 6},
+    "object": "response",
+    "status": "completed",
+    "usage": {"input_tokens": 4, "output_tokens": 6},
     "output": [
         {"type": "reasoning", "content": [{"type": "reasoning_text", "text": "hm"}]},
         {"type": "message", "content": [{"type": "output_text", "text": "blue", "logprobs": [{"logprob": -0.5}]}]},
         {"type": "function_call", "name": "f", "arguments": "{}"},
     ],
-}  # fmt: skip
+}
 
 
 def events(*values: dict[str, Any]) -> bytes:
@@ -234,7 +266,7 @@ def test_long_answers_are_kept_whole() -> None:
         (b'{"model":"a","background":true}', "background"),
     ],
     ids=["lists", "objects", "many", "n", "n-as-text", "huge-number", "max-tokens", "unclosed", "background"],
-)  # fmt: skip
+)
 def test_a_body_out_of_bounds_is_refused(body: bytes, word: str) -> None:
     with pytest.raises(RequestRefused, match=word) as refused:
         read_call(body, "/v1/responses")

@@ -46,8 +46,12 @@ def path(settings: Settings) -> Path:
 def test_what_was_planted_is_found(settings: Settings, path: Path) -> None:
     found = check_files(settings, [path])
     assert found["files"][0] | {"broken_rows": []} == {
-        "file": "seed.jsonl", "format": "prompt_completion", "rows": 246, "broken": 1, "broken_rows": [],
-    }  # fmt: skip
+        "file": "seed.jsonl",
+        "format": "prompt_completion",
+        "rows": 246,
+        "broken": 1,
+        "broken_rows": [],
+    }
     assert found["files"][0]["broken_rows"][0]["place"] == "seed.jsonl:207"
     assert found["conflicts"]["prompts"] == 1
     assert [line.split()[0] for line in found["conflicts"]["examples"][0]] == ["seed.jsonl:4", "seed.jsonl:201"]

@@ -30,9 +30,13 @@ def test_accelerate_is_told_what_the_settings_say(train: TrainSettings, expected
 
 def test_a_job_comes_back_as_it_was_written(tmp_path: Path) -> None:
     job = RankJob(
-        settings={"project": "support"}, settings_path="/x/driftwheel.yaml", rows_path="/x/rows", run={"id": "run_1"},
-        checkpoint=None, result_path="/x/result.json",
-    )  # fmt: skip
+        settings={"project": "support"},
+        settings_path="/x/driftwheel.yaml",
+        rows_path="/x/rows",
+        run={"id": "run_1"},
+        checkpoint=None,
+        result_path="/x/result.json",
+    )
     job.write(tmp_path / "processes" / "job.json")
     assert RankJob.read(tmp_path / "processes" / "job.json") == job
 
