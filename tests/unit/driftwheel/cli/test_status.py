@@ -1,5 +1,6 @@
 """What is live is said with what it scored, and how sure that is."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,9 +12,32 @@ from driftwheel.records import Alias, Dataset, ModelVersion, ModelVersionStatus,
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
 
+DATASET = Dataset(
+    id="d",
+    project="support",
+    content_hash="h",
+    path="p",
+    origin="files",
+    train_rows=8,
+    validation_rows=1,
+    test_rows=1,
+)
+RUN = TrainingRun(
+    id="r",
+    project="support",
+    dataset_id="d",
+    base_model="b",
+    method="lora",
+    settings={},
+    settings_hash="s",
+    seed=0,
+    path="p",
+    status=TrainingRunStatus.SUCCEEDED,
+)
+
 
 def version(id: str, number: int, **facts: Any) -> ModelVersion:
-    return ModelVersion(
+    made = ModelVersion(
         id=id,
         project="support",
         number=number,
@@ -23,8 +47,8 @@ def version(id: str, number: int, **facts: Any) -> ModelVersion:
         path="p",
         manifest_hash="h",
         quantization="none",
-        **facts,
     )
+    return replace(made, **facts)
 
 
 def test_the_live_versions_accuracy_stands_with_its_interval(settings: Settings, ledger: Ledger) -> None:
@@ -35,32 +59,10 @@ def test_the_live_versions_accuracy_stands_with_its_interval(settings: Settings,
 
 
 def test_before_anything_is_live_the_next_command_is_named(settings: Settings, ledger: Ledger) -> None:
-    dataset = Dataset(
-        id="d",
-        project="support",
-        content_hash="h",
-        path="p",
-        origin="files",
-        train_rows=8,
-        validation_rows=1,
-        test_rows=1,
-    )
-    run = TrainingRun(
-        id="r",
-        project="support",
-        dataset_id="d",
-        base_model="b",
-        method="lora",
-        settings={},
-        settings_hash="s",
-        seed=0,
-        path="p",
-        status=TrainingRunStatus.SUCCEEDED,
-    )
     steps = [
         (None, "driftwheel data build"),
-        (dataset, "driftwheel train"),
-        (run, "driftwheel publish"),
+        (DATASET, "driftwheel train"),
+        (RUN, "driftwheel publish"),
         (version("version_6", 6, status=ModelVersionStatus.REJECTED), "driftwheel train"),
         (version("version_7", 7, status=ModelVersionStatus.PUBLISHED), "driftwheel promote v7"),
     ]
