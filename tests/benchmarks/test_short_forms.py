@@ -99,7 +99,7 @@ SHORT = {
 """What runs here, by its command line."""
 
 ELSEWHERE = {
-    "benchmarks.banking77": "tests/loop/test_circle.py",
+    "benchmarks.banking77": "tests/benchmarks/test_banking77.py",
     "benchmarks.contestant": "benchmarks/training.py",
     "benchmarks.gateways.client": "benchmarks/gateway.py",
     "benchmarks.gateways.upstream": "benchmarks/gateway.py",

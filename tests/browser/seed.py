@@ -4,7 +4,10 @@ import json
 from datetime import datetime, timedelta
 from pathlib import Path
 
+import msgspec
+
 from driftwheel import artifacts
+from driftwheel.dataset_report import DatasetReport
 from driftwheel.records import (
     Alias,
     Dataset,
@@ -25,6 +28,7 @@ from driftwheel.records import (
     new_id,
     utc_now,
 )
+from driftwheel.run_metrics import RunMetrics
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
 
@@ -117,7 +121,7 @@ def _dataset(settings: Settings, at: datetime) -> Dataset:
         train_rows=980,
         validation_rows=120,
         test_rows=120,
-        report=report,
+        report=msgspec.convert(report, DatasetReport),
     )
 
 
@@ -152,7 +156,7 @@ def _run(settings: Settings, dataset: Dataset, at: datetime) -> TrainingRun:
         settings_hash="h",
         seed=0,
         path=str(folder),
-        metrics={"train_loss": 0.31, "eval_loss": 0.35},
+        metrics=RunMetrics(train_loss=0.31, eval_loss=0.35),
         finished_at=at + timedelta(minutes=1),
     )
 
