@@ -5,7 +5,7 @@ from driftwheel.settings.artifact import QuantizeSettings
 
 
 def test_each_line_of_the_settings_table_is_a_whole_row() -> None:
-    lines = generate.settings_table().splitlines()
+    lines = generate.settings_tables().splitlines()
     assert [line for line in lines if not (line.startswith("| ") and line.endswith(" |"))] == []
     assert {line.replace("\\|", "").count("|") for line in lines} == {4}
 
@@ -13,7 +13,7 @@ def test_each_line_of_the_settings_table_is_a_whole_row() -> None:
 def test_a_sentence_of_two_lines_stands_in_one_row() -> None:
     description = QuantizeSettings.model_fields["scheme"].description or ""
     assert "\n" in description, "the case that this test is about is gone; take another setting with two lines"
-    row = next(line for line in generate.settings_table().splitlines() if line.startswith("| `quantize.scheme` "))
+    row = next(line for line in generate.settings_tables().splitlines() if line.startswith("| `quantize.scheme` "))
     assert " ".join(description.split()) in row
 
 
