@@ -48,7 +48,8 @@ def settings_tables() -> str:
 def verbs() -> str:
     """Return every verb of the command line with its arguments, as its own parser knows them."""
     top, _ = parser_of([])
-    common, parts = _common_arguments(), []
+    common = _common_arguments()
+    parts: list[str] = []
     for name in sorted(_choices(top)):
         parser, rest = parser_of([name])
         parser, _ = _innermost(parser, rest)

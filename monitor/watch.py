@@ -281,7 +281,7 @@ def _decide(look: Look, signals: list[DriftSignal]) -> RetrainDecision:
 
 def _roll_back(look: Look, decision: RetrainDecision) -> None:
     """Make the version before the desired one again, and say so where the version came from."""
-    controls.rollback(look.ledger, look.settings)
+    controls.rollback(look.settings, look.ledger)
     made = look.ledger.find(RetrainDecision, version_id=look.version.id, status=DecisionStatus.PROMOTED)
     for retrain in made:
         look.ledger.change(retrain, status=DecisionStatus.ROLLED_BACK, error="; ".join(decision.reasons))

@@ -32,6 +32,7 @@ FEW_STEPS = {
     "DRIFTWHEEL__TRAIN__MAX_LENGTH": "128",
     "DRIFTWHEEL__TRAIN__PER_DEVICE_TRAIN_BATCH_SIZE": "4",
     "HF_HUB_OFFLINE": "1",
+    "OMP_NUM_THREADS": "1",  # two threads on a busy machine wait for each other longer than such steps take
     "DRIFTWHEEL_API_KEYS": KEY,
 }
 """What makes a story short; the commands stay as the page has them, but for the model's name on the hub."""
