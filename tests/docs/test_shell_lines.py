@@ -20,6 +20,7 @@ import pytest
 from docs.generate import parser_of
 from examples.support.build_base import make_model, make_tokenizer
 from examples.support.world import answer, messages, unlabelled_text
+from serve.engines.engine import free_port
 from tests.docs.papers import KINDS, PARSED_ONLY, ROOT, Block, blocks, blocks_in, pages
 from tests.support.fake_world import ALIAS, KEY, World
 
@@ -38,7 +39,8 @@ FEW_STEPS = {
 """What makes a story short; the commands stay as the page has them, but for the model's name on the hub."""
 SELF_STARTERS = ("README.md", "docs/quickstart.md")
 """Pages whose story begins with the data file alone; the others begin where README's story ends."""
-INLINE = re.compile(r"`((?:driftwheel|make) [^`]+)`")
+INLINE = re.compile(r"`((?:driftwheel|make) (?!VERB|TARGET|(?:bench|suite)-NAME)[^`]+)`")
+"""A command in a sentence, if it is not about commands in general."""
 ALL = [block for page in pages() for block in blocks(page)]
 STORIES = sorted({block.page for block in ALL if block.kind == "story"} - {"README.md"})
 
@@ -50,13 +52,18 @@ def run(block: Block, folder: Path, environment: dict[str, str], before: str = "
     done = subprocess.run(
         ["bash", "-e", "-o", "pipefail", "-c", f"{before}\n{text}"],
         cwd=folder,
-        env={**os.environ, "PATH": path, "COLUMNS": "200", **environment},
+        env={**os.environ, "PATH": path, "COLUMNS": "200", **_free_ports(), **environment},
         capture_output=True,
         text=True,
         timeout=600,
         check=False,
     )
     assert done.returncode == 0, f"{block.place}\n{block.text}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
+
+
+def _free_ports() -> dict[str, str]:
+    """Return settings for ports that nobody listens on: `doctor` asks for the usual ones, which others may use here."""
+    return {f"DRIFTWHEEL__{section}__PORT": str(free_port()) for section in ("SERVE", "MONITOR", "DASHBOARD")}
 
 
 def problem_of(words: list[str]) -> str:
