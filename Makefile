@@ -1,10 +1,10 @@
-# make setup | check | test | test-gpu | fix | demo | docs | chaos | lock | bench-NAME | suite-NAME (tests/suites/)
+# make setup | check | test | test-gpu | coverage | fix | demo | docs | chaos | lock | bench-NAME | suite-NAME (tests/suites/)
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.complete
 
-.PHONY: setup check test test-gpu fix demo docs chaos lock
+.PHONY: setup check check-papers test test-gpu coverage fix demo docs chaos lock
 setup: $(READY)
 
 $(READY): requirements/cpu.txt deploy/setup.sh pyproject.toml
@@ -15,6 +15,9 @@ check: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(MAKE) --no-print-directory check-papers
+
+check-papers: $(READY)
 	$(BIN)/cog --check README.md
 
 test: $(READY)
@@ -22,6 +25,9 @@ test: $(READY)
 
 test-gpu: $(READY)
 	DRIFTWHEEL_TEST_GPU=1 $(BIN)/python -m pytest tests/gpu
+
+coverage: $(READY)
+	$(BIN)/python -m pytest tests/unit --numprocesses 2 --dist loadfile --cov --cov-report=term:skip-covered
 
 fix: $(READY)
 	$(BIN)/ruff check --fix .
