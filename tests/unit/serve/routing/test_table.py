@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from driftwheel.errors import NotFoundError
-from serve.routing.routes import EngineRoute, RoutingTable
+from serve.routing.table import EngineRoute, RoutingTable
 
 
 def table() -> RoutingTable:

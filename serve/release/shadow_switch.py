@@ -1,4 +1,4 @@
-"""The operator's switch that names a shadow becomes a proved version which requests are copied to.
+"""The shadow switch: what an operator names there is proved, and gets copies of the requests.
 
 A shadow may be a candidate or a rejected version, since no user gets its answers. One that cannot be had is taken from
 the switch, and so is one that goes live.
@@ -12,7 +12,6 @@ import structlog
 from driftwheel.controls import SHADOW
 from driftwheel.errors import DriftwheelError, GateError
 from driftwheel.records import Alias, Stage
-from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
 from serve.engines.fleet import Fleet
 from serve.release.deployments import Deployments
@@ -27,14 +26,14 @@ class ShadowSwitch:
 
     def __init__(
         self,
-        settings: Settings,
+        project: str,
         ledger: Ledger,
         fleet: Fleet,
         deployments: Deployments,
         mirror: Mirror | None,
         prove: Callable[[str], Awaitable[None]],
     ) -> None:
-        self._project, self._ledger, self._fleet, self._deployments = settings.project, ledger, fleet, deployments
+        self._project, self._ledger, self._fleet, self._deployments = project, ledger, fleet, deployments
         self._mirror, self._prove = mirror, prove
 
     async def follow(self, alias: Alias, live_id: str | None, standby: Standby) -> None:
