@@ -25,7 +25,7 @@ from serve.metrics import OTHER_ROUTE, GatewayMetrics
 from serve.refusals import RequestRefused
 from serve.relaying.call import Call, read_call, trace_headers
 from serve.relaying.job import Job, Trace
-from serve.relaying.relay import RETRY_AFTER_SECONDS, Relay, SecondChance
+from serve.relaying.relay import RETRY_AFTER_SECONDS, Failover, Relay
 from serve.relaying.tracing import Tracing
 from serve.routing.choice import unit_of
 from serve.routing.table import EngineRoute, RoutingTable
@@ -180,9 +180,9 @@ class Gateway:
     async def _answer(self, job: Job, response: Response) -> int:
         try:
             return await self._relay.answer(job, response)
-        except SecondChance as chance:
+        except Failover as failover:
             # The failed try is in the log under its own id; the client gets the second one's.
-            job.start_over(self._ids.make(), chance.route)
+            job.start_over(self._ids.make(), failover.route)
             return await self._relay.answer(job, response)
 
     def _headers(self, request_id: str, content_type: str, route: EngineRoute | None) -> list[tuple[str, str]]:

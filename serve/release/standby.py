@@ -11,7 +11,7 @@ import structlog
 
 from driftwheel.records import ModelVersion, Stage
 from driftwheel.settings.serving import ServeSettings
-from serve.engines.fleet import Crew, Fleet
+from serve.engines.fleet import Fleet, ReplicaSet
 from serve.engines.lora import SLOTS
 from serve.release.deployments import Deployments
 from serve.routing.table import RoutingTable
@@ -78,8 +78,8 @@ class Standby:
         for task in self._tasks:
             task.cancel()
 
-    async def _end(self, version_id: str, crew: Crew) -> None:
-        await self._fleet.stop_crew(crew, self._serve.drain_timeout_seconds)
+    async def _end(self, version_id: str, replica_set: ReplicaSet) -> None:
+        await self._fleet.stop_replicas(replica_set, self._serve.drain_timeout_seconds)
         if version_id not in self._fleet.versions():  # nobody has asked for it again meanwhile
             await asyncio.to_thread(self._deployments.close, version_id)
 

@@ -10,7 +10,7 @@ _END_OF_CHOICE = b'"finish_reason":"'
 _NAME = b'"system_fingerprint"'
 
 
-class Unasked:
+class UsageFilter:
     """One stream without the usage event that its client did not ask for."""
 
     def __init__(self, fingerprint: str | None) -> None:
