@@ -10,6 +10,9 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, ClassVar
 
+from driftwheel.dataset_report import DatasetReport
+from driftwheel.run_metrics import RunMetrics
+
 
 def utc_now() -> datetime:
     """Return the present moment as an aware UTC time."""
@@ -120,7 +123,7 @@ class Dataset:
     train_rows: int
     validation_rows: int
     test_rows: int
-    report: dict[str, Any] = field(default_factory=dict)
+    report: DatasetReport = field(default_factory=DatasetReport)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,7 +143,7 @@ class TrainingRun:
     seed: int
     path: str
     """Folder with checkpoints, curves.jsonl (one JSON object per logged step) and model/ or adapter/."""
-    metrics: dict[str, Any] = field(default_factory=dict)
+    metrics: RunMetrics = field(default_factory=RunMetrics)
     finished_at: datetime | None = None
     error: str | None = None
 

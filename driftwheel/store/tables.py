@@ -79,13 +79,6 @@ for _record in RECORDS:
     )
 
 
-def missing_columns(bind: sa.Engine | sa.Connection) -> list[sa.Column[Any]]:
-    """Return the columns that the database does not have; those of an existing table are such as may be null."""
-    found = sa.inspect(bind).get_multi_columns(filter_names=list(metadata.tables))
-    have = {(table, column["name"]) for (_, table), columns in found.items() for column in columns}
-    return [c for table in metadata.tables.values() for c in table.columns if (table.name, c.name) not in have]
-
-
 def row_of(record: Any) -> dict[str, Any]:
     """Return a record as a table's row."""
     return dict(vars(record))  # a record's fields are all that it has, and asking each by name is slow

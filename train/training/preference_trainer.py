@@ -1,4 +1,4 @@
-"""Settings and a Dataset of preferences become TRL's DPO or KTO trainer.
+"""Makes TRL's DPO or KTO trainer from settings and a Dataset of preferences.
 
 With adapters the reference model is the base with the adapters switched off, which costs no memory.
 """
@@ -7,11 +7,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import datasets
+import transformers
+
 from driftwheel.errors import ConfigError, DataError
 from driftwheel.settings.settings import Settings
 from train.base_model import load_tokenizer
-from train.data.preferences import read_preferences
+from train.data.preferences import PreferenceRow, read_preferences
 from train.training.methods import adapter_config
+from train.training.sharding import Arguments
 from train.training.trainer import common_arguments, early_stopping, load_base, prepare
 
 SUPERVISED_ONLY = ("packing", "completion_only_loss", "eval_packing")
@@ -19,8 +23,6 @@ SUPERVISED_ONLY = ("packing", "completion_only_loss", "eval_packing")
 
 def make_preference_trainer(settings: Settings, dataset_path: Path, run_path: Path, callbacks: Sequence[Any]) -> Any:
     """Return a DPOTrainer or KTOTrainer; raises ConfigError for settings that TRL refuses."""
-    import datasets
-    import transformers
     from trl import DPOConfig, DPOTrainer, KTOConfig, KTOTrainer
 
     train = settings.train
@@ -31,7 +33,9 @@ def make_preference_trainer(settings: Settings, dataset_path: Path, run_path: Pa
         arguments.pop(name, None)
     arguments["beta"] = train.beta
     is_dpo = train.objective == "dpo"
-    arguments |= {"train_sampling_strategy": "random"} if is_dpo else _kto(train.per_device_train_batch_size, rows)
+    arguments |= (
+        {"train_sampling_strategy": "random"} if is_dpo else _kto(train.per_device_train_batch_size, rows["train"])
+    )
     try:
         trainer = (DPOTrainer if is_dpo else KTOTrainer)(
             model=load_base(settings),
@@ -50,17 +54,17 @@ def make_preference_trainer(settings: Settings, dataset_path: Path, run_path: Pa
     return trainer
 
 
-def _kto(batch: int, rows: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
+def _kto(batch: int, rows: Sequence[PreferenceRow]) -> Arguments:
     """Return KTO's own arguments: good and bad answers weigh the same in sum (Ethayarajh et al. 2024, section 4.2).
 
     Raises DataError if all thumbs point one way, ConfigError for a batch of one.
     """
     if batch < 2:
         raise ConfigError("kto compares the answers of a batch; set train.per_device_train_batch_size to 2 or more")
-    good = sum(row["label"] for row in rows["train"])
-    bad = len(rows["train"]) - good
+    good = sum(row["label"] for row in rows)
+    bad = len(rows) - good
     if not good or not bad:
-        raise DataError(f"all {len(rows['train'])} thumbs point {'up' if good else 'down'}; kto needs both kinds")
+        raise DataError(f"all {len(rows)} thumbs point {'up' if good else 'down'}; kto needs both kinds")
     return {
         "train_sampling_strategy": "sequential",
         "desirable_weight": max(1.0, bad / good),

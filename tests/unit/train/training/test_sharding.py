@@ -1,12 +1,11 @@
-"""Shares of a batch, and what several processes cannot train together."""
+"""Shares of a batch, and what a trainer is told of its processes."""
 
 from typing import Any
 
 import pytest
 
-from driftwheel.errors import ConfigError
 from driftwheel.settings.training import TrainSettings
-from train.processes.sharding import IGNORED, OwnShare, check_processes, process_arguments
+from train.training.sharding import IGNORED, OwnShare, process_arguments
 
 
 def row(number: int) -> dict[str, Any]:
@@ -37,28 +36,3 @@ def test_batches_are_drawn_for_all_processes() -> None:
     assert (arguments["per_device_train_batch_size"], arguments["per_device_eval_batch_size"]) == (12, 20)
     assert arguments["fsdp_config"]["version"] == 2
     assert process_arguments(TrainSettings()) == {}
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"objective": "dpo"}, "train.objective dpo"),
-        ({"method": "qlora"}, "4-bit weights"),
-        ({"init_lora_weights": "pissa"}, "pissa"),
-        ({"neftune_noise_alpha": 5.0}, "neftune"),
-        ({"executor": "ray", "num_processes": 1}, "num_processes of 2"),
-    ],
-    ids=["preferences", "sharded 4-bit weights", "pissa", "neftune", "ray with one worker"],
-)
-def test_what_cannot_be_trained_together_is_refused(changes: dict[str, Any], message: str) -> None:
-    with pytest.raises(ConfigError, match=message):
-        check_processes(TrainSettings(**{"num_processes": 2, **changes}))
-
-
-@pytest.mark.parametrize(
-    "changes",
-    [{}, {"method": "full"}, {"method": "qlora", "fsdp": False}, {"use_dora": True}, {"executor": "ray"}],
-    ids=["lora", "full", "qlora that is not sharded", "dora", "ray"],
-)
-def test_what_can_be_trained_together_is_let_through(changes: dict[str, Any]) -> None:
-    check_processes(TrainSettings(**{"num_processes": 2, **changes}))

@@ -1,59 +1,35 @@
-"""Processes that train together become one training: sharded weights, shared batches, whole results.
+"""Data-parallel and fully sharded training (DDP, FSDP2): shared batches, sharded weights, whole results.
 
 N processes take the very steps that one process with N times the batch would take. Each draws the same batches and
 keeps its share of every one; the loss is normalized by the completion tokens of the whole batch (TRL counts them over
 all processes). So the order of the rows, the last and smaller batch, and the validation loss stay what they were.
 """
 
-import os
 import resource
-import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
 from types import MethodType
 from typing import Any
 
+import torch
+from accelerate.data_loader import prepare_data_loader
+from accelerate.state import PartialState
+from accelerate.utils import DistributedType
 from transformers import TrainerCallback
 
-from driftwheel import artifacts
-from driftwheel.errors import ConfigError
 from driftwheel.settings.training import TrainSettings
 from train.training.class_weights import ROW_WEIGHT
+from train.training.methods import Weights
 
+Arguments = dict[str, Any]
+"""Keyword arguments of a trainer of TRL."""
+Batch = dict[str, Any]
+"""Rows or tensors by the name of their column."""
 IGNORED = -100
 """Label of a token that is not learned."""
 
 
-def is_first_process() -> bool:
-    """Say whether this process is the one that writes: the first of those that train together, or the only one."""
-    return os.environ.get("RANK", "0") == "0"
-
-
-def check_processes(train: TrainSettings) -> None:
-    """Raise ConfigError for what several processes cannot train together."""
-    if train.num_processes == 1:
-        if train.executor == "ray":
-            raise ConfigError("train.executor ray needs train.num_processes of 2 or more: one process a worker")
-        return
-    if train.objective != "sft":
-        raise ConfigError(
-            f"train.objective {train.objective} compares the answers of one batch and trains in one process; "
-            "set train.num_processes to 1"
-        )
-    if train.fsdp and train.method == "qlora":
-        raise ConfigError("4-bit weights are not sharded here; set train.fsdp to false, or train.method to lora")
-    if str(train.init_lora_weights).startswith("pissa"):
-        raise ConfigError(
-            f"train.init_lora_weights {train.init_lora_weights} needs the whole base to be saved again; "
-            "set train.num_processes to 1"
-        )
-    if train.neftune_noise_alpha is not None:
-        raise ConfigError("train.neftune_noise_alpha draws its noise in one process; set train.num_processes to 1")
-
-
-def process_arguments(train: TrainSettings) -> dict[str, Any]:
+def process_arguments(train: TrainSettings) -> Arguments:
     """Return what a trainer is told about the processes; batches are drawn whole and shared out later."""
     if train.num_processes == 1:
         return {}
@@ -64,7 +40,7 @@ def process_arguments(train: TrainSettings) -> dict[str, Any]:
     return {**batches, **_sharding(train)}
 
 
-def _sharding(train: TrainSettings) -> dict[str, Any]:
+def _sharding(train: TrainSettings) -> Arguments:
     if not train.fsdp:
         return {"ddp_find_unused_parameters": False}
     # Gradient checkpointing stays the model's own. FSDP2's renames the layers, and PEFT then finds no adapter to save.
@@ -81,8 +57,6 @@ def prepare_sharding(arguments: Any) -> None:
     """
     if not arguments.fsdp:
         return
-    from accelerate.state import PartialState
-    from accelerate.utils import DistributedType
     from torch.distributed.fsdp import MixedPrecisionPolicy
 
     arguments.fsdp_plugin_args["mixed_precision_policy"] = MixedPrecisionPolicy()
@@ -97,7 +71,7 @@ class OwnShare:
     def __init__(self, collator: Any, index: int, count: int) -> None:
         self._collator, self._index, self._count = collator, index, count
 
-    def __call__(self, rows: Sequence[Mapping[str, Any]]) -> Any:
+    def __call__(self, rows: Sequence[Batch]) -> Any:
         """Return the collated share; each process has as many rows, the last maybe one token that is not learned."""
         own = list(rows[self._index :: self._count])
         if len(own) < -(-len(rows) // self._count):
@@ -105,7 +79,7 @@ class OwnShare:
         return self._collator(own)
 
 
-def _empty(row: Mapping[str, Any]) -> dict[str, Any]:
+def _empty(row: Batch) -> Batch:
     empty = {"input_ids": list(row["input_ids"][:1]), "labels": [IGNORED]}
     if ROW_WEIGHT in row:
         empty[ROW_WEIGHT] = row[ROW_WEIGHT]
@@ -121,7 +95,7 @@ def share_batches(trainer: Any, train: TrainSettings) -> None:
     accelerator.prepare_data_loader = MethodType(_whole_batches, accelerator)
     predict = trainer.prediction_step
 
-    def prediction_step(model: Any, inputs: dict[str, Any], *args: Any, **options: Any) -> Any:
+    def prediction_step(model: Any, inputs: Batch, *args: Any, **options: Any) -> Any:
         loss, *rest = predict(model, inputs, *args, **options)
         # The Trainer's own gathering would count a full batch once a process, and the last one once.
         trainer.gather_function = partial(_rows_of_last_batch, accelerator.gradient_state)
@@ -132,12 +106,15 @@ def share_batches(trainer: Any, train: TrainSettings) -> None:
 
 def _whole_batches(accelerator: Any, loader: Any, **_: Any) -> Any:
     """Prepare a loader as one process would, so that all draw the same batches."""
-    from accelerate.data_loader import prepare_data_loader
-
     return prepare_data_loader(
-        loader, accelerator.device, num_processes=1, process_index=0, put_on_device=True,
-        use_seedable_sampler=accelerator.use_seedable_sampler, data_seed=accelerator.dataloader_config.data_seed,
-    )  # fmt: skip
+        loader,
+        accelerator.device,
+        num_processes=1,
+        process_index=0,
+        put_on_device=True,
+        use_seedable_sampler=accelerator.use_seedable_sampler,
+        data_seed=accelerator.dataloader_config.data_seed,
+    )
 
 
 def _mean_over_tokens(accelerator: Any, loss: Any, labels: Any) -> Any:
@@ -149,7 +126,7 @@ def _rows_of_last_batch(state: Any, losses: Any) -> Any:
     return losses[: state.remainder] if state.end_of_dataloader and state.remainder > 0 else losses
 
 
-def whole_weights(trainer: Any) -> dict[str, Any] | None:
+def whole_weights(trainer: Any) -> Weights | None:
     """Gather what was trained from all shards, complete in the first process; None where nothing is sharded.
 
     Every process must call it.
@@ -159,14 +136,12 @@ def whole_weights(trainer: Any) -> dict[str, Any] | None:
     from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
 
     options = StateDictOptions(full_state_dict=True, cpu_offload=True, ignore_frozen_params=True)
-    weights: dict[str, Any] = get_model_state_dict(trainer.model, options=options)
+    weights: Weights = get_model_state_dict(trainer.model, options=options)
     return weights
 
 
 def peak_memory_bytes(trainer: Any) -> int:
     """Return the most memory that one of the processes took: of its GPU, or else of the system."""
-    import torch
-
     if torch.cuda.is_available():
         peak = torch.cuda.max_memory_allocated()
     else:
@@ -175,22 +150,9 @@ def peak_memory_bytes(trainer: Any) -> int:
     return int(accelerator.gather(torch.tensor([peak], device=accelerator.device)).max())
 
 
-@contextmanager
-def folder_to_write(target: Path, facts: dict[str, Any]) -> Iterator[Path]:
-    """Give the first process the folder that becomes the artifact, and the others one that is thrown away."""
-    if is_first_process():
-        with artifacts.writing(target, facts) as folder:
-            yield folder
-        return
-    with tempfile.TemporaryDirectory() as name:
-        yield Path(name)
-
-
 class Together(TrainerCallback):  # type: ignore[misc]  # transformers is untyped
     """Waits for every process's part of a checkpoint, so that it is marked complete only when it is."""
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Wait for the others."""
-        import torch
-
         torch.distributed.barrier()

@@ -1,4 +1,4 @@
-"""A job file becomes a Ray Train run: one worker a process, spread over the cluster's nodes.
+"""Launches a run on a Ray cluster with Ray Train: one worker a process, spread over the cluster's nodes.
 
 Ray places the workers, joins them into a process group and ends them together: when one dies, and when the process that
 waits here does. Everything else is what `accelerate launch` runs on one machine.
@@ -8,14 +8,25 @@ import os
 import shutil
 import signal
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from driftwheel.errors import ConfigError, DriftwheelError, EngineError
+from driftwheel.run_metrics import RunMetrics
 from driftwheel.settings.training import TrainSettings
+from train.launchers.rank import take_part
+from train.launchers.together import train_together
+from train.processes.process_tuning import tune_process
+from train.training.training_job import TrainingJob
 
 LOST = "onnection "
 """In what gloo and NCCL say of a process that is gone: connection reset, closed, refused."""
+
+
+def launch(job: TrainingJob) -> RunMetrics:
+    """Train a run in `train.num_processes` workers of the cluster; raises what `run_on_ray` raises."""
+    return train_together(job, partial(run_on_ray, job.settings.train))
 
 
 def run_on_ray(train: TrainSettings, job_path: Path) -> None:
@@ -74,9 +85,6 @@ def check_cluster(resources: dict[str, float], train: TrainSettings) -> bool:
 
 def take_part_on_ray(config: dict[str, str]) -> None:
     """Train as one of the job's workers; Ray has already joined them and set RANK and WORLD_SIZE."""
-    from train.processes.process_tuning import tune_process
-    from train.processes.rank import take_part
-
     tune_process()
     take_part(Path(config["job"]))
 

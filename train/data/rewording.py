@@ -1,4 +1,4 @@
-"""Messages become the same messages in other words, written by a model behind an OpenAI-compatible endpoint."""
+"""Asks a model behind an OpenAI-compatible endpoint for messages in other words, and checks what it says."""
 
 import re
 from collections import Counter
