@@ -99,7 +99,7 @@ class Fleet:
         self._clear_dead(version.id, replica_set)
         self._launcher.check(version)
         # Those that serve already are proved again: their weights may have been changed behind our back.
-        await asyncio.gather(*(prove(self._serve, version, m.engine) for m in replica_set.replicas if r.route))
+        await asyncio.gather(*(prove(self._serve, version, r.engine) for r in replica_set.replicas if r.route))
         missing = await self._missing(version, replica_set)
         if replica_set.is_admitted and missing:
             replica_set.backoff.note(time.monotonic())
