@@ -38,6 +38,7 @@ class UsageFilter:
     def _marked(self, event: bytes) -> bytes:
         if not self.fingerprint or not _ends_choice(event):
             return event
+        # Written in by hand: parsing the event and writing it again would alter its numbers and escapes.
         value = json.dumps(self.fingerprint, ensure_ascii=False).encode()
         end = event.rindex(b"}")
         return b"%b,%b:%b%b" % (event[:end], _NAME, value, event[end:])

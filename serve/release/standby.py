@@ -56,12 +56,14 @@ class Standby:
                 await self.retire(other)
         else:
             loaded = [other for other in others if self._fleet.is_adapter(other)]
+            # Two slots are for the live version and the one that comes.
             for other in loaded[: max(0, len(loaded) + 2 - SLOTS)]:
                 await self.retire(other, in_background=True)
 
     async def retire(self, version_id: str, *, in_background: bool = False) -> None:
         """Give a version no new request, let it finish what it has, then stop its engines or unload its adapter."""
         self.forget(version_id)
+        # The mirror first: a copy that it sent now would find no engine.
         await asyncio.to_thread(self._leave, version_id)
         ending = self._end(version_id, self._fleet.take_out(version_id))
         if in_background:
@@ -93,5 +95,6 @@ class Standby:
 
     def _in_background(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.create_task(work)
+        # Kept here because the event loop holds its tasks only weakly.
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
