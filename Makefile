@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.complete
+# mkdocs would not count the warnings that --strict is about with --quiet.
+GENERATED := $(wildcard docs/reference/*.md) docs/house.md docs/concepts/loop.md docs/decisions/index.md
 
 .PHONY: setup check test test-gpu fix demo docs chaos lock
 setup: $(READY)
@@ -15,7 +17,8 @@ check: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/cog --check README.md
+	$(BIN)/cog --check --verbosity=0 -I . $(GENERATED)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --site-dir .cache/site
 
 test: $(READY)
 	$(BIN)/python -m pytest tests --ignore=tests/gpu --numprocesses 2 --dist loadfile --no-loadscope-reorder
@@ -26,10 +29,13 @@ test-gpu: $(READY)
 fix: $(READY)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
-	$(BIN)/cog -r README.md
+	$(BIN)/python -m docs.pictures
+	$(BIN)/cog -r --verbosity=0 -I . $(GENERATED)
 
 docs: $(READY)
-	$(BIN)/cog -r README.md
+	$(BIN)/python -m docs.pictures
+	$(BIN)/cog -r --verbosity=0 -I . $(GENERATED)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 demo: $(READY)
 	$(BIN)/driftwheel demo
