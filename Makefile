@@ -1,12 +1,14 @@
-# make setup | check | test | test-gpu | fix | demo | docs | chaos | lock | bench-NAME | suite-NAME (tests/suites/)
+# make setup | check | test | test-gpu | coverage | fix | demo | docs | chaos | lock | bench-NAME | suite-NAME (tests/suites/)
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.complete
-# mkdocs would not count the warnings that --strict is about with --quiet.
 GENERATED := $(wildcard docs/reference/*.md) docs/house.md docs/concepts/loop.md docs/decisions/index.md
+COG := $(BIN)/cog --verbosity=0 -I .
+# With --quiet mkdocs would not count the warnings that --strict is about.
+MKDOCS := NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
-.PHONY: setup check test test-gpu fix demo docs chaos lock
+.PHONY: setup check check-papers test test-gpu coverage fix demo docs chaos lock
 setup: $(READY)
 
 $(READY): requirements/cpu.txt deploy/setup.sh pyproject.toml
@@ -17,8 +19,11 @@ check: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/cog --check --verbosity=0 -I . $(GENERATED)
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --site-dir .cache/site
+	$(MAKE) --no-print-directory check-papers
+
+check-papers: $(READY)
+	$(COG) --check $(GENERATED)
+	$(MKDOCS) --site-dir .cache/site
 
 test: $(READY)
 	$(BIN)/python -m pytest tests --ignore=tests/gpu --numprocesses 2 --dist loadfile --no-loadscope-reorder
@@ -26,16 +31,19 @@ test: $(READY)
 test-gpu: $(READY)
 	DRIFTWHEEL_TEST_GPU=1 $(BIN)/python -m pytest tests/gpu
 
+coverage: $(READY)
+	$(BIN)/python -m pytest tests/unit --numprocesses 2 --dist loadfile --cov --cov-report=term:skip-covered
+
 fix: $(READY)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 	$(BIN)/python -m docs.pictures
-	$(BIN)/cog -r --verbosity=0 -I . $(GENERATED)
+	$(COG) -r $(GENERATED)
 
 docs: $(READY)
 	$(BIN)/python -m docs.pictures
-	$(BIN)/cog -r --verbosity=0 -I . $(GENERATED)
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+	$(COG) -r $(GENERATED)
+	$(MKDOCS)
 
 demo: $(READY)
 	$(BIN)/driftwheel demo
