@@ -4,9 +4,6 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.complete
 GENERATED := $(wildcard docs/reference/*.md) docs/house.md docs/concepts/loop.md docs/decisions/index.md
-COG := $(BIN)/cog --verbosity=0 -I .
-# With --quiet mkdocs would not count the warnings that --strict is about.
-MKDOCS := NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 .PHONY: setup check check-papers test test-gpu coverage fix demo docs chaos lock
 setup: $(READY)
@@ -21,9 +18,10 @@ check: $(READY)
 	$(BIN)/lint-imports
 	$(MAKE) --no-print-directory check-papers
 
+# Without --quiet: mkdocs would then not count the warnings that --strict is about.
 check-papers: $(READY)
-	$(COG) --check $(GENERATED)
-	$(MKDOCS) --site-dir .cache/site
+	$(BIN)/cog --check --verbosity=0 -I . $(GENERATED)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --site-dir .cache/site
 
 test: $(READY)
 	$(BIN)/python -m pytest tests --ignore=tests/gpu --numprocesses 2 --dist loadfile --no-loadscope-reorder
@@ -38,12 +36,12 @@ fix: $(READY)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 	$(BIN)/python -m docs.pictures
-	$(COG) -r $(GENERATED)
+	$(BIN)/cog -r --verbosity=0 -I . $(GENERATED)
 
 docs: $(READY)
 	$(BIN)/python -m docs.pictures
-	$(COG) -r $(GENERATED)
-	$(MKDOCS)
+	$(BIN)/cog -r --verbosity=0 -I . $(GENERATED)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 demo: $(READY)
 	$(BIN)/driftwheel demo
