@@ -2,7 +2,7 @@
 
 import statistics
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -12,11 +12,13 @@ from driftwheel.records import (
     NOUNS,
     Alias,
     Dataset,
+    DecisionBasis,
     Deployment,
     DriftSignal,
     DriftVerdict,
     ModelVersion,
     RetrainDecision,
+    SignalDetails,
     Step,
     Traffic,
     TrainingRun,
@@ -90,6 +92,11 @@ def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         else:
             found[f"{prefix}{name}"] = value
     return found
+
+
+def known_in(record: SignalDetails | DecisionBasis) -> dict[str, Any]:
+    """Return what a record inside a record knows, by field; what it does not know is left out."""
+    return {name: value for name, value in asdict(record).items() if value not in (None, [], {})}
 
 
 def newest(ledger: Ledger, noun: Any, project: str, limit: int = 200, **equals: Any) -> list[Any]:
@@ -262,15 +269,9 @@ def deciding_signals(ledger: Ledger, project: str, limit: int = 2000) -> list[Dr
     return newest(ledger, DriftSignal, project, limit=limit, feature="all")
 
 
-def shifted_words(signals: list[DriftSignal]) -> list[dict[str, Any]]:
-    """Return the words that a check names as most shifted, as table rows."""
-    for signal in signals:
-        words = signal.details.get("words") or signal.details.get("shifted_words")
-        if isinstance(words, list):
-            return [w if isinstance(w, dict) else {"word": str(w)} for w in words]
-        if isinstance(words, dict):
-            return [{"word": word, "shift": shift} for word, shift in words.items()]
-    return []
+def shifted_words(signals: list[DriftSignal]) -> list[str]:
+    """Return the words that a check names as most shifted."""
+    return next((s.details.shifted_words for s in signals if s.details.shifted_words), [])
 
 
 def steps_of(ledger: Ledger, decision_id: str) -> list[Step]:

@@ -230,6 +230,59 @@ class Traffic:
     feedback_at: datetime | None = None
     response: str | None = None
     """The answer's body, exactly as sent: JSON text, or the events of a stream; None where it is not kept."""
+    check_id: str | None = None
+    """The check whose window held it; None while no window has."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Window:
+    """Consecutive requests of one version that were checked together; no request is in two windows."""
+
+    prefix: ClassVar[str] = "window"
+    id: str
+    """The check's id, which its requests, signals and decision name."""
+    project: str
+    created_at: datetime = field(default_factory=utc_now)
+    version_id: str
+    number: int
+    """1, 2, 3 ... within the version."""
+    rows: int
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+    over_in_a_row: dict[str, int] = field(default_factory=dict)
+    """For each kind of drift, how many windows in a row up to this one were over the threshold; those with too few rows
+    to be judged are passed over."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ColumnDrift:
+    """What the Evidently report says about one column."""
+
+    score: float | None = None
+    method: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SignalDetails:
+    """What a signal's check knew beside the numbers of the signal; each kind fills in what is its own."""
+
+    level: float | None = None
+    """False-alarm probability of this one decision."""
+    features: dict[str, float] = field(default_factory=dict)
+    """Standardized statistic of each feature of the kind."""
+    shifted_words: list[str] = field(default_factory=list)
+    """Words whose share of the prompts grew most."""
+    strangest_prompts: list[str] = field(default_factory=list)
+    """Prompts least like anything in the reference."""
+    evidently: ColumnDrift | None = None
+    accuracy: float | None = None
+    """Share of right answers among the labelled rows of the window."""
+    baseline: float | None = None
+    """The same when the version was judged."""
+    labelled_rows: int | None = None
+    error_share: float | None = None
+    latency_ratio: float | None = None
+    """Median latency over that of the version's first window."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -257,7 +310,18 @@ class DriftSignal:
     """The check that wrote it; every signal of one check shares it."""
     report_path: str | None = None
     """Folder with report.html and report.json by Evidently."""
-    details: dict[str, Any] = field(default_factory=dict)
+    details: SignalDetails = field(default_factory=SignalDetails)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DecisionBasis:
+    """What was known when the policy decided."""
+
+    version_id: str | None = None
+    verdicts: dict[str, str] = field(default_factory=dict)
+    """The verdict on each kind of drift."""
+    fresh_labels: int | None = None
+    refused_in_a_row: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -275,7 +339,7 @@ class RetrainDecision:
     remedy: str
     """`retrain`, `none`, `label`, `wait`, `engine`: what the policy says would help."""
     reasons: list[str]
-    known: dict[str, Any] = field(default_factory=dict)
+    known: DecisionBasis = field(default_factory=DecisionBasis)
     check_id: str | None = None
     dataset_id: str | None = None
     run_id: str | None = None
@@ -389,4 +453,4 @@ class ApiKey:
 
 
 NOUNS = (Dataset, TrainingRun, ModelVersion, Deployment, Traffic, DriftSignal, RetrainDecision)
-RECORDS = (*NOUNS, Alias, Step, Switch, Judgement, ApiKey)
+RECORDS = (*NOUNS, Window, Alias, Step, Switch, Judgement, ApiKey)

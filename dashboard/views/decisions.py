@@ -53,7 +53,7 @@ def show_decision(decision: RetrainDecision) -> None:
     st.subheader("What was known", anchor=False)
     page.facts({"id": decision.id, "decided": decision.created_at, "trigger": decision.trigger,
                 "remedy": decision.remedy, "check": decision.check_id, "dataset": decision.dataset_id,
-                "run": decision.run_id, "version": decision.version_id, **decision.known})  # fmt: skip
+                "run": decision.run_id, "version": decision.version_id, **queries.known_in(decision.known)})  # fmt: skip
 
 
 settings, ledger = page.start("Retrain decisions", "Retrain or hold: always recorded, with the reasons.")

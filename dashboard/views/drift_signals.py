@@ -29,13 +29,13 @@ def show_check(signals: list[DriftSignal]) -> None:
             },
         )
         for signal in signals:
-            if signal.feature == "all" and signal.details:
+            if signal.feature == "all" and (known := queries.known_in(signal.details)):
                 with st.expander(f"What the {signal.kind} check knew"):
-                    page.facts(signal.details)
+                    page.facts(known)
     with words:
         shifted = queries.shifted_words(signals)
         if shifted:
-            st.dataframe(shifted, hide_index=True)
+            st.dataframe([{"word": word} for word in shifted], hide_index=True)
         else:
             st.text("This check names no words.")
     with report:

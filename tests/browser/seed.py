@@ -8,6 +8,7 @@ from driftwheel import artifacts
 from driftwheel.records import (
     Alias,
     Dataset,
+    DecisionBasis,
     DecisionStatus,
     DecisionVerdict,
     Deployment,
@@ -17,6 +18,7 @@ from driftwheel.records import (
     ModelVersion,
     ModelVersionStatus,
     RetrainDecision,
+    SignalDetails,
     Stage,
     Step,
     Traffic,
@@ -227,14 +229,14 @@ def _signals(settings: Settings, version_id: str, check: int, at: datetime) -> l
         for feature in ("all", "prompt_words"):
             is_moving = kind in (DriftKind.INPUT, DriftKind.QUALITY)
             score = (0.2 + 0.15 * check) if is_moving else 0.15 + 0.02 * check
-            details = {"shifted_words": [{"word": HOSTILE, "reference_share": 0.0, "current_share": 0.2}]}
+            details = SignalDetails(shifted_words=[HOSTILE])
             found.append(
                 DriftSignal(
                     id=new_id("signal", [check, kind, feature], at), project=settings.project, created_at=at,
                     version_id=version_id, kind=kind, feature=feature, method="mmd", score=score, threshold=0.6,
                     p_value=0.01, reference_rows=600, current_rows=200, check_id=f"check_{check}",
                     verdict=verdict[check] if is_moving else DriftVerdict.STEADY, report_path=str(folder),
-                    details=details if kind is DriftKind.INPUT else {},
+                    details=details if kind is DriftKind.INPUT else SignalDetails(),
                 )
             )  # fmt: skip
     return found
@@ -250,7 +252,7 @@ def _decisions(settings: Settings, now: datetime) -> list[RetrainDecision]:
         RetrainDecision(
             id=new_id("decision", i, now - timedelta(minutes=9 * i)), project=settings.project, verdict=verdict,
             created_at=now - timedelta(minutes=9 * i), status=status, trigger="policy", remedy="retrain",
-            reasons=["input drift for 2 windows", HOSTILE], known={"fresh_labels": 240}, check_id="check_5",
+            reasons=["input drift for 2 windows", HOSTILE], known=DecisionBasis(fresh_labels=240), check_id="check_5",
             error=error,
         )
         for i, (verdict, status, error) in enumerate(states)

@@ -17,6 +17,7 @@ from driftwheel.records import (
     DriftVerdict,
     ModelVersion,
     RetrainDecision,
+    SignalDetails,
     Traffic,
 )
 from driftwheel.settings.settings import Settings
@@ -38,7 +39,7 @@ def signal(check_id: str, kind: DriftKind, verdict: DriftVerdict, feature: str =
     return DriftSignal(
         id=f"{check_id}-{kind}-{feature}", project="support", created_at=AT + timedelta(hours=hour),
         version_id="version_1", kind=kind, feature=feature, method="m", score=2.0 + hour, threshold=5.0,
-        reference_rows=400, current_rows=100, verdict=verdict, check_id=check_id, details={"accuracy": 0.75},
+        reference_rows=400, current_rows=100, verdict=verdict, check_id=check_id, details=SignalDetails(accuracy=0.75),
     )  # fmt: skip
 
 

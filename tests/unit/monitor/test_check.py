@@ -24,8 +24,8 @@ from driftwheel.records import (
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
 from examples.support.world import Phase, answer, messages
+from monitor.check import check
 from monitor.facts import gather_facts
-from monitor.watch import check
 
 # Evidently and its libraries warn about their own future; nothing of ours is silenced by it.
 pytestmark = pytest.mark.filterwarnings(
@@ -134,12 +134,14 @@ def test_a_check_leaves_a_report_and_says_what_changed(watched: Settings, ledger
     result = check(watched, ledger)
     assert result is not None
     (decisive,) = [s for s in result.signals if s.kind is DriftKind.INPUT and s.feature == "all"]
-    assert set(decisive.details["shifted_words"]) & {"nestora", "hub"}
+    assert set(decisive.details.shifted_words) & {"nestora", "hub"}
     folder = Path(str(decisive.report_path))
     assert "<html" in (folder / "report.html").read_text(encoding="utf-8")[:2000].lower()
     assert json.loads((folder / "report.json").read_text(encoding="utf-8"))["metrics"]
     features = {s.feature: s for s in result.signals if s.kind is DriftKind.INPUT}
-    assert features["prompt_words"].details["evidently"]["score"] is not None
+    drawn = features["prompt_words"].details.evidently
+    assert drawn is not None
+    assert drawn.score is not None
 
 
 def test_drift_without_labels_asks_for_labels(watched: Settings, ledger: Ledger) -> None:
