@@ -136,7 +136,12 @@ def measure(served: Served, share: float, only: str | None = None, idle_seconds:
     stop, most, ends = threading.Event(), [before], dict[str, Ends]()
     watcher = threading.Thread(target=_watch, args=(served.pid, stop, most))
     watcher.start()
-    waiter = threading.Thread(target=lambda: (ends.update(results.get()), stop.set()))
+
+    def wait() -> None:
+        ends.update(results.get())
+        stop.set()
+
+    waiter = threading.Thread(target=wait)
     waiter.start()
     busy, failed_busy = _ask_until(ports, stop)
     for thread in (waiter, watcher):

@@ -93,7 +93,7 @@ def train(config: Path, name: str, overrides: list[str]) -> dict[str, Any]:
 def differences(mine: dict[str, Any], theirs: dict[str, Any], key: str) -> float:
     """Return the largest difference of two curves' losses at the same step."""
     pairs = zip(mine["curve"], theirs["curve"], strict=True)
-    return max(abs(a[key] - b[key]) for a, b in pairs if a[key] is not None)
+    return max(abs(float(a[key]) - float(b[key])) for a, b in pairs if a[key] is not None)
 
 
 def table(results: list[dict[str, Any]], title: str) -> Table:

@@ -32,7 +32,7 @@ class Engine:
     def cpu_seconds(self) -> float:
         """Return user and system seconds of all its processes so far."""
         times = [process.cpu_times() for process in (self.child, *self.child.children(recursive=True))]
-        return sum(t.user + t.system for t in times)
+        return float(sum(t.user + t.system for t in times))
 
 
 @dataclass(frozen=True, kw_only=True)

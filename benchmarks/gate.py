@@ -175,12 +175,12 @@ def old_and_new(loops: int, chance: np.random.Generator, items: int, noise: floa
     cells = np.stack([draw(chance, loops, n, noise, g) for n, g in zip(sizes, gains, strict=True)], axis=2)
     found = []
     for drawn, target in zip(cells.transpose(1, 2, 0), new, strict=True):
-        old = table("old", *drawn.sum(axis=0), sum(sizes), "part")
-        cut = [
-            table(f"old slice:{i}", *counts, n, "slice") for i, (n, counts) in enumerate(zip(sizes, drawn, strict=True))
-        ]
+        gained, lost = drawn.sum(axis=0)
+        old = table("old", gained, lost, sum(sizes), "part")
+        slices = enumerate(zip(sizes, drawn, strict=True))
+        cut = [table(f"old slice:{i}", gained, lost, n, "slice") for i, (n, (gained, lost)) in slices]
         cut = [replace(one, part_noise=old.pairs.noise) for one in cut]
-        found.append([table("new", *target, 600, "target"), old, *cut])
+        found.append([table("new", target[0], target[1], 600, "target"), old, *cut])
     return found
 
 

@@ -15,6 +15,7 @@ import statistics
 import subprocess
 import sys
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -81,7 +82,7 @@ def run(home: Path, names: list[str], rounds: int, seconds: float, console: Cons
         for name in names:
             contestant = CONTESTANTS[name](home, free_port(), upstream_port)
             running.append(contestant)
-            wait_until_answering(contestant, lambda c=contestant: _is_right(ask(c, 1, 0.3, is_stream=False)))
+            wait_until_answering(contestant, partial(_answers, contestant))
             ask(contestant, 16, 1.0, is_stream=False)  # warm
             console.print(f"{name} answers, {contestant.memory_mib():.0f} MiB", style="dim", highlight=False)
         results = {name: {load: Measured() for load in LOADS} for name in names}
@@ -97,8 +98,9 @@ def run(home: Path, names: list[str], rounds: int, seconds: float, console: Cons
         upstream.kill()
 
 
-def _is_right(reply: dict[str, Any]) -> bool:
-    return reply["answers"] > 0 and reply["errors"] == 0
+def _answers(contestant: Contestant) -> bool:
+    reply = ask(contestant, 1, 0.3, is_stream=False)
+    return reply["answers"] > 0 and not reply["errors"]
 
 
 def show(results: dict[str, dict[str, Measured]], console: Console) -> None:

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 
 import structlog
 
-from driftwheel.cli.command import add_common_arguments, open_ledger, run_command, settings_from
+from driftwheel.cli.command import add_common_arguments, open_ledger, settings_from
+from driftwheel.cli.process import run_command
 
 CONFIG_VARIABLE = "DRIFTWHEEL_CONFIG"
 OVERRIDES_VARIABLE = "DRIFTWHEEL_OVERRIDES"

@@ -8,17 +8,16 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from driftwheel.check_details import DecisionBasis, SignalDetails
 from driftwheel.records import (
     NOUNS,
     Alias,
     Dataset,
-    DecisionBasis,
     Deployment,
     DriftSignal,
     DriftVerdict,
     ModelVersion,
     RetrainDecision,
-    SignalDetails,
     Step,
     Traffic,
     TrainingRun,

@@ -29,8 +29,8 @@ UNFINISHED = (DecisionStatus.AWAITING_APPROVAL, DecisionStatus.OPEN, DecisionSta
 
 
 def promote(
-    ledger: Ledger,
     settings: Settings,
+    ledger: Ledger,
     version_id: str,
     *,
     fence: int | None = None,
@@ -56,7 +56,7 @@ def promote(
     return ledger.move_alias(alias, project, version_id, fence=fence, switch=(f"{CANARY_PLAN}/{alias}", plan))
 
 
-def canary_plan(ledger: Ledger, settings: Settings, alias: Alias) -> list[float]:
+def canary_plan(settings: Settings, ledger: Ledger, alias: Alias) -> list[float]:
     """Return the shares through which the alias' desired version goes before it is live; an empty list means none."""
     name = f"{CANARY_PLAN}/{alias.id}"
     plan = json.loads(ledger.switch(settings.project, name) or "{}")
@@ -65,16 +65,16 @@ def canary_plan(ledger: Ledger, settings: Settings, alias: Alias) -> list[float]
     return list(settings.serve.canary_shares) if settings.serve.rollout == "canary" else []
 
 
-def rollback(ledger: Ledger, settings: Settings) -> Alias:
+def rollback(settings: Settings, ledger: Ledger) -> Alias:
     """Make the alias' previous version the desired one again, at once for all requests."""
     found = ledger.find(Alias, id=settings.serve.alias, project=settings.project)
     if not found or found[0].previous_version_id is None:
         raise NotFoundError(f"alias {settings.serve.alias!r} has no earlier version to go back to")
     alias = found[0]
-    return promote(ledger, settings, str(alias.previous_version_id), fence=alias.fence, canary_shares=[])
+    return promote(settings, ledger, str(alias.previous_version_id), fence=alias.fence, canary_shares=[])
 
 
-def wait_until_observed(ledger: Ledger, settings: Settings, alias: Alias) -> Alias:
+def wait_until_observed(settings: Settings, ledger: Ledger, alias: Alias) -> Alias:
     """Wait until the gateway serves what the alias row asks for; while a canary runs, wait for its end.
 
     Raises EngineError if the gateway refused it or did not report in time, ConflictError if someone moved on.
@@ -96,7 +96,7 @@ def wait_until_observed(ledger: Ledger, settings: Settings, alias: Alias) -> Ali
     raise EngineError(f"the gateway did not report {alias.version_id} live in time; is `driftwheel serve` running?")
 
 
-def request_retrain(ledger: Ledger, settings: Settings, *, trigger: str, reason: str) -> RetrainDecision:
+def request_retrain(settings: Settings, ledger: Ledger, *, trigger: str, reason: str) -> RetrainDecision:
     """Record a person's or a hook's wish to retrain; it waits for approval only where the policy is manual.
 
     Raises ConflictError while another retrain is unfinished.
@@ -149,11 +149,11 @@ def _settle(ledger: Ledger, decision_id: str, status: DecisionStatus) -> Retrain
     return ledger.change(decision, status=status)
 
 
-def set_paused(ledger: Ledger, settings: Settings, value: bool) -> None:
+def set_paused(settings: Settings, ledger: Ledger, value: bool) -> None:
     """Stop or continue retraining; the worker looks before every step, and the switch survives restarts."""
     ledger.set_switch(settings.project, PAUSED, "yes" if value else "")
 
 
-def is_paused(ledger: Ledger, settings: Settings) -> bool:
+def is_paused(settings: Settings, ledger: Ledger) -> bool:
     """Say whether retraining is paused."""
     return bool(ledger.switch(settings.project, PAUSED))

@@ -1,4 +1,4 @@
-"""A file becomes a lock that one process holds, and that the system lets go of when the process dies."""
+"""What the operating system lends: a lock file that dies with its holder, and the memory that is free."""
 
 import fcntl
 from collections.abc import Iterator
@@ -10,7 +10,10 @@ from driftwheel.errors import ConflictError
 
 @contextmanager
 def only_process(path: Path, conflict: str) -> Iterator[None]:
-    """Hold the lock file, made with its folder; raises ConflictError with the message if another process has it."""
+    """Hold the lock file, made with its folder; raises ConflictError with the message if another process has it.
+
+    The kernel lets go of the lock when the process dies, however it dies: there is no stale lock to break.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w") as file:
         try:
@@ -18,3 +21,12 @@ def only_process(path: Path, conflict: str) -> Iterator[None]:
         except BlockingIOError as error:
             raise ConflictError(conflict) from error
         yield
+
+
+def available_bytes() -> int:
+    """Return the memory that is free or can be freed; 0 where the system does not say."""
+    path = Path("/proc/meminfo")
+    for line in path.read_text(encoding="ascii").splitlines() if path.is_file() else ():
+        if line.startswith("MemAvailable:"):
+            return int(line.split()[1]) * 1024
+    return 0

@@ -7,7 +7,7 @@ python -m monitor check --config driftwheel.yaml
 import sys
 from collections.abc import Sequence
 
-from driftwheel.cli.command import run_verb
+from driftwheel.cli.dispatch import run_verb
 
 VERBS = {
     "watch": ("monitor.watch", "check every full window, decide, and export metrics"),
@@ -18,7 +18,7 @@ VERBS = {
 
 def main(argv: Sequence[str] | None = None, command: str | None = None) -> int:
     """Run one verb; `command` is what the user typed to get here."""
-    return run_verb("python -m monitor", "Watch the live version's traffic.", VERBS, argv, command)
+    return run_verb("python -m monitor", "Watch the live version's traffic.", VERBS, argv, command=command)
 
 
 if __name__ == "__main__":

@@ -11,10 +11,9 @@ from dataclasses import dataclass
 import structlog
 
 from driftwheel import controls
+from driftwheel.check_details import ColumnDrift, DecisionBasis
 from driftwheel.cli.command import add_common_arguments, open_ledger, print_record, settings_from
 from driftwheel.records import (
-    ColumnDrift,
-    DecisionBasis,
     DecisionStatus,
     DecisionVerdict,
     DriftKind,
@@ -122,7 +121,7 @@ def _decide(settings: Settings, ledger: Ledger, look: Look, signals: Sequence[Dr
 
 def _roll_back(settings: Settings, ledger: Ledger, look: Look, decision: RetrainDecision) -> None:
     """Make the version before the desired one again, and say so where the version came from."""
-    controls.rollback(ledger, settings)
+    controls.rollback(settings, ledger)
     made = ledger.find(
         RetrainDecision,
         project=look.project,

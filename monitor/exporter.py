@@ -140,7 +140,7 @@ class LedgerCollector(Collector):
             state.add_metric([status], by_state[status])
         yield from (made, state)
         paused = GaugeMetricFamily("driftwheel_retrain_paused", "1 while retraining is paused")
-        paused.add_metric([], float(controls.is_paused(self._ledger, self._settings)))
+        paused.add_metric([], float(controls.is_paused(self._settings, self._ledger)))
         yield paused
 
     def _decision_counts(self) -> dict[tuple[str, str, str], int]:

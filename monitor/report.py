@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from driftwheel.artifacts import write_json
-from driftwheel.records import ColumnDrift
+from driftwheel.check_details import ColumnDrift
 from monitor.features import Feature, Measure, frame, names_of
 from monitor.observation import Observation
 

@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from driftwheel.records import ColumnDrift, DriftKind, DriftSignal, DriftVerdict, SignalDetails, new_id, utc_now
+from driftwheel.check_details import ColumnDrift, SignalDetails
+from driftwheel.records import DriftKind, DriftSignal, DriftVerdict, new_id, utc_now
 from monitor import wording
 from monitor.drift import KindJudgment, judge_kind
 from monitor.features import Feature

@@ -7,7 +7,7 @@ python -m serve engine --config driftwheel.yaml --artifact DIR
 import sys
 from collections.abc import Sequence
 
-from driftwheel.cli.command import run_verb
+from driftwheel.cli.dispatch import run_verb
 
 VERBS = {
     "gateway": ("serve.server", "run the gateway, its engines and the rollout"),
@@ -18,7 +18,7 @@ VERBS = {
 
 def main(argv: Sequence[str] | None = None, command: str | None = None) -> int:
     """Run one verb; `command` is what the user typed to get here."""
-    return run_verb("python -m serve", "Serve model versions through vLLM.", VERBS, argv, command)
+    return run_verb("python -m serve", "Serve model versions through vLLM.", VERBS, argv, command=command)
 
 
 if __name__ == "__main__":

@@ -30,7 +30,7 @@ def take_alerts(ledger: Ledger, settings: Settings, body: dict[str, Any]) -> dic
         if not decision_id:
             reason = storable(f"alert {labels.get('alertname', 'without name')} since {alert.get('startsAt')}")
             try:
-                decision_id = controls.request_retrain(ledger, settings, trigger="webhook", reason=reason).id
+                decision_id = controls.request_retrain(settings, ledger, trigger="webhook", reason=reason).id
             except ConflictError:
                 ignored += 1
                 continue

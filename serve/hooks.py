@@ -51,8 +51,8 @@ def read_feedback(body: bytes) -> dict[str, Any]:
 def store_feedback(ledger: Ledger, settings: Settings, fields: dict[str, Any]) -> Traffic:
     """Attach checked feedback to a request of this loop; raises NotFoundError or StorageError."""
     return give_feedback(
-        ledger,
         settings,
+        ledger,
         fields["request_id"],
         thumb=fields.get("thumb"),
         label=fields.get("label"),

@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from driftwheel.cli.command import run_verb
+from driftwheel.cli.dispatch import run_verb
 
 VERBS = {
     "data": ("train.verbs.data", "check, build, show or compare Datasets"),
@@ -29,7 +29,7 @@ def main(argv: Sequence[str] | None = None, command: str | None = None) -> int:
     """Run one verb; `command` is what the user typed to get here."""
     if not sys.stderr.isatty():
         os.environ.setdefault("TQDM_DISABLE", "1")  # the libraries' progress bars are for people, not for log files
-    return run_verb("python -m train", "From data to a published model version.", VERBS, argv, command)
+    return run_verb("python -m train", "From data to a published model version.", VERBS, argv, command=command)
 
 
 if __name__ == "__main__":

@@ -62,7 +62,7 @@ class Job:
         output = self.executor.run(
             argv,
             log_path=log_path,
-            is_held=lambda: controls.is_paused(self.ledger, self.settings),
+            is_held=lambda: controls.is_paused(self.settings, self.ledger),
             can_stand=arguments[0] != "finetune" or self.settings.train.num_processes == 1,
             environment={"OMP_WAIT_POLICY": "PASSIVE"},  # the engine that serves meanwhile needs the cores too
         )
@@ -133,8 +133,8 @@ def roll_out(job: Job, state: State) -> State:
     """Make a published version the desired one and wait until the gateway serves it."""
     if state["status"] != ModelVersionStatus.PUBLISHED:
         return {"rolled_out": False, "reason": state["verdict"]["reason"]}
-    alias = controls.promote(job.ledger, job.settings, state["version_id"])
-    return {"rolled_out": True, "fence": controls.wait_until_observed(job.ledger, job.settings, alias).fence}
+    alias = controls.promote(job.settings, job.ledger, state["version_id"])
+    return {"rolled_out": True, "fence": controls.wait_until_observed(job.settings, job.ledger, alias).fence}
 
 
 StepFunction = Callable[[Job, State], State]
@@ -190,7 +190,7 @@ class Worker:
 
     def next_decision(self) -> RetrainDecision | None:
         """Return the oldest decision that is open or was left running, or None while retraining is paused."""
-        if controls.is_paused(self._ledger, self._settings):
+        if controls.is_paused(self._settings, self._ledger):
             return None
         status = [DecisionStatus.OPEN, DecisionStatus.RUNNING]
         found = self._ledger.find(
@@ -235,7 +235,7 @@ class Worker:
 
     def _run_step(self, name: str, decision_id: str, state: State) -> State:
         step = next(s for s in self._steps if s.__name__ == name)
-        while controls.is_paused(self._ledger, self._settings):
+        while controls.is_paused(self._settings, self._ledger):
             time.sleep(POLL_SECONDS)
         job = Job(self._settings, self._ledger, self._executor, decision_id)
         earlier = self._ledger.find(Step, id=f"{decision_id}/{name}")

@@ -12,6 +12,7 @@ import re
 import statistics
 import sys
 import time
+from functools import partial
 from typing import Any, cast
 
 import httptools
@@ -93,7 +94,7 @@ async def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     futures = [loop.create_future() for _ in range(arguments.connections)]
     asking = []
     for future in futures:
-        made = await loop.create_connection(lambda f=future: Asking(data, until, f), "127.0.0.1", arguments.port)
+        made = await loop.create_connection(partial(Asking, data, until, future), "127.0.0.1", arguments.port)
         asking.append(made[1])
     await asyncio.wait(futures, timeout=arguments.seconds + 30)
     seconds = time.perf_counter() - started_at

@@ -38,7 +38,7 @@ class Contestant:
             return 0.0
         parent = psutil.Process(self.process.pid)
         times = [process.cpu_times() for process in (parent, *parent.children(recursive=True))]
-        return sum(t.user + t.system for t in times)
+        return float(sum(t.user + t.system for t in times))
 
     def memory_mib(self) -> float:
         """Return the resident memory of the process and its children."""

@@ -10,19 +10,19 @@ from driftwheel.records import DecisionStatus, DecisionVerdict, RetrainDecision
 
 def show_controls() -> None:
     """Draw the buttons that steer retraining."""
-    paused = controls.is_paused(ledger, settings)
+    paused = controls.is_paused(settings, ledger)
     with st.container(horizontal=True, vertical_alignment="center"):
         question = "Start a retrain from the labelled traffic now?"
         if page.confirmed("Retrain now", key="retrain_now", question=question, type="primary"):
             page.act(
                 lambda: controls.request_retrain(
-                    ledger, settings, trigger="button", reason="a person asked for it on the dashboard"
+                    settings, ledger, trigger="button", reason="a person asked for it on the dashboard"
                 ),
                 "A retrain is recorded; the worker takes it next.",
             )
         if st.button("Resume" if paused else "Pause", key="pause"):
             page.act(
-                lambda: controls.set_paused(ledger, settings, not paused),
+                lambda: controls.set_paused(settings, ledger, not paused),
                 "Retraining goes on." if paused else "Retraining is paused.",
             )
         st.badge("retraining is paused" if paused else "retraining is on", color="orange" if paused else "green")
@@ -51,9 +51,19 @@ def show_decision(decision: RetrainDecision) -> None:
             hide_index=True,
         )  # fmt: skip
     st.subheader("What was known", anchor=False)
-    page.facts({"id": decision.id, "decided": decision.created_at, "trigger": decision.trigger,
-                "remedy": decision.remedy, "check": decision.check_id, "dataset": decision.dataset_id,
-                "run": decision.run_id, "version": decision.version_id, **queries.known_in(decision.known)})  # fmt: skip
+    page.facts(
+        {
+            "id": decision.id,
+            "decided": decision.created_at,
+            "trigger": decision.trigger,
+            "remedy": decision.remedy,
+            "check": decision.check_id,
+            "dataset": decision.dataset_id,
+            "run": decision.run_id,
+            "version": decision.version_id,
+            **queries.known_in(decision.known),
+        }
+    )
 
 
 settings, ledger = page.start("Retrain decisions", "Retrain or hold: always recorded, with the reasons.")

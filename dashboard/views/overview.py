@@ -56,7 +56,7 @@ def show_state() -> None:
     with right.container(border=True, height="stretch"):
         st.subheader("Latest decision", anchor=False)
         found = queries.newest(ledger, RetrainDecision, settings.project, limit=1)
-        if controls.is_paused(ledger, settings):
+        if controls.is_paused(settings, ledger):
             st.badge("retraining is paused", color="orange")
         if not found:
             st.text("None yet. The monitor decides after each full window of traffic.")

@@ -1,6 +1,8 @@
-"""The keys of the gateway, made, listed, disabled and rotated from the command line.
+"""Make, list, disable and rotate the API keys of the gateway.
 
 driftwheel keys create|list|disable|rotate
+
+One file for four actions: they are one verb, and print a key in the same way.
 """
 
 import argparse
@@ -10,43 +12,45 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from driftwheel.api_keys import create_key, disable_key, keys_of, rotate_key
-from driftwheel.cli.command import add_common_arguments, open_ledger, run_command, settings_from
+from driftwheel.cli.command import add_common_arguments, opened
 from driftwheel.records import ApiKey, ApiKeyStatus, Scope, utc_now
 
 DEFAULT_SCOPES = f"{Scope.ASK},{Scope.FEEDBACK}"
 LIMITS = ("requests_per_minute", "tokens_per_minute", "max_concurrency")
 
 
-def main(argv: Sequence[str], command: str) -> int:
-    """Run one verb of keys and return the exit status."""
-    parser = argparse.ArgumentParser(prog=command, description=(__doc__ or "").partition("\n")[0])
-    verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the verb's actions, each with its arguments."""
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     for name, act, help_text in (
         ("create", _create, "make a key and print it, once"),
         ("list", _list, "print the keys' names, scopes and limits"),
         ("disable", _disable, "make a key worthless, within a second"),
         ("rotate", _rotate, "print a new key; the old one works on for a while"),
     ):
-        verb = verbs.add_parser(name, help=help_text, description=help_text)
-        verb.set_defaults(act=act)
-        add_common_arguments(verb)
+        action = actions.add_parser(name, help=help_text, description=help_text)
+        action.set_defaults(act=act)
+        add_common_arguments(action)
         if name != "list":
-            verb.add_argument("name", help="name of the key, such as the service that will hold it")
+            action.add_argument("name", help="name of the key, such as the service that will hold it")
         if name == "create":
-            _add_create_arguments(verb)
+            _add_create_arguments(action)
         if name == "rotate":
-            verb.add_argument("--grace-hours", type=float, default=24.0, help="how long the old key works on (24)")
-    parsed = parser.parse_args(argv)
-    return run_command(f"keys {parsed.verb}", parsed.act, parsed)
+            action.add_argument("--grace-hours", type=float, default=24.0, help="how long the old key works on (24)")
 
 
-def _add_create_arguments(verb: argparse.ArgumentParser) -> None:
-    verb.add_argument("--scopes", type=_scopes, default=DEFAULT_SCOPES, metavar="LIST",
-                      help=f"of {', '.join(Scope)} ({DEFAULT_SCOPES})")  # fmt: skip
-    verb.add_argument("--expires-days", type=float, metavar="DAYS", help="the key ends then (never)")
-    verb.add_argument("--requests-per-minute", type=int, metavar="N", help="more get 429 (no limit)")
-    verb.add_argument("--tokens-per-minute", type=int, metavar="N", help="prompt and answer together (no limit)")
-    verb.add_argument("--max-concurrency", type=int, metavar="N", help="requests in flight at once (no limit)")
+def _add_create_arguments(action: argparse.ArgumentParser) -> None:
+    scopes_help = f"of {', '.join(Scope)} ({DEFAULT_SCOPES})"
+    action.add_argument("--scopes", type=_scopes, default=DEFAULT_SCOPES, metavar="LIST", help=scopes_help)
+    action.add_argument("--expires-days", type=float, metavar="DAYS", help="the key ends then (never)")
+    action.add_argument("--requests-per-minute", type=int, metavar="N", help="more get 429 (no limit)")
+    action.add_argument("--tokens-per-minute", type=int, metavar="N", help="prompt and answer together (no limit)")
+    action.add_argument("--max-concurrency", type=int, metavar="N", help="requests in flight at once (no limit)")
+
+
+def main(arguments: argparse.Namespace) -> None:
+    """Run the action."""
+    arguments.act(arguments)
 
 
 def _scopes(text: str) -> list[Scope]:
@@ -57,10 +61,10 @@ def _scopes(text: str) -> list[Scope]:
 
 
 def _create(arguments: argparse.Namespace) -> None:
-    settings = settings_from(arguments)
+    settings, ledger = opened(arguments)
     days = arguments.expires_days
     record, key = create_key(
-        open_ledger(settings),
+        ledger,
         settings.project,
         arguments.name,
         arguments.scopes,
@@ -71,19 +75,19 @@ def _create(arguments: argparse.Namespace) -> None:
 
 
 def _list(arguments: argparse.Namespace) -> None:
-    settings = settings_from(arguments)
-    _print(keys_of(open_ledger(settings), settings.project), as_json=arguments.json)
+    settings, ledger = opened(arguments)
+    _print(keys_of(ledger, settings.project), as_json=arguments.json)
 
 
 def _disable(arguments: argparse.Namespace) -> None:
-    settings = settings_from(arguments)
-    _print([disable_key(open_ledger(settings), settings.project, arguments.name)], as_json=arguments.json)
+    settings, ledger = opened(arguments)
+    _print([disable_key(ledger, settings.project, arguments.name)], as_json=arguments.json)
 
 
 def _rotate(arguments: argparse.Namespace) -> None:
-    settings = settings_from(arguments)
+    settings, ledger = opened(arguments)
     grace = timedelta(hours=arguments.grace_hours)
-    record, key = rotate_key(open_ledger(settings), settings.project, arguments.name, grace)
+    record, key = rotate_key(ledger, settings.project, arguments.name, grace)
     _print([record], as_json=arguments.json, key=key)
 
 

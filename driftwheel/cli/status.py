@@ -1,11 +1,16 @@
-"""The ledger becomes one screen: what is live, what was measured last, what is going on."""
+"""Show one loop on one screen: what is live, what was measured last, what is going on.
 
+driftwheel status
+"""
+
+import argparse
 import json
+import sys
 from dataclasses import asdict, dataclass
-from datetime import datetime
-from typing import Any
+from typing import TypeVar
 
-from driftwheel import controls
+from driftwheel.cli.command import add_common_arguments, opened, plain
+from driftwheel.controls import is_paused
 from driftwheel.records import (
     Alias,
     Dataset,
@@ -20,6 +25,8 @@ from driftwheel.records import (
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
 from driftwheel.store.tables import TABLES
+
+Noun = TypeVar("Noun", Dataset, DriftSignal, ModelVersion, RetrainDecision, TrainingRun)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,36 +45,82 @@ class Status:
     is_paused: bool
 
 
-def gather(ledger: Ledger, settings: Settings) -> Status:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the verb's arguments."""
+    add_common_arguments(parser)
+
+
+def main(arguments: argparse.Namespace) -> None:
+    """Print what is live and what is going on."""
+    status = gather(*opened(arguments))
+    sys.stdout.write((as_json(status) if arguments.json else as_text(status)) + "\n")
+
+
+def gather(settings: Settings, ledger: Ledger) -> Status:
     """Read the status of one project."""
     project = settings.project
-
-    def newest(noun: Any) -> Any:
-        found = ledger.find(noun, project=project, limit=1)
-        return found[0] if found else None
-
     aliases = ledger.find(Alias, id=settings.serve.alias, project=project)
     alias = aliases[0] if aliases else None
-    live = ledger.get(ModelVersion, alias.version_id) if alias else None
-    last = newest(DriftSignal)
-    signals = ledger.find(DriftSignal, project=project, check_id=last.check_id, feature="all") if last else []
+    last = _newest(ledger, DriftSignal, project)
     return Status(
         alias=alias,
-        live=live,
-        dataset=newest(Dataset),
-        run=newest(TrainingRun),
-        version=newest(ModelVersion),
+        live=ledger.get(ModelVersion, alias.version_id) if alias else None,
+        dataset=_newest(ledger, Dataset, project),
+        run=_newest(ledger, TrainingRun, project),
+        version=_newest(ledger, ModelVersion, project),
         requests=ledger.count(Traffic, project=project),
         labelled=ledger.count(Traffic, TABLES[Traffic].c.label.is_not(None), project=project),
-        signals=signals,
-        decision=newest(RetrainDecision),
-        is_paused=controls.is_paused(ledger, settings),
+        signals=ledger.find(DriftSignal, project=project, check_id=last.check_id, feature="all") if last else [],
+        decision=_newest(ledger, RetrainDecision, project),
+        is_paused=is_paused(settings, ledger),
     )
+
+
+def _newest(ledger: Ledger, noun: type[Noun], project: str) -> Noun | None:
+    found = ledger.find(noun, project=project, limit=1)
+    return found[0] if found else None
 
 
 def as_json(status: Status) -> str:
     """Return the status as one JSON line."""
-    return json.dumps(asdict(status), default=lambda v: v.isoformat() if isinstance(v, datetime) else str(v))
+    return json.dumps(asdict(status), default=plain)
+
+
+def as_text(status: Status) -> str:
+    """Return the status as aligned lines."""
+    version, decision = status.version, status.decision
+    lines = _live_lines(status)
+    lines += [
+        (name, f"{record.id} ({record.status})" if record else "none")
+        for name, record in (("dataset", status.dataset), ("run", status.run))
+    ]
+    lines.append(("version", f"v{version.number} {version.id} ({version.status})" if version else "none"))
+    lines.append(("traffic", f"{status.requests} requests, {status.labelled} with a label"))
+    for signal in status.signals:
+        numbers = f"score {signal.score:.3g} against {signal.threshold:.3g}, {signal.current_rows} rows"
+        lines.append((f"{signal.kind} drift", f"{signal.verdict} ({numbers})"))
+    if decision:
+        lines.append(("decision", f"{decision.verdict}, {decision.status}: {'; '.join(decision.reasons)}"))
+    lines.append(("retraining", "PAUSED" if status.is_paused else "on"))
+    return "\n".join(f"{name:<14} {text}" for name, text in lines)
+
+
+def _live_lines(status: Status) -> list[tuple[str, str]]:
+    """Return what is live and what it scored, or what to do until something is."""
+    alias, live = status.alias, status.live
+    if alias is None or live is None:
+        return [("live", f"nothing yet; next: {_next_step(status)}")]
+    is_synced = alias.observed_version_id == alias.version_id and not alias.observed_error
+    state = "serving" if is_synced else f"desired; the gateway serves {alias.observed_version_id or 'nothing'}"
+    lines = [("live", f"{alias.id} -> v{live.number} {live.id} ({state})")]
+    if alias.observed_error:
+        lines.append(("error", alias.observed_error))
+    accuracy = live.scorecard.get("accuracy")
+    if accuracy is not None:
+        low_high = (live.scorecard.get("intervals") or {}).get("accuracy")
+        reach = f" [{low_high[0]:.1%}, {low_high[1]:.1%}]" if low_high else ""
+        lines.append(("accuracy", f"{accuracy:.1%}{reach} when it was judged"))
+    return lines
 
 
 def _next_step(status: Status) -> str:
@@ -79,32 +132,3 @@ def _next_step(status: Status) -> str:
     if run is not None and run.status is TrainingRunStatus.SUCCEEDED and not was_judged:
         return "driftwheel publish"
     return "driftwheel train" if status.dataset is not None else "driftwheel data build"
-
-
-def as_text(status: Status) -> str:
-    """Return the status as aligned lines."""
-    alias, live, decision = status.alias, status.live, status.decision
-    lines: list[tuple[str, str]] = []
-    if alias and live:
-        is_synced = alias.observed_version_id == alias.version_id and not alias.observed_error
-        state = "serving" if is_synced else f"desired; the gateway serves {alias.observed_version_id or 'nothing'}"
-        lines.append(("live", f"{alias.id} -> v{live.number} {live.id} ({state})"))
-        lines += [("error", alias.observed_error)] if alias.observed_error else []
-        accuracy = live.scorecard.get("accuracy")
-        low_high = (live.scorecard.get("intervals") or {}).get("accuracy")
-        reach = f" [{low_high[0]:.1%}, {low_high[1]:.1%}]" if low_high else ""
-        lines += [("accuracy", f"{accuracy:.1%}{reach} when it was judged")] if accuracy is not None else []
-    else:
-        lines.append(("live", f"nothing yet; next: {_next_step(status)}"))
-    newest = {"dataset": status.dataset, "run": status.run}
-    lines += [(name, f"{r.id} ({r.status})" if r else "none") for name, r in newest.items()]
-    version = status.version
-    lines.append(("version", f"v{version.number} {version.id} ({version.status})" if version else "none"))
-    lines.append(("traffic", f"{status.requests} requests, {status.labelled} with a label"))
-    for signal in status.signals:
-        numbers = f"score {signal.score:.3g} against {signal.threshold:.3g}, {signal.current_rows} rows"
-        lines.append((f"{signal.kind} drift", f"{signal.verdict} ({numbers})"))
-    if decision:
-        lines.append(("decision", f"{decision.verdict}, {decision.status}: {'; '.join(decision.reasons)}"))
-    lines.append(("retraining", "PAUSED" if status.is_paused else "on"))
-    return "\n".join(f"{name:<14} {text}" for name, text in lines)

@@ -1,8 +1,9 @@
-"""Settings become four child processes: gateway, monitor, worker and dashboard, restarted when they die.
+"""Supervise the loop's processes: gateway, monitor, worker and dashboard, each restarted with back-off when it dies.
 
 driftwheel up
 """
 
+import argparse
 import ctypes
 import os
 import secrets
@@ -18,6 +19,7 @@ from typing import IO
 
 import structlog
 
+from driftwheel.cli.command import add_common_arguments, settings_from
 from driftwheel.settings.settings import Settings
 
 CHILDREN = {
@@ -27,10 +29,29 @@ CHILDREN = {
     "dashboard": ("dashboard",),
 }
 KEYS_VARIABLE = "DRIFTWHEEL_API_KEYS"
-FIRST_BACKOFF_SECONDS, LONGEST_BACKOFF_SECONDS, STEADY_SECONDS = 1.0, 60.0, 60.0
+FIRST_BACKOFF_SECONDS, LONGEST_BACKOFF_SECONDS = 1.0, 60.0
+STEADY_SECONDS = 60.0
+"""A child that lived so long did start; its next death counts as the first one."""
+LOOK_SECONDS = 0.5
 STOP_SECONDS = 60.0
-PR_SET_PDEATHSIG = 1
+"""The gateway finishes answers that are under way, for at most a third of this."""
+PR_SET_PDEATHSIG = 1  # linux/prctl.h
 log = structlog.get_logger()
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the verb's arguments."""
+    add_common_arguments(parser)
+
+
+def main(arguments: argparse.Namespace) -> None:
+    """Run the loop's processes until SIGINT or SIGTERM, then stop them cleanly."""
+    settings = settings_from(arguments)
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    _announce(settings)
+    _supervise(children_of(settings, arguments.overrides), stop)
 
 
 @dataclass
@@ -51,7 +72,11 @@ class Child:
         self.log_path.parent.mkdir(parents=True, exist_ok=True)
         self.output = self.log_path.open("ab")
         self.process = subprocess.Popen(
-            self.argv, stdout=self.output, stderr=self.output, stdin=subprocess.DEVNULL, preexec_fn=_die_with_parent
+            self.argv,
+            stdin=subprocess.DEVNULL,
+            stdout=self.output,
+            stderr=self.output,
+            preexec_fn=_die_with_parent,
         )
         self.started_at = time.monotonic()
         log.info("started", child=self.name, pid=self.process.pid, log=str(self.log_path))
@@ -67,9 +92,8 @@ class Child:
         if status is None:
             return
         is_steady = now - self.started_at > STEADY_SECONDS
-        self.backoff_seconds = (
-            FIRST_BACKOFF_SECONDS if is_steady else min(self.backoff_seconds * 2, LONGEST_BACKOFF_SECONDS)
-        )
+        longer_seconds = min(self.backoff_seconds * 2, LONGEST_BACKOFF_SECONDS)
+        self.backoff_seconds = FIRST_BACKOFF_SECONDS if is_steady else longer_seconds
         self.restart_at = now + self.backoff_seconds
         self._forget()
         log.error("died", child=self.name, status=status, restart_seconds=self.backoff_seconds, log=str(self.log_path))
@@ -98,6 +122,7 @@ class Child:
 
 
 def _die_with_parent() -> None:
+    """Ask the kernel for a SIGTERM when the parent is gone, were it by SIGKILL: no gateway is left behind."""
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
@@ -110,24 +135,24 @@ def children_of(settings: Settings, overrides: Sequence[str] = ()) -> list[Child
     ]
 
 
-def up(settings: Settings, overrides: Sequence[str] = ()) -> None:
-    """Run the loop's processes until SIGINT or SIGTERM, then stop them cleanly."""
+def _announce(settings: Settings) -> None:
+    """Say where everything listens, and make a key for this run where one is needed and none is given."""
     if settings.serve.require_key and not os.environ.get(KEYS_VARIABLE):
         os.environ[KEYS_VARIABLE] = secrets.token_urlsafe(24)
         sys.stdout.write(f"API key for this run: {os.environ[KEYS_VARIABLE]}  (set {KEYS_VARIABLE} to choose it)\n")
-    stop = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
     serve, dashboard = settings.serve, settings.dashboard
     sys.stdout.write(f"gateway    http://{serve.host}:{serve.port}/v1  (model {serve.alias!r})\n")
     sys.stdout.write(f"dashboard  http://{dashboard.host}:{dashboard.port}\n")
     sys.stdout.write(f"metrics    http://{settings.monitor.host}:{settings.monitor.port}/metrics\n")
     sys.stdout.flush()
-    children = children_of(settings, overrides)
+
+
+def _supervise(children: Sequence[Child], stop: threading.Event) -> None:
     while not stop.is_set():
         for child in children:
             child.look()
-        stop.wait(0.5)
+        stop.wait(LOOK_SECONDS)
+    # All are asked before one is waited for: they stop side by side.
     for child in children:
         child.ask_to_stop()
     for child in children:

@@ -13,8 +13,8 @@ from driftwheel.traffic.redaction import rules_of
 
 
 def give_feedback(
-    ledger: Ledger,
     settings: Settings,
+    ledger: Ledger,
     request_id: str,
     *,
     thumb: Literal[1, -1] | None = None,

@@ -25,7 +25,8 @@ from typing import Any
 import httpx2
 from rich.console import Console
 
-from driftwheel.cli.command import open_ledger, run_command
+from driftwheel.cli.command import open_ledger
+from driftwheel.cli.process import run_command
 from driftwheel.errors import DriftwheelError, EngineError
 from driftwheel.records import (
     Alias,

@@ -11,9 +11,9 @@ from typing import Any
 
 from driftwheel.artifacts import read_manifest, verify
 from driftwheel.errors import EngineError, GateError
-from driftwheel.memory import available_bytes
 from driftwheel.records import ModelVersion
 from driftwheel.settings.settings import Settings
+from driftwheel.system import available_bytes
 from serve.engines.engine import ADAPTER, ENGINE_BYTES, GIB, Engine, has_gpu
 
 CALL_SECONDS = 300.0

@@ -135,7 +135,7 @@ class Rollout:
     def _plan(self, alias: Alias) -> list[float]:
         """Return the shares that come before a version is live; none if a conductor had it live already."""
         was_live = (alias.observed_version_id, alias.observed_fence) == (alias.version_id, alias.fence)
-        return [] if was_live else canary_plan(self._ledger, self._settings, alias)
+        return [] if was_live else canary_plan(self._settings, self._ledger, alias)
 
     async def _follow(self, alias: Alias) -> None:
         """Make the desired version live, or its canary, or refuse it and say why on the alias row."""

@@ -5,10 +5,10 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from driftwheel import artifacts
+from driftwheel.check_details import DecisionBasis, SignalDetails
 from driftwheel.records import (
     Alias,
     Dataset,
-    DecisionBasis,
     DecisionStatus,
     DecisionVerdict,
     Deployment,
@@ -18,7 +18,6 @@ from driftwheel.records import (
     ModelVersion,
     ModelVersionStatus,
     RetrainDecision,
-    SignalDetails,
     Stage,
     Step,
     Traffic,

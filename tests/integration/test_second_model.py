@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import openai
 import pytest
@@ -72,7 +73,7 @@ def world(tmp_path_factory: pytest.TempPathFactory, tiny_model_dir: Path) -> Ite
     folder = tmp_path_factory.mktemp("second")
     rows = [{"prompt": e.text, "completion": answer(e)} for e in messages(150, 0, "steady")]
     (folder / "seed.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    raw = {
+    raw: dict[str, Any] = {
         "project": "support",
         "model": {"base": str(tiny_model_dir)},
         "dataset": {"sources": ["seed.jsonl"], "label_field": "intent", "test_share": 0.15},

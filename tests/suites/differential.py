@@ -72,7 +72,8 @@ class Answer:
         body = self.body
         for pattern, (replacement, _) in IDS.items():
             body = re.sub(pattern, replacement, body)
-        return b"\n\n".join(sorted(body.split(b"\n\n"), key=_choice)) if COMPLETION in body else body
+        events = sorted(body.split(b"\n\n"), key=_choice)
+        return b"\n\n".join(events) if COMPLETION in body else body
 
 
 class Server:

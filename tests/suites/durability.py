@@ -12,6 +12,7 @@ ledger that holds those bytes.
 import argparse
 import asyncio
 import json
+import math
 import random
 import statistics
 import sys
@@ -32,7 +33,7 @@ from tests.support.postgres_server import PostgresServer, find_programs
 
 def upper_bound(tried: int, confidence: float = 0.95) -> float:
     """Return the largest share that 0 of `tried` does not refute (C. J. Clopper, E. S. Pearson, 1934)."""
-    return 1 - (1 - confidence) ** (1 / tried)
+    return 1 - math.pow(1 - confidence, 1 / tried)
 
 
 async def crash_under_load(

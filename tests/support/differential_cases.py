@@ -148,10 +148,16 @@ def _response(draw: random.Random) -> tuple[str, str, dict[str, Any]]:
     turns = [{"role": "user", "content": text}, {"role": "user", "content": [{"type": "input_text", "text": text}]}]
     fields = {"input": draw.choice([text, text, turns[:1], turns[1:], [], 5, None]), "max_output_tokens": 3}
     fields |= _common(draw, may_sample=False) | _streamed(draw, has_options=False)
-    extra = [{"instructions": "short"}, {"store": False}, {"metadata": {"a": "b"}}, {"top_p": 0.5},
-             {"truncation": "auto"}, {"include": ["message.output_text.logprobs"], "top_logprobs": 1},
-             {"previous_response_id": "resp_none"},
-             {"text": {"format": {"type": "json_schema", "name": "r", "schema": OBJECT}}}]  # fmt: skip
+    extra: list[dict[str, Any]] = [
+        {"instructions": "short"},
+        {"store": False},
+        {"metadata": {"a": "b"}},
+        {"top_p": 0.5},
+        {"truncation": "auto"},
+        {"include": ["message.output_text.logprobs"], "top_logprobs": 1},
+        {"previous_response_id": "resp_none"},
+        {"text": {"format": {"type": "json_schema", "name": "r", "schema": OBJECT}}},
+    ]
     return "response", RESPONSES, {**fields, **(draw.choice(extra) if draw.random() < 0.4 else {})}
 
 
@@ -163,8 +169,8 @@ def _spelled(draw: random.Random, fields: dict[str, Any]) -> bytes:
     """Write JSON in one of the ways in which clients write it."""
     names = [*fields]
     draw.shuffle(names)
-    style = draw.choice([{}, {"ensure_ascii": False}, {"separators": (",", ":")}, {"indent": 1}])
-    text = json.dumps({name: fields[name] for name in names}, **style)
+    styles: list[dict[str, Any]] = [{}, {"ensure_ascii": False}, {"separators": (",", ":")}, {"indent": 1}]
+    text = json.dumps({name: fields[name] for name in names}, **draw.choice(styles))
     trick = draw.random()
     if trick < 0.05:
         text = f" \n{text}\r\n\t"
@@ -191,11 +197,9 @@ def kept(model: str) -> list[Kept]:
         )
         for name, most in MOST.items()
     ]
-    said += [
-        _refused("rows and limits go by model, so it must be there", {**asked, "model": value}, "model",
-                 "invalid_model", "model must be a string: an alias or a version id")
-        for value in (None, 5, [])
-    ]  # fmt: skip
+    why, says = "rows and limits go by model, so it must be there", "model must be a string: an alias or a version id"
+    no_names: list[Any] = [None, 5, []]
+    said += [_refused(why, {**asked, "model": value}, "model", "invalid_model", says) for value in no_names]
     large = {**asked, "messages": [{"role": "user", "content": "a" * 1_048_576}]}
     said += [
         Kept("only the names that a client may ask for", "/v1/models", None, 200, None),

@@ -17,6 +17,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import uvloop
 
@@ -95,7 +96,7 @@ def leak(kind: str) -> None:
             kept.append(LEAKS[kind]())
         await handle(self, request, response)
 
-    Gateway.handle = leaking
+    mock.patch.object(Gateway, "handle", leaking).start()
 
 
 def plant(name: str) -> None:
@@ -103,10 +104,9 @@ def plant(name: str) -> None:
     if name in LEAKS:
         leak(name)
     elif name == "early":
-        server.TrafficLog = EarlyLog
+        mock.patch.object(server, "TrafficLog", EarlyLog).start()
     elif name == "conductors":
-        Conductor.is_conducting = True
-        Conductor.write = lambda self: self._ledger.write()
+        mock.patch.multiple(Conductor, is_conducting=True, write=lambda self: self._ledger.write()).start()
 
 
 def _wrapped(method: Callable[..., Any], die: Callable[[str], None]) -> Callable[..., Any]:
@@ -129,7 +129,7 @@ def _wrapped(method: Callable[..., Any], die: Callable[[str], None]) -> Callable
 
 def main() -> None:
     """Serve until a signal comes."""
-    assert proof.prove is fleet.prove
+    assert vars(fleet)["prove"] is proof.prove
     if crash := os.environ.get("DRIFTWHEEL_CRASH_AT"):
         point, _, count = crash.rpartition(":")
         crash_at(point, int(count))

@@ -132,7 +132,7 @@ class World:
     async def load(self, per_second: float, seconds: float, until: Callable[[], bool] | None = None) -> list[Answer]:
         """Ask at a steady rate, each request in its own time; return what came back, in the order of asking."""
         async with aiohttp.ClientSession(headers={"authorization": f"Bearer {KEY}"}) as session:
-            began_at, tasks = time.monotonic(), []
+            began_at, tasks = time.monotonic(), list[asyncio.Task[Answer]]()
             while time.monotonic() - began_at < seconds and not (until is not None and until()):
                 tasks.append(asyncio.create_task(self._ask(session, len(tasks))))
                 await asyncio.sleep(max(0.0, began_at + len(tasks) / per_second - time.monotonic()))

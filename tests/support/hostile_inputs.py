@@ -91,10 +91,13 @@ def _drawn(strategy: SearchStrategy[Draw], count: int, number: int) -> list[Draw
 def _from_document(count: int, number: int, document: dict[str, Any]) -> list[Draw]:
     """Draw what schemathesis makes of the OpenAPI document, in keeping with it and against it."""
     import schemathesis
+    from schemathesis.core.result import Ok
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        operations = [found.ok() for found in schemathesis.openapi.from_dict(document).get_all_operations()]
+        paths = schemathesis.openapi.from_dict(document).get_all_operations()
+        operations = [found.ok() for found in paths if isinstance(found, Ok)]
+        assert operations, "no path of the OpenAPI document can be read"
         modes = [schemathesis.GenerationMode.POSITIVE, schemathesis.GenerationMode.NEGATIVE]
         tries = [(operation, mode) for operation in operations if operation.body for mode in modes]
         found: list[Draw] = []

@@ -8,6 +8,7 @@ import itertools
 import json
 import math
 from collections.abc import Callable, Iterable
+from unittest import mock
 
 from driftwheel.records import Traffic
 from serve import gateway as gateway_module
@@ -15,7 +16,7 @@ from serve.access.backpressure import Deadlines
 from serve.gateway import Gateway
 from serve.http.messages import Response
 from serve.refusals import RequestRefused
-from serve.relaying.call import Call
+from serve.relaying.call import Call, read_call
 from serve.relaying.capture import StreamCapture
 
 EMPTY_DELTA = b'"content":""'
@@ -32,7 +33,7 @@ def _written_again(_: Gateway) -> None:
     def send_written_again(self: Response, status: int, headers: Iterable[tuple[str, str]], body: bytes) -> None:
         send(self, status, headers, json.dumps(json.loads(body), separators=(",", ":")).encode())
 
-    Response.send = send_written_again  # type: ignore[method-assign]
+    mock.patch.object(Response, "send", send_written_again).start()
 
 
 def _without_empty_events(_: Gateway) -> None:
@@ -41,7 +42,7 @@ def _without_empty_events(_: Gateway) -> None:
     def feed_without(self: StreamCapture, data: bytes) -> bytes:
         return b"".join(e + b"\n\n" for e in feed(self, data).split(b"\n\n") if e and EMPTY_DELTA not in e)
 
-    StreamCapture.feed = feed_without  # type: ignore[method-assign]
+    mock.patch.object(StreamCapture, "feed", feed_without).start()
 
 
 def _forgetful_log(gateway: Gateway) -> None:
@@ -54,22 +55,21 @@ def _forgetful_log(gateway: Gateway) -> None:
         future.set_result(None)
         return future
 
-    gateway._relay._rows.append = append_most  # type: ignore[method-assign]
+    mock.patch.object(gateway._relay._rows, "append", append_most).start()
 
 
 def _tells_its_path(_: Gateway) -> None:
     body = RequestRefused.body
-    RequestRefused.body = lambda self: body(self)[:-2] + f', "file": "{__file__}"}}}}'.encode()  # type: ignore[method-assign]
+    told = f', "file": "{__file__}"}}}}'.encode()
+    mock.patch.object(RequestRefused, "body", lambda self: body(self)[:-2] + told).start()
 
 
 def _ascii_only(_: Gateway) -> None:
-    read_call = gateway_module.read_call
-
     def read_ascii(body: bytes, path: str) -> Call:
         body.decode("ascii")
         return read_call(body, path)
 
-    gateway_module.read_call = read_ascii
+    mock.patch.object(gateway_module, "read_call", read_ascii).start()
 
 
 PLANTS: dict[str, Callable[[Gateway], None]] = {

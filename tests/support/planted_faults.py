@@ -205,7 +205,11 @@ def _truncated(build: Build) -> None:
 def _stale_file(build: Build) -> None:
     """A shard of an earlier build, which vLLM loads after the right file and transformers does not load at all."""
     stale = build.merged / "model.safetensors"
-    rebuild(build.artifact, lambda folder: shutil.copy(stale, folder / "model-00002-of-00002.safetensors"))
+
+    def add(folder: Path) -> None:
+        shutil.copy(stale, folder / "model-00002-of-00002.safetensors")
+
+    rebuild(build.artifact, add)
 
 
 def _artifact_of_another_run(build: Build) -> None:

@@ -73,10 +73,8 @@ class PostgresServer:
         return f"postgresql://{USER}@127.0.0.1:{self.port}/{database}"
 
     def _start(self) -> "subprocess.Popen[bytes]":
-        argv = [
-            self._programs / "postgres", "-D", self.folder, "-p", str(self.port), "-k", self.folder,
-            "-c", "listen_addresses=127.0.0.1", *self._options,
-        ]  # fmt: skip
+        folder, options = str(self.folder), ["-c", "listen_addresses=127.0.0.1", *self._options]
+        argv = [str(self._programs / "postgres"), "-D", folder, "-p", str(self.port), "-k", folder, *options]
         with (self.folder / "server.log").open("ab") as log:
             process = subprocess.Popen(argv, user=self._user, group=self._user, cwd="/", stdout=log, stderr=log)
         deadline = time.monotonic() + START_SECONDS
@@ -87,5 +85,5 @@ class PostgresServer:
         raise TimeoutError(f"PostgreSQL does not start; see {self.folder}/server.log")
 
     def _run(self, program: str, *arguments: str) -> None:
-        argv = [self._programs / program, "-D", self.folder, *arguments]
+        argv = [str(self._programs / program), "-D", str(self.folder), *arguments]
         subprocess.run(argv, user=self._user, group=self._user, cwd="/", check=True, stdout=subprocess.DEVNULL)

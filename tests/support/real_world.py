@@ -71,8 +71,9 @@ class RealWorld(World):
         super().__post_init__()
         self.known = {}
 
-    def start(self, crash_at: str = "") -> None:
-        """Start the gateway process."""
+    def start(self, crash_at: str = "", plant: str = "") -> None:
+        """Start the gateway process; it is the product's own, in which nothing is planted."""
+        assert (crash_at, plant) == ("", "")
         with self.log_path.open("ab") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "serve", "gateway", "--config", str(self.config_path)],
@@ -88,7 +89,7 @@ class RealWorld(World):
     def swap(self, version_id: str) -> float:
         """Promote a version, wait until it is live, and return when the command was given."""
         began_at = time.monotonic()
-        controls.promote(self.ledger, self.settings, version_id)
+        controls.promote(self.settings, self.ledger, version_id)
         self.until(self.is_settled, START_SECONDS)
         return began_at
 
@@ -103,7 +104,7 @@ class RealWorld(World):
         timeout = aiohttp.ClientTimeout(total=120)
         headers = {"authorization": f"Bearer {KEY}"}
         async with aiohttp.ClientSession(headers=headers, connector=connector, timeout=timeout) as session:
-            began_at, tasks = time.monotonic(), []
+            began_at, tasks = time.monotonic(), list[asyncio.Task[Streamed]]()
             while not until():
                 tasks.append(asyncio.create_task(self._stream_one(session, QUESTIONS[len(tasks) % len(QUESTIONS)])))
                 await asyncio.sleep(max(0.0, began_at + len(tasks) / per_second - time.monotonic()))

@@ -16,7 +16,7 @@ from typing import IO
 
 import uvloop
 
-from driftwheel.program_log import set_up_logging
+from driftwheel.cli.process import set_up_logging
 from driftwheel.settings.load import load_settings
 from driftwheel.store.ledger import Ledger
 from driftwheel.traffic.log import TrafficLog

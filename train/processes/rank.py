@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from driftwheel import artifacts
-from driftwheel.cli.command import run_command
+from driftwheel.cli.process import run_command
 from driftwheel.errors import StorageError
 from driftwheel.records import TrainingRun
 from driftwheel.settings.settings import Settings

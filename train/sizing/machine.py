@@ -5,8 +5,8 @@ import importlib.util
 from dataclasses import dataclass
 from pathlib import Path
 
-from driftwheel.memory import available_bytes
 from driftwheel.settings.training import TrainSettings
+from driftwheel.system import available_bytes
 
 FP8_CAPABILITY, BF16_CAPABILITY = (8, 9), (8, 0)
 

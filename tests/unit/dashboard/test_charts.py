@@ -1,9 +1,18 @@
 """Charts hold the numbers that they were given."""
 
+from typing import Any
+
 import pytest
 
 from dashboard import charts
 from driftwheel.records import DriftKind, DriftSignal, DriftVerdict
+
+
+def drawn(chart: Any) -> dict[str, Any]:
+    """Return a chart's specification."""
+    assert chart is not None
+    specification: dict[str, Any] = chart.to_dict()
+    return specification
 
 
 @pytest.mark.parametrize("verdict", [{}, {"verdict": "REJECT", "difference": None, "interval": None}])
@@ -17,10 +26,10 @@ def test_the_interval_has_a_line_per_slice_and_a_tick_at_its_limit() -> None:
         {"slice": "old", "difference": 0.1, "interval": [0.0, 0.2], "margin": -0.02},
         {"slice": "old label:refund", "difference": None, "interval": [-1.0, 1.0], "margin": -0.02},
     ]
-    drawing = charts.interval({"difference": 0.2, "interval": [0.1, 0.3], "slices": parts}).to_dict()
-    drawn = {layer["mark"]["type"]: layer for layer in drawing["layer"] if "slice" in layer["data"]["values"][0]}
-    assert [v["slice"] for v in drawn["point"]["data"]["values"]] == ["new", "old"], "without items there is no line"
-    assert [v["limit"] for v in drawn["tick"]["data"]["values"]] == [0.0, -0.02]
+    drawing = drawn(charts.interval({"difference": 0.2, "interval": [0.1, 0.3], "slices": parts}))
+    layers = {layer["mark"]["type"]: layer for layer in drawing["layer"] if "slice" in layer["data"]["values"][0]}
+    assert [v["slice"] for v in layers["point"]["data"]["values"]] == ["new", "old"], "without items there is no line"
+    assert [v["limit"] for v in layers["tick"]["data"]["values"]] == [0.0, -0.02]
 
 
 def test_a_fault_is_drawn_as_a_loss_with_its_interval() -> None:
@@ -28,7 +37,7 @@ def test_a_fault_is_drawn_as_a_loss_with_its_interval() -> None:
         "word_order": {"items": 40, "drop": 0.1, "drop_interval": [-0.05, 0.2]},
         "paraphrase": {"items": 0, "note": "no answer"},
     }
-    drawing = charts.robustness(kinds).to_dict()
+    drawing = drawn(charts.robustness(kinds))
     (point,) = next(layer["data"]["values"] for layer in drawing["layer"] if layer["mark"]["type"] == "point")
     assert {k: point[k] for k in ("slice", "difference", "low", "high")} == {
         "slice": "word order", "difference": -0.1, "low": -0.2, "high": 0.05,

@@ -21,7 +21,7 @@ def pairs(outcomes: list[tuple[str | None, str | None]], **more: Any) -> list[tu
     return [(item(n, first, **more), item(n, second, **more)) for n, (first, second) in enumerate(outcomes)]
 
 
-OUTCOMES: list[tuple[str | None, str | None]] = [("a", "a")] * 6 + [("b", "a")] * 3 + [("a", "b")]
+OUTCOMES: list[tuple[str | None, str | None]] = [*[("a", "a")] * 6, *[("b", "a")] * 3, ("a", "b")]
 
 
 def test_a_measure_is_compared_with_its_paired_interval() -> None:
@@ -44,7 +44,9 @@ def test_slices_are_those_of_the_items() -> None:
     assert [(s["slice"], s["items"], s["difference"]) for s in found] == [
         ("all items", 12, pytest.approx(4 / 12)), ("old", 10, 0.2), ("label:a", 2, 1), ("new", 2, 1),
     ]  # fmt: skip
-    drawn = charts.interval({"slices": found}, "second minus first").to_dict()
+    chart = charts.interval({"slices": found}, "second minus first")
+    assert chart is not None
+    drawn = chart.to_dict()
     points = next(layer for layer in drawn["layer"] if layer["mark"]["type"] == "point")
     assert [v["slice"] for v in points["data"]["values"]] == ["all items", "old", "label:a", "new"]
     assert comparing.by_slice([]) == []

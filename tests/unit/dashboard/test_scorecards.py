@@ -1,6 +1,7 @@
 """Scorecards' numbers stand in tables with the intervals behind them."""
 
 from dataclasses import replace
+from typing import Any
 
 from dashboard import scorecards
 from driftwheel.records import ModelVersion
@@ -16,7 +17,7 @@ def test_scorecards_stand_beside_the_baselines(seeded: dict[str, str], ledger: L
 
 
 def test_shares_stand_with_their_intervals() -> None:
-    parts = {
+    parts: dict[str, dict[str, Any]] = {
         "card": {
             "items": 9,
             "precision": None,

@@ -52,7 +52,8 @@ def test_only_the_same_model_passes(served: dict[str, Any], is_same: bool) -> No
 def test_the_probes_must_be_the_same() -> None:
     other = taken()
     other["probes"][0]["messages"] = [{"role": "user", "content": "another"}]
-    for stored in (other, {"probes": []}):
+    empty: dict[str, Any] = {"probes": []}
+    for stored in (other, empty):
         with pytest.raises(EngineError, match="probe"):
             fingerprint.compare(stored, taken())
 

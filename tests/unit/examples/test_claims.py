@@ -1,6 +1,7 @@
 """Each bar of the demo fails on the measurement that breaks it, and on nothing else."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -53,7 +54,7 @@ def test_a_turn_that_measured_nothing_fails() -> None:
         ({"circle_seconds": 601.0}, "the circle"),
     ],
 )
-def test_one_bad_measurement_breaks_one_claim(change: dict, broken: str) -> None:
+def test_one_bad_measurement_breaks_one_claim(change: dict[str, Any], broken: str) -> None:
     (claim,) = [claim for claim in judge(replace(GOOD, **change)) if not claim.is_met]
     assert claim.text.startswith(broken)
     assert claim.is_required is (broken != "the circle")

@@ -23,7 +23,7 @@ def test_the_ks_distance_is_scipys_also_with_ties() -> None:
     generator = np.random.default_rng(0)
     values = generator.integers(0, 8, 90).astype(float)
     dealt = deal_out(60, 30, 5, seed=1)
-    for is_current, distance in zip(dealt, ks(values, dealt), strict=True):
+    for is_current, distance in zip(dealt, ks(values.tolist(), dealt), strict=True):
         expected = ks_2samp(values[is_current == 0], values[is_current == 1]).statistic
         assert distance == pytest.approx(expected)
 

@@ -7,6 +7,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from driftwheel import controls
+from driftwheel.check_details import SignalDetails
 from driftwheel.errors import ConflictError
 from driftwheel.records import (
     Alias,
@@ -17,7 +18,6 @@ from driftwheel.records import (
     DriftVerdict,
     ModelVersion,
     RetrainDecision,
-    SignalDetails,
     Traffic,
 )
 from driftwheel.settings.settings import Settings
@@ -100,7 +100,7 @@ def test_decisions_traffic_and_the_pause_are_counted(
             answer="a", latency_seconds=0.1,
         )
     )  # fmt: skip
-    controls.set_paused(ledger, settings, True)
+    controls.set_paused(settings, ledger, True)
     made = {"verdict": "hold", "trigger": "policy"}
     assert page.get_sample_value("driftwheel_retrain_decisions_total", made) == 2
     assert page.get_sample_value("driftwheel_retrain_state", {"state": "failed"}) == 1

@@ -46,7 +46,7 @@ def chunk(text: str, finish: str | None = None) -> dict[str, Any]:
 USAGE = {"prompt_tokens": 7, "completion_tokens": 3, "total_tokens": 10}
 USAGE_CHUNK = {**chunk(""), "choices": [], "usage": USAGE}
 STREAM = sse(chunk('{"intent":'), chunk('"card"}', "stop"), USAGE_CHUNK, b"[DONE]")
-WHOLE = {
+WHOLE: dict[str, Any] = {
     "id": "c", "object": "chat.completion", "created": 1, "model": VERSION, "usage": USAGE,
     "choices": [{"index": 0, "message": {"role": "assistant", "content": ANSWER}, "finish_reason": "stop"}],
 }  # fmt: skip
@@ -66,9 +66,10 @@ RESPONSE = {
     "tool_choice": "auto", "tools": [],
 }  # fmt: skip
 DELTA = {"type": "response.output_text.delta", "delta": ANSWER, "item_id": "m", "output_index": 0, "content_index": 0}
+RESPONSE_EVENTS: list[dict[str, Any]] = [DELTA, {"type": "response.completed", "response": RESPONSE}]
 RESPONSE_STREAM = b"".join(
     f"event: {value['type']}\ndata: {json.dumps({'sequence_number': number, **value})}\n\n".encode()
-    for number, value in enumerate([DELTA, {"type": "response.completed", "response": RESPONSE}])
+    for number, value in enumerate(RESPONSE_EVENTS)
 )
 
 

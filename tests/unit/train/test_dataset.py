@@ -2,6 +2,7 @@
 
 import json
 import random
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -22,7 +23,7 @@ from train.data.traffic_dataset import dataset_from_traffic
 from train.dataset import build_dataset
 
 
-def write_rows(settings: Settings, rows: list[dict[str, object]]) -> None:
+def write_rows(settings: Settings, rows: Sequence[Mapping[str, object]]) -> None:
     text = "".join(json.dumps(row) + "\n" for row in rows)
     settings.resolve("seed.jsonl").write_text(text, encoding="utf-8")
 

@@ -278,14 +278,14 @@ def test_equal_inputs_in_any_order_give_the_same_verdict() -> None:
 
 def test_much_that_stays_fixed_costs_an_equal_candidate_little_and_giving_it_back_is_blocked() -> None:
     chance = np.random.default_rng(4)
-    kept = [(600, 0.1, 0.2, "new", "target"), (3000, 0.05, 0.0, "old", "part")]
     count = {0.0: 0, -0.6: 0}
     for loss in count:
         for _ in range(100):
-            parts = [drawn(chance, *one) for one in kept]
+            new = drawn(chance, 600, 0.1, 0.2, "new", "target")
+            old = drawn(chance, 3000, 0.05, 0.0, "old", "part")
             won = [drawn(chance, 40, 0.05, loss if n == 0 else 0.0, f"hub {n}", "fixed") for n in range(10)]
-            won = [replace(table, gain=0.7, part_noise=parts[1].pairs.noise) for table in won]
-            count[loss] += decide([*parts, *won], SETTINGS)["verdict"] == "PROMOTE"
+            won = [replace(table, gain=0.7, part_noise=old.pairs.noise) for table in won]
+            count[loss] += decide([new, old, *won], SETTINGS)["verdict"] == "PROMOTE"
     assert count[0.0] >= 97, "ten slices stay fixed"
     assert count[-0.6] == 0
 

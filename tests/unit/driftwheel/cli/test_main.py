@@ -1,25 +1,57 @@
 """The command answers fast, and says what is wrong in one line."""
 
+import importlib
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
 import yaml
 
-from driftwheel.cli.main import STAGE_VERBS, main
+from driftwheel.cli.main import STAGE_VERBS, VERBS, main
+from driftwheel.settings.settings import Settings
 
-HEAVY = ("torch", "transformers", "peft", "trl", "vllm", "evidently", "streamlit", "sqlalchemy", "pydantic")
+ROOT = Path(__file__).resolve().parents[4]
+HEAVY = (
+    *("torch", "transformers", "peft", "trl", "vllm", "evidently", "streamlit", "sqlalchemy", "pydantic", "yaml"),
+    "structlog",
+)
+PROGRAMS = ("driftwheel.cli.main", "train.__main__", "serve.__main__", "monitor.__main__")
 
 
-def test_help_imports_nothing_heavy() -> None:
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_help_imports_nothing_heavy(program: str) -> None:
     code = (
-        "import sys\nfrom driftwheel.cli.main import STAGE_VERBS, main\n"
+        f"import sys\nfrom {program} import main\n"
         "try:\n    main(['--help'])\nexcept SystemExit:\n    pass\n"
         f"print([m for m in {HEAVY!r} if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("usage: ")
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_the_version_is_the_one_that_the_project_file_names(capsys: pytest.CaptureFixture[str]) -> None:
+    """An environment that was set up for an older version fails here: `make setup` brings it up to date."""
+    with pytest.raises(SystemExit) as ended:
+        main(["--version"])
+    assert ended.value.code == 0
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert capsys.readouterr().out == f"driftwheel {project['version']}\n"
+
+
+def test_each_verb_is_a_file_of_its_own_with_arguments_and_main() -> None:
+    modules = [importlib.import_module(module) for module, _ in VERBS.values()]
+    assert [module.__name__ for module in modules] == [f"driftwheel.cli.{name}" for name in VERBS]
+    assert all(callable(module.add_arguments) and callable(module.main) for module in modules)
+
+
+def test_help_lists_each_verb(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    listed = {line.split()[0] for line in capsys.readouterr().out.splitlines() if line.startswith("    ")}
+    assert {*VERBS, *STAGE_VERBS} <= listed
 
 
 def test_a_missing_settings_file_is_one_line_and_exit_status_1(
@@ -41,17 +73,8 @@ def test_wrong_usage_is_exit_status_2(capsys: pytest.CaptureFixture[str]) -> Non
 def test_init_writes_a_file_that_loads_and_never_overwrites(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data, config = tmp_path / "rows.jsonl", tmp_path / "driftwheel.yaml"
     data.write_text("{}\n")
-    arguments = [
-        "init",
-        "--project",
-        "triage",
-        "--data",
-        str(data),
-        "--base",
-        "Qwen/Qwen3-0.6B",
-        "--config",
-        str(config),
-    ]
+    said = {"--project": "triage", "--data": str(data), "--base": "Qwen/Qwen3-0.6B", "--config": str(config)}
+    arguments = ["init", *(part for pair in said.items() for part in pair)]
     assert main(arguments) == 0
     assert yaml.safe_load(config.read_text())["serve"]["alias"] == "triage"
     assert main(["status", "--config", str(config)]) == 0
@@ -60,16 +83,24 @@ def test_init_writes_a_file_that_loads_and_never_overwrites(tmp_path: Path, caps
     assert "exists already" in capsys.readouterr().err
 
 
-def test_pause_shows_in_status(settings: object, capsys: pytest.CaptureFixture[str]) -> None:
-    flags = ["--config", str(settings.path)]  # type: ignore[attr-defined]
+def test_pause_shows_in_status(settings: Settings, capsys: pytest.CaptureFixture[str]) -> None:
+    flags = ["--config", str(settings.path)]
     assert main(["pause", *flags]) == 0
     assert main(["status", *flags]) == 0
     assert "PAUSED" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("verb", STAGE_VERBS)
-def test_a_stages_verb_calls_itself_what_the_user_typed(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("verb", [*VERBS, *STAGE_VERBS])
+def test_a_verb_calls_itself_what_the_user_typed(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         main([verb, "--help"])
     assert ended.value.code == 0
     assert capsys.readouterr().out.startswith(f"usage: driftwheel {verb} ")
+
+
+@pytest.mark.parametrize("action", ["keys create", "keys list", "traffic show", "traffic export"])
+def test_an_action_of_a_verb_calls_itself_what_the_user_typed(action: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main([*action.split(), "--help"])
+    assert ended.value.code == 0
+    assert capsys.readouterr().out.startswith(f"usage: driftwheel {action} ")

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, wait
 from contextlib import closing, contextmanager
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -132,19 +133,19 @@ for n in itertools.count():
     ids=["thumb up accepts the answer", "thumb down labels nothing", "label", "correction", "correction beats label"],
 )
 def test_feedback_labels_its_row(
-    settings: Settings, ledger: Ledger, feedback: dict, label: str | None, source: str | None
+    settings: Settings, ledger: Ledger, feedback: dict[str, Any], label: str | None, source: str | None
 ) -> None:
     ledger.add(ROW)
-    row = give_feedback(ledger, settings, "req_1", **feedback)
+    row = give_feedback(settings, ledger, "req_1", **feedback)
     assert (row.label, row.label_source) == (label, source)
     assert row.feedback_at is not None
 
 
 def test_feedback_needs_a_request_and_something_to_say(settings: Settings, ledger: Ledger) -> None:
     with pytest.raises(NotFoundError, match="req_9"):
-        give_feedback(ledger, settings, "req_9", thumb=1)
+        give_feedback(settings, ledger, "req_9", thumb=1)
     ledger.add(ROW)
     with pytest.raises(NotFoundError, match="'other'"):
-        give_feedback(ledger, settings.model_copy(update={"project": "other"}), "req_1", thumb=1)
+        give_feedback(settings.model_copy(update={"project": "other"}), ledger, "req_1", thumb=1)
     with pytest.raises(DataError, match="thumb"):
-        give_feedback(ledger, settings, "req_1")
+        give_feedback(settings, ledger, "req_1")

@@ -43,7 +43,7 @@ def test_no_file_of_the_ledger_ever_holds_what_a_rule_forbids(
         append(log, ROW).result(10)
     with pytest.raises(OverflowError):
         append(log, replace(ROW, id="req_2", prompt_tokens=2**70)).result(10)
-    give_feedback(ledger, settings, "req_1", correction=json.dumps({"mail": MAIL}))
+    give_feedback(settings, ledger, "req_1", correction=json.dumps({"mail": MAIL}))
     log.close()
     (row,) = ledger.find(Traffic)
     assert (row.prompt, row.answer, row.error) == ("i am <EMAIL>", "your card <CARD>", "no <EMAIL>")

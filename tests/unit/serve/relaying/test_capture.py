@@ -170,7 +170,7 @@ def test_an_error_ends_a_streamed_response() -> None:
     assert (capture.held(), capture.is_done, capture.error) == (stream, True, "boom")
 
 
-RESPONSE = {
+RESPONSE: dict[str, Any] = {
     "object": "response", "status": "completed", "usage": {"input_tokens": 4, "output_tokens": 6},
     "output": [
         {"type": "reasoning", "content": [{"type": "reasoning_text", "text": "hm"}]},

@@ -25,7 +25,7 @@ KEY = "a-key-for-split-streams"
 CLIENTS = 16
 BYTE_BY_BYTE = -1
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream; charset=utf-8\r\ntransfer-encoding: chunked\r\n\r\n"
-MESSAGES = [{"role": "user", "content": "h"}]
+MESSAGES: Any = [{"role": "user", "content": "h"}]
 CHAT, COMPLETIONS, RESPONSES = "/chat/completions", "/completions", "/responses"
 
 
@@ -66,7 +66,7 @@ TOOLS = [{"choices": [choice(delta={"tool_calls": [CALL]})]},
          {"choices": [choice(finish="tool_calls", delta={})]}]  # fmt: skip
 ANSWER = {"id": "r", "object": "response", "status": "completed", "output": [
     {"type": "message", "id": "m", "content": [{"type": "output_text", "text": "né"}]}]}  # fmt: skip
-DELTAS = [{"type": "response.created", "response": {"id": "r"}},
+DELTAS: list[dict[str, Any]] = [{"type": "response.created", "response": {"id": "r"}},
           {"type": "response.output_text.delta", "item_id": "m", "delta": "é"},
           {"type": "response.completed", "response": ANSWER}]  # fmt: skip
 FAILURE = {"error": {"message": "the engine ran out of ✂", "code": 500}}
@@ -194,6 +194,7 @@ class Asker:
         options: Any = {"model": "support", "stream": True, "extra_body": {"case": name, "at": at}, **case.fields}
         self._tee.seen.clear()
         events: list[str] = []
+        stream: Any
         if case.path == CHAT:
             stream = await client.chat.completions.create(messages=MESSAGES, **options)
         elif case.path == COMPLETIONS:

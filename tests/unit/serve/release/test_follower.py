@@ -42,7 +42,7 @@ class Gateways:
         return [table.splits.get("support") for table in self.tables]
 
     def promote(self, version_id: str, *shares: float) -> None:
-        controls.promote(self.ledger, self.settings, version_id, canary_shares=shares)
+        controls.promote(self.settings, self.ledger, version_id, canary_shares=shares)
 
     async def until(self, holds: Callable[[], bool]) -> None:
         deadline = time.monotonic() + 30
@@ -127,8 +127,12 @@ def test_a_follower_that_takes_over_in_a_canary_begins_it_anew(gateways: Gateway
         await conductor.stop()
         follower.conductor.look()
         gateways.rollouts.remove(conductor)
-        stages = lambda: [row.stage for row in gateways.ledger.find(Deployment, version_id="v2")]  # noqa: E731
-        await gateways.until(lambda: stages().count(Stage.CANARY) == 1)
+
+        def canary_rows() -> int:
+            rows = gateways.ledger.find(Deployment, version_id="v2")
+            return [row.stage for row in rows].count(Stage.CANARY)
+
+        await gateways.until(lambda: canary_rows() == 1)
         live = gateways.ledger.find(Deployment, stage=Stage.LIVE.value)
         assert [(row.version_id, row.share) for row in live] == [("v1", 0.75)]
         assert gateways.splits()[1] == Split("v2", 0.25)

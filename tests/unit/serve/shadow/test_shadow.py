@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from driftwheel.errors import NotFoundError
+from driftwheel.errors import EngineError, NotFoundError
 from driftwheel.records import Stage, Traffic
 from serve.shadow import shadow
 from serve.shadow.flips import AnswerPair, as_text, count_flips
@@ -73,5 +73,5 @@ def test_live_requests_are_copied_and_replayed_and_only_the_live_answer_is_sent(
 def test_a_shadow_that_is_not_the_model_it_claims_is_refused(make_world: MakeWorld) -> None:
     world = make_world()
     version: Any = world.publish("v2", logprob=-0.9)
-    with pytest.raises(shadow.EngineError, match="does not shadow v2"):
+    with pytest.raises(EngineError, match="does not shadow v2"):
         shadow._begin(world.settings, world.ledger, version)

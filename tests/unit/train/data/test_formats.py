@@ -3,6 +3,7 @@
 import csv
 import json
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet
@@ -14,7 +15,7 @@ from train.data.formats import read_file
 
 SETTINGS = DatasetSettings(sources=["x"], group_column="user")
 PROMPT, ANSWER = "where is my parcel", '{"intent":"delivery"}'
-SHAPES = {
+SHAPES: dict[str, dict[str, Any]] = {
     "prompt and completion": {"prompt": PROMPT, "completion": ANSWER},
     "prompt as messages": {"prompt": [{"role": "user", "content": PROMPT}], "completion": ANSWER},
     "messages": {"messages": [{"role": "user", "content": PROMPT}, {"role": "assistant", "content": ANSWER}]},
@@ -26,7 +27,7 @@ SHAPES = {
 
 @pytest.mark.parametrize("value", SHAPES.values(), ids=SHAPES.keys())
 @pytest.mark.parametrize("kind", ["jsonl", "parquet"])
-def test_every_shape_becomes_the_same_row(tmp_path: Path, value: dict[str, object], kind: str) -> None:
+def test_every_shape_becomes_the_same_row(tmp_path: Path, value: dict[str, Any], kind: str) -> None:
     path = tmp_path / f"rows.{kind}"
     if kind == "jsonl":
         path.write_text(json.dumps({**value, "user": "u7"}) + "\n", encoding="utf-8")

@@ -20,10 +20,11 @@ LIMIT = 60
 def rows(tmp_path: Path) -> list[list[dict[str, str]]]:
     """Conversations as a validation split holds them; the second one's answer lies beyond the limit."""
     prompts = ["where is my card", "where is my card " * 20, "how do i log in"]
+    asked = [[{"role": "user", "content": prompt}] for prompt in prompts]
     answers = [{"role": "assistant", "content": '{"intent":"card"}'}]
-    values = [{"prompt": [{"role": "user", "content": prompt}], "completion": answers} for prompt in prompts]
+    values = [{"prompt": prompt, "completion": answers} for prompt in asked]
     (tmp_path / "validation.jsonl").write_text("\n".join(map(json.dumps, values)), encoding="utf-8")
-    return [[*value["prompt"], *value["completion"]] for value in values]  # type: ignore[misc]
+    return [[*prompt, *answers] for prompt in asked]
 
 
 def trainer(tokenizer: Any, learned: list[list[int]]) -> Any:

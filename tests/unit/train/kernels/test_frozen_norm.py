@@ -38,9 +38,9 @@ def test_the_gradient_is_the_numerical_one() -> None:
 
 
 def test_a_norm_of_another_kind_or_a_trained_one_is_left_alone() -> None:
-    class OffsetRMSNorm(Qwen3RMSNorm):
+    class OffsetRMSNorm(Qwen3RMSNorm):  # type: ignore[misc] # transformers is not followed
         def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
-            return super().forward(hidden_states) * 1.1  # type: ignore[no-any-return]
+            return super().forward(hidden_states) * 1.1
 
     others = torch.nn.Sequential(frozen(Gemma2RMSNorm(48)), frozen(OffsetRMSNorm(48)), Qwen3RMSNorm(48))
     assert replace_norms(others) == 0

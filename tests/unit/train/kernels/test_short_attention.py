@@ -2,6 +2,7 @@
 
 from itertools import pairwise
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -18,6 +19,13 @@ def causal_mask(rows: int, tokens: int) -> torch.Tensor:
     return mask
 
 
+def pytorch_attention(heads: list[torch.Tensor], shared: int, **options: Any) -> torch.Tensor:
+    """Return what PyTorch's own attention makes of query, key and value, the last two shared by so many heads."""
+    query, key, value = heads
+    keys, values = key.repeat_interleave(shared, 1), value.repeat_interleave(shared, 1)
+    return scaled_dot_product_attention(query, keys, values, scale=0.3, **options)
+
+
 @pytest.mark.parametrize("shared", [1, 3], ids=["own keys", "shared keys"])
 @pytest.mark.parametrize("form", ["none", "boolean", "added"])
 @pytest.mark.parametrize("tokens", [7, LONGEST_ROW_TOKENS + 1], ids=["short", "long"])
@@ -30,11 +38,9 @@ def test_values_and_gradients_are_those_of_pytorch(shared: int, form: str, token
     if form == "added" and mask is not None:
         mask = torch.zeros(mask.shape).masked_fill(~mask, -1e9)
     module = SimpleNamespace(is_causal=True, num_key_value_groups=shared)
-    attended, _ = attend(module, *ours, mask, scaling=0.3)
-    expected = scaled_dot_product_attention(
-        theirs[0], *(x.repeat_interleave(shared, 1) for x in theirs[1:]),
-        attn_mask=mask, is_causal=mask is None, scale=0.3,
-    )  # fmt: skip
+    query, key, value = ours
+    attended, _ = attend(module, query, key, value, mask, scaling=0.3)
+    expected = pytorch_attention(theirs, shared, attn_mask=mask, is_causal=mask is None)
     assert torch.allclose(attended, expected.transpose(1, 2), atol=1e-5)
     attended.square().sum().backward()
     expected.square().sum().backward()
@@ -50,15 +56,10 @@ def test_joined_rows_attend_as_they_do_one_by_one(longest: int) -> None:
     ours = [torch.randn(1, sum(lengths), *s, generator=generator).transpose(1, 2).requires_grad_() for s in shapes]
     theirs = [x.detach().clone().requires_grad_() for x in ours]
     module = SimpleNamespace(is_causal=True, num_key_value_groups=3)
-    joined, _ = attend(module, *ours, None, scaling=0.3, cu_seq_lens_q=bounds, max_length_q=longest)
-    query, *shared = theirs[0], *(x.repeat_interleave(3, 1) for x in theirs[1:])
-    expected = torch.cat(
-        [
-            scaled_dot_product_attention(*(x[:, :, a:b] for x in (query, *shared)), is_causal=True, scale=0.3)
-            for a, b in pairwise(bounds.tolist())
-        ],
-        2,
-    ).transpose(1, 2)
+    query, key, value = ours
+    joined, _ = attend(module, query, key, value, None, scaling=0.3, cu_seq_lens_q=bounds, max_length_q=longest)
+    rows = [[x[:, :, a:b] for x in theirs] for a, b in pairwise(bounds.tolist())]
+    expected = torch.cat([pytorch_attention(row, 3, is_causal=True) for row in rows], 2).transpose(1, 2)
     assert torch.allclose(joined, expected, atol=1e-5)
     joined.square().sum().backward()
     expected.square().sum().backward()

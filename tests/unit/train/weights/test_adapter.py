@@ -94,7 +94,11 @@ def test_an_adapter_of_another_base_is_refused(adapting: Settings, ledger: Ledge
 
 
 def _other_weights(folder: Path) -> None:
-    edit_tensors(lambda tensors: [tensor.add_(1) for tensor in tensors.values()], FILES[1])(folder)
+    def add_one(tensors: dict[str, Any]) -> None:
+        for tensor in tensors.values():
+            tensor.add_(1)
+
+    edit_tensors(add_one, FILES[1])(folder)
 
 
 def _not_finite(folder: Path) -> None:

@@ -1,14 +1,35 @@
-"""Log lines go to stderr: readable on a terminal, JSON elsewhere."""
+"""Run a command as a process of its own: log lines on stderr, one line for an error, an exit status."""
 
+import argparse
 import logging
 import os
 import sys
+from collections.abc import Callable
 
 import structlog
 
+from driftwheel.errors import DriftwheelError
+
+
+def run_command(process: str, command: Callable[[argparse.Namespace], None], arguments: argparse.Namespace) -> int:
+    """Run a command and return its exit status: 0, or 1 with one line on stderr for a DriftwheelError."""
+    set_up_logging(process)
+    try:
+        command(arguments)
+    except DriftwheelError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 1
+    except KeyboardInterrupt:
+        sys.stderr.write("stopped\n")
+        return 130  # what a shell reports for SIGINT: 128 and the signal's number
+    return 0
+
 
 def set_up_logging(process: str) -> None:
-    """Send structlog and the standard library's logging to stderr, each line naming the process."""
+    """Send structlog and the standard library's logging to stderr, each line naming the process.
+
+    Lines are readable on a terminal and JSON elsewhere. Other libraries' lines begin at warnings.
+    """
     level = getattr(logging, os.environ.get("DRIFTWHEEL_LOG_LEVEL", "INFO").upper(), logging.INFO)
     logging.basicConfig(
         level=max(level, logging.WARNING), stream=sys.stderr, format="%(levelname)s %(name)s %(message)s"

@@ -1,13 +1,17 @@
-"""Settings, verbs and files become the generated parts of the README, so that they cannot drift.
+"""Generate the parts of the papers that repeat the code: nouns, settings, metrics and the tree of the files.
 
 make docs
+
+cog calls these functions where a paper has a marker, and `make check` fails where the outcome has changed.
 """
 
 import ast
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
+from prometheus_client import Metric
 from pydantic import BaseModel
+from pydantic.fields import FieldInfo
 
 from driftwheel.records import NOUNS
 from driftwheel.settings.settings import Settings
@@ -41,7 +45,7 @@ def tree() -> str:
     return "```\n" + "\n".join(lines) + "\n```"
 
 
-def metrics_table(families: list[Any]) -> str:
+def metrics_table(families: Sequence[Metric]) -> str:
     """Return Prometheus families with their labels and help."""
     rows = [[f"`{f.name}{'_total' if f.type == 'counter' else ''}`", f.type, f.documentation] for f in families]
     return _table(["metric", "type", "meaning"], sorted(rows))
@@ -50,7 +54,7 @@ def metrics_table(families: list[Any]) -> str:
 def _settings(section: type[BaseModel], prefix: str) -> list[list[str]]:
     rows = []
     for name, field in section.model_fields.items():
-        kind: Any = field.annotation
+        kind = field.annotation
         if isinstance(kind, type) and issubclass(kind, BaseModel):
             rows += _settings(kind, f"{prefix}{name}.")
         elif not field.exclude:
@@ -58,7 +62,7 @@ def _settings(section: type[BaseModel], prefix: str) -> list[list[str]]:
     return rows
 
 
-def _setting(key: str, field: Any) -> list[str]:
+def _setting(key: str, field: FieldInfo) -> list[str]:
     default = "required" if field.is_required() else f"`{field.default!r}`"
     return [f"`{key}`", default, field.description or ""]
 
@@ -68,6 +72,11 @@ def _sentence(text: str) -> str:
 
 
 def _table(headings: list[str], rows: list[list[str]]) -> str:
-    cells = [[cell.replace("|", "\\|") for cell in row] for row in rows]
+    cells = [[_cell(text) for text in row] for row in rows]
     lines = [headings, ["---"] * len(headings), *cells]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _cell(text: str) -> str:
+    """Return a text for a table of Markdown, whose rows are one line each and whose cells end at a bar."""
+    return " ".join(text.split()).replace("|", "\\|")

@@ -1,0 +1,43 @@
+"""Find the module of a verb in a registry, let it read its arguments, and run it.
+
+Nothing but this module and the standard library is imported before the verb is known, so that `--help` answers at
+once: a verb's module brings the database, pydantic or torch with it.
+"""
+
+import argparse
+import importlib
+import sys
+from collections.abc import Mapping, Sequence
+
+Verbs = Mapping[str, tuple[str, str]]
+"""Verb -> its module, which has `add_arguments` and `main`, and its help."""
+
+
+def run_verb(
+    prog: str,
+    description: str,
+    verbs: Verbs,
+    argv: Sequence[str] | None,
+    *,
+    command: str | None = None,
+    version: str | None = None,
+) -> int:
+    """Run one verb of a program and return the exit status: 0, 1 for an error of the project, 2 for wrong usage.
+
+    `command` is what the user typed, if not `prog` and the verb; `version` is what `--version` prints.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    parser = argparse.ArgumentParser(prog=prog, description=description)
+    if version is not None:
+        parser.add_argument("--version", action="version", version=f"{prog} {version}")
+    subparsers = parser.add_subparsers(title="verbs", dest="verb", metavar="VERB", required=True)
+    for name, (module, help_text) in verbs.items():
+        verb = subparsers.add_parser(name, help=help_text, description=help_text, prog=command or f"{prog} {name}")
+        if arguments[:1] == [name]:
+            importlib.import_module(module).add_arguments(verb)
+    parsed = parser.parse_args(arguments)
+    # By name, because it imports structlog, and this is the first moment at which that is worth its half second.
+    process = importlib.import_module("driftwheel.cli.process")
+    main = importlib.import_module(verbs[parsed.verb][0]).main
+    status: int = process.run_command(f"{prog.rpartition(' ')[2]} {parsed.verb}", main, parsed)
+    return status

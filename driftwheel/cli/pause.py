@@ -1,0 +1,22 @@
+"""Stop retraining: the worker looks at this switch before every step, and it survives restarts.
+
+driftwheel pause
+"""
+
+import argparse
+import sys
+
+from driftwheel.cli.command import add_common_arguments, opened
+from driftwheel.controls import set_paused
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the verb's arguments."""
+    add_common_arguments(parser)
+
+
+def main(arguments: argparse.Namespace) -> None:
+    """Set the switch."""
+    settings, ledger = opened(arguments)
+    set_paused(settings, ledger, True)
+    sys.stdout.write("retraining is paused; `driftwheel resume` continues it\n")

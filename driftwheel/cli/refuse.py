@@ -1,0 +1,21 @@
+"""Turn down a retrain that waits for a person.
+
+driftwheel refuse DECISION_ID
+"""
+
+import argparse
+
+from driftwheel.cli.command import add_common_arguments, opened, print_record
+from driftwheel.controls import refuse
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the verb's arguments."""
+    add_common_arguments(parser)
+    parser.add_argument("id", help="id of the decision")
+
+
+def main(arguments: argparse.Namespace) -> None:
+    """Close the decision, and print it."""
+    _, ledger = opened(arguments)
+    print_record(refuse(ledger, arguments.id), as_json=arguments.json)

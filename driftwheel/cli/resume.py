@@ -1,0 +1,22 @@
+"""Continue the retraining that `driftwheel pause` stopped.
+
+driftwheel resume
+"""
+
+import argparse
+import sys
+
+from driftwheel.cli.command import add_common_arguments, opened
+from driftwheel.controls import set_paused
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the verb's arguments."""
+    add_common_arguments(parser)
+
+
+def main(arguments: argparse.Namespace) -> None:
+    """Clear the switch."""
+    settings, ledger = opened(arguments)
+    set_paused(settings, ledger, False)
+    sys.stdout.write("retraining goes on\n")

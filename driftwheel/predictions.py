@@ -1,0 +1,45 @@
+"""A line of an evaluation's predictions.jsonl: one test item with what the model answered."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from driftwheel.errors import ArtifactError
+
+PREDICTIONS = "predictions.jsonl"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prediction:
+    """One test item with what the model answered."""
+
+    id: str
+    slice: str
+    prompt: str
+    """The last user message."""
+    expected: str
+    answer: str
+    label: str | None
+    predicted: str | None
+    is_correct: bool
+    latency_seconds: float
+    mean_logprob: float | None
+    """Mean log-probability of the answer's tokens, in nats."""
+    error: str | None = None
+    """Why the engine refused the item; it counts as a wrong answer."""
+    confidence: float | None = None
+    """Probability that the model gave to its label, or to its whole answer."""
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    slices: tuple[str, ...] = ()
+    """The slices of the test split that it belongs to, beside its own `slice`."""
+
+
+def read_predictions(folder: Path) -> list[Prediction]:
+    """Return an evaluation's items; raises ArtifactError if they cannot be read."""
+    try:
+        with (folder / PREDICTIONS).open("rb") as file:
+            return [msgspec.json.decode(line, type=Prediction) for line in file]
+    except (OSError, msgspec.MsgspecError) as error:
+        raise ArtifactError(f"cannot read the answers in {folder}: {error}; remove it and evaluate again") from error
