@@ -20,7 +20,7 @@ from scipy.stats import binomtest
 from driftwheel import controls
 from driftwheel.records import Stage
 from driftwheel.settings.serving import ServeSettings
-from serve.release.canary_rule import BUDGET, RATIOS, Action, Outcome, Tally, judge
+from serve.release.canary_rule import BUDGET, RATIOS, Action, Outcome, Tally, decide
 from serve.release.reconciler import POLL_SECONDS
 from tests.support.fake_world import World
 
@@ -61,7 +61,7 @@ def out_after(
 
 def is_rolled_back(tally: Tally) -> bool:
     """Ask the rollout's own question, with its default settings."""
-    return judge(
+    return decide(
         tally.periods, seconds=0.0, false_rollback=SERVE.canary_false_rollback, min_requests=1, min_seconds=math.inf
     ).action is Action.ROLL_BACK  # fmt: skip
 

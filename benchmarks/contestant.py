@@ -44,7 +44,7 @@ def peer_trainer(name: str, home: Path, callbacks: list[Any]) -> Any:
     from peft import LoraConfig
     from trl import SFTConfig, SFTTrainer
 
-    from train.training.trainer import read_split
+    from train.data.examples import read_split
 
     options = {"per_device_train_batch_size": BATCH_ROWS, **PEERS[name]}
     if "packing" in options:
@@ -104,7 +104,7 @@ def measure(name: str, home: Path) -> dict[str, Any]:
     import torch
     import transformers
 
-    from train.training.trainer import read_split
+    from train.data.examples import read_split
 
     has_gpu = torch.cuda.is_available()
     marks: list[tuple[float, float]] = []

@@ -16,6 +16,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ from driftwheel.store.ledger import Ledger
 from examples.support.build_base import make_model, make_tokenizer
 from examples.support.world import answer, messages, unlabelled_text
 from train.dataset import build_dataset
-from train.training.progress import read_curves
+from train.training.curves import read_curves
 
 BATCH_ROWS, MESSAGES = 8, 200
 TWO = ("num_processes=2", f"per_device_train_batch_size={BATCH_ROWS // 2}",
@@ -86,8 +87,8 @@ def train(config: Path, name: str, overrides: list[str]) -> dict[str, Any]:
     if done.returncode != 0:
         sys.exit(f"{name}: {done.stderr}")
     run = json.loads(done.stdout.splitlines()[-1])
-    return {**run["metrics"], "name": name, "curve": read_curves(Path(run["path"])),
-            "wall_seconds": time.monotonic() - started_at}  # fmt: skip
+    curve = [asdict(point) for point in read_curves(Path(run["path"]))]
+    return {**run["metrics"], "name": name, "curve": curve, "wall_seconds": time.monotonic() - started_at}
 
 
 def differences(mine: dict[str, Any], theirs: dict[str, Any], key: str) -> float:

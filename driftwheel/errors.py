@@ -9,6 +9,8 @@ DriftwheelError
 ├── ParityError          ValueError      what is served is not what was trained; names the hop
 ├── EngineError          RuntimeError    an engine did not start, died, or is not the model it claims
 ├── GateError            RuntimeError    a verdict forbids the step
+├── SchemaError          RuntimeError    the database is a newer driftwheel's, or another program's
+├── RecordError          ValueError      a record lacks a value, or names a record that is not there
 └── StorageError         OSError         the disk or the database refused a write
 
 The command line prints a DriftwheelError as one line and exits 1; anything else is a bug and keeps
@@ -54,6 +56,14 @@ class EngineError(DriftwheelError, RuntimeError):
 
 class GateError(DriftwheelError, RuntimeError):
     """A verdict forbids the step."""
+
+
+class SchemaError(DriftwheelError, RuntimeError):
+    """The database's tables are a newer driftwheel's, or another program's."""
+
+
+class RecordError(DriftwheelError, ValueError):
+    """A record lacks a value, or names a record that is not there."""
 
 
 class StorageError(DriftwheelError, OSError):

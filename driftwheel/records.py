@@ -11,6 +11,8 @@ from enum import StrEnum
 from typing import Any, ClassVar
 
 from driftwheel.check_details import DecisionBasis, SignalDetails
+from driftwheel.dataset_report import DatasetReport
+from driftwheel.run_metrics import RunMetrics
 
 
 def utc_now() -> datetime:
@@ -122,7 +124,7 @@ class Dataset:
     train_rows: int
     validation_rows: int
     test_rows: int
-    report: dict[str, Any] = field(default_factory=dict)
+    report: DatasetReport = field(default_factory=DatasetReport)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,7 +144,7 @@ class TrainingRun:
     seed: int
     path: str
     """Folder with checkpoints, curves.jsonl (one JSON object per logged step) and model/ or adapter/."""
-    metrics: dict[str, Any] = field(default_factory=dict)
+    metrics: RunMetrics = field(default_factory=RunMetrics)
     finished_at: datetime | None = None
     error: str | None = None
 
@@ -240,7 +242,7 @@ class Traffic:
 class Window:
     """Consecutive requests of one version that were checked together; no request is in two windows."""
 
-    prefix: ClassVar[str] = "window"
+    prefix: ClassVar[str] = "drift_window"  # `window` is a word of SQL
     id: str
     """The check's id, which its requests, signals and decision name."""
     project: str

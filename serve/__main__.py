@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from driftwheel.cli.dispatch import run_verb
 
 VERBS = {
-    "gateway": ("serve.server", "run the gateway, its engines and the rollout"),
-    "shadow": ("serve.shadow.shadow", "ask a candidate what was asked, and send its answers to nobody"),
+    "gateway": ("serve.verbs.gateway", "run the gateway, its engines and the rollout"),
+    "shadow": ("serve.verbs.shadow", "ask a candidate what was asked, and send its answers to nobody"),
     "engine": ("serve.verbs.engine", "run one engine on loopback"),
 }
 

@@ -1,6 +1,6 @@
-"""The head of a request becomes the caller who may make it, or a refusal.
+"""Authentication and authorization: the head of a request becomes the caller who may make it, or a refusal.
 
-Everything is refused but what `serve/routing/routes.py` lists: a path is compared byte by byte as it came, never
+Everything is refused but what `serve/access/allow_list.py` lists: a path is compared byte by byte as it came, never
 decoded or tidied, so there is no second spelling that a check could miss. Decided before the body is read, from
 memory alone.
 """
@@ -8,11 +8,11 @@ memory alone.
 import time
 
 from driftwheel.settings.serving import ServeSettings
+from serve.access.allow_list import ROUTES, Openness, Route
 from serve.access.caller import ANONYMOUS, NOBODY
 from serve.access.key_ring import ApiKeys
 from serve.http.messages import Request
 from serve.refusals import RequestRefused
-from serve.routing.routes import ROUTES, Openness, Route
 
 FORWARDING = (b"forwarded", b"via", b"x-forwarded-for", b"x-forwarded-host", b"x-real-ip")
 """Headers with which a proxy says that it asks for somebody else."""

@@ -1,5 +1,6 @@
 """Alertmanager's webhook: a firing alert that says so asks for a retrain, once."""
 
+from dataclasses import dataclass
 from typing import Any
 
 from driftwheel import controls
@@ -10,11 +11,20 @@ from serve.refusals import RequestRefused
 from serve.relaying.call import storable
 
 
-def take_alerts(ledger: Ledger, settings: Settings, body: dict[str, Any]) -> dict[str, Any]:
+@dataclass(frozen=True, kw_only=True)
+class AlertsTaken:
+    """What became of the alerts of one webhook call; it is the answer, too."""
+
+    requested: list[str]
+    """Ids of the decisions that were asked for."""
+    ignored: int
+
+
+def take_alerts(settings: Settings, ledger: Ledger, body: dict[str, Any]) -> AlertsTaken:
     """Ask for a retrain for each new firing alert labelled action=retrain of an Alertmanager webhook, version 4.
 
     The same alert (fingerprint and start) never asks twice. One that comes while another retrain is unfinished
-    is not remembered, so that Alertmanager's next repeat asks again if it still fires.
+    is not remembered, so that Alertmanager's next repeat asks again if it still fires. Blocks.
     """
     alerts = body.get("alerts")
     if not isinstance(alerts, list):
@@ -36,4 +46,4 @@ def take_alerts(ledger: Ledger, settings: Settings, body: dict[str, Any]) -> dic
                 continue
             ledger.set_switch(settings.project, name, decision_id)
             requested.append(decision_id)
-    return {"requested": requested, "ignored": ignored}
+    return AlertsTaken(requested=requested, ignored=ignored)

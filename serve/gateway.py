@@ -1,49 +1,45 @@
-"""Requests of clients become answers of engines: allow-listed routes, keys, the alias' version, durable rows.
+"""The gateway, a reverse proxy in front of the engines: allow-listed routes, keys, the alias' version, durable rows.
 
-`python -m serve gateway --config driftwheel.yaml` runs it together with the engines and the rollout.
+`python -m serve gateway --config driftwheel.yaml` runs it together with the engines and the reconciler.
 """
 
 import asyncio
-import json
 import socket
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
-from driftwheel.errors import ConflictError, NotFoundError, StorageError
-from driftwheel.records import Scope
+from driftwheel.errors import ConflictError
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
 from driftwheel.traffic.log import TrafficLog
-from serve import alerts, hooks, openapi
-from serve.access.backpressure import Load
+from serve.access.allow_list import ROUTES
+from serve.access.backpressure import Backpressure
 from serve.access.key_ring import ApiKeys
 from serve.access.startup import check_exposure, make_room_for_sockets
 from serve.admission import Admission
+from serve.endpoints import JSON_TYPE, Endpoints
 from serve.http.http1 import SWEEP_SECONDS, ServerConnection
 from serve.http.messages import Request, Response
 from serve.http.request_ids import RequestIds
-from serve.metrics import CONTENT_TYPE, OTHER_ROUTE, GatewayMetrics
+from serve.metrics import OTHER_ROUTE, GatewayMetrics
 from serve.refusals import RequestRefused
 from serve.relaying.call import Call, read_call, trace_headers
-from serve.relaying.job import Job
+from serve.relaying.job import Job, Trace
 from serve.relaying.relay import RETRY_AFTER_SECONDS, Relay, SecondChance
+from serve.relaying.tracing import Tracing
 from serve.routing.choice import unit_of
-from serve.routing.routes import ROUTES, EngineRoute, RoutingTable
+from serve.routing.table import EngineRoute, RoutingTable
 
-if TYPE_CHECKING:
-    from serve.relaying.tracing import RequestTrace, Tracing
-
-READY_INTERVALS = 3
 NO_VERSION = "none"
 ABORT_SECONDS = 5.0
+"""How long aborted connections may take to close before the gateway ends all the same."""
 STOP_POLL_SECONDS = 0.02
 BACKLOG = 4096
+"""Connections that wait to be accepted; with asyncio's 100 a burst of clients waits for a retransmission, a second."""
 HELD_BODIES = 16
 """Largest bodies that are held at once, received or waiting for their answer."""
 SEND_BUFFER_BYTES = 16_384
 """What the system keeps for a client that does not read, twice over; what was sent is also held here for its row."""
-JSON_TYPE = "application/json"
 
 
 class Gateway:
@@ -61,37 +57,27 @@ class Gateway:
         self.routes = routes
         self.metrics = metrics
         self._settings = settings
-        self._ledger = ledger
         self._keys = keys
         self._admission = Admission(settings.serve, keys)
         self._ids = RequestIds()
         serve = settings.serve
-        self.load = Load(
+        self.backpressure = Backpressure(
             max_body_bytes=serve.max_body_bytes,
             max_held_bytes=HELD_BODIES * serve.max_body_bytes,
             max_connections=serve.max_connections,
             max_in_flight=serve.max_num_seqs + serve.max_waiting,
         )
         self._relay = Relay(settings, traffic_log, metrics)
+        self._endpoints = Endpoints(settings, ledger, routes, metrics)
         self._connections: set[ServerConnection] = set()
         self.on_answered: Callable[[Job], None] = lambda job: None
         """Is told of each answered completion; must be quick."""
         self.tracing: Tracing | None = None
         """Makes spans of the requests for engines, if it is there."""
         self._active = 0
-        self._alerts = asyncio.Lock()
-        self._started_at = int(time.time())
         metrics.in_flight.set_function(lambda: self._active)
         self._server: asyncio.Server | None = None
         self._sweeper: asyncio.Task[None] | None = None
-        self._operator_routes: dict[str, Callable[[Request], tuple[int, str, bytes]]] = {
-            "/healthz": self._health,
-            "/readyz": self._readiness,
-            "/metrics": self._metrics_page,
-            "/metrics/engines": self._engine_targets,
-            "/v1/models": self._models,
-            "/openapi.json": lambda _: (200, JSON_TYPE, openapi.document()),
-        }
 
     async def start(self, host: str, port: int) -> asyncio.Server:
         """Listen; port 0 takes a free one.
@@ -102,7 +88,7 @@ class Gateway:
         make_room_for_sockets(self._settings.serve.max_connections)
         try:
             self._server = await asyncio.get_running_loop().create_server(
-                lambda: ServerConnection(self.handle, self._admission.decide, self.load, self._connections),
+                lambda: ServerConnection(self.handle, self._admission.decide, self.backpressure, self._connections),
                 host,
                 port,
                 backlog=BACKLOG,
@@ -145,7 +131,7 @@ class Gateway:
         found = ROUTES.get(request.path)
         self._active += 1
         job: Job | None = None
-        trace: RequestTrace | None = None
+        trace: Trace | None = None
         status = 500
         try:
             if request.refusal is not None:
@@ -163,7 +149,7 @@ class Gateway:
                 status = await self._ask(job, response)
                 self.on_answered(job)
             else:
-                status, content_type, body = await self._operate(request)
+                status, content_type, body = await self._endpoints.answer(request)
                 response.send(status, self._headers(request_id, content_type, None), body)
         except RequestRefused as refusal:
             status = refusal.status
@@ -178,18 +164,18 @@ class Gateway:
         self.metrics.count_request(route_name, job.route.version_id if job else NO_VERSION, status)
 
     async def _ask(self, job: Job, response: Response) -> int:
-        limits = job.caller.limits
-        self.load.enter(job.route, job.caller.id)
+        rate_limit = job.caller.rate_limit
+        self.backpressure.enter(job.route, job.caller.id)
         try:
-            if limits is None:
+            if rate_limit is None:
                 return await self._answer(job, response)
-            limits.enter(time.monotonic())
+            rate_limit.enter(time.monotonic())
             try:
                 return await self._answer(job, response)
             finally:
-                limits.leave(job.used_tokens, time.monotonic())
+                rate_limit.leave(job.used_tokens, time.monotonic())
         finally:
-            self.load.leave(job.caller.id)
+            self.backpressure.leave(job.caller.id)
 
     async def _answer(self, job: Job, response: Response) -> int:
         try:
@@ -216,68 +202,6 @@ class Gateway:
             raise RequestRefused(503, message, "no_engine", param="model", headers=headers)
         names = ", ".join(self.routes.served_models()) or "none yet"
         raise RequestRefused(404, f"no model {model!r}; there are: {names}", "model_not_found", param="model")
-
-    async def _operate(self, request: Request) -> tuple[int, str, bytes]:
-        if request.path in self._operator_routes:
-            return self._operator_routes[request.path](request)
-        answer = self._feedback if request.path == "/v1/feedback" else self._alert
-        try:
-            return 200, JSON_TYPE, json.dumps(await answer(request.body)).encode()
-        except NotFoundError as error:
-            raise RequestRefused(404, str(error), "not_found") from error
-        except StorageError as error:
-            headers = (("retry-after", str(RETRY_AFTER_SECONDS)),)
-            raise RequestRefused(503, str(error), "ledger_unavailable", headers=headers) from error
-
-    async def _feedback(self, body: bytes) -> dict[str, object]:
-        fields = hooks.read_feedback(body)
-        row = await asyncio.to_thread(hooks.store_feedback, self._ledger, self._settings, fields)
-        for kind in hooks.feedback_kinds(fields):
-            self.metrics.feedback.labels(kind).inc()
-        return {"request_id": row.id, "thumb": row.thumb, "label": row.label, "label_source": row.label_source}
-
-    async def _alert(self, body: bytes) -> dict[str, object]:
-        fields = hooks.read_object(body)
-        async with self._alerts:
-            return await asyncio.to_thread(alerts.take_alerts, self._ledger, self._settings, fields)
-
-    def _health(self, _: Request) -> tuple[int, str, bytes]:
-        return 200, JSON_TYPE, b'{"status": "alive"}'
-
-    def _readiness(self, request: Request) -> tuple[int, str, bytes]:
-        alias = self._settings.serve.alias
-        route = self.routes.pick(alias)
-        limit = READY_INTERVALS * self._settings.serve.health_interval_seconds
-        if route is None:
-            reason = f"no engine is ready for alias {alias!r}"
-        elif route.last_token_at is None or time.monotonic() - route.last_token_at > limit:
-            reason = f"{route.version_id} has given no token in the last {limit:g} s"
-        else:
-            return self._probed(request, 200, {"status": "ready"}, {"version_id": route.version_id})
-        return self._probed(request, 503, {"status": "not ready"}, {"reason": reason})
-
-    @staticmethod
-    def _probed(request: Request, status: int, fact: dict[str, str], detail: dict[str, str]) -> tuple[int, str, bytes]:
-        """Answer a probe; the detail is for those who may read it."""
-        may_read = Scope.READ in request.caller.scopes
-        return status, JSON_TYPE, json.dumps(fact | (detail if may_read else {})).encode()
-
-    def _metrics_page(self, _: Request) -> tuple[int, str, bytes]:
-        self.metrics.show_aliases(self.routes.aliases)
-        return 200, CONTENT_TYPE, self.metrics.page()
-
-    def _engine_targets(self, _: Request) -> tuple[int, str, bytes]:
-        """Name the engines as Prometheus' HTTP service discovery wants them, so that it scrapes vLLM's own metrics."""
-        versions: dict[str, list[str]] = {}
-        for route in self.routes.routes():  # adapters of one base share an engine, which is one target
-            versions.setdefault(f"{route.host}:{route.port}", []).append(route.version_id)
-        targets = [{"targets": [at], "labels": {"version": ",".join(found)}} for at, found in versions.items()]
-        return 200, JSON_TYPE, json.dumps(targets).encode()
-
-    def _models(self, _: Request) -> tuple[int, str, bytes]:
-        facts = {"object": "model", "created": self._started_at, "owned_by": "driftwheel"}
-        models = [{"id": name, **facts} for name in self.routes.served_models()]
-        return 200, JSON_TYPE, json.dumps({"object": "list", "data": models}).encode()
 
     async def _wait_until_quiet(self, timeout_seconds: float) -> None:
         deadline = time.monotonic() + timeout_seconds

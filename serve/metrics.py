@@ -1,4 +1,4 @@
-"""What the gateway does becomes numbers that Prometheus reads; every label has a closed set of values."""
+"""Prometheus metrics of the gateway; every label has a closed set of values, so that no client can fill the memory."""
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
@@ -7,6 +7,7 @@ from driftwheel.records import Traffic
 SECONDS = (0.005, 0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92, 163.84)
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 OTHER_ROUTE = "other"
+"""Label of every path that is not on the allow-list; paths are the clients' to choose."""
 
 
 class GatewayMetrics:
@@ -18,29 +19,39 @@ class GatewayMetrics:
             "driftwheel_requests_total", "Answered requests", ["route", "version", "code"], registry=self.registry
         )
         self.duration = Histogram(
-            "driftwheel_request_duration_seconds", "Request read to answer sent", ["route", "version"],
-            buckets=SECONDS, registry=self.registry,
-        )  # fmt: skip
+            "driftwheel_request_duration_seconds",
+            "Request read to answer sent",
+            ["route", "version"],
+            buckets=SECONDS,
+            registry=self.registry,
+        )
         self.first_token = Histogram(
-            "driftwheel_time_to_first_token_seconds", "Request read to first streamed token", ["version"],
-            buckets=SECONDS, registry=self.registry,
-        )  # fmt: skip
+            "driftwheel_time_to_first_token_seconds",
+            "Request read to first streamed token",
+            ["version"],
+            buckets=SECONDS,
+            registry=self.registry,
+        )
         self.tokens = Counter("driftwheel_tokens_total", "Tokens by direction", ["type"], registry=self.registry)
         self.in_flight = Gauge("driftwheel_requests_in_flight", "Requests being answered", registry=self.registry)
         self.partial = Counter("driftwheel_partial_answers_total", "Answers that broke off", registry=self.registry)
         self.log_failures = Counter(
-            "driftwheel_log_failures_total", "Answers withheld because their row was not durable",
+            "driftwheel_log_failures_total",
+            "Answers withheld because their row was not durable",
             registry=self.registry,
-        )  # fmt: skip
+        )
         self.unlogged = Counter(
-            "driftwheel_unlogged_answers_total", "Answers given although their row could not be written",
+            "driftwheel_unlogged_answers_total",
+            "Answers given although their row could not be written",
             registry=self.registry,
-        )  # fmt: skip
+        )
         self.feedback = Counter("driftwheel_feedback_total", "Feedback by kind", ["kind"], registry=self.registry)
         self.version_info = Gauge(
-            "driftwheel_version_info", "1 for the version that an alias means", ["alias", "version"],
+            "driftwheel_version_info",
+            "1 for the version that an alias means",
+            ["alias", "version"],
             registry=self.registry,
-        )  # fmt: skip
+        )
         self._input_tokens, self._output_tokens = self.tokens.labels("input"), self.tokens.labels("output")
         self._durations: dict[tuple[str, str], Histogram] = {}
         self._requests: dict[tuple[str, str, int], Counter] = {}

@@ -1,36 +1,39 @@
-"""The gateway's routes become an OpenAPI 3.1 document, so that clients and fuzzers know what there is."""
+"""The OpenAPI 3.1 document of the gateway's routes, so that clients and fuzzers know what there is."""
 
 import json
 from functools import cache
-from typing import Any
 
+from serve.access.allow_list import ROUTES, Openness, Route
 from serve.relaying.call import MOST
-from serve.routing.routes import ROUTES, Openness, Route
 
-_TEXT = {"type": "string"}
-_MODEL = {"type": "string", "description": "an alias or a version id"}
-_BOUNDS = {name: {"type": "integer", "maximum": most} for name, most in MOST.items()}
-_STREAM = {"type": "boolean"}
-_MESSAGE = {
+Schema = dict[str, object]
+
+_TEXT: Schema = {"type": "string"}
+_MODEL: Schema = {"type": "string", "description": "an alias or a version id"}
+_BOUNDS: Schema = {name: {"type": "integer", "maximum": most} for name, most in MOST.items()}
+_MESSAGE: Schema = {
     "type": "object",
     "required": ["role"],
     "properties": {"role": _TEXT, "content": {"type": ["string", "array", "null"]}},
 }
 
 
-def _asked(**properties: Any) -> dict[str, Any]:
-    return {"type": "object", "required": ["model", *properties], "properties": {"model": _MODEL, **properties}}
+def _asked(*, is_streamed: bool = True, **properties: Schema) -> Schema:
+    """Return the schema of a request for an engine."""
+    options: Schema = {"stream": {"type": "boolean"}, **_BOUNDS} if is_streamed else {}
+    return {
+        "type": "object",
+        "required": ["model", *properties],
+        "properties": {"model": _MODEL, **properties, **options},
+    }
 
 
-def _bounded(schema: dict[str, Any]) -> dict[str, Any]:
-    return schema | {"properties": {**schema["properties"], "stream": _STREAM, **_BOUNDS}}
-
-
-BODIES: dict[str, dict[str, Any]] = {
-    "/v1/chat/completions": _bounded(_asked(messages={"type": "array", "items": _MESSAGE})),
-    "/v1/completions": _bounded(_asked(prompt={"type": ["string", "array"]})),
-    "/v1/responses": _bounded(_asked(input={"type": ["string", "array"]})),
-    "/v1/embeddings": _asked(input={"type": ["string", "array"]}),
+STREAMED = ("/v1/chat/completions", "/v1/completions", "/v1/responses")
+BODIES: dict[str, Schema] = {
+    "/v1/chat/completions": _asked(messages={"type": "array", "items": _MESSAGE}),
+    "/v1/completions": _asked(prompt={"type": ["string", "array"]}),
+    "/v1/responses": _asked(input={"type": ["string", "array"]}),
+    "/v1/embeddings": _asked(is_streamed=False, input={"type": ["string", "array"]}),
     "/v1/feedback": {
         "type": "object",
         "required": ["request_id"],
@@ -78,24 +81,22 @@ def document() -> bytes:
     return json.dumps(value).encode()
 
 
-def _operation(path: str, route: Route) -> dict[str, Any]:
+def _operation(path: str, route: Route) -> Schema:
     medium = MEDIA.get(path, "application/json")
-    good: dict[str, Any] = {"description": "the answer", "content": {medium: {}}}
-    if "stream" in BODIES.get(path, {}).get("properties", {}):
-        good["content"]["text/event-stream"] = {}
-    operation: dict[str, Any] = {
+    content: Schema = {medium: {}, **({"text/event-stream": {}} if path in STREAMED else {})}
+    good: Schema = {"description": "the answer", "content": content}
+    operation: Schema = {
         "operationId": path.strip("/").replace("/", "_"),
         "description": f"Needs the scope {route.scope.value!r}.",
         "security": [{"key": []}] if route.openness == Openness.KEY else [{}, {"key": []}],
         "responses": {"200": good} | {code: {"$ref": f"#/components/responses/{code}"} for code in REFUSALS},
     }
     if path in BODIES:
-        content = {"application/json": {"schema": BODIES[path]}}
-        operation["requestBody"] = {"required": True, "content": content}
+        operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": BODIES[path]}}}
     return operation
 
 
-def _refusal() -> dict[str, Any]:
+def _refusal() -> Schema:
     nullable = {"type": ["string", "null"]}
     names = {"message": _TEXT, "type": _TEXT, "code": nullable, "param": nullable}
     error = {"type": "object", "required": list(names), "properties": names}

@@ -1,4 +1,4 @@
-"""A request that cannot be answered becomes an OpenAI-shaped error."""
+"""Refusals: a request that cannot be answered gets an error in the form that OpenAI's clients understand."""
 
 import json
 

@@ -1,23 +1,22 @@
-"""Settings become one process: gateway, rollout and health on one event loop, engines as its children.
+"""One process: gateway, reconciler and health checks on one event loop, engines as its children.
 
-python -m serve gateway --config driftwheel.yaml
+`python -m serve gateway --config driftwheel.yaml` (serve/verbs/gateway.py) runs it.
 """
 
-import argparse
 import asyncio
 import contextlib
 import gc
 import signal
 import sys
-from typing import TYPE_CHECKING
+from collections.abc import Coroutine, Sequence
 
 import structlog
-import uvloop
 
 from driftwheel.api_keys import keys_of
-from driftwheel.cli.command import add_common_arguments, open_ledger, settings_from
-from driftwheel.errors import ConfigError, ConflictError, StorageError
+from driftwheel.cli.command import open_ledger
+from driftwheel.errors import StorageError
 from driftwheel.records import utc_now
+from driftwheel.settings.serving import ServeSettings
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
 from driftwheel.traffic.log import TrafficLog
@@ -30,61 +29,57 @@ from serve.engines.engine import start_artifact
 from serve.engines.health import Health
 from serve.gateway import Gateway
 from serve.metrics import GatewayMetrics
-from serve.release.leader import Conductor
-from serve.release.reconciler import Rollout
-from serve.routing.routes import RoutingTable
+from serve.relaying.tracing import Tracing
+from serve.release.leader import LeaderElection
+from serve.release.reconciler import Reconciler
+from serve.routing.table import RoutingTable
 from serve.shadow.mirror import Mirror
 
-if TYPE_CHECKING:
-    from serve.relaying.tracing import Tracing
-
 GRACE_SECONDS = 20.0
+"""How long running answers may take to end: later they are cut off, and their rows say partial."""
 PRUNE_SECONDS = 600.0
 PRUNE_LOOK_SECONDS = 5.0
+"""Between two looks of a follower whether it has become the leader, which alone prunes."""
 log = structlog.get_logger()
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the verb's arguments."""
-    add_common_arguments(parser)
-
-
-def main(arguments: argparse.Namespace) -> None:
-    """Serve until SIGINT or SIGTERM; then finish what is in flight and stop the engines."""
-    uvloop.run(serve(settings_from(arguments)))
-
-
 async def serve(settings: Settings, start: StartEngine = start_artifact) -> None:
-    """Run gateway, rollout and health; the gateway listens, answering 503, before the first engine is ready.
+    """Run gateway, reconciler and health; the gateway listens, answering 503, before the first engine is ready.
 
     `start` is what makes an artifact an engine. Raises ConflictError if the port is taken.
     """
     ledger = open_ledger(settings)
     traffic_log, routes = TrafficLog(ledger, keeping(settings)), RoutingTable()
     mirror = Mirror(settings, traffic_log, routes)
-    rollout = Rollout(settings, ledger, routes, start, mirror)
-    health = Health(settings, routes, rollout.engine_of)
+    reconciler = Reconciler(settings, ledger, routes, start, mirror)
+    health = Health(settings.serve, routes, reconciler.engine_of)
     keys = ApiKeys.from_environment()
     keys.load(keys_of(ledger, settings.project))
     check_start(settings, keys)
     gateway = Gateway(settings, traffic_log, ledger, routes, GatewayMetrics(), keys)
-    gateway.on_answered, gateway.tracing = mirror.offer, _tracing_of(settings)
-    host, port = settings.serve.host, settings.serve.port
-    try:
-        await gateway.start(host, port)
-    except OSError as error:
-        raise ConflictError(
-            f"cannot listen on {host}:{port}: {error.strerror}; set serve.port to a free one"
-        ) from error
+    gateway.on_answered, gateway.tracing = mirror.offer, tracing_of(settings.serve)
+    await gateway.start(settings.serve.host, settings.serve.port)
     spare_the_collector()
-    sys.stdout.write(f"gateway listening on http://{host}:{port}\n")
+    sys.stdout.write(f"gateway listening on http://{settings.serve.host}:{settings.serve.port}\n")
     sys.stdout.flush()
+    loops = [reconciler.run(), reconciler.election.run(), health.run(), follow(keys, ledger, settings.project)]
+    if settings.traffic.keep_days is not None or settings.traffic.keep_mib is not None:
+        loops.append(_prune_for_ever(settings, ledger, reconciler.election))
+    await _run_until_stopped(loops, gateway)
+    # From those that write rows to what they write into: the log's thread must have the last word before the ledger.
+    await mirror.close()
+    await reconciler.stop()
+    await asyncio.to_thread(traffic_log.close)
+    if gateway.tracing is not None:
+        await asyncio.to_thread(gateway.tracing.close)
+    ledger.close()
+
+
+async def _run_until_stopped(loops: Sequence[Coroutine[None, None, None]], gateway: Gateway) -> None:
+    """Run the loops until a signal comes or one of them fails; then stop the gateway, and raise what failed."""
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    loops = [rollout.run(), rollout.conductor.run(), health.run(), follow(keys, ledger, settings.project)]
-    if settings.traffic.keep_days is not None or settings.traffic.keep_mib is not None:
-        loops.append(_prune_for_ever(settings, ledger, rollout.conductor))
     tasks = [asyncio.create_task(loop) for loop in loops]
     waiter = asyncio.create_task(stop.wait())
     await asyncio.wait([*tasks, waiter], return_when=asyncio.FIRST_COMPLETED)
@@ -95,23 +90,11 @@ async def serve(settings: Settings, start: StartEngine = start_artifact) -> None
     for task in tasks:
         with contextlib.suppress(asyncio.CancelledError):
             await task  # a loop that failed raises here, after the gateway has let its clients finish
-    await mirror.close()
-    await rollout.stop()
-    await asyncio.to_thread(traffic_log.close)
-    if gateway.tracing is not None:
-        await asyncio.to_thread(gateway.tracing.close)
-    ledger.close()
 
 
-def _tracing_of(settings: Settings) -> "Tracing | None":
-    if settings.serve.tracing.endpoint is None:
-        return None
-    try:
-        from serve.relaying.tracing import Tracing
-    except ModuleNotFoundError as error:
-        message = f"serve.tracing.endpoint needs OpenTelemetry ({error}); `pip install 'driftwheel[otel]'`, or unset it"
-        raise ConfigError(message) from error
-    return Tracing(settings.serve.tracing)
+def tracing_of(serve: ServeSettings) -> Tracing | None:
+    """Return what makes spans, if there is a collector; raises ConfigError where OpenTelemetry is not installed."""
+    return Tracing(serve.tracing) if serve.tracing.endpoint is not None else None
 
 
 def spare_the_collector() -> None:
@@ -120,10 +103,10 @@ def spare_the_collector() -> None:
     gc.freeze()
 
 
-async def _prune_for_ever(settings: Settings, ledger: Ledger, conductor: Conductor) -> None:
+async def _prune_for_ever(settings: Settings, ledger: Ledger, election: LeaderElection) -> None:
     """Delete old traffic, again and again, on one of several gateways; a ledger that refuses is asked again later."""
     while True:
-        while not conductor.is_conducting:
+        while not election.is_leader:
             await asyncio.sleep(PRUNE_LOOK_SECONDS)
         try:
             deleted = await asyncio.to_thread(prune, settings, ledger, utc_now())

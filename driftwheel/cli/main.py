@@ -27,6 +27,7 @@ VERBS = {
     "resume": ("driftwheel.cli.resume", "continue retraining"),
     "traffic": ("driftwheel.cli.traffic", "show, export or prune the logged requests"),
     "keys": ("driftwheel.cli.keys", "make, list, disable and rotate the API keys of the gateway"),
+    "db": ("driftwheel.cli.db", "show or upgrade the database's tables"),
 }
 STAGE_VERBS: dict[str, tuple[str, tuple[str, ...], str]] = {
     "data": ("train.__main__", ("data",), "check, build, show or compare Datasets"),

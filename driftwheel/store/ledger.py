@@ -4,98 +4,43 @@ SQLite needs 3.51.3 or newer, because older builds can lose committed rows when 
 checkpoint (the WAL-reset bug); the package pysqlite3 brings one. See DECISIONS.md.
 """
 
-import os
 import typing
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from enum import StrEnum
-from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
-from sqlalchemy.pool import QueuePool
 
-from driftwheel.errors import ConfigError, ConflictError, NotFoundError, StorageError
+from driftwheel.errors import ConflictError, NotFoundError, StorageError
 from driftwheel.records import Alias, Step, Switch, utc_now
-from driftwheel.store.sqlite import safe_sqlite_module
-from driftwheel.store.tables import TABLES, metadata, missing_columns, row_of
+from driftwheel.store.database import connect, named_errors, wait_for_turn
+from driftwheel.store.migrations import bring_up_to_date
+from driftwheel.store.tables import TABLES, row_of
 
-CONNECT_SECONDS = 5
-SCHEMA_LOCK, ONLY_LOCK = 0x6472696674, 0x6472696675
-"""Keys of PostgreSQL's advisory locks under which tables are made, and a record is added that must be the only one."""
+ONLY_LOCK = 0x6472696675
+"""Key of PostgreSQL's advisory lock under which a record is added that must be the only one."""
 Record = TypeVar("Record")
-
-
-def with_driver(url: str) -> str:
-    """Return a database URL that names the driver which the extra `postgres` installs."""
-    return url.replace("postgresql://", "postgresql+psycopg://", 1)
 
 
 class Ledger:
     """Reads and writes the records of one database; safe to share between threads."""
 
     def __init__(self, url: str, *, sqlite_module: ModuleType | None = None) -> None:
-        """Open the database at an SQLAlchemy URL and create missing tables and columns.
+        """Open the database at an SQLAlchemy URL; an older one is upgraded, an empty one gets its tables.
 
         SQLite is the DB-API module given, or a safe one.
-        Raises ConfigError for an unusable URL or SQLite build, StorageError if the database refuses.
+        Raises ConfigError for an unusable URL or SQLite build, SchemaError for a database of a newer driftwheel or of
+        another program, StorageError if the database refuses.
         """
-        self.url = self.address = url
-        try:
-            self.address = sa.make_url(url).render_as_string(hide_password=True)
-            self.engine = self._connect(url, sqlite_module)
-            self._make_tables()
-        except sa.exc.ArgumentError as error:
-            raise ConfigError(f"storage.database_url {self.address!r} is not a database URL: {error}") from error
-        except sa.exc.OperationalError as error:
-            raise StorageError(
-                f"cannot open the ledger at {self.address}: {error.orig}; check the path and its rights"
-            ) from error
-
-    @staticmethod
-    def _connect(url: str, sqlite_module: ModuleType | None) -> sa.Engine:
-        if not url.startswith("sqlite"):
-            # A server that does not answer is an error within seconds, so that no answer waits for its row for ever.
-            options = {"connect_timeout": CONNECT_SECONDS, "keepalives_idle": 10, "tcp_user_timeout": 15_000}
-            return sa.create_engine(with_driver(url), pool_pre_ping=True, hide_parameters=True, connect_args=options)
-        path = sa.make_url(url).database
-        if path and path != ":memory:":
-            Path(path).parent.mkdir(parents=True, exist_ok=True)
-            # It will hold what users wrote; SQLite gives its side files the same mode.
-            with suppress(OSError):
-                os.close(os.open(path, os.O_CREAT | os.O_EXCL, 0o600))
-        engine = sa.create_engine(
-            url,
-            module=sqlite_module or safe_sqlite_module(),
-            poolclass=QueuePool,
-            hide_parameters=True,
-            connect_args={"check_same_thread": False, "timeout": 30, "isolation_level": None},
-        )
-
-        @sa.event.listens_for(engine, "connect")
-        def set_up(connection: Any, _: Any) -> None:
-            for pragma in ("journal_mode=WAL", "synchronous=FULL", "busy_timeout=30000", "foreign_keys=ON"):
-                connection.execute(f"PRAGMA {pragma}")
-
-        @sa.event.listens_for(engine, "begin")
-        def begin(connection: sa.Connection) -> None:
-            is_write = connection.get_execution_options().get("is_write", False)
-            connection.exec_driver_sql("BEGIN IMMEDIATE" if is_write else "BEGIN")
-
-        return engine
-
-    def _make_tables(self) -> None:
-        """Create what the records have and the database lacks; of several processes one does, the others wait."""
-        if not missing_columns(self.engine):
-            return
-        with self.engine.execution_options(is_write=True).begin() as connection:
-            _wait_for_turn(connection, SCHEMA_LOCK)
-            metadata.create_all(connection)
-            for column in missing_columns(connection):
-                kind = column.type.compile(connection.dialect)
-                connection.exec_driver_sql(f"ALTER TABLE {column.table.name} ADD COLUMN {column.name} {kind}")
+        self.url = url
+        with named_errors(url) as self.address, ExitStack() as on_failure:
+            self.engine = connect(url, sqlite_module)
+            on_failure.callback(self.engine.dispose)
+            bring_up_to_date(self.engine, self.address)
+            on_failure.pop_all()
 
     @contextmanager
     def read(self) -> Iterator[sa.Connection]:
@@ -140,7 +85,7 @@ class Ledger:
         """
         table = TABLES[type(record)]
         with self.write() as connection:
-            _wait_for_turn(connection, ONLY_LOCK)
+            wait_for_turn(connection, ONLY_LOCK)
             query = sa.select(table.c.id).where(*_conditions(table, equals)).limit(1)
             found: str | None = connection.execute(query).scalar()
             if found is None:
@@ -299,9 +244,3 @@ def _conditions(table: sa.Table, equals: Mapping[str, Any]) -> list[sa.ColumnEle
     """Return what says that columns have the given values, or one of them where a list is given."""
     columns = [(table.c[name], value) for name, value in equals.items()]
     return [c.in_(value) if isinstance(value, list | tuple) else c == value for c, value in columns]
-
-
-def _wait_for_turn(connection: sa.Connection, key: int) -> None:
-    """Hold one of PostgreSQL's locks until the transaction ends; on SQLite only one transaction writes anyway."""
-    if connection.dialect.name == "postgresql":
-        connection.execute(sa.select(sa.func.pg_advisory_xact_lock(key)))

@@ -1,7 +1,10 @@
-"""The SQLite builds that do not lose committed rows."""
+"""The SQLite builds that do not lose committed rows, and copies of their files."""
 
+import os
 import sqlite3
 import typing
+from contextlib import closing
+from pathlib import Path
 from types import ModuleType
 
 from driftwheel.errors import ConfigError
@@ -26,3 +29,28 @@ def safe_sqlite_module() -> ModuleType:
         f"SQLite {sqlite3.sqlite_version} can lose committed rows (WAL-reset bug); "
         "install pysqlite3>=0.6.1, or set storage.database_url to a PostgreSQL server"
     )
+
+
+def copy_database(module: ModuleType, source: Path, target: Path) -> None:
+    """Copy a SQLite database that may be in use: `target` is the whole state of one moment, mode 0600, or not there.
+
+    Raises OSError or the module's DatabaseError where the disk refuses.
+    """
+    aside = target.with_name(f".{target.name}.partial")
+    try:
+        os.close(os.open(aside, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o600))
+        with closing(module.connect(str(source))) as reader, closing(module.connect(str(aside))) as writer:
+            reader.backup(writer)
+        _sync(aside)
+        aside.replace(target)
+        _sync(target.parent)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

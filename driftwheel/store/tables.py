@@ -102,14 +102,7 @@ sa.Index(
     "ix_decision_project_verdict",
     *(_decision.project, _decision.verdict, _decision.created_at, _decision.status, _decision.trigger),
 )
-sa.Index("ix_window_version_id_number", _window.version_id, _window.number, unique=True)
-
-
-def missing_columns(bind: sa.Engine | sa.Connection) -> list[sa.Column[Any]]:
-    """Return the columns that the database does not have; those of an existing table are such as may be null."""
-    found = sa.inspect(bind).get_multi_columns(filter_names=list(metadata.tables))
-    have = {(table, column["name"]) for (_, table), columns in found.items() for column in columns}
-    return [c for table in metadata.tables.values() for c in table.columns if (table.name, c.name) not in have]
+sa.Index("ix_drift_window_version_id_number", _window.version_id, _window.number, unique=True)
 
 
 def row_of(record: Any) -> dict[str, Any]:

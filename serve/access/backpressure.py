@@ -1,15 +1,20 @@
-"""What the gateway holds at once becomes leave to hold more, or a refusal that says when to come back."""
+"""Backpressure: bounds on connections, bodies and requests that are held at once; what is over gets 503 or 429.
+
+A refusal at the door, with a Retry-After, keeps memory and waiting times bounded; with a queue that has no end every
+request would time out once engines are slower than clients.
+"""
 
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
-from serve.http.messages import Request
 from serve.refusals import RequestRefused
-from serve.routing.routes import EngineRoute
+from serve.routing.table import EngineRoute
 
 RETRY_AFTER = (("retry-after", "2"),)
 SMALL_BODY_BYTES = 65_536
+"""A body up to this size is always taken: a chat of usual length must get in while large ones are turned away."""
 TOO_MANY_BYTES = RequestRefused(
     503, "too many large requests are held at once; try again soon", "overloaded", headers=RETRY_AFTER
 )
@@ -28,7 +33,13 @@ class Deadlines:
     """Between two requests; longer than what load balancers use (60), so that they close first."""
 
 
-class Load:
+class HoldsBytes(Protocol):
+    """A request, as far as its body's memory matters here."""
+
+    held_bytes: int
+
+
+class Backpressure:
     """Counts of one gateway, with their limits."""
 
     def __init__(self, *, max_body_bytes: int, max_held_bytes: int, max_connections: int, max_in_flight: int) -> None:
@@ -50,7 +61,7 @@ class Load:
             return True
         return False
 
-    def take(self, request: Request, size: int) -> bool:
+    def take(self, request: HoldsBytes, size: int) -> bool:
         """Count bytes of a body that is held; say no if it is a large one and too much is held already."""
         if request.held_bytes + size > SMALL_BODY_BYTES and self.held_bytes + size > self._max_held_bytes:
             return False
@@ -58,7 +69,7 @@ class Load:
         self.held_bytes += size
         return True
 
-    def give_back(self, request: Request) -> None:
+    def give_back(self, request: HoldsBytes) -> None:
         """Count a request's body no more."""
         self.held_bytes -= request.held_bytes
         request.held_bytes = 0

@@ -1,9 +1,9 @@
-"""Who asks: the key, its scopes and limits, as every later step sees them."""
+"""Who asks: the key, its scopes and rate limit, as every later step sees them."""
 
 from dataclasses import dataclass
 
 from driftwheel.records import Scope
-from serve.access.rate_limit import Limits
+from serve.access.rate_limit import RateLimit
 
 
 @dataclass(frozen=True, slots=True)
@@ -12,7 +12,7 @@ class Caller:
 
     id: str
     scopes: frozenset[Scope]
-    limits: Limits | None = None
+    rate_limit: RateLimit | None = None
 
 
 ANONYMOUS = Caller("", frozenset(Scope))

@@ -1,4 +1,4 @@
-"""A bearer key becomes the caller that it names, or nothing; the ledger is asked only when its keys have changed."""
+"""API keys: a bearer key becomes the caller that it names, or nothing; the ledger is read when keys have changed."""
 
 import asyncio
 import hashlib
@@ -14,11 +14,12 @@ from driftwheel.errors import StorageError
 from driftwheel.records import ApiKey, ApiKeyStatus, Scope
 from driftwheel.store.ledger import Ledger
 from serve.access.caller import Caller
-from serve.access.rate_limit import Limits
+from serve.access.rate_limit import RateLimit
 
 VARIABLE = "DRIFTWHEEL_API_KEYS"
 KEY_ID_DIGITS = 8
 RELOAD_SECONDS = 0.5
+"""How long a key that was disabled may still be good; each look is one cheap query for a counter."""
 log = structlog.get_logger()
 
 
@@ -33,7 +34,7 @@ class ApiKeys:
             digest = hashlib.sha256(key.encode()).digest()
             self._from_environment[digest] = (Caller(digest.hex()[:KEY_ID_DIGITS], frozenset(Scope)), math.inf)
         self._callers: dict[bytes, tuple[Caller, float]] = {}
-        self._limits: dict[str, Limits] = {}
+        self._rate_limits: dict[str, RateLimit] = {}
         self.load(records)
 
     @classmethod
@@ -47,21 +48,21 @@ class ApiKeys:
     def load(self, records: Sequence[ApiKey]) -> None:
         """Know these keys of the ledger and no others; what a key has used of an unchanged limit stays used."""
         callers = dict(self._from_environment)
-        limits: dict[str, Limits] = {}
+        rate_limits: dict[str, RateLimit] = {}
         for record in records:
             if record.status != ApiKeyStatus.ACTIVE:
                 continue
             numbers = (record.requests_per_minute, record.tokens_per_minute, record.max_concurrency)
             if any(numbers):
-                known = self._limits.get(record.id)
-                limits[record.id] = known if known and known.numbers == numbers else Limits(*numbers)
-            caller = Caller(record.id, frozenset(map(Scope, record.scopes)), limits.get(record.id))
+                known = self._rate_limits.get(record.id)
+                rate_limits[record.id] = known if known and known.numbers == numbers else RateLimit(*numbers)
+            caller = Caller(record.id, frozenset(map(Scope, record.scopes)), rate_limits.get(record.id))
             ends_at = _timestamp(record.expires_at)
             callers[bytes.fromhex(record.digest)] = (caller, ends_at)
             if record.previous_digest is not None and record.previous_ends_at is not None:
                 old_ends_at = min(ends_at, _timestamp(record.previous_ends_at))
                 callers[bytes.fromhex(record.previous_digest)] = (caller, old_ends_at)
-        self._callers, self._limits = callers, limits
+        self._callers, self._rate_limits = callers, rate_limits
 
     def identify(self, authorization: bytes, now: float) -> Caller | None:
         """Return who an Authorization header's value names at a time in seconds since 1970, or None.

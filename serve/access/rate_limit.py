@@ -1,8 +1,9 @@
-"""What a key may use in a minute becomes leave to go on, or a 429 that says when to come back.
+"""The rate limiter of one key: token buckets for requests and tokens per minute, and a bound on concurrency.
 
-A bucket fills evenly and holds a minute's worth. A request costs one at once; what its tokens cost is known only from
-the answer's usage, so they are taken afterwards and the level may fall below zero: the debt is waited off, so the
-average stays within the limit however large single answers are. Counts are this process' own.
+Who is over gets a 429 that says when to come back. A bucket fills evenly and holds a minute's worth. A request costs
+one at once; what its tokens cost is known only from the answer's usage, so they are taken afterwards and the level may
+fall below zero: the debt is waited off, so the average stays within the limit however large single answers are. Counts
+are this process' own.
 """
 
 import math
@@ -14,8 +15,8 @@ SECONDS = 60.0
 CONCURRENCY_RETRY_SECONDS = 1
 
 
-class Bucket:
-    """A minute's worth of something, filling evenly."""
+class TokenBucket:
+    """A token bucket that holds a minute's worth of something and fills evenly."""
 
     def __init__(self, per_minute: int) -> None:
         self.per_minute = per_minute
@@ -38,15 +39,15 @@ class Bucket:
         return max(0.0, (level - self.level(now)) * SECONDS / self.per_minute)
 
 
-class Limits:
-    """The limits of one key and what it has used of them."""
+class RateLimit:
+    """The rate limit of one key and what it has used of it."""
 
     def __init__(
         self, requests_per_minute: int | None, tokens_per_minute: int | None, max_concurrency: int | None
     ) -> None:
         self.numbers = (requests_per_minute, tokens_per_minute, max_concurrency)
-        self._requests = Bucket(requests_per_minute) if requests_per_minute else None
-        self._tokens = Bucket(tokens_per_minute) if tokens_per_minute else None
+        self._requests = TokenBucket(requests_per_minute) if requests_per_minute else None
+        self._tokens = TokenBucket(tokens_per_minute) if tokens_per_minute else None
         self._max_concurrency = max_concurrency
         self._in_flight = 0
 

@@ -1,4 +1,4 @@
-"""Settings, keys and files become leave to listen, or one error that says what is unsafe and how to make it safe."""
+"""Checks before the gateway listens: an unsafe host, key or file mode is one error that says how to make it safe."""
 
 import ipaddress
 import resource

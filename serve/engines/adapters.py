@@ -1,11 +1,10 @@
-"""An adapter becomes a slot of an engine that runs its base: loaded instead of started, unloaded instead of stopped.
+"""LoRA adapters in shared engines: each is a slot of an engine on its base, loaded instead of started.
 
 A slot's name, `VERSION@NUMBER`, is given once: vLLM answers a name that it has seen before from blocks that it cached
 with the earlier weights, and the proof cannot see that, because vLLM does not use them where it is asked for the
 log-probabilities of a prompt.
 """
 
-import http.client
 import itertools
 import json
 import threading
@@ -13,17 +12,19 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import ClassVar
 
 import structlog
 
 from driftwheel.artifacts import read_manifest, verify
 from driftwheel.errors import EngineError
 from driftwheel.settings.settings import Settings
-from serve.engines.engine import ADAPTER, STOP_SECONDS, Engine, served_rank
+from serve.engines.engine import STOP_SECONDS, Engine
 from serve.engines.liveness import answers_token
+from serve.engines.lora import Lora, lora_in, served_rank
 
 CALL_SECONDS = 30.0
+"""An adapter is some MB, but vLLM loads it between two steps of a busy engine."""
 log = structlog.get_logger()
 
 StartEngine = Callable[[Settings, Path, str, int], Engine]
@@ -34,32 +35,24 @@ class Host:
     """An engine that runs a base with LoRA on; it lives as long as one of its slots."""
 
     engine: Engine
-    base: tuple[str, ...]
+    base: tuple[str | None, ...]
     modules: frozenset[str]
     max_rank: int
     replica: int
     slots: set[str] = field(default_factory=set)
     loading: threading.Lock = field(default_factory=threading.Lock)
 
-    def fits(self, manifest: dict[str, Any], replica: int) -> bool:
+    def fits(self, lora: Lora, replica: int) -> bool:
         """Say whether an adapter can be loaded here."""
-        is_same = (self.base, self.replica) == (base_of(manifest), replica)
-        has_its_modules = self.modules.issuperset(manifest["target_modules"])
-        is_small = served_rank(manifest["rank"]) <= self.max_rank
+        is_same = (self.base, self.replica) == (lora.base, replica)
+        has_its_modules = self.modules.issuperset(lora.target_modules)
+        is_small = served_rank(lora.rank) <= self.max_rank
         return is_same and has_its_modules and is_small and self.engine.is_running
 
     def call(self, path: str, body: dict[str, str], timeout_seconds: float = CALL_SECONDS) -> None:
         """Have the engine load or unload; raises EngineError with its reason."""
-        connection = http.client.HTTPConnection(self.engine.host, self.engine.port, timeout=timeout_seconds)
-        try:
-            connection.request("POST", path, json.dumps(body), {"content-type": "application/json"})
-            response = connection.getresponse()
-            text = response.read().decode(errors="replace")
-        except (OSError, http.client.HTTPException) as error:
-            raise EngineError(f"engine {self.engine.name} did not answer {path}: {error}") from error
-        finally:
-            connection.close()
-        if response.status != 200:
+        status, text = self.engine.post(path, body, timeout_seconds)
+        if status != 200:
             raise EngineError(f"engine {self.engine.name} refused {body['lora_name']}: {_reason(text)}")
 
 
@@ -74,6 +67,7 @@ class Slot:
     adapters: "Adapters"
     started_at: float = field(default_factory=time.monotonic)
     start_seconds: float = 0.0
+    way: ClassVar[str] = "adapter in an engine that runs its base"
 
     @property
     def host(self) -> str:
@@ -103,6 +97,7 @@ class Slot:
     def wait_ready(self, timeout_seconds: float) -> None:
         """Wait for the engine, load the adapter and get a real token from it; raises EngineError."""
         host = self.host_engine
+        # Several slots may wait for one engine that starts; only the first of them waits for its token.
         with host.loading:
             if not host.engine.start_seconds:
                 host.engine.wait_ready(timeout_seconds)
@@ -134,28 +129,30 @@ class Adapters:
 
         Returns before it is ready. Raises ArtifactError if a byte differs, EngineError if nothing can be started.
         """
-        manifest = read_manifest(artifact)
-        if manifest.get("kind") != ADAPTER:
+        lora = lora_in(read_manifest(artifact))
+        if lora is None:
             return self._start(settings, artifact, version_id, replica)
         verify(artifact)
         name = f"{version_id}@{next(self._numbers)}"
         with self._lock:
             self._hosts = [host for host in self._hosts if host.engine.is_running]
-            host = next((h for h in self._hosts if h.fits(manifest, replica)), None)
+            host = next((h for h in self._hosts if h.fits(lora, replica)), None)
             if host is None:  # which checks the base's bytes too, before anything loads them
-                engine = self._start(settings, artifact, f"base-{manifest['base_identity'][:12]}", replica)
-                modules = frozenset(manifest["target_modules"])
-                host = Host(engine, base_of(manifest), modules, served_rank(manifest["rank"]), replica)
+                engine = self._start(settings, artifact, f"base-{lora.base_identity[:12]}", replica)
+                modules = frozenset(lora.target_modules)
+                host = Host(engine, lora.base, modules, served_rank(lora.rank), replica)
                 self._hosts.append(host)
+            # Taken before the adapter is loaded: an engine whose last slot ends meanwhile must not be stopped.
             host.slots.add(name)
         return Slot(name, artifact, host, self)
 
-    def has_host(self, manifest: dict[str, Any], replicas: int) -> bool:
-        """Say whether every replica of an adapter would find its engine running."""
-        if manifest.get("kind") != ADAPTER:
+    def has_host(self, artifact: Path, replicas: int) -> bool:
+        """Say whether an artifact is an adapter, every replica of which would find its engine running."""
+        lora = lora_in(read_manifest(artifact))
+        if lora is None:
             return False
         with self._lock:
-            return all(any(host.fits(manifest, number) for host in self._hosts) for number in range(replicas))
+            return all(any(host.fits(lora, number) for host in self._hosts) for number in range(replicas))
 
     def release(self, slot: Slot, grace_seconds: float) -> None:
         """Take a slot back, and stop an engine that is left without one or that hangs."""
@@ -170,14 +167,10 @@ class Adapters:
                 host.call("/v1/unload_lora_adapter", {"lora_name": slot.name}, grace_seconds)
             except EngineError as error:
                 log.warning("an adapter was not unloaded", name=slot.name, error=str(error))
+            # A hanging engine is stopped although others have slots in it: their answers hang as well.
             if answers_token(host.engine.host, host.engine.port, host.engine.name, grace_seconds):
                 return
         host.engine.stop(grace_seconds)
-
-
-def base_of(manifest: dict[str, Any]) -> tuple[str, ...]:
-    """Return what an engine must run for an adapter."""
-    return tuple(str(manifest[key]) for key in ("base_model", "base_revision", "base_identity", "dtype"))
 
 
 def _reason(text: str) -> str:

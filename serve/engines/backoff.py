@@ -1,8 +1,9 @@
-"""Tries that fail become waits: each twice as long as the one before it, until there was quiet for a while."""
+"""Exponential backoff: each wait is twice as long as the one before it, until there was quiet for a while."""
 
 from dataclasses import dataclass
 
 LEAST_SECONDS, LONGEST_SECONDS, QUIET_SECONDS = 2.0, 60.0, 120.0
+"""The longest keeps a machine usable that starts an engine in vain; twice that without a try counts as recovered."""
 
 
 @dataclass

@@ -1,43 +1,37 @@
-"""An artifact becomes a vLLM process on loopback that answered a real token."""
+"""An engine of this machine: an artifact becomes a vLLM process on loopback that answered a real token."""
 
 import contextlib
 import ctypes
-import importlib.metadata
-import importlib.util
+import http.client
+import json
 import os
 import signal
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import ClassVar
 
 from driftwheel.artifacts import is_complete, verify
-from driftwheel.errors import ArtifactError, ConfigError, EngineError
+from driftwheel.errors import ArtifactError, EngineError
+from driftwheel.settings.serving import ServeSettings
 from driftwheel.settings.settings import Settings
 from serve.engines.liveness import answers_token
+from serve.engines.lora import Lora, lora_arguments, lora_in
+from serve.engines.vllm_command import engine_environment, vllm_command
 
-GIB = 1 << 30
-ENGINE_BYTES = 2 * GIB
-"""What a vLLM engine takes on a CPU beside weights and cache."""
-PR_SET_PDEATHSIG = 1
+PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
 LIBC = ctypes.CDLL(None)  # loaded before the fork: nothing may take a lock after it
 STOP_SECONDS = 20.0
+"""From SIGTERM to SIGKILL; vLLM itself is told to end its requests within 5 s (`--shutdown-timeout`)."""
 POLL_SECONDS = 0.2
+# In the log of a start that failed these words are on the line with the cause; what follows is a traceback's frame.
 TELLING = ("Error", "error:", "Exception", "No space", "not found")
 
-CommandBuilder = Callable[[Settings, str, str, int], list[str]]
-
-ADAPTER = "adapter"
-"""`kind` in the manifest of an artifact that is loaded beside its base."""
-SLOTS = 4
-"""Adapters that an engine answers with at once: live, candidate, shadow or canary, and the one before."""
-RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
-"""What vLLM takes as `--max-lora-rank` (vllm/config/lora.py)."""
+CommandBuilder = Callable[[ServeSettings, str, str, int], list[str]]
 
 
 @dataclass
@@ -52,6 +46,7 @@ class Engine:
     started_at: float
     start_seconds: float = 0.0
     host: str = "127.0.0.1"
+    way: ClassVar[str] = "engine of its own"
 
     @property
     def url(self) -> str:
@@ -86,8 +81,21 @@ class Engine:
         telling = [line for line in lines if any(word in line for word in TELLING)]
         return (telling or lines or ["it wrote nothing"])[-1][-300:]
 
+    def post(self, path: str, body: Mapping[str, object], timeout_seconds: float) -> tuple[int, str]:
+        """Send one of vLLM's own calls (adapters, weights); return status and text. Raises EngineError."""
+        connection = http.client.HTTPConnection(self.host, self.port, timeout=timeout_seconds)
+        try:
+            connection.request("POST", path, json.dumps(body), {"content-type": "application/json"})
+            response = connection.getresponse()
+            return response.status, response.read().decode(errors="replace")
+        except (OSError, http.client.HTTPException) as error:
+            raise EngineError(f"engine {self.name} did not answer {path}: {error}") from error
+        finally:
+            connection.close()
+
     def stop(self, grace_seconds: float = STOP_SECONDS) -> None:
         """Stop it and its own children: SIGTERM, and SIGKILL after the grace."""
+        # The whole group: vLLM's second process holds the memory, and may have outlived the first.
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGTERM)
         with contextlib.suppress(subprocess.TimeoutExpired):
@@ -111,49 +119,25 @@ def start_artifact(
     Raises ArtifactError if a byte differs.
     """
     manifest = verify(artifact)
-    if manifest.get("kind") == ADAPTER:
-        _check_base(artifact, manifest)
-        return start(
-            _hosting(settings, manifest), manifest["base_model"], name, build, port, replica,
-            environment={"VLLM_ALLOW_RUNTIME_LORA_UPDATING": "1"},
-        )  # fmt: skip
+    lora = lora_in(manifest)
+    if lora is not None:
+        _check_base(artifact, lora)
+        serve = settings.serve.model_copy(update={"engine_args": [*lora_arguments(lora), *settings.serve.engine_args]})
+        hosting = settings.model_copy(update={"serve": serve})
+        environment = {"VLLM_ALLOW_RUNTIME_LORA_UPDATING": "1"}
+        return start(hosting, lora.base_model, name, build, port, replica, environment)
     if settings.serve.swap == "in_place":
         # Its weights will be others' one day, so it does not go by the name of a version.
-        return start(
-            settings, str(artifact), settings.serve.alias, build, port, replica,
-            environment={"VLLM_SERVER_DEV_MODE": "1"},
-        )  # fmt: skip
+        environment = {"VLLM_SERVER_DEV_MODE": "1"}
+        return start(settings, str(artifact), settings.serve.alias, build, port, replica, environment)
     return start(settings, str(artifact), name, build, port, replica)
 
 
-def served_rank(rank: int) -> int:
-    """Return the smallest `--max-lora-rank` of an engine that can take an adapter; raises ConfigError."""
-    for allowed in RANKS:
-        if allowed >= rank:
-            return allowed
-    raise ConfigError(f"an adapter of rank {rank} is over vLLM's {RANKS[-1]}; set merge.kind to merged")
-
-
-def _check_base(artifact: Path, manifest: dict[str, Any]) -> None:
+def _check_base(artifact: Path, lora: Lora) -> None:
     """Raise ArtifactError if the base, where it is an artifact itself, is not the one that was adapted any more."""
-    base = Path(manifest["base_model"])
-    if is_complete(base) and verify(base)["content_hash"] != manifest["base_identity"]:
+    base = Path(lora.base_model)
+    if is_complete(base) and verify(base)["content_hash"] != lora.base_identity:
         raise ArtifactError(f"{artifact} was trained on another model than {base} holds now; put that one back")
-
-
-def _hosting(settings: Settings, manifest: dict[str, Any]) -> Settings:
-    """Return the settings of an engine on an adapter's base.
-
-    The modules are named because vLLM would else put LoRA around the output head too, and there a request for
-    `prompt_logprobs` beside another request ends a CPU engine (vLLM 0.32, LogitsProcessorWithLoRA).
-    """
-    flags = ["--enable-lora", "--max-lora-rank", str(served_rank(manifest["rank"])), "--max-loras", str(SLOTS)]
-    flags += ["--max-cpu-loras", str(2 * SLOTS), "--dtype", manifest["dtype"]]
-    flags += ["--lora-target-modules", *manifest["target_modules"]]
-    for flag in ("--revision", "--tokenizer-revision") if manifest["base_revision"] else ():
-        flags += [flag, manifest["base_revision"]]
-    serve = settings.serve.model_copy(update={"engine_args": [*flags, *settings.serve.engine_args]})
-    return settings.model_copy(update={"serve": serve})
 
 
 def start(
@@ -172,7 +156,7 @@ def start(
     port = port or free_port()
     number = f"-{replica}" if replica else ""
     log_path = settings.root / "logs" / f"engine-{name.replace('/', '_')}{number}.log"
-    command = (build or vllm_command)(settings, model, name, port)
+    command = (build or vllm_command)(settings.serve, model, name, port)
     try:
         log_path.parent.mkdir(parents=True, exist_ok=True)
         if log_path.exists():
@@ -183,70 +167,13 @@ def start(
                 stdout=log,
                 stderr=log,
                 stdin=subprocess.DEVNULL,
-                env=engine_environment(settings, model) | dict(environment),
-                start_new_session=True,
+                env=engine_environment(settings.serve, model) | dict(environment),
+                start_new_session=True,  # Ctrl-C must reach only the gateway, which drains first
                 preexec_fn=_die_with_parent,
             )
     except OSError as error:
         raise EngineError(f"cannot start engine {name}: {error}; check the disk and the process limit") from error
     return Engine(name, port, process, log_path, time.monotonic())
-
-
-def vllm_command(settings: Settings, model: str, name: str, port: int) -> list[str]:
-    """Return the command line of a vLLM engine."""
-    serve = settings.serve
-    flags = {
-        "--host": "127.0.0.1",
-        "--port": str(port),
-        "--served-model-name": name,
-        "--fingerprint-mode": "custom",
-        "--fingerprint-value": name,
-        "--max-model-len": str(serve.max_model_len),
-        "--max-num-seqs": str(serve.max_num_seqs),
-        "--shutdown-timeout": "5",
-        "--disable-access-log-for-endpoints": "/health,/metrics",
-    }
-    if has_gpu():
-        flags["--gpu-memory-utilization"] = str(serve.gpu_memory_utilization)
-    else:
-        flags["--kv-cache-memory-bytes"] = str(serve.kv_cache_gib * GIB)
-    eager = ["--enforce-eager"] if serve.enforce_eager else []
-    pairs = [part for pair in flags.items() for part in pair]
-    quiet = ["--disable-fastapi-docs", "--disable-uvicorn-access-log"]
-    launcher = [sys.executable, "-m", "serve.engines.vllm_launcher", "serve", model]
-    return [*launcher, *pairs, *quiet, *eager, *serve.engine_args]
-
-
-def engine_environment(settings: Settings, model: str) -> dict[str, str]:
-    """Return the environment of an engine: no telemetry, no hub for a local folder, no cores taken from others."""
-    environment = dict(os.environ)
-    environment |= {"VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1", "PROMETHEUS_DISABLE_CREATED_SERIES": "true"}
-    environment.pop("DRIFTWHEEL_API_KEYS", None)
-    if not has_gpu():
-        environment |= {"VLLM_CPU_OMP_THREADS_BIND": "nobind", "VLLM_ENABLE_V1_MULTIPROCESSING": "0"}
-        environment.setdefault("OMP_NUM_THREADS", str(os.cpu_count() or 1))
-        environment.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # two engines share the cores during a swap
-        environment["LD_PRELOAD"] = " ".join([environment.get("LD_PRELOAD", ""), *_openmp()]).strip()
-        if settings.serve.enforce_eager:
-            environment["VLLM_CPU_CI_ENV"] = "1"
-    if Path(model).is_dir():
-        environment |= {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
-    return environment
-
-
-def _openmp() -> list[str]:
-    """Return torch's own OpenMP library, which vLLM wants loaded first, without importing torch."""
-    torch = importlib.util.find_spec("torch")
-    folders = [Path(folder) for folder in (torch.submodule_search_locations or [] if torch else [])]
-    return [str(path) for folder in folders for path in sorted((folder / "lib").glob("libgomp*.so*"))[:1]]
-
-
-def has_gpu() -> bool:
-    """Say whether the installed vLLM is the GPU build."""
-    try:
-        return not importlib.metadata.version("vllm").endswith("+cpu")
-    except importlib.metadata.PackageNotFoundError:
-        return False
 
 
 def free_port() -> int:

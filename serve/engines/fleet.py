@@ -1,4 +1,4 @@
-"""A version becomes proved engines: started here or found elsewhere, as many as `serve.replicas` asks for.
+"""The fleet: which versions have proved engines, started here or found elsewhere, as many as the launcher says.
 
 What fails its proof is stopped and never gets into the routing table. A replica that dies is started again in the
 background, with a wait that doubles, while the others answer.
@@ -7,50 +7,25 @@ background, with a wait that doubles, while the others answer.
 import asyncio
 import time
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol, cast
+from typing import cast
 
 import structlog
 
-from driftwheel.artifacts import read_manifest
-from driftwheel.errors import ArtifactError, DriftwheelError, EngineError
+from driftwheel.errors import DriftwheelError, EngineError
 from driftwheel.records import ModelVersion
 from driftwheel.settings.settings import Settings
-from serve.engines.adapters import Adapters, Slot, StartEngine
+from serve.engines.adapters import Slot, StartEngine
 from serve.engines.backoff import Backoff
 from serve.engines.engine import Engine, start_artifact
-from serve.engines.in_place import reload_weights, way_to_swap
+from serve.engines.in_place import reload_weights
+from serve.engines.launchers import LAUNCHERS, Launcher, ServingEngine, launcher_for
 from serve.engines.proof import prove
-from serve.engines.remote import engines_of
-from serve.routing.routes import EngineRoute, RoutingTable, wait_idle
+from serve.routing.table import EngineRoute, RoutingTable, wait_idle
 
 log = structlog.get_logger()
-
-
-class ServingEngine(Protocol):
-    """An engine of this gateway, an adapter's slot in one, or one elsewhere."""
-
-    @property
-    def name(self) -> str: ...
-
-    @property
-    def host(self) -> str: ...
-
-    @property
-    def port(self) -> int: ...
-
-    @property
-    def url(self) -> str: ...
-
-    @property
-    def is_running(self) -> bool: ...
-
-    def wait_ready(self, timeout_seconds: float) -> None: ...
-
-    def last_words(self) -> str: ...
-
-    def stop(self, grace_seconds: float = ...) -> None: ...
 
 
 @dataclass(eq=False)
@@ -58,7 +33,8 @@ class Member:
     """One engine of a version; it has a route once it is proved."""
 
     engine: ServingEngine
-    replica: int
+    place: str
+    """Where its launcher put it; a version has one engine at each place."""
     route: EngineRoute | None = None
 
 
@@ -76,8 +52,15 @@ class Crew:
 class Fleet:
     """Starts, proves and stops engines; everything slow runs in threads."""
 
-    def __init__(self, settings: Settings, routes: RoutingTable, start: StartEngine = start_artifact) -> None:
-        self._settings, self._routes, self._adapters = settings, routes, Adapters(start)
+    def __init__(
+        self,
+        settings: Settings,
+        routes: RoutingTable,
+        start: StartEngine = start_artifact,
+        launchers: Sequence[type[Launcher]] = LAUNCHERS,
+    ) -> None:
+        self._serve, self._routes = settings.serve, routes
+        self._launcher = launcher_for(settings, start, launchers)
         self._crews: defaultdict[str, Crew] = defaultdict(Crew)
         self._ending: list[Crew] = []
 
@@ -101,8 +84,7 @@ class Fleet:
 
     def needs_engine(self, version: ModelVersion) -> bool:
         """Say whether a version needs an engine that does not run yet; an adapter may find one on its base."""
-        serve = self._settings.serve
-        return bool(serve.engines) or not self._adapters.has_host(read_manifest(Path(version.path)), serve.replicas)
+        return self._launcher.needs_start(version)
 
     def may_start(self, version_id: str) -> bool:
         """Say whether the wait after a version's last restart is over."""
@@ -115,9 +97,9 @@ class Fleet:
         """
         crew = self._crews[version.id]
         self._clear_dead(version.id, crew)
-        if not self._settings.serve.engines:
-            _check_artifact(version)
-        await asyncio.gather(*(prove(self._settings, version, m.engine) for m in crew.members if m.route))
+        self._launcher.check(version)
+        # Those that serve already are proved again: their weights may have been changed behind our back.
+        await asyncio.gather(*(prove(self._serve, version, m.engine) for m in crew.members if m.route))
         missing = await self._missing(version, crew)
         if crew.is_admitted and missing:
             crew.backoff.note(time.monotonic())
@@ -144,8 +126,8 @@ class Fleet:
 
     def refill(self, version: ModelVersion) -> None:
         """Start what is missing of a serving version in the background, when its wait is over."""
-        crew, serve = self._crews[version.id], self._settings.serve
-        is_short = len(crew.members) < (len(serve.engines) or serve.replicas)
+        crew = self._crews[version.id]
+        is_short = len(crew.members) < self._launcher.engines_per_version
         if is_short and (crew.restart is None or crew.restart.done()) and self.may_start(version.id):
             crew.restart = asyncio.create_task(self._refill(version))
 
@@ -155,11 +137,9 @@ class Fleet:
 
     def way(self, version_id: str) -> str:
         """Say how a version is served."""
-        if self.is_adapter(version_id):
-            return "adapter in an engine that runs its base"
         if self.is_only_engine(version_id):
             return "weights in the only engine"
-        return "engine elsewhere" if self._settings.serve.engines else "engine of its own"
+        return next((engine.way for engine in self.engines(version_id)), "engine that died meanwhile")
 
     def is_only_engine(self, version_id: str | None) -> bool:
         """Say whether a version runs in an engine that can be given other weights, because no second one fits."""
@@ -171,10 +151,10 @@ class Fleet:
 
         What fails its proof gives way to the old weights, proved too, before the error is raised.
         """
-        (member,) = self._drop(old.id).members
+        (member,) = self._drop(old.id).members  # out of the table first: the health check must not meet a paused engine
         engine, served = cast(Engine, member.engine), old
         try:
-            if member.route and not await wait_idle([member.route], self._settings.serve.drain_timeout_seconds):
+            if member.route and not await wait_idle([member.route], self._serve.drain_timeout_seconds):
                 raise EngineError(
                     f"{old.id} still had requests after serve.drain_timeout_seconds, so its weights were left alone"
                 )
@@ -194,9 +174,9 @@ class Fleet:
                 self._routes.add(member.route)
 
     async def _put(self, version: ModelVersion, engine: Engine) -> None:
-        _check_artifact(version)
+        self._launcher.check(version)
         await asyncio.to_thread(reload_weights, engine, Path(version.path))
-        await prove(self._settings, version, engine)
+        await prove(self._serve, version, engine)
         log.info("weights reloaded in place", version=version.id)
 
     async def _put_back(self, version: ModelVersion, engine: Engine) -> None:
@@ -252,30 +232,23 @@ class Fleet:
             member.engine.stop()  # its children may have outlived it; the process itself is gone, so this is quick
 
     async def _missing(self, version: ModelVersion, crew: Crew) -> "list[asyncio.Task[None]]":
-        serve = self._settings.serve
-        if serve.engines:
-            present = {(member.engine.host, member.engine.port) for member in crew.members}
-            found = await engines_of(serve.engines, version.id)
-            absent = [engine for engine in found if (engine.host, engine.port) not in present]
-            return [asyncio.create_task(self._join(version, crew, engine)) for engine in absent]
-        taken = {member.replica for member in crew.members}
-        wanted = [number for number in range(serve.replicas) if number not in taken]
-        return [asyncio.create_task(self._start_one(version, crew, number)) for number in wanted]
+        taken = {member.place for member in crew.members}
+        wanted = [place for place in await self._launcher.places(version) if place not in taken]
+        return [asyncio.create_task(self._start_one(version, crew, place)) for place in wanted]
 
-    async def _start_one(self, version: ModelVersion, crew: Crew, replica: int) -> None:
-        log.info("starting engine", version=version.id, replica=replica)
-        settings = await asyncio.to_thread(_resolved, self._settings, Path(version.path))
-        started = await asyncio.to_thread(self._adapters.start, settings, Path(version.path), version.id, replica)
-        await self._join(version, crew, started, replica)
-        log.info("engine ready", version=version.id, replica=replica, seconds=round(started.start_seconds, 1))
+    async def _start_one(self, version: ModelVersion, crew: Crew, place: str) -> None:
+        began_at = time.monotonic()
+        engine = await asyncio.to_thread(self._launcher.launch, version, place)
+        await self._join(version, crew, engine, place)
+        log.info("engine ready", version=version.id, place=place, seconds=round(time.monotonic() - began_at, 1))
 
-    async def _join(self, version: ModelVersion, crew: Crew, engine: ServingEngine, replica: int = 0) -> None:
+    async def _join(self, version: ModelVersion, crew: Crew, engine: ServingEngine, place: str) -> None:
         """Make a started engine a member; one that gives no token or fails its proof is stopped."""
-        member = Member(engine, replica)
+        member = Member(engine, place)
         crew.members.append(member)
         try:
-            await asyncio.to_thread(engine.wait_ready, self._settings.serve.start_timeout_seconds)
-            await prove(self._settings, version, engine)
+            await asyncio.to_thread(engine.wait_ready, self._serve.start_timeout_seconds)
+            await prove(self._serve, version, engine)
         except BaseException:  # also when the gateway ends meanwhile: no engine outlives its proof
             crew.members.remove(member)
             await asyncio.to_thread(engine.stop)
@@ -283,15 +256,3 @@ class Fleet:
         member.route = EngineRoute(version.id, engine.host, engine.port, engine.name, last_token_at=time.monotonic())
         if crew.is_admitted:
             self._routes.add(member.route)
-
-
-def _resolved(settings: Settings, artifact: Path) -> Settings:
-    """Return the settings with the way to swap that fits this machine."""
-    swap = way_to_swap(settings, artifact)
-    return settings.model_copy(update={"serve": settings.serve.model_copy(update={"swap": swap})})
-
-
-def _check_artifact(version: ModelVersion) -> None:
-    folder = Path(version.path)
-    if read_manifest(folder)["content_hash"] != version.manifest_hash:
-        raise ArtifactError(f"{folder} holds another artifact than {version.id} was judged on; publish it again")

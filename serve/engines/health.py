@@ -1,4 +1,4 @@
-"""Every engine is asked for a real token again and again; one that gives none gets no user's request.
+"""Liveness checks: every engine is asked for a real token again and again; one that gives none gets no user's request.
 
 An engine that misses a token is asked again at once. One that hangs is taken out after two missed tokens and stopped
 after four, and the fleet starts it anew; that is 13 s at the longest with the default interval. An engine that is only
@@ -12,14 +12,17 @@ from typing import Protocol
 
 import structlog
 
-from driftwheel.settings.settings import Settings
+from driftwheel.settings.serving import ServeSettings
 from serve.engines.liveness import answers_token, count_tokens
-from serve.routing.routes import EngineRoute, RoutingTable
+from serve.routing.table import EngineRoute, RoutingTable
 
 MISSED_UNTIL_OUT, MISSED_UNTIL_STOPPED = 2, 4
+"""One missed token may be a long prompt before it in the queue; two are out, and two more are no accident."""
 TOKEN_TIMEOUT_SECONDS = 3.5
+"""An interval of 5 s and twice this make the 13 s after which a hanging engine gets no more requests."""
 LEAST_INTERVAL_SECONDS = 0.5
 HANGING_GRACE_SECONDS = 1.0
+"""From SIGTERM to SIGKILL of an engine that hangs: it would not use a longer one, and its users wait."""
 log = structlog.get_logger()
 
 
@@ -39,12 +42,12 @@ class Health:
 
     def __init__(
         self,
-        settings: Settings,
+        serve: ServeSettings,
         routes: RoutingTable,
         engine_of: Callable[[EngineRoute], Stoppable | None],
         token_timeout_seconds: float = TOKEN_TIMEOUT_SECONDS,
     ) -> None:
-        self._interval_seconds = settings.serve.health_interval_seconds
+        self._interval_seconds = serve.health_interval_seconds
         self._routes, self._engine_of = routes, engine_of
         self._token_timeout_seconds = token_timeout_seconds
         self._watches: dict[EngineRoute, asyncio.Task[None]] = {}
@@ -57,6 +60,7 @@ class Health:
                 for route in present:
                     if route not in self._watches:
                         self._watches[route] = asyncio.create_task(self._watch(route))
+                # A route that was dropped and added again is another object, so a new engine never inherits failures.
                 for gone in [route for route in self._watches if route not in present]:
                     self._watches.pop(gone).cancel()
                 for watch in [watch for watch in self._watches.values() if watch.done()]:
@@ -89,10 +93,8 @@ class Health:
         route.failures += 1
         if route.is_ready and (not engine.is_running or route.failures >= MISSED_UNTIL_OUT):
             route.is_ready = False
-            log.error(
-                "engine gives no token and gets no requests", version=route.version_id, port=route.port,
-                missed=route.failures,
-            )  # fmt: skip
+            facts = {"version": route.version_id, "port": route.port, "missed": route.failures}
+            log.error("engine gives no token and gets no requests", **facts)
         if engine.is_running and route.failures == MISSED_UNTIL_STOPPED:
             log.error("engine hangs; stopping it", version=route.version_id, last_words=engine.last_words())
             await asyncio.to_thread(engine.stop, HANGING_GRACE_SECONDS)

@@ -1,22 +1,24 @@
-"""The weights of a running engine become another version's, where memory allows only one engine.
+"""Swap in place: a running engine gets another version's weights, where memory allows only one engine.
 
 Users' requests wait meanwhile, and the engine is idle: nobody's answer is begun by one version and ended by another.
 What vLLM is known to get wrong without saying so is refused before anything is touched.
 """
 
-import http.client
 import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from driftwheel.artifacts import read_manifest, verify
 from driftwheel.errors import EngineError, GateError
 from driftwheel.records import ModelVersion
-from driftwheel.settings.settings import Settings
+from driftwheel.settings.serving import ServeSettings
 from driftwheel.system import available_bytes
-from serve.engines.engine import ADAPTER, ENGINE_BYTES, GIB, Engine, has_gpu
+from serve.engines.engine import Engine
+from serve.engines.lora import ADAPTER
+from serve.engines.vllm_command import ENGINE_BYTES, GIB, has_gpu
 
 CALL_SECONDS = 300.0
+"""New weights are read from the disk within one call: 16 GB at 100 MB/s take half of it."""
 PINS = ("template_hash", "tokenizer_hash", "generation_hash")
 READ_ONCE = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "generation_config.json")
 """What an engine reads when it starts and not again."""
@@ -24,22 +26,22 @@ WITHOUT_MEANING = {"transformers_version", "_name_or_path"}
 REMEDY = "set serve.swap to blue_green where a second engine fits, or stop the gateway, promote and start it again"
 
 
-def way_to_swap(settings: Settings, artifact: Path) -> str:
+def way_to_swap(serve: ServeSettings, artifact: Path) -> str:
     """Return what `serve.swap` means for an artifact on this machine: blue_green or in_place."""
-    swap = settings.serve.swap
+    swap = serve.swap
     if swap != "auto":
         return swap
-    is_alone = settings.serve.replicas == 1 and not settings.serve.engines and settings.serve.rollout == "direct"
+    is_alone = serve.replicas == 1 and not serve.engines and serve.rollout == "direct"
     can_reload = is_alone and why_not_reloaded(artifact) is None
-    return "in_place" if can_reload and not fits_twice(settings, artifact) else "blue_green"
+    return "in_place" if can_reload and not fits_twice(serve, artifact) else "blue_green"
 
 
-def fits_twice(settings: Settings, artifact: Path) -> bool:
+def fits_twice(serve: ServeSettings, artifact: Path) -> bool:
     """Say whether memory allows two engines on artifacts of this size."""
     if has_gpu():
-        return settings.serve.gpu_memory_utilization <= 0.5
+        return serve.gpu_memory_utilization <= 0.5
     weights_bytes = sum(path.stat().st_size for path in artifact.glob("*.safetensors"))
-    needed_bytes = weights_bytes + settings.serve.kv_cache_gib * GIB + ENGINE_BYTES
+    needed_bytes = weights_bytes + serve.kv_cache_gib * GIB + ENGINE_BYTES
     return 2 * needed_bytes <= available_bytes()
 
 
@@ -76,10 +78,10 @@ def check_reload(old: ModelVersion, new: ModelVersion) -> None:
 
 def reload_weights(engine: Engine, artifact: Path) -> None:
     """Give an idle engine the weights of an artifact, and forget what it had cached; raises EngineError."""
-    _call(engine, "/pause?mode=wait", {})
+    _call(engine, "/pause?mode=wait", {})  # waits for what it computes, and takes nothing new until it is resumed
     try:
         _call(engine, "/collective_rpc", {"method": "reload_weights", "kwargs": {"weights_path": str(artifact)}})
-        if _call(engine, "/reset_prefix_cache", {}).get("success") is not True:
+        if not _has_succeeded(_call(engine, "/reset_prefix_cache", {})):
             raise EngineError(f"engine {engine.name} did not reset its prefix cache, which holds the old weights' work")
     finally:
         _call(engine, "/resume", {})
@@ -96,23 +98,22 @@ def _first_difference(old: Path, new: Path) -> str | None:
     return next((n for n in READ_ONCE if files[0].get(n, {}).get("sha256") != files[1].get(n, {}).get("sha256")), None)
 
 
-def _config(folder: Path) -> dict[str, Any]:
+def _has_succeeded(text: str) -> bool:
+    try:
+        answer = json.loads(text)
+    except ValueError:
+        return False
+    return isinstance(answer, dict) and answer.get("success") is True
+
+
+def _config(folder: Path) -> dict[str, object]:
     path = folder / "config.json"
-    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    found: dict[str, object] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     return found
 
 
-def _call(engine: Engine, path: str, body: dict[str, Any]) -> dict[str, Any]:
-    connection = http.client.HTTPConnection(engine.host, engine.port, timeout=CALL_SECONDS)
-    try:
-        connection.request("POST", path, json.dumps(body), {"content-type": "application/json"})
-        response = connection.getresponse()
-        text = response.read().decode(errors="replace")
-        if response.status != 200:
-            raise EngineError(f"engine {engine.name} answered {path} with {response.status}: {text[:300]}")
-        found: dict[str, Any] = json.loads(text or "{}")
-        return found
-    except (OSError, http.client.HTTPException, ValueError) as error:
-        raise EngineError(f"engine {engine.name} did not answer {path}: {error}") from error
-    finally:
-        connection.close()
+def _call(engine: Engine, path: str, body: Mapping[str, object]) -> str:
+    status, text = engine.post(path, body, CALL_SECONDS)
+    if status != 200:
+        raise EngineError(f"engine {engine.name} answered {path} with {status}: {text[:300]}")
+    return text

@@ -1,4 +1,4 @@
-"""An engine is asked for one real token: a finite log-probability proves it, an open port does not."""
+"""Liveness of an engine: one real token with a finite log-probability proves it, an open port does not."""
 
 import http.client
 import json

@@ -1,4 +1,4 @@
-"""An engine that answers the probe prompts as the published artifact did is proved to serve that version."""
+"""Proof of identity: an engine must answer the probe prompts as the published artifact did."""
 
 import asyncio
 from typing import Any, Protocol
@@ -8,7 +8,7 @@ import structlog
 from driftwheel import fingerprint
 from driftwheel.errors import EngineError
 from driftwheel.records import ModelVersion
-from driftwheel.settings.settings import Settings
+from driftwheel.settings.serving import ServeSettings
 
 log = structlog.get_logger()
 
@@ -27,15 +27,15 @@ class WrongModelError(EngineError):
     """An engine answers the probes otherwise than the version did; starting it again will not change that."""
 
 
-async def prove(settings: Settings, version: ModelVersion, engine: Endpoint) -> None:
+async def prove(serve: ServeSettings, version: ModelVersion, engine: Endpoint) -> None:
     """Raise EngineError unless the engine answers the probe prompts as the published artifact did."""
     probes = [probe["messages"] for probe in version.fingerprint.get("probes", [])]
     if not probes:
         raise EngineError(f"{version.id} has no fingerprint to compare with; publish it again")
     taken = await asyncio.to_thread(fingerprint.take, engine.url, engine.name, probes)
-    _refuse_base(settings, version, taken)
+    _refuse_base(serve, version, taken)
     difference = fingerprint.compare(version.fingerprint, taken)
-    gap, tolerance = difference.mean_logprob_difference, settings.serve.fingerprint_tolerance
+    gap, tolerance = difference.mean_logprob_difference, serve.fingerprint_tolerance
     if not difference.is_same_prompt:
         raise WrongModelError(
             f"the engine for {version.id} reads the probe prompts as other tokens than the published one did: "
@@ -50,13 +50,13 @@ async def prove(settings: Settings, version: ModelVersion, engine: Endpoint) -> 
     log.info("fingerprint proved", version=version.id, gap=round(gap, 5), agreement=difference.token_agreement)
 
 
-def _refuse_base(settings: Settings, version: ModelVersion, taken: dict[str, Any]) -> None:
+def _refuse_base(serve: ServeSettings, version: ModelVersion, taken: dict[str, Any]) -> None:
     """Raise WrongModelError if an adapter's engine answers as the base alone did at publication.
 
     vLLM loads an adapter whose module names fit nothing with status 200, and then answers as if it were not there.
     """
     base = version.fingerprint.get("base_probes")
-    if base and fingerprint.compare({"probes": base}, taken).is_same(settings.serve.fingerprint_tolerance):
+    if base and fingerprint.compare({"probes": base}, taken).is_same(serve.fingerprint_tolerance):
         raise WrongModelError(
             f"the engine for {version.id} answers as its base does: the adapter is not applied, as when its tensors "
             "carry other module names than the base's; promote another version, or build this one again"

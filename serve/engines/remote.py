@@ -1,24 +1,31 @@
-"""The URLs of engines on other machines become those that serve a version."""
+"""Engines elsewhere (vLLM on another host, Ray Serve, KServe): found by the version that they list, never started."""
 
 import asyncio
 import http.client
 import json
 from dataclasses import dataclass
+from typing import ClassVar
 from urllib.parse import urlsplit
 
 from driftwheel.errors import ConfigError, EngineError
+from driftwheel.records import ModelVersion
+from driftwheel.settings.serving import ServeSettings
+from driftwheel.settings.settings import Settings
+from serve.engines.adapters import StartEngine
 from serve.engines.liveness import answers_token
 
 TIMEOUT_SECONDS = 5.0
+"""For a list of names; an engine that is slower is as good as absent, and is asked again."""
 
 
 @dataclass(frozen=True)
 class RemoteEngine:
-    """An engine that somebody else starts and stops (vLLM on another host, Ray Serve, KServe)."""
+    """An engine that somebody else starts and stops."""
 
     name: str
     host: str
     port: int
+    way: ClassVar[str] = "engine elsewhere"
 
     @property
     def url(self) -> str:
@@ -51,23 +58,47 @@ def address_of(url: str) -> tuple[str, int]:
     return parts.hostname, parts.port or 80
 
 
-async def engines_of(urls: list[str], version_id: str) -> list[RemoteEngine]:
-    """Return the engines that list a version's id among their models.
+class RemoteLauncher:
+    """Finds a version's engines among `serve.engines`; a place is the URL of one."""
 
-    Raises EngineError if there is none, ConfigError for a URL that is none.
-    """
-    addresses = [address_of(url) for url in urls]
-    listed = await asyncio.gather(*(asyncio.to_thread(_models, *address) for address in addresses))
-    found = [
-        RemoteEngine(version_id, *address)
-        for address, names in zip(addresses, listed, strict=True)
-        if version_id in names
-    ]
-    if not found:
-        raise EngineError(
-            f"none of serve.engines serves {version_id}; start vLLM there with --served-model-name {version_id}"
-        )
-    return found
+    def __init__(self, settings: Settings, start: StartEngine) -> None:
+        """Take the URLs of the settings; nothing is started."""
+        self._urls = settings.serve.engines
+
+    @classmethod
+    def takes(cls, serve: ServeSettings) -> bool:
+        """Say whether the settings name engines."""
+        return bool(serve.engines)
+
+    @property
+    def engines_per_version(self) -> int:
+        """All that the settings name; those that do not list the version are asked again and again."""
+        return len(self._urls)
+
+    def check(self, version: ModelVersion) -> None:
+        """Accept it: the bytes are elsewhere, and the proof is all there is."""
+
+    def needs_start(self, version: ModelVersion) -> bool:
+        """Say yes: whoever runs them may need the old version's room."""
+        return True
+
+    async def places(self, version: ModelVersion) -> list[str]:
+        """Return the URLs of the engines that list a version's id among their models.
+
+        Raises EngineError if there is none, ConfigError for a URL that is none.
+        """
+        addresses = [address_of(url) for url in self._urls]
+        listed = await asyncio.gather(*(asyncio.to_thread(_models, *address) for address in addresses))
+        found = [url for url, names in zip(self._urls, listed, strict=True) if version.id in names]
+        if not found:
+            raise EngineError(
+                f"none of serve.engines serves {version.id}; start vLLM there with --served-model-name {version.id}"
+            )
+        return found
+
+    def launch(self, version: ModelVersion, place: str) -> RemoteEngine:
+        """Return the engine at a URL."""
+        return RemoteEngine(version.id, *address_of(place))
 
 
 def _models(host: str, port: int) -> set[str]:

@@ -16,15 +16,17 @@ from typing import cast
 import httptools
 import structlog
 
-from serve.access.backpressure import TOO_MANY_BYTES, Load
+from serve.access.backpressure import TOO_MANY_BYTES, Backpressure
 from serve.http.messages import Request, Response
 from serve.refusals import RequestRefused
 
 SWEEP_SECONDS = 0.5
+"""One sweep over all connections is cheaper than timers that each request starts and cancels."""
 LINGER_SECONDS = 2.0
+"""How long a client that was refused may read why; then its place is free again."""
 MAX_HEADER_BYTES, MAX_HEADERS = 65_536, 100
 MAX_PIPELINED = 32
-"""More than this unsent, and nothing more is read from the engine."""
+"""Requests of one connection that wait for the answers before theirs; each may hold a body."""
 VERSIONS = ("1.1", "1.0")
 NEVER = math.inf
 ONCE = (b"authorization", b"host", b"content-type", b"content-encoding", b"transfer-encoding")
@@ -42,14 +44,37 @@ class ServerConnection(asyncio.Protocol):
 
     # Strangers open thousands of them, and each is to take little: no dict, and a list where a deque takes 600 bytes.
     __slots__ = (
-        "_admit", "_body_bytes", "_chunks", "_connections", "_deadline", "_drained", "_handler", "_header_bytes",
-        "_headers", "_is_deaf", "_is_local", "_load", "_loop", "_max_body_bytes", "_parser", "_queue", "_request",
-        "_response", "_state", "_task", "_transport", "_unread_since", "is_closed", "is_closing",
-    )  # fmt: skip
+        "_admit",
+        "_backpressure",
+        "_body_bytes",
+        "_chunks",
+        "_connections",
+        "_deadline",
+        "_drained",
+        "_handler",
+        "_header_bytes",
+        "_headers",
+        "_is_deaf",
+        "_is_local",
+        "_loop",
+        "_max_body_bytes",
+        "_parser",
+        "_queue",
+        "_request",
+        "_response",
+        "_state",
+        "_task",
+        "_transport",
+        "_unread_since",
+        "is_closed",
+        "is_closing",
+    )
 
-    def __init__(self, handler: Handler, admit: Admit, load: Load, connections: "set[ServerConnection]") -> None:
+    def __init__(
+        self, handler: Handler, admit: Admit, backpressure: Backpressure, connections: "set[ServerConnection]"
+    ) -> None:
         self._handler, self._admit = handler, admit
-        self._load, self._max_body_bytes = load, load.max_body_bytes
+        self._backpressure, self._max_body_bytes = backpressure, backpressure.max_body_bytes
         self._connections = connections
         self._parser = httptools.HttpRequestParser(self)
         self._loop = asyncio.get_running_loop()
@@ -71,7 +96,8 @@ class ServerConnection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)  # uvloop has its own class
-        if len(self._connections) >= self._load.max_connections and not self._load.end_one_lingering():
+        # Closed without a word: an answer would cost what the bound is to save.
+        if len(self._connections) >= self._backpressure.max_connections and not self._backpressure.end_one_lingering():
             self._is_deaf = True
             self.abort()
             return
@@ -80,15 +106,15 @@ class ServerConnection(asyncio.Protocol):
         peer = transport.get_extra_info("peername")
         self._is_local = bool(peer) and ipaddress.ip_address(peer[0]).is_loopback
         self._connections.add(self)
-        self._deadline = self._loop.time() + self._load.deadlines.headers_seconds
+        self._deadline = self._loop.time() + self._backpressure.deadlines.headers_seconds
 
     def connection_lost(self, error: Exception | None) -> None:
         self.is_closed = True
         self._connections.discard(self)
-        self._load.lingering.pop(self, None)
-        self._load.give_back(self._request)
+        self._backpressure.lingering.pop(self, None)
+        self._backpressure.give_back(self._request)
         for request in self._queue:
-            self._load.give_back(request)
+            self._backpressure.give_back(request)
         self._queue.clear()
         if self._drained is not None and not self._drained.done():
             self._drained.set_result(None)
@@ -118,7 +144,7 @@ class ServerConnection(asyncio.Protocol):
         self._state, self._request = "headers", Request(is_local=self._is_local)
         self._chunks, self._header_bytes, self._headers, self._body_bytes = [], 0, 0, 0
         if not self._is_deaf:
-            self._deadline = self._loop.time() + self._load.deadlines.headers_seconds
+            self._deadline = self._loop.time() + self._backpressure.deadlines.headers_seconds
 
     def on_url(self, url: bytes) -> None:
         self._request.path += url.decode("latin-1")
@@ -141,7 +167,7 @@ class ServerConnection(asyncio.Protocol):
         request.path = request.path.partition("?")[0]
         request.is_http11 = self._parser.get_http_version() == "1.1"
         request.is_keep_alive = self._parser.should_keep_alive()
-        self._deadline = self._loop.time() + self._load.deadlines.body_seconds
+        self._deadline = self._loop.time() + self._backpressure.deadlines.body_seconds
         length = request.headers.get(b"content-length", b"0")
         if self._header_bytes > MAX_HEADER_BYTES or self._headers > MAX_HEADERS:
             self._refuse_headers()
@@ -174,7 +200,7 @@ class ServerConnection(asyncio.Protocol):
             return
         if self._body_bytes > self._max_body_bytes:
             self._refuse_body()
-        elif not self._load.take(self._request, len(body)):
+        elif not self._backpressure.take(self._request, len(body)):
             self._refuse(TOO_MANY_BYTES)
         else:
             self._chunks.append(body)
@@ -228,7 +254,7 @@ class ServerConnection(asyncio.Protocol):
             self._unread_since = NEVER
         elif self._unread_since == NEVER:
             self._unread_since = now
-        elif now - self._unread_since >= self._load.deadlines.unread_seconds:
+        elif now - self._unread_since >= self._backpressure.deadlines.unread_seconds:
             self._reset()
             return
         is_held_back = self._task is not None and self._queue
@@ -255,7 +281,7 @@ class ServerConnection(asyncio.Protocol):
             return
         self._is_deaf, self._deadline = True, NEVER
         self._chunks = []
-        self._load.give_back(self._request)
+        self._backpressure.give_back(self._request)
         if self._state == "idle":  # what came before was whole and gets its own answer
             self._request = Request()
         self._request.refusal, self._request.is_keep_alive = refusal, False
@@ -278,11 +304,12 @@ class ServerConnection(asyncio.Protocol):
         if self._drained is not None:
             self._transport.pause_reading()
             return
-        request = self._queue.pop(0)
+        request = self._queue.pop(0)  # at most MAX_PIPELINED long, so a list is as fast as a deque
         if self.is_closing:
             request.is_keep_alive = False
         self._response = Response(self, request)
         self._task = self._loop.create_task(self._answer(request, self._response))
+        # Not at the end of `_answer`: a callback also runs for a task that was cancelled before its first step.
         self._task.add_done_callback(lambda task: self._answered(task, request))
 
     async def _answer(self, request: Request, response: Response) -> None:
@@ -290,7 +317,7 @@ class ServerConnection(asyncio.Protocol):
 
     def _answered(self, task: "asyncio.Task[None]", request: Request) -> None:
         response, self._response, self._task = self._response, None, None
-        self._load.give_back(request)
+        self._backpressure.give_back(request)
         if task.cancelled() or (error := task.exception()) is not None:
             if not task.cancelled():
                 log.error("a request met a bug", path=request.path, exc_info=error)
@@ -306,7 +333,7 @@ class ServerConnection(asyncio.Protocol):
         self._transport.resume_reading()
         self._start_next()
         if self._task is None and self._state == "idle":
-            self._deadline = self._loop.time() + self._load.deadlines.keep_alive_seconds
+            self._deadline = self._loop.time() + self._backpressure.deadlines.keep_alive_seconds
 
     def _linger(self, request: Request) -> None:
         # Closing a socket that still has unread bytes resets it, and the client would never read the refusal.
@@ -316,7 +343,7 @@ class ServerConnection(asyncio.Protocol):
             return
         self._transport.pause_reading()  # what he still sends is nobody's work
         self._transport.write_eof()
-        self._load.lingering[self] = self._give_up
+        self._backpressure.lingering[self] = self._give_up
         self._loop.call_later(LINGER_SECONDS, self.abort)
 
     def _give_up(self) -> None:

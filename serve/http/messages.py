@@ -1,4 +1,4 @@
-"""A client's request, and the answer that becomes bytes on its connection."""
+"""HTTP messages: a client's request, and the answer that is written to its connection."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""A copy of a request and its answer becomes what a Traffic row says about them.
+"""Capture: a copy of an answer is read while it passes, for what its Traffic row says about it.
 
 The bytes for the client are never changed: a stream is only cut into its events, so that the usage event can be
 left out for clients that did not ask for it, and the last event held until the row is durable.
@@ -18,9 +18,9 @@ _EVENT_END = re.compile(rb"\r?\n\r?\n|\r\r")
 _DONE = b"[DONE]"
 MAX_ERROR_CHARACTERS = 1000
 MAX_TOKENS = 2**31
-CHARACTERS_PER_TOKEN = 4
+CHARACTERS_PER_TOKEN = 4  # of English, as OpenAI's guide has it
 MAX_TEXTS = 512
-MAX_LOGPROB = 1e300
+MAX_LOGPROB = 1e300  # the sum of many must stay a float that JSON can carry
 RESPONSE_ENDS = ("response.completed", "response.incomplete", "response.failed")
 FINISH_REASONS = {"completed": "stop", "max_output_tokens": "length"}
 """What /v1/responses says, in the words of chat completions."""

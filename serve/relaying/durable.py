@@ -1,4 +1,4 @@
-"""Rows that a writer thread makes durable become futures of the event loop, many woken at once."""
+"""Durable rows on the event loop: what a writer thread has made durable wakes futures, many at once (group commit)."""
 
 import asyncio
 from collections import deque

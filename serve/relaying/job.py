@@ -3,18 +3,28 @@
 import time
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import Protocol
 
-from driftwheel.records import utc_now
+from driftwheel.records import Traffic, utc_now
 from serve.access.caller import Caller
 from serve.relaying.call import Call
-from serve.routing.routes import EngineRoute
-
-if TYPE_CHECKING:
-    from serve.relaying.tracing import RequestTrace
+from serve.routing.table import EngineRoute
 
 CLIENT_LEFT = "the client left before the answer ended"
 TIMED_OUT = "the answer took longer than serve.request_timeout_seconds"
+
+
+class Trace(Protocol):
+    """The spans of one request, as far as relay and gateway need them: neither knows OpenTelemetry."""
+
+    def ask(self, job: "Job") -> str:
+        """Begin the span of an engine that is about to be asked, and return the header lines that name it there."""
+
+    def answered(self, row: Traffic, sent: list[bytes]) -> None:
+        """End the span of the engine that was asked with what its row says."""
+
+    def end(self, request_id: str, version_id: str, status: int) -> None:
+        """End the span of the client's request."""
 
 
 @dataclass(eq=False, slots=True)
@@ -37,7 +47,7 @@ class Job:
     used_tokens: int = 0
     trace_headers: str = ""
     """Header lines for the engine, each with its end."""
-    trace: "RequestTrace | None" = None
+    trace: Trace | None = None
     """The spans of the request, where there are any."""
 
     def start_over(self, request_id: str, route: EngineRoute) -> None:
@@ -48,10 +58,10 @@ class Job:
 
     def headers(self, content_type: str) -> list[tuple[str, str]]:
         """Return the headers of the answer."""
-        limits = self.caller.limits
+        rate_limit = self.caller.rate_limit
         return [
             ("content-type", content_type),
             ("x-request-id", self.request_id),
             ("x-driftwheel-version", self.route.version_id),
-            *(limits.headers(time.monotonic()) if limits else ()),
+            *(rate_limit.headers(time.monotonic()) if rate_limit else ()),
         ]

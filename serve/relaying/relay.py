@@ -1,4 +1,4 @@
-"""A read request and a chosen engine become an answer for the client and a durable Traffic row.
+"""The relay: a request goes to its engine, the answer to the client, and both into a durable Traffic row.
 
 No answer is complete before its row is on disk: a whole answer waits for it, a stream's last event is held for it.
 A client that leaves stops the engine's work, and what was answered until then is a row marked partial. Only with
@@ -8,7 +8,6 @@ A client that leaves stops the engine's work, and what was answered until then i
 import asyncio
 import time
 from dataclasses import replace
-from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
 import structlog
@@ -26,10 +25,7 @@ from serve.relaying.durable import DurableRows
 from serve.relaying.job import CLIENT_LEFT, TIMED_OUT, Job
 from serve.relaying.unasked import Unasked
 from serve.relaying.upstream import Exchange, UpstreamPool
-from serve.routing.routes import EngineRoute
-
-if TYPE_CHECKING:
-    pass
+from serve.routing.table import EngineRoute
 
 NOT_ENDED = "the engine's stream ended without [DONE]"
 CLIENT_CLOSED_REQUEST = 499
@@ -76,6 +72,7 @@ class Relay:
         timer = asyncio.get_running_loop().call_later(timeout_seconds, exchange.abort, TIMED_OUT)
         job.route.in_flight += 1
         try:
+            # The client may have left before the callback was set; nobody would abort the exchange then.
             if response.is_gone:
                 exchange.abort(CLIENT_LEFT)
             await exchange.start()
@@ -181,7 +178,7 @@ class Relay:
 
     async def _may_end(self, row: Traffic) -> bool:
         """Write the row; return whether the answer may be ended: it is durable, or need not be."""
-        written = self._rows.append(row)
+        written = self._rows.append(row)  # before the metrics, so that the writer thread starts meanwhile
         self._metrics.count_answer(row)
         if self._settings.serve.log == "best_effort":
             written.add_done_callback(lambda future: self._count_unlogged(row.id, future.result()))

@@ -1,48 +1,62 @@
-"""Requests become OpenTelemetry spans: one of the client's request, and one of each engine that was asked.
+"""Distributed tracing: OpenTelemetry spans of the client's request, and of each engine that was asked.
 
-Imported only where `serve.tracing.endpoint` is set. A thread sends finished spans in batches; a collector that is dead
-or slow holds up no answer, because what it does not take in time is dropped. Names are those of OpenTelemetry's
-conventions for generative AI (github.com/open-telemetry/semantic-conventions-genai, still in development) and HTTP.
+A thread sends finished spans in batches; a collector that is dead or slow holds up no answer, because what it does not
+take in time is dropped. Names are those of OpenTelemetry's conventions for generative AI
+(github.com/open-telemetry/semantic-conventions-genai, still in development) and HTTP. OpenTelemetry is an extra and
+takes a while to import, so it is imported where tracing begins, and its types only where types are checked.
 """
 
 import json
 import os
 import re
 import threading
-from typing import Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
-from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
-from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import SpanLimits, TracerProvider
-from opentelemetry.sdk.trace.export import BatchSpanProcessor
-from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
-from opentelemetry.trace import Span, SpanKind, StatusCode, Tracer, set_span_in_context
-from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
-
+from driftwheel.errors import ConfigError
 from driftwheel.records import Traffic
 from driftwheel.settings.serving import TracingSettings
 from serve.http.messages import Request
 from serve.relaying.job import CLIENT_LEFT, TIMED_OUT, Job
+
+if TYPE_CHECKING:
+    from opentelemetry.context import Context
+    from opentelemetry.trace import Span
+    from opentelemetry.util.types import Attributes, AttributeValue
 
 SERVICE = "driftwheel-gateway"
 PROVIDER = "vllm"
 OPERATIONS = {"/v1/completions": "text_completion", "/v1/embeddings": "embeddings"}
 """By path; everything else is a chat."""
 EXPORT_SECONDS, LAST_EXPORT_SECONDS = 3.0, 2.0
+"""A dead collector may hold up the exporting thread, and at the end the process, for no longer."""
 MAX_QUEUED, MAX_BATCH, BATCH_MILLISECONDS = 4096, 512, 1000
 MAX_TEXT_CHARACTERS, MAX_ATTRIBUTE_CHARACTERS = 8192, 65_536
 HEAD_BYTES = 4096
+"""An answer's id is in its first bytes; a body is not searched to its end for it."""
 CLIENT_ERROR, SERVER_ERROR = 400, 500
 FAILURES = {CLIENT_LEFT: "client_left", TIMED_OUT: "timeout"}
 _RESPONSE_ID = re.compile(rb'"id": ?"([^"\\]{1,128})"')
-_PROPAGATOR = TraceContextTextMapPropagator()
 
 
 class Tracing:
     """Makes spans and sends them; the SDK's own variables (OTEL_EXPORTER_OTLP_HEADERS and so on) hold too."""
 
     def __init__(self, settings: TracingSettings) -> None:
-        self._has_content = settings.content
+        """Set up exporter and sampler; raises ConfigError where OpenTelemetry is not installed."""
+        try:
+            from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+            from opentelemetry.sdk.resources import Resource
+            from opentelemetry.sdk.trace import SpanLimits, TracerProvider
+            from opentelemetry.sdk.trace.export import BatchSpanProcessor
+            from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
+            from opentelemetry.trace import SpanKind, StatusCode, set_span_in_context
+            from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+        except ModuleNotFoundError as error:
+            raise ConfigError(
+                f"serve.tracing.endpoint needs OpenTelemetry ({error}); `pip install 'driftwheel[otel]'`, or unset it"
+            ) from error
+        self.has_content = settings.content
         self._exporter = OTLPSpanExporter(settings.endpoint, timeout=EXPORT_SECONDS)
         self._provider = TracerProvider(
             resource=Resource.create({"service.name": os.environ.get("OTEL_SERVICE_NAME", SERVICE)}),
@@ -59,10 +73,34 @@ class Tracing:
             )
         )
         self._tracer = self._provider.get_tracer("driftwheel")
+        self._propagator = TraceContextTextMapPropagator()
+        self._server, self._client, self._error = SpanKind.SERVER, SpanKind.CLIENT, StatusCode.ERROR
+        self.inside = set_span_in_context
 
     def begin(self, request: Request) -> "RequestTrace":
         """Begin the span of a client's request, below the one that its `traceparent` names."""
-        return RequestTrace(self._tracer, request, has_content=self._has_content)
+        return RequestTrace(self, request)
+
+    def start_server(self, name: str, headers: Mapping[bytes, bytes], attributes: "Attributes") -> "Span":
+        """Start the span of a request that came with these headers."""
+        sent = {field: headers.get(field.encode(), b"").decode("latin-1") for field in self._propagator.fields}
+        context = self._propagator.extract({field: value for field, value in sent.items() if value})
+        return self._tracer.start_span(name, context=context, kind=self._server, attributes=attributes)
+
+    def start_client(self, name: str, context: "Context", attributes: "Attributes") -> "Span":
+        """Start the span of a request that is about to be sent."""
+        return self._tracer.start_span(name, context=context, kind=self._client, attributes=attributes)
+
+    def headers_of(self, span: "Span") -> dict[str, str]:
+        """Return the headers that name a span to the engine."""
+        headers: dict[str, str] = {}
+        self._propagator.inject(headers, self.inside(span))
+        return headers
+
+    def mark_failed(self, span: "Span", failure: str) -> None:
+        """Give a span the status of an error; without a text, because an engine's message may quote the user."""
+        span.set_attribute("error.type", failure)
+        span.set_status(self._error)
 
     def close(self) -> None:
         """Send what is left, but not for long; blocks."""
@@ -75,14 +113,12 @@ class Tracing:
 class RequestTrace:
     """The spans of one request."""
 
-    def __init__(self, tracer: Tracer, request: Request, *, has_content: bool) -> None:
-        self._tracer, self._has_content = tracer, has_content
-        sent = {name: request.headers.get(name.encode(), b"").decode("latin-1") for name in _PROPAGATOR.fields}
-        self._server = tracer.start_span(
+    def __init__(self, tracing: Tracing, request: Request) -> None:
+        self._tracing = tracing
+        self._server = tracing.start_server(
             f"{request.method} {request.path}",
-            context=_PROPAGATOR.extract({name: value for name, value in sent.items() if value}),
-            kind=SpanKind.SERVER,
-            attributes={
+            request.headers,
+            {
                 "http.request.method": request.method,
                 "http.route": request.path,
                 "url.path": request.path,
@@ -90,7 +126,7 @@ class RequestTrace:
                 "driftwheel.key.id": request.caller.id,
             },
         )
-        self._context = set_span_in_context(self._server)
+        self._context = tracing.inside(self._server)
         self._engine: Span
         self._failure: str | None = None
 
@@ -98,11 +134,10 @@ class RequestTrace:
         """Begin the span of an engine that is about to be asked, and return the header lines that name it there."""
         operation = OPERATIONS.get(job.path, "chat")
         self._failure = None
-        self._engine = self._tracer.start_span(
+        self._engine = self._tracing.start_client(
             f"{operation} {job.call.model}",
-            context=self._context,
-            kind=SpanKind.CLIENT,
-            attributes={
+            self._context,
+            {
                 "gen_ai.operation.name": operation,
                 "gen_ai.provider.name": PROVIDER,
                 "gen_ai.request.model": job.call.model,
@@ -111,8 +146,7 @@ class RequestTrace:
                 "server.port": job.route.port,
             },
         )
-        headers: dict[str, str] = {}
-        _PROPAGATOR.inject(headers, set_span_in_context(self._engine))
+        headers = self._tracing.headers_of(self._engine)
         return "".join(f"{name}: {value}\r\n" for name, value in headers.items())
 
     def answered(self, row: Traffic, sent: list[bytes]) -> None:
@@ -123,7 +157,7 @@ class RequestTrace:
         elif row.is_partial:
             self._failure = FAILURES.get(row.error or "", "incomplete")
         if span.is_recording():
-            span.set_attributes(_facts(row, sent) | (_content(row) if self._has_content else {}))
+            span.set_attributes(_facts(row, sent) | (_content(row) if self._tracing.has_content else {}))
             if row.time_to_first_token_seconds is not None:
                 span.set_attribute("gen_ai.response.time_to_first_chunk", row.time_to_first_token_seconds)
                 at = row.created_at.timestamp() + row.time_to_first_token_seconds
@@ -144,15 +178,14 @@ class RequestTrace:
         is_its_own = status >= SERVER_ERROR or self._failure in ("incomplete", "timeout")
         self._finish(self._server, is_error=is_its_own)
 
-    def _finish(self, span: Span, *, is_error: bool) -> None:
+    def _finish(self, span: "Span", *, is_error: bool) -> None:
         if is_error and self._failure is not None:
-            span.set_attribute("error.type", self._failure)
-            span.set_status(StatusCode.ERROR)  # without a text: an engine's message may quote the user
+            self._tracing.mark_failed(span, self._failure)
         span.end()
 
 
-def _facts(row: Traffic, sent: list[bytes]) -> dict[str, Any]:
-    facts: dict[str, Any] = {
+def _facts(row: Traffic, sent: list[bytes]) -> "dict[str, AttributeValue]":
+    facts: dict[str, AttributeValue] = {
         "http.response.status_code": row.status_code,
         "gen_ai.response.model": row.version_id,
         "gen_ai.usage.input_tokens": row.prompt_tokens,
@@ -167,7 +200,7 @@ def _facts(row: Traffic, sent: list[bytes]) -> dict[str, Any]:
     return facts
 
 
-def _content(row: Traffic) -> dict[str, Any]:
+def _content(row: Traffic) -> "dict[str, AttributeValue]":
     question = {"role": "user", "parts": _parts(row.prompt)}
     answer = {"role": "assistant", "parts": _parts(row.answer), "finish_reason": row.finish_reason or ""}
     messages = {"gen_ai.input.messages": [question], "gen_ai.output.messages": [answer]}

@@ -1,4 +1,4 @@
-"""Bytes for an engine become its answer, over pooled keep-alive connections.
+"""The HTTP client for engines: a request becomes its answer, over a pool of keep-alive connections.
 
 A pooled connection that the engine has closed meanwhile is noticed before any byte of the answer; the request
 is then sent once more on a fresh one.
@@ -15,8 +15,10 @@ from driftwheel.errors import EngineError
 
 BAD_REQUEST = 400
 CONNECT_SECONDS = 5.0
+"""Loopback connects at once; this is for engines elsewhere, and leaves time to ask a second one."""
 MAX_IDLE_CONNECTIONS = 128
 MAX_BUFFERED_BYTES = RECEIVE_BUFFER_BYTES = 8_192
+"""For each answer, here and in the system: a client that reads slowly holds up the engine, not the gateway's memory."""
 
 
 class UpstreamConnection(asyncio.Protocol):
@@ -203,6 +205,7 @@ class Exchange:
         try:
             await connection.head()
         except EngineError:
+            # On a fresh connection, or after a byte of the answer, the engine may have begun: it is not asked twice.
             if not connection.is_reused or connection.has_bytes or self.abort_reason is not None:
                 raise
             connection = await self._send(await self._pool.take(fresh=True))

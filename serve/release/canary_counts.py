@@ -1,5 +1,6 @@
-"""The ledger's rows since a canary began become its tally: answers as they end, people's words as they come."""
+"""A canary's counts, read from the traffic log: answers as they end, and people's feedback as it comes."""
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -18,10 +19,23 @@ from serve.routing.choice import unit_of
 LATE_SECONDS = 5.0
 """A row is written this long after its answer ended, at the latest; later ones are not counted."""
 MICROSECONDS = 1_000_000
+COLUMNS = (
+    "id",
+    "version_id",
+    "status_code",
+    "is_partial",
+    "latency_seconds",
+    "answer",
+    "finish_reason",
+    "key_id",
+    "user_id",
+    "error",
+)
+"""What an outcome needs of a row; bodies are left out, which are most of its bytes."""
 
 
-class Evidence:
-    """Reads what canary and live version answered; every method blocks."""
+class CanaryCounts:
+    """Counts what canary and live version answered; every method blocks."""
 
     def __init__(self, settings: Settings, ledger: Ledger, alias: Alias, live_id: str, canary_id: str) -> None:
         self._settings, self._ledger, self._alias = settings, ledger, alias
@@ -47,11 +61,12 @@ class Evidence:
                 self._disliked.add(row.id)
                 self.tally.dislike(self._outcome(row))
         self._read_until = now
+        # Rows are read again for LATE_SECONDS; what was seen before that cannot come again and need not be remembered.
         horizon = now - timedelta(seconds=2 * LATE_SECONDS)
         self._seen = {id: at for id, at in self._seen.items() if at > horizon}
         return self.tally
 
-    def _ended(self, now: datetime) -> list[Any]:
+    def _ended(self, now: datetime) -> Sequence[sa.Row[Any]]:
         """Return the rows whose answers ended since the last look; the index bounds how far back is searched."""
         table = TABLES[Traffic].c
         oldest = now - timedelta(seconds=self._settings.serve.request_timeout_seconds + LATE_SECONDS)
@@ -59,30 +74,28 @@ class Evidence:
         since = (self._read_until.timestamp() - LATE_SECONDS) * MICROSECONDS
         query = self._query(table.created_at >= max(self._began_at, oldest), ended >= since).order_by(ended)
         with self._ledger.read() as connection:
-            return list(connection.execute(query))
+            return connection.execute(query).all()
 
-    def _disliked_rows(self) -> list[Any]:
+    def _disliked_rows(self) -> Sequence[sa.Row[Any]]:
         table, now = TABLES[Traffic].c, utc_now()
         since = self._liked_until - timedelta(seconds=LATE_SECONDS)
         is_disliked = sa.or_(table.thumb == -1, table.label_source == "correction")
         query = self._query(table.created_at >= self._began_at, table.feedback_at >= since, is_disliked)
         with self._ledger.read() as connection:
-            rows = list(connection.execute(query.order_by(table.feedback_at)))
+            rows = connection.execute(query.order_by(table.feedback_at)).all()
         self._liked_until = now
         return rows
 
     def _query(self, *conditions: sa.ColumnElement[bool]) -> sa.Select[Any]:
         table = TABLES[Traffic].c
-        columns = (
-            table.id, table.version_id, table.status_code, table.is_partial, table.latency_seconds, table.answer,
-            table.finish_reason, table.key_id, table.user_id, table.error,
-        )  # fmt: skip
-        return sa.select(*columns).where(
-            table.project == self._alias.project, table.alias == self._alias.id,
-            table.version_id.in_(self._versions), *conditions,
-        )  # fmt: skip
+        of_canary = [
+            table.project == self._alias.project,
+            table.alias == self._alias.id,
+            table.version_id.in_(self._versions),
+        ]
+        return sa.select(*(table[name] for name in COLUMNS)).where(*of_canary, *conditions)
 
-    def _outcome(self, row: Any) -> Outcome:
+    def _outcome(self, row: sa.Row[Any]) -> Outcome:
         serve = self._settings.serve
         has_left = row.status_code == CLIENT_CLOSED_REQUEST or row.error == CLIENT_LEFT
         is_broken = row.status_code != 200 or row.is_partial

@@ -1,9 +1,10 @@
-"""A canary's and the live version's mishaps become a verdict: wait, advance, or roll back; pure, valid at any moment.
+"""The canary rule: wait, advance, or roll back. Pure, and an always-valid sequential test (a mixture SPRT).
 
-Requests are dealt to the canary by a hash, with a known share s. If it does no worse, then of all mishaps (an error, a
-slow answer, invalid JSON, a thumb down) at most the share s is its own, however often mishaps happen and however that
-changes with the time of day. So each mishap is one toss of a coin, and the evidence against "no worse" is a mixture of
-likelihood ratios over how many times as often the canary might fail. Under "no worse" that is a nonnegative
+What counts are mishaps: an error, a slow answer, invalid JSON, a thumb down or a correction. Requests are dealt to the
+canary by a hash, with a known share s. If it does no worse, then of all mishaps at most the share s is its own, however
+often mishaps happen and however that changes with the time of day. So each mishap is one toss of a coin, and the
+evidence against "no worse" is a mixture of likelihood ratios over how many times as often the canary might fail. Under
+"no worse" that is a nonnegative
 supermartingale which starts at 1, so it ever reaches 1 / level with a chance of at most `level` (Ville 1939): one may
 look after every request, for as long as one likes.
 
@@ -21,6 +22,8 @@ from functools import lru_cache
 
 
 class Mishap(StrEnum):
+    """What may go wrong with one answer; the value is the verb of a sentence about answers."""
+
     ERROR = "failed"  # any status but 200, or an answer that broke off, unless the client left
     SLOW = "were slow"  # over `canary_slowdown` times the live version's 90 % quantile
     INVALID = "were no JSON object"  # where the task's answers are JSON
@@ -36,17 +39,26 @@ BUDGET: Mapping[Mishap, float] = {
 """How the declared chance of a false rollback is shared out; errors must be found within seconds."""
 
 RATIOS: tuple[tuple[float, float], ...] = (
-    (1 / 8, math.inf), (3 / 8, 100.0),
-    (1 / 12, 30.0), (1 / 12, 10.0), (1 / 12, 5.0), (1 / 12, 3.0), (1 / 12, 2.0), (1 / 12, 1.5),
-)  # fmt: skip
+    (1 / 8, math.inf),
+    (3 / 8, 100.0),
+    (1 / 12, 30.0),
+    (1 / 12, 10.0),
+    (1 / 12, 5.0),
+    (1 / 12, 3.0),
+    (1 / 12, 2.0),
+    (1 / 12, 1.5),
+)
 """Weight, and how many times as often as the live version the canary fails. Half of the weight is on a
 crash: mostly on one beside a live version that fails now and then too."""
 
 SLOW_QUANTILE = 0.9
 MIN_LATENCIES, MAX_LATENCIES = 30, 1000
+"""Live answers before any is called slow, since a quantile of fewer is noise; and those that are remembered."""
 
 
 class Action(StrEnum):
+    """What the reconciler is to do with a canary."""
+
     WAIT = "wait"
     ADVANCE = "advance"  # to the next share, or live
     ROLL_BACK = "roll_back"
@@ -136,7 +148,7 @@ class Tally:
         period.mishaps[kind] = (canary + outcome.is_canary, live + (not outcome.is_canary))
 
 
-def judge(
+def decide(
     periods: Sequence[Period],
     *,
     seconds: float,

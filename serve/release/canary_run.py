@@ -1,4 +1,4 @@
-"""A canary becomes the live version, share by share, or is out within seconds, and the rows say why."""
+"""A canary release: a version gets share after share of the requests, or is rolled back in seconds; rows say why."""
 
 import asyncio
 import time
@@ -9,11 +9,11 @@ from driftwheel.errors import EngineError
 from driftwheel.records import Alias, Stage
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
-from serve.release.canary_counts import Evidence
-from serve.release.canary_rule import Action, judge
+from serve.release.canary_counts import CanaryCounts
+from serve.release.canary_rule import Action, decide
 from serve.release.deployments import Deployments
 from serve.routing.choice import Split
-from serve.routing.routes import RoutingTable
+from serve.routing.table import RoutingTable
 
 ROLLED_BACK = "canary rolled back:"
 log = structlog.get_logger()
@@ -23,8 +23,8 @@ class CanaryFailedError(EngineError):
     """A canary does worse than the live version; a person or a new version must come first."""
 
 
-class Trial:
-    """One canary, from its first share to its verdict."""
+class CanaryRun:
+    """One canary release, from its first share to its verdict."""
 
     def __init__(
         self,
@@ -38,7 +38,7 @@ class Trial:
     ) -> None:
         self.alias, self.version_id = alias, alias.version_id
         self._settings, self._routes, self._deployments = settings, routes, deployments
-        self._evidence = Evidence(settings, ledger, alias, live_id, alias.version_id)
+        self._counts = CanaryCounts(settings, ledger, alias, live_id, alias.version_id)
         self._shares = list(shares)
         self._began_at = 0.0
 
@@ -54,8 +54,8 @@ class Trial:
         """Look at what was answered and say whether the canary may go live; raises CanaryFailedError."""
         if not any(route.is_ready for route in self._routes.replicas(self.version_id)):
             raise CanaryFailedError("its engine gives no token")
-        tally, serve = await asyncio.to_thread(self._evidence.read), self._settings.serve
-        verdict = judge(
+        tally, serve = await asyncio.to_thread(self._counts.read), self._settings.serve
+        verdict = decide(
             tally.periods,
             seconds=time.monotonic() - self._began_at,
             false_rollback=serve.canary_false_rollback,
@@ -76,6 +76,6 @@ class Trial:
 
     def _take_share(self) -> None:
         self._began_at = time.monotonic()
-        self._evidence.begin(self._shares[0])
+        self._counts.begin(self._shares[0])
         self._routes.splits[self.alias.id] = Split(self.version_id, self._shares[0])
         log.info("canary begins", version=self.version_id, share=self._shares[0])

@@ -1,11 +1,11 @@
-"""What the rollout does becomes Deployment rows and the observed half of the alias row, each move one transaction.
+"""What the reconciler does becomes Deployment rows and the observed half of the alias row, each move one transaction.
 
-Only the conductor writes; what a gateway that follows does is its own matter, and leaves no row.
+Only the leader writes; what a gateway that follows does is its own matter, and leaves no row.
 """
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from typing import Any, Concatenate, ParamSpec
+from typing import Concatenate, ParamSpec
 
 import sqlalchemy as sa
 
@@ -13,47 +13,47 @@ from driftwheel.records import Alias, Deployment, Stage, new_id, utc_now
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
 from driftwheel.store.tables import TABLES
-from serve.release.leader import Conductor
+from serve.release.leader import LeaderElection
 
 BESIDE_LIVE = (Stage.DRAINING, Stage.SHADOW, Stage.CANARY)
 UNFINISHED = (Stage.LIVE, *BESIDE_LIVE)
 P = ParamSpec("P")
 
 
-def by_conductor(
+def by_leader(
     write: Callable[Concatenate["Deployments", P], None],
 ) -> Callable[Concatenate["Deployments", P], None]:
     """Make a method do nothing on a gateway that follows."""
 
-    def write_if_conducting(self: "Deployments", /, *args: P.args, **named: P.kwargs) -> None:
+    def write_if_leader(self: "Deployments", /, *args: P.args, **named: P.kwargs) -> None:
         if self.is_ours:
             write(self, *args, **named)
 
-    return write_if_conducting
+    return write_if_leader
 
 
 class Deployments:
-    """Writes for one alias; every method blocks, so the rollout calls it in a thread.
+    """Writes for one alias; every method blocks, so the reconciler calls it in a thread.
 
-    Raises ConflictError if another gateway has begun to conduct.
+    Raises ConflictError if another gateway has begun to lead.
     """
 
-    def __init__(self, settings: Settings, ledger: Ledger, conductor: Conductor) -> None:
-        self._settings, self._ledger, self.conductor = settings, ledger, conductor
+    def __init__(self, settings: Settings, ledger: Ledger, leader: LeaderElection) -> None:
+        self._settings, self._ledger, self.election = settings, ledger, leader
         self.is_ours = False
-        """Whether this gateway writes the rows: the rollout's word for as long as a step of it takes."""
+        """Whether this gateway writes the rows: the reconciler's word for as long as a step of it takes."""
 
     def take_over(self, alias: Alias, live_id: str | None) -> None:
-        """Retire what the conductor before this one left; live is what this gateway serves, if it does yet."""
+        """Retire what the leader before this one left; live is what this gateway serves, if it does yet."""
         rows = self._ledger.find(Deployment, alias=alias.id, project=alias.project, stage=Stage.LIVE.value)
-        with self.conductor.write() as connection:
+        with self.election.write() as connection:
             self._set(connection, None, BESIDE_LIVE, Stage.RETIRED, reason="its gateway ended")
             if live_id is not None and [row.version_id for row in rows] != [live_id]:
                 self._set(connection, None, [Stage.LIVE], Stage.RETIRED)
-                reason = f"served at fence {alias.observed_fence} by the gateway that conducts now"
+                reason = f"served at fence {alias.observed_fence} by the gateway that leads now"
                 self._ledger.add_with(connection, [self._row(alias, live_id, Stage.LIVE, 1.0, reason, utc_now())])
 
-    @by_conductor
+    @by_leader
     def go_live(
         self,
         alias: Alias,
@@ -66,7 +66,8 @@ class Deployments:
     ) -> None:
         """Say that a version serves the alias, and in which way: its old rows end, and the version before it drains."""
         at = utc_now()
-        with self.conductor.write() as connection:
+        # One transaction: nobody ever reads two live versions, or none.
+        with self.election.write() as connection:
             self._set(connection, version_id, UNFINISHED, Stage.RETIRED)
             if drained_id is not None:
                 self._set(connection, drained_id, [Stage.LIVE], Stage.DRAINING)
@@ -75,57 +76,57 @@ class Deployments:
             self._ledger.add_with(connection, [self._row(alias, version_id, Stage.LIVE, 1.0, reason, at)])
             self._ledger.observe_alias(connection, alias.id, version_id=version_id, fence=fence, error=error)
 
-    @by_conductor
+    @by_leader
     def observe(self, alias: Alias, version_id: str | None, *, fence: int, error: str | None = None) -> None:
         """Say what is served, and what was refused."""
-        with self.conductor.write() as connection:
+        with self.election.write() as connection:
             self._ledger.observe_alias(connection, alias.id, version_id=version_id, fence=fence, error=error)
 
-    @by_conductor
+    @by_leader
     def open(self, alias: Alias, version_id: str, stage: Stage, share: float, reason: str) -> None:
         """Say that a version has entered a stage beside the live one; its earlier rows end."""
-        with self.conductor.write() as connection:
+        with self.election.write() as connection:
             self._set(connection, version_id, UNFINISHED, Stage.RETIRED)
             self._ledger.add_with(connection, [self._row(alias, version_id, stage, share, reason, utc_now())])
             self._set(connection, None, [Stage.LIVE], Stage.LIVE, share=1.0 - share)
 
-    @by_conductor
+    @by_leader
     def share_out(self, version_id: str, share: float) -> None:
         """Write a canary's share, and what is left to the live version."""
-        with self.conductor.write() as connection:
+        with self.election.write() as connection:
             self._set(connection, version_id, [Stage.CANARY], Stage.CANARY, share=share)
             self._set(connection, None, [Stage.LIVE], Stage.LIVE, share=1.0 - share)
 
-    @by_conductor
+    @by_leader
     def end_canary(self, version_id: str, stage: Stage, reason: str) -> None:
         """Say that a canary has ended without going live, and why; the live version has everything again."""
-        with self.conductor.write() as connection:
+        with self.election.write() as connection:
             self._set(connection, version_id, [Stage.CANARY], stage, reason=reason)
             self._set(connection, None, [Stage.LIVE], Stage.LIVE, share=1.0)
 
-    @by_conductor
+    @by_leader
     def restage(self, version_id: str, old: Stage, new: Stage) -> None:
         """Move a version's rows from one stage to the next."""
-        with self.conductor.write() as connection:
+        with self.election.write() as connection:
             self._set(connection, version_id, [old], new)
 
-    @by_conductor
+    @by_leader
     def close(self, version_id: str) -> None:
         """Say that a version's engines are stopped."""
-        with self.conductor.write() as connection:
+        with self.election.write() as connection:
             self._set(connection, version_id, UNFINISHED, Stage.RETIRED)
 
-    @by_conductor
+    @by_leader
     def release(self) -> None:
-        """Retire every row of a gateway that ends, and let another one conduct."""
-        with self.conductor.write() as connection:
+        """Retire every row of a gateway that ends, and let another one lead."""
+        with self.election.write() as connection:
             self._set(connection, None, UNFINISHED, Stage.RETIRED, reason="gateway ended")
             aliases = TABLES[Alias]
             mine = aliases.c.id == self._settings.serve.alias
             connection.execute(sa.update(aliases).where(mine).values(conductor=None))
 
     def canary_share(self, alias: Alias) -> float:
-        """Return which share of the requests the conductor gives to the desired version; 0 where it is no canary."""
+        """Return which share of the requests the leader gives to the desired version; 0 where it is no canary."""
         rows = self._ledger.find(
             Deployment, alias=alias.id, project=alias.project, version_id=alias.version_id, stage=Stage.CANARY.value
         )
@@ -143,18 +144,28 @@ class Deployments:
     ) -> None:
         """Change the rows in the given stages, of one version or of all, by one statement that no other can cut."""
         table = TABLES[Deployment]
-        of_alias = sa.and_(
-            table.c.project == self._settings.project, table.c.alias == self._settings.serve.alias,
+        is_chosen = [
+            table.c.project == self._settings.project,
+            table.c.alias == self._settings.serve.alias,
             table.c.stage.in_(stages),
-        )  # fmt: skip
-        of_version = table.c.version_id == version_id if version_id is not None else sa.true()
-        values: dict[str, Any] = {"stage": stage, "share": share, "updated_at": utc_now()}
-        values |= {"reason": table.c.reason + f"; {reason}"} if reason else {}
-        connection.execute(sa.update(table).where(of_alias, of_version).values(**values))
+        ]
+        if version_id is not None:
+            is_chosen.append(table.c.version_id == version_id)
+        change = sa.update(table).where(*is_chosen).values(stage=stage, share=share, updated_at=utc_now())
+        if reason:
+            change = change.values(reason=table.c.reason + f"; {reason}")
+        connection.execute(change)
 
     def _row(self, alias: Alias, version_id: str, stage: Stage, share: float, reason: str, at: datetime) -> Deployment:
         return Deployment(
-            id=new_id("deployment", [alias.id, version_id, alias.fence, stage, at], at), project=alias.project,
-            created_at=at, alias=alias.id, version_id=version_id, stage=stage, share=share, fence=alias.fence,
-            reason=reason, updated_at=at,
-        )  # fmt: skip
+            id=new_id("deployment", [alias.id, version_id, alias.fence, stage, at], at),
+            project=alias.project,
+            created_at=at,
+            alias=alias.id,
+            version_id=version_id,
+            stage=stage,
+            share=share,
+            fence=alias.fence,
+            reason=reason,
+            updated_at=at,
+        )

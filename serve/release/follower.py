@@ -1,4 +1,4 @@
-"""Beside the conductor a gateway has the candidate's engines ready, and lets the same share of the requests through."""
+"""A follower: a gateway beside the leader, with the candidate's engines ready and the same share of requests."""
 
 import asyncio
 import time
@@ -14,20 +14,20 @@ from serve.engines.backoff import Backoff
 from serve.engines.fleet import Fleet
 from serve.release.deployments import Deployments
 from serve.routing.choice import Split
-from serve.routing.routes import RoutingTable
+from serve.routing.table import RoutingTable
 
 log = structlog.get_logger()
 
 
 def followed(alias: Alias) -> Alias | None:
-    """Return what a gateway that follows takes for desired: what the conductor reports as served."""
+    """Return what a gateway that follows takes for desired: what the leader reports as served."""
     if alias.observed_version_id is None:
         return None
     return replace(alias, version_id=alias.observed_version_id, fence=alias.observed_fence, observed_error=None)
 
 
 class Follower:
-    """What a gateway does that does not conduct, once it serves what the conductor serves."""
+    """What a gateway does that does not lead, once it serves what the leader serves."""
 
     def __init__(
         self,
@@ -43,7 +43,7 @@ class Follower:
         self._failures = Backoff()
 
     async def step(self, alias_id: str) -> None:
-        """Take one look at what the conductor is about to do."""
+        """Take one look at what the leader is about to do."""
         alias = await asyncio.to_thread(self._ledger.get, Alias, alias_id)
         is_pending = alias.observed_fence < alias.fence and alias.version_id != alias.observed_version_id
         if not is_pending or not await self._is_ready(alias.version_id, str(alias.observed_version_id)):

@@ -1,11 +1,11 @@
-"""The alias row says which version is desired; the rollout makes it the observed one, and says so.
+"""The reconciler: the alias row says which version is desired; here it is made the observed one, or refused.
 
 A swap is proved before it is used: check the artifact, start its engines (or load its adapter into an engine that runs
 its base, or give the only engine its weights), compare their log-probabilities on the probe prompts with the
 fingerprint stored at publication, let a canary of the requests through first where that is asked for, then flip the
 alias, drain the old engines and keep them warm for a rollback. What fails its proof never gets a user's request; the
 old version goes on serving, and is started again if its engines die or the gateway restarts meanwhile. Of several
-gateways on one ledger one conducts; the others make live what it made live.
+gateways on one ledger one leads; the others make live what it made live.
 """
 
 import asyncio
@@ -21,24 +21,27 @@ from driftwheel.store.ledger import Ledger
 from serve.engines.adapters import StartEngine
 from serve.engines.backoff import LONGEST_SECONDS, Backoff
 from serve.engines.engine import start_artifact
-from serve.engines.fleet import Fleet, ServingEngine
+from serve.engines.fleet import Fleet
 from serve.engines.in_place import check_reload
+from serve.engines.launchers import ServingEngine
 from serve.engines.proof import WrongModelError
-from serve.release.canary_run import ROLLED_BACK, CanaryFailedError, Trial
+from serve.release.canary_run import ROLLED_BACK, CanaryFailedError, CanaryRun
 from serve.release.deployments import Deployments
 from serve.release.follower import Follower, followed
-from serve.release.leader import Conductor
+from serve.release.leader import LeaderElection
+from serve.release.refused_swap import RefusedSwap
+from serve.release.shadow_switch import ShadowSwitch
 from serve.release.standby import Standby
-from serve.routing.routes import EngineRoute, RoutingTable
+from serve.routing.table import EngineRoute, RoutingTable
 from serve.shadow.mirror import Mirror
-from serve.shadow.shadow_switch import ShadowSwitch
 
 POLL_SECONDS = 0.3
 REPORT_SECONDS = 15.0
+"""How old the observed half of the alias row gets at most; the dashboard calls a much older one silent."""
 log = structlog.get_logger()
 
 
-class Rollout:
+class Reconciler:
     """Decides which engines there are and what the alias means; runs on the gateway's event loop."""
 
     def __init__(
@@ -51,17 +54,15 @@ class Rollout:
     ) -> None:
         self._settings, self._ledger, self._routes = settings, ledger, routes
         self._fleet = Fleet(settings, routes, start)
-        self.conductor = Conductor(settings, ledger)
-        self._deployments = Deployments(settings, ledger, self.conductor)
+        self.election = LeaderElection(settings, ledger)
+        self._deployments = Deployments(settings, ledger, self.election)
         self._live_id: str | None = None
         self._fence = 0
-        self._refused_fence = 0
-        self._is_final = False
-        self._refusals = Backoff()
+        self._refused = RefusedSwap()
         self._restores = Backoff(first_seconds=LONGEST_SECONDS)
-        self._trial: Trial | None = None
-        self._shadow = ShadowSwitch(settings, ledger, self._fleet, self._deployments, mirror, self._prove_any)
-        self._standby = Standby(settings, self._fleet, routes, self._deployments, self._shadow.end)
+        self._canary: CanaryRun | None = None
+        self._shadow = ShadowSwitch(settings.project, ledger, self._fleet, self._deployments, mirror, self._prove_any)
+        self._standby = Standby(settings.serve, self._fleet, routes, self._deployments, self._shadow.end)
         self._follower = Follower(ledger, routes, self._fleet, self._deployments, self._prove, self._standby.keep)
 
     def engine_of(self, route: EngineRoute) -> ServingEngine | None:
@@ -78,8 +79,9 @@ class Rollout:
             await asyncio.sleep(POLL_SECONDS)
 
     async def reconcile(self) -> None:
-        """Take one step from what is observed to what is desired, or to what the conductor serves."""
-        await self.conductor.keep()
+        """Take one step from what is observed to what is desired, or to what the leader serves."""
+        # First of all: a step that takes minutes must begin with the knowledge who leads.
+        await self.election.keep()
         row = await asyncio.to_thread(self._read_row)
         if row is not None:
             await self._change_roles(row)
@@ -88,14 +90,14 @@ class Rollout:
             return
         await self._standby.stop_expired()
         await self._tend()
-        if self._trial is not None:
-            await self._step_trial(self._trial, alias)
+        if self._canary is not None:
+            await self._step_canary(self._canary, alias)
         elif self._is_live(alias) and self._fleet.is_running(alias.version_id):
             await self._report(alias, alias.fence)
             await self._shadow.follow(alias, self._live_id, self._standby)
             if not self._deployments.is_ours:
                 await self._follower.step(alias.id)
-        elif await self._must_restore_first(alias) or self._is_refused(alias):
+        elif await self._must_restore_first(alias) or self._refused.must_wait(alias.fence):
             await self._keep_serving(alias)
         elif self._live_id != alias.version_id or self._fleet.may_start(alias.version_id):
             await self._follow(alias)
@@ -107,24 +109,21 @@ class Rollout:
         await asyncio.to_thread(self._deployments.release)
 
     async def _change_roles(self, alias: Alias) -> None:
-        """Begin to conduct where the gateway before this one has left off, or leave a canary to the one that does."""
+        """Begin to lead where the gateway before this one has left off, or leave a canary to the one that does."""
         rows = self._deployments
-        if not self.conductor.is_conducting:
-            rows.is_ours, self._trial = False, None
+        if not self.election.is_leader:
+            rows.is_ours, self._canary = False, None
         elif not rows.is_ours:
             await asyncio.to_thread(rows.take_over, alias, self._live_id)
-            rows.is_ours, self._refused_fence, self._is_final = True, 0, False
-            if alias.observed_error is not None and alias.observed_fence == alias.fence:
+            rows.is_ours = True
+            if alias.observed_error is None or alias.observed_fence != alias.fence:
+                self._refused = RefusedSwap()
+            else:
                 # The gateway before refused this version; unless it was a canary that failed, it is tried again later.
-                self._refused_fence, self._is_final = alias.fence, alias.observed_error.startswith(ROLLED_BACK)
-                self._refusals.note(time.monotonic())
+                self._refused.note(alias.fence, is_final=alias.observed_error.startswith(ROLLED_BACK))
 
     def _is_live(self, alias: Alias) -> bool:
         return self._live_id == alias.version_id and self._fence == alias.fence
-
-    def _is_refused(self, alias: Alias) -> bool:
-        """Say whether the desired version was refused and is not to be tried again yet."""
-        return alias.fence == self._refused_fence and (self._is_final or not self._refusals.is_due(time.monotonic()))
 
     async def _must_restore_first(self, alias: Alias) -> bool:
         """Say whether, after a restart, the version before must serve again: beside a canary, or after a refusal."""
@@ -133,7 +132,7 @@ class Rollout:
         return self._restores.is_due(time.monotonic()) and bool(await asyncio.to_thread(self._plan, alias))
 
     def _plan(self, alias: Alias) -> list[float]:
-        """Return the shares that come before a version is live; none if a conductor had it live already."""
+        """Return the shares that come before a version is live; none if a leader had it live already."""
         was_live = (alias.observed_version_id, alias.observed_fence) == (alias.version_id, alias.fence)
         return [] if was_live else canary_plan(self._settings, self._ledger, alias)
 
@@ -154,7 +153,7 @@ class Rollout:
             return
         shares = await asyncio.to_thread(self._plan, alias)
         if shares and self._live_id not in (None, alias.version_id):
-            await self._begin_trial(alias, shares)
+            await self._begin_canary(alias, shares)
         else:
             await self._go_live(alias)
 
@@ -178,13 +177,15 @@ class Rollout:
 
     async def _go_live(self, alias: Alias) -> None:
         await self._make_live(alias, alias.version_id, alias.fence, None)
-        self._fence, self._refused_fence, self._refusals = alias.fence, 0, Backoff()
+        self._fence, self._refused = alias.fence, RefusedSwap()
         log.info("alias flipped", alias=alias.id, version=alias.version_id, fence=alias.fence)
 
     async def _make_live(self, alias: Alias, version_id: str, fence: int, error: str | None) -> None:
         """Point the alias at a proved version, write that down, and drain the one before it."""
+        # Engines, then alias, then rows: an alias never means a version that no engine has, and the rows never say more
+        # than users get. A gateway killed in between finds the old rows and does it all again.
         self._fleet.admit(version_id)
-        self._routes.point(alias.id, version_id)  # from the next request on it answers
+        self._routes.point(alias.id, version_id)
         old_id, self._live_id = self._live_id, version_id
         self._standby.forget(version_id)
         await asyncio.to_thread(self._shadow.end, version_id)
@@ -197,36 +198,36 @@ class Rollout:
         if drained_id is not None:
             self._standby.drain(drained_id)
 
-    async def _begin_trial(self, alias: Alias, shares: list[float]) -> None:
+    async def _begin_canary(self, alias: Alias, shares: list[float]) -> None:
         self._fleet.admit(alias.version_id)
         self._standby.forget(alias.version_id)
         await asyncio.to_thread(self._shadow.end, alias.version_id)
         live_id = str(self._live_id)
-        self._trial = Trial(self._settings, self._ledger, self._routes, self._deployments, alias, live_id, shares)
-        await self._trial.begin()
+        self._canary = CanaryRun(self._settings, self._ledger, self._routes, self._deployments, alias, live_id, shares)
+        await self._canary.begin()
 
-    async def _step_trial(self, trial: Trial, alias: Alias) -> None:
-        """Ask the canary's trial how it goes; go live, refuse, or break it off because the alias moved on."""
+    async def _step_canary(self, canary: CanaryRun, alias: Alias) -> None:
+        """Ask the canary how it goes; go live, refuse, or break it off because the alias moved on."""
         try:
-            if alias.fence != trial.alias.fence:
-                await self._end_trial(trial, Stage.SHADOW, "the alias moved on")
-                self._standby.keep(trial.version_id)
-            elif not self._fleet.is_running(trial.version_id):
+            if alias.fence != canary.alias.fence:
+                await self._end_canary(canary, Stage.SHADOW, "the alias moved on")
+                self._standby.keep(canary.version_id)
+            elif not self._fleet.is_running(canary.version_id):
                 raise CanaryFailedError("its engine died")
-            elif await trial.is_over():
-                self._trial = None
+            elif await canary.is_over():
+                self._canary = None
                 await self._go_live(alias)
             else:
                 await self._report(alias, alias.observed_fence)
         except CanaryFailedError as error:
             reason = f"{ROLLED_BACK} {error}"
-            await self._end_trial(trial, Stage.DRAINING, reason)
+            await self._end_canary(canary, Stage.DRAINING, reason)
             await self._refuse(alias, CanaryFailedError(reason))
 
-    async def _end_trial(self, trial: Trial, stage: Stage, reason: str) -> None:
-        self._routes.splits.pop(trial.alias.id, None)
-        self._trial = None
-        await asyncio.to_thread(self._deployments.end_canary, trial.version_id, stage, reason)
+    async def _end_canary(self, canary: CanaryRun, stage: Stage, reason: str) -> None:
+        self._routes.splits.pop(canary.alias.id, None)
+        self._canary = None
+        await asyncio.to_thread(self._deployments.end_canary, canary.version_id, stage, reason)
 
     async def _keep_serving(self, alias: Alias) -> None:
         """While the desired version must wait, keep the last good one up: the live or else the observed one."""
@@ -241,7 +242,7 @@ class Rollout:
             log.error("the last good version does not start", version=version_id, error=str(error))
             self._restores.note(time.monotonic())
             return
-        fence = alias.fence if alias.fence == self._refused_fence else alias.observed_fence
+        fence = alias.fence if alias.fence == self._refused.fence else alias.observed_fence
         await self._make_live(alias, version_id, fence, alias.observed_error)
         log.info("last good version serves", alias=alias.id, version=version_id, desired=alias.version_id)
 
@@ -261,10 +262,10 @@ class Rollout:
 
     async def _tend(self) -> None:
         """Take dead engines of the serving versions out, and have the missing ones started beside those that live."""
-        serving = [v for v in (self._live_id, self._trial.version_id if self._trial else None) if v]
+        serving = [v for v in (self._live_id, self._canary.version_id if self._canary else None) if v]
         for version_id in serving:
             self._fleet.drop_dead(version_id)
-            if self._fleet.is_running(version_id) or self._trial is not None:
+            if self._fleet.is_running(version_id) or self._canary is not None:
                 self._fleet.refill(await asyncio.to_thread(self._ledger.get, ModelVersion, version_id))
 
     async def _report(self, alias: Alias, fence: int) -> None:
@@ -278,7 +279,7 @@ class Rollout:
         return found[0] if found else None
 
     def _as_seen(self, row: Alias | None) -> Alias | None:
-        """Return the alias row as this gateway is to see it: as it is, or what the conductor made of it."""
+        """Return the alias row as this gateway is to see it: as it is, or what the leader made of it."""
         return row if row is None or self._deployments.is_ours else followed(row)
 
     async def _refuse(self, alias: Alias, error: DriftwheelError) -> None:
@@ -287,10 +288,8 @@ class Rollout:
             await self._standby.retire(alias.version_id, in_background=True)
         elif alias.version_id != self._live_id:
             await self._standby.retire(alias.version_id)
-        if alias.fence != self._refused_fence:
-            self._refused_fence, self._refusals = alias.fence, Backoff()
         # A wrong model is not tried again at this fence while another version serves: each try costs a start.
         is_known = isinstance(error, CanaryFailedError | WrongModelError)
-        self._is_final = is_known and self._live_id not in (None, alias.version_id)
-        self._refusals.note(time.monotonic())
+        is_final = is_known and self._live_id not in (None, alias.version_id)
+        self._refused.note(alias.fence, is_final=is_final)
         await asyncio.to_thread(self._deployments.observe, alias, self._live_id, fence=alias.fence, error=str(error))

@@ -1,4 +1,4 @@
-"""A version that answers no more becomes a warm one, for a rollback, and is gone when time or room is up.
+"""Warm standby: a version that answers no more is kept for a rollback, and is gone when time or room is up.
 
 Nothing is stopped or unloaded before its last request has ended.
 """
@@ -10,11 +10,11 @@ from collections.abc import Callable, Coroutine
 import structlog
 
 from driftwheel.records import ModelVersion, Stage
-from driftwheel.settings.settings import Settings
-from serve.engines.engine import SLOTS
+from driftwheel.settings.serving import ServeSettings
 from serve.engines.fleet import Crew, Fleet
+from serve.engines.lora import SLOTS
 from serve.release.deployments import Deployments
-from serve.routing.routes import RoutingTable
+from serve.routing.table import RoutingTable
 
 log = structlog.get_logger()
 
@@ -24,13 +24,13 @@ class Standby:
 
     def __init__(
         self,
-        settings: Settings,
+        serve: ServeSettings,
         fleet: Fleet,
         routes: RoutingTable,
         deployments: Deployments,
         leave: Callable[[str], None],
     ) -> None:
-        self._serve, self._fleet, self._routes, self._deployments = settings.serve, fleet, routes, deployments
+        self._serve, self._fleet, self._routes, self._deployments = serve, fleet, routes, deployments
         self._leave = leave
         self._warm_until: dict[str, float] = {}
         self._tasks: set[asyncio.Task[None]] = set()

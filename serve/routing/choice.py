@@ -1,7 +1,7 @@
-"""A request's key and an alias' split become the version, and a prompt's beginning the replica, that answer it.
+"""Traffic splitting for canaries, and load balancing of replicas by a hash of the prompt's prefix.
 
-Both choices are hashes, so the same user stays with the same version, also when the share grows, and the same
-beginning of a prompt meets the engine that has it in its prefix cache.
+Both choices are hashes (sticky sessions, rendezvous hashing), so the same user stays with the same version, also when
+the share grows, and the same beginning of a prompt meets the engine that has it in its prefix cache.
 """
 
 import hashlib

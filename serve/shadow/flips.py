@@ -1,4 +1,4 @@
-"""Pairs of answers to the same requests become a flip rate with its interval, and the most changed pairs."""
+"""The flip rate: how many answers two versions give otherwise, with its interval, and the most changed pairs."""
 
 import difflib
 from collections.abc import Sequence
@@ -45,9 +45,12 @@ def count_flips(pairs: Sequence[AnswerPair], label_field: str | None) -> Flips:
     changed = [pair for pair in answered if pair.first.split() != str(pair.second).split()]
     changed.sort(key=lambda pair: (pair.request_id not in flips, _likeness(pair), pair.request_id))
     return Flips(
-        asked=len(pairs), failed=len(pairs) - len(answered), flipped=len(flips),
-        interval=share_interval(len(flips), len(answered)), most_changed=changed[:SHOWN],
-    )  # fmt: skip
+        asked=len(pairs),
+        failed=len(pairs) - len(answered),
+        flipped=len(flips),
+        interval=share_interval(len(flips), len(answered)),
+        most_changed=changed[:SHOWN],
+    )
 
 
 def as_text(flips: Flips) -> str:

@@ -1,4 +1,4 @@
-"""A request that the live version has answered becomes a copy for the shadow; its answer is kept and never sent.
+"""Traffic mirroring: a request that the live version has answered is copied to the shadow, whose answer is never sent.
 
 A copy is made only after the client has its answer. Few are on their way at a time, and those that come meanwhile are
 counted and left out, so a slow shadow takes memory from nobody; on the same machine it does take processor time.
@@ -15,13 +15,14 @@ from serve.metrics import GatewayMetrics
 from serve.refusals import RequestRefused
 from serve.relaying.job import Job
 from serve.relaying.relay import Relay
-from serve.routing.routes import RoutingTable
+from serve.routing.table import RoutingTable
 
 SHADOW_ALIAS = "@shadow"
 """Ends the alias of a shadow's rows, so that nobody takes them for traffic; no alias may hold an @."""
 SHADOW_PREFIX = "shadow_"
 """Begins the id of a shadow's row; what follows is the id of the live row."""
 MAX_COPIES = 8
+"""At once; each holds a request and an answer in memory."""
 
 
 class Nobody:

@@ -1,40 +1,33 @@
-"""Traffic becomes a candidate's answers that nobody is sent, and the share of them that differ from what was sent.
+"""Shadow traffic and replay: a candidate's answers, which nobody is sent, are compared with those that were sent.
 
-driftwheel shadow VERSION                copy live requests to it from now on, until --stop
-driftwheel shadow VERSION --report       compare what it answered so far
-driftwheel shadow VERSION --replay 500   ask it the last 500 logged requests, without a gateway
+`driftwheel shadow VERSION` (serve/verbs/shadow.py) is the verb.
 """
 
-import argparse
 import asyncio
 import json
-import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
-from pathlib import Path
 
 import httpx2
+import sqlalchemy as sa
 
-from driftwheel.cli.command import add_common_arguments, named_version, open_ledger, settings_from
 from driftwheel.controls import SHADOW
 from driftwheel.errors import EngineError, NotFoundError
 from driftwheel.records import Deployment, ModelVersion, Stage, Traffic, utc_now
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
 from driftwheel.store.tables import TABLES
-from serve.engines.adapters import Adapters, StartEngine
+from serve.engines.adapters import StartEngine
 from serve.engines.engine import start_artifact
-from serve.engines.fleet import ServingEngine
+from serve.engines.launchers import launcher_for
 from serve.engines.proof import prove
-from serve.engines.remote import engines_of
 from serve.relaying.capture import AnswerCapture
-from serve.shadow.flips import AnswerPair, Flips, as_text, count_flips
+from serve.shadow.flips import AnswerPair, Flips, count_flips
 from serve.shadow.mirror import SHADOW_ALIAS, SHADOW_PREFIX
 
 IN_FLIGHT = 8
 POLL_SECONDS = 0.2
-ID_CHUNK = 500
+ID_CHUNK = 500  # older builds of SQLite take 999 parameters in a statement
 STREAM_FIELDS = ("stream", "stream_options")
 
 
@@ -48,13 +41,13 @@ def replay(
     rows = [row for row in _answered(settings, ledger, count) if row.version_id != version.id]
     if not rows:
         raise NotFoundError(f"alias {settings.serve.alias!r} has no answered requests of another version to replay")
-    if settings.serve.engines:
-        engine: ServingEngine = asyncio.run(engines_of(settings.serve.engines, version.id))[0]
-    else:
-        engine = Adapters(start).start(settings, Path(version.path), version.id, 0)
+    # Blue-green whatever the settings say: an engine of its own must not go by the live one's name, nor take its log.
+    serve = settings.serve.model_copy(update={"swap": "blue_green"})
+    launcher = launcher_for(settings.model_copy(update={"serve": serve}), start)
+    engine = launcher.launch(version, asyncio.run(launcher.places(version))[0])
     try:
         engine.wait_ready(settings.serve.start_timeout_seconds)
-        asyncio.run(prove(settings, version, engine))
+        asyncio.run(prove(settings.serve, version, engine))
         timeout_seconds = settings.serve.request_timeout_seconds
         with (
             httpx2.Client(base_url=engine.url, timeout=timeout_seconds) as client,
@@ -87,10 +80,8 @@ def report(settings: Settings, ledger: Ledger, version_id: str) -> Flips:
 
 def _answered(settings: Settings, ledger: Ledger, count: int) -> list[Traffic]:
     columns = TABLES[Traffic].c
-    return ledger.find(
-        Traffic, columns.status_code == 200, columns.is_partial.is_(False), columns.request != "",
-        project=settings.project, alias=settings.serve.alias, limit=count,
-    )  # fmt: skip
+    is_whole = sa.and_(columns.status_code == 200, columns.is_partial.is_(False), columns.request != "")
+    return ledger.find(Traffic, is_whole, project=settings.project, alias=settings.serve.alias, limit=count)
 
 
 def _ask(client: httpx2.Client, model: str, row: Traffic) -> str | None:
@@ -105,7 +96,7 @@ def _ask(client: httpx2.Client, model: str, row: Traffic) -> str | None:
     return capture.answer if response.status_code == 200 else None
 
 
-def _begin(settings: Settings, ledger: Ledger, version: ModelVersion) -> None:
+def begin(settings: Settings, ledger: Ledger, version: ModelVersion) -> None:
     """Ask the gateway to copy requests to a version, and wait until it does; raises EngineError if it does not."""
     asked_at = utc_now()
     ledger.set_switch(settings.project, SHADOW, version.id)
@@ -118,30 +109,3 @@ def _begin(settings: Settings, ledger: Ledger, version: ModelVersion) -> None:
             raise EngineError(f"the gateway does not shadow {version.id}; its log says why")
         time.sleep(POLL_SECONDS)
     raise EngineError(f"the gateway did not begin to shadow {version.id} in time; is `driftwheel serve` running?")
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the verb's arguments."""
-    add_common_arguments(parser)
-    parser.add_argument("version", metavar="VERSION", help="its id, or its short name such as v3")
-    what = parser.add_mutually_exclusive_group()
-    what.add_argument("--replay", type=int, metavar="N", help="ask it the last N logged requests, now")
-    what.add_argument("--report", action="store_true", help="compare what it has answered as a shadow")
-    what.add_argument("--stop", action="store_true", help="copy no more requests")
-
-
-def main(arguments: argparse.Namespace) -> None:
-    """Shadow, report or replay, and print."""
-    settings = settings_from(arguments)
-    ledger = open_ledger(settings)
-    version = named_version(settings, ledger, arguments.version)
-    if arguments.stop:
-        ledger.set_switch(settings.project, SHADOW, "")
-        sys.stdout.write(f"no more requests are copied to {version.id}\n")
-    elif arguments.replay or arguments.report:
-        flips = replay(settings, ledger, version, arguments.replay) if arguments.replay else None
-        flips = flips or report(settings, ledger, version.id)
-        sys.stdout.write((json.dumps(asdict(flips)) if arguments.json else as_text(flips)) + "\n")
-    else:
-        _begin(settings, ledger, version)
-        sys.stdout.write(f"live requests are copied to {version.id}; --report compares, --stop ends\n")

@@ -4,8 +4,11 @@ import json
 from datetime import datetime, timedelta
 from pathlib import Path
 
+import msgspec
+
 from driftwheel import artifacts
 from driftwheel.check_details import DecisionBasis, SignalDetails
+from driftwheel.dataset_report import DatasetReport
 from driftwheel.records import (
     Alias,
     Dataset,
@@ -26,6 +29,7 @@ from driftwheel.records import (
     new_id,
     utc_now,
 )
+from driftwheel.run_metrics import RunMetrics
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
 
@@ -86,8 +90,18 @@ def _dataset(settings: Settings, at: datetime) -> Dataset:
         "prompt_characters": {"p50": 61, "p95": 140, "max": 310}, "prompt_words": {"p50": 11, "p95": 25, "max": 60},
         "answer_characters": {"p50": 40, "p95": 52, "max": 70},
     }  # fmt: skip
-    return Dataset(id=id, project=settings.project, created_at=at, content_hash="c" * 64, path=str(folder),
-                   origin="files", train_rows=980, validation_rows=120, test_rows=120, report=report)  # fmt: skip
+    return Dataset(
+        id=id,
+        project=settings.project,
+        created_at=at,
+        content_hash="c" * 64,
+        path=str(folder),
+        origin="files",
+        train_rows=980,
+        validation_rows=120,
+        test_rows=120,
+        report=msgspec.convert(report, DatasetReport),
+    )
 
 
 def _run(settings: Settings, dataset: Dataset, at: datetime) -> TrainingRun:
@@ -105,7 +119,7 @@ def _run(settings: Settings, dataset: Dataset, at: datetime) -> TrainingRun:
     return TrainingRun(
         id=id, project=settings.project, created_at=at, status=TrainingRunStatus.SUCCEEDED, dataset_id=dataset.id,
         base_model="base", method="lora", settings={"learning_rate": 2e-4, "lora_r": 16}, settings_hash="h", seed=0,
-        path=str(folder), metrics={"train_loss": 0.31, "eval_loss": 0.35}, finished_at=at + timedelta(minutes=1),
+        path=str(folder), metrics=RunMetrics(train_loss=0.31, eval_loss=0.35), finished_at=at + timedelta(minutes=1),
     )  # fmt: skip
 
 

@@ -112,9 +112,9 @@ def test_training_rows_are_reworded_by_a_real_engine_and_each_answer_is_accounte
 ) -> None:
     splits = read_splits(dataset)
     made = [e for e in splits["train"] if e.source == "paraphrase"]
-    dropped = {reason: n for reason, n in dataset.report["dropped"].items() if reason.startswith("paraphrase: ")}
+    dropped = {reason: n for reason, n in dataset.report.dropped.items() if reason.startswith("paraphrase: ")}
     assert len(made) > 0
-    assert len(made) + sum(dropped.values()) == dataset.report["paraphrases"]["asked"] > 30
+    assert len(made) + sum(dropped.values()) == dataset.report.paraphrases.asked > 30
     assert {e.model for e in made} == {world.endpoint.model}
     assert build_dataset(world.settings, world.ledger) == dataset
 

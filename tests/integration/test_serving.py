@@ -29,7 +29,8 @@ from driftwheel.records import Alias, Deployment, ModelVersion, ModelVersionStat
 from driftwheel.settings.load import load_settings
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
-from serve.engines.engine import free_port, has_gpu
+from serve.engines.engine import free_port
+from serve.engines.vllm_command import has_gpu
 from tests.suites.differential import Server, compare, report
 from tests.support.differential_cases import cases
 from tests.support.edited_builds import edit_tensors, rebuild
@@ -80,7 +81,7 @@ class World:
         found = {}
         for line in subprocess.check_output(["ps", "-eww", "-o", "pid,ppid,args"], text=True).splitlines()[1:]:
             process_id, parent_id, arguments = line.split(maxsplit=2)
-            if parent_id == str(self.process.pid) and "vllm_launcher" in arguments:
+            if parent_id == str(self.process.pid) and "vllm_cli" in arguments:
                 found[arguments.split("--served-model-name ")[1].split()[0]] = int(process_id)
         return found
 

@@ -26,11 +26,12 @@ from driftwheel.records import Scope, utc_now
 from driftwheel.settings.load import load_settings
 from driftwheel.store.ledger import Ledger
 from driftwheel.traffic.log import TrafficLog
+from serve.access.allow_list import ROUTES
 from serve.access.key_ring import ApiKeys
 from serve.gateway import Gateway
 from serve.http.messages import Request
 from serve.metrics import GatewayMetrics
-from serve.routing.routes import ROUTES, EngineRoute, RoutingTable
+from serve.routing.table import EngineRoute, RoutingTable
 from tests.support import upstream
 from tests.support.auth_cases import ENGINE_TARGETS, HEADERS, MAY, SCOPES, Case, cases, vllm_routes
 from tests.support.served import SETTINGS

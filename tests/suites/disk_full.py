@@ -27,7 +27,7 @@ from driftwheel.traffic.log import TrafficLog
 from serve.access.key_ring import ApiKeys
 from serve.gateway import Gateway
 from serve.metrics import GatewayMetrics
-from serve.routing.routes import EngineRoute, RoutingTable
+from serve.routing.table import EngineRoute, RoutingTable
 from tests.suites.durability import upper_bound
 from tests.support.acknowledged_load import Comparison, Load, compare
 from tests.support.crashing_gateway import ALIAS, KEY, VERSION, EarlyLog, engine_server, settings_for

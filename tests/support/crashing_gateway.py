@@ -26,7 +26,7 @@ from driftwheel.traffic.log import TrafficLog, Written
 from serve.access.key_ring import ApiKeys
 from serve.gateway import Gateway
 from serve.metrics import GatewayMetrics
-from serve.routing.routes import EngineRoute, RoutingTable
+from serve.routing.table import EngineRoute, RoutingTable
 from tests.support.fake_engine import FakeEngine
 
 KEY = "a-key-for-the-benchmark"

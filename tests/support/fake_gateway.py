@@ -22,6 +22,7 @@ from unittest import mock
 import uvloop
 
 from driftwheel.settings.load import load_settings
+from driftwheel.settings.serving import ServeSettings
 from driftwheel.settings.settings import Settings
 from serve import server
 from serve.engines import fleet, proof
@@ -29,10 +30,10 @@ from serve.engines.engine import Engine, start_artifact
 from serve.gateway import Gateway
 from serve.http.messages import Request, Response
 from serve.release import standby
-from serve.release.canary_run import Trial
+from serve.release.canary_run import CanaryRun
 from serve.release.deployments import Deployments
-from serve.release.leader import Conductor
-from serve.routing.routes import RoutingTable
+from serve.release.leader import LeaderElection
+from serve.routing.table import RoutingTable
 from tests.support.crashing_gateway import EarlyLog
 
 FAKE = Path(__file__).with_name("fake_engine.py")
@@ -46,7 +47,7 @@ STEPS: dict[str, tuple[Any, str]] = {
     "flip": (RoutingTable, "point"),
     "live row": (Deployments, "go_live"),
     "canary row": (Deployments, "open"),
-    "share": (Trial, "_take_share"),
+    "share": (CanaryRun, "_take_share"),
     "drain": (standby.Standby, "_drain"),
 }
 POINTS = [f"{when} {step}" for step in STEPS for when in ("before", "after")]
@@ -63,7 +64,7 @@ PLANTS = (*LEAKS, "early", "conductors")
 """Bugs: leaks; rows acknowledged before they are written; every gateway conducts."""
 
 
-def command(settings: Settings, model: str, name: str, port: int) -> list[str]:
+def command(serve: ServeSettings, model: str, name: str, port: int) -> list[str]:
     """Return the command line of a fake engine."""
     return [sys.executable, "-S", str(FAKE), model, name, str(port)]
 
@@ -106,7 +107,7 @@ def plant(name: str) -> None:
     elif name == "early":
         mock.patch.object(server, "TrafficLog", EarlyLog).start()
     elif name == "conductors":
-        mock.patch.multiple(Conductor, is_conducting=True, write=lambda self: self._ledger.write()).start()
+        mock.patch.multiple(LeaderElection, is_leader=True, write=lambda self: self._ledger.write()).start()
 
 
 def _wrapped(method: Callable[..., Any], die: Callable[[str], None]) -> Callable[..., Any]:

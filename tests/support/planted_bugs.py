@@ -24,7 +24,7 @@ ROWS_UNTIL_LOST = 20
 
 
 def _no_deadlines(gateway: Gateway) -> None:
-    gateway.load.deadlines = Deadlines(*[math.inf] * 4)
+    gateway.backpressure.deadlines = Deadlines(*[math.inf] * 4)
 
 
 def _written_again(_: Gateway) -> None:

@@ -23,7 +23,7 @@ from driftwheel.traffic.log import TrafficLog
 from serve.access.key_ring import ApiKeys
 from serve.gateway import Gateway
 from serve.metrics import GatewayMetrics
-from serve.routing.routes import EngineRoute, RoutingTable
+from serve.routing.table import EngineRoute, RoutingTable
 from serve.server import spare_the_collector
 from tests.support.planted_bugs import PLANTS
 

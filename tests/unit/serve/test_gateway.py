@@ -22,11 +22,12 @@ from driftwheel.records import RetrainDecision, Scope, Traffic
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
 from driftwheel.traffic.log import TrafficLog
+from serve.access.allow_list import ROUTES
 from serve.access.backpressure import Deadlines
 from serve.access.key_ring import ApiKeys
 from serve.gateway import Gateway
 from serve.metrics import GatewayMetrics
-from serve.routing.routes import ROUTES, EngineRoute, RoutingTable
+from serve.routing.table import EngineRoute, RoutingTable
 
 KEY = "secret-key"
 VERSION = "version_1"
@@ -622,7 +623,7 @@ def hear(world: World, start: bytes, drip: bytes) -> tuple[bytes, float]:
 
 @pytest.mark.parametrize("part", ["nothing", "line ends", "headers", "body"])
 def test_a_client_that_only_drips_is_closed(world: World, part: str) -> None:
-    world.run(lambda: setattr(world.gateway.load, "deadlines", SHORT))
+    world.run(lambda: setattr(world.gateway.backpressure, "deadlines", SHORT))
     head = f"POST {CHAT} HTTP/1.1\r\nauthorization: Bearer {KEY}\r\ncontent-length: 1000\r\n\r\n".encode()
     start = {"nothing": b"", "line ends": b"\r\n", "headers": b"GET / HTTP/1.1\r\nx: ", "body": head}[part]
     drip = {"nothing": b"", "line ends": b"\r\n"}.get(part, b"a")
@@ -632,7 +633,7 @@ def test_a_client_that_only_drips_is_closed(world: World, part: str) -> None:
 
 
 def test_a_client_that_does_not_read_is_cut_off_and_leaves_a_partial_row(world: World) -> None:
-    world.run(lambda: setattr(world.gateway.load, "deadlines", SHORT))
+    world.run(lambda: setattr(world.gateway.backpressure, "deadlines", SHORT))
     world.engine.mode = "endless"
     body = json.dumps({**BODY, "stream": True}).encode()
     with socket.socket() as client:
@@ -652,7 +653,7 @@ def test_a_compressed_body_and_too_many_headers_are_refused(world: World) -> Non
 
 
 def test_connections_beyond_the_limit_are_closed_at_once(world: World) -> None:
-    world.run(lambda: setattr(world.gateway.load, "max_connections", 2))
+    world.run(lambda: setattr(world.gateway.backpressure, "max_connections", 2))
     with contextlib.ExitStack() as stack:
         clients = [stack.enter_context(socket.create_connection(("127.0.0.1", world.port), 5)) for _ in range(3)]
         with contextlib.suppress(ConnectionResetError):
@@ -662,7 +663,7 @@ def test_connections_beyond_the_limit_are_closed_at_once(world: World) -> None:
 
 
 def test_those_who_were_refused_keep_no_place(world: World) -> None:
-    world.run(lambda: setattr(world.gateway.load, "max_connections", 2))
+    world.run(lambda: setattr(world.gateway.backpressure, "max_connections", 2))
     with contextlib.ExitStack() as stack:
         for _ in range(6):
             client = stack.enter_context(socket.create_connection(("127.0.0.1", world.port), 5))

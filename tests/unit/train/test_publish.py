@@ -11,6 +11,7 @@ import pytest
 from driftwheel import artifacts
 from driftwheel.errors import ArtifactError, GateError, ParityError
 from driftwheel.records import Dataset, ModelVersion, ModelVersionStatus, TrainingRun
+from driftwheel.run_metrics import RunMetrics
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
 from train.data.examples import Example, read_examples
@@ -64,7 +65,7 @@ def built(settings: Settings, ledger: Ledger, number: int) -> Path:
         settings_hash="abc",
         seed=7,
         path=f"runs/run_{number}",
-        metrics={"eval_loss": 0.25},
+        metrics=RunMetrics(eval_loss=0.25),
     )
     ledger.add(run)
     path = settings.root / "artifacts" / f"run_{number}-w8a8"

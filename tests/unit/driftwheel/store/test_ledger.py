@@ -61,16 +61,6 @@ def test_records_survive_closing_and_opening_again(settings: Settings, ledger: L
         assert again.get(RetrainDecision, "decision_1").reasons == ["quality fell"]
 
 
-def test_a_ledger_of_an_earlier_version_gets_the_columns_that_were_added_since(ledger: Ledger) -> None:
-    ledger.add(decision("old"))
-    with ledger.write() as connection:
-        connection.exec_driver_sql("ALTER TABLE decision DROP COLUMN dataset_id")
-    again = Ledger(ledger.url)
-    again.add(decision("new", dataset_id="d"))
-    assert {d.id: d.dataset_id for d in again.find(RetrainDecision)} == {"old": None, "new": "d"}
-    again.close()
-
-
 def test_what_a_row_holds_is_not_in_the_error_that_says_why_it_was_refused(ledger: Ledger) -> None:
     with pytest.raises((sa.exc.StatementError, TypeError)) as refused:
         known = DecisionBasis(verdicts={"not JSON": object()})  # type: ignore[dict-item]  # that is the point

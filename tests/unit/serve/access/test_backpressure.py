@@ -2,14 +2,14 @@
 
 import pytest
 
-from serve.access.backpressure import SMALL_BODY_BYTES, Load
+from serve.access.backpressure import SMALL_BODY_BYTES, Backpressure
 from serve.http.messages import Request
 from serve.refusals import RequestRefused
-from serve.routing.routes import EngineRoute
+from serve.routing.table import EngineRoute
 
 
-def load() -> Load:
-    return Load(max_body_bytes=1 << 20, max_held_bytes=100_000, max_connections=10, max_in_flight=4)
+def load() -> Backpressure:
+    return Backpressure(max_body_bytes=1 << 20, max_held_bytes=100_000, max_connections=10, max_in_flight=4)
 
 
 def test_large_bodies_share_what_may_be_held_and_small_ones_always_pass() -> None:

@@ -61,13 +61,13 @@ def test_what_a_key_has_used_stays_used_when_another_key_changes(ledger: Ledger)
     keys = ApiKeys([], keys_of(ledger, "support"))
     caller = keys.identify(f"Bearer {key}".encode(), 0.0)
     assert caller is not None
-    assert caller.limits is not None
-    caller.limits.enter(0.0)
+    assert caller.rate_limit is not None
+    caller.rate_limit.enter(0.0)
     create_key(ledger, "support", "other", [Scope.ASK])
     keys.load(keys_of(ledger, "support"))
     again = keys.identify(f"Bearer {key}".encode(), 0.0)
     assert again is not None
-    assert again.limits is caller.limits
+    assert again.rate_limit is caller.rate_limit
 
 
 def test_changes_in_the_ledger_are_known_within_a_second(ledger: Ledger) -> None:

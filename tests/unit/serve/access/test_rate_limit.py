@@ -2,11 +2,11 @@
 
 import pytest
 
-from serve.access.rate_limit import Limits
+from serve.access.rate_limit import RateLimit
 from serve.refusals import RequestRefused
 
 
-def ask(limits: Limits, now: float, tokens: int = 0) -> int:
+def ask(limits: RateLimit, now: float, tokens: int = 0) -> int:
     """Make one request at a time and return its status."""
     try:
         limits.enter(now)
@@ -17,21 +17,21 @@ def ask(limits: Limits, now: float, tokens: int = 0) -> int:
 
 
 def test_a_minute_of_requests_is_not_more_than_the_limit_and_refills_evenly() -> None:
-    limits = Limits(60, None, None)
+    limits = RateLimit(60, None, None)
     assert [ask(limits, 0.0) for _ in range(62)] == [200] * 60 + [429] * 2
     assert [ask(limits, 5.0) for _ in range(6)] == [200] * 5 + [429]
     assert [ask(limits, 1000.0) for _ in range(61)] == [200] * 60 + [429]
 
 
 def test_over_an_hour_the_tokens_stay_within_the_limit_however_large_an_answer_is() -> None:
-    limits, used = Limits(None, 600, None), 0
+    limits, used = RateLimit(None, 600, None), 0
     for second in range(3600):
         used += 3000 if ask(limits, float(second), tokens=3000) == 200 else 0
     assert 600 * 59 <= used <= 600 * 61 + 3000
 
 
 def test_a_refusal_says_when_to_come_back_and_then_it_works() -> None:
-    limits = Limits(None, 60, None)
+    limits = RateLimit(None, 60, None)
     assert ask(limits, 0.0, tokens=90) == 200
     with pytest.raises(RequestRefused) as refused:
         limits.enter(0.0)
@@ -42,7 +42,7 @@ def test_a_refusal_says_when_to_come_back_and_then_it_works() -> None:
 
 
 def test_only_so_many_requests_are_in_flight_at_once() -> None:
-    limits = Limits(None, None, 2)
+    limits = RateLimit(None, None, 2)
     limits.enter(0.0)
     limits.enter(0.0)
     with pytest.raises(RequestRefused, match="2 requests in flight"):
@@ -52,7 +52,7 @@ def test_only_so_many_requests_are_in_flight_at_once() -> None:
 
 
 def test_the_headers_are_those_of_openai() -> None:
-    limits = Limits(60, 6000, None)
+    limits = RateLimit(60, 6000, None)
     limits.enter(0.0)
     limits.leave(6100, 0.0)
     assert limits.headers(0.5) == [

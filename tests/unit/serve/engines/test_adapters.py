@@ -17,9 +17,11 @@ from driftwheel import controls
 from driftwheel.artifacts import read_manifest, write_json, writing
 from driftwheel.errors import ArtifactError, ConfigError, EngineError
 from driftwheel.records import Stage
+from driftwheel.settings.serving import ServeSettings
 from driftwheel.settings.settings import Settings
 from serve.engines.adapters import Adapters, Slot
-from serve.engines.engine import Engine, served_rank, start_artifact
+from serve.engines.engine import Engine, start_artifact
+from serve.engines.lora import served_rank
 from tests.support import fake_gateway
 from tests.support.fake_world import PROBE, World
 
@@ -128,7 +130,7 @@ def test_an_engine_is_started_only_where_none_fits(
             write_json(folder / "answers.json", {"tokens": ["other"], "logprob": -1.0})
         base = tmp_path / "other"
     path = adapter(tmp_path, base, "two", **change)
-    assert adapters.has_host(read_manifest(path), replica + 1) is (engines == 1)
+    assert adapters.has_host(path, replica + 1) is (engines == 1)
     load(adapters, settings, path, "v2", replica)
     assert len(started) == engines
 
@@ -187,8 +189,8 @@ def test_an_adapter_is_not_put_on_a_base_that_was_built_again(
 def test_the_engine_of_an_adapter_takes_adapters_of_its_rank(settings: Settings, tmp_path: Path, base: Path) -> None:
     commands: list[list[str]] = []
 
-    def build(settings: Settings, model: str, name: str, port: int) -> list[str]:
-        commands.append([model, *settings.serve.engine_args])
+    def build(serve: ServeSettings, model: str, name: str, port: int) -> list[str]:
+        commands.append([model, *serve.engine_args])
         return ["true"]
 
     start_artifact(settings, adapter(tmp_path, base, "one", rank=17), "base", build=build).process.wait()

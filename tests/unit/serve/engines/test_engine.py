@@ -14,8 +14,9 @@ import pytest
 from driftwheel.artifacts import MANIFEST
 from driftwheel.errors import ArtifactError, EngineError
 from driftwheel.settings.settings import Settings
-from serve.engines.engine import Engine, engine_environment, free_port, has_gpu, start, vllm_command
+from serve.engines.engine import Engine, free_port, start
 from serve.engines.liveness import answers_token
+from serve.engines.vllm_command import engine_environment, has_gpu, vllm_command
 from tests.support import fake_gateway
 
 StartEngine = Callable[..., Engine]
@@ -119,14 +120,14 @@ def test_an_engine_that_cannot_be_started_is_one_clear_error(settings: Settings)
 def test_vllm_listens_on_loopback_under_the_version_and_takes_further_arguments(settings: Settings) -> None:
     serve = settings.serve.model_copy(update={"engine_args": ["--dtype", "float32"], "enforce_eager": True})
     changed = settings.model_copy(update={"serve": serve})
-    command = vllm_command(changed, "/models/a", "version_1", 1234)
+    command = vllm_command(changed.serve, "/models/a", "version_1", 1234)
     pairs = dict(itertools.pairwise(command))
     assert command[3:5] == ["serve", "/models/a"]
     assert (pairs["--host"], pairs["--port"]) == ("127.0.0.1", "1234")
     assert (pairs["--served-model-name"], pairs["--fingerprint-value"]) == ("version_1", "version_1")
     assert command[-3:] == ["--enforce-eager", "--dtype", "float32"]
     assert "--trust-remote-code" not in command
-    assert "--enforce-eager" not in vllm_command(settings, "/models/a", "version_1", 1234)
+    assert "--enforce-eager" not in vllm_command(settings.serve, "/models/a", "version_1", 1234)
 
 
 def test_an_engine_gets_no_keys_no_telemetry_and_no_hub(
@@ -134,11 +135,11 @@ def test_an_engine_gets_no_keys_no_telemetry_and_no_hub(
 ) -> None:
     monkeypatch.setenv("DRIFTWHEEL_API_KEYS", "secret")
     monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
-    environment = engine_environment(settings, str(tmp_path))
+    environment = engine_environment(settings.serve, str(tmp_path))
     assert "DRIFTWHEEL_API_KEYS" not in environment
     assert (environment["VLLM_NO_USAGE_STATS"], environment["HF_HUB_OFFLINE"]) == ("1", "1")
     assert has_gpu() or Path(environment["LD_PRELOAD"].split()[-1]).is_file()
-    assert "HF_HUB_OFFLINE" not in engine_environment(settings, "Qwen/Qwen3-0.6B")
+    assert "HF_HUB_OFFLINE" not in engine_environment(settings.serve, "Qwen/Qwen3-0.6B")
 
 
 def test_a_stopped_process_gives_no_token(

@@ -13,7 +13,7 @@ import pytest
 from driftwheel.settings.settings import Settings
 from serve.engines.engine import Engine
 from serve.engines.health import MISSED_UNTIL_OUT, MISSED_UNTIL_STOPPED, Health
-from serve.routing.routes import EngineRoute, RoutingTable
+from serve.routing.table import EngineRoute, RoutingTable
 
 StartEngine = Callable[..., Engine]
 
@@ -37,7 +37,7 @@ def world(settings: Settings, start_fake: StartEngine, make_artifact: Callable[.
     routes = RoutingTable()
     routes.add(EngineRoute("v1", "127.0.0.1", engine.port, "v1"))
     route = routes.routes()[0]
-    return World(engine, route, Health(settings, routes, {route: engine}.get, token_timeout_seconds=0.3))
+    return World(engine, route, Health(settings.serve, routes, {route: engine}.get, token_timeout_seconds=0.3))
 
 
 def test_a_token_proves_an_engine(world: World) -> None:
@@ -95,7 +95,7 @@ def test_an_engine_that_answers_what_is_no_token_is_out_without_a_timeout(
     engine.wait_ready(20)
     route, routes = EngineRoute("v1", "127.0.0.1", engine.port, "v1"), RoutingTable()
     routes.add(route)
-    health = Health(settings, routes, {route: engine}.get)
+    health = Health(settings.serve, routes, {route: engine}.get)
     assert asyncio.run(health.check(route))
     (tmp_path / "fault").write_text(fault)
     began_at = time.monotonic()
@@ -109,7 +109,7 @@ def test_an_engine_whose_own_count_of_tokens_grows_is_only_busy(
     engine = start_fake(settings, make_artifact("v1", fault_path=str(tmp_path / "fault")), "v1")
     engine.wait_ready(20)
     route = EngineRoute("v1", "127.0.0.1", engine.port, "v1")
-    health = Health(settings, RoutingTable(), {route: engine}.get, token_timeout_seconds=0.2)
+    health = Health(settings.serve, RoutingTable(), {route: engine}.get, token_timeout_seconds=0.2)
     (tmp_path / "fault").write_text("busy")
     assert [asyncio.run(health.check(route)) for _ in range(4)] == [False, True, True, True]
     (tmp_path / "fault").write_text("hang")

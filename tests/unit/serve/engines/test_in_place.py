@@ -87,9 +87,9 @@ def test_a_changed_byte_is_found_before_the_engine_is_touched(tmp_path: Path) ->
         check_reload(version(old), wanted)
 
 
-def test_auto_looks_at_memory_and_at_what_can_be_reloaded(settings: Settings, tmp_path: Path) -> None:
-    def serving(**changes: Any) -> Settings:
-        return settings.model_copy(update={"serve": ServeSettings(alias="support", **changes)})
+def test_auto_looks_at_memory_and_at_what_can_be_reloaded(tmp_path: Path) -> None:
+    def serving(**changes: Any) -> ServeSettings:
+        return ServeSettings(alias="support", **changes)
 
     plain, tied = artifact(tmp_path / "plain"), artifact(tmp_path / "tied", config={"tie_word_embeddings": True})
     huge = 1_000_000

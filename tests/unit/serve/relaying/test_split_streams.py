@@ -19,7 +19,7 @@ from driftwheel.traffic.log import TrafficLog
 from serve.access.key_ring import ApiKeys
 from serve.gateway import Gateway
 from serve.metrics import GatewayMetrics
-from serve.routing.routes import EngineRoute, RoutingTable
+from serve.routing.table import EngineRoute, RoutingTable
 
 KEY = "a-key-for-split-streams"
 CLIENTS = 16

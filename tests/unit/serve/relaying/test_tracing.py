@@ -27,7 +27,7 @@ from serve.access.key_ring import ApiKeys
 from serve.gateway import Gateway
 from serve.metrics import GatewayMetrics
 from serve.relaying.tracing import Tracing
-from serve.routing.routes import EngineRoute, RoutingTable
+from serve.routing.table import EngineRoute, RoutingTable
 from tests.support.fake_engine import USAGE, FakeEngine, answer_to
 
 KEY = "a-key-for-the-tests-of-tracing"
@@ -235,12 +235,11 @@ def test_nothing_of_opentelemetry_is_imported_without_an_endpoint() -> None:
 
 
 def test_a_missing_extra_is_named(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delitem(sys.modules, "serve.relaying.tracing")
     monkeypatch.setitem(sys.modules, "opentelemetry.exporter.otlp.proto.http.trace_exporter", None)
     tracing = TracingSettings(endpoint="http://127.0.0.1:4318/v1/traces")
     serve = settings.serve.model_copy(update={"tracing": tracing})
     with pytest.raises(ConfigError, match="otel"):
-        server._tracing_of(settings.model_copy(update={"serve": serve}))
+        server.tracing_of(serve)
 
 
 def test_content_and_redaction_are_refused_together(settings: Settings) -> None:

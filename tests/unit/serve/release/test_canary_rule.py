@@ -8,11 +8,11 @@ import pytest
 from scipy.stats import binom
 
 from benchmarks.canary import log_evidence_of
-from serve.release.canary_rule import RATIOS, Action, Mishap, Outcome, Period, Tally, Verdict, judge, log_evidence
+from serve.release.canary_rule import RATIOS, Action, Mishap, Outcome, Period, Tally, Verdict, decide, log_evidence
 
 
 def verdict(*periods: Period, seconds: float = 0.0, false_rollback: float = 0.001) -> Verdict:
-    return judge(periods, seconds=seconds, false_rollback=false_rollback, min_requests=50, min_seconds=10)
+    return decide(periods, seconds=seconds, false_rollback=false_rollback, min_requests=50, min_seconds=10)
 
 
 def failed(canary: int, live: int, share: float = 0.1) -> Period:

@@ -1,4 +1,4 @@
-"""A gateway that follows serves what the conductor serves, gives a canary the same share, and never goes first."""
+"""A gateway that follows serves what the leader serves, gives a canary the same share, and never goes first."""
 
 import asyncio
 import time
@@ -14,21 +14,21 @@ from driftwheel.records import Alias, Deployment, ModelVersion, ModelVersionStat
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
 from serve.engines.engine import Engine
-from serve.release.reconciler import Rollout
+from serve.release.reconciler import Reconciler
 from serve.routing.choice import Split
-from serve.routing.routes import RoutingTable
+from serve.routing.table import RoutingTable
 
 PROBE = {"messages": [{"role": "user", "content": "hi"}], "tokens": ["yes", "."], "logprobs": [-0.5, -0.5]}
 
 
 class Gateways:
-    """Two rollouts on one ledger; the first one conducts."""
+    """Two rollouts on one ledger; the first one leads."""
 
     def __init__(self, settings: Settings, ledger: Ledger, start: Callable[..., Engine]) -> None:
         self.settings, self.ledger = settings, ledger
         self.tables = [RoutingTable(), RoutingTable()]
         self.rollouts = [
-            Rollout(
+            Reconciler(
                 settings.model_copy(update={"serve": settings.serve.model_copy(update={"port": 8001 + number})}),
                 ledger, table, start,
             )
@@ -104,7 +104,7 @@ def test_the_follower_goes_second_and_there_is_one_row_for_both(gateways: Gatewa
     asyncio.run(scene())
 
 
-def test_what_the_conductor_refuses_the_follower_never_serves(gateways: Gateways) -> None:
+def test_what_the_leader_refuses_the_follower_never_serves(gateways: Gateways) -> None:
     async def scene() -> None:
         gateways.promote("v1")
         await gateways.until(lambda: gateways.served() == ["v1", "v1"])
@@ -123,10 +123,10 @@ def test_a_follower_that_takes_over_in_a_canary_begins_it_anew(gateways: Gateway
         await gateways.until(lambda: gateways.served() == ["v1", "v1"])
         gateways.promote("v2", 0.25)
         await gateways.until(lambda: gateways.splits() == [Split("v2", 0.25)] * 2)
-        conductor, follower = gateways.rollouts
-        await conductor.stop()
-        follower.conductor.look()
-        gateways.rollouts.remove(conductor)
+        leader, follower = gateways.rollouts
+        await leader.stop()
+        follower.election.look()
+        gateways.rollouts.remove(leader)
 
         def canary_rows() -> int:
             rows = gateways.ledger.find(Deployment, version_id="v2")
@@ -145,13 +145,13 @@ def test_a_version_that_was_live_needs_no_second_canary_where_another_gateway_ta
     async def scene() -> None:
         gateways.promote("v1")
         await gateways.until(lambda: gateways.served() == ["v1", "v1"])
-        conductor, follower = gateways.rollouts
+        leader, follower = gateways.rollouts
         gateways.promote("v2", 0.25)
-        with gateways.ledger.write() as connection:  # its canary has passed, and then the conductor ends
+        with gateways.ledger.write() as connection:  # its canary has passed, and then the leader ends
             gateways.ledger.observe_alias(connection, "support", version_id="v2", fence=2)
-        await conductor.stop()
-        follower.conductor.look()
-        gateways.rollouts.remove(conductor)
+        await leader.stop()
+        follower.election.look()
+        gateways.rollouts.remove(leader)
         await gateways.until(lambda: gateways.served()[1] == "v2")
         assert gateways.ledger.find(Deployment, stage=Stage.CANARY.value) == []
         await follower.stop()

@@ -1,4 +1,4 @@
-"""Of several gateways on one ledger one conducts, also when it dies, stops for a while, or hands over."""
+"""Of several gateways on one ledger one leads, also when it dies, stops for a while, or hands over."""
 
 import time
 from dataclasses import replace
@@ -11,9 +11,11 @@ from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
 from serve.release.deployments import Deployments
 from serve.release.follower import followed
-from serve.release.leader import LOOKS_WITHOUT_A_BEAT, Conductor
+from serve.release.leader import LOOKS_WITHOUT_HEARTBEAT, LeaderElection
 
 pytestmark = pytest.mark.every_database
+
+Pair = tuple[LeaderElection, LeaderElection]
 
 
 def on_port(settings: Settings, port: int) -> Settings:
@@ -21,18 +23,18 @@ def on_port(settings: Settings, port: int) -> Settings:
 
 
 @pytest.fixture
-def pair(settings: Settings, ledger: Ledger) -> tuple[Conductor, Conductor]:
+def pair(settings: Settings, ledger: Ledger) -> Pair:
     ledger.add(Alias(id="support", project="support", version_id="v1", fence=1))
-    return Conductor(on_port(settings, 8001), ledger), Conductor(on_port(settings, 8002), ledger)
+    return LeaderElection(on_port(settings, 8001), ledger), LeaderElection(on_port(settings, 8002), ledger)
 
 
 def alias(ledger: Ledger) -> Alias:
     return ledger.get(Alias, "support")
 
 
-def rows_of(settings: Settings, ledger: Ledger, conductor: Conductor) -> Deployments:
-    rows = Deployments(settings, ledger, conductor)
-    rows.is_ours = conductor.is_conducting
+def rows_of(settings: Settings, ledger: Ledger, leader: LeaderElection) -> Deployments:
+    rows = Deployments(settings, ledger, leader)
+    rows.is_ours = leader.is_leader
     return rows
 
 
@@ -40,47 +42,47 @@ def live(ledger: Ledger) -> list[str]:
     return [row.version_id for row in ledger.find(Deployment, stage=Stage.LIVE.value)]
 
 
-def test_the_first_gateway_conducts_and_the_second_does_not(pair: tuple[Conductor, Conductor], ledger: Ledger) -> None:
+def test_the_first_gateway_leads_and_the_second_does_not(pair: Pair, ledger: Ledger) -> None:
     first, second = pair
-    for _ in range(2 * LOOKS_WITHOUT_A_BEAT):
+    for _ in range(2 * LOOKS_WITHOUT_HEARTBEAT):
         first.look()
         second.look()
-    assert (first.is_conducting, second.is_conducting) == (True, False)
+    assert (first.is_leader, second.is_leader) == (True, False)
     assert alias(ledger).conductor == first.name
-    assert alias(ledger).beats == 2 * LOOKS_WITHOUT_A_BEAT
+    assert alias(ledger).beats == 2 * LOOKS_WITHOUT_HEARTBEAT
 
 
-def test_a_silent_conductor_is_replaced_after_so_many_looks_and_no_earlier(pair: tuple[Conductor, Conductor]) -> None:
-    first, second = pair
-    first.look()
-    for _ in range(LOOKS_WITHOUT_A_BEAT):
-        second.look()
-    assert not second.is_conducting
-    second.look()
-    assert second.is_conducting
-    first.look()
-    assert not first.is_conducting
-
-
-def test_one_that_was_stopped_for_a_while_changes_nothing_when_it_goes_on(
-    pair: tuple[Conductor, Conductor], settings: Settings, ledger: Ledger
+def test_a_silent_leader_is_replaced_after_so_many_looks_and_no_earlier(
+    pair: Pair,
 ) -> None:
     first, second = pair
     first.look()
-    for _ in range(LOOKS_WITHOUT_A_BEAT + 1):
+    for _ in range(LOOKS_WITHOUT_HEARTBEAT):
+        second.look()
+    assert not second.is_leader
+    second.look()
+    assert second.is_leader
+    first.look()
+    assert not first.is_leader
+
+
+def test_one_that_was_stopped_for_a_while_changes_nothing_when_it_goes_on(
+    pair: Pair, settings: Settings, ledger: Ledger
+) -> None:
+    first, second = pair
+    first.look()
+    for _ in range(LOOKS_WITHOUT_HEARTBEAT + 1):
         second.look()
     rows_of(settings, ledger, second).go_live(alias(ledger), "v2", way="a new engine", fence=1, error=None)
-    assert first.is_conducting  # as far as it knows
+    assert first.is_leader  # as far as it knows
     with pytest.raises(ConflictError, match="follows"):
         rows_of(settings, ledger, first).go_live(alias(ledger), "v1", way="a new engine", fence=1, error=None)
     assert live(ledger) == ["v2"]
     assert alias(ledger).observed_version_id == "v2"
-    assert not first.is_conducting
+    assert not first.is_leader
 
 
-def test_a_gateway_that_follows_leaves_no_row(
-    pair: tuple[Conductor, Conductor], settings: Settings, ledger: Ledger
-) -> None:
+def test_a_gateway_that_follows_leaves_no_row(pair: Pair, settings: Settings, ledger: Ledger) -> None:
     first, second = pair
     first.look()
     second.look()
@@ -93,8 +95,8 @@ def test_a_gateway_that_follows_leaves_no_row(
     assert (alias(ledger).observed_version_id, alias(ledger).observed_error) == ("v1", None)
 
 
-def test_a_conductor_that_ends_hands_over_at_once_and_its_successor_says_what_is_live(
-    pair: tuple[Conductor, Conductor], settings: Settings, ledger: Ledger
+def test_a_leader_that_ends_hands_over_at_once_and_its_successor_says_what_is_live(
+    pair: Pair, settings: Settings, ledger: Ledger
 ) -> None:
     first, second = pair
     first.look()
@@ -108,26 +110,26 @@ def test_a_conductor_that_ends_hands_over_at_once_and_its_successor_says_what_is
     assert live(ledger) == ["v1"]
 
 
-def test_the_next_process_on_the_same_port_conducts_at_once(settings: Settings, ledger: Ledger) -> None:
+def test_the_next_process_on_the_same_port_leads_at_once(settings: Settings, ledger: Ledger) -> None:
     ledger.add(Alias(id="support", project="support", version_id="v1", fence=1))
-    killed, restarted = Conductor(settings, ledger), Conductor(settings, ledger)
+    killed, restarted = LeaderElection(settings, ledger), LeaderElection(settings, ledger)
     killed.look()
     restarted.look()
-    assert restarted.is_conducting
+    assert restarted.is_leader
     assert alias(ledger).conductor == restarted.name != killed.name
 
 
-def test_a_conductor_that_cannot_beat_stops_believing_in_itself_before_it_is_replaced(
-    pair: tuple[Conductor, Conductor], monkeypatch: pytest.MonkeyPatch
+def test_a_leader_that_cannot_beat_stops_believing_in_itself_before_it_is_replaced(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first, _ = pair
     first.look()
     now = time.monotonic()
     monkeypatch.setattr(time, "monotonic", lambda: now + 7)
-    assert not first.is_conducting
+    assert not first.is_leader
 
 
-def test_what_is_followed_is_what_the_conductor_reports() -> None:
+def test_what_is_followed_is_what_the_leader_reports() -> None:
     row = Alias(id="support", project="support", version_id="v2", fence=3, observed_version_id="v1", observed_fence=2)
     seen = followed(replace(row, observed_error="another model"))
     assert seen is not None

@@ -17,8 +17,8 @@ from driftwheel.records import Alias, Deployment, ModelVersion, ModelVersionStat
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
 from serve.engines.engine import Engine
-from serve.release.reconciler import Rollout
-from serve.routing.routes import RoutingTable
+from serve.release.reconciler import Reconciler
+from serve.routing.table import RoutingTable
 
 StartEngine = Callable[..., Engine]
 MakeArtifact = Callable[..., Path]
@@ -35,7 +35,7 @@ class World:
     make_artifact: MakeArtifact
     starts: list[str] = field(default_factory=list)
     routes: RoutingTable = field(default_factory=RoutingTable)
-    rollout: Rollout = field(init=False)
+    rollout: Reconciler = field(init=False)
 
     def __post_init__(self) -> None:
         self.restart()
@@ -43,7 +43,7 @@ class World:
     def restart(self) -> None:
         """Make a new rollout, as a gateway that starts does."""
         self.routes = RoutingTable()
-        self.rollout = Rollout(self.settings, self.ledger, self.routes, self._start)
+        self.rollout = Reconciler(self.settings, self.ledger, self.routes, self._start)
 
     def _start(self, settings: Settings, artifact: Path, name: str, replica: int) -> Engine:
         self.starts.append(name)

@@ -89,7 +89,7 @@ def test_dpo_widens_the_margin_on_pairs_that_it_never_saw(
     before, after = (margin(merge(settings, ledger, id), held_out) for id in (start.id, run.id))
     assert after > before + 1
     # The trainer's own margin is beta times the growth that was measured here.
-    assert run.metrics["reward_margin"] == pytest.approx(settings.train.beta * (after - before), rel=0.05)
+    assert run.metrics.reward_margin == pytest.approx(settings.train.beta * (after - before), rel=0.05)
     assert Path(run.base_model) == Path(start.path) / "merged"
 
 

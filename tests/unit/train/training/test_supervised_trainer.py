@@ -129,7 +129,7 @@ def test_equal_weights_train_as_none_do(train_settings: Settings, ledger: Ledger
     plain = finetune(settings, ledger, uneven.id)
     equal = finetune(changed(settings, class_weights={"few": 3.0, "many": 3.0}), ledger, uneven.id)
     assert equal.id != plain.id
-    assert equal.metrics["eval_loss"] == pytest.approx(plain.metrics["eval_loss"], rel=1e-5)
+    assert equal.metrics.eval_loss == pytest.approx(plain.metrics.eval_loss, rel=1e-5)
 
 
 class Lengths(TrainerCallback):  # type: ignore[misc]  # transformers is untyped

@@ -9,9 +9,10 @@ import torch
 from driftwheel.records import Dataset
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
+from train.data.examples import read_split
 from train.finetune import finetune
 from train.runs import weights_path
-from train.training.trainer import make_trainer, read_split
+from train.training.trainer import make_trainer
 
 
 def plain_trainer(settings: Settings, dataset: Dataset, folder: Path) -> Any:
@@ -79,4 +80,4 @@ def test_peft_alone_reads_the_adapter_and_finds_the_same_validation_loss(
             logits = model(input_ids=tokens[None]).logits[0, len(prompt) - 1 : -1]
         total += float(torch.nn.functional.cross_entropy(logits, tokens[len(prompt) :], reduction="sum"))
         count += len(tokens) - len(prompt)
-    assert total / count == pytest.approx(run.metrics["eval_loss"], rel=0.02)
+    assert total / count == pytest.approx(run.metrics.eval_loss, rel=0.02)

@@ -1,0 +1,95 @@
+"""A database URL becomes an engine that keeps every committed row: SQLAlchemy's, on SQLite or PostgreSQL."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.pool import QueuePool
+
+from driftwheel.errors import ConfigError, StorageError
+from driftwheel.store.sqlite import safe_sqlite_module
+
+CONNECT_SECONDS = 5
+SQLITE = "sqlite"
+BUSY_MILLISECONDS = 30_000
+
+
+def with_driver(url: str) -> str:
+    """Return a database URL that names the driver which the extra `postgres` installs."""
+    return url.replace("postgresql://", "postgresql+psycopg://", 1)
+
+
+def connect(url: str, sqlite_module: ModuleType | None = None) -> sa.Engine:
+    """Return the engine of a database; a SQLite file that is not there is made, empty.
+
+    A transaction begins as a writing one where the connection's option `is_write` is set.
+    """
+    return _connect_sqlite(url, sqlite_module) if url.startswith(SQLITE) else _connect_server(url)
+
+
+@contextmanager
+def named_errors(url: str) -> Iterator[str]:
+    """Give the database's name for messages, without its password, while it is opened.
+
+    Raises ConfigError for an unusable URL, StorageError if the database refuses.
+    """
+    address = url
+    try:
+        address = sa.make_url(url).render_as_string(hide_password=True)
+        yield address
+    except sa.exc.ArgumentError as error:
+        raise ConfigError(f"storage.database_url {address!r} is not a database URL: {error}") from error
+    except sa.exc.DatabaseError as error:
+        raise StorageError(
+            f"cannot open the ledger at {address}: {error.orig}; check the path and its rights"
+        ) from error
+
+
+def file_of(engine: sa.Engine) -> Path | None:
+    """Return the file of a SQLite database; None for a server, or for a database in memory."""
+    path = engine.url.database
+    return Path(path) if engine.dialect.name == SQLITE and path and path != ":memory:" else None
+
+
+def wait_for_turn(connection: sa.Connection, key: int) -> None:
+    """Hold one of PostgreSQL's locks until the transaction ends; on SQLite only one transaction writes anyway."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(sa.select(sa.func.pg_advisory_xact_lock(key)))
+
+
+def _connect_server(url: str) -> sa.Engine:
+    # A server that does not answer is an error within seconds, so that no answer waits for its row for ever.
+    options = {"connect_timeout": CONNECT_SECONDS, "keepalives_idle": 10, "tcp_user_timeout": 15_000}
+    return sa.create_engine(with_driver(url), pool_pre_ping=True, hide_parameters=True, connect_args=options)
+
+
+def _connect_sqlite(url: str, sqlite_module: ModuleType | None) -> sa.Engine:
+    path = sa.make_url(url).database
+    if path and path != ":memory:":
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        # It will hold what users wrote; SQLite gives its side files the same mode.
+        with suppress(OSError):
+            os.close(os.open(path, os.O_CREAT | os.O_EXCL, 0o600))
+    engine = sa.create_engine(
+        url,
+        module=sqlite_module or safe_sqlite_module(),
+        poolclass=QueuePool,
+        hide_parameters=True,
+        connect_args={"check_same_thread": False, "timeout": BUSY_MILLISECONDS / 1000, "isolation_level": None},
+    )
+
+    @sa.event.listens_for(engine, "connect")
+    def set_up(connection: Any, _: Any) -> None:
+        for pragma in ("synchronous=FULL", f"busy_timeout={BUSY_MILLISECONDS}", "foreign_keys=ON"):
+            connection.execute(f"PRAGMA {pragma}")
+
+    @sa.event.listens_for(engine, "begin")
+    def begin(connection: sa.Connection) -> None:
+        is_write = connection.get_execution_options().get("is_write", False)
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if is_write else "BEGIN")
+
+    return engine

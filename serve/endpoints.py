@@ -1,0 +1,106 @@
+"""The endpoints that the gateway answers itself: probes, metrics, service discovery, models, feedback and alerts."""
+
+import asyncio
+import json
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+
+from driftwheel.errors import NotFoundError, StorageError
+from driftwheel.records import Scope
+from driftwheel.settings.settings import Settings
+from driftwheel.store.ledger import Ledger
+from serve import alerts, feedback_route, openapi
+from serve.http.messages import Request
+from serve.metrics import CONTENT_TYPE, GatewayMetrics
+from serve.refusals import RequestRefused
+from serve.relaying.relay import RETRY_AFTER_SECONDS
+from serve.routing.table import RoutingTable
+
+READY_INTERVALS = 3
+"""Health checks that may be missed before the gateway calls itself not ready: one slow token is no outage."""
+JSON_TYPE = "application/json"
+
+Answer = tuple[int, str, bytes]
+"""Status, content type and body."""
+
+
+class Endpoints:
+    """Answers what is not for an engine; what needs the ledger runs on a thread, never on the event loop."""
+
+    def __init__(self, settings: Settings, ledger: Ledger, routes: RoutingTable, metrics: GatewayMetrics) -> None:
+        self._settings, self._ledger, self._routes, self._metrics = settings, ledger, routes, metrics
+        self._started_at = int(time.time())
+        # Two repeats of one alert at once would both find that it has not asked yet.
+        self._alerts = asyncio.Lock()
+        self._from_memory: dict[str, Callable[[Request], Answer]] = {
+            "/healthz": self._health,
+            "/readyz": self._readiness,
+            "/metrics": self._metrics_page,
+            "/metrics/engines": self._engine_targets,
+            "/v1/models": self._models,
+            "/openapi.json": lambda _: (200, JSON_TYPE, openapi.document()),
+        }
+
+    async def answer(self, request: Request) -> Answer:
+        """Answer an admitted request; raises RequestRefused."""
+        if request.path in self._from_memory:
+            return self._from_memory[request.path](request)
+        answer = self._feedback if request.path == "/v1/feedback" else self._alert
+        try:
+            return 200, JSON_TYPE, json.dumps(await answer(request.body)).encode()
+        except NotFoundError as error:
+            raise RequestRefused(404, str(error), "not_found") from error
+        except StorageError as error:
+            headers = (("retry-after", str(RETRY_AFTER_SECONDS)),)
+            raise RequestRefused(503, str(error), "ledger_unavailable", headers=headers) from error
+
+    async def _feedback(self, body: bytes) -> dict[str, object]:
+        feedback = feedback_route.read_feedback(body)
+        row = await asyncio.to_thread(feedback_route.store_feedback, self._settings, self._ledger, feedback)
+        for kind in feedback.kinds:
+            self._metrics.feedback.labels(kind).inc()
+        return {"request_id": row.id, "thumb": row.thumb, "label": row.label, "label_source": row.label_source}
+
+    async def _alert(self, body: bytes) -> dict[str, object]:
+        fields = feedback_route.read_object(body)
+        async with self._alerts:
+            return asdict(await asyncio.to_thread(alerts.take_alerts, self._settings, self._ledger, fields))
+
+    def _health(self, _: Request) -> Answer:
+        return 200, JSON_TYPE, b'{"status": "alive"}'
+
+    def _readiness(self, request: Request) -> Answer:
+        alias = self._settings.serve.alias
+        route = self._routes.pick(alias)
+        limit = READY_INTERVALS * self._settings.serve.health_interval_seconds
+        if route is None:
+            reason = f"no engine is ready for alias {alias!r}"
+        elif route.last_token_at is None or time.monotonic() - route.last_token_at > limit:
+            reason = f"{route.version_id} has given no token in the last {limit:g} s"
+        else:
+            return self._probed(request, 200, {"status": "ready"}, {"version_id": route.version_id})
+        return self._probed(request, 503, {"status": "not ready"}, {"reason": reason})
+
+    @staticmethod
+    def _probed(request: Request, status: int, fact: dict[str, str], detail: dict[str, str]) -> Answer:
+        """Answer a probe; the detail is for those who may read it."""
+        may_read = Scope.READ in request.caller.scopes
+        return status, JSON_TYPE, json.dumps(fact | (detail if may_read else {})).encode()
+
+    def _metrics_page(self, _: Request) -> Answer:
+        self._metrics.show_aliases(self._routes.aliases)
+        return 200, CONTENT_TYPE, self._metrics.page()
+
+    def _engine_targets(self, _: Request) -> Answer:
+        """Name the engines as Prometheus' HTTP service discovery wants them, so that it scrapes vLLM's own metrics."""
+        versions: dict[str, list[str]] = {}
+        for route in self._routes.routes():  # adapters of one base share an engine, which is one target
+            versions.setdefault(f"{route.host}:{route.port}", []).append(route.version_id)
+        targets = [{"targets": [at], "labels": {"version": ",".join(found)}} for at, found in versions.items()]
+        return 200, JSON_TYPE, json.dumps(targets).encode()
+
+    def _models(self, _: Request) -> Answer:
+        facts = {"object": "model", "created": self._started_at, "owned_by": "driftwheel"}
+        models = [{"id": name, **facts} for name in self._routes.served_models()]
+        return 200, JSON_TYPE, json.dumps({"object": "list", "data": models}).encode()

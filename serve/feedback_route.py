@@ -1,0 +1,84 @@
+"""Feedback of people: the body of /v1/feedback becomes a checked record, and that a change of the request's row."""
+
+import json
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from driftwheel.records import Traffic
+from driftwheel.settings.settings import Settings
+from driftwheel.store.ledger import Ledger
+from driftwheel.traffic.feedback import give_feedback
+from serve.refusals import RequestRefused
+from serve.relaying.call import storable
+
+FEEDBACK_FIELDS = ("request_id", "thumb", "label", "correction")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Feedback:
+    """What a person says about one answer; at least one of its last three fields is there."""
+
+    request_id: str
+    thumb: Literal[1, -1] | None = None
+    label: str | None = None
+    correction: str | None = None
+    """The whole right answer."""
+
+    @property
+    def kinds(self) -> list[str]:
+        """The kinds of feedback that were given, as the metric names them."""
+        kinds = [name for name in ("label", "correction") if getattr(self, name) is not None]
+        if self.thumb is not None:
+            kinds.append("thumb_up" if self.thumb == 1 else "thumb_down")
+        return kinds
+
+
+def read_object(body: bytes) -> dict[str, Any]:
+    """Return a body's JSON object; raises RequestRefused."""
+    try:
+        value = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise RequestRefused(400, f"the body is not JSON: {error}", "invalid_json") from error
+    if not isinstance(value, dict):
+        raise RequestRefused(400, "the body must be a JSON object", "invalid_json")
+    return value
+
+
+def read_feedback(body: bytes) -> Feedback:
+    """Return checked feedback; raises RequestRefused naming the wrong field."""
+    fields = read_object(body)
+    for name in fields:
+        if name not in FEEDBACK_FIELDS:
+            known = ", ".join(FEEDBACK_FIELDS)
+            raise RequestRefused(400, f"unknown field {name!r}; known are {known}", "unknown_field", param=name)
+    request_id, thumb = fields.get("request_id"), fields.get("thumb")
+    if not isinstance(request_id, str):
+        message = "request_id must be the x-request-id of an answer"
+        raise RequestRefused(400, message, "invalid_field", param="request_id")
+    if thumb is not None and (isinstance(thumb, bool) or thumb not in (1, -1)):
+        raise RequestRefused(400, "thumb must be 1 or -1", "invalid_field", param="thumb")
+    texts = {name: _text_of(fields, name) for name in ("label", "correction")}
+    if thumb is None and not any(texts.values()):
+        raise RequestRefused(400, "feedback needs one of thumb (1 or -1), label or correction", "missing_field")
+    return Feedback(request_id=storable(request_id), thumb=thumb, **texts)
+
+
+def store_feedback(settings: Settings, ledger: Ledger, feedback: Feedback) -> Traffic:
+    """Attach checked feedback to a request of this loop; blocks. Raises NotFoundError or StorageError."""
+    return give_feedback(
+        settings,
+        ledger,
+        feedback.request_id,
+        thumb=feedback.thumb,
+        label=feedback.label,
+        correction=feedback.correction,
+    )
+
+
+def _text_of(fields: dict[str, Any], name: str) -> str | None:
+    value = fields.get(name)
+    if value is None:
+        return None
+    if not isinstance(value, str) or not value.strip():
+        raise RequestRefused(400, f"{name} must be a text", "invalid_field", param=name)
+    return storable(value)

@@ -1,0 +1,322 @@
+"""A database of any released revision is upgraded whole or not at all, and one that is not ours is left alone."""
+
+import multiprocessing
+import os
+import resource
+import shutil
+import signal
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from driftwheel.errors import DriftwheelError, SchemaError, StorageError
+from driftwheel.records import RECORDS
+from driftwheel.settings.settings import Settings
+from driftwheel.store import migrations
+from driftwheel.store.database import connect
+from driftwheel.store.ledger import Ledger
+from driftwheel.store.migrations import Standing, bring_up_to_date, differences, newest_revision, status_of
+from tests.support.kept_databases import REVISIONS, Rows, kept_rows, restore, rows_in
+
+NOBODY = 65534
+WINDOWS = 2
+"""The revision in which a check became a window."""
+FORK = multiprocessing.get_context("fork")
+pytestmark = pytest.mark.every_database
+
+
+@pytest.fixture
+def engine(settings: Settings) -> Iterator[sa.Engine]:
+    """The engine of an empty database."""
+    opened = connect(settings.database_url)
+    yield opened
+    opened.dispose()
+
+
+def standing(engine: sa.Engine) -> Standing:
+    with engine.connect() as connection:
+        return status_of(connection).standing
+
+
+def backups(settings: Settings) -> list[Path]:
+    return sorted(settings.root.glob("ledger.db.revision-*"))
+
+
+def upgraded(rows: Rows, revision: int) -> Rows:
+    """Return what the rows of a kept database must be after the revisions that followed it."""
+    if revision < WINDOWS:
+        _adopt_checks(rows)
+    return rows
+
+
+def _adopt_checks(rows: Rows) -> None:
+    """Make windows of the checks, and move the list of its requests from a check's signal to the requests."""
+    windows, requests = rows.setdefault("drift_window", {}), rows["req"].values()
+    for request in requests:
+        request["check_id"] = None
+    for signal_row in rows["signal"].values():
+        for id in signal_row["details"].pop("request_ids", []):
+            rows["req"][id]["check_id"] = signal_row["check_id"]
+        kept = ("project", "created_at", "version_id")
+        windows[signal_row["check_id"]] = {name: signal_row[name] for name in kept} | {
+            "id": signal_row["check_id"],
+            "number": 1,
+            "rows": signal_row["current_rows"],
+            "started_at": signal_row["window_started_at"],
+            "ended_at": signal_row["window_ended_at"],
+            "over_in_a_row": {signal_row["kind"]: 0},
+        }
+
+
+@pytest.mark.parametrize("revision", REVISIONS)
+def test_a_database_of_every_released_revision_is_upgraded_and_no_row_is_lost(
+    settings: Settings, revision: int
+) -> None:
+    restore(revision, settings.database_url)
+    with closing(Ledger(settings.database_url)) as ledger:
+        with ledger.read() as connection:
+            assert rows_in(connection) == upgraded(kept_rows(revision), revision)
+            assert differences(connection, with_foreign_tables=True) == []
+        assert all(ledger.count(record_type) >= 2 for record_type in RECORDS)
+        assert all(ledger.find(record_type) for record_type in RECORDS)
+
+
+def test_the_file_before_the_upgrade_is_kept_beside_it(settings: Settings) -> None:
+    restore(1, settings.database_url)
+    Ledger(settings.database_url).close()
+    Ledger(settings.database_url).close()
+    if settings.database_url.startswith("sqlite"):
+        (backup,) = backups(settings)
+        assert backup.stat().st_mode & 0o777 == 0o600
+        engine = connect(f"sqlite:///{backup}")
+        with engine.connect() as old:
+            assert rows_in(old) == kept_rows(1)
+            assert status_of(old).standing is Standing.UNNUMBERED
+        engine.dispose()
+
+
+def test_a_database_from_before_the_latest_columns_and_tables_is_adopted(settings: Settings, engine: sa.Engine) -> None:
+    restore(1, settings.database_url)
+    with engine.begin() as connection:
+        for change in (
+            "ALTER TABLE alias DROP COLUMN conductor", "ALTER TABLE alias DROP COLUMN beats",
+            "ALTER TABLE req DROP COLUMN response", "DROP TABLE judgement", "DROP TABLE api_key",
+        ):  # fmt: skip
+            connection.exec_driver_sql(change)
+    with closing(Ledger(settings.database_url)) as ledger, ledger.read() as connection:
+        assert differences(connection) == []
+        assert {row["answer"] for row in rows_in(connection)["req"].values()} == {"answer 0", "answer 1", "answer 2"}
+
+
+def test_records_and_revisions_describe_the_same_tables(engine: sa.Engine) -> None:
+    with migrations._locked(engine) as connection:
+        migrations.run_revisions(connection)
+        assert differences(connection, with_foreign_tables=True) == []
+
+
+def test_the_tables_of_a_new_database_are_those_of_the_records(ledger: Ledger) -> None:
+    with ledger.read() as connection:
+        assert differences(connection, with_foreign_tables=True) == []
+        assert status_of(connection).standing is Standing.CURRENT
+
+
+@pytest.mark.parametrize(
+    ("change", "word"),
+    [
+        ("ALTER TABLE decision DROP COLUMN remedy", "add_column"),
+        ("ALTER TABLE decision RENAME COLUMN trigger TO cause", "remove_column"),
+        ("DROP INDEX ix_decision_project_created_at", "add_index"),
+        ("CREATE INDEX another ON decision (status)", "remove_index"),
+        ("DROP TABLE step", "add_table"),
+        ("CREATE TABLE another (id TEXT)", "remove_table"),
+    ],
+    ids=lambda value: value,
+)
+def test_a_difference_between_records_and_tables_is_seen(ledger: Ledger, change: str, word: str) -> None:
+    with ledger.write() as connection:
+        connection.exec_driver_sql(change)
+        assert word in " ".join(differences(connection, with_foreign_tables=True))
+
+
+def test_opening_a_current_database_asks_one_question(ledger: Ledger, settings: Settings) -> None:
+    engine, asked = connect(settings.database_url), list[str]()
+    sa.event.listen(engine, "before_cursor_execute", lambda *arguments: asked.append(arguments[2]))
+    assert bring_up_to_date(engine, "it") is None
+    engine.dispose()
+    assert [text for text in asked if not text.startswith("BEGIN")] == [
+        "SELECT driftwheel_revision.version_num \nFROM driftwheel_revision"
+    ]
+
+
+def _whole(engine: sa.Engine) -> bool:
+    """Say whether a database that was revision 1 is at it still, or at the newest, with every row; fails otherwise."""
+    with engine.connect() as connection:
+        is_done = status_of(connection).standing is Standing.CURRENT
+        assert is_done or status_of(connection).standing is Standing.UNNUMBERED
+        assert rows_in(connection) == (upgraded(kept_rows(1), 1) if is_done else kept_rows(1))
+        assert not is_done or differences(connection) == []
+    engine.dispose()
+    return is_done
+
+
+def _die_at(url: str, statement: int) -> None:
+    """Upgrade, and be killed at the n-th statement."""
+    engine, seen = connect(url), list[str]()
+
+    def count(*arguments: Any) -> None:
+        seen.append(arguments[2])
+        if len(seen) == statement:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    sa.event.listen(engine, "after_cursor_execute", count)
+    bring_up_to_date(engine, "it")
+
+
+def test_a_program_killed_at_any_statement_of_an_upgrade_leaves_a_whole_database(
+    settings: Settings, engine: sa.Engine
+) -> None:
+    restore(1, settings.database_url)
+    kills, is_done = 0, False
+    while not is_done:
+        child = FORK.Process(target=_die_at, args=(settings.database_url, kills + 1))
+        child.start()
+        child.join()
+        kills += child.exitcode == -signal.SIGKILL
+        is_done = _whole(engine)
+        assert is_done or child.exitcode == -signal.SIGKILL
+    assert kills >= 50
+
+
+def _report(pipe: Connection, act: Callable[[], Any]) -> None:
+    try:
+        pipe.send(act())
+    except (DriftwheelError, AssertionError) as error:
+        pipe.send(str(error))
+
+
+def in_children(acts: list[Callable[[], Any]]) -> list[Any]:
+    """Run functions at once, each in a process of its own; return what they returned, or the words of their error."""
+    pipes = [FORK.Pipe(duplex=False) for _ in acts]
+    children = [FORK.Process(target=_report, args=(pipes[i][1], act)) for i, act in enumerate(acts)]
+    for child in children:
+        child.start()
+    answers = [reader.recv() if reader.poll(60) else "no answer" for reader, _ in pipes]
+    for child in children:
+        child.join()
+    return answers
+
+
+@pytest.mark.parametrize("is_old", [True, False], ids=["an older one", "an empty one"])
+def test_of_programs_that_open_a_database_at_once_one_upgrades_it(settings: Settings, is_old: bool) -> None:
+    if is_old:
+        restore(1, settings.database_url)
+    barrier = FORK.Barrier(6)
+
+    def open_it() -> Any:
+        engine = connect(settings.database_url)
+        barrier.wait()
+        return bring_up_to_date(engine, "it") is not None
+
+    assert sorted(in_children([open_it] * 6)) == [False] * 5 + [True]
+    is_file = settings.database_url.startswith("sqlite")
+    assert len(backups(settings)) == (1 if is_old and is_file else 0)
+
+
+def test_a_database_of_a_newer_driftwheel_is_refused(ledger: Ledger, settings: Settings) -> None:
+    with ledger.write() as connection:
+        connection.exec_driver_sql(f"UPDATE driftwheel_revision SET version_num = '{newest_revision() + 7}'")
+    with pytest.raises(
+        SchemaError, match=rf"newer driftwheel.* revision {newest_revision() + 7}, .*upgrade driftwheel"
+    ):
+        Ledger(settings.database_url)
+    assert standing(ledger.engine) is Standing.NEWER
+
+
+@pytest.mark.parametrize("table", ["customers", "alembic_version"])
+def test_a_database_of_another_program_is_refused_and_left_as_it_was(settings: Settings, table: str) -> None:
+    engine = connect(settings.database_url)
+    with engine.begin() as connection:
+        connection.exec_driver_sql(f"CREATE TABLE {table} (version_num VARCHAR(32))")
+        connection.exec_driver_sql(f"INSERT INTO {table} VALUES ('abc')")
+    engine.dispose()
+    path = settings.root / "ledger.db"
+    before = path.read_bytes() if path.exists() else b""
+    with pytest.raises(SchemaError, match="another program"):
+        Ledger(settings.database_url)
+    assert (path.read_bytes() if path.exists() else b"") == before
+    with engine.connect() as connection:
+        assert sa.inspect(connection).get_table_names() == [table]
+    engine.dispose()
+
+
+def test_tables_of_another_program_beside_ours_do_no_harm(ledger: Ledger, settings: Settings) -> None:
+    with ledger.write() as connection:
+        connection.exec_driver_sql("CREATE TABLE alembic_version (version_num VARCHAR(32))")
+    with closing(Ledger(settings.database_url)) as again, again.read() as connection:
+        assert differences(connection) == []
+
+
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """A folder that every user may enter, with the file of revision 1."""
+    folder = Path(tempfile.mkdtemp(prefix="driftwheel-store-"))
+    folder.chmod(0o755)
+    restore(1, f"sqlite:///{folder / 'ledger.db'}")
+    yield folder
+    shutil.rmtree(folder)
+
+
+def test_a_file_that_may_not_be_written_is_one_line_and_whole(open_folder: Path) -> None:
+    path = open_folder / "ledger.db"
+    path.chmod(0o444)
+    open_folder.chmod(0o555)
+    before = path.read_bytes()
+
+    def open_it() -> str:
+        if os.geteuid() == 0:  # whom no mode binds
+            os.setgid(NOBODY)
+            os.setuid(NOBODY)
+        Ledger(f"sqlite:///{path}")
+        return "opened"
+
+    (answer,) = in_children([open_it])
+    assert "readonly" in answer
+    assert answer.startswith(f"cannot open the ledger at sqlite:///{path}")
+    assert "\n" not in answer
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("room", [0.5, 1.0], ids=["no room for the copy", "no room for the revisions"])
+def test_a_full_disk_is_one_line_and_the_old_file_whole(open_folder: Path, room: float) -> None:
+    path = open_folder / "ledger.db"
+    limit = round(path.stat().st_size * room)
+
+    def open_it() -> str:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+        Ledger(f"sqlite:///{path}")
+        return "opened"
+
+    (answer,) = in_children([open_it])
+    assert answer.startswith(f"cannot bring the ledger at sqlite:///{path} from revision 0 to {newest_revision()}: ")
+    assert "nothing was changed" in answer
+    assert "\n" not in answer
+    engine = connect(f"sqlite:///{path}")
+    assert not _whole(engine)
+    assert not list(open_folder.glob(".*"))
+    Ledger(f"sqlite:///{path}").close()
+    assert _whole(engine)
+
+
+def test_a_file_that_is_no_database_is_one_line_and_left_as_it_was(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.db"
+    path.write_bytes(b"not a database, but long enough to be looked at " * 100)
+    before = path.read_bytes()
+    with pytest.raises(StorageError, match=r"^cannot open the ledger at .*not a database.*$"):
+        Ledger(f"sqlite:///{path}")
+    assert path.read_bytes() == before
