@@ -95,6 +95,10 @@ SHORT = {
         "--count 200",
         (r"200 requests in \d+ s: [1-9]\d* that must be refused, [1-9]\d* that must not", r"bypasses 0 "),
     ),
+    "benchmarks.watching": Short(
+        "--short 1000 --long 2000 --looks 2",
+        tuple(rf"{name} +│ +\d+\.\d │ +\d+\.\d │ +\d+\.\d\d │" for name in ("idle", "full", "scrape")),
+    ),
 }
 """What runs here, by its command line."""
 

@@ -15,22 +15,12 @@ from urllib.request import urlopen
 
 import pytest
 
+from dashboard.pages import PAGES
 from driftwheel.settings.load import load_settings
 from driftwheel.store.ledger import Ledger
 from tests.support.absent import absent
 
-TITLES = {
-    "": "Overview",
-    "datasets": "Datasets",
-    "training_runs": "Training runs",
-    "model_versions": "Model versions",
-    "deployments": "Deployments",
-    "traffic": "Traffic",
-    "drift_signals": "Drift signals",
-    "decisions": "Retrain decisions",
-    "playground": "Playground",
-    "comparison": "Compare versions",
-}
+TITLES = {"" if page is PAGES[0] else page.name: page.title for page in PAGES}
 FLAGS = [
     "--no-sandbox",
     "--disable-gpu",
