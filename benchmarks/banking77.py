@@ -135,7 +135,7 @@ async def turn(demo: steps.Demo, later: list[Example], test: list[Example], held
         ended = demo.ledger.get(RetrainDecision, decision.id)
         demo.say(f"{ended.status}: {ended.error or 'a better version is live'}")
     live = demo.ledger.get(ModelVersion, demo.ledger.get(Alias, demo.settings.serve.alias).version_id)
-    demo.say(f"live: v{live.number}, gate: {live.verdict['reason']}")
+    demo.say(f"live: v{live.number}, gate: {live.verdict.reason}")
     await score(demo, live.id, test, held_out)
     await demo.client.close()
 

@@ -44,7 +44,7 @@ def promote(
     """
     version = ledger.get(ModelVersion, version_id)
     if version.status is not ModelVersionStatus.PUBLISHED:
-        reason = version.verdict.get("reason", "it was never judged")
+        reason = version.verdict.reason or "it was never judged"
         raise GateError(f"{version_id} is {version.status}, not published ({reason}); it cannot serve traffic")
     alias, project = settings.serve.alias, settings.project
     if canary_shares is None:

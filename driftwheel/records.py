@@ -12,7 +12,11 @@ from typing import Any, ClassVar
 
 from driftwheel.check_details import DecisionBasis, SignalDetails
 from driftwheel.dataset_report import DatasetReport
+from driftwheel.gate_verdict import GateVerdict
+from driftwheel.lineage import Lineage
+from driftwheel.probe_answers import Fingerprint
 from driftwheel.run_metrics import RunMetrics
+from driftwheel.scorecard import Scorecard
 
 
 def utc_now() -> datetime:
@@ -167,11 +171,11 @@ class ModelVersion:
     """Folder that vLLM serves; manifest.json in it was written last."""
     manifest_hash: str
     quantization: str
-    scorecard: dict[str, Any] = field(default_factory=dict)
-    verdict: dict[str, Any] = field(default_factory=dict)
-    fingerprint: dict[str, Any] = field(default_factory=dict)
+    scorecard: Scorecard = field(default_factory=Scorecard)
+    verdict: GateVerdict = field(default_factory=GateVerdict)
+    fingerprint: Fingerprint = field(default_factory=Fingerprint)
     """Probe prompts and the log-probabilities that this artifact gives them."""
-    lineage: dict[str, Any] = field(default_factory=dict)
+    lineage: Lineage = field(default_factory=Lineage)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -167,10 +167,10 @@ class LedgerCollector(Collector):
             info.add_metric([alias.id, alias.observed_version_id], 1)
             card = self._ledger.get(ModelVersion, alias.observed_version_id).scorecard
             for metric in ("accuracy", "macro_f1", "json_validity"):
-                if card.get(metric) is not None:
-                    evaluated.add_metric([metric, ALL], card[metric])
-            for name, facts in card.get("slices", {}).items():
-                evaluated.add_metric(["accuracy", name], facts["accuracy"])
+                if (score := getattr(card, metric)) is not None:
+                    evaluated.add_metric([metric, ALL], score)
+            for name, part in card.slices.items():
+                evaluated.add_metric(["accuracy", name], part.accuracy)
         yield from (info, in_sync, evaluated)
 
 

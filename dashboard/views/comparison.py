@@ -17,7 +17,7 @@ SIDES = {"left": "Left is better", "right": "Right is better", "both": "Both are
 def chosen_pair(versions: list[ModelVersion]) -> tuple[ModelVersion, ModelVersion]:
     """Let a person choose two versions; the newest and the one that it was judged against are the default."""
     newest = versions[0]
-    other = next((v for v in versions if v.id == newest.verdict.get("live_version_id")), versions[1])
+    other = next((v for v in versions if v.id == newest.verdict.live_version_id), versions[1])
     left, right = st.columns(2)
     names = {v.id: f"v{v.number}, {v.status}, {queries.short(v.id)}" for v in versions}
     ids = list(names)

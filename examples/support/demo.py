@@ -242,7 +242,7 @@ async def retrain_and_swap(demo: Demo, decision: RetrainDecision) -> None:
             raise EngineError(f"{decision.id} ended as {current.status}: {current.error}")
         demo.measured.v2 = demo.ledger.get(Alias, settings.serve.alias).version_id
         verdict = demo.ledger.get(ModelVersion, demo.measured.v2).verdict
-        demo.say(f"gate: {verdict['verdict']}: {verdict['reason']}")
+        demo.say(f"gate: {verdict.verdict}: {verdict.reason}")
         rate = f"{demo.measured.requests_per_second:.1f} a second"
         demo.say(f"swap: {len(replies)} requests at {rate}, {failures(replies)} failed")
 

@@ -17,6 +17,7 @@ import pytest
 import yaml
 
 from driftwheel.records import Alias, DriftKind, DriftSignal, DriftVerdict, ModelVersion, ModelVersionStatus
+from driftwheel.scorecard import Scorecard, SliceScore
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
 from monitor.exporter import CheckCounter, start_exporter
@@ -67,7 +68,7 @@ def exporter_port(settings: Settings, ledger: Ledger) -> Iterator[int]:
         path="p",
         manifest_hash="h",
         quantization="w8a8",
-        scorecard={"accuracy": 0.93, "slices": {"old": {"items": 10, "accuracy": 0.9}}},
+        scorecard=Scorecard(accuracy=0.93, slices={"old": SliceScore(items=10, accuracy=0.9)}),
     )
     signal = DriftSignal(
         id="signal_1",

@@ -97,7 +97,7 @@ def test_labelled_traffic_becomes_a_better_version_that_serves_without_a_failed_
     assert up.returncode == 0
 
     steps = {s.name: s.status for s in ledger.find(Step, decision_id=decision.id)}
-    assert steps == {step.__name__: "done" for step in STEPS}
+    assert steps == {step.name: "done" for step in STEPS}
     second = ledger.get(ModelVersion, str(decision.version_id))
     assert decision.status is DecisionStatus.PROMOTED, second.verdict
     assert ledger.get(Dataset, second.dataset_id).origin == decision.id

@@ -22,6 +22,7 @@ from driftwheel.records import (
     Traffic,
     utc_now,
 )
+from driftwheel.scorecard import Scorecard
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
 from driftwheel.store.tables import TABLES
@@ -58,6 +59,9 @@ def watched(settings: Settings, ledger: Ledger, tmp_path: Path) -> Settings:
                 "latency_seconds": 0.1,
                 "predicted": json.loads(text)["intent"],
                 "is_correct": is_right,
+                "slice": "old",
+                "expected": answer(e),
+                "mean_logprob": None,
             }
             file.write(json.dumps(row) + "\n")
     ledger.add(
@@ -84,7 +88,7 @@ def watched(settings: Settings, ledger: Ledger, tmp_path: Path) -> Settings:
             path="p",
             manifest_hash="h",
             quantization="w8a8",
-            scorecard={"accuracy": 0.95, "items": 400, "slices": {}, "predictions_path": str(path)},
+            scorecard=Scorecard(accuracy=0.95, items=400, predictions_path=str(path)),
         ),
         Alias(id="support", project="support", version_id="version_1", fence=1),
     )
