@@ -15,8 +15,9 @@ COLORS = {"published": "green", "rejected": "red", "candidate": "orange"}
 def show_scorecards(versions: list[ModelVersion]) -> None:
     """Draw the scorecards as the columns of one table."""
     numbers = {v.id: f"v{v.number}" for v in versions}
-    chosen = st.multiselect("Versions", list(numbers), default=list(numbers)[:4], format_func=lambda i: numbers[i],
-                            key="compared")  # fmt: skip
+    chosen = st.multiselect(
+        "Versions", list(numbers), default=list(numbers)[:4], format_func=lambda i: numbers[i], key="compared"
+    )
     columns = scorecards.scorecard_columns([v for v in reversed(versions) if v.id in chosen])
     names = dict.fromkeys(name for column in columns.values() for name in column)
     st.dataframe(
@@ -138,9 +139,17 @@ with faults:
 with parity:
     show_parity(version)
 with lineage:
-    page.facts({"id": version.id, "status": version.status, "created": version.created_at, "folder": version.path,
-                "quantization": version.quantization, "manifest hash": version.manifest_hash,
-                **as_json(version.lineage)})  # fmt: skip
+    page.facts(
+        {
+            "id": version.id,
+            "status": version.status,
+            "created": version.created_at,
+            "folder": version.path,
+            "quantization": version.quantization,
+            "manifest hash": version.manifest_hash,
+            **as_json(version.lineage),
+        }
+    )
 with card:
     text = files.text_of(settings.root / "versions" / version.id / "model_card.md")
     st.code(text or "No model card was written for this version.", language=None, wrap_lines=True)
