@@ -165,6 +165,18 @@ def test_no_benchmark_and_no_suite_is_without_a_short_form() -> None:
     assert not SHORT.keys() & ELSEWHERE.keys()
 
 
+def test_papers_name_only_benchmarks_and_suites_that_exist() -> None:
+    papers = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), ROOT / "benchmarks" / "RESULTS.md"]
+    current = [path for path in papers if path.name != "CHANGELOG.md" and path.parent.name != "decisions"]
+    folders = {"bench": "benchmarks", "suite": "tests.suites"}
+    named = re.compile(r"\b(bench|suite)-([a-z_0-9]+)")
+    found = {
+        f"{folders[kind]}.{name}" for path in current for kind, name in named.findall(path.read_text(encoding="utf-8"))
+    }
+    assert len(found) > 20
+    assert found - {*SHORT, *ELSEWHERE} == set()
+
+
 @pytest.mark.parametrize("module", ELSEWHERE)
 def test_what_runs_elsewhere_is_named_there(module: str) -> None:
     text = (ROOT / ELSEWHERE[module]).read_text(encoding="utf-8")
