@@ -19,7 +19,6 @@ from driftwheel import controls
 from driftwheel.cli.command import add_common_arguments, open_ledger, settings_from
 from driftwheel.errors import NotFoundError
 from driftwheel.records import (
-    Alias,
     DecisionStatus,
     DriftKind,
     DriftSignal,
@@ -30,6 +29,7 @@ from driftwheel.records import (
     utc_now,
 )
 from driftwheel.settings.settings import Settings
+from driftwheel.store.alias import get_alias
 from driftwheel.store.ledger import Ledger
 from monitor import features
 from monitor.calibration import level_per_decision
@@ -117,7 +117,7 @@ def watch(settings: Settings, stop: threading.Event) -> None:
 
 def _next_look(settings: Settings, ledger: Ledger) -> Look | None:
     try:
-        alias = ledger.get(Alias, settings.serve.alias)
+        alias = get_alias(ledger, settings.project, settings.serve.alias)
     except NotFoundError:
         return None
     version = ledger.get(ModelVersion, alias.observed_version_id or alias.version_id)

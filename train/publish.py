@@ -19,8 +19,9 @@ import sqlalchemy as sa
 
 from driftwheel import artifacts
 from driftwheel.errors import ArtifactError, DriftwheelError, GateError, StorageError
-from driftwheel.records import Alias, Dataset, ModelVersion, ModelVersionStatus, TrainingRun, new_id, utc_now
+from driftwheel.records import Dataset, ModelVersion, ModelVersionStatus, TrainingRun, new_id, utc_now
 from driftwheel.settings.settings import Settings
+from driftwheel.store.alias import find_alias
 from driftwheel.store.ledger import Ledger
 from driftwheel.store.tables import TABLES
 from train.data.leaks import leaks_into_judge, refuse_leaks
@@ -38,8 +39,8 @@ LIBRARIES = ("torch", "transformers", "trl", "peft", "compressed-tensors", "vllm
 
 def live_version(settings: Settings, ledger: Ledger) -> ModelVersion | None:
     """Return the version that the alias points at, or None before the first."""
-    found = ledger.find(Alias, id=settings.serve.alias, project=settings.project)
-    return ledger.get(ModelVersion, found[0].version_id) if found else None
+    alias = find_alias(ledger, settings.project, settings.serve.alias)
+    return ledger.get(ModelVersion, alias.version_id) if alias else None
 
 
 def evaluate_and_judge(

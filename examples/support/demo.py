@@ -29,7 +29,6 @@ from driftwheel.cli.command import open_ledger
 from driftwheel.cli.process import run_command
 from driftwheel.errors import DriftwheelError, EngineError
 from driftwheel.records import (
-    Alias,
     Dataset,
     DecisionStatus,
     DecisionVerdict,
@@ -42,6 +41,7 @@ from driftwheel.records import (
     utc_now,
 )
 from driftwheel.settings.settings import Settings
+from driftwheel.store.alias import get_alias
 from driftwheel.store.ledger import Ledger
 from driftwheel.store.tables import TABLES
 from examples.support import claims
@@ -240,7 +240,7 @@ async def retrain_and_swap(demo: Demo, decision: RetrainDecision) -> None:
         )
         if current.status is not DecisionStatus.PROMOTED:
             raise EngineError(f"{decision.id} ended as {current.status}: {current.error}")
-        demo.measured.v2 = demo.ledger.get(Alias, settings.serve.alias).version_id
+        demo.measured.v2 = get_alias(demo.ledger, settings.project, settings.serve.alias).version_id
         verdict = demo.ledger.get(ModelVersion, demo.measured.v2).verdict
         demo.say(f"gate: {verdict['verdict']}: {verdict['reason']}")
         rate = f"{demo.measured.requests_per_second:.1f} a second"

@@ -51,7 +51,8 @@ def fill(settings: Settings, ledger: Ledger, now: datetime | None = None) -> dic
         _evaluation(settings, version)
     ledger.add(dataset, run, failed, *versions, *_deployments(settings, versions, now))
     ledger.add(
-        Alias(id=settings.serve.alias, project=settings.project, version_id=versions[0].id, fence=1,
+        Alias(id=f"{settings.project}/{settings.serve.alias}", project=settings.project, name=settings.serve.alias,
+              version_id=versions[0].id, fence=1,
               observed_version_id=versions[0].id, observed_fence=1, observed_at=now),
         *(_request(settings, versions[0].id, i, now) for i in range(150)),
     )  # fmt: skip

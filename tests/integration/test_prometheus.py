@@ -66,8 +66,8 @@ def exporter_port(settings: Settings, ledger: Ledger) -> Iterator[int]:
         score=9.5, threshold=6.0, reference_rows=400, current_rows=150, verdict=DriftVerdict.DRIFTED, check_id="c",
     )  # fmt: skip
     alias = Alias(
-        id="support", project="support", version_id="version_1", fence=1, observed_version_id="version_1",
-        observed_fence=1,
+        id="support/support", project="support", name="support", version_id="version_1", fence=1,
+        observed_version_id="version_1", observed_fence=1,
     )  # fmt: skip
     ledger.add(version, signal, alias)
     port = free_port()

@@ -126,8 +126,8 @@ def test_the_alias_says_what_is_served(
         )  # fmt: skip
     ledger.add(
         Alias(
-            id="support", project="support", version_id="v2", fence=2, observed_version_id=observed,
-            observed_error=error,
+            id="support/support", project="support", name="support", version_id="v2", fence=2,
+            observed_version_id=observed, observed_error=error,
         )
     )  # fmt: skip
     assert page.get_sample_value("driftwheel_alias_in_sync", {"alias": "support"}) == is_in_sync
