@@ -4,8 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from driftwheel.errors import NotFoundError
-from driftwheel.records import Alias, ModelVersion, TrainingRun, TrainingRunStatus
+from driftwheel.records import ModelVersion, TrainingRun, TrainingRunStatus
 from driftwheel.settings.settings import Settings
+from driftwheel.store.alias import find_alias
 from driftwheel.store.ledger import Ledger
 
 WHOLE = "model"
@@ -53,5 +54,5 @@ class Fold:
 
 def live_version(settings: Settings, ledger: Ledger) -> ModelVersion | None:
     """Return the version that the alias points at, or None before the first."""
-    found = ledger.find(Alias, id=settings.serve.alias, project=settings.project)
-    return ledger.get(ModelVersion, found[0].version_id) if found else None
+    alias = find_alias(ledger, settings.project, settings.serve.alias)
+    return ledger.get(ModelVersion, alias.version_id) if alias else None

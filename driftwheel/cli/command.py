@@ -39,7 +39,7 @@ def settings_from(arguments: argparse.Namespace) -> Settings:
 
 def open_ledger(settings: Settings) -> Ledger:
     """Open the ledger that the settings name."""
-    return Ledger(settings.database_url)
+    return Ledger(settings.database_url, root=settings.root)
 
 
 def opened(arguments: argparse.Namespace) -> tuple[Settings, Ledger]:
@@ -51,10 +51,10 @@ def opened(arguments: argparse.Namespace) -> tuple[Settings, Ledger]:
 def named_version(settings: Settings, ledger: Ledger, name: str) -> ModelVersion:
     """Return a version by its id, or by the short name that the dashboard shows, such as v3; raises NotFoundError."""
     numbered = re.fullmatch(r"v(\d{1,9})", name)
-    if numbered and not ledger.count(ModelVersion, id=name):
+    if numbered and not ledger.count(ModelVersion, id=name, project=settings.project):
         found = ledger.find(ModelVersion, project=settings.project, number=int(numbered[1]), limit=1)
         name = found[0].id if found else name
-    return ledger.get(ModelVersion, name)
+    return ledger.get(ModelVersion, name, project=settings.project)
 
 
 def add_wait_argument(parser: argparse.ArgumentParser) -> None:

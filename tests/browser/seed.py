@@ -61,8 +61,9 @@ def fill(settings: Settings, ledger: Ledger, now: datetime | None = None) -> dic
     ledger.add(dataset, run, failed, *versions, *_deployments(settings, versions, now))
     ledger.add(
         Alias(
-            id=settings.serve.alias,
+            id=f"{settings.project}/{settings.serve.alias}",
             project=settings.project,
+            name=settings.serve.alias,
             version_id=versions[0].id,
             fence=1,
             observed_version_id=versions[0].id,

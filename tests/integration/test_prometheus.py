@@ -83,8 +83,9 @@ def exporter_port(settings: Settings, ledger: Ledger) -> Iterator[int]:
         check_id="c",
     )
     alias = Alias(
-        id="support",
+        id="support/support",
         project="support",
+        name="support",
         version_id="version_1",
         fence=1,
         observed_version_id="version_1",

@@ -57,7 +57,7 @@ class World:
         return openai.OpenAI(base_url=url, api_key=KEY, max_retries=0, timeout=120, **options)
 
     def alias(self) -> Alias:
-        return self.ledger.get(Alias, "support")
+        return self.ledger.get(Alias, "support/support")
 
     def until(self, holds: Callable[[], object], timeout_seconds: float = START_SECONDS) -> float:
         started = time.monotonic()

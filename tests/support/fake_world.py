@@ -117,7 +117,7 @@ class World:
 
     def alias(self) -> Alias:
         """Return the alias row."""
-        return self.ledger.get(Alias, ALIAS)
+        return self.ledger.get(Alias, f"support/{ALIAS}")
 
     def is_settled(self) -> bool:
         """Say whether what is desired is served, or was refused."""

@@ -23,6 +23,7 @@ from driftwheel.records import (
 )
 from driftwheel.scorecard import Scorecard
 from driftwheel.settings.settings import Settings
+from driftwheel.store.alias import alias_id
 from driftwheel.store.ledger import Ledger
 from driftwheel.store.tables import TABLES, row_of
 from examples.support.world import answer, messages
@@ -90,7 +91,14 @@ def _add_version(settings: Settings, ledger: Ledger, at: datetime) -> None:
         quantization="w8a8",
         scorecard=Scorecard(accuracy=0.95, items=400, predictions_path=str(path)),
     )
-    alias = Alias(id=settings.serve.alias, project=settings.project, version_id="version_1", fence=1, updated_at=at)
+    alias = Alias(
+        id=alias_id(settings.project, settings.serve.alias),
+        project=settings.project,
+        name=settings.serve.alias,
+        version_id="version_1",
+        fence=1,
+        updated_at=at,
+    )
     ledger.add(dataset, version, alias)
 
 

@@ -159,7 +159,8 @@ def test_the_alias_says_what_is_served(
         )
     ledger.add(
         Alias(
-            id="support",
+            id="support/support",
+            name="support",
             project="support",
             version_id="v2",
             fence=2,

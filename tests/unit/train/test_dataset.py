@@ -164,7 +164,7 @@ def judged_on(ledger: Ledger, dataset: Dataset, number: int = 1, *, is_published
 
 def live_on(ledger: Ledger, dataset: Dataset) -> None:
     judged_on(ledger, dataset)
-    ledger.add(Alias(id="support", project="support", version_id="version_1", fence=1))
+    ledger.add(Alias(id="support/support", project="support", name="support", version_id="version_1", fence=1))
 
 
 def log_traffic(ledger: Ledger, dataset: Dataset, count: int, **changes: object) -> list[Traffic]:

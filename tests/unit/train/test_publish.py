@@ -17,6 +17,7 @@ from driftwheel.records import Dataset, ModelVersion, ModelVersionStatus, Traini
 from driftwheel.run_metrics import RunMetrics
 from driftwheel.scorecard import GeneralTask, ParityRow
 from driftwheel.settings.settings import Settings
+from driftwheel.store.alias import move_alias
 from driftwheel.store.ledger import Ledger
 from train.data.examples import Example, read_examples
 from train.evaluation.scores import score
@@ -207,7 +208,7 @@ def test_the_gate_decides_against_the_live_version(
     settings: Settings, ledger: Ledger, dataset: Dataset, right: int, verdict: str, status: ModelVersionStatus
 ) -> None:
     live = published(settings, ledger, dataset, 1, right=170)
-    ledger.move_alias("support", "support", live.id)
+    move_alias(ledger, "support", "support", live.id)
     version = published(settings, ledger, dataset, 2, right=right)
     assert (version.verdict.verdict, version.status, version.number) == (verdict, status, 2)
     assert version.verdict.live_version_id == live.id
@@ -216,7 +217,7 @@ def test_the_gate_decides_against_the_live_version(
 
 def test_a_test_set_is_spent_after_the_allowed_looks(settings: Settings, ledger: Ledger, dataset: Dataset) -> None:
     live = published(settings, ledger, dataset, 1, right=100)
-    ledger.move_alias("support", "support", live.id)
+    move_alias(ledger, "support", "support", live.id)
     looks = [published(settings, ledger, dataset, n, right=101) for n in range(2, 7)]
     assert [v.verdict.looks for v in looks] == [1, 2, 3, 4, 5]
     folder = evaluation_folder(settings, dataset, looks[4].manifest_hash)
@@ -239,7 +240,7 @@ def test_looks_are_counted_by_rows_and_not_by_the_name_of_the_dataset(
     settings: Settings, ledger: Ledger, dataset: Dataset, first_row: int, looks: int
 ) -> None:
     live = published(settings, ledger, dataset, 1, right=100)
-    ledger.move_alias("support", "support", live.id)
+    move_alias(ledger, "support", "support", live.id)
     published(settings, ledger, dataset, 2, right=101)
     other = add_dataset(settings, ledger, "dataset_2", first_row)
     scored(settings, other, Path(live.path), right=100)
@@ -250,25 +251,25 @@ def test_what_a_version_on_the_way_to_the_live_one_won_binds_the_next(
     settings: Settings, ledger: Ledger, dataset: Dataset
 ) -> None:
     first = published(settings, ledger, dataset, 1, right=100)
-    ledger.move_alias("support", "support", first.id)
+    move_alias(ledger, "support", "support", first.id)
     winner = published(settings, ledger, dataset, 2, right=160)
     assert winner.verdict.fixed == (Won(slice="all", gain=0.3, items=ITEMS),)
     unbound = published(settings, ledger, dataset, 3, right=161).verdict
     assert "fixed" not in {entry.role for entry in unbound.slices}, "it was published and never served"
-    ledger.move_alias("support", "support", winner.id)
+    move_alias(ledger, "support", "support", winner.id)
     bound = published(settings, ledger, dataset, 4, right=161).verdict
     fixed = next(entry for entry in bound.slices if entry.role == "fixed")
     assert (fixed.against, fixed.items, fixed.live_accuracy) == ("v2", ITEMS, 0.8)
     further = published(settings, ledger, dataset, 6, right=199)
     assert {(won.version, won.gain) for won in what_stays_fixed(ledger, further)} == {(2, 0.3), (5, 0.195)}
-    ledger.move_alias("support", "support", first.id)
+    move_alias(ledger, "support", "support", first.id)
     back = published(settings, ledger, dataset, 5, right=161).verdict
     assert "fixed" not in {entry.role for entry in back.slices}, "rolled back, it binds nobody"
 
 
 def test_an_evaluation_that_is_gone_binds_nobody(settings: Settings, ledger: Ledger, dataset: Dataset) -> None:
     first = published(settings, ledger, dataset, 1, right=100)
-    ledger.move_alias("support", "support", first.id)
+    move_alias(ledger, "support", "support", first.id)
     winner = published(settings, ledger, dataset, 2, right=160)
     assert [won.slice for won in what_stays_fixed(ledger, winner)] == ["all"]
     shutil.rmtree(evaluation_folder(settings, dataset, winner.manifest_hash))
@@ -279,7 +280,7 @@ def test_the_card_says_what_decided_and_what_could_have_been_seen(
     settings: Settings, ledger: Ledger, dataset: Dataset
 ) -> None:
     live = published(settings, ledger, dataset, 1, right=100)
-    ledger.move_alias("support", "support", live.id)
+    move_alias(ledger, "support", "support", live.id)
     version = published(settings, ledger, dataset, 2, right=105)
     card = card_path(settings, version.id).read_text(encoding="utf-8")
     assert "| all | target | 200 | 0.525 | 0.5 | 0.025 |" in card
@@ -353,7 +354,7 @@ def test_what_a_version_forgot_of_general_tasks_stands_in_its_verdict_and_card(
     settings: Settings, ledger: Ledger, dataset: Dataset
 ) -> None:
     live = published(settings, ledger, dataset, 1, right=100, general={"animals": {"items": 50, "acc": (0.9, 0.03)}})
-    ledger.move_alias("support", "support", live.id)
+    move_alias(ledger, "support", "support", live.id)
     general: dict[str, GeneralTask] = {
         "animals": {"items": 50, "acc": (0.5, 0.04)},
         "plants": {"items": 9, "acc": (0.75, None)},

@@ -16,6 +16,7 @@ from driftwheel.artifacts import read_manifest
 from driftwheel.probe_answers import Fingerprint, ProbeAnswer
 from driftwheel.records import Alias, Deployment, ModelVersion, ModelVersionStatus, Stage
 from driftwheel.settings.settings import Settings
+from driftwheel.store.alias import move_alias
 from driftwheel.store.ledger import Ledger
 from serve.engines.engine import Engine
 from serve.release.reconciler import Reconciler
@@ -68,10 +69,10 @@ class World:
         self.ledger.add(version)
 
     def desire(self, version_id: str) -> None:
-        self.ledger.move_alias("support", "support", version_id)
+        move_alias(self.ledger, "support", "support", version_id)
 
     def alias(self) -> Alias:
-        return self.ledger.get(Alias, "support")
+        return self.ledger.get(Alias, "support/support")
 
     def served(self) -> str | None:
         route = self.routes.pick("support")
