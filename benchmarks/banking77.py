@@ -30,9 +30,10 @@ from driftwheel.answers import label_of
 from driftwheel.artifacts import is_complete, writing
 from driftwheel.cli.command import open_ledger
 from driftwheel.errors import EngineError
-from driftwheel.records import Alias, DecisionStatus, ModelVersion, RetrainDecision
+from driftwheel.records import DecisionStatus, ModelVersion, RetrainDecision
 from driftwheel.settings.load import load_settings
 from driftwheel.settings.settings import Settings
+from driftwheel.store.alias import get_alias
 from examples.support import demo_loop as loop
 from examples.support.claim_tables import print_minutes
 from examples.support.demo import KEYS_VARIABLE
@@ -136,8 +137,10 @@ async def turn(demo: loop.Demo, later: list[Example], test: list[Example], held_
         await loop.until(lambda: demo.ledger.get(RetrainDecision, decision.id).status not in unfinished, deadline)
         ended = demo.ledger.get(RetrainDecision, decision.id)
         demo.say(f"{ended.status}: {ended.error or 'a better version is live'}")
-    live = demo.ledger.get(ModelVersion, demo.ledger.get(Alias, demo.settings.serve.alias).version_id)
-    demo.say(f"live: v{live.number}, gate: {live.verdict['reason']}")
+    live = demo.ledger.get(
+        ModelVersion, get_alias(demo.ledger, demo.settings.project, demo.settings.serve.alias).version_id
+    )
+    demo.say(f"live: v{live.number}, gate: {live.verdict.reason}")
     await score(demo, live.id, test, held_out)
     await demo.client.close()
 

@@ -18,6 +18,7 @@ from driftwheel.records import (
     utc_now,
 )
 from driftwheel.settings.settings import Settings
+from driftwheel.store.alias import find_alias
 from driftwheel.store.ledger import Ledger
 from driftwheel.store.tables import TABLES
 
@@ -63,8 +64,7 @@ def newest(ledger: Ledger, noun: Any, project: str, limit: int = 200, **equals: 
 
 def alias_of(ledger: Ledger, settings: Settings) -> Alias | None:
     """Return the served alias, or None before the first promotion."""
-    found = ledger.find(Alias, id=settings.serve.alias, project=settings.project)
-    return found[0] if found else None
+    return find_alias(ledger, settings.project, settings.serve.alias)
 
 
 def live_version(ledger: Ledger, settings: Settings) -> ModelVersion | None:

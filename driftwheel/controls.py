@@ -19,6 +19,7 @@ from driftwheel.records import (
     utc_now,
 )
 from driftwheel.settings.settings import Settings
+from driftwheel.store.alias import find_alias, move_alias
 from driftwheel.store.ledger import Ledger
 
 PAUSED = "paused"
@@ -42,23 +43,23 @@ def promote(
     empty list means all at once. Raises GateError if the version was not published, ConflictError if the alias moved
     first.
     """
-    version = ledger.get(ModelVersion, version_id)
+    version = ledger.get(ModelVersion, version_id, project=settings.project)
     if version.status is not ModelVersionStatus.PUBLISHED:
-        reason = version.verdict.get("reason", "it was never judged")
+        reason = version.verdict.reason or "it was never judged"
         raise GateError(f"{version_id} is {version.status}, not published ({reason}); it cannot serve traffic")
     alias, project = settings.serve.alias, settings.project
     if canary_shares is None:
-        return ledger.move_alias(alias, project, version_id, fence=fence)
+        return move_alias(ledger, project, alias, version_id, fence=fence)
     if fence is None:
-        found = ledger.find(Alias, id=alias, project=project)
-        fence = found[0].fence if found else 0
+        found = find_alias(ledger, project, alias)
+        fence = found.fence if found else 0
     plan = json.dumps({"fence": fence + 1, "shares": list(canary_shares)})
-    return ledger.move_alias(alias, project, version_id, fence=fence, switch=(f"{CANARY_PLAN}/{alias}", plan))
+    return move_alias(ledger, project, alias, version_id, fence=fence, switch=(f"{CANARY_PLAN}/{alias}", plan))
 
 
 def canary_plan(settings: Settings, ledger: Ledger, alias: Alias) -> list[float]:
     """Return the shares through which the alias' desired version goes before it is live; an empty list means none."""
-    name = f"{CANARY_PLAN}/{alias.id}"
+    name = f"{CANARY_PLAN}/{alias.name}"
     plan = json.loads(ledger.switch(settings.project, name) or "{}")
     if plan.get("fence") == alias.fence:
         return [float(share) for share in plan["shares"]]
@@ -67,11 +68,10 @@ def canary_plan(settings: Settings, ledger: Ledger, alias: Alias) -> list[float]
 
 def rollback(settings: Settings, ledger: Ledger) -> Alias:
     """Make the alias' previous version the desired one again, at once for all requests."""
-    found = ledger.find(Alias, id=settings.serve.alias, project=settings.project)
-    if not found or found[0].previous_version_id is None:
+    alias = find_alias(ledger, settings.project, settings.serve.alias)
+    if alias is None or alias.previous_version_id is None:
         raise NotFoundError(f"alias {settings.serve.alias!r} has no earlier version to go back to")
-    alias = found[0]
-    return promote(settings, ledger, str(alias.previous_version_id), fence=alias.fence, canary_shares=[])
+    return promote(settings, ledger, alias.previous_version_id, fence=alias.fence, canary_shares=[])
 
 
 def wait_until_observed(settings: Settings, ledger: Ledger, alias: Alias) -> Alias:
@@ -84,13 +84,15 @@ def wait_until_observed(settings: Settings, ledger: Ledger, alias: Alias) -> Ali
     while time.monotonic() < deadline:
         current = ledger.get(Alias, alias.id)
         if current.fence != alias.fence:
-            raise ConflictError(f"alias {alias.id!r} was moved to {current.version_id} meanwhile")
+            raise ConflictError(f"alias {alias.name!r} was moved to {current.version_id} meanwhile")
         if current.observed_fence == current.fence:
             if current.observed_error:
                 raise EngineError(f"the gateway refused {current.version_id}: {current.observed_error}")
             if current.observed_version_id == current.version_id:
                 return current
-        if ledger.count(Deployment, alias=alias.id, fence=alias.fence, stage=Stage.CANARY.value):
+        if ledger.count(
+            Deployment, project=alias.project, alias=alias.name, fence=alias.fence, stage=Stage.CANARY.value
+        ):
             deadline = time.monotonic() + patience_seconds
         time.sleep(POLL_SECONDS)
     raise EngineError(f"the gateway did not report {alias.version_id} live in time; is `driftwheel serve` running?")
@@ -132,18 +134,18 @@ def record(ledger: Ledger, decision: RetrainDecision) -> RetrainDecision:
     return decision
 
 
-def approve(ledger: Ledger, decision_id: str) -> RetrainDecision:
+def approve(settings: Settings, ledger: Ledger, decision_id: str) -> RetrainDecision:
     """Let the worker take a decision that waits; raises ConflictError if it does not wait."""
-    return _settle(ledger, decision_id, DecisionStatus.OPEN)
+    return _settle(settings, ledger, decision_id, DecisionStatus.OPEN)
 
 
-def refuse(ledger: Ledger, decision_id: str) -> RetrainDecision:
+def refuse(settings: Settings, ledger: Ledger, decision_id: str) -> RetrainDecision:
     """Turn down a decision that waits; raises ConflictError if it does not wait."""
-    return _settle(ledger, decision_id, DecisionStatus.REFUSED)
+    return _settle(settings, ledger, decision_id, DecisionStatus.REFUSED)
 
 
-def _settle(ledger: Ledger, decision_id: str, status: DecisionStatus) -> RetrainDecision:
-    decision = ledger.get(RetrainDecision, decision_id)
+def _settle(settings: Settings, ledger: Ledger, decision_id: str, status: DecisionStatus) -> RetrainDecision:
+    decision = ledger.get(RetrainDecision, decision_id, project=settings.project)
     if decision.status is not DecisionStatus.AWAITING_APPROVAL:
         raise ConflictError(f"{decision_id} is {decision.status}, not awaiting approval")
     return ledger.change(decision, status=status)

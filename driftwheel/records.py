@@ -8,11 +8,18 @@ import json
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 from driftwheel.check_details import DecisionBasis, SignalDetails
 from driftwheel.dataset_report import DatasetReport
+from driftwheel.gate_verdict import GateVerdict
+from driftwheel.lineage import Lineage
+from driftwheel.probe_answers import Fingerprint
 from driftwheel.run_metrics import RunMetrics
+from driftwheel.scorecard import Scorecard
+
+StoragePath = Annotated[str, "storage"]
+"""A path, or the name of a model; what lies in the storage folder is stored relative to it, so that it may move."""
 
 
 def utc_now() -> datetime:
@@ -117,7 +124,7 @@ class Dataset:
     created_at: datetime = field(default_factory=utc_now)
     status: DatasetStatus = DatasetStatus.READY
     content_hash: str
-    path: str
+    path: StoragePath
     """Folder with train.jsonl, validation.jsonl, test.jsonl and manifest.json."""
     origin: str
     """`files`, or the id of the RetrainDecision that asked for it."""
@@ -137,12 +144,12 @@ class TrainingRun:
     created_at: datetime = field(default_factory=utc_now)
     status: TrainingRunStatus = TrainingRunStatus.RUNNING
     dataset_id: str
-    base_model: str
+    base_model: StoragePath
     method: str
     settings: dict[str, Any]
     settings_hash: str
     seed: int
-    path: str
+    path: StoragePath
     """Folder with checkpoints, curves.jsonl (one JSON object per logged step) and model/ or adapter/."""
     metrics: RunMetrics = field(default_factory=RunMetrics)
     finished_at: datetime | None = None
@@ -162,16 +169,16 @@ class ModelVersion:
     """1, 2, 3 ... within the project; shown as v1, v2, v3."""
     run_id: str
     dataset_id: str
-    base_model: str
-    path: str
+    base_model: StoragePath
+    path: StoragePath
     """Folder that vLLM serves; manifest.json in it was written last."""
     manifest_hash: str
     quantization: str
-    scorecard: dict[str, Any] = field(default_factory=dict)
-    verdict: dict[str, Any] = field(default_factory=dict)
-    fingerprint: dict[str, Any] = field(default_factory=dict)
+    scorecard: Scorecard = field(default_factory=Scorecard)
+    verdict: GateVerdict = field(default_factory=GateVerdict)
+    fingerprint: Fingerprint = field(default_factory=Fingerprint)
     """Probe prompts and the log-probabilities that this artifact gives them."""
-    lineage: dict[str, Any] = field(default_factory=dict)
+    lineage: Lineage = field(default_factory=Lineage)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -281,7 +288,7 @@ class DriftSignal:
     verdict: DriftVerdict
     check_id: str
     """The check that wrote it; every signal of one check shares it."""
-    report_path: str | None = None
+    report_path: StoragePath | None = None
     """Folder with report.html and report.json by Evidently."""
     details: SignalDetails = field(default_factory=SignalDetails)
 
@@ -316,8 +323,10 @@ class Alias:
 
     prefix: ClassVar[str] = "alias"
     id: str
-    """The name that clients send as `model`."""
+    """``project/name``."""
     project: str
+    name: str
+    """What clients send as `model`."""
     created_at: datetime = field(default_factory=utc_now)
     version_id: str
     previous_version_id: str | None = None
@@ -329,10 +338,10 @@ class Alias:
     observed_at: datetime | None = None
     observed_error: str | None = None
     """Why the gateway could not make the desired version live."""
-    conductor: str | None = None
+    leader: str | None = None
     """The gateway that makes the desired version live and reports it; others follow what it reports."""
-    beats: int | None = None
-    """Grows while the conductor lives."""
+    heartbeats: int | None = None
+    """Grows while the leader lives."""
 
 
 @dataclass(frozen=True, kw_only=True)

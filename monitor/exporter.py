@@ -161,16 +161,16 @@ class LedgerCollector(Collector):
         )
         for alias in self._ledger.find(Alias, project=self._settings.project):
             is_same = alias.observed_version_id == alias.version_id and not alias.observed_error
-            in_sync.add_metric([alias.id], float(is_same))
+            in_sync.add_metric([alias.name], float(is_same))
             if alias.observed_version_id is None:
                 continue
-            info.add_metric([alias.id, alias.observed_version_id], 1)
+            info.add_metric([alias.name, alias.observed_version_id], 1)
             card = self._ledger.get(ModelVersion, alias.observed_version_id).scorecard
             for metric in ("accuracy", "macro_f1", "json_validity"):
-                if card.get(metric) is not None:
-                    evaluated.add_metric([metric, ALL], card[metric])
-            for name, facts in card.get("slices", {}).items():
-                evaluated.add_metric(["accuracy", name], facts["accuracy"])
+                if (score := getattr(card, metric)) is not None:
+                    evaluated.add_metric([metric, ALL], score)
+            for name, part in card.slices.items():
+                evaluated.add_metric(["accuracy", name], part.accuracy)
         yield from (info, in_sync, evaluated)
 
 

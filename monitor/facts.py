@@ -6,7 +6,6 @@ from datetime import datetime, timedelta
 
 from driftwheel import controls
 from driftwheel.records import (
-    Alias,
     Dataset,
     DecisionStatus,
     DecisionVerdict,
@@ -18,6 +17,7 @@ from driftwheel.records import (
     Traffic,
 )
 from driftwheel.settings.settings import Settings
+from driftwheel.store.alias import get_alias
 from driftwheel.store.ledger import Ledger
 from driftwheel.store.tables import TABLES
 from monitor.observation import Observation
@@ -45,7 +45,7 @@ def gather_facts(
         quality_text=quality_text(quality),
         is_quality_known=quality.verdict is not DriftVerdict.INSUFFICIENT,
         is_quality_suspected=quality.verdict is DriftVerdict.SUSPECTED,
-        live_since=ledger.get(Alias, settings.serve.alias).updated_at,
+        live_since=get_alias(ledger, settings.project, settings.serve.alias).updated_at,
         is_paused=controls.is_paused(settings, ledger),
         is_retraining=any(d.status in controls.UNFINISHED for d in retrains),
         last_retrain_at=retrains[0].created_at if retrains else None,
@@ -93,7 +93,7 @@ def trial_of(
 
     None when it is past its trial, when nothing came before it, or when the alias is about to move anyway.
     """
-    alias = ledger.get(Alias, settings.serve.alias)
+    alias = get_alias(ledger, settings.project, settings.serve.alias)
     previous_id = alias.previous_version_id
     if previous_id is None or checks >= settings.policy.trial_windows or alias.version_id != version.id:
         return None

@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from driftwheel.errors import NotFoundError
-from driftwheel.records import Alias, DriftKind, ModelVersion, Window, new_id
+from driftwheel.records import DriftKind, ModelVersion, Window, new_id
 from driftwheel.settings.settings import Settings
 from driftwheel.settings.watching import MonitorSettings
+from driftwheel.store.alias import find_alias
 from driftwheel.store.ledger import Ledger
 from monitor.calibration import level_per_decision
 from monitor.observation import Observation, Sample
@@ -47,9 +47,8 @@ class Look:
 
 def next_look(settings: Settings, ledger: Ledger) -> Look | None:
     """Return the next full window of the live version's traffic with what it is compared with; None without one."""
-    try:
-        alias = ledger.get(Alias, settings.serve.alias)
-    except NotFoundError:
+    alias = find_alias(ledger, settings.project, settings.serve.alias)
+    if alias is None:
         return None
     version_id = alias.observed_version_id or alias.version_id
     source = Source(

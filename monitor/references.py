@@ -1,11 +1,11 @@
 """What a version's windows are compared with: the items that it was judged on, or traffic from before its dataset."""
 
-import json
 import random
 from dataclasses import dataclass
 from pathlib import Path
 
 from driftwheel.errors import NotFoundError
+from driftwheel.predictions import read_predictions
 from driftwheel.records import Dataset, ModelVersion, Traffic
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
@@ -53,19 +53,17 @@ def reference_of(settings: Settings, ledger: Ledger, version: ModelVersion, sour
 
 def judged_items(version: ModelVersion) -> list[Observation]:
     """Read the predictions of the version's evaluation; raises NotFoundError if they are gone."""
-    path = Path(str(version.scorecard.get("predictions_path", "")))
+    path = Path(version.scorecard.predictions_path or "")
     if not path.is_file():
         raise NotFoundError(f"{version.id} has no predictions at {path}; evaluate and publish it again")
-    with path.open(encoding="utf-8") as file:
-        rows = [json.loads(line) for line in file]
     return [
         Observation(
-            id=row["id"],
-            prompt=row["prompt"],
-            answer=row["answer"],
-            label=row["predicted"],
-            right_label=row["label"],
-            latency_seconds=row["latency_seconds"],
+            id=item.id,
+            prompt=item.prompt,
+            answer=item.answer,
+            label=item.predicted,
+            right_label=item.label,
+            latency_seconds=item.latency_seconds,
         )
-        for row in rows
+        for item in read_predictions(path.parent)
     ]

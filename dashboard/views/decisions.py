@@ -38,9 +38,9 @@ def show_decision(decision: RetrainDecision) -> None:
     if decision.status is DecisionStatus.AWAITING_APPROVAL:
         with st.container(horizontal=True):
             if st.button("Approve", key="approve", type="primary"):
-                page.act(lambda: controls.approve(ledger, decision.id), "Approved; the worker takes it next.")
+                page.act(lambda: controls.approve(settings, ledger, decision.id), "Approved; the worker takes it next.")
             if st.button("Refuse", key="refuse"):
-                page.act(lambda: controls.refuse(ledger, decision.id), "Refused; nothing follows.")
+                page.act(lambda: controls.refuse(settings, ledger, decision.id), "Refused; nothing follows.")
     steps = queries.steps_of(ledger, decision.id)
     if steps:
         st.subheader("Steps", anchor=False)

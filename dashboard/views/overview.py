@@ -30,17 +30,33 @@ def show_tiles(live: ModelVersion | None, minutes: list[traffic_search.Minute]) 
     """Draw one row of numbers."""
     last = minutes[-2] if len(minutes) > 1 else minutes[-1]  # the present minute is not over
     latencies = [m.latency_p50_seconds for m in minutes if m.latency_p50_seconds is not None]
-    accuracy = live.scorecard.get("accuracy") if live else None
+    accuracy = live.scorecard.accuracy if live else None
     columns = st.columns(4)
     columns[0].metric("Live version", f"v{live.number}" if live else "none", border=True, height="stretch")
-    interval = (live.scorecard.get("intervals") or {}).get("accuracy") if live else None
-    columns[1].metric("Accuracy when judged", f"{accuracy:.1%}" if accuracy is not None else "unknown", border=True,
-                      delta=f"{interval[0]:.1%} to {interval[1]:.1%}" if interval else None, delta_color="off",
-                      delta_arrow="off", height="stretch")  # fmt: skip
-    columns[2].metric("Requests in the last minute", last.requests, border=True,
-                      chart_data=[m.requests for m in minutes], height="stretch")  # fmt: skip
-    columns[3].metric("Latency, median", f"{latencies[-1] * 1000:.0f} ms" if latencies else "unknown", border=True,
-                      chart_data=[x * 1000 for x in latencies] or None, height="stretch")  # fmt: skip
+    interval = live.scorecard.intervals.get("accuracy") if live else None
+    columns[1].metric(
+        "Accuracy when judged",
+        f"{accuracy:.1%}" if accuracy is not None else "unknown",
+        border=True,
+        delta=f"{interval[0]:.1%} to {interval[1]:.1%}" if interval else None,
+        delta_color="off",
+        delta_arrow="off",
+        height="stretch",
+    )
+    columns[2].metric(
+        "Requests in the last minute",
+        last.requests,
+        border=True,
+        chart_data=[m.requests for m in minutes],
+        height="stretch",
+    )
+    columns[3].metric(
+        "Latency, median",
+        f"{latencies[-1] * 1000:.0f} ms" if latencies else "unknown",
+        border=True,
+        chart_data=[x * 1000 for x in latencies] or None,
+        height="stretch",
+    )
 
 
 def show_state() -> None:

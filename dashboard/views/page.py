@@ -13,6 +13,7 @@ from typing import Any
 import streamlit as st
 
 from dashboard import pages, queries
+from driftwheel.cli.command import open_ledger
 from driftwheel.errors import ConfigError, DriftwheelError
 from driftwheel.settings.load import load_settings
 from driftwheel.settings.settings import Settings
@@ -27,7 +28,7 @@ LONGEST_TEXT = 500
 @st.cache_resource(show_spinner=False)
 def _open(path: str, overrides: tuple[str, ...]) -> tuple[Settings, Ledger]:
     settings = load_settings(path, overrides)
-    return settings, Ledger(settings.database_url)
+    return settings, open_ledger(settings)
 
 
 def loop() -> tuple[Settings, Ledger]:

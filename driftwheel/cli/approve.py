@@ -17,5 +17,4 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(arguments: argparse.Namespace) -> None:
     """Open the decision for the worker, and print it."""
-    _, ledger = opened(arguments)
-    print_record(approve(ledger, arguments.id), as_json=arguments.json)
+    print_record(approve(*opened(arguments), arguments.id), as_json=arguments.json)

@@ -4,10 +4,10 @@ import argparse
 import json
 import re
 import sys
-from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
+from driftwheel import json_form
 from driftwheel.controls import wait_until_observed
 from driftwheel.records import Alias, ModelVersion
 from driftwheel.settings.load import load_settings
@@ -39,7 +39,7 @@ def settings_from(arguments: argparse.Namespace) -> Settings:
 
 def open_ledger(settings: Settings) -> Ledger:
     """Open the ledger that the settings name."""
-    return Ledger(settings.database_url)
+    return Ledger(settings.database_url, root=settings.root)
 
 
 def opened(arguments: argparse.Namespace) -> tuple[Settings, Ledger]:
@@ -51,10 +51,10 @@ def opened(arguments: argparse.Namespace) -> tuple[Settings, Ledger]:
 def named_version(settings: Settings, ledger: Ledger, name: str) -> ModelVersion:
     """Return a version by its id, or by the short name that the dashboard shows, such as v3; raises NotFoundError."""
     numbered = re.fullmatch(r"v(\d{1,9})", name)
-    if numbered and not ledger.count(ModelVersion, id=name):
+    if numbered and not ledger.count(ModelVersion, id=name, project=settings.project):
         found = ledger.find(ModelVersion, project=settings.project, number=int(numbered[1]), limit=1)
         name = found[0].id if found else name
-    return ledger.get(ModelVersion, name)
+    return ledger.get(ModelVersion, name, project=settings.project)
 
 
 def add_wait_argument(parser: argparse.ArgumentParser) -> None:
@@ -71,7 +71,7 @@ def print_when_served(arguments: argparse.Namespace, settings: Settings, ledger:
 
 def print_record(record: Any, *, as_json: bool) -> None:
     """Print a record on stdout: one JSON line, or one `field: value` line each."""
-    fields = asdict(record)
+    fields = json_form.as_json(record)
     if as_json:
         sys.stdout.write(json.dumps(fields, default=plain, ensure_ascii=False) + "\n")
     else:

@@ -49,7 +49,8 @@ def _status(arguments: argparse.Namespace) -> None:
 
 
 def _upgrade(arguments: argparse.Namespace) -> None:
-    address, done = upgrade_database(settings_from(arguments).database_url)
+    settings = settings_from(arguments)
+    address, done = upgrade_database(settings.database_url, settings.root)
     before, after = (done.before.revision, done.after.revision) if done else (None, None)
     backup = str(done.backup_path) if done and done.backup_path else None
     if arguments.json:

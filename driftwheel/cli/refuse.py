@@ -17,5 +17,4 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(arguments: argparse.Namespace) -> None:
     """Close the decision, and print it."""
-    _, ledger = opened(arguments)
-    print_record(refuse(ledger, arguments.id), as_json=arguments.json)
+    print_record(refuse(*opened(arguments), arguments.id), as_json=arguments.json)

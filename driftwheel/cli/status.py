@@ -23,6 +23,7 @@ from driftwheel.records import (
     TrainingRunStatus,
 )
 from driftwheel.settings.settings import Settings
+from driftwheel.store.alias import find_alias
 from driftwheel.store.ledger import Ledger
 from driftwheel.store.tables import TABLES
 
@@ -59,8 +60,7 @@ def main(arguments: argparse.Namespace) -> None:
 def gather(settings: Settings, ledger: Ledger) -> Status:
     """Read the status of one project."""
     project = settings.project
-    aliases = ledger.find(Alias, id=settings.serve.alias, project=project)
-    alias = aliases[0] if aliases else None
+    alias = find_alias(ledger, project, settings.serve.alias)
     last = _newest(ledger, DriftSignal, project)
     return Status(
         alias=alias,
@@ -112,12 +112,12 @@ def _live_lines(status: Status) -> list[tuple[str, str]]:
         return [("live", f"nothing yet; next: {_next_step(status)}")]
     is_synced = alias.observed_version_id == alias.version_id and not alias.observed_error
     state = "serving" if is_synced else f"desired; the gateway serves {alias.observed_version_id or 'nothing'}"
-    lines = [("live", f"{alias.id} -> v{live.number} {live.id} ({state})")]
+    lines = [("live", f"{alias.name} -> v{live.number} {live.id} ({state})")]
     if alias.observed_error:
         lines.append(("error", alias.observed_error))
-    accuracy = live.scorecard.get("accuracy")
+    accuracy = live.scorecard.accuracy
     if accuracy is not None:
-        low_high = (live.scorecard.get("intervals") or {}).get("accuracy")
+        low_high = live.scorecard.intervals.get("accuracy")
         reach = f" [{low_high[0]:.1%}, {low_high[1]:.1%}]" if low_high else ""
         lines.append(("accuracy", f"{accuracy:.1%}{reach} when it was judged"))
     return lines

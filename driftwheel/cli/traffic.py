@@ -51,7 +51,7 @@ def show(arguments: argparse.Namespace) -> None:
     settings = settings_from(arguments)
     with closing(open_ledger(settings)) as ledger:
         if arguments.id:
-            print_record(ledger.get(Traffic, arguments.id), as_json=arguments.json)
+            print_record(ledger.get(Traffic, arguments.id, project=settings.project), as_json=arguments.json)
             return
         found = retention.volume(settings, ledger)
     if arguments.json:

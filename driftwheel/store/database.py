@@ -12,6 +12,7 @@ from sqlalchemy.pool import QueuePool
 
 from driftwheel.errors import ConfigError, StorageError
 from driftwheel.store.sqlite import safe_sqlite_module
+from driftwheel.store.tables import STORAGE_ROOTS
 
 CONNECT_SECONDS = 5
 SQLITE = "sqlite"
@@ -23,12 +24,18 @@ def with_driver(url: str) -> str:
     return url.replace("postgresql://", "postgresql+psycopg://", 1)
 
 
-def connect(url: str, sqlite_module: ModuleType | None = None) -> sa.Engine:
+def connect(url: str, sqlite_module: ModuleType | None = None, root: Path | None = None) -> sa.Engine:
     """Return the engine of a database; a SQLite file that is not there is made, empty.
 
-    A transaction begins as a writing one where the connection's option `is_write` is set.
+    A transaction begins as a writing one where the connection's option `is_write` is set. `root` is the storage folder;
+    that of a SQLite file is its own where none is given.
     """
-    return _connect_sqlite(url, sqlite_module) if url.startswith(SQLITE) else _connect_server(url)
+    engine = _connect_sqlite(url, sqlite_module) if url.startswith(SQLITE) else _connect_server(url)
+    file = file_of(engine)
+    root = root or (file.parent.absolute() if file is not None else None)
+    if root is not None:
+        STORAGE_ROOTS[engine.dialect] = root
+    return engine
 
 
 @contextmanager

@@ -9,13 +9,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from enum import StrEnum
+from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
 
 from driftwheel.errors import ConflictError, NotFoundError, StorageError
-from driftwheel.records import Alias, Step, Switch, utc_now
+from driftwheel.records import Step, Switch, utc_now
 from driftwheel.store.database import connect, named_errors, wait_for_turn
 from driftwheel.store.migrations import bring_up_to_date
 from driftwheel.store.tables import TABLES, row_of
@@ -28,16 +29,17 @@ Record = TypeVar("Record")
 class Ledger:
     """Reads and writes the records of one database; safe to share between threads."""
 
-    def __init__(self, url: str, *, sqlite_module: ModuleType | None = None) -> None:
+    def __init__(self, url: str, *, root: Path | None = None, sqlite_module: ModuleType | None = None) -> None:
         """Open the database at an SQLAlchemy URL; an older one is upgraded, an empty one gets its tables.
 
+        Paths inside `root`, which is the folder of a SQLite file where none is given, are stored relative to it.
         SQLite is the DB-API module given, or a safe one.
         Raises ConfigError for an unusable URL or SQLite build, SchemaError for a database of a newer driftwheel or of
         another program, StorageError if the database refuses.
         """
         self.url = url
         with named_errors(url) as self.address, ExitStack() as on_failure:
-            self.engine = connect(url, sqlite_module)
+            self.engine = connect(url, sqlite_module, root)
             on_failure.callback(self.engine.dispose)
             bring_up_to_date(self.engine, self.address)
             on_failure.pop_all()
@@ -92,9 +94,9 @@ class Ledger:
                 self.add_with(connection, [record])
         return found
 
-    def get(self, record_type: type[Record], id: str) -> Record:
-        """Return one record; raises NotFoundError."""
-        found = self.find(record_type, id=id, limit=1)
+    def get(self, record_type: type[Record], id: str, **equals: Any) -> Record:
+        """Return one record, which must have the given values too; raises NotFoundError."""
+        found = self.find(record_type, id=id, limit=1, **equals)
         if not found:
             raise NotFoundError(f"no {TABLES[record_type].name} {id!r}; `driftwheel status` lists what there is")
         return found[0]
@@ -144,9 +146,10 @@ class Ledger:
         Raises ConflictError if another writer changed it first.
         """
         with self.write() as connection:
-            return self._change_with(connection, record, changes)
+            return self.change_with(connection, record, **changes)
 
-    def _change_with(self, connection: sa.Connection, record: Record, changes: dict[str, Any]) -> Record:
+    def change_with(self, connection: sa.Connection, record: Record, **changes: Any) -> Record:
+        """Change fields inside the caller's transaction, as `change` does."""
         table, identity = TABLES[type(record)], typing.cast(Any, record).id
         if "updated_at" in table.c:
             changes.setdefault("updated_at", utc_now())
@@ -156,54 +159,6 @@ class Ledger:
             raise ConflictError(f"{identity} has changed since it was read; read it again and decide anew")
         return typing.cast(Record, replace(typing.cast(Any, record), **changes))
 
-    def move_alias(
-        self,
-        alias: str,
-        project: str,
-        version_id: str,
-        *,
-        fence: int | None = None,
-        switch: tuple[str, str] | None = None,
-    ) -> Alias:
-        """Point an alias at a version by compare-and-set.
-
-        `fence` is the number that the caller read; None means whatever it is now. `switch` is a name and a value to set
-        together with the move. Raises ConflictError if another writer moved it first.
-        """
-        found = self.find(Alias, id=alias, project=project)
-        if not found:
-            record = Alias(id=alias, project=project, version_id=version_id, fence=1)
-            self.add(record)
-            return record
-        current = found[0]
-        if fence is not None and current.fence != fence:
-            raise ConflictError(f"alias {alias!r} is at fence {current.fence}, not {fence}: someone moved it first")
-        if current.version_id == version_id:
-            return current
-        changes = {
-            "version_id": version_id, "previous_version_id": current.version_id, "fence": current.fence + 1,
-            "observed_error": None,
-        }  # fmt: skip
-        with self.write() as connection:
-            moved = self._change_with(connection, current, changes)
-            if switch is not None:
-                self._set_switch_with(connection, project, *switch)
-        return moved
-
-    def observe_alias(
-        self, connection: sa.Connection, alias: str, *, version_id: str | None, fence: int, error: str | None = None
-    ) -> None:
-        """Record what is really served, inside the caller's transaction; never touches the desired half of the row.
-
-        A report that is older than the one in the row is dropped.
-        """
-        table = TABLES[Alias]
-        values = {"observed_fence": fence, "observed_at": utc_now(), "observed_error": error}
-        if version_id is not None:
-            values["observed_version_id"] = version_id
-        is_newer = table.c.observed_fence <= fence
-        connection.execute(sa.update(table).where(table.c.id == alias, is_newer).values(**values))
-
     def switch(self, project: str, name: str, default: str = "") -> str:
         """Return a switch's value."""
         found = self.find(Switch, id=f"{project}/{name}")
@@ -212,9 +167,10 @@ class Ledger:
     def set_switch(self, project: str, name: str, value: str) -> None:
         """Set a switch."""
         with self.write() as connection:
-            self._set_switch_with(connection, project, name, value)
+            self.set_switch_with(connection, project, name, value)
 
-    def _set_switch_with(self, connection: sa.Connection, project: str, name: str, value: str) -> None:
+    def set_switch_with(self, connection: sa.Connection, project: str, name: str, value: str) -> None:
+        """Set a switch inside the caller's transaction."""
         table, identity = TABLES[Switch], f"{project}/{name}"
         done = connection.execute(
             sa.update(table).where(table.c.id == identity).values(value=value, updated_at=utc_now())

@@ -20,7 +20,7 @@ import structlog
 from driftwheel.errors import SchemaError, StorageError
 from driftwheel.store.database import BUSY_MILLISECONDS, SQLITE, connect, file_of, named_errors, wait_for_turn
 from driftwheel.store.sqlite import copy_database
-from driftwheel.store.tables import metadata
+from driftwheel.store.tables import STORAGE_ROOTS, metadata
 
 REVISIONS = Path(__file__).parent / "revisions"
 SCHEMA_LOCK = 0x6472696674
@@ -105,9 +105,9 @@ def look_at(url: str) -> tuple[str, SchemaStatus, list[str]]:
             return address, status, differences(connection) if status.standing is Standing.CURRENT else []
 
 
-def upgrade_database(url: str) -> tuple[str, Upgrade | None]:
+def upgrade_database(url: str, root: Path) -> tuple[str, Upgrade | None]:
     """Upgrade the database at a URL; return its name for messages, and what was done, None where nothing was due."""
-    with named_errors(url) as address, _disposing(connect(url)) as engine:
+    with named_errors(url) as address, _disposing(connect(url, root=root)) as engine:
         return address, bring_up_to_date(engine, address)
 
 
@@ -249,6 +249,7 @@ def run_revisions(connection: sa.Connection, target: int | None = None) -> None:
         "fn": lambda revision, _: scripts._upgrade_revs(destination, revision),
         "script": scripts,
         "version_table": _VERSION_TABLE.name,
+        "storage_root": STORAGE_ROOTS.get(connection.dialect),
     }
     context = MigrationContext.configure(connection, opts=options)
     with Operations.context(context):

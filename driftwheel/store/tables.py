@@ -5,12 +5,18 @@ import typing
 from dataclasses import fields, is_dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
+from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import msgspec
 import sqlalchemy as sa
 
-from driftwheel.records import RECORDS, DriftSignal, RetrainDecision, Traffic, Window
+from driftwheel.records import RECORDS, DriftSignal, RetrainDecision, StoragePath, Traffic, Window
+
+INSIDE = "./"
+STORAGE_ROOTS: WeakKeyDictionary[sa.Dialect, Path] = WeakKeyDictionary()
+"""The storage folder of the engine that a dialect belongs to: column types are told nothing else of where they are."""
 
 
 class UtcTime(sa.types.TypeDecorator[datetime]):
@@ -24,6 +30,26 @@ class UtcTime(sa.types.TypeDecorator[datetime]):
 
     def process_result_value(self, value: int | None, dialect: sa.Dialect) -> datetime | None:
         return None if value is None else datetime.fromtimestamp(value / 1_000_000, UTC)
+
+
+class InStorage(sa.types.TypeDecorator[str]):
+    """A path: absolute in memory, and in the row relative to the storage folder where it lies inside.
+
+    A relative one begins with `./` in the row, which no model's name does.
+    """
+
+    impl = sa.Text
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: sa.Dialect) -> str | None:
+        root = STORAGE_ROOTS.get(dialect)
+        if value is None or root is None or not Path(value).is_relative_to(root):
+            return value
+        return INSIDE + Path(value).relative_to(root).as_posix()
+
+    def process_result_value(self, value: str | None, dialect: sa.Dialect) -> str | None:
+        root = STORAGE_ROOTS.get(dialect)
+        return str(root / value) if value is not None and root is not None and value.startswith(INSIDE) else value
 
 
 class Nested(sa.types.TypeDecorator[Any]):
@@ -47,9 +73,17 @@ def _holds_dataclass(annotation: Any) -> bool:
     return is_dataclass(annotation) or any(_holds_dataclass(a) for a in typing.get_args(annotation))
 
 
+def _options(annotation: Any) -> tuple[Any, ...]:
+    """Return what a value may be but None; of `X | None` that is X."""
+    if typing.get_origin(annotation) not in (types.UnionType, typing.Union):
+        return (annotation,)
+    return tuple(option for option in typing.get_args(annotation) if option is not type(None))
+
+
 def _column_type(annotation: Any) -> Any:
-    options = [a for a in typing.get_args(annotation) if a is not type(None)]
-    kind = options[0] if isinstance(annotation, types.UnionType) else annotation
+    kind = _options(annotation)[0]
+    if kind == StoragePath:
+        return InStorage()
     kind = typing.get_origin(kind) or kind
     if isinstance(kind, type) and issubclass(kind, StrEnum):
         return sa.String(32)
@@ -62,7 +96,7 @@ def _column_type(annotation: Any) -> Any:
 metadata = sa.MetaData()
 TABLES: dict[type, sa.Table] = {}
 for _record in RECORDS:
-    _hints = typing.get_type_hints(_record)
+    _hints = typing.get_type_hints(_record, include_extras=True)
     TABLES[_record] = sa.Table(
         _record.prefix,
         metadata,
@@ -71,7 +105,7 @@ for _record in RECORDS:
                 f.name,
                 _column_type(_hints[f.name]),
                 primary_key=f.name == "id",
-                nullable=isinstance(_hints[f.name], types.UnionType),
+                nullable=type(None) in typing.get_args(_hints[f.name]),
             )
             for f in fields(_record)
         ),

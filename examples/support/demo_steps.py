@@ -9,7 +9,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
 from driftwheel.errors import DriftwheelError, EngineError
-from driftwheel.records import Alias, Dataset, DecisionStatus, ModelVersion, RetrainDecision, Step, Traffic, utc_now
+from driftwheel.records import Dataset, DecisionStatus, ModelVersion, RetrainDecision, Step, Traffic, utc_now
+from driftwheel.store.alias import get_alias
 from driftwheel.store.tables import TABLES
 from examples.support.claim_tables import print_minutes, print_table
 from examples.support.claims import hold_against_bars
@@ -115,9 +116,9 @@ async def retrain_and_swap(demo: Demo, decision: RetrainDecision) -> None:
         current = demo.ledger.get(RetrainDecision, decision.id)
         if current.status is not DecisionStatus.PROMOTED:
             raise EngineError(f"{decision.id} ended as {current.status}: {current.error}")
-        demo.measured.v2 = demo.ledger.get(Alias, demo.settings.serve.alias).version_id
+        demo.measured.v2 = get_alias(demo.ledger, demo.settings.project, demo.settings.serve.alias).version_id
         verdict = demo.ledger.get(ModelVersion, demo.measured.v2).verdict
-        demo.say(f"gate: {verdict['verdict']}: {verdict['reason']}")
+        demo.say(f"gate: {verdict.verdict}: {verdict.reason}")
         rate = f"{demo.measured.requests_per_second:.1f} a second"
         demo.say(f"swap: {len(replies)} requests at {rate}, {failures(replies)} failed")
 

@@ -92,7 +92,7 @@ class CanaryCounts:
         table = TABLES[Traffic].c
         of_canary = [
             table.project == self._alias.project,
-            table.alias == self._alias.id,
+            table.alias == self._alias.name,
             table.version_id.in_(self._versions),
         ]
         return sa.select(*(table[name] for name in COLUMNS)).where(*of_canary, *conditions)

@@ -79,5 +79,5 @@ class CanaryRun:
     def _take_share(self) -> None:
         self._began_at = time.monotonic()
         self._counts.begin(self._shares[0])
-        self._routes.splits[self.alias.id] = Split(self.version_id, self._shares[0])
+        self._routes.splits[self.alias.name] = Split(self.version_id, self._shares[0])
         log.info("canary begins", version=self.version_id, share=self._shares[0])

@@ -11,6 +11,7 @@ import sqlalchemy as sa
 
 from driftwheel.records import Alias, Deployment, Stage, new_id, utc_now
 from driftwheel.settings.settings import Settings
+from driftwheel.store.alias import dismiss_leader, observe_alias
 from driftwheel.store.ledger import Ledger
 from driftwheel.store.tables import TABLES
 from serve.release.leader import LeaderElection
@@ -45,7 +46,7 @@ class Deployments:
 
     def take_over(self, alias: Alias, live_id: str | None) -> None:
         """Retire what the leader before this one left; live is what this gateway serves, if it does yet."""
-        rows = self._ledger.find(Deployment, alias=alias.id, project=alias.project, stage=Stage.LIVE.value)
+        rows = self._ledger.find(Deployment, alias=alias.name, project=alias.project, stage=Stage.LIVE.value)
         with self.election.write() as connection:
             self._set(connection, None, BESIDE_LIVE, Stage.RETIRED, reason="its gateway ended")
             if live_id is not None and [row.version_id for row in rows] != [live_id]:
@@ -74,13 +75,15 @@ class Deployments:
             self._set(connection, None, [Stage.LIVE], Stage.RETIRED)
             reason = f"{way}; alias row at fence {alias.fence}"
             self._ledger.add_with(connection, [self._row(alias, version_id, Stage.LIVE, 1.0, reason, at)])
-            self._ledger.observe_alias(connection, alias.id, version_id=version_id, fence=fence, error=error)
+            project, name = alias.project, alias.name
+            observe_alias(connection, project, name, version_id=version_id, fence=fence, error=error)
 
     @by_leader
     def observe(self, alias: Alias, version_id: str | None, *, fence: int, error: str | None = None) -> None:
         """Say what is served, and what was refused."""
         with self.election.write() as connection:
-            self._ledger.observe_alias(connection, alias.id, version_id=version_id, fence=fence, error=error)
+            project, name = alias.project, alias.name
+            observe_alias(connection, project, name, version_id=version_id, fence=fence, error=error)
 
     @by_leader
     def open(self, alias: Alias, version_id: str, stage: Stage, share: float, reason: str) -> None:
@@ -121,15 +124,12 @@ class Deployments:
         """Retire every row of a gateway that ends, and let another one lead."""
         with self.election.write() as connection:
             self._set(connection, None, UNFINISHED, Stage.RETIRED, reason="gateway ended")
-            aliases = TABLES[Alias]
-            mine = aliases.c.id == self._settings.serve.alias
-            # So the next gateway need not wait for missed heartbeats.
-            connection.execute(sa.update(aliases).where(mine).values(conductor=None))
+            dismiss_leader(connection, self._settings.project, self._settings.serve.alias)
 
     def canary_share(self, alias: Alias) -> float:
         """Return which share of the requests the leader gives to the desired version; 0 where it is no canary."""
         rows = self._ledger.find(
-            Deployment, alias=alias.id, project=alias.project, version_id=alias.version_id, stage=Stage.CANARY.value
+            Deployment, alias=alias.name, project=alias.project, version_id=alias.version_id, stage=Stage.CANARY.value
         )
         return rows[0].share if rows else 0.0
 
@@ -162,7 +162,7 @@ class Deployments:
             id=new_id("deployment", [alias.id, version_id, alias.fence, stage, at], at),
             project=alias.project,
             created_at=at,
-            alias=alias.id,
+            alias=alias.name,
             version_id=version_id,
             stage=stage,
             share=share,

@@ -42,20 +42,20 @@ class Follower:
         self._prove, self._keep_warm = prove, keep_warm
         self._failures = Backoff()
 
-    async def step(self, alias_id: str) -> None:
+    async def step(self, seen: Alias) -> None:
         """Take one look at what the leader is about to do."""
-        alias = await asyncio.to_thread(self._ledger.get, Alias, alias_id)
+        alias = await asyncio.to_thread(self._ledger.get, Alias, seen.id)
         is_pending = alias.observed_fence < alias.fence and alias.version_id != alias.observed_version_id
         if not is_pending or not await self._is_ready(alias.version_id, str(alias.observed_version_id)):
-            self._routes.splits.pop(alias.id, None)
+            self._routes.splits.pop(alias.name, None)
             return
         # Read from the rows and not from settings: two gateways may run with other files, and users must see one share.
         share = await asyncio.to_thread(self._deployments.canary_share, alias)
         if share > 0:
             self._fleet.admit(alias.version_id)
-            self._routes.splits[alias.id] = Split(alias.version_id, share)
+            self._routes.splits[alias.name] = Split(alias.version_id, share)
         else:
-            self._routes.splits.pop(alias.id, None)
+            self._routes.splits.pop(alias.name, None)
 
     async def _is_ready(self, version_id: str, live_id: str) -> bool:
         """Have a candidate's engines proved; what does not start here may still go live, and is tried again then."""

@@ -17,10 +17,9 @@ import sqlalchemy as sa
 import structlog
 
 from driftwheel.errors import ConflictError, StorageError
-from driftwheel.records import Alias
 from driftwheel.settings.settings import Settings
+from driftwheel.store.alias import find_alias, leader_of, send_heartbeat
 from driftwheel.store.ledger import Ledger
-from driftwheel.store.tables import TABLES
 
 HEARTBEAT_SECONDS = 2.0
 LOOKS_WITHOUT_HEARTBEAT = 5
@@ -28,14 +27,13 @@ LOOKS_WITHOUT_HEARTBEAT = 5
 TRUST_SECONDS = 3 * HEARTBEAT_SECONDS
 """So long after its last heartbeat a leader believes in itself; less than the others wait."""
 log = structlog.get_logger()
-_ALIAS = TABLES[Alias].c
 
 
 class LeaderElection:
     """Whether this gateway leads for the alias of its settings."""
 
     def __init__(self, settings: Settings, ledger: Ledger) -> None:
-        self._alias, self._ledger = settings.serve.alias, ledger
+        self._project, self._alias, self._ledger = settings.project, settings.serve.alias, ledger
         # Only one process listens on a port: who finds its own place in the row is the next one there.
         self._place = f"{socket.gethostname()}:{settings.serve.port}"
         self.name = f"{self._place}/{secrets.token_hex(4)}"
@@ -69,24 +67,18 @@ class LeaderElection:
     def look(self) -> None:
         """Send a heartbeat if this gateway leads or nobody else does; blocks. Raises StorageError."""
         looked_at = time.monotonic()
-        rows = self._ledger.find(Alias, id=self._alias)
-        if not rows:
+        row = find_alias(self._ledger, self._project, self._alias)
+        if row is None:
             return
-        found = (rows[0].conductor, rows[0].beats)
+        found = (row.leader, row.heartbeats)
         self._looks = self._looks + 1 if found == self._found else 0
         self._found = found
-        if not self._may_take(rows[0].conductor):
+        if not self._may_take(row.leader):
             self._was_elected = False
             return
-        heartbeats = (rows[0].beats or 0) + 1
-        # Only where the row is still as it was read: of two that take over at once, one changes no row.
-        is_same = sa.and_(_ALIAS.conductor.is_not_distinct_from(found[0]), _ALIAS.beats.is_not_distinct_from(found[1]))
-        with self._ledger.write() as connection:
-            changed = sa.update(TABLES[Alias]).where(_ALIAS.id == self._alias, is_same)
-            done = connection.execute(changed.values(conductor=self.name, beats=heartbeats))
-        if done.rowcount == 1:
-            if found[0] != self.name:
-                log.info("this gateway conducts", alias=self._alias, before=found[0])
+        if send_heartbeat(self._ledger, row, self.name):  # of two that take over at once, one changes no row
+            if row.leader != self.name:
+                log.info("this gateway leads", alias=self._alias, before=row.leader)
             # The moment before the row was read: a write that hung must not lengthen the trust.
             self._heartbeat_at, self._was_elected = looked_at, True
 
@@ -98,9 +90,8 @@ class LeaderElection:
     def write(self) -> Iterator[sa.Connection]:
         """Give a connection inside a write transaction of the leader; raises ConflictError if it is another."""
         with self._ledger.write() as connection:
-            # The lock keeps a new leader's first heartbeat out until this transaction has ended.
-            query = sa.select(_ALIAS.conductor).where(_ALIAS.id == self._alias).with_for_update()
-            holder = connection.execute(query).scalar_one_or_none()
+            # The row's lock keeps a new leader's first heartbeat out until this transaction has ended.
+            holder = leader_of(connection, self._project, self._alias)
             if holder != self.name:
                 self._was_elected = False
                 raise ConflictError(f"alias {self._alias!r} is led by {holder} now; this gateway follows it")

@@ -17,6 +17,7 @@ from driftwheel.controls import canary_plan
 from driftwheel.errors import DriftwheelError, GateError
 from driftwheel.records import Alias, ModelVersion, ModelVersionStatus, Stage, utc_now
 from driftwheel.settings.settings import Settings
+from driftwheel.store.alias import find_alias
 from driftwheel.store.ledger import Ledger
 from serve.engines.adapters import StartEngine
 from serve.engines.backoff import LONGEST_SECONDS, Backoff
@@ -96,7 +97,7 @@ class Reconciler:
             await self._report(alias, alias.fence)
             await self._shadow.follow(alias, self._live_id, self._standby)
             if not self._deployments.is_ours:
-                await self._follower.step(alias.id)
+                await self._follower.step(alias)
         elif await self._must_restore_first(alias) or self._refused.must_wait(alias.fence):
             await self._keep_serving(alias)
         elif self._live_id != alias.version_id or self._fleet.may_start(alias.version_id):
@@ -178,14 +179,14 @@ class Reconciler:
     async def _go_live(self, alias: Alias) -> None:
         await self._make_live(alias, alias.version_id, alias.fence, None)
         self._fence, self._refused = alias.fence, RefusedSwap()
-        log.info("alias flipped", alias=alias.id, version=alias.version_id, fence=alias.fence)
+        log.info("alias flipped", alias=alias.name, version=alias.version_id, fence=alias.fence)
 
     async def _make_live(self, alias: Alias, version_id: str, fence: int, error: str | None) -> None:
         """Point the alias at a proved version, write that down, and drain the one before it."""
         # Engines, then alias, then rows: an alias never means a version that no engine has, and the rows never say more
         # than users get. A gateway killed in between finds the old rows and does it all again.
         self._fleet.admit(version_id)
-        self._routes.point(alias.id, version_id)
+        self._routes.point(alias.name, version_id)
         old_id, self._live_id = self._live_id, version_id
         self._standby.forget(version_id)
         await asyncio.to_thread(self._shadow.end, version_id)
@@ -225,7 +226,7 @@ class Reconciler:
             await self._refuse(alias, CanaryFailedError(reason))
 
     async def _end_canary(self, canary: CanaryRun, stage: Stage, reason: str) -> None:
-        self._routes.splits.pop(canary.alias.id, None)
+        self._routes.splits.pop(canary.alias.name, None)
         self._canary = None
         await asyncio.to_thread(self._deployments.end_canary, canary.version_id, stage, reason)
 
@@ -244,7 +245,7 @@ class Reconciler:
             return
         fence = alias.fence if alias.fence == self._refused.fence else alias.observed_fence
         await self._make_live(alias, version_id, fence, alias.observed_error)
-        log.info("last good version serves", alias=alias.id, version=version_id, desired=alias.version_id)
+        log.info("last good version serves", alias=alias.name, version=version_id, desired=alias.version_id)
 
     async def _prove(self, version_id: str) -> None:
         """Have the engines of a version that may serve users running and proved."""
@@ -275,8 +276,7 @@ class Reconciler:
             await asyncio.to_thread(self._deployments.observe, alias, self._live_id, fence=fence)
 
     def _read_row(self) -> Alias | None:
-        found = self._ledger.find(Alias, id=self._settings.serve.alias, project=self._settings.project)
-        return found[0] if found else None
+        return find_alias(self._ledger, self._settings.project, self._settings.serve.alias)
 
     def _as_seen(self, row: Alias | None) -> Alias | None:
         """Return the alias row as this gateway is to see it: as it is, or what the leader made of it."""

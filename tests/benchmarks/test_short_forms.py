@@ -97,7 +97,7 @@ SHORT = {
     ),
     "benchmarks.watching": Short(
         "--short 1000 --long 2000 --looks 2",
-        tuple(rf"{name} +│ +\d+\.\d │ +\d+\.\d │ +\d+\.\d\d │" for name in ("idle", "full", "scrape")),
+        tuple(rf"{name} +│ +\d+\.\d +│ +\d+\.\d +│ +\d+\.\d\d +│" for name in ("idle", "full", "scrape")),
     ),
 }
 """What runs here, by its command line."""

@@ -9,6 +9,9 @@ import msgspec
 from driftwheel import artifacts
 from driftwheel.check_details import DecisionBasis, SignalDetails
 from driftwheel.dataset_report import DatasetReport
+from driftwheel.gate_verdict import GateVerdict
+from driftwheel.json_form import as_json
+from driftwheel.lineage import Lineage
 from driftwheel.records import (
     Alias,
     Dataset,
@@ -30,6 +33,7 @@ from driftwheel.records import (
     utc_now,
 )
 from driftwheel.run_metrics import RunMetrics
+from driftwheel.scorecard import Scorecard
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
 
@@ -57,8 +61,9 @@ def fill(settings: Settings, ledger: Ledger, now: datetime | None = None) -> dic
     ledger.add(dataset, run, failed, *versions, *_deployments(settings, versions, now))
     ledger.add(
         Alias(
-            id=settings.serve.alias,
+            id=f"{settings.project}/{settings.serve.alias}",
             project=settings.project,
+            name=settings.serve.alias,
             version_id=versions[0].id,
             fence=1,
             observed_version_id=versions[0].id,
@@ -303,9 +308,9 @@ def _version(settings: Settings, dataset: Dataset, run: TrainingRun, number: int
         path=str(settings.root / "artifacts" / id),
         manifest_hash=str(number) * 64,
         quantization="w8a8",
-        scorecard=scorecard,
-        verdict=verdict,
-        lineage={"run_id": run.id, "seed": 0},
+        scorecard=msgspec.convert(scorecard, Scorecard),
+        verdict=msgspec.convert(verdict, GateVerdict),
+        lineage=Lineage(run_id=run.id, seed=0),
     )
 
 
@@ -334,7 +339,7 @@ def _evaluation(settings: Settings, version: ModelVersion) -> None:
     facts = {"artifact": version.manifest_hash, "dataset_id": version.dataset_id}
     with artifacts.writing(settings.root / "evaluations" / f"evaluation-{version.number}", facts) as folder:
         (folder / "predictions.jsonl").write_text("".join(json.dumps(i) + "\n" for i in items), encoding="utf-8")
-        artifacts.write_json(folder / "scorecard.json", version.scorecard | {"baseline": None})
+        artifacts.write_json(folder / "scorecard.json", as_json(version.scorecard) | {"baseline": None})
 
 
 def _deployments(settings: Settings, versions: list[ModelVersion], now: datetime) -> list[Deployment]:

@@ -16,6 +16,7 @@ import pytest
 import yaml
 
 from driftwheel.records import Alias, DriftKind, DriftSignal, DriftVerdict, ModelVersion, ModelVersionStatus
+from driftwheel.scorecard import Scorecard, SliceScore
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
 from monitor.exporter import CheckCounter, start_exporter
@@ -65,7 +66,7 @@ def exporter_port(settings: Settings, ledger: Ledger) -> Iterator[int]:
         path="p",
         manifest_hash="h",
         quantization="w8a8",
-        scorecard={"accuracy": 0.93, "slices": {"old": {"items": 10, "accuracy": 0.9}}},
+        scorecard=Scorecard(accuracy=0.93, slices={"old": SliceScore(items=10, accuracy=0.9)}),
     )
     signal = DriftSignal(
         id="signal_1",
@@ -82,8 +83,9 @@ def exporter_port(settings: Settings, ledger: Ledger) -> Iterator[int]:
         check_id="c",
     )
     alias = Alias(
-        id="support",
+        id="support/support",
         project="support",
+        name="support",
         version_id="version_1",
         fence=1,
         observed_version_id="version_1",

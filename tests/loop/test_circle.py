@@ -97,11 +97,11 @@ def test_labelled_traffic_becomes_a_better_version_that_serves_without_a_failed_
     assert up.returncode == 0
 
     steps = {s.name: s.status for s in ledger.find(Step, decision_id=decision.id)}
-    assert steps == {step.__name__: "done" for step in STEPS}
+    assert steps == {step.name: "done" for step in STEPS}
     second = ledger.get(ModelVersion, str(decision.version_id))
     assert decision.status is DecisionStatus.PROMOTED, second.verdict
     assert ledger.get(Dataset, second.dataset_id).origin == decision.id
-    assert ledger.get(Alias, "support").observed_version_id == second.id
+    assert ledger.get(Alias, "support/support").observed_version_id == second.id
     stages = {d.version_id: d.stage for d in ledger.find(Deployment, newest_first=False)}
     assert stages == {first["id"]: Stage.RETIRED, second.id: Stage.RETIRED}, "everything is stopped at the end"
 

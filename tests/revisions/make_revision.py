@@ -3,8 +3,8 @@
     git archive TAG driftwheel | tar x -C OLD
     PYTHONPATH=OLD python tests/revisions/make_revision.py tests/revisions/revision_1 --postgres-url URL
 
-It is run once for a revision, with the code that made it, on an empty PostgreSQL database; the folder is then kept for
-ever. The records are the same at every run.
+It is run once for a revision, in its last form of that time and with the code of that time, on an empty PostgreSQL
+database; the folder is then kept for ever. The records are the same at every run.
 """
 
 import argparse
@@ -172,8 +172,9 @@ def rows_of(project: str, n: int) -> list[Any]:
             ),
         ),
         records.Alias(
-            id=project,
+            id=f"{project}/{project}",
             **common,
+            name=project,
             version_id=f"version_{n}",
             fence=3,
             updated_at=at,
@@ -183,8 +184,8 @@ def rows_of(project: str, n: int) -> list[Any]:
                 observed_fence=3,
                 observed_at=at,
                 observed_error=TEXT,
-                conductor="host:1234",
-                beats=99,
+                leader="host:1234",
+                heartbeats=99,
             ),
         ),
         records.Step(

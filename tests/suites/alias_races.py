@@ -47,7 +47,7 @@ class Reader:
         while not self._stop.is_set():
             connection.execute("BEGIN")
             ((version, fence, seen),) = connection.execute(
-                "SELECT version_id, fence, observed_fence FROM alias WHERE id = ?", (ALIAS,)
+                "SELECT version_id, fence, observed_fence FROM alias WHERE name = ?", (ALIAS,)
             ).fetchall()
             live = connection.execute("SELECT version_id FROM deployment WHERE stage = 'live'").fetchall()
             connection.execute("COMMIT")
@@ -72,7 +72,7 @@ def race(config: str, seed: int, attempts: int) -> None:
     settings, rng = load_settings(config, environ={}), random.Random(seed)
     ledger, won, lost, idle = Ledger(settings.database_url), [], 0, 0
     for _ in range(attempts):
-        before = ledger.find(Alias, id=ALIAS)[0]
+        before = ledger.find(Alias, name=ALIAS)[0]
         try:
             if rng.random() < 0.3:
                 moved = controls.rollback(settings, ledger)

@@ -24,6 +24,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from driftwheel.records import Alias, Traffic
+from driftwheel.store.alias import move_alias
 from driftwheel.store.ledger import Ledger
 from driftwheel.traffic.log import TrafficLog
 from tests.suites.durability import upper_bound
@@ -58,15 +59,15 @@ def record(folder: Path, seed: int, *, is_normal: bool) -> Sequence[Event]:
     ledger = Ledger(f"sqlite:///{folder / 'ledger.db'}", sqlite_module=RecordedSqlite(disk, is_normal=is_normal))
     log, stop = TrafficLog(ledger), threading.Event()
 
-    def move_alias() -> None:
+    def move_on() -> None:
         fence = 0
         while not stop.is_set():
-            fence = ledger.move_alias("a", "p", f"version_{fence + 1}").fence
+            fence = move_alias(ledger, "p", "a", f"version_{fence + 1}").fence
             disk.acknowledge(f"fence {fence}")
             ledger.find(Traffic, limit=5)
             stop.wait(0.02)
 
-    mover = threading.Thread(target=move_alias)
+    mover = threading.Thread(target=move_on)
     mover.start()
     written: queue.SimpleQueue[Exception | None] = queue.SimpleQueue()
     number = 0

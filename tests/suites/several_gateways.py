@@ -149,7 +149,7 @@ class Pair:
 
     def conductor(self) -> World:
         """Return the gateway that the alias row names."""
-        place = str(self.worlds[0].alias().conductor)
+        place = str(self.worlds[0].alias().leader)
         return next(world for world in self.worlds if f":{world.settings.serve.port}/" in place)
 
     def flip(self, worlds: list[World]) -> float:

@@ -20,7 +20,8 @@ from typing import Any
 from scipy.stats import binomtest
 
 from driftwheel import artifacts, controls
-from tests.support.edited_builds import edit_json, edit_tensors, rebuild
+from driftwheel.probe_answers import Fingerprint
+from tests.support.edited_builds import edit_json, edit_tensors, manifest_json, rebuild
 from tests.support.real_world import RealWorld, ask_directly
 from tests.support.tiny_models import build_tiny_adapter, build_tiny_model
 
@@ -49,7 +50,7 @@ def _json(name: str, change: Callable[[dict[str, Any]], Any]) -> Callable[[Path]
 
 
 def _of_another_run(folder: Path) -> None:
-    manifest = artifacts.read_manifest(folder)
+    manifest = manifest_json(folder)
     build_tiny_adapter(folder, Path(manifest["base_model"]), 77, manifest["dtype"])
 
 
@@ -92,9 +93,9 @@ def _one_byte(folder: Path) -> None:
 
 
 def _other_base(folder: Path) -> None:
-    manifest = artifacts.read_manifest(folder)
+    manifest = manifest_json(folder)
     other = build_tiny_model(folder.with_name("other-base"), 9, manifest["dtype"])
-    facts = {"base_model": str(other), "base_identity": artifacts.read_manifest(other)["content_hash"]}
+    facts = {"base_model": str(other), "base_identity": artifacts.read_manifest(other).content_hash}
     artifacts.write_json(folder / artifacts.MANIFEST, manifest | facts)
 
 
@@ -180,7 +181,7 @@ def try_fault(world: RealWorld, number: int, fault: Fault, right: Path) -> tuple
     shutil.copytree(right, folder)
     fingerprint = world.known["v1"].fingerprint
     if not fault.is_adapter:
-        fingerprint = {"probes": fingerprint["base_probes"]}
+        fingerprint = Fingerprint(probes=fingerprint.base_probes or ())
     if not fault.is_late:
         fault.plant(folder)
     world.record(f"wrong-{number}", folder, fingerprint)

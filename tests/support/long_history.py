@@ -21,7 +21,9 @@ from driftwheel.records import (
     Window,
     utc_now,
 )
+from driftwheel.scorecard import Scorecard
 from driftwheel.settings.settings import Settings
+from driftwheel.store.alias import alias_id
 from driftwheel.store.ledger import Ledger
 from driftwheel.store.tables import TABLES, row_of
 from examples.support.world import answer, messages
@@ -87,9 +89,16 @@ def _add_version(settings: Settings, ledger: Ledger, at: datetime) -> None:
         path="p",
         manifest_hash="h",
         quantization="w8a8",
-        scorecard={"accuracy": 0.95, "items": 400, "slices": {}, "predictions_path": str(path)},
+        scorecard=Scorecard(accuracy=0.95, items=400, predictions_path=str(path)),
     )
-    alias = Alias(id=settings.serve.alias, project=settings.project, version_id="version_1", fence=1, updated_at=at)
+    alias = Alias(
+        id=alias_id(settings.project, settings.serve.alias),
+        project=settings.project,
+        name=settings.serve.alias,
+        version_id="version_1",
+        fence=1,
+        updated_at=at,
+    )
     ledger.add(dataset, version, alias)
 
 
@@ -99,6 +108,9 @@ def _write_predictions(path: Path) -> None:
         for number, example in enumerate(messages(1000, 1, "steady")):
             item = {
                 "id": str(number),
+                "slice": "old",
+                "expected": answer(example),
+                "mean_logprob": None,
                 "prompt": example.text,
                 "answer": answer(example),
                 "label": example.intent,

@@ -83,7 +83,7 @@ def quarantined(ledger: Ledger, project: str, before: datetime | None = None) ->
     binding: set[str] = set()
     for version in ledger.find(ModelVersion, project=project, status=ModelVersionStatus.PUBLISHED):
         if before is None or version.created_at < before:
-            binding |= {version.dataset_id, str(version.scorecard.get("dataset_id", version.dataset_id))}
+            binding |= {version.dataset_id, version.scorecard.dataset_id or version.dataset_id}
     rows: dict[tuple[str, str], Example] = {}
     for dataset in ledger.find(Dataset, project=project):
         if dataset.id in binding:

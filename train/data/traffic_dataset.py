@@ -4,9 +4,10 @@ import random
 from collections.abc import Sequence
 from dataclasses import replace
 
-from driftwheel.records import Alias, Dataset, ModelVersion
+from driftwheel.records import Dataset, ModelVersion
 from driftwheel.settings.data import DatasetSettings
 from driftwheel.settings.settings import Settings
+from driftwheel.store.alias import get_alias
 from driftwheel.store.ledger import Ledger
 from train.data.clean_rows import clean, split, stop_at_too_few
 from train.data.dataset_files import read_splits, write
@@ -26,7 +27,8 @@ def dataset_from_traffic(settings: Settings, ledger: Ledger, decision_id: str) -
     found = ledger.find(Dataset, project=settings.project, origin=decision_id, limit=1)
     if found:
         return found[0]
-    live = ledger.get(ModelVersion, ledger.get(Alias, settings.serve.alias).version_id)
+    alias = get_alias(ledger, settings.project, settings.serve.alias)
+    live = ledger.get(ModelVersion, alias.version_id)
     live_dataset = ledger.get(Dataset, live.dataset_id)
     old, tally = read_splits(live_dataset), Tally()
     quarantine = quarantined(ledger, settings.project)

@@ -13,9 +13,10 @@ from dataclasses import asdict, replace
 from sklearn.model_selection import GroupShuffleSplit
 
 from driftwheel.errors import DataError
-from driftwheel.records import Alias, Dataset, ModelVersion, TrainingRun
+from driftwheel.records import Dataset, ModelVersion, TrainingRun
 from driftwheel.settings.data import DatasetSettings
 from driftwheel.settings.settings import Settings
+from driftwheel.store.alias import find_alias
 from driftwheel.store.ledger import Ledger
 from train.data.dataset_files import find_stored, read_splits, store
 from train.data.leaks import quarantined
@@ -42,10 +43,10 @@ def prefer(settings: Settings, ledger: Ledger) -> TrainingRun:
 
 def judged_run(settings: Settings, ledger: Ledger) -> TrainingRun:
     """Return the run whose answers people judged: the live version's, or before the first version the newest."""
-    alias = ledger.find(Alias, id=settings.serve.alias, project=settings.project)
-    if not alias:
+    alias = find_alias(ledger, settings.project, settings.serve.alias)
+    if alias is None:
         return newest_run(ledger, settings.project)
-    return ledger.get(TrainingRun, ledger.get(ModelVersion, alias[0].version_id).run_id)
+    return ledger.get(TrainingRun, ledger.get(ModelVersion, alias.version_id).run_id)
 
 
 def preference_dataset(settings: Settings, ledger: Ledger, parent: Dataset) -> Dataset:

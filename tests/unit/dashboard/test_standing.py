@@ -46,5 +46,5 @@ def test_the_lamp_is_red_after_an_alarm(seeded: dict[str, str], ledger: Ledger, 
     ],
 )
 def test_desired_against_observed_has_one_word(changes: dict[str, object], word: str) -> None:
-    alias = Alias(id="a", project="p", version_id="v1", fence=1, observed_version_id="v1", observed_at=NOW)
+    alias = Alias(id="p/a", project="p", name="a", version_id="v1", fence=1, observed_version_id="v1", observed_at=NOW)
     assert standing.gateway_state(replace(alias, **changes), NOW)[0] == word  # type: ignore[arg-type]

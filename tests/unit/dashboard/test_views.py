@@ -11,8 +11,9 @@ from streamlit.testing.v1 import AppTest
 import dashboard
 from dashboard.pages import PAGES
 from driftwheel import controls
-from driftwheel.records import Alias, DecisionStatus, Judgement, Preference, RetrainDecision, Traffic
+from driftwheel.records import DecisionStatus, Judgement, Preference, RetrainDecision, Traffic
 from driftwheel.settings.settings import Settings
+from driftwheel.store.alias import get_alias
 from driftwheel.store.ledger import Ledger
 
 VIEWS = Path(dashboard.__file__).parent / "views"
@@ -59,9 +60,9 @@ def test_promote_moves_the_alias(seeded: dict[str, str], ledger: Ledger, setting
     page = view("model_versions")
     page.selectbox(key="version").select(seeded["v2"]).run()
     page.button(key="promote").click().run()
-    assert ledger.get(Alias, settings.serve.alias).version_id == seeded["v2"]
+    assert get_alias(ledger, settings.project, settings.serve.alias).version_id == seeded["v2"]
     page.button(key="rollback").click().run()
-    assert ledger.get(Alias, settings.serve.alias).version_id == seeded["v1"]
+    assert get_alias(ledger, settings.project, settings.serve.alias).version_id == seeded["v1"]
 
 
 def test_a_rejected_version_cannot_be_promoted(seeded: dict[str, str]) -> None:

@@ -7,8 +7,10 @@ import pytest
 
 from driftwheel import controls
 from driftwheel.errors import ConflictError, EngineError, GateError, NotFoundError
+from driftwheel.gate_verdict import GateVerdict
 from driftwheel.records import Alias, DecisionStatus, DecisionVerdict, ModelVersion, ModelVersionStatus, RetrainDecision
 from driftwheel.settings.settings import Settings
+from driftwheel.store.alias import observe_alias
 from driftwheel.store.ledger import Ledger
 
 
@@ -24,7 +26,7 @@ def version(number: int, status: ModelVersionStatus = ModelVersionStatus.PUBLISH
         path="path",
         manifest_hash="hash",
         quantization="w8a8",
-        verdict={"verdict": "REJECT", "reason": "worse by 9 points"},
+        verdict=GateVerdict(verdict="REJECT", reason="worse by 9 points"),
     )
 
 
@@ -59,11 +61,13 @@ def test_waiting_returns_when_the_gateway_serves_it_and_raises_when_it_refuses(
     ledger.add(version(1), version(2))
     alias = controls.promote(settings, ledger, "version_1")
     with ledger.write() as connection:
-        ledger.observe_alias(connection, "support", version_id="version_1", fence=alias.fence)
+        observe_alias(connection, "support", "support", version_id="version_1", fence=alias.fence)
     assert controls.wait_until_observed(settings, ledger, alias).observed_version_id == "version_1"
     moved = controls.promote(settings, ledger, "version_2")
     with ledger.write() as connection:
-        ledger.observe_alias(connection, "support", version_id=None, fence=moved.fence, error="another model answers")
+        observe_alias(
+            connection, "support", "support", version_id=None, fence=moved.fence, error="another model answers"
+        )
     with pytest.raises(EngineError, match="another model answers"):
         controls.wait_until_observed(settings, ledger, moved)
     with pytest.raises(ConflictError, match="meanwhile"):
@@ -104,11 +108,11 @@ def test_a_retrain_that_somebody_else_began_meanwhile_is_not_begun_twice(setting
 def test_a_waiting_decision_is_settled_once(ledger: Ledger, settings: Settings) -> None:
     waiting = controls.request_retrain(settings, ledger, trigger="button", reason="stale")
     with pytest.raises(ConflictError, match="not awaiting approval"):
-        controls.approve(ledger, waiting.id)
+        controls.approve(settings, ledger, waiting.id)
     ledger.add(replace(waiting, id="decision_w", status=DecisionStatus.AWAITING_APPROVAL))
-    assert controls.approve(ledger, "decision_w").status is DecisionStatus.OPEN
+    assert controls.approve(settings, ledger, "decision_w").status is DecisionStatus.OPEN
     with pytest.raises(ConflictError):
-        controls.refuse(ledger, "decision_w")
+        controls.refuse(settings, ledger, "decision_w")
     assert ledger.get(RetrainDecision, "decision_w").status is DecisionStatus.OPEN
 
 

@@ -22,7 +22,9 @@ from driftwheel.records import (
     Traffic,
     utc_now,
 )
+from driftwheel.scorecard import Scorecard
 from driftwheel.settings.settings import Settings
+from driftwheel.store.alias import move_alias
 from driftwheel.store.ledger import Ledger
 from driftwheel.store.tables import TABLES
 from examples.support.world import Phase, answer, messages
@@ -58,6 +60,9 @@ def watched(settings: Settings, ledger: Ledger, tmp_path: Path) -> Settings:
                 "latency_seconds": 0.1,
                 "predicted": json.loads(text)["intent"],
                 "is_correct": is_right,
+                "slice": "old",
+                "expected": answer(e),
+                "mean_logprob": None,
             }
             file.write(json.dumps(row) + "\n")
     ledger.add(
@@ -84,9 +89,9 @@ def watched(settings: Settings, ledger: Ledger, tmp_path: Path) -> Settings:
             path="p",
             manifest_hash="h",
             quantization="w8a8",
-            scorecard={"accuracy": 0.95, "items": 400, "slices": {}, "predictions_path": str(path)},
+            scorecard=Scorecard(accuracy=0.95, items=400, predictions_path=str(path)),
         ),
-        Alias(id="support", project="support", version_id="version_1", fence=1),
+        Alias(id="support/support", project="support", name="support", version_id="version_1", fence=1),
     )
     monitor = settings.monitor.model_copy(update={"window_rows": WINDOW_ROWS, "reference_rows": 300})
     policy = settings.policy.model_copy(update={"min_fresh_labels": 300, "approval": "auto"})
@@ -243,7 +248,7 @@ def test_a_version_that_does_worse_than_the_one_before_is_rolled_back(
         version_id="version_2",
     )
     ledger.add(version, made)
-    ledger.move_alias("support", "support", "version_2")
+    move_alias(ledger, "support", "support", "version_2")
     send(ledger, windows_before * WINDOW_ROWS, 4, "steady", 1000, version_id="version_2")
     while check(watched, ledger):
         pass
@@ -251,7 +256,7 @@ def test_a_version_that_does_worse_than_the_one_before_is_rolled_back(
     result = check(watched, ledger)
     assert result is not None
     assert (result.decision.remedy == "rollback") is is_back
-    assert ledger.get(Alias, "support").version_id == ("version_1" if is_back else "version_2")
+    assert ledger.get(Alias, "support/support").version_id == ("version_1" if is_back else "version_2")
     status = ledger.get(RetrainDecision, "decision_2").status
     assert status is (DecisionStatus.ROLLED_BACK if is_back else DecisionStatus.PROMOTED)
     if is_back:

@@ -20,6 +20,7 @@ from driftwheel.records import (
     RetrainDecision,
     Traffic,
 )
+from driftwheel.scorecard import Scorecard, SliceScore
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
 from monitor.exporter import CheckCounter, LedgerCollector, start_exporter
@@ -141,7 +142,7 @@ def test_the_alias_says_what_is_served(
     page: CollectorRegistry, ledger: Ledger, observed: str | None, error: str | None, is_in_sync: float, live: str
 ) -> None:
     for number, id_ in enumerate(["v1", "v2"], 1):
-        card = {"accuracy": 0.5 * number, "macro_f1": None, "slices": {"old": {"items": 5, "accuracy": 0.4}}}
+        card = Scorecard(accuracy=0.5 * number, slices={"old": SliceScore(items=5, accuracy=0.4)})
         ledger.add(
             ModelVersion(
                 id=id_,
@@ -158,7 +159,8 @@ def test_the_alias_says_what_is_served(
         )
     ledger.add(
         Alias(
-            id="support",
+            id="support/support",
+            name="support",
             project="support",
             version_id="v2",
             fence=2,

@@ -42,7 +42,7 @@ def test_the_same_rows_give_the_same_dataset_and_it_is_not_built_twice(settings:
     first, second = build_dataset(settings, ledger), build_dataset(settings, ledger)
     assert first == second
     assert ledger.count(Dataset) == 1
-    assert verify(Path(first.path))["rows_hash"] == first.content_hash
+    assert verify(Path(first.path)).rows_hash == first.content_hash
     assert first.train_rows + first.validation_rows + first.test_rows <= 600
     assert first.test_rows == pytest.approx(60, abs=12)
 
@@ -164,7 +164,7 @@ def judged_on(ledger: Ledger, dataset: Dataset, number: int = 1, *, is_published
 
 def live_on(ledger: Ledger, dataset: Dataset) -> None:
     judged_on(ledger, dataset)
-    ledger.add(Alias(id="support", project="support", version_id="version_1", fence=1))
+    ledger.add(Alias(id="support/support", project="support", name="support", version_id="version_1", fence=1))
 
 
 def log_traffic(ledger: Ledger, dataset: Dataset, count: int, **changes: object) -> list[Traffic]:

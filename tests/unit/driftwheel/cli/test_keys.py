@@ -5,14 +5,15 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-import sqlalchemy as sa
 
 from driftwheel.api_keys import create_key, is_weak, rotate_key, state_of_keys
 from driftwheel.cli.main import main
 from driftwheel.errors import ConfigError, ConflictError
 from driftwheel.records import Scope
 from driftwheel.settings.settings import Settings
+from driftwheel.store.database import connect
 from driftwheel.store.ledger import Ledger
+from tests.support.kept_databases import restore
 
 
 def run(settings: Settings, capsys: pytest.CaptureFixture[str], *arguments: str) -> list[dict[str, object]]:
@@ -70,10 +71,11 @@ def test_the_state_changes_with_every_change(ledger: Ledger) -> None:
 
 def test_an_older_database_gets_the_table(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'ledger.db'}"
-    old = Ledger(url)
-    with old.write() as connection:
-        connection.execute(sa.text("DROP TABLE api_key"))
-    old.close()
+    restore(1, url)
+    old = connect(url)
+    with old.begin() as connection:
+        connection.exec_driver_sql("DROP TABLE api_key")
+    old.dispose()
     ledger = Ledger(url)
     create_key(ledger, "support", "bot", [Scope.ASK])
     ledger.close()

@@ -1,6 +1,5 @@
 """Records go in and come out unchanged, and a lost race is an error."""
 
-import threading
 from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -13,7 +12,6 @@ from driftwheel.check_details import DecisionBasis
 from driftwheel.errors import ConfigError, ConflictError, NotFoundError, StorageError
 from driftwheel.records import (
     NOUNS,
-    Alias,
     DecisionStatus,
     DecisionVerdict,
     RetrainDecision,
@@ -101,43 +99,6 @@ def test_only_one_of_two_writers_takes_a_decision(ledger: Ledger) -> None:
     with pytest.raises(ConflictError, match="changed since it was read"):
         ledger.change(read_by_both, status=DecisionStatus.REFUSED)
     assert ledger.get(RetrainDecision, "decision_1").status is DecisionStatus.RUNNING
-
-
-def test_an_alias_moves_by_fence_and_an_old_fence_loses(ledger: Ledger) -> None:
-    first = ledger.move_alias("support", "support", "v1")
-    second = ledger.move_alias("support", "support", "v2", fence=first.fence)
-    assert (second.fence, second.previous_version_id) == (2, "v1")
-    with pytest.raises(ConflictError, match="fence 2, not 1"):
-        ledger.move_alias("support", "support", "v3", fence=first.fence)
-    assert ledger.get(Alias, "support").version_id == "v2"
-
-
-def test_twenty_threads_move_an_alias_and_every_fence_is_used_once(ledger: Ledger) -> None:
-    ledger.move_alias("support", "support", "start")
-    won: list[int] = []
-
-    def move(name: str) -> None:
-        for attempt in range(200):
-            try:
-                won.append(ledger.move_alias("support", "support", f"{name}-{attempt}").fence)
-                return
-            except ConflictError:
-                continue
-
-    threads = [threading.Thread(target=move, args=(f"v{n}",)) for n in range(20)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert sorted(won) == list(range(2, 22))
-
-
-def test_observing_never_changes_what_is_desired(ledger: Ledger) -> None:
-    ledger.move_alias("support", "support", "v1")
-    with ledger.write() as connection:
-        ledger.observe_alias(connection, "support", version_id="v0", fence=1, error="fingerprint differs")
-    alias = ledger.get(Alias, "support")
-    assert (alias.version_id, alias.observed_version_id, alias.observed_error) == ("v1", "v0", "fingerprint differs")
 
 
 def test_a_switch_keeps_its_last_value(ledger: Ledger) -> None:

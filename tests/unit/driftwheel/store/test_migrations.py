@@ -25,8 +25,9 @@ from driftwheel.store.migrations import Standing, bring_up_to_date, differences,
 from tests.support.kept_databases import REVISIONS, Rows, kept_rows, restore, rows_in
 
 NOBODY = 65534
-WINDOWS = 2
+WINDOWS = 4
 """The revision in which a check became a window."""
+KILLS = 50
 FORK = multiprocessing.get_context("fork")
 pytestmark = pytest.mark.every_database
 
@@ -50,6 +51,12 @@ def backups(settings: Settings) -> list[Path]:
 
 def upgraded(rows: Rows, revision: int) -> Rows:
     """Return what the rows of a kept database must be after the revisions that followed it."""
+    if revision < 2:
+        for row in rows["alias"].values():
+            row["name"] = row["id"]
+            row["id"] = f"{row['project']}/{row['name']}"
+            row["leader"], row["heartbeats"] = row.pop("conductor"), row.pop("beats")
+        rows["alias"] = {row["id"]: row for row in rows["alias"].values()}
     if revision < WINDOWS:
         _adopt_checks(rows)
     return rows
@@ -85,6 +92,18 @@ def test_a_database_of_every_released_revision_is_upgraded_and_no_row_is_lost(
             assert differences(connection, with_foreign_tables=True) == []
         assert all(ledger.count(record_type) >= 2 for record_type in RECORDS)
         assert all(ledger.find(record_type) for record_type in RECORDS)
+
+
+def test_paths_inside_the_storage_folder_become_relative_to_it(settings: Settings) -> None:
+    restore(1, settings.database_url)
+    root = Path("/srv/loop/.driftwheel")
+    with closing(Ledger(settings.database_url, root=root)) as ledger, ledger.read() as connection:
+        rows = rows_in(connection)
+    assert {row["path"] for row in rows["dataset"].values()} == {"./datasets/dataset_0", "./datasets/dataset_1"}
+    assert {row["path"] for row in rows["run"].values()} == {"./runs/run_0", "./runs/run_1"}
+    assert {row["path"] for row in rows["version"].values()} == {"./artifacts/version_0", "./artifacts/version_1"}
+    assert {row["report_path"] for row in rows["signal"].values()} == {"./reports/check_0", None}
+    assert {row["base_model"] for row in rows["version"].values()} == {"/models/base"}
 
 
 def test_the_file_before_the_upgrade_is_kept_beside_it(settings: Settings) -> None:
@@ -181,19 +200,31 @@ def _die_at(url: str, statement: int) -> None:
     bring_up_to_date(engine, "it")
 
 
-def test_a_program_killed_at_any_statement_of_an_upgrade_leaves_a_whole_database(
+def _statements(engine: sa.Engine) -> int:
+    """Return how many statements an upgrade takes, from one that is rolled back."""
+    seen = list[str]()
+    sa.event.listen(engine, "after_cursor_execute", lambda *arguments: seen.append(arguments[2]))
+    with pytest.raises(InterruptedError), migrations._locked(engine) as connection:
+        migrations.run_revisions(connection)
+        raise InterruptedError
+    engine.dispose()
+    return len(seen)
+
+
+def test_a_program_killed_50_times_in_the_middle_of_an_upgrade_leaves_a_whole_database(
     settings: Settings, engine: sa.Engine
 ) -> None:
     restore(1, settings.database_url)
-    kills, is_done = 0, False
-    while not is_done:
-        child = FORK.Process(target=_die_at, args=(settings.database_url, kills + 1))
+    count = _statements(engine)
+    assert count > KILLS
+    for number in range(KILLS):
+        child = FORK.Process(target=_die_at, args=(settings.database_url, 1 + number * count // KILLS))
         child.start()
         child.join()
-        kills += child.exitcode == -signal.SIGKILL
-        is_done = _whole(engine)
-        assert is_done or child.exitcode == -signal.SIGKILL
-    assert kills >= 50
+        assert child.exitcode == -signal.SIGKILL
+        assert not _whole(engine)
+    Ledger(settings.database_url).close()
+    assert _whole(engine)
 
 
 def _report(pipe: Connection, act: Callable[[], Any]) -> None:

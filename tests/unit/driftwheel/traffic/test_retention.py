@@ -12,6 +12,7 @@ import pytest
 from driftwheel.cli.main import main
 from driftwheel.records import Dataset, ModelVersion, ModelVersionStatus, Traffic
 from driftwheel.settings.settings import Settings
+from driftwheel.store.alias import move_alias
 from driftwheel.store.ledger import Ledger
 from driftwheel.traffic.export import export_traffic
 from driftwheel.traffic.retention import ROW_BYTES, prune, pruned_rows, volume
@@ -75,7 +76,7 @@ def go_live(ledger: Ledger, version: str, dataset_days_ago: float, origin: str) 
         quantization="w8a8",
     )
     ledger.add(dataset, model)
-    ledger.move_alias("support", "support", version)
+    move_alias(ledger, "support", "support", version)
 
 
 def test_rows_over_the_age_go_and_those_of_other_projects_stay(settings: Settings, ledger: Ledger) -> None:

@@ -10,15 +10,17 @@ import pytest
 
 from driftwheel import controls
 from driftwheel.artifacts import read_manifest
+from driftwheel.probe_answers import Fingerprint, ProbeAnswer
 from driftwheel.records import Alias, Deployment, ModelVersion, ModelVersionStatus, Stage
 from driftwheel.settings.settings import Settings
+from driftwheel.store.alias import observe_alias
 from driftwheel.store.ledger import Ledger
 from serve.engines.engine import Engine
 from serve.release.reconciler import Reconciler
 from serve.routing.choice import Split
 from serve.routing.table import RoutingTable
 
-PROBE = {"messages": [{"role": "user", "content": "hi"}], "tokens": ["yes", "."], "logprobs": [-0.5, -0.5]}
+PROBE = ProbeAnswer(messages=({"role": "user", "content": "hi"},), tokens=("yes", "."), logprobs=(-0.5, -0.5))
 
 
 class Gateways:
@@ -75,9 +77,9 @@ def gateways(
                 dataset_id="dataset",
                 base_model="base",
                 path=str(path),
-                manifest_hash=read_manifest(path)["content_hash"],
+                manifest_hash=read_manifest(path).content_hash,
                 quantization="none",
-                fingerprint={"probes": [PROBE]},
+                fingerprint=Fingerprint(probes=(PROBE,)),
             )
         )
 
@@ -160,7 +162,7 @@ def test_a_version_that_was_live_needs_no_second_canary_where_another_gateway_ta
         leader, follower = gateways.rollouts
         gateways.promote("v2", 0.25)
         with gateways.ledger.write() as connection:  # its canary has passed, and then the leader ends
-            gateways.ledger.observe_alias(connection, "support", version_id="v2", fence=2)
+            observe_alias(connection, "support", "support", version_id="v2", fence=2)
         await leader.stop()
         follower.election.look()
         gateways.rollouts.remove(leader)

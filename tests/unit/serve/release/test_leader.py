@@ -24,12 +24,12 @@ def on_port(settings: Settings, port: int) -> Settings:
 
 @pytest.fixture
 def pair(settings: Settings, ledger: Ledger) -> Pair:
-    ledger.add(Alias(id="support", project="support", version_id="v1", fence=1))
+    ledger.add(Alias(id="support/support", project="support", name="support", version_id="v1", fence=1))
     return LeaderElection(on_port(settings, 8001), ledger), LeaderElection(on_port(settings, 8002), ledger)
 
 
 def alias(ledger: Ledger) -> Alias:
-    return ledger.get(Alias, "support")
+    return ledger.get(Alias, "support/support")
 
 
 def rows_of(settings: Settings, ledger: Ledger, leader: LeaderElection) -> Deployments:
@@ -48,8 +48,8 @@ def test_the_first_gateway_leads_and_the_second_does_not(pair: Pair, ledger: Led
         first.look()
         second.look()
     assert (first.is_leader, second.is_leader) == (True, False)
-    assert alias(ledger).conductor == first.name
-    assert alias(ledger).beats == 2 * LOOKS_WITHOUT_HEARTBEAT
+    assert alias(ledger).leader == first.name
+    assert alias(ledger).heartbeats == 2 * LOOKS_WITHOUT_HEARTBEAT
 
 
 def test_a_silent_leader_is_replaced_after_so_many_looks_and_no_earlier(
@@ -111,12 +111,12 @@ def test_a_leader_that_ends_hands_over_at_once_and_its_successor_says_what_is_li
 
 
 def test_the_next_process_on_the_same_port_leads_at_once(settings: Settings, ledger: Ledger) -> None:
-    ledger.add(Alias(id="support", project="support", version_id="v1", fence=1))
+    ledger.add(Alias(id="support/support", project="support", name="support", version_id="v1", fence=1))
     killed, restarted = LeaderElection(settings, ledger), LeaderElection(settings, ledger)
     killed.look()
     restarted.look()
     assert restarted.is_leader
-    assert alias(ledger).conductor == restarted.name != killed.name
+    assert alias(ledger).leader == restarted.name != killed.name
 
 
 def test_a_leader_that_cannot_beat_stops_believing_in_itself_before_it_is_replaced(
@@ -130,7 +130,15 @@ def test_a_leader_that_cannot_beat_stops_believing_in_itself_before_it_is_replac
 
 
 def test_what_is_followed_is_what_the_leader_reports() -> None:
-    row = Alias(id="support", project="support", version_id="v2", fence=3, observed_version_id="v1", observed_fence=2)
+    row = Alias(
+        id="support/support",
+        project="support",
+        name="support",
+        version_id="v2",
+        fence=3,
+        observed_version_id="v1",
+        observed_fence=2,
+    )
     seen = followed(replace(row, observed_error="another model"))
     assert seen is not None
     assert (seen.version_id, seen.fence, seen.observed_error) == ("v1", 2, None)

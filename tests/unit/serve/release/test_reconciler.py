@@ -13,8 +13,10 @@ from typing import Any
 import pytest
 
 from driftwheel.artifacts import read_manifest
+from driftwheel.probe_answers import Fingerprint, ProbeAnswer
 from driftwheel.records import Alias, Deployment, ModelVersion, ModelVersionStatus, Stage
 from driftwheel.settings.settings import Settings
+from driftwheel.store.alias import move_alias
 from driftwheel.store.ledger import Ledger
 from serve.engines.engine import Engine
 from serve.release.reconciler import Reconciler
@@ -22,7 +24,7 @@ from serve.routing.table import RoutingTable
 
 StartEngine = Callable[..., Engine]
 MakeArtifact = Callable[..., Path]
-PROBE = {"messages": [{"role": "user", "content": "hi"}], "tokens": ["yes", "."], "logprobs": [-0.5, -0.5]}
+PROBE = ProbeAnswer(messages=({"role": "user", "content": "hi"},), tokens=("yes", "."), logprobs=(-0.5, -0.5))
 
 
 @dataclass
@@ -60,17 +62,17 @@ class World:
             dataset_id="dataset",
             base_model="base",
             path=str(path),
-            manifest_hash=read_manifest(path)["content_hash"],
+            manifest_hash=read_manifest(path).content_hash,
             quantization="none",
-            fingerprint={"probes": [PROBE]},
+            fingerprint=Fingerprint(probes=(PROBE,)),
         )
         self.ledger.add(version)
 
     def desire(self, version_id: str) -> None:
-        self.ledger.move_alias("support", "support", version_id)
+        move_alias(self.ledger, "support", "support", version_id)
 
     def alias(self) -> Alias:
-        return self.ledger.get(Alias, "support")
+        return self.ledger.get(Alias, "support/support")
 
     def served(self) -> str | None:
         route = self.routes.pick("support")

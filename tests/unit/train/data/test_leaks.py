@@ -9,6 +9,7 @@ import pytest
 
 from driftwheel.errors import DataError
 from driftwheel.records import Dataset, ModelVersion, ModelVersionStatus, TrainingRun, TrainingRunStatus
+from driftwheel.scorecard import Scorecard
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
 from train.data.examples import Example
@@ -109,7 +110,7 @@ def publish_on(ledger: Ledger, dataset: Dataset, judge: Dataset, year: int) -> N
             manifest_hash="h",
             quantization="none",
             created_at=dataset.created_at.replace(year=year),
-            scorecard={"dataset_id": judge.id},
+            scorecard=Scorecard(dataset_id=judge.id),
         )
     )
 

@@ -1,4 +1,4 @@
-"""Revision 2: a request carries the mark of its window, and each window is a row, so that a look reads neither again.
+"""Revision 4: a request carries the mark of its window, and each window is a row, so that a look reads neither again.
 
 A check's engine signal listed the requests that it had looked at, and the monitor read all of them to find the next.
 The checks become windows, their lists become marks on the requests, and no request is checked twice.
@@ -11,8 +11,8 @@ from collections.abc import Iterator, Sequence
 import sqlalchemy as sa
 from alembic import op
 
-revision = "2"
-down_revision = "1"
+revision = "4"
+down_revision = "3"
 
 SIGNAL = sa.table(
     "signal",

@@ -1,0 +1,113 @@
+"""What is live, asked and changed in one place: the alias row of a project, by compare-and-set on its fence.
+
+Several loops may share a database, and each may have an alias `default`; so every function here takes both names. The
+desired half of the row is written by people and the worker, the observed half by the gateway that leads the others.
+"""
+
+import sqlalchemy as sa
+
+from driftwheel.errors import ConflictError, NotFoundError
+from driftwheel.records import Alias, utc_now
+from driftwheel.store.ledger import Ledger
+from driftwheel.store.tables import TABLES
+
+_ALIAS = TABLES[Alias]
+
+
+def alias_id(project: str, name: str) -> str:
+    """Return the id of a project's alias."""
+    return f"{project}/{name}"
+
+
+def find_alias(ledger: Ledger, project: str, name: str) -> Alias | None:
+    """Return a project's alias, or None before the first promotion."""
+    found = ledger.find(Alias, id=alias_id(project, name))
+    return found[0] if found else None
+
+
+def get_alias(ledger: Ledger, project: str, name: str) -> Alias:
+    """Return a project's alias; raises NotFoundError before the first promotion."""
+    found = find_alias(ledger, project, name)
+    if found is None:
+        raise NotFoundError(f"project {project!r} has no alias {name!r} yet; promote a version first")
+    return found
+
+
+def move_alias(
+    ledger: Ledger,
+    project: str,
+    name: str,
+    version_id: str,
+    *,
+    fence: int | None = None,
+    switch: tuple[str, str] | None = None,
+) -> Alias:
+    """Point an alias at a version by compare-and-set.
+
+    `fence` is the number that the caller read; None means whatever it is now. `switch` is a name and a value to set
+    together with the move. Raises ConflictError if another writer moved it first.
+    """
+    current = find_alias(ledger, project, name)
+    if current is None:
+        first = Alias(id=alias_id(project, name), project=project, name=name, version_id=version_id, fence=1)
+        ledger.add(first)
+        return first
+    if fence is not None and current.fence != fence:
+        raise ConflictError(f"alias {name!r} is at fence {current.fence}, not {fence}: someone moved it first")
+    if current.version_id == version_id:
+        return current
+    with ledger.write() as connection:
+        moved = ledger.change_with(
+            connection,
+            current,
+            version_id=version_id,
+            previous_version_id=current.version_id,
+            fence=current.fence + 1,
+            observed_error=None,
+        )
+        if switch is not None:
+            ledger.set_switch_with(connection, project, *switch)
+    return moved
+
+
+def observe_alias(
+    connection: sa.Connection,
+    project: str,
+    name: str,
+    *,
+    version_id: str | None,
+    fence: int,
+    error: str | None = None,
+) -> None:
+    """Record what is really served, inside the caller's transaction; never touches the desired half of the row.
+
+    A report that is older than the one in the row is dropped.
+    """
+    values = {"observed_fence": fence, "observed_at": utc_now(), "observed_error": error}
+    if version_id is not None:
+        values["observed_version_id"] = version_id
+    is_it = _ALIAS.c.id == alias_id(project, name)
+    connection.execute(sa.update(_ALIAS).where(is_it, _ALIAS.c.observed_fence <= fence).values(**values))
+
+
+def send_heartbeat(ledger: Ledger, alias: Alias, leader: str) -> bool:
+    """Count a heartbeat of a gateway that leads, or wants to; return False if the row has changed since it was read."""
+    is_same = sa.and_(
+        _ALIAS.c.id == alias.id,
+        _ALIAS.c.leader.is_not_distinct_from(alias.leader),
+        _ALIAS.c.heartbeats.is_not_distinct_from(alias.heartbeats),
+    )
+    values = {"leader": leader, "heartbeats": (alias.heartbeats or 0) + 1}
+    with ledger.write() as connection:
+        return connection.execute(sa.update(_ALIAS).where(is_same).values(**values)).rowcount == 1
+
+
+def leader_of(connection: sa.Connection, project: str, name: str) -> str | None:
+    """Return which gateway leads, and let nobody change that before the caller's transaction ends."""
+    query = sa.select(_ALIAS.c.leader).where(_ALIAS.c.id == alias_id(project, name)).with_for_update()
+    return connection.execute(query).scalar_one_or_none()
+
+
+def dismiss_leader(connection: sa.Connection, project: str, name: str) -> None:
+    """Let another gateway lead, inside the caller's transaction."""
+    connection.execute(sa.update(_ALIAS).where(_ALIAS.c.id == alias_id(project, name)).values(leader=None))

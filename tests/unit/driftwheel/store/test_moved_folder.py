@@ -1,0 +1,91 @@
+"""A storage folder may be moved or restored elsewhere: rows name what lies in it relative to it."""
+
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from driftwheel import artifacts
+from driftwheel.records import Dataset, ModelVersion, TrainingRun
+from driftwheel.settings.settings import Settings
+from driftwheel.store.ledger import Ledger
+from driftwheel.store.tables import TABLES
+from tests.support.kept_databases import rows_in
+
+pytestmark = pytest.mark.every_database
+
+
+def made_in(root: Path) -> list[Dataset | TrainingRun | ModelVersion]:
+    """Write the files of a dataset, a run and a version; return their records."""
+    paths = {name: root / f"{name}s" / f"{name}_1" for name in ("dataset", "run", "artifact")}
+    for name, path in paths.items():
+        with artifacts.writing(path, {"kind": name}) as folder:
+            (folder / "content.txt").write_text(name, encoding="utf-8")
+    return [
+        Dataset(
+            id="dataset_1",
+            project="support",
+            content_hash="hash",
+            path=str(paths["dataset"]),
+            origin="files",
+            train_rows=1,
+            validation_rows=1,
+            test_rows=1,
+        ),
+        TrainingRun(
+            id="run_1",
+            project="support",
+            dataset_id="dataset_1",
+            base_model=str(root / "runs" / "run_0" / "merged"),
+            method="lora",
+            settings={},
+            settings_hash="hash",
+            seed=0,
+            path=str(paths["run"]),
+        ),
+        ModelVersion(
+            id="version_1",
+            project="support",
+            number=1,
+            run_id="run_1",
+            dataset_id="dataset_1",
+            base_model="some/model",
+            path=str(paths["artifact"]),
+            manifest_hash="hash",
+            quantization="none",
+        ),
+    ]
+
+
+def test_a_folder_that_was_moved_is_found_with_all_that_lies_in_it(settings: Settings, tmp_path: Path) -> None:
+    records = made_in(settings.root)
+    with closing(Ledger(settings.database_url, root=settings.root)) as ledger:
+        for record in records:
+            ledger.add(record)
+            assert ledger.get(type(record), record.id) == record  # absolute in memory
+    moved = tmp_path / "elsewhere" / "storage"
+    moved.parent.mkdir()
+    settings.root.rename(moved)
+    url = settings.database_url.replace(str(settings.root), str(moved))
+    with closing(Ledger(url, root=moved)) as ledger:
+        for record in records:
+            found = ledger.get(type(record), record.id)
+            assert found.path.startswith(f"{moved}/")
+            artifacts.verify(Path(found.path))
+        assert ledger.get(TrainingRun, "run_1").base_model == str(moved / "runs" / "run_0" / "merged")
+        assert ledger.get(ModelVersion, "version_1").base_model == "some/model"
+
+
+def test_a_path_outside_is_stored_as_it_is_and_a_changed_one_is_relative_again(settings: Settings) -> None:
+    dataset, *_ = made_in(settings.root)
+    assert isinstance(dataset, Dataset)
+    outside = replace(dataset, id="outside", path="/mnt/shared/dataset", created_at=dataset.created_at)
+    with closing(Ledger(settings.database_url, root=settings.root)) as ledger:
+        ledger.add(outside)
+        with ledger.write() as connection:
+            table = TABLES[Dataset]
+            assert rows_in(connection)["dataset"]["outside"]["path"] == "/mnt/shared/dataset"
+            connection.execute(table.update().values(path=dataset.path))
+            assert rows_in(connection)["dataset"]["outside"]["path"] == "./datasets/dataset_1"
+        assert ledger.find(Dataset, path=dataset.path)[0].id == "outside"
