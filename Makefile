@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.complete
+GENERATED := $(wildcard docs/reference/*.md) docs/house.md docs/concepts/loop.md docs/decisions/index.md
 
 .PHONY: setup check check-papers test test-gpu coverage fix demo docs chaos lock
 setup: $(READY)
@@ -17,8 +18,10 @@ check: $(READY)
 	$(BIN)/lint-imports
 	$(MAKE) --no-print-directory check-papers
 
+# Without --quiet: mkdocs would then not count the warnings that --strict is about.
 check-papers: $(READY)
-	$(BIN)/cog --check README.md
+	$(BIN)/cog --check --verbosity=0 -I . $(GENERATED)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --site-dir .cache/site
 
 test: $(READY)
 	$(BIN)/python -m pytest tests --ignore=tests/gpu --numprocesses 2 --dist loadfile --no-loadscope-reorder
@@ -32,10 +35,13 @@ coverage: $(READY)
 fix: $(READY)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
-	$(BIN)/cog -r README.md
+	$(BIN)/python -m docs.pictures
+	$(BIN)/cog -r --verbosity=0 -I . $(GENERATED)
 
 docs: $(READY)
-	$(BIN)/cog -r README.md
+	$(BIN)/python -m docs.pictures
+	$(BIN)/cog -r --verbosity=0 -I . $(GENERATED)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 demo: $(READY)
 	$(BIN)/driftwheel demo

@@ -50,9 +50,13 @@ def peer_trainer(name: str, home: Path, callbacks: list[Any]) -> Any:
     if "packing" in options:
         options["max_length"] = json.loads((home / "facts.json").read_text())["batch_tokens"]
     arguments = SFTConfig(
-        output_dir=str(home / "runs" / name), use_cpu=not torch.cuda.is_available(), disable_tqdm=True,
-        save_strategy="no", **SHARED, **options,
-    )  # fmt: skip
+        output_dir=str(home / "runs" / name),
+        use_cpu=not torch.cuda.is_available(),
+        disable_tqdm=True,
+        save_strategy="no",
+        **SHARED,
+        **options,
+    )
     return SFTTrainer(
         model=str(home / "base"),
         args=arguments,

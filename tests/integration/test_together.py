@@ -38,12 +38,18 @@ def config_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "model": {"base": "base"},
         "dataset": {"sources": ["seed.jsonl"], "label_field": "intent"},
         "train": {
-            "max_steps": STEPS, "eval_steps": 3, "logging_steps": 1, "per_device_train_batch_size": 8,
-            "per_device_eval_batch_size": 8, "max_length": 128, "early_stopping_patience": 0, "bf16": False,
+            "max_steps": STEPS,
+            "eval_steps": 3,
+            "logging_steps": 1,
+            "per_device_train_batch_size": 8,
+            "per_device_eval_batch_size": 8,
+            "max_length": 128,
+            "early_stopping_patience": 0,
+            "bf16": False,
             "learning_rate": 1e-2,
         },
         "parity": {"items": 8},
-    }  # fmt: skip
+    }
     path = folder / "driftwheel.yaml"
     path.write_text(yaml.safe_dump(raw), encoding="utf-8")
     rows = [{"prompt": e.text, "completion": answer(e)} for e in messages(55, 0, "steady")]

@@ -33,10 +33,14 @@ def config_path(tmp_path: Path) -> Path:
         "model": {"base": "base"},
         "dataset": {"sources": ["seed.jsonl"], "label_field": "intent"},
         "train": {
-            "max_steps": 24, "eval_steps": 4, "logging_steps": 1, "per_device_train_batch_size": 4, "max_length": 128,
+            "max_steps": 24,
+            "eval_steps": 4,
+            "logging_steps": 1,
+            "per_device_train_batch_size": 4,
+            "max_length": 128,
             "early_stopping_patience": 0,
         },
-    }  # fmt: skip
+    }
     path = tmp_path / "driftwheel.yaml"
     path.write_text(yaml.safe_dump(raw), encoding="utf-8")
     rows = [{"prompt": e.text, "completion": answer(e)} for e in messages(120, 0, "steady")]

@@ -147,10 +147,18 @@ def judged_on(ledger: Ledger, dataset: Dataset, number: int = 1, *, is_published
     status = ModelVersionStatus.PUBLISHED if is_published else ModelVersionStatus.REJECTED
     ledger.add(
         ModelVersion(
-            id=f"version_{number}", project="support", status=status, number=number, run_id="run",
-            dataset_id=dataset.id, base_model="base", path="p", manifest_hash="h", quantization="w8a8",
+            id=f"version_{number}",
+            project="support",
+            status=status,
+            number=number,
+            run_id="run",
+            dataset_id=dataset.id,
+            base_model="base",
+            path="p",
+            manifest_hash="h",
+            quantization="w8a8",
         )
-    )  # fmt: skip
+    )
     return dataset
 
 
@@ -163,12 +171,21 @@ def log_traffic(ledger: Ledger, dataset: Dataset, count: int, **changes: object)
     rows = []
     for number, example in enumerate(messages(count, 9, "shifted")):
         row = Traffic(
-            id=f"req_{number:05d}", project="support", created_at=dataset.created_at + timedelta(seconds=number + 1),
-            alias="support", version_id="version_1", route="/v1/chat/completions", status_code=200,
-            prompt=example.text, request=json.dumps({"messages": [{"role": "user", "content": example.text}]}),
-            answer='{"intent":"refund_request","urgency":"low"}', latency_seconds=0.1,
-            label=answer(example), label_source="correction", user_id=f"u{number % 97}",
-        )  # fmt: skip
+            id=f"req_{number:05d}",
+            project="support",
+            created_at=dataset.created_at + timedelta(seconds=number + 1),
+            alias="support",
+            version_id="version_1",
+            route="/v1/chat/completions",
+            status_code=200,
+            prompt=example.text,
+            request=json.dumps({"messages": [{"role": "user", "content": example.text}]}),
+            answer='{"intent":"refund_request","urgency":"low"}',
+            latency_seconds=0.1,
+            label=answer(example),
+            label_source="correction",
+            user_id=f"u{number % 97}",
+        )
         rows.append(replace(row, **changes))  # type: ignore[arg-type]
     ledger.add(*rows)
     return rows

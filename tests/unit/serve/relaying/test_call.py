@@ -48,22 +48,43 @@ def test_the_prompt_is_what_the_user_wrote_last(fields: dict[str, Any], prompt: 
         (' { "x" : {"model":"a"} , "model" : "a" } ', ' { "x" : {"model":"a"} , "model" : "v1" } '),
         ('{"model":"b","model":"a"}', '{"model":"v1","model":"v1"}'),
         ('{"model":"a","stream":true}', '{"stream_options":{"include_usage": true},"model":"v1","stream":true}'),
-        ('{"stream_options":null,"stream":true,"model":"a"}',
-         '{"stream_options":{"include_usage": true},"stream":true,"model":"v1"}'),
-        ('{"model":"a","stream":true,"stream_options":{"include_usage":true}}',
-         '{"model":"v1","stream":true,"stream_options":{"include_usage":true}}'),
-        ('{"model":"a","stream":true,"stream_options":{"include_usage":"on"}}',
-         '{"model":"v1","stream":true,"stream_options":{"include_usage":"on"}}'),
-        ('{"model":"a","stream":true,"stream_options":{"continuous_usage_stats":1}}',
-         '{"model":"v1","stream":true,"stream_options":{"continuous_usage_stats": false, "include_usage": true}}'),
+        (
+            '{"stream_options":null,"stream":true,"model":"a"}',
+            '{"stream_options":{"include_usage": true},"stream":true,"model":"v1"}',
+        ),
+        (
+            '{"model":"a","stream":true,"stream_options":{"include_usage":true}}',
+            '{"model":"v1","stream":true,"stream_options":{"include_usage":true}}',
+        ),
+        (
+            '{"model":"a","stream":true,"stream_options":{"include_usage":"on"}}',
+            '{"model":"v1","stream":true,"stream_options":{"include_usage":"on"}}',
+        ),
+        (
+            '{"model":"a","stream":true,"stream_options":{"continuous_usage_stats":1}}',
+            '{"model":"v1","stream":true,"stream_options":{"continuous_usage_stats": false, "include_usage": true}}',
+        ),
         ('{"model":"a","stream":"Yes"}', '{"stream_options":{"include_usage": true},"model":"v1","stream":"Yes"}'),
         ('{"model":"a","stream":2}', '{"model":"v1","stream":2}'),
-        ('{"model":"a","stream":1,"stream_options":{"include_usage":[]}}',
-         '{"model":"v1","stream":1,"stream_options":{"include_usage":[]}}'),
+        (
+            '{"model":"a","stream":1,"stream_options":{"include_usage":[]}}',
+            '{"model":"v1","stream":1,"stream_options":{"include_usage":[]}}',
+        ),
     ],
-    ids=["number", "nested", "twice", "usage-added", "usage-replaced", "usage-asked", "usage-asked-loosely",
-         "usage-of-each-event-not-asked", "stream-loosely", "stream-refused-by-the-engine", "option-refused-by-it"],
-)  # fmt: skip
+    ids=[
+        "number",
+        "nested",
+        "twice",
+        "usage-added",
+        "usage-replaced",
+        "usage-asked",
+        "usage-asked-loosely",
+        "usage-of-each-event-not-asked",
+        "stream-loosely",
+        "stream-refused-by-the-engine",
+        "option-refused-by-it",
+    ],
+)
 def test_only_model_and_usage_option_change(body: str, sent: str) -> None:
     assert read_call(body.encode(), "/v1/chat/completions").body_for("v1") == sent.encode()
 
@@ -91,7 +112,7 @@ def test_a_truth_value_is_read_as_the_engine_will(value: Any) -> None:
         (b'{"model":"a","background":true}', "background"),
     ],
     ids=["lists", "objects", "many", "n", "n-as-text", "huge-number", "max-tokens", "unclosed", "background"],
-)  # fmt: skip
+)
 def test_a_body_out_of_bounds_is_refused(body: bytes, word: str) -> None:
     with pytest.raises(RequestRefused, match=word) as refused:
         read_call(body, "/v1/responses")

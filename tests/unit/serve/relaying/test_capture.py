@@ -36,11 +36,15 @@ def test_a_stream_reads_the_same_however_it_is_split(end: bytes, keeps_usage: bo
         ({"choices": [{"text": "hi", "logprobs": {"token_logprobs": [None, -1.0, -3.0]}}]}, "hi", -2.0, None),
         ({"choices": [{"message": {"content": "hi"}}, {"index": 1, "message": {"content": "no"}}]}, "hi", None, None),
         ({"error": {"message": "too long"}}, "", None, "too long"),
-        ({"choices": [{"message": {"tool_calls": [{"function": {"name": "f", "arguments": "{}"}}]}}]},
-         '[{"name": "f", "arguments": "{}"}]', None, None),
+        (
+            {"choices": [{"message": {"tool_calls": [{"function": {"name": "f", "arguments": "{}"}}]}}]},
+            '[{"name": "f", "arguments": "{}"}]',
+            None,
+            None,
+        ),
     ],
     ids=["completion", "first-choice", "error", "tool-call"],
-)  # fmt: skip
+)
 def test_a_whole_answer_gives_its_text(body: Any, answer: str, mean_logprob: float | None, error: str | None) -> None:
     capture = AnswerCapture()
     capture.read_json(json.dumps(body).encode())
@@ -80,14 +84,19 @@ def test_a_stream_without_usage_keeps_every_event() -> None:
 @pytest.mark.parametrize(
     "odd",
     [
-        {"choices": [{"delta": {"tool_calls": 5}}, {"delta": {"tool_calls": [{"index": [], "function": {"name": 1}}]}}],
-         "usage": {"prompt_tokens": -1, "completion_tokens": "7"}},
+        {
+            "choices": [
+                {"delta": {"tool_calls": 5}},
+                {"delta": {"tool_calls": [{"index": [], "function": {"name": 1}}]}},
+            ],
+            "usage": {"prompt_tokens": -1, "completion_tokens": "7"},
+        },
         {"choices": [{"logprobs": {"token_logprobs": 3, "content": 4}}, {"logprobs": {"token_logprobs": [10**400]}}]},
         {"object": "response", "output": [{"type": "message", "content": 7}], "incomplete_details": "x"},
         {"object": "response", "output": [{"type": "message", "content": [{"text": "a", "logprobs": True}]}]},
     ],
     ids=["tools", "logprobs", "response", "response-logprobs"],
-)  # fmt: skip
+)
 def test_an_answer_of_odd_types_is_read_as_far_as_it_goes(odd: Any) -> None:
     capture = AnswerCapture()
     capture.read_json(json.dumps(odd).encode())
@@ -101,13 +110,15 @@ def test_an_error_ends_a_streamed_response() -> None:
 
 
 RESPONSE: dict[str, Any] = {
-    "object": "response", "status": "completed", "usage": {"input_tokens": 4, "output_tokens": 6},
+    "object": "response",
+    "status": "completed",
+    "usage": {"input_tokens": 4, "output_tokens": 6},
     "output": [
         {"type": "reasoning", "content": [{"type": "reasoning_text", "text": "hm"}]},
         {"type": "message", "content": [{"type": "output_text", "text": "blue", "logprobs": [{"logprob": -0.5}]}]},
         {"type": "function_call", "name": "f", "arguments": "{}"},
     ],
-}  # fmt: skip
+}
 
 
 def events(*values: dict[str, Any]) -> bytes:

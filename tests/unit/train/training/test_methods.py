@@ -85,8 +85,10 @@ def test_the_merged_model_is_the_one_that_the_trainer_held(
         kept = PeftConfig.from_pretrained(weights_path(run))
         wanted = settings.train
         assert (kept.use_dora, kept.use_rslora, kept.modules_to_save) == (
-            wanted.use_dora, wanted.use_rslora, wanted.lora_modules_to_save,
-        )  # fmt: skip
+            wanted.use_dora,
+            wanted.use_rslora,
+            wanted.lora_modules_to_save,
+        )
 
 
 def test_a_resumed_pissa_run_still_fits_the_untouched_base(

@@ -24,14 +24,19 @@ def plain_trainer(settings: Settings, dataset: Dataset, folder: Path) -> Any:
     return SFTTrainer(
         model=settings.base_model(),
         args=SFTConfig(
-            output_dir=str(folder), use_cpu=True, bf16=False, gradient_checkpointing=False, seed=train.seed,
-            disable_tqdm=True, dataloader_pin_memory=False,
+            output_dir=str(folder),
+            use_cpu=True,
+            bf16=False,
+            gradient_checkpointing=False,
+            seed=train.seed,
+            disable_tqdm=True,
+            dataloader_pin_memory=False,
         ),
         train_dataset=datasets.Dataset.from_list(read_split(Path(dataset.path), "train")),
         peft_config=LoraConfig(
             r=train.lora_r, lora_alpha=train.lora_alpha, target_modules="all-linear", task_type="CAUSAL_LM"
         ),
-    )  # fmt: skip
+    )
 
 
 def gradients(trainer: Any, rows: int) -> tuple[float, dict[str, torch.Tensor]]:

@@ -19,9 +19,23 @@ from train.tuning.cross_validate import as_text, cross_validate, earlier_results
 from train.tuning.folds import make_folds
 
 WORDS = (
-    "alder", "birch", "cedar", "dogwood", "elm", "fir", "gum", "hazel",
-    "ivy", "juniper", "kapok", "larch", "maple", "nutmeg", "oak", "pine",
-)  # fmt: skip
+    "alder",
+    "birch",
+    "cedar",
+    "dogwood",
+    "elm",
+    "fir",
+    "gum",
+    "hazel",
+    "ivy",
+    "juniper",
+    "kapok",
+    "larch",
+    "maple",
+    "nutmeg",
+    "oak",
+    "pine",
+)
 
 
 def rows_of(path: Path) -> list[Example]:
@@ -34,10 +48,16 @@ def grouped(dataset: Dataset) -> Dataset:
     texts = {g: f"{w} {w[::-1]} number {g * 7919}" for g, w in enumerate(WORDS)}
     texts[1] = texts[0] + "!"
     rows = [
-        Example(f"{g}-{n}", [{"role": "user", "content": texts[g] + "?" * n}], [{"role": "assistant", "content": "a"}],
-                ("morning", "evening")[g % 2], f"group{g}")
-        for g in range(16) for n in range(3)
-    ]  # fmt: skip
+        Example(
+            f"{g}-{n}",
+            [{"role": "user", "content": texts[g] + "?" * n}],
+            [{"role": "assistant", "content": "a"}],
+            ("morning", "evening")[g % 2],
+            f"group{g}",
+        )
+        for g in range(16)
+        for n in range(3)
+    ]
     tested = [replace(rows[0], id="tested", group="tested", prompt=[{"role": "user", "content": "quite other words"}])]
     for split, part in (("train", rows[:42]), ("validation", rows[42:]), ("test", tested)):
         text = "".join(json.dumps(asdict(e)) + "\n" for e in part)

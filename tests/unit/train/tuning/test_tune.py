@@ -205,8 +205,14 @@ def test_a_searched_rank_keeps_the_adapters_scale(settings: Settings) -> None:
 
 
 def test_flags_make_the_settings_file_what_was_chosen(settings: Settings) -> None:
-    values = {"learning_rate": 1.5e-5, "lr_scheduler_kwargs": {"num_cycles": 2}, "bf16": False, "optim": "adafactor",
-              "lora_target_modules": ["q_proj", "v_proj"], "lora_modules_to_save": None}  # fmt: skip
+    values = {
+        "learning_rate": 1.5e-5,
+        "lr_scheduler_kwargs": {"num_cycles": 2},
+        "bf16": False,
+        "optim": "adafactor",
+        "lora_target_modules": ["q_proj", "v_proj"],
+        "lora_modules_to_save": None,
+    }
     flags = shlex.split(as_flags(with_values(settings, values)))
     assert flags[0::2] == ["--set"] * 5
     assert load_settings(settings.path, flags[1::2], environ={}).train == with_values(settings, values).train

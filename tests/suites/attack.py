@@ -1,6 +1,6 @@
 """Attackers and one good client at once become the gateway's growth, the attackers' ends and the client's latency.
 
-    python -m benchmarks.attack [--share 1.0] [--plant no-deadlines]
+    python -m tests.suites.attack [--share 1.0] [--only KIND] [--idle-seconds 10] [--plant no-deadlines]
 
 Gateway, upstream, attackers and good client are processes of their own. Bars: memory grows by at most 64 MB, every
 attacker is closed within 30 s, the good client's p99 stays within twice that of the idle gateway. How much of it is the
@@ -200,10 +200,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--share", type=float, default=1.0, help="share of the attackers (1.0)")
     parser.add_argument("--only", choices=[kind.__name__ for kind in COUNTS], help="one kind of attacker")
+    parser.add_argument("--idle-seconds", type=float, default=IDLE_SECONDS, help="before the attack (10)")
     parser.add_argument("--plant", choices=["no-deadlines"], help="break the gateway so")
     parsed = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder, serving(Path(folder), parsed.plant) as served:
-        outcome = measure(served, parsed.share, parsed.only)
+        outcome = measure(served, parsed.share, parsed.only, parsed.idle_seconds)
     print(report(outcome))
     raise SystemExit(1 if outcome.failures else 0)
 
