@@ -1,4 +1,4 @@
-"""The evaluations in the storage folder become two versions' answers to the same items, the most changed first."""
+"""Two versions side by side: what both answered to the same items of an evaluation, the most changed first."""
 
 import difflib
 from collections.abc import Iterator, Sequence

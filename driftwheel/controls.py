@@ -1,4 +1,8 @@
-"""What a person may do to the loop, from the command line or the dashboard: each is one change of the ledger."""
+"""What a person may do to the loop, from the command line or the dashboard: each is one change of the ledger.
+
+Nothing here starts a process or waits for one but `wait_until_observed`: gateway, monitor and worker see the change and
+act on it (they are reconcilers), so that a control works while they are down.
+"""
 
 import json
 import time

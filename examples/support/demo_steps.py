@@ -107,9 +107,8 @@ async def retrain_and_swap(demo: Demo, decision: RetrainDecision) -> None:
         load_messages = messages(600, SEEDS["load"], "shifted")
         await until(lambda: "roll_out" in steps_begun(demo, decision) or has_ended(demo, decision), deadline)
         async with demo.client.load(load_messages, per_second=LOAD_PER_SECOND) as replies:
-            await until(lambda: bool(steps_begun(demo, decision)) and has_ended(demo, decision), deadline)
+            await until(lambda: has_ended(demo, decision), deadline)
             await asyncio.sleep(SETTLE_SECONDS)
-        steps_begun(demo, decision)
         demo.swap_replies += replies
         lasted_seconds = max(r.started_at for r in replies) - replies[0].started_at
         demo.measured.requests_per_second = len(replies) / max(1e-9, lasted_seconds)
@@ -135,8 +134,9 @@ def steps_begun(demo: Demo, decision: RetrainDecision) -> set[str]:
 
 
 def has_ended(demo: Demo, decision: RetrainDecision) -> bool:
-    """Say whether the retrain is over, in whichever way."""
+    """Say whether the retrain is over, in whichever way; tell the steps that have ended."""
     status = demo.ledger.get(RetrainDecision, decision.id).status
+    steps_begun(demo, decision)  # after the status, so that the last step is told too
     return status not in (DecisionStatus.OPEN, DecisionStatus.RUNNING)
 
 
