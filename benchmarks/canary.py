@@ -32,9 +32,14 @@ CHUNK = 2000
 
 
 def out_after(
-    rng: np.random.Generator, seconds: float, *, errors: float = LIVE_ERRORS, slower: float = 1.0,
-    per_second: float = PER_SECOND, share: float = SHARE,
-) -> float | None:  # fmt: skip
+    rng: np.random.Generator,
+    seconds: float,
+    *,
+    errors: float = LIVE_ERRORS,
+    slower: float = 1.0,
+    per_second: float = PER_SECOND,
+    share: float = SHARE,
+) -> float | None:
     """Simulate one canary; return when it was rolled back, or None if it was not."""
     tally = Tally(SERVE.canary_slowdown)
     tally.begin(share)
@@ -48,9 +53,12 @@ def out_after(
     ):
         before = sum(map(sum, tally.periods[0].mishaps.values()))
         outcome = Outcome(
-            is_canary, str(number), error < (errors if is_canary else LIVE_ERRORS),
-            latency * (slower if is_canary else 1.0), invalid >= INVALID,
-        )  # fmt: skip
+            is_canary,
+            str(number),
+            error < (errors if is_canary else LIVE_ERRORS),
+            latency * (slower if is_canary else 1.0),
+            invalid >= INVALID,
+        )
         tally.add(outcome)
         if dislike < DISLIKED:
             tally.dislike(outcome)
@@ -61,9 +69,12 @@ def out_after(
 
 def is_rolled_back(tally: Tally) -> bool:
     """Ask the rollout's own question, with its default settings."""
-    return decide(
-        tally.periods, seconds=0.0, false_rollback=SERVE.canary_false_rollback, min_requests=1, min_seconds=math.inf
-    ).action is Action.ROLL_BACK  # fmt: skip
+    return (
+        decide(
+            tally.periods, seconds=0.0, false_rollback=SERVE.canary_false_rollback, min_requests=1, min_seconds=math.inf
+        ).action
+        is Action.ROLL_BACK
+    )
 
 
 def interval(count: int, of: int) -> str:
@@ -132,8 +143,11 @@ def real(runs: int) -> None:
                 seconds, answers, failed = one_crash(world)
             finally:
                 world.stop()
-        print(f"real crash {number + 1}: out {seconds:.1f} s after the canary began; {answers} answers to clients, "
-              f"{failed} of them failed", flush=True)  # fmt: skip
+        print(
+            f"real crash {number + 1}: out {seconds:.1f} s after the canary began; {answers} answers to clients, "
+            f"{failed} of them failed",
+            flush=True,
+        )
 
 
 def one_crash(world: World) -> tuple[float, int, int]:

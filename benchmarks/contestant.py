@@ -44,15 +44,19 @@ def peer_trainer(name: str, home: Path, callbacks: list[Any]) -> Any:
     from peft import LoraConfig
     from trl import SFTConfig, SFTTrainer
 
-    from train.training.trainer import read_split
+    from train.data.examples import read_split
 
     options = {"per_device_train_batch_size": BATCH_ROWS, **PEERS[name]}
     if "packing" in options:
         options["max_length"] = json.loads((home / "facts.json").read_text())["batch_tokens"]
     arguments = SFTConfig(
-        output_dir=str(home / "runs" / name), use_cpu=not torch.cuda.is_available(), disable_tqdm=True,
-        save_strategy="no", **SHARED, **options,
-    )  # fmt: skip
+        output_dir=str(home / "runs" / name),
+        use_cpu=not torch.cuda.is_available(),
+        disable_tqdm=True,
+        save_strategy="no",
+        **SHARED,
+        **options,
+    )
     return SFTTrainer(
         model=str(home / "base"),
         args=arguments,
@@ -104,7 +108,7 @@ def measure(name: str, home: Path) -> dict[str, Any]:
     import torch
     import transformers
 
-    from train.training.trainer import read_split
+    from train.data.examples import read_split
 
     has_gpu = torch.cuda.is_available()
     marks: list[tuple[float, float]] = []

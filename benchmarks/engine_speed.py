@@ -82,8 +82,13 @@ def _ask(one: Engine, prompts: Sequence[Any], streams: int) -> Round:
     cpu_before, began_at = one.cpu_seconds(), time.monotonic()
     tokens = asyncio.run(_streams(one.endpoint, prompts, streams))
     wall_seconds = time.monotonic() - began_at
-    return Round(name=one.name, streams=streams, tokens=tokens, wall_seconds=wall_seconds,
-                 cpu_seconds=one.cpu_seconds() - cpu_before)  # fmt: skip
+    return Round(
+        name=one.name,
+        streams=streams,
+        tokens=tokens,
+        wall_seconds=wall_seconds,
+        cpu_seconds=one.cpu_seconds() - cpu_before,
+    )
 
 
 async def _streams(endpoint: Endpoint, prompts: Sequence[Any], streams: int) -> int:
@@ -93,9 +98,12 @@ async def _streams(endpoint: Endpoint, prompts: Sequence[Any], streams: int) -> 
         tokens = 0
         for messages in mine:
             reply = await client.chat.completions.create(
-                model=endpoint.model, messages=messages, temperature=0, max_tokens=ANSWER_TOKENS,
+                model=endpoint.model,
+                messages=messages,
+                temperature=0,
+                max_tokens=ANSWER_TOKENS,
                 extra_body={"ignore_eos": True},
-            )  # fmt: skip
+            )
             tokens += reply.usage.completion_tokens if reply.usage else 0
         return tokens
 

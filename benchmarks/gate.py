@@ -90,8 +90,10 @@ def no_better(loops: int, chance: np.random.Generator) -> None:
             lost = chance.binomial(right, discordance / 2 / accuracy, (loops, CANDIDATES))
             print(f"accuracy {accuracy:.0%}, {discordance:.0%} differ, {items} items, {how}:")
             for name, promoted in rules(gained, lost, items).items():
-                print(f"  {name:<30} {share(int(promoted.any(axis=1).sum()), loops)}; "
-                      f"{promoted.sum(axis=1).mean():.3f} of {CANDIDATES} promoted")  # fmt: skip
+                print(
+                    f"  {name:<30} {share(int(promoted.any(axis=1).sum()), loops)}; "
+                    f"{promoted.sum(axis=1).mean():.3f} of {CANDIDATES} promoted"
+                )
     print()
 
 
@@ -99,15 +101,19 @@ def adaptive(loops: int, chance: np.random.Generator) -> None:
     """Somebody reads the numbers of every verdict and adds up the changes of the candidates, weighed by them."""
     items, discordance = 500, 0.10
     print("## One test set, its numbers read each time: promotions of the sum of all earlier candidates\n")
-    print(f"{items} items; candidates change {discordance:.0%} of the answers at random, so that they gain as often as "
-          "they lose; the sum takes every change whose candidates gained more than they lost.")  # fmt: skip
+    print(
+        f"{items} items; candidates change {discordance:.0%} of the answers at random, so that they gain as often as "
+        "they lose; the sum takes every change whose candidates gained more than they lost."
+    )
     for looks in (2, SETTINGS.max_looks, 2 * SETTINGS.max_looks, 4 * SETTINGS.max_looks, 8 * SETTINGS.max_looks):
         sums = np.array([_sum_of_candidates(chance, looks - 1, items, discordance) for _ in range(loops)])
         gained, lost = sums[:, 0], sums[:, 1]
         plain, tested = interval_promotes(gained, lost, 0.95), gate_promotes(gained, lost, items)
         note = "" if looks <= SETTINGS.max_looks else ", but the set is spent: none"
-        print(f"look {looks:>2}: 95 % interval {share(int(plain.sum()), loops)}; "
-              f"the gate's test {share(int(tested.sum()), loops)}{note}")  # fmt: skip
+        print(
+            f"look {looks:>2}: 95 % interval {share(int(plain.sum()), loops)}; "
+            f"the gate's test {share(int(tested.sum()), loops)}{note}"
+        )
     print()
 
 
@@ -127,8 +133,10 @@ def true_gain(loops: int, chance: np.random.Generator) -> None:
         gained, lost = draw(chance, loops, items, discordance - 0.03, 0.03)
         promoted = int(gate_promotes(gained, lost, items).sum())
         exact = power(0.03, discordance, items, LEVEL)
-        print(f"accuracy {accuracy:.0%}, {discordance:.0%} differ, {items:,} items: {share(promoted, loops)}, "
-              f"by calculation {exact:.1%}")  # fmt: skip
+        print(
+            f"accuracy {accuracy:.0%}, {discordance:.0%} differ, {items:,} items: {share(promoted, loops)}, "
+            f"by calculation {exact:.1%}"
+        )
     print("\nItems that show a true gain with a chance of 80 %, by how many of them differ:\n")
     gains, spreads = (0.01, 0.02, 0.03, 0.05, 0.10), (0.02, 0.04, 0.10, 0.20, 0.30)
     print("| true gain | " + " | ".join(f"{d:.0%} differ" for d in spreads) + " |\n|---|" + "---|" * len(spreads))
@@ -148,16 +156,20 @@ def draw(chance: np.random.Generator, loops: int, items: int, noise: float, gain
 def slices(loops: int, chance: np.random.Generator) -> None:
     """A candidate that wins the new items, and loses a slice of the old ones whose average stays the same."""
     print("## A slice of the old items loses 5 points, their average stays: candidates that are not promoted\n")
-    print(f"The target gains 20 points on 600 new items; the other old items are {SMALL_SLICES} slices of 40 and one "
-          "four times as large as the slice. `differ` is what changes by chance.")  # fmt: skip
+    print(
+        f"The target gains 20 points on 600 new items; the other old items are {SMALL_SLICES} slices of 40 and one "
+        "four times as large as the slice. `differ` is what changes by chance."
+    )
     for noise, items in SLICES:
         print(f"slice of {items} items, {noise:.0%} differ:")
         planted, harmless = (old_and_new(loops, chance, items, noise, gain) for gain in (-0.05, 0.0))
         for name, last in (("without slices", 2), ("the gate", None)):
             blocked = loops - promotions(tables[:last] for tables in planted)
             passed = promotions(tables[:last] for tables in harmless)
-            print(f"  {name:<15} blocks {share(blocked, loops)}: {50 * blocked / loops:.1f} of 50, all 50 with a "
-                  f"chance of {(blocked / loops) ** 50:.1%}; harmless: promotes {passed / loops:.1%}")  # fmt: skip
+            print(
+                f"  {name:<15} blocks {share(blocked, loops)}: {50 * blocked / loops:.1f} of 50, all 50 with a "
+                f"chance of {(blocked / loops) ** 50:.1%}; harmless: promotes {passed / loops:.1%}"
+            )
     print()
 
 
@@ -201,8 +213,10 @@ def again(loops: int, chance: np.random.Generator) -> None:
                     for (_, a, b, _), (_, c, d, _) in zip(first, second, strict=True)
                 ),
             ]
-            print(f"{flipped:.2%} of the answers change, true gain {100 * gain:.0f} points: "
-                  + "; ".join(f"{name} {share(n, loops)}" for name, n in zip(total, counts, strict=True)))  # fmt: skip
+            print(
+                f"{flipped:.2%} of the answers change, true gain {100 * gain:.0f} points: "
+                + "; ".join(f"{name} {share(n, loops)}" for name, n in zip(total, counts, strict=True))
+            )
             total = {name: total[name] + n for name, n in zip(total, counts, strict=True)}
         print(
             f"{flipped:.2%}, all gains: " + "; ".join(f"{k} {share(n, loops * len(GAINS))}" for k, n in total.items())

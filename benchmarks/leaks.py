@@ -1,6 +1,6 @@
 """Planted leaks become a table: how many are caught, by kind, corpus and method, and what is called a leak wrongly.
 
-    python -m benchmarks.leaks [--data DIR] [--seed 6] [--show 10]
+    python -m benchmarks.leaks [--data DIR] [--rows N] [--share 1.0] [--seed 6] [--show 10]
 
 1,000 leaks are planted among training rows of Banking77 (Casanueva et al. 2020, CC BY 4.0, read from DIR) and of the
 support example. Beside driftwheel's check stand the two usual ones: hashes of the lowercased texts, and datasketch's
@@ -37,15 +37,16 @@ class Corpus:
     clean: list[Example]
 
 
-def banking77(data: Path) -> Corpus:
+def banking77(data: Path, rows: int | None = None) -> Corpus:
     """Take the test questions to judge and the training questions to learn from."""
-    test, train = ([(q.text, q.intent) for q in read(data / f"{name}.csv")] for name in ("test", "train"))
+    test, train = ([(q.text, q.intent) for q in read(data / f"{name}.csv")[:rows]] for name in ("test", "train"))
     return Corpus("Banking77", _rows("test", test), _rows("train", train))
 
 
-def example() -> Corpus:
+def example(rows: int | None = None) -> Corpus:
     """Take 1,000 messages of the example to judge and 3,000 of another seed to learn from."""
-    judging, learned = ([(e.text, e.intent) for e in messages(n, seed, "steady")] for n, seed in ((1000, 1), (3000, 2)))
+    sizes = ((rows or 1000, 1), (rows or 3000, 2))
+    judging, learned = ([(e.text, e.intent) for e in messages(n, seed, "steady")] for n, seed in sizes)
     return Corpus("example", _rows("test", judging), _rows("train", learned))
 
 
@@ -57,10 +58,10 @@ def _row(name: str, text: str, label: str, group: str | None = None, at: str = B
     return Example(name, [{"role": "user", "content": text}], [], label, group or name, time=at)
 
 
-def plant(corpus: Corpus, seed: int) -> dict[str, list[Example]]:
+def plant(corpus: Corpus, seed: int, share: float) -> dict[str, list[Example]]:
     """Return the planted rows by kind."""
     found: dict[str, list[Example]] = {}
-    for number, leak in enumerate(planted_leaks.plant([row.text for row in corpus.judging], seed)):
+    for number, leak in enumerate(planted_leaks.plant([row.text for row in corpus.judging], seed, share)):
         item = corpus.judging[leak.item]
         group = item.group if leak.kind == "same conversation" else None
         at = AFTER if leak.kind == "future-dated" else BEFORE
@@ -96,8 +97,10 @@ def _sketch(text: str) -> MinHash:
 
 
 METHODS: dict[str, Callable[[Sequence[Example], Sequence[Example]], dict[str, list[Example]]]] = {
-    "driftwheel": driftwheel, "hashes": exact_hashes, "MinHash": minhash,
-}  # fmt: skip
+    "driftwheel": driftwheel,
+    "hashes": exact_hashes,
+    "MinHash": minhash,
+}
 
 
 def lower_bound(caught: int, planted: int) -> float:
@@ -105,9 +108,9 @@ def lower_bound(caught: int, planted: int) -> float:
     return float(beta.ppf(0.05, caught, planted - caught + 1)) if caught else 0.0
 
 
-def measure(console: Console, corpus: Corpus, seed: int, shown: int) -> None:
+def measure(console: Console, corpus: Corpus, seed: int, shown: int, share: float) -> None:
     """Print what each method catches and what it calls a leak among the rows that were not planted."""
-    planted = plant(corpus, seed)
+    planted = plant(corpus, seed, share)
     rows = [*corpus.clean, *(row for group in planted.values() for row in group)]
     random.Random(0).shuffle(rows)
     found, seconds = {}, {}
@@ -159,12 +162,14 @@ def main() -> None:
     """Run the benchmark."""
     parser = argparse.ArgumentParser(description="Planted leaks, caught or not.")
     parser.add_argument("--data", type=Path, default=DATA, help="folder with Banking77's train.csv and test.csv")
+    parser.add_argument("--rows", type=int, help="judging rows and rows to learn from of each corpus (all)")
+    parser.add_argument("--share", type=float, default=1.0, help="share of the 1,000 leaks (1.0)")
     parser.add_argument("--seed", type=int, default=6, help="seed of the planting")
     parser.add_argument("--show", type=int, default=10, help="pairs and misses printed for a person to judge")
     arguments = parser.parse_args()
     console = Console(soft_wrap=True, highlight=False)
-    for corpus in (banking77(arguments.data), example()):
-        measure(console, corpus, arguments.seed, arguments.show)
+    for corpus in (banking77(arguments.data, arguments.rows), example(arguments.rows)):
+        measure(console, corpus, arguments.seed, arguments.show, arguments.share)
 
 
 if __name__ == "__main__":

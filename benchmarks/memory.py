@@ -1,6 +1,6 @@
 """The memory that `driftwheel doctor --model` foretells, beside the peak that training really takes.
 
-    python -m benchmarks.memory
+    python -m benchmarks.memory [--sizes 27M 108M 227M] [--methods full lora]
 
 Models of random weights are trained for three steps, each in a process of its own, whose peak resident memory the
 kernel keeps. The last line is the largest error, which `doctor` states with its estimate.
@@ -20,10 +20,13 @@ from driftwheel.settings.settings import Settings, StorageSettings
 from driftwheel.settings.training import TrainSettings
 
 SIZES = {  # hidden size, layers, intermediate size
+    "3M": (128, 2, 256),
     "27M": (384, 8, 1024),
     "108M": (768, 12, 2304),
     "227M": (1024, 14, 3584),
 }
+MEASURED = ["27M", "108M", "227M"]
+"""The smallest is for trying this file out: the libraries take far more memory than it does."""
 VOCABULARY = 16_000
 BATCH, TOKENS, STEPS = 4, 128, 3
 METHODS: dict[str, dict[str, object]] = {
@@ -52,19 +55,31 @@ def build(folder: Path, hidden: int, layers: int, intermediate: int) -> None:
     tokenizer.chat_template = TEMPLATE
     tokenizer.save_pretrained(folder)
     config = Qwen3Config(
-        vocab_size=VOCABULARY, hidden_size=hidden, intermediate_size=intermediate, num_hidden_layers=layers,
-        num_attention_heads=hidden // 64, num_key_value_heads=hidden // 64, head_dim=64, tie_word_embeddings=True,
-        eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id, bos_token_id=None,
-    )  # fmt: skip
+        vocab_size=VOCABULARY,
+        hidden_size=hidden,
+        intermediate_size=intermediate,
+        num_hidden_layers=layers,
+        num_attention_heads=hidden // 64,
+        num_key_value_heads=hidden // 64,
+        head_dim=64,
+        tie_word_embeddings=True,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+        bos_token_id=None,
+    )
     Qwen3ForCausalLM(config).to(torch.bfloat16).save_pretrained(folder)
 
 
 def settings_of(folder: Path, base: Path, method: str) -> Settings:
     """Return settings that train a base for three steps on full batches."""
     train = TrainSettings(
-        max_steps=STEPS, per_device_train_batch_size=BATCH, per_device_eval_batch_size=BATCH, max_length=TOKENS,
-        eval_steps=1000, **METHODS[method],
-    )  # fmt: skip
+        max_steps=STEPS,
+        per_device_train_batch_size=BATCH,
+        per_device_eval_batch_size=BATCH,
+        max_length=TOKENS,
+        eval_steps=1000,
+        **METHODS[method],
+    )
     return Settings(
         project="memory",
         model=ModelSettings(base=str(base)),
@@ -101,7 +116,7 @@ def main() -> None:
     """Print estimate, measured peak and their ratio for each size and method."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--child", nargs=3, metavar=("FOLDER", "BASE", "METHOD"), help=argparse.SUPPRESS)
-    parser.add_argument("--sizes", nargs="+", default=list(SIZES), choices=list(SIZES))
+    parser.add_argument("--sizes", nargs="+", default=MEASURED, choices=list(SIZES))
     parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=list(METHODS))
     arguments = parser.parse_args()
     if arguments.child:
@@ -113,8 +128,10 @@ def main() -> None:
 
     ratios = []
     print(f"{BATCH} x {TOKENS} tokens, vocabulary {VOCABULARY:,}; MB of resident memory at the peak")
-    print(f"{'model':<7} {'method':<20} {'weights':>8} {'grads':>7} {'states':>7} {'activ.':>7} {'estimate':>9} "
-          f"{'measured':>9} {'ratio':>6}")  # fmt: skip
+    print(
+        f"{'model':<7} {'method':<20} {'weights':>8} {'grads':>7} {'states':>7} {'activ.':>7} {'estimate':>9} "
+        f"{'measured':>9} {'ratio':>6}"
+    )
     for size in arguments.sizes:
         with tempfile.TemporaryDirectory() as folder:
             build(Path(folder), *SIZES[size])

@@ -105,8 +105,10 @@ def print_table(subject: Subject, *, with_faults: bool) -> int:
     for title, row in (("merged, read in other batches", _read_again(subject, found)), ("served, asked again", again)):
         key = "mean_logprob_difference"
         reference = row if title.startswith("merged") else rows[-1]
-        say(f"  noise floor, {title}: {row['agreement']:.2%} against {row['against']}, {row[key]:.2g} nats "
-            f"(first time {reference['agreement']:.2%}, {reference[key]:.2g} nats)")  # fmt: skip
+        say(
+            f"  noise floor, {title}: {row['agreement']:.2%} against {row['against']}, {row[key]:.2g} nats "
+            f"(first time {reference['agreement']:.2%}, {reference[key]:.2g} nats)"
+        )
     missed = 0
     for row in rows:
         if row["hop"] in BARS:

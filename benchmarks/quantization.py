@@ -122,16 +122,33 @@ def example(settings: Settings, rounds: int, schemes: Sequence[str]) -> None:
                 served[one.name] = measure_served(with_scheme(settings, one.name), one.endpoint, found[one.name], {})
                 say(f"{one.name}: {hop_line(served[one.name][-1])}")
             say_speeds(measure_rounds(engines, _prompts(settings), rounds, 2), names, timed)
-    table = Table("scheme", "MB", "accuracy, served", "as merged", "mean nats", "of loss", "most nats", "as files",
-                  *SPEEDS, "published",
-                  title=f"{settings.project}, {len(next(iter(found.values())).probes)} items")  # fmt: skip
+    table = Table(
+        "scheme",
+        "MB",
+        "accuracy, served",
+        "as merged",
+        "mean nats",
+        "of loss",
+        "most nats",
+        "as files",
+        *SPEEDS,
+        "published",
+        title=f"{settings.project}, {len(next(iter(found.values())).probes)} items",
+    )
     for name, rows in served.items():
         _, _, files, endpoint = rows
-        table.add_row(name, f"{_weights_bytes(built[name]) / 1e6:.2f}", _share(endpoint, "accuracy"),
-                      _share(files, "agreement"), f"{files['mean_logprob_difference']:.5f}",
-                      f"{files['loss_share']:.1%}", f"{files['max_logprob_difference']:.3f}",
-                      f"{endpoint['agreement']:.1%}", *_speeds(timed[name], name),
-                      _verdict(settings, rows))  # fmt: skip
+        table.add_row(
+            name,
+            f"{_weights_bytes(built[name]) / 1e6:.2f}",
+            _share(endpoint, "accuracy"),
+            _share(files, "agreement"),
+            f"{files['mean_logprob_difference']:.5f}",
+            f"{files['loss_share']:.1%}",
+            f"{files['max_logprob_difference']:.3f}",
+            f"{endpoint['agreement']:.1%}",
+            *_speeds(timed[name], name),
+            _verdict(settings, rows),
+        )
     console.print(table)
 
 
@@ -184,8 +201,10 @@ def say_speeds(rounds: Sequence[Round], names: Sequence[str], timed: dict[str, S
     for name in names:
         timed.setdefault(name, rounds)
         one, eight, times_one, times_eight, per_cpu = _speeds(rounds, name)
-        say(f"{name}: {one} tokens a second in one stream, {eight} in eight, {per_cpu} per CPU second; "
-            f"{times_one} and {times_eight} times none")  # fmt: skip
+        say(
+            f"{name}: {one} tokens a second in one stream, {eight} in eight, {per_cpu} per CPU second; "
+            f"{times_one} and {times_eight} times none"
+        )
 
 
 def _prompts(settings: Settings) -> list[Any]:

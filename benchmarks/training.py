@@ -1,6 +1,6 @@
 """Plain TRL and driftwheel fine-tune the same model on the same rows, in turns, and become one table of costs.
 
-    python -m benchmarks.training [--model-size 30m|135m] [--rows N] [--rounds N] [--data DIR] [--home DIR]
+    python -m benchmarks.training [--model-size 30m|135m] [--rows N] [--rounds N] [--only NAME ...] [--data DIR]
 
 A Qwen3 with random weights and a tokenizer trained on Banking77's text learns Banking77's intents through LoRA, each
 row seen once. The contestants run one after the other in processes of their own, each second round backwards, so that
@@ -34,16 +34,35 @@ from examples.support.world import Document, Example
 HELD_OUT_ROWS = 64
 PRODUCTS = "products"
 SHAPES: dict[str, dict[str, int]] = {
+    "1m": {
+        "hidden_size": 64,
+        "intermediate_size": 128,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 1,
+        "head_dim": 32,
+        "vocab_size": 2048,
+    },
     "30m": {
-        "hidden_size": 512, "intermediate_size": 1536, "num_hidden_layers": 8, "num_attention_heads": 8,
-        "num_key_value_heads": 4, "head_dim": 64, "vocab_size": 8192,
+        "hidden_size": 512,
+        "intermediate_size": 1536,
+        "num_hidden_layers": 8,
+        "num_attention_heads": 8,
+        "num_key_value_heads": 4,
+        "head_dim": 64,
+        "vocab_size": 8192,
     },
     "135m": {
-        "hidden_size": 576, "intermediate_size": 1536, "num_hidden_layers": 30, "num_attention_heads": 9,
-        "num_key_value_heads": 3, "head_dim": 64, "vocab_size": 49152,
+        "hidden_size": 576,
+        "intermediate_size": 1536,
+        "num_hidden_layers": 30,
+        "num_attention_heads": 9,
+        "num_key_value_heads": 3,
+        "head_dim": 64,
+        "vocab_size": 49152,
     },
-}  # fmt: skip
-"""Qwen3 models by size; 135m has the shape of SmolLM2-135M."""
+}
+"""Qwen3 models by size; 135m has the shape of SmolLM2-135M, and 1m is for trying this file out."""
 
 
 def build_base(folder: Path, size: str, questions: list[Example]) -> None:
@@ -127,8 +146,16 @@ def table(results: list[dict[str, Any]], names: list[str]) -> Table:
     import torch
 
     second = "second" if torch.cuda.is_available() else "CPU second"
-    found = Table("contestant", f"tokens per {second}", "of it TRL's", "tokens a second", "peak GB", "held-out loss",
-                  "set-up s", title="useful tokens: prompt and completion, no padding")  # fmt: skip
+    found = Table(
+        "contestant",
+        f"tokens per {second}",
+        "of it TRL's",
+        "tokens a second",
+        "peak GB",
+        "held-out loss",
+        "set-up s",
+        title="useful tokens: prompt and completion, no padding",
+    )
     rates = {n: [r["tokens"] / r["cost_seconds"] for r in results if r["name"] == n] for n in names}
     first = statistics.median(rates[names[0]])
     for name in names:
@@ -137,8 +164,11 @@ def table(results: list[dict[str, Any]], names: list[str]) -> Table:
         spread = f"{rate:,.0f} ({min(rates[name]):,.0f} to {max(rates[name]):,.0f})"
         rest = ["", "", ""]
         if name != PRODUCTS:
-            rest = [f"{max(r['peak_bytes'] for r in mine) / 1e9:.2f}", f"{mine[0]['held_out_loss']:.4f}",
-                    f"{statistics.median(r['set_up_seconds'] for r in mine):.0f}"]  # fmt: skip
+            rest = [
+                f"{max(r['peak_bytes'] for r in mine) / 1e9:.2f}",
+                f"{mine[0]['held_out_loss']:.4f}",
+                f"{statistics.median(r['set_up_seconds'] for r in mine):.0f}",
+            ]
         found.add_row(name, spread, f"{rate / first:.2f}", f"{wall:,.0f}", *rest)
     return found
 
@@ -149,6 +179,7 @@ def main() -> int:
     parser.add_argument("--model-size", choices=SHAPES, default="30m")
     parser.add_argument("--rows", type=int, default=128, help="training rows, each seen once")
     parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--only", nargs="+", choices=[*PEERS, OURS, PRODUCTS], help="these contestants (all)")
     parser.add_argument("--data", type=Path, default=DATA, help="folder with train.csv")
     parser.add_argument("--home", type=Path, default=Path.cwd() / ".driftwheel" / "training")
     arguments = parser.parse_args()
@@ -156,8 +187,9 @@ def main() -> int:
     prepare(home, arguments.model_size, arguments.rows, arguments.data)
     import torch
 
-    names, results, console = [*PEERS, OURS], [], Console(width=120)
-    names += [] if torch.cuda.is_available() else [PRODUCTS]
+    names, results, console = arguments.only or [*PEERS, OURS, PRODUCTS], [], Console(width=120)
+    if torch.cuda.is_available():
+        names = [name for name in names if name != PRODUCTS]
     for round_number in range(arguments.rounds):
         for name in names if round_number % 2 == 0 else reversed(names):
             results.append(figures := run(name, home))

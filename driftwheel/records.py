@@ -10,6 +10,9 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Annotated, Any, ClassVar
 
+from driftwheel.dataset_report import DatasetReport
+from driftwheel.run_metrics import RunMetrics
+
 StoragePath = Annotated[str, "storage"]
 """A path, or the name of a model; what lies in the storage folder is stored relative to it, so that it may move."""
 
@@ -123,7 +126,7 @@ class Dataset:
     train_rows: int
     validation_rows: int
     test_rows: int
-    report: dict[str, Any] = field(default_factory=dict)
+    report: DatasetReport = field(default_factory=DatasetReport)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,7 +146,7 @@ class TrainingRun:
     seed: int
     path: StoragePath
     """Folder with checkpoints, curves.jsonl (one JSON object per logged step) and model/ or adapter/."""
-    metrics: dict[str, Any] = field(default_factory=dict)
+    metrics: RunMetrics = field(default_factory=RunMetrics)
     finished_at: datetime | None = None
     error: str | None = None
 

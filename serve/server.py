@@ -8,12 +8,13 @@ import contextlib
 import gc
 import signal
 import sys
+from collections.abc import Coroutine, Sequence
 
 import structlog
 
 from driftwheel.api_keys import keys_of
 from driftwheel.cli.command import open_ledger
-from driftwheel.errors import ConflictError, StorageError
+from driftwheel.errors import StorageError
 from driftwheel.records import utc_now
 from driftwheel.settings.serving import ServeSettings
 from driftwheel.settings.settings import Settings
@@ -57,22 +58,28 @@ async def serve(settings: Settings, start: StartEngine = start_artifact) -> None
     check_start(settings, keys)
     gateway = Gateway(settings, traffic_log, ledger, routes, GatewayMetrics(), keys)
     gateway.on_answered, gateway.tracing = mirror.offer, tracing_of(settings.serve)
-    host, port = settings.serve.host, settings.serve.port
-    try:
-        await gateway.start(host, port)
-    except OSError as error:
-        raise ConflictError(
-            f"cannot listen on {host}:{port}: {error.strerror}; set serve.port to a free one"
-        ) from error
+    await gateway.start(settings.serve.host, settings.serve.port)
     spare_the_collector()
-    sys.stdout.write(f"gateway listening on http://{host}:{port}\n")
+    sys.stdout.write(f"gateway listening on http://{settings.serve.host}:{settings.serve.port}\n")
     sys.stdout.flush()
-    stop = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
     loops = [reconciler.run(), reconciler.election.run(), health.run(), follow(keys, ledger, settings.project)]
     if settings.traffic.keep_days is not None or settings.traffic.keep_mib is not None:
         loops.append(_prune_for_ever(settings, ledger, reconciler.election))
+    await _run_until_stopped(loops, gateway)
+    # From those that write rows to what they write into: the log's thread must have the last word before the ledger.
+    await mirror.close()
+    await reconciler.stop()
+    await asyncio.to_thread(traffic_log.close)
+    if gateway.tracing is not None:
+        await asyncio.to_thread(gateway.tracing.close)
+    ledger.close()
+
+
+async def _run_until_stopped(loops: Sequence[Coroutine[None, None, None]], gateway: Gateway) -> None:
+    """Run the loops until a signal comes or one of them fails; then stop the gateway, and raise what failed."""
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
     tasks = [asyncio.create_task(loop) for loop in loops]
     waiter = asyncio.create_task(stop.wait())
     await asyncio.wait([*tasks, waiter], return_when=asyncio.FIRST_COMPLETED)
@@ -83,12 +90,6 @@ async def serve(settings: Settings, start: StartEngine = start_artifact) -> None
     for task in tasks:
         with contextlib.suppress(asyncio.CancelledError):
             await task  # a loop that failed raises here, after the gateway has let its clients finish
-    await mirror.close()
-    await reconciler.stop()
-    await asyncio.to_thread(traffic_log.close)
-    if gateway.tracing is not None:
-        await asyncio.to_thread(gateway.tracing.close)
-    ledger.close()
 
 
 def tracing_of(serve: ServeSettings) -> Tracing | None:

@@ -1,4 +1,4 @@
-"""The training stage's verbs.
+"""The command line of the training stage: one verb is one module, imported only when it is chosen.
 
 python -m train data build --config driftwheel.yaml
 python -m train finetune --dataset ID
@@ -12,9 +12,9 @@ from driftwheel.cli.dispatch import run_verb
 
 VERBS = {
     "data": ("train.verbs.data", "check, build, show or compare Datasets"),
-    "fit": ("train.sizing.fit", "say what can be trained here, and propose a configuration"),
+    "fit": ("train.verbs.fit", "say what can be trained here, and propose a configuration"),
     "finetune": ("train.verbs.finetune", "fine-tune the base model on a Dataset"),
-    "tune": ("train.tuning.tune", "search for the settings that train best"),
+    "tune": ("train.verbs.tune", "search for the settings that train best"),
     "merge": ("train.verbs.merge", "merge a run's adapter into its base model"),
     "quantize": ("train.verbs.quantize", "write a run's servable artifact"),
     "parity": ("train.verbs.parity", "measure how far each form of a run's model is from the trained one"),

@@ -1,4 +1,4 @@
-"""A base model's name or folder becomes weights and a tokenizer, or one clear error."""
+"""Loads a base model's configuration, weights and tokenizer by name or folder, or raises one clear error."""
 
 import re
 from pathlib import Path

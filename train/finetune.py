@@ -1,4 +1,4 @@
-"""A Dataset becomes a TrainingRun: TRL's supervised fine-tuning with LoRA, QLoRA or every weight.
+"""Fine-tunes the base model on a Dataset, which makes a TrainingRun: LoRA, QLoRA or every weight, with TRL.
 
     python -m train finetune --config driftwheel.yaml --dataset DATASET_ID
 
@@ -8,7 +8,7 @@ redone, and a run that died continues from its last complete checkpoint.
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import structlog
 import yaml
@@ -16,17 +16,17 @@ import yaml
 from driftwheel import artifacts
 from driftwheel.errors import ConfigError, StorageError
 from driftwheel.records import Dataset, TrainingRun, TrainingRunStatus, content_hash, new_id, utc_now
+from driftwheel.run_metrics import RunMetrics
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
 from driftwheel.system import only_process
 from train.base_model import identity
 from train.data.leaks import check_dataset
-from train.processes.process_tuning import use_one_gpu
-from train.runs import FOLD, STUDY, weights_path
-from train.training.session import train_here
-
-if TYPE_CHECKING:
-    from train.runs import Fold
+from train.launchers.registry import launch
+from train.runs import FOLD, STUDY, Fold, weights_path
+from train.training.checkpoints import last_complete_checkpoint
+from train.training.methods import why_only_merged
+from train.training.training_job import TrainingJob
 
 log = structlog.get_logger()
 
@@ -38,7 +38,7 @@ def finetune(
     *,
     callbacks: Sequence[Any] = (),
     study_id: str | None = None,
-    fold: "Fold | None" = None,
+    fold: Fold | None = None,
 ) -> TrainingRun:
     """Fine-tune the base model on a dataset, or on one fold of it, or find that done already.
 
@@ -75,7 +75,7 @@ def finetune(
 
 
 def find_or_add_run(
-    settings: Settings, ledger: Ledger, dataset: Dataset, *, study_id: str | None = None, fold: "Fold | None" = None
+    settings: Settings, ledger: Ledger, dataset: Dataset, *, study_id: str | None = None, fold: Fold | None = None
 ) -> TrainingRun:
     """Return the row of the run that trains these settings on this dataset, new if there is none."""
     chosen = {
@@ -110,24 +110,12 @@ def find_or_add_run(
     return run
 
 
-def _train(settings: Settings, rows_path: Path, run: TrainingRun, callbacks: Sequence[Any]) -> dict[str, Any]:
-    if settings.train.num_processes == 1:
-        use_one_gpu()  # before torch looks for GPUs
-    from train.processes.sharding import check_processes
-    from train.training.methods import why_only_merged
-    from train.training.trainer import last_complete_checkpoint
-
-    check_processes(settings.train)
+def _train(settings: Settings, rows_path: Path, run: TrainingRun, callbacks: Sequence[Any]) -> RunMetrics:
     path = Path(run.path)
     if reason := why_only_merged(settings.train):
         log.warning("this result can be served only after a merge", run=run.id, reason=reason)
     text = yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
     (path / "settings.yaml").write_text(text, encoding="utf-8")
     checkpoint = last_complete_checkpoint(path)
-    if settings.train.num_processes == 1:
-        return train_here(settings, rows_path, run, checkpoint, callbacks)
-    from train.processes.together import train_together
-
-    if callbacks:
-        raise ConfigError("a search trains each trial in one process; set train.num_processes to 1 for it")
-    return train_together(settings, rows_path, run, checkpoint)
+    job = TrainingJob(settings=settings, rows_path=rows_path, run=run, checkpoint=checkpoint, callbacks=callbacks)
+    return launch(job)

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from driftwheel.errors import NotFoundError
 from driftwheel.records import TrainingRun, TrainingRunStatus
@@ -41,6 +40,6 @@ class Fold:
     seed: int
     path: Path
 
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> dict[str, int]:
         """Return what tells this fold from another of the same Dataset."""
         return {"number": self.number, "of": self.of, "seed": self.seed}

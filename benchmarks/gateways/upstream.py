@@ -23,10 +23,17 @@ USAGE = {"prompt_tokens": 180, "completion_tokens": 60, "total_tokens": 240}
 def whole(model: str) -> bytes:
     """Return an answer of about 700 bytes, with its head."""
     choice = {"index": 0, "message": {"role": "assistant", "content": TEXT}, "finish_reason": "stop", "logprobs": None}
-    body = json.dumps({
-        "id": "chatcmpl-1", "object": "chat.completion", "created": 1, "model": model, "choices": [choice],
-        "usage": USAGE, "system_fingerprint": "v1",
-    }).encode()  # fmt: skip
+    body = json.dumps(
+        {
+            "id": "chatcmpl-1",
+            "object": "chat.completion",
+            "created": 1,
+            "model": model,
+            "choices": [choice],
+            "usage": USAGE,
+            "system_fingerprint": "v1",
+        }
+    ).encode()
     head = f"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
     return head.encode() + body
 
@@ -35,8 +42,12 @@ def event(model: str, text: str, finish_reason: str | None = None, usage: dict[s
     """Return one server-sent event, as a chunk of its own."""
     choices = [{"index": 0, "delta": {"content": text}, "finish_reason": finish_reason}] if usage is None else []
     value: dict[str, Any] = {
-        "id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1, "model": model, "choices": choices,
-    }  # fmt: skip
+        "id": "chatcmpl-1",
+        "object": "chat.completion.chunk",
+        "created": 1,
+        "model": model,
+        "choices": choices,
+    }
     if usage is not None:
         value["usage"] = usage
     return framed(b"data: " + json.dumps(value, separators=(",", ":")).encode() + b"\n\n")

@@ -1,12 +1,12 @@
 """Datasets: what went in, what was dropped and why, and how the rows look."""
 
 from pathlib import Path
-from typing import Any
 
 import streamlit as st
 
 from dashboard import charts, files, queries
 from dashboard.views import page
+from driftwheel.dataset_report import DatasetReport
 from driftwheel.records import Dataset
 
 
@@ -14,40 +14,40 @@ def show_report(dataset: Dataset) -> None:
     """Draw the numbers of the dataset's report."""
     report = dataset.report
     columns = st.columns(5)
-    values = {"Rows in": report.get("rows_in"), "Broken": report.get("broken"), "Train": dataset.train_rows,
+    values = {"Rows in": report.rows_in, "Broken": report.broken, "Train": dataset.train_rows,
               "Validation": dataset.validation_rows, "Test": dataset.test_rows}  # fmt: skip
     for column, (name, value) in zip(columns, values.items(), strict=True):
         column.metric(name, "unknown" if value is None else f"{value:,}", border=True)
     left, right = st.columns([3, 2])
     with left:
         st.subheader("Label balance", anchor=False)
-        if report.get("labels"):
-            st.altair_chart(charts.counts(report["labels"], "label"), alt="Rows of each label")
+        if report.labels:
+            st.altair_chart(charts.counts(report.labels, "label"), alt="Rows of each label")
         else:
             st.text("The report counts no labels.")
     with right:
         st.subheader("Dropped, and why", anchor=False)
-        st.dataframe([{"reason": k, "rows": v} for k, v in (report.get("dropped") or {}).items()], hide_index=True)
+        st.dataframe([{"reason": k, "rows": v} for k, v in report.dropped.items()], hide_index=True)
         st.subheader("Lengths", anchor=False)
-        lengths = {k: v for k, v in report.items() if isinstance(v, dict) and "p50" in v}
-        st.dataframe([{"of": k.replace("_", " "), **v} for k, v in lengths.items()], hide_index=True)
+        lengths = [{"of": name.replace("_", " "), **vars(value)} for name, value in report.lengths().items()]
+        st.dataframe(lengths, hide_index=True)
         st.subheader("Where the rows come from", anchor=False)
-        st.dataframe([{"source": k, "rows": v} for k, v in (report.get("sources") or {}).items()], hide_index=True)
+        st.dataframe([{"source": k, "rows": v} for k, v in report.sources.items()], hide_index=True)
     show_warnings(report)
-    if report.get("broken_rows"):
+    if report.broken_rows:
         st.subheader("Broken rows", anchor=False)
-        st.dataframe(report["broken_rows"], hide_index=True)
+        st.dataframe([vars(row) for row in report.broken_rows], hide_index=True)
 
 
-def show_warnings(report: dict[str, Any]) -> None:
+def show_warnings(report: DatasetReport) -> None:
     """List what a person should know before trusting the rows."""
-    personal = ", ".join(f"{count} {kind}" for kind, count in (report.get("personal_data") or {}).items())
-    mixed = ", ".join(f"{count} {how}" for how, count in (report.get("mixed") or {}).items() if count)
-    cuts = ", ".join(f"{name} after {moment}" for name, moment in (report.get("time_cuts") or {}).items())
+    personal = ", ".join(f"{count} {kind}" for kind, count in report.personal_data.items())
+    mixed = ", ".join(f"{count} {how}" for how, count in report.mixed.items() if count)
+    cuts = ", ".join(f"{name} after {moment}" for name, moment in report.time_cuts.items())
     facts = {
-        "personal data": personal and f"{personal} ({'replaced' if report.get('is_redacted') else 'left in the rows'})",
-        "labels of one row": ", ".join(report.get("labels_seen_once") or []),
-        "rows tested again, because they are like an earlier test row": report.get("tested_before"),
+        "personal data": personal and f"{personal} ({'replaced' if report.is_redacted else 'left in the rows'})",
+        "labels of one row": ", ".join(report.labels_seen_once),
+        "rows tested again, because they are like an earlier test row": report.tested_before,
         "split by time": cuts,
         "training rows": mixed,
     }

@@ -60,8 +60,9 @@ show_curves(run)
 left, right = st.columns(2)
 with left:
     st.subheader("What came out", anchor=False)
-    page.facts({"id": run.id, "dataset": run.dataset_id, "base model": run.base_model, "method": run.method,
-                "started": run.created_at, "finished": run.finished_at, "seed": run.seed, **run.metrics})  # fmt: skip
+    known = {"id": run.id, "dataset": run.dataset_id, "base model": run.base_model, "method": run.method}
+    times = {"started": run.created_at, "finished": run.finished_at}
+    page.facts({**known, **times, "seed": run.seed, **run.metrics.known()})
 with right:
     st.subheader("Settings", anchor=False)
     page.facts(run.settings)

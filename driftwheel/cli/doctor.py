@@ -97,7 +97,7 @@ def _package(name: str, floor: tuple[int, ...]) -> Finding:
     try:
         version = importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
-        return Finding(name, False, f"not installed; run `make setup` ({wanted} or newer)")
+        return Finding(name, False, f"not installed; `make setup`, or the extra of its stage ({wanted} or newer)")
     return Finding(name, _version_tuple(version) >= floor, f"{version} ({wanted} or newer)")
 
 

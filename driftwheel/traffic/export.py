@@ -1,4 +1,4 @@
-"""Logged traffic becomes a JSONL or a Parquet file, read page by page and complete or not there at all."""
+"""Export logged traffic as JSON lines or Parquet: read page by page, and the file is whole or not there at all."""
 
 import json
 import os
@@ -31,7 +31,7 @@ def export_traffic(
     writers = {".jsonl": _write_jsonl, ".parquet": _write_parquet}
     if path.suffix not in writers:
         raise ConfigError(f"{path}: cannot write {path.suffix or 'a file without an ending'}; say .jsonl or .parquet")
-    part = path.with_name(path.name + ".part")
+    part = path.with_name(path.name + ".part")  # renamed when it is whole, so that nobody reads half of it
     try:
         rows = writers[path.suffix](part, _pages(settings, ledger, since, only_labelled))
         os.replace(part, path)
@@ -61,21 +61,25 @@ def _write_jsonl(path: Path, pages: Iterator[Sequence[Traffic]]) -> int:
     with path.open("w", encoding="utf-8") as file:
         for page in pages:
             for row in page:
-                file.write(
-                    json.dumps(asdict(row), ensure_ascii=False, default=lambda moment: moment.isoformat()) + "\n"
-                )
+                line = json.dumps(asdict(row), ensure_ascii=False, default=lambda moment: moment.isoformat())
+                file.write(line + "\n")
             rows += len(page)
     return rows
 
 
 def _write_parquet(path: Path, pages: Iterator[Sequence[Traffic]]) -> int:
-    import pyarrow
-    import pyarrow.parquet
-
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ImportError as error:
+        raise ConfigError("Parquet needs the extra `parquet`: pip install -e '.[parquet]'; or write JSONL") from error
     kinds = {
-        str: pyarrow.string(), int: pyarrow.int64(), float: pyarrow.float64(), bool: pyarrow.bool_(),
+        str: pyarrow.string(),
+        int: pyarrow.int64(),
+        float: pyarrow.float64(),
+        bool: pyarrow.bool_(),
         datetime: pyarrow.timestamp("us", tz="UTC"),
-    }  # fmt: skip
+    }
     hints = {name: hint for name, hint in typing.get_type_hints(Traffic).items() if name != "prefix"}
     schema = pyarrow.schema([(name, kinds[_plain(hint)]) for name, hint in hints.items()])
     rows = 0
@@ -87,4 +91,5 @@ def _write_parquet(path: Path, pages: Iterator[Sequence[Traffic]]) -> int:
 
 
 def _plain(hint: Any) -> Any:
+    """Return the type of a field, without the None that it may be."""
     return next(a for a in typing.get_args(hint) if a is not type(None)) if isinstance(hint, types.UnionType) else hint

@@ -10,17 +10,15 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import accumulate
 from typing import Any
 
 import msgspec
 
 from serve.refusals import RequestRefused
+from serve.relaying.json_fields import check_depth, members
 
 TRACE_HEADERS = ("traceparent", "tracestate")
 WITH_USAGE_OPTION = ("/v1/chat/completions", "/v1/completions")
-MAX_DEPTH, MAX_BRACKETS = 64, 20_000
-"""Python's parsers recurse, and a list of empty lists can take 25 times its text's memory."""
 MOST = {
     "n": 128,
     "best_of": 128,
@@ -33,10 +31,6 @@ MOST = {
     "prompt_logprobs": 1000,
 }
 """Far over what anybody needs, far under what hurts; the engine has its own, tighter limits. n is OpenAI's."""
-_STEPS = {**dict.fromkeys(b"[{", 1), **dict.fromkeys(b"]}", -1)}
-_NO_SIGNS = bytes(set(range(256)) - {*_STEPS, ord('"')})
-_SPACE = re.compile(r"[ \t\n\r]*")
-_SCAN = json.JSONDecoder()
 _READ = msgspec.json.Decoder()
 _MODEL = re.compile(rb'"model"[ \t\n\r]*:[ \t\n\r]*("[^"\\]*")')
 _TRUTHS = dict.fromkeys(("1", "on", "t", "true", "y", "yes"), True) | dict.fromkeys(
@@ -98,7 +92,7 @@ class Call:
             else:
                 prefix = f'"stream_options":{self.usage_option},'
         parts, at = [self.text[:start], prefix], start
-        for name, _, begin, end in _members(self.text):
+        for name, _, begin, end in members(self.text):
             if name in edits:
                 parts += [self.text[at:begin], edits[name]]
                 at = end
@@ -151,7 +145,7 @@ def _usage_option(options: Any) -> str | None:
 
 def _read_fields(body: bytes) -> dict[str, Any]:
     try:
-        _check_depth(body)
+        check_depth(body)
         try:
             fields = _READ.decode(body)
         except msgspec.DecodeError:
@@ -159,7 +153,7 @@ def _read_fields(body: bytes) -> dict[str, Any]:
         if isinstance(fields, dict):
             return fields
         # What is JSON to Python but not to the standard, such as NaN; and a better message for what is neither.
-        return {name: value for name, value, _, _ in _members(body.decode())}
+        return {name: value for name, value, _, _ in members(body.decode())}
     except (ValueError, RecursionError) as error:
         raise RequestRefused(400, f"the body is not a JSON object: {error}", "invalid_json") from error
 
@@ -200,55 +194,6 @@ def _number(value: Any) -> float:
         return math.inf
     except ValueError:
         return 0.0
-
-
-def _check_depth(body: bytes) -> None:
-    """Raise ValueError if JSON is nested too deeply, or would take much more memory parsed than as text.
-
-    Where texts or brackets do not match the count is wrong from there on, and the parser stops there.
-    """
-    count = body.count(b"[") + body.count(b"{")
-    if count <= MAX_DEPTH:
-        return
-    if count > MAX_BRACKETS:
-        raise ValueError(f"it holds over {MAX_BRACKETS} lists and objects")
-    signs = body.replace(b"\\\\", b"").replace(b'\\"', b"").translate(None, _NO_SIGNS)
-    brackets = b"".join(signs.split(b'"')[::2])
-    if any(depth > MAX_DEPTH for depth in accumulate(map(_STEPS.__getitem__, brackets))):
-        raise ValueError(f"it is nested deeper than {MAX_DEPTH}")
-
-
-def _members(text: str) -> list[tuple[str, Any, int, int]]:
-    """Return name, value, begin and end of the value for each field of a JSON object; raises ValueError."""
-    at = _skip(text, 0)
-    _expect(text, at, "{")
-    at = _skip(text, at + 1)
-    found: list[tuple[str, Any, int, int]] = []
-    while text[at : at + 1] != "}":
-        if found:
-            _expect(text, at, ",")
-            at = _skip(text, at + 1)
-        _expect(text, at, '"')
-        name, at = _SCAN.raw_decode(text, at)
-        at = _skip(text, at)
-        _expect(text, at, ":")
-        begin = _skip(text, at + 1)
-        value, end = _SCAN.raw_decode(text, begin)
-        found.append((name, value, begin, end))
-        at = _skip(text, end)
-    if _skip(text, at + 1) != len(text):
-        raise ValueError(f"something follows the object at character {at + 1}")
-    return found
-
-
-def _skip(text: str, at: int) -> int:
-    match = _SPACE.match(text, at)
-    return match.end() if match else at
-
-
-def _expect(text: str, at: int, sign: str) -> None:
-    if text[at : at + 1] != sign:
-        raise ValueError(f"expected {sign!r} at character {at}")
 
 
 def storable(text: str) -> str:

@@ -4,7 +4,10 @@ import json
 from datetime import datetime, timedelta
 from pathlib import Path
 
+import msgspec
+
 from driftwheel import artifacts
+from driftwheel.dataset_report import DatasetReport
 from driftwheel.records import (
     Alias,
     Dataset,
@@ -25,6 +28,7 @@ from driftwheel.records import (
     new_id,
     utc_now,
 )
+from driftwheel.run_metrics import RunMetrics
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
 
@@ -51,19 +55,30 @@ def fill(settings: Settings, ledger: Ledger, now: datetime | None = None) -> dic
         _evaluation(settings, version)
     ledger.add(dataset, run, failed, *versions, *_deployments(settings, versions, now))
     ledger.add(
-        Alias(id=f"{settings.project}/{settings.serve.alias}", project=settings.project, name=settings.serve.alias,
-              version_id=versions[0].id, fence=1,
-              observed_version_id=versions[0].id, observed_fence=1, observed_at=now),
+        Alias(
+            id=f"{settings.project}/{settings.serve.alias}",
+            project=settings.project,
+            name=settings.serve.alias,
+            version_id=versions[0].id,
+            fence=1,
+            observed_version_id=versions[0].id,
+            observed_fence=1,
+            observed_at=now,
+        ),
         *(_request(settings, versions[0].id, i, now) for i in range(150)),
-    )  # fmt: skip
+    )
     for check in range(6):
         ledger.add(*_signals(settings, versions[0].id, check, now - timedelta(minutes=60 - 10 * check)))
     decisions = _decisions(settings, now)
     ledger.add(*decisions, *_steps(settings, decisions[1].id, now))
     return {
-        "v1": versions[0].id, "v2": versions[1].id, "rejected": versions[2].id, "waiting": decisions[0].id,
-        "check": "check_5", "dataset": dataset.id,
-    }  # fmt: skip
+        "v1": versions[0].id,
+        "v2": versions[1].id,
+        "rejected": versions[2].id,
+        "waiting": decisions[0].id,
+        "check": "check_5",
+        "dataset": dataset.id,
+    }
 
 
 def _dataset(settings: Settings, at: datetime) -> Dataset:
@@ -72,22 +87,43 @@ def _dataset(settings: Settings, at: datetime) -> Dataset:
     folder.mkdir(parents=True)
     for split in ("train", "validation", "test"):
         rows = [
-            {"id": f"{split}-{i}", "prompt": [{"role": "user", "content": f"question {i} {HOSTILE}"}],
-             "completion": [{"role": "assistant", "content": json.dumps({"intent": LABELS[i % 4]})}],
-             "label": LABELS[i % 4], "group": f"g{i}", "source": "files", "slice": "old"}
+            {
+                "id": f"{split}-{i}",
+                "prompt": [{"role": "user", "content": f"question {i} {HOSTILE}"}],
+                "completion": [{"role": "assistant", "content": json.dumps({"intent": LABELS[i % 4]})}],
+                "label": LABELS[i % 4],
+                "group": f"g{i}",
+                "source": "files",
+                "slice": "old",
+            }
             for i in range(20)
-        ]  # fmt: skip
+        ]
         (folder / f"{split}.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows), encoding="utf-8")
     report = {
-        "rows_in": 1312, "broken": 2, "dropped": {"duplicate": 40, HOSTILE: 3},
+        "rows_in": 1312,
+        "broken": 2,
+        "dropped": {"duplicate": 40, HOSTILE: 3},
         "broken_rows": [{"place": "seed.jsonl:17", "reason": HOSTILE}],
-        "labels": {"card_lost": 420, "refund": 380, "delivery": 300, HOSTILE: 120}, "distinct_labels": 4,
-        "sources": {"files": 1220}, "slices": {"train": {"old": 980}},
-        "prompt_characters": {"p50": 61, "p95": 140, "max": 310}, "prompt_words": {"p50": 11, "p95": 25, "max": 60},
+        "labels": {"card_lost": 420, "refund": 380, "delivery": 300, HOSTILE: 120},
+        "distinct_labels": 4,
+        "sources": {"files": 1220},
+        "slices": {"train": {"old": 980}},
+        "prompt_characters": {"p50": 61, "p95": 140, "max": 310},
+        "prompt_words": {"p50": 11, "p95": 25, "max": 60},
         "answer_characters": {"p50": 40, "p95": 52, "max": 70},
-    }  # fmt: skip
-    return Dataset(id=id, project=settings.project, created_at=at, content_hash="c" * 64, path=str(folder),
-                   origin="files", train_rows=980, validation_rows=120, test_rows=120, report=report)  # fmt: skip
+    }
+    return Dataset(
+        id=id,
+        project=settings.project,
+        created_at=at,
+        content_hash="c" * 64,
+        path=str(folder),
+        origin="files",
+        train_rows=980,
+        validation_rows=120,
+        test_rows=120,
+        report=msgspec.convert(report, DatasetReport),
+    )
 
 
 def _run(settings: Settings, dataset: Dataset, at: datetime) -> TrainingRun:
@@ -95,44 +131,80 @@ def _run(settings: Settings, dataset: Dataset, at: datetime) -> TrainingRun:
     folder = settings.root / "runs" / id
     folder.mkdir(parents=True)
     points = [
-        {"step": 5 * i, "epoch": i / 10, "loss": 3.2 * 0.93**i + 0.1, "learning_rate": 2e-4 * (1 - i / 41),
-         "eval_loss": 3.1 * 0.93**i + 0.15 if i % 8 == 0 else None, "tokens": 900 * i,
-         "tokens_per_second": 1800 + 60 * (i % 5), "elapsed_seconds": 0.5 * i}
+        {
+            "step": 5 * i,
+            "epoch": i / 10,
+            "loss": 3.2 * 0.93**i + 0.1,
+            "learning_rate": 2e-4 * (1 - i / 41),
+            "eval_loss": 3.1 * 0.93**i + 0.15 if i % 8 == 0 else None,
+            "tokens": 900 * i,
+            "tokens_per_second": 1800 + 60 * (i % 5),
+            "elapsed_seconds": 0.5 * i,
+        }
         for i in range(1, 41)
-    ]  # fmt: skip
+    ]
     text = "".join(json.dumps(p) + "\n" for p in points) + '{"step": 2'
     (folder / "curves.jsonl").write_text(text, encoding="utf-8")
     return TrainingRun(
-        id=id, project=settings.project, created_at=at, status=TrainingRunStatus.SUCCEEDED, dataset_id=dataset.id,
-        base_model="base", method="lora", settings={"learning_rate": 2e-4, "lora_r": 16}, settings_hash="h", seed=0,
-        path=str(folder), metrics={"train_loss": 0.31, "eval_loss": 0.35}, finished_at=at + timedelta(minutes=1),
-    )  # fmt: skip
+        id=id,
+        project=settings.project,
+        created_at=at,
+        status=TrainingRunStatus.SUCCEEDED,
+        dataset_id=dataset.id,
+        base_model="base",
+        method="lora",
+        settings={"learning_rate": 2e-4, "lora_r": 16},
+        settings_hash="h",
+        seed=0,
+        path=str(folder),
+        metrics=RunMetrics(train_loss=0.31, eval_loss=0.35),
+        finished_at=at + timedelta(minutes=1),
+    )
 
 
 def _search(settings: Settings, dataset: Dataset, run: TrainingRun) -> None:
     folder = settings.root / "searches" / "study_0123456789ab"
     folder.mkdir(parents=True)
     trials = [
-        {"number": n, "state": "pruned" if n % 5 == 4 else "complete", "eval_loss": 0.5 + 0.1 * ((n * 7) % 10),
-         "last_step": 40, "values": {"learning_rate": 1e-4 * 1.5**n, "lora_r": 8 << n % 3, "optim": HOSTILE},
-         "run_id": run.id, "seconds": 12.0, "error": None}
+        {
+            "number": n,
+            "state": "pruned" if n % 5 == 4 else "complete",
+            "eval_loss": 0.5 + 0.1 * ((n * 7) % 10),
+            "last_step": 40,
+            "values": {"learning_rate": 1e-4 * 1.5**n, "lora_r": 8 << n % 3, "optim": HOSTILE},
+            "run_id": run.id,
+            "seconds": 12.0,
+            "error": None,
+        }
         for n in range(10)
-    ]  # fmt: skip
+    ]
     summary = {
-        "id": folder.name, "dataset_id": dataset.id, "sampler": "tpe",
+        "id": folder.name,
+        "dataset_id": dataset.id,
+        "sampler": "tpe",
         "space": {"learning_rate": {"low": 1e-4, "high": 1e-2, "log": True}, "lora_r": [8, 16, 32], "optim": [HOSTILE]},
-        "trials": trials, "importance": {"learning_rate": 0.8, "lora_r": 0.2},
+        "trials": trials,
+        "importance": {"learning_rate": 0.8, "lora_r": 0.2},
         "best": {**trials[0], "flags": f"--set train.optim={HOSTILE}"},
-    }  # fmt: skip
+    }
     (folder / "search.json").write_text(json.dumps(summary), encoding="utf-8")
 
 
 def _failed_run(settings: Settings, dataset: Dataset, at: datetime) -> TrainingRun:
     return TrainingRun(
-        id=new_id("run", 2, at), project=settings.project, created_at=at, status=TrainingRunStatus.FAILED,
-        dataset_id=dataset.id, base_model="base", method="full", settings={}, settings_hash="h", seed=0,
-        path=str(settings.root / "runs" / "gone"), error=f"the loss is nan {HOSTILE}",
-    )  # fmt: skip
+        id=new_id("run", 2, at),
+        project=settings.project,
+        created_at=at,
+        status=TrainingRunStatus.FAILED,
+        dataset_id=dataset.id,
+        base_model="base",
+        method="full",
+        settings={},
+        settings_hash="h",
+        seed=0,
+        path=str(settings.root / "runs" / "gone"),
+        error=f"the loss is nan {HOSTILE}",
+    )
 
 
 def _version(settings: Settings, dataset: Dataset, run: TrainingRun, number: int, at: datetime) -> ModelVersion:
@@ -142,38 +214,99 @@ def _version(settings: Settings, dataset: Dataset, run: TrainingRun, number: int
     card.write_text(f"# v{number}\n\n{HOSTILE}\n", encoding="utf-8")
     accuracy = (0.91, 0.93, 0.41)[number - 1]
     scorecard = {
-        "task": "labels", "items": 120, "accuracy": accuracy, "exact_match": accuracy - 0.02, "macro_f1": accuracy,
-        "precision_macro": accuracy, "recall_macro": accuracy, "json_validity": 0.99, "rouge_l": None,
-        "latency_p50_seconds": 0.08, "latency_p95_seconds": 0.15, "perplexity": 1.2,
-        "slices": {"old": {"items": 120, "accuracy": accuracy}}, "intervals": {"accuracy": [accuracy - 0.05, 0.97]},
-        "calibration_error": 0.04, "brier": 0.06,
-        "reliability": [{"low": k / 10, "high": (k + 1) / 10, "items": 10 * k, "confidence": k / 10 + 0.05,
-                         "accuracy": k / 10, "interval": [k / 10 - 0.1, k / 10 + 0.1]} for k in range(4, 10)],
-        "labels": {label: {"items": 30, "precision": 0.9, "precision_interval": [0.8, 0.95], "recall": 0.9,
-                           "recall_interval": [0.8, 0.95], "f1": 0.9} for label in LABELS},
-        "robustness": {"typos": {"items": 40, "accuracy_before": 0.95, "accuracy": 0.8, "drop": 0.15,
-                                 "drop_interval": [0.04, 0.3], "same_answer": 0.8, "same_answer_interval": [0.6, 0.9]},
-                       "paraphrase": {"items": 0, "note": HOSTILE}},
+        "task": "labels",
+        "items": 120,
+        "accuracy": accuracy,
+        "exact_match": accuracy - 0.02,
+        "macro_f1": accuracy,
+        "precision_macro": accuracy,
+        "recall_macro": accuracy,
+        "json_validity": 0.99,
+        "rouge_l": None,
+        "latency_p50_seconds": 0.08,
+        "latency_p95_seconds": 0.15,
+        "perplexity": 1.2,
+        "slices": {"old": {"items": 120, "accuracy": accuracy}},
+        "intervals": {"accuracy": [accuracy - 0.05, 0.97]},
+        "calibration_error": 0.04,
+        "brier": 0.06,
+        "reliability": [
+            {
+                "low": k / 10,
+                "high": (k + 1) / 10,
+                "items": 10 * k,
+                "confidence": k / 10 + 0.05,
+                "accuracy": k / 10,
+                "interval": [k / 10 - 0.1, k / 10 + 0.1],
+            }
+            for k in range(4, 10)
+        ],
+        "labels": {
+            label: {
+                "items": 30,
+                "precision": 0.9,
+                "precision_interval": [0.8, 0.95],
+                "recall": 0.9,
+                "recall_interval": [0.8, 0.95],
+                "f1": 0.9,
+            }
+            for label in LABELS
+        },
+        "robustness": {
+            "typos": {
+                "items": 40,
+                "accuracy_before": 0.95,
+                "accuracy": 0.8,
+                "drop": 0.15,
+                "drop_interval": [0.04, 0.3],
+                "same_answer": 0.8,
+                "same_answer_interval": [0.6, 0.9],
+            },
+            "paraphrase": {"items": 0, "note": HOSTILE},
+        },
         "confusion": {"labels": LABELS, "matrix": [[28, 1, 1, 0], [2, 27, 1, 0], [0, 1, 29, 0], [1, 1, 1, 27]]},
-    }  # fmt: skip
+    }
     if number == 1:
         scorecard["baseline"] = {"plain": {"items": 120, "accuracy": 0.02}, "few_shot": {"items": 120, "accuracy": 0.2}}
     word = ("PROMOTE", "PROMOTE", "REJECT")[number - 1]
     verdict = {
-        "verdict": word, "reason": f"as measured {HOSTILE}", "difference": accuracy - 0.91,
-        "interval": [accuracy - 0.95, accuracy - 0.87], "items": 120, "items_needed": None,
+        "verdict": word,
+        "reason": f"as measured {HOSTILE}",
+        "difference": accuracy - 0.91,
+        "interval": [accuracy - 0.95, accuracy - 0.87],
+        "items": 120,
+        "items_needed": None,
         "notes": [f"Decided at the level 0.0001 {HOSTILE}"],
-        "slices": [{"slice": "old", "items": 120, "candidate_accuracy": accuracy, "live_accuracy": 0.91,
-                    "difference": accuracy - 0.91, "interval": [accuracy - 0.96, accuracy - 0.86], "margin": -0.02,
-                    "verdict": word}],
-    }  # fmt: skip
+        "slices": [
+            {
+                "slice": "old",
+                "items": 120,
+                "candidate_accuracy": accuracy,
+                "live_accuracy": 0.91,
+                "difference": accuracy - 0.91,
+                "interval": [accuracy - 0.96, accuracy - 0.86],
+                "margin": -0.02,
+                "verdict": word,
+            }
+        ],
+    }
     status = ModelVersionStatus.REJECTED if number == 3 else ModelVersionStatus.PUBLISHED
     return ModelVersion(
-        id=id, project=settings.project, created_at=at, status=status, number=number, run_id=run.id,
-        dataset_id=dataset.id, base_model="base", path=str(settings.root / "artifacts" / id),
+        id=id,
+        project=settings.project,
+        created_at=at,
+        status=status,
+        number=number,
+        run_id=run.id,
+        dataset_id=dataset.id,
+        base_model="base",
+        path=str(settings.root / "artifacts" / id),
         manifest_hash=str(number) * 64,
-        quantization="w8a8", scorecard=scorecard, verdict=verdict, lineage={"run_id": run.id, "seed": 0},
-    )  # fmt: skip
+        quantization="w8a8",
+        scorecard=scorecard,
+        verdict=verdict,
+        lineage={"run_id": run.id, "seed": 0},
+    )
 
 
 def _evaluation(settings: Settings, version: ModelVersion) -> None:
@@ -185,10 +318,19 @@ def _evaluation(settings: Settings, version: ModelVersion) -> None:
         given = LABELS[(n + 1) % 4] if n % wrong_every == 0 else label
         answer = json.dumps({"intent": given, "note": f"v{version.number} {HOSTILE}" if n % 5 == 0 else ""})
         items.append(
-            {"id": f"row-{n:02}", "slice": "new" if n % 3 else "old", "prompt": f"question {n} {HOSTILE}",
-             "expected": json.dumps({"intent": label, "note": ""}), "answer": answer, "label": label,
-             "predicted": given, "is_correct": given == label, "latency_seconds": 0.1, "mean_logprob": -0.1}
-        )  # fmt: skip
+            {
+                "id": f"row-{n:02}",
+                "slice": "new" if n % 3 else "old",
+                "prompt": f"question {n} {HOSTILE}",
+                "expected": json.dumps({"intent": label, "note": ""}),
+                "answer": answer,
+                "label": label,
+                "predicted": given,
+                "is_correct": given == label,
+                "latency_seconds": 0.1,
+                "mean_logprob": -0.1,
+            }
+        )
     facts = {"artifact": version.manifest_hash, "dataset_id": version.dataset_id}
     with artifacts.writing(settings.root / "evaluations" / f"evaluation-{version.number}", facts) as folder:
         (folder / "predictions.jsonl").write_text("".join(json.dumps(i) + "\n" for i in items), encoding="utf-8")
@@ -197,11 +339,19 @@ def _evaluation(settings: Settings, version: ModelVersion) -> None:
 
 def _deployments(settings: Settings, versions: list[ModelVersion], now: datetime) -> list[Deployment]:
     return [
-        Deployment(id=new_id("deployment", i, now - timedelta(hours=i)), project=settings.project, stage=stage,
-                   created_at=now - timedelta(hours=i), alias=settings.serve.alias, version_id=versions[0].id,
-                   share=share, fence=1, reason=HOSTILE)
+        Deployment(
+            id=new_id("deployment", i, now - timedelta(hours=i)),
+            project=settings.project,
+            stage=stage,
+            created_at=now - timedelta(hours=i),
+            alias=settings.serve.alias,
+            version_id=versions[0].id,
+            share=share,
+            fence=1,
+            reason=HOSTILE,
+        )
         for i, (stage, share) in enumerate(((Stage.SHADOW, 0.0), (Stage.LIVE, 1.0), (Stage.CANARY, 0.1)))
-    ]  # fmt: skip
+    ]
 
 
 def _request(settings: Settings, version_id: str, i: int, now: datetime) -> Traffic:
@@ -209,13 +359,26 @@ def _request(settings: Settings, version_id: str, i: int, now: datetime) -> Traf
     is_hostile = i % 10 == 0
     prompt = f"{HOSTILE} number {i}" if is_hostile else f"my card number {i} is lost"
     return Traffic(
-        id=new_id("req", i, at), project=settings.project, created_at=at, alias=settings.serve.alias,
-        version_id=version_id, route="/v1/chat/completions", status_code=503 if i % 31 == 30 else 200, prompt=prompt,
-        answer=HOSTILE if is_hostile else '{"intent": "card_lost"}', latency_seconds=0.05 + 0.01 * (i % 7),
-        prompt_tokens=12, completion_tokens=9, key_id="0a1b2c3d", error=HOSTILE if i % 31 == 30 else None,
-        label=HOSTILE if i % 20 == 0 else None, label_source="label" if i % 20 == 0 else None,
-        thumb=-1 if i % 20 == 0 else None, feedback_at=at if i % 20 == 0 else None, is_partial=i == 7,
-    )  # fmt: skip
+        id=new_id("req", i, at),
+        project=settings.project,
+        created_at=at,
+        alias=settings.serve.alias,
+        version_id=version_id,
+        route="/v1/chat/completions",
+        status_code=503 if i % 31 == 30 else 200,
+        prompt=prompt,
+        answer=HOSTILE if is_hostile else '{"intent": "card_lost"}',
+        latency_seconds=0.05 + 0.01 * (i % 7),
+        prompt_tokens=12,
+        completion_tokens=9,
+        key_id="0a1b2c3d",
+        error=HOSTILE if i % 31 == 30 else None,
+        label=HOSTILE if i % 20 == 0 else None,
+        label_source="label" if i % 20 == 0 else None,
+        thumb=-1 if i % 20 == 0 else None,
+        feedback_at=at if i % 20 == 0 else None,
+        is_partial=i == 7,
+    )
 
 
 def _signals(settings: Settings, version_id: str, check: int, at: datetime) -> list[DriftSignal]:
@@ -231,13 +394,24 @@ def _signals(settings: Settings, version_id: str, check: int, at: datetime) -> l
             details = {"shifted_words": [{"word": HOSTILE, "reference_share": 0.0, "current_share": 0.2}]}
             found.append(
                 DriftSignal(
-                    id=new_id("signal", [check, kind, feature], at), project=settings.project, created_at=at,
-                    version_id=version_id, kind=kind, feature=feature, method="mmd", score=score, threshold=0.6,
-                    p_value=0.01, reference_rows=600, current_rows=200, check_id=f"check_{check}",
-                    verdict=verdict[check] if is_moving else DriftVerdict.STEADY, report_path=str(folder),
+                    id=new_id("signal", [check, kind, feature], at),
+                    project=settings.project,
+                    created_at=at,
+                    version_id=version_id,
+                    kind=kind,
+                    feature=feature,
+                    method="mmd",
+                    score=score,
+                    threshold=0.6,
+                    p_value=0.01,
+                    reference_rows=600,
+                    current_rows=200,
+                    check_id=f"check_{check}",
+                    verdict=verdict[check] if is_moving else DriftVerdict.STEADY,
+                    report_path=str(folder),
                     details=details if kind is DriftKind.INPUT else {},
                 )
-            )  # fmt: skip
+            )
     return found
 
 
@@ -249,13 +423,20 @@ def _decisions(settings: Settings, now: datetime) -> list[RetrainDecision]:
     )
     return [
         RetrainDecision(
-            id=new_id("decision", i, now - timedelta(minutes=9 * i)), project=settings.project, verdict=verdict,
-            created_at=now - timedelta(minutes=9 * i), status=status, trigger="policy", remedy="retrain",
-            reasons=["input drift for 2 windows", HOSTILE], known={"fresh_labels": 240}, check_id="check_5",
+            id=new_id("decision", i, now - timedelta(minutes=9 * i)),
+            project=settings.project,
+            verdict=verdict,
+            created_at=now - timedelta(minutes=9 * i),
+            status=status,
+            trigger="policy",
+            remedy="retrain",
+            reasons=["input drift for 2 windows", HOSTILE],
+            known={"fresh_labels": 240},
+            check_id="check_5",
             error=error,
         )
         for i, (verdict, status, error) in enumerate(states)
-    ]  # fmt: skip
+    ]
 
 
 def _steps(settings: Settings, decision_id: str, now: datetime) -> list[Step]:
@@ -265,10 +446,17 @@ def _steps(settings: Settings, decision_id: str, now: datetime) -> list[Step]:
     for name, end in ends.items():
         is_last = name == "evaluate"
         steps.append(
-            Step(id=f"{decision_id}/{name}", project=settings.project, created_at=start + timedelta(minutes=begin),
-                 decision_id=decision_id, name=name, status="failed" if is_last else "done",
-                 finished_at=start + timedelta(minutes=end), error=HOSTILE if is_last else None)
-        )  # fmt: skip
+            Step(
+                id=f"{decision_id}/{name}",
+                project=settings.project,
+                created_at=start + timedelta(minutes=begin),
+                decision_id=decision_id,
+                name=name,
+                status="failed" if is_last else "done",
+                finished_at=start + timedelta(minutes=end),
+                error=HOSTILE if is_last else None,
+            )
+        )
         begin = end
     return steps
 

@@ -19,15 +19,26 @@ from driftwheel.settings.load import load_settings
 from driftwheel.store.ledger import Ledger
 
 TITLES = {
-    "": "Overview", "datasets": "Datasets", "training_runs": "Training runs", "model_versions": "Model versions",
-    "deployments": "Deployments", "traffic": "Traffic", "drift_signals": "Drift signals",
-    "decisions": "Retrain decisions", "playground": "Playground",
+    "": "Overview",
+    "datasets": "Datasets",
+    "training_runs": "Training runs",
+    "model_versions": "Model versions",
+    "deployments": "Deployments",
+    "traffic": "Traffic",
+    "drift_signals": "Drift signals",
+    "decisions": "Retrain decisions",
+    "playground": "Playground",
     "comparison": "Compare versions",
-}  # fmt: skip
+}
 FLAGS = [
-    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync",
-]  # fmt: skip
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 QUIET_MS = 1500
 NOT_OURS = (
     "/_stcore/",  # Streamlit looks for its base path below a page's own path first

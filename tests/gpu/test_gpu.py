@@ -21,7 +21,7 @@ from driftwheel.settings.load import load_settings
 from driftwheel.store.ledger import Ledger
 from examples.support.build_base import make_model, make_tokenizer
 from examples.support.world import answer, messages, unlabelled_text
-from train.training.progress import read_curves
+from train.training.curves import read_curves
 
 
 @pytest.fixture(autouse=True)
@@ -77,7 +77,7 @@ def test_qlora_learns_on_the_gpu_and_merges_into_the_whole_base(config_path: Pat
     run = ledger.get(TrainingRun, run_id)
     ledger.close()
     assert (run.status, run.method) == (TrainingRunStatus.SUCCEEDED, "qlora")
-    losses = [point["loss"] for point in read_curves(Path(run.path)) if point["loss"] is not None]
+    losses = [point.loss for point in read_curves(Path(run.path)) if point.loss is not None]
     assert losses[-1] < 0.8 * losses[0]
     # It learned beside a 4-bit base and is merged into the 16-bit one. How far apart these are, no one has measured.
     loose = {"parity__merged_agreement": 0.5, "parity__merged_gap": 1.0}

@@ -13,8 +13,8 @@ from tests.support.postgres_server import PostgresServer
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def measured(benchmark: str, *options: str) -> dict[str, float]:
-    argv = [sys.executable, "-m", f"tests.suites.{benchmark}", "--json", *options]
+def measured(suite: str, *options: str) -> dict[str, float]:
+    argv = [sys.executable, "-m", f"tests.suites.{suite}", "--json", *options]
     done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, check=False, timeout=300)
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""

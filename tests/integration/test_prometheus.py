@@ -57,18 +57,41 @@ def test_promtool_accepts_what_is_shipped(arguments: list[str]) -> None:
 def exporter_port(settings: Settings, ledger: Ledger) -> Iterator[int]:
     """The exporter over a ledger with a live version in alarm."""
     version = ModelVersion(
-        id="version_1", project="support", status=ModelVersionStatus.PUBLISHED, number=1, run_id="r", dataset_id="d",
-        base_model="b", path="p", manifest_hash="h", quantization="w8a8",
+        id="version_1",
+        project="support",
+        status=ModelVersionStatus.PUBLISHED,
+        number=1,
+        run_id="r",
+        dataset_id="d",
+        base_model="b",
+        path="p",
+        manifest_hash="h",
+        quantization="w8a8",
         scorecard={"accuracy": 0.93, "slices": {"old": {"items": 10, "accuracy": 0.9}}},
-    )  # fmt: skip
+    )
     signal = DriftSignal(
-        id="signal_1", project="support", version_id="version_1", kind=DriftKind.INPUT, feature="all", method="m",
-        score=9.5, threshold=6.0, reference_rows=400, current_rows=150, verdict=DriftVerdict.DRIFTED, check_id="c",
-    )  # fmt: skip
+        id="signal_1",
+        project="support",
+        version_id="version_1",
+        kind=DriftKind.INPUT,
+        feature="all",
+        method="m",
+        score=9.5,
+        threshold=6.0,
+        reference_rows=400,
+        current_rows=150,
+        verdict=DriftVerdict.DRIFTED,
+        check_id="c",
+    )
     alias = Alias(
-        id="support/support", project="support", name="support", version_id="version_1", fence=1,
-        observed_version_id="version_1", observed_fence=1,
-    )  # fmt: skip
+        id="support/support",
+        project="support",
+        name="support",
+        version_id="version_1",
+        fence=1,
+        observed_version_id="version_1",
+        observed_fence=1,
+    )
     ledger.add(version, signal, alias)
     port = free_port()
     on_port = settings.model_copy(update={"monitor": settings.monitor.model_copy(update={"port": port})})

@@ -60,11 +60,16 @@ def write_task(folder: Path) -> None:
     data = folder / "animals.jsonl"
     data.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     task = {
-        "task": "animals", "dataset_path": "json", "dataset_kwargs": {"data_files": {"test": str(data)}},
-        "output_type": "multiple_choice", "test_split": "test", "doc_to_text": "{{question}}:",
-        "doc_to_choice": "{{choices}}", "doc_to_target": "answer",
+        "task": "animals",
+        "dataset_path": "json",
+        "dataset_kwargs": {"data_files": {"test": str(data)}},
+        "output_type": "multiple_choice",
+        "test_split": "test",
+        "doc_to_text": "{{question}}:",
+        "doc_to_choice": "{{choices}}",
+        "doc_to_target": "answer",
         "metric_list": [{"metric": "acc", "aggregation": "mean", "higher_is_better": True}],
-    }  # fmt: skip
+    }
     (folder / "animals.yaml").write_text(yaml.safe_dump(task), encoding="utf-8")
 
 
@@ -112,9 +117,9 @@ def test_training_rows_are_reworded_by_a_real_engine_and_each_answer_is_accounte
 ) -> None:
     splits = read_splits(dataset)
     made = [e for e in splits["train"] if e.source == "paraphrase"]
-    dropped = {reason: n for reason, n in dataset.report["dropped"].items() if reason.startswith("paraphrase: ")}
+    dropped = {reason: n for reason, n in dataset.report.dropped.items() if reason.startswith("paraphrase: ")}
     assert len(made) > 0
-    assert len(made) + sum(dropped.values()) == dataset.report["paraphrases"]["asked"] > 30
+    assert len(made) + sum(dropped.values()) == dataset.report.paraphrases.asked > 30
     assert {e.model for e in made} == {world.endpoint.model}
     assert build_dataset(world.settings, world.ledger) == dataset
 
@@ -172,11 +177,19 @@ def test_a_real_engine_judges_each_pair_in_both_orders(
         done = evaluate(settings, world.ledger, artifact=artifact, dataset_id=dataset.id, endpoint=world.endpoint)
         world.ledger.add(
             ModelVersion(
-                id=f"version_{number}", project="support", status=ModelVersionStatus.PUBLISHED, number=number,
-                run_id="run", dataset_id=dataset.id, base_model="base", path=str(artifact), quantization="none",
-                manifest_hash=artifacts.read_manifest(artifact)["content_hash"], scorecard=done.scorecard,
+                id=f"version_{number}",
+                project="support",
+                status=ModelVersionStatus.PUBLISHED,
+                number=number,
+                run_id="run",
+                dataset_id=dataset.id,
+                base_model="base",
+                path=str(artifact),
+                quantization="none",
+                manifest_hash=artifacts.read_manifest(artifact)["content_hash"],
+                scorecard=done.scorecard,
             )
-        )  # fmt: skip
+        )
     argv = [sys.executable, "-m", "train", "judge", "--first", "version_1", "--second", "version_2"]
     argv += ["--config", str(world.settings.path)]
     said = subprocess.run(argv, capture_output=True, text=True, timeout=300, check=False)

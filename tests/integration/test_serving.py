@@ -150,9 +150,15 @@ def config_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "project": "support",
         "model": {"base": "base"},
         "dataset": {"sources": ["seed.jsonl"]},
-        "serve": {"alias": "support", "port": free_port(), "enforce_eager": True, "max_model_len": 256,
-                  "health_interval_seconds": 1, "engine_args": ["--no-enable-prefix-caching"]},
-    }  # fmt: skip
+        "serve": {
+            "alias": "support",
+            "port": free_port(),
+            "enforce_eager": True,
+            "max_model_len": 256,
+            "health_interval_seconds": 1,
+            "engine_args": ["--no-enable-prefix-caching"],
+        },
+    }
     path.write_text(yaml.safe_dump(raw), encoding="utf-8")
     return path
 
@@ -189,9 +195,12 @@ def load_adapter(url: str, folder: Path) -> None:
 
 @pytest.fixture(scope="module")
 def world(
-    config_path: Path, fingerprints: dict[str, dict[str, Any]], tiny_model_dir: Path, other_tiny_model_dir: Path,
+    config_path: Path,
+    fingerprints: dict[str, dict[str, Any]],
+    tiny_model_dir: Path,
+    other_tiny_model_dir: Path,
     tiny_adapter_dirs: list[Path],
-) -> Iterator[World]:  # fmt: skip
+) -> Iterator[World]:
     settings = load_settings(config_path, environ={})
     ledger = Ledger(settings.database_url)
     # `wrong` claims the fingerprint of another model, as a stale folder or a mixed-up file would; `misnamed` the one
@@ -200,22 +209,34 @@ def world(
     shutil.copytree(tiny_adapter_dirs[1], misnamed)
     rebuild(misnamed, edit_tensors(misname, "adapter_model.safetensors"))
     versions = {
-        "v1": (tiny_model_dir, "base"), "wrong": (other_tiny_model_dir, "base"), "misnamed": (misnamed, "adapter-1"),
+        "v1": (tiny_model_dir, "base"),
+        "wrong": (other_tiny_model_dir, "base"),
+        "misnamed": (misnamed, "adapter-1"),
         **{f"a{n}": (folder, folder.name) for n, folder in enumerate(tiny_adapter_dirs)},
-    }  # fmt: skip
+    }
     for number, (id, (folder, claimed)) in enumerate(versions.items(), 1):
         version = ModelVersion(
-            id=id, project="support", status=ModelVersionStatus.PUBLISHED, number=number, run_id="run",
-            dataset_id="dataset", base_model="base", path=str(folder), fingerprint=fingerprints[claimed],
-            manifest_hash=read_manifest(folder)["content_hash"], quantization="none",
-        )  # fmt: skip
+            id=id,
+            project="support",
+            status=ModelVersionStatus.PUBLISHED,
+            number=number,
+            run_id="run",
+            dataset_id="dataset",
+            base_model="base",
+            path=str(folder),
+            fingerprint=fingerprints[claimed],
+            manifest_hash=read_manifest(folder)["content_hash"],
+            quantization="none",
+        )
         ledger.add(version)
     log_path = config_path.with_name("gateway.log")
     with log_path.open("wb") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "serve", "gateway", "--config", str(config_path)],
-            stdout=log, stderr=log, env={**os.environ, "DRIFTWHEEL_API_KEYS": KEY},
-        )  # fmt: skip
+            stdout=log,
+            stderr=log,
+            env={**os.environ, "DRIFTWHEEL_API_KEYS": KEY},
+        )
     yield World(settings, ledger, process, log_path)
     process.terminate()
     process.wait(90)
@@ -353,8 +374,12 @@ def test_a_killed_engine_is_503_with_retry_after_and_then_started_again(world: W
 def test_a_second_gateway_on_the_port_says_so(world: World, config_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "serve", "gateway", "--config", str(config_path)],
-        capture_output=True, text=True, timeout=60, check=False, env={**os.environ, "DRIFTWHEEL_API_KEYS": KEY},
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        env={**os.environ, "DRIFTWHEEL_API_KEYS": KEY},
+    )
     assert done.returncode == 1
     last = done.stderr.strip().splitlines()[-1]
     assert f"cannot listen on 127.0.0.1:{world.settings.serve.port}" in last

@@ -17,7 +17,7 @@ from examples.support.build_base import make_model, make_tokenizer
 from examples.support.world import answer, messages, unlabelled_text
 from train.dataset import build_dataset
 from train.fidelity.trained import READINGS
-from train.training.progress import read_curves
+from train.training.curves import read_curves
 
 TWO = ("num_processes=2", "per_device_train_batch_size=4", "per_device_eval_batch_size=4")
 STEPS = 6
@@ -38,12 +38,18 @@ def config_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "model": {"base": "base"},
         "dataset": {"sources": ["seed.jsonl"], "label_field": "intent"},
         "train": {
-            "max_steps": STEPS, "eval_steps": 3, "logging_steps": 1, "per_device_train_batch_size": 8,
-            "per_device_eval_batch_size": 8, "max_length": 128, "early_stopping_patience": 0, "bf16": False,
+            "max_steps": STEPS,
+            "eval_steps": 3,
+            "logging_steps": 1,
+            "per_device_train_batch_size": 8,
+            "per_device_eval_batch_size": 8,
+            "max_length": 128,
+            "early_stopping_patience": 0,
+            "bf16": False,
             "learning_rate": 1e-2,
         },
         "parity": {"items": 8},
-    }  # fmt: skip
+    }
     path = folder / "driftwheel.yaml"
     path.write_text(yaml.safe_dump(raw), encoding="utf-8")
     rows = [{"prompt": e.text, "completion": answer(e)} for e in messages(55, 0, "steady")]
@@ -93,13 +99,13 @@ def assert_same(mine: dict[str, Any], theirs: dict[str, Any]) -> None:
     from safetensors.torch import load_file
 
     curves = [read_curves(Path(run["path"])) for run in (mine, theirs)]
-    assert [p["step"] for p in curves[0]] == [p["step"] for p in curves[1]]
+    assert [p.step for p in curves[0]] == [p.step for p in curves[1]]
     assert len(curves[1]) == STEPS + 2
     for point, expected in zip(*curves, strict=True):
-        assert point["loss"] == pytest.approx(expected["loss"], abs=1e-4)
-        assert point["eval_loss"] == pytest.approx(expected["eval_loss"], abs=1e-4)
+        assert point.loss == pytest.approx(expected.loss, abs=1e-4)
+        assert point.eval_loss == pytest.approx(expected.eval_loss, abs=1e-4)
         # A process whose share of a batch has no row reads one token that is not learned.
-        assert expected["tokens"] <= point["tokens"] <= expected["tokens"] + point["step"]
+        assert expected.tokens <= point.tokens <= expected.tokens + point.step
     weights = [load_file(Path(run["path"]) / "adapter" / "adapter_model.safetensors") for run in (mine, theirs)]
     assert weights[0].keys() == weights[1].keys()
     assert all((weights[0][name] - tensor).abs().max() <= 1e-4 for name, tensor in weights[1].items())

@@ -17,7 +17,8 @@ from driftwheel.store.ledger import Ledger
 from examples.support.build_base import make_model, make_tokenizer
 from examples.support.world import answer, messages, unlabelled_text
 from train.dataset import build_dataset
-from train.training.progress import CHECKPOINT_MARK, read_curves
+from train.training.checkpoints import CHECKPOINT_MARK
+from train.training.curves import read_curves
 
 
 @pytest.fixture
@@ -32,10 +33,14 @@ def config_path(tmp_path: Path) -> Path:
         "model": {"base": "base"},
         "dataset": {"sources": ["seed.jsonl"], "label_field": "intent"},
         "train": {
-            "max_steps": 24, "eval_steps": 4, "logging_steps": 1, "per_device_train_batch_size": 4, "max_length": 128,
+            "max_steps": 24,
+            "eval_steps": 4,
+            "logging_steps": 1,
+            "per_device_train_batch_size": 4,
+            "max_length": 128,
             "early_stopping_patience": 0,
         },
-    }  # fmt: skip
+    }
     path = tmp_path / "driftwheel.yaml"
     path.write_text(yaml.safe_dump(raw), encoding="utf-8")
     rows = [{"prompt": e.text, "completion": answer(e)} for e in messages(120, 0, "steady")]
@@ -63,7 +68,7 @@ def test_a_killed_run_resumes_from_its_last_complete_checkpoint(config_path: Pat
     ledger = Ledger(settings.database_url)
     (killed,) = ledger.find(TrainingRun)
     assert killed.status is TrainingRunStatus.RUNNING
-    before = [point for point in read_curves(Path(killed.path)) if point["step"] <= 4]
+    before = [point for point in read_curves(Path(killed.path)) if point.step <= 4]
     assert before
 
     second = subprocess.run(argv, capture_output=True, text=True, timeout=300, check=False)
@@ -74,13 +79,14 @@ def test_a_killed_run_resumes_from_its_last_complete_checkpoint(config_path: Pat
     ledger.close()
     assert printed["id"] == run.id == killed.id
     assert run.status is TrainingRunStatus.SUCCEEDED
-    resumed_from = run.metrics["resumed_from_step"]
+    resumed_from = run.metrics.known()["resumed_from_step"]
     assert 4 <= resumed_from < 24
     assert f"resumed at step {resumed_from} of 24" in second.stderr
     points = read_curves(Path(run.path))
     assert points[: len(before)] == before
-    assert [p["step"] for p in points if p["loss"] is not None] == list(range(1, 25))
-    tokens = [p["tokens"] for p in points]
+    assert [p.step for p in points if p.loss is not None] == list(range(1, 25))
+    tokens = [p.tokens for p in points if p.tokens is not None]
     assert tokens == sorted(tokens)
-    assert run.metrics["tokens"] == tokens[-1] > tokens[len(before)]
-    assert run.metrics["steps"] == 24
+    assert len(tokens) == len(points)
+    assert run.metrics.tokens == tokens[-1] > tokens[len(before)]
+    assert run.metrics.steps == 24

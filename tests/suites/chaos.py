@@ -3,7 +3,7 @@
     python -m tests.suites.chaos [--only NAME ...]
     python -m tests.suites.chaos --short               # minutes instead of hours, to see that they all run
 
-Each is also a `make bench-NAME`. With `--json` the last line that a suite prints holds `seed`, `tried` and `failed`.
+Each is also a `make suite-NAME`. With `--json` the last line that a suite prints holds `seed`, `tried` and `failed`.
 """
 
 import argparse
@@ -23,7 +23,7 @@ from scipy.stats import binomtest
 
 @dataclass(frozen=True)
 class Suite:
-    """A benchmark module with the options of its full and its short form."""
+    """A suite's module with the options of its full and its short form."""
 
     module: str
     tries: str
@@ -35,11 +35,14 @@ class Suite:
 SUITES = {
     "durability": Suite("durability", "acknowledged answers", short="--kills 3 --acknowledged 600"),
     "postgresql": Suite(
-        "durability", "acknowledged answers", "--database postgresql",
+        "durability",
+        "acknowledged answers",
+        "--database postgresql",
         "--database postgresql --kills 3 --acknowledged 600",
     ),
     "postgresql restart": Suite(
-        "durability", "acknowledged answers",
+        "durability",
+        "acknowledged answers",
         "--database postgresql --crash server --kills 20 --acknowledged 20000",
         "--database postgresql --crash server --kills 2 --acknowledged 400",
     ),
@@ -52,7 +55,7 @@ SUITES = {
     "one engine each": Suite(
         "several_gateways", "acknowledged answers", "--engines only", "--engines only --flips 2 --crashes 1"
     ),
-}  # fmt: skip
+}
 
 
 @dataclass(frozen=True)

@@ -33,10 +33,12 @@ TRIES = 10
 TOOL_ARGS = ["--enable-auto-tool-choice", "--tool-call-parser=hermes"]
 ENGINE_ARGS = ["--dtype=float32", "--no-enable-prefix-caching", *TOOL_ARGS]
 IDS: dict[bytes, tuple[bytes, str]] = {
-    rb'"(id|item_id|request_id)":"(chatcmpl|cmpl|resp|msg|rs|embd|call|chatcmpl-tool|fc)[-_][^"]*"':
-        (rb'"\1":"\2"', "the engine makes ids, from x-request-id where there is one"),
+    rb'"(id|item_id|request_id)":"(chatcmpl|cmpl|resp|msg|rs|embd|call|chatcmpl-tool|fc)[-_][^"]*"': (
+        rb'"\1":"\2"',
+        "the engine makes ids, from x-request-id where there is one",
+    ),
     rb'"(created|created_at|completed_at)":[0-9.]+': (rb'"\1":0', "when the engine was asked"),
-}  # fmt: skip
+}
 """What may differ in a body."""
 ADDED = {
     "x-request-id": "the row's id, for feedback",

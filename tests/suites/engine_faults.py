@@ -89,11 +89,16 @@ def main(argv: Sequence[str] | None = None) -> None:
         statuses.update(answer.status for answer in answers)
         longest[kind] = max(longest[kind], round(found * 1000))
         slowest = max(answer.seconds for answer in answers)
-        print(f"{kind}: found after {found:.1f} s, two replicas again after {restored:.1f} s, "
-              f"slowest answer {slowest:.1f} s", flush=True)  # fmt: skip
+        print(
+            f"{kind}: found after {found:.1f} s, two replicas again after {restored:.1f} s, "
+            f"slowest answer {slowest:.1f} s",
+            flush=True,
+        )
     high = binomtest(late, arguments.faults).proportion_ci(0.9).high
-    print(f"{arguments.faults - late} of {arguments.faults} found within {LIMIT_SECONDS:.0f} s "
-          f"(95 % upper bound of those that are not: {high:.1%})")  # fmt: skip
+    print(
+        f"{arguments.faults - late} of {arguments.faults} found within {LIMIT_SECONDS:.0f} s "
+        f"(95 % upper bound of those that are not: {high:.1%})"
+    )
     print("longest:", ", ".join(f"{kind} {ms / 1000:.1f} s" for kind, ms in longest.items()))
     print("statuses that clients got:", dict(statuses))
     if arguments.json:

@@ -244,8 +244,9 @@ def _compare_with_rows(found: Findings, ledger_url: str) -> None:
         row = rows.get(request_id)
         if row is not None and (row.response or "").encode() != body:
             found.otherwise_logged.append(f"{request_id}: {body[:200]!r} in the log as {row.response!r}")
-    found.otherwise_logged += [f"{request_id} was given, and asked of no engine" for request_id in
-                               found.seen - {*found.answered}]  # fmt: skip
+    found.otherwise_logged += [
+        f"{request_id} was given, and asked of no engine" for request_id in found.seen - {*found.answered}
+    ]
 
 
 def _cpu_seconds(pid: int) -> float:

@@ -34,9 +34,16 @@ CUTS_PER_RECORD = 50
 ROWS = 300
 BURST_ROWS = 8
 ROW = Traffic(
-    id="", project="p", alias="a", version_id="v", route="/v1/chat/completions", status_code=200, prompt="where is it",
-    answer="", latency_seconds=0.1,
-)  # fmt: skip
+    id="",
+    project="p",
+    alias="a",
+    version_id="v",
+    route="/v1/chat/completions",
+    status_code=200,
+    prompt="where is it",
+    answer="",
+    latency_seconds=0.1,
+)
 
 
 def row(number: int) -> Traffic:

@@ -99,8 +99,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         times += seconds
         print(f"{point}: {len(seconds)} crashes, settled after at most {max(seconds):.1f} s", flush=True)
     high = binomtest(wrong, len(times)).proportion_ci(0.9).high
-    print(f"seed {arguments.seed}: {wrong} of {len(times)} ended wrong (95 % upper bound {high:.2%}); "
-          f"longest {max(times):.1f} s")  # fmt: skip
+    print(
+        f"seed {arguments.seed}: {wrong} of {len(times)} ended wrong (95 % upper bound {high:.2%}); "
+        f"longest {max(times):.1f} s"
+    )
     if arguments.json:
         print(json.dumps({"seed": arguments.seed, "tried": len(times), "failed": wrong}))
     if wrong:

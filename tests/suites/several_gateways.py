@@ -301,8 +301,10 @@ def main() -> None:
         wrong = found.failed + len(found.faults) + rows.lost + rows.doubled + rows.different
         print(json.dumps({**asdict(rows), "faults": found.faults, "tried": rows.acknowledged, "failed": wrong}))
         return
-    print(f"{options.flips} flips, {options.crashes} crashes; answers by status: {dict(found.statuses)}; "
-          f"{found.looks} looks at the rows")  # fmt: skip
+    print(
+        f"{options.flips} flips, {options.crashes} crashes; answers by status: {dict(found.statuses)}; "
+        f"{found.looks} looks at the rows"
+    )
     for name in ("flips", "keys_known", "keys_disabled", "canary_out"):
         times = getattr(found, name)
         if times:
@@ -310,8 +312,10 @@ def main() -> None:
     for kind, seconds in found.alone.items():
         print(f"{kind}: a flip was carried out after at most {seconds:.2f} s")
     bound = f" (95 % upper bound {upper_bound(rows.acknowledged):.2g})" if rows.lost == 0 else ""
-    print(f"lost {rows.lost} of {rows.acknowledged} acknowledged{bound}, doubled {rows.doubled}, "
-          f"of another version or other words {rows.different}")  # fmt: skip
+    print(
+        f"lost {rows.lost} of {rows.acknowledged} acknowledged{bound}, doubled {rows.doubled}, "
+        f"of another version or other words {rows.different}"
+    )
     print(f"{found.failed} requests failed on a gateway that was left alone")
     print(f"{len(found.faults)} faults", *itertools.islice(found.faults, 20), sep="\n  ")
     sys.exit(bool(found.faults or found.failed or rows.lost or rows.doubled or rows.different))

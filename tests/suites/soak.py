@@ -124,10 +124,16 @@ def soak(folder: Path, minutes: float, per_second: float, leak: str) -> tuple[Gr
         world.start(plant=leak)
         world.until(world.is_settled)
         loads = [
-            Load(world.settings.serve.port, CLIENTS, key=key, per_second=per_second / LOADS,
-                 per_connection=PER_CONNECTION, first=number * 10**9)
+            Load(
+                world.settings.serve.port,
+                CLIENTS,
+                key=key,
+                per_second=per_second / LOADS,
+                per_connection=PER_CONNECTION,
+                first=number * 10**9,
+            )
             for number, key in enumerate(keys)
-        ]  # fmt: skip
+        ]
         samples = uvloop.run(watch(world, loads, minutes * 60))
         acknowledged = {id: known for load in loads for id, known in load.acknowledged.items()}
         statuses = sum((load.statuses for load in loads), Counter[int]())
@@ -152,15 +158,23 @@ def main() -> None:
     if options.json:
         print(json.dumps({**asdict(growth), **asdict(found), "is_flat": growth.is_flat, "alarms": alarms}))
         return
-    print(f"{options.minutes:g} minutes at {options.per_second:g} requests a second, {LOADS} keys; answers by status: "
-          f"{dict(statuses)}")  # fmt: skip
-    print(f"memory: {growth.mib_an_hour:+.2f} MiB an hour after the first third, 95 % interval "
-          f"[{growth.low:+.2f}, {growth.high:+.2f}] (bar {MOST_MIB_AN_HOUR:g})")  # fmt: skip
-    print(f"most open files: {growth.files[0]} in the first third, {growth.files[1]} later; "
-          f"threads: {growth.threads[0]}, {growth.threads[1]}")  # fmt: skip
+    print(
+        f"{options.minutes:g} minutes at {options.per_second:g} requests a second, {LOADS} keys; answers by status: "
+        f"{dict(statuses)}"
+    )
+    print(
+        f"memory: {growth.mib_an_hour:+.2f} MiB an hour after the first third, 95 % interval "
+        f"[{growth.low:+.2f}, {growth.high:+.2f}] (bar {MOST_MIB_AN_HOUR:g})"
+    )
+    print(
+        f"most open files: {growth.files[0]} in the first third, {growth.files[1]} later; "
+        f"threads: {growth.threads[0]}, {growth.threads[1]}"
+    )
     bound = f" (95 % upper bound {upper_bound(found.acknowledged):.2g})" if not wrong else ""
-    print(f"lost {found.lost}, doubled {found.doubled}, different {found.different} of {found.acknowledged} "
-          f"acknowledged, {found.streamed} of them streamed{bound}")  # fmt: skip
+    print(
+        f"lost {found.lost}, doubled {found.doubled}, different {found.different} of {found.acknowledged} "
+        f"acknowledged, {found.streamed} of them streamed{bound}"
+    )
     print(f"false alarms of the health check: {alarms}")
     sys.exit(bool(wrong or not growth.is_flat))
 

@@ -94,24 +94,31 @@ def measure(way: str, swaps: int, per_second: float, artifacts: dict[str, Path],
     with tempfile.TemporaryDirectory(prefix="swaps-") as folder:
         world = make_world(Path(folder), way, artifacts, known)
         try:
-            answers, began = swap_under_load(world, swaps, per_second)
-            faults = world.faults_of(answers)
+            faults, median_seconds = measure_world(world, way, swaps, per_second)
         finally:
             world.stop()
-        log_text = world.log_path.read_text()
+    return not faults and (way != "adapter" or median_seconds <= LIMIT_SECONDS)
+
+
+def measure_world(world: RealWorld, way: str, swaps: int, per_second: float) -> tuple[list[str], float]:
+    """Swap and print what came of it; return what was wrong, and the median seconds to the first whole answer."""
+    answers, began = swap_under_load(world, swaps, per_second)
+    faults = world.faults_of(answers)
+    log_text = world.log_path.read_text()
     seconds = max(a.ended_at for a in answers) - min(a.asked_at for a in answers)
     token, whole = first_answers(answers, began)
     bound = binomtest(len(faults), len(answers)).proportion_ci(0.95, method="exact").high
     ready = log_text.count("engine ready"), log_text.count("weights reloaded")
     say(f"{way}: {swaps} swaps in {seconds:.0f} s; {ready[0]} engines or slots made ready, {ready[1]} reloads")
-    say(f"  {len(answers)} streamed answers, {len(answers) / seconds:.1f} a second: {len(faults)} failed, cut off or "
-        f"of another version than said (at most {bound:.2%})")  # fmt: skip
+    say(
+        f"  {len(answers)} streamed answers, {len(answers) / seconds:.1f} a second: {len(faults)} failed, cut off or "
+        f"of another version than said (at most {bound:.2%})"
+    )
     for fault in faults[:5]:
         say(f"    {fault}")
     say(f"  from the command to the first token {spread(token)} s, to the first whole answer {spread(whole)} s")
     say(f"  an answer took {spread([a.ended_at - a.asked_at for a in answers])} s")
-    is_quick = way != "adapter" or float(np.median(whole)) <= LIMIT_SECONDS
-    return not faults and is_quick
+    return faults, float(np.median(whole))
 
 
 def spread(seconds: Sequence[float]) -> str:

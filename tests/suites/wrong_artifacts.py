@@ -1,6 +1,6 @@
 """Wrong artifacts are promoted under load on real vLLM: is each one stopped before a user meets it, and by what?
 
-    python -m tests.suites.wrong_artifacts [--adapters-only]
+    python -m tests.suites.wrong_artifacts [--adapters-only] [--only NAME ...]
 
 Each claims the fingerprint of the right one, as a mixed-up build would, and has a manifest that fits its bytes unless
 the fault is that it does not.
@@ -136,24 +136,31 @@ WRONG = "not the model that was judged"
 FAULTS = (
     Fault("adapter of another run", _of_another_run, WRONG),
     Fault("adapter with other module names", _tensors(_other_names), "answers as its base does"),
-    Fault("adapter with half its alpha",
-          _json("adapter_config.json", lambda content: content.update(lora_alpha=content["lora_alpha"] // 2)), WRONG),
+    Fault(
+        "adapter with half its alpha",
+        _json("adapter_config.json", lambda content: content.update(lora_alpha=content["lora_alpha"] // 2)),
+        WRONG,
+    ),
     Fault("adapter with its factors transposed", _tensors(_swapped_factors), WRONG),
     Fault("adapter without its first layer", _tensors(_one_layer_lost), WRONG),
     Fault("adapter of NaN", _tensors(_no_numbers), "gives no token"),
     Fault("adapter truncated", _truncated, "refused"),
-    Fault("adapter of a greater rank than it says",
-          _json("adapter_config.json", lambda content: content.update(r=64)), "refused"),
+    Fault(
+        "adapter of a greater rank than it says",
+        _json("adapter_config.json", lambda content: content.update(r=64)),
+        "refused",
+    ),
     Fault("folder built again after publication", _of_another_run, "holds another artifact", is_late=True),
     Fault("one byte changed after publication", _one_byte, "does not match its manifest", is_late=True),
     Fault("adapter on another base", _other_base, WRONG),
     Fault("another model of the same shape", _other_model, WRONG, is_adapter=False),
     Fault("one square weight transposed", _tensors(_transposed, WEIGHTS), WRONG, is_adapter=False),
     Fault("float16 overflow", _half_overflow, "gave no token", is_adapter=False),
-    Fault("fifty pairs of token ids swapped", _json("tokenizer.json", _swapped_ids), "as other tokens",
-          is_adapter=False),
+    Fault(
+        "fifty pairs of token ids swapped", _json("tokenizer.json", _swapped_ids), "as other tokens", is_adapter=False
+    ),
     Fault("other chat template", _other_template, "as other tokens", is_adapter=False),
-)  # fmt: skip
+)
 
 
 def make_world(folder: Path) -> tuple[RealWorld, Path, Path]:
@@ -198,7 +205,10 @@ def main() -> None:
     """Try every fault and exit 1 if one was met by a user or stopped for another reason."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--adapters-only", action="store_true", help="only those for which no engine must start")
-    chosen = FAULTS[:10] if parser.parse_args().adapters_only else FAULTS
+    parser.add_argument("--only", nargs="+", choices=[fault.name for fault in FAULTS], metavar="NAME", help="these")
+    arguments = parser.parse_args()
+    chosen = [fault for fault in FAULTS if fault.name in (arguments.only or [fault.name])]
+    chosen = [fault for fault in chosen if fault.is_adapter or not arguments.adapters_only]
     stopped = 0
     with tempfile.TemporaryDirectory(prefix="wrong-") as folder:
         world, adapter, base = make_world(Path(folder))

@@ -109,11 +109,30 @@ async def billion_answers(port: int) -> str:
 
 
 COUNTS: dict[Attack, int] = {
-    slow_headers: 2000, slow_body: 500, slow_reader: 500, huge_body: 20, endless_chunks: 20, strangers_body: 20,
-    huge_headers: 20, endless_trailer: 20, deep_json: 200, wide_json: 20, gzip_bomb: 50, billion_answers: 200,
-}  # fmt: skip
-ANSWERED = {deep_json: "400", wide_json: "400", billion_answers: "400", gzip_bomb: "415", huge_body: "413",
-            endless_chunks: "413", strangers_body: "401", huge_headers: "431", endless_trailer: "431"}  # fmt: skip
+    slow_headers: 2000,
+    slow_body: 500,
+    slow_reader: 500,
+    huge_body: 20,
+    endless_chunks: 20,
+    strangers_body: 20,
+    huge_headers: 20,
+    endless_trailer: 20,
+    deep_json: 200,
+    wide_json: 20,
+    gzip_bomb: 50,
+    billion_answers: 200,
+}
+ANSWERED = {
+    deep_json: "400",
+    wide_json: "400",
+    billion_answers: "400",
+    gzip_bomb: "415",
+    huge_body: "413",
+    endless_chunks: "413",
+    strangers_body: "401",
+    huge_headers: "431",
+    endless_trailer: "431",
+}
 """What must be told where the attacker reads; 503 where too many large bodies are held already."""
 
 

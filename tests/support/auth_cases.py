@@ -25,9 +25,7 @@ MAY = {
     b"/metrics/engines": (b"GET", "read, or this machine"),
 }
 """Path, method and what it needs: all that may ever be reached."""
-ENGINE_TARGETS = {
-    b"POST /v1/chat/completions", b"POST /v1/completions", b"POST /v1/responses", b"POST /v1/embeddings"
-}  # fmt: skip
+ENGINE_TARGETS = {b"POST /v1/chat/completions", b"POST /v1/completions", b"POST /v1/responses", b"POST /v1/embeddings"}
 """All that an engine may ever be asked."""
 SCOPES = {
     "none": set(),
@@ -43,30 +41,73 @@ SCOPES = {
     "in its grace": {"ask", "feedback", "operate", "read"},
 }
 """Key states and what each is good for."""
-METHODS = (b"GET", b"POST", b"PUT", b"PATCH", b"DELETE", b"HEAD", b"OPTIONS", b"TRACE", b"CONNECT", b"PROPFIND",
-           b"SEARCH", b"get", b"post", b"Post")  # fmt: skip
+METHODS = tuple(b"GET POST PUT PATCH DELETE HEAD OPTIONS TRACE CONNECT PROPFIND SEARCH get post Post".split())
 TRICKS: dict[str, str] = {
-    "plain": "{p}", "query": "{p}?a=b", "empty query": "{p}?", "query with path": "{p}?/../healthz",
-    "key in query": "{p}?api_key={key}", "slash": "{p}/", "slashes": "{p}//", "double slash": "/{p}",
-    "triple slash": "//{p}", "double inside": "{double}", "dot": "/.{p}", "dot at end": "{p}/.",
+    "plain": "{p}",
+    "query": "{p}?a=b",
+    "empty query": "{p}?",
+    "query with path": "{p}?/../healthz",
+    "key in query": "{p}?api_key={key}",
+    "slash": "{p}/",
+    "slashes": "{p}//",
+    "double slash": "/{p}",
+    "triple slash": "//{p}",
+    "double inside": "{double}",
+    "dot": "/.{p}",
+    "dot at end": "{p}/.",
     "dots at end": "{p}/..",
-    "up from open": "/healthz/..{p}", "up from open, coded": "/healthz/%2e%2e{p}",
+    "up from open": "/healthz/..{p}",
+    "up from open, coded": "/healthz/%2e%2e{p}",
     "up, coded slash": "/healthz/..%2f{q}",
-    "up, mixed": "/healthz/.%2e{p}", "below open": "/healthz{p}", "below metrics": "/metrics/..{p}",
-    "parameter on open": "/healthz;/..{p}", "semicolon": "{p};a=b", "coded semicolon": "{p}%3b", "upper": "{upper}",
-    "title": "{title}", "coded letter": "{coded}", "coded twice": "{twice}", "coded all": "{all}",
-    "coded slash": "/%2f{q}", "coded slashes": "{slashes}", "NUL": "{p}\x00", "coded NUL": "{p}%00",
-    "NUL and tail": "{p}\x00.json", "coded CRLF": "{p}%0d%0a", "CRLF": "{p}\r\nx: y", "backslash": "{back}",
-    "backslash first": "\\{q}", "coded backslash": "%5c{q}", "up by backslash": "/healthz/..\\{q}", "fragment": "{p}#f",
-    "fragment first": "/healthz#{p}", "query first": "/healthz?{p}", "absolute": "http://127.0.0.1{p}",
-    "absolute, other host": "http://evil.example{p}", "absolute, user": "http://healthz@127.0.0.1{p}",
-    "no slash": "{q}", "dot after": "{p}.", "dots after": "{p}..", "extension": "{p}.json", "space after": "{p} ",
-    "coded space": "{p}%20", "tab": "{p}\t", "wide slash": "{wide}", "roman letter": "{roman}",
+    "up, mixed": "/healthz/.%2e{p}",
+    "below open": "/healthz{p}",
+    "below metrics": "/metrics/..{p}",
+    "parameter on open": "/healthz;/..{p}",
+    "semicolon": "{p};a=b",
+    "coded semicolon": "{p}%3b",
+    "upper": "{upper}",
+    "title": "{title}",
+    "coded letter": "{coded}",
+    "coded twice": "{twice}",
+    "coded all": "{all}",
+    "coded slash": "/%2f{q}",
+    "coded slashes": "{slashes}",
+    "NUL": "{p}\x00",
+    "coded NUL": "{p}%00",
+    "NUL and tail": "{p}\x00.json",
+    "coded CRLF": "{p}%0d%0a",
+    "CRLF": "{p}\r\nx: y",
+    "backslash": "{back}",
+    "backslash first": "\\{q}",
+    "coded backslash": "%5c{q}",
+    "up by backslash": "/healthz/..\\{q}",
+    "fragment": "{p}#f",
+    "fragment first": "/healthz#{p}",
+    "query first": "/healthz?{p}",
+    "absolute": "http://127.0.0.1{p}",
+    "absolute, other host": "http://evil.example{p}",
+    "absolute, user": "http://healthz@127.0.0.1{p}",
+    "no slash": "{q}",
+    "dot after": "{p}.",
+    "dots after": "{p}..",
+    "extension": "{p}.json",
+    "space after": "{p} ",
+    "coded space": "{p}%20",
+    "tab": "{p}\t",
+    "wide slash": "{wide}",
+    "roman letter": "{roman}",
     "overlong": "/%c0%af{q}",
-    "overlong dots": "/healthz/%c0%ae%c0%ae{p}", "zero width": "{p}\u200b", "star": "*", "nothing": "",
+    "overlong dots": "/healthz/%c0%ae%c0%ae{p}",
+    "zero width": "{p}\u200b",
+    "star": "*",
+    "nothing": "",
     "tilde": "/~{p}",
-    "twice": "{p}{p}", "version up": "/v1/../{q}", "utf-7": "+AC8{q}", "jsession": "{p};jsessionid=1", "pipe": "{p}|",
-}  # fmt: skip
+    "twice": "{p}{p}",
+    "version up": "/v1/../{q}",
+    "utf-7": "+AC8{q}",
+    "jsession": "{p};jsessionid=1",
+    "pipe": "{p}|",
+}
 """Spellings of a path: {p} itself, {q} without its first slash."""
 
 
@@ -154,11 +195,20 @@ def spell(trick: str, path: str, key: str) -> bytes:
     """Write a path in one of the spellings."""
     coded = "".join(f"%{ord(c):02x}" for c in path)
     return trick.format(
-        p=path, q=path[1:], key=key, upper=path.upper(), title=path.title(), all=coded,
-        double=path[0] + path[1:].replace("/", "//"), coded=f"/%{ord(path[1]):02x}{path[2:]}",
-        twice=f"/%25{ord(path[1]):02x}{path[2:]}", slashes=path.replace("/", "%2f"), back=path.replace("/", "\\"),
-        wide=path.replace("/", "\uff0f"), roman=path.replace("v", "\u2174", 1),
-    ).encode()  # fmt: skip
+        p=path,
+        q=path[1:],
+        key=key,
+        upper=path.upper(),
+        title=path.title(),
+        all=coded,
+        double=path[0] + path[1:].replace("/", "//"),
+        coded=f"/%{ord(path[1]):02x}{path[2:]}",
+        twice=f"/%25{ord(path[1]):02x}{path[2:]}",
+        slashes=path.replace("/", "%2f"),
+        back=path.replace("/", "\\"),
+        wide=path.replace("/", "\uff0f"),
+        roman=path.replace("v", "\u2174", 1),
+    ).encode()
 
 
 def vllm_routes() -> list[tuple[bytes, bytes]]:
@@ -185,17 +235,24 @@ def cases(count: int, seed: int, live_routes: Sequence[str], *, has_far_address:
     usual_methods = {path: method for method, path in engine_routes} | {path: MAY[path][0] for path in MAY}
     plain = [
         Case(method, path, "plain", state, "none", is_local)
-        for path in live for method in METHODS for state in SCOPES for is_local in near
-    ]  # fmt: skip
+        for path in live
+        for method in METHODS
+        for state in SCOPES
+        for is_local in near
+    ]
     plain += [
         Case(method, path, "plain", state, "none", is_local)
-        for method, path in engine_routes for state in ("none", "ask", "right") for is_local in near
-    ]  # fmt: skip
+        for method, path in engine_routes
+        for state in ("none", "ask", "right")
+        for is_local in near
+    ]
     plain += [
         Case(MAY[path][0] if path in MAY else b"POST", path, trick, state, headers, is_local)
-        for path in live for state in ("none", "right") for is_local in near
+        for path in live
+        for state in ("none", "right")
+        for is_local in near
         for trick, headers in [*((trick, "none") for trick in TRICKS), *(("plain", name) for name in HEADERS)]
-    ]  # fmt: skip
+    ]
     if count < len(plain):
         plain = draw.sample(plain, count // 2)
     yield from plain

@@ -29,7 +29,7 @@ from serve.metrics import GatewayMetrics
 from serve.routing.table import EngineRoute, RoutingTable
 from tests.support.fake_engine import FakeEngine
 
-KEY = "a-key-for-the-benchmark"
+KEY = "a-key-for-the-suites"
 ALIAS = "support"
 VERSION = "version_1"
 EARLY_SECONDS = 0.05

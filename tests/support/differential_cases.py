@@ -10,47 +10,116 @@ from dataclasses import dataclass
 from typing import Any
 
 CHAT, COMPLETIONS, RESPONSES = "/v1/chat/completions", "/v1/completions", "/v1/responses"
-TEXTS = ["where is my parcel", "i was charged twice", "", " ", "a", "naïve café 漢字 🎉🏽", "\u202eright to left",
-         "tab\tline\n", "quotes \" and \\ and \u0007", "zero\u0000byte", "{\"json\": [1, 2]}", "data: [DONE]",
-         "<|im_end|>", "ß" * 40, "word " * 60, "long " * 400, "é" * 900]  # fmt: skip
+TEXTS = [
+    "where is my parcel",
+    "i was charged twice",
+    "",
+    " ",
+    "a",
+    "naïve café 漢字 🎉🏽",
+    "\u202eright to left",
+    "tab\tline\n",
+    'quotes " and \\ and \u0007',
+    "zero\u0000byte",
+    '{"json": [1, 2]}',
+    "data: [DONE]",
+    "<|im_end|>",
+    "ß" * 40,
+    "word " * 60,
+    "long " * 400,
+    "é" * 900,
+]
 OBJECT = {"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"], "additionalProperties": False}
 TOOL = {"type": "function", "function": {"name": "look_up", "description": "find ü", "parameters": OBJECT}}
 NAMED = {"type": "function", "function": {"name": "look_up"}}
 ODD: list[Any] = [None, True, -1, 0, 1e308, 0.5, "", "x", "1", [], [None], {}, {"a": None}, 10**30]
 HUGE = (1e308, 10**30)
-USAGE: list[Any] = [{"include_usage": True}, {"include_usage": False}, {}, None, {"include_usage": True, "x": 1},
-                    {"include_usage": True, "continuous_usage_stats": True}, {"continuous_usage_stats": True},
-                    {"include_usage": 1}, {"include_usage": "true"}, {"include_usage": None},
-                    {"include_usage": "maybe"}, [], "yes", {"include_usage": {}}]  # fmt: skip
+USAGE: list[Any] = [
+    {"include_usage": True},
+    {"include_usage": False},
+    {},
+    None,
+    {"include_usage": True, "x": 1},
+    {"include_usage": True, "continuous_usage_stats": True},
+    {"continuous_usage_stats": True},
+    {"include_usage": 1},
+    {"include_usage": "true"},
+    {"include_usage": None},
+    {"include_usage": "maybe"},
+    [],
+    "yes",
+    {"include_usage": {}},
+]
 SAMPLING: dict[str, list[Any]] = {
-    "top_p": [0.5, 1, 1.0, 0.999], "top_k": [1, 5, -1], "min_p": [0.0, 0.1], "presence_penalty": [0.5, -2],
-    "frequency_penalty": [1.5, 0], "repetition_penalty": [1.1], "logit_bias": [{"5": -100}, {"7": 20.0}, {}],
-    "stop": ["a", [" ", "."], [], None], "stop_token_ids": [[5], []], "include_stop_str_in_output": [True],
-    "ignore_eos": [True, False], "min_tokens": [1, 0], "skip_special_tokens": [False], "n": [1, 2, 3],
-    "spaces_between_special_tokens": [False], "user": ["u1", "ü"], "priority": [0], "unknown_field": [{"a": [1.10]}],
-    "return_token_ids": [True], "prompt_logprobs": [1], "cache_salt": ["s"], "bad_words": [["card"]],
-}  # fmt: skip
+    "top_p": [0.5, 1, 1.0, 0.999],
+    "top_k": [1, 5, -1],
+    "min_p": [0.0, 0.1],
+    "presence_penalty": [0.5, -2],
+    "frequency_penalty": [1.5, 0],
+    "repetition_penalty": [1.1],
+    "logit_bias": [{"5": -100}, {"7": 20.0}, {}],
+    "stop": ["a", [" ", "."], [], None],
+    "stop_token_ids": [[5], []],
+    "include_stop_str_in_output": [True],
+    "ignore_eos": [True, False],
+    "min_tokens": [1, 0],
+    "skip_special_tokens": [False],
+    "n": [1, 2, 3],
+    "spaces_between_special_tokens": [False],
+    "user": ["u1", "ü"],
+    "priority": [0],
+    "unknown_field": [{"a": [1.10]}],
+    "return_token_ids": [True],
+    "prompt_logprobs": [1],
+    "cache_salt": ["s"],
+    "bad_words": [["card"]],
+}
 SHAPED: list[dict[str, Any]] = [
-    {"response_format": {"type": "json_object"}}, {"response_format": {"type": "text"}},
+    {"response_format": {"type": "json_object"}},
+    {"response_format": {"type": "text"}},
     {"response_format": {"type": "json_schema", "json_schema": {"name": "r", "schema": OBJECT, "strict": True}}},
-    {"structured_outputs": {"choice": ["yes", "no", "vielleicht ü"]}}, {"structured_outputs": {"regex": "[ab]{1,3}"}},
-    {"structured_outputs": {"json": OBJECT}}, {"structured_outputs": {"choice": []}},
-    {"structured_outputs": {"regex": "("}}, {"structured_outputs": {"json": OBJECT, "regex": "a"}},
-]  # fmt: skip
+    {"structured_outputs": {"choice": ["yes", "no", "vielleicht ü"]}},
+    {"structured_outputs": {"regex": "[ab]{1,3}"}},
+    {"structured_outputs": {"json": OBJECT}},
+    {"structured_outputs": {"choice": []}},
+    {"structured_outputs": {"regex": "("}},
+    {"structured_outputs": {"json": OBJECT, "regex": "a"}},
+]
 MESSAGES: list[Any] = [
-    [], [{}], [{"role": "user"}], [{"role": "user", "content": None}], [{"role": "robot", "content": "hi"}], "hi", {},
+    [],
+    [{}],
+    [{"role": "user"}],
+    [{"role": "user", "content": None}],
+    [{"role": "robot", "content": "hi"}],
+    "hi",
+    {},
     [{"role": "user", "content": [{"type": "text", "text": "in ü"}, {"type": "text", "text": "parts"}]}],
     [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "http://127.0.0.1:9/a.png"}}]}],
     [{"role": "user", "content": "hi", "name": "ann"}, {"role": "assistant", "content": "hel"}],
-    [{"role": "assistant", "content": None, "tool_calls": [{"id": "t", "type": "function",
-      "function": {"name": "look_up", "arguments": "{\"a\": 1}"}}]},
-     {"role": "tool", "tool_call_id": "t", "content": "4"}],
-    [{"role": "developer", "content": "short"}, {"role": "user", "content": "hi"}], [None], ["hi"],
-]  # fmt: skip
+    [
+        {
+            "role": "assistant",
+            "content": None,
+            "tool_calls": [{"id": "t", "type": "function", "function": {"name": "look_up", "arguments": '{"a": 1}'}}],
+        },
+        {"role": "tool", "tool_call_id": "t", "content": "4"},
+    ],
+    [{"role": "developer", "content": "short"}, {"role": "user", "content": "hi"}],
+    [None],
+    ["hi"],
+]
 
 
-MOST = {"n": 128, "best_of": 128, "max_tokens": 10_000_000, "max_completion_tokens": 10_000_000,
-        "min_tokens": 10_000_000, "logprobs": 1000, "top_logprobs": 1000, "prompt_logprobs": 1000}  # fmt: skip
+MOST = {
+    "n": 128,
+    "best_of": 128,
+    "max_tokens": 10_000_000,
+    "max_completion_tokens": 10_000_000,
+    "min_tokens": 10_000_000,
+    "logprobs": 1000,
+    "top_logprobs": 1000,
+    "prompt_logprobs": 1000,
+}
 GUIDED = 'is silently ignored by vLLM; send structured_outputs instead, such as {"structured_outputs": {"json": {...}}}'
 
 
@@ -111,8 +180,9 @@ def _chat(draw: random.Random) -> tuple[str, str, dict[str, Any]]:
     length = draw.choice(["max_tokens", "max_tokens", "max_completion_tokens"])
     fields = {"messages": messages, length: draw.choice([1, 2, 3, 4]), **_common(draw), **_streamed(draw)}
     if draw.random() < 0.2:
-        fields |= draw.choice([{"logprobs": True}, {"logprobs": True, "top_logprobs": draw.randrange(4)},
-                               {"top_logprobs": 2}])  # fmt: skip
+        fields |= draw.choice(
+            [{"logprobs": True}, {"logprobs": True, "top_logprobs": draw.randrange(4)}, {"top_logprobs": 2}]
+        )
     shape = draw.random()
     if shape < 0.15:
         fields |= draw.choice(SHAPED)
@@ -138,8 +208,14 @@ def _completion(draw: random.Random) -> tuple[str, str, dict[str, Any]]:
     text = draw.choice(TEXTS)
     prompt = draw.choice([text, text, text, [text, "b"], [1, 2, 3], [[1, 2], [3]], [], [-1], [10**9], 5, None])
     fields = {"prompt": prompt, "max_tokens": draw.choice([1, 2, 3, 4]), **_common(draw), **_streamed(draw)}
-    extra: list[dict[str, Any]] = [{"logprobs": draw.choice([0, 1, 5, 30])}, {"echo": True}, {"suffix": "x"},
-                                   {"echo": True, "logprobs": 1}, {"best_of": 2}, *SHAPED[:6]]  # fmt: skip
+    extra: list[dict[str, Any]] = [
+        {"logprobs": draw.choice([0, 1, 5, 30])},
+        {"echo": True},
+        {"suffix": "x"},
+        {"echo": True, "logprobs": 1},
+        {"best_of": 2},
+        *SHAPED[:6],
+    ]
     return "completion", COMPLETIONS, {**fields, **(draw.choice(extra) if draw.random() < 0.4 else {})}
 
 
@@ -187,10 +263,15 @@ def kept(model: str) -> list[Kept]:
     """List what the gateway does not pass on: the request, why, and the answer that must come."""
     asked: dict[str, Any] = {"model": model, "messages": [{"role": "user", "content": "hi"}], "max_tokens": 1}
     said = [
-        _refused("vLLM ignores it in silence, so its new name is told", {**asked, name: "x"}, name,
-                 "unsupported_parameter", f"{name} {GUIDED}")
+        _refused(
+            "vLLM ignores it in silence, so its new name is told",
+            {**asked, name: "x"},
+            name,
+            "unsupported_parameter",
+            f"{name} {GUIDED}",
+        )
         for name in ("guided_json", "guided_regex", "guided_choice", "guided_grammar", "guided_decoding_backend")
-    ]  # fmt: skip
+    ]
     said += [
         _refused(
             "far over what anybody needs", {**asked, name: most + 1}, name, "invalid_value", f"{name} is over {most}"
@@ -210,8 +291,12 @@ def kept(model: str) -> list[Kept]:
         _refused("serve.max_body_bytes", large, None, "body_too_large", None, 413),
     ]
     background = {"model": model, "input": "hi", "background": True}
-    told = {"message": "background answers could not be logged; ask without `background`",
-            "type": "invalid_request_error", "code": "unsupported_parameter", "param": "background"}  # fmt: skip
+    told = {
+        "message": "background answers could not be logged; ask without `background`",
+        "type": "invalid_request_error",
+        "code": "unsupported_parameter",
+        "param": "background",
+    }
     said.append(Kept("a background answer would come past the log", RESPONSES, _json(background), 400, told))
     deep = b'{"model": "' + model.encode() + b'", "messages": ' + b"[" * 65 + b"]" * 65 + b"}"
     unread = {

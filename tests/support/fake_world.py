@@ -47,11 +47,21 @@ class World:
 
     def __post_init__(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
-        defaults = {"alias": ALIAS, "port": free_port(), "health_interval_seconds": 1, "canary_seconds": 1,
-                    "start_timeout_seconds": 20, "drain_timeout_seconds": 2}  # fmt: skip
-        raw = {"project": "support", "model": {"base": "base"},
-               "dataset": {"sources": ["seed.jsonl"], "label_field": "intent"},
-               "serve": defaults | self.serve, "storage": {"database_url": self.database_url}}  # fmt: skip
+        defaults = {
+            "alias": ALIAS,
+            "port": free_port(),
+            "health_interval_seconds": 1,
+            "canary_seconds": 1,
+            "start_timeout_seconds": 20,
+            "drain_timeout_seconds": 2,
+        }
+        raw = {
+            "project": "support",
+            "model": {"base": "base"},
+            "dataset": {"sources": ["seed.jsonl"], "label_field": "intent"},
+            "serve": defaults | self.serve,
+            "storage": {"database_url": self.database_url},
+        }
         self.config_path = self.folder / "driftwheel.yaml"
         self.config_path.write_text(yaml.safe_dump(raw), encoding="utf-8")
         self.settings = load_settings(self.config_path, environ={})
@@ -70,10 +80,18 @@ class World:
     def record(self, id: str, path: Path, fingerprint: dict[str, Any]) -> ModelVersion:
         """Write down an artifact as a published version."""
         version = ModelVersion(
-            id=id, project="support", status=ModelVersionStatus.PUBLISHED, number=1, run_id="run",
-            dataset_id="dataset", base_model="base", path=str(path),
-            manifest_hash=read_manifest(path)["content_hash"], quantization="none", fingerprint=fingerprint,
-        )  # fmt: skip
+            id=id,
+            project="support",
+            status=ModelVersionStatus.PUBLISHED,
+            number=1,
+            run_id="run",
+            dataset_id="dataset",
+            base_model="base",
+            path=str(path),
+            manifest_hash=read_manifest(path)["content_hash"],
+            quantization="none",
+            fingerprint=fingerprint,
+        )
         self.ledger.add(version)
         return version
 
@@ -84,8 +102,10 @@ class World:
         with self.log_path.open("ab") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "tests.support.fake_gateway", str(self.config_path)],
-                stdout=log, stderr=log, env=environment,
-            )  # fmt: skip
+                stdout=log,
+                stderr=log,
+                env=environment,
+            )
 
     def stop(self) -> None:
         """End the gateway and its engines."""

@@ -21,31 +21,121 @@ FORMS = 10
 """In how many forms each draw is sent."""
 ENGINE_PATHS = ("/v1/chat/completions", "/v1/completions", "/v1/responses", "/v1/embeddings")
 PATHS = (*ENGINE_PATHS, "/v1/feedback", "/v1/hooks/alertmanager", "/v1/models", "/healthz", "/metrics", "/openapi.json")
-FIELDS = ("messages", "prompt", "input", "stream", "stream_options", "n", "max_tokens", "stop", "user", "metadata",
-          "tools", "logprobs", "temperature", "model", "request_id", "thumb", "label", "correction", "alerts",
-          "guided_json", "background", "response_format", "")  # fmt: skip
-SCALARS = (b"NaN", b"-Infinity", b"1e999", b"-1e-999", b"9" * 400, b"9" * 5000, b'"\\ud800"', b'"\\udfff\\ud800"',
-           b'"\\u0000"', b'"\xff\xfe"', b'"\xed\xa0\x80"', b'"' + b"a" * 70_000 + b'"', b"null", b"[]", b"{}", b"01",
-           b"+1", b"'x'", b"tru", b'"\x00"', b'"\t"', b"\xc2\xa0", b"// x\n1", b"-0", b'{"":{"":[]}}')  # fmt: skip
+FIELDS = (
+    "messages",
+    "prompt",
+    "input",
+    "stream",
+    "stream_options",
+    "n",
+    "max_tokens",
+    "stop",
+    "user",
+    "metadata",
+    "tools",
+    "logprobs",
+    "temperature",
+    "model",
+    "request_id",
+    "thumb",
+    "label",
+    "correction",
+    "alerts",
+    "guided_json",
+    "background",
+    "response_format",
+    "",
+)
+SCALARS = (
+    b"NaN",
+    b"-Infinity",
+    b"1e999",
+    b"-1e-999",
+    b"9" * 400,
+    b"9" * 5000,
+    b'"\\ud800"',
+    b'"\\udfff\\ud800"',
+    b'"\\u0000"',
+    b'"\xff\xfe"',
+    b'"\xed\xa0\x80"',
+    b'"' + b"a" * 70_000 + b'"',
+    b"null",
+    b"[]",
+    b"{}",
+    b"01",
+    b"+1",
+    b"'x'",
+    b"tru",
+    b'"\x00"',
+    b'"\t"',
+    b"\xc2\xa0",
+    b"// x\n1",
+    b"-0",
+    b'{"":{"":[]}}',
+)
 _SCALAR = re.compile(rb'"[^"\\]{0,40}"(?=\s*[,}\]])|-?\d[\d.eE+-]*|true|false|null')
-ODD_LINES = (b"x: \x00", b"x: \xff\xfe", b"\xff: x", b": x", b"x", b" x: y", b"x : y", b"x:\ty", b"x: a\r y",
-             b"x: a\n b", b"content-length: -1", b"content-length: +5", b"content-length: 0x5", b"content-length: 5, 5",
-             b"content-length: 99999999999999999999", b"content-length: ", b"content-length: 5 ", b"Content_Length: 3",
-             b"transfer-encoding: identity", b"transfer-encoding: chunked, identity", b"transfer-encoding: xchunked",
-             b"transfer-encoding : chunked", b"transfer-encoding:\x0bchunked", b"Transfer-Encoding: CHUNKED",
-             b"transfer-encoding: gzip, chunked", b"expect: 100-continue", b"expect: 200-ok", b"connection: close",
-             b"connection: upgrade\r\nupgrade: websocket", b"connection: upgrade\r\nupgrade: h2c", b"connection: \x00",
-             b"content-encoding: identity", b"content-encoding: br", b"content-type: text/plain", b"host: a\r\nhost: b",
-             b"x-request-id: ../../etc/passwd", b"x-request-id: a\r\n", b"cookie: " + b"c" * 9000, b"te: trailers",
-             b"range: bytes=0-", b"if-none-match: *", b"trailer: authorization", b"authorization: Basic Og==",
-             b"x: " + b"y" * 66_000)  # fmt: skip
+ODD_LINES = (
+    b"x: \x00",
+    b"x: \xff\xfe",
+    b"\xff: x",
+    b": x",
+    b"x",
+    b" x: y",
+    b"x : y",
+    b"x:\ty",
+    b"x: a\r y",
+    b"x: a\n b",
+    b"content-length: -1",
+    b"content-length: +5",
+    b"content-length: 0x5",
+    b"content-length: 5, 5",
+    b"content-length: 99999999999999999999",
+    b"content-length: ",
+    b"content-length: 5 ",
+    b"Content_Length: 3",
+    b"transfer-encoding: identity",
+    b"transfer-encoding: chunked, identity",
+    b"transfer-encoding: xchunked",
+    b"transfer-encoding : chunked",
+    b"transfer-encoding:\x0bchunked",
+    b"Transfer-Encoding: CHUNKED",
+    b"transfer-encoding: gzip, chunked",
+    b"expect: 100-continue",
+    b"expect: 200-ok",
+    b"connection: close",
+    b"connection: upgrade\r\nupgrade: websocket",
+    b"connection: upgrade\r\nupgrade: h2c",
+    b"connection: \x00",
+    b"content-encoding: identity",
+    b"content-encoding: br",
+    b"content-type: text/plain",
+    b"host: a\r\nhost: b",
+    b"x-request-id: ../../etc/passwd",
+    b"x-request-id: a\r\n",
+    b"cookie: " + b"c" * 9000,
+    b"te: trailers",
+    b"range: bytes=0-",
+    b"if-none-match: *",
+    b"trailer: authorization",
+    b"authorization: Basic Og==",
+    b"x: " + b"y" * 66_000,
+)
 CHUNK_TRICKS = (
-    b"5\r\nabc\r\n0\r\n\r\n", b"-1\r\n\r\n", b"fffffffffffffffff\r\n", b"0x5\r\nabcde\r\n0\r\n\r\n", b"\r\n", b"g\r\n",
-    b"5 \r\nabcde\r\n0\r\n\r\n", b"5;a\nb\r\nabcde\r\n0\r\n\r\n", b"5\nabcde\n0\n\n",
-    b"2\r\n{}\r\n0\r\nx: \x00\r\n\r\n", b"2\r\n{}X\r\n0\r\n\r\n",
+    b"5\r\nabc\r\n0\r\n\r\n",
+    b"-1\r\n\r\n",
+    b"fffffffffffffffff\r\n",
+    b"0x5\r\nabcde\r\n0\r\n\r\n",
+    b"\r\n",
+    b"g\r\n",
+    b"5 \r\nabcde\r\n0\r\n\r\n",
+    b"5;a\nb\r\nabcde\r\n0\r\n\r\n",
+    b"5\nabcde\n0\n\n",
+    b"2\r\n{}\r\n0\r\nx: \x00\r\n\r\n",
+    b"2\r\n{}X\r\n0\r\n\r\n",
     b"2\r\n{}\r\n0\r\nauthorization: x\r\ncontent-length: 9\r\n\r\n",
-    b"00000000000000002\r\n{}\r\n0\r\n\r\n", b"2\r\n{}\r\n0\r\n" + b"t: v\r\n" * 200 + b"\r\n",
-)  # fmt: skip
+    b"00000000000000002\r\n{}\r\n0\r\n\r\n",
+    b"2\r\n{}\r\n0\r\n" + b"t: v\r\n" * 200 + b"\r\n",
+)
 
 
 @dataclass(frozen=True)
@@ -78,8 +168,14 @@ def _drawn(strategy: SearchStrategy[Draw], count: int, number: int) -> list[Draw
     found: list[Draw] = []
 
     @seed(number)
-    @settings(max_examples=count, phases=[Phase.generate], database=None, deadline=None, print_blob=False,
-              suppress_health_check=list(HealthCheck))  # fmt: skip
+    @settings(
+        max_examples=count,
+        phases=[Phase.generate],
+        database=None,
+        deadline=None,
+        print_blob=False,
+        suppress_health_check=list(HealthCheck),
+    )
     @given(strategy)
     def collect(one: Draw) -> None:
         found.append(one)
@@ -117,9 +213,13 @@ def _from_case(case: Any) -> Draw:
 def _json_draw() -> SearchStrategy[Draw]:
     """Bodies whose fields are known by name and of any type."""
     leaf = st.one_of(
-        st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=6),
+        st.none(),
+        st.booleans(),
+        st.integers(),
+        st.floats(),
+        st.text(max_size=6),
         st.sampled_from([10**400, "\ud800", "\x00", "bench", "user", "data: [DONE]\n\n", -1, 1e308, float("nan")]),
-    )  # fmt: skip
+    )
     value = st.recursive(
         leaf,
         lambda inner: (
@@ -222,8 +322,16 @@ def _broken(draw: random.Random, form: int, body: bytes) -> bytes:
         begin, end = draw.choice(places)
         return body[:begin] + draw.choice(SCALARS) + body[end:]
     if form == 4:
-        again = draw.choice([b'"model": "bench"', b'"model": 5', b'"stream": true', b'"mod\\u0065l": "x"',
-                             b'"stream_options": {"include_usage": "on"}', b'"": "", "": ""'])  # fmt: skip
+        again = draw.choice(
+            [
+                b'"model": "bench"',
+                b'"model": 5',
+                b'"stream": true',
+                b'"mod\\u0065l": "x"',
+                b'"stream_options": {"include_usage": "on"}',
+                b'"": "", "": ""',
+            ]
+        )
         return body[:-1] + (b", " if len(body) > 2 else b"") + again + b"}"
     depth = draw.choice([1, 60, 63, 64, 65, 900, 3000])
     opening, closing = draw.choice([(b"[", b"]"), (b'{"a":', b"}")])

@@ -6,9 +6,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 MIX = {
-    "exact": 100, "case and space": 120, "unicode": 120, "prefix": 160, "one typo": 100, "two typos": 60,
-    "word order": 60, "small word": 40, "greeting and typo": 40, "same conversation": 100, "future-dated": 100,
-}  # fmt: skip
+    "exact": 100,
+    "case and space": 120,
+    "unicode": 120,
+    "prefix": 160,
+    "one typo": 100,
+    "two typos": 60,
+    "word order": 60,
+    "small word": 40,
+    "greeting and typo": 40,
+    "same conversation": 100,
+    "future-dated": 100,
+}
 NEAR_DUPLICATES = ("one typo", "two typos", "word order", "small word", "greeting and typo")
 TO_THE_LETTER = ("exact", "case and space", "unicode", "same conversation", "future-dated")
 
@@ -28,12 +37,12 @@ class Planted:
     text: str
 
 
-def plant(items: list[str], seed: int) -> list[Planted]:
-    """Return the mix of leaks; those by conversation and by date have words that resemble nothing."""
+def plant(items: list[str], seed: int, share: float = 1.0) -> list[Planted]:
+    """Return the mix, or a share of each kind; leaks by conversation and by date have words that resemble nothing."""
     chance = random.Random(seed)
     planted = []
     for kind, count in MIX.items():
-        for item in chance.sample(range(len(items)), count):
+        for item in chance.sample(range(len(items)), max(1, round(count * share))):
             make = MAKE.get(kind, _other_words)
             planted.append(Planted(kind, item, make(chance, items[item])))
     return planted

@@ -65,8 +65,12 @@ class RealWorld(World):
     known: dict[str, Known]
 
     def __post_init__(self) -> None:
-        real = {"enforce_eager": True, "max_model_len": 256, "start_timeout_seconds": START_SECONDS,
-                "drain_timeout_seconds": 30}  # fmt: skip
+        real = {
+            "enforce_eager": True,
+            "max_model_len": 256,
+            "start_timeout_seconds": START_SECONDS,
+            "drain_timeout_seconds": 30,
+        }
         self.serve = real | self.serve
         super().__post_init__()
         self.known = {}
@@ -77,8 +81,10 @@ class RealWorld(World):
         with self.log_path.open("ab") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "serve", "gateway", "--config", str(self.config_path)],
-                stdout=log, stderr=log, env={**os.environ, "DRIFTWHEEL_API_KEYS": KEY},
-            )  # fmt: skip
+                stdout=log,
+                stderr=log,
+                env={**os.environ, "DRIFTWHEEL_API_KEYS": KEY},
+            )
 
     def publish_known(self, artifacts: dict[str, Path], known: dict[str, Known]) -> None:
         """Publish artifacts as the versions of their names, with what they are known to answer."""

@@ -46,10 +46,15 @@ def build_tiny_adapter(folder: Path, base: Path, seed: int, dtype: str = "bfloat
         if "lora_B" in name:
             weight.data = SPREAD * torch.randn_like(weight)
     facts = {
-        "kind": "adapter", "base_model": str(base), "base_revision": "", "rank": RANK, "dtype": dtype,
+        "kind": "adapter",
+        "base_model": str(base),
+        "base_revision": "",
+        "rank": RANK,
+        "dtype": dtype,
         "target_modules": sorted(TARGETS),
-        "base_identity": artifacts.read_manifest(base)["content_hash"], "quantization": "none",
-    }  # fmt: skip
+        "base_identity": artifacts.read_manifest(base)["content_hash"],
+        "quantization": "none",
+    }
     with writing(folder, facts) as aside:
         adapted.save_pretrained(aside)
         (aside / "README.md").unlink(missing_ok=True)  # a card that PEFT leaves, with the time in it

@@ -1,4 +1,4 @@
-"""Requests become answers at once, in the shapes of vLLM: the engine behind the gateway in the serving benchmarks.
+"""Requests become answers at once, in the shapes of vLLM: the engine behind the gateway of suites that need no model.
 
 python -m tests.support.upstream
 
@@ -14,8 +14,9 @@ import uvloop
 
 USAGE = {"prompt_tokens": 7, "completion_tokens": 3, "total_tokens": 10}
 CHOICE = {"index": 0, "message": {"role": "assistant", "content": "card"}, "finish_reason": "stop"}
-WHOLE = json.dumps({"id": "c", "object": "chat.completion", "created": 1, "model": "v1", "usage": USAGE,
-                    "choices": [CHOICE]}).encode()  # fmt: skip
+WHOLE = json.dumps(
+    {"id": "c", "object": "chat.completion", "created": 1, "model": "v1", "usage": USAGE, "choices": [CHOICE]}
+).encode()
 EVENT = b'data: {"id":"c","choices":[{"index":0,"delta":{"content":"card"}}]}\n\n'
 LAST = b'data: {"id":"c","choices":[],"usage":{"prompt_tokens":7,"completion_tokens":3}}\n\ndata: [DONE]\n\n'
 EVENTS = 8

@@ -1,1 +1,1 @@
-"""Files and traffic become rows, and rows become splits that do not leak."""
+"""Reads files and traffic as rows, and splits them so that none leaks."""

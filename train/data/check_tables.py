@@ -1,63 +1,64 @@
-"""The findings of a check become tables for a person."""
+"""Prints the findings of a data check as tables for a person."""
 
-from typing import Any
+from collections.abc import Iterable
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from train.data.findings import FileFound, Findings, NearPairs
 
-def print_findings(console: Console, found: dict[str, Any]) -> None:
+
+def print_findings(console: Console, found: Findings) -> None:
     """Print the findings, what to do about them last."""
-    _print_files(console, found["files"])
-    _print_table(console, "Labels", ("label", "rows"), found["labels"].items())
-    if found["distinct_labels"] > len(found["labels"]):
-        _say(console, f"... and {found['distinct_labels'] - len(found['labels'])} more labels")
-    lengths = {name: value for name, value in found.items() if isinstance(value, dict) and "p50" in value}
-    rows = [(name.replace("_", " "), *value.values()) for name, value in lengths.items()]
-    _print_table(console, "Lengths", ("of", "median", "95 %", "longest"), rows)
-    if reason := found.get("tokens_not_counted"):
+    _print_files(console, found.files)
+    _print_table(console, "Labels", ("label", "rows"), found.labels.items())
+    if found.distinct_labels > len(found.labels):
+        _say(console, f"... and {found.distinct_labels - len(found.labels)} more labels")
+    lengths = [(name.replace("_", " "), n.p50, n.p95, n.max) for name, n in found.lengths().items()]
+    _print_table(console, "Lengths", ("of", "median", "95 %", "longest"), lengths)
+    if reason := found.tokens_not_counted:
         _say(console, f"tokens were not counted: {reason}")
-    _print_table(console, "Languages", ("code", "share"), [(k, f"{v:.1%}") for k, v in found["languages"].items()])
+    _print_table(console, "Languages", ("code", "share"), [(k, f"{v:.1%}") for k, v in found.languages.items()])
     _print_repetitions(console, found)
-    pieces = [(kind, value["count"], "; ".join(value["examples"])) for kind, value in found["personal_data"].items()]
+    pieces = [(kind, own.count, "; ".join(own.examples)) for kind, own in found.personal_data.items()]
     _print_table(console, "Personal data", ("kind", "pieces", "such as"), pieces)
-    outliers = [(row["place"], row["why"], row["text"]) for row in found["outliers"]]
+    outliers = [(row.place, row.why, row.text) for row in found.outliers]
     _print_table(console, "Outliers", ("row", "why", "text"), outliers)
     _say(console, "What to do", style="bold")
-    for sentence in found["suggestions"] or ["Nothing: these rows can be built."]:
+    for sentence in found.suggestions or ["Nothing: these rows can be built."]:
         _say(console, f"  - {sentence}")
 
 
-def _print_files(console: Console, files: list[dict[str, Any]]) -> None:
-    rows = [(file["file"], file["format"], file["rows"], file["broken"]) for file in files]
+def _print_files(console: Console, files: list[FileFound]) -> None:
+    rows = [(file.file, file.format, file.rows, file.broken) for file in files]
     _print_table(
         console, "Files (another format is set with dataset.format)", ("file", "format", "rows", "broken"), rows
     )
     for file in files:
-        for broken in file["broken_rows"]:
-            _say(console, f"  {broken['place']} {broken['reason']}")
+        for broken in file.broken_rows:
+            _say(console, f"  {broken.place} {broken.reason}")
 
 
-def _print_repetitions(console: Console, found: dict[str, Any]) -> None:
-    near = found["near_duplicates"]
-    for title, value in (
-        (f"{found['duplicates']['rows']} rows repeat an earlier prompt", found["duplicates"]),
-        (f"{found['conflicts']['prompts']} prompts have different answers", found["conflicts"]),
-        (f"{near['pairs']} pairs of near duplicates among {_compared(near)}", near),
+def _print_repetitions(console: Console, found: Findings) -> None:
+    near = found.near_duplicates
+    for title, examples in (
+        (f"{found.duplicates.rows} rows repeat an earlier prompt", found.duplicates.examples),
+        (f"{found.conflicts.prompts} prompts have different answers", found.conflicts.examples),
+        (f"{near.pairs} pairs of near duplicates among {_compared(near)}", near.examples),
     ):
         _say(console, title, style="bold")
-        for group in value["examples"]:
+        for group in examples:
             for number, line in enumerate(group):
                 _say(console, f"  {'-' if number == 0 else ' '} {line}")
 
 
-def _compared(near: dict[str, Any]) -> str:
-    compared, left_out = near["rows_compared"], near["rows_left_out"]
+def _compared(near: NearPairs) -> str:
+    compared, left_out = near.rows_compared, near.rows_left_out
     return f"the first {compared:,} of {compared + left_out:,} prompts" if left_out else f"{compared:,} prompts"
 
 
-def _print_table(console: Console, title: str, columns: tuple[str, ...], rows: Any) -> None:
+def _print_table(console: Console, title: str, columns: tuple[str, ...], rows: Iterable[tuple[object, ...]]) -> None:
     if rows := list(rows):
         table = Table(*columns, title=title, title_justify="left")
         for row in rows:

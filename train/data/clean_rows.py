@@ -1,40 +1,40 @@
-"""Rows on their way into a Dataset: cleaned, deduplicated, split, counted."""
+"""Cleans, deduplicates and splits rows on their way into a Dataset, and counts what is dropped."""
 
 from collections.abc import Iterable, Sequence
 
 from driftwheel.answers import label_of
 from driftwheel.errors import DataError
 from driftwheel.records import content_hash
-from driftwheel.settings.settings import Settings
+from driftwheel.settings.data import DatasetSettings
 from driftwheel.traffic.personal_data import redact
 from train.data.cleaning import clean_answer, clean_prompt
-from train.data.dataset_report import Report
 from train.data.duplicates import text_hash
 from train.data.examples import Example
 from train.data.formats import Row
 from train.data.splits import Deal, TimedSplits, split_by_label, split_by_time
+from train.data.tally import Tally
 
 
-def split(settings: Settings, deal: Deal) -> TimedSplits:
+def split(settings: DatasetSettings, deal: Deal) -> TimedSplits:
     """Split by time where the settings name its column, else by label."""
-    if settings.dataset.time_column:
+    if settings.time_column:
         return split_by_time(deal)
-    return TimedSplits(split_by_label(deal, settings.dataset.seed))
+    return TimedSplits(split_by_label(deal, settings.seed))
 
 
-def clean(settings: Settings, rows: Iterable[Row], report: Report) -> list[Example]:
+def clean(settings: DatasetSettings, rows: Iterable[Row], tally: Tally) -> list[Example]:
     """Return the rows with clean texts and without repetitions; the report counts what was dropped."""
     seen: dict[str, str] = {}
     examples: list[Example] = []
     for row in rows:
-        prompt = [{**m, "content": _treated(clean_prompt(m["content"]), settings, report)} for m in row.prompt]
-        answer = _treated(clean_answer(row.answer), settings, report)
+        prompt = [{**m, "content": _treated(settings, clean_prompt(m["content"]), tally)} for m in row.prompt]
+        answer = _treated(settings, clean_answer(row.answer), tally)
         if not answer or not all(m["content"] for m in prompt):
-            report.dropped["empty after cleaning"] += 1
+            tally.dropped["empty after cleaning"] += 1
             continue
         key = content_hash([(m["role"], text_hash(m["content"])) for m in prompt])
         if key in seen:
-            report.dropped["duplicate" if seen[key] == answer else "duplicate with another answer"] += 1
+            tally.dropped["duplicate" if seen[key] == answer else "duplicate with another answer"] += 1
             continue
         seen[key] = answer
         examples.append(
@@ -42,29 +42,29 @@ def clean(settings: Settings, rows: Iterable[Row], report: Report) -> list[Examp
                 id=key[:16],
                 prompt=prompt,
                 completion=[{"role": "assistant", "content": answer}],
-                label=label_of(answer, settings.dataset.label_field),
+                label=label_of(answer, settings.label_field),
                 group=row.group or key[:16],
                 time=row.time.isoformat(timespec="microseconds") if row.time else None,
             )
         )
-        report.places[examples[-1].id] = row.place
+        tally.places[examples[-1].id] = row.place
         if row.weight != 1:
-            report.weights[examples[-1].id] = row.weight
+            tally.weights[examples[-1].id] = row.weight
     return examples
 
 
-def _treated(text: str, settings: Settings, report: Report) -> str:
+def _treated(settings: DatasetSettings, text: str, tally: Tally) -> str:
     """Count personal data, and replace it if the settings say so."""
     redacted, found = redact(text)
-    report.personal_data += found
-    return redacted if settings.dataset.redact else text
+    tally.personal_data += found
+    return redacted if settings.redact else text
 
 
-def stop_at_too_few(settings: Settings, examples: Sequence[Example], report: Report) -> None:
+def stop_at_too_few(settings: DatasetSettings, examples: Sequence[Example], tally: Tally) -> None:
     """Raise DataError if fewer rows are left than `dataset.min_rows`."""
-    if len(examples) < settings.dataset.min_rows:
-        dropped = ", ".join(f"{n} {why}" for why, n in report.dropped.items()) or "none dropped"
+    if len(examples) < settings.min_rows:
+        dropped = ", ".join(f"{n} {why}" for why, n in tally.dropped.items()) or "none dropped"
         raise DataError(
-            f"only {len(examples)} of {report.rows_in} rows can be used ({dropped}); dataset.min_rows asks for "
-            f"{settings.dataset.min_rows}: give more rows"
+            f"only {len(examples)} of {tally.rows_in} rows can be used ({dropped}); dataset.min_rows asks for "
+            f"{settings.min_rows}: give more rows"
         )

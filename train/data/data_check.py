@@ -1,24 +1,25 @@
-"""Rows as they stand in the files become what a person wants to know before training, with a remedy for each finding.
+"""Checks the rows of data files before training, and names a remedy for each finding.
 
 Nothing is changed and nothing is recorded; the base model is only asked for its tokenizer.
 """
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from driftwheel.answers import label_of
+from driftwheel.settings.data import DatasetSettings
 from driftwheel.settings.settings import Settings
 from driftwheel.traffic.personal_data import find_personal_data, redact
 from train.data.cleaning import clean_answer, clean_prompt, folded
-from train.data.dataset_report import SHOWN_BROKEN_ROWS, labels_seen_once, quantiles, token_lengths
 from train.data.duplicates import NearDuplicates
 from train.data.examples import Example
-from train.data.formats import read_file
+from train.data.findings import Conflicts, Duplicates, FileFound, Findings, NearPairs, Outlier, PersonalDataFound
+from train.data.formats import Row, read_file
+from train.data.tally import SHOWN_BROKEN_ROWS, labels_seen_once, measure, quantiles
 
-SHOWN_EXAMPLES, SHOWN_LABELS, SHOWN_CHARACTERS = 5, 20, 80
+SHOWN_EXAMPLES, SHOWN_LABELS, SHOWN_ONCE, SHOWN_OUTLIERS, SHOWN_CHARACTERS = 5, 20, 50, 50, 80
 LANGUAGE_ROWS, LANGUAGE_CHARACTERS, LANGUAGE_SHARE = 2000, 20, 0.01
 """Languages are told from so many rows at most, of so many characters at least; rarer ones are mistaken short texts."""
 OUTLIER_FACTOR, NEAR_EMPTY_LETTERS, ODD_SHARE = 4, 3, 0.3
@@ -35,52 +36,54 @@ class PlacedRow:
     example: Example
 
 
-def check_files(
-    settings: Settings, sources: Sequence[Path], compared_rows: int = NEAR_DUPLICATE_ROWS
-) -> dict[str, Any]:
+def check_files(settings: Settings, sources: Sequence[Path], compared_rows: int = NEAR_DUPLICATE_ROWS) -> Findings:
     """Return all findings about some files; raises DataError if one cannot be read."""
     files, rows = [], list[PlacedRow]()
     for path in sources:
-        reading = read_file(path, settings.dataset)
-        broken = [asdict(b) for b in reading.broken[:SHOWN_BROKEN_ROWS]]
-        files.append(
-            {"file": path.name, "format": reading.format, "rows": len(reading.rows), "broken": len(reading.broken),
-             "broken_rows": broken}
-        )  # fmt: skip
-        for row in reading.rows:
-            prompt = [{**m, "content": clean_prompt(m["content"])} for m in row.prompt]
-            answer = clean_answer(row.answer)
-            label = label_of(answer, settings.dataset.label_field)
-            example = Example(
-                row.place, prompt, [{"role": "assistant", "content": answer}], label, row.group or row.place
-            )
-            rows.append(PlacedRow(row.place, example))
-    findings = {
-        "files": files,
-        "rows": len(rows),
-        **_labels(rows),
-        **_lengths(settings, rows),
-        "languages": _languages(rows),
-        **_repetitions(settings, rows, compared_rows),
-        "personal_data": _personal_data(rows),
-        "outliers": _outliers(rows),
-    }
-    return {**findings, "suggestions": suggestions(settings, findings)}
+        reading = read_file(settings.dataset, path)
+        counts = {"rows": len(reading.rows), "broken": len(reading.broken)}
+        shown = reading.broken[:SHOWN_BROKEN_ROWS]
+        files.append(FileFound(file=path.name, format=reading.format, **counts, broken_rows=shown))
+        rows += [_placed(settings.dataset, row) for row in reading.rows]
+    examples, labels = [row.example for row in rows], Counter(str(row.example.label) for row in rows)
+    repeated = _repeated(rows)
+    found = Findings(
+        files=files,
+        rows=len(rows),
+        labels=dict(labels.most_common(SHOWN_LABELS)),
+        distinct_labels=len(labels),
+        labels_seen_once=labels_seen_once(examples)[:SHOWN_ONCE],
+        **(vars(measure(settings, examples)) if rows else {}),
+        languages=_languages(rows),
+        duplicates=_duplicates(repeated),
+        conflicts=_conflicts(repeated),
+        near_duplicates=_near_pairs(settings.dataset, repeated, compared_rows),
+        personal_data=_personal_data(rows),
+        outliers=_outliers(rows),
+    )
+    return replace(found, suggestions=suggestions(settings.dataset, found))
 
 
-def suggestions(settings: Settings, found: dict[str, Any]) -> list[str]:
+def _placed(settings: DatasetSettings, row: Row) -> PlacedRow:
+    prompt = [{**m, "content": clean_prompt(m["content"])} for m in row.prompt]
+    answer = clean_answer(row.answer)
+    completion = [{"role": "assistant", "content": answer}]
+    label = label_of(answer, settings.label_field)
+    return PlacedRow(row.place, Example(row.place, prompt, completion, label, row.group or row.place))
+
+
+def suggestions(settings: DatasetSettings, found: Findings) -> list[str]:
     """Return a sentence for each finding that a setting or an edit puts right."""
-    dataset, labels = settings.dataset, found["labels"]
-    broken, once = sum(file["broken"] for file in found["files"]), len(found["labels_seen_once"])
-    is_free_text = found["distinct_labels"] * 5 > found["rows"]
+    labels, near = found.labels, found.near_duplicates
+    broken, once = sum(file.broken for file in found.files), len(found.labels_seen_once)
+    is_free_text = found.distinct_labels * 5 > found.rows
     most, least = max(labels.values(), default=1), min(labels.values(), default=1)
-    conflicts, cut = found["conflicts"]["prompts"], found.get("rows_cut_by_max_length")
-    near = found["near_duplicates"]
+    conflicts, cut = found.conflicts.prompts, found.rows_cut_by_max_length
     remedies = {
         f"{broken} broken rows stop a build: mend them, name their shape with dataset.format, or raise "
-        "dataset.max_broken_share.": broken > dataset.max_broken_share * (found["rows"] + broken),
+        "dataset.max_broken_share.": broken > settings.max_broken_share * (found.rows + broken),
         "Nearly every answer is its own label: if answers are JSON, name the label's field with dataset.label_field.": (
-            is_free_text and not dataset.label_field
+            is_free_text and not settings.label_field
         ),
         f"The commonest label has {most // least} times the rows of the rarest shown: add rows of the rare ones.": (
             not is_free_text and most > 10 * least
@@ -88,36 +91,16 @@ def suggestions(settings: Settings, found: dict[str, Any]) -> list[str]:
         f"{once} labels stand on one row each: correct them if they are misspelled, else add rows.": once,
         f"{conflicts} prompts have different answers, and a build keeps the first: correct the others.": conflicts,
         "Near duplicates stay in one split: raise dataset.near_duplicate_similarity if the pairs shown are different "
-        "questions.": near["pairs"],
-        "There is personal data: set dataset.redact to true to replace it.": found["personal_data"]
-        and not dataset.redact,
-        f"Near duplicates were looked for among the first {near['rows_compared']:,} prompts only; a build compares "
-        "all.": near["rows_left_out"],
+        "questions.": near.pairs,
+        "There is personal data: set dataset.redact to true to replace it.": found.personal_data
+        and not settings.redact,
+        f"Near duplicates were looked for among the first {near.rows_compared:,} prompts only; a build compares "
+        "all.": near.rows_left_out,
         f"{cut} rows lose the end of their answer: raise train.max_length.": cut,
-        "Look at the outliers, and remove those that are not what users send.": found["outliers"],
-        f"There are fewer rows than dataset.min_rows ({dataset.min_rows}): add some.": found["rows"] < dataset.min_rows,
+        "Look at the outliers, and remove those that are not what users send.": found.outliers,
+        f"There are fewer rows than dataset.min_rows ({settings.min_rows}): add some.": found.rows < settings.min_rows,
     }
     return [sentence for sentence, holds in remedies.items() if holds]
-
-
-def _labels(rows: Sequence[PlacedRow]) -> dict[str, Any]:
-    labels = Counter(str(row.example.label) for row in rows)
-    once = labels_seen_once([row.example for row in rows])
-    return {
-        "labels": dict(labels.most_common(SHOWN_LABELS)), "distinct_labels": len(labels), "labels_seen_once": once[:50],
-    }  # fmt: skip
-
-
-def _lengths(settings: Settings, rows: Sequence[PlacedRow]) -> dict[str, Any]:
-    if not rows:
-        return {}
-    examples = [row.example for row in rows]
-    return {
-        "prompt_characters": quantiles([len(e.text) for e in examples]),
-        "prompt_words": quantiles([len(e.text.split()) for e in examples]),
-        "answer_characters": quantiles([len(e.answer) for e in examples]),
-        **token_lengths(settings, examples),
-    }
 
 
 def _languages(rows: Sequence[PlacedRow]) -> dict[str, float]:
@@ -131,25 +114,33 @@ def _languages(rows: Sequence[PlacedRow]) -> dict[str, float]:
     return {language: round(share, 3) for language, share in shares.items() if share >= LANGUAGE_SHARE}
 
 
-def _repetitions(settings: Settings, rows: Sequence[PlacedRow], compared_rows: int) -> dict[str, Any]:
-    """Return exact duplicates, prompts with different answers, and near duplicates, each with examples."""
+def _repeated(rows: Sequence[PlacedRow]) -> list[list[PlacedRow]]:
+    """Return the rows in groups of the same conversation, whatever their case, accents and punctuation."""
     same: dict[tuple[str, ...], list[PlacedRow]] = defaultdict(list)
     for row in rows:
         same[tuple(f"{m['role']} {folded(m['content'])}" for m in row.example.prompt)].append(row)
-    repeated = [group for group in same.values() if len(group) > 1]
-    conflicts = [group for group in repeated if len({row.example.answer for row in group}) > 1]
-    firsts = [group[0] for group in same.values()][:compared_rows]
-    pairs = NearDuplicates([r.example.conversation for r in firsts], settings.dataset.near_duplicate_similarity).pairs()
-    return {
-        "duplicates": {"rows": sum(len(group) - 1 for group in repeated), "examples": _shown(repeated)},
-        "conflicts": {"prompts": len(conflicts), "examples": _shown(conflicts)},
-        "near_duplicates": {
-            "pairs": len(pairs),
-            "rows_compared": len(firsts),
-            "rows_left_out": len(same) - len(firsts),
-            "examples": _shown([[firsts[m.asked], firsts[m.found]] for m in pairs]),
-        },
-    }
+    return list(same.values())
+
+
+def _duplicates(groups: Sequence[Sequence[PlacedRow]]) -> Duplicates:
+    repeated = [group for group in groups if len(group) > 1]
+    return Duplicates(rows=sum(len(group) - 1 for group in repeated), examples=_shown(repeated))
+
+
+def _conflicts(groups: Sequence[Sequence[PlacedRow]]) -> Conflicts:
+    conflicts = [group for group in groups if len({row.example.answer for row in group}) > 1]
+    return Conflicts(prompts=len(conflicts), examples=_shown(conflicts))
+
+
+def _near_pairs(settings: DatasetSettings, groups: Sequence[Sequence[PlacedRow]], compared_rows: int) -> NearPairs:
+    firsts = [group[0] for group in groups][:compared_rows]
+    pairs = NearDuplicates([r.example.conversation for r in firsts], settings.near_duplicate_similarity).pairs()
+    return NearPairs(
+        pairs=len(pairs),
+        rows_compared=len(firsts),
+        rows_left_out=len(groups) - len(firsts),
+        examples=_shown([[firsts[m.asked], firsts[m.found]] for m in pairs]),
+    )
 
 
 def _shown(groups: Sequence[Sequence[PlacedRow]]) -> list[list[str]]:
@@ -164,26 +155,23 @@ def _excerpt(text: str) -> str:
     return redact(text[: 2 * SHOWN_CHARACTERS])[0][:SHOWN_CHARACTERS]
 
 
-def _personal_data(rows: Sequence[PlacedRow]) -> dict[str, dict[str, Any]]:
+def _personal_data(rows: Sequence[PlacedRow]) -> dict[str, PersonalDataFound]:
     """Return, for each kind, how many pieces there are and some of them, masked."""
-    found: dict[str, dict[str, Any]] = {}
+    pieces: dict[str, list[str]] = defaultdict(list)
     for row in rows:
         for text in (*(m["content"] for m in row.example.prompt), row.example.answer):
             for piece in find_personal_data(text):
-                kind = found.setdefault(piece.kind, {"count": 0, "examples": []})
-                kind["count"] += 1
-                if len(kind["examples"]) < SHOWN_EXAMPLES:
-                    kind["examples"].append(f"{row.place} {piece.masked}")
-    return found
+                pieces[piece.kind].append(f"{row.place} {piece.masked}")
+    return {k: PersonalDataFound(count=len(own), examples=own[:SHOWN_EXAMPLES]) for k, own in pieces.items()}
 
 
-def _outliers(rows: Sequence[PlacedRow]) -> list[dict[str, str]]:
+def _outliers(rows: Sequence[PlacedRow]) -> list[Outlier]:
     """Return rows that are much longer than the others, nearly empty, or made of odd characters."""
     if not rows:
         return []
-    longest_prompt = OUTLIER_FACTOR * max(quantiles([len(r.example.text) for r in rows])["p95"], 20)
-    longest_answer = OUTLIER_FACTOR * max(quantiles([len(r.example.answer) for r in rows])["p95"], 20)
-    found = []
+    longest_prompt = OUTLIER_FACTOR * max(quantiles([len(r.example.text) for r in rows]).p95, 20)
+    longest_answer = OUTLIER_FACTOR * max(quantiles([len(r.example.answer) for r in rows]).p95, 20)
+    found = list[Outlier]()
     for row in rows:
         text, answer = row.example.text, row.example.answer
         odd = sum(not (c.isalnum() or c.isspace() or c in ".,;:!?'\"()[]{}<>/-+*=%&@#$€£_|\\`~^") for c in text)
@@ -194,5 +182,5 @@ def _outliers(rows: Sequence[PlacedRow]) -> list[dict[str, str]]:
             "its answer is empty": not answer,
             "its prompt has broken or odd characters": "\ufffd" in text or odd > ODD_SHARE * max(1, len(text)),
         }
-        found += [{"place": row.place, "why": why, "text": _excerpt(text)} for why, holds in reasons.items() if holds]
-    return found[:50]
+        found += [Outlier(place=row.place, why=why, text=_excerpt(text)) for why, holds in reasons.items() if holds]
+    return found[:SHOWN_OUTLIERS]

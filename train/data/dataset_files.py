@@ -7,15 +7,16 @@ from pathlib import Path
 from typing import Any
 
 from driftwheel.artifacts import writing
+from driftwheel.dataset_report import DatasetReport
 from driftwheel.errors import DataError
 from driftwheel.records import Dataset, content_hash, new_id
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
-from train.data.dataset_report import Report, describe
 from train.data.examples import Example, read_examples
 from train.data.leaks import find_leaks, refuse_leaks
 from train.data.mixing import mix
 from train.data.splits import SPLITS, Splits, TimedSplits
+from train.data.tally import Tally, describe
 
 Rows = Mapping[str, Sequence[Mapping[str, Any]]]
 """Rows as their files hold them, by split; beside the three splits a file may hold preferences."""
@@ -31,7 +32,7 @@ def write(
     ledger: Ledger,
     timed: TimedSplits,
     quarantine: Sequence[Example],
-    report: Report,
+    tally: Tally,
     *,
     origin: str,
 ) -> Dataset:
@@ -39,7 +40,7 @@ def write(
 
     Raises DataError if a split is empty, or if one leaks into another or into the quarantine.
     """
-    splits = mix(settings, timed, quarantine, report)
+    splits = mix(settings, timed, quarantine, tally)
     empty = [name for name, rows in splits.items() if not rows]
     if empty:
         raise DataError(
@@ -50,8 +51,8 @@ def write(
         return found
     leaks = find_leaks(splits, quarantine, settings.dataset.near_duplicate_similarity, timed.cuts)
     refuse_leaks("the new Dataset", leaks, "nothing was written; the splitting failed, please report it")
-    report.time_cuts = timed.cuts
-    return store(settings, ledger, rows, describe(settings, splits, report), origin=origin)
+    tally.time_cuts = timed.cuts
+    return store(settings, ledger, rows, describe(settings, splits, tally), origin=origin)
 
 
 def find_stored(settings: Settings, ledger: Ledger, rows: Rows) -> Dataset | None:
@@ -60,12 +61,12 @@ def find_stored(settings: Settings, ledger: Ledger, rows: Rows) -> Dataset | Non
     return found[0] if found else None
 
 
-def store(settings: Settings, ledger: Ledger, rows: Rows, report: dict[str, Any], *, origin: str) -> Dataset:
+def store(settings: Settings, ledger: Ledger, rows: Rows, report: DatasetReport, *, origin: str) -> Dataset:
     """Write rows, a file for each split, and record them as a Dataset."""
     digest = content_hash(rows)
     dataset_id = new_id("dataset", digest)
     target = settings.root / "datasets" / dataset_id
-    facts = {"dataset_id": dataset_id, "origin": origin, "rows_hash": digest, "report": report}
+    facts = {"dataset_id": dataset_id, "origin": origin, "rows_hash": digest, "report": asdict(report)}
     with writing(target, facts) as folder:
         for name, lines in rows.items():
             text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)

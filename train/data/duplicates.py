@@ -1,4 +1,4 @@
-"""Texts become clusters of near duplicates: shared trigrams find the candidates, edit distances decide.
+"""Near-duplicate detection: shared trigrams find the candidates, edit distances decide.
 
 Whether two texts resemble one another depends on the two alone, in either order, never on what else is looked through:
 so rows that were parted as unlike are still unlike when a larger set is checked.
@@ -208,9 +208,15 @@ def _is_contained(shorter: _Text, longer: _Text, similarity: float) -> bool:
 def _trigrams(texts: Sequence[_Text]) -> Any:
     """Return the sparse matrix of texts and the trigrams of their words."""
     hashing = HashingVectorizer(
-        analyzer="char_wb", ngram_range=(3, 3), n_features=2**18, lowercase=False, norm=None, alternate_sign=False,
-        binary=True, dtype=np.float32,
-    )  # fmt: skip
+        analyzer="char_wb",
+        ngram_range=(3, 3),
+        n_features=2**18,
+        lowercase=False,
+        norm=None,
+        alternate_sign=False,
+        binary=True,
+        dtype=np.float32,
+    )
     return hashing.transform([text.folded for text in texts] or [""])[: len(texts)]
 
 

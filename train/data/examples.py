@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from driftwheel.errors import ArtifactError, DataError
-from train.data.formats import Message
+from train.data.row_shapes import Message
 
 
 @dataclass(frozen=True)
@@ -54,3 +54,16 @@ def read_examples(path: Path) -> list[Example]:
         ) from error
     except (json.JSONDecodeError, TypeError) as error:
         raise DataError(f"{path} has a row that is none of a Dataset ({error}); build the dataset again") from error
+
+
+def read_split(dataset_path: Path, split: str) -> list[dict[str, list[Message]]]:
+    """Return a split's prompt and completion messages; raises ArtifactError or DataError."""
+    path = dataset_path / f"{split}.jsonl"
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+        rows = [json.loads(line) for line in lines if line.strip()]
+        return [{"prompt": row["prompt"], "completion": row["completion"]} for row in rows]
+    except OSError as error:
+        raise ArtifactError(f"cannot read {path}: {error.strerror}; build the dataset again") from error
+    except (json.JSONDecodeError, KeyError, TypeError) as error:
+        raise DataError(f"{path} has a row without prompt and completion ({error}); build the dataset again") from error

@@ -1,25 +1,22 @@
-"""A data file becomes chat rows: JSONL, CSV or Parquet, in any of five shapes; what cannot be read is named.
+"""Reads data files (JSONL, JSON, CSV, Parquet) row by row; what cannot be read is named, and is no end.
 
-A conversation becomes one row: its last assistant turn is the completion, all before it the prompt.
+To read another kind of file, write a function and give its suffix a line in `FILE_KINDS`.
 """
 
 import csv
 import json
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from driftwheel.dataset_report import BrokenRow
 from driftwheel.errors import DataError
 from driftwheel.settings.data import DatasetSettings
+from train.data.row_shapes import SHAPES, Message, RawRow, detect_format
 
-ROLES = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant", "system": "system"}
-TURN = re.compile(r"###\s*(Human|Assistant):", re.IGNORECASE)
 SMALLEST_UNIX_SECONDS, SMALLEST_UNIX_MILLISECONDS = 1e8, 1e11  # smaller numbers may be dates such as 20260131
-
-Message = dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -36,14 +33,6 @@ class Row:
     """How often it is drawn if it comes into the training split."""
 
 
-@dataclass(frozen=True)
-class BrokenRow:
-    """A row that cannot be used, and why."""
-
-    place: str
-    reason: str
-
-
 @dataclass
 class Reading:
     """What a file held."""
@@ -54,63 +43,53 @@ class Reading:
     """The shape that the rows were read as."""
 
 
-def read_file(path: Path, settings: DatasetSettings) -> Reading:
+def read_file(settings: DatasetSettings, path: Path) -> Reading:
     """Read every row of a file; raises DataError if the file is missing, unreadable, empty or of unknown shape."""
     if not path.is_file():
         raise DataError(f"no data file at {path}; check dataset.sources")
-    reading = Reading()
-    shape: str = settings.format
+    reading = Reading(format=settings.format)
     try:
-        for place, value in _records(path, reading):
-            if shape == "auto":
-                shape = detect_format(value, settings)
-            if shape == "auto":
-                names = ", ".join(sorted(value)) or "no columns"
-                reading.broken.append(BrokenRow(place, f"is of no known format: it has {names}"))
-                continue
-            try:
-                prompt, answer = SHAPES[shape](value, settings)
-                _check_prompt(prompt)
-                time = _time(value[settings.time_column]) if settings.time_column else None
-            except (LookupError, TypeError, ValueError, AttributeError) as error:
-                reading.broken.append(BrokenRow(place, _reason(error)))
-                continue
-            group = value.get(settings.group_column) if settings.group_column else None
-            reading.rows.append(Row(place, prompt, answer, None if group is None else str(group), time))
+        for place, row in _records(path, reading):
+            _read_row(settings, reading, place, row)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"cannot read {path}: {error}; it must be UTF-8") from error
-    if shape == "auto" and reading.broken:
+    if reading.format == "auto" and reading.broken:
         first = reading.broken[0]
         raise DataError(f"{first.place} {first.reason}, and no row is of a known format; set dataset.format")
-    reading.format = shape
     if not reading.rows and not reading.broken:
         raise DataError(f"{path} holds no rows")
     return reading
 
 
-def detect_format(value: dict[str, Any], settings: DatasetSettings) -> str:
-    """Return the format whose columns a row has, or `auto` if none fits."""
-    if settings.prompt_column in value and settings.completion_column in value:
-        return "prompt_completion"
-    if "messages" in value:
-        return "messages"
-    if "instruction" in value and "output" in value:
-        return "alpaca"
-    if "conversations" in value:
-        return "sharegpt"
-    return "human_assistant" if TURN.search(str(value.get("text", ""))) else "auto"
+def _read_row(settings: DatasetSettings, reading: Reading, place: str, row: RawRow) -> None:
+    """Put a row to the others, or to the broken ones; the first row of a known format says which format all have."""
+    if reading.format == "auto":
+        reading.format = detect_format(settings, row)
+    if reading.format == "auto":
+        names = ", ".join(sorted(row)) or "no columns"
+        reading.broken.append(BrokenRow(place, f"is of no known format: it has {names}"))
+        return
+    try:
+        prompt, answer = SHAPES[reading.format].read(row, settings)
+        _check_prompt(prompt)
+        time = _time(row[settings.time_column]) if settings.time_column else None
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        reading.broken.append(BrokenRow(place, _reason(error)))
+        return
+    group = row.get(settings.group_column) if settings.group_column else None
+    reading.rows.append(Row(place, prompt, answer, None if group is None else str(group), time))
 
 
-def _records(path: Path, reading: Reading) -> Iterator[tuple[str, dict[str, Any]]]:
-    kinds = {".jsonl": _jsonl, ".json": _json, ".csv": _csv, ".parquet": _parquet}
-    if path.suffix.lower() not in kinds:
+def _records(path: Path, reading: Reading) -> Iterator[tuple[str, RawRow]]:
+    kind = FILE_KINDS.get(path.suffix.lower())
+    if kind is None:
         raise DataError(
             f"{path}: cannot read {path.suffix or 'a file without a suffix'}; give .jsonl, .csv or .parquet"
         )
-    yield from kinds[path.suffix.lower()](path, reading)
+    yield from kind(path, reading)
 
 
-def _jsonl(path: Path, reading: Reading) -> Iterator[tuple[str, dict[str, Any]]]:
+def _jsonl(path: Path, reading: Reading) -> Iterator[tuple[str, RawRow]]:
     with path.open(encoding="utf-8-sig") as file:
         for number, line in enumerate(file, 1):
             if not line.strip():
@@ -127,7 +106,7 @@ def _jsonl(path: Path, reading: Reading) -> Iterator[tuple[str, dict[str, Any]]]
                 reading.broken.append(BrokenRow(place, f"is a JSON {type(value).__name__}, not an object"))
 
 
-def _json(path: Path, reading: Reading) -> Iterator[tuple[str, dict[str, Any]]]:
+def _json(path: Path, reading: Reading) -> Iterator[tuple[str, RawRow]]:
     """Read a JSON list of rows; anything else is read as JSON lines."""
     try:
         values = json.loads(path.read_text(encoding="utf-8-sig"))
@@ -143,7 +122,7 @@ def _json(path: Path, reading: Reading) -> Iterator[tuple[str, dict[str, Any]]]:
             reading.broken.append(BrokenRow(f"{path.name}:{number}", f"is a {type(value).__name__}, not an object"))
 
 
-def _csv(path: Path, reading: Reading) -> Iterator[tuple[str, dict[str, Any]]]:
+def _csv(path: Path, reading: Reading) -> Iterator[tuple[str, RawRow]]:
     with path.open(encoding="utf-8-sig", newline="") as file:
         reader = csv.DictReader(file)
         for value in reader:
@@ -155,7 +134,7 @@ def _csv(path: Path, reading: Reading) -> Iterator[tuple[str, dict[str, Any]]]:
                 yield place, value
 
 
-def _parquet(path: Path, reading: Reading) -> Iterator[tuple[str, dict[str, Any]]]:
+def _parquet(path: Path, reading: Reading) -> Iterator[tuple[str, RawRow]]:
     import pyarrow
     import pyarrow.parquet
 
@@ -170,48 +149,7 @@ def _parquet(path: Path, reading: Reading) -> Iterator[tuple[str, dict[str, Any]
         raise DataError(f"cannot read {path}: {error}") from error
 
 
-def _text(value: Any, name: str) -> str:
-    if value is None or value == "":
-        raise ValueError(f"{name} is empty")
-    if not isinstance(value, str):
-        raise TypeError(f"{name} is a {type(value).__name__}, not text")
-    return value
-
-
-def _chat(value: Any, name: str) -> list[Message]:
-    """Return a prompt given as text or as messages."""
-    if isinstance(value, list):
-        return _turns(value, name)
-    return [{"role": "user", "content": _text(value, name)}]
-
-
-def _turns(value: Any, name: str) -> list[Message]:
-    """Return a conversation given as messages; a CSV file has them as JSON text."""
-    if isinstance(value, str):
-        try:
-            value = json.loads(value)
-        except json.JSONDecodeError as error:
-            raise ValueError(f"{name} is text, but not JSON: {error}") from error
-    if not isinstance(value, list):
-        raise TypeError(f"{name} is a {type(value).__name__}, not a list of messages")
-    return [_message(m, f"{name}[{n}]") for n, m in enumerate(value)]
-
-
-def _message(value: Any, name: str) -> Message:
-    if not isinstance(value, dict):
-        raise TypeError(f"{name} is a {type(value).__name__}, not a message")
-    role, content = value.get("role", value.get("from")), value.get("content", value.get("value"))
-    if role not in ROLES:
-        raise ValueError(f"{name} has the unknown role {role!r}")
-    return {"role": ROLES[role], "content": _text(content, f"{name}'s content")}
-
-
-def _split(turns: list[Message]) -> tuple[list[Message], str]:
-    while turns and turns[-1]["role"] != "assistant":
-        turns = turns[:-1]
-    if len(turns) < 2 or turns[-2]["role"] != "user":
-        raise ValueError("holds no user turn followed by an assistant turn")
-    return turns[:-1], turns[-1]["content"]
+FILE_KINDS = {".jsonl": _jsonl, ".json": _json, ".csv": _csv, ".parquet": _parquet}
 
 
 def _time(value: Any) -> datetime:
@@ -233,49 +171,6 @@ def _time(value: Any) -> datetime:
 def _check_prompt(prompt: list[Message]) -> None:
     if not prompt or prompt[-1]["role"] != "user":
         raise ValueError("the prompt does not end with a user turn")
-
-
-def _prompt_completion(value: dict[str, Any], settings: DatasetSettings) -> tuple[list[Message], str]:
-    answer = value[settings.completion_column]
-    if isinstance(answer, list):
-        message = _message(answer[0], settings.completion_column)
-        if message["role"] != "assistant":
-            raise ValueError(f"{settings.completion_column} is the turn of a {message['role']}, not of the assistant")
-        answer = message["content"]
-    return _chat(value[settings.prompt_column], settings.prompt_column), _text(answer, settings.completion_column)
-
-
-def _messages(value: dict[str, Any], settings: DatasetSettings) -> tuple[list[Message], str]:
-    return _split(_turns(value["messages"], "messages"))
-
-
-def _alpaca(value: dict[str, Any], settings: DatasetSettings) -> tuple[list[Message], str]:
-    text = _text(value["instruction"], "instruction")
-    if value.get("input"):
-        text += "\n\n" + _text(value["input"], "input")
-    return [{"role": "user", "content": text}], _text(value["output"], "output")
-
-
-def _sharegpt(value: dict[str, Any], settings: DatasetSettings) -> tuple[list[Message], str]:
-    return _split(_turns(value["conversations"], "conversations"))
-
-
-def _human_assistant(value: dict[str, Any], settings: DatasetSettings) -> tuple[list[Message], str]:
-    parts = TURN.split(_text(value["text"], "text"))[1:]
-    turns = [
-        {"role": ROLES[role.lower()], "content": content.strip()}
-        for role, content in zip(parts[::2], parts[1::2], strict=True)
-    ]
-    return _split([turn for turn in turns if turn["content"]])
-
-
-SHAPES = {
-    "prompt_completion": _prompt_completion,
-    "messages": _messages,
-    "alpaca": _alpaca,
-    "sharegpt": _sharegpt,
-    "human_assistant": _human_assistant,
-}
 
 
 def _reason(error: Exception) -> str:

@@ -1,4 +1,4 @@
-"""Rows that want to be learned from, beside rows that judge, become the list of leaks between them.
+"""Finds leaks: rows to learn from that are the same as, or much like, rows that judge.
 
 The splitting is built so that there are none; this is the proof, made of the finished splits alone. It runs before a
 Dataset is written and again before a model is trained on one, whatever wrote its files.
@@ -116,7 +116,7 @@ def check_dataset(settings: Settings, ledger: Ledger, dataset: Dataset) -> None:
     """
     splits = {name: read_examples(Path(dataset.path) / f"{name}.jsonl") for name in ("train", "validation", "test")}
     quarantine = quarantined(ledger, settings.project, before=dataset.created_at)
-    cuts = dataset.report.get("time_cuts", {})
+    cuts = dataset.report.time_cuts
     leaks = find_leaks(splits, quarantine, settings.dataset.near_duplicate_similarity, cuts)
     refuse_leaks(dataset.id, leaks, "build the dataset again: `driftwheel data build`")
 
@@ -135,7 +135,7 @@ def leaks_into_judge(settings: Settings, ledger: Ledger, run: TrainingRun, judge
     ]
     if not rows:
         return []
-    cut = judge.report.get("time_cuts", {}).get("test")
+    cut = judge.report.time_cuts.get("test")
     test = read_examples(Path(judge.path) / "test.jsonl")
     return HeldOut(test, settings.dataset.near_duplicate_similarity, cut).leaks(rows)
 

@@ -1,4 +1,4 @@
-"""The training split becomes what is trained on: rows drawn by weight, labels balanced, rewordings and typos added.
+"""Augments the training split: rows drawn by weight, labels balanced, rewordings and typos added.
 
 All of it comes after the split and touches training rows alone, so that no copy can stand on both sides.
 """
@@ -8,48 +8,48 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
+from driftwheel.settings.data import DatasetSettings
 from driftwheel.settings.settings import Settings
-from train.data.dataset_report import Report
 from train.data.examples import Example
 from train.data.leaks import HeldOut
 from train.data.paraphrases import paraphrases
 from train.data.splits import Splits, TimedSplits
+from train.data.tally import Tally
 
 REPEATED_AT_MOST = 10
 """A row that is seen more often than this is learned by heart."""
 
 
-def mix(settings: Settings, timed: TimedSplits, quarantine: Sequence[Example], report: Report) -> Splits:
+def mix(settings: Settings, timed: TimedSplits, quarantine: Sequence[Example], tally: Tally) -> Splits:
     """Return the splits with the training rows mixed as the settings say; the report counts what was done."""
     dataset, chance = settings.dataset, random.Random(settings.dataset.seed)
-    train = weighted(timed.splits["train"], report.weights, chance)
-    report.mixed["repeated or left out by weight"] = len(train) - len(timed.splits["train"])
+    train = weighted(timed.splits["train"], tally.weights, chance)
+    tally.mixed["repeated or left out by weight"] = len(train) - len(timed.splits["train"])
     if dataset.balance == "oversample":
         balanced = oversampled(train, chance)
-        report.mixed["repeated for balance"] = len(balanced) - len(train)
+        tally.mixed["repeated for balance"] = len(balanced) - len(train)
         train = balanced
     judging = [*timed.splits["test"], *timed.splits["validation"], *quarantine]
     if dataset.paraphrase_url:
-        made = _unlike(
-            judging, paraphrases(settings, train, report), settings, report, "paraphrase: like a judging row"
-        )
-        report.mixed["made in other words"] = len(made)
+        reworded = paraphrases(settings, train, tally)
+        made = _unlike(dataset, judging, reworded, tally, "paraphrase: like a judging row")
+        tally.mixed["made in other words"] = len(made)
         train = train + made
     if dataset.augmented_share:
         made = copies(train, round(len(train) * dataset.augmented_share / (1 - dataset.augmented_share)), chance)
-        made = _unlike(judging, made, settings, report, "made with typos or other casing: like a judging row")
-        report.mixed["made with typos or other casing"] = len(made)
+        made = _unlike(dataset, judging, made, tally, "made with typos or other casing: like a judging row")
+        tally.mixed["made with typos or other casing"] = len(made)
         train = train + made
     return {**timed.splits, "train": train}
 
 
 def _unlike(
-    judging: Sequence[Example], made: Sequence[Example], settings: Settings, report: Report, reason: str
+    settings: DatasetSettings, judging: Sequence[Example], made: Sequence[Example], tally: Tally, reason: str
 ) -> list[Example]:
     """Return the made rows that resemble no judging row; the report counts the others."""
-    similarity = settings.dataset.near_duplicate_similarity
+    similarity = settings.near_duplicate_similarity
     leaks = {leak.row.id for leak in HeldOut(judging, similarity).leaks(made)} if made else set()
-    report.dropped[reason] += len(leaks)
+    tally.dropped[reason] += len(leaks)
     return [e for e in made if e.id not in leaks]
 
 

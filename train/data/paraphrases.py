@@ -1,4 +1,4 @@
-"""Training rows become further rows that say the same in other words, as a model at an endpoint words them.
+"""Adds paraphrases of training rows, as a model at an endpoint words them.
 
 Each keeps its original's label, group and answer, and names its original and the model. What was answered once is
 kept by the hash of what was asked, so that the same build is free, identical, and goes on where it was interrupted.
@@ -13,15 +13,17 @@ from pathlib import Path
 
 import structlog
 
+from driftwheel.dataset_report import ParaphraseCount
 from driftwheel.errors import EngineError, StorageError
 from driftwheel.records import content_hash
+from driftwheel.settings.data import DatasetSettings
 from driftwheel.settings.settings import Settings
 from train.asking.answer_progress import progress
 from train.asking.client import Endpoint, Messages
-from train.asking.rewording import REWORDED_TOKENS, flaw, request, reword
-from train.data.dataset_report import Report
 from train.data.duplicates import text_hash
 from train.data.examples import Example
+from train.data.rewording import REWORDED_TOKENS, flaw, request, reword
+from train.data.tally import Tally
 
 KEY_VARIABLE = "DRIFTWHEEL_PARAPHRASE_API_KEY"
 SOURCE = "paraphrase"
@@ -32,17 +34,17 @@ log = structlog.get_logger()
 
 
 def paraphrases(
-    settings: Settings, rows: Sequence[Example], report: Report, environ: Mapping[str, str] = os.environ
+    settings: Settings, rows: Sequence[Example], tally: Tally, environ: Mapping[str, str] = os.environ
 ) -> list[Example]:
     """Return rewordings of rows, at most `dataset.paraphrase_share` of rows and rewordings together.
 
     Raises EngineError if the endpoint fails; with `dataset.on_paraphrase_failure: skip` there are none then, and the
     report says so.
     """
-    endpoint = _endpoint(settings, environ)
-    chosen = _chosen(settings, rows)
+    endpoint = _endpoint(settings.dataset, environ)
+    chosen = _chosen(settings.dataset, rows)
     asked = [request(row.prompt[-1]["content"], manner) for row, manner in chosen]
-    facts = report.paraphrases = {"model": endpoint.model, "asked": len(asked)}
+    tally.paraphrases = ParaphraseCount(model=endpoint.model, asked=len(asked))
     try:
         said = _answers(settings, endpoint, asked)
     except EngineError as error:
@@ -51,24 +53,24 @@ def paraphrases(
         )
         if settings.dataset.on_paraphrase_failure == "stop":
             raise EngineError(message) from error
-        facts["failed"] = str(error)
+        tally.paraphrases = replace(tally.paraphrases, failed=str(error))
         log.warning("the Dataset is built without paraphrases", reason=str(error))
         return []
     made = [_paraphrase(row, manner, text, endpoint.model) for (row, manner), text in zip(chosen, said, strict=True)]
-    return _sound(made, {row.id: row for row, _ in chosen}, {text_hash(row.conversation) for row in rows}, report)
+    return _sound(made, {row.id: row for row, _ in chosen}, {text_hash(row.conversation) for row in rows}, tally)
 
 
-def _endpoint(settings: Settings, environ: Mapping[str, str]) -> Endpoint:
-    url = str(settings.dataset.paraphrase_url).rstrip("/").removesuffix("/v1")
-    return Endpoint(url=url, model=str(settings.dataset.paraphrase_model), api_key=environ.get(KEY_VARIABLE, "none"))
+def _endpoint(settings: DatasetSettings, environ: Mapping[str, str]) -> Endpoint:
+    url = str(settings.paraphrase_url).rstrip("/").removesuffix("/v1")
+    return Endpoint(url=url, model=str(settings.paraphrase_model), api_key=environ.get(KEY_VARIABLE, "none"))
 
 
-def _chosen(settings: Settings, rows: Sequence[Example]) -> list[tuple[Example, int]]:
+def _chosen(settings: DatasetSettings, rows: Sequence[Example]) -> list[tuple[Example, int]]:
     """Return which rows are reworded in which manners: every row once before any is twice."""
-    share = settings.dataset.paraphrase_share
+    share = settings.paraphrase_share
     originals = list({row.id: row for row in rows if row.original is None}.values())
-    random.Random(f"{settings.dataset.seed}-paraphrases").shuffle(originals)
-    every = [(row, manner) for manner in range(settings.dataset.paraphrase_copies) for row in originals]
+    random.Random(f"{settings.seed}-paraphrases").shuffle(originals)
+    every = [(row, manner) for manner in range(settings.paraphrase_copies) for row in originals]
     return every[: int(len(rows) * share / (1 - share))]
 
 
@@ -124,7 +126,7 @@ def _paraphrase(row: Example, manner: int, text: str, model: str) -> Example:
     )
 
 
-def _sound(made: Sequence[Example], originals: Mapping[str, Example], seen: set[str], report: Report) -> list[Example]:
+def _sound(made: Sequence[Example], originals: Mapping[str, Example], seen: set[str], tally: Tally) -> list[Example]:
     """Return the rewordings that can stand for their originals and repeat no row; the report counts the others."""
     kept = []
     for row in made:
@@ -136,5 +138,5 @@ def _sound(made: Sequence[Example], originals: Mapping[str, Example], seen: set[
             seen.add(key)
             kept.append(row)
         else:
-            report.dropped[f"paraphrase: {why}"] += 1
+            tally.dropped[f"paraphrase: {why}"] += 1
     return kept

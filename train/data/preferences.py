@@ -6,8 +6,11 @@ from typing import Any
 
 from driftwheel.errors import DataError
 
+PreferenceRow = dict[str, Any]
+"""A row as TRL takes it: `prompt` with `chosen` and `rejected` for DPO, with `completion` and `label` for KTO."""
 
-def read_preferences(dataset_path: Path, objective: str, split: str) -> list[dict[str, Any]]:
+
+def read_preferences(dataset_path: Path, objective: str, split: str) -> list[PreferenceRow]:
     """Return a split's preference rows as TRL takes them; raises DataError if the Dataset has none of this kind."""
     path = dataset_path / f"{objective}_{split}.jsonl"
     if not path.is_file():

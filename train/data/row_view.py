@@ -1,4 +1,4 @@
-"""Rows of a Dataset become what a person looks at: a row as the model sees it, and how two Datasets differ."""
+"""Shows a row as the model sees it, and how two Datasets differ."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""Examples become splits: whole groups are dealt out, by label, or by time where the rows have one.
+"""Splits examples into training, validation and test rows: whole groups, by label, or by time where rows have one.
 
 A group is what must not be parted: rows of one conversation or user, and rows whose prompts resemble one another.
 """

@@ -1,19 +1,20 @@
-"""A decision and its labelled traffic become a retrain's Dataset: fresh rows, and replayed rows of the live one."""
+"""Builds a retrain's Dataset: fresh rows of labelled traffic, and replayed rows of the live version's Dataset."""
 
 import random
 from collections.abc import Sequence
 from dataclasses import replace
 
 from driftwheel.records import Dataset, ModelVersion
+from driftwheel.settings.data import DatasetSettings
 from driftwheel.settings.settings import Settings
 from driftwheel.store.alias import get_alias
 from driftwheel.store.ledger import Ledger
 from train.data.clean_rows import clean, split, stop_at_too_few
 from train.data.dataset_files import read_splits, write
-from train.data.dataset_report import Report
 from train.data.examples import Example
 from train.data.leaks import HeldOut, quarantined
 from train.data.splits import Deal, Splits, TimedSplits, group_numbers
+from train.data.tally import Tally
 from train.data.traffic_rows import labelled_rows
 
 
@@ -29,76 +30,82 @@ def dataset_from_traffic(settings: Settings, ledger: Ledger, decision_id: str) -
     alias = get_alias(ledger, settings.project, settings.serve.alias)
     live = ledger.get(ModelVersion, alias.version_id)
     live_dataset = ledger.get(Dataset, live.dataset_id)
-    old, report = read_splits(live_dataset), Report()
+    old, tally = read_splits(live_dataset), Tally()
     quarantine = quarantined(ledger, settings.project)
     judging = HeldOut(quarantine, settings.dataset.near_duplicate_similarity)
-    fresh = _fresh(settings, ledger, live_dataset, report)
+    fresh = _fresh(settings, ledger, live_dataset, tally)
     resembling = {leak.row.id for leak in judging.leaks(fresh) if leak.kind != "group"}
-    fresh = _drop(fresh, resembling, report, "quarantined: like a test item")
-    stop_at_too_few(settings, fresh, report)
-    timed = _split_fresh(settings, fresh, [*old["train"], *old["validation"]], quarantine, report)
-    _add_replay(settings, timed.splits, old, judging, report, rows=round(settings.dataset.replay_share * len(fresh)))
-    _drop_late(timed, report)
-    return write(settings, ledger, timed, quarantine, report, origin=decision_id)
+    fresh = _drop(fresh, resembling, tally, "quarantined: like a test item")
+    stop_at_too_few(settings.dataset, fresh, tally)
+    timed = _split_fresh(settings.dataset, fresh, [*old["train"], *old["validation"]], quarantine, tally)
+    _add_replay(
+        settings.dataset, timed.splits, old, judging, tally, rows=round(settings.dataset.replay_share * len(fresh))
+    )
+    _drop_late(timed, tally)
+    return write(settings, ledger, timed, quarantine, tally, origin=decision_id)
 
 
-def _fresh(settings: Settings, ledger: Ledger, live_dataset: Dataset, report: Report) -> list[Example]:
+def _fresh(settings: Settings, ledger: Ledger, live_dataset: Dataset, tally: Tally) -> list[Example]:
     """Return the traffic that was labelled since the live dataset was built."""
-    rows = labelled_rows(settings, ledger, since=live_dataset.created_at, report=report)
+    rows = labelled_rows(settings, ledger, since=live_dataset.created_at, tally=tally)
     sources = {r.row.place: r.source for r in rows}
-    examples = clean(settings, [r.row for r in rows], report)
-    return [replace(e, slice="new", source=sources[report.places[e.id]]) for e in examples]
+    examples = clean(settings.dataset, [r.row for r in rows], tally)
+    return [replace(e, slice="new", source=sources[tally.places[e.id]]) for e in examples]
 
 
 def _split_fresh(
-    settings: Settings, fresh: list[Example], learned: Sequence[Example], quarantine: Sequence[Example], report: Report
+    settings: DatasetSettings,
+    fresh: list[Example],
+    learned: Sequence[Example],
+    quarantine: Sequence[Example],
+    tally: Tally,
 ) -> TimedSplits:
     """Split fresh rows by whole groups: those like learned rows are learned, those of held-out users stay held out."""
-    similarity = settings.dataset.near_duplicate_similarity
+    similarity = settings.near_duplicate_similarity
     groups, tested_groups = group_numbers(fresh, similarity), {e.group for e in quarantine}
     like_learned = {leak.row.id for leak in HeldOut(learned, similarity).leaks(fresh)}
     by_row = list(zip(fresh, groups, strict=True))
     seen = {group for e, group in by_row if e.id in like_learned}
     pinned = {group for e, group in by_row if e.group in tested_groups}
     dealt = [(e, group) for e, group in by_row if group not in seen]
-    shares = {"test": settings.dataset.fresh_test_share, "validation": settings.dataset.validation_share}
+    shares = {"test": settings.fresh_test_share, "validation": settings.validation_share}
     timed = split(settings, Deal([e for e, _ in dealt], [group for _, group in dealt], shares, pinned))
     timed.splits["train"] += [e for e, group in by_row if group in seen - pinned]
-    report.dropped["like both a test row and a training row"] += sum(group in seen & pinned for group in groups)
+    tally.dropped["like both a test row and a training row"] += sum(group in seen & pinned for group in groups)
     return timed
 
 
 def _add_replay(
-    settings: Settings, splits: Splits, old: Splits, judging: HeldOut, report: Report, *, rows: int
+    settings: DatasetSettings, splits: Splits, old: Splits, judging: HeldOut, tally: Tally, *, rows: int
 ) -> None:
     """Add a sample of the live dataset's learned rows, and all of its test rows.
 
     A row that weight or balance repeated there is as many times as likely to be drawn, and is drawn once.
     """
-    chance = random.Random(settings.dataset.seed)
+    chance = random.Random(settings.seed)
     for name in ("train", "validation"):
         said = [e for e in old[name] if e.original is None]
         replayed = list({e.id: e for e in chance.sample(said, len(said))}.values())[:rows]
         tested = {leak.row.id for leak in judging.leaks(replayed)}
-        kept = _drop(replayed, tested, report, "replayed, but like a test item")
+        kept = _drop(replayed, tested, tally, "replayed, but like a test item")
         splits[name] += [replace(e, source="replay", slice="old") for e in kept]
     splits["test"] += [replace(e, slice="old") for e in old["test"]]
-    learned = HeldOut(splits["train"], settings.dataset.near_duplicate_similarity)
+    learned = HeldOut(splits["train"], settings.near_duplicate_similarity)
     repeated = {leak.row.id for leak in learned.leaks(splits["validation"])}
-    splits["validation"] = _drop(splits["validation"], repeated, report, "for validation, but like a training row")
+    splits["validation"] = _drop(splits["validation"], repeated, tally, "for validation, but like a training row")
 
 
-def _drop_late(timed: TimedSplits, report: Report) -> None:
+def _drop_late(timed: TimedSplits, tally: Tally) -> None:
     """Drop rows that are newer than the cut of the split that judges them, such as new rows like learned ones."""
     for name, judge in (("train", "validation"), ("train", "test"), ("validation", "test")):
         if cut := timed.cuts.get(judge):
             late = {e.id for e in timed.splits[name] if e.time and e.time > cut}
-            timed.splits[name] = _drop(timed.splits[name], late, report, f"dated after the {judge} split's cut")
+            timed.splits[name] = _drop(timed.splits[name], late, tally, f"dated after the {judge} split's cut")
 
 
-def _drop(examples: Sequence[Example], ids: set[str], report: Report, reason: str) -> list[Example]:
+def _drop(examples: Sequence[Example], ids: set[str], tally: Tally, reason: str) -> list[Example]:
     """Return the examples without those ids; the report counts them if there are any."""
     kept = [e for e in examples if e.id not in ids]
     if len(kept) < len(examples):
-        report.dropped[reason] += len(examples) - len(kept)
+        tally.dropped[reason] += len(examples) - len(kept)
     return kept

@@ -12,8 +12,9 @@ from driftwheel.records import Traffic
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
 from driftwheel.store.tables import TABLES
-from train.data.dataset_report import Report
-from train.data.formats import ROLES, Message, Row
+from train.data.formats import Row
+from train.data.row_shapes import ROLES, Message
+from train.data.tally import Tally
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,7 @@ class LabelledRow:
     source: str
 
 
-def labelled_rows(settings: Settings, ledger: Ledger, *, since: datetime, report: Report) -> list[LabelledRow]:
+def labelled_rows(settings: Settings, ledger: Ledger, *, since: datetime, tally: Tally) -> list[LabelledRow]:
     """Return the answered requests that people labelled since a moment, newest first, within the caps."""
     columns = TABLES[Traffic].c
     traffic = ledger.find(
@@ -36,18 +37,18 @@ def labelled_rows(settings: Settings, ledger: Ledger, *, since: datetime, report
         status_code=200,
         is_partial=False,
     )
-    report.rows_in += len(traffic)
+    tally.rows_in += len(traffic)
     per_user: Counter[str] = Counter()
     accepted, rows = 0, list[LabelledRow]()
     for request in traffic:
         answer = right_answer(request, settings.dataset.label_field)
         source, user = str(request.label_source), request.user_id or request.key_id
         if answer is None:
-            report.dropped["labelled, but the whole right answer is not known"] += 1
+            tally.dropped["labelled, but the whole right answer is not known"] += 1
         elif per_user[user] >= settings.dataset.max_rows_per_user:
-            report.dropped["over dataset.max_rows_per_user"] += 1
+            tally.dropped["over dataset.max_rows_per_user"] += 1
         elif source == "accepted" and accepted >= settings.dataset.max_accepted_rows:
-            report.dropped["over dataset.max_accepted_rows"] += 1
+            tally.dropped["over dataset.max_accepted_rows"] += 1
         else:
             per_user[user] += 1
             accepted += source == "accepted"

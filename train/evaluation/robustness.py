@@ -13,7 +13,7 @@ from driftwheel.errors import EngineError
 from driftwheel.intervals import paired_interval, share_interval
 from driftwheel.settings.settings import Settings
 from train.asking.client import Endpoint
-from train.asking.rewording import flaw, request, reword
+from train.data.rewording import flaw, request, reword
 from train.evaluation.scorecard import Scored
 from train.evaluation.scoring import Row, ask, judge_endpoint, sample, score_items
 

@@ -16,6 +16,7 @@ from train.base_model import load_tokenizer, load_weights
 from train.evaluation.scoring import Row
 from train.fidelity.pins import read_pins
 from train.fidelity.probing import Probe, Reading, as_rows, make_probes, read_model, token_ids
+from train.processes.first_process import is_first_process
 from train.runs import weights_path
 
 READINGS = "parity_trained.json"
@@ -40,8 +41,6 @@ def remember(settings: Settings, dataset_path: Path, trainer: Any, folder: Path)
     Of several processes all must call it, since a sharded model answers only together; the first one writes.
     Raises ConfigError if the trainer did not learn from the tokens that the template renders.
     """
-    from train.processes.sharding import is_first_process
-
     tokenizer, model = trainer.processing_class, trainer.accelerator.unwrap_model(trainer.model)
     _compare_tokens(trainer, dataset_path)
     max_tokens = settings.evaluate.max_tokens

@@ -1,0 +1,1 @@
+"""Faster forms of frozen layers, for training on a CPU."""

@@ -1,0 +1,1 @@
+"""Learns from what people thought of answers: DPO and KTO."""

@@ -8,12 +8,13 @@ same questions as before.
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 from sklearn.model_selection import GroupShuffleSplit
 
 from driftwheel.errors import DataError
 from driftwheel.records import Dataset, ModelVersion, TrainingRun
+from driftwheel.settings.data import DatasetSettings
 from driftwheel.settings.settings import Settings
 from driftwheel.store.alias import find_alias
 from driftwheel.store.ledger import Ledger
@@ -58,7 +59,7 @@ def preference_dataset(settings: Settings, ledger: Ledger, parent: Dataset) -> D
     if len(wanted) < FEWEST:
         kind = "corrected answers" if objective == "dpo" else "answers with a thumb"
         raise DataError(f"only {len(wanted)} {kind} in the traffic, and {objective} needs {FEWEST}; ask for feedback")
-    parts = _split(settings, wanted)
+    parts = _split(settings.dataset, wanted)
     rows = {name: [asdict(e) for e in splits[name]] for name in SPLITS}
     for name, part in parts.items():
         known = {e.conversation for e in splits[name]}
@@ -68,14 +69,14 @@ def preference_dataset(settings: Settings, ledger: Ledger, parent: Dataset) -> D
     if stored := find_stored(settings, ledger, rows):
         return stored
     counts = {name: len(part) for name, part in parts.items()}
-    report = {**parent.report, "parent": parent.id, "objective": objective, "preferences": counts}
+    report = replace(parent.report, parent=parent.id, objective=objective, preferences=counts)
     return store(settings, ledger, rows, report, origin="feedback")
 
 
-def _split(settings: Settings, wanted: Sequence[Preference]) -> dict[str, list[Preference]]:
-    groups = group_numbers([p.example for p in wanted], settings.dataset.near_duplicate_similarity)
+def _split(settings: DatasetSettings, wanted: Sequence[Preference]) -> dict[str, list[Preference]]:
+    groups = group_numbers([p.example for p in wanted], settings.near_duplicate_similarity)
     if len(set(groups)) < 2:
         raise DataError("all preferences come from one conversation or user; one part must be held out")
-    share, seed = settings.dataset.validation_share, settings.dataset.seed
+    share, seed = settings.validation_share, settings.seed
     learned, held_out = next(GroupShuffleSplit(1, test_size=share, random_state=seed).split(wanted, groups=groups))
     return {"train": [wanted[i] for i in learned], "validation": [wanted[i] for i in held_out]}

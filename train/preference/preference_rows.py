@@ -12,7 +12,7 @@ from driftwheel.store.ledger import Ledger
 from driftwheel.store.tables import TABLES
 from train.data.duplicates import NearDuplicates
 from train.data.examples import Example
-from train.data.formats import Message
+from train.data.row_shapes import Message
 from train.data.traffic_rows import conversation
 
 

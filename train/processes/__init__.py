@@ -1,0 +1,1 @@
+"""Child processes, their environments, and what this process is to the others."""

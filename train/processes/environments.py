@@ -1,4 +1,4 @@
-"""Packages that cannot live beside those that train become an environment of their own, made once."""
+"""Makes a virtual environment, once, for packages that cannot be installed beside those that train."""
 
 import shutil
 import sys

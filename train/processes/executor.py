@@ -1,4 +1,4 @@
-"""A command becomes a child process in a group of its own, which can be held, continued and stopped."""
+"""Runs a command as a child process in a process group of its own, which can be held, continued and stopped."""
 
 import contextlib
 import ctypes

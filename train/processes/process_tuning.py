@@ -1,4 +1,4 @@
-"""This process becomes one that trains well on a CPU, before it imports torch.
+"""Sets OpenMP and the allocator so that this process trains well on a CPU; call it before torch is imported.
 
 Both defaults that are changed here cost more than any layer. OpenMP's threads spin while they wait, which burns the
 core that the next thread, the engine or the gateway needs. And glibc gives each large tensor back to the kernel when

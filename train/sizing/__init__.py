@@ -1,0 +1,1 @@
+"""Says what fits this machine, before anything is loaded."""

@@ -1,37 +1,31 @@
-"""A base model, a data file and this machine become what can be trained and served here, and a proposed configuration.
+"""Estimates which training methods fit this machine's memory for a base model and its data, and proposes settings."""
 
-    python -m train fit --model Qwen/Qwen3-0.6B --data tickets.jsonl
-
-`driftwheel doctor --model NAME --data FILE` ends with it.
-"""
-
-import argparse
-import json
-import sys
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import yaml
 
-from driftwheel.cli.command import add_common_arguments, settings_from
 from driftwheel.errors import ConfigError
-from driftwheel.settings.data import DatasetSettings, ModelSettings
 from driftwheel.settings.settings import Settings
 from driftwheel.settings.training import TrainSettings
 from train.base_model import load_config, load_tokenizer
 from train.data.formats import read_file
-from train.sizing.machine import Machine, this_machine
+from train.sizing.machine import Machine
 from train.sizing.memory import Estimate, estimate
 
 ESTIMATE_ERROR = 0.25
 """A fit leaves this much room: the largest error over the trainings of `python -m benchmarks.memory` (DoRA's)."""
 
 LENGTH_STEP = 32
+"""A proposed length is rounded up to a multiple, because the longest row seen is hardly the longest to come."""
+
+Sections = dict[str, dict[str, str | int | bool]]
+"""Keys and values by the section of the settings file."""
 
 
 @dataclass(frozen=True)
-class Lengths:
+class DataLengths:
     """Tokens of the data's rows, prompt and answer in the model's template."""
 
     rows: int
@@ -46,13 +40,13 @@ class Fit:
 
     model: str
     machine: Machine
-    lengths: Lengths | None
+    lengths: DataLengths | None
     estimates: list[Estimate]
     """Full, LoRA and QLoRA at the settings' batch and length."""
     missing: dict[str, str]
     """Why a method cannot be used here, by its name."""
-    proposal: dict[str, Any] | None
-    """Sections of a settings file; None where no method fits."""
+    proposal: Sections | None
+    """What to set; None where no method fits."""
 
 
 def fits(wanted: Estimate, machine: Machine) -> bool:
@@ -88,7 +82,7 @@ def _of_method(train: TrainSettings, method: str) -> TrainSettings:
     return train.model_copy(update={"method": method, **(plain if method == "full" else {})})
 
 
-def _propose(settings: Settings, config: Any, train: TrainSettings, machine: Machine) -> dict[str, Any] | None:
+def _propose(settings: Settings, config: Any, train: TrainSettings, machine: Machine) -> Sections | None:
     """Return the first that fits: the settings' method, then smaller batches, then checkpointing, then QLoRA."""
     tried = [train]
     while tried[-1].per_device_train_batch_size > 1:
@@ -104,9 +98,9 @@ def _propose(settings: Settings, config: Any, train: TrainSettings, machine: Mac
     return None
 
 
-def _sections(settings: Settings, train: TrainSettings, machine: Machine) -> dict[str, Any]:
-    shown = ("method", "per_device_train_batch_size", "gradient_accumulation_steps", "max_length", "bf16",
-             "gradient_checkpointing")  # fmt: skip
+def _sections(settings: Settings, train: TrainSettings, machine: Machine) -> Sections:
+    batch = ("per_device_train_batch_size", "gradient_accumulation_steps")
+    shown = ("method", *batch, "max_length", "bf16", "gradient_checkpointing")
     scheme = settings.quantize.scheme
     usable = machine.quantizations
     return {
@@ -116,8 +110,8 @@ def _sections(settings: Settings, train: TrainSettings, machine: Machine) -> dic
     }
 
 
-def _lengths(settings: Settings, data: Path) -> Lengths:
-    rows = read_file(data, settings.dataset).rows
+def _lengths(settings: Settings, data: Path) -> DataLengths:
+    rows = read_file(settings.dataset, data).rows
     if not rows:
         raise ConfigError(f"{data} has no row that can be read; `driftwheel data check` says why")
     tokenizer = load_tokenizer(settings.base_model(), revision=settings.model.revision)
@@ -125,7 +119,7 @@ def _lengths(settings: Settings, data: Path) -> Lengths:
     texts = tokenizer.apply_chat_template(conversations, tokenize=False)
     lengths = sorted(len(ids) for ids in tokenizer(texts, add_special_tokens=False)["input_ids"])
     last = len(lengths) - 1
-    return Lengths(len(lengths), lengths[last // 2], lengths[min(last, int(0.95 * len(lengths)))], lengths[last])
+    return DataLengths(len(lengths), lengths[last // 2], lengths[min(last, int(0.95 * len(lengths)))], lengths[last])
 
 
 def _rounded(tokens: int) -> int:
@@ -169,30 +163,3 @@ def as_text(fit: Fit) -> str:
 
 def _size(count: float) -> str:
     return f"{count / 2**30:,.1f} GiB" if count >= 2**30 else f"{count / 2**20:,.0f} MiB"
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the verb's arguments."""
-    add_common_arguments(parser)
-    parser.add_argument("--model", metavar="NAME", help="folder or hub name (the settings' base)")
-    parser.add_argument("--data", type=Path, metavar="FILE", help="examples, to measure their lengths")
-
-
-def main(arguments: argparse.Namespace) -> None:
-    """Print what fits."""
-    fit = examine_fit(_settings(arguments), arguments.data, this_machine())
-    sys.stdout.write((json.dumps(asdict(fit), default=sorted) if arguments.json else as_text(fit)) + "\n")
-
-
-def _settings(arguments: argparse.Namespace) -> Settings:
-    """Return the settings file's settings, or the usual ones where there is no file yet."""
-    named = arguments.model
-    if named and Path(named).is_dir():
-        named = str(Path(named).resolve())  # a folder that is named on the command line starts where the person is
-    if not Path(arguments.config).exists():
-        if not named:
-            raise ConfigError(f"no settings file at {arguments.config}; name a model with --model")
-        data = DatasetSettings(sources=[str(arguments.data or "examples.jsonl")])
-        return Settings(project="doctor", model=ModelSettings(base=named), dataset=data)
-    settings = settings_from(arguments)
-    return settings.model_copy(update={"model": ModelSettings(base=named)}) if named else settings

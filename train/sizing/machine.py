@@ -1,4 +1,4 @@
-"""The machine becomes what training and serving may use of it: memory, number types, attention, quantization."""
+"""Detects what training and serving may use of this machine: memory, number types, attention, quantization."""
 
 import importlib.metadata
 import importlib.util
@@ -55,11 +55,10 @@ class Machine:
     @property
     def quantizations(self) -> list[str]:
         """Schemes whose kernels vLLM has here, the usual choice first."""
+        whole = ["w8a8", "w4a16", "none"]
         if self.capability is None:
-            return ["w8a8", "w4a16", "none"] if self.cpu_flags & {"avx512_vnni", "avx_vnni", "asimddp"} else ["none"]
-        return ["fp8_dynamic", "w8a8", "w4a16", "none"] if self.capability >= FP8_CAPABILITY else [
-            "w8a8", "w4a16", "none"
-        ]  # fmt: skip
+            return whole if self.cpu_flags & {"avx512_vnni", "avx_vnni", "asimddp"} else ["none"]
+        return ["fp8_dynamic", *whole] if self.capability >= FP8_CAPABILITY else whole
 
     @property
     def faster_kernels(self) -> str | None:

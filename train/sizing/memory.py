@@ -1,4 +1,4 @@
-"""A model's configuration and the train section become the memory that training takes, before anything is loaded.
+"""Estimates the memory that a training takes, from the model's configuration and the train section alone.
 
 Weights, gradients and optimizer states are counted. The activations are counted too: the model is built of tensors
 without memory and runs once forward, and what autograd would keep for the way back is added up. So dtype, adapters,

@@ -1,1 +1,1 @@
-"""Settings and splits become a trainer, and its steps become quick."""
+"""Trains one run in this process with TRL's trainers."""

@@ -1,4 +1,4 @@
-"""Labels become weights of rows, so that a rare label counts as the settings say and not as often as it occurs."""
+"""Class weights: a rare label counts in the loss as the settings say, and not as often as it occurs."""
 
 import difflib
 from collections import Counter

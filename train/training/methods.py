@@ -1,4 +1,4 @@
-"""The train section becomes what is trained: every weight, or adapters beside a frozen base, in one of LoRA's variants.
+"""What is trained, as the train section says: every weight, or adapters beside a frozen base, in LoRA's variants.
 
 `use_rslora`, `use_dora` and `init_lora_weights` are TRL's and PEFT's own names, and they combine as they do there:
 DoRA with rsLoRA's scale is one setting more, not another method. PiSSA moves a part of the base's weights into the
@@ -13,12 +13,12 @@ from typing import Any
 from driftwheel.errors import ConfigError
 from driftwheel.settings.training import TrainSettings
 
-ADAPTER_KEYS = frozenset(
-    {
-        "lora_r", "lora_alpha", "lora_dropout", "lora_target_modules", "lora_modules_to_save",
-        "use_rslora", "use_dora", "init_lora_weights",
-    }
-)  # fmt: skip
+Weights = dict[str, Any]
+"""Tensors by the names of the parameters."""
+ADAPTER_KEYS = (
+    *("lora_r", "lora_alpha", "lora_dropout", "lora_target_modules", "lora_modules_to_save"),
+    *("use_rslora", "use_dora", "init_lora_weights"),
+)
 LARGEST_SERVED_RANK = 512
 """vLLM's `--max-lora-rank` goes no further."""
 
@@ -102,7 +102,7 @@ def keep_start(model: Any, train: TrainSettings, run_path: Path) -> None:
 
 
 def save_weights(
-    model: Any, train: TrainSettings, run_path: Path, folder: Path, gathered: dict[str, Any] | None = None
+    model: Any, train: TrainSettings, run_path: Path, folder: Path, gathered: Weights | None = None
 ) -> None:
     """Write what was trained, so that it fits the base as it was before training.
 

@@ -1,11 +1,11 @@
-"""Training steps become a progress bar and the points of curves.jsonl.
+"""Callbacks of the Trainer that draw a progress bar and write the points of curves.jsonl.
 
 The bar goes to stderr: live on a terminal, elsewhere one plain line in five seconds at most.
 """
 
-import json
 import math
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,26 +14,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from transformers import TrainerCallback
 
 from driftwheel.errors import ConfigError
-
-CURVES = "curves.jsonl"
-CHECKPOINT_MARK = "complete"
-"""Written into a checkpoint after everything else, so that one cut off by a kill is never resumed from."""
+from train.training.checkpoints import CHECKPOINT_MARK
+from train.training.curves import CURVES, CurvePoint, as_line, read_curves
 
 PLAIN_LINE_SECONDS = 5.0
-
-
-def read_curves(run_path: Path) -> list[dict[str, Any]]:
-    """Return the points of a run's curves, without a last line that a kill cut short."""
-    path = run_path / CURVES
-    if not path.is_file():
-        return []
-    points = []
-    for line in path.read_text(encoding="utf-8").splitlines():
-        try:
-            points.append(json.loads(line))
-        except json.JSONDecodeError:
-            break
-    return points
 
 
 class CurveWriter(TrainerCallback):  # type: ignore[misc]  # transformers is untyped
@@ -54,14 +38,13 @@ class CurveWriter(TrainerCallback):  # type: ignore[misc]  # transformers is unt
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Drop the points after the checkpoint that training resumes from."""
-        points = [p for p in read_curves(self.run_path) if p["step"] <= state.global_step]
-        text = "".join(json.dumps(point) + "\n" for point in points)
-        (self.run_path / CURVES).write_text(text, encoding="utf-8")
-        self._elapsed_before = points[-1]["elapsed_seconds"] if points else 0.0
+        points = [p for p in read_curves(self.run_path) if p.step <= state.global_step]
+        (self.run_path / CURVES).write_text("".join(map(as_line, points)), encoding="utf-8")
+        self._elapsed_before = points[-1].elapsed_seconds if points else 0.0
         self._started_at = self._last_at = time.monotonic()
-        self.useful_tokens = self._tokens_before = max((p["tokens"] or 0.0 for p in points), default=0.0)
+        self.useful_tokens = self._tokens_before = max((p.tokens or 0.0 for p in points), default=0.0)
 
-    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any], **_: Any) -> None:
+    def on_log(self, args: Any, state: Any, control: Any, logs: Mapping[str, float], **_: Any) -> None:
         """Write one point; raises ConfigError when the loss is no number any more."""
         if "loss" not in logs and "eval_loss" not in logs:
             return
@@ -69,20 +52,20 @@ class CurveWriter(TrainerCallback):  # type: ignore[misc]  # transformers is unt
         if loss is not None and not math.isfinite(loss):
             raise ConfigError(f"the loss is {loss} at step {state.global_step}; lower train.learning_rate")
         speed = self._tokens_per_second(logs) if "num_tokens" in logs and loss is not None else None
-        point = {
-            "step": state.global_step,
-            "epoch": round(state.epoch or 0.0, 4),
-            "loss": loss,
-            "eval_loss": logs.get("eval_loss"),
-            "learning_rate": logs.get("learning_rate"),
-            "tokens": self.useful_tokens,
-            "tokens_per_second": speed,
-            "elapsed_seconds": round(self.elapsed_seconds, 3),
-        }
+        point = CurvePoint(
+            step=state.global_step,
+            epoch=round(state.epoch or 0.0, 4),
+            loss=loss,
+            eval_loss=logs.get("eval_loss"),
+            learning_rate=logs.get("learning_rate"),
+            tokens=self.useful_tokens,
+            tokens_per_second=speed,
+            elapsed_seconds=round(self.elapsed_seconds, 3),
+        )
         with (self.run_path / CURVES).open("a", encoding="utf-8") as file:
-            file.write(json.dumps(point) + "\n")
+            file.write(as_line(point))
 
-    def _tokens_per_second(self, logs: dict[str, Any]) -> float:
+    def _tokens_per_second(self, logs: Mapping[str, float]) -> float:
         # The Trainer counts non-padding tokens, from zero again after a resume.
         now, tokens = time.monotonic(), self._tokens_before + float(logs["num_tokens"])
         speed = (tokens - self.useful_tokens) / max(now - self._last_at, 1e-6)
@@ -116,7 +99,7 @@ class ProgressBar(TrainerCallback):  # type: ignore[misc]  # transformers is unt
         if state.global_step:
             self._console.print(f"resumed at step {state.global_step} of {state.max_steps}", highlight=False)
 
-    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any], **_: Any) -> None:
+    def on_log(self, args: Any, state: Any, control: Any, logs: Mapping[str, float], **_: Any) -> None:
         """Take over the newest losses."""
         self._loss = logs.get("loss", self._loss)
         self._eval_loss = logs.get("eval_loss", self._eval_loss)

@@ -14,6 +14,7 @@ from transformers.trainer_pt_utils import LengthGroupedSampler
 from trl import SFTTrainer
 
 from train.training.class_weights import ROW_WEIGHT
+from train.training.sharding import Batch
 
 TOKEN_WEIGHTS = "token_weights"
 """The rows' weights in a batch, spread over its tokens."""
@@ -71,7 +72,7 @@ class SupervisedTrainer(SFTTrainer):  # type: ignore[misc]  # trl is untyped
         return batches, tokens
 
     def compute_loss(
-        self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
+        self, model: Any, inputs: Batch, return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
         """Let TRL compute the loss of a batch from weighted log-probabilities."""
         weights = inputs.pop(TOKEN_WEIGHTS, None)
@@ -108,8 +109,8 @@ def _spread_weights(collator: Any) -> None:
     """Let a collator spread its rows' weights over their tokens, padded or joined end to end as these are."""
     collate = collator.torch_call
 
-    def torch_call(rows: list[dict[str, Any]]) -> dict[str, Any]:
-        batch: dict[str, Any] = collate(rows)
+    def torch_call(rows: list[Batch]) -> Batch:
+        batch: Batch = collate(rows)
         if ROW_WEIGHT in rows[0]:
             weights = torch.tensor([row[ROW_WEIGHT] for row in rows])
             if len(batch["labels"]) == len(rows):

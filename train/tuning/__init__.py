@@ -1,0 +1,1 @@
+"""Looks for better settings: searches and cross-validation."""

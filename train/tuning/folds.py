@@ -1,4 +1,4 @@
-"""A Dataset's training and validation rows become K folds of whole groups, with labels in equal shares.
+"""Cuts a Dataset's training and validation rows into K folds of whole groups, with labels in equal shares.
 
 Rows that share a group or a near-duplicate prompt stay in one fold, as they stay in one split.
 The test split is left out, and what driftwheel made of a row judges in no fold.
@@ -14,6 +14,7 @@ from sklearn.model_selection import GroupKFold, StratifiedGroupKFold
 from driftwheel import artifacts
 from driftwheel.errors import DataError
 from driftwheel.records import Dataset
+from driftwheel.settings.data import DatasetSettings
 from driftwheel.settings.settings import Settings
 from train.data.dataset_files import read_splits
 from train.data.examples import Example
@@ -30,7 +31,7 @@ def make_folds(settings: Settings, dataset: Dataset, count: int) -> list[Fold]:
         return folds
     splits = read_splits(dataset)
     examples = [*splits["train"], *splits["validation"]]
-    for fold, held_out in zip(folds, _held_out(settings, examples, count), strict=True):
+    for fold, held_out in zip(folds, _held_out(settings.dataset, examples, count), strict=True):
         with artifacts.writing(fold.path, {"dataset_id": dataset.id, **fold.facts()}) as folder:
             _write(folder / "train.jsonl", [e for i, e in enumerate(examples) if i not in held_out])
             judging = [e for i, e in enumerate(examples) if i in held_out and e.original is None]
@@ -43,15 +44,15 @@ def folds_path(settings: Settings, dataset_id: str, count: int) -> Path:
     return settings.root / "folds" / f"{dataset_id}-{count}-{settings.dataset.seed}"
 
 
-def _held_out(settings: Settings, examples: list[Example], count: int) -> list[set[int]]:
-    groups = group_numbers(examples, settings.dataset.near_duplicate_similarity)
+def _held_out(settings: DatasetSettings, examples: list[Example], count: int) -> list[set[int]]:
+    groups = group_numbers(examples, settings.near_duplicate_similarity)
     if len(set(groups)) < count:
         raise DataError(f"only {len(set(groups))} groups of rows for {count} folds; give more rows or fewer folds")
     labels = [str(e.label) for e in examples]
     # A task of free text has as many labels as rows, and a rare label cannot be in every fold.
     is_stratified = min(Counter(labels).values()) >= count
     kind = StratifiedGroupKFold if is_stratified else GroupKFold
-    splitter = kind(n_splits=count, shuffle=True, random_state=settings.dataset.seed)
+    splitter = kind(n_splits=count, shuffle=True, random_state=settings.seed)
     return [set(held_out.tolist()) for _, held_out in splitter.split(examples, labels, groups)]
 
 

@@ -1,4 +1,4 @@
-"""A trial's validation losses become the study's knowledge of it, or the end of the trial."""
+"""Stops trials that will not be among the better ones, by their validation losses on the way."""
 
 from typing import Any
 

@@ -1,18 +1,16 @@
-"""A study becomes what people look at: its summary file, which the dashboard draws, its text, and a picture."""
+"""Reports on a search: its summary file, which the dashboard draws, its text for a person, and a picture."""
 
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from optuna.trial import TrialState
+from optuna.study import Study
+from optuna.trial import FrozenTrial, TrialState
 
 from driftwheel.artifacts import write_json
 from driftwheel.errors import StorageError
 from driftwheel.settings.settings import Settings
-from train.tuning.search_space import as_flags, search_space, with_values
-
-if TYPE_CHECKING:
-    from optuna.study import Study
-    from optuna.trial import FrozenTrial
+from train.tuning.search_space import TrialValues, as_flags, search_space, with_values
 
 SUMMARY = "search.json"
 INTERRUPTED = "interrupted"
@@ -27,23 +25,62 @@ def search_path(settings: Settings, name: str) -> Path:
     return settings.root / "searches" / name
 
 
-def write_summary(settings: Settings, study: "Study", dataset_id: str) -> dict[str, Any]:
+@dataclass(frozen=True, kw_only=True)
+class TrialResult:
+    """One trial that ended."""
+
+    number: int
+    state: str
+    """`complete`, `pruned`, `fail`, or `interrupted` where a killed process left it."""
+    eval_loss: float | None
+    """Its validation loss; of a trial that did not finish the least that it reached."""
+    last_step: int | None
+    """The step of its last validation."""
+    values: TrialValues
+    run_id: str | None
+    seconds: float | None
+    error: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class BestTrial(TrialResult):
+    """The trial with the least validation loss."""
+
+    flags: str
+    """What turns the settings file into its settings on the command line."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Search:
+    """A search for settings as it stands; its fields are the keys of search.json."""
+
+    id: str
+    dataset_id: str
+    sampler: str
+    space: dict[str, Any]
+    trials: list[TrialResult]
+    importance: dict[str, float]
+    """Each setting's share in the spread of the loss; empty for few trials."""
+    best: BestTrial | None
+
+
+def write_summary(settings: Settings, study: Study, dataset_id: str) -> Search:
     """Write a search's summary as it stands now, and return it."""
     complete = study.get_trials(states=(TrialState.COMPLETE,))
-    summary = {
-        "id": study.study_name,
-        "dataset_id": dataset_id,
-        "sampler": settings.tune.sampler,
-        "space": {k: v if isinstance(v, list) else v.model_dump() for k, v in search_space(settings).items()},
-        "trials": [_trial(study, t) for t in study.get_trials(states=ENDED)],
-        "importance": _importance(study, complete),
-        "best": _best(settings, study) if complete else None,
-    }
-    write_json(search_path(settings, study.study_name) / SUMMARY, summary)
-    return summary
+    search = Search(
+        id=study.study_name,
+        dataset_id=dataset_id,
+        sampler=settings.tune.sampler,
+        space={k: v if isinstance(v, list) else v.model_dump() for k, v in search_space(settings).items()},
+        trials=[TrialResult(**_facts(study, trial)) for trial in study.get_trials(states=ENDED)],
+        importance=_importance(study, complete),
+        best=_best(settings, study) if complete else None,
+    )
+    write_json(search_path(settings, study.study_name) / SUMMARY, asdict(search))
+    return search
 
 
-def _trial(study: "Study", trial: "FrozenTrial") -> dict[str, Any]:
+def _facts(study: Study, trial: FrozenTrial) -> dict[str, Any]:
     steps = trial.intermediate_values
     is_interrupted = trial.number in study.user_attrs.get(INTERRUPTED, [])
     return {
@@ -58,13 +95,12 @@ def _trial(study: "Study", trial: "FrozenTrial") -> dict[str, Any]:
     }
 
 
-def _best(settings: Settings, study: "Study") -> dict[str, Any]:
+def _best(settings: Settings, study: Study) -> BestTrial:
     best = study.best_trial
-    flags = as_flags(with_values(settings, best.params))
-    return {**_trial(study, best), "flags": flags}
+    return BestTrial(**_facts(study, best), flags=as_flags(with_values(settings, best.params)))
 
 
-def _importance(study: "Study", complete: list["FrozenTrial"]) -> dict[str, float]:
+def _importance(study: Study, complete: list[FrozenTrial]) -> dict[str, float]:
     """Return each setting's share in the spread of the loss (PED-ANOVA, Watanabe et al. 2023); {} for few trials."""
     from optuna.importance import get_param_importances
 
@@ -75,25 +111,24 @@ def _importance(study: "Study", complete: list["FrozenTrial"]) -> dict[str, floa
     return {k: round(v, 4) for k, v in get_param_importances(study, params=sorted(varied)).items()}
 
 
-def as_text(summary: dict[str, Any]) -> str:
+def as_text(search: Search) -> str:
     """Return a search as lines for a person: trials from the best on, importance, and how to go on."""
-    known = [t for t in summary["trials"] if t["eval_loss"] is not None]
     order = {"complete": 0, "pruned": 1}
-    known.sort(key=lambda t: (order.get(t["state"], 2), t["eval_loss"]))
-    lines = [f"{summary['id']} on {summary['dataset_id']}: {len(summary['trials'])} trials"]
-    for t in known:
-        values = "  ".join(f"{k} {v:.3g}" if isinstance(v, float) else f"{k} {v}" for k, v in t["values"].items())
-        lines.append(f"{t['number']:>4}  {t['state']:<11}  validation loss {t['eval_loss']:.4f}  {values}")
-    if summary["importance"]:
-        lines.append("importance  " + "  ".join(f"{k} {v:.0%}" for k, v in summary["importance"].items()))
-    best = summary["best"]
-    lines.append(f"best: trial {best['number']}, already trained as {best['run_id']}")
-    lines.append(f"publish it:  driftwheel publish --run {best['run_id']}")
-    lines.append(f"or keep its settings:  driftwheel train {best['flags']}")
+    known = [(order.get(t.state, 2), t.eval_loss, t) for t in search.trials if t.eval_loss is not None]
+    lines = [f"{search.id} on {search.dataset_id}: {len(search.trials)} trials"]
+    for _, loss, t in sorted(known, key=lambda found: found[:2]):
+        values = "  ".join(f"{k} {v:.3g}" if isinstance(v, float) else f"{k} {v}" for k, v in t.values.items())
+        lines.append(f"{t.number:>4}  {t.state:<11}  validation loss {loss:.4f}  {values}")
+    if search.importance:
+        lines.append("importance  " + "  ".join(f"{k} {v:.0%}" for k, v in search.importance.items()))
+    if best := search.best:
+        lines.append(f"best: trial {best.number}, already trained as {best.run_id}")
+        lines.append(f"publish it:  driftwheel publish --run {best.run_id}")
+        lines.append(f"or keep its settings:  driftwheel train {best.flags}")
     return "\n".join(lines)
 
 
-def write_picture(study: "Study", path: Path) -> None:
+def write_picture(study: Study, path: Path) -> None:
     """Draw a search into one HTML file that needs no network: the trials, their parallel coordinates, importance.
 
     Raises StorageError if the file cannot be written.

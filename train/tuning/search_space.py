@@ -1,11 +1,11 @@
-"""The tune section becomes what a search may try, and a trial's values become settings."""
+"""What a search may try, as the tune section says, and how a trial's values become settings."""
 
 import itertools
 import json
 import math
 import shlex
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -14,11 +14,10 @@ from driftwheel.settings.load import load_settings
 from driftwheel.settings.settings import Settings
 from driftwheel.settings.training import Range, TrainSettings
 
-if TYPE_CHECKING:
-    from optuna.trial import Trial
-
 GRID_POINTS = 5
 Space = Mapping[str, Range | list[Any]]
+TrialValues = dict[str, Any]
+"""Settings of the train section, by name, as one trial has them."""
 
 
 def search_space(settings: Settings) -> Space:
@@ -37,21 +36,7 @@ def search_space(settings: Settings) -> Space:
     return space
 
 
-def suggest(trial: "Trial", space: Space) -> dict[str, Any]:
-    """Return a trial's values."""
-    values: dict[str, Any] = {}
-    for key, choices in space.items():
-        if isinstance(choices, list):
-            values[key] = trial.suggest_categorical(key, choices)
-        elif _is_whole(choices):
-            step = int(choices.step or 1)
-            values[key] = trial.suggest_int(key, int(choices.low), int(choices.high), step=step, log=choices.log)
-        else:
-            values[key] = trial.suggest_float(key, choices.low, choices.high, step=choices.step, log=choices.log)
-    return values
-
-
-def grid(space: Space) -> list[dict[str, Any]]:
+def grid(space: Space) -> list[TrialValues]:
     """Return every combination of values; a range without a step is cut at five points, its ends among them."""
     axes = [choices if isinstance(choices, list) else _points(choices) for choices in space.values()]
     return [dict(zip(space, point, strict=True)) for point in itertools.product(*axes)]
@@ -66,10 +51,11 @@ def _points(values: Range) -> list[Any]:
         points[-1] = high
     else:
         points = [low + i * (high - low) / (GRID_POINTS - 1) for i in range(GRID_POINTS)]
-    return sorted({round(p) for p in points}) if _is_whole(values) else points
+    return sorted({round(p) for p in points}) if is_whole(values) else points
 
 
-def _is_whole(values: Range) -> bool:
+def is_whole(values: Range) -> bool:
+    """Say whether a range holds whole numbers only."""
     return all(isinstance(v, int) for v in (values.low, values.high, values.step or 1))
 
 

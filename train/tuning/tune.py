@@ -1,23 +1,17 @@
-"""A search space becomes trials, each a TrainingRun, and the settings that had the least validation loss.
-
-    python -m train tune --config driftwheel.yaml --trials 20
+"""Searches for the settings with the least validation loss: each trial of the Optuna study is a TrainingRun.
 
 The study is durable: Optuna keeps each trial in the project's database, and the same command continues where a
 killed search stood. A finished trial is never trained again, a trial that died goes on from its checkpoint.
 """
 
-import argparse
-import json
-import sys
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import optuna
 import structlog
-from optuna.trial import TrialState
+from optuna.study import Study
+from optuna.trial import FrozenTrial, Trial, TrialState
 from sqlalchemy.pool import NullPool
 
-from driftwheel.cli.command import add_common_arguments, open_ledger, settings_from
 from driftwheel.errors import ConfigError
 from driftwheel.records import Dataset, content_hash
 from driftwheel.settings.settings import Settings
@@ -27,11 +21,9 @@ from driftwheel.store.sqlite import safe_sqlite_module
 from driftwheel.system import only_process
 from train.base_model import identity
 from train.finetune import find_or_add_run, finetune
-from train.tuning.search_report import ENDED, INTERRUPTED, as_text, search_path, write_picture, write_summary
-from train.tuning.search_space import grid, search_space, suggest, with_values
-
-if TYPE_CHECKING:
-    from optuna.study import Study
+from train.tuning.pruning import Pruner
+from train.tuning.search_report import ENDED, INTERRUPTED, Search, search_path, write_summary
+from train.tuning.search_space import Space, TrialValues, grid, is_whole, search_space, with_values
 
 log = structlog.get_logger()
 
@@ -51,40 +43,43 @@ def study_id(settings: Settings, dataset_id: str) -> str:
     return f"study_{content_hash(asked)[:12]}"
 
 
-def tune(settings: Settings, ledger: Ledger, dataset_id: str) -> dict[str, Any]:
-    """Search until `tune.trials` trials are done, and return the search as its summary file holds it.
+def tune(settings: Settings, ledger: Ledger, dataset_id: str) -> Search:
+    """Search until `tune.trials` trials are done, and return the search as it stands then.
 
     Raises ConfigError if no trial could be trained, ConflictError if another process runs this search.
     """
     dataset = ledger.get(Dataset, dataset_id)
     name = study_id(settings, dataset_id)
-    with only_process(
-        search_path(settings, name) / "lock", f"another process runs the search {name}; wait for it or stop it"
-    ):
+    conflict = f"another process runs the search {name}; wait for it or stop it"
+    with only_process(search_path(settings, name) / "lock", conflict):
         study = open_study(settings, name)
         _take_up(study)
         if settings.tune.sampler == "grid":
-            points = grid(search_space(settings))
-            if len(points) > settings.tune.trials:
-                log.warning(
-                    "the grid has more points than tune.trials, and the last ones are not tried; "
-                    f"`--trials {len(points)}` tries all",
-                    points=len(points),
-                    trials=settings.tune.trials,
-                )
-            for point in points:
-                study.enqueue_trial(point, skip_if_exists=True)
-        summary = write_summary(settings, study, dataset_id)
+            _enqueue_grid(settings, study)
+        search = write_summary(settings, study, dataset_id)
         while len(_ended(study)) < settings.tune.trials and not _is_exhausted(settings, study):
             _run_trial(settings, ledger, dataset, study)
-            summary = write_summary(settings, study, dataset_id)
-    if summary["best"] is None:
-        errors = [t["error"] for t in summary["trials"] if t["error"]]
+            search = write_summary(settings, study, dataset_id)
+    if search.best is None:
+        errors = [t.error for t in search.trials if t.error]
         raise ConfigError(f"no trial of {name} could be trained to its end; the last said: {errors[-1]}")
-    return summary
+    return search
 
 
-def open_study(settings: Settings, name: str) -> "Study":
+def _enqueue_grid(settings: Settings, study: Study) -> None:
+    points = grid(search_space(settings))
+    if len(points) > settings.tune.trials:
+        log.warning(
+            "the grid has more points than tune.trials, and the last ones are not tried; "
+            f"`--trials {len(points)}` tries all",
+            points=len(points),
+            trials=settings.tune.trials,
+        )
+    for point in points:
+        study.enqueue_trial(point, skip_if_exists=True)
+
+
+def open_study(settings: Settings, name: str) -> Study:
     """Open a study in the project's database, or make it."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     url = settings.storage.database_url or f"sqlite:///{settings.root / 'tune.db'}"
@@ -110,7 +105,7 @@ def open_study(settings: Settings, name: str) -> "Study":
     )
 
 
-def _take_up(study: "Study") -> None:
+def _take_up(study: Study) -> None:
     """Ask again for the trials that a killed process left running."""
     for trial in study.get_trials(states=(TrialState.RUNNING,)):
         study.set_user_attr(INTERRUPTED, [*study.user_attrs.get(INTERRUPTED, []), trial.number])
@@ -118,18 +113,16 @@ def _take_up(study: "Study") -> None:
         study.enqueue_trial({**trial.system_attrs.get("fixed_params", {}), **trial.params})
 
 
-def _ended(study: "Study") -> list[Any]:
+def _ended(study: Study) -> list[FrozenTrial]:
     interrupted = study.user_attrs.get(INTERRUPTED, [])
     return [t for t in study.get_trials(states=ENDED) if t.number not in interrupted]
 
 
-def _is_exhausted(settings: Settings, study: "Study") -> bool:
+def _is_exhausted(settings: Settings, study: Study) -> bool:
     return settings.tune.sampler == "grid" and not study.get_trials(states=(TrialState.WAITING,))
 
 
-def _run_trial(settings: Settings, ledger: Ledger, dataset: Dataset, study: "Study") -> None:
-    from train.tuning.pruning import Pruner
-
+def _run_trial(settings: Settings, ledger: Ledger, dataset: Dataset, study: Study) -> None:
     trial = study.ask()
     chosen = with_values(settings, suggest(trial, search_space(settings)))
     run = find_or_add_run(chosen, ledger, dataset, study_id=study.study_name)
@@ -144,25 +137,18 @@ def _run_trial(settings: Settings, ledger: Ledger, dataset: Dataset, study: "Stu
         trial.set_user_attr("error", str(error))
         study.tell(trial, state=TrialState.FAIL)
     else:
-        study.tell(trial, run.metrics["eval_loss"])
+        study.tell(trial, run.metrics.eval_loss)
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the verb's arguments."""
-    add_common_arguments(parser)
-    parser.add_argument("--dataset", metavar="DATASET_ID", help="dataset to train on (the newest)")
-    parser.add_argument("--trials", type=int, metavar="N", help="trials in all (tune.trials)")
-    parser.add_argument("--picture", type=Path, metavar="FILE.html", help="draw the search into a file")
-
-
-def main(arguments: argparse.Namespace) -> None:
-    """Search, and print the best trial with the flags that use it."""
-    if arguments.trials is not None:
-        arguments.overrides.append(f"tune.trials={arguments.trials}")
-    settings = settings_from(arguments)
-    ledger = open_ledger(settings)
-    dataset_id = arguments.dataset or ledger.newest(Dataset, settings.project).id
-    summary = tune(settings, ledger, dataset_id)
-    if arguments.picture:
-        write_picture(open_study(settings, summary["id"]), arguments.picture)
-    sys.stdout.write((json.dumps(summary, default=str) if arguments.json else as_text(summary)) + "\n")
+def suggest(trial: Trial, space: Space) -> TrialValues:
+    """Return a trial's values."""
+    values: TrialValues = {}
+    for key, choices in space.items():
+        if isinstance(choices, list):
+            values[key] = trial.suggest_categorical(key, choices)
+        elif is_whole(choices):
+            step = int(choices.step or 1)
+            values[key] = trial.suggest_int(key, int(choices.low), int(choices.high), step=step, log=choices.log)
+        else:
+            values[key] = trial.suggest_float(key, choices.low, choices.high, step=choices.step, log=choices.log)
+    return values

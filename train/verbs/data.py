@@ -1,4 +1,4 @@
-"""Data files become a report, a Dataset, or rows to look at.
+"""Check data files, build a Dataset of them, show its rows, or compare two.
 
 python -m train data check|build|show|diff --config driftwheel.yaml
 """
@@ -7,6 +7,7 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 from rich.console import Console
@@ -19,6 +20,7 @@ from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
 from train.base_model import load_tokenizer
 from train.data.check_tables import print_findings
+from train.data.data_check import check_files
 from train.data.dataset_files import read_splits
 from train.data.examples import Example
 from train.data.row_view import difference, in_template
@@ -46,7 +48,7 @@ def main(arguments: argparse.Namespace) -> None:
     if arguments.action == "build":
         sources = [p.resolve() for p in arguments.source] if arguments.source else None
         built = build_dataset(settings, ledger, sources)
-        if cut := built.report.get("rows_cut_by_max_length"):
+        if cut := built.report.rows_cut_by_max_length:
             sys.stderr.write(f"{cut} rows are longer than train.max_length and would lose their answer's end\n")
         print_record(built, as_json=arguments.json)
     elif arguments.action == "show":
@@ -106,10 +108,8 @@ def show_difference(old: Dataset, new: Dataset, rows: int) -> None:
 
 def check(settings: Settings, sources: list[Path], *, as_json: bool) -> None:
     """Print what the files hold, what is wrong with it, and what to do."""
-    from train.data.data_check import check_files
-
     found = check_files(settings, sources or [settings.resolve(s.path) for s in settings.dataset.weighted_sources()])
     if as_json:
-        sys.stdout.write(json.dumps(found, ensure_ascii=False) + "\n")
+        sys.stdout.write(json.dumps(asdict(found), ensure_ascii=False) + "\n")
     else:
         print_findings(Console(), found)

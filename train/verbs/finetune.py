@@ -6,6 +6,7 @@ python -m train finetune [--dataset ID]
 import argparse
 import json
 import sys
+from dataclasses import asdict
 
 from driftwheel.cli.command import add_common_arguments, open_ledger, print_record, settings_from
 from driftwheel.errors import ConfigError
@@ -13,7 +14,9 @@ from driftwheel.records import Dataset
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
 from train.finetune import finetune
+from train.preference.prefer import prefer
 from train.processes.process_tuning import tune_process
+from train.tuning.cross_validate import as_text, cross_validate, earlier_results
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -25,12 +28,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(arguments: argparse.Namespace) -> None:
     """Fine-tune and print the run, or cross-validate and print the losses; preferences build their own Dataset."""
-    tune_process()
+    tune_process()  # before a launcher imports torch
     settings = settings_from(arguments)
     ledger = open_ledger(settings)
     if settings.train.objective != "sft" and arguments.dataset is None:
-        from train.preference.prefer import prefer
-
         if arguments.folds is not None:
             raise ConfigError("--folds cross-validates train.objective sft only; leave one of them out")
         print_record(prefer(settings, ledger), as_json=arguments.json)
@@ -43,10 +44,8 @@ def main(arguments: argparse.Namespace) -> None:
 
 
 def _cross_validate(settings: Settings, ledger: Ledger, dataset_id: str, arguments: argparse.Namespace) -> None:
-    from train.tuning.cross_validate import as_text, cross_validate, earlier_results
-
     if arguments.folds < 2:
         raise ConfigError(f"--folds {arguments.folds} holds nothing out; give at least 2")
     result = cross_validate(settings, ledger, dataset_id, arguments.folds)
     others = earlier_results(settings, dataset_id, arguments.folds)
-    sys.stdout.write((json.dumps(result) if arguments.json else as_text(settings, result, others)) + "\n")
+    sys.stdout.write((json.dumps(asdict(result)) if arguments.json else as_text(settings, result, others)) + "\n")

@@ -91,7 +91,7 @@ def _training(run: TrainingRun) -> str:
     section = run.settings.get("train", run.settings)
     wanted = ("learning_rate", "num_train_epochs", "max_steps", "per_device_train_batch_size", "lora_r", "lora_alpha")
     rows = [("method", run.method), ("seed", run.seed), *((k, section[k]) for k in wanted if k in section)]
-    rows += [(k, v) for k, v in run.metrics.items() if isinstance(v, int | float | str)]
+    rows += run.metrics.known().items()
     return f"## Training\n\n`{run.id}`\n\n" + _table(["", "value"], [[_plain(k), _number(v)] for k, v in rows])
 
 

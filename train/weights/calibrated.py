@@ -10,6 +10,7 @@ from driftwheel.records import Dataset, TrainingRun
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
 from train.base_model import load_tokenizer
+from train.data.examples import read_split
 from train.fidelity.smoothing import SMOOTHED
 from train.processes.environments import python_with
 from train.processes.executor import LocalExecutor
@@ -23,8 +24,6 @@ def calibrate(settings: Settings, ledger: Ledger, run: TrainingRun, scheme: str,
 
     Raises ConfigError if there is no environment with llm-compressor, ExecutorError with its message if it fails.
     """
-    from train.training.trainer import read_split
-
     dataset = ledger.get(Dataset, run.dataset_id)
     rows = read_split(Path(dataset.path), "train")[: settings.quantize.calibration_rows]
     tokenizer = load_tokenizer(str(merged))

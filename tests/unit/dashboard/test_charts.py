@@ -40,8 +40,11 @@ def test_a_fault_is_drawn_as_a_loss_with_its_interval() -> None:
     drawing = drawn(charts.robustness(kinds))
     (point,) = next(layer["data"]["values"] for layer in drawing["layer"] if layer["mark"]["type"] == "point")
     assert {k: point[k] for k in ("slice", "difference", "low", "high")} == {
-        "slice": "word order", "difference": -0.1, "low": -0.2, "high": 0.05,
-    }  # fmt: skip
+        "slice": "word order",
+        "difference": -0.1,
+        "low": -0.2,
+        "high": 0.05,
+    }
     assert charts.robustness({}) is None
 
 
@@ -61,9 +64,19 @@ def test_a_row_of_the_confusion_matrix_sums_to_one() -> None:
 
 def test_the_timeline_divides_by_the_threshold() -> None:
     signal = DriftSignal(
-        id="s", project="p", version_id="v", kind=DriftKind.INPUT, feature="all", method="mmd", score=3.0,
-        threshold=2.0, reference_rows=1, current_rows=1, verdict=DriftVerdict.DRIFTED, check_id="c",
-    )  # fmt: skip
+        id="s",
+        project="p",
+        version_id="v",
+        kind=DriftKind.INPUT,
+        feature="all",
+        method="mmd",
+        score=3.0,
+        threshold=2.0,
+        reference_rows=1,
+        current_rows=1,
+        verdict=DriftVerdict.DRIFTED,
+        check_id="c",
+    )
     assert charts.drift_timeline([signal]).to_dict()["data"]["values"][0]["ratio"] == 1.5
 
 

@@ -12,9 +12,16 @@ from driftwheel.records import Judgement, Preference
 
 def item(n: int, predicted: str | None, *, slice: str = "old", label: str = "a", **more: Any) -> dict[str, Any]:
     return {
-        "id": f"row-{n}", "slice": slice, "prompt": f"question {n}", "expected": "a", "answer": f"{predicted}",
-        "label": label, "predicted": predicted, "is_correct": predicted == label, **more,
-    }  # fmt: skip
+        "id": f"row-{n}",
+        "slice": slice,
+        "prompt": f"question {n}",
+        "expected": "a",
+        "answer": f"{predicted}",
+        "label": label,
+        "predicted": predicted,
+        "is_correct": predicted == label,
+        **more,
+    }
 
 
 def pairs(outcomes: list[tuple[str | None, str | None]], **more: Any) -> list[tuple[dict[str, Any], dict[str, Any]]]:
@@ -32,9 +39,12 @@ def test_a_measure_is_compared_with_its_paired_interval() -> None:
     accuracy, brier = comparing.measures(Comparison("d", cards, pairs(OUTCOMES)), ("v1", "v2"))
     low, high = paired_interval(3, 1, 10)
     assert accuracy == {
-        "measure": "accuracy", "v1": "70.0% [40.0, 90.0]", "v2": "90.0% [60.0, 98.0]",
-        "difference": "+20.0 points", "95 % interval": f"{low * 100:+.1f} to {high * 100:+.1f}",
-    }  # fmt: skip
+        "measure": "accuracy",
+        "v1": "70.0% [40.0, 90.0]",
+        "v2": "90.0% [60.0, 98.0]",
+        "difference": "+20.0 points",
+        "95 % interval": f"{low * 100:+.1f} to {high * 100:+.1f}",
+    }
     assert (brier["difference"], brier["95 % interval"]) == ("-0.1", "")
 
 
@@ -42,8 +52,11 @@ def test_slices_are_those_of_the_items() -> None:
     named = pairs([("b", "a")] * 2, slice="new", slices=["label:a"])
     found = comparing.by_slice([*pairs(OUTCOMES), *named])
     assert [(s["slice"], s["items"], s["difference"]) for s in found] == [
-        ("all items", 12, pytest.approx(4 / 12)), ("old", 10, 0.2), ("label:a", 2, 1), ("new", 2, 1),
-    ]  # fmt: skip
+        ("all items", 12, pytest.approx(4 / 12)),
+        ("old", 10, 0.2),
+        ("label:a", 2, 1),
+        ("new", 2, 1),
+    ]
     chart = charts.interval({"slices": found}, "second minus first")
     assert chart is not None
     drawn = chart.to_dict()
@@ -78,9 +91,16 @@ def test_the_sides_are_dealt_by_chance_and_mean_the_right_version() -> None:
 
 def said(judge: str, item_id: str, preference: Preference) -> Judgement:
     return Judgement(
-        id=f"{judge}-{item_id}", project="p", first_version_id="1", second_version_id="2", dataset_id="d",
-        item_id=item_id, judge=judge, preference=preference, first_was_left=None if "model:" in judge else False,
-    )  # fmt: skip
+        id=f"{judge}-{item_id}",
+        project="p",
+        first_version_id="1",
+        second_version_id="2",
+        dataset_id="d",
+        item_id=item_id,
+        judge=judge,
+        preference=preference,
+        first_was_left=None if "model:" in judge else False,
+    )
 
 
 def test_the_tally_counts_each_judge_and_a_models_agreement() -> None:

@@ -17,9 +17,15 @@ NOW = datetime(2026, 5, 4, 12, 30, 20, tzinfo=UTC)
 
 @pytest.mark.parametrize(
     ("seconds", "text"),
-    [(0, "0 s ago"), (59, "59 s ago"), (60, "1 min ago"), (7200, "2 h ago"), (200_000, "2 d ago"),
-     (-5, "5 s ahead of this clock")],
-)  # fmt: skip
+    [
+        (0, "0 s ago"),
+        (59, "59 s ago"),
+        (60, "1 min ago"),
+        (7200, "2 h ago"),
+        (200_000, "2 d ago"),
+        (-5, "5 s ahead of this clock"),
+    ],
+)
 def test_age_is_in_the_largest_whole_unit(seconds: float, text: str) -> None:
     assert queries.age(NOW - timedelta(seconds=seconds), NOW) == text
 

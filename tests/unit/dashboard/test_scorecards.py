@@ -41,12 +41,20 @@ def test_parity_rows_show_each_form_with_its_intervals(seeded: dict[str, str], l
         scorecard={
             "parity": [
                 {"hop": "trained", "items": 10, "accuracy": 0.9, "accuracy_interval": [0.555, 0.997]},
-                {"hop": "merged", "items": 10, "accuracy": 0.9, "accuracy_interval": [0.555, 0.997], "agreement": 1.0,
-                 "agreement_interval": [0.692, 1.0], "against": "trained", "mean_logprob_difference": 0.01,
-                 "max_logprob_difference": 0.2},
+                {
+                    "hop": "merged",
+                    "items": 10,
+                    "accuracy": 0.9,
+                    "accuracy_interval": [0.555, 0.997],
+                    "agreement": 1.0,
+                    "agreement_interval": [0.692, 1.0],
+                    "against": "trained",
+                    "mean_logprob_difference": 0.01,
+                    "max_logprob_difference": 0.2,
+                },
             ]
         },
-    )  # fmt: skip
+    )
     first, second = scorecards.parity_rows(version)
     assert (first["accuracy"], first["same greedy answers"]) == ("90.0% [55.5, 99.7]", "")
     assert (second["against"], second["same greedy answers"]) == ("trained", "100.0% [69.2, 100.0]")

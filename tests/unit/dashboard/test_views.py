@@ -17,11 +17,17 @@ from driftwheel.store.ledger import Ledger
 
 VIEWS = Path(dashboard.__file__).parent / "views"
 TITLES = {
-    "overview": "Overview", "datasets": "Datasets", "training_runs": "Training runs",
-    "model_versions": "Model versions", "deployments": "Deployments", "traffic": "Traffic",
-    "drift_signals": "Drift signals", "decisions": "Retrain decisions", "playground": "Playground",
+    "overview": "Overview",
+    "datasets": "Datasets",
+    "training_runs": "Training runs",
+    "model_versions": "Model versions",
+    "deployments": "Deployments",
+    "traffic": "Traffic",
+    "drift_signals": "Drift signals",
+    "decisions": "Retrain decisions",
+    "playground": "Playground",
     "comparison": "Compare versions",
-}  # fmt: skip
+}
 MARKUP = ("markdown", "caption", "error", "info", "warning", "success")
 
 

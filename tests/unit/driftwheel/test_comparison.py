@@ -15,9 +15,16 @@ from driftwheel.records import ModelVersion
 
 def version(number: int) -> ModelVersion:
     return ModelVersion(
-        id=f"version_{number}", project="support", number=number, run_id="r", dataset_id="dataset_2", base_model="b",
-        path="artifacts/it", manifest_hash=f"hash-{number}", quantization="none",
-    )  # fmt: skip
+        id=f"version_{number}",
+        project="support",
+        number=number,
+        run_id="r",
+        dataset_id="dataset_2",
+        base_model="b",
+        path="artifacts/it",
+        manifest_hash=f"hash-{number}",
+        quantization="none",
+    )
 
 
 def item(id: str, answer: str, *, is_correct: bool = True) -> dict[str, Any]:

@@ -14,9 +14,16 @@ FIRST, SECOND, BOTH, UNSURE = Preference.FIRST, Preference.SECOND, Preference.BO
 
 def version(number: int) -> ModelVersion:
     return ModelVersion(
-        id=f"version_{number}", project="support", number=number, run_id="r", dataset_id="d", base_model="b", path="p",
-        manifest_hash="h", quantization="none",
-    )  # fmt: skip
+        id=f"version_{number}",
+        project="support",
+        number=number,
+        run_id="r",
+        dataset_id="d",
+        base_model="b",
+        path="p",
+        manifest_hash="h",
+        quantization="none",
+    )
 
 
 def say(ledger: Ledger, item: str, judge: str, preference: Preference, **more: Any) -> Judgement:
@@ -32,8 +39,10 @@ def test_the_first_word_of_a_person_about_an_item_stands(ledger: Ledger) -> None
     say(ledger, "b", "Ada", BOTH, first_was_left=False)
     found = judgements_of(ledger, version(1), version(2))
     assert [(j.judge, j.item_id, j.preference) for j in found] == [
-        ("Ada", "a", SECOND), ("Ben", "a", FIRST), ("Ada", "b", BOTH),
-    ]  # fmt: skip
+        ("Ada", "a", SECOND),
+        ("Ben", "a", FIRST),
+        ("Ada", "b", BOTH),
+    ]
     assert judgements_of(ledger, version(1), version(3)) == []
 
 
@@ -50,10 +59,16 @@ def test_a_pair_has_one_order_and_a_judge_has_a_name(ledger: Ledger) -> None:
 
 def row(item: str, preference: Preference, judge: str = "model:big") -> Judgement:
     return Judgement(
-        id=f"{judge}-{item}", project="support", first_version_id="version_1", second_version_id="version_2",
-        dataset_id="d", item_id=item, judge=judge, preference=preference,
+        id=f"{judge}-{item}",
+        project="support",
+        first_version_id="version_1",
+        second_version_id="version_2",
+        dataset_id="d",
+        item_id=item,
+        judge=judge,
+        preference=preference,
         first_was_left=None if judge.startswith("model") else True,
-    )  # fmt: skip
+    )
 
 
 def test_people_outvote_each_other_and_a_tie_is_no_gold() -> None:

@@ -36,10 +36,21 @@ def page(settings: Settings, ledger: Ledger) -> CollectorRegistry:
 
 def signal(check_id: str, kind: DriftKind, verdict: DriftVerdict, feature: str = "all", hour: int = 0) -> DriftSignal:
     return DriftSignal(
-        id=f"{check_id}-{kind}-{feature}", project="support", created_at=AT + timedelta(hours=hour),
-        version_id="version_1", kind=kind, feature=feature, method="m", score=2.0 + hour, threshold=5.0,
-        reference_rows=400, current_rows=100, verdict=verdict, check_id=check_id, details={"accuracy": 0.75},
-    )  # fmt: skip
+        id=f"{check_id}-{kind}-{feature}",
+        project="support",
+        created_at=AT + timedelta(hours=hour),
+        version_id="version_1",
+        kind=kind,
+        feature=feature,
+        method="m",
+        score=2.0 + hour,
+        threshold=5.0,
+        reference_rows=400,
+        current_rows=100,
+        verdict=verdict,
+        check_id=check_id,
+        details={"accuracy": 0.75},
+    )
 
 
 def test_an_empty_ledger_is_a_page_without_alarms(page: CollectorRegistry) -> None:
@@ -89,16 +100,28 @@ def test_decisions_traffic_and_the_pause_are_counted(
         verdict = DecisionVerdict.RETRAIN if status is DecisionStatus.FAILED else DecisionVerdict.HOLD
         ledger.add(
             RetrainDecision(
-                id=f"d{number}", project="support", verdict=verdict, status=status, trigger="policy", remedy="none",
+                id=f"d{number}",
+                project="support",
+                verdict=verdict,
+                status=status,
+                trigger="policy",
+                remedy="none",
                 reasons=[],
             )
-        )  # fmt: skip
+        )
     ledger.add(
         Traffic(
-            id="req_1", project="support", alias="support", version_id="v", route="r", status_code=200, prompt="p",
-            answer="a", latency_seconds=0.1,
+            id="req_1",
+            project="support",
+            alias="support",
+            version_id="v",
+            route="r",
+            status_code=200,
+            prompt="p",
+            answer="a",
+            latency_seconds=0.1,
         )
-    )  # fmt: skip
+    )
     controls.set_paused(settings, ledger, True)
     made = {"verdict": "hold", "trigger": "policy"}
     assert page.get_sample_value("driftwheel_retrain_decisions_total", made) == 2
@@ -120,16 +143,29 @@ def test_the_alias_says_what_is_served(
         card = {"accuracy": 0.5 * number, "macro_f1": None, "slices": {"old": {"items": 5, "accuracy": 0.4}}}
         ledger.add(
             ModelVersion(
-                id=id_, project="support", number=number, run_id="r", dataset_id="d", base_model="b", path="p",
-                manifest_hash="h", quantization="none", scorecard=card,
+                id=id_,
+                project="support",
+                number=number,
+                run_id="r",
+                dataset_id="d",
+                base_model="b",
+                path="p",
+                manifest_hash="h",
+                quantization="none",
+                scorecard=card,
             )
-        )  # fmt: skip
+        )
     ledger.add(
         Alias(
-            id="support/support", project="support", name="support", version_id="v2", fence=2,
-            observed_version_id=observed, observed_error=error,
+            id="support/support",
+            project="support",
+            name="support",
+            version_id="v2",
+            fence=2,
+            observed_version_id=observed,
+            observed_error=error,
         )
-    )  # fmt: skip
+    )
     assert page.get_sample_value("driftwheel_alias_in_sync", {"alias": "support"}) == is_in_sync
     for id_ in ("v1", "v2"):
         shown = page.get_sample_value("driftwheel_live_version_info", {"alias": "support", "version": id_})

@@ -49,22 +49,43 @@ def watched(settings: Settings, ledger: Ledger, tmp_path: Path) -> Settings:
             is_right = number % 20 != 0
             text = answer(e) if is_right else '{"intent":"refund_request","urgency":"low"}'
             row = {
-                "id": str(number), "prompt": e.text, "answer": text, "label": e.intent, "latency_seconds": 0.1,
-                "predicted": json.loads(text)["intent"], "is_correct": is_right,
-            }  # fmt: skip
+                "id": str(number),
+                "prompt": e.text,
+                "answer": text,
+                "label": e.intent,
+                "latency_seconds": 0.1,
+                "predicted": json.loads(text)["intent"],
+                "is_correct": is_right,
+            }
             file.write(json.dumps(row) + "\n")
     ledger.add(
         Dataset(
-            id="dataset_1", project="support", created_at=START, content_hash="h", path="p", origin="files",
-            train_rows=1, validation_rows=1, test_rows=1,
+            id="dataset_1",
+            project="support",
+            created_at=START,
+            content_hash="h",
+            path="p",
+            origin="files",
+            train_rows=1,
+            validation_rows=1,
+            test_rows=1,
         ),
         ModelVersion(
-            id="version_1", project="support", created_at=START, status=ModelVersionStatus.PUBLISHED, number=1,
-            run_id="run", dataset_id="dataset_1", base_model="b", path="p", manifest_hash="h", quantization="w8a8",
+            id="version_1",
+            project="support",
+            created_at=START,
+            status=ModelVersionStatus.PUBLISHED,
+            number=1,
+            run_id="run",
+            dataset_id="dataset_1",
+            base_model="b",
+            path="p",
+            manifest_hash="h",
+            quantization="w8a8",
             scorecard={"accuracy": 0.95, "items": 400, "slices": {}, "predictions_path": str(path)},
         ),
         Alias(id="support/support", project="support", name="support", version_id="version_1", fence=1),
-    )  # fmt: skip
+    )
     monitor = settings.monitor.model_copy(update={"window_rows": WINDOW_ROWS, "reference_rows": 300})
     policy = settings.policy.model_copy(update={"min_fresh_labels": 300, "approval": "auto"})
     return settings.model_copy(update={"monitor": monitor, "policy": policy})
@@ -184,9 +205,15 @@ def test_a_version_that_does_worse_than_the_one_before_is_rolled_back(
     assert check(watched, ledger)
     version = replace(ledger.get(ModelVersion, "version_1"), id="version_2", number=2)
     made = RetrainDecision(
-        id="decision_2", project="support", verdict=DecisionVerdict.RETRAIN, status=DecisionStatus.PROMOTED,
-        trigger="policy", remedy="retrain", reasons=["quality"], version_id="version_2",
-    )  # fmt: skip
+        id="decision_2",
+        project="support",
+        verdict=DecisionVerdict.RETRAIN,
+        status=DecisionStatus.PROMOTED,
+        trigger="policy",
+        remedy="retrain",
+        reasons=["quality"],
+        version_id="version_2",
+    )
     ledger.add(version, made)
     move_alias(ledger, "support", "support", "version_2")
     send(ledger, windows_before * WINDOW_ROWS, 4, "steady", 1000, version_id="version_2")
@@ -218,15 +245,31 @@ def test_nothing_is_checked_before_a_window_is_full(watched: Settings, ledger: L
 def test_the_daily_budget_counts_one_day(watched: Settings, ledger: Ledger, age: timedelta, counted: int) -> None:
     ledger.add(
         RetrainDecision(
-            id="d", project="support", created_at=START - age, verdict=DecisionVerdict.RETRAIN,
-            status=DecisionStatus.REFUSED, trigger="policy", remedy="retrain", reasons=[],
+            id="d",
+            project="support",
+            created_at=START - age,
+            verdict=DecisionVerdict.RETRAIN,
+            status=DecisionStatus.REFUSED,
+            trigger="policy",
+            remedy="retrain",
+            reasons=[],
         )
-    )  # fmt: skip
+    )
     send(ledger, 7, 2, "steady", 0)
     quality = DriftSignal(
-        id="s", project="support", version_id="version_1", kind=DriftKind.QUALITY, feature="all", method="m", score=0.0,
-        threshold=0.1, reference_rows=400, current_rows=7, verdict=DriftVerdict.INSUFFICIENT, check_id="c",
-    )  # fmt: skip
+        id="s",
+        project="support",
+        version_id="version_1",
+        kind=DriftKind.QUALITY,
+        feature="all",
+        method="m",
+        score=0.0,
+        threshold=0.1,
+        reference_rows=400,
+        current_rows=7,
+        verdict=DriftVerdict.INSUFFICIENT,
+        check_id="c",
+    )
     version = ledger.get(ModelVersion, "version_1")
     facts = gather_facts(watched, ledger, version, frozenset(), quality, START)
     assert facts.retrains_last_day == counted

@@ -1,4 +1,4 @@
-"""Short forms of the benchmarks: crashes, races and engine faults, each on the real gateway process."""
+"""Short forms of three suites: crashes, races and engine faults, each on the real gateway process."""
 
 import random
 from pathlib import Path

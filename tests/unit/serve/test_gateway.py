@@ -48,24 +48,40 @@ USAGE = {"prompt_tokens": 7, "completion_tokens": 3, "total_tokens": 10}
 USAGE_CHUNK = {**chunk(""), "choices": [], "usage": USAGE}
 STREAM = sse(chunk('{"intent":'), chunk('"card"}', "stop"), USAGE_CHUNK, b"[DONE]")
 WHOLE: dict[str, Any] = {
-    "id": "c", "object": "chat.completion", "created": 1, "model": VERSION, "usage": USAGE,
+    "id": "c",
+    "object": "chat.completion",
+    "created": 1,
+    "model": VERSION,
+    "usage": USAGE,
     "choices": [{"index": 0, "message": {"role": "assistant", "content": ANSWER}, "finish_reason": "stop"}],
-}  # fmt: skip
+}
 
 
 EMBEDDING = {
-    "object": "list", "model": VERSION, "usage": {"prompt_tokens": 4, "total_tokens": 4},
+    "object": "list",
+    "model": VERSION,
+    "usage": {"prompt_tokens": 4, "total_tokens": 4},
     "data": [{"object": "embedding", "index": 0, "embedding": [0.5, -0.25]}],
-}  # fmt: skip
+}
 MESSAGE = {
-    "id": "m", "type": "message", "role": "assistant", "status": "completed",
+    "id": "m",
+    "type": "message",
+    "role": "assistant",
+    "status": "completed",
     "content": [{"type": "output_text", "text": ANSWER, "annotations": []}],
-}  # fmt: skip
+}
 RESPONSE = {
-    "id": "r", "object": "response", "created_at": 1, "model": VERSION, "status": "completed", "output": [MESSAGE],
-    "usage": {"input_tokens": 7, "output_tokens": 3, "total_tokens": 10}, "parallel_tool_calls": False,
-    "tool_choice": "auto", "tools": [],
-}  # fmt: skip
+    "id": "r",
+    "object": "response",
+    "created_at": 1,
+    "model": VERSION,
+    "status": "completed",
+    "output": [MESSAGE],
+    "usage": {"input_tokens": 7, "output_tokens": 3, "total_tokens": 10},
+    "parallel_tool_calls": False,
+    "tool_choice": "auto",
+    "tools": [],
+}
 DELTA = {"type": "response.output_text.delta", "delta": ANSWER, "item_id": "m", "output_index": 0, "content_index": 0}
 RESPONSE_EVENTS: list[dict[str, Any]] = [DELTA, {"type": "response.completed", "response": RESPONSE}]
 RESPONSE_STREAM = b"".join(
@@ -323,9 +339,16 @@ def test_the_official_client_reads_responses_and_embeddings_and_each_has_its_row
 def test_what_a_client_may_send_passes_unchanged(world: World) -> None:
     extras = {
         "tools": [{"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}],
-        "tool_choice": "auto", "response_format": {"type": "json_object"}, "structured_outputs": {"choice": ["a", "b"]},
-        "n": 2, "logprobs": True, "top_logprobs": 3, "stop": ["\n"], "seed": 1, "logit_bias": {"5": -100},
-    }  # fmt: skip
+        "tool_choice": "auto",
+        "response_format": {"type": "json_object"},
+        "structured_outputs": {"choice": ["a", "b"]},
+        "n": 2,
+        "logprobs": True,
+        "top_logprobs": 3,
+        "stop": ["\n"],
+        "seed": 1,
+        "logit_bias": {"5": -100},
+    }
     assert world.ask(CHAT, {**BODY, **extras})[0] == 200
     assert world.engine.bodies[0] == {**BODY, **extras, "model": VERSION}
 
@@ -357,7 +380,7 @@ def test_the_openapi_document_names_every_route_and_method(world: World) -> None
         ("POST", "/v1/feedback", {"request_id": "req_none", "thumb": 2}, 400, "invalid_field"),
         ("POST", "/v1/feedback", {"request_id": "req_none"}, 400, "missing_field"),
     ],
-)  # fmt: skip
+)
 def test_what_cannot_be_answered_says_why(
     world: World, method: str, path: str, body: Any, status: int, code: str
 ) -> None:
@@ -431,11 +454,14 @@ def test_a_body_of_many_small_chunks_is_taken(world: World) -> None:
     [
         ("/v1/feedback", b'{"request_id": "\\ud800", "thumb": 1}', 404),
         ("/v1/feedback", b'{"request_id": "a\\u0000", "label": "\\udfff"}', 404),
-        ("/v1/hooks/alertmanager",
-         b'{"alerts": [{"status": "firing", "labels": {"action": "retrain"}, "fingerprint": "\\ud800\\u0000"}]}', 200),
+        (
+            "/v1/hooks/alertmanager",
+            b'{"alerts": [{"status": "firing", "labels": {"action": "retrain"}, "fingerprint": "\\ud800\\u0000"}]}',
+            200,
+        ),
     ],
     ids=["id", "NUL", "alert"],
-)  # fmt: skip
+)
 @pytest.mark.every_database
 def test_a_text_that_no_database_takes_is_no_bug(world: World, path: str, body: bytes, status: int) -> None:
     assert world.ask(path, body)[0] == status

@@ -108,9 +108,15 @@ def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def train_settings(settings: Settings, tiny_base: Path) -> Settings:
     """Settings that train the tiny base for six steps, validating and saving each second one."""
     train: dict[str, Any] = {
-        "max_steps": 6, "eval_steps": 2, "logging_steps": 1, "per_device_train_batch_size": 4, "learning_rate": 1e-2,
-        "lora_r": 8, "lora_alpha": 8, "max_length": 64,
-    }  # fmt: skip
+        "max_steps": 6,
+        "eval_steps": 2,
+        "logging_steps": 1,
+        "per_device_train_batch_size": 4,
+        "learning_rate": 1e-2,
+        "lora_r": 8,
+        "lora_alpha": 8,
+        "max_length": 64,
+    }
     return settings.model_copy(
         update={
             "model": settings.model.model_copy(update={"base": str(tiny_base)}),
@@ -128,9 +134,15 @@ def dataset(train_settings: Settings, ledger: Ledger) -> Dataset:
         rows = [_row(f"{split}{n}", n) for n in range(count)]
         (folder / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     record = Dataset(
-        id="dataset_tiny", project="support", content_hash="0" * 64, path=str(folder), origin="files",
-        train_rows=24, validation_rows=6, test_rows=6,
-    )  # fmt: skip
+        id="dataset_tiny",
+        project="support",
+        content_hash="0" * 64,
+        path=str(folder),
+        origin="files",
+        train_rows=24,
+        validation_rows=6,
+        test_rows=6,
+    )
     ledger.add(record)
     return record
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from driftwheel.artifacts import verify
+from driftwheel.dataset_report import BrokenRow
 from driftwheel.errors import DataError
 from driftwheel.records import Alias, Dataset, ModelVersion, ModelVersionStatus, Traffic
 from driftwheel.settings.data import SourceSettings
@@ -90,10 +91,10 @@ def test_the_report_counts_what_was_dropped_and_why(settings: Settings, ledger: 
     rows = seed_rows(300)
     write_rows(settings, [*rows, rows[0], {**rows[1], "completion": "other"}, {"prompt": "<p></p>", "completion": "x"}])
     report = build_dataset(settings, ledger).report
-    assert report["rows_in"] == 303
-    assert report["dropped"]["duplicate with another answer"] == 1
-    assert report["dropped"]["empty after cleaning"] == 1
-    assert report["dropped"]["duplicate"] >= 1
+    assert report.rows_in == 303
+    assert report.dropped["duplicate with another answer"] == 1
+    assert report.dropped["empty after cleaning"] == 1
+    assert report.dropped["duplicate"] >= 1
 
 
 def test_lengths_are_counted_in_the_base_models_tokens(train_settings: Settings, ledger: Ledger) -> None:
@@ -102,22 +103,23 @@ def test_lengths_are_counted_in_the_base_models_tokens(train_settings: Settings,
     prompts = ["".join(chance.choices("0123456789", k=20)) for _ in range(80)]
     write_rows(train_settings, [{"prompt": p, "completion": "{}"} for p in [*prompts, prompts[0] + "1" * 80]])
     report = build_dataset(train_settings, ledger).report
-    assert report["tokens"]["max"] == report["tokens"]["p50"] + 80
-    assert 22 < report["tokens"]["p50"] <= 64
-    assert report["rows_cut_by_max_length"] == 1
+    assert report.tokens is not None
+    assert report.tokens.max == report.tokens.p50 + 80
+    assert 22 < report.tokens.p50 <= 64
+    assert report.rows_cut_by_max_length == 1
 
 
 def test_without_a_base_model_tokens_are_not_counted_and_the_report_says_why(
     settings: Settings, ledger: Ledger
 ) -> None:
     write_rows(settings, seed_rows(100))
-    assert "model.base 'base'" in build_dataset(settings, ledger).report["tokens_not_counted"]
+    assert "model.base 'base'" in str(build_dataset(settings, ledger).report.tokens_not_counted)
 
 
 def test_broken_rows_are_counted_and_too_many_stop_the_step(settings: Settings, ledger: Ledger) -> None:
     write_rows(settings, [*seed_rows(300), {"prompt": "no answer"}])
-    assert build_dataset(settings, ledger).report["broken_rows"] == [
-        {"place": "seed.jsonl:301", "reason": "has no column 'completion'"}
+    assert build_dataset(settings, ledger).report.broken_rows == [
+        BrokenRow("seed.jsonl:301", "has no column 'completion'")
     ]
     write_rows(settings, [*seed_rows(300), *[{"prompt": "no answer"}] * 10])
     with pytest.raises(DataError, match=r"10 of 310 rows are broken.*seed\.jsonl:301"):
@@ -145,10 +147,18 @@ def judged_on(ledger: Ledger, dataset: Dataset, number: int = 1, *, is_published
     status = ModelVersionStatus.PUBLISHED if is_published else ModelVersionStatus.REJECTED
     ledger.add(
         ModelVersion(
-            id=f"version_{number}", project="support", status=status, number=number, run_id="run",
-            dataset_id=dataset.id, base_model="base", path="p", manifest_hash="h", quantization="w8a8",
+            id=f"version_{number}",
+            project="support",
+            status=status,
+            number=number,
+            run_id="run",
+            dataset_id=dataset.id,
+            base_model="base",
+            path="p",
+            manifest_hash="h",
+            quantization="w8a8",
         )
-    )  # fmt: skip
+    )
     return dataset
 
 
@@ -161,12 +171,21 @@ def log_traffic(ledger: Ledger, dataset: Dataset, count: int, **changes: object)
     rows = []
     for number, example in enumerate(messages(count, 9, "shifted")):
         row = Traffic(
-            id=f"req_{number:05d}", project="support", created_at=dataset.created_at + timedelta(seconds=number + 1),
-            alias="support", version_id="version_1", route="/v1/chat/completions", status_code=200,
-            prompt=example.text, request=json.dumps({"messages": [{"role": "user", "content": example.text}]}),
-            answer='{"intent":"refund_request","urgency":"low"}', latency_seconds=0.1,
-            label=answer(example), label_source="correction", user_id=f"u{number % 97}",
-        )  # fmt: skip
+            id=f"req_{number:05d}",
+            project="support",
+            created_at=dataset.created_at + timedelta(seconds=number + 1),
+            alias="support",
+            version_id="version_1",
+            route="/v1/chat/completions",
+            status_code=200,
+            prompt=example.text,
+            request=json.dumps({"messages": [{"role": "user", "content": example.text}]}),
+            answer='{"intent":"refund_request","urgency":"low"}',
+            latency_seconds=0.1,
+            label=answer(example),
+            label_source="correction",
+            user_id=f"u{number % 97}",
+        )
         rows.append(replace(row, **changes))  # type: ignore[arg-type]
     ledger.add(*rows)
     return rows
@@ -200,7 +219,7 @@ def test_what_was_ever_tested_is_never_trained_on(settings: Settings, ledger: Le
     splits = read_splits(dataset)
     index = NearDuplicates([e.text for e in read_splits(live)["test"]], settings.dataset.near_duplicate_similarity)
     assert [e for e in splits["train"] + splits["validation"] if index.like(e.text)] == []
-    assert dataset.report["dropped"]["quarantined: like a test item"] >= 30
+    assert dataset.report.dropped["quarantined: like a test item"] >= 30
 
 
 @pytest.mark.parametrize(
@@ -251,7 +270,7 @@ def test_a_retrain_keeps_users_and_near_duplicates_in_one_split(
 def test_feedback_that_comes_late_is_still_used(settings: Settings, ledger: Ledger, live: Dataset) -> None:
     early, late = live.created_at - timedelta(days=1), live.created_at + timedelta(days=1)
     log_traffic(ledger, live, 400, created_at=early, feedback_at=late)
-    assert dataset_from_traffic(settings, ledger, "decision_1").report["sources"]["correction"] > 300
+    assert dataset_from_traffic(settings, ledger, "decision_1").report.sources["correction"] > 300
 
 
 def test_a_file_that_grew_is_built_again_and_what_was_tested_is_tested_again(
@@ -265,7 +284,7 @@ def test_a_file_that_grew_is_built_again_and_what_was_tested_is_tested_again(
     grown = build_dataset(with_dataset(settings, seed=5), ledger)
     splits = read_splits(grown)
     assert tested.keys() <= {e.id for e in splits["test"]}
-    assert grown.report["tested_before"] >= 2 * len(tested)
+    assert grown.report.tested_before >= 2 * len(tested)
     assert HeldOut(list(tested.values()), 0.9).leaks([*splits["train"], *splits["validation"]]) == []
     assert len(splits["train"]) > 600
 
@@ -295,7 +314,7 @@ def test_rows_like_earlier_test_rows_are_dropped_or_refused_on_request(
             build_dataset(changed, ledger)
         return
     dataset = build_dataset(changed, ledger)
-    assert dataset.report["dropped"]["like an earlier test row"] > 1
+    assert dataset.report.dropped["like an earlier test row"] > 1
     ids = {e.id for split in read_splits(dataset).values() for e in split}
     assert not ids & {e.id for e in tested}
 
@@ -306,17 +325,17 @@ def test_with_a_time_column_nothing_is_learned_that_is_newer_than_what_judges(
     rows = [{**row, "at": f"2026-03-{1 + n // 50:02d}T{n % 24:02d}:00:00Z"} for n, row in enumerate(seed_rows(600))]
     write_rows(settings, [*rows, {**rows[0], "prompt": "when was this said", "at": "soon"}])
     dataset = build_dataset(with_dataset(settings, time_column="at"), ledger)
-    splits, cuts = read_splits(dataset), dataset.report["time_cuts"]
+    splits, cuts = read_splits(dataset), dataset.report.time_cuts
     assert max(str(e.time) for e in splits["train"]) <= cuts["validation"] <= cuts["test"]
     assert max(str(e.time) for e in splits["validation"]) <= cuts["test"]
     assert dataset.test_rows == pytest.approx(60, abs=25)
-    assert dataset.report["broken_rows"] == [{"place": "seed.jsonl:601", "reason": "has the unreadable time 'soon'"}]
+    assert dataset.report.broken_rows == [BrokenRow("seed.jsonl:601", "has the unreadable time 'soon'")]
 
 
 def test_a_retrain_splits_by_time_where_a_time_column_is_set(settings: Settings, ledger: Ledger, live: Dataset) -> None:
     log_traffic(ledger, live, 400, user_id="")
     dataset = dataset_from_traffic(with_dataset(settings, time_column="at"), ledger, "decision_1")
-    splits, cut = read_splits(dataset), dataset.report["time_cuts"]["test"]
+    splits, cut = read_splits(dataset), dataset.report.time_cuts["test"]
     assert all(e.time and e.time <= cut for e in splits["train"] if e.slice == "new")
     assert len([e for e in splits["test"] if e.slice == "new" and str(e.time) >= cut]) > 60
 
@@ -344,8 +363,8 @@ def test_a_retrain_mixes_its_rows_and_never_replays_a_copy(settings: Settings, l
     assert len(set(replayed)) == len(replayed)
     assert not [e for e in splits["train"] if e.original]
     again = dataset_from_traffic(mixed, ledger, "decision_2")
-    assert again.report["mixed"]["repeated for balance"] > 0
-    assert again.report["sources"]["augmented"] > 100
+    assert again.report.mixed["repeated for balance"] > 0
+    assert again.report.sources["augmented"] > 100
 
 
 def test_test_rows_of_a_refused_or_unjudged_dataset_may_be_learned_and_those_of_the_live_one_never(

@@ -49,11 +49,21 @@ def server(serve_json: ServeJson) -> Server:
         if isinstance(answer, int):
             return answer, {"error": {"message": "no chat template", "code": answer}}
         content = [{"token": "t", "logprob": -0.5, "bytes": None, "top_logprobs": []}] * 2
-        choice = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": answer},
-                  "logprobs": {"content": content} if body.get("logprobs") else None}  # fmt: skip
+        choice = {
+            "index": 0,
+            "finish_reason": "stop",
+            "message": {"role": "assistant", "content": answer},
+            "logprobs": {"content": content} if body.get("logprobs") else None,
+        }
         usage = {"prompt_tokens": PROMPT_TOKENS, "completion_tokens": 2, "total_tokens": PROMPT_TOKENS + 2}
-        value: dict[str, Any] = {"id": "1", "object": "chat.completion", "created": 0, "model": "tuned",
-                                 "choices": [choice], "usage": usage}  # fmt: skip
+        value: dict[str, Any] = {
+            "id": "1",
+            "object": "chat.completion",
+            "created": 0,
+            "model": "tuned",
+            "choices": [choice],
+            "usage": usage,
+        }
         if "prompt_logprobs" in body:
             token, reference = {"7": {"logprob": -9.0}}, {"7": {"logprob": math.log(0.5)}}
             value["prompt_logprobs"] = [None, *[token] * (PROMPT_TOKENS - 1), reference, reference]
@@ -120,9 +130,15 @@ def test_a_scorecard_holds_what_the_endpoint_answered(
     assert (card["task"], card["items"], card["unanswered"]) == ("json", 9, 0)
     assert card["accuracy"] == pytest.approx(2 / 3)
     assert {name: s["items"] for name, s in card["slices"].items()} == {
-        "new": 3, "old": 6, "source:files": 9, "length:short": 3, "length:middle": 3, "length:long": 3,
-        "age:newest": 3, "age:older": 6,
-    }  # fmt: skip
+        "new": 3,
+        "old": 6,
+        "source:files": 9,
+        "length:short": 3,
+        "length:middle": 3,
+        "length:long": 3,
+        "age:newest": 3,
+        "age:older": 6,
+    }
     assert card["slices"]["age:newest"]["accuracy"] == pytest.approx(2 / 3)
     assert card["confusion"]["labels"] == ["card", "login", "refund"]
     assert card["confusion"]["matrix"][1] == [3, 0, 0]
@@ -157,8 +173,10 @@ def test_the_same_items_are_asked_again_with_faults(
     server.answer = small_letters_only
     card = evaluate(settings, ledger, artifact=artifact, dataset_id=dataset.id, endpoint=server.endpoint).scorecard
     assert {kind: entry["items"] for kind, entry in card["robustness"].items()} == {
-        "typos": 9, "casing": 9, "word_order": 9,
-    }, "no question has punctuation"  # fmt: skip
+        "typos": 9,
+        "casing": 9,
+        "word_order": 9,
+    }, "no question has punctuation"
     assert card["robustness"]["casing"]["drop"] == pytest.approx(2 / 3)
     assert card["robustness"]["casing"]["same_answer"] == 0
     said = dict(line.split(maxsplit=1) for line in summary(card).splitlines())

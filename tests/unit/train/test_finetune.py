@@ -1,6 +1,5 @@
 """Fine-tuning: real steps on a tiny model, curves, idempotence and every refusal."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +13,9 @@ from driftwheel.store.ledger import Ledger
 from driftwheel.system import only_process
 from train.finetune import finetune
 from train.runs import weights_path
-from train.training.progress import CHECKPOINT_MARK, CurveWriter, read_curves
-from train.training.trainer import last_complete_checkpoint
+from train.training.checkpoints import CHECKPOINT_MARK, last_complete_checkpoint
+from train.training.curves import CurvePoint, as_line, read_curves
+from train.training.progress import CurveWriter
 
 
 def change_train(settings: Settings, **changes: Any) -> Settings:
@@ -43,12 +43,12 @@ def test_trains_and_keeps_weights_curves_and_settings(
     assert weights in manifest["files"]
     assert (manifest["run_id"], manifest["dataset_id"]) == (run.id, dataset.id)
     points = read_curves(Path(run.path))
-    losses = [point["loss"] for point in points if point["loss"] is not None]
-    assert [point["step"] for point in points if point["loss"] is not None] == [1, 2, 3, 4, 5, 6]
+    losses = [point.loss for point in points if point.loss is not None]
+    assert [point.step for point in points if point.loss is not None] == [1, 2, 3, 4, 5, 6]
     assert losses[-1] < losses[0]
-    assert [point["step"] for point in points if point["eval_loss"] is not None] == [2, 4, 6]
-    assert run.metrics["steps"] == 6
-    assert run.metrics["eval_loss"] == min(p["eval_loss"] for p in points if p["eval_loss"] is not None)
+    assert [point.step for point in points if point.eval_loss is not None] == [2, 4, 6]
+    assert run.metrics.steps == 6
+    assert run.metrics.eval_loss == min(p.eval_loss for p in points if p.eval_loss is not None)
     assert (Path(run.path) / "settings.yaml").read_text(encoding="utf-8").startswith("project: support\n")
 
 
@@ -76,9 +76,10 @@ def test_stops_early_when_validation_stops_improving(
 ) -> None:
     wild = change_train(train_settings, max_steps=40, eval_steps=1, early_stopping_patience=2, learning_rate=0.9)
     run = finetune(wild, ledger, dataset.id)
-    assert run.metrics["stopped_early"]
-    assert run.metrics["steps"] < 40
-    assert run.metrics["best_step"] == run.metrics["steps"] - 2
+    metrics = run.metrics.known()
+    assert metrics["stopped_early"] is True
+    assert metrics["steps"] < 40
+    assert metrics["best_step"] == metrics["steps"] - 2
 
 
 @pytest.mark.parametrize(
@@ -162,8 +163,8 @@ def test_a_resumed_curve_drops_the_points_after_its_checkpoint(tmp_path: Path) -
     class State:
         global_step = 2
 
-    points = [{"step": n, "elapsed_seconds": n * 1.5, "tokens": 10.0 * n} for n in (1, 2, 3)]
-    text = "".join(json.dumps(p) + "\n" for p in points) + '{"step": 4, "ela'
+    points = [CurvePoint(step=n, elapsed_seconds=n * 1.5, tokens=10.0 * n) for n in (1, 2, 3)]
+    text = "".join(map(as_line, points)) + '{"step": 4, "ela'
     (tmp_path / "curves.jsonl").write_text(text, encoding="utf-8")
     writer = CurveWriter(tmp_path)
     writer.on_train_begin(None, State(), None)

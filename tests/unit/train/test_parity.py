@@ -28,9 +28,18 @@ from train.runs import weights_path
 # compressed-tensors imports torch's compiler, which warns about torch's own code.
 pytestmark = pytest.mark.filterwarnings(r"ignore:.torch\.jit\.script_method. is deprecated:DeprecationWarning")
 
-FAST = ("other chat template", "end token missing in the generation defaults", "unmerged base", "float16 overflow",
-        "one tensor lost", "scales of another layer", "output head quantized", "stale shard of an earlier build",
-        "other rotary base", "weights truncated")  # fmt: skip
+FAST = (
+    "other chat template",
+    "end token missing in the generation defaults",
+    "unmerged base",
+    "float16 overflow",
+    "one tensor lost",
+    "scales of another layer",
+    "output head quantized",
+    "stale shard of an earlier build",
+    "other rotary base",
+    "weights truncated",
+)
 
 
 def _name(split: str, number: int) -> str:
@@ -46,11 +55,17 @@ def trained(tmp_path_factory: pytest.TempPathFactory, tiny_base: Path) -> tuple[
         "project": "support",
         "model": {"base": str(tiny_base)},
         "dataset": {"sources": ["seed.jsonl"], "label_field": "intent"},
-        "train": {"method": "full", "max_steps": 60, "eval_steps": 30, "learning_rate": 3e-3, "max_length": 64,
-                  "per_device_train_batch_size": 16},
+        "train": {
+            "method": "full",
+            "max_steps": 60,
+            "eval_steps": 30,
+            "learning_rate": 3e-3,
+            "max_length": 64,
+            "per_device_train_batch_size": 16,
+        },
         "quantize": {"scheme": "w8a8"},
         "evaluate": {"max_tokens": 24},
-    }  # fmt: skip
+    }
     (home / "driftwheel.yaml").write_text(yaml.safe_dump(raw), encoding="utf-8")
     settings = load_settings(home / "driftwheel.yaml", environ={})
     folder = settings.root / "datasets" / "dataset_tiny"
@@ -67,8 +82,16 @@ def trained(tmp_path_factory: pytest.TempPathFactory, tiny_base: Path) -> tuple[
             for n in range(count)
         ]
         (folder / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    dataset = Dataset(id="dataset_tiny", project="support", content_hash="0" * 64, path=str(folder), origin="files",
-                      train_rows=64, validation_rows=16, test_rows=40)  # fmt: skip
+    dataset = Dataset(
+        id="dataset_tiny",
+        project="support",
+        content_hash="0" * 64,
+        path=str(folder),
+        origin="files",
+        train_rows=64,
+        validation_rows=16,
+        test_rows=40,
+    )
     ledger = Ledger(settings.database_url)
     ledger.add(dataset)
     run = finetune(settings, ledger, dataset.id)

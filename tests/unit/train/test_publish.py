@@ -11,6 +11,7 @@ import pytest
 from driftwheel import artifacts
 from driftwheel.errors import ArtifactError, GateError, ParityError
 from driftwheel.records import Dataset, ModelVersion, ModelVersionStatus, TrainingRun
+from driftwheel.run_metrics import RunMetrics
 from driftwheel.settings.settings import Settings
 from driftwheel.store.alias import move_alias
 from driftwheel.store.ledger import Ledger
@@ -42,8 +43,16 @@ def add_dataset(settings: Settings, ledger: Ledger, name: str, first_row: int = 
         for split in ("train", "validation"):
             (folder / f"{split}.jsonl").write_text("", encoding="utf-8")
     digest = artifacts.read_manifest(path)["content_hash"]
-    record = Dataset(id=name, project="support", content_hash=digest, path=str(path), origin="files", train_rows=1000,
-                     validation_rows=100, test_rows=ITEMS)  # fmt: skip
+    record = Dataset(
+        id=name,
+        project="support",
+        content_hash=digest,
+        path=str(path),
+        origin="files",
+        train_rows=1000,
+        validation_rows=100,
+        test_rows=ITEMS,
+    )
     ledger.add(record)
     return record
 
@@ -65,7 +74,7 @@ def built(settings: Settings, ledger: Ledger, number: int) -> Path:
         settings_hash="abc",
         seed=7,
         path=f"runs/run_{number}",
-        metrics={"eval_loss": 0.25},
+        metrics=RunMetrics(eval_loss=0.25),
     )
     ledger.add(run)
     path = settings.root / "artifacts" / f"run_{number}-w8a8"
@@ -105,14 +114,23 @@ def scored(
     with artifacts.writing(folder, {"artifact": digest}) as aside:
         lines = [json.dumps(asdict(item)) + "\n" for item in items]
         (aside / "predictions.jsonl").write_text("".join(lines), encoding="utf-8")
-        card = {**score(items, "labels"), "perplexity": 1.5, "dataset_id": dataset.id, "engine_start_seconds": 9.0,
-                "parity": table, "general": general}  # fmt: skip
+        card = {
+            **score(items, "labels"),
+            "perplexity": 1.5,
+            "dataset_id": dataset.id,
+            "engine_start_seconds": 9.0,
+            "parity": table,
+            "general": general,
+        }
         artifacts.write_json(aside / "scorecard.json", card)
         artifacts.write_json(aside / "fingerprint.json", {"probes": [{"messages": [], "tokens": [], "logprobs": []}]})
     if baseline is not None:
         place = evaluation_folder(settings, dataset, "baseline", settings.base_model(), settings.model.revision)
-        entries = {"plain": {"items": 60, "accuracy": 0.0}, "few_shot": {"items": 60, "accuracy": baseline / 2},
-                   "retrieved": {"items": 60, "accuracy": baseline}}  # fmt: skip
+        entries = {
+            "plain": {"items": 60, "accuracy": 0.0},
+            "few_shot": {"items": 60, "accuracy": baseline / 2},
+            "retrieved": {"items": 60, "accuracy": baseline},
+        }
         with artifacts.writing(place, {}) as aside:
             artifacts.write_json(aside / "baseline.json", entries)
     return folder
@@ -313,8 +331,14 @@ def test_what_is_not_what_was_trained_is_not_published(
     artifact = built(settings, ledger, 1)
     folder = scored(settings, dataset, artifact, right=170, table=table)
     with pytest.raises(error, match=says):
-        publish(settings, ledger, run_id="run_1", artifact=artifact, evaluation=folder,
-                verdict={"verdict": "PROMOTE", "reason": ""})  # fmt: skip
+        publish(
+            settings,
+            ledger,
+            run_id="run_1",
+            artifact=artifact,
+            evaluation=folder,
+            verdict={"verdict": "PROMOTE", "reason": ""},
+        )
     assert ledger.count(ModelVersion) == 0
 
 

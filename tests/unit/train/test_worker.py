@@ -105,5 +105,13 @@ def test_a_decision_that_waits_for_approval_is_left_alone(settings: Settings, le
 def test_the_steps_stand_in_the_order_of_the_circle() -> None:
     names = [step.__name__ for step in STEPS]
     assert names == [
-        "build_dataset", "finetune", "merge", "quantize", "parity", "evaluate", "gate", "publish_version", "roll_out"
-    ]  # fmt: skip
+        "build_dataset",
+        "finetune",
+        "merge",
+        "quantize",
+        "parity",
+        "evaluate",
+        "gate",
+        "publish_version",
+        "roll_out",
+    ]

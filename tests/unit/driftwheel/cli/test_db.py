@@ -31,9 +31,12 @@ def test_status_only_looks_and_upgrade_brings_up_to_date(
     assert bool(done["backup"]) == settings.database_url.startswith("sqlite")
     assert said(capsys, settings, "upgrade")["is_upgraded"] is False
     assert said(capsys, settings, "status") | {"ledger": ""} == {
-        "ledger": "", "standing": "current", "revision": newest_revision(), "newest": newest_revision(),
+        "ledger": "",
+        "standing": "current",
+        "revision": newest_revision(),
+        "newest": newest_revision(),
         "differences": [],
-    }  # fmt: skip
+    }
 
 
 def test_the_sentences_name_the_revision_and_the_copy(settings: Settings, capsys: pytest.CaptureFixture[str]) -> None:

@@ -40,8 +40,14 @@ def decision(id: str = "decision_1", **changes: object) -> RetrainDecision:
 
 def test_there_are_seven_nouns_and_each_has_its_table() -> None:
     assert [TABLES[noun].name for noun in NOUNS] == [
-        "dataset", "run", "version", "deployment", "req", "signal", "decision"
-    ]  # fmt: skip
+        "dataset",
+        "run",
+        "version",
+        "deployment",
+        "req",
+        "signal",
+        "decision",
+    ]
 
 
 def test_a_record_comes_back_as_it_was(ledger: Ledger) -> None:

@@ -101,9 +101,12 @@ def test_a_database_from_before_the_latest_columns_and_tables_is_adopted(setting
     restore(1, settings.database_url)
     with engine.begin() as connection:
         for change in (
-            "ALTER TABLE alias DROP COLUMN conductor", "ALTER TABLE alias DROP COLUMN beats",
-            "ALTER TABLE req DROP COLUMN response", "DROP TABLE judgement", "DROP TABLE api_key",
-        ):  # fmt: skip
+            "ALTER TABLE alias DROP COLUMN conductor",
+            "ALTER TABLE alias DROP COLUMN beats",
+            "ALTER TABLE req DROP COLUMN response",
+            "DROP TABLE judgement",
+            "DROP TABLE api_key",
+        ):
             connection.exec_driver_sql(change)
     with closing(Ledger(settings.database_url)) as ledger, ledger.read() as connection:
         assert differences(connection) == []

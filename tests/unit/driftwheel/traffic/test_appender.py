@@ -12,10 +12,20 @@ from driftwheel.traffic.appender import Appender
 
 START = datetime(2026, 3, 1, 12, 0, 0, 123456, UTC)
 ROW = Traffic(
-    id="req_0", project="support", created_at=START, alias="support", version_id="v1", route="/v1/chat/completions",
-    status_code=200, is_stream=True, prompt="wo ist meine Karte? ü", answer='{"intent":"card"}', latency_seconds=0.125,
-    mean_logprob=-0.5, feedback_at=START + timedelta(hours=1),
-)  # fmt: skip
+    id="req_0",
+    project="support",
+    created_at=START,
+    alias="support",
+    version_id="v1",
+    route="/v1/chat/completions",
+    status_code=200,
+    is_stream=True,
+    prompt="wo ist meine Karte? ü",
+    answer='{"intent":"card"}',
+    latency_seconds=0.125,
+    mean_logprob=-0.5,
+    feedback_at=START + timedelta(hours=1),
+)
 
 
 def rows(count: int) -> list[Traffic]:

@@ -21,11 +21,21 @@ from driftwheel.traffic.redaction import is_drawn, keeping, rules_of
 MAIL, CARD, TICKET = "jo.doe@example.com", "4111 1111 1111 1111", "T-123456"
 Append = Callable[[TrafficLog, Traffic], "Future[None]"]
 ROW = Traffic(
-    id="req_1", project="support", alias="support", version_id="v1", route="/v1/chat/completions", status_code=200,
-    prompt=f"i am {MAIL}", request=json.dumps({"messages": [{"role": "user", "content": f"i am {MAIL}, {TICKET}"}]}),
-    answer=f"your card {CARD}", error=f"no {MAIL}", user_id=MAIL, conversation_id=f"about {TICKET}", latency_seconds=0,
+    id="req_1",
+    project="support",
+    alias="support",
+    version_id="v1",
+    route="/v1/chat/completions",
+    status_code=200,
+    prompt=f"i am {MAIL}",
+    request=json.dumps({"messages": [{"role": "user", "content": f"i am {MAIL}, {TICKET}"}]}),
+    answer=f"your card {CARD}",
+    error=f"no {MAIL}",
+    user_id=MAIL,
+    conversation_id=f"about {TICKET}",
+    latency_seconds=0,
     response='{"tokens": ["jo.doe", "@example.com"]}',
-)  # fmt: skip
+)
 
 
 def redacting(settings: Settings, **changes: Any) -> Settings:
@@ -67,7 +77,7 @@ def test_no_file_of_the_ledger_ever_holds_what_a_rule_forbids(
         ("call +44 20 7946 0958", "call +44 20 7946 0958"),
     ],
     ids=["escape", "key", "number", "JSON in JSON", "no JSON", "nothing found", "too deep", "a kind not asked for"],
-)  # fmt: skip
+)
 def test_a_rule_finds_it_however_it_is_written(settings: Settings, text: str, cleaned: str) -> None:
     rules = rules_of(redacting(settings))
     assert rules is not None

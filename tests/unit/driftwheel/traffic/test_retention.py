@@ -21,9 +21,16 @@ pytestmark = pytest.mark.every_database
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 ROW = Traffic(
-    id="req_0", project="support", alias="support", version_id="v0", route="/", status_code=200, prompt="p" * 100,
-    answer="a" * 50, latency_seconds=0.1,
-)  # fmt: skip
+    id="req_0",
+    project="support",
+    alias="support",
+    version_id="v0",
+    route="/",
+    status_code=200,
+    prompt="p" * 100,
+    answer="a" * 50,
+    latency_seconds=0.1,
+)
 
 
 def days_ago(days: float) -> datetime:
@@ -46,13 +53,28 @@ def kept(ledger: Ledger) -> set[str]:
 
 def go_live(ledger: Ledger, version: str, dataset_days_ago: float, origin: str) -> None:
     dataset = Dataset(
-        id=f"dataset_{version}", project="support", created_at=days_ago(dataset_days_ago), content_hash="h", path="p",
-        origin=origin, train_rows=1, validation_rows=1, test_rows=1,
-    )  # fmt: skip
+        id=f"dataset_{version}",
+        project="support",
+        created_at=days_ago(dataset_days_ago),
+        content_hash="h",
+        path="p",
+        origin=origin,
+        train_rows=1,
+        validation_rows=1,
+        test_rows=1,
+    )
     model = ModelVersion(
-        id=version, project="support", status=ModelVersionStatus.PUBLISHED, number=1, run_id="r", path="p",
-        dataset_id=dataset.id, base_model="b", manifest_hash="h", quantization="w8a8",
-    )  # fmt: skip
+        id=version,
+        project="support",
+        status=ModelVersionStatus.PUBLISHED,
+        number=1,
+        run_id="r",
+        path="p",
+        dataset_id=dataset.id,
+        base_model="b",
+        manifest_hash="h",
+        quantization="w8a8",
+    )
     ledger.add(dataset, model)
     move_alias(ledger, "support", "support", version)
 

@@ -1,4 +1,4 @@
-"""Nobody makes the gateway hold more, or wait longer, than its numbers say. The long form: benchmarks/attack.py."""
+"""Nobody makes the gateway hold more, or wait longer, than its numbers say. The long form: tests/suites/attack.py."""
 
 import pytest
 

@@ -24,11 +24,18 @@ def who(keys: ApiKeys, key: str, *, after: timedelta = timedelta(0)) -> str | No
 @pytest.mark.parametrize(
     ("header", "key_id"),
     [
-        (b"Bearer k2", KEY_ID), (b"bearer  k2 ", KEY_ID), (b"Bearer k3", None), (b"k2", None), (b"", None),
-        (b"Bearer ", None), (b"Basic k2", None), (b"Bearer k1,k2", None), (b"Bearer\tk2", None),
+        (b"Bearer k2", KEY_ID),
+        (b"bearer  k2 ", KEY_ID),
+        (b"Bearer k3", None),
+        (b"k2", None),
+        (b"", None),
+        (b"Bearer ", None),
+        (b"Basic k2", None),
+        (b"Bearer k1,k2", None),
+        (b"Bearer\tk2", None),
     ],
     ids=["known", "case-and-space", "unknown", "no-scheme", "missing", "empty", "basic", "two", "tab"],
-)  # fmt: skip
+)
 def test_a_header_names_its_key(header: bytes, key_id: str | None) -> None:
     caller = ApiKeys.from_environment({"DRIFTWHEEL_API_KEYS": "k1, k2,"}).identify(header, 0.0)
     assert (caller.id if caller else None) == key_id

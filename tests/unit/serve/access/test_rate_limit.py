@@ -56,8 +56,10 @@ def test_the_headers_are_those_of_openai() -> None:
     limits.enter(0.0)
     limits.leave(6100, 0.0)
     assert limits.headers(0.5) == [
-        ("x-ratelimit-limit-requests", "60"), ("x-ratelimit-remaining-requests", "59"),
+        ("x-ratelimit-limit-requests", "60"),
+        ("x-ratelimit-remaining-requests", "59"),
         ("x-ratelimit-reset-requests", "500ms"),
-        ("x-ratelimit-limit-tokens", "6000"), ("x-ratelimit-remaining-tokens", "0"),
+        ("x-ratelimit-limit-tokens", "6000"),
+        ("x-ratelimit-remaining-tokens", "0"),
         ("x-ratelimit-reset-tokens", "1m0.5s"),
-    ]  # fmt: skip
+    ]

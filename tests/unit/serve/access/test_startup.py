@@ -34,11 +34,9 @@ def test_exposure_needs_keys(host: str, require_key: bool, keys: list[str], is_r
 
 @pytest.mark.parametrize(
     ("keys", "is_refused"),
-    [
-        ([STRONG], False), ([STRONG, "short"], True), (["a" * 40], True), (["changeme-changeme-changeme"], True),
-    ],
+    [([STRONG], False), ([STRONG, "short"], True), (["a" * 40], True), (["changeme-changeme-changeme"], True)],
     ids=["strong", "one-short", "one-letter", "repeated-word"],
-)  # fmt: skip
+)
 def test_a_weak_key_is_refused_and_not_repeated(settings: Settings, keys: list[str], is_refused: bool) -> None:
     with pytest.raises(ConfigError, match="is weak") if is_refused else nullcontext() as error:
         check_start(settings, ApiKeys(keys))

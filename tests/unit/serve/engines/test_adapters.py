@@ -39,9 +39,15 @@ def base(tmp_path: Path) -> Path:
 
 def adapter(folder: Path, base: Path, name: str, rank: int = 8, modules: str = "o_proj q_proj", **facts: Any) -> Path:
     """Write the artifact of an adapter."""
-    manifest = {"kind": "adapter", "base_model": str(base), "base_revision": "", "dtype": "bfloat16", "rank": rank,
-                "target_modules": modules.split(),
-                "base_identity": read_manifest(base)["content_hash"]}  # fmt: skip
+    manifest = {
+        "kind": "adapter",
+        "base_model": str(base),
+        "base_revision": "",
+        "dtype": "bfloat16",
+        "rank": rank,
+        "target_modules": modules.split(),
+        "base_identity": read_manifest(base)["content_hash"],
+    }
     with writing(folder / name, manifest) as aside:
         answers = {"tokens": PROBE["tokens"], "logprob": -0.5, "answer": name}
         write_json(aside / "answers.json", answers | facts)
@@ -120,9 +126,14 @@ def test_a_name_is_never_given_twice(settings: Settings, tmp_path: Path, base: P
     ],
 )
 def test_an_engine_is_started_only_where_none_fits(
-    settings: Settings, tmp_path: Path, base: Path, adapters: Adapters, started: list[Engine],
-    change: dict[str, Any], engines: int,
-) -> None:  # fmt: skip
+    settings: Settings,
+    tmp_path: Path,
+    base: Path,
+    adapters: Adapters,
+    started: list[Engine],
+    change: dict[str, Any],
+    engines: int,
+) -> None:
     load(adapters, settings, adapter(tmp_path, base, "one"), "v1")
     replica = change.pop("replica", 0)
     if change.pop("other_base", False):
@@ -281,10 +292,13 @@ def test_twelve_swaps_under_load_start_no_engine_and_fail_no_request(world: Adap
 
 @pytest.mark.parametrize(
     ("facts", "words"),
-    [({"fits_nothing": True}, "answers as its base does"), ({"logprob": -0.7}, "not the model that was judged"),
-     ({"refuses": "no such module"}, "no such module")],
+    [
+        ({"fits_nothing": True}, "answers as its base does"),
+        ({"logprob": -0.7}, "not the model that was judged"),
+        ({"refuses": "no such module"}, "no such module"),
+    ],
     ids=["it answers as the base", "it is another adapter", "the engine refuses it"],
-)  # fmt: skip
+)
 def test_a_wrong_adapter_is_unloaded_before_a_user_meets_it(
     world: AdapterWorld, facts: dict[str, Any], words: str
 ) -> None:

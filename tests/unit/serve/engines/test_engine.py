@@ -65,9 +65,12 @@ def test_an_engine_that_does_not_get_ready_is_stopped(
 
 
 def test_stopping_takes_its_stubborn_children_along(
-    settings: Settings, start_fake: StartEngine, make_artifact: MakeArtifact, tmp_path: Path,
+    settings: Settings,
+    start_fake: StartEngine,
+    make_artifact: MakeArtifact,
+    tmp_path: Path,
     wait_until_dead: Callable[[int], None],
-) -> None:  # fmt: skip
+) -> None:
     child_id_path = tmp_path / "child"
     engine = start_fake(settings, make_artifact("v1", child_id_path=str(child_id_path)), "v1")
     engine.wait_ready(20)

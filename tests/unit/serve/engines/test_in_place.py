@@ -31,10 +31,17 @@ def artifact(folder: Path, facts: dict[str, Any] | None = None, config: dict[str
 
 def version(folder: Path) -> ModelVersion:
     return ModelVersion(
-        id=folder.name, project="support", status=ModelVersionStatus.PUBLISHED, number=1, run_id="run",
-        dataset_id="dataset", base_model="base", path=str(folder), quantization="none",
+        id=folder.name,
+        project="support",
+        status=ModelVersionStatus.PUBLISHED,
+        number=1,
+        run_id="run",
+        dataset_id="dataset",
+        base_model="base",
+        path=str(folder),
+        quantization="none",
         manifest_hash=read_manifest(folder)["content_hash"],
-    )  # fmt: skip
+    )
 
 
 def test_weights_of_the_same_shape_and_tokenizer_may_be_reloaded(tmp_path: Path) -> None:

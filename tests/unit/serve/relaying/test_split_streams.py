@@ -55,20 +55,33 @@ def named(*events: dict[str, Any]) -> bytes:
     return b"".join(f"event: {event['type']}\n".encode() + data(event) for event in events)
 
 
-WORDS = [{"choices": [choice(delta={"role": "assistant", "content": ""})]},
-         {"choices": [choice(delta={"content": "né"})]},
-         {"choices": [choice(finish="stop", delta={"content": "漢🎉"})]}]  # fmt: skip
-TEXTS = [{"choices": [choice(text="é")]}, {"choices": [choice(1, "stop", text="🎉")]},
-         {"choices": [choice(0, "length", text="")]}]  # fmt: skip
+WORDS = [
+    {"choices": [choice(delta={"role": "assistant", "content": ""})]},
+    {"choices": [choice(delta={"content": "né"})]},
+    {"choices": [choice(finish="stop", delta={"content": "漢🎉"})]},
+]
+TEXTS = [
+    {"choices": [choice(text="é")]},
+    {"choices": [choice(1, "stop", text="🎉")]},
+    {"choices": [choice(0, "length", text="")]},
+]
 CALL = {"index": 0, "id": "t1", "type": "function", "function": {"name": "f", "arguments": '{"a'}}
-TOOLS = [{"choices": [choice(delta={"tool_calls": [CALL]})]},
-         {"choices": [choice(delta={"tool_calls": [{"index": 0, "function": {"arguments": '":"ü"}'}}]})]},
-         {"choices": [choice(finish="tool_calls", delta={})]}]  # fmt: skip
-ANSWER = {"id": "r", "object": "response", "status": "completed", "output": [
-    {"type": "message", "id": "m", "content": [{"type": "output_text", "text": "né"}]}]}  # fmt: skip
-DELTAS: list[dict[str, Any]] = [{"type": "response.created", "response": {"id": "r"}},
-          {"type": "response.output_text.delta", "item_id": "m", "delta": "é"},
-          {"type": "response.completed", "response": ANSWER}]  # fmt: skip
+TOOLS = [
+    {"choices": [choice(delta={"tool_calls": [CALL]})]},
+    {"choices": [choice(delta={"tool_calls": [{"index": 0, "function": {"arguments": '":"ü"}'}}]})]},
+    {"choices": [choice(finish="tool_calls", delta={})]},
+]
+ANSWER = {
+    "id": "r",
+    "object": "response",
+    "status": "completed",
+    "output": [{"type": "message", "id": "m", "content": [{"type": "output_text", "text": "né"}]}],
+}
+DELTAS: list[dict[str, Any]] = [
+    {"type": "response.created", "response": {"id": "r"}},
+    {"type": "response.output_text.delta", "item_id": "m", "delta": "é"},
+    {"type": "response.completed", "response": ANSWER},
+]
 FAILURE = {"error": {"message": "the engine ran out of ✂", "code": 500}}
 ASKED = {"stream_options": {"include_usage": True}}
 
@@ -97,11 +110,16 @@ CASES = {
     "response-error": same(named(DELTAS[1], {"type": "error", "message": "boom"}), RESPONSES, is_partial=True),
     "error": same(data(WORDS[1]) + data(FAILURE) + b"data: [DONE]\n\n", is_partial=True),
     "comments": same(b": hello\n\n" + data(WORDS[1]) + b":\n\n\n\n: wait\n" + data(WORDS[2]) + b"data: [DONE]\n\n"),
-    "crlf": same(": é\r\n\r\n".encode() + data(WORDS[1], "\r\n") + b"id: 7\r\nretry: 9\r\n" + data(WORDS[2], "\r\n")
-                 + b"data: [DONE]\r\n\r\n"),
+    "crlf": same(
+        ": é\r\n\r\n".encode()
+        + data(WORDS[1], "\r\n")
+        + b"id: 7\r\nretry: 9\r\n"
+        + data(WORDS[2], "\r\n")
+        + b"data: [DONE]\r\n\r\n"
+    ),
     "lines": same(b'event: x\ndata: {"choices":\ndata: []}\n\n' + data(WORDS[1]) + b"data:[DONE]\n\n"),
     "unended": same(data(WORDS[1]) + b'data: {"cho', is_partial=True),
-}  # fmt: skip
+}
 
 
 def wire(stream: bytes) -> bytes:

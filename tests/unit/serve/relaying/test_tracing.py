@@ -162,12 +162,18 @@ def test_the_spans_say_who_answered_and_what_it_cost_but_not_what_was_said(ask: 
     assert said.pop("server.port") > 0
     del said["driftwheel.request.id"]
     assert said == {
-        "gen_ai.operation.name": "chat", "gen_ai.provider.name": "vllm", "gen_ai.request.model": "support",
-        "gen_ai.request.stream": False, "server.address": "127.0.0.1", "http.response.status_code": 200,
-        "gen_ai.response.model": VERSION, "gen_ai.response.id": "chatcmpl-1",
-        "gen_ai.response.finish_reasons": ["stop"], "gen_ai.usage.input_tokens": USAGE["prompt_tokens"],
+        "gen_ai.operation.name": "chat",
+        "gen_ai.provider.name": "vllm",
+        "gen_ai.request.model": "support",
+        "gen_ai.request.stream": False,
+        "server.address": "127.0.0.1",
+        "http.response.status_code": 200,
+        "gen_ai.response.model": VERSION,
+        "gen_ai.response.id": "chatcmpl-1",
+        "gen_ai.response.finish_reasons": ["stop"],
+        "gen_ai.usage.input_tokens": USAGE["prompt_tokens"],
         "gen_ai.usage.output_tokens": USAGE["completion_tokens"],
-    }  # fmt: skip
+    }
     assert PROMPT not in str(collector.spans)
     assert answer_to(PROMPT, VERSION)[:30] not in str(collector.spans)
 

@@ -31,10 +31,12 @@ class Gateways:
         self.rollouts = [
             Reconciler(
                 settings.model_copy(update={"serve": settings.serve.model_copy(update={"port": 8001 + number})}),
-                ledger, table, start,
+                ledger,
+                table,
+                start,
             )
             for number, table in enumerate(self.tables)
-        ]  # fmt: skip
+        ]
 
     def served(self) -> list[str | None]:
         return [table.aliases.get("support") for table in self.tables]
@@ -64,11 +66,21 @@ def gateways(
 ) -> Gateways:
     def publish(id: str, **facts: Any) -> None:
         path = make_artifact(id, **facts)
-        ledger.add(ModelVersion(
-            id=id, project="support", status=ModelVersionStatus.PUBLISHED, number=1, run_id="run",
-            dataset_id="dataset", base_model="base", path=str(path),
-            manifest_hash=read_manifest(path)["content_hash"], quantization="none", fingerprint={"probes": [PROBE]},
-        ))  # fmt: skip
+        ledger.add(
+            ModelVersion(
+                id=id,
+                project="support",
+                status=ModelVersionStatus.PUBLISHED,
+                number=1,
+                run_id="run",
+                dataset_id="dataset",
+                base_model="base",
+                path=str(path),
+                manifest_hash=read_manifest(path)["content_hash"],
+                quantization="none",
+                fingerprint={"probes": [PROBE]},
+            )
+        )
 
     publish("v1")
     publish("v2")

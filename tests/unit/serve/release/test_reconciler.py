@@ -53,10 +53,18 @@ class World:
     def publish(self, id: str, status: ModelVersionStatus = ModelVersionStatus.PUBLISHED, **facts: Any) -> None:
         path = self.make_artifact(id, **facts)
         version = ModelVersion(
-            id=id, project="support", status=status, number=1, run_id="run", dataset_id="dataset", base_model="base",
-            path=str(path), manifest_hash=read_manifest(path)["content_hash"], quantization="none",
+            id=id,
+            project="support",
+            status=status,
+            number=1,
+            run_id="run",
+            dataset_id="dataset",
+            base_model="base",
+            path=str(path),
+            manifest_hash=read_manifest(path)["content_hash"],
+            quantization="none",
             fingerprint={"probes": [PROBE]},
-        )  # fmt: skip
+        )
         self.ledger.add(version)
 
     def desire(self, version_id: str) -> None:

@@ -33,9 +33,15 @@ def test_another_canary_takes_other_units() -> None:
 
 @pytest.mark.parametrize(
     ("sticky_by", "key_id", "user_id", "unit"),
-    [("request", "k", "u", "r"), ("user", "k", "u", "u"), ("user", "k", "", "k"), ("user", "", "", "r"),
-     ("key", "k", "u", "k"), ("key", "", "u", "r")],
-)  # fmt: skip
+    [
+        ("request", "k", "u", "r"),
+        ("user", "k", "u", "u"),
+        ("user", "k", "", "k"),
+        ("user", "", "", "r"),
+        ("key", "k", "u", "k"),
+        ("key", "", "u", "r"),
+    ],
+)
 def test_what_is_dealt_as_one(sticky_by: StickyBy, key_id: str, user_id: str, unit: str) -> None:
     assert unit_of(sticky_by, request_id="r", key_id=key_id, user_id=user_id) == unit
 
@@ -71,8 +77,12 @@ def test_without_a_prefix_the_least_busy_answers_and_none_if_none_is_ready() -> 
 
 @pytest.mark.parametrize(
     ("fields", "prefix"),
-    [({"prompt": "p" * 300}, "p" * 256), ({"messages": [{"role": "user", "content": "hi"}]}, "user:hi\n"), ({}, ""),
-     ({"messages": ["broken"]}, "")],
-)  # fmt: skip
+    [
+        ({"prompt": "p" * 300}, "p" * 256),
+        ({"messages": [{"role": "user", "content": "hi"}]}, "user:hi\n"),
+        ({}, ""),
+        ({"messages": ["broken"]}, ""),
+    ],
+)
 def test_the_beginning_of_a_prompt(fields: dict[str, object], prefix: str) -> None:
     assert prefix_of(fields) == prefix

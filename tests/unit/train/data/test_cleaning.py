@@ -35,7 +35,7 @@ from train.data.cleaning import clean_answer, clean_prompt, normalized
         "link",
         "blank",
     ],
-)  # fmt: skip
+)
 def test_prompts_are_cleaned(dirty: str, clean: str) -> None:
     assert clean_prompt(dirty) == clean
 

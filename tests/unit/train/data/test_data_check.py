@@ -15,6 +15,7 @@ from examples.support.world import answer, messages
 from train.data.check_tables import print_findings
 from train.data.data_check import check_files
 from train.data.dataset_files import read_splits
+from train.data.findings import PersonalDataFound
 from train.dataset import build_dataset
 from train.verbs import data
 
@@ -45,27 +46,26 @@ def path(settings: Settings) -> Path:
 
 def test_what_was_planted_is_found(settings: Settings, path: Path) -> None:
     found = check_files(settings, [path])
-    assert found["files"][0] | {"broken_rows": []} == {
-        "file": "seed.jsonl", "format": "prompt_completion", "rows": 246, "broken": 1, "broken_rows": [],
-    }  # fmt: skip
-    assert found["files"][0]["broken_rows"][0]["place"] == "seed.jsonl:207"
-    assert found["conflicts"]["prompts"] == 1
-    assert [line.split()[0] for line in found["conflicts"]["examples"][0]] == ["seed.jsonl:4", "seed.jsonl:201"]
-    assert {(row["place"], row["why"]) for row in found["outliers"]} == {
+    (file,) = found.files
+    assert (file.file, file.format, file.rows, file.broken) == ("seed.jsonl", "prompt_completion", 246, 1)
+    assert [row.place for row in file.broken_rows] == ["seed.jsonl:207"]
+    assert found.conflicts.prompts == 1
+    assert [line.split()[0] for line in found.conflicts.examples[0]] == ["seed.jsonl:4", "seed.jsonl:201"]
+    assert {(row.place, row.why) for row in found.outliers} == {
         ("seed.jsonl:202", "its prompt is much longer than the others"),
         ("seed.jsonl:203", "its prompt is nearly empty"),
         ("seed.jsonl:204", "its prompt has broken or odd characters"),
     }
-    assert found["labels_seen_once"] == ["another"]
-    assert found["languages"]["de"] == pytest.approx(40 / 244, abs=0.03)
-    assert found["personal_data"] == {
-        "CARD": {"count": 2, "examples": ["seed.jsonl:205 41...11", "seed.jsonl:206 41...11"]},
-        "EMAIL": {"count": 2, "examples": ["seed.jsonl:205 an...om", "seed.jsonl:206 an...om"]},
+    assert found.labels_seen_once == ["another"]
+    assert found.languages["de"] == pytest.approx(40 / 244, abs=0.03)
+    assert found.personal_data == {
+        "CARD": PersonalDataFound(count=2, examples=["seed.jsonl:205 41...11", "seed.jsonl:206 41...11"]),
+        "EMAIL": PersonalDataFound(count=2, examples=["seed.jsonl:205 an...om", "seed.jsonl:206 an...om"]),
     }
 
 
 def test_each_finding_comes_with_a_remedy_that_names_its_setting(settings: Settings, path: Path) -> None:
-    said = " ".join(check_files(settings, [path])["suggestions"])
+    said = " ".join(check_files(settings, [path]).suggestions)
     for name in ("dataset.redact", "dataset.near_duplicate_similarity", "misspelled", "different answers", "outliers"):
         assert name in said
     assert "dataset.max_broken_share" not in said, "one broken row is allowed"
@@ -93,7 +93,7 @@ def test_a_build_counts_personal_data_and_replaces_it_on_request(
 ) -> None:
     wanted = settings.model_copy(update={"dataset": settings.dataset.model_copy(update={"redact": is_redacted})})
     dataset = build_dataset(wanted, ledger, [path])
-    assert dataset.report["personal_data"] == {"CARD": 2, "EMAIL": 2}
+    assert dataset.report.personal_data == {"CARD": 2, "EMAIL": 2}
     texts = [e.text for rows in read_splits(dataset).values() for e in rows]
     assert ("my card <CARD> was charged, write to <EMAIL>" in texts) is is_redacted
     assert any(CARD in text for text in texts) is not is_redacted
@@ -104,10 +104,10 @@ def test_the_report_says_where_near_duplicates_were_not_looked_for(
     settings: Settings, path: Path, compared_rows: int, said: str
 ) -> None:
     found = check_files(settings, [path], compared_rows)
-    near, console = found["near_duplicates"], Console(record=True, width=200, file=StringIO())
+    near, console = found.near_duplicates, Console(record=True, width=200, file=StringIO())
     print_findings(console, found)
     text = console.export_text()
-    assert near["rows_compared"] + near["rows_left_out"] == 246 - found["duplicates"]["rows"]
+    assert near.rows_compared + near.rows_left_out == 246 - found.duplicates.rows
     assert ("of near duplicates among the first" in text) is bool(said)
     assert said in text
     assert ("among the first 50 prompts only" in text) is bool(said)

@@ -27,10 +27,20 @@ QUESTION = "my new card has not arrived after two weeks"
         ("two weeks", None),
     ],
     ids=[
-        "same", "case and signs", "look-alikes", "typo", "joined words", "order and typo", "greeting",
-        "greeting, closing and typo", "cut off", "another matter", "same beginning", "too short to tell",
+        "same",
+        "case and signs",
+        "look-alikes",
+        "typo",
+        "joined words",
+        "order and typo",
+        "greeting",
+        "greeting, closing and typo",
+        "cut off",
+        "another matter",
+        "same beginning",
+        "too short to tell",
     ],
-)  # fmt: skip
+)
 def test_a_text_resembles_another_in_the_strictest_way_that_holds(other: str, kind: str | None) -> None:
     found = NearDuplicates([QUESTION, "please cancel my plan"], 0.9).matches([other])
     assert found == ([Match(0, 0, kind)] if kind else [])  # type: ignore[arg-type]

@@ -46,7 +46,7 @@ def test_a_csv_file_holds_conversations_as_json_text(tmp_path: Path, shape: str)
 
 
 def assert_is_the_row(path: Path) -> None:
-    (row,) = read_file(path, SETTINGS).rows
+    (row,) = read_file(SETTINGS, path).rows
     assert (row.prompt, row.answer, row.group) == ([{"role": "user", "content": PROMPT}], ANSWER, "u7")
 
 
@@ -58,7 +58,7 @@ def test_a_conversation_that_is_none_is_named(tmp_path: Path, text: str, reason:
     path = tmp_path / "rows.csv"
     with path.open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows([["messages"], [text]])
-    (broken,) = read_file(path, SETTINGS).broken
+    (broken,) = read_file(SETTINGS, path).broken
     assert broken.place == "rows.csv:2"
     assert reason in broken.reason
 
@@ -67,7 +67,7 @@ def test_csv_with_commas_quotes_and_line_breaks_is_read(tmp_path: Path) -> None:
     path = tmp_path / "rows.csv"
     with path.open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows([["prompt", "completion"], ['he said "no",\nthen left', ANSWER]])
-    (row,) = read_file(path, SETTINGS).rows
+    (row,) = read_file(SETTINGS, path).rows
     assert row.prompt[0]["content"] == 'he said "no",\nthen left'
 
 
@@ -76,7 +76,7 @@ def test_a_conversation_becomes_one_row_that_ends_with_its_last_answer(tmp_path:
     turns = [{"role": role, "content": f"turn {n}"} for n, role in enumerate(roles)]
     path = tmp_path / "rows.jsonl"
     path.write_text(json.dumps({"messages": turns}), encoding="utf-8")
-    (row,) = read_file(path, SETTINGS).rows
+    (row,) = read_file(SETTINGS, path).rows
     assert (len(row.prompt), row.answer) == (4, "turn 4")
 
 
@@ -110,7 +110,7 @@ def test_a_conversation_becomes_one_row_that_ends_with_its_last_answer(tmp_path:
 def test_a_broken_row_is_named_by_file_line_and_reason(tmp_path: Path, line: str, reason: str) -> None:
     path = tmp_path / "rows.jsonl"
     path.write_text(json.dumps(SHAPES["prompt and completion"]) + "\n" + line + "\n", encoding="utf-8")
-    reading = read_file(path, SETTINGS)
+    reading = read_file(SETTINGS, path)
     assert len(reading.rows) == 1
     assert reading.broken[0].place == "rows.jsonl:2"
     assert reason in reading.broken[0].reason
@@ -133,12 +133,12 @@ def test_an_unusable_file_is_one_clear_error(tmp_path: Path, name: str, content:
     if content is not None:
         path.write_bytes(content)
     with pytest.raises(DataError, match=words):
-        read_file(path, SETTINGS)
+        read_file(SETTINGS, path)
 
 
 def test_a_json_list_is_read_and_an_odd_first_row_does_not_stop_the_file(tmp_path: Path) -> None:
     path = tmp_path / "rows.json"
     path.write_text(json.dumps([{}, SHAPES["alpaca"], 7]), encoding="utf-8")
-    reading = read_file(path, SETTINGS)
+    reading = read_file(SETTINGS, path)
     assert len(reading.rows) == 1
     assert [b.place for b in reading.broken] == ["rows.json:1", "rows.json:3"]

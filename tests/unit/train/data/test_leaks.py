@@ -64,8 +64,10 @@ def test_leaks_between_every_two_splits_and_from_the_quarantine_are_found() -> N
     splits = {"train": rows, "validation": [replace(rows[0], id="v", group="v")], "test": [replace(rows[1], group="z")]}
     leaks = find_leaks({**splits, "train": [*rows, replace(other, id="l", group="l")]}, [other], 0.9, {})
     assert {(leak.row.id, leak.held_out.id) for leak in leaks if leak.held_out} == {
-        ("r0", "v"), ("r1", "r1"), ("l", "q"),
-    }  # fmt: skip
+        ("r0", "v"),
+        ("r1", "r1"),
+        ("l", "q"),
+    }
 
 
 def test_the_error_counts_the_kinds_names_the_rows_and_says_how_to_go_on() -> None:
@@ -96,11 +98,20 @@ def test_a_test_row_put_into_the_training_file_by_hand_is_not_trained_on(
 def publish_on(ledger: Ledger, dataset: Dataset, judge: Dataset, year: int) -> None:
     ledger.add(
         ModelVersion(
-            id=f"version_{year}", project="support", status=ModelVersionStatus.PUBLISHED, number=year, run_id="run",
-            dataset_id=dataset.id, base_model="base", path="p", manifest_hash="h", quantization="none",
-            created_at=dataset.created_at.replace(year=year), scorecard={"dataset_id": judge.id},
+            id=f"version_{year}",
+            project="support",
+            status=ModelVersionStatus.PUBLISHED,
+            number=year,
+            run_id="run",
+            dataset_id=dataset.id,
+            base_model="base",
+            path="p",
+            manifest_hash="h",
+            quantization="none",
+            created_at=dataset.created_at.replace(year=year),
+            scorecard={"dataset_id": judge.id},
         )
-    )  # fmt: skip
+    )
 
 
 @pytest.fixture
@@ -133,9 +144,16 @@ def test_a_dataset_does_not_judge_a_run_that_learned_its_test_rows_or_was_merged
     train_settings: Settings, ledger: Ledger, dataset: Dataset, other: Dataset
 ) -> None:
     learned = TrainingRun(
-        id="run_1", project="support", dataset_id=dataset.id, base_model="base", method="lora", settings={},
-        settings_hash="h", seed=0, path="p",
-    )  # fmt: skip
+        id="run_1",
+        project="support",
+        dataset_id=dataset.id,
+        base_model="base",
+        method="lora",
+        settings={},
+        settings_hash="h",
+        seed=0,
+        path="p",
+    )
     innocent = replace(learned, id="run_2", dataset_id=other.id)
     merged = replace(innocent, id="run_3", settings={"merged_from": {"run_ids": ["run_2", "run_1"]}})
     ledger.add(learned, innocent, merged)

@@ -10,11 +10,11 @@ from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
 from examples.support.world import answer, messages
 from train.data.dataset_files import read_splits
-from train.data.dataset_report import Report
 from train.data.examples import Example
 from train.data.leaks import HeldOut
 from train.data.mixing import copies, mix, oversampled, weighted
 from train.data.splits import TimedSplits
+from train.data.tally import Tally
 from train.dataset import build_dataset
 
 
@@ -62,13 +62,13 @@ def test_a_copy_that_resembles_a_judging_row_is_left_out(settings: Settings) -> 
     near, far, judged = row("alpha"), row("bravo"), replace(row("alpha"), id="judged", group="judged")
     timed = TimedSplits({"train": [near, far], "validation": [], "test": [judged]})
     for share in (0.3, 0.5):
-        mixed = mix(with_dataset(settings, augmented_share=share), timed, [], Report())
+        mixed = mix(with_dataset(settings, augmented_share=share), timed, [], Tally())
         assert {e.original for e in mixed["train"] if e.source == "augmented"} <= {"bravo"}
     quarantined = mix(
         with_dataset(settings, augmented_share=0.5),
         TimedSplits({"train": [near, far], "validation": [], "test": []}),
         [judged],
-        Report(),
+        Tally(),
     )
     assert {e.original for e in quarantined["train"] if e.source == "augmented"} == {"bravo"}
 
@@ -91,5 +91,5 @@ def test_a_build_mixes_training_rows_and_leaves_what_judges_alone(settings: Sett
     made = [e for e in splits["train"] if e.original]
     assert 0.15 < len(made) / len(splits["train"]) <= 0.2
     assert HeldOut([*splits["test"], *splits["validation"]], 0.9).leaks(made) == []
-    assert dataset.report["sources"]["augmented"] == len(made)
-    assert dataset.report["mixed"]["repeated or left out by weight"] > 300
+    assert dataset.report.sources["augmented"] == len(made)
+    assert dataset.report.mixed["repeated or left out by weight"] > 300

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from driftwheel.dataset_report import ParaphraseCount
 from driftwheel.errors import ConfigError, EngineError
 from driftwheel.records import Dataset
 from driftwheel.settings.load import load_settings
@@ -16,12 +17,12 @@ from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
 from examples.support.world import answer, messages
 from train.data.dataset_files import read_splits
-from train.data.dataset_report import Report
 from train.data.examples import Example
 from train.data.leaks import HeldOut
 from train.data.mixing import mix
 from train.data.paraphrases import paraphrases
 from train.data.splits import TimedSplits, group_numbers
+from train.data.tally import Tally
 from train.dataset import build_dataset
 from train.tuning.folds import make_folds
 
@@ -102,8 +103,8 @@ def test_a_build_adds_rewordings_of_training_rows_and_nothing_else(
     by_id = {e.id: group for e, group in zip(splits["train"], groups, strict=True)}
     assert all(by_id[e.id] == by_id[str(e.original)] for e in made)
     assert HeldOut([*splits["test"], *splits["validation"]], 0.9).leaks(made) == []
-    assert dataset.report["mixed"]["made in other words"] == dataset.report["sources"]["paraphrase"] == len(made)
-    assert dataset.report["paraphrases"] == {"model": "writer", "asked": len(server.asked)}
+    assert dataset.report.mixed["made in other words"] == dataset.report.sources["paraphrase"] == len(made)
+    assert dataset.report.paraphrases == ParaphraseCount(model="writer", asked=len(server.asked))
     assert {e.text for e in splits["test"] + splits["validation"]}.isdisjoint(server.texts), "what judges is not sent"
 
 
@@ -118,24 +119,24 @@ def test_the_same_build_again_asks_nothing_and_is_the_same(
     assert build_dataset(chosen, ledger) == dataset
     assert len(server.asked) == asked > 50
     more = build_dataset(with_endpoint(settings, server.url, paraphrase_share=0.4), ledger)
-    assert len(server.asked) - asked == more.report["paraphrases"]["asked"] - asked, "only what is new is asked"
+    assert len(server.asked) - asked == more.report.paraphrases.asked - asked, "only what is new is asked"
 
 
 def test_a_torn_line_of_a_killed_build_costs_that_row_only(settings: Settings, server: Rewording) -> None:
     chosen = with_endpoint(settings, server.url, paraphrase_share=0.5)
-    first = paraphrases(chosen, ROWS, Report())
+    first = paraphrases(chosen, ROWS, Tally())
     path = settings.root / "paraphrases.jsonl"
     path.write_text(path.read_text(encoding="utf-8")[:-20], encoding="utf-8")
-    assert paraphrases(chosen, ROWS, Report()) == first
+    assert paraphrases(chosen, ROWS, Tally()) == first
     assert len(server.asked) == 4
-    assert paraphrases(chosen, ROWS, Report()) == first
+    assert paraphrases(chosen, ROWS, Tally()) == first
     assert len(server.asked) == 4, "the row that was asked again is kept"
 
 
 def test_every_row_is_reworded_once_before_any_is_twice(settings: Settings, server: Rewording) -> None:
     server.say = lambda text: f"{backwards(text)} {'now ' * len(server.asked)}"
     rows = [*ROWS, *ROWS, replace(ROWS[0], id="typo", original="a")]
-    made = paraphrases(with_endpoint(settings, server.url, paraphrase_share=0.42, paraphrase_copies=5), rows, Report())
+    made = paraphrases(with_endpoint(settings, server.url, paraphrase_share=0.42, paraphrase_copies=5), rows, Tally())
     assert sorted(Counter(e.original for e in made).values()) == [1, 2, 2]
     assert len({e.id for e in made}) == 5
     manners = [body["messages"][0]["content"] for body in server.asked]
@@ -160,7 +161,7 @@ def test_a_rewording_that_cannot_stand_for_its_row_is_dropped_and_counted(
     server.say = lambda text: (
         said if "17" in text and "never" not in text else f"i say {text[::-1]}".replace("71", "17")
     )
-    report = Report()
+    report = Tally()
     rows = [*ROWS, row("d", "my parcel 17 never came")]
     made = paraphrases(with_endpoint(settings, server.url, paraphrase_share=0.5), rows, report)
     assert {e.original for e in made} == {"b", "c", "d"}
@@ -168,14 +169,14 @@ def test_a_rewording_that_cannot_stand_for_its_row_is_dropped_and_counted(
 
 
 def test_an_answer_that_was_cut_off_is_none(settings: Settings, server: Rewording) -> None:
-    server.finish, report = "length", Report()
+    server.finish, report = "length", Tally()
     assert paraphrases(with_endpoint(settings, server.url), ROWS, report) == []
     assert report.dropped == {"paraphrase: refused, empty or cut off": 1}
 
 
 def test_thoughts_and_quotation_marks_are_no_part_of_a_message(settings: Settings, server: Rewording) -> None:
     server.say = lambda text: '<think>what "is" it?</think>\n\n"I want to end my plan."'
-    (made,) = paraphrases(with_endpoint(settings, server.url, paraphrase_share=0.5), ROWS[1:2], Report())
+    (made,) = paraphrases(with_endpoint(settings, server.url, paraphrase_share=0.5), ROWS[1:2], Tally())
     assert made.text == "I want to end my plan."
 
 
@@ -186,7 +187,7 @@ def test_a_rewording_like_a_judging_row_is_dropped_and_counted(settings: Setting
         "the screen is cracked": "The glass is broken, now!",
     }.get(text, f"17 is the parcel that i want, {text[:5]}")
     timed = TimedSplits({"train": ROWS, "validation": [], "test": [row("t", judged["near"])]})
-    report = Report()
+    report = Tally()
     chosen = with_endpoint(settings, server.url, paraphrase_share=0.5)
     mixed = mix(chosen, timed, [row("q", judged["quarantined"])], report)
     assert [e.original for e in mixed["train"] if e.source == "paraphrase"] == ["a"]
@@ -204,16 +205,14 @@ def test_a_failing_endpoint_stops_the_build_or_is_left_out_and_named(
         build_dataset(with_endpoint(settings, server.url), ledger)
     assert ledger.count(Dataset) == 0
     dataset = build_dataset(with_endpoint(settings, server.url, on_paraphrase_failure="skip"), ledger)
-    assert "paraphrase" not in dataset.report["sources"]
-    assert "writer" in dataset.report["paraphrases"]["failed"]
+    assert "paraphrase" not in dataset.report.sources
+    assert "writer" in str(dataset.report.paraphrases.failed)
 
 
 def test_the_key_comes_from_the_environment_and_log_probabilities_are_not_asked_for(
     settings: Settings, server: Rewording
 ) -> None:
-    paraphrases(
-        with_endpoint(settings, server.url), ROWS, Report(), environ={"DRIFTWHEEL_PARAPHRASE_API_KEY": "secret"}
-    )
+    paraphrases(with_endpoint(settings, server.url), ROWS, Tally(), environ={"DRIFTWHEEL_PARAPHRASE_API_KEY": "secret"})
     (body,) = server.asked
     assert (body["path"], body["key"], body["model"]) == ("/v1/chat/completions", "Bearer secret", "writer")
     assert "logprobs" not in body

@@ -27,8 +27,10 @@ def test_each_label_has_its_share_in_each_split() -> None:
     splits = split_by_label(Deal(examples, range(400), SHARES), seed=0)
     assert {name: len(found) for name, found in splits.items()} == {"train": 280, "validation": 40, "test": 80}
     assert {name: sum(e.label == "y" for e in found) for name, found in splits.items()} == {
-        "train": 70, "validation": 10, "test": 20,
-    }  # fmt: skip
+        "train": 70,
+        "validation": 10,
+        "test": 20,
+    }
 
 
 def test_pinned_groups_are_tested_whatever_the_seed_and_count_for_the_share() -> None:

@@ -12,16 +12,27 @@ from train.evaluation.scoring import Row
 
 def row(number: int, answer: str, label: str | None = None, prompt: str = "q") -> Row:
     return {
-        "id": str(number), "prompt": [{"role": "system", "content": "be brief"}, {"role": "user", "content": prompt}],
-        "completion": [{"role": "assistant", "content": answer}], "label": label, "slice": "old",
-    }  # fmt: skip
+        "id": str(number),
+        "prompt": [{"role": "system", "content": "be brief"}, {"role": "user", "content": prompt}],
+        "completion": [{"role": "assistant", "content": answer}],
+        "label": label,
+        "slice": "old",
+    }
 
 
 def item(answer: str, label: str | None = None, predicted: str | None = None) -> Scored:
     return Scored(
-        id="0", slice="old", prompt="q", expected="", answer=answer, label=label, predicted=predicted,
-        is_correct=False, latency_seconds=0.1, mean_logprob=None,
-    )  # fmt: skip
+        id="0",
+        slice="old",
+        prompt="q",
+        expected="",
+        answer=answer,
+        label=label,
+        predicted=predicted,
+        is_correct=False,
+        latency_seconds=0.1,
+        mean_logprob=None,
+    )
 
 
 TRAINED = [row(n, json.dumps({"intent": ("card", "login")[n % 2], "order": 1000 + n})) for n in range(8)]

@@ -58,20 +58,31 @@ def versions(settings: Settings) -> tuple[ModelVersion, ModelVersion]:
     found = []
     for number, word in ((1, "bad"), (2, "good")):
         items = [
-            {"id": f"row-{n}", "prompt": f"question {n}", "answer": f"{word} {n}" if n < 9 else "the same",
-             "is_correct": word == "good"}
+            {
+                "id": f"row-{n}",
+                "prompt": f"question {n}",
+                "answer": f"{word} {n}" if n < 9 else "the same",
+                "is_correct": word == "good",
+            }
             for n in range(10)
-        ]  # fmt: skip
+        ]
         facts = {"artifact": f"hash-{number}", "dataset_id": "dataset_1"}
         with artifacts.writing(settings.root / "evaluations" / f"{number}", facts) as folder:
             (folder / "predictions.jsonl").write_text("".join(json.dumps(i) + "\n" for i in items), encoding="utf-8")
             artifacts.write_json(folder / "scorecard.json", {})
         found.append(
             ModelVersion(
-                id=f"version_{number}", project="support", number=number, run_id="r", dataset_id="dataset_1",
-                base_model="b", path="p", manifest_hash=f"hash-{number}", quantization="none",
+                id=f"version_{number}",
+                project="support",
+                number=number,
+                run_id="r",
+                dataset_id="dataset_1",
+                base_model="b",
+                path="p",
+                manifest_hash=f"hash-{number}",
+                quantization="none",
             )
-        )  # fmt: skip
+        )
     return found[0], found[1]
 
 
@@ -89,9 +100,13 @@ def likes_good(a: str, b: str) -> str:
     ],
 )
 def test_a_preference_counts_only_if_both_orders_agree(
-    say: Callable[[str, str], str], counts: dict[str, int], settings: Settings, ledger: Ledger, judge: Judge,
+    say: Callable[[str, str], str],
+    counts: dict[str, int],
+    settings: Settings,
+    ledger: Ledger,
+    judge: Judge,
     versions: tuple[ModelVersion, ModelVersion],
-) -> None:  # fmt: skip
+) -> None:
     judge.say = say
     report = judge_versions(settings, ledger, *versions, endpoint=judge.endpoint)
     assert {name: count for name, count in report.counts.items() if count} == counts
@@ -107,9 +122,14 @@ def test_the_judge_is_asked_once_and_measured_against_references_and_then_people
     assert (report.gold, report.agreed, report.compared, len(judge.asked)) == ("references", 5, 5, 10)
     for n, preference in ((0, Preference.SECOND), (1, Preference.FIRST), (8, Preference.FIRST)):
         record_judgement(
-            ledger, *versions, dataset_id="dataset_1", item_id=f"row-{n}", judge="Ada", preference=preference,
+            ledger,
+            *versions,
+            dataset_id="dataset_1",
+            item_id=f"row-{n}",
+            judge="Ada",
+            preference=preference,
             first_was_left=True,
-        )  # fmt: skip
+        )
     report = judge_versions(settings, ledger, *versions, items=5, endpoint=judge.endpoint)
     assert (report.gold, report.agreed, report.compared, len(judge.asked)) == ("people", 1, 2, 10)
     assert "it says what the people say on 1 of 2 [9%, 91%]" in summary(report, *versions)
@@ -131,9 +151,15 @@ def test_what_the_judge_refuses_is_asked_again_later(
 
 @pytest.mark.parametrize(
     ("reply", "verdict"),
-    [("A", "A"), ("Answer: b.", "B"), ("Thinking.\n\nVERDICT: **Both**\n", "BOTH"), ("A is good because", None),
-     ("", None), ("AB", None)],
-)  # fmt: skip
+    [
+        ("A", "A"),
+        ("Answer: b.", "B"),
+        ("Thinking.\n\nVERDICT: **Both**\n", "BOTH"),
+        ("A is good because", None),
+        ("", None),
+        ("AB", None),
+    ],
+)
 def test_a_verdict_is_the_last_line(reply: str, verdict: str | None) -> None:
     assert verdict_of(reply) == verdict
 

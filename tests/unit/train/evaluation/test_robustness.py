@@ -45,9 +45,17 @@ def test_word_order_keeps_every_word(seed: int) -> None:
 
 def scored(number: int, *, is_correct: bool) -> Scored:
     return Scored(
-        id=str(number), slice="old", prompt="q", expected="a", answer="a" if is_correct else "b", label="a",
-        predicted="a" if is_correct else "b", is_correct=is_correct, latency_seconds=0.1, mean_logprob=None,
-    )  # fmt: skip
+        id=str(number),
+        slice="old",
+        prompt="q",
+        expected="a",
+        answer="a" if is_correct else "b",
+        label="a",
+        predicted="a" if is_correct else "b",
+        is_correct=is_correct,
+        latency_seconds=0.1,
+        mean_logprob=None,
+    )
 
 
 def test_the_drop_counts_lost_answers_against_gained_ones() -> None:

@@ -37,10 +37,18 @@ class Engine:
             assert body["return_token_ids"] is True
             probe = next(p for p in self.probes if p.messages == body["messages"])
             self.asked.append(probe.id)
-            choice = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": probe.expected},
-                      "token_ids": self.answer_ids(probe.reference_ids)}  # fmt: skip
-            return {**common, "object": "chat.completion", "choices": [choice],
-                    "prompt_token_ids": self.prompt_ids(probe.prompt_ids)}  # fmt: skip
+            choice = {
+                "index": 0,
+                "finish_reason": "stop",
+                "message": {"role": "assistant", "content": probe.expected},
+                "token_ids": self.answer_ids(probe.reference_ids),
+            }
+            return {
+                **common,
+                "object": "chat.completion",
+                "choices": [choice],
+                "prompt_token_ids": self.prompt_ids(probe.prompt_ids),
+            }
         entries = [None, *({str(token): {"logprob": self.logprob}} for token in body["prompt"][1:])]
         choice = {"index": 0, "finish_reason": "length", "text": "x", "prompt_logprobs": entries}
         return {**common, "object": "text_completion", "choices": [choice]}
@@ -50,13 +58,18 @@ class Engine:
 def parity(tmp_path: Path, tiny_base: Path) -> Parity:
     """What the trained, the merged and the quantized form made of the probes: all the same, and all right."""
     rows = [
-        {"id": f"row-{n}", "prompt": [{"role": "user", "content": f"question {n}"}], "label": "card",
-         "completion": [{"role": "assistant", "content": '{"intent": "card"}'}]}
+        {
+            "id": f"row-{n}",
+            "prompt": [{"role": "user", "content": f"question {n}"}],
+            "label": "card",
+            "completion": [{"role": "assistant", "content": '{"intent": "card"}'}],
+        }
         for n in range(PROBES)
-    ]  # fmt: skip
+    ]
     probes = make_probes(load_tokenizer(str(tiny_base)), rows, 64)
-    right = [Reading(answer_ids=p.reference_ids, logprobs=[LOGPROB] * len(p.reference_ids), is_correct=True)
-             for p in probes]  # fmt: skip
+    right = [
+        Reading(answer_ids=p.reference_ids, logprobs=[LOGPROB] * len(p.reference_ids), is_correct=True) for p in probes
+    ]
     chain = [(name, right) for name in ("trained", "merged", "quantized")]
     return Parity(
         artifact=tiny_base, folder=tmp_path, probes=probes, chain=chain, rows=[], max_tokens=64, digest="digest"

@@ -32,9 +32,12 @@ def test_the_gradient_is_the_numerical_one() -> None:
     x = torch.randn(2, 6, dtype=torch.float64, requires_grad=True)
     # Its inner float32 is too coarse for the default step of the difference quotient.
     assert torch.autograd.gradcheck(
-        lambda x: FrozenNorm.apply(x, torch.linspace(0.5, 2, 6, dtype=torch.float64), 1e-5), x,
-        eps=1e-2, atol=1e-3, nondet_tol=0.0,
-    )  # fmt: skip
+        lambda x: FrozenNorm.apply(x, torch.linspace(0.5, 2, 6, dtype=torch.float64), 1e-5),
+        x,
+        eps=1e-2,
+        atol=1e-3,
+        nondet_tol=0.0,
+    )
 
 
 def test_a_norm_of_another_kind_or_a_trained_one_is_left_alone() -> None:

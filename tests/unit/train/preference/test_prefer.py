@@ -17,17 +17,44 @@ from train.merge import merge
 from train.preference.prefer import prefer, preference_dataset
 from train.preference.preference_rows import preferences
 
-WORDS = ("amber", "birch", "coral", "delta", "ember", "fjord", "grove", "haven", "inlet", "jetty", "karst", "lagoon",
-         "mesa", "notch", "oasis", "plain", "quarry", "ridge", "shoal", "tarn")  # fmt: skip
+WORDS = (
+    "amber",
+    "birch",
+    "coral",
+    "delta",
+    "ember",
+    "fjord",
+    "grove",
+    "haven",
+    "inlet",
+    "jetty",
+    "karst",
+    "lagoon",
+    "mesa",
+    "notch",
+    "oasis",
+    "plain",
+    "quarry",
+    "ridge",
+    "shoal",
+    "tarn",
+)
 RIGHT, WRONG = '{"intent": "lake"}', '{"intent": "evening"}'
 
 
 def asked(number: int, **changes: Any) -> Traffic:
     values: dict[str, Any] = {
-        "id": f"req_{number:03d}", "project": "support", "alias": "support", "version_id": "version_1",
-        "route": "/v1/chat/completions", "status_code": 200, "prompt": f"where is the {WORDS[number % 20]} {number}",
-        "answer": WRONG, "latency_seconds": 0.1, "user_id": f"user{number % 10}",
-    }  # fmt: skip
+        "id": f"req_{number:03d}",
+        "project": "support",
+        "alias": "support",
+        "version_id": "version_1",
+        "route": "/v1/chat/completions",
+        "status_code": 200,
+        "prompt": f"where is the {WORDS[number % 20]} {number}",
+        "answer": WRONG,
+        "latency_seconds": 0.1,
+        "user_id": f"user{number % 10}",
+    }
     return Traffic(**{**values, **changes})
 
 
@@ -89,7 +116,7 @@ def test_dpo_widens_the_margin_on_pairs_that_it_never_saw(
     before, after = (margin(merge(settings, ledger, id), held_out) for id in (start.id, run.id))
     assert after > before + 1
     # The trainer's own margin is beta times the growth that was measured here.
-    assert run.metrics["reward_margin"] == pytest.approx(settings.train.beta * (after - before), rel=0.05)
+    assert run.metrics.reward_margin == pytest.approx(settings.train.beta * (after - before), rel=0.05)
     assert Path(run.base_model) == Path(start.path) / "merged"
 
 
@@ -155,15 +182,24 @@ def test_one_user_counts_only_so_often(train_settings: Settings, ledger: Ledger)
         ("dpo", [corrected(n) for n in range(9)], DataError, "only 9 corrected answers"),
         ("kto", [corrected(n) for n in range(20)], DataError, "only 0 answers with a thumb"),
         ("kto", [asked(n, thumb=1) for n in range(20)], DataError, "thumbs point up"),
-        ("dpo", [asked(n, label=RIGHT, label_source="correction", user_id="one") for n in range(20)], DataError,
-         "one conversation or user"),
+        (
+            "dpo",
+            [asked(n, label=RIGHT, label_source="correction", user_id="one") for n in range(20)],
+            DataError,
+            "one conversation or user",
+        ),
     ],
     ids=["too few", "none of the kind", "all one way", "one user"],
-)  # fmt: skip
+)
 def test_says_what_feedback_is_missing(
-    train_settings: Settings, ledger: Ledger, start: TrainingRun, objective: str, traffic: list[Traffic],
-    error: type[Exception], message: str,
-) -> None:  # fmt: skip
+    train_settings: Settings,
+    ledger: Ledger,
+    start: TrainingRun,
+    objective: str,
+    traffic: list[Traffic],
+    error: type[Exception],
+    message: str,
+) -> None:
     ledger.add(*traffic)
     with pytest.raises(error, match=message):
         prefer(wanting(train_settings, objective=objective), ledger)

@@ -16,8 +16,8 @@ from driftwheel.store.ledger import Ledger
 from train.finetune import finetune
 from train.merge import merge
 from train.runs import weights_path
+from train.training.curves import read_curves
 from train.training.methods import base_dtype, check_method, why_only_merged
-from train.training.progress import read_curves
 
 PROMPT = "good morning"
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -85,8 +85,10 @@ def test_the_merged_model_is_the_one_that_the_trainer_held(
         kept = PeftConfig.from_pretrained(weights_path(run))
         wanted = settings.train
         assert (kept.use_dora, kept.use_rslora, kept.modules_to_save) == (
-            wanted.use_dora, wanted.use_rslora, wanted.lora_modules_to_save,
-        )  # fmt: skip
+            wanted.use_dora,
+            wanted.use_rslora,
+            wanted.lora_modules_to_save,
+        )
 
 
 def test_a_resumed_pissa_run_still_fits_the_untouched_base(
@@ -104,7 +106,7 @@ def test_a_resumed_pissa_run_still_fits_the_untouched_base(
         finetune(settings, ledger, dataset.id, callbacks=[Killed()])
     trained = LastLogits(tiny_base)
     run = finetune(settings, ledger, dataset.id, callbacks=[trained])
-    assert run.metrics["resumed_from_step"] == 4
+    assert run.metrics.resumed_from_step == 4
     merged = logits(AutoModelForCausalLM.from_pretrained(merge(settings, ledger, run.id)), tiny_base)
     assert float((merged - trained.last).abs().max()) < 1e-4
 
@@ -145,7 +147,8 @@ def test_the_same_seed_gives_the_same_curve_and_another_seed_another(
         own.add(dataset)
         run = finetune(settings, own, dataset.id)
         own.close()
-        return [p["loss"] if p["eval_loss"] is None else p["eval_loss"] for p in read_curves(Path(run.path))]
+        points = [(p.loss, p.eval_loss) for p in read_curves(Path(run.path))]
+        return [loss for point in points for loss in point if loss is not None]
 
     first = losses("a")
     assert losses("b") == first

@@ -32,9 +32,14 @@ def write_rows(dataset: Dataset, split: str, lengths: list[int]) -> None:
         answer = json.dumps({"intent": label, "said": "so " * (number % 4)})
         prompt = [{"role": "user", "content": f"{split} {number} {'word ' * length}"}]
         rows.append(
-            {"id": f"{split}{number}", "prompt": prompt, "completion": [{"role": "assistant", "content": answer}],
-             "label": label, "group": f"{split}{number}"}
-        )  # fmt: skip
+            {
+                "id": f"{split}{number}",
+                "prompt": prompt,
+                "completion": [{"role": "assistant", "content": answer}],
+                "label": label,
+                "group": f"{split}{number}",
+            }
+        )
     (Path(dataset.path) / f"{split}.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows), encoding="utf-8")
 
 
@@ -66,8 +71,15 @@ def weighted_mean(rows: list[tuple[str, torch.Tensor]], weights: dict[str, float
     return total / sum(weights[label] * len(nats) for label, nats in rows)
 
 
-FULL_STEP = {"bf16": False, "max_length": 200, "per_device_train_batch_size": 4, "gradient_accumulation_steps": 3,
-             "max_steps": 1, "eval_steps": 1, "early_stopping_patience": 0}  # fmt: skip
+FULL_STEP = {
+    "bf16": False,
+    "max_length": 200,
+    "per_device_train_batch_size": 4,
+    "gradient_accumulation_steps": 3,
+    "max_steps": 1,
+    "eval_steps": 1,
+    "early_stopping_patience": 0,
+}
 
 
 @pytest.mark.parametrize(
@@ -129,7 +141,7 @@ def test_equal_weights_train_as_none_do(train_settings: Settings, ledger: Ledger
     plain = finetune(settings, ledger, uneven.id)
     equal = finetune(changed(settings, class_weights={"few": 3.0, "many": 3.0}), ledger, uneven.id)
     assert equal.id != plain.id
-    assert equal.metrics["eval_loss"] == pytest.approx(plain.metrics["eval_loss"], rel=1e-5)
+    assert equal.metrics.eval_loss == pytest.approx(plain.metrics.eval_loss, rel=1e-5)
 
 
 class Lengths(TrainerCallback):  # type: ignore[misc]  # transformers is untyped
@@ -159,9 +171,13 @@ def test_short_rows_come_first_in_the_first_epoch_only(
     (Path(dataset.path) / "validation.jsonl").write_text("", encoding="utf-8")
     lengths = Lengths()
     settings = changed(
-        train_settings, max_steps=-1, num_train_epochs=3, per_device_train_batch_size=2, max_length=250,
+        train_settings,
+        max_steps=-1,
+        num_train_epochs=3,
+        per_device_train_batch_size=2,
+        max_length=250,
         train_sampling_strategy="short_first",
-    )  # fmt: skip
+    )
     trainer = make_trainer(settings, Path(dataset.path), tmp_path / "run", [lengths])
     lengths.watch(trainer)
     trainer.train()
@@ -182,7 +198,7 @@ def train_section(**changes: Any) -> TrainSettings:
         ({"class_weights": "balanced"}, [f"text {n}" for n in range(10)], "10 rows have 10; name the label"),
     ],
     ids=["unknown label", "free text"],
-)  # fmt: skip
+)
 def test_weights_that_fit_no_row_are_refused(changes: dict[str, Any], labels: list[str], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         row_weights(train_section(**changes), labels)

@@ -9,9 +9,10 @@ import torch
 from driftwheel.records import Dataset
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
+from train.data.examples import read_split
 from train.finetune import finetune
 from train.runs import weights_path
-from train.training.trainer import make_trainer, read_split
+from train.training.trainer import make_trainer
 
 
 def plain_trainer(settings: Settings, dataset: Dataset, folder: Path) -> Any:
@@ -23,14 +24,19 @@ def plain_trainer(settings: Settings, dataset: Dataset, folder: Path) -> Any:
     return SFTTrainer(
         model=settings.base_model(),
         args=SFTConfig(
-            output_dir=str(folder), use_cpu=True, bf16=False, gradient_checkpointing=False, seed=train.seed,
-            disable_tqdm=True, dataloader_pin_memory=False,
+            output_dir=str(folder),
+            use_cpu=True,
+            bf16=False,
+            gradient_checkpointing=False,
+            seed=train.seed,
+            disable_tqdm=True,
+            dataloader_pin_memory=False,
         ),
         train_dataset=datasets.Dataset.from_list(read_split(Path(dataset.path), "train")),
         peft_config=LoraConfig(
             r=train.lora_r, lora_alpha=train.lora_alpha, target_modules="all-linear", task_type="CAUSAL_LM"
         ),
-    )  # fmt: skip
+    )
 
 
 def gradients(trainer: Any, rows: int) -> tuple[float, dict[str, torch.Tensor]]:
@@ -79,4 +85,4 @@ def test_peft_alone_reads_the_adapter_and_finds_the_same_validation_loss(
             logits = model(input_ids=tokens[None]).logits[0, len(prompt) - 1 : -1]
         total += float(torch.nn.functional.cross_entropy(logits, tokens[len(prompt) :], reduction="sum"))
         count += len(tokens) - len(prompt)
-    assert total / count == pytest.approx(run.metrics["eval_loss"], rel=0.02)
+    assert total / count == pytest.approx(run.metrics.eval_loss, rel=0.02)

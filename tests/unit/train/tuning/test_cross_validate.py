@@ -14,14 +14,28 @@ from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
 from train.data.examples import Example
 from train.runs import newest_run
-from train.training.progress import read_curves
+from train.training.curves import read_curves
 from train.tuning.cross_validate import as_text, cross_validate, earlier_results
 from train.tuning.folds import make_folds
 
 WORDS = (
-    "alder", "birch", "cedar", "dogwood", "elm", "fir", "gum", "hazel",
-    "ivy", "juniper", "kapok", "larch", "maple", "nutmeg", "oak", "pine",
-)  # fmt: skip
+    "alder",
+    "birch",
+    "cedar",
+    "dogwood",
+    "elm",
+    "fir",
+    "gum",
+    "hazel",
+    "ivy",
+    "juniper",
+    "kapok",
+    "larch",
+    "maple",
+    "nutmeg",
+    "oak",
+    "pine",
+)
 
 
 def rows_of(path: Path) -> list[Example]:
@@ -34,10 +48,16 @@ def grouped(dataset: Dataset) -> Dataset:
     texts = {g: f"{w} {w[::-1]} number {g * 7919}" for g, w in enumerate(WORDS)}
     texts[1] = texts[0] + "!"
     rows = [
-        Example(f"{g}-{n}", [{"role": "user", "content": texts[g] + "?" * n}], [{"role": "assistant", "content": "a"}],
-                ("morning", "evening")[g % 2], f"group{g}")
-        for g in range(16) for n in range(3)
-    ]  # fmt: skip
+        Example(
+            f"{g}-{n}",
+            [{"role": "user", "content": texts[g] + "?" * n}],
+            [{"role": "assistant", "content": "a"}],
+            ("morning", "evening")[g % 2],
+            f"group{g}",
+        )
+        for g in range(16)
+        for n in range(3)
+    ]
     tested = [replace(rows[0], id="tested", group="tested", prompt=[{"role": "user", "content": "quite other words"}])]
     for split, part in (("train", rows[:42]), ("validation", rows[42:]), ("test", tested)):
         text = "".join(json.dumps(asdict(e)) + "\n" for e in part)
@@ -64,14 +84,14 @@ def test_gives_the_mean_and_standard_error_at_the_step_where_the_mean_is_least(
     train_settings: Settings, ledger: Ledger, grouped: Dataset
 ) -> None:
     result = cross_validate(train_settings, ledger, grouped.id, 3)
-    runs = [ledger.get(TrainingRun, id) for id in result["run_ids"]]
+    runs = [ledger.get(TrainingRun, id) for id in result.run_ids]
     assert [r.settings["fold"]["number"] for r in runs] == [1, 2, 3]
-    curves = [{p["step"]: p["eval_loss"] for p in read_curves(Path(r.path)) if p["eval_loss"]} for r in runs]
+    curves = [{p.step: p.eval_loss for p in read_curves(Path(r.path)) if p.eval_loss} for r in runs]
     means = {step: statistics.fmean(c[step] for c in curves) for step in (2, 4, 6)}
-    assert result["loss"] == pytest.approx(min(means.values()))
-    assert means[result["step"]] == min(means.values())
-    losses = [c[result["step"]] for c in curves]
-    assert result["standard_error"] == pytest.approx((statistics.variance(losses) / 3) ** 0.5)
+    assert result.loss == pytest.approx(min(means.values()))
+    assert means[result.step] == min(means.values())
+    losses = [c[result.step] for c in curves]
+    assert result.standard_error == pytest.approx((statistics.variance(losses) / 3) ** 0.5)
     with pytest.raises(NotFoundError, match="no finished run"):
         newest_run(ledger, "support")
 
@@ -102,7 +122,7 @@ def test_folds_that_end_a_step_apart_are_compared_at_their_ends(
     changes = {"eval_steps": 50, "max_steps": -1, "num_train_epochs": 0.5, "per_device_train_batch_size": 1}
     seldom = train_settings.model_copy(update={"train": train_settings.train.model_copy(update=changes)})
     result = cross_validate(seldom, ledger, grouped.id, 5)
-    runs = [ledger.get(TrainingRun, id) for id in result["run_ids"]]
-    assert len({r.metrics["steps"] for r in runs}) > 1
-    assert result["losses"] == [r.metrics["eval_loss"] for r in runs]
-    assert result["is_last_step"]
+    runs = [ledger.get(TrainingRun, id) for id in result.run_ids]
+    assert len({r.metrics.steps for r in runs}) > 1
+    assert result.losses == [r.metrics.eval_loss for r in runs]
+    assert result.is_last_step

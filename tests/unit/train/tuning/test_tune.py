@@ -3,6 +3,7 @@
 import json
 import re
 import shlex
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -39,16 +40,17 @@ def test_a_grid_finds_the_better_of_two_learning_rates(
     settings = rates(train_settings, 1e-6, 2e-2)
     summary = tune(settings, ledger, dataset.id)
 
-    assert [t["state"] for t in summary["trials"]] == ["complete", "complete"]
-    assert summary["best"]["values"] == {"learning_rate": 2e-2}
-    flags = shlex.split(summary["best"]["flags"])
+    assert [t.state for t in summary.trials] == ["complete", "complete"]
+    assert summary.best is not None
+    assert summary.best.values == {"learning_rate": 2e-2}
+    flags = shlex.split(summary.best.flags)
     assert (
         load_settings(settings.path, flags[1::2], environ={}).train
         == with_values(settings, {"learning_rate": 2e-2}).train
     )
-    run = ledger.get(TrainingRun, summary["best"]["run_id"])
-    assert run.metrics["eval_loss"] == summary["best"]["eval_loss"]
-    assert json.loads((search_path(settings, summary["id"]) / "search.json").read_text("utf-8")) == summary
+    run = ledger.get(TrainingRun, str(summary.best.run_id))
+    assert run.metrics.eval_loss == summary.best.eval_loss
+    assert json.loads((search_path(settings, summary.id) / "search.json").read_text("utf-8")) == asdict(summary)
     assert f"publish --run {run.id}" in as_text(summary)
 
 
@@ -58,7 +60,7 @@ def test_a_grid_that_is_larger_than_the_trials_says_so_and_what_it_would_need(
 ) -> None:
     with capture_logs() as said:
         summary = tune(rates(train_settings, 1e-6, 2e-2, trials=trials), ledger, dataset.id)
-    assert len(summary["trials"]) == trials
+    assert len(summary.trials) == trials
     assert [re.findall(r"--trials (\d+)", e["event"])[0] for e in said if "grid" in e["event"]] == needed
 
 
@@ -69,8 +71,9 @@ def test_trains_the_best_trial_no_second_time_and_lets_it_be_published_by_then(
     summary = tune(settings, ledger, dataset.id)
     with pytest.raises(NotFoundError, match="no finished run"):
         newest_run(ledger, "support")
-    run = finetune(with_values(settings, summary["best"]["values"]), ledger, dataset.id)
-    assert run.id == summary["best"]["run_id"]
+    assert summary.best is not None
+    run = finetune(with_values(settings, summary.best.values), ledger, dataset.id)
+    assert run.id == summary.best.run_id
     assert newest_run(ledger, "support").id == run.id
 
 
@@ -84,14 +87,14 @@ def test_a_killed_search_goes_on_and_redoes_no_finished_trial(
     assert sorted(r.status for r in runs.values()) == [TrainingRunStatus.RUNNING, TrainingRunStatus.SUCCEEDED]
 
     summary = tune(settings, ledger, dataset.id)
-    assert summary["id"] == study
-    assert [t["state"] for t in summary["trials"]] == ["complete", "interrupted", "complete", "complete"]
-    assert summary["trials"][3]["run_id"] == summary["trials"][1]["run_id"]
+    assert summary.id == study
+    assert [t.state for t in summary.trials] == ["complete", "interrupted", "complete", "complete"]
+    assert summary.trials[3].run_id == summary.trials[1].run_id
     assert ledger.count(TrainingRun) == 3
     first = next(r for r in runs.values() if r.status is TrainingRunStatus.SUCCEEDED)
     assert ledger.get(TrainingRun, first.id) == first
-    resumed = ledger.get(TrainingRun, summary["trials"][1]["run_id"])
-    assert resumed.metrics["resumed_from_step"] == 2
+    resumed = ledger.get(TrainingRun, str(summary.trials[1].run_id))
+    assert resumed.metrics.resumed_from_step == 2
 
 
 def _kill_in_second_trial(settings: Settings, ledger: Ledger, dataset: Dataset) -> str:
@@ -119,10 +122,10 @@ def test_more_trials_continue_the_same_search(train_settings: Settings, ledger: 
     space = {"learning_rate": Range(low=1e-3, high=1e-1, log=True), "lora_r": [4, 8]}
     first = tune(searching(train_settings, sampler="random", trials=2, space=space), ledger, dataset.id)
     second = tune(searching(train_settings, sampler="random", trials=4, space=space), ledger, dataset.id)
-    assert second["trials"][:2] == first["trials"]
-    assert len(second["trials"]) == 4
-    assert len({t["values"]["learning_rate"] for t in second["trials"]}) == 4
-    assert second["importance"].keys() <= space.keys()
+    assert second.trials[:2] == first.trials
+    assert len(second.trials) == 4
+    assert len({t.values["learning_rate"] for t in second.trials}) == 4
+    assert second.importance.keys() <= space.keys()
     assert as_text(second).count("validation loss") == 4
 
 
@@ -130,9 +133,9 @@ def test_stops_a_trial_that_is_worse_than_the_median(
     train_settings: Settings, ledger: Ledger, dataset: Dataset
 ) -> None:
     summary = tune(rates(train_settings, 1e-2, 1.1e-2, 1.2e-2, 1.3e-2, 1.4e-2, 1e-7), ledger, dataset.id)
-    last = summary["trials"][-1]
-    assert (last["state"], last["last_step"]) == ("pruned", 2)
-    run = ledger.get(TrainingRun, last["run_id"])
+    last = summary.trials[-1]
+    assert (last.state, last.last_step) == ("pruned", 2)
+    run = ledger.get(TrainingRun, str(last.run_id))
     assert run.status is TrainingRunStatus.FAILED
     assert "over the median" in str(run.error)
 
@@ -142,8 +145,8 @@ def test_a_search_goes_on_after_a_trial_that_cannot_be_trained(
 ) -> None:
     settings = searching(train_settings, sampler="grid", space={"lr_scheduler_type": ["zigzag", "constant"]})
     summary = tune(settings, ledger, dataset.id)
-    assert [t["state"] for t in summary["trials"]] == ["fail", "complete"]
-    assert "cannot be used" in summary["trials"][0]["error"]
+    assert [t.state for t in summary.trials] == ["fail", "complete"]
+    assert "cannot be used" in str(summary.trials[0].error)
 
 
 def test_says_why_no_trial_could_be_trained(train_settings: Settings, ledger: Ledger, dataset: Dataset) -> None:
@@ -158,7 +161,7 @@ def test_draws_a_search_into_one_file_without_a_network(
     space = {"learning_rate": [1e-3, 1e-2], "lora_r": [4, 8]}
     settings = searching(train_settings, sampler="grid", space=space, pruner="none")
     summary = tune(settings, ledger, dataset.id)
-    write_picture(open_study(settings, summary["id"]), tmp_path / "search.html")
+    write_picture(open_study(settings, summary.id), tmp_path / "search.html")
     page = (tmp_path / "search.html").read_text("utf-8")
     assert page.count("Plotly.newPlot(") >= 4
     assert "<script src=" not in page
@@ -202,8 +205,14 @@ def test_a_searched_rank_keeps_the_adapters_scale(settings: Settings) -> None:
 
 
 def test_flags_make_the_settings_file_what_was_chosen(settings: Settings) -> None:
-    values = {"learning_rate": 1.5e-5, "lr_scheduler_kwargs": {"num_cycles": 2}, "bf16": False, "optim": "adafactor",
-              "lora_target_modules": ["q_proj", "v_proj"], "lora_modules_to_save": None}  # fmt: skip
+    values = {
+        "learning_rate": 1.5e-5,
+        "lr_scheduler_kwargs": {"num_cycles": 2},
+        "bf16": False,
+        "optim": "adafactor",
+        "lora_target_modules": ["q_proj", "v_proj"],
+        "lora_modules_to_save": None,
+    }
     flags = shlex.split(as_flags(with_values(settings, values)))
     assert flags[0::2] == ["--set"] * 5
     assert load_settings(settings.path, flags[1::2], environ={}).train == with_values(settings, values).train

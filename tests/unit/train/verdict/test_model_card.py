@@ -10,27 +10,61 @@ HOSTILE = "card | <b>lost</b>"
 
 def card(**scorecard: Any) -> str:
     dataset = Dataset(
-        id="dataset_1", project="support", content_hash="c", path="p", origin="files", train_rows=9, validation_rows=9,
+        id="dataset_1",
+        project="support",
+        content_hash="c",
+        path="p",
+        origin="files",
+        train_rows=9,
+        validation_rows=9,
         test_rows=200,
-    )  # fmt: skip
+    )
     run = TrainingRun(
-        id="run_1", project="support", dataset_id="dataset_1", base_model="base", method="lora", settings={},
-        settings_hash="h", seed=0, path="p",
-    )  # fmt: skip
+        id="run_1",
+        project="support",
+        dataset_id="dataset_1",
+        base_model="base",
+        method="lora",
+        settings={},
+        settings_hash="h",
+        seed=0,
+        path="p",
+    )
     version = ModelVersion(
-        id="version_1", project="support", number=1, run_id="run_1", dataset_id="dataset_1", base_model="base",
-        path="p", manifest_hash="m", quantization="none",
+        id="version_1",
+        project="support",
+        number=1,
+        run_id="run_1",
+        dataset_id="dataset_1",
+        base_model="base",
+        path="p",
+        manifest_hash="m",
+        quantization="none",
         scorecard={"items": 200, "dataset_id": "dataset_1", **scorecard},
-    )  # fmt: skip
+    )
     return model_card(version, run, dataset)
 
 
 def test_labels_fields_and_faults_have_tables_with_intervals() -> None:
-    label = {"items": 9, "precision": None, "precision_interval": None, "recall": 0.5, "recall_interval": [0.2, 0.8],
-             "f1": 0.4}  # fmt: skip
-    fault = {"items": 40, "accuracy_before": 0.9, "accuracy": 0.8, "drop": 0.1, "drop_interval": [-0.01, 0.2],
-             "accuracy_before_interval": [0.8, 1], "accuracy_interval": [0.6, 0.9],
-             "same_answer": 0.7, "same_answer_interval": [0.5, 0.8]}  # fmt: skip
+    label = {
+        "items": 9,
+        "precision": None,
+        "precision_interval": None,
+        "recall": 0.5,
+        "recall_interval": [0.2, 0.8],
+        "f1": 0.4,
+    }
+    fault = {
+        "items": 40,
+        "accuracy_before": 0.9,
+        "accuracy": 0.8,
+        "drop": 0.1,
+        "drop_interval": [-0.01, 0.2],
+        "accuracy_before_interval": [0.8, 1],
+        "accuracy_interval": [0.6, 0.9],
+        "same_answer": 0.7,
+        "same_answer_interval": [0.5, 0.8],
+    }
     text = card(
         labels={"good": label | {"f1": 0.9}, HOSTILE: label},
         fields={"urgency": {"items": 9, "accuracy": 0.25, "interval": [0.1, 0.5]}},

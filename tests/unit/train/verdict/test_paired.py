@@ -97,10 +97,12 @@ def chances(items: int, discordance: float, difference: float) -> Any:
 def test_the_test_against_a_margin_keeps_its_level_over_every_possible_table(margin: float, level: float) -> None:
     items = 36
     is_far = tables(items)[:, 0] - tables(items)[:, 1] > items * margin
-    is_rejected = np.array([
-        far and margin_p(int(g), int(b), items, margin, level) <= level
-        for far, (g, b) in zip(is_far, tables(items), strict=True)
-    ])  # fmt: skip
+    is_rejected = np.array(
+        [
+            far and margin_p(int(g), int(b), items, margin, level) <= level
+            for far, (g, b) in zip(is_far, tables(items), strict=True)
+        ]
+    )
     sizes = [chances(items, d, margin)[is_rejected].sum() for d in (0.06, 0.1, 0.2, 0.35, 0.5, 0.7)]
     assert max(sizes) <= level
     assert max(sizes) >= 0.2 * level, "a test that never rejects would keep it too"

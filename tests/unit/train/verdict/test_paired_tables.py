@@ -16,9 +16,15 @@ def test_slices_are_cut_within_old_and_new_items() -> None:
     found = {name: "".join(item.id for item in items) for name, items in groups(ITEMS).items()}
     assert list(found)[:2] == ["new", "old"], "the target is the first"
     assert found == {
-        "new": "ab", "old": "cde", "new length:long": "b", "new length:short": "a", "old label:card": "cd",
-        "old label:hub": "e", "old length:long": "e", "old length:short": "cd",
-    }, "a slice that is the whole part is none: new label:hub"  # fmt: skip
+        "new": "ab",
+        "old": "cde",
+        "new length:long": "b",
+        "new length:short": "a",
+        "old label:card": "cd",
+        "old label:hub": "e",
+        "old length:long": "e",
+        "old length:short": "cd",
+    }, "a slice that is the whole part is none: new label:hub"
 
 
 def test_without_new_items_all_are_the_target_and_slices_have_plain_names() -> None:

@@ -38,9 +38,13 @@ def test_the_adapter_is_packed_as_it_was_trained(
     path = quantize(adapting, ledger, run.id)
     manifest = artifacts.verify(path)
     assert {key: manifest[key] for key in ("kind", "run_id", "rank", "dtype", "quantization", "base_model")} == {
-        "kind": "adapter", "run_id": run.id, "rank": 8, "dtype": "bfloat16", "quantization": "none",
+        "kind": "adapter",
+        "run_id": run.id,
+        "rank": 8,
+        "dtype": "bfloat16",
+        "quantization": "none",
         "base_model": str(tiny_base),
-    }  # fmt: skip
+    }
     for name in FILES:
         assert (path / name).read_bytes() == (weights_path(run) / name).read_bytes()
     assert not (Path(run.path) / "merged").exists()
@@ -49,8 +53,10 @@ def test_the_adapter_is_packed_as_it_was_trained(
 
 def test_an_adapter_is_measured_beside_its_base(adapting: Settings, ledger: Ledger, dataset: Dataset) -> None:
     # In bfloat16 the answers of a model that has learned nothing flip by rounding.
-    exact = {"merge": adapting.merge.model_copy(update={"dtype": "float32"}),
-             "train": adapting.train.model_copy(update={"bf16": False})}  # fmt: skip
+    exact = {
+        "merge": adapting.merge.model_copy(update={"dtype": "float32"}),
+        "train": adapting.train.model_copy(update={"bf16": False}),
+    }
     adapting = adapting.model_copy(update=exact)
     run = finetune(adapting, ledger, dataset.id)
     path = pack_adapter(adapting, ledger, run.id)
@@ -133,8 +139,9 @@ def test_a_base_with_another_template_is_found(
 
 
 def probe(gap: float) -> list[dict[str, Any]]:
-    return [{"messages": [], "tokens": ["a", "b"], "logprobs": [-1.0, -1.0 - gap], "prompt_logprobs": [],
-             "prompt_ids": [1]}]  # fmt: skip
+    return [
+        {"messages": [], "tokens": ["a", "b"], "logprobs": [-1.0, -1.0 - gap], "prompt_logprobs": [], "prompt_ids": [1]}
+    ]
 
 
 @pytest.mark.parametrize(("gap", "is_refused"), [(0.0, True), (0.09, True), (0.11, False)])

@@ -101,10 +101,17 @@ def test_the_result_is_a_run_like_any_other_and_names_where_it_came_from(
 def recorded(ledger: Ledger, number: int, **changes: Any) -> str:
     """Add the row of a run that was never trained."""
     values: dict[str, Any] = {
-        "id": f"run_{number}", "project": "support", "status": TrainingRunStatus.SUCCEEDED, "dataset_id": "dataset_1",
-        "base_model": "base", "method": "lora", "settings": {"base_identity": "one", "model": {}},
-        "settings_hash": "h", "seed": 0, "path": "gone",
-    }  # fmt: skip
+        "id": f"run_{number}",
+        "project": "support",
+        "status": TrainingRunStatus.SUCCEEDED,
+        "dataset_id": "dataset_1",
+        "base_model": "base",
+        "method": "lora",
+        "settings": {"base_identity": "one", "model": {}},
+        "settings_hash": "h",
+        "seed": 0,
+        "path": "gone",
+    }
     ledger.add(TrainingRun(**{**values, **changes}))
     return f"run_{number}"
 
@@ -122,9 +129,13 @@ def recorded(ledger: Ledger, number: int, **changes: Any) -> str:
     ids=["one run twice", "too few weights", "no weight", "more than all", "another base", "failed"],
 )
 def test_refuses_what_cannot_be_combined(
-    settings: Settings, ledger: Ledger, second: dict[str, Any] | None, options: dict[str, Any],
-    error: type[Exception], message: str,
-) -> None:  # fmt: skip
+    settings: Settings,
+    ledger: Ledger,
+    second: dict[str, Any] | None,
+    options: dict[str, Any],
+    error: type[Exception],
+    message: str,
+) -> None:
     first = recorded(ledger, 1)
     other = first if second is None else recorded(ledger, 2, **second)
     with pytest.raises(error, match=message):

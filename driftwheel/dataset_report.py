@@ -1,0 +1,88 @@
+"""What a Dataset says about its rows: where they came from, what was dropped and why, how they look.
+
+Rows of older versions lack the newer fields, so that every field has a default.
+"""
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class BrokenRow:
+    """A row that cannot be used, and why."""
+
+    place: str
+    """``file:line``, for messages to a person."""
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lengths:
+    """Median, 95th percentile and largest of some lengths."""
+
+    p50: int = 0
+    p95: int = 0
+    max: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class ParaphraseCount:
+    """How many rewordings were asked for, and of which model."""
+
+    model: str = ""
+    asked: int = 0
+    failed: str | None = None
+    """Why there are none."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RowLengths:
+    """How long rows are; tokens are counted as the base model reads a row, prompt and answer in its chat template."""
+
+    prompt_characters: Lengths | None = None
+    prompt_words: Lengths | None = None
+    answer_characters: Lengths | None = None
+    tokens: Lengths | None = None
+    rows_cut_by_max_length: int | None = None
+    """Rows that are longer than `train.max_length` and lose the end of their answer."""
+    tokens_not_counted: str | None = None
+    """Why they were not counted; mostly because there is no base model yet."""
+
+    def lengths(self) -> dict[str, Lengths]:
+        """Return the lengths that were measured, by what they are of."""
+        names = ("prompt_characters", "prompt_words", "answer_characters", "tokens")
+        return {name: value for name in names if (value := getattr(self, name)) is not None}
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatasetReport(RowLengths):
+    """What happened to the rows on their way into a Dataset, and what they are."""
+
+    rows_in: int | None = None
+    broken: int | None = None
+    broken_rows: list[BrokenRow] = field(default_factory=list)
+    """The first of them."""
+    dropped: dict[str, int] = field(default_factory=dict)
+    """Rows by the reason why they were dropped."""
+    mixed: dict[str, int] = field(default_factory=dict)
+    """Training rows that were repeated, left out or made, by how."""
+    paraphrases: ParaphraseCount = field(default_factory=ParaphraseCount)
+    personal_data: dict[str, int] = field(default_factory=dict)
+    """Pieces of personal data by kind, in the rows as they were read."""
+    is_redacted: bool = False
+    labels_seen_once: list[str] = field(default_factory=list)
+    tested_before: int = 0
+    """Rows that went to the test split because they are like an earlier test row."""
+    time_cuts: dict[str, str] = field(default_factory=dict)
+    """For `test` and `validation`, where rows are split by time: no row of an earlier split is dated after it."""
+    labels: dict[str, int] = field(default_factory=dict)
+    """Rows of the commonest labels."""
+    distinct_labels: int = 0
+    sources: dict[str, int] = field(default_factory=dict)
+    slices: dict[str, dict[str, int]] = field(default_factory=dict)
+    """Rows by split and slice."""
+    parent: str | None = None
+    """Id of the Dataset that these preferences were added to."""
+    objective: str | None = None
+    """What the preferences are for: `dpo` or `kto`."""
+    preferences: dict[str, int] = field(default_factory=dict)
+    """Preferences by split."""

@@ -1,0 +1,81 @@
+"""What a check of data files found; its fields are the keys of `data check --json`."""
+
+from dataclasses import dataclass, field
+
+from driftwheel.dataset_report import BrokenRow, RowLengths
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileFound:
+    """One file, and the rows of it that cannot be read."""
+
+    file: str
+    format: str
+    rows: int
+    broken: int
+    broken_rows: list[BrokenRow]
+    """The first of them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Duplicates:
+    """Rows that repeat an earlier prompt."""
+
+    rows: int
+    examples: list[list[str]]
+    """Lines that show rows which belong together, as those of the next two do."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Conflicts:
+    """Prompts that have different answers."""
+
+    prompts: int
+    examples: list[list[str]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class NearPairs:
+    """Pairs of prompts that are nearly the same."""
+
+    pairs: int
+    rows_compared: int
+    rows_left_out: int
+    examples: list[list[str]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PersonalDataFound:
+    """Pieces of personal data of one kind."""
+
+    count: int = 0
+    examples: list[str] = field(default_factory=list)
+    """Masked."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outlier:
+    """A row that is unlike the others."""
+
+    place: str
+    why: str
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Findings(RowLengths):
+    """All that was found in some files, and what to do about it."""
+
+    files: list[FileFound]
+    rows: int
+    labels: dict[str, int]
+    distinct_labels: int
+    labels_seen_once: list[str]
+    languages: dict[str, float]
+    """Share of the prompts by ISO 639-1 code."""
+    duplicates: Duplicates
+    conflicts: Conflicts
+    near_duplicates: NearPairs
+    personal_data: dict[str, PersonalDataFound]
+    outliers: list[Outlier]
+    suggestions: list[str] = field(default_factory=list)

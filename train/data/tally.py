@@ -1,0 +1,90 @@
+"""Counts what happens to rows on their way into a Dataset, and turns the counts into its report."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from driftwheel.dataset_report import BrokenRow, DatasetReport, Lengths, ParaphraseCount, RowLengths
+from driftwheel.errors import ConfigError, NotFoundError
+from driftwheel.settings.settings import Settings
+from train.base_model import load_tokenizer
+from train.data.examples import Example
+
+SHOWN_BROKEN_ROWS, SHOWN_LABELS = 20, 50
+"""A report lies in a row of the database, so that it names no more than these."""
+
+
+@dataclass
+class Tally:
+    """What was counted on the way."""
+
+    rows_in: int = 0
+    broken: list[BrokenRow] = field(default_factory=list)
+    dropped: Counter[str] = field(default_factory=Counter)
+    places: dict[str, str] = field(default_factory=dict)
+    """Where each example comes from, by its id."""
+    weights: dict[str, float] = field(default_factory=dict)
+    """How often each example is drawn, by its id, where that is not once."""
+    mixed: Counter[str] = field(default_factory=Counter)
+    """How many training rows were repeated, left out or made."""
+    paraphrases: ParaphraseCount = field(default_factory=ParaphraseCount)
+    personal_data: Counter[str] = field(default_factory=Counter)
+    """Pieces of personal data by kind, in the rows as they were read."""
+    tested_before: int = 0
+    """Rows that went to the test split because they are like an earlier test row."""
+    time_cuts: dict[str, str] = field(default_factory=dict)
+
+
+def describe(settings: Settings, splits: Mapping[str, Sequence[Example]], tally: Tally) -> DatasetReport:
+    """Return the Dataset's report: rows in, dropped and why, balance, lengths, splits."""
+    examples = [e for rows in splits.values() for e in rows]
+    labels = Counter(e.label or "(none)" for e in examples)
+    return DatasetReport(
+        rows_in=tally.rows_in,
+        broken=len(tally.broken),
+        broken_rows=tally.broken[:SHOWN_BROKEN_ROWS],
+        dropped={reason: count for reason, count in tally.dropped.items() if count},
+        mixed=dict(tally.mixed),
+        paraphrases=tally.paraphrases,
+        personal_data=dict(tally.personal_data),
+        is_redacted=settings.dataset.redact,
+        labels_seen_once=labels_seen_once(examples),
+        tested_before=tally.tested_before,
+        time_cuts=tally.time_cuts,
+        labels=dict(labels.most_common(SHOWN_LABELS)),
+        distinct_labels=len(labels),
+        sources=dict(Counter(e.source for e in examples)),
+        slices={name: dict(Counter(e.slice for e in rows)) for name, rows in splits.items()},
+        **vars(measure(settings, examples)),
+    )
+
+
+def measure(settings: Settings, examples: Sequence[Example]) -> RowLengths:
+    """Return how long rows are; without a base model it says why their tokens were not counted."""
+    known = RowLengths(
+        prompt_characters=quantiles([len(e.text) for e in examples]),
+        prompt_words=quantiles([len(e.text.split()) for e in examples]),
+        answer_characters=quantiles([len(e.answer) for e in examples]),
+    )
+    try:
+        tokenizer = load_tokenizer(settings.base_model(), revision=settings.model.revision)
+    except (ConfigError, NotFoundError) as error:
+        return replace(known, tokens_not_counted=str(error))
+    conversations = [[*e.prompt, *e.completion] for e in examples]
+    texts = tokenizer.apply_chat_template(conversations, tokenize=False)
+    lengths = [len(ids) for ids in tokenizer(texts, add_special_tokens=False)["input_ids"]]
+    cut = sum(length > settings.train.max_length for length in lengths)
+    return replace(known, tokens=quantiles(lengths), rows_cut_by_max_length=cut)
+
+
+def labels_seen_once(examples: Sequence[Example]) -> list[str]:
+    """Return the labels of only one row, where labels are classes and not free text."""
+    labels = Counter(str(e.label) for e in examples)
+    return sorted(label for label, count in labels.items() if count == 1) if len(labels) * 5 < len(examples) else []
+
+
+def quantiles(values: Sequence[int]) -> Lengths:
+    """Return median, 95th percentile and largest of some values."""
+    ordered = sorted(values)
+    p50, p95 = (ordered[min(len(ordered) - 1, int(q * len(ordered)))] for q in (0.5, 0.95))
+    return Lengths(p50=p50, p95=p95, max=ordered[-1])

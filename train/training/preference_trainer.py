@@ -1,0 +1,72 @@
+"""Makes TRL's DPO or KTO trainer from settings and a Dataset of preferences.
+
+With adapters the reference model is the base with the adapters switched off, which costs no memory.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import datasets
+import transformers
+
+from driftwheel.errors import ConfigError, DataError
+from driftwheel.settings.settings import Settings
+from train.base_model import load_tokenizer
+from train.data.preferences import PreferenceRow, read_preferences
+from train.training.methods import adapter_config
+from train.training.sharding import Arguments
+from train.training.trainer import common_arguments, early_stopping, load_base, prepare
+
+SUPERVISED_ONLY = ("packing", "completion_only_loss", "eval_packing")
+
+
+def make_preference_trainer(settings: Settings, dataset_path: Path, run_path: Path, callbacks: Sequence[Any]) -> Any:
+    """Return a DPOTrainer or KTOTrainer; raises ConfigError for settings that TRL refuses."""
+    from trl import DPOConfig, DPOTrainer, KTOConfig, KTOTrainer
+
+    train = settings.train
+    prepare(train)
+    rows = {s: read_preferences(dataset_path, train.objective, s) for s in ("train", "validation")}
+    arguments = common_arguments(train, run_path, has_validation=True)
+    for name in SUPERVISED_ONLY:
+        arguments.pop(name, None)
+    arguments["beta"] = train.beta
+    is_dpo = train.objective == "dpo"
+    arguments |= (
+        {"train_sampling_strategy": "random"} if is_dpo else _kto(train.per_device_train_batch_size, rows["train"])
+    )
+    try:
+        trainer = (DPOTrainer if is_dpo else KTOTrainer)(
+            model=load_base(settings),
+            args=(DPOConfig if is_dpo else KTOConfig)(**arguments),
+            train_dataset=datasets.Dataset.from_list(rows["train"]),
+            eval_dataset=datasets.Dataset.from_list(rows["validation"]),
+            processing_class=load_tokenizer(settings.base_model(), revision=settings.model.revision),
+            peft_config=adapter_config(train),
+            callbacks=[*callbacks, *early_stopping(train, has_validation=True)],
+        )
+    except ConfigError:
+        raise
+    except ValueError as error:
+        raise ConfigError(f"the train section cannot be used: {str(error).splitlines()[0]}") from error
+    trainer.remove_callback(transformers.PrinterCallback)
+    return trainer
+
+
+def _kto(batch: int, rows: Sequence[PreferenceRow]) -> Arguments:
+    """Return KTO's own arguments: good and bad answers weigh the same in sum (Ethayarajh et al. 2024, section 4.2).
+
+    Raises DataError if all thumbs point one way, ConfigError for a batch of one.
+    """
+    if batch < 2:
+        raise ConfigError("kto compares the answers of a batch; set train.per_device_train_batch_size to 2 or more")
+    good = sum(row["label"] for row in rows)
+    bad = len(rows) - good
+    if not good or not bad:
+        raise DataError(f"all {len(rows)} thumbs point {'up' if good else 'down'}; kto needs both kinds")
+    return {
+        "train_sampling_strategy": "sequential",
+        "desirable_weight": max(1.0, bad / good),
+        "undesirable_weight": max(1.0, good / bad),
+    }

@@ -1,0 +1,60 @@
+"""What a training is told: in this process as it is, or written to a file that other processes read."""
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from driftwheel import artifacts
+from driftwheel.errors import ConfigError, StorageError
+from driftwheel.records import TrainingRun
+from driftwheel.settings.settings import Settings
+
+RUN_FIELDS = ("id", "project", "dataset_id", "base_model", "method", "settings", "settings_hash", "seed", "path")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingJob:
+    """One training of a run's settings on the rows of a folder."""
+
+    settings: Settings
+    rows_path: Path
+    """Folder with train.jsonl and validation.jsonl: a Dataset's, or a fold's."""
+    run: TrainingRun
+    checkpoint: Path | None
+    """The checkpoint to resume from."""
+    callbacks: Sequence[Any] = ()
+    """Further callbacks of transformers' Trainer; no other process can be told of them."""
+
+    def write(self, path: Path) -> None:
+        """Write the job file; raises ConfigError for a job that only this process can do."""
+        if self.callbacks:
+            raise ConfigError("a search trains each trial in one process; set train.num_processes to 1 for it")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        told = {
+            "settings": self.settings.model_dump(mode="json"),
+            "settings_path": str(self.settings.path),
+            "rows_path": str(self.rows_path),
+            "run": {name: getattr(self.run, name) for name in RUN_FIELDS},
+            "checkpoint": str(self.checkpoint) if self.checkpoint else None,
+        }
+        artifacts.write_json(path, told)
+
+    @classmethod
+    def read(cls, path: Path) -> "TrainingJob":
+        """Read a job file; raises StorageError where this machine does not see it."""
+        try:
+            told = json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError as error:
+            raise StorageError(
+                f"{os.uname().nodename} does not see {path}; every node must reach storage.root under the same path: "
+                "put it on a filesystem that they share"
+            ) from error
+        return cls(
+            settings=Settings(**told["settings"], path=Path(told["settings_path"])),
+            rows_path=Path(told["rows_path"]),
+            run=TrainingRun(**told["run"]),
+            checkpoint=Path(told["checkpoint"]) if told["checkpoint"] else None,
+        )
