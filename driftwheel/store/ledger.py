@@ -186,7 +186,7 @@ class Ledger:
         table = TABLES[Step]
         with self.write() as connection:
             connection.execute(sa.delete(table).where(table.c.id == step.id))
-            connection.execute(table.insert(), [row_of(step)])
+            self.add_with(connection, [step])
 
     def close(self) -> None:
         """Close every connection."""

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from driftwheel.errors import ConflictError, RecordError
-from driftwheel.records import DecisionStatus, DecisionVerdict, RetrainDecision, Traffic
+from driftwheel.records import DecisionStatus, DecisionVerdict, RetrainDecision, Step, Traffic
 from driftwheel.store.ledger import Ledger
 from driftwheel.traffic.appender import Appender
 
@@ -62,6 +62,20 @@ def test_a_column_that_no_record_fills_is_named(ledger: Ledger) -> None:
         connection.exec_driver_sql("ALTER TABLE decision ADD COLUMN trigger TEXT")
     with pytest.raises(RecordError, match=r"^decision_1 has no value for decision\.cause; nothing was written$"):
         ledger.add(DECISION)
+
+
+def test_a_reference_to_nothing_names_field_and_value(ledger: Ledger) -> None:
+    step = Step(id="decision_9/train", project="support", decision_id="decision_9", name="train", status="done")
+    said = r"^decision_9/train names a record that is not in the ledger: step\.decision_id 'decision_9'; nothing"
+    with pytest.raises(RecordError, match=said):
+        ledger.add(step)
+    ledger.add(step, replace(DECISION, id="decision_9"))  # what others name is written first
+    assert ledger.count(Step) == 1
+
+
+def test_traffic_is_never_refused_for_its_version(ledger: Ledger) -> None:
+    ledger.add(ROW)
+    assert ledger.count(Traffic, version_id="version_gone") == 1
 
 
 def test_rows_of_traffic_are_told_apart_too_and_their_text_is_not_told(ledger: Ledger) -> None:
