@@ -1,11 +1,12 @@
-# make setup | check | test | test-gpu | coverage | fix | demo | docs | chaos | lock | bench-NAME | suite-NAME (tests/suites/)
+# make setup | check | test | test-gpu | fix | demo | docs | chaos | lock | bench-NAME | suite-NAME (tests/suites/)
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.complete
+# mkdocs would not count the warnings that --strict is about with --quiet.
 GENERATED := $(wildcard docs/reference/*.md) docs/house.md docs/concepts/loop.md docs/decisions/index.md
 
-.PHONY: setup check check-papers test test-gpu coverage fix demo docs chaos lock
+.PHONY: setup check test test-gpu fix demo docs chaos lock
 setup: $(READY)
 
 $(READY): requirements/cpu.txt deploy/setup.sh pyproject.toml
@@ -16,10 +17,6 @@ check: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(MAKE) --no-print-directory check-papers
-
-# Without --quiet: mkdocs would then not count the warnings that --strict is about.
-check-papers: $(READY)
 	$(BIN)/cog --check --verbosity=0 -I . $(GENERATED)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --site-dir .cache/site
 
@@ -28,9 +25,6 @@ test: $(READY)
 
 test-gpu: $(READY)
 	DRIFTWHEEL_TEST_GPU=1 $(BIN)/python -m pytest tests/gpu
-
-coverage: $(READY)
-	$(BIN)/python -m pytest tests/unit --numprocesses 2 --dist loadfile --cov --cov-report=term:skip-covered
 
 fix: $(READY)
 	$(BIN)/ruff check --fix .

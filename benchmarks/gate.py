@@ -19,7 +19,7 @@ import numpy as np
 from scipy.stats import binomtest, norm
 
 from driftwheel.settings.artifact import GateSettings
-from train.gate import decide
+from train.gate import decide_counted
 from train.verdict.paired import Pairs, items_for_gain, power
 from train.verdict.paired_tables import Role, Table
 
@@ -45,7 +45,7 @@ def table(name: str, gained: Any, lost: Any, items: int, role: Role) -> Table:
 @cache
 def verdict_of(gained: int, lost: int, items: int) -> str:
     """Return the gate's word on a test set that is all target; it depends on nothing else."""
-    return str(decide([table("all", gained, lost, items, "target")], SETTINGS)["verdict"])
+    return str(decide_counted(SETTINGS, [table("all", gained, lost, items, "target")]).verdict)
 
 
 def interval_promotes(gained: Any, lost: Any, confidence: Any) -> Any:
@@ -175,7 +175,7 @@ def slices(loops: int, chance: np.random.Generator) -> None:
 
 def promotions(candidates: Iterable[Sequence[Table]]) -> int:
     """Count the candidates that the gate promotes."""
-    return sum(decide(tables, SETTINGS)["verdict"] == "PROMOTE" for tables in candidates)
+    return sum(decide_counted(SETTINGS, tables).verdict == "PROMOTE" for tables in candidates)
 
 
 def old_and_new(loops: int, chance: np.random.Generator, items: int, noise: float, gain: float) -> list[list[Table]]:

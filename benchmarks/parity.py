@@ -14,13 +14,13 @@ import sys
 import tempfile
 from concurrent.futures import Executor
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 from scipy.stats import binomtest
 
 from benchmarks.banking77 import DATA, TRAFFIC_ROWS, build_base, prepare, read
 from driftwheel.errors import ParityError
+from driftwheel.scorecard import ParityRow
 from driftwheel.settings.settings import Settings
 from examples.support.prepare import prepare as prepare_support
 from tests.support.copied_builds import Subject, clean_rows, subject_of, what_is_named, workers
@@ -32,8 +32,9 @@ from train.fidelity.parity_table import Parity
 from train.fidelity.probing import Reading, read_model
 from train.fidelity.served import measure_served
 from train.merge import merge
-from train.parity import hop_line, parity
-from train.quantize import chosen_scheme, quantize
+from train.parity import hop_line
+from train.quantize import chosen_scheme
+from train.worker import build_artifact, measure_forms
 
 ITEMS = 1000
 BARS = {"merged": 0.995, "quantized": 0.97}
@@ -84,8 +85,9 @@ def build_clean(subject: Subject, pool: Executor, builds: int) -> int:
             continue
         for row in found[1:]:
             for key in ("mean_logprob_difference", "max_logprob_difference"):
-                worst[f"{row['hop']} {key}"] = max(worst.get(f"{row['hop']} {key}", 0), row[key])
-            worst[f"{row['hop']} disagreement"] = max(worst.get(f"{row['hop']} disagreement", 0), 1 - row["agreement"])
+                worst[f"{row.hop} {key}"] = max(worst.get(f"{row.hop} {key}", 0), getattr(row, key))
+            disagreement = 1 - (row.agreement or 0.0)
+            worst[f"{row.hop} disagreement"] = max(worst.get(f"{row.hop} disagreement", 0), disagreement)
     bound = binomtest(refused, builds).proportion_ci(0.9, method="exact").high
     say(f"{refused} of {builds} clean builds refused (95 % upper bound {bound:.1%}); the worst of them:")
     say("  " + ", ".join(f"{name.replace('_', ' ')} {value:.3g}" for name, value in worst.items()))
@@ -95,30 +97,30 @@ def build_clean(subject: Subject, pool: Executor, builds: int) -> int:
 def print_table(subject: Subject, *, with_faults: bool) -> int:
     """Print a model's parity table and its noise floors; return how many bars or faults of the endpoint were missed."""
     settings = subject.settings
-    artifact = quantize(settings, subject.ledger, subject.run.id)
-    found = parity(settings, subject.ledger, subject.run.id, artifact)
+    artifact = build_artifact(settings, subject.ledger, subject.run.id)
+    found = measure_forms(settings, subject.ledger, subject.run.id, artifact)
     with engine(settings, ["--artifact", str(artifact)]) as own:
         rows = measure_served(settings, own, found, {})
         again = measure_served(settings, own, found, {})[-1]
     for row in rows:
         say(f"  {hop_line(row)}")
     for title, row in (("merged, read in other batches", _read_again(subject, found)), ("served, asked again", again)):
-        key = "mean_logprob_difference"
         reference = row if title.startswith("merged") else rows[-1]
+        apart, first_apart = row.mean_logprob_difference, reference.mean_logprob_difference
         say(
-            f"  noise floor, {title}: {row['agreement']:.2%} against {row['against']}, {row[key]:.2g} nats "
-            f"(first time {reference['agreement']:.2%}, {reference[key]:.2g} nats)"
+            f"  noise floor, {title}: {row.agreement:.2%} against {row.against}, {apart:.2g} nats "
+            f"(first time {reference.agreement:.2%}, {first_apart:.2g} nats)"
         )
     missed = 0
     for row in rows:
-        if row["hop"] in BARS:
-            is_met = row["agreement"] >= BARS[row["hop"]]
+        if row.hop in BARS:
+            is_met = (row.agreement or 0.0) >= BARS[row.hop]
             missed += not is_met
-            say(f"  bar: {row['hop']} at least {BARS[row['hop']]:.1%}: {'met' if is_met else 'MISSED'}")
+            say(f"  bar: {row.hop} at least {BARS[row.hop]:.1%}: {'met' if is_met else 'MISSED'}")
     return missed + (plant_in_engine(settings, found, subject) if with_faults else 0)
 
 
-def _read_again(subject: Subject, found: Parity) -> dict[str, Any]:
+def _read_again(subject: Subject, found: Parity) -> ParityRow:
     """Measure the merged model against itself, each second probe in batches of its own."""
     folder = merge(subject.settings, subject.ledger, subject.run.id)
     model, tokenizer = load_weights(str(folder), "auto"), load_tokenizer(str(folder))
@@ -173,7 +175,8 @@ def main() -> int:
     subjects = [subject_of(path, run) for path, run in zip(paths, arguments.run or [None] * len(paths), strict=True)]
     missed = 0
     for number, subject in enumerate(subjects):
-        say(f"{subject.settings.project}: {subject.run.id}, {subject.run.method}, {chosen_scheme(subject.settings)}")
+        scheme = chosen_scheme(subject.settings.quantize).name
+        say(f"{subject.settings.project}: {subject.run.id}, {subject.run.method}, {scheme}")
         if arguments.engine:
             missed += print_table(subject, with_faults=arguments.faults and number == 0)
     with workers() as pool:

@@ -24,10 +24,12 @@ from rich.table import Table
 from benchmarks.banking77 import DATA, read
 from benchmarks.engine_speed import STREAMS, Round, measure_rounds, running, speed, times
 from benchmarks.training import build_base
+from driftwheel import quantization
 from driftwheel.artifacts import is_complete
 from driftwheel.cli.command import open_ledger
 from driftwheel.errors import DriftwheelError, ParityError
 from driftwheel.records import Dataset, TrainingRun
+from driftwheel.scorecard import ParityRow
 from driftwheel.settings.load import load_settings
 from driftwheel.settings.settings import Settings
 from examples.support.prepare import prepare
@@ -35,12 +37,11 @@ from train.evaluation.scoring import read_split
 from train.fidelity.hops import require
 from train.fidelity.parity_table import Parity
 from train.fidelity.served import measure_served
-from train.parity import hop_line, parity
-from train.quantize import quantize
+from train.parity import hop_line
+from train.worker import build_artifact, measure_forms
 
-SCHEMES = ("none", "w8a8", "w8a8_gptq", "fp8_dynamic", "w4a16", "w4a16_awq", "pruned_2_4")
-TIMED = ("none", "w8a8", "fp8_dynamic", "w4a16")
-"""Of the others w8a8_gptq, w4a16_awq and pruned_2_4 run the same kernels as w8a8, w4a16 and none."""
+SCHEMES = tuple(quantization.SCHEMES)
+TIMED = tuple(name for name, scheme in quantization.SCHEMES.items() if scheme.kernels_of is None)
 WITH_ZENTORCH = ("none", "w8a8", "w4a16")
 ANY = {"quantized_agreement": 1e-9, "quantized_gap": 1e9, "served_agreement": 1e-9, "served_gap": 1e9}
 """Tolerances that let every scheme be measured; the usual ones are asked afterwards."""
@@ -96,7 +97,7 @@ def build(settings: Settings, schemes: Sequence[str]) -> dict[str, Path]:
     run, built = ledger.newest(TrainingRun, settings.project), {}
     for scheme in schemes:
         try:
-            built[scheme] = quantize(with_scheme(settings, scheme), ledger, run.id)
+            built[scheme] = build_artifact(with_scheme(settings, scheme), ledger, run.id)
         except DriftwheelError as error:
             say(f"{scheme}: not made: {error}")
     return built
@@ -106,14 +107,14 @@ def compare(settings: Settings, built: dict[str, Path]) -> dict[str, Parity]:
     """Read every artifact's files with transformers, and hold them against the merged model's."""
     ledger = open_ledger(settings)
     run = ledger.newest(TrainingRun, settings.project)
-    return {name: parity(with_scheme(settings, name), ledger, run.id, path) for name, path in built.items()}
+    return {name: measure_forms(with_scheme(settings, name), ledger, run.id, path) for name, path in built.items()}
 
 
 def example(settings: Settings, rounds: int, schemes: Sequence[str]) -> None:
     """Print the table of the example's model."""
     built = build(settings, schemes)
     found = compare(settings, built)
-    served: dict[str, list[dict[str, Any]]] = {}
+    served: dict[str, list[ParityRow]] = {}
     timed: dict[str, Sequence[Round]] = {}
     for names in together(list(built)):
         with ExitStack() as stack:
@@ -142,10 +143,10 @@ def example(settings: Settings, rounds: int, schemes: Sequence[str]) -> None:
             f"{_weights_bytes(built[name]) / 1e6:.2f}",
             _share(endpoint, "accuracy"),
             _share(files, "agreement"),
-            f"{files['mean_logprob_difference']:.5f}",
-            f"{files['loss_share']:.1%}",
-            f"{files['max_logprob_difference']:.3f}",
-            f"{endpoint['agreement']:.1%}",
+            f"{files.mean_logprob_difference:.5f}",
+            f"{files.loss_share:.1%}",
+            f"{files.max_logprob_difference:.3f}",
+            f"{endpoint.agreement:.1%}",
             *_speeds(timed[name], name),
             _verdict(settings, rows),
         )
@@ -216,9 +217,9 @@ def _weights_bytes(artifact: Path) -> int:
     return sum(path.stat().st_size for path in artifact.glob("*.safetensors"))
 
 
-def _share(row: dict[str, Any], key: str) -> str:
-    low, high = row[f"{key}_interval"]
-    return f"{row[key]:.1%} [{low:.1%}, {high:.1%}]"
+def _share(row: ParityRow, key: str) -> str:
+    low, high = getattr(row, f"{key}_interval")
+    return f"{getattr(row, key):.1%} [{low:.1%}, {high:.1%}]"
 
 
 def _speeds(rounds: Sequence[Round], name: str) -> list[str]:
@@ -228,10 +229,10 @@ def _speeds(rounds: Sequence[Round], name: str) -> list[str]:
     return [*cells, *ratios, f"{found[-1]['per_cpu_second']:.0f}"]
 
 
-def _verdict(settings: Settings, rows: Sequence[dict[str, Any]]) -> str:
+def _verdict(settings: Settings, rows: Sequence[ParityRow]) -> str:
     """Say what the settings' own tolerances make of a scheme."""
     try:
-        require(rows, settings.parity)
+        require(settings.parity, rows)
     except ParityError as error:
         return f"no: {error.hop}, {error.check}"
     return "yes"

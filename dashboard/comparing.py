@@ -7,9 +7,10 @@ from typing import Any
 
 from dashboard.scorecards import share_text
 from driftwheel.answers import parse_object
-from driftwheel.comparison import Comparison, Item, most_changed
+from driftwheel.comparison import Comparison, most_changed
 from driftwheel.intervals import paired_interval, share_interval
 from driftwheel.judgements import agreement, is_model, peoples_word
+from driftwheel.predictions import Prediction
 from driftwheel.records import Judgement, Preference
 
 TO_JUDGE = 20
@@ -17,13 +18,13 @@ MOST_SLICES = 30
 MOST_LABELS = 80
 OTHER = "(other)"
 
-Pairs = Sequence[tuple[Item, Item]]
+Pairs = Sequence[tuple[Prediction, Prediction]]
 
-PAIRED: dict[str, Callable[[Item], bool]] = {
-    "accuracy": lambda item: item["is_correct"],
-    "exact_match": lambda item: item["answer"].strip() == item["expected"].strip(),
-    "json_validity": lambda item: parse_object(item["answer"]) is not None,
-    "object_match": lambda item: parse_object(item["answer"]) == parse_object(item["expected"]),
+PAIRED: dict[str, Callable[[Prediction], bool]] = {
+    "accuracy": lambda item: item.is_correct,
+    "exact_match": lambda item: item.answer.strip() == item.expected.strip(),
+    "json_validity": lambda item: parse_object(item.answer) is not None,
+    "object_match": lambda item: parse_object(item.answer) == parse_object(item.expected),
 }
 """Shares that each item decides for itself, so that their difference has a paired interval."""
 
@@ -50,10 +51,10 @@ def blind(pairs: Pairs, judge: str) -> list[Blind]:
     """Return the most changed items, the sides dealt out by chance for each person and item, the same each time."""
     found = []
     for first, second in most_changed(pairs, TO_JUDGE):
-        answers = [first["answer"], second["answer"]]
-        first_is_left = random.Random(f"{judge}-{first['id']}-{answers}").random() < 0.5
+        answers = [first.answer, second.answer]
+        first_is_left = random.Random(f"{judge}-{first.id}-{answers}").random() < 0.5
         left, right = answers if first_is_left else answers[::-1]
-        found.append(Blind(str(first["id"]), first["prompt"], first["expected"], left, right, first_is_left))
+        found.append(Blind(first.id, first.prompt, first.expected, left, right, first_is_left))
     return found
 
 
@@ -61,10 +62,10 @@ def measures(comparison: Comparison, names: tuple[str, str]) -> list[dict[str, s
     """Return the two scorecards' numbers side by side, with the difference second minus first."""
     one, other = comparison.scorecards
     rows = []
-    for key, value in one.items():
-        against = other.get(key)
+    for key, value in vars(one).items():
+        against = getattr(other, key)
         if _is_number(value) and _is_number(against):
-            shown = [share_text(card[key], (card.get("intervals") or {}).get(key)) for card in (one, other)]
+            shown = [share_text(getattr(card, key), card.intervals.get(key)) for card in (one, other)]
             interval = (
                 _paired(comparison.pairs, PAIRED[key])["interval"] if key in PAIRED and comparison.pairs else None
             )
@@ -73,7 +74,7 @@ def measures(comparison: Comparison, names: tuple[str, str]) -> list[dict[str, s
                     "measure": key.replace("_", " "),
                     names[0]: shown[0],
                     names[1]: shown[1],
-                    "difference": _difference(against - value, is_share=key in (one.get("intervals") or {})),
+                    "difference": _difference(against - value, is_share=key in one.intervals),
                     "95 % interval": f"{interval[0] * 100:+.1f} to {interval[1] * 100:+.1f}" if interval else "",
                 }
             )
@@ -86,7 +87,7 @@ def _difference(difference: float, *, is_share: bool) -> str:
 
 def by_slice(pairs: Pairs) -> list[dict[str, Any]]:
     """Return the accuracies' difference for all items first, then for the slices with most items."""
-    groups: dict[str, list[tuple[Item, Item]]] = {}
+    groups: dict[str, list[tuple[Prediction, Prediction]]] = {}
     for pair in pairs:
         for name in _slices(pair[1]):
             groups.setdefault(name, []).append(pair)
@@ -100,19 +101,19 @@ def confusion_change(pairs: Pairs) -> tuple[list[str], list[list[int]]]:
 
     Labels with most changes are shown where there are too many; the others and made-up ones are one.
     """
-    labelled = [(a, b) for a, b in pairs if a["label"] is not None]
-    moved = [(a["label"], a["predicted"], b["predicted"]) for a, b in labelled if a["predicted"] != b["predicted"]]
-    changes: dict[str, int] = dict.fromkeys(sorted({str(a["label"]) for a, _ in labelled}), 0)
+    labelled = [(a, b) for a, b in pairs if a.label is not None]
+    moved = [(str(a.label), a.predicted, b.predicted) for a, b in labelled if a.predicted != b.predicted]
+    changes: dict[str, int] = dict.fromkeys(sorted({str(a.label) for a, _ in labelled}), 0)
     for right, *given in moved:
-        for label in {right, *given} & changes.keys():
+        for label in changes.keys() & {right, *given}:
             changes[label] += 1
     known = sorted(sorted(changes, key=lambda label: -changes[label])[:MOST_LABELS])
     place = {label: position for position, label in enumerate([*known, OTHER])}
     matrix = [[0] * len(place) for _ in place]
     for right, before, after in moved:
         row = matrix[place.get(right, place[OTHER])]
-        row[place.get(before, place[OTHER])] -= 1
-        row[place.get(after, place[OTHER])] += 1
+        row[place.get(before or OTHER, place[OTHER])] -= 1
+        row[place.get(after or OTHER, place[OTHER])] += 1
     return list(place), matrix
 
 
@@ -148,11 +149,11 @@ def _tally_row(
     return row
 
 
-def _slices(item: Item) -> list[str]:
-    return list(dict.fromkeys([item["slice"], *(item.get("slices") or ())]))
+def _slices(item: Prediction) -> list[str]:
+    return list(dict.fromkeys([item.slice, *item.slices]))
 
 
-def _paired(pairs: Pairs, is_good: Callable[[Item], bool]) -> dict[str, Any]:
+def _paired(pairs: Pairs, is_good: Callable[[Prediction], bool]) -> dict[str, Any]:
     gained = sum(is_good(b) and not is_good(a) for a, b in pairs)
     lost = sum(is_good(a) and not is_good(b) for a, b in pairs)
     return {"difference": (gained - lost) / len(pairs), "interval": paired_interval(gained, lost, len(pairs))}

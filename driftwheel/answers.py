@@ -1,4 +1,4 @@
-"""An answer becomes the label that it claims."""
+"""Read a model's answer: the JSON object that it is, and the label that it claims."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""A name, scopes and limits become an API key that is shown once; the ledger keeps only its hash.
+"""API keys: made and shown once, rotated with a time of grace, disabled for good; the ledger keeps only a hash.
 
 A key has 256 random bits, so a plain sha256 hides it as well as a slow hash would, and costs the gateway 1 microsecond.
 """

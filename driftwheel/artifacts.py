@@ -8,15 +8,80 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from driftwheel.errors import ArtifactError, StorageError
+from driftwheel.json_form import as_json, from_json, only_with
 from driftwheel.records import content_hash
 
 MANIFEST = "manifest.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileEntry:
+    """One file of an artifact."""
+
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """What an artifact was made from; it is made anew where that differs."""
+
+    merged_hash: str | None = only_with("merged_hash")
+    ignore: tuple[str, ...] | None = only_with("ignore")
+    calibration_rows: int | None = only_with("calibration_rows")
+    weights_hash: str | None = only_with("weights_hash")
+    dtype: str | None = only_with("dtype")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pins:
+    """Hashes of what no form of a model may change; None where it was not pinned."""
+
+    template_hash: str | None = only_with("template_hash")
+    tokenizer_hash: str | None = only_with("tokenizer_hash")
+    generation_hash: str | None = only_with("generation_hash")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest(Pins):
+    """What an artifact is and where it comes from; a kind of artifact has the facts that it needs, the others None."""
+
+    files: dict[str, FileEntry]
+    content_hash: str
+    kind: str | None = None
+    """`adapter`; None for whole models and for folders without a model."""
+    run_id: str | None = None
+    dataset_id: str | None = None
+    base_model: str | None = None
+    base_revision: str | None = None
+    base_identity: str | None = None
+    dtype: str | None = None
+    quantization: str = "none"
+    rank: int | None = None
+    """Greatest rank of an adapter's layers."""
+    target_modules: tuple[str, ...] = ()
+    weights_hash: str | None = None
+    """Of the trained weights that were merged."""
+    source: Source | None = None
+    why_only_merged: str | None = None
+    """Why an adapter cannot be served beside its base."""
+    artifact: str | None = None
+    """Content hash of what was evaluated or measured."""
+    parity: str | None = None
+    """Content hash of the parity table that an evaluation went by."""
+    rows_hash: str | None = None
+    """Of a Dataset: what its rows come to, whatever file holds them."""
+    recipe: dict[str, Any] | None = None
+    """What a demo's base model was built from."""
 
 
 def file_sha256(path: Path) -> str:
@@ -47,7 +112,7 @@ def write_json(path: Path, value: Any) -> None:
 
 
 @contextmanager
-def writing(target: Path, facts: dict[str, Any]) -> Iterator[Path]:
+def writing(target: Path, facts: Mapping[str, object]) -> Iterator[Path]:
     """Give an empty folder to fill; on success it becomes `target` with a manifest holding `facts`.
 
     `facts` may be filled inside the block. On an error nothing is left at `target` and nothing beside it.
@@ -81,31 +146,30 @@ def is_complete(path: Path) -> bool:
     return (path / MANIFEST).is_file()
 
 
-def read_manifest(path: Path) -> dict[str, Any]:
+def read_manifest(path: Path) -> Manifest:
     """Return an artifact's manifest; raises ArtifactError if it is missing or unreadable."""
     try:
-        manifest: dict[str, Any] = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
+        return from_json((path / MANIFEST).read_bytes(), Manifest)
     except FileNotFoundError as error:
         raise ArtifactError(f"{path} has no {MANIFEST}: it was never finished; build it again") from error
-    except (OSError, json.JSONDecodeError) as error:
+    except (OSError, ValueError, msgspec.ValidationError) as error:
         raise ArtifactError(f"{path / MANIFEST} cannot be read: {error}") from error
-    return manifest
 
 
-def verify(path: Path) -> dict[str, Any]:
+def verify(path: Path) -> Manifest:
     """Check every file of an artifact against its manifest and return the manifest.
 
     Raises ArtifactError naming the first file that is missing, added or changed.
     """
     manifest = read_manifest(path)
-    listing: dict[str, dict[str, Any]] = manifest["files"]
+    listing = manifest.files
     present = {p.relative_to(path).as_posix() for p in path.rglob("*") if p.is_file()} - {MANIFEST}
     for name in sorted(present ^ listing.keys()):
         state = "missing" if name in listing else "not in the manifest"
         raise ArtifactError(f"{path / name} is {state}: the artifact was changed after it was built; build it again")
     for name, entry in listing.items():
-        if file_sha256(path / name) != entry["sha256"]:
+        if file_sha256(path / name) != entry.sha256:
             raise ArtifactError(f"{path / name} does not match its manifest: refusing to load it; build it again")
-    if content_hash(listing) != manifest["content_hash"]:
+    if content_hash(as_json(listing)) != manifest.content_hash:
         raise ArtifactError(f"{path / MANIFEST} was edited: its content hash does not match its list of files")
     return manifest

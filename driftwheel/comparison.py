@@ -1,18 +1,16 @@
-"""The evaluations in the storage folder become two versions' answers to the same items, the most changed first."""
+"""Two versions side by side: what both answered to the same items of an evaluation, the most changed first."""
 
 import difflib
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from driftwheel.artifacts import MANIFEST
-from driftwheel.errors import ArtifactError, NotFoundError
+from driftwheel.artifacts import MANIFEST, Manifest, read_manifest
+from driftwheel.errors import NotFoundError
+from driftwheel.json_form import from_json
+from driftwheel.predictions import Prediction, read_predictions
 from driftwheel.records import ModelVersion
-
-Item = dict[str, Any]
-"""A line of predictions.jsonl."""
+from driftwheel.scorecard import Scorecard
 
 
 @dataclass(frozen=True)
@@ -20,8 +18,8 @@ class Comparison:
     """Two versions on the items of one dataset's test split that both were asked."""
 
     dataset_id: str
-    scorecards: tuple[dict[str, Any], dict[str, Any]]
-    pairs: list[tuple[Item, Item]]
+    scorecards: tuple[Scorecard, Scorecard]
+    pairs: list[tuple[Prediction, Prediction]]
 
 
 def compare(root: Path, first: ModelVersion, second: ModelVersion) -> Comparison:
@@ -37,42 +35,34 @@ def compare(root: Path, first: ModelVersion, second: ModelVersion) -> Comparison
             f"`driftwheel evaluate --artifact {first.path} --dataset {second.dataset_id}`"
         )
     folders = of_first[shared[-1]], of_second[shared[-1]]
-    answers = {item["id"]: item for item in _predictions(folders[0])}
-    pairs = [(answers[item["id"]], item) for item in _predictions(folders[1]) if item["id"] in answers]
-    cards = [json.loads((folder / "scorecard.json").read_text(encoding="utf-8")) for folder in folders]
+    answers = {item.id: item for item in read_predictions(folders[0])}
+    pairs = [(answers[item.id], item) for item in read_predictions(folders[1]) if item.id in answers]
+    cards = [from_json((folder / "scorecard.json").read_bytes(), Scorecard) for folder in folders]
     return Comparison(shared[-1], (cards[0], cards[1]), pairs)
 
 
-def most_changed(pairs: Sequence[tuple[Item, Item]], limit: int) -> list[tuple[Item, Item]]:
+def most_changed(pairs: Sequence[tuple[Prediction, Prediction]], limit: int) -> list[tuple[Prediction, Prediction]]:
     """Return the pairs whose answers differ: first where only one is right, then by how little the words agree."""
-    changed = [(a, b) for a, b in pairs if a["answer"].split() != b["answer"].split()]
+    changed = [(a, b) for a, b in pairs if a.answer.split() != b.answer.split()]
     return sorted(changed, key=_sameness)[:limit]
 
 
-def _sameness(pair: tuple[Item, Item]) -> tuple[bool, float, str]:
+def _sameness(pair: tuple[Prediction, Prediction]) -> tuple[bool, float, str]:
     first, second = pair
-    likeness = difflib.SequenceMatcher(None, first["answer"].split(), second["answer"].split(), autojunk=False)
-    return first["is_correct"] == second["is_correct"], likeness.ratio(), str(first["id"])
+    likeness = difflib.SequenceMatcher(None, first.answer.split(), second.answer.split(), autojunk=False)
+    return first.is_correct == second.is_correct, likeness.ratio(), first.id
 
 
 def _evaluations(root: Path, artifact_hash: str) -> dict[str, Path]:
     """Return the newest finished evaluation of an artifact on each dataset, by the dataset's id."""
     found = [
-        (manifest["dataset_id"], path.parent)
+        (manifest.dataset_id, path.parent)
         for path, manifest in _manifests(root)
-        if manifest.get("artifact") == artifact_hash and "dataset_id" in manifest
+        if manifest.artifact == artifact_hash and manifest.dataset_id is not None
     ]
     return dict(sorted(found, key=lambda entry: (entry[1] / MANIFEST).stat().st_mtime))
 
 
-def _manifests(root: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
+def _manifests(root: Path) -> Iterator[tuple[Path, Manifest]]:
     for path in (root / "evaluations").glob(f"[!.]*/{MANIFEST}"):
-        yield path, json.loads(path.read_text(encoding="utf-8"))
-
-
-def _predictions(folder: Path) -> list[Item]:
-    try:
-        with (folder / "predictions.jsonl").open(encoding="utf-8") as file:
-            return [json.loads(line) for line in file]
-    except (OSError, ValueError) as error:
-        raise ArtifactError(f"cannot read the answers in {folder}: {error}; remove it and evaluate again") from error
+        yield path, read_manifest(path.parent)

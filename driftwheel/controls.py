@@ -1,4 +1,8 @@
-"""What a person may do to the loop, from the command line or the dashboard: each is one change of the ledger."""
+"""What a person may do to the loop, from the command line or the dashboard: each is one change of the ledger.
+
+Nothing here starts a process or waits for one but `wait_until_observed`: gateway, monitor and worker see the change and
+act on it (they are reconcilers), so that a control works while they are down.
+"""
 
 import json
 import time
@@ -45,7 +49,7 @@ def promote(
     """
     version = ledger.get(ModelVersion, version_id, project=settings.project)
     if version.status is not ModelVersionStatus.PUBLISHED:
-        reason = version.verdict.get("reason", "it was never judged")
+        reason = version.verdict.reason or "it was never judged"
         raise GateError(f"{version_id} is {version.status}, not published ({reason}); it cannot serve traffic")
     alias, project = settings.serve.alias, settings.project
     if canary_shares is None:

@@ -10,10 +10,10 @@ import json
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
 from urllib.parse import urlsplit
 
 from driftwheel.errors import EngineError
+from driftwheel.probe_answers import Fingerprint, ProbeAnswer
 
 PROBE_TOKENS = 16
 PROBES_AT_ONCE = 8
@@ -39,31 +39,31 @@ class Difference:
         return is_near and self.is_same_prompt
 
 
-def take(url: str, model: str, probes: Sequence[Messages], *, timeout_seconds: float = 60) -> dict[str, Any]:
+def take(url: str, model: str, probes: Sequence[Messages], *, timeout_seconds: float = 60) -> Fingerprint:
     """Ask an OpenAI-compatible engine each probe, greedily, and return the fingerprint.
 
     Raises EngineError if the engine does not answer with log-probabilities.
     """
     with ThreadPoolExecutor(PROBES_AT_ONCE) as pool:
-        answers = list(pool.map(lambda messages: _ask(url, model, messages, timeout_seconds), probes))
-    return {"probes": [{"messages": list(m), **a} for m, a in zip(probes, answers, strict=True)]}
+        answers = pool.map(lambda messages: _ask(url, model, messages, timeout_seconds), probes)
+        return Fingerprint(probes=tuple(answers))
 
 
-def compare(stored: dict[str, Any], served: dict[str, Any]) -> Difference:
-    """Compare two fingerprints of the same probes; raises EngineError if the probes differ."""
-    pairs = list(zip(stored["probes"], served["probes"], strict=False))
-    if not pairs or [a["messages"] for a in stored["probes"]] != [b["messages"] for b in served["probes"]]:
+def compare(stored: Sequence[ProbeAnswer], served: Sequence[ProbeAnswer]) -> Difference:
+    """Compare two engines' answers to the same probes; raises EngineError if the probes differ."""
+    pairs = list(zip(stored, served, strict=False))
+    if not pairs or [a.messages for a in stored] != [b.messages for b in served]:
         raise EngineError("the fingerprints are of different probe prompts: build the version again")
     gaps: list[float] = []
     prompt_gaps: list[float] = []
     agreed = total = 0
     for a, b in pairs:
-        total += max(len(a["tokens"]), len(b["tokens"]))
-        prompts = a.get("prompt_logprobs", []), b.get("prompt_logprobs", [])
+        total += max(len(a.tokens), len(b.tokens))
+        prompts = a.prompt_logprobs, b.prompt_logprobs
         if prompts[0] and len(prompts[0]) != len(prompts[1]):
             prompt_gaps.append(float("inf"))  # another template or tokenizer
         prompt_gaps += [abs(p - q) for p, q in zip(*prompts, strict=False)]
-        for token_a, token_b, p, q in zip(a["tokens"], b["tokens"], a["logprobs"], b["logprobs"], strict=False):
+        for token_a, token_b, p, q in zip(a.tokens, b.tokens, a.logprobs, b.logprobs, strict=False):
             if token_a != token_b:
                 break
             agreed += 1
@@ -73,11 +73,11 @@ def compare(stored: dict[str, Any], served: dict[str, Any]) -> Difference:
         mean_logprob_difference=mean,
         token_agreement=agreed / max(total, 1),
         probes=len(pairs),
-        is_same_prompt=all(a["prompt_ids"] == b.get("prompt_ids") for a, b in pairs if a.get("prompt_ids")),
+        is_same_prompt=all(a.prompt_ids == b.prompt_ids for a, b in pairs if a.prompt_ids),
     )
 
 
-def _ask(url: str, model: str, messages: Messages, timeout_seconds: float) -> dict[str, Any]:
+def _ask(url: str, model: str, messages: Messages, timeout_seconds: float) -> ProbeAnswer:
     body = {
         "model": model,
         "messages": list(messages),
@@ -104,9 +104,10 @@ def _ask(url: str, model: str, messages: Messages, timeout_seconds: float) -> di
         raise EngineError(f"the engine at {url} did not answer a probe prompt: {error}") from error
     finally:
         connection.close()
-    return {
-        "tokens": [entry["token"] for entry in content],
-        "logprobs": [entry["logprob"] for entry in content],
-        "prompt_logprobs": prompt,
-        "prompt_ids": answer.get("prompt_token_ids") or [],
-    }
+    return ProbeAnswer(
+        messages=tuple(messages),
+        tokens=tuple(entry["token"] for entry in content),
+        logprobs=tuple(entry["logprob"] for entry in content),
+        prompt_logprobs=tuple(prompt),
+        prompt_ids=tuple(answer.get("prompt_token_ids") or ()),
+    )

@@ -1,4 +1,4 @@
-"""Counts become intervals: Wilson's for a share, Tango's for the difference of two shares of the same items."""
+"""Confidence intervals: Wilson's for a share, Tango's for the difference of two shares of the same items."""
 
 import math
 from functools import lru_cache
@@ -9,6 +9,7 @@ import numpy as np
 
 CONFIDENCE = 0.95
 HALVINGS = 50
+"""Of an interval of at most 2: what is left is below what a float can tell apart."""
 
 Interval = tuple[float, float]
 

@@ -1,7 +1,12 @@
-"""Frozen records become the JSON that files, `--json` and model cards hold."""
+"""Frozen records become the JSON that files, `--json` and model cards hold, and back."""
 
+import json
 from dataclasses import Field, field, fields, is_dataclass
-from typing import Any
+from typing import Any, TypeVar
+
+import msgspec
+
+Record = TypeVar("Record")
 
 
 def only_with(name: str) -> Any:
@@ -18,6 +23,15 @@ def as_json(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [as_json(part) for part in value]
     return value
+
+
+def from_json(text: str | bytes, kind: type[Record]) -> Record:
+    """Return a record from its JSON; keys that it does not know are left out.
+
+    Raises ValueError if it is no JSON, msgspec.ValidationError if it is another record's. The standard parser is used
+    because it reads NaN, which log-probabilities of a broken model are.
+    """
+    return msgspec.convert(json.loads(text), kind)
 
 
 def _is_written(value: Any, one: "Field[Any]") -> bool:

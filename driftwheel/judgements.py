@@ -1,4 +1,4 @@
-"""What people and judge models prefer becomes durable rows, counts, and the agreement of a judge with people."""
+"""Preferences between two versions' answers, by people and by judge models: stored once, counted, and compared."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence

@@ -6,6 +6,7 @@ from pathlib import Path
 import msgspec
 
 from driftwheel.errors import ArtifactError
+from driftwheel.json_form import from_json
 
 PREDICTIONS = "predictions.jsonl"
 
@@ -40,6 +41,6 @@ def read_predictions(folder: Path) -> list[Prediction]:
     """Return an evaluation's items; raises ArtifactError if they cannot be read."""
     try:
         with (folder / PREDICTIONS).open("rb") as file:
-            return [msgspec.json.decode(line, type=Prediction) for line in file]
-    except (OSError, msgspec.MsgspecError) as error:
+            return [from_json(line, Prediction) for line in file]
+    except (OSError, ValueError, msgspec.ValidationError) as error:
         raise ArtifactError(f"cannot read the answers in {folder}: {error}; remove it and evaluate again") from error

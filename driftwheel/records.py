@@ -10,8 +10,13 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Annotated, Any, ClassVar
 
+from driftwheel.check_details import DecisionBasis, SignalDetails
 from driftwheel.dataset_report import DatasetReport
+from driftwheel.gate_verdict import GateVerdict
+from driftwheel.lineage import Lineage
+from driftwheel.probe_answers import Fingerprint
 from driftwheel.run_metrics import RunMetrics
+from driftwheel.scorecard import Scorecard
 
 StoragePath = Annotated[str, "storage"]
 """A path, or the name of a model; what lies in the storage folder is stored relative to it, so that it may move."""
@@ -169,11 +174,11 @@ class ModelVersion:
     """Folder that vLLM serves; manifest.json in it was written last."""
     manifest_hash: str
     quantization: str
-    scorecard: dict[str, Any] = field(default_factory=dict)
-    verdict: dict[str, Any] = field(default_factory=dict)
-    fingerprint: dict[str, Any] = field(default_factory=dict)
+    scorecard: Scorecard = field(default_factory=Scorecard)
+    verdict: GateVerdict = field(default_factory=GateVerdict)
+    fingerprint: Fingerprint = field(default_factory=Fingerprint)
     """Probe prompts and the log-probabilities that this artifact gives them."""
-    lineage: dict[str, Any] = field(default_factory=dict)
+    lineage: Lineage = field(default_factory=Lineage)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -236,6 +241,28 @@ class Traffic:
     feedback_at: datetime | None = None
     response: str | None = None
     """The answer's body, exactly as sent: JSON text, or the events of a stream; None where it is not kept."""
+    check_id: str | None = None
+    """The check whose window held it; None while no window has."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Window:
+    """Consecutive requests of one version that were checked together; no request is in two windows."""
+
+    prefix: ClassVar[str] = "drift_window"  # `window` is a word of SQL
+    id: str
+    """The check's id, which its requests, signals and decision name."""
+    project: str
+    created_at: datetime = field(default_factory=utc_now)
+    version_id: str
+    number: int
+    """1, 2, 3 ... within the version."""
+    rows: int
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+    over_in_a_row: dict[str, int] = field(default_factory=dict)
+    """For each kind of drift, how many windows in a row up to this one were over the threshold; those with too few rows
+    to be judged are passed over."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -263,7 +290,7 @@ class DriftSignal:
     """The check that wrote it; every signal of one check shares it."""
     report_path: StoragePath | None = None
     """Folder with report.html and report.json by Evidently."""
-    details: dict[str, Any] = field(default_factory=dict)
+    details: SignalDetails = field(default_factory=SignalDetails)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -281,7 +308,7 @@ class RetrainDecision:
     remedy: str
     """`retrain`, `none`, `label`, `wait`, `engine`: what the policy says would help."""
     reasons: list[str]
-    known: dict[str, Any] = field(default_factory=dict)
+    known: DecisionBasis = field(default_factory=DecisionBasis)
     check_id: str | None = None
     dataset_id: str | None = None
     run_id: str | None = None
@@ -397,4 +424,4 @@ class ApiKey:
 
 
 NOUNS = (Dataset, TrainingRun, ModelVersion, Deployment, Traffic, DriftSignal, RetrainDecision)
-RECORDS = (*NOUNS, Alias, Step, Switch, Judgement, ApiKey)
+RECORDS = (*NOUNS, Window, Alias, Step, Switch, Judgement, ApiKey)

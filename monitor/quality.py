@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
-from typing import Any
 
 from scipy.stats import fisher_exact
 
-from monitor.windows import Observation
+from driftwheel.scorecard import Scorecard
+from monitor.observation import Observation
 
 MAX_ERROR_SHARE, MAX_LATENCY_RATIO = 0.05, 3.0
 
@@ -39,10 +39,10 @@ class Quality:
         return self.p_value < level and self.drop > max_drop
 
 
-def baseline_of(scorecard: dict[str, Any]) -> Baseline:
+def baseline_of(scorecard: Scorecard) -> Baseline:
     """Return what a version's traffic is held against: its new slice where it has one, else all its items."""
-    facts = scorecard.get("slices", {}).get("new") or scorecard
-    return Baseline(round(facts["accuracy"] * facts["items"]), facts["items"])
+    facts = scorecard.slices.get("new") or scorecard
+    return Baseline(round((facts.accuracy or 0.0) * facts.items), facts.items)
 
 
 def judge_quality(rows: Sequence[Observation], baseline: Baseline) -> Quality:

@@ -19,8 +19,9 @@ VERBS = {
     "quantize": ("train.verbs.quantize", "write a run's servable artifact"),
     "parity": ("train.verbs.parity", "measure how far each form of a run's model is from the trained one"),
     "evaluate": ("train.verbs.evaluate", "score an artifact through vLLM"),
-    "judge": ("train.evaluation.judge_model", "let a judge model compare two versions' answers"),
+    "judge": ("train.verbs.judge", "let a judge model compare two versions' answers"),
     "publish": ("train.verbs.publish", "evaluate, judge and publish a run"),
+    "step": ("train.verbs.step", "run one step of a retrain, as the worker does"),
     "worker": ("train.verbs.worker", "take open retrain decisions"),
 }
 

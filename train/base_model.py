@@ -16,7 +16,7 @@ def identity(settings: Settings) -> str:
     """Return what tells this base model from any other: its artifact's content hash, or name and revision."""
     folder = Path(settings.base_model())
     if artifacts.is_complete(folder):
-        return str(artifacts.read_manifest(folder)["content_hash"])
+        return str(artifacts.read_manifest(folder).content_hash)
     return content_hash([settings.model.base, settings.model.revision])
 
 

@@ -10,13 +10,17 @@ import json
 import random
 import sys
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from driftwheel import artifacts, fingerprint
+from driftwheel.json_form import as_json
+from driftwheel.predictions import PREDICTIONS, Prediction
+from driftwheel.probe_answers import Fingerprint
 from driftwheel.records import Dataset, TrainingRun
+from driftwheel.scorecard import Interval, Scorecard
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
 from train.asking.answer_progress import progress
@@ -24,11 +28,12 @@ from train.asking.client import Answer, Endpoint, reference_logprobs
 from train.asking.engine_child import engine
 from train.data.examples import read_examples
 from train.data.leaks import leaks_into_judge
-from train.evaluation.baseline import earlier_baseline, find_baseline, measure_baseline
-from train.evaluation.general_tasks import measure_general
+from train.evaluation.baseline import measure_baseline
+from train.evaluation.finished import Evaluation, load_evaluation
+from train.evaluation.general_tasks import measure_general, metrics_of
 from train.evaluation.hallucination import Shown, made_up_flags, prompt_overlap, shown_by
 from train.evaluation.robustness import measure_robustness
-from train.evaluation.scorecard import Scored, perplexity, score, shares
+from train.evaluation.scores import perplexity, score, share_intervals, shares
 from train.evaluation.scoring import (
     FORMAT,
     Row,
@@ -46,16 +51,6 @@ from train.verdict.slices import name_slices
 
 PROBES = 8
 PERPLEXITY_ITEMS = 64
-
-
-@dataclass(frozen=True, kw_only=True)
-class Evaluation:
-    """What one artifact scored on one dataset's test split."""
-
-    folder: Path
-    scorecard: dict[str, Any]
-    fingerprint: dict[str, Any]
-    """Empty where the endpoint was somebody else's."""
 
 
 def evaluate(
@@ -77,10 +72,10 @@ def evaluate(
     """
     dataset = ledger.get(Dataset, dataset_id)
     manifest = artifacts.verify(artifact)
-    folder = evaluation_folder(settings, dataset, manifest["content_hash"])
+    folder = evaluation_folder(settings, dataset, manifest.content_hash)
     if not _is_done(folder, parity):
         rows = sample(read_split(dataset, "test"), settings.evaluate.max_items, settings.dataset.seed)
-        facts = {"artifact": manifest["content_hash"], "dataset_id": dataset_id, "format": FORMAT}
+        facts = {"artifact": manifest.content_hash, "dataset_id": dataset_id, "format": FORMAT}
         if endpoint is not None:
             _write(settings, endpoint, dataset, artifact, rows, folder, facts, is_own=False)
         else:
@@ -93,25 +88,11 @@ def evaluate(
     return load_evaluation(settings, ledger, folder)
 
 
-def load_evaluation(settings: Settings, ledger: Ledger, folder: Path) -> Evaluation:
-    """Read a finished evaluation; its scorecard gets the base model's scores, on this dataset or an earlier one.
-
-    Raises ArtifactError if it is unfinished or was changed.
-    """
-    artifacts.verify(folder)
-    scorecard = json.loads((folder / "scorecard.json").read_text(encoding="utf-8"))
-    scorecard["predictions_path"] = str(folder / "predictions.jsonl")
-    scorecard["baseline"] = find_baseline(settings, ledger.get(Dataset, scorecard["dataset_id"]))
-    scorecard["earlier_baseline"] = None if scorecard["baseline"] else earlier_baseline(settings, ledger)
-    probes = json.loads((folder / "fingerprint.json").read_text(encoding="utf-8"))
-    return Evaluation(folder=folder, scorecard=scorecard, fingerprint=probes)
-
-
 def _is_done(folder: Path, parity: Parity | None) -> bool:
     """Say whether an evaluation is finished and holds the parity table that is wanted."""
     if not artifacts.is_complete(folder):
         return False
-    return parity is None or artifacts.read_manifest(folder).get("parity") == parity.digest
+    return parity is None or artifacts.read_manifest(folder).parity == parity.digest
 
 
 def _write(
@@ -130,34 +111,34 @@ def _write(
     answers = ask(settings, endpoint, [row["prompt"] for row in rows], "evaluate", with_ids=is_own)
     seconds = time.monotonic() - started_at
     items = score_items(settings, rows, answers, name_slices(read_examples(Path(dataset.path) / "test.jsonl")))
-    scorecard = {
-        **_scores(settings, rows, items, shown_by(read_split(dataset, "train"))),
-        "completion_tokens_per_second": sum(answer.completion_tokens for answer in answers) / seconds,
-        "robustness": measure_robustness(settings, endpoint, rows, items),
-        "general": measure_general(settings, endpoint, artifact),
-        "perplexity": _perplexity(settings, endpoint, rows, answers),
-        "dataset_id": dataset.id,
-        "engine_start_seconds": endpoint.start_seconds,
-    }
+    scorecard = replace(
+        _scores(settings, rows, items, shown_by(read_split(dataset, "train"))),
+        completion_tokens_per_second=sum(answer.completion_tokens for answer in answers) / seconds,
+        robustness=measure_robustness(settings, endpoint, rows, items),
+        general=measure_general(settings, endpoint, artifact),
+        perplexity=_perplexity(settings, endpoint, rows, answers),
+        dataset_id=dataset.id,
+        engine_start_seconds=endpoint.start_seconds,
+    )
     if parity is not None:
         known = {prompt_key(row["prompt"]): answer for row, answer in zip(rows, answers, strict=True)}
-        scorecard["parity"] = measure_served(settings, endpoint, parity, known)
+        scorecard = replace(scorecard, parity=tuple(measure_served(settings, endpoint, parity, known)))
         facts["parity"] = parity.digest
-    probes = _take_fingerprint(settings, endpoint, rows, answers) if is_own else {}
+    probes = _take_fingerprint(settings, endpoint, rows, answers) if is_own else Fingerprint()
     with artifacts.writing(folder, facts) as aside:
-        lines = [json.dumps(asdict(item), ensure_ascii=False) + "\n" for item in items]
-        (aside / "predictions.jsonl").write_text("".join(lines), encoding="utf-8")
-        artifacts.write_json(aside / "scorecard.json", scorecard)
-        artifacts.write_json(aside / "fingerprint.json", probes)
+        lines = [json.dumps(as_json(item), ensure_ascii=False) + "\n" for item in items]
+        (aside / PREDICTIONS).write_text("".join(lines), encoding="utf-8")
+        artifacts.write_json(aside / "scorecard.json", as_json(scorecard))
+        artifacts.write_json(aside / "fingerprint.json", as_json(probes))
 
 
-def _scores(settings: Settings, rows: Sequence[Row], items: Sequence[Scored], shown: Shown) -> dict[str, Any]:
+def _scores(settings: Settings, rows: Sequence[Row], items: Sequence[Prediction], shown: Shown) -> Scorecard:
     """Return what the answers alone decide, and how many of them are made up."""
     task = task_of(settings, rows)
-    scores, made_up = score(items, task), shares(made_up_flags(rows, items, task, shown))
+    scores, flags = score(items, task), made_up_flags(rows, items, task, shown)
     overlap = prompt_overlap(rows, items) if task == "extractive" else None
-    intervals = scores["intervals"] | made_up["intervals"]
-    return {**scores, **made_up, "intervals": intervals, "prompt_overlap": overlap}
+    intervals = scores.intervals | share_intervals(flags)
+    return replace(scores, **shares(flags), intervals=intervals, prompt_overlap=overlap)
 
 
 def _perplexity(settings: Settings, endpoint: Endpoint, rows: Sequence[Row], answers: Sequence[Answer]) -> float | None:
@@ -182,38 +163,38 @@ def _perplexity(settings: Settings, endpoint: Endpoint, rows: Sequence[Row], ans
 
 def _take_fingerprint(
     settings: Settings, endpoint: Endpoint, rows: Sequence[Row], answers: Sequence[Answer]
-) -> dict[str, Any]:
+) -> Fingerprint:
     fit = [row["prompt"] for row, answer in zip(rows, answers, strict=True) if answer.error is None]
     probes = random.Random(f"{settings.dataset.seed}-probes").sample(fit, min(PROBES, len(fit)))
     taken = fingerprint.take(endpoint.url, endpoint.model, probes)
     if endpoint.base_model is not None:
-        taken["base_probes"] = fingerprint.take(endpoint.url, endpoint.base_model, probes)["probes"]
+        taken = replace(taken, base_probes=fingerprint.take(endpoint.url, endpoint.base_model, probes).probes)
     return taken
 
 
-def summary(scorecard: Mapping[str, Any]) -> str:
+def summary(scorecard: Scorecard) -> str:
     """Return a scorecard's single numbers, one to a line, shares with their 95 % intervals."""
-    shown = {k: v for k, v in scorecard.items() if isinstance(v, int | float | str)}
-    intervals = dict(scorecard["intervals"])
-    for kind, found in (scorecard["robustness"] or {}).items():
-        shown[f"drop_{kind}"], intervals[f"drop_{kind}"] = (
-            found.get("drop", found.get("note")),
-            found.get("drop_interval"),
-        )
-    for task, metrics in (scorecard.get("general") or {}).items():
-        for metric, (value, error) in ((k, v) for k, v in metrics.items() if k != "items"):
-            shown[f"{task} {metric}"] = value
-            intervals[f"{task} {metric}"] = None if error is None else [value - 1.96 * error, value + 1.96 * error]
-    return "\n".join(_line(name, value, intervals.get(name)) for name, value in shown.items())
+    lines = [
+        _line(name, value, scorecard.intervals.get(name))
+        for name, value in vars(scorecard).items()
+        if isinstance(value, int | float | str)
+    ]
+    for kind, found in (scorecard.robustness or {}).items():
+        lines.append(_line(f"drop_{kind}", found.note if found.drop is None else found.drop, found.drop_interval))
+    for task, metrics in (scorecard.general or {}).items():
+        for metric, (value, error) in metrics_of(metrics).items():
+            reach = None if error is None else (value - 1.96 * error, value + 1.96 * error)
+            lines.append(_line(f"{task} {metric}", value, reach))
+    return "\n".join(lines)
 
 
-def _line(name: str, value: Any, interval: Sequence[float] | None) -> str:
+def _line(name: str, value: float | str | None, interval: Interval | None) -> str:
     reach = f"  [{interval[0]:.4g}, {interval[1]:.4g}]" if interval else ""
     return f"{name:<28} {f'{value:.4g}' if isinstance(value, float) else value}{reach}"
 
 
-def _warn_of_learned(settings: Settings, ledger: Ledger, run_id: str | None, dataset_id: str) -> None:
+def warn_of_learned(settings: Settings, ledger: Ledger, run_id: str | None, dataset_id: str) -> None:
     """Say on stderr if the scores will flatter, because the run learned rows that it is asked."""
     for run in ledger.find(TrainingRun, id=run_id) if run_id else []:
-        if leaks := leaks_into_judge(settings, ledger, run, ledger.get(Dataset, dataset_id)):
+        if leaks := leaks_into_judge(settings.dataset, ledger, run, ledger.get(Dataset, dataset_id)):
             sys.stderr.write(f"{run.id} learned {len(leaks)} rows that leak into this test split: {leaks[0]}\n")

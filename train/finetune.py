@@ -14,7 +14,7 @@ import structlog
 import yaml
 
 from driftwheel import artifacts
-from driftwheel.errors import ConfigError, StorageError
+from driftwheel.errors import ConfigError, DriftwheelError, StorageError
 from driftwheel.records import Dataset, TrainingRun, TrainingRunStatus, content_hash, new_id, utc_now
 from driftwheel.run_metrics import RunMetrics
 from driftwheel.settings.settings import Settings
@@ -63,15 +63,22 @@ def finetune(
         except Exception as error:
             message = f"{type(error).__name__}: {error}"
             ledger.change(run, status=TrainingRunStatus.FAILED, error=message, finished_at=utc_now())
-            if isinstance(error, MemoryError) or "out of memory" in message:
-                raise ConfigError(
-                    f"{run.id} ran out of memory; halve train.per_device_train_batch_size and double "
-                    "train.gradient_accumulation_steps"
-                ) from error
-            if isinstance(error, OSError) and not isinstance(error, StorageError):
-                raise StorageError(f"{run.id} stopped: {error}; free some space and run the step again") from error
+            if own := _as_own_error(run, error):
+                raise own from error
             raise
         return ledger.change(run, status=TrainingRunStatus.SUCCEEDED, metrics=metrics, finished_at=utc_now())
+
+
+def _as_own_error(run: TrainingRun, error: Exception) -> DriftwheelError | None:
+    """Say what to do about memory or space that ran out; None for an error that says so itself, or that is a bug."""
+    if isinstance(error, MemoryError) or "out of memory" in f"{type(error).__name__}: {error}":
+        return ConfigError(
+            f"{run.id} ran out of memory; halve train.per_device_train_batch_size and double "
+            "train.gradient_accumulation_steps"
+        )
+    if isinstance(error, OSError) and not isinstance(error, StorageError):
+        return StorageError(f"{run.id} stopped: {error}; free some space and run the step again")
+    return None
 
 
 def find_or_add_run(

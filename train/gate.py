@@ -12,10 +12,11 @@ Pure: no clock, no chance, no files. One REJECT rejects; one INCONCLUSIVE leaves
 * **Watched**: every smaller slice. There a significant loss rejects; by chance one does so in at most 1 - confidence.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from collections.abc import Sequence
+from dataclasses import replace
 
 from driftwheel.errors import GateError
+from driftwheel.gate_verdict import GateVerdict, SliceVerdict, Verdict, Watched, Won
 from driftwheel.intervals import paired_interval
 from driftwheel.settings.artifact import GateSettings
 from train.verdict.paired import (
@@ -31,8 +32,6 @@ from train.verdict.paired import (
 from train.verdict.paired_tables import Fixed, Item, Table, count
 from train.verdict.verdict_words import in_words, notes, points
 
-Verdict = Literal["PROMOTE", "REJECT", "INCONCLUSIVE"]
-
 KEPT_SHARE = 0.5
 """Share of what a version won that those after it must be shown to keep, as in non-inferiority trials."""
 FIXED_CHANCE = 0.999
@@ -40,17 +39,17 @@ FIXED_CHANCE = 0.999
 WORST_SHOWN = 5
 
 
-def judge(
+def decide(
+    settings: GateSettings,
     candidate: Sequence[Item],
     live: Sequence[Item] | None,
-    settings: GateSettings,
     *,
     baseline_accuracy: float | None = None,
     earlier_looks: int = 0,
     fixed: Sequence[Fixed] = (),
     live_version_id: str | None = None,
-) -> dict[str, Any]:
-    """Judge a candidate against the live version on the same items; the result is a version's verdict.
+) -> GateVerdict:
+    """Return the verdict on a candidate beside the live version, both asked the same items.
 
     Without a live version it must beat `baseline_accuracy`, the best that the untuned base model reaches.
     `earlier_looks` counts the other candidates that were judged on the same target items.
@@ -61,51 +60,51 @@ def judge(
     if live is None:
         return _first_verdict(candidate, baseline_accuracy)
     if earlier_looks >= settings.max_looks:
-        return _spent(candidate, settings, earlier_looks, live_version_id)
+        return _spent(settings, candidate, earlier_looks, live_version_id)
     answers = {item.id: item.is_correct for item in live}
     if len(answers) != len(live) or answers.keys() != {i.id for i in candidate} or len(answers) != len(candidate):
         raise GateError("candidate and live version were not asked the same items; evaluate both again")
-    tables = count(candidate, answers, settings.contracts, fixed)
-    found = decide(tables, settings) | {"looks": earlier_looks + 1, "live_version_id": live_version_id}
-    return found | {"notes": notes(found)}
+    found = decide_counted(settings, count(candidate, answers, settings.contracts, fixed))
+    found = replace(found, looks=earlier_looks + 1, live_version_id=live_version_id)
+    return replace(found, notes=tuple(notes(found)))
 
 
-def decide(tables: Sequence[Table], settings: GateSettings) -> dict[str, Any]:
+def decide_counted(settings: GateSettings, tables: Sequence[Table]) -> GateVerdict:
     """Return the verdict on counted tables, the target's first, but for what is known only of the versions."""
     unmeasured = [table for table in tables if table.role == "fixed" and not table.pairs.items]
     target, level = tables[0].pairs, settings.false_promotion / settings.candidates
     p_value = margin_p(target.gained, target.lost, target.items, settings.min_gain, level)
-    margins = _margins([table for table in tables[1:] if table not in unmeasured], settings)
-    watched = _watch([table for table, margin in margins if margin is None], settings)
-    entries = [_judge_target(target, settings, level, p_value)]
-    entries += [_judge_kept(table, margin, settings) for table, margin in margins if margin is not None]
-    entries += [entry for entry in watched["worst"] if entry["verdict"] == "REJECT"]
+    margins = _margins(settings, [table for table in tables[1:] if table not in unmeasured])
+    watched = _watch(settings, [table for table, margin in margins if margin is None])
+    entries = [_decide_target(settings, target, level, p_value)]
+    entries += [_decide_kept(settings, table, margin) for table, margin in margins if margin is not None]
+    entries += [entry for entry in watched.worst if entry.verdict == "REJECT"]
     verdict = _worst(entries)
     # With a required gain the smallest visible one lies about as far above it as it would above none.
     seen = detectable_gain(target.noise, target.items, level)
-    needed = [entry["items_needed"] for entry in entries if entry["items_needed"] is not None]
-    result = {
-        "verdict": verdict,
-        "difference": target.difference,
-        "interval": entries[0]["interval"],
-        "p_value": p_value,
-        "level": level,
-        "items": target.items,
-        "items_needed": max(needed) if verdict == "INCONCLUSIVE" and needed else None,
-        "detectable_gain": None if seen is None else settings.min_gain + seen,
-        "confidence": settings.confidence,
-        "slices": entries,
-        "watched": watched,
-        "fixed": _won(tables, settings) if verdict == "PROMOTE" else [],
-        "unmeasured": [table.pairs.slice for table in unmeasured],
-        "max_looks": settings.max_looks,
-    }
-    return result | {"reason": in_words(result)}
+    needed = [entry.items_needed for entry in entries if entry.items_needed is not None]
+    found = GateVerdict(
+        verdict=verdict,
+        difference=target.difference,
+        interval=entries[0].interval,
+        p_value=p_value,
+        level=level,
+        items=target.items,
+        items_needed=max(needed) if verdict == "INCONCLUSIVE" and needed else None,
+        detectable_gain=None if seen is None else settings.min_gain + seen,
+        confidence=settings.confidence,
+        slices=tuple(entries),
+        watched=watched,
+        fixed=_won(settings, tables) if verdict == "PROMOTE" else (),
+        unmeasured=tuple(table.pairs.slice for table in unmeasured),
+        max_looks=settings.max_looks,
+    )
+    return replace(found, reason=in_words(found))
 
 
-def _margins(tables: Sequence[Table], settings: GateSettings) -> list[tuple[Table, float | None]]:
+def _margins(settings: GateSettings, tables: Sequence[Table]) -> list[tuple[Table, float | None]]:
     """Say how much each slice may lose, or None if its items are too few to show that and it is only watched."""
-    allowed = [_allowed(table, settings) for table in tables]
+    allowed = [_allowed(settings, table) for table in tables]
     chances = [
         passing_chance(table.noise, table.pairs.items, margin, 1 - settings.confidence) if table.pairs.items else 0.0
         for table, margin in zip(tables, allowed, strict=True)
@@ -118,13 +117,13 @@ def _margins(tables: Sequence[Table], settings: GateSettings) -> list[tuple[Tabl
     ]
 
 
-def _allowed(table: Table, settings: GateSettings) -> float:
+def _allowed(settings: GateSettings, table: Table) -> float:
     if table.role == "fixed":
         return KEPT_SHARE * table.gain
     return max(settings.max_regression, settings.max_slice_regression if table.role == "slice" else 0.0)
 
 
-def _judge_target(pairs: Pairs, settings: GateSettings, level: float, p_value: float) -> dict[str, Any]:
+def _decide_target(settings: GateSettings, pairs: Pairs, level: float, p_value: float) -> SliceVerdict:
     low, high = paired_interval(pairs.gained, pairs.lost, pairs.items, settings.confidence)
     goal, needed = settings.min_gain, None
     verdict: Verdict = "INCONCLUSIVE"
@@ -144,7 +143,7 @@ def _judge_target(pairs: Pairs, settings: GateSettings, level: float, p_value: f
     return _entry(Table(pairs, "target"), goal, (low, high), verdict, reason, needed)
 
 
-def _judge_kept(table: Table, margin: float, settings: GateSettings) -> dict[str, Any]:
+def _decide_kept(settings: GateSettings, table: Table, margin: float) -> SliceVerdict:
     pairs, limit = table.pairs, f"the allowed loss of {points(margin)}"
     if not pairs.items:
         reason = "the test set has no item of it"
@@ -172,15 +171,15 @@ def _needed(pairs: Pairs, margin: float, level: float, least: int) -> int | None
     return max(missing, found or 0) if missing > 0 else found
 
 
-def _watch(tables: Sequence[Table], settings: GateSettings) -> dict[str, Any]:
+def _watch(settings: GateSettings, tables: Sequence[Table]) -> Watched:
     """Return how many slices are only watched, at which level each, and those that lost most surely."""
     level = shared_level([t.pairs.gained + t.pairs.lost for t in tables], 1 - settings.confidence)
     losing = [(mcnemar_p(t.pairs.lost, t.pairs.gained), t) for t in tables if t.pairs.lost > t.pairs.gained]
     worst = sorted(losing, key=lambda pair: (pair[0], pair[1].pairs.slice))[:WORST_SHOWN]
-    return {"slices": len(tables), "level": level, "worst": [_watched(t, p, level, settings) for p, t in worst]}
+    return Watched(slices=len(tables), level=level, worst=tuple(_watched(settings, t, p, level) for p, t in worst))
 
 
-def _watched(table: Table, p_value: float, level: float, settings: GateSettings) -> dict[str, Any]:
+def _watched(settings: GateSettings, table: Table, p_value: float, level: float) -> SliceVerdict:
     pairs = table.pairs
     interval = paired_interval(pairs.gained, pairs.lost, pairs.items, settings.confidence)
     if p_value <= level:
@@ -188,12 +187,12 @@ def _watched(table: Table, p_value: float, level: float, settings: GateSettings)
     return _entry(table, None, interval, "PROMOTE", "it has no sure loss", None)
 
 
-def _won(tables: Sequence[Table], settings: GateSettings) -> list[dict[str, Any]]:
+def _won(settings: GateSettings, tables: Sequence[Table]) -> tuple[Won, ...]:
     """Return the target, and the labels that surely gained: what this version fixes and later ones keep fixed."""
     labels = [t for t in tables if t.role == "slice" and "label:" in t.pairs.slice]
     level = shared_level([t.pairs.gained + t.pairs.lost for t in labels], 1 - settings.confidence)
     won = [tables[0], *(t for t in labels if mcnemar_p(t.pairs.gained, t.pairs.lost) <= level)]
-    return [{"slice": t.pairs.slice, "gain": t.pairs.difference, "items": t.pairs.items} for t in won]
+    return tuple(Won(slice=t.pairs.slice, gain=t.pairs.difference, items=t.pairs.items) for t in won)
 
 
 def _entry(
@@ -203,53 +202,49 @@ def _entry(
     verdict: Verdict,
     reason: str,
     needed: int | None,
-) -> dict[str, Any]:
+) -> SliceVerdict:
     pairs = table.pairs
-    return {
-        "slice": pairs.slice,
-        "role": table.role if margin is not None else "watched",
-        "against": table.against,
-        "items": pairs.items,
-        "candidate_accuracy": (pairs.both + pairs.gained) / pairs.items if pairs.items else None,
-        "live_accuracy": (pairs.both + pairs.lost) / pairs.items if pairs.items else None,
-        "difference": pairs.difference if pairs.items else None,
-        "interval": list(interval),
-        "margin": margin,
-        "gained": pairs.gained,
-        "lost": pairs.lost,
-        "items_needed": needed,
-        "verdict": verdict,
-        "reason": reason,
-    }
+    return SliceVerdict(
+        slice=pairs.slice,
+        role=table.role if margin is not None else "watched",
+        against=table.against,
+        items=pairs.items,
+        candidate_accuracy=(pairs.both + pairs.gained) / pairs.items if pairs.items else None,
+        live_accuracy=(pairs.both + pairs.lost) / pairs.items if pairs.items else None,
+        difference=pairs.difference if pairs.items else None,
+        interval=interval,
+        margin=margin,
+        gained=pairs.gained,
+        lost=pairs.lost,
+        items_needed=needed,
+        verdict=verdict,
+        reason=reason,
+    )
 
 
-def _worst(entries: Sequence[Mapping[str, Any]]) -> Verdict:
+def _worst(entries: Sequence[SliceVerdict]) -> Verdict:
     order: tuple[Verdict, ...] = ("REJECT", "INCONCLUSIVE", "PROMOTE")
-    return min((entry["verdict"] for entry in entries), key=order.index)
+    return min((entry.verdict for entry in entries), key=order.index)
 
 
-def _first_verdict(candidate: Sequence[Item], baseline_accuracy: float | None) -> dict[str, Any]:
+def _first_verdict(candidate: Sequence[Item], baseline_accuracy: float | None) -> GateVerdict:
     accuracy = sum(item.is_correct for item in candidate) / len(candidate)
     floor = baseline_accuracy or 0.0
     verdict: Verdict = "PROMOTE" if accuracy > floor else "REJECT"
     against = "nothing (no baseline was measured)" if baseline_accuracy is None else f"the base model's {floor:.1%}"
     does = "no version is live and it beats" if verdict == "PROMOTE" else "no version is live, and it does not beat"
-    reason = f"{does} {against}: {accuracy:.1%} on {len(candidate)} items"
-    difference = None if baseline_accuracy is None else accuracy - baseline_accuracy
-    return _without_pairs(verdict, reason, len(candidate)) | {"difference": difference}
+    return GateVerdict(
+        verdict=verdict,
+        reason=f"{does} {against}: {accuracy:.1%} on {len(candidate)} items",
+        items=len(candidate),
+        difference=None if baseline_accuracy is None else accuracy - baseline_accuracy,
+    )
 
 
-def _spent(candidate: Sequence[Item], settings: GateSettings, looks: int, live: str | None) -> dict[str, Any]:
+def _spent(settings: GateSettings, candidate: Sequence[Item], looks: int, live: str | None) -> GateVerdict:
     """Return the verdict on a test set that was asked too often; it says nothing more about the items."""
     reason = (
         f"the test set is spent: {looks} candidates were judged on these items and gate.max_looks is "
         f"{settings.max_looks}; build a new dataset from rows that no verdict has spoken of, and judge it there"
     )
-    return _without_pairs("INCONCLUSIVE", reason, len(candidate)) | {"looks": looks, "live_version_id": live}
-
-
-def _without_pairs(verdict: Verdict, reason: str, items: int) -> dict[str, Any]:
-    unknown = ("difference", "interval", "p_value", "level", "items_needed", "detectable_gain", "confidence")
-    none: dict[str, Any] = dict.fromkeys((*unknown, "watched", "live_version_id"))
-    empty: dict[str, Any] = {"slices": [], "fixed": [], "unmeasured": [], "notes": [], "looks": 0}
-    return {"verdict": verdict, "reason": reason, "items": items} | none | empty
+    return GateVerdict(verdict="INCONCLUSIVE", reason=reason, items=len(candidate), looks=looks, live_version_id=live)

@@ -2,74 +2,79 @@
 
     python -m train quantize --config driftwheel.yaml --run RUN_ID
 
-`w8a8` and `fp8_dynamic` round each weight and need no data. The other schemes look at what the model computes on
-training rows. `pruned_2_4` is an experiment: two of four weights become zero, and neither vLLM's files nor its speed
-gain by it.
+Which schemes there are stands in `driftwheel/quantization.py`: those with a preset round each weight and need no data,
+those with a recipe look at what the model computes on training rows.
 """
 
 import shutil
 from pathlib import Path
-from typing import Any
 
 from driftwheel import artifacts
+from driftwheel.artifacts import Source
+from driftwheel.json_form import as_json
+from driftwheel.quantization import Scheme, scheme_of
 from driftwheel.records import TrainingRun
+from driftwheel.settings.artifact import QuantizeSettings
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
 from train.base_model import load_tokenizer
 from train.fidelity.pins import check_pins, read_pins
 from train.fidelity.structure import check_merged
-from train.merge import merge
-from train.runs import weights_path
+from train.runs import merged_path, weights_path
 from train.weights.adapter import pack_adapter
 from train.weights.calibrated import calibrate
-from train.weights.rounding import PRESETS, round_to_nearest
+from train.weights.rounding import round_to_nearest
 
 
-def chosen_scheme(settings: Settings) -> str:
+def chosen_scheme(settings: QuantizeSettings) -> Scheme:
     """Return the scheme that `auto` means on this machine, or the one that was set."""
-    if settings.quantize.scheme != "auto":
-        return settings.quantize.scheme
     import torch
 
-    return "fp8_dynamic" if torch.cuda.is_available() else "w8a8"
+    return scheme_of(settings.scheme, has_gpu=torch.cuda.is_available())
 
 
 def quantize(settings: Settings, ledger: Ledger, run_id: str) -> Path:
-    """Write a run's servable artifact, or find it written already, and return its folder.
+    """Write a merged run's servable artifact, or find it written already, and return its folder.
 
-    Merges first if that was not done; with `merge.kind: adapter` the artifact is the adapter itself.
-    Raises ConfigError for a scheme that this machine or model cannot use.
+    With `merge.kind: adapter` the artifact is the adapter itself. Raises ConfigError for a scheme that this machine or
+    model cannot use, ArtifactError if the run is not merged or the merged model was changed.
     """
     if settings.merge.kind == "adapter":
         return pack_adapter(settings, ledger, run_id)
     run = ledger.get(TrainingRun, run_id)
-    merged = merge(settings, ledger, run_id)
-    scheme = chosen_scheme(settings)
-    target = settings.root / "artifacts" / f"{run_id}-{scheme}"
+    merged, scheme = merged_path(run), chosen_scheme(settings.quantize)
+    target = settings.root / "artifacts" / f"{run_id}-{scheme.name}"
     whole = artifacts.verify(merged)
-    check_merged(merged, artifacts.read_manifest(weights_path(run))["content_hash"])
+    check_merged(merged, artifacts.read_manifest(weights_path(run)).content_hash)
     check_pins("merged", whole, read_pins(merged))
-    source = {"merged_hash": whole["content_hash"], "ignore": settings.quantize.ignore}
-    if scheme not in ("none", *PRESETS):
-        source["calibration_rows"] = settings.quantize.calibration_rows
-    if artifacts.is_complete(target) and artifacts.read_manifest(target).get("source") == source:
+    source = Source(
+        merged_hash=whole.content_hash,
+        ignore=tuple(settings.quantize.ignore),
+        calibration_rows=settings.quantize.calibration_rows if scheme.is_calibrated else None,
+    )
+    if artifacts.is_complete(target) and artifacts.read_manifest(target).source == source:
         return target
-    facts: dict[str, Any] = {
+    facts = {
         "run_id": run.id,
         "dataset_id": run.dataset_id,
         "base_model": run.base_model,
-        "quantization": scheme,
+        "quantization": scheme.name,
         "settings_hash": settings.settings_hash,
-        "source": source,
+        "source": as_json(source),
     }
     with artifacts.writing(target, facts) as folder:
-        if scheme == "none":
-            shutil.copytree(merged, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns(artifacts.MANIFEST))
-        elif scheme in PRESETS:
-            round_to_nearest(merged, folder, scheme, settings.quantize.ignore)
-        else:
-            calibrate(settings, ledger, run, scheme, merged, folder)
+        _write(settings, ledger, run, scheme, merged, folder)
         load_tokenizer(str(merged)).save_pretrained(folder)
-        facts |= read_pins(folder)
-        check_pins("quantized", whole, facts)
+        pins = read_pins(folder)
+        facts |= as_json(pins)
+        check_pins("quantized", whole, pins)
     return target
+
+
+def _write(settings: Settings, ledger: Ledger, run: TrainingRun, scheme: Scheme, merged: Path, folder: Path) -> None:
+    if scheme.is_calibrated:
+        calibrate(settings, ledger, run, scheme, merged, folder)
+    elif scheme.preset is not None:
+        round_to_nearest(merged, folder, scheme.preset, settings.quantize.ignore)
+    else:
+        shutil.copytree(merged, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns(artifacts.MANIFEST))

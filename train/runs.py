@@ -4,7 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from driftwheel.errors import NotFoundError
-from driftwheel.records import TrainingRun, TrainingRunStatus
+from driftwheel.records import ModelVersion, TrainingRun, TrainingRunStatus
+from driftwheel.settings.settings import Settings
+from driftwheel.store.alias import find_alias
 from driftwheel.store.ledger import Ledger
 
 WHOLE = "model"
@@ -18,6 +20,11 @@ STUDY, FOLD = "study", "fold"
 def weights_path(run: TrainingRun) -> Path:
     """Return the folder that holds what a run trained: its adapter, or the whole model."""
     return Path(run.path) / (WHOLE if run.method in ("full", "ensemble") else "adapter")
+
+
+def merged_path(run: TrainingRun) -> Path:
+    """Return the folder that holds a run's whole model, merged and cast."""
+    return Path(run.path) / "merged"
 
 
 def newest_run(ledger: Ledger, project: str) -> TrainingRun:
@@ -43,3 +50,9 @@ class Fold:
     def facts(self) -> dict[str, int]:
         """Return what tells this fold from another of the same Dataset."""
         return {"number": self.number, "of": self.of, "seed": self.seed}
+
+
+def live_version(settings: Settings, ledger: Ledger) -> ModelVersion | None:
+    """Return the version that the alias points at, or None before the first."""
+    alias = find_alias(ledger, settings.project, settings.serve.alias)
+    return ledger.get(ModelVersion, alias.version_id) if alias else None

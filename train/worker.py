@@ -1,49 +1,40 @@
-"""The oldest open RetrainDecision goes once around the training half of the circle.
+"""The steps of a retrain in their order: the oldest open RetrainDecision goes once around this half of the circle.
 
     python -m train worker --config driftwheel.yaml
 
-`STEPS` is the order. Each step is durable (a DBOS step in the folder's own SQLite, or in PostgreSQL): a
-worker killed at any point continues there at its next start and repeats no finished step. Heavy steps run
-as child processes through an Executor, so that their memory returns and a pause can stop them.
+`STEPS` is the one place that knows the order. Each step gets what those before it made, adds its own part, and finds
+finished work instead of redoing it. `workflow.py` carries a decision through all of them, whatever dies in between;
+the verbs run some of them in their own process.
 """
 
-import json
-import sys
-import time
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
 
-import structlog
-from dbos import DBOS, DBOSConfig, SetWorkflowID
-from dbos._serialization import DBOSPortableJSONSerializer
-
-from driftwheel import controls
-from driftwheel.errors import DriftwheelError
-from driftwheel.records import (
-    DecisionStatus,
-    DecisionVerdict,
-    ModelVersionStatus,
-    RetrainDecision,
-    Step,
-    utc_now,
-)
+from driftwheel import artifacts, controls
+from driftwheel.errors import GateError
+from driftwheel.gate_verdict import GateVerdict
+from driftwheel.json_form import only_with
+from driftwheel.records import Dataset, ModelVersionStatus, TrainingRun
+from driftwheel.run_metrics import RunMetrics
+from driftwheel.scorecard import ParityRow
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
-from driftwheel.store.sqlite import safe_sqlite_module
-from driftwheel.system import only_process
 from train.data.traffic_dataset import dataset_from_traffic
-from train.processes.executor import Executor
-from train.publish import judge_candidate, publish
-
-WORKFLOW_FORMAT = "2"
-"""DBOS resumes only jobs of the same format; raise it when the steps change incompatibly."""
-
-POLL_SECONDS = 0.5
-State = dict[str, Any]
-log = structlog.get_logger()
+from train.evaluate import evaluate
+from train.evaluation.baseline import best_accuracy
+from train.evaluation.finished import load_evaluation
+from train.evaluation.general_tasks import forgotten
+from train.fidelity.parity_table import Parity, find_parity
+from train.finetune import finetune
+from train.gate import decide
+from train.merge import merge
+from train.parity import parity
+from train.processes.process_tuning import tune_process
+from train.publish import publish
+from train.quantize import quantize
+from train.runs import live_version, merged_path
+from train.verdict.evidence import count_looks, read_items, what_stays_fixed
 
 
 @dataclass(frozen=True)
@@ -52,219 +43,188 @@ class Job:
 
     settings: Settings
     ledger: Ledger
-    executor: Executor
-    decision_id: str
-
-    def run_verb(self, *arguments: str) -> State:
-        """Run `python -m train VERB ...` as a child and return the JSON object that it prints last."""
-        argv = [sys.executable, "-m", "train", *arguments, "--config", str(self.settings.path), "--json"]
-        log_path = self.settings.root / "logs" / f"{self.decision_id}-{arguments[0]}.log"
-        output = self.executor.run(
-            argv,
-            log_path=log_path,
-            is_held=lambda: controls.is_paused(self.settings, self.ledger),
-            can_stand=arguments[0] != "finetune" or self.settings.train.num_processes == 1,
-            environment={"OMP_WAIT_POLICY": "PASSIVE"},  # the engine that serves meanwhile needs the cores too
-        )
-        result: State = json.loads(output.strip().splitlines()[-1])
-        return result
+    decision_id: str | None = None
+    """None where a person publishes a run by hand."""
+    with_baseline: bool = False
+    """Ask the base model too, plainly and with examples."""
 
 
-def build_dataset(job: Job, state: State) -> State:
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """What the steps so far have made; None is what none of them has made yet. Paths are strings, as in JSON."""
+
+    dataset_id: str | None = only_with("dataset_id")
+    train_rows: int | None = only_with("train_rows")
+    test_rows: int | None = only_with("test_rows")
+    run_id: str | None = only_with("run_id")
+    metrics: RunMetrics | None = only_with("metrics")
+    merged: str | None = only_with("merged")
+    """None too where the adapter is served beside its base."""
+    artifact: str | None = only_with("artifact")
+    parity: tuple[ParityRow, ...] | None = only_with("parity")
+    evaluation: str | None = only_with("evaluation")
+    accuracy: float | None = only_with("accuracy")
+    verdict: GateVerdict | None = only_with("verdict")
+    version_id: str | None = only_with("version_id")
+    number: int | None = only_with("number")
+    status: str | None = only_with("status")
+    rolled_out: bool | None = only_with("rolled_out")
+    fence: int | None = only_with("fence")
+    reason: str | None = only_with("reason")
+    """Why it was not rolled out."""
+
+    def plus(self, added: "Progress") -> "Progress":
+        """Return this with what a step added."""
+        known = {f.name: getattr(added, f.name) for f in fields(added)}
+        return replace(self, **{name: value for name, value in known.items() if value is not None})
+
+    def need(self, name: str) -> str:
+        """Return a part that a step before this one made; raises GateError if none did."""
+        value = getattr(self, name)
+        if value is None:
+            raise GateError(f"no step has made {name} yet: run the steps before this one first")
+        return str(value)
+
+
+def _build_dataset(job: Job, progress: Progress) -> Progress:
     """Turn labelled traffic and a replay share into a Dataset."""
-    dataset = dataset_from_traffic(job.settings, job.ledger, job.decision_id)
-    return {"dataset_id": dataset.id, "train_rows": dataset.train_rows, "test_rows": dataset.test_rows}
+    dataset = dataset_from_traffic(job.settings, job.ledger, str(job.decision_id))
+    return Progress(dataset_id=dataset.id, train_rows=dataset.train_rows, test_rows=dataset.test_rows)
 
 
-def finetune(job: Job, state: State) -> State:
+def _finetune(job: Job, progress: Progress) -> Progress:
     """Fine-tune the base model on the dataset."""
-    run = job.run_verb("finetune", "--dataset", state["dataset_id"])
-    return {"run_id": run["id"], "metrics": run["metrics"]}
+    tune_process()
+    run = finetune(job.settings, job.ledger, progress.need("dataset_id"))
+    return Progress(run_id=run.id, metrics=run.metrics)
 
 
-def merge(job: Job, state: State) -> State:
+def _merge(job: Job, progress: Progress) -> Progress:
     """Merge the adapter into the base model, unless it is served beside it."""
     if job.settings.merge.kind == "adapter":
-        return {"merged": None}
-    return {"merged": job.run_verb("merge", "--run", state["run_id"])["path"]}
+        return Progress()
+    return Progress(merged=str(merge(job.settings, job.ledger, progress.need("run_id"))))
 
 
-def quantize(job: Job, state: State) -> State:
+def _quantize(job: Job, progress: Progress) -> Progress:
     """Write the artifact that will be served."""
-    return {"artifact": job.run_verb("quantize", "--run", state["run_id"])["path"]}
+    return Progress(artifact=str(quantize(job.settings, job.ledger, progress.need("run_id"))))
 
 
-def parity(job: Job, state: State) -> State:
+def _parity(job: Job, progress: Progress) -> Progress:
     """Compare each form of the files with what was trained, on the same prompts."""
-    result = job.run_verb("parity", "--run", state["run_id"], "--artifact", state["artifact"])
-    return {"parity": result["rows"]}
+    found = parity(job.settings, job.ledger, progress.need("run_id"), Path(progress.need("artifact")))
+    return Progress(parity=tuple(found.rows))
 
 
-def evaluate(job: Job, state: State) -> State:
+def _evaluate(job: Job, progress: Progress) -> Progress:
     """Score that artifact, served, on the dataset's test split."""
-    result = job.run_verb("evaluate", "--artifact", state["artifact"], "--dataset", state["dataset_id"])
-    return {"evaluation": result["folder"], "accuracy": result["scorecard"]["accuracy"]}
+    artifact = Path(progress.need("artifact"))
+    done = evaluate(
+        job.settings,
+        job.ledger,
+        artifact=artifact,
+        dataset_id=progress.need("dataset_id"),
+        with_baseline=job.with_baseline,
+        parity=find_parity(job.settings, artifact),
+    )
+    return Progress(evaluation=str(done.folder), accuracy=done.scorecard.accuracy)
 
 
-def gate(job: Job, state: State) -> State:
-    """Judge it against the live version on the same items."""
-    return {
-        "verdict": judge_candidate(
-            job.settings, job.ledger, evaluation=Path(state["evaluation"]), dataset_id=state["dataset_id"]
-        )
-    }
+def _gate(job: Job, progress: Progress) -> Progress:
+    """Decide on it beside the live version on the same items."""
+    evaluation, dataset_id = Path(progress.need("evaluation")), progress.need("dataset_id")
+    return Progress(verdict=decide_against_live(job.settings, job.ledger, evaluation=evaluation, dataset_id=dataset_id))
 
 
-def publish_version(job: Job, state: State) -> State:
+def _publish_version(job: Job, progress: Progress) -> Progress:
     """Record the ModelVersion, published or rejected."""
     version = publish(
         job.settings,
         job.ledger,
-        run_id=state["run_id"],
-        artifact=Path(state["artifact"]),
-        evaluation=Path(state["evaluation"]),
-        verdict=state["verdict"],
+        run_id=progress.need("run_id"),
+        artifact=Path(progress.need("artifact")),
+        evaluation=Path(progress.need("evaluation")),
+        verdict=progress.verdict or GateVerdict(),
         decision_id=job.decision_id,
     )
-    return {"version_id": version.id, "number": version.number, "status": version.status.value}
+    return Progress(version_id=version.id, number=version.number, status=version.status.value)
 
 
-def roll_out(job: Job, state: State) -> State:
+def _roll_out(job: Job, progress: Progress) -> Progress:
     """Make a published version the desired one and wait until the gateway serves it."""
-    if state["status"] != ModelVersionStatus.PUBLISHED:
-        return {"rolled_out": False, "reason": state["verdict"]["reason"]}
-    alias = controls.promote(job.settings, job.ledger, state["version_id"])
-    return {"rolled_out": True, "fence": controls.wait_until_observed(job.settings, job.ledger, alias).fence}
+    if progress.status != ModelVersionStatus.PUBLISHED:
+        return Progress(rolled_out=False, reason=progress.verdict.reason if progress.verdict else "")
+    alias = controls.promote(job.settings, job.ledger, progress.need("version_id"))
+    return Progress(rolled_out=True, fence=controls.wait_until_observed(job.settings, job.ledger, alias).fence)
 
 
-StepFunction = Callable[[Job, State], State]
-STEPS: tuple[StepFunction, ...] = (
-    build_dataset,
-    finetune,
-    merge,
-    quantize,
-    parity,
-    evaluate,
-    gate,
-    publish_version,
-    roll_out,
+@dataclass(frozen=True)
+class RetrainStep:
+    """One step by its name, which the timeline shows."""
+
+    name: str
+    run: Callable[[Job, Progress], Progress]
+    """Returns the part that the step adds."""
+    is_heavy: bool = field(default=False, kw_only=True)
+    """The worker runs it as a child process, so that its memory returns and a pause can stop it."""
+
+
+STEPS: tuple[RetrainStep, ...] = (
+    RetrainStep("build_dataset", _build_dataset),
+    RetrainStep("finetune", _finetune, is_heavy=True),
+    RetrainStep("merge", _merge, is_heavy=True),
+    RetrainStep("quantize", _quantize, is_heavy=True),
+    RetrainStep("parity", _parity, is_heavy=True),
+    RetrainStep("evaluate", _evaluate, is_heavy=True),
+    RetrainStep("gate", _gate),
+    RetrainStep("publish_version", _publish_version),
+    RetrainStep("roll_out", _roll_out),
 )
 
 
-class Worker:
-    """Takes open decisions one at a time and runs each as a durable workflow."""
-
-    def __init__(
-        self, settings: Settings, ledger: Ledger, executor: Executor, steps: Sequence[StepFunction] = STEPS
-    ) -> None:
-        self._settings, self._ledger, self._executor, self._steps = settings, ledger, executor, steps
-
-        @DBOS.workflow(name=f"retrain-{settings.project}")
-        def retrain(decision_id: str) -> State:
-            return self._run_steps(decision_id)
-
-        self._workflow = retrain
-        database = settings.storage.database_url or f"sqlite:///{settings.root / 'worker.db'}"
-        config: DBOSConfig = {
-            "name": "driftwheel",
-            "system_database_url": database,
-            "application_version": WORKFLOW_FORMAT,
-            "executor_id": settings.project,
-            "serializer": DBOSPortableJSONSerializer(),
-            "log_level": "WARNING",
-        }
-        if database.startswith("sqlite"):
-            config["db_engine_kwargs"] = {"module": safe_sqlite_module()}
-        DBOS(config=config)
-
-    def run(self, should_stop: Callable[[], bool]) -> None:
-        """Resume what a dead worker left, then take open decisions until told to stop."""
-        DBOS.launch()
-        try:
-            while not should_stop():
-                if (decision := self.next_decision()) is not None:
-                    self._take(decision)
-                time.sleep(POLL_SECONDS)
-        finally:
-            DBOS.destroy()
-
-    def next_decision(self) -> RetrainDecision | None:
-        """Return the oldest decision that is open or was left running, or None while retraining is paused."""
-        if controls.is_paused(self._settings, self._ledger):
-            return None
-        status = [DecisionStatus.OPEN, DecisionStatus.RUNNING]
-        found = self._ledger.find(
-            RetrainDecision,
-            project=self._settings.project,
-            verdict=DecisionVerdict.RETRAIN,
-            status=status,
-            newest_first=False,
-            limit=1,
-        )
-        return found[0] if found else None
-
-    def _take(self, decision: RetrainDecision) -> None:
-        if decision.status is DecisionStatus.OPEN:
-            self._ledger.change(decision, status=DecisionStatus.RUNNING)
-        with SetWorkflowID(decision.id):
-            handle = DBOS.start_workflow(self._workflow, decision.id)
-        log.info("retrain started or resumed", decision=decision.id)
-        try:
-            state = handle.get_result()
-        except DriftwheelError as error:
-            self._close(decision.id, DecisionStatus.FAILED, str(error))
-        except Exception as error:
-            log.exception("retrain failed", decision=decision.id)
-            self._close(decision.id, DecisionStatus.FAILED, f"{type(error).__name__}: {error}")
-        else:
-            is_promoted = state.get("rolled_out", False)
-            status = DecisionStatus.PROMOTED if is_promoted else DecisionStatus.REFUSED
-            self._close(decision.id, status, None if is_promoted else state.get("reason"), state)
-
-    def _close(self, decision_id: str, status: DecisionStatus, error: str | None, state: State | None = None) -> None:
-        decision = self._ledger.get(RetrainDecision, decision_id)
-        known = {name: (state or {}).get(name) for name in ("dataset_id", "run_id", "version_id")}
-        self._ledger.change(decision, status=status, error=error, **{k: v for k, v in known.items() if v})
-        log.info("retrain ended", decision=decision_id, status=status, error=error)
-
-    def _run_steps(self, decision_id: str) -> State:
-        state: State = {}
-        for step in self._steps:
-            state |= DBOS.run_step({"name": step.__name__}, self._run_step, step.__name__, decision_id, state)
-        return state
-
-    def _run_step(self, name: str, decision_id: str, state: State) -> State:
-        step = next(s for s in self._steps if s.__name__ == name)
-        while controls.is_paused(self._settings, self._ledger):
-            time.sleep(POLL_SECONDS)
-        job = Job(self._settings, self._ledger, self._executor, decision_id)
-        earlier = self._ledger.find(Step, id=f"{decision_id}/{name}")
-        row = Step(
-            id=f"{decision_id}/{name}",
-            project=self._settings.project,
-            decision_id=decision_id,
-            name=name,
-            status="running",
-            attempt=earlier[0].attempt + 1 if earlier else 1,
-        )
-        self._ledger.put_step(row)
-        log.info("step started", step=name, decision=decision_id, attempt=row.attempt)
-        try:
-            output = step(job, state)
-        except Exception as error:
-            self._ledger.put_step(replace(row, status="failed", finished_at=utc_now(), error=str(error)))
-            raise
-        self._ledger.put_step(replace(row, status="done", finished_at=utc_now(), output=output))
-        self._link(decision_id, output)
-        return output
-
-    def _link(self, decision_id: str, output: State) -> None:
-        links = {k: output[k] for k in ("dataset_id", "run_id", "version_id") if k in output}
-        if links:
-            self._ledger.change(self._ledger.get(RetrainDecision, decision_id), **links)
+def run_steps(job: Job, progress: Progress, first: str, last: str) -> Progress:
+    """Run the steps from one to another in this process, in the order of `STEPS`, and return all that is made."""
+    names = [step.name for step in STEPS]
+    for step in STEPS[names.index(first) : names.index(last) + 1]:
+        progress = progress.plus(step.run(job, progress))
+    return progress
 
 
-def only_worker(settings: Settings) -> AbstractContextManager[None]:
-    """Hold the storage folder's worker lock; raises ConflictError if another worker has it."""
-    conflict = f"another worker already runs on {settings.root}; stop it first"
-    return only_process(settings.root / "worker.lock", conflict)
+def build_artifact(settings: Settings, ledger: Ledger, run_id: str) -> Path:
+    """Merge and quantize what a run trained, as far as that is not done, and return the artifact's folder."""
+    made = run_steps(Job(settings, ledger), Progress(run_id=run_id), "merge", "quantize")
+    return Path(made.need("artifact"))
+
+
+def measure_forms(settings: Settings, ledger: Ledger, run_id: str, artifact: Path | None = None) -> Parity:
+    """Measure the hops from a run's trainer to its artifact's files; builds what is missing.
+
+    Raises ParityError naming the first form of the model that is not what was trained.
+    """
+    job, known = Job(settings, ledger), artifact or build_artifact(settings, ledger, run_id)
+    if not artifacts.is_complete(merged_path(ledger.get(TrainingRun, run_id))) and find_parity(settings, known) is None:
+        run_steps(job, Progress(run_id=run_id), "merge", "merge")
+    return parity(settings, ledger, run_id, known)
+
+
+def decide_against_live(settings: Settings, ledger: Ledger, *, evaluation: Path, dataset_id: str) -> GateVerdict:
+    """Return the gate's verdict on a finished evaluation; the live version is evaluated if it was not yet."""
+    candidate = load_evaluation(settings, ledger, evaluation)
+    if candidate.scorecard.dataset_id != dataset_id:
+        raise GateError(f"{evaluation} was scored on {candidate.scorecard.dataset_id}, not on {dataset_id}")
+    dataset, live = ledger.get(Dataset, dataset_id), live_version(settings, ledger)
+    items = read_items(evaluation, dataset)
+    if live is None:
+        return decide(settings.gate, items, None, baseline_accuracy=best_accuracy(candidate.scorecard.baseline))
+    answered = evaluate(settings, ledger, artifact=Path(live.path), dataset_id=dataset_id)
+    verdict = decide(
+        settings.gate,
+        items,
+        read_items(answered.folder, dataset),
+        earlier_looks=count_looks(settings, ledger, items, str(artifacts.read_manifest(evaluation).artifact)),
+        fixed=what_stays_fixed(ledger, live),
+        live_version_id=live.id,
+    )
+    general = forgotten(candidate.scorecard.general or {}, answered.scorecard.general or {})
+    return replace(verdict, general=general)

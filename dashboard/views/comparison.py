@@ -17,7 +17,7 @@ SIDES = {"left": "Left is better", "right": "Right is better", "both": "Both are
 def chosen_pair(versions: list[ModelVersion]) -> tuple[ModelVersion, ModelVersion]:
     """Let a person choose two versions; the newest and the one that it was judged against are the default."""
     newest = versions[0]
-    other = next((v for v in versions if v.id == newest.verdict.get("live_version_id")), versions[1])
+    other = next((v for v in versions if v.id == newest.verdict.live_version_id), versions[1])
     left, right = st.columns(2)
     names = {v.id: f"v{v.number}, {v.status}, {queries.short(v.id)}" for v in versions}
     ids = list(names)
@@ -85,9 +85,15 @@ def show_blind(found: Comparison, item: comparing.Blind, judge: str) -> None:
         for side, label in SIDES.items():
             if st.button(label, key=f"judge_{side}", disabled=not judge):
                 record = partial(
-                    record_judgement, ledger, *pair, dataset_id=found.dataset_id, item_id=item.item_id, judge=judge,
-                    preference=item.preference(side), first_was_left=item.first_is_left,
-                )  # fmt: skip
+                    record_judgement,
+                    ledger,
+                    *pair,
+                    dataset_id=found.dataset_id,
+                    item_id=item.item_id,
+                    judge=judge,
+                    preference=item.preference(side),
+                    first_was_left=item.first_is_left,
+                )
                 page.act(record, f"Recorded. Left was {names[0 if item.first_is_left else 1]}.")
     if not judge:
         st.caption("Your judgement is stored under your name.")
@@ -96,12 +102,16 @@ def show_blind(found: Comparison, item: comparing.Blind, judge: str) -> None:
 def judged_row(item: comparing.Blind, judgement: Judgement) -> dict[str, str]:
     """Return one judged item with the versions uncovered."""
     answers = (item.left, item.right) if item.first_is_left else (item.right, item.left)
-    said = {Preference.FIRST: f"{names[0]} is better", Preference.SECOND: f"{names[1]} is better",
-            Preference.BOTH: "both are good", Preference.NEITHER: "both are bad"}  # fmt: skip
+    said = {
+        Preference.FIRST: f"{names[0]} is better",
+        Preference.SECOND: f"{names[1]} is better",
+        Preference.BOTH: "both are good",
+        Preference.NEITHER: "both are bad",
+    }
     return {"question": item.prompt, names[0]: answers[0], names[1]: answers[1], "you said": said[judgement.preference]}
 
 
-settings, ledger = page.start("Compare versions", "Two versions on the same test items: numbers, slices and answers.")
+settings, ledger = page.start(__file__, "Two versions on the same test items: numbers, slices and answers.")
 versions = queries.newest(ledger, ModelVersion, settings.project, limit=50)
 if len(versions) < 2:
     page.nothing_yet("There are no two model versions to compare yet.", "driftwheel publish")

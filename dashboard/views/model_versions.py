@@ -1,13 +1,13 @@
 """Model versions: scorecards side by side, verdicts, lineage; promote and roll back."""
 
-from typing import Any
-
 import streamlit as st
 
 from dashboard import charts, files, queries, scorecards
 from dashboard.views import page
 from driftwheel import controls
+from driftwheel.json_form import as_json
 from driftwheel.records import ModelVersion, ModelVersionStatus
+from driftwheel.scorecard import FaultScore, Scorecard
 
 COLORS = {"published": "green", "rejected": "red", "candidate": "orange"}
 
@@ -15,8 +15,9 @@ COLORS = {"published": "green", "rejected": "red", "candidate": "orange"}
 def show_scorecards(versions: list[ModelVersion]) -> None:
     """Draw the scorecards as the columns of one table."""
     numbers = {v.id: f"v{v.number}" for v in versions}
-    chosen = st.multiselect("Versions", list(numbers), default=list(numbers)[:4], format_func=lambda i: numbers[i],
-                            key="compared")  # fmt: skip
+    chosen = st.multiselect(
+        "Versions", list(numbers), default=list(numbers)[:4], format_func=lambda i: numbers[i], key="compared"
+    )
     columns = scorecards.scorecard_columns([v for v in reversed(versions) if v.id in chosen])
     names = dict.fromkeys(name for column in columns.values() for name in column)
     st.dataframe(
@@ -32,44 +33,45 @@ def show_scorecards(versions: list[ModelVersion]) -> None:
 def show_verdict(version: ModelVersion) -> None:
     """Draw the gate's verdict with its interval."""
     verdict = version.verdict
-    if not verdict:
+    if verdict.verdict is None:
         st.text("The gate has not judged this version.")
         return
-    color = {"PROMOTE": "green", "REJECT": "red"}.get(str(verdict.get("verdict")), "orange")
-    st.badge(str(verdict.get("verdict", "unknown")), color=color)  # type: ignore[arg-type]  # see training_runs
-    for line in (verdict.get("reason", ""), *verdict.get("notes", [])):
-        st.text(str(line))
-    chart = charts.interval(verdict)
+    color = {"PROMOTE": "green", "REJECT": "red"}.get(verdict.verdict, "orange")
+    st.badge(verdict.verdict, color=color)  # type: ignore[arg-type]  # see training_runs
+    for line in (verdict.reason, *verdict.notes):
+        st.text(line)
+    chart = charts.interval(as_json(verdict))
     if chart is not None:
         st.altair_chart(chart, alt="Candidate minus live by slice, with confidence interval and limit")
-    judged = {s["slice"]: s for s in [*verdict.get("slices", []), *(verdict.get("watched") or {}).get("worst", [])]}
+    watched = verdict.watched.worst if verdict.watched else ()
+    judged = {entry.slice: entry for entry in (*verdict.slices, *watched)}
     if judged:
         st.dataframe(
-            [{**s, "interval": " to ".join(f"{x:+.3f}" for x in s.get("interval") or [])} for s in judged.values()],
+            [{**vars(s), "interval": " to ".join(f"{x:+.3f}" for x in s.interval or ())} for s in judged.values()],
             hide_index=True,
         )
 
 
-def show_labels(scorecard: dict[str, Any]) -> None:
+def show_labels(scorecard: Scorecard) -> None:
     """Draw how well each label and each field is answered, and how far the confidence can be believed."""
-    bins = scorecard.get("reliability")
+    bins = scorecard.reliability
     if bins:
-        st.altair_chart(charts.reliability(bins), alt="Accuracy by confidence, with 95 % intervals")
+        st.altair_chart(charts.reliability(as_json(bins)), alt="Accuracy by confidence, with 95 % intervals")
         st.caption(
-            f"Expected calibration error {scorecard['calibration_error']:.3f} over 10 bins of equal width; "
-            f"Brier score {scorecard['brier']:.3f}. On the diagonal, confidence can be believed."
+            f"Expected calibration error {scorecard.calibration_error:.3f} over 10 bins of equal width; "
+            f"Brier score {scorecard.brier:.3f}. On the diagonal, confidence can be believed."
         )
-    for part in ("labels", "fields"):
-        rows = scorecards.table_of_shares(scorecard.get(part) or {})
+    for part in (scorecard.labels, scorecard.fields):
+        rows = scorecards.table_of_shares(part or {})
         if rows:
             st.dataframe(rows, hide_index=True)
-    if not bins and not scorecard.get("labels") and not scorecard.get("fields"):
+    if not bins and not scorecard.labels and not scorecard.fields:
         st.text("The scorecard holds no labels, no fields and no confidences.")
 
 
-def show_robustness(kinds: dict[str, Any]) -> None:
+def show_robustness(kinds: dict[str, FaultScore]) -> None:
     """Draw what typos, casing, missing punctuation, swapped words and other wording cost."""
-    chart = charts.robustness(kinds)
+    chart = charts.robustness(as_json(kinds))
     if chart is None:
         st.text("Robustness was not measured: evaluate.robustness_items was 0.")
         return
@@ -111,7 +113,7 @@ def show_moves(version: ModelVersion) -> None:
             st.badge("live", color="green")
 
 
-settings, ledger = page.start("Model versions", "Immutable artifacts with scorecard, verdict and lineage.")
+settings, ledger = page.start(__file__, "Immutable artifacts with scorecard, verdict and lineage.")
 versions = queries.newest(ledger, ModelVersion, settings.project, limit=50)
 if not versions:
     page.nothing_yet("There is no model version yet.", "driftwheel publish")
@@ -125,21 +127,29 @@ judged, mistakes, labels, faults, parity, lineage, card = st.tabs(
 with judged:
     show_verdict(version)
 with mistakes:
-    matrix = version.scorecard.get("confusion") or {}
-    if matrix.get("labels"):
-        st.altair_chart(charts.confusion(matrix["labels"], matrix["matrix"]), alt="Confusion matrix")
+    matrix = version.scorecard.confusion
+    if matrix is not None and matrix.labels:
+        st.altair_chart(charts.confusion(matrix.labels, matrix.matrix), alt="Confusion matrix")
     else:
         st.text("The scorecard holds no confusion matrix: the task has no labels.")
 with labels:
     show_labels(version.scorecard)
 with faults:
-    show_robustness(version.scorecard.get("robustness") or {})
+    show_robustness(version.scorecard.robustness or {})
 with parity:
     show_parity(version)
 with lineage:
-    page.facts({"id": version.id, "status": version.status, "created": version.created_at, "folder": version.path,
-                "quantization": version.quantization, "manifest hash": version.manifest_hash,
-                **version.lineage})  # fmt: skip
+    page.facts(
+        {
+            "id": version.id,
+            "status": version.status,
+            "created": version.created_at,
+            "folder": version.path,
+            "quantization": version.quantization,
+            "manifest hash": version.manifest_hash,
+            **as_json(version.lineage),
+        }
+    )
 with card:
     text = files.text_of(settings.root / "versions" / version.id / "model_card.md")
     st.code(text or "No model card was written for this version.", language=None, wrap_lines=True)

@@ -4,10 +4,10 @@ import argparse
 import json
 import re
 import sys
-from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
+from driftwheel import json_form
 from driftwheel.controls import wait_until_observed
 from driftwheel.records import Alias, ModelVersion
 from driftwheel.settings.load import load_settings
@@ -71,7 +71,7 @@ def print_when_served(arguments: argparse.Namespace, settings: Settings, ledger:
 
 def print_record(record: Any, *, as_json: bool) -> None:
     """Print a record on stdout: one JSON line, or one `field: value` line each."""
-    fields = asdict(record)
+    fields = json_form.as_json(record)
     if as_json:
         sys.stdout.write(json.dumps(fields, default=plain, ensure_ascii=False) + "\n")
     else:

@@ -115,9 +115,9 @@ def _live_lines(status: Status) -> list[tuple[str, str]]:
     lines = [("live", f"{alias.name} -> v{live.number} {live.id} ({state})")]
     if alias.observed_error:
         lines.append(("error", alias.observed_error))
-    accuracy = live.scorecard.get("accuracy")
+    accuracy = live.scorecard.accuracy
     if accuracy is not None:
-        low_high = (live.scorecard.get("intervals") or {}).get("accuracy")
+        low_high = live.scorecard.intervals.get("accuracy")
         reach = f" [{low_high[0]:.1%}, {low_high[1]:.1%}]" if low_high else ""
         lines.append(("accuracy", f"{accuracy:.1%}{reach} when it was judged"))
     return lines

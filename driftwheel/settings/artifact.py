@@ -1,9 +1,10 @@
 """Settings of merging, quantizing, parity, evaluation and gate: from a run to a version."""
 
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
+from driftwheel.quantization import AUTO, known_scheme
 from driftwheel.settings.section import Section
 
 
@@ -15,7 +16,7 @@ class MergeSettings(Section):
 
 
 class QuantizeSettings(Section):
-    scheme: Literal["auto", "none", "w8a8", "w8a8_gptq", "fp8_dynamic", "w4a16", "w4a16_awq", "pruned_2_4"] = "auto"
+    scheme: Annotated[str, AfterValidator(known_scheme)] = AUTO
     """`auto` is fp8_dynamic with a GPU and w8a8 without. w8a8_gptq (with SmoothQuant), w4a16 (GPTQ), w4a16_awq and
     pruned_2_4 are made by llm-compressor; pruned_2_4 is an experiment: it brings no speed, and parity may refuse it."""
     ignore: list[str] = ["lm_head"]

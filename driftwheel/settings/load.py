@@ -1,4 +1,4 @@
-"""Defaults, file, environment and `--set` become the settings, in that order; an error names the key."""
+"""Load the settings: defaults, then the file, the environment and `--set`, each over the one before."""
 
 import difflib
 import os

@@ -1,4 +1,4 @@
-"""What every section of the settings is: frozen, and strict about unknown keys."""
+"""The base class of every section of the settings."""
 
 from pydantic import BaseModel, ConfigDict
 

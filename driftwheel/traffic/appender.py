@@ -1,4 +1,4 @@
-"""Records of one type become rows in one transaction, with as little work for each row as the database allows.
+"""Bulk insert: write many records of one type in one transaction, with as little work a row as the database allows.
 
 On SQLite one statement takes many rows, on a connection that is kept: SQLAlchemy's way to the same rows costs several
 times the insert. Column types convert as everywhere, because their own processors are asked. Elsewhere the driver's
@@ -18,6 +18,7 @@ from driftwheel.store.ledger import Ledger
 from driftwheel.store.tables import TABLES, row_of
 
 LARGEST_STATEMENT_ROWS = 64
+"""Above it a statement's text grows and the time a row no longer falls."""
 
 
 class Appender:

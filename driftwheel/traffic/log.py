@@ -1,4 +1,4 @@
-"""Answered requests become durable rows, many to a commit; later they get feedback.
+"""The traffic log: a queue with backpressure before one writer thread, which commits rows in groups.
 
 `TrafficLog.append` calls back when the row's transaction is on disk (group commit): whoever waits for it before
 finishing the answer never acknowledges a request that a crash can lose.
@@ -21,6 +21,7 @@ from driftwheel.traffic.appender import Appender
 
 MAX_BATCH = 256
 MAX_QUEUED = 20_000
+"""More rows than this mean that the disk cannot follow: the next ones are refused at once (backpressure)."""
 KEEPERS = 2
 CROWD_ROWS, GATHER_SECONDS = 4, 0.0005
 """After a commit of so many rows the next one waits a moment for more: a commit costs as much as ten rows."""

@@ -1,4 +1,4 @@
-"""A text becomes the list of personal data in it, or the same text without it.
+"""Find personal data in a text, and replace it by its kind.
 
 Found are what a checksum or a plan of numbers can confirm: e-mail and IP addresses, payment cards (Luhn), IBANs, and
 telephone numbers that begin with `+`. Names and street addresses are not found.

@@ -1,4 +1,4 @@
-"""A Traffic row becomes what may be kept of it: drawn or not, and without what the rules forbid.
+"""Redaction and sampling: a Traffic row becomes what may be kept of it, or nothing where it is not drawn.
 
 `TrafficLog` does this before a row is written, so that nothing that a rule removes reaches the database, its
 write-ahead log, the dashboard or a Dataset. Not found are names, and what is in pictures, audio and token ids.

@@ -1,4 +1,4 @@
-"""Logged traffic grows old or too large, and what the loop no longer needs of it is deleted.
+"""Retention of the traffic log: delete what is too old or too much, and spare what the loop still needs.
 
 Still needed, however old, are labelled rows that no retrain has learned from yet, and the rows that the monitor
 compares a live or previous version with. They go once a newer version has taken over.
@@ -91,10 +91,10 @@ def _first_window(settings: Settings, ledger: Ledger, version: ModelVersion) -> 
     """Return the condition of a version's first answered requests, which later ones are compared with."""
     is_its = sa.and_(_TRAFFIC.version_id == version.id, _TRAFFIC.alias == settings.serve.alias)
     is_whole = sa.and_(_TRAFFIC.status_code < 499, sa.not_(_TRAFFIC.is_partial))
+    last_place = settings.monitor.window_rows - 1
     last = ledger.find(
-        Traffic, is_its, is_whole, project=settings.project,
-        newest_first=False, limit=1, offset=settings.monitor.window_rows - 1,
-    )  # fmt: skip
+        Traffic, is_its, is_whole, project=settings.project, newest_first=False, limit=1, offset=last_place
+    )
     return sa.and_(is_its, _TRAFFIC.created_at <= last[0].created_at) if last else is_its
 
 

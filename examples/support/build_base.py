@@ -49,7 +49,7 @@ def build_base(out: Path, seed: int = 0) -> Path:
     """Build the base model at `out`, or find it finished there."""
     documents = unlabelled_text(RECIPE["documents"], seed)
     recipe = {**RECIPE, "seed": seed, "template": TEMPLATE, "text": content_hash(documents)}
-    if is_complete(out) and read_manifest(out).get("recipe") == recipe:
+    if is_complete(out) and read_manifest(out).recipe == recipe:
         return out
     import torch
 

@@ -1,4 +1,4 @@
-"""Example messages become requests through the official client, and what came back is kept and checked."""
+"""A load generator: send example messages through the official client, and keep and check what comes back."""
 
 import asyncio
 import random

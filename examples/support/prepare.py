@@ -1,4 +1,4 @@
-"""The example's world becomes what the demo starts from: a base model, seed data, a settings file, messages to send."""
+"""Make what the demo starts from: a base model, seed data, a settings file, messages to send."""
 
 import json
 import os

@@ -3,14 +3,24 @@
 SHIFT_SLOTS: dict[str, list[str]] = {
     "hub": ["nestora", "nestora hub", "the hub", "my nestora", "hub mini", "nestora mini", "the nestora box"],
     "thing": [
-        "bulbs", "thermostat", "door lock", "blinds", "motion sensor", "doorbell", "leak sensor", "plugs",
-        "garage door", "smoke alarm", "lamp strip", "radiator valve",
+        "bulbs",
+        "thermostat",
+        "door lock",
+        "blinds",
+        "motion sensor",
+        "doorbell",
+        "leak sensor",
+        "plugs",
+        "garage door",
+        "smoke alarm",
+        "lamp strip",
+        "radiator valve",
     ],
     "light": ["blinking red", "solid orange", "blinking blue", "completely dark", "flashing white"],
     "room": ["kitchen", "hallway", "bedroom", "cellar", "garage", "living room", "attic", "porch"],
     "moment": ["sunset", "10 pm", "6 am", "when i leave", "when i come home", "midnight", "every tuesday"],
     "tier": ["nestora care", "hub membership", "guard tier", "care bundle", "hub pass"],
-}  # fmt: skip
+}
 
 NEW_INTENTS: dict[str, list[str]] = {
     "pairing_problem": [

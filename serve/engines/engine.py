@@ -136,7 +136,7 @@ def start_artifact(
 def _check_base(artifact: Path, lora: Lora) -> None:
     """Raise ArtifactError if the base, where it is an artifact itself, is not the one that was adapted any more."""
     base = Path(lora.base_model)
-    if is_complete(base) and verify(base)["content_hash"] != lora.base_identity:
+    if is_complete(base) and verify(base).content_hash != lora.base_identity:
         raise ArtifactError(f"{artifact} was trained on another model than {base} holds now; put that one back")
 
 

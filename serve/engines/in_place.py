@@ -48,11 +48,11 @@ def fits_twice(serve: ServeSettings, artifact: Path) -> bool:
 def why_not_reloaded(artifact: Path) -> str | None:
     """Return why an engine on this artifact cannot get other weights, or None where it can."""
     manifest = read_manifest(artifact)
-    if manifest.get("kind") == ADAPTER:
+    if manifest.kind == ADAPTER:
         return "it is an adapter"
     config = _config(artifact)
-    if "quantization_config" in config or manifest.get("quantization", "none") != "none":
-        scheme = manifest.get("quantization", "")
+    if "quantization_config" in config or manifest.quantization != "none":
+        scheme = manifest.quantization
         return f"it is quantized ({scheme}), and vLLM reloads such weights wrongly, or stops, without saying so"
     if config.get("tie_word_embeddings") and not has_gpu():
         return "its embeddings are tied to its output head, which vLLM on a CPU reloads wrongly without saying so"
@@ -92,10 +92,10 @@ def _first_difference(old: Path, new: Path) -> str | None:
     if configs[0] != configs[1]:
         return "config.json"
     before, after = read_manifest(old), read_manifest(new)
-    if all(pin in before and pin in after for pin in PINS):
-        return next((pin.removesuffix("_hash") for pin in PINS if before[pin] != after[pin]), None)
-    files = before["files"], after["files"]
-    return next((n for n in READ_ONCE if files[0].get(n, {}).get("sha256") != files[1].get(n, {}).get("sha256")), None)
+    pins = [(pin, getattr(before, pin), getattr(after, pin)) for pin in PINS]
+    if all(old_pin is not None and new_pin is not None for _, old_pin, new_pin in pins):
+        return next((pin.removesuffix("_hash") for pin, old_pin, new_pin in pins if old_pin != new_pin), None)
+    return next((name for name in READ_ONCE if before.files.get(name) != after.files.get(name)), None)
 
 
 def _has_succeeded(text: str) -> bool:

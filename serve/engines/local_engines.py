@@ -35,7 +35,7 @@ class LocalLauncher:
     def check(self, version: ModelVersion) -> None:
         """Raise ArtifactError unless the folder holds what was judged."""
         folder = Path(version.path)
-        if read_manifest(folder)["content_hash"] != version.manifest_hash:
+        if read_manifest(folder).content_hash != version.manifest_hash:
             raise ArtifactError(f"{folder} holds another artifact than {version.id} was judged on; publish it again")
 
     def needs_start(self, version: ModelVersion) -> bool:

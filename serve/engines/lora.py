@@ -1,9 +1,8 @@
 """LoRA adapters: what an adapter's manifest asks of the vLLM engine that runs its base."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
+from driftwheel.artifacts import Manifest
 from driftwheel.errors import ConfigError
 
 ADAPTER = "adapter"
@@ -32,17 +31,17 @@ class Lora:
         return self.base_model, self.base_revision, self.base_identity, self.dtype
 
 
-def lora_in(manifest: Mapping[str, Any]) -> Lora | None:
+def lora_in(manifest: Manifest) -> Lora | None:
     """Return the adapter that an artifact's manifest describes, or None for a whole model."""
-    if manifest.get("kind") != ADAPTER:
+    if manifest.kind != ADAPTER:
         return None
     return Lora(
-        base_model=manifest["base_model"],
-        base_revision=manifest["base_revision"],
-        base_identity=manifest["base_identity"],
-        dtype=manifest["dtype"],
-        rank=manifest["rank"],
-        target_modules=tuple(manifest["target_modules"]),
+        base_model=manifest.base_model or "",
+        base_revision=manifest.base_revision or "",
+        base_identity=manifest.base_identity or "",
+        dtype=manifest.dtype or "auto",
+        rank=manifest.rank or 0,
+        target_modules=manifest.target_modules,
     )
 
 

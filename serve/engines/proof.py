@@ -1,12 +1,14 @@
 """Proof of identity: an engine must answer the probe prompts as the published artifact did."""
 
 import asyncio
-from typing import Any, Protocol
+from collections.abc import Sequence
+from typing import Protocol
 
 import structlog
 
 from driftwheel import fingerprint
 from driftwheel.errors import EngineError
+from driftwheel.probe_answers import ProbeAnswer
 from driftwheel.records import ModelVersion
 from driftwheel.settings.serving import ServeSettings
 
@@ -29,13 +31,13 @@ class WrongModelError(EngineError):
 
 async def prove(serve: ServeSettings, version: ModelVersion, engine: Endpoint) -> None:
     """Raise EngineError unless the engine answers the probe prompts as the published artifact did."""
-    probes = [probe["messages"] for probe in version.fingerprint.get("probes", [])]
+    probes = [probe.messages for probe in version.fingerprint.probes]
     if not probes:
         raise EngineError(f"{version.id} has no fingerprint to compare with; publish it again")
     # Blocking HTTP, up to a minute; the event loop serves users meanwhile.
-    taken = await asyncio.to_thread(fingerprint.take, engine.url, engine.name, probes)
+    taken = (await asyncio.to_thread(fingerprint.take, engine.url, engine.name, probes)).probes
     _refuse_base(serve, version, taken)
-    difference = fingerprint.compare(version.fingerprint, taken)
+    difference = fingerprint.compare(version.fingerprint.probes, taken)
     gap, tolerance = difference.mean_logprob_difference, serve.fingerprint_tolerance
     # Asked first: with other tokens in, log-probabilities differ without saying anything about the weights.
     if not difference.is_same_prompt:
@@ -52,13 +54,13 @@ async def prove(serve: ServeSettings, version: ModelVersion, engine: Endpoint) -
     log.info("fingerprint proved", version=version.id, gap=round(gap, 5), agreement=difference.token_agreement)
 
 
-def _refuse_base(serve: ServeSettings, version: ModelVersion, taken: dict[str, Any]) -> None:
+def _refuse_base(serve: ServeSettings, version: ModelVersion, taken: Sequence[ProbeAnswer]) -> None:
     """Raise WrongModelError if an adapter's engine answers as the base alone did at publication.
 
     vLLM loads an adapter whose module names fit nothing with status 200, and then answers as if it were not there.
     """
-    base = version.fingerprint.get("base_probes")
-    if base and fingerprint.compare({"probes": base}, taken).is_same(serve.fingerprint_tolerance):
+    base = version.fingerprint.base_probes
+    if base and fingerprint.compare(base, taken).is_same(serve.fingerprint_tolerance):
         raise WrongModelError(
             f"the engine for {version.id} answers as its base does: the adapter is not applied, as when its tensors "
             "carry other module names than the base's; promote another version, or build this one again"

@@ -7,7 +7,11 @@ from pathlib import Path
 import msgspec
 
 from driftwheel import artifacts
+from driftwheel.check_details import DecisionBasis, SignalDetails
 from driftwheel.dataset_report import DatasetReport
+from driftwheel.gate_verdict import GateVerdict
+from driftwheel.json_form import as_json
+from driftwheel.lineage import Lineage
 from driftwheel.records import (
     Alias,
     Dataset,
@@ -29,6 +33,7 @@ from driftwheel.records import (
     utc_now,
 )
 from driftwheel.run_metrics import RunMetrics
+from driftwheel.scorecard import Scorecard
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
 
@@ -303,9 +308,9 @@ def _version(settings: Settings, dataset: Dataset, run: TrainingRun, number: int
         path=str(settings.root / "artifacts" / id),
         manifest_hash=str(number) * 64,
         quantization="w8a8",
-        scorecard=scorecard,
-        verdict=verdict,
-        lineage={"run_id": run.id, "seed": 0},
+        scorecard=msgspec.convert(scorecard, Scorecard),
+        verdict=msgspec.convert(verdict, GateVerdict),
+        lineage=Lineage(run_id=run.id, seed=0),
     )
 
 
@@ -334,7 +339,7 @@ def _evaluation(settings: Settings, version: ModelVersion) -> None:
     facts = {"artifact": version.manifest_hash, "dataset_id": version.dataset_id}
     with artifacts.writing(settings.root / "evaluations" / f"evaluation-{version.number}", facts) as folder:
         (folder / "predictions.jsonl").write_text("".join(json.dumps(i) + "\n" for i in items), encoding="utf-8")
-        artifacts.write_json(folder / "scorecard.json", version.scorecard | {"baseline": None})
+        artifacts.write_json(folder / "scorecard.json", as_json(version.scorecard) | {"baseline": None})
 
 
 def _deployments(settings: Settings, versions: list[ModelVersion], now: datetime) -> list[Deployment]:
@@ -391,7 +396,7 @@ def _signals(settings: Settings, version_id: str, check: int, at: datetime) -> l
         for feature in ("all", "prompt_words"):
             is_moving = kind in (DriftKind.INPUT, DriftKind.QUALITY)
             score = (0.2 + 0.15 * check) if is_moving else 0.15 + 0.02 * check
-            details = {"shifted_words": [{"word": HOSTILE, "reference_share": 0.0, "current_share": 0.2}]}
+            details = SignalDetails(shifted_words=[HOSTILE])
             found.append(
                 DriftSignal(
                     id=new_id("signal", [check, kind, feature], at),
@@ -409,7 +414,7 @@ def _signals(settings: Settings, version_id: str, check: int, at: datetime) -> l
                     check_id=f"check_{check}",
                     verdict=verdict[check] if is_moving else DriftVerdict.STEADY,
                     report_path=str(folder),
-                    details=details if kind is DriftKind.INPUT else {},
+                    details=details if kind is DriftKind.INPUT else SignalDetails(),
                 )
             )
     return found
@@ -431,7 +436,7 @@ def _decisions(settings: Settings, now: datetime) -> list[RetrainDecision]:
             trigger="policy",
             remedy="retrain",
             reasons=["input drift for 2 windows", HOSTILE],
-            known={"fresh_labels": 240},
+            known=DecisionBasis(fresh_labels=240),
             check_id="check_5",
             error=error,
         )

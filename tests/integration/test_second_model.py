@@ -127,10 +127,11 @@ def test_training_rows_are_reworded_by_a_real_engine_and_each_answer_is_accounte
 def test_test_items_are_reworded_by_a_real_engine_and_asked_again(world: World, dataset: Dataset) -> None:
     found = evaluate(
         world.settings, world.ledger, artifact=world.artifact, dataset_id=dataset.id, endpoint=world.endpoint
-    ).scorecard["robustness"]
+    ).scorecard.robustness
+    assert found is not None
     assert found.keys() >= {*FAULTS, "paraphrase"} - {"punctuation"}
-    assert found["paraphrase"]["items"] > 0
-    assert "note" not in found["paraphrase"]
+    assert found["paraphrase"].items > 0
+    assert found["paraphrase"].note is None
 
 
 def test_general_tasks_are_asked_of_a_real_engine_with_the_probability_that_it_gives_each_choice(
@@ -139,15 +140,18 @@ def test_general_tasks_are_asked_of_a_real_engine_with_the_probability_that_it_g
     card = evaluate(
         world.settings, world.ledger, artifact=world.artifact, dataset_id=dataset.id, endpoint=world.endpoint
     ).scorecard
-    found = card["general"]["animals"]
+    assert card.general is not None
+    found = card.general["animals"]
+    score = found["acc"]
+    assert isinstance(score, tuple)
     assert found["items"] == 6
-    assert 0 <= found["acc"][0] <= 1
-    assert found["acc"][1] is not None
+    assert 0 <= score[0] <= 1
+    assert score[1] is not None
     right = 0
     for number in range(6):
         scores = [chosen(world.endpoint, f"what says number {number}:", f" {word}") for word in ("woof", "meow")]
         right += scores.index(max(scores)) == number % 2
-    assert found["acc"][0] == pytest.approx(right / 6)
+    assert score[0] == pytest.approx(right / 6)
 
 
 def chosen(endpoint: Endpoint, question: str, choice: str) -> float:
@@ -186,7 +190,7 @@ def test_a_real_engine_judges_each_pair_in_both_orders(
                 base_model="base",
                 path=str(artifact),
                 quantization="none",
-                manifest_hash=artifacts.read_manifest(artifact)["content_hash"],
+                manifest_hash=artifacts.read_manifest(artifact).content_hash,
                 scorecard=done.scorecard,
             )
         )

@@ -14,7 +14,7 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -25,6 +25,7 @@ import yaml
 from driftwheel import fingerprint
 from driftwheel.artifacts import read_manifest
 from driftwheel.controls import promote, rollback
+from driftwheel.probe_answers import Fingerprint
 from driftwheel.records import Alias, Deployment, ModelVersion, ModelVersionStatus, Stage, Traffic
 from driftwheel.settings.load import load_settings
 from driftwheel.settings.settings import Settings
@@ -164,7 +165,7 @@ def config_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def fingerprints(config_path: Path, tiny_adapter_dirs: list[Path]) -> dict[str, dict[str, Any]]:
+def fingerprints(config_path: Path, tiny_adapter_dirs: list[Path]) -> dict[str, Fingerprint]:
     """What the tiny model answers, alone and with each adapter, taken as the evaluation does: by the engine command."""
     child = start_engine(config_path, "--artifact", str(tiny_adapter_dirs[0]))
     assert child.stdout is not None
@@ -177,7 +178,7 @@ def fingerprints(config_path: Path, tiny_adapter_dirs: list[Path]) -> dict[str, 
     for folder in tiny_adapter_dirs:
         load_adapter(endpoint["url"], folder)
         found = fingerprint.take(endpoint["url"], folder.name, PROBES)
-        taken[folder.name] = found | {"base_probes": base["probes"]}
+        taken[folder.name] = replace(found, base_probes=base.probes)
     read_and_close(child.stdin)  # the end of its input ends the engine
     assert child.wait(60) == 0
     read_and_close(child.stdout, child.stderr)
@@ -196,7 +197,7 @@ def load_adapter(url: str, folder: Path) -> None:
 @pytest.fixture(scope="module")
 def world(
     config_path: Path,
-    fingerprints: dict[str, dict[str, Any]],
+    fingerprints: dict[str, Fingerprint],
     tiny_model_dir: Path,
     other_tiny_model_dir: Path,
     tiny_adapter_dirs: list[Path],
@@ -225,7 +226,7 @@ def world(
             base_model="base",
             path=str(folder),
             fingerprint=fingerprints[claimed],
-            manifest_hash=read_manifest(folder)["content_hash"],
+            manifest_hash=read_manifest(folder).content_hash,
             quantization="none",
         )
         ledger.add(version)

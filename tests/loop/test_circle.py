@@ -29,7 +29,7 @@ from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
 from driftwheel.store.tables import TABLES
 from examples.support import build_base
-from examples.support.demo import Demo, running, until, wait_until_ready
+from examples.support.demo_loop import Demo, running, until, wait_until_ready
 from examples.support.load import Client, accuracy
 from examples.support.prepare import CONFIG, choose_ports
 from examples.support.world import answer, messages
@@ -97,7 +97,7 @@ def test_labelled_traffic_becomes_a_better_version_that_serves_without_a_failed_
     assert up.returncode == 0
 
     steps = {s.name: s.status for s in ledger.find(Step, decision_id=decision.id)}
-    assert steps == {step.__name__: "done" for step in STEPS}
+    assert steps == {step.name: "done" for step in STEPS}
     second = ledger.get(ModelVersion, str(decision.version_id))
     assert decision.status is DecisionStatus.PROMOTED, second.verdict
     assert ledger.get(Dataset, second.dataset_id).origin == decision.id

@@ -163,8 +163,8 @@ def rows_of(project: str, n: int) -> list[Any]:
         ),
         records.Alias(
             id=f"{project}/{project}",
-            name=project,
             **common,
+            name=project,
             version_id=f"version_{n}",
             fence=3,
             updated_at=at,

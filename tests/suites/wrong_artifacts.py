@@ -20,8 +20,9 @@ from typing import Any
 from scipy.stats import binomtest
 
 from driftwheel import artifacts, controls
-from tests.support.edited_builds import edit_json, edit_tensors, rebuild
-from tests.support.real_world import START_SECONDS, RealWorld, ask_directly
+from driftwheel.probe_answers import Fingerprint
+from tests.support.edited_builds import edit_json, edit_tensors, manifest_json, rebuild
+from tests.support.real_world import RealWorld, ask_directly
 from tests.support.tiny_models import build_tiny_adapter, build_tiny_model
 
 WEIGHTS, ADAPTER_WEIGHTS = "model.safetensors", "adapter_model.safetensors"
@@ -49,7 +50,7 @@ def _json(name: str, change: Callable[[dict[str, Any]], Any]) -> Callable[[Path]
 
 
 def _of_another_run(folder: Path) -> None:
-    manifest = artifacts.read_manifest(folder)
+    manifest = manifest_json(folder)
     build_tiny_adapter(folder, Path(manifest["base_model"]), 77, manifest["dtype"])
 
 
@@ -92,9 +93,9 @@ def _one_byte(folder: Path) -> None:
 
 
 def _other_base(folder: Path) -> None:
-    manifest = artifacts.read_manifest(folder)
+    manifest = manifest_json(folder)
     other = build_tiny_model(folder.with_name("other-base"), 9, manifest["dtype"])
-    facts = {"base_model": str(other), "base_identity": artifacts.read_manifest(other)["content_hash"]}
+    facts = {"base_model": str(other), "base_identity": artifacts.read_manifest(other).content_hash}
     artifacts.write_json(folder / artifacts.MANIFEST, manifest | facts)
 
 
@@ -163,15 +164,14 @@ FAULTS = (
 )
 
 
-def make_world(folder: Path) -> tuple[RealWorld, Path, Path]:
+def make_world(folder: Path, start_timeout_seconds: float = 120) -> tuple[RealWorld, Path, Path]:
     """Return a loop with an adapter live, and the right artifacts: an adapter that is not live, and a whole model."""
-    world = RealWorld(folder, {"start_timeout_seconds": 120})
+    world = RealWorld(folder, {"start_timeout_seconds": start_timeout_seconds})
     base = build_tiny_model(folder / "base", 0, "float32")
     paths = {f"v{n}": build_tiny_adapter(folder / f"v{n}", base, n, "float32") for n in range(2)}
     world.publish_known(paths, ask_directly(world.settings, paths))
     controls.promote(world.settings, world.ledger, "v0")
-    world.start()
-    world.until(world.is_settled, START_SECONDS)
+    world.start_settled()
     return world, paths["v1"], base
 
 
@@ -181,7 +181,7 @@ def try_fault(world: RealWorld, number: int, fault: Fault, right: Path) -> tuple
     shutil.copytree(right, folder)
     fingerprint = world.known["v1"].fingerprint
     if not fault.is_adapter:
-        fingerprint = {"probes": fingerprint["base_probes"]}
+        fingerprint = Fingerprint(probes=fingerprint.base_probes or ())
     if not fault.is_late:
         fault.plant(folder)
     world.record(f"wrong-{number}", folder, fingerprint)

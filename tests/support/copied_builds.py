@@ -12,20 +12,20 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
 
 from driftwheel.cli.command import open_ledger
 from driftwheel.errors import ArtifactError, ParityError
 from driftwheel.records import Dataset, TrainingRun
+from driftwheel.scorecard import ParityRow
 from driftwheel.settings.load import load_settings
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
 from tests.support.edited_builds import Build, another_training
 from tests.support.planted_faults import FAULTS
 from train.merge import merge
-from train.parity import parity
-from train.quantize import chosen_scheme, quantize
+from train.quantize import chosen_scheme
 from train.runs import weights_path
+from train.worker import build_artifact, measure_forms
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +54,7 @@ def copied(subject: Subject, *, is_merged: bool) -> Iterator[tuple[Build, Ledger
         storage = subject.settings.storage.model_copy(update={"root": name, "database_url": None})
         few = subject.settings.parity.model_copy(update={"items": 200})
         settings = subject.settings.model_copy(update={"storage": storage, "parity": few})
-        artifact = settings.root / "artifacts" / f"{run.id}-{chosen_scheme(settings)}"
+        artifact = settings.root / "artifacts" / f"{run.id}-{chosen_scheme(settings.quantize).name}"
         build = Build(settings=settings, run=run, artifact=artifact)
         if is_merged:
             shutil.copytree(merge(subject.settings, subject.ledger, run.id), build.merged)
@@ -74,10 +74,10 @@ def what_is_named(path: Path, run_id: str, fault_name: str) -> tuple[str, str]:
         try:
             if fault.hop == "merged":
                 fault.plant(build)
-            quantize(build.settings, ledger, build.run.id)
+            build_artifact(build.settings, ledger, build.run.id)
             if fault.hop == "quantized":
                 fault.plant(build)
-            parity(build.settings, ledger, build.run.id, build.artifact)
+            measure_forms(build.settings, ledger, build.run.id, build.artifact)
         except ParityError as error:
             return error.hop, error.check
         except ArtifactError as error:
@@ -85,12 +85,12 @@ def what_is_named(path: Path, run_id: str, fault_name: str) -> tuple[str, str]:
     return "", ""
 
 
-def clean_rows(path: Path, run_id: str, seed: int) -> list[dict[str, Any]] | str:
+def clean_rows(path: Path, run_id: str, seed: int) -> list[ParityRow] | str:
     """Build another adapter through every hop and return the parity table, or the refusal."""
     with copied(subject_of(path, run_id), is_merged=False) as (build, ledger):
         another_training(build, seed)
         try:
-            return parity(build.settings, ledger, build.run.id).rows
+            return measure_forms(build.settings, ledger, build.run.id).rows
         except ParityError as error:
             return f"build {seed}: {error}"
 

@@ -29,10 +29,15 @@ class Build:
         return Path(self.run.path) / "merged"
 
 
+def manifest_json(folder: Path) -> dict[str, Any]:
+    """Return an artifact's manifest to be edited."""
+    manifest: dict[str, Any] = json.loads((folder / artifacts.MANIFEST).read_text(encoding="utf-8"))
+    return manifest
+
+
 def rebuild(folder: Path, change: Callable[[Path], None]) -> None:
     """Change an artifact's files and write a manifest that fits them."""
-    manifest = artifacts.read_manifest(folder)
-    facts = {key: value for key, value in manifest.items() if key not in ("files", "content_hash")}
+    facts = {key: value for key, value in manifest_json(folder).items() if key not in ("files", "content_hash")}
     copy = folder.with_name(f"{folder.name}-copy")
     shutil.copytree(folder, copy)
     (copy / artifacts.MANIFEST).unlink()

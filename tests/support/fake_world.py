@@ -15,6 +15,7 @@ import aiohttp
 import yaml
 
 from driftwheel.artifacts import read_manifest, write_json, writing
+from driftwheel.probe_answers import Fingerprint, ProbeAnswer
 from driftwheel.records import Alias, Deployment, ModelVersion, ModelVersionStatus, Stage
 from driftwheel.settings.load import load_settings
 from driftwheel.store.ledger import Ledger
@@ -22,7 +23,7 @@ from serve.engines.engine import free_port
 
 KEY = "0123456789abcdef-fake-world"
 ALIAS = "support"
-PROBE = {"messages": [{"role": "user", "content": "hi"}], "tokens": ["{}", "."], "logprobs": [-0.5, -0.5]}
+PROBE = ProbeAnswer(messages=({"role": "user", "content": "hi"},), tokens=("{}", "."), logprobs=(-0.5, -0.5))
 
 
 @dataclass
@@ -72,12 +73,12 @@ class World:
     def publish(self, id: str, **facts: Any) -> ModelVersion:
         """Publish a version whose fake engine answers with the given facts."""
         path = self.folder / "artifacts" / id
-        answers = {"tokens": PROBE["tokens"], "logprob": -0.5, "answer": '{"intent": "card"}', "name": id}
+        answers = {"tokens": PROBE.tokens, "logprob": -0.5, "answer": '{"intent": "card"}', "name": id}
         with writing(path, {"run_id": id}) as aside:
             write_json(aside / "answers.json", answers | facts)
-        return self.record(id, path, {"probes": [PROBE]})
+        return self.record(id, path, Fingerprint(probes=(PROBE,)))
 
-    def record(self, id: str, path: Path, fingerprint: dict[str, Any]) -> ModelVersion:
+    def record(self, id: str, path: Path, fingerprint: Fingerprint) -> ModelVersion:
         """Write down an artifact as a published version."""
         version = ModelVersion(
             id=id,
@@ -88,7 +89,7 @@ class World:
             dataset_id="dataset",
             base_model="base",
             path=str(path),
-            manifest_hash=read_manifest(path)["content_hash"],
+            manifest_hash=read_manifest(path).content_hash,
             quantization="none",
             fingerprint=fingerprint,
         )

@@ -16,6 +16,7 @@ from tests.support.edited_builds import (
     adapted,
     edit_json,
     edit_tensors,
+    manifest_json,
     merge_as,
     rebuild,
     stir_adapter,
@@ -213,7 +214,7 @@ def _stale_file(build: Build) -> None:
 
 
 def _artifact_of_another_run(build: Build) -> None:
-    manifest = artifacts.read_manifest(build.artifact) | {"run_id": "run_of_someone_else"}
+    manifest = manifest_json(build.artifact) | {"run_id": "run_of_someone_else"}
     artifacts.write_json(build.artifact / artifacts.MANIFEST, manifest)
 
 

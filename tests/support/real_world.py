@@ -12,13 +12,14 @@ import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 
 from driftwheel import controls, fingerprint
+from driftwheel.probe_answers import Fingerprint
 from driftwheel.records import Traffic
 from driftwheel.settings.settings import Settings
 from serve.engines.adapters import Adapters, Slot
@@ -54,7 +55,7 @@ class Streamed:
 class Known:
     """What a version answers when its engine is asked directly."""
 
-    fingerprint: dict[str, Any]
+    fingerprint: Fingerprint
     answers: dict[str, str]
     """Question to greedy answer."""
 
@@ -85,6 +86,15 @@ class RealWorld(World):
                 stderr=log,
                 env={**os.environ, "DRIFTWHEEL_API_KEYS": KEY},
             )
+
+    def start_settled(self) -> None:
+        """Start the gateway process and wait for what is desired; leave no process behind where that never comes."""
+        self.start()
+        try:
+            self.until(self.is_settled, START_SECONDS)
+        except TimeoutError:
+            self.stop()
+            raise
 
     def publish_known(self, artifacts: dict[str, Path], known: dict[str, Known]) -> None:
         """Publish artifacts as the versions of their names, with what they are known to answer."""
@@ -196,7 +206,7 @@ def ask_directly(settings: Settings, artifacts: dict[str, Path]) -> dict[str, Kn
 def _ask_one(engine: Engine | Slot) -> Known:
     taken = fingerprint.take(engine.url, engine.name, PROBES)
     if isinstance(engine, Slot):
-        taken["base_probes"] = fingerprint.take(engine.url, engine.base_name, PROBES)["probes"]
+        taken = replace(taken, base_probes=fingerprint.take(engine.url, engine.base_name, PROBES).probes)
     return Known(taken, {question: _answer(engine, question) for question in QUESTIONS})
 
 

@@ -52,7 +52,7 @@ def build_tiny_adapter(folder: Path, base: Path, seed: int, dtype: str = "bfloat
         "rank": RANK,
         "dtype": dtype,
         "target_modules": sorted(TARGETS),
-        "base_identity": artifacts.read_manifest(base)["content_hash"],
+        "base_identity": artifacts.read_manifest(base).content_hash,
         "quantization": "none",
     }
     with writing(folder, facts) as aside:

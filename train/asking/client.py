@@ -12,8 +12,9 @@ from typing import Any, TypeVar
 from openai import APIError, AsyncOpenAI, BadRequestError
 
 from driftwheel.errors import EngineError
-from train.evaluation.confidence import Token
 
+Token = tuple[bytes, float]
+"""A token's bytes and its log-probability in nats."""
 Messages = Sequence[dict[str, str]]
 Result = TypeVar("Result")
 Entry = TypeVar("Entry")

@@ -70,9 +70,11 @@ def _read_endpoint(lines: IO[str]) -> Endpoint | None:
             continue  # something that the engine's libraries print
         if isinstance(facts, dict) and "url" in facts:
             return Endpoint(
-                url=facts["url"], model=facts["model"], start_seconds=facts["start_seconds"],
+                url=facts["url"],
+                model=facts["model"],
+                start_seconds=facts["start_seconds"],
                 base_model=facts.get("base_model"),
-            )  # fmt: skip
+            )
     return None
 
 

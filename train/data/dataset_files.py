@@ -47,7 +47,7 @@ def write(
             f"no rows for the {' and '.join(empty)} split: too few groups; give more rows or raise the shares"
         )
     rows = {name: [asdict(e) for e in examples] for name, examples in splits.items()}
-    if found := find_stored(settings, ledger, rows):
+    if found := find_stored(ledger, settings.project, rows):
         return found
     leaks = find_leaks(splits, quarantine, settings.dataset.near_duplicate_similarity, timed.cuts)
     refuse_leaks("the new Dataset", leaks, "nothing was written; the splitting failed, please report it")
@@ -55,9 +55,9 @@ def write(
     return store(settings, ledger, rows, describe(settings, splits, tally), origin=origin)
 
 
-def find_stored(settings: Settings, ledger: Ledger, rows: Rows) -> Dataset | None:
+def find_stored(ledger: Ledger, project: str, rows: Rows) -> Dataset | None:
     """Return the project's Dataset of exactly these rows, or None."""
-    found = ledger.find(Dataset, project=settings.project, content_hash=content_hash(rows), limit=1)
+    found = ledger.find(Dataset, project=project, content_hash=content_hash(rows), limit=1)
     return found[0] if found else None
 
 

@@ -13,6 +13,7 @@ from typing import Literal
 
 from driftwheel.errors import DataError
 from driftwheel.records import Dataset, ModelVersion, ModelVersionStatus, TrainingRun
+from driftwheel.settings.data import DatasetSettings
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
 from train.data.duplicates import NearDuplicates
@@ -29,6 +30,7 @@ MEANING: dict[LeakKind, str] = {
 }
 STRICTEST_FIRST = list(MEANING)
 SHOWN_LEAKS = 3
+"""An error is one line; the counts by kind beside them are of all leaks."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,7 @@ def quarantined(ledger: Ledger, project: str, before: datetime | None = None) ->
     binding: set[str] = set()
     for version in ledger.find(ModelVersion, project=project, status=ModelVersionStatus.PUBLISHED):
         if before is None or version.created_at < before:
-            binding |= {version.dataset_id, str(version.scorecard.get("dataset_id", version.dataset_id))}
+            binding |= {version.dataset_id, version.scorecard.dataset_id or version.dataset_id}
     rows: dict[tuple[str, str], Example] = {}
     for dataset in ledger.find(Dataset, project=project):
         if dataset.id in binding:
@@ -121,7 +123,7 @@ def check_dataset(settings: Settings, ledger: Ledger, dataset: Dataset) -> None:
     refuse_leaks(dataset.id, leaks, "build the dataset again: `driftwheel data build`")
 
 
-def leaks_into_judge(settings: Settings, ledger: Ledger, run: TrainingRun, judge: Dataset) -> list[Leak]:
+def leaks_into_judge(settings: DatasetSettings, ledger: Ledger, run: TrainingRun, judge: Dataset) -> list[Leak]:
     """Return the rows that a run, or a run it was merged from, learned and that leak into another Dataset's test rows.
 
     A run's own Dataset was checked before it was trained.
@@ -137,7 +139,7 @@ def leaks_into_judge(settings: Settings, ledger: Ledger, run: TrainingRun, judge
         return []
     cut = judge.report.time_cuts.get("test")
     test = read_examples(Path(judge.path) / "test.jsonl")
-    return HeldOut(test, settings.dataset.near_duplicate_similarity, cut).leaks(rows)
+    return HeldOut(test, settings.near_duplicate_similarity, cut).leaks(rows)
 
 
 def _learned_from(ledger: Ledger, run: TrainingRun) -> set[str]:

@@ -4,28 +4,28 @@ Prompt engineering comes first: a fine-tuned model that does not beat a few-shot
 Retrieved examples are the training rows whose letters in a row are most like the question's.
 """
 
-import json
 import random
 from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 from driftwheel import artifacts
+from driftwheel.json_form import as_json, from_json
 from driftwheel.records import Dataset
+from driftwheel.scorecard import EarlierBaseline, PromptScore
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
 from train.asking.client import Endpoint, Messages
 from train.asking.engine_child import engine
-from train.evaluation.scorecard import Scored, score
+from train.evaluation.scores import score
 from train.evaluation.scoring import Row, ask, evaluation_folder, read_split, sample, score_items, task_of
 
-SHOWN = (
-    "items", "unanswered", "accuracy", "exact_match", "macro_f1", "json_validity", "object_match", "rouge_l", "bleu",
-    "chrf", "token_f1", "prompt_tokens_mean", "intervals",
-)  # fmt: skip
+Prompts = dict[str, PromptScore]
+"""By the way of prompting: `plain`, `few_shot` and `retrieved`."""
 
 
-def measure_baseline(settings: Settings, dataset: Dataset, endpoint: Endpoint | None = None) -> dict[str, Any]:
+def measure_baseline(settings: Settings, dataset: Dataset, endpoint: Endpoint | None = None) -> Prompts:
     """Score the base model on a dataset's test items, or find the scores; raises EngineError.
 
     The result has entries `plain`, `few_shot` and `retrieved`; one that could not be asked says why in `note`.
@@ -39,17 +39,17 @@ def measure_baseline(settings: Settings, dataset: Dataset, endpoint: Endpoint | 
         with engine(settings, ["--model", settings.base_model()]) as own:
             entries = _ask_each(settings, own, dataset)
     with artifacts.writing(_folder(settings, dataset), {"base_model": settings.model.base}) as aside:
-        artifacts.write_json(aside / "baseline.json", entries)
+        artifacts.write_json(aside / "baseline.json", as_json(entries))
     return _read(_folder(settings, dataset))
 
 
-def find_baseline(settings: Settings, dataset: Dataset) -> dict[str, Any] | None:
+def find_baseline(settings: Settings, dataset: Dataset) -> Prompts | None:
     """Return the base model's scores on a dataset if they were measured."""
     folder = _folder(settings, dataset)
     return _read(folder) if artifacts.is_complete(folder) else None
 
 
-def earlier_baseline(settings: Settings, ledger: Ledger) -> dict[str, Any] | None:
+def earlier_baseline(settings: Settings, ledger: Ledger) -> EarlierBaseline | None:
     """Return the newest scores of the base model on any of the project's datasets, with that dataset's id.
 
     A retrain does not start the base model again; its scorecard shows what prompting reached before.
@@ -57,18 +57,17 @@ def earlier_baseline(settings: Settings, ledger: Ledger) -> dict[str, Any] | Non
     for dataset in ledger.find(Dataset, project=settings.project):
         entries = find_baseline(settings, dataset)
         if entries is not None:
-            return {"dataset_id": dataset.id, "prompts": entries}
+            return EarlierBaseline(dataset_id=dataset.id, prompts=entries)
     return None
 
 
-def _read(folder: Path) -> dict[str, Any]:
-    entries: dict[str, Any] = json.loads((folder / "baseline.json").read_text(encoding="utf-8"))
-    return entries
+def _read(folder: Path) -> Prompts:
+    return from_json((folder / "baseline.json").read_bytes(), Prompts)
 
 
-def best_accuracy(entries: dict[str, Any] | None) -> float | None:
+def best_accuracy(entries: Prompts | None) -> float | None:
     """Return the best of the prompts' accuracies; None if none could be asked."""
-    known = [e["accuracy"] for e in (entries or {}).values() if e["accuracy"] is not None]
+    known = [entry.accuracy for entry in (entries or {}).values() if entry.accuracy is not None]
     return max(known) if known else None
 
 
@@ -111,7 +110,7 @@ def _folder(settings: Settings, dataset: Dataset) -> Path:
     return evaluation_folder(settings, dataset, "baseline", settings.base_model(), settings.model.revision)
 
 
-def _ask_each(settings: Settings, endpoint: Endpoint, dataset: Dataset) -> dict[str, Any]:
+def _ask_each(settings: Settings, endpoint: Endpoint, dataset: Dataset) -> Prompts:
     seed = settings.dataset.seed
     rows = sample(read_split(dataset, "test"), settings.evaluate.baseline_items, seed)
     known = read_split(dataset, "train")
@@ -129,11 +128,10 @@ def _ask_each(settings: Settings, endpoint: Endpoint, dataset: Dataset) -> dict[
 
 def _entry(
     settings: Settings, endpoint: Endpoint, rows: Sequence[Row], conversations: Sequence[Messages], title: str
-) -> dict[str, Any]:
+) -> PromptScore:
     answers = ask(settings, endpoint, conversations, title)
     if all(answer.error is not None for answer in answers):
         note = f"the engine refused every question (a base model may lack a chat template): {answers[0].error}"
-        return {**dict.fromkeys(SHOWN), "items": 0, "note": note}
-    items: list[Scored] = score_items(settings, rows, answers)
-    scores = score(items, task_of(settings, rows))
-    return {name: scores[name] for name in SHOWN}
+        return PromptScore(note=note)
+    scores = score(score_items(settings, rows, answers), task_of(settings, rows))
+    return PromptScore(**{f.name: getattr(scores, f.name) for f in fields(PromptScore) if f.name != "note"})

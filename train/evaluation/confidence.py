@@ -3,17 +3,26 @@
 import json
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from driftwheel.intervals import share_interval
+from driftwheel.scorecard import ReliabilityBin
+from train.asking.client import Token
 
 BINS = 10
 """Bins of equal width from 0 to 1."""
 
-Token = tuple[bytes, float]
-"""A token's bytes and its log-probability in nats."""
+
+@dataclass(frozen=True, kw_only=True)
+class Calibration:
+    """How far confidences can be believed; None without any."""
+
+    calibration_error: float | None = None
+    brier: float | None = None
+    reliability: tuple[ReliabilityBin, ...] | None = None
 
 
 def confidence(answer: str, tokens: Sequence[Token], label: str | None, label_field: str | None) -> float | None:
@@ -46,7 +55,7 @@ def _place(spelled: bytes, answer: str, label: str | None, label_field: str | No
     return before + len(answer[: start + 1].encode()), before + len(answer[: start + len(written)].encode())
 
 
-def calibration(confidences: Sequence[float], is_correct: Sequence[bool]) -> dict[str, Any]:
+def calibration(confidences: Sequence[float], is_correct: Sequence[bool]) -> Calibration:
     """Return the expected calibration error, the Brier score, and the bins of a reliability diagram.
 
     The error is the mean distance between confidence and accuracy over bins of equal width, weighted by their items
@@ -54,24 +63,22 @@ def calibration(confidences: Sequence[float], is_correct: Sequence[bool]) -> dic
     saying the base rate gives accuracy * (1 - accuracy).
     """
     if not confidences:
-        return {"calibration_error": None, "brier": None, "reliability": None}
+        return Calibration()
     sure, right = np.asarray(confidences), np.asarray(is_correct, dtype=float)
     place = np.minimum((sure * BINS).astype(int), BINS - 1)
-    bins = [_bin(number, sure[place == number], right[place == number]) for number in np.unique(place).tolist()]
-    gaps = [b["items"] * abs(b["confidence"] - b["accuracy"]) for b in bins]
-    return {
-        "calibration_error": sum(gaps) / len(sure),
-        "brier": float(((sure - right) ** 2).mean()),
-        "reliability": bins,
-    }
+    bins = tuple(_bin(number, sure[place == number], right[place == number]) for number in np.unique(place).tolist())
+    gaps = [one.items * abs(one.confidence - one.accuracy) for one in bins]
+    return Calibration(
+        calibration_error=sum(gaps) / len(sure), brier=float(((sure - right) ** 2).mean()), reliability=bins
+    )
 
 
-def _bin(number: int, sure: Any, right: Any) -> dict[str, Any]:
-    return {
-        "low": number / BINS,
-        "high": (number + 1) / BINS,
-        "items": len(sure),
-        "confidence": float(sure.mean()),
-        "accuracy": float(right.mean()),
-        "interval": share_interval(int(right.sum()), len(right)),
-    }
+def _bin(number: int, sure: Any, right: Any) -> ReliabilityBin:
+    return ReliabilityBin(
+        low=number / BINS,
+        high=(number + 1) / BINS,
+        items=len(sure),
+        confidence=float(sure.mean()),
+        accuracy=float(right.mean()),
+        interval=share_interval(int(right.sum()), len(right)),
+    )

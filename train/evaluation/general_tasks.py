@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from driftwheel.errors import EngineError
+from driftwheel.scorecard import GeneralTask, Measurement
 from driftwheel.settings.settings import Settings
 from train.asking.client import Endpoint
 from train.processes.environments import python_with
@@ -21,7 +22,7 @@ LM_EVAL = ("lm-eval[api]==0.4.13", "transformers>=5.19,<5.20")
 NOT_METRICS = ("alias", "name", "sample_len", "sample_count")
 
 
-def measure_general(settings: Settings, endpoint: Endpoint, artifact: Path) -> dict[str, dict[str, Any]] | None:
+def measure_general(settings: Settings, endpoint: Endpoint, artifact: Path) -> dict[str, GeneralTask] | None:
     """Return each of `evaluate.general_tasks`' metrics with their standard errors, or None where none is named.
 
     Raises EngineError with lm-eval's last words if it fails, ConfigError if its environment cannot be made.
@@ -55,27 +56,40 @@ def measure_general(settings: Settings, endpoint: Endpoint, artifact: Path) -> d
         return read_results(json.loads(found[0].read_text(encoding="utf-8")))
 
 
-def read_results(results: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Return lm-eval's results by task: `items`, and each metric as `[value, standard error]`."""
-    tasks = {}
+def read_results(results: Mapping[str, Any]) -> dict[str, GeneralTask]:
+    """Return lm-eval's results by task; a metric that is no number is left out."""
+    tasks: dict[str, GeneralTask] = {}
     for task, numbers in results["results"].items():
         values = {key.partition(",")[0]: value for key, value in numbers.items() if key not in NOT_METRICS}
         errors = {name: values.pop(name) for name in [*values] if name.endswith("_stderr")}
         known = {name: error for name, error in errors.items() if isinstance(error, float)}
-        metrics = {name: [value, known.get(f"{name}_stderr")] for name, value in values.items()}
+        metrics: dict[str, Measurement] = {
+            name: (float(value), known.get(f"{name}_stderr"))
+            for name, value in values.items()
+            if isinstance(value, int | float)
+        }
         tasks[task] = {"items": results["n-samples"].get(task, {}).get("effective"), **metrics}
     return tasks
 
 
-def forgotten(candidate: Mapping[str, Any], live: Mapping[str, Any]) -> dict[str, dict[str, list[float | None]]]:
+def forgotten(
+    candidate: Mapping[str, GeneralTask], live: Mapping[str, GeneralTask]
+) -> dict[str, dict[str, Measurement]]:
     """Return candidate minus live for each task and metric that both have, each with its standard error.
 
     The errors are added as of independent samples, which is too wide, because both were asked the same.
     """
-    found: dict[str, dict[str, list[float | None]]] = {}
+    found: dict[str, dict[str, Measurement]] = {}
     for task in candidate.keys() & live.keys():
-        for metric in (candidate[task].keys() & live[task].keys()) - {"items"}:
-            (new, new_error), (old, old_error) = candidate[task][metric], live[task][metric]
-            error = None if new_error is None or old_error is None else (new_error**2 + old_error**2) ** 0.5
-            found.setdefault(task, {})[metric] = [new - old, error]
+        before = metrics_of(live[task])
+        for metric, (new, new_error) in metrics_of(candidate[task]).items():
+            if metric in before:
+                old, old_error = before[metric]
+                error = None if new_error is None or old_error is None else (new_error**2 + old_error**2) ** 0.5
+                found.setdefault(task, {})[metric] = (new - old, error)
     return found
+
+
+def metrics_of(task: GeneralTask) -> dict[str, Measurement]:
+    """Return a task's metrics without its number of items."""
+    return {name: value for name, value in task.items() if isinstance(value, tuple)}

@@ -12,7 +12,8 @@ from statistics import fmean
 from typing import Any
 
 from driftwheel.answers import parse_object
-from train.evaluation.scorecard import Scored, Task
+from driftwheel.predictions import Prediction
+from driftwheel.scorecard import Task
 from train.evaluation.scoring import Row, expected_answer
 from train.evaluation.text_scores import words
 
@@ -39,7 +40,7 @@ def shown_by(rows: Sequence[Row]) -> Shown:
     return Shown(frozenset(row["label"] for row in rows if row["label"] is not None), fields)
 
 
-def made_up_flags(rows: Sequence[Row], items: Sequence[Scored], task: Task, shown: Shown) -> dict[str, list[bool]]:
+def made_up_flags(rows: Sequence[Row], items: Sequence[Prediction], task: Task, shown: Shown) -> dict[str, list[bool]]:
     """Return for each kind of invention whether each answer that can have it has it; rows and items are pairs."""
     labelled = [item for item in items if item.label is not None] if shown.labels else []
     objects = [value for item in items if (value := parse_object(item.answer)) is not None] if shown.fields else []
@@ -51,13 +52,13 @@ def made_up_flags(rows: Sequence[Row], items: Sequence[Scored], task: Task, show
     }
 
 
-def prompt_overlap(rows: Sequence[Row], items: Sequence[Scored]) -> float | None:
+def prompt_overlap(rows: Sequence[Row], items: Sequence[Prediction]) -> float | None:
     """Return the mean share of an answer's word trigrams that its prompt holds; None without items."""
     overlaps = prompt_overlaps(rows, items)
     return fmean(overlaps) if overlaps else None
 
 
-def prompt_overlaps(rows: Sequence[Row], items: Sequence[Scored]) -> list[float]:
+def prompt_overlaps(rows: Sequence[Row], items: Sequence[Prediction]) -> list[float]:
     """Return for each answer the share of its word trigrams that its prompt holds; an empty answer invents nothing."""
     found = []
     for row, item in zip(rows, items, strict=True):

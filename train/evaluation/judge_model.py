@@ -1,25 +1,20 @@
 """Two versions' answers to the same items become a judge model's preferences, asked for in both orders.
 
-    python -m train judge [--first VERSION --second VERSION] [--items 100] --config driftwheel.yaml
-
 A judge prefers the answer that it reads first more often than chance. Each pair is shown twice, with the sides
 swapped, and a preference counts only if both verdicts name the same version (Zheng et al. 2023, section 3.4).
 How far the judge can be believed is measured against what people said on the dashboard's page `Compare versions`
 or, where nobody did, against the reference answers.
 """
 
-import argparse
-import json
 import re
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from driftwheel.cli.command import add_common_arguments, named_version, open_ledger, settings_from
-from driftwheel.comparison import Item, compare, most_changed
-from driftwheel.errors import EngineError, NotFoundError
+from driftwheel.comparison import compare, most_changed
+from driftwheel.errors import EngineError
 from driftwheel.intervals import share_interval
 from driftwheel.judgements import MODEL_PREFIX, agreement, in_order, judgements_of, peoples_word, record_judgement
+from driftwheel.predictions import Prediction
 from driftwheel.records import Judgement, ModelVersion, Preference
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
@@ -71,14 +66,14 @@ def judge_versions(
     comparison = compare(settings.root, first, second)
     known = {j.item_id for j in judgements_of(ledger, first, second) if j.judge == judge}
     changed = most_changed(comparison.pairs, items)
-    open_pairs = [pair for pair in changed if pair[0]["id"] not in known]
+    open_pairs = [pair for pair in changed if pair[0].id not in known]
     for pair, preference in _preferences(settings, endpoint, open_pairs):
         record_judgement(
             ledger,
             first,
             second,
             dataset_id=comparison.dataset_id,
-            item_id=str(pair[0]["id"]),
+            item_id=pair[0].id,
             judge=judge,
             preference=preference,
         )
@@ -86,13 +81,13 @@ def judge_versions(
 
 
 def _preferences(
-    settings: Settings, endpoint: Endpoint, pairs: Sequence[tuple[Item, Item]]
-) -> list[tuple[tuple[Item, Item], Preference]]:
+    settings: Settings, endpoint: Endpoint, pairs: Sequence[tuple[Prediction, Prediction]]
+) -> list[tuple[tuple[Prediction, Prediction], Preference]]:
     """Return what the judge prefers; pairs that it refused (too long) are left out, and raise if it refused all."""
     asked = []
     for first, second in pairs:
-        asked.append(question(first["prompt"], first["answer"], second["answer"]))
-        asked.append(question(first["prompt"], second["answer"], first["answer"]))
+        asked.append(question(first.prompt, first.answer, second.answer))
+        asked.append(question(first.prompt, second.answer, first.answer))
     with progress("judge", len(asked)) as on_done:
         answers = ask_all(
             endpoint,
@@ -143,14 +138,18 @@ def verdict_of(reply: str) -> str | None:
     return found[1].upper() if found else None
 
 
-def references_word(pairs: Sequence[tuple[Item, Item]]) -> dict[str, Preference]:
+def references_word(pairs: Sequence[tuple[Prediction, Prediction]]) -> dict[str, Preference]:
     """Return by item which of two answers is the right one, where the reference can tell."""
-    word = {(True, False): Preference.FIRST, (False, True): Preference.SECOND,
-            (True, True): Preference.BOTH, (False, False): Preference.NEITHER}  # fmt: skip
-    return {str(a["id"]): word[a["is_correct"], b["is_correct"]] for a, b in pairs}
+    word = {
+        (True, False): Preference.FIRST,
+        (False, True): Preference.SECOND,
+        (True, True): Preference.BOTH,
+        (False, False): Preference.NEITHER,
+    }
+    return {a.id: word[a.is_correct, b.is_correct] for a, b in pairs}
 
 
-def _report(judge: str, judgements: Sequence[Judgement], pairs: Sequence[tuple[Item, Item]]) -> Report:
+def _report(judge: str, judgements: Sequence[Judgement], pairs: Sequence[tuple[Prediction, Prediction]]) -> Report:
     mine = [j for j in judgements if j.judge == judge]
     people = peoples_word(judgements)
     agreed, compared = agreement(mine, people or references_word(pairs))
@@ -181,30 +180,3 @@ def summary(report: Report, first: ModelVersion, second: ModelVersion) -> str:
 def _share(count: int, items: int) -> str:
     interval = share_interval(count, items)
     return f"{count} of {items}" + (f" [{interval[0]:.0%}, {interval[1]:.0%}]" if interval else "")
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the verb's arguments."""
-    add_common_arguments(parser)
-    parser.add_argument("--second", metavar="VERSION", help="the one version (the newest)")
-    parser.add_argument("--first", metavar="VERSION", help="the other (the one that the gate held against it)")
-    parser.add_argument("--items", type=int, default=ITEMS, metavar="N", help=f"most changed items to judge ({ITEMS})")
-
-
-def main(arguments: argparse.Namespace) -> None:
-    """Let the judge compare two versions and print what it prefers."""
-    settings = settings_from(arguments)
-    ledger = open_ledger(settings)
-    second = (
-        named_version(settings, ledger, arguments.second)
-        if arguments.second
-        else ledger.newest(ModelVersion, settings.project)
-    )
-    other = arguments.first or second.verdict.get("live_version_id")
-    if other is None:
-        raise NotFoundError(f"{second.id} was not judged against another version; name one with --first")
-    first, second = in_order(named_version(settings, ledger, other), second)
-    report = judge_versions(settings, ledger, first, second, items=arguments.items)
-    text = json.dumps(vars(report)) if arguments.json else summary(report, first, second)
-    sys.stdout.write(f"{text}\n")
-    sys.stdout.flush()

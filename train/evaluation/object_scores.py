@@ -1,10 +1,10 @@
 """JSON answers beside the objects that were expected become validity, whole-object accuracy and accuracy per field."""
 
 from collections.abc import Sequence
-from typing import Any
 
 from driftwheel.answers import parse_object
 from driftwheel.intervals import share_interval
+from driftwheel.scorecard import FieldScore
 
 MISSING = object()
 
@@ -21,7 +21,7 @@ def object_flags(expected: Sequence[str], answers: Sequence[str]) -> dict[str, l
     }
 
 
-def field_scores(expected: Sequence[str], answers: Sequence[str]) -> dict[str, dict[str, Any]]:
+def field_scores(expected: Sequence[str], answers: Sequence[str]) -> dict[str, FieldScore]:
     """Return for each field of the expected objects how many items have it and the share with an equal value."""
     outcomes: dict[str, list[bool]] = {}
     for text, answer in zip(expected, answers, strict=True):
@@ -29,10 +29,8 @@ def field_scores(expected: Sequence[str], answers: Sequence[str]) -> dict[str, d
         for name, value in (parse_object(text) or {}).items():
             outcomes.setdefault(name, []).append(given.get(name, MISSING) == value)
     return {
-        name: {
-            "items": len(flags),
-            "accuracy": sum(flags) / len(flags),
-            "interval": share_interval(sum(flags), len(flags)),
-        }
+        name: FieldScore(
+            items=len(flags), accuracy=sum(flags) / len(flags), interval=share_interval(sum(flags), len(flags))
+        )
         for name, flags in sorted(outcomes.items())
     }

@@ -7,14 +7,14 @@ swapped words, and reworded where a model for that is configured.
 import random
 import unicodedata
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from driftwheel.errors import EngineError
 from driftwheel.intervals import paired_interval, share_interval
+from driftwheel.predictions import Prediction
+from driftwheel.scorecard import FaultScore
 from driftwheel.settings.settings import Settings
 from train.asking.client import Endpoint
 from train.data.rewording import flaw, request, reword
-from train.evaluation.scorecard import Scored
 from train.evaluation.scoring import Row, ask, judge_endpoint, sample, score_items
 
 FAULTY_SHARE = 0.2
@@ -63,8 +63,8 @@ FAULTS: dict[str, Callable[[str, random.Random], str]] = {
 
 
 def measure_robustness(
-    settings: Settings, endpoint: Endpoint, rows: Sequence[Row], items: Sequence[Scored]
-) -> dict[str, dict[str, Any]] | None:
+    settings: Settings, endpoint: Endpoint, rows: Sequence[Row], items: Sequence[Prediction]
+) -> dict[str, FaultScore] | None:
     """Ask a sample of the rows again with faults; return an entry per kind, or None where it is switched off.
 
     `items` are the answers to the rows as they are. A kind leaves out the questions that it does not change.
@@ -74,12 +74,12 @@ def measure_robustness(
         return None
     chosen = sample(rows, settings.evaluate.robustness_items, settings.dataset.seed)
     asked = {kind: _changed(chosen, [_faulty(row, kind, settings.dataset.seed) for row in chosen]) for kind in FAULTS}
-    notes: dict[str, dict[str, Any]] = {}
+    notes: dict[str, FaultScore] = {}
     if settings.evaluate.judge_url:
         try:
             asked["paraphrase"] = _changed(chosen, _reworded(settings, [_question(row) for row in chosen]))
         except EngineError as error:
-            notes["paraphrase"] = {"items": 0, "note": str(error)}
+            notes["paraphrase"] = FaultScore(items=0, note=str(error))
     every = [row for faulty in asked.values() for row in faulty]
     answers = ask(settings, endpoint, [row["prompt"] for row in every], "robustness") if every else []
     found = iter(score_items(settings, every, answers))
@@ -113,20 +113,21 @@ def _reworded(settings: Settings, questions: Sequence[str]) -> list[str]:
     ]
 
 
-def _entry(pairs: Sequence[tuple[Scored, Scored]]) -> dict[str, Any]:
-    """Return one kind's numbers: `drop` is the share of right answers that the fault costs."""
+def _entry(pairs: Sequence[tuple[Prediction, Prediction]]) -> FaultScore:
+    """Return one kind's numbers; what was right before and is not after is lost."""
     items = len(pairs)
-    lost = sum(before.is_correct and not after.is_correct for before, after in pairs)
-    gained = sum(after.is_correct and not before.is_correct for before, after in pairs)
-    counts = {
-        "accuracy_before": sum(before.is_correct for before, _ in pairs),
-        "accuracy": sum(after.is_correct for _, after in pairs),
-        "same_answer": sum(before.answer == after.answer for before, after in pairs),
-    }
-    return {
-        "items": items,
-        "drop": (lost - gained) / items,
-        "drop_interval": paired_interval(lost, gained, items),
-        **{name: count / items for name, count in counts.items()},
-        **{f"{name}_interval": share_interval(count, items) for name, count in counts.items()},
-    }
+    lost = sum(one.is_correct and not other.is_correct for one, other in pairs)
+    gained = sum(other.is_correct and not one.is_correct for one, other in pairs)
+    before, after = sum(one.is_correct for one, _ in pairs), sum(other.is_correct for _, other in pairs)
+    same = sum(one.answer == other.answer for one, other in pairs)
+    return FaultScore(
+        items=items,
+        drop=(lost - gained) / items,
+        drop_interval=paired_interval(lost, gained, items),
+        accuracy_before=before / items,
+        accuracy_before_interval=share_interval(before, items),
+        accuracy=after / items,
+        accuracy_interval=share_interval(after, items),
+        same_answer=same / items,
+        same_answer_interval=share_interval(same, items),
+    )

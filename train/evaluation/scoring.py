@@ -10,12 +10,14 @@ from typing import Any
 
 from driftwheel import artifacts
 from driftwheel.errors import ConfigError, DataError, EngineError
+from driftwheel.predictions import Prediction
 from driftwheel.records import Dataset, content_hash
+from driftwheel.scorecard import Task
 from driftwheel.settings.settings import Settings
 from train.asking.answer_progress import progress
 from train.asking.client import Answer, Endpoint, Messages, ask_all
 from train.evaluation.confidence import confidence
-from train.evaluation.scorecard import Scored, Task, detect_task, judge_answer
+from train.evaluation.scores import detect_task, grade_answer
 
 FORMAT = 2
 """Raise it when a scorecard means something else than before; evaluations of another format are redone."""
@@ -74,17 +76,17 @@ def score_items(
     rows: Sequence[Row],
     answers: Sequence[Answer],
     slices: Mapping[str, Sequence[str]] = MappingProxyType({}),
-) -> list[Scored]:
+) -> list[Prediction]:
     """Put each row beside its answer, and its slices by id; raises EngineError if the engine refused every one."""
     if answers and all(answer.error is not None for answer in answers):
         raise EngineError(f"the engine refused every test item: {answers[0].error}")
     items = []
     for row, answer in zip(rows, answers, strict=True):
-        predicted, is_correct = judge_answer(
+        predicted, is_correct = grade_answer(
             expected_answer(row), answer.text, row["label"], settings.dataset.label_field
         )
         items.append(
-            Scored(
+            Prediction(
                 id=row["id"],
                 slice=row["slice"],
                 prompt=str(row["prompt"][-1]["content"]),
@@ -99,7 +101,7 @@ def score_items(
                 confidence=confidence(answer.text, answer.tokens, predicted, settings.dataset.label_field),
                 prompt_tokens=answer.prompt_tokens,
                 completion_tokens=answer.completion_tokens,
-                slices=slices.get(row["id"], ()),
+                slices=tuple(slices.get(row["id"], ())),
             )
         )
     return items

@@ -5,12 +5,13 @@ through `trained`, `adapter` and `served`. Pure functions, no input or output.
 """
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import replace
 
 from scipy.stats import binomtest
 
 from driftwheel.errors import ParityError
+from driftwheel.scorecard import HopDifference, Interval, ParityRow
 from driftwheel.settings.artifact import ParitySettings
 from train.fidelity.probing import Reading
 
@@ -33,21 +34,32 @@ REMEDIES = {
 }
 
 
-def measure(name: str, readings: Sequence[Reading], chain: Sequence[tuple[str, Sequence[Reading]]]) -> dict[str, Any]:
+def measure(
+    name: str,
+    readings: Sequence[Reading],
+    chain: Sequence[tuple[str, Sequence[Reading]]],
+    *,
+    is_read_back: bool | None = None,
+) -> ParityRow:
     """Return a hop's row of the parity table; `chain` holds the forms before it, the first one first.
 
-    Agreement is a share of probes; log-probability differences are in nats, and as a share of the mean loss of the
-    form before; intervals are Clopper and Pearson's, 95 %.
+    Agreement is a share of probes; intervals are Clopper and Pearson's, 95 %.
     """
-    right = sum(reading.is_correct for reading in readings)
-    row: dict[str, Any] = {"hop": name, "items": len(readings), **_share("accuracy", right, len(readings))}
-    if chain:
-        row |= {"against": chain[-1][0], **_difference(chain[-1][1], readings)}
-        row["first"] = {"against": chain[0][0], **_difference(chain[0][1], readings)}
-    return row
+    right, items = sum(reading.is_correct for reading in readings), len(readings)
+    row = ParityRow(
+        hop=name,
+        items=items,
+        accuracy=right / items,
+        accuracy_interval=_interval(right, items),
+        is_read_back=is_read_back,
+    )
+    if not chain:
+        return row
+    before, first = (_difference(form, known, readings) for form, known in (chain[-1], chain[0]))
+    return replace(row, **vars(before), first=first)
 
 
-def require(rows: Sequence[Mapping[str, Any]], settings: ParitySettings) -> None:
+def require(settings: ParitySettings, rows: Sequence[ParityRow]) -> None:
     """Raise ParityError naming the first hop that is over its tolerance."""
     tolerances = {
         "merged": (settings.merged_agreement, settings.merged_gap),
@@ -56,23 +68,23 @@ def require(rows: Sequence[Mapping[str, Any]], settings: ParitySettings) -> None
         "served": (settings.served_agreement, settings.served_gap),
     }
     for row in rows:
-        if row["hop"] in tolerances:
-            _require_hop(row, *tolerances[row["hop"]])
+        if row.hop in tolerances:
+            _require_hop(row, *tolerances[row.hop])
 
 
-def _require_hop(row: Mapping[str, Any], min_agreement: float, max_gap: float) -> None:
-    hop, before, remedy = row["hop"], row["against"], REMEDIES[row["hop"]]
+def _require_hop(row: ParityRow, min_agreement: float, max_gap: float) -> None:
+    hop, before, remedy = row.hop, row.against, REMEDIES[row.hop]
     section = "merged" if hop == "adapter" else hop
-    test = binomtest(row["agreeing"], row["items"], alternative="less")
-    highest = test.proportion_ci(REFUSAL_CONFIDENCE).high
+    agreeing = row.agreeing or 0
+    highest = binomtest(agreeing, row.items, alternative="less").proportion_ci(REFUSAL_CONFIDENCE).high
     if highest < min_agreement:
         raise ParityError(
             hop,
             "greedy answers",
-            f"{row['agreeing']} of {row['items']} are the {before} model's (at most {highest:.1%}, "
+            f"{agreeing} of {row.items} are the {before} model's (at most {highest:.1%}, "
             f"parity.{section}_agreement wants {min_agreement:.1%}); {remedy}",
         )
-    share, nats = row["loss_share"], row["mean_logprob_difference"]
+    share, nats = row.loss_share, row.mean_logprob_difference or 0.0
     if share is None or share > max_gap:
         found = "not numbers" if share is None else f"{nats:.3g} nats, {share:.1%} of the loss,"
         raise ParityError(
@@ -83,21 +95,23 @@ def _require_hop(row: Mapping[str, Any], min_agreement: float, max_gap: float) -
         )
 
 
-def _difference(before: Sequence[Reading], after: Sequence[Reading]) -> dict[str, Any]:
+def _difference(name: str, before: Sequence[Reading], after: Sequence[Reading]) -> HopDifference:
     agreeing = sum(a.answer_ids == b.answer_ids for a, b in zip(before, after, strict=True))
     gaps = [abs(p - q) for a, b in zip(before, after, strict=True) for p, q in zip(a.logprobs, b.logprobs, strict=True)]
     is_finite = all(math.isfinite(gap) for gap in gaps)
     loss = -sum(p for reading in before for p in reading.logprobs)
-    return {
-        "agreeing": agreeing,
-        **_share("agreement", agreeing, len(after)),
-        "tokens": len(gaps),
-        "mean_logprob_difference": sum(gaps) / len(gaps) if is_finite else None,
-        "max_logprob_difference": max(gaps) if is_finite else None,
-        "loss_share": sum(gaps) / max(loss, SMALLEST_LOSS * len(gaps)) if is_finite else None,
-    }
+    return HopDifference(
+        against=name,
+        agreeing=agreeing,
+        agreement=agreeing / len(after),
+        agreement_interval=_interval(agreeing, len(after)),
+        tokens=len(gaps),
+        mean_logprob_difference=sum(gaps) / len(gaps) if is_finite else None,
+        max_logprob_difference=max(gaps) if is_finite else None,
+        loss_share=sum(gaps) / max(loss, SMALLEST_LOSS * len(gaps)) if is_finite else None,
+    )
 
 
-def _share(name: str, count: int, total: int) -> dict[str, Any]:
+def _interval(count: int, total: int) -> Interval:
     interval = binomtest(count, total).proportion_ci(0.95, method="exact")
-    return {name: count / total, f"{name}_interval": [float(interval.low), float(interval.high)]}
+    return float(interval.low), float(interval.high)

@@ -2,9 +2,27 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from driftwheel import artifacts
+from driftwheel.errors import GateError
+from driftwheel.json_form import from_json
+from driftwheel.scorecard import ParityRow, Scorecard
+from driftwheel.settings.artifact import ParitySettings
+from driftwheel.settings.settings import Settings
+from train.fidelity.hops import require
 from train.fidelity.probing import Probe, Reading
+
+
+@dataclass(frozen=True, kw_only=True)
+class ParityTable:
+    """What is stored of a measurement, in parity.json."""
+
+    rows: list[ParityRow]
+    max_tokens: int
+    """Longest answer that was generated."""
+    probes: list[Probe]
+    readings: dict[str, list[Reading]]
+    """What each form makes of the probes, by the form's name, the trained one first."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -15,9 +33,50 @@ class Parity:
     folder: Path
     probes: list[Probe]
     chain: list[tuple[str, list[Reading]]]
-    rows: list[dict[str, Any]]
+    rows: list[ParityRow]
     """The table's rows so far."""
     max_tokens: int
     """Longest answer that was generated."""
     digest: str
     """Content hash of the folder."""
+
+
+def parity_folder(settings: Settings, artifact: Path) -> Path:
+    """Return where an artifact's parity table is."""
+    return settings.root / "parity" / artifact.resolve().name
+
+
+def find_parity(settings: Settings, artifact: Path) -> Parity | None:
+    """Return what was measured of exactly these files, or None."""
+    folder = parity_folder(settings, artifact)
+    if not artifacts.is_complete(folder):
+        return None
+    is_same = artifacts.read_manifest(folder).artifact == artifacts.read_manifest(artifact).content_hash
+    return load_parity(settings, artifact) if is_same else None
+
+
+def require_parity(settings: ParitySettings, scorecard: Scorecard, artifact: Path) -> None:
+    """Raise GateError unless a scorecard holds the whole table, ParityError if a hop is over its tolerance."""
+    rows = scorecard.parity or ()
+    if "served" not in {row.hop for row in rows}:
+        raise GateError(
+            f"{artifact} was evaluated without a parity table, so that what is served may not be what was trained; "
+            "run `driftwheel parity`, then `driftwheel evaluate` and publish again"
+        )
+    require(settings, rows)
+
+
+def load_parity(settings: Settings, artifact: Path) -> Parity:
+    """Read a finished measurement; raises ArtifactError if it was changed."""
+    folder = parity_folder(settings, artifact)
+    digest = artifacts.verify(folder).content_hash
+    stored = from_json((folder / "parity.json").read_bytes(), ParityTable)
+    return Parity(
+        artifact=artifact,
+        folder=folder,
+        probes=stored.probes,
+        chain=list(stored.readings.items()),
+        rows=stored.rows,
+        max_tokens=stored.max_tokens,
+        digest=digest,
+    )

@@ -2,10 +2,10 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from driftwheel.artifacts import Pins
 from driftwheel.errors import ParityError
 from driftwheel.records import content_hash
 from train.base_model import load_tokenizer
@@ -17,29 +17,30 @@ PINS = {
 }
 
 
-def read_pins(folder: Path, weights: str | None = None, revision: str | None = None) -> dict[str, str]:
+def read_pins(folder: Path, weights: str | None = None, revision: str | None = None) -> Pins:
     """Return the pins of a folder's tokenizer and of the generation defaults that go with `weights`.
 
     `weights` is the folder or hub name of the base model where the folder holds an adapter only; `folder` may be a
     hub name too.
     """
     tokenizer = load_tokenizer(str(folder), revision=None if weights else revision)
-    return {
-        "template_hash": hashlib.sha256(tokenizer.chat_template.encode()).hexdigest(),
-        "tokenizer_hash": content_hash(_tokenizer_content(tokenizer)),
-        "generation_hash": content_hash(_generation_defaults(weights or str(folder), revision)),
-    }
+    return Pins(
+        template_hash=hashlib.sha256(tokenizer.chat_template.encode()).hexdigest(),
+        tokenizer_hash=content_hash(_tokenizer_content(tokenizer)),
+        generation_hash=content_hash(_generation_defaults(weights or str(folder), revision)),
+    )
 
 
-def check_pins(hop: str, pinned: Mapping[str, Any], found: Mapping[str, Any]) -> None:
+def check_pins(hop: str, pinned: Pins, found: Pins) -> None:
     """Raise ParityError naming the hop unless every pin recorded in training is found again."""
     for key, name in PINS.items():
-        if key in pinned and pinned[key] != found.get(key):
+        before, now = getattr(pinned, key), getattr(found, key)
+        if before is not None and before != now:
             raise ParityError(
                 hop,
                 name,
-                f"it was {pinned[key][:12]} in training and is {str(found.get(key))[:12]} now; put the trained "
-                f"{name} back and build this step again",
+                f"it was {before[:12]} in training and is {str(now)[:12]} now; put the trained {name} back and build "
+                "this step again",
             )
 
 

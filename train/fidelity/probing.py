@@ -1,12 +1,12 @@
 """A model in memory and probes become readings: greedy answers, and log-probabilities of the reference answers."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from driftwheel.errors import ConfigError
 from driftwheel.settings.settings import Settings
-from train.evaluation.scorecard import judge_answer
+from train.evaluation.scores import grade_answer
 from train.evaluation.scoring import Row, expected_answer
 
 BATCH_PROBES = 50
@@ -92,15 +92,17 @@ def read_model(
         left = [probe for probe in probes if probe.id not in answers]
         answers |= {p.id: ids for p, ids in zip(left, _generated(model, tokenizer, left, max_tokens), strict=True)}
     model.train(was_training)
-    return [judged(settings, tokenizer, p, answers[p.id], values) for p, values in zip(probes, logprobs, strict=True)]
+    return [
+        reading_of(settings, tokenizer, p, answers[p.id], values) for p, values in zip(probes, logprobs, strict=True)
+    ]
 
 
-def judged(
+def reading_of(
     settings: Settings, tokenizer: Any, probe: Probe, answer_ids: Sequence[int], logprobs: Sequence[float]
 ) -> Reading:
     """Put an answer's text beside the expected one."""
     text = tokenizer.decode(answer_ids, skip_special_tokens=True)
-    _, is_correct = judge_answer(probe.expected, text, probe.label, settings.dataset.label_field)
+    _, is_correct = grade_answer(probe.expected, text, probe.label, settings.dataset.label_field)
     return Reading(answer_ids=list(answer_ids), logprobs=list(logprobs), is_correct=is_correct)
 
 
@@ -108,11 +110,6 @@ def token_ids(tokenizer: Any, messages: Sequence[dict[str, str]], *, add_generat
     """Return a conversation's token ids by the chat template."""
     ids = tokenizer.apply_chat_template(messages, add_generation_prompt=add_generation_prompt, return_dict=False)
     return [int(number) for number in ids]
-
-
-def as_rows(entries: Sequence[Probe | Reading]) -> list[dict[str, Any]]:
-    """Return probes or readings as JSON objects."""
-    return [asdict(entry) for entry in entries]
 
 
 def _to_end(ids: list[int], end: int) -> list[int]:
@@ -160,9 +157,12 @@ def _generated(model: Any, tokenizer: Any, probes: Sequence[Probe], max_tokens: 
     for batch in _batches([len(probe.prompt_ids) for probe in probes]):
         inputs = _padded(model, tokenizer, [probes[n].prompt_ids for n in batch])
         found = model.generate(
-            **inputs, do_sample=False, max_new_tokens=max_tokens, eos_token_id=tokenizer.eos_token_id,
+            **inputs,
+            do_sample=False,
+            max_new_tokens=max_tokens,
+            eos_token_id=tokenizer.eos_token_id,
             pad_token_id=tokenizer.pad_token_id,
-        )  # fmt: skip
+        )
         for n, answer in zip(batch, found[:, inputs["input_ids"].shape[1] :].tolist(), strict=True):
             answers[n] = _to_end(answer, tokenizer.eos_token_id)
     return answers

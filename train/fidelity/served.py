@@ -2,9 +2,9 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from driftwheel.errors import ParityError
+from driftwheel.scorecard import ParityRow
 from driftwheel.settings.settings import Settings
 from train.asking.answer_progress import progress
 from train.asking.client import Answer, Endpoint, Messages, token_logprobs
@@ -12,12 +12,12 @@ from train.base_model import load_tokenizer
 from train.evaluation.scoring import ask
 from train.fidelity.hops import measure, require
 from train.fidelity.parity_table import Parity
-from train.fidelity.probing import Probe, judged
+from train.fidelity.probing import Probe, reading_of
 
 
 def measure_served(
     settings: Settings, endpoint: Endpoint, parity: Parity, known: Mapping[str, Answer]
-) -> list[dict[str, Any]]:
+) -> list[ParityRow]:
     """Return the whole parity table; `known` holds answers that the endpoint gave already, by `prompt_key`.
 
     Raises ParityError if the endpoint reads other tokens than the trainer, or answers otherwise than the files do.
@@ -38,11 +38,11 @@ def measure_served(
         )
     tokenizer = load_tokenizer(str(parity.artifact))
     readings = [
-        judged(settings, tokenizer, probe, answer.answer_ids[: parity.max_tokens], values)
+        reading_of(settings, tokenizer, probe, answer.answer_ids[: parity.max_tokens], values)
         for probe, answer, values in zip(parity.probes, given, logprobs, strict=True)
     ]
     rows = [*parity.rows, measure("served", readings, parity.chain)]
-    require(rows, settings.parity)
+    require(settings.parity, rows)
     return rows
 
 

@@ -9,7 +9,6 @@ SMOOTHED = {
     "post_attention_layernorm": ("mlp.gate_proj", "mlp.up_proj"),
 }
 """Norms of a decoder layer, and the layers that read their output."""
-SMOOTHING_SCHEMES = ("w8a8_gptq", "w4a16_awq")
 
 
 def is_smoothed_norm(name: str) -> bool:

@@ -13,24 +13,18 @@ from typing import Any
 
 from driftwheel import artifacts
 from driftwheel.errors import ParityError
-from train.fidelity.smoothing import SMOOTHING_SCHEMES, is_smoothed_norm, norm_before
+from driftwheel.quantization import NONE, SCHEMES, Scheme
+from train.fidelity.smoothing import is_smoothed_norm, norm_before
 
 ADDED_KEYS = {"quantization_config", "transformers_version"}
 """Keys of config.json that quantizing may add or change."""
 CODES = ("weight", "weight_packed", "weight_shape", "weight_scale", "weight_zero_point", "weight_g_idx")
-ROUNDING_SHARES = {
-    "w8a8": 0.1, "w8a8_gptq": 0.1, "fp8_dynamic": 0.1, "w4a16": 0.3, "w4a16_awq": 0.3, "pruned_2_4": 0.8,
-}  # fmt: skip
-"""Largest distance of a layer's weights that rounding explains, as a share of their norm. Rounding normal weights to
-255 steps of a channel's range costs 0.8 %, to an 8-bit float 2.6 %, to 15 steps of a group's range 11 %; outliers cost
-more. SparseGPT sets two of four to zero and moves the others in their place: 48 to 61 % were measured."""
-PRUNED = "pruned_2_4"
 INDEX = "model.safetensors.index.json"
 
 
 def check_merged(merged: Path, weights_hash: str) -> None:
     """Raise ParityError unless the merged model was made from these weights and holds finite numbers only."""
-    _require_source("merged", merged, artifacts.verify(merged).get("weights_hash"), weights_hash)
+    _require_source("merged", merged, artifacts.verify(merged).weights_hash, weights_hash)
     with _tensors("merged", merged) as tensors:
         for name, file in tensors.items():
             _require_finite("merged", name, file.get_tensor(name))
@@ -39,12 +33,12 @@ def check_merged(merged: Path, weights_hash: str) -> None:
 def check_quantized(merged: Path, artifact: Path, run_id: str, ignore: list[str]) -> None:
     """Raise ParityError for the first thing in the artifact that neither the merge nor a quantizer would write."""
     manifest = artifacts.verify(artifact)
-    _require_source("quantized", artifact, manifest.get("run_id"), run_id)
-    source = manifest.get("source", {}).get("merged_hash")
-    _require_source("quantized", artifact, source, artifacts.verify(merged)["content_hash"])
+    _require_source("quantized", artifact, manifest.run_id, run_id)
+    source = manifest.source.merged_hash if manifest.source else None
+    _require_source("quantized", artifact, source, artifacts.verify(merged).content_hash)
     with _tensors("merged", merged) as before, _tensors("quantized", artifact) as after:
         untouched = before.keys() - _coded(before.keys(), after.keys(), ignore)
-        scheme = str(manifest.get("quantization"))
+        scheme = SCHEMES.get(manifest.quantization, SCHEMES[NONE])
         for name in untouched:
             _require_same(name, before[name].get_tensor(name), after[name].get_tensor(name), scheme)
         for name in after:
@@ -65,23 +59,22 @@ def _coded(before: Set[str], after: Set[str], ignore: list[str]) -> set[str]:
     return coded
 
 
-def check_weights(merged: Path, model: Any, scheme: str) -> None:
+def check_weights(merged: Path, model: Any, scheme: Scheme) -> None:
     """Raise ParityError for the first layer of a quantized model in memory that is not its merged weights, rounded."""
     import torch
 
     held = dict(model.named_parameters())
-    smooths = scheme in SMOOTHING_SCHEMES
     with _tensors("merged", merged) as before:
         for name, parameter in held.items():
-            if name in before and parameter.is_floating_point() and not (smooths and is_smoothed_norm(name)):
+            if name in before and parameter.is_floating_point() and not (scheme.smooths and is_smoothed_norm(name)):
                 weight = parameter.detach().float()
                 source = before[name].get_tensor(name).float().to(weight.device)
-                if smooths and (scale := norm_before(name)):
+                if scheme.smooths and (scale := norm_before(name)):
                     weight = weight * held[scale].detach().float()
                     source = source * before[scale].get_tensor(scale).float().to(weight.device)
                 norm = torch.linalg.vector_norm
                 distance = float(norm(weight - source) / norm(source).clamp(min=1e-12))
-                if not distance <= ROUNDING_SHARES.get(scheme, 0):
+                if not distance <= scheme.rounding_share:
                     reason = f"{name} is {distance:.0%} away from the merged model's, which no rounding explains"
                     raise _wrong("weights", reason)
 
@@ -115,14 +108,14 @@ def _require_source(hop: str, folder: Path, named: Any, expected: str) -> None:
         raise ParityError(hop, "manifest", f"{folder} was built from {named}, not from {expected}; build it again")
 
 
-def _require_same(name: str, before: Any, after: Any, scheme: str) -> None:
+def _require_same(name: str, before: Any, after: Any, scheme: Scheme) -> None:
     """Raise ParityError unless a tensor without codes is the merged model's, or what the scheme may make of it."""
     if before.dtype != after.dtype:
         raise _wrong("types", f"{name} is {after.dtype}, in the merged model {before.dtype}")
     is_explained = (
         before.equal(after)
-        or (scheme == PRUNED and is_pruned(after))
-        or (scheme in SMOOTHING_SCHEMES and (is_smoothed_norm(name) or norm_before(name) is not None))
+        or (scheme.prunes and is_pruned(after))
+        or (scheme.smooths and (is_smoothed_norm(name) or norm_before(name) is not None))
     )
     if before.shape != after.shape or not is_explained:
         raise _wrong("tensors", f"{name} is no layer to quantize and yet differs from the merged model's")

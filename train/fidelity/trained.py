@@ -8,14 +8,16 @@ from pathlib import Path
 from typing import Any
 
 from driftwheel import artifacts
+from driftwheel.artifacts import Pins
 from driftwheel.errors import ConfigError, DataError
+from driftwheel.json_form import as_json, from_json
 from driftwheel.records import Dataset, TrainingRun
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
 from train.base_model import load_tokenizer, load_weights
 from train.evaluation.scoring import Row
 from train.fidelity.pins import read_pins
-from train.fidelity.probing import Probe, Reading, as_rows, make_probes, read_model, token_ids
+from train.fidelity.probing import Probe, Reading, make_probes, read_model, token_ids
 from train.processes.first_process import is_first_process
 from train.runs import weights_path
 
@@ -35,7 +37,7 @@ class Trained:
     """The model was read from disk, because its run is older than parity tables."""
 
 
-def remember(settings: Settings, dataset_path: Path, trainer: Any, folder: Path) -> dict[str, str]:
+def remember(settings: Settings, dataset_path: Path, trainer: Any, folder: Path) -> Pins:
     """Ask the model in the trainer's memory every probe, store the readings in `folder` and return its pins.
 
     Of several processes all must call it, since a sharded model answers only together; the first one writes.
@@ -47,10 +49,9 @@ def remember(settings: Settings, dataset_path: Path, trainer: Any, folder: Path)
     probes = choose_probes(settings, dataset_path, tokenizer)
     readings = read_model(settings, model, tokenizer, probes, max_tokens, is_autocast=settings.train.bf16)
     if not is_first_process():
-        return {}
-    artifacts.write_json(
-        folder / READINGS, {"max_tokens": max_tokens, "probes": as_rows(probes), "readings": as_rows(readings)}
-    )
+        return Pins()
+    trained = Trained(probes=probes, readings=readings, max_tokens=max_tokens)
+    artifacts.write_json(folder / READINGS, as_json(trained))
     is_whole = settings.train.method == "full"
     return read_pins(folder, None if is_whole else settings.base_model(), settings.model.revision)
 
@@ -60,12 +61,7 @@ def recall(settings: Settings, ledger: Ledger, run: TrainingRun) -> Trained:
     path = weights_path(run) / READINGS
     if not path.is_file():
         return _read_back(settings, ledger, run)
-    stored = json.loads(path.read_text(encoding="utf-8"))
-    return Trained(
-        probes=[Probe(**entry) for entry in stored["probes"]],
-        readings=[Reading(**entry) for entry in stored["readings"]],
-        max_tokens=stored["max_tokens"],
-    )
+    return from_json(path.read_bytes(), Trained)
 
 
 def load_trained(settings: Settings, run: TrainingRun) -> Any:

@@ -23,7 +23,7 @@ from train.data.leaks import quarantined
 from train.data.splits import SPLITS, group_numbers
 from train.finetune import finetune
 from train.merge import merge
-from train.preference.preference_rows import Preference, preferences
+from train.preference.preference_rows import AnswerFeedback, preferences
 from train.runs import newest_run
 
 FEWEST = 10
@@ -66,14 +66,14 @@ def preference_dataset(settings: Settings, ledger: Ledger, parent: Dataset) -> D
         corrected = [p.example for p in part if p.correction and p.example.conversation not in known]
         rows[name] += [asdict(e) for e in corrected]
         rows[f"{objective}_{name}"] = [p.as_pair() if objective == "dpo" else p.as_judged() for p in part]
-    if stored := find_stored(settings, ledger, rows):
+    if stored := find_stored(ledger, settings.project, rows):
         return stored
     counts = {name: len(part) for name, part in parts.items()}
     report = replace(parent.report, parent=parent.id, objective=objective, preferences=counts)
     return store(settings, ledger, rows, report, origin="feedback")
 
 
-def _split(settings: DatasetSettings, wanted: Sequence[Preference]) -> dict[str, list[Preference]]:
+def _split(settings: DatasetSettings, wanted: Sequence[AnswerFeedback]) -> dict[str, list[AnswerFeedback]]:
     groups = group_numbers([p.example for p in wanted], settings.near_duplicate_similarity)
     if len(set(groups)) < 2:
         raise DataError("all preferences come from one conversation or user; one part must be held out")

@@ -17,7 +17,7 @@ from train.data.traffic_rows import conversation
 
 
 @dataclass(frozen=True)
-class Preference:
+class AnswerFeedback:
     """What a person thought of one answer."""
 
     id: str
@@ -51,7 +51,7 @@ def _said(text: str) -> list[Message]:
     return [{"role": "assistant", "content": text}]
 
 
-def preferences(settings: Settings, ledger: Ledger, test_texts: Sequence[str]) -> list[Preference]:
+def preferences(settings: Settings, ledger: Ledger, test_texts: Sequence[str]) -> list[AnswerFeedback]:
     """Return what people thought of answers, oldest first; none whose prompt is like a test item.
 
     A correction that says what the model said is no preference. Each user counts at most
@@ -82,9 +82,9 @@ def preferences(settings: Settings, ledger: Ledger, test_texts: Sequence[str]) -
     return found
 
 
-def _preference(request: Traffic) -> Preference:
+def _preference(request: Traffic) -> AnswerFeedback:
     correction = request.label if request.label_source == "correction" else None
-    return Preference(
+    return AnswerFeedback(
         id=request.id,
         prompt=conversation(request),
         answer=request.answer,

@@ -17,6 +17,7 @@ from driftwheel.errors import ConfigError, DriftwheelError
 
 POLL_SECONDS = 0.1
 STOP_SECONDS = 10.0
+"""How long a child may take to end by itself, such as to write what it has, before it is killed."""
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 ERROR_LINE = re.compile(r"(?:\[rank\d+\]: )?error: (.*)")
 """A verb's own last word; one of several processes may have its rank before it."""

@@ -11,7 +11,7 @@ import sys
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # malloc.h
 LARGEST_MMAP_THRESHOLD = 32 * 1024 * 1024  # HEAP_MAX_SIZE / 2, the most that glibc accepts
-KEPT_BYTES = 2**31 - 1
+KEPT_BYTES = 2**31 - 1  # mallopt takes an int: as much as it can be told
 
 
 def tune_process() -> None:

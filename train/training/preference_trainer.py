@@ -16,9 +16,11 @@ from train.base_model import load_tokenizer
 from train.data.preferences import PreferenceRow, read_preferences
 from train.training.methods import adapter_config
 from train.training.sharding import Arguments
-from train.training.trainer import common_arguments, early_stopping, load_base, prepare
+from train.training.trainer import common_arguments, early_stopping, load_base, naming_refused_settings, prepare
 
+RANDOM_ORDER = {"train_sampling_strategy": "random"}  # a pair has no one length to group by
 SUPERVISED_ONLY = ("packing", "completion_only_loss", "eval_packing")
+"""Arguments that the other trainers of TRL do not know."""
 
 
 def make_preference_trainer(settings: Settings, dataset_path: Path, run_path: Path, callbacks: Sequence[Any]) -> Any:
@@ -33,10 +35,8 @@ def make_preference_trainer(settings: Settings, dataset_path: Path, run_path: Pa
         arguments.pop(name, None)
     arguments["beta"] = train.beta
     is_dpo = train.objective == "dpo"
-    arguments |= (
-        {"train_sampling_strategy": "random"} if is_dpo else _kto(train.per_device_train_batch_size, rows["train"])
-    )
-    try:
+    arguments |= RANDOM_ORDER if is_dpo else _kto(train.per_device_train_batch_size, rows["train"])
+    with naming_refused_settings():
         trainer = (DPOTrainer if is_dpo else KTOTrainer)(
             model=load_base(settings),
             args=(DPOConfig if is_dpo else KTOConfig)(**arguments),
@@ -46,10 +46,6 @@ def make_preference_trainer(settings: Settings, dataset_path: Path, run_path: Pa
             peft_config=adapter_config(train),
             callbacks=[*callbacks, *early_stopping(train, has_validation=True)],
         )
-    except ConfigError:
-        raise
-    except ValueError as error:
-        raise ConfigError(f"the train section cannot be used: {str(error).splitlines()[0]}") from error
     trainer.remove_callback(transformers.PrinterCallback)
     return trainer
 

@@ -18,6 +18,7 @@ from train.training.checkpoints import CHECKPOINT_MARK
 from train.training.curves import CURVES, CurvePoint, as_line, read_curves
 
 PLAIN_LINE_SECONDS = 5.0
+"""In a log file a bar that is drawn anew would be thousands of lines."""
 
 
 class CurveWriter(TrainerCallback):  # type: ignore[misc]  # transformers is untyped

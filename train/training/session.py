@@ -5,6 +5,7 @@ from typing import Any
 
 from rich.console import Console
 
+from driftwheel.json_form import as_json
 from driftwheel.run_metrics import RunMetrics
 from train.fidelity.trained import remember
 from train.processes.first_process import folder_to_write, is_first_process
@@ -43,7 +44,7 @@ def train_here(job: TrainingJob) -> RunMetrics:
             if is_first_process():
                 save_weights(trainer.model, settings.train, path, folder, weights)
                 trainer.processing_class.save_pretrained(folder)
-            facts |= remember(settings, job.rows_path, trainer, folder)
+            facts |= as_json(remember(settings, job.rows_path, trainer, folder))
         return _metrics(trainer, result, curves, resumed_from=job.checkpoint)
     finally:
         bar.close()

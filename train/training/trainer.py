@@ -1,6 +1,7 @@
 """Makes TRL's supervised trainer from settings and a Dataset's folder."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from train.kernels.frozen_norm import replace_norms
 from train.kernels.short_attention import use_short_attention
 from train.training.class_weights import ROW_WEIGHT, check_class_weights, row_weights
 from train.training.methods import ADAPTER_KEYS, adapter_config, base_dtype, check_method
-from train.training.sharding import Arguments, prepare_sharding, process_arguments, share_batches
+from train.training.sharding import Arguments, Batch, prepare_sharding, process_arguments, share_batches
 from train.training.supervised_trainer import SupervisedTrainer
 
 OWN_KEYS = (
@@ -32,24 +33,15 @@ SHORT_FIRST = "short_first"
 """A sampling strategy of ours: it begins otherwise, and then groups rows by length as transformers' own does."""
 
 
-def make_trainer(
-    settings: Settings,
-    dataset_path: Path,
-    run_path: Path,
-    callbacks: Sequence[Any],
-) -> Any:
+def make_trainer(settings: Settings, dataset_path: Path, run_path: Path, callbacks: Sequence[Any]) -> Any:
     """Return a trainer with model, rows, early stopping and checkpoints set up, its loss on completions only.
 
     Raises ConfigError for settings that TRL refuses, NotFoundError for a missing base model.
     """
     train = settings.train
     prepare(train)
-    rows, validation = read_split(dataset_path, "train"), read_split(dataset_path, "validation")
-    if not rows:
-        raise DataError(f"{dataset_path} has no training rows; add data and build the dataset again")
-    weights = row_weights(train, [e.label for e in read_examples(dataset_path / "train.jsonl")])
-    weighted = [{**row, ROW_WEIGHT: weight} for row, weight in zip(rows, weights, strict=True)] if weights else rows
-    try:
+    rows, validation = _training_rows(train, dataset_path), read_split(dataset_path, "validation")
+    with naming_refused_settings():
         common = common_arguments(train, run_path, has_validation=bool(validation))
         arguments = SFTConfig(**common, completion_only_loss=True, eval_packing=False)
         prepare_sharding(arguments)
@@ -57,21 +49,39 @@ def make_trainer(
             is_short_first=train.train_sampling_strategy == SHORT_FIRST,
             model=load_base(settings),
             args=arguments,
-            train_dataset=datasets.Dataset.from_list(weighted),
+            train_dataset=datasets.Dataset.from_list(rows),
             eval_dataset=datasets.Dataset.from_list(validation) if validation else None,
             processing_class=load_tokenizer(settings.base_model(), revision=settings.model.revision),
             peft_config=adapter_config(train),
             callbacks=[*callbacks, *early_stopping(train, has_validation=bool(validation))],
         )
-    except ConfigError:
-        raise
-    except ValueError as error:
-        raise ConfigError(f"the train section cannot be used: {str(error).splitlines()[0]}") from error
     trainer.remove_callback(transformers.PrinterCallback)
     if not torch.cuda.is_available():
         _spare_the_cpu(trainer)
     share_batches(trainer, train)
     return trainer
+
+
+def _training_rows(train: TrainSettings, dataset_path: Path) -> Sequence[Batch]:
+    """Return the training rows, each with its weight where they do not weigh the same; raises DataError for none."""
+    rows = read_split(dataset_path, "train")
+    if not rows:
+        raise DataError(f"{dataset_path} has no training rows; add data and build the dataset again")
+    weights = row_weights(train, [e.label for e in read_examples(dataset_path / "train.jsonl")])
+    if weights is None:
+        return rows
+    return [{**row, ROW_WEIGHT: weight} for row, weight in zip(rows, weights, strict=True)]
+
+
+@contextmanager
+def naming_refused_settings() -> Iterator[None]:
+    """Raise as ConfigError what TRL says of settings that it refuses."""
+    try:
+        yield
+    except ConfigError:
+        raise
+    except ValueError as error:
+        raise ConfigError(f"the train section cannot be used: {str(error).splitlines()[0]}") from error
 
 
 def _spare_the_cpu(trainer: Any) -> None:

@@ -13,6 +13,7 @@ from driftwheel.records import TrainingRun
 from driftwheel.settings.settings import Settings
 
 RUN_FIELDS = ("id", "project", "dataset_id", "base_model", "method", "settings", "settings_hash", "seed", "path")
+"""What a process needs to know of its run; the rest, such as its times, is the ledger's."""
 
 
 @dataclass(frozen=True, kw_only=True)

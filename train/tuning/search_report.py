@@ -18,6 +18,7 @@ INTERRUPTED = "interrupted"
 
 ENDED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
 FEWEST_FOR_IMPORTANCE = 4
+"""Of fewer finished trials it would be chance."""
 
 
 def search_path(settings: Settings, name: str) -> Path:

@@ -15,6 +15,7 @@ from driftwheel.settings.settings import Settings
 from driftwheel.settings.training import Range, TrainSettings
 
 GRID_POINTS = 5
+"""Values that a grid takes of a range without a step: both ends, and three between."""
 Space = Mapping[str, Range | list[Any]]
 TrialValues = dict[str, Any]
 """Settings of the train section, by name, as one trial has them."""

@@ -4,6 +4,7 @@ The study is durable: Optuna keeps each trial in the project's database, and the
 killed search stood. A finished trial is never trained again, a trial that died goes on from its checkpoint.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import optuna
@@ -15,6 +16,7 @@ from sqlalchemy.pool import NullPool
 from driftwheel.errors import ConfigError
 from driftwheel.records import Dataset, content_hash
 from driftwheel.settings.settings import Settings
+from driftwheel.settings.training import TuneSettings
 from driftwheel.store.database import with_driver
 from driftwheel.store.ledger import Ledger
 from driftwheel.store.sqlite import safe_sqlite_module
@@ -55,9 +57,9 @@ def tune(settings: Settings, ledger: Ledger, dataset_id: str) -> Search:
         study = open_study(settings, name)
         _take_up(study)
         if settings.tune.sampler == "grid":
-            _enqueue_grid(settings, study)
+            _enqueue_grid(grid(search_space(settings)), study, settings.tune.trials)
         search = write_summary(settings, study, dataset_id)
-        while len(_ended(study)) < settings.tune.trials and not _is_exhausted(settings, study):
+        while len(_ended(study)) < settings.tune.trials and not _is_exhausted(settings.tune, study):
             _run_trial(settings, ledger, dataset, study)
             search = write_summary(settings, study, dataset_id)
     if search.best is None:
@@ -66,14 +68,13 @@ def tune(settings: Settings, ledger: Ledger, dataset_id: str) -> Search:
     return search
 
 
-def _enqueue_grid(settings: Settings, study: Study) -> None:
-    points = grid(search_space(settings))
-    if len(points) > settings.tune.trials:
+def _enqueue_grid(points: Sequence[TrialValues], study: Study, trials: int) -> None:
+    if len(points) > trials:
         log.warning(
             "the grid has more points than tune.trials, and the last ones are not tried; "
             f"`--trials {len(points)}` tries all",
             points=len(points),
-            trials=settings.tune.trials,
+            trials=trials,
         )
     for point in points:
         study.enqueue_trial(point, skip_if_exists=True)
@@ -118,8 +119,8 @@ def _ended(study: Study) -> list[FrozenTrial]:
     return [t for t in study.get_trials(states=ENDED) if t.number not in interrupted]
 
 
-def _is_exhausted(settings: Settings, study: Study) -> bool:
-    return settings.tune.sampler == "grid" and not study.get_trials(states=(TrialState.WAITING,))
+def _is_exhausted(settings: TuneSettings, study: Study) -> bool:
+    return settings.sampler == "grid" and not study.get_trials(states=(TrialState.WAITING,))
 
 
 def _run_trial(settings: Settings, ledger: Ledger, dataset: Dataset, study: Study) -> None:

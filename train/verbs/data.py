@@ -52,16 +52,16 @@ def main(arguments: argparse.Namespace) -> None:
             sys.stderr.write(f"{cut} rows are longer than train.max_length and would lose their answer's end\n")
         print_record(built, as_json=arguments.json)
     elif arguments.action == "show":
-        dataset = _chosen(settings, ledger, arguments.dataset)
+        dataset = _chosen(ledger, settings.project, arguments.dataset)
         show(settings, read_splits(dataset)[arguments.split][: arguments.rows])
     else:
-        new = _chosen(settings, ledger, arguments.dataset)
-        show_difference(_chosen(settings, ledger, arguments.against, before=new), new, arguments.rows)
+        new = _chosen(ledger, settings.project, arguments.dataset)
+        show_difference(_chosen(ledger, settings.project, arguments.against, before=new), new, arguments.rows)
 
 
-def _chosen(settings: Settings, ledger: Ledger, dataset_id: str | None, before: Dataset | None = None) -> Dataset:
+def _chosen(ledger: Ledger, project: str, dataset_id: str | None, before: Dataset | None = None) -> Dataset:
     """Return the Dataset with an id, or the newest, or the one before another; raises NotFoundError."""
-    for dataset in ledger.find(Dataset, project=settings.project):
+    for dataset in ledger.find(Dataset, project=project):
         if dataset.id == dataset_id or (dataset_id is None and (before is None or _is_older(dataset, before))):
             return dataset
     wanted = f"dataset {dataset_id!r}" if dataset_id else "such dataset yet"

@@ -10,8 +10,9 @@ from pathlib import Path
 
 from driftwheel import artifacts
 from driftwheel.cli.command import add_common_arguments, open_ledger, settings_from
-from train.evaluate import _warn_of_learned, evaluate, summary
-from train.parity import find_parity
+from driftwheel.json_form import as_json
+from train.evaluate import evaluate, summary, warn_of_learned
+from train.fidelity.parity_table import find_parity
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,8 +27,8 @@ def main(arguments: argparse.Namespace) -> None:
     """Evaluate an artifact and print its folder and scorecard."""
     settings = settings_from(arguments)
     ledger, manifest = open_ledger(settings), artifacts.read_manifest(arguments.artifact)
-    dataset_id = arguments.dataset or manifest["dataset_id"]
-    _warn_of_learned(settings, ledger, manifest.get("run_id"), dataset_id)
+    dataset_id = arguments.dataset or str(manifest.dataset_id)
+    warn_of_learned(settings, ledger, manifest.run_id, dataset_id)
     done = evaluate(
         settings,
         ledger,
@@ -37,7 +38,7 @@ def main(arguments: argparse.Namespace) -> None:
         parity=find_parity(settings, arguments.artifact),
     )
     if arguments.json:
-        facts = {"folder": str(done.folder), "scorecard": done.scorecard}
+        facts = {"folder": str(done.folder), "scorecard": as_json(done.scorecard)}
         sys.stdout.write(json.dumps(facts, ensure_ascii=False) + "\n")
     else:
         sys.stdout.write(f"{'folder':<28} {done.folder}\n{summary(done.scorecard)}\n")

@@ -10,6 +10,7 @@ import sys
 from driftwheel.cli.command import add_common_arguments, open_ledger, print_record, settings_from
 from train.merge import merge
 from train.runs import newest_run
+from train.weights.ensemble import WAYS, ensemble
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -17,8 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_common_arguments(parser)
     parser.add_argument("--run", metavar="RUN_ID", help="training run to merge (the newest)")
     parser.add_argument("--runs", nargs="+", metavar="RUN_ID", help="combine several runs into a new one instead")
-    parser.add_argument("--method", default="linear", choices=("linear", "ties", "dare_linear", "dare_ties"),
-                        help="how to combine them (linear)")  # fmt: skip
+    parser.add_argument("--method", default="linear", choices=WAYS, help="how to combine them (linear)")
     parser.add_argument("--weights", nargs="+", type=float, default=[], metavar="W", help="their shares (equal)")
     parser.add_argument("--density", type=float, default=0.5, metavar="D", help="share of changes to keep (0.5)")
 
@@ -28,10 +28,14 @@ def main(arguments: argparse.Namespace) -> None:
     settings = settings_from(arguments)
     ledger = open_ledger(settings)
     if arguments.runs:
-        from train.weights.ensemble import ensemble
-
-        run = ensemble(settings, ledger, arguments.runs, way=arguments.method, weights=arguments.weights,
-                       density=arguments.density)  # fmt: skip
+        run = ensemble(
+            settings,
+            ledger,
+            arguments.runs,
+            way=arguments.method,
+            weights=arguments.weights,
+            density=arguments.density,
+        )
         merge(settings, ledger, run.id)
         print_record(run, as_json=arguments.json)
         return

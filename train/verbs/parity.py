@@ -9,9 +9,10 @@ import sys
 from pathlib import Path
 
 from driftwheel.cli.command import add_common_arguments, open_ledger, settings_from
+from driftwheel.json_form import as_json
 from driftwheel.records import TrainingRun
-from train.parity import hop_line, parity
-from train.quantize import quantize
+from train.parity import hop_line
+from train.worker import measure_forms
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,10 +27,9 @@ def main(arguments: argparse.Namespace) -> None:
     settings = settings_from(arguments)
     ledger = open_ledger(settings)
     run_id = arguments.run or ledger.newest(TrainingRun, settings.project).id
-    artifact = arguments.artifact or quantize(settings, ledger, run_id)
-    found = parity(settings, ledger, run_id, artifact)
+    found = measure_forms(settings, ledger, run_id, arguments.artifact)
     if arguments.json:
-        facts = {"path": str(artifact), "parity": str(found.folder), "rows": found.rows}
+        facts = {"path": str(found.artifact), "parity": str(found.folder), "rows": as_json(found.rows)}
         sys.stdout.write(json.dumps(facts) + "\n")
     else:
-        sys.stdout.write("\n".join([str(artifact), *map(hop_line, found.rows)]) + "\n")
+        sys.stdout.write("\n".join([str(found.artifact), *map(hop_line, found.rows)]) + "\n")

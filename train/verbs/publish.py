@@ -4,13 +4,17 @@ python -m train publish [--run ID]
 """
 
 import argparse
+import json
+import subprocess
+import sys
 from pathlib import Path
 
 from driftwheel.cli.command import add_common_arguments, open_ledger, print_record, settings_from
-from driftwheel.errors import NotFoundError
-from driftwheel.records import TrainingRun
-from train.publish import _build_artifact, evaluate_and_judge, publish, refuse_learned
-from train.runs import newest_run
+from driftwheel.errors import DriftwheelError, NotFoundError
+from driftwheel.records import ModelVersion, TrainingRun
+from train.publish import refuse_learned
+from train.runs import live_version, newest_run
+from train.worker import Job, Progress, run_steps
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -19,8 +23,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--run", metavar="ID", help="run to publish (the newest)")
     parser.add_argument("--artifact", type=Path, metavar="DIR", help="its servable folder (merges and quantizes)")
     parser.add_argument("--dataset", metavar="ID", help="dataset whose test split decides (the run's own)")
-    parser.add_argument("--baseline", action=argparse.BooleanOptionalAction, default=None,
-                        help="also score the base model (only if no version is live)")  # fmt: skip
+    parser.add_argument(
+        "--baseline",
+        action=argparse.BooleanOptionalAction,
+        default=None,
+        help="also score the base model (only if no version is live)",
+    )
 
 
 def main(arguments: argparse.Namespace) -> None:
@@ -30,15 +38,23 @@ def main(arguments: argparse.Namespace) -> None:
     run = ledger.get(TrainingRun, arguments.run) if arguments.run else newest_run(ledger, settings.project)
     if arguments.artifact is not None and not arguments.artifact.is_dir():
         raise NotFoundError(f"no artifact at {arguments.artifact}; `driftwheel quantize --run {run.id}` writes one")
-    refuse_learned(settings, ledger, run, arguments.dataset or run.dataset_id)
-    artifact = _build_artifact(arguments, run.id)
-    evaluation, verdict = evaluate_and_judge(
-        settings,
-        ledger,
-        run_id=run.id,
-        artifact=artifact,
-        dataset_id=arguments.dataset,
-        with_baseline=arguments.baseline,
-    )
-    version = publish(settings, ledger, run_id=run.id, artifact=artifact, evaluation=evaluation, verdict=verdict)
-    print_record(version, as_json=arguments.json)
+    dataset_id = arguments.dataset or run.dataset_id
+    refuse_learned(settings, ledger, run, dataset_id)
+    made = Progress(run_id=run.id, dataset_id=dataset_id, artifact=str(_build(arguments, run.id)))
+    is_first = live_version(settings, ledger) is None
+    job = Job(settings, ledger, with_baseline=is_first if arguments.baseline is None else arguments.baseline)
+    version_id = run_steps(job, made, "evaluate", "publish_version").need("version_id")
+    print_record(ledger.get(ModelVersion, version_id), as_json=arguments.json)
+
+
+def _build(arguments: argparse.Namespace, run_id: str) -> Path:
+    """Merge, quantize and compare in a child of its own, so that its memory returns before the engine starts."""
+    argv = [sys.executable, "-m", "train", "parity", "--run", run_id, "--config", arguments.config, "--json"]
+    for override in arguments.overrides:
+        argv += ["--set", override]
+    if arguments.artifact is not None:
+        argv += ["--artifact", str(arguments.artifact)]
+    done = subprocess.run(argv, stdout=subprocess.PIPE, text=True, check=False)
+    if done.returncode != 0:
+        raise DriftwheelError(f"`train parity` failed for {run_id}; its message stands above")
+    return Path(json.loads(done.stdout.strip().splitlines()[-1])["path"])

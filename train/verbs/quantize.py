@@ -8,8 +8,8 @@ import json
 import sys
 
 from driftwheel.cli.command import add_common_arguments, open_ledger, settings_from
-from train.quantize import quantize
 from train.runs import newest_run
+from train.worker import build_artifact
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -23,5 +23,5 @@ def main(arguments: argparse.Namespace) -> None:
     settings = settings_from(arguments)
     ledger = open_ledger(settings)
     run_id = arguments.run or newest_run(ledger, settings.project).id
-    path = quantize(settings, ledger, run_id)
+    path = build_artifact(settings, ledger, run_id)
     sys.stdout.write((json.dumps({"path": str(path)}) if arguments.json else str(path)) + "\n")

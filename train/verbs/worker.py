@@ -7,7 +7,7 @@ import argparse
 
 from driftwheel.cli.command import add_common_arguments, open_ledger, settings_from
 from train.processes.executor import LocalExecutor
-from train.worker import Worker, only_worker
+from train.workflow import Worker, only_worker
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from driftwheel import artifacts
+from driftwheel.predictions import read_predictions
 from driftwheel.records import Dataset, ModelVersion
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
 from train.data.examples import read_examples
-from train.evaluation.predictions import read_predictions
 from train.verdict.paired_tables import Fixed, Item, groups
 from train.verdict.slices import name_slices
 
@@ -29,9 +29,9 @@ def count_looks(settings: Settings, ledger: Ledger, items: Sequence[Item], artif
     is_same: dict[str, bool] = {}
     looks = 0
     for version in ledger.find(ModelVersion, project=settings.project):
-        if version.verdict.get("live_version_id") is None or version.manifest_hash == artifact_hash:
+        if version.verdict.live_version_id is None or version.manifest_hash == artifact_hash:
             continue
-        dataset_id = str(version.scorecard.get("dataset_id"))
+        dataset_id = str(version.scorecard.dataset_id)
         if dataset_id not in is_same:
             test = read_examples(Path(ledger.get(Dataset, dataset_id).path) / "test.jsonl")
             is_same[dataset_id] = len(target & {e.id for e in test}) >= SAME_ITEMS_SHARE * len(target)
@@ -47,12 +47,12 @@ def what_stays_fixed(ledger: Ledger, live: ModelVersion) -> list[Fixed]:
     found: list[Fixed] = []
     version: ModelVersion | None = live
     while version is not None:
-        evaluation = Path(str(version.scorecard.get("predictions_path"))).parent
-        if version.verdict.get("fixed") and artifacts.is_complete(evaluation):
-            members = groups(read_items(evaluation, ledger.get(Dataset, version.scorecard["dataset_id"])))
-            for won in version.verdict["fixed"]:
-                answers = {item.id: item.is_correct for item in members.get(won["slice"], [])}
-                found.append(Fixed(won["slice"], version.number, won["gain"], answers))
-        before = version.verdict.get("live_version_id")
+        evaluation = Path(str(version.scorecard.predictions_path)).parent
+        if version.verdict.fixed and artifacts.is_complete(evaluation):
+            members = groups(read_items(evaluation, ledger.get(Dataset, str(version.scorecard.dataset_id))))
+            for won in version.verdict.fixed:
+                answers = {item.id: item.is_correct for item in members.get(won.slice, [])}
+                found.append(Fixed(won.slice, version.number, won.gain, answers))
+        before = version.verdict.live_version_id
         version = ledger.get(ModelVersion, before) if before else None
     return found

@@ -1,11 +1,14 @@
 """A ModelVersion with its run and dataset becomes a model card in Markdown."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
+from driftwheel.gate_verdict import GateVerdict, SliceVerdict
 from driftwheel.intervals import share_interval
+from driftwheel.lineage import Lineage
 from driftwheel.records import Dataset, ModelVersion, TrainingRun
+from driftwheel.scorecard import EarlierBaseline, PromptScore, Scorecard
 
 MEASURES = {
     "accuracy": "accuracy",
@@ -73,7 +76,7 @@ def _what_it_is(version: ModelVersion, run: TrainingRun) -> str:
 
 
 def _form(version: ModelVersion) -> str:
-    if version.lineage.get("served_as") == "adapter":
+    if version.lineage.served_as == "adapter":
         return "stored as an adapter, loaded beside the base model"
     return f"stored with quantization `{version.quantization}`"
 
@@ -95,57 +98,46 @@ def _training(run: TrainingRun) -> str:
     return f"## Training\n\n`{run.id}`\n\n" + _table(["", "value"], [[_plain(k), _number(v)] for k, v in rows])
 
 
-def _scores(scorecard: Mapping[str, Any]) -> str:
-    baseline: Mapping[str, Any] = scorecard.get("baseline") or {}
-    names = list(baseline)
-    header = ["", "this version", *(f"base model, {name.replace('_', '-')} prompt" for name in names)]
-    rows = [["items", _number(scorecard.get("items")), *(_number(baseline[n].get("items")) for n in names)]]
+def _scores(scorecard: Scorecard) -> str:
+    baseline = scorecard.baseline or {}
+    prompts = list(baseline.values())
+    header = ["", "this version", *(f"base model, {name.replace('_', '-')} prompt" for name in baseline)]
+    rows = [["items", _number(scorecard.items), *(_number(prompt.items) for prompt in prompts)]]
     for key, title in MEASURES.items():
-        if scorecard.get(key) is not None:
-            rows.append([title, *(_measure(card, key) for card in (scorecard, *(baseline[n] for n in names)))])
-    notes = [f"Base model, {n}: {_plain(baseline[n]['note'])}" for n in names if baseline[n].get("note")]
+        if getattr(scorecard, key) is not None:
+            rows.append([title, _measure(scorecard, key), *(_measure(prompt, key) for prompt in prompts)])
+    notes = [f"Base model, {name}: {_plain(prompt.note)}" for name, prompt in baseline.items() if prompt.note]
     if not baseline:
-        notes.append(_earlier_baseline(scorecard.get("earlier_baseline")))
-    place = (
-        f"On the test split of `{scorecard.get('dataset_id')}`, asked greedily. In brackets 95 % intervals (Wilson)."
-    )
+        notes.append(_earlier_baseline(scorecard.earlier_baseline))
+    place = f"On the test split of `{scorecard.dataset_id}`, asked greedily. In brackets 95 % intervals (Wilson)."
     return "\n\n".join(["## Scores", place, _table(header, rows), *notes])
 
 
-def _earlier_baseline(earlier: Mapping[str, Any] | None) -> str:
-    if not earlier:
+def _earlier_baseline(earlier: EarlierBaseline | None) -> str:
+    if earlier is None:
         return "The base model was not asked on this dataset."
     reached = "; ".join(
-        f"{name.replace('_', '-')} {_measure(card, 'accuracy')}" for name, card in earlier["prompts"].items()
+        f"{name.replace('_', '-')} {_measure(card, 'accuracy')}" for name, card in earlier.prompts.items()
     )
-    return f"The base model was asked on `{earlier['dataset_id']}`, other test items; its accuracy there: {reached}."
+    return f"The base model was asked on `{earlier.dataset_id}`, other test items; its accuracy there: {reached}."
 
 
-def _slices(scorecard: Mapping[str, Any]) -> str:
-    slices: Mapping[str, Any] = scorecard.get("slices") or {}
+def _slices(scorecard: Scorecard) -> str:
     rows = [
-        [
-            name,
-            str(s["items"]),
-            _with_interval(s["accuracy"], share_interval(round(s["accuracy"] * s["items"]), s["items"])),
-        ]
-        for name, s in slices.items()
+        [name, str(s.items), _with_interval(s.accuracy, share_interval(round(s.accuracy * s.items), s.items))]
+        for name, s in scorecard.slices.items()
     ]
     return _table(["slice", "items", "accuracy"], rows) if len(rows) > 1 else ""
 
 
-def _parity(scorecard: Mapping[str, Any]) -> str:
+def _parity(scorecard: Scorecard) -> str:
     """Show how far each form of the model is from the one before it; agreement is of whole greedy answers."""
     rows = []
-    for hop in scorecard.get("parity") or []:
-        row = [hop["hop"], _number(hop["items"]), _with_interval(hop.get("accuracy"), hop.get("accuracy_interval"))]
-        if "against" in hop:
-            gaps = (hop.get("mean_logprob_difference"), hop.get("max_logprob_difference"))
-            row += [
-                hop["against"],
-                _with_interval(hop.get("agreement"), hop.get("agreement_interval")),
-                *map(_number, gaps),
-            ]
+    for hop in scorecard.parity or ():
+        row = [hop.hop, _number(hop.items), _with_interval(hop.accuracy, hop.accuracy_interval)]
+        if hop.against is not None:
+            gaps = hop.mean_logprob_difference, hop.max_logprob_difference
+            row += [hop.against, _with_interval(hop.agreement, hop.agreement_interval), *map(_number, gaps)]
         rows.append(row + ["-"] * (7 - len(row)))
     if not rows:
         return ""
@@ -156,81 +148,83 @@ def _parity(scorecard: Mapping[str, Any]) -> str:
     )
 
 
-def _fields(scorecard: Mapping[str, Any]) -> str:
-    fields: Mapping[str, Any] = scorecard.get("fields") or {}
-    rows = [[_plain(name), str(f["items"]), _with_interval(f["accuracy"], f["interval"])] for name, f in fields.items()]
+def _fields(scorecard: Scorecard) -> str:
+    rows = [
+        [_plain(name), str(found.items), _with_interval(found.accuracy, found.interval)]
+        for name, found in (scorecard.fields or {}).items()
+    ]
     return _table(["field of the answer", "items", "accuracy"], rows) if rows else ""
 
 
-def _labels(scorecard: Mapping[str, Any]) -> str:
+def _labels(scorecard: Scorecard) -> str:
     """Show the labels with the lowest F1 first: those are what a reader looks for."""
-    labels: Mapping[str, Any] = scorecard.get("labels") or {}
-    worst = sorted(labels.items(), key=lambda entry: entry[1]["f1"])[:MOST_LABELS]
+    worst = sorted((scorecard.labels or {}).items(), key=lambda entry: entry[1].f1)[:MOST_LABELS]
     rows = [
         [
             _plain(name),
-            str(found["items"]),
-            _with_interval(found["precision"], found["precision_interval"]),
-            _with_interval(found["recall"], found["recall_interval"]),
-            _number(found["f1"]),
+            str(found.items),
+            _with_interval(found.precision, found.precision_interval),
+            _with_interval(found.recall, found.recall_interval),
+            _number(found.f1),
         ]
         for name, found in worst
     ]
     return _table(["label, worst first", "items", "precision", "recall", "F1"], rows) if rows else ""
 
 
-def _robustness(scorecard: Mapping[str, Any]) -> str:
-    kinds: Mapping[str, Any] = scorecard.get("robustness") or {}
+def _robustness(scorecard: Scorecard) -> str:
+    kinds = scorecard.robustness or {}
     rows = [
         [
             kind.replace("_", " "),
-            str(found["items"]),
-            *(
-                _with_interval(found[k], found[f"{k}_interval"])
-                for k in ("accuracy_before", "accuracy", "drop", "same_answer")
-            ),
+            str(found.items),
+            _with_interval(found.accuracy_before, found.accuracy_before_interval),
+            _with_interval(found.accuracy, found.accuracy_interval),
+            _with_interval(found.drop, found.drop_interval),
+            _with_interval(found.same_answer, found.same_answer_interval),
         ]
         for kind, found in kinds.items()
-        if found["items"]
+        if found.items
     ]
     if not rows:
         return ""
     header = ["the same questions with", "items", "accuracy before", "accuracy", "drop", "same answer"]
-    notes = [f"{kind}: {_plain(found['note'])}" for kind, found in kinds.items() if found.get("note")]
+    notes = [f"{kind}: {_plain(found.note)}" for kind, found in kinds.items() if found.note]
     return "\n\n".join(["## Robustness", _table(header, rows), *notes])
 
 
-def _general(scorecard: Mapping[str, Any], verdict: Mapping[str, Any]) -> str:
+def _general(scorecard: Scorecard, verdict: GateVerdict) -> str:
     """Return what the version can do beside its task, and how that differs from the live version's."""
-    changes = verdict.get("general") or {}
+    changes = verdict.general or {}
     rows = [
-        [_plain(task), _plain(metric), *map(_number, (found["items"], *score)), *map(_number, change)]
-        for task, found in (scorecard.get("general") or {}).items()
+        [_plain(task), _plain(metric), *map(_number, (found.get("items"), *score)), *map(_number, change)]
+        for task, found in (scorecard.general or {}).items()
         for metric, score in found.items()
-        if metric != "items"
+        if isinstance(score, tuple)
         for change in [changes.get(task, {}).get(metric, (None, None))]
     ]
     header = ["task", "metric", "items", "score", "standard error", "against the live version", "standard error"]
     return f"## General tasks\n\n{_table(header, rows)}" if rows else ""
 
 
-def _gate(verdict: Mapping[str, Any]) -> str:
-    text = f"## Gate\n\n**{verdict.get('verdict', 'not judged')}**: {_plain(str(verdict.get('reason', '')))}"
+def _gate(verdict: GateVerdict) -> str:
+    text = f"## Gate\n\n**{verdict.verdict or 'not judged'}**: {_plain(verdict.reason)}"
     header = ["slice", "asked", "items", "this version", "against", "difference", "interval", "limit", "verdict"]
-    rows = [_gate_row(entry) for entry in verdict.get("slices", [])]
-    rows += [_gate_row(e) for e in (verdict.get("watched") or {}).get("worst", []) if e["verdict"] != "REJECT"]
-    parts = [text, _table(header, rows) if rows else "", *(_plain(note) for note in verdict.get("notes", []))]
+    watched = verdict.watched.worst if verdict.watched else ()
+    rows = [_gate_row(entry) for entry in (*verdict.slices, *(e for e in watched if e.verdict != "REJECT"))]
+    parts = [text, _table(header, rows) if rows else "", *map(_plain, verdict.notes)]
     return "\n\n".join(part for part in parts if part)
 
 
-def _gate_row(entry: Mapping[str, Any]) -> list[str]:
+def _gate_row(entry: SliceVerdict) -> list[str]:
+    numbers = entry.items, entry.candidate_accuracy, entry.live_accuracy, entry.difference
     return [
-        _plain(entry["slice"]),
-        entry.get("role", "-"),
-        *(_number(entry[key]) for key in ("items", "candidate_accuracy", "live_accuracy", "difference")),
-        " to ".join(_number(end) for end in entry["interval"]),
-        _number(entry.get("margin")),
-        entry["verdict"],
+        _plain(entry.slice),
+        entry.role,
+        *map(_number, numbers),
+        " to ".join(map(_number, entry.interval or ())),
+        _number(entry.margin),
+        entry.verdict,
     ]
 
 
@@ -241,17 +235,17 @@ def _limits(version: ModelVersion, dataset: Dataset) -> str:
     ]
     if dataset.test_rows < 100:
         lines.append(f"The test split has only {dataset.test_rows} rows: every score is uncertain by many points.")
-    if version.scorecard.get("unanswered"):
-        lines.append(f"{version.scorecard['unanswered']} items were refused (too long) and count as wrong.")
+    if version.scorecard.unanswered:
+        lines.append(f"{version.scorecard.unanswered} items were refused (too long) and count as wrong.")
     if version.status.value == "rejected":
         lines.append("The gate turned it down: it may not serve traffic and is kept for the record.")
     return "## Limits\n\n" + "\n".join(f"- {line}" for line in lines)
 
 
-def _lineage(lineage: Mapping[str, Any]) -> str:
-    facts = {k: v for k, v in lineage.items() if not isinstance(v, dict) and v is not None}
-    rows = [[k.replace("_", " "), _code(v)] for k, v in facts.items()]
-    rows += [[name, _code(number)] for name, number in lineage.get("libraries", {}).items()]
+def _lineage(lineage: Lineage) -> str:
+    facts = {name: value for name, value in vars(lineage).items() if isinstance(value, str | int)}
+    rows = [[name.replace("_", " "), _code(value)] for name, value in facts.items()]
+    rows += [[name, _code(number)] for name, number in lineage.libraries.items()]
     return "## Lineage\n\n" + _table(["", "value"], rows)
 
 
@@ -260,8 +254,8 @@ def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
-def _measure(card: Mapping[str, Any], key: str) -> str:
-    return _with_interval(card.get(key), (card.get("intervals") or {}).get(key))
+def _measure(card: Scorecard | PromptScore, key: str) -> str:
+    return _with_interval(getattr(card, key, None), (card.intervals or {}).get(key))
 
 
 def _with_interval(value: float | None, interval: Sequence[float] | None) -> str:

@@ -1,41 +1,40 @@
 """A verdict's numbers become one line for a person."""
 
-from collections.abc import Mapping
-from typing import Any
+from driftwheel.gate_verdict import GateVerdict, SliceVerdict
 
 MOST_NAMED = 4
 """Slices that one line names; the verdict holds them all."""
 
 
-def in_words(verdict: Mapping[str, Any]) -> str:
+def in_words(verdict: GateVerdict) -> str:
     """Return why the verdict is what it is: the slices that decided, and what this number of items can show."""
-    deciding = [entry for entry in verdict["slices"] if entry["verdict"] == verdict["verdict"]]
-    if verdict["verdict"] == "PROMOTE":
-        named = [entry for entry in deciding if entry["role"] in ("target", "part")]
-        kept, watched = len(deciding) - len(named), verdict["watched"]["slices"]
+    deciding = [entry for entry in verdict.slices if entry.verdict == verdict.verdict]
+    if verdict.verdict == "PROMOTE":
+        named = [entry for entry in deciding if entry.role in ("target", "part")]
+        kept, watched = len(deciding) - len(named), verdict.watched.slices if verdict.watched else 0
         rest = f"of its slices {kept} are shown to be kept, {watched} smaller ones show no sure loss"
         rest = rest if kept or watched else ""
     else:
         named = deciding[:MOST_NAMED]
         rest = f"and {len(deciding) - len(named)} slices more" if len(deciding) > len(named) else ""
-    is_open = verdict["verdict"] == verdict["slices"][0]["verdict"] == "INCONCLUSIVE"
+    is_open = verdict.verdict == verdict.slices[0].verdict == "INCONCLUSIVE"
     sight = _sight(verdict) if is_open else ""
     return "; ".join(filter(None, [*(_entry_in_words(entry) for entry in named), rest, sight]))
 
 
-def notes(verdict: Mapping[str, Any]) -> list[str]:
+def notes(verdict: GateVerdict) -> list[str]:
     """Return what else a reader must know: the error rate that decided, what the items can show, what stays fixed."""
-    needed = f" About {verdict['items_needed']} more items would settle it." if verdict["items_needed"] else ""
+    needed = f" About {verdict.items_needed} more items would settle it." if verdict.items_needed else ""
     found = [
-        f"Decided at the level {verdict['level']:.1g}, p = {verdict['p_value']:.1g}; the intervals are read at "
-        f"{verdict['confidence']:.0%}. With a chance of 80 % {_sight(verdict)}.{needed} This was look "
-        f"{verdict['looks']} of {verdict['max_looks']} at these items."
+        f"Decided at the level {verdict.level:.1g}, p = {verdict.p_value:.1g}; the intervals are read at "
+        f"{verdict.confidence:.0%}. With a chance of 80 % {_sight(verdict)}.{needed} This was look "
+        f"{verdict.looks} of {verdict.max_looks} at these items."
     ]
-    if verdict["fixed"]:
-        won = ", ".join(f"{entry['slice']} ({points(entry['gain'], signed=True)})" for entry in verdict["fixed"])
+    if verdict.fixed:
+        won = ", ".join(f"{entry.slice} ({points(entry.gain, signed=True)})" for entry in verdict.fixed)
         found.append(f"Fixed by this version, and to stay fixed: {won}.")
-    if verdict["unmeasured"]:
-        found.append(f"Fixed, but the test set holds none of the items: {', '.join(verdict['unmeasured'])}.")
+    if verdict.unmeasured:
+        found.append(f"Fixed, but the test set holds none of the items: {', '.join(verdict.unmeasured)}.")
     return found
 
 
@@ -44,19 +43,19 @@ def points(share: float, *, signed: bool = False) -> str:
     return f"{100 * share:{'+' if signed else ''}.1f} points"
 
 
-def _sight(verdict: Mapping[str, Any]) -> str:
-    if verdict["detectable_gain"] is None:
-        return f"{verdict['items']} items are too few to see any gain"
-    return f"the smallest gain that {verdict['items']} items could show is {points(verdict['detectable_gain'])}"
+def _sight(verdict: GateVerdict) -> str:
+    if verdict.detectable_gain is None:
+        return f"{verdict.items} items are too few to see any gain"
+    return f"the smallest gain that {verdict.items} items could show is {points(verdict.detectable_gain)}"
 
 
-def _entry_in_words(entry: Mapping[str, Any]) -> str:
-    if not entry["items"]:
-        return f"on {entry['slice']} {entry['reason']}"
-    low, high = entry["interval"]
-    more = f"; about {entry['items_needed']} more items would settle it" if entry["items_needed"] else ""
+def _entry_in_words(entry: SliceVerdict) -> str:
+    if not entry.items or entry.interval is None or entry.difference is None:
+        return f"on {entry.slice} {entry.reason}"
+    low, high = entry.interval
+    more = f"; about {entry.items_needed} more items would settle it" if entry.items_needed else ""
     interval = f"[{points(low, signed=True)}, {points(high, signed=True)}]"
     return (
-        f"on {entry['items']} {entry['slice']} items {entry['reason']}: {entry['candidate_accuracy']:.1%} against "
-        f"{entry['live_accuracy']:.1%}, {points(entry['difference'], signed=True)} {interval}{more}"
+        f"on {entry.items} {entry.slice} items {entry.reason}: {entry.candidate_accuracy:.1%} against "
+        f"{entry.live_accuracy:.1%}, {points(entry.difference, signed=True)} {interval}{more}"
     )

@@ -4,20 +4,23 @@ Set `merge.kind: adapter`; then `driftwheel quantize` and `driftwheel publish` w
 """
 
 import shutil
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from driftwheel import artifacts, fingerprint
+from driftwheel.artifacts import Manifest, Source
 from driftwheel.errors import ArtifactError, ConfigError, ConflictError, ParityError
+from driftwheel.json_form import as_json
+from driftwheel.probe_answers import Fingerprint
 from driftwheel.records import TrainingRun, TrainingRunStatus
+from driftwheel.settings.serving import ServeSettings
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
 from train.base_model import identity, load_tokenizer, load_weights
 from train.fidelity.pins import check_pins, read_pins
 from train.fidelity.structure import check_finite
-from train.merge import base_of
 from train.runs import weights_path
+from train.weights.whole_model import base_of
 
 KIND = "adapter"
 FILES = ("adapter_config.json", "adapter_model.safetensors")
@@ -41,10 +44,10 @@ def pack_adapter(settings: Settings, ledger: Ledger, run_id: str) -> Path:
             "set model.base back to it, or fine-tune again"
         )
     target = settings.root / "artifacts" / f"{run_id}-{KIND}"
-    source = {"weights_hash": trained["content_hash"], "dtype": settings.merge.dtype}
-    if artifacts.is_complete(target) and artifacts.read_manifest(target).get("source") == source:
+    source = Source(weights_hash=trained.content_hash, dtype=settings.merge.dtype)
+    if artifacts.is_complete(target) and artifacts.read_manifest(target).source == source:
         return target
-    facts: dict[str, Any] = {
+    facts = {
         "kind": KIND,
         "run_id": run.id,
         "dataset_id": run.dataset_id,
@@ -56,20 +59,21 @@ def pack_adapter(settings: Settings, ledger: Ledger, run_id: str) -> Path:
         "dtype": settings.merge.dtype,
         "quantization": "none",
         "settings_hash": settings.settings_hash,
-        "source": source,
+        "source": as_json(source),
     }
     with artifacts.writing(target, facts) as folder:
         for name in FILES:
             shutil.copy(weights_path(run) / name, folder / name)
         load_tokenizer(str(weights_path(run))).save_pretrained(folder)
-        facts |= read_pins(folder, facts["base_model"], base.model.revision)
-        check_pins(KIND, trained, facts)
+        pins = read_pins(folder, base.base_model(), base.model.revision)
+        facts |= as_json(pins)
+        check_pins(KIND, trained, pins)
     return target
 
 
-def require_servable(run: TrainingRun, trained: dict[str, Any]) -> None:
+def require_servable(run: TrainingRun, trained: Manifest) -> None:
     """Raise ConfigError unless vLLM can load what a run trained beside its base (vllm/lora/peft_helper.py)."""
-    reason = "every weight was trained" if run.method in ("full", "ensemble") else trained.get("why_only_merged")
+    reason = "every weight was trained" if run.method in ("full", "ensemble") else trained.why_only_merged
     if reason:
         raise ConfigError(
             f"{run.id} cannot be served as an adapter: {reason}; set merge.kind to merged, or train plain LoRA"
@@ -108,32 +112,32 @@ def check_adapter(artifact: Path, run: TrainingRun) -> None:
     The engine takes template, tokenizer and generation defaults from the base.
     """
     manifest, trained = artifacts.verify(artifact), artifacts.verify(weights_path(run))
-    if manifest.get("run_id") != run.id or manifest["source"]["weights_hash"] != trained["content_hash"]:
+    if manifest.run_id != run.id or manifest.source is None or manifest.source.weights_hash != trained.content_hash:
         raise ParityError(KIND, "source", f"{artifact} was not made from the weights of {run.id}; quantize again")
     for name in FILES:
-        if manifest["files"][name]["sha256"] != trained["files"][name]["sha256"]:
+        if manifest.files[name] != trained.files[name]:
             raise ParityError(KIND, "files", f"{name} is not the file that was trained; quantize again")
     check_finite(KIND, artifact / FILES[1])
-    base = manifest["base_model"]
-    check_pins(KIND, trained, read_pins(Path(base), revision=manifest["base_revision"] or None))
+    base = Path(manifest.base_model or "")
+    check_pins(KIND, trained, read_pins(base, revision=manifest.base_revision or None))
 
 
-def require_effect(settings: Settings, taken: Mapping[str, Any], artifact: Path) -> None:
+def require_effect(settings: ServeSettings, taken: Fingerprint, artifact: Path) -> None:
     """Raise ParityError if an adapter answers the fingerprint's probes as its base does.
 
     vLLM loads an adapter whose names fit none of the base's modules, and answers as if it were not there; no proof
     could tell such a one from an adapter that works.
     """
-    if artifacts.read_manifest(artifact).get("kind") != KIND:
+    if artifacts.read_manifest(artifact).kind != KIND:
         return
-    difference = fingerprint.compare({"probes": taken.get("base_probes", [])}, dict(taken))
-    if difference.is_same(settings.serve.fingerprint_tolerance):
+    difference = fingerprint.compare(taken.base_probes or (), taken.probes)
+    if difference.is_same(settings.fingerprint_tolerance):
         raise ParityError(
             "served",
             "adapter",
             f"the engine answers with {artifact.name} as it does without: log-probabilities of the probes are "
             f"{difference.mean_logprob_difference:.2g} nats apart (serve.fingerprint_tolerance is "
-            f"{settings.serve.fingerprint_tolerance}); train longer, or set merge.kind to merged",
+            f"{settings.fingerprint_tolerance}); train longer, or set merge.kind to merged",
         )
 
 
@@ -142,5 +146,6 @@ def load_adapted(artifact: Path) -> tuple[Any, str]:
     from peft import PeftModel
 
     manifest = artifacts.read_manifest(artifact)
-    base = load_weights(manifest["base_model"], manifest["dtype"], revision=manifest["base_revision"] or None)
-    return PeftModel.from_pretrained(base, artifact), manifest["base_model"]
+    name = manifest.base_model or ""
+    base = load_weights(name, manifest.dtype or "auto", revision=manifest.base_revision or None)
+    return PeftModel.from_pretrained(base, artifact), name

@@ -6,6 +6,7 @@ llm-compressor cannot share vLLM's environment (they pin different compressed-te
 from pathlib import Path
 
 from driftwheel import artifacts
+from driftwheel.quantization import Scheme
 from driftwheel.records import Dataset, TrainingRun
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
@@ -19,7 +20,7 @@ JOB_SCRIPT = Path(__file__).with_name("calibration_job.py")
 PACKAGES = ("llmcompressor==0.14.0.1", "compressed-tensors==0.19.0", "transformers==5.17.0")
 
 
-def calibrate(settings: Settings, ledger: Ledger, run: TrainingRun, scheme: str, merged: Path, folder: Path) -> None:
+def calibrate(settings: Settings, ledger: Ledger, run: TrainingRun, scheme: Scheme, merged: Path, folder: Path) -> None:
     """Write the checkpoint of a scheme that looks at what the model computes on training rows.
 
     Raises ConfigError if there is no environment with llm-compressor, ExecutorError with its message if it fails.
@@ -27,9 +28,10 @@ def calibrate(settings: Settings, ledger: Ledger, run: TrainingRun, scheme: str,
     dataset = ledger.get(Dataset, run.dataset_id)
     rows = read_split(Path(dataset.path), "train")[: settings.quantize.calibration_rows]
     tokenizer = load_tokenizer(str(merged))
-    job_path = Path(run.path) / f"{scheme}_job.json"
+    job_path = Path(run.path) / f"{scheme.name}_job.json"
     job = {
-        "scheme": scheme,
+        "recipe": scheme.recipe,
+        "is_compressed": not scheme.prunes,
         "model": str(merged),
         "out": str(folder),
         "texts": [tokenizer.apply_chat_template([*r["prompt"], *r["completion"]], tokenize=False) for r in rows],
@@ -38,7 +40,7 @@ def calibrate(settings: Settings, ledger: Ledger, run: TrainingRun, scheme: str,
         "max_length": settings.train.max_length,
     }
     artifacts.write_json(job_path, job)
-    log_path = settings.root / "logs" / f"{run.id}-{scheme}.log"
+    log_path = settings.root / "logs" / f"{run.id}-{scheme.name}.log"
     argv = [_python(settings), str(JOB_SCRIPT), str(job_path)]
     LocalExecutor().run(argv, log_path=log_path, environment={"OMP_WAIT_POLICY": "PASSIVE"})
 

@@ -17,8 +17,8 @@ from driftwheel.records import TrainingRun, TrainingRunStatus, content_hash, new
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
 from train.base_model import load_tokenizer, load_weights
-from train.merge import base_of, whole_model
 from train.runs import weights_path
+from train.weights.whole_model import base_of, whole_model
 
 Way = Literal["linear", "ties", "dare_linear", "dare_ties"]
 WAYS: tuple[Way, ...] = get_args(Way)

@@ -6,12 +6,9 @@ from typing import Any
 from driftwheel.errors import ConfigError
 from train.base_model import load_weights
 
-PRESETS = {"w8a8": "W8A8", "fp8_dynamic": "FP8_DYNAMIC"}
-"""Schemes that need no data, by their names in compressed-tensors."""
 
-
-def round_to_nearest(merged: Path, folder: Path, scheme: str, ignore: list[str]) -> None:
-    """Write the checkpoint with the compressed-tensors that vLLM brings.
+def round_to_nearest(merged: Path, folder: Path, preset: str, ignore: list[str]) -> None:
+    """Write the checkpoint with the compressed-tensors that vLLM brings, which knows the scheme as `preset`.
 
     Raises ConfigError if `ignore` leaves no layer.
     """
@@ -25,7 +22,7 @@ def round_to_nearest(merged: Path, folder: Path, scheme: str, ignore: list[str])
 
     model = load_weights(str(merged), "auto")
     config = QuantizationConfig(
-        config_groups={"group_0": preset_name_to_scheme(PRESETS[scheme], ["Linear"])},
+        config_groups={"group_0": preset_name_to_scheme(preset, ["Linear"])},
         ignore=ignore,
         quantization_status=QuantizationStatus.FROZEN,
     )

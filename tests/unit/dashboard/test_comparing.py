@@ -7,24 +7,30 @@ import pytest
 from dashboard import charts, comparing
 from driftwheel.comparison import Comparison
 from driftwheel.intervals import paired_interval
+from driftwheel.predictions import Prediction
 from driftwheel.records import Judgement, Preference
+from driftwheel.scorecard import Scorecard
 
 
-def item(n: int, predicted: str | None, *, slice: str = "old", label: str = "a", **more: Any) -> dict[str, Any]:
-    return {
-        "id": f"row-{n}",
-        "slice": slice,
-        "prompt": f"question {n}",
-        "expected": "a",
-        "answer": f"{predicted}",
-        "label": label,
-        "predicted": predicted,
-        "is_correct": predicted == label,
-        **more,
-    }
+def item(
+    n: int, predicted: str | None, *, slice: str = "old", label: str = "a", slices: tuple[str, ...] = ()
+) -> Prediction:
+    return Prediction(
+        id=f"row-{n}",
+        slice=slice,
+        prompt=f"question {n}",
+        expected="a",
+        answer=f"{predicted}",
+        label=label,
+        predicted=predicted,
+        is_correct=predicted == label,
+        latency_seconds=0.1,
+        mean_logprob=None,
+        slices=slices,
+    )
 
 
-def pairs(outcomes: list[tuple[str | None, str | None]], **more: Any) -> list[tuple[dict[str, Any], dict[str, Any]]]:
+def pairs(outcomes: list[tuple[str | None, str | None]], **more: Any) -> list[tuple[Prediction, Prediction]]:
     return [(item(n, first, **more), item(n, second, **more)) for n, (first, second) in enumerate(outcomes)]
 
 
@@ -33,10 +39,10 @@ OUTCOMES: list[tuple[str | None, str | None]] = [*[("a", "a")] * 6, *[("b", "a")
 
 def test_a_measure_is_compared_with_its_paired_interval() -> None:
     cards = (
-        {"accuracy": 0.7, "intervals": {"accuracy": [0.4, 0.9]}, "brier": 0.2, "task": "labels", "bleu": None},
-        {"accuracy": 0.9, "intervals": {"accuracy": [0.6, 0.98]}, "brier": 0.1, "task": "labels", "bleu": 3.0},
+        Scorecard(accuracy=0.7, intervals={"accuracy": (0.4, 0.9)}, brier=0.2, task="labels"),
+        Scorecard(accuracy=0.9, intervals={"accuracy": (0.6, 0.98)}, brier=0.1, task="labels", bleu=3.0),
     )
-    accuracy, brier = comparing.measures(Comparison("d", cards, pairs(OUTCOMES)), ("v1", "v2"))
+    items, unanswered, accuracy, brier = comparing.measures(Comparison("d", cards, pairs(OUTCOMES)), ("v1", "v2"))
     low, high = paired_interval(3, 1, 10)
     assert accuracy == {
         "measure": "accuracy",
@@ -45,11 +51,12 @@ def test_a_measure_is_compared_with_its_paired_interval() -> None:
         "difference": "+20.0 points",
         "95 % interval": f"{low * 100:+.1f} to {high * 100:+.1f}",
     }
+    assert (items["difference"], unanswered["difference"]) == ("+0", "+0")
     assert (brier["difference"], brier["95 % interval"]) == ("-0.1", "")
 
 
 def test_slices_are_those_of_the_items() -> None:
-    named = pairs([("b", "a")] * 2, slice="new", slices=["label:a"])
+    named = pairs([("b", "a")] * 2, slice="new", slices=("label:a",))
     found = comparing.by_slice([*pairs(OUTCOMES), *named])
     assert [(s["slice"], s["items"], s["difference"]) for s in found] == [
         ("all items", 12, pytest.approx(4 / 12)),

@@ -1,10 +1,10 @@
 """Scorecards' numbers stand in tables with the intervals behind them."""
 
 from dataclasses import replace
-from typing import Any
 
 from dashboard import scorecards
 from driftwheel.records import ModelVersion
+from driftwheel.scorecard import FaultScore, FieldScore, LabelScore, ParityRow, Scorecard
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
 
@@ -17,19 +17,15 @@ def test_scorecards_stand_beside_the_baselines(seeded: dict[str, str], ledger: L
 
 
 def test_shares_stand_with_their_intervals() -> None:
-    parts: dict[str, dict[str, Any]] = {
-        "card": {
-            "items": 9,
-            "precision": None,
-            "precision_interval": None,
-            "recall": 0.5,
-            "recall_interval": [0.2, 0.8],
-        },
-        "word_order": {"items": 0, "note": "not asked"},
-        "intent": {"items": 9, "accuracy": 0.5, "interval": [0.2, 0.8]},
+    parts: dict[str, LabelScore | FieldScore | FaultScore] = {
+        "card": LabelScore(
+            items=9, precision=None, precision_interval=None, recall=0.5, recall_interval=(0.2, 0.8), f1=0.25
+        ),
+        "word_order": FaultScore(items=0, note="not asked"),
+        "intent": FieldScore(items=9, accuracy=0.5, interval=(0.2, 0.8)),
     }
     assert scorecards.table_of_shares(parts) == [
-        {"name": "card", "items": 9, "precision": "", "recall": "50.0% [20.0, 80.0]"},
+        {"name": "card", "items": 9, "precision": "", "recall": "50.0% [20.0, 80.0]", "f1": "0.25"},
         {"name": "word_order", "items": 0, "note": "not asked"},
         {"name": "intent", "items": 9, "accuracy": "50.0% [20.0, 80.0]"},
     ]
@@ -38,22 +34,22 @@ def test_shares_stand_with_their_intervals() -> None:
 def test_parity_rows_show_each_form_with_its_intervals(seeded: dict[str, str], ledger: Ledger) -> None:
     version = replace(
         ledger.get(ModelVersion, seeded["rejected"]),
-        scorecard={
-            "parity": [
-                {"hop": "trained", "items": 10, "accuracy": 0.9, "accuracy_interval": [0.555, 0.997]},
-                {
-                    "hop": "merged",
-                    "items": 10,
-                    "accuracy": 0.9,
-                    "accuracy_interval": [0.555, 0.997],
-                    "agreement": 1.0,
-                    "agreement_interval": [0.692, 1.0],
-                    "against": "trained",
-                    "mean_logprob_difference": 0.01,
-                    "max_logprob_difference": 0.2,
-                },
-            ]
-        },
+        scorecard=Scorecard(
+            parity=(
+                ParityRow(hop="trained", items=10, accuracy=0.9, accuracy_interval=(0.555, 0.997)),
+                ParityRow(
+                    hop="merged",
+                    items=10,
+                    accuracy=0.9,
+                    accuracy_interval=(0.555, 0.997),
+                    against="trained",
+                    agreement=1.0,
+                    agreement_interval=(0.692, 1.0),
+                    mean_logprob_difference=0.01,
+                    max_logprob_difference=0.2,
+                ),
+            )
+        ),
     )
     first, second = scorecards.parity_rows(version)
     assert (first["accuracy"], first["same greedy answers"]) == ("90.0% [55.5, 99.7]", "")

@@ -23,13 +23,13 @@ def build(target: Path) -> Path:
 
 def test_a_finished_artifact_verifies_and_carries_its_facts(tmp_path: Path) -> None:
     manifest = verify(build(tmp_path / "a"))
-    assert manifest["quantization"] == "w8a8"
-    assert set(manifest["files"]) == {"model.safetensors", "sub/config.json"}
+    assert manifest.quantization == "w8a8"
+    assert set(manifest.files) == {"model.safetensors", "sub/config.json"}
 
 
 def test_equal_files_have_equal_content_hashes(tmp_path: Path) -> None:
     first, second = build(tmp_path / "a"), build(tmp_path / "b")
-    assert read_manifest(first)["content_hash"] == read_manifest(second)["content_hash"]
+    assert read_manifest(first).content_hash == read_manifest(second).content_hash
 
 
 def corrupt(path: Path) -> None:
@@ -72,7 +72,7 @@ def test_a_failed_build_leaves_nothing_and_keeps_the_old_artifact(tmp_path: Path
         (folder / "half").write_text("x")
         raise OSError(errno.ENOSPC, "No space left on device")
     assert [p.name for p in tmp_path.iterdir()] == ["a"]
-    assert verify(tmp_path / "a")["quantization"] == "w8a8"
+    assert verify(tmp_path / "a").quantization == "w8a8"
 
 
 def test_a_full_disk_is_one_clear_error_and_leaves_nothing(tmp_path: Path) -> None:

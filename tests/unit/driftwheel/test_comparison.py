@@ -3,13 +3,14 @@
 import json
 import os
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from driftwheel import artifacts
 from driftwheel.comparison import compare, most_changed
 from driftwheel.errors import ArtifactError, NotFoundError
+from driftwheel.json_form import as_json
+from driftwheel.predictions import Prediction
 from driftwheel.records import ModelVersion
 
 
@@ -27,16 +28,27 @@ def version(number: int) -> ModelVersion:
     )
 
 
-def item(id: str, answer: str, *, is_correct: bool = True) -> dict[str, Any]:
-    return {"id": id, "answer": answer, "is_correct": is_correct}
+def item(id: str, answer: str, *, is_correct: bool = True) -> Prediction:
+    return Prediction(
+        id=id,
+        slice="old",
+        prompt="",
+        expected="",
+        answer=answer,
+        label=None,
+        predicted=None,
+        is_correct=is_correct,
+        latency_seconds=0.1,
+        mean_logprob=None,
+    )
 
 
-def evaluated(root: Path, number: int, dataset_id: str, items: list[dict[str, Any]], name: str, age: int = 0) -> Path:
+def evaluated(root: Path, number: int, dataset_id: str, items: list[Prediction], name: str, age: int = 0) -> Path:
     folder = root / "evaluations" / name
     with artifacts.writing(folder, {"artifact": f"hash-{number}", "dataset_id": dataset_id}) as aside:
-        lines = [json.dumps(i, ensure_ascii=False) + "\n" for i in items]
+        lines = [json.dumps(as_json(i), ensure_ascii=False) + "\n" for i in items]
         (aside / "predictions.jsonl").write_text("".join(lines), encoding="utf-8")
-        artifacts.write_json(aside / "scorecard.json", {"name": name})
+        artifacts.write_json(aside / "scorecard.json", {"dataset_id": name})
     os.utime(folder / "manifest.json", (1000 - age, 1000 - age))
     return folder
 
@@ -50,8 +62,8 @@ def test_the_newest_shared_dataset_is_compared_item_by_item(tmp_path: Path) -> N
     evaluated(tmp_path, 2, "dataset_3", [item("a", "z")], "e")
     found = compare(tmp_path, version(1), version(2))
     assert found.dataset_id == "dataset_2"
-    assert found.scorecards == ({"name": "c"}, {"name": "d"})
-    assert [(a["id"], a["answer"], b["answer"]) for a, b in found.pairs] == [
+    assert [card.dataset_id for card in found.scorecards] == ["c", "d"]
+    assert [(a.id, a.answer, b.answer) for a, b in found.pairs] == [
         ("b", "y", "z"),
         ("a", "one\u2028line", "w"),
     ]
@@ -74,5 +86,5 @@ def test_the_most_changed_answers_come_first() -> None:
         (item("much", "a b c d"), item("much", "e f g h")),
         (item("right", "a b c d"), item("right", "a b c e", is_correct=False)),
     ]
-    assert [a["id"] for a, _ in most_changed(pairs, 9)] == ["right", "much", "little"]
-    assert [a["id"] for a, _ in most_changed(pairs, 1)] == ["right"]
+    assert [a.id for a, _ in most_changed(pairs, 9)] == ["right", "much", "little"]
+    assert [a.id for a, _ in most_changed(pairs, 1)] == ["right"]

@@ -7,6 +7,7 @@ import pytest
 
 from driftwheel import controls
 from driftwheel.errors import ConflictError, EngineError, GateError, NotFoundError
+from driftwheel.gate_verdict import GateVerdict
 from driftwheel.records import Alias, DecisionStatus, DecisionVerdict, ModelVersion, ModelVersionStatus, RetrainDecision
 from driftwheel.settings.settings import Settings
 from driftwheel.store.alias import observe_alias
@@ -25,7 +26,7 @@ def version(number: int, status: ModelVersionStatus = ModelVersionStatus.PUBLISH
         path="path",
         manifest_hash="hash",
         quantization="w8a8",
-        verdict={"verdict": "REJECT", "reason": "worse by 9 points"},
+        verdict=GateVerdict(verdict="REJECT", reason="worse by 9 points"),
     )
 
 

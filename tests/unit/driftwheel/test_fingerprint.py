@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from threading import Thread
 from typing import Any, ClassVar
@@ -10,6 +11,7 @@ import pytest
 
 from driftwheel import fingerprint
 from driftwheel.errors import EngineError
+from driftwheel.probe_answers import ProbeAnswer
 
 TOLERANCE = 0.05
 MESSAGES = [{"role": "user", "content": "where is my card"}]
@@ -17,9 +19,14 @@ MESSAGES = [{"role": "user", "content": "where is my card"}]
 
 def taken(
     tokens: str = "abcd", logprob: float = -0.01, prompt: list[float] | None = None, ids: tuple[int, ...] = (5, 6, 7, 8)
-) -> dict[str, Any]:
-    probe = {"messages": MESSAGES, "tokens": list(tokens), "logprobs": [logprob] * len(tokens), "prompt_ids": list(ids)}
-    return {"probes": [probe | {"prompt_logprobs": [-2.0, -3.0, -1.0] if prompt is None else prompt}]}
+) -> ProbeAnswer:
+    return ProbeAnswer(
+        messages=tuple(MESSAGES),
+        tokens=tuple(tokens),
+        logprobs=(logprob,) * len(tokens),
+        prompt_logprobs=(-2.0, -3.0, -1.0) if prompt is None else tuple(prompt),
+        prompt_ids=ids,
+    )
 
 
 @pytest.mark.parametrize(
@@ -45,17 +52,15 @@ def taken(
         "other prompt tokens that are just as likely",
     ],
 )
-def test_only_the_same_model_passes(served: dict[str, Any], is_same: bool) -> None:
-    assert fingerprint.compare(taken(), served).is_same(TOLERANCE) is is_same
+def test_only_the_same_model_passes(served: ProbeAnswer, is_same: bool) -> None:
+    assert fingerprint.compare([taken()], [served]).is_same(TOLERANCE) is is_same
 
 
 def test_the_probes_must_be_the_same() -> None:
-    other = taken()
-    other["probes"][0]["messages"] = [{"role": "user", "content": "another"}]
-    empty: dict[str, Any] = {"probes": []}
-    for stored in (other, empty):
+    other = replace(taken(), messages=({"role": "user", "content": "another"},))
+    for stored in ([other], []):
         with pytest.raises(EngineError, match="probe"):
-            fingerprint.compare(stored, taken())
+            fingerprint.compare(stored, [taken()])
 
 
 class Answer(BaseHTTPRequestHandler):
@@ -91,14 +96,14 @@ def url() -> Iterator[str]:
 
 
 def test_an_engine_is_asked_for_prompt_and_answer(url: str) -> None:
-    (probe,) = fingerprint.take(url, "v1", [MESSAGES])["probes"]
-    assert probe == {
-        "messages": MESSAGES,
-        "tokens": ["{", "}"],
-        "logprobs": [-0.1, -0.2],
-        "prompt_logprobs": [-1.5, -0.5],
-        "prompt_ids": [1, 17, 4],
-    }
+    (probe,) = fingerprint.take(url, "v1", [MESSAGES]).probes
+    assert probe == ProbeAnswer(
+        messages=tuple(MESSAGES),
+        tokens=("{", "}"),
+        logprobs=(-0.1, -0.2),
+        prompt_logprobs=(-1.5, -0.5),
+        prompt_ids=(1, 17, 4),
+    )
 
 
 def test_an_engine_without_log_probabilities_is_named(url: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,12 +6,15 @@ from typing import Any
 
 import msgspec
 import pytest
+import sqlalchemy as sa
 
 from driftwheel.gate_verdict import GateVerdict
 from driftwheel.json_form import as_json
 from driftwheel.lineage import Lineage
 from driftwheel.probe_answers import Fingerprint
+from driftwheel.records import ModelVersion
 from driftwheel.scorecard import Scorecard
+from driftwheel.store.ledger import Ledger
 
 WRITTEN: dict[str, dict[str, Any]] = json.loads((Path(__file__).parent / "written" / "version.json").read_text())
 """Written by the program whose scorecards, verdicts, fingerprints and lineages were dictionaries."""
@@ -44,3 +47,31 @@ def test_what_was_written_as_dictionaries_is_read_whole(record: type, raw: dict[
 @pytest.mark.parametrize("record", [Scorecard, GateVerdict, Lineage, Fingerprint])
 def test_an_empty_object_is_a_record_and_keys_of_a_newer_program_are_left_out(record: type) -> None:
     assert msgspec.convert({}, record) == record() == msgspec.convert({"of_a_newer_program": 1}, record)
+
+
+@pytest.mark.every_database
+def test_a_row_that_was_written_as_dictionaries_is_read_as_records(ledger: Ledger) -> None:
+    raw = {
+        "scorecard": WRITTEN["scorecards"]["loaded"],
+        "verdict": WRITTEN["verdicts"]["promoted"],
+        "fingerprint": WRITTEN["fingerprints"]["adapter"],
+        "lineage": WRITTEN["lineages"]["ensemble"],
+    }
+    ledger.add(
+        ModelVersion(
+            id="version_1",
+            project="support",
+            number=1,
+            run_id="run_1",
+            dataset_id="dataset_1",
+            base_model="base",
+            path="path",
+            manifest_hash="hash",
+            quantization="none",
+        )
+    )
+    columns = sa.table("version", *(sa.column(name, sa.JSON) for name in raw))
+    with ledger.write() as connection:
+        connection.execute(sa.update(columns).values(raw))
+    found = ledger.get(ModelVersion, "version_1")
+    assert {name: as_json(getattr(found, name)) for name in raw} == raw

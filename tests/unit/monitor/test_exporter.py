@@ -7,6 +7,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from driftwheel import controls
+from driftwheel.check_details import SignalDetails
 from driftwheel.errors import ConflictError
 from driftwheel.records import (
     Alias,
@@ -19,6 +20,7 @@ from driftwheel.records import (
     RetrainDecision,
     Traffic,
 )
+from driftwheel.scorecard import Scorecard, SliceScore
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
 from monitor.exporter import CheckCounter, LedgerCollector, start_exporter
@@ -49,7 +51,7 @@ def signal(check_id: str, kind: DriftKind, verdict: DriftVerdict, feature: str =
         current_rows=100,
         verdict=verdict,
         check_id=check_id,
-        details={"accuracy": 0.75},
+        details=SignalDetails(accuracy=0.75),
     )
 
 
@@ -140,7 +142,7 @@ def test_the_alias_says_what_is_served(
     page: CollectorRegistry, ledger: Ledger, observed: str | None, error: str | None, is_in_sync: float, live: str
 ) -> None:
     for number, id_ in enumerate(["v1", "v2"], 1):
-        card = {"accuracy": 0.5 * number, "macro_f1": None, "slices": {"old": {"items": 5, "accuracy": 0.4}}}
+        card = Scorecard(accuracy=0.5 * number, slices={"old": SliceScore(items=5, accuracy=0.4)})
         ledger.add(
             ModelVersion(
                 id=id_,

@@ -2,8 +2,9 @@
 
 import pytest
 
+from driftwheel.scorecard import Scorecard, SliceScore
+from monitor.observation import Observation
 from monitor.quality import Baseline, baseline_of, judge_engine, judge_quality
-from monitor.windows import Observation
 
 BASELINE = Baseline(correct=540, items=600)
 
@@ -30,9 +31,9 @@ def test_no_labels_mean_no_verdict() -> None:
 
 
 def test_the_baseline_is_the_new_slice_where_there_is_one() -> None:
-    card = {"accuracy": 0.9, "items": 600, "slices": {"old": {"accuracy": 0.95, "items": 400}}}
+    card = Scorecard(accuracy=0.9, items=600, slices={"old": SliceScore(accuracy=0.95, items=400)})
     assert baseline_of(card) == Baseline(540, 600)
-    card["slices"]["new"] = {"accuracy": 0.8, "items": 200}  # type: ignore[index]
+    card.slices["new"] = SliceScore(accuracy=0.8, items=200)
     assert baseline_of(card) == Baseline(160, 200)
 
 

@@ -42,7 +42,7 @@ def test_the_same_rows_give_the_same_dataset_and_it_is_not_built_twice(settings:
     first, second = build_dataset(settings, ledger), build_dataset(settings, ledger)
     assert first == second
     assert ledger.count(Dataset) == 1
-    assert verify(Path(first.path))["rows_hash"] == first.content_hash
+    assert verify(Path(first.path)).rows_hash == first.content_hash
     assert first.train_rows + first.validation_rows + first.test_rows <= 600
     assert first.test_rows == pytest.approx(60, abs=12)
 

@@ -11,14 +11,17 @@ import pytest
 
 from driftwheel import artifacts
 from driftwheel.errors import ArtifactError, EngineError, NotFoundError
+from driftwheel.predictions import read_predictions
+from driftwheel.probe_answers import Fingerprint
 from driftwheel.records import Dataset
+from driftwheel.scorecard import EarlierBaseline
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
 from train.asking.client import Endpoint
 from train.asking.engine_child import engine
-from train.evaluate import evaluate, load_evaluation, summary
+from train.evaluate import evaluate, summary
 from train.evaluation.baseline import best_accuracy, choose_shots, measure_baseline, nearest_shots, with_shots
-from train.evaluation.predictions import read_predictions
+from train.evaluation.finished import load_evaluation
 from train.evaluation.scoring import Row, sample
 
 PROMPT_TOKENS = 5
@@ -97,7 +100,7 @@ def dataset(settings: Settings, ledger: Ledger) -> Dataset:
     record = Dataset(
         id="dataset_1",
         project="support",
-        content_hash=artifacts.read_manifest(path)["content_hash"],
+        content_hash=artifacts.read_manifest(path).content_hash,
         path=str(path),
         origin="files",
         train_rows=12,
@@ -127,9 +130,9 @@ def test_a_scorecard_holds_what_the_endpoint_answered(
     server.answer = right_but_for_login
     done = evaluate(settings, ledger, artifact=artifact, dataset_id=dataset.id, endpoint=server.endpoint)
     card = done.scorecard
-    assert (card["task"], card["items"], card["unanswered"]) == ("json", 9, 0)
-    assert card["accuracy"] == pytest.approx(2 / 3)
-    assert {name: s["items"] for name, s in card["slices"].items()} == {
+    assert (card.task, card.items, card.unanswered) == ("json", 9, 0)
+    assert card.accuracy == pytest.approx(2 / 3)
+    assert {name: s.items for name, s in card.slices.items()} == {
         "new": 3,
         "old": 6,
         "source:files": 9,
@@ -139,21 +142,25 @@ def test_a_scorecard_holds_what_the_endpoint_answered(
         "age:newest": 3,
         "age:older": 6,
     }
-    assert card["slices"]["age:newest"]["accuracy"] == pytest.approx(2 / 3)
-    assert card["confusion"]["labels"] == ["card", "login", "refund"]
-    assert card["confusion"]["matrix"][1] == [3, 0, 0]
-    assert card["perplexity"] == pytest.approx(2), "the reference's tokens have probability 0.5, the prompt's do not"
-    assert card["latency_p50_seconds"] > 0
-    assert (card["baseline"], done.fingerprint) == (None, {})
+    assert card.slices["age:newest"].accuracy == pytest.approx(2 / 3)
+    assert card.confusion is not None
+    assert card.confusion.labels == ("card", "login", "refund")
+    assert card.confusion.matrix[1] == (3, 0, 0)
+    assert card.perplexity == pytest.approx(2), "the reference's tokens have probability 0.5, the prompt's do not"
+    assert card.latency_p50_seconds is not None
+    assert card.latency_p50_seconds > 0
+    assert (card.baseline, done.fingerprint) == (None, Fingerprint())
     first = read_predictions(done.folder)[0]
     assert (first.prompt, first.mean_logprob) == ("question 200 about login", -0.5)
     assert (first.prompt_tokens, first.completion_tokens) == (PROMPT_TOKENS, 2)
     assert first.confidence == pytest.approx(math.exp(-1)), "two tokens of -0.5 nats"
-    assert card["completion_tokens_per_second"] > 0
-    (bin_,) = card["reliability"]
-    assert (bin_["low"], bin_["items"], bin_["accuracy"]) == (0.3, 9, pytest.approx(2 / 3))
+    assert card.completion_tokens_per_second is not None
+    assert card.completion_tokens_per_second > 0
+    (bin_,) = card.reliability or ()
+    assert (bin_.low, bin_.items) == (0.3, 9)
+    assert bin_.accuracy == pytest.approx(2 / 3)
     assert (first.label, first.predicted, first.is_correct) == ("login", "card", False)
-    assert Path(card["predictions_path"]).is_file()
+    assert Path(card.predictions_path or "").is_file()
 
 
 def test_an_answer_may_hold_any_line_separator(
@@ -172,19 +179,20 @@ def test_the_same_items_are_asked_again_with_faults(
 
     server.answer = small_letters_only
     card = evaluate(settings, ledger, artifact=artifact, dataset_id=dataset.id, endpoint=server.endpoint).scorecard
-    assert {kind: entry["items"] for kind, entry in card["robustness"].items()} == {
+    assert card.robustness is not None
+    assert {kind: entry.items for kind, entry in card.robustness.items()} == {
         "typos": 9,
         "casing": 9,
         "word_order": 9,
     }, "no question has punctuation"
-    assert card["robustness"]["casing"]["drop"] == pytest.approx(2 / 3)
-    assert card["robustness"]["casing"]["same_answer"] == 0
+    assert card.robustness["casing"].drop == pytest.approx(2 / 3)
+    assert card.robustness["casing"].same_answer == 0
     said = dict(line.split(maxsplit=1) for line in summary(card).splitlines())
     assert (said["drop_casing"][:6], said["accuracy"]) == ("0.6667", "0.6667  [0.3542, 0.8794]")
     asked = len(server.asked)
     off = settings.model_copy(update={"evaluate": settings.evaluate.model_copy(update={"robustness_items": 0})})
     done = evaluate(off, ledger, artifact=artifact, dataset_id=dataset.id, endpoint=server.endpoint)
-    assert done.scorecard["robustness"] is None
+    assert done.scorecard.robustness is None
     assert len(server.asked) - asked == asked - 3 * 9
 
 
@@ -202,10 +210,10 @@ def test_questions_are_reworded_by_the_judge_and_its_failure_is_said(
         judged = settings.evaluate.model_copy(update={"judge_url": url, "judge_model": "big", "robustness_items": 9})
         changed = settings.model_copy(update={"evaluate": judged})
         done = evaluate(changed, ledger, artifact=artifact, dataset_id=dataset.id, endpoint=server.endpoint)
-        entry = done.scorecard["robustness"]["paraphrase"]
-        assert entry["items"] == items
-        assert entry.get("drop") == (0 if items else None)
-        assert items or "failed while big was scored" in entry["note"]
+        entry = (done.scorecard.robustness or {})["paraphrase"]
+        assert entry.items == items
+        assert entry.drop == (0 if items else None)
+        assert items or "failed while big was scored" in str(entry.note)
     reworded = [body for body in server.asked if body["messages"][-1]["content"].startswith("so what about")]
     assert len(reworded) == 8, "one lost its number"
     assert all(body["model"] == "tuned" for body in reworded), "the engine under test answers, not the judge"
@@ -216,8 +224,10 @@ def test_made_up_labels_and_fields_are_counted(
 ) -> None:
     server.answer = lambda m: '{"intent": "parcel", "mood": "good"}' if "card" in m[-1]["content"] else "?"
     card = evaluate(settings, ledger, artifact=artifact, dataset_id=dataset.id, endpoint=server.endpoint).scorecard
-    assert (card["outside_label_set"], card["outside_schema"], card["outside_prompt"]) == (1, 1, None)
-    assert card["intervals"]["outside_label_set"][0] == pytest.approx(9 / (9 + 1.959964**2), abs=1e-4)
+    assert (card.outside_label_set, card.outside_schema, card.outside_prompt) == (1, 1, None)
+    interval = card.intervals["outside_label_set"]
+    assert interval is not None
+    assert interval[0] == pytest.approx(9 / (9 + 1.959964**2), abs=1e-4)
 
 
 def test_the_endpoint_is_asked_greedily_with_its_key(
@@ -250,7 +260,8 @@ def test_an_item_that_the_engine_refuses_counts_as_wrong(
 ) -> None:
     server.answer = lambda m: 400 if m[0]["content"].endswith("card") else right_but_for_login(m)
     card = evaluate(settings, ledger, artifact=artifact, dataset_id=dataset.id, endpoint=server.endpoint).scorecard
-    assert (card["unanswered"], card["accuracy"]) == (3, pytest.approx(1 / 3))
+    assert card.unanswered == 3
+    assert card.accuracy == pytest.approx(1 / 3)
 
 
 @pytest.mark.parametrize(
@@ -286,7 +297,8 @@ def test_the_baseline_is_measured_once_plain_and_with_examples(
 ) -> None:
     server.answer = lambda m: right_but_for_login(m) if len(m) > 1 else "what?"
     entries = measure_baseline(settings, dataset, server.endpoint)
-    assert (entries["plain"]["accuracy"], entries["few_shot"]["accuracy"]) == (0, pytest.approx(2 / 3))
+    assert entries["plain"].accuracy == 0
+    assert entries["few_shot"].accuracy == pytest.approx(2 / 3)
     assert best_accuracy(entries) == pytest.approx(2 / 3)
     asked = len(server.asked)
     assert asked == 3 * 9
@@ -305,9 +317,12 @@ def test_a_scorecard_shows_what_prompting_reached_on_an_earlier_dataset(
     ledger.add(replace(dataset, id="dataset_2", content_hash="other"))
     entries = measure_baseline(settings, dataset, server.endpoint)
     card = evaluate(settings, ledger, artifact=artifact, dataset_id="dataset_2", endpoint=server.endpoint).scorecard
-    assert (card["baseline"], card["earlier_baseline"]) == (None, {"dataset_id": "dataset_1", "prompts": entries})
+    assert (card.baseline, card.earlier_baseline) == (
+        None,
+        EarlierBaseline(dataset_id="dataset_1", prompts=entries),
+    )
     card = evaluate(settings, ledger, artifact=artifact, dataset_id="dataset_1", endpoint=server.endpoint).scorecard
-    assert (card["baseline"], card["earlier_baseline"]) == (entries, None)
+    assert (card.baseline, card.earlier_baseline) == (entries, None)
 
 
 def test_a_base_model_without_a_chat_template_is_said_and_not_fatal(
@@ -315,8 +330,8 @@ def test_a_base_model_without_a_chat_template_is_said_and_not_fatal(
 ) -> None:
     server.answer = lambda messages: 400
     entries = measure_baseline(settings, dataset, server.endpoint)
-    assert "no chat template" in entries["plain"]["note"]
-    assert (entries["few_shot"]["items"], best_accuracy(entries)) == (0, None)
+    assert "no chat template" in str(entries["plain"].note)
+    assert (entries["few_shot"].items, best_accuracy(entries)) == (0, None)
 
 
 def test_examples_show_every_label_before_any_twice_and_follow_the_system_message() -> None:

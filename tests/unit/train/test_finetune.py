@@ -40,8 +40,8 @@ def test_trains_and_keeps_weights_curves_and_settings(
     assert run.status is TrainingRunStatus.SUCCEEDED
     assert weights_path(run) == Path(run.path) / folder
     manifest = artifacts.verify(weights_path(run))
-    assert weights in manifest["files"]
-    assert (manifest["run_id"], manifest["dataset_id"]) == (run.id, dataset.id)
+    assert weights in manifest.files
+    assert (manifest.run_id, manifest.dataset_id) == (run.id, dataset.id)
     points = read_curves(Path(run.path))
     losses = [point.loss for point in points if point.loss is not None]
     assert [point.step for point in points if point.loss is not None] == [1, 2, 3, 4, 5, 6]

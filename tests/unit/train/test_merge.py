@@ -34,7 +34,7 @@ def test_merged_model_answers_as_base_and_adapter_do(
     path = merge(exact, ledger, run.id)
 
     assert path == Path(run.path) / "merged"
-    assert artifacts.verify(path)["run_id"] == run.id
+    assert artifacts.verify(path).run_id == run.id
     tokenizer = AutoTokenizer.from_pretrained(path)
     base = AutoModelForCausalLM.from_pretrained(tiny_base, dtype="float32")
     plain = logits(base, tokenizer)
@@ -59,7 +59,7 @@ def test_merges_once_and_again_only_for_another_type(
         assert {str(tensors.get_tensor(name).dtype) for name in tensors.keys()} == {"torch.bfloat16"}  # noqa: SIM118
 
     half = train_settings.model_copy(update={"merge": train_settings.merge.model_copy(update={"dtype": "float16"})})
-    assert artifacts.read_manifest(merge(half, ledger, run.id))["dtype"] == "float16"
+    assert artifacts.read_manifest(merge(half, ledger, run.id)).dtype == "float16"
 
 
 def test_refuses_a_run_that_has_not_succeeded(train_settings: Settings, ledger: Ledger, dataset: Dataset) -> None:

@@ -18,12 +18,12 @@ from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
 from tests.support.edited_builds import Build
 from tests.support.planted_faults import FAULTS, Fault
+from train.fidelity.parity_table import find_parity
 from train.fidelity.trained import READINGS, recall
 from train.finetune import finetune
 from train.merge import merge
-from train.parity import find_parity, parity
-from train.quantize import quantize
 from train.runs import weights_path
+from train.worker import build_artifact, measure_forms
 
 # compressed-tensors imports torch's compiler, which warns about torch's own code.
 pytestmark = pytest.mark.filterwarnings(r"ignore:.torch\.jit\.script_method. is deprecated:DeprecationWarning")
@@ -117,17 +117,19 @@ def loop(tmp_path: Path, trained: tuple[Settings, Dataset, TrainingRun]) -> Iter
 
 def test_a_clean_build_is_what_was_trained_and_is_measured_once(loop: tuple[Build, Ledger]) -> None:
     build, ledger = loop
-    found = parity(build.settings, ledger, build.run.id)
-    assert [row["hop"] for row in found.rows] == ["trained", "merged", "quantized"]
-    assert [row["items"] for row in found.rows] == [40, 40, 40]
-    assert not found.rows[0]["is_read_back"]
-    assert found.rows[0]["accuracy"] > 0.9, "a model that learned nothing would agree with nothing"
+    found = measure_forms(build.settings, ledger, build.run.id)
+    assert [row.hop for row in found.rows] == ["trained", "merged", "quantized"]
+    assert [row.items for row in found.rows] == [40, 40, 40]
+    assert not found.rows[0].is_read_back
+    assert found.rows[0].accuracy > 0.9, "a model that learned nothing would agree with nothing"
     merged = found.rows[1]
-    assert merged["agreeing"] == 40
-    assert merged["agreement_interval"] == [pytest.approx(0.9119, abs=1e-4), 1.0]  # 1 - 0.025^(1/40)
-    assert 0 < merged["mean_logprob_difference"] <= merged["max_logprob_difference"] < 0.5
+    assert merged.agreeing == 40
+    assert merged.agreement_interval == pytest.approx((0.9119, 1.0), abs=1e-4)  # 1 - 0.025^(1/40)
+    assert merged.mean_logprob_difference is not None
+    assert merged.max_logprob_difference is not None
+    assert 0 < merged.mean_logprob_difference <= merged.max_logprob_difference < 0.5
     written_at = (found.folder / artifacts.MANIFEST).stat().st_mtime_ns
-    assert parity(build.settings, ledger, build.run.id).rows == found.rows
+    assert measure_forms(build.settings, ledger, build.run.id).rows == found.rows
     assert (found.folder / artifacts.MANIFEST).stat().st_mtime_ns == written_at
 
 
@@ -149,7 +151,7 @@ def test_a_greedy_answer_and_its_log_probabilities_are_those_of_plain_generation
     from transformers import AutoModelForCausalLM
 
     build, ledger = loop
-    found = parity(build.settings, ledger, build.run.id)
+    found = measure_forms(build.settings, ledger, build.run.id)
     model = AutoModelForCausalLM.from_pretrained(build.merged, dtype="auto")
     for probe, reading in list(zip(found.probes, found.chain[1][1], strict=True))[:5]:
         prompt = torch.tensor([probe.prompt_ids])
@@ -168,10 +170,10 @@ def test_a_planted_fault_is_named_by_its_form(loop: tuple[Build, Ledger], fault:
     with pytest.raises(ParityError) as caught:
         if fault.hop == "merged":
             fault.plant(build)
-        quantize(build.settings, ledger, build.run.id)
+        build_artifact(build.settings, ledger, build.run.id)
         if fault.hop == "quantized":
             fault.plant(build)
-        parity(build.settings, ledger, build.run.id, build.artifact)
+        measure_forms(build.settings, ledger, build.run.id, build.artifact)
     assert caught.value.hop == fault.hop
     assert f"the {fault.hop} model is not what was trained" in str(caught.value)
     assert find_parity(build.settings, build.artifact) is None if build.artifact.is_dir() else True
@@ -179,7 +181,7 @@ def test_a_planted_fault_is_named_by_its_form(loop: tuple[Build, Ledger], fault:
 
 def test_a_byte_changed_after_the_build_is_refused(loop: tuple[Build, Ledger]) -> None:
     build, ledger = loop
-    artifact = quantize(build.settings, ledger, build.run.id)
+    artifact = build_artifact(build.settings, ledger, build.run.id)
     next(f for f in FAULTS if f.name == "one byte changed afterwards").plant(build)
     with pytest.raises(ArtifactError, match=r"model\.safetensors does not match its manifest"):
-        parity(build.settings, ledger, build.run.id, artifact)
+        measure_forms(build.settings, ledger, build.run.id, artifact)

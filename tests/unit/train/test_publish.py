@@ -2,33 +2,38 @@
 
 import json
 import shutil
-from dataclasses import asdict
+from argparse import Namespace
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from driftwheel import artifacts
 from driftwheel.errors import ArtifactError, GateError, ParityError
+from driftwheel.gate_verdict import GateVerdict, Won
+from driftwheel.json_form import as_json, from_json
+from driftwheel.predictions import Prediction
 from driftwheel.records import Dataset, ModelVersion, ModelVersionStatus, TrainingRun
 from driftwheel.run_metrics import RunMetrics
+from driftwheel.scorecard import GeneralTask, ParityRow
 from driftwheel.settings.settings import Settings
 from driftwheel.store.alias import move_alias
 from driftwheel.store.ledger import Ledger
 from train.data.examples import Example, read_examples
-from train.evaluation.scorecard import Scored, score
+from train.evaluation.scores import score
 from train.evaluation.scoring import evaluation_folder
-from train.publish import card_path, evaluate_and_judge, judge_candidate, publish
+from train.publish import card_path, publish
+from train.verbs import step
 from train.verdict.evidence import what_stays_fixed
+from train.worker import Job, Progress, decide_against_live, run_steps
 
 ITEMS = 200
-SAME = {"items": 200, "agreeing": 200, "mean_logprob_difference": 0.001, "loss_share": 0.02, "accuracy": 0.85}
-TABLE: list[dict[str, Any]] = [
-    {"hop": "trained", "items": 200, "accuracy": 0.85},
-    {"hop": "merged", "against": "trained", **SAME},
-    {"hop": "quantized", "against": "merged", **SAME},
-    {"hop": "served", "against": "quantized", **SAME},
-]
+TRAINED = ParityRow(hop="trained", items=200, accuracy=0.85)
+MERGED = replace(TRAINED, hop="merged", against="trained", agreeing=200, mean_logprob_difference=0.001, loss_share=0.02)
+QUANTIZED = replace(MERGED, hop="quantized", against="merged")
+SERVED = replace(MERGED, hop="served", against="quantized")
+TABLE = (TRAINED, MERGED, QUANTIZED, SERVED)
+PROMOTE = GateVerdict(verdict="PROMOTE")
 
 
 def add_dataset(settings: Settings, ledger: Ledger, name: str, first_row: int = 0) -> Dataset:
@@ -42,7 +47,7 @@ def add_dataset(settings: Settings, ledger: Ledger, name: str, first_row: int = 
         (folder / "test.jsonl").write_text("".join(lines), encoding="utf-8")
         for split in ("train", "validation"):
             (folder / f"{split}.jsonl").write_text("", encoding="utf-8")
-    digest = artifacts.read_manifest(path)["content_hash"]
+    digest = artifacts.read_manifest(path).content_hash
     record = Dataset(
         id=name,
         project="support",
@@ -89,14 +94,14 @@ def scored(
     artifact: Path,
     right: int,
     baseline: float | None = None,
-    table: list[dict[str, Any]] = TABLE,
-    general: dict[str, Any] | None = None,
+    table: tuple[ParityRow, ...] = TABLE,
+    general: dict[str, GeneralTask] | None = None,
 ) -> Path:
     """A finished evaluation in which the first `right` items are right."""
     first_row = int(read_examples(Path(dataset.path) / "test.jsonl")[0].id.removeprefix("row-"))
-    digest = artifacts.read_manifest(artifact)["content_hash"]
+    digest = artifacts.read_manifest(artifact).content_hash
     items = [
-        Scored(
+        Prediction(
             id=f"row-{first_row + n}",
             slice="old",
             prompt="q",
@@ -114,15 +119,8 @@ def scored(
     with artifacts.writing(folder, {"artifact": digest}) as aside:
         lines = [json.dumps(asdict(item)) + "\n" for item in items]
         (aside / "predictions.jsonl").write_text("".join(lines), encoding="utf-8")
-        card = {
-            **score(items, "labels"),
-            "perplexity": 1.5,
-            "dataset_id": dataset.id,
-            "engine_start_seconds": 9.0,
-            "parity": table,
-            "general": general,
-        }
-        artifacts.write_json(aside / "scorecard.json", card)
+        card = replace(score(items, "labels"), dataset_id=dataset.id, parity=table, general=general)
+        artifacts.write_json(aside / "scorecard.json", as_json(card))
         artifacts.write_json(aside / "fingerprint.json", {"probes": [{"messages": [], "tokens": [], "logprobs": []}]})
     if baseline is not None:
         place = evaluation_folder(settings, dataset, "baseline", settings.base_model(), settings.model.revision)
@@ -142,11 +140,11 @@ def published(
     dataset: Dataset,
     number: int,
     right: int,
-    general: dict[str, Any] | None = None,
+    general: dict[str, GeneralTask] | None = None,
 ) -> ModelVersion:
     artifact = built(settings, ledger, number)
     evaluation = scored(settings, dataset, artifact, right, baseline=0.2, general=general)
-    verdict = judge_candidate(settings, ledger, evaluation=evaluation, dataset_id=dataset.id)
+    verdict = decide_against_live(settings, ledger, evaluation=evaluation, dataset_id=dataset.id)
     return publish(settings, ledger, run_id=f"run_{number}", artifact=artifact, evaluation=evaluation, verdict=verdict)
 
 
@@ -155,14 +153,15 @@ def test_the_first_version_is_published_with_its_lineage_and_scores(
 ) -> None:
     version = published(settings, ledger, dataset, 1, right=170)
     assert (version.number, version.status, version.quantization) == (1, ModelVersionStatus.PUBLISHED, "w8a8")
-    assert "beats the base model's 20.0%" in version.verdict["reason"]
-    assert version.scorecard["accuracy"] == 0.85
-    assert version.scorecard["baseline"]["retrieved"]["accuracy"] == 0.2
-    assert len(version.fingerprint["probes"]) == 1
+    assert "beats the base model's 20.0%" in version.verdict.reason
+    assert version.scorecard.accuracy == 0.85
+    assert version.scorecard.baseline is not None
+    assert version.scorecard.baseline["retrieved"].accuracy == 0.2
+    assert len(version.fingerprint.probes) == 1
     known = version.lineage
-    assert (known["dataset_hash"], known["run_id"], known["seed"]) == (dataset.content_hash, "run_1", 7)
-    assert (known["decision_id"], known["template_hash"]) == (None, "t")
-    assert {"python", "torch", "transformers"} <= known["libraries"].keys()
+    assert (known.dataset_hash, known.run_id, known.seed) == (dataset.content_hash, "run_1", 7)
+    assert (known.decision_id, known.template_hash) == (None, "t")
+    assert {"python", "torch", "transformers"} <= known.libraries.keys()
     assert ledger.get(ModelVersion, version.id) == version
 
 
@@ -211,22 +210,22 @@ def test_the_gate_decides_against_the_live_version(
     live = published(settings, ledger, dataset, 1, right=170)
     move_alias(ledger, "support", "support", live.id)
     version = published(settings, ledger, dataset, 2, right=right)
-    assert (version.verdict["verdict"], version.status, version.number) == (verdict, status, 2)
-    assert version.verdict["live_version_id"] == live.id
-    assert version.lineage["judged_against"] == live.id
+    assert (version.verdict.verdict, version.status, version.number) == (verdict, status, 2)
+    assert version.verdict.live_version_id == live.id
+    assert version.lineage.judged_against == live.id
 
 
 def test_a_test_set_is_spent_after_the_allowed_looks(settings: Settings, ledger: Ledger, dataset: Dataset) -> None:
     live = published(settings, ledger, dataset, 1, right=100)
     move_alias(ledger, "support", "support", live.id)
     looks = [published(settings, ledger, dataset, n, right=101) for n in range(2, 7)]
-    assert [v.verdict["looks"] for v in looks] == [1, 2, 3, 4, 5]
+    assert [v.verdict.looks for v in looks] == [1, 2, 3, 4, 5]
     folder = evaluation_folder(settings, dataset, looks[4].manifest_hash)
-    again = judge_candidate(settings, ledger, evaluation=folder, dataset_id=dataset.id)
+    again = decide_against_live(settings, ledger, evaluation=folder, dataset_id=dataset.id)
     assert again == looks[4].verdict, "judging the same candidate again is no further look"
     spent = published(settings, ledger, dataset, 7, right=199)
-    assert (spent.verdict["verdict"], spent.status) == ("INCONCLUSIVE", ModelVersionStatus.REJECTED)
-    assert "the test set is spent" in spent.verdict["reason"]
+    assert (spent.verdict.verdict, spent.status) == ("INCONCLUSIVE", ModelVersionStatus.REJECTED)
+    assert "the test set is spent" in spent.verdict.reason
 
 
 @pytest.mark.parametrize(
@@ -245,7 +244,7 @@ def test_looks_are_counted_by_rows_and_not_by_the_name_of_the_dataset(
     published(settings, ledger, dataset, 2, right=101)
     other = add_dataset(settings, ledger, "dataset_2", first_row)
     scored(settings, other, Path(live.path), right=100)
-    assert published(settings, ledger, other, 3, right=101).verdict["looks"] == looks
+    assert published(settings, ledger, other, 3, right=101).verdict.looks == looks
 
 
 def test_what_a_version_on_the_way_to_the_live_one_won_binds_the_next(
@@ -254,18 +253,18 @@ def test_what_a_version_on_the_way_to_the_live_one_won_binds_the_next(
     first = published(settings, ledger, dataset, 1, right=100)
     move_alias(ledger, "support", "support", first.id)
     winner = published(settings, ledger, dataset, 2, right=160)
-    assert winner.verdict["fixed"] == [{"slice": "all", "gain": 0.3, "items": ITEMS}]
+    assert winner.verdict.fixed == (Won(slice="all", gain=0.3, items=ITEMS),)
     unbound = published(settings, ledger, dataset, 3, right=161).verdict
-    assert "fixed" not in {entry["role"] for entry in unbound["slices"]}, "it was published and never served"
+    assert "fixed" not in {entry.role for entry in unbound.slices}, "it was published and never served"
     move_alias(ledger, "support", "support", winner.id)
     bound = published(settings, ledger, dataset, 4, right=161).verdict
-    fixed = next(entry for entry in bound["slices"] if entry["role"] == "fixed")
-    assert (fixed["against"], fixed["items"], fixed["live_accuracy"]) == ("v2", ITEMS, 0.8)
+    fixed = next(entry for entry in bound.slices if entry.role == "fixed")
+    assert (fixed.against, fixed.items, fixed.live_accuracy) == ("v2", ITEMS, 0.8)
     further = published(settings, ledger, dataset, 6, right=199)
     assert {(won.version, won.gain) for won in what_stays_fixed(ledger, further)} == {(2, 0.3), (5, 0.195)}
     move_alias(ledger, "support", "support", first.id)
     back = published(settings, ledger, dataset, 5, right=161).verdict
-    assert "fixed" not in {entry["role"] for entry in back["slices"]}, "rolled back, it binds nobody"
+    assert "fixed" not in {entry.role for entry in back.slices}, "rolled back, it binds nobody"
 
 
 def test_an_evaluation_that_is_gone_binds_nobody(settings: Settings, ledger: Ledger, dataset: Dataset) -> None:
@@ -285,35 +284,36 @@ def test_the_card_says_what_decided_and_what_could_have_been_seen(
     version = published(settings, ledger, dataset, 2, right=105)
     card = card_path(settings, version.id).read_text(encoding="utf-8")
     assert "| all | target | 200 | 0.525 | 0.5 | 0.025 |" in card
-    assert (
-        f"the smallest gain that 200 items could show is {100 * version.verdict['detectable_gain']:.1f} points" in card
-    )
-    assert f"About {version.verdict['items_needed']} more items would settle it. This was look 1 of 5" in card
+    assert version.verdict.detectable_gain is not None
+    assert f"the smallest gain that 200 items could show is {100 * version.verdict.detectable_gain:.1f} points" in card
+    assert f"About {version.verdict.items_needed} more items would settle it. This was look 1 of 5" in card
 
 
-def test_evaluate_and_judge_uses_the_runs_dataset_and_finished_evaluations(
+def test_the_steps_evaluate_and_gate_find_finished_evaluations(
     settings: Settings, ledger: Ledger, dataset: Dataset
 ) -> None:
     artifact = built(settings, ledger, 1)
     folder = scored(settings, dataset, artifact, right=170, baseline=0.9)
-    evaluation, verdict = evaluate_and_judge(settings, ledger, run_id="run_1", artifact=artifact)
-    assert (evaluation.folder, verdict["verdict"]) == (folder, "REJECT")
-    assert "does not beat the base model's 90.0%" in verdict["reason"]
+    known = Progress(run_id="run_1", dataset_id=dataset.id, artifact=str(artifact))
+    made = run_steps(Job(settings, ledger), known, "evaluate", "gate")
+    assert made.verdict is not None
+    assert (made.evaluation, made.verdict.verdict) == (str(folder), "REJECT")
+    assert "does not beat the base model's 90.0%" in made.verdict.reason
 
 
 @pytest.mark.parametrize(
     ("table", "error", "says"),
     [
-        pytest.param([], GateError, "without a parity table", id="no table"),
+        pytest.param((), GateError, "without a parity table", id="no table"),
         pytest.param(TABLE[:3], GateError, "without a parity table", id="the endpoint was not compared"),
         pytest.param(
-            [*TABLE[:2], TABLE[2] | {"agreeing": 160}, TABLE[3]],
+            (TRAINED, MERGED, replace(QUANTIZED, agreeing=160), SERVED),
             ParityError,
             "quantized model .*greedy answers.*160 of 200",
             id="quantizing changed answers",
         ),
         pytest.param(
-            [*TABLE[:3], TABLE[3] | {"loss_share": None}],
+            (TRAINED, MERGED, QUANTIZED, replace(SERVED, loss_share=None)),
             ParityError,
             "served model .*not numbers",
             id="the endpoint gives no numbers",
@@ -324,21 +324,14 @@ def test_what_is_not_what_was_trained_is_not_published(
     settings: Settings,
     ledger: Ledger,
     dataset: Dataset,
-    table: list[dict[str, Any]],
+    table: tuple[ParityRow, ...],
     error: type[Exception],
     says: str,
 ) -> None:
     artifact = built(settings, ledger, 1)
     folder = scored(settings, dataset, artifact, right=170, table=table)
     with pytest.raises(error, match=says):
-        publish(
-            settings,
-            ledger,
-            run_id="run_1",
-            artifact=artifact,
-            evaluation=folder,
-            verdict={"verdict": "PROMOTE", "reason": ""},
-        )
+        publish(settings, ledger, run_id="run_1", artifact=artifact, evaluation=folder, verdict=PROMOTE)
     assert ledger.count(ModelVersion) == 0
 
 
@@ -347,26 +340,49 @@ def test_what_does_not_belong_together_is_refused(settings: Settings, ledger: Le
     folder = scored(settings, dataset, artifact, right=170)
     add_dataset(settings, ledger, "dataset_2")
     with pytest.raises(GateError, match="not on dataset_2"):
-        judge_candidate(settings, ledger, evaluation=folder, dataset_id="dataset_2")
-    verdict: dict[str, Any] = {"verdict": "PROMOTE", "reason": ""}
+        decide_against_live(settings, ledger, evaluation=folder, dataset_id="dataset_2")
     for run_id, path, says in [("run_2", artifact, "not from run_2"), ("run_2", other, "another artifact")]:
         with pytest.raises(ArtifactError, match=says):
-            publish(settings, ledger, run_id=run_id, artifact=path, evaluation=folder, verdict=verdict)
+            publish(settings, ledger, run_id=run_id, artifact=path, evaluation=folder, verdict=PROMOTE)
     (artifact / "model.safetensors").write_bytes(b"tampered")
     with pytest.raises(ArtifactError, match="does not match"):
-        publish(settings, ledger, run_id="run_1", artifact=artifact, evaluation=folder, verdict=verdict)
+        publish(settings, ledger, run_id="run_1", artifact=artifact, evaluation=folder, verdict=PROMOTE)
     assert ledger.count(ModelVersion) == 0
 
 
 def test_what_a_version_forgot_of_general_tasks_stands_in_its_verdict_and_card(
     settings: Settings, ledger: Ledger, dataset: Dataset
 ) -> None:
-    live = published(settings, ledger, dataset, 1, right=100, general={"animals": {"items": 50, "acc": [0.9, 0.03]}})
+    live = published(settings, ledger, dataset, 1, right=100, general={"animals": {"items": 50, "acc": (0.9, 0.03)}})
     move_alias(ledger, "support", "support", live.id)
-    general = {"animals": {"items": 50, "acc": [0.5, 0.04]}, "plants": {"items": 9, "acc": [0.75, None]}}
+    general: dict[str, GeneralTask] = {
+        "animals": {"items": 50, "acc": (0.5, 0.04)},
+        "plants": {"items": 9, "acc": (0.75, None)},
+    }
     version = published(settings, ledger, dataset, 2, right=105, general=general)
-    assert version.verdict["general"] == {"animals": {"acc": [pytest.approx(-0.4), pytest.approx(0.05)]}}
+    assert version.verdict.general is not None
+    assert version.verdict.general.keys() == {"animals"}
+    assert version.verdict.general["animals"] == {"acc": pytest.approx((-0.4, 0.05))}
     card = card_path(settings, version.id).read_text(encoding="utf-8")
     assert "| animals | acc | 50 | 0.5 | 0.04 | -0.4 | 0.05 |" in card
     assert "| plants | acc | 9 | 0.75 | - | - | - |" in card
     assert "| animals | acc | 50 | 0.9 | 0.03 | - | - |" in card_path(settings, live.id).read_text(encoding="utf-8")
+
+
+def test_a_step_in_a_process_of_its_own_says_what_it_adds(
+    settings: Settings, ledger: Ledger, dataset: Dataset, capsys: pytest.CaptureFixture[str]
+) -> None:
+    artifact = built(settings, ledger, 1)
+    folder = scored(settings, dataset, artifact, right=170, baseline=0.2)
+    made = Progress(run_id="run_1", dataset_id=dataset.id, artifact=str(artifact), evaluation=str(folder))
+    text = json.dumps(as_json(made))
+    step.main(Namespace(config=str(settings.path), overrides=[], name="gate", made=text))
+    added = from_json(capsys.readouterr().out, Progress)
+    assert added == Progress(verdict=decide_against_live(settings, ledger, evaluation=folder, dataset_id=dataset.id))
+    assert added.verdict is not None
+    assert added.verdict.verdict == "PROMOTE"
+
+
+def test_a_step_without_what_it_needs_says_so(settings: Settings, ledger: Ledger) -> None:
+    with pytest.raises(GateError, match="no step has made artifact yet"):
+        run_steps(Job(settings, ledger), Progress(run_id="run_1"), "evaluate", "evaluate")

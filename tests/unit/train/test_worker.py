@@ -12,7 +12,8 @@ from driftwheel.errors import ConflictError
 from driftwheel.records import DecisionStatus, RetrainDecision, Step
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
-from train.worker import STEPS, only_worker
+from train.worker import STEPS
+from train.workflow import only_worker
 
 SCRIPT = """
 import os, pathlib, sys, time
@@ -20,7 +21,8 @@ from driftwheel.cli.command import open_ledger
 from driftwheel.settings.load import load_settings
 from driftwheel.errors import DataError
 from train.processes.executor import LocalExecutor
-from train.worker import Worker
+from train.workflow import Worker
+from train.worker import Progress, RetrainStep
 
 settings = load_settings(sys.argv[1])
 diary, mode = pathlib.Path(sys.argv[2]), sys.argv[3]
@@ -29,23 +31,24 @@ def note(text):
     with diary.open("a") as file:
         file.write(text + "\\n")
 
-def first(job, state):
+def first(job, made):
     note("first")
-    return {"dataset_id": "dataset_1"}
+    return Progress(dataset_id="dataset_1")
 
-def second(job, state):
-    note("second " + state["dataset_id"])
+def second(job, made):
+    note("second " + made.need("dataset_id"))
     if mode == "die":
         os._exit(9)
     if mode == "refuse":
         raise DataError("too few rows")
-    return {"run_id": "run_1"}
+    return Progress(run_id="run_1")
 
-def third(job, state):
-    note("third " + state["run_id"])
-    return {"rolled_out": mode != "gate", "reason": "worse by 3 points"}
+def third(job, made):
+    note("third " + made.need("run_id"))
+    return Progress(rolled_out=mode != "gate", reason="worse by 3 points")
 
-worker = Worker(settings, open_ledger(settings), LocalExecutor(), steps=(first, second, third))
+steps = [RetrainStep(step.__name__, step) for step in (first, second, third)]
+worker = Worker(settings, open_ledger(settings), LocalExecutor(), steps=steps)
 worker.run(lambda: worker.next_decision() is None)
 """
 
@@ -103,7 +106,7 @@ def test_a_decision_that_waits_for_approval_is_left_alone(settings: Settings, le
 
 
 def test_the_steps_stand_in_the_order_of_the_circle() -> None:
-    names = [step.__name__ for step in STEPS]
+    names = [step.name for step in STEPS]
     assert names == [
         "build_dataset",
         "finetune",

@@ -9,6 +9,7 @@ from driftwheel.cli.command import named_version
 from driftwheel.cli.status import as_text, gather
 from driftwheel.errors import NotFoundError
 from driftwheel.records import Alias, Dataset, ModelVersion, ModelVersionStatus, TrainingRun, TrainingRunStatus
+from driftwheel.scorecard import Scorecard
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
 
@@ -52,7 +53,7 @@ def version(id: str, number: int, **facts: Any) -> ModelVersion:
 
 
 def test_the_live_versions_accuracy_stands_with_its_interval(settings: Settings, ledger: Ledger) -> None:
-    scorecard = {"accuracy": 0.9257, "intervals": {"accuracy": [0.9039, 0.9429]}}
+    scorecard = Scorecard(accuracy=0.9257, intervals={"accuracy": (0.9039, 0.9429)})
     ledger.add(version("version_1", 1, scorecard=scorecard))
     ledger.add(Alias(id="support/support", project="support", name="support", version_id="version_1", fence=1))
     assert "accuracy       92.6% [90.4%, 94.3%] when it was judged" in as_text(gather(settings, ledger))

@@ -8,6 +8,7 @@ import subprocess
 import threading
 import urllib.request
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import pytest
 from driftwheel import controls
 from driftwheel.artifacts import read_manifest, write_json, writing
 from driftwheel.errors import ArtifactError, ConfigError, EngineError
+from driftwheel.probe_answers import Fingerprint
 from driftwheel.records import Stage
 from driftwheel.settings.serving import ServeSettings
 from driftwheel.settings.settings import Settings
@@ -46,10 +48,10 @@ def adapter(folder: Path, base: Path, name: str, rank: int = 8, modules: str = "
         "dtype": "bfloat16",
         "rank": rank,
         "target_modules": modules.split(),
-        "base_identity": read_manifest(base)["content_hash"],
+        "base_identity": read_manifest(base).content_hash,
     }
     with writing(folder / name, manifest) as aside:
-        answers = {"tokens": PROBE["tokens"], "logprob": -0.5, "answer": name}
+        answers = {"tokens": PROBE.tokens, "logprob": -0.5, "answer": name}
         write_json(aside / "answers.json", answers | facts)
     return folder / name
 
@@ -227,13 +229,14 @@ class AdapterWorld(World):
         if not base.exists():
             with writing(base, {}) as folder:
                 write_json(folder / "answers.json", {"tokens": ["base"], "logprob": -1.0})
-        probes = {"probes": [PROBE], "base_probes": [PROBE | {"tokens": ["base"], "logprobs": [-1.0]}]}
+        base_answer = replace(PROBE, tokens=("base",), logprobs=(-1.0,))
+        probes = Fingerprint(probes=(PROBE,), base_probes=(base_answer,))
         path = adapter(self.folder / "artifacts", base, id, **{"seconds": 0.3, **facts})
         self.record(id, path, probes)
 
     def hosts(self) -> list[int]:
         """Return the process ids of the engines that run the base."""
-        return self.engine_ids(f"base-{read_manifest(self.folder / 'base')['content_hash'][:12]}")
+        return self.engine_ids(f"base-{read_manifest(self.folder / 'base').content_hash[:12]}")
 
     def host_models(self) -> list[str]:
         arguments = subprocess.check_output(["ps", "-ww", "-o", "args=", "-p", str(self.hosts()[0])], text=True)

@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 from driftwheel import controls
 from driftwheel.artifacts import read_manifest, write_json, writing
 from driftwheel.errors import ArtifactError, GateError
+from driftwheel.probe_answers import Fingerprint
 from driftwheel.records import ModelVersion, ModelVersionStatus, Stage
 from driftwheel.settings.serving import ServeSettings
 from driftwheel.settings.settings import Settings
@@ -40,7 +42,7 @@ def version(folder: Path) -> ModelVersion:
         base_model="base",
         path=str(folder),
         quantization="none",
-        manifest_hash=read_manifest(folder)["content_hash"],
+        manifest_hash=read_manifest(folder).content_hash,
     )
 
 
@@ -152,9 +154,9 @@ def test_weights_that_fail_their_proof_give_way_to_the_old_ones(
     make_world: MakeWorld, facts: dict[str, Any], words: str
 ) -> None:
     world = make_world({"answer": "v1", "logprob": -0.5}, swap="in_place")
-    probe = PROBE | {"tokens": facts.get("tokens", PROBE["tokens"])}
+    probe = replace(PROBE, tokens=tuple(facts.get("tokens", PROBE.tokens)))
     path = Path(world.publish("wrong-files", answer="wrong", **facts).path)
-    world.record("wrong", path, {"probes": [probe]})
+    world.record("wrong", path, Fingerprint(probes=(probe,)))
     controls.promote(world.settings, world.ledger, "wrong")
     answers = asyncio.run(world.load(20, 30, lambda: bool(world.alias().observed_error)))
     answers += asyncio.run(world.load(20, 0.5))

@@ -8,6 +8,7 @@ import pytest
 
 from driftwheel.artifacts import write_json, writing
 from driftwheel.errors import ArtifactError, EngineError
+from driftwheel.probe_answers import Fingerprint
 from driftwheel.records import ModelVersion, ModelVersionStatus
 from driftwheel.settings.serving import ServeSettings
 from driftwheel.settings.settings import Settings
@@ -32,7 +33,7 @@ VERSION = ModelVersion(
     path="/nowhere",
     manifest_hash="none",
     quantization="none",
-    fingerprint={"probes": [PROBE]},
+    fingerprint=Fingerprint(probes=(PROBE,)),
 )
 CLUSTER = "cluster://two"
 
@@ -76,7 +77,7 @@ def test_the_settings_choose_the_launcher(settings: Settings, urls: tuple[str, .
 
 def test_a_new_kind_of_engine_is_one_class_and_one_line(settings: Settings) -> None:
     async def serve_through_a_cluster() -> tuple[list[int], str]:
-        facts = {"tokens": PROBE["tokens"], "logprob": -0.5}
+        facts = {"tokens": PROBE.tokens, "logprob": -0.5}
         servers = [await FakeEngine(VERSION.id, facts).listen(0) for _ in range(2)]
         ClusterLauncher.ports = tuple(server.sockets[0].getsockname()[1] for server in servers)
         routes = RoutingTable()

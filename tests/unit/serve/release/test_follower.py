@@ -10,6 +10,7 @@ import pytest
 
 from driftwheel import controls
 from driftwheel.artifacts import read_manifest
+from driftwheel.probe_answers import Fingerprint, ProbeAnswer
 from driftwheel.records import Alias, Deployment, ModelVersion, ModelVersionStatus, Stage
 from driftwheel.settings.settings import Settings
 from driftwheel.store.alias import observe_alias
@@ -19,7 +20,7 @@ from serve.release.reconciler import Reconciler
 from serve.routing.choice import Split
 from serve.routing.table import RoutingTable
 
-PROBE = {"messages": [{"role": "user", "content": "hi"}], "tokens": ["yes", "."], "logprobs": [-0.5, -0.5]}
+PROBE = ProbeAnswer(messages=({"role": "user", "content": "hi"},), tokens=("yes", "."), logprobs=(-0.5, -0.5))
 
 
 class Gateways:
@@ -76,9 +77,9 @@ def gateways(
                 dataset_id="dataset",
                 base_model="base",
                 path=str(path),
-                manifest_hash=read_manifest(path)["content_hash"],
+                manifest_hash=read_manifest(path).content_hash,
                 quantization="none",
-                fingerprint={"probes": [PROBE]},
+                fingerprint=Fingerprint(probes=(PROBE,)),
             )
         )
 

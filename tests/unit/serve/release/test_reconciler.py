@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from driftwheel.artifacts import read_manifest
+from driftwheel.probe_answers import Fingerprint, ProbeAnswer
 from driftwheel.records import Alias, Deployment, ModelVersion, ModelVersionStatus, Stage
 from driftwheel.settings.settings import Settings
 from driftwheel.store.alias import move_alias
@@ -23,7 +24,7 @@ from serve.routing.table import RoutingTable
 
 StartEngine = Callable[..., Engine]
 MakeArtifact = Callable[..., Path]
-PROBE = {"messages": [{"role": "user", "content": "hi"}], "tokens": ["yes", "."], "logprobs": [-0.5, -0.5]}
+PROBE = ProbeAnswer(messages=({"role": "user", "content": "hi"},), tokens=("yes", "."), logprobs=(-0.5, -0.5))
 
 
 @dataclass
@@ -61,9 +62,9 @@ class World:
             dataset_id="dataset",
             base_model="base",
             path=str(path),
-            manifest_hash=read_manifest(path)["content_hash"],
+            manifest_hash=read_manifest(path).content_hash,
             quantization="none",
-            fingerprint={"probes": [PROBE]},
+            fingerprint=Fingerprint(probes=(PROBE,)),
         )
         self.ledger.add(version)
 

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import typing
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ import pytest
 from driftwheel.errors import DataError
 from driftwheel.settings.data import DatasetSettings
 from train.data.formats import read_file
+from train.data.row_shapes import SHAPES as KNOWN_SHAPES
+from train.data.row_shapes import PromptAndAnswer, RawRow, Shape
 
 SETTINGS = DatasetSettings(sources=["x"], group_column="user")
 PROMPT, ANSWER = "where is my parcel", '{"intent":"delivery"}'
@@ -33,6 +36,21 @@ def test_every_shape_becomes_the_same_row(tmp_path: Path, value: dict[str, Any],
         path.write_text(json.dumps({**value, "user": "u7"}) + "\n", encoding="utf-8")
     else:
         pyarrow.parquet.write_table(pa.Table.from_pylist([{**value, "user": "u7"}]), path)
+    assert_is_the_row(path)
+
+
+def test_every_format_of_the_settings_has_a_shape() -> None:
+    names = typing.get_args(DatasetSettings.model_fields["format"].annotation)
+    assert {*KNOWN_SHAPES, "auto"} == set(names)
+
+
+def test_a_shape_is_added_by_one_function_and_its_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def question(row: RawRow, settings: DatasetSettings) -> PromptAndAnswer:
+        return [{"role": "user", "content": row["question"]}], row["reply"]
+
+    monkeypatch.setitem(KNOWN_SHAPES, "question_reply", Shape(lambda row, _: "question" in row, question))
+    path = tmp_path / "rows.jsonl"
+    path.write_text(json.dumps({"question": PROMPT, "reply": ANSWER, "user": "u7"}) + "\n", encoding="utf-8")
     assert_is_the_row(path)
 
 

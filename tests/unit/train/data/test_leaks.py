@@ -9,6 +9,7 @@ import pytest
 
 from driftwheel.errors import DataError
 from driftwheel.records import Dataset, ModelVersion, ModelVersionStatus, TrainingRun, TrainingRunStatus
+from driftwheel.scorecard import Scorecard
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
 from train.data.examples import Example
@@ -109,7 +110,7 @@ def publish_on(ledger: Ledger, dataset: Dataset, judge: Dataset, year: int) -> N
             manifest_hash="h",
             quantization="none",
             created_at=dataset.created_at.replace(year=year),
-            scorecard={"dataset_id": judge.id},
+            scorecard=Scorecard(dataset_id=judge.id),
         )
     )
 
@@ -158,9 +159,9 @@ def test_a_dataset_does_not_judge_a_run_that_learned_its_test_rows_or_was_merged
     merged = replace(innocent, id="run_3", settings={"merged_from": {"run_ids": ["run_2", "run_1"]}})
     ledger.add(learned, innocent, merged)
     for run in (learned, merged):
-        (leak,) = leaks_into_judge(train_settings, ledger, run, other)
+        (leak,) = leaks_into_judge(train_settings.dataset, ledger, run, other)
         assert (leak.kind, leak.row.id) == ("exact", "train0")
         with pytest.raises(DataError, match=rf"{run.id} on dataset_other: 1 rows leak .*train0 .*leave out --dataset"):
             refuse_learned(train_settings, ledger, run, other.id)
-    assert leaks_into_judge(train_settings, ledger, learned, dataset) == []
-    assert leaks_into_judge(train_settings, ledger, innocent, other) == []
+    assert leaks_into_judge(train_settings.dataset, ledger, learned, dataset) == []
+    assert leaks_into_judge(train_settings.dataset, ledger, innocent, other) == []

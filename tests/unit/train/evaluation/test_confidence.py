@@ -4,7 +4,8 @@ import math
 
 import pytest
 
-from train.evaluation.confidence import Token, calibration, confidence
+from train.asking.client import Token
+from train.evaluation.confidence import Calibration, calibration, confidence
 
 
 def tokens(*parts: tuple[str, float]) -> list[Token]:
@@ -38,10 +39,10 @@ def test_a_label_is_looked_for_behind_its_field() -> None:
 
 def test_the_calibration_error_is_the_weighted_gap_of_the_bins() -> None:
     found = calibration([0.95, 0.95, 0.95, 0.95, 0.25, 1.0], [True, True, True, False, True, True])
-    low, high = found["reliability"]
-    assert (low["items"], low["confidence"], low["accuracy"]) == (1, 0.25, 1)
-    assert (high["items"], high["high"], high["accuracy"]) == (5, 1, 0.8)
-    assert high["confidence"] == pytest.approx(0.96)
-    assert found["calibration_error"] == pytest.approx((5 * 0.16 + 1 * 0.75) / 6), "too sure and not sure enough"
-    assert found["brier"] == pytest.approx((3 * 0.05**2 + 0.95**2 + 0.75**2) / 6)
-    assert calibration([], []) == {"calibration_error": None, "brier": None, "reliability": None}
+    low, high = found.reliability or ()
+    assert (low.items, low.confidence, low.accuracy) == (1, 0.25, 1)
+    assert (high.items, high.high, high.accuracy) == (5, 1, 0.8)
+    assert high.confidence == pytest.approx(0.96)
+    assert found.calibration_error == pytest.approx((5 * 0.16 + 1 * 0.75) / 6), "too sure and not sure enough"
+    assert found.brier == pytest.approx((3 * 0.05**2 + 0.95**2 + 0.75**2) / 6)
+    assert calibration([], []) == Calibration()

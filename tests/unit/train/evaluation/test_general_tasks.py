@@ -21,17 +21,17 @@ RESULTS = {  # as lm-eval 0.4.13 wrote them
 
 def test_results_become_metrics_with_their_errors() -> None:
     assert read_results(RESULTS) == {
-        "animals": {"items": 6, "acc": [0.5, 0.04]},
-        "lines": {"items": 9, "word_perplexity": [21.5, None]},
+        "animals": {"items": 6, "acc": (0.5, 0.04)},
+        "lines": {"items": 9, "word_perplexity": (21.5, None)},
     }
 
 
 def test_what_was_forgotten_is_the_difference_with_the_errors_of_both() -> None:
     candidate, live = read_results(RESULTS), read_results(RESULTS)
-    live |= {"animals": {"items": 6, "acc": [0.9, 0.03]}, "other": {"items": 1, "acc": [1.0, 0.0]}}
+    live |= {"animals": {"items": 6, "acc": (0.9, 0.03)}, "other": {"items": 1, "acc": (1.0, 0.0)}}
     found = forgotten(candidate, live)
-    assert found["animals"]["acc"] == [pytest.approx(-0.4), pytest.approx(0.05)]
-    assert found["lines"]["word_perplexity"] == [0.0, None]
+    assert found["animals"]["acc"] == pytest.approx((-0.4, 0.05))
+    assert found["lines"]["word_perplexity"] == (0.0, None)
     assert found.keys() == {"animals", "lines"}
     assert forgotten({}, live) == {}
 

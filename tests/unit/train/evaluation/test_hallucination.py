@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
+from driftwheel.predictions import Prediction
 from train.evaluation.hallucination import made_up_flags, prompt_overlap, shown_by
-from train.evaluation.scorecard import Scored
 from train.evaluation.scoring import Row
 
 
@@ -20,8 +20,8 @@ def row(number: int, answer: str, label: str | None = None, prompt: str = "q") -
     }
 
 
-def item(answer: str, label: str | None = None, predicted: str | None = None) -> Scored:
-    return Scored(
+def item(answer: str, label: str | None = None, predicted: str | None = None) -> Prediction:
+    return Prediction(
         id="0",
         slice="old",
         prompt="q",

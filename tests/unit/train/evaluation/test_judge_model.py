@@ -63,6 +63,12 @@ def versions(settings: Settings) -> tuple[ModelVersion, ModelVersion]:
                 "prompt": f"question {n}",
                 "answer": f"{word} {n}" if n < 9 else "the same",
                 "is_correct": word == "good",
+                "slice": "old",
+                "expected": "",
+                "label": None,
+                "predicted": None,
+                "latency_seconds": 0.1,
+                "mean_logprob": None,
             }
             for n in range(10)
         ]

@@ -6,8 +6,8 @@ from collections import Counter
 import pytest
 
 from driftwheel.intervals import paired_interval, share_interval
+from driftwheel.predictions import Prediction
 from train.evaluation.robustness import FAULTS, _entry
-from train.evaluation.scorecard import Scored
 
 QUESTION = "Where, please, is my parcel? It's two days late!"
 
@@ -43,8 +43,8 @@ def test_word_order_keeps_every_word(seed: int) -> None:
     assert Counter(found.split(" ")) == Counter(QUESTION.split(" "))
 
 
-def scored(number: int, *, is_correct: bool) -> Scored:
-    return Scored(
+def scored(number: int, *, is_correct: bool) -> Prediction:
+    return Prediction(
         id=str(number),
         slice="old",
         prompt="q",
@@ -61,9 +61,10 @@ def scored(number: int, *, is_correct: bool) -> Scored:
 def test_the_drop_counts_lost_answers_against_gained_ones() -> None:
     outcomes = [(True, True)] * 12 + [(True, False)] * 6 + [(False, True)] * 1 + [(False, False)] * 1
     found = _entry([(scored(n, is_correct=a), scored(n, is_correct=b)) for n, (a, b) in enumerate(outcomes)])
-    assert (found["items"], found["accuracy_before"], found["accuracy"]) == (20, 0.9, 0.65)
-    assert found["drop"] == pytest.approx(0.25)
-    assert found["drop_interval"] == paired_interval(6, 1, 20)
-    assert found["drop_interval"][0] < 0.25 < found["drop_interval"][1]
-    assert found["same_answer"] == 13 / 20
-    assert found["accuracy_interval"] == share_interval(13, 20)
+    assert (found.items, found.accuracy_before, found.accuracy) == (20, 0.9, 0.65)
+    assert found.drop == pytest.approx(0.25)
+    assert found.drop_interval == paired_interval(6, 1, 20)
+    assert found.drop_interval is not None
+    assert found.drop_interval[0] < 0.25 < found.drop_interval[1]
+    assert found.same_answer == 13 / 20
+    assert found.accuracy_interval == share_interval(13, 20)

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from driftwheel.errors import ParityError
+from driftwheel.scorecard import ParityRow
 from driftwheel.settings.settings import Settings
 from train.asking.client import Endpoint
 from train.base_model import load_tokenizer
@@ -83,7 +84,7 @@ def engine(parity: Parity, serve_json: ServeJson) -> Engine:
     return state
 
 
-def measured(settings: Settings, engine: Engine, parity: Parity, known: dict[str, Any] | None = None) -> dict[str, Any]:
+def measured(settings: Settings, engine: Engine, parity: Parity, known: dict[str, Any] | None = None) -> ParityRow:
     chosen = settings.model_copy(update={"dataset": settings.dataset.model_copy(update={"label_field": "intent"})})
     return measure_served(chosen, Endpoint(url=engine.url, model="tuned"), parity, known or {})[-1]
 
@@ -92,8 +93,9 @@ def test_an_endpoint_that_serves_the_files_is_the_tables_last_row(
     settings: Settings, engine: Engine, parity: Parity
 ) -> None:
     row = measured(settings, engine, parity)
-    assert (row["hop"], row["against"], row["first"]["against"]) == ("served", "quantized", "trained")
-    assert (row["items"], row["agreeing"], row["accuracy"], row["mean_logprob_difference"]) == (PROBES, PROBES, 1, 0)
+    assert row.first is not None
+    assert (row.hop, row.against, row.first.against) == ("served", "quantized", "trained")
+    assert (row.items, row.agreeing, row.accuracy, row.mean_logprob_difference) == (PROBES, PROBES, 1, 0)
 
 
 def test_what_evaluation_asked_already_is_not_asked_again(settings: Settings, engine: Engine, parity: Parity) -> None:

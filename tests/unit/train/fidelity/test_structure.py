@@ -9,6 +9,7 @@ import pytest
 
 from driftwheel import artifacts
 from driftwheel.errors import ParityError
+from driftwheel.quantization import SCHEMES
 from train.base_model import load_weights
 from train.fidelity.structure import check_quantized, check_weights
 from train.weights.rounding import round_to_nearest
@@ -32,17 +33,17 @@ def checked(tmp_path: Path, base: Path, scheme: str, change: Change, *, rounded:
     tensors = load_file(changed / "model.safetensors")
     change(tensors)
     save_file(tensors, changed / "model.safetensors", {"format": "pt"})
-    source = {"merged_hash": artifacts.read_manifest(merged)["content_hash"]}
+    source = {"merged_hash": artifacts.read_manifest(merged).content_hash}
     with artifacts.writing(artifact, {"run_id": "run_1", "source": source, "quantization": scheme}) as folder:
         if rounded:
-            round_to_nearest(changed, folder, "w8a8", ["lm_head"])
+            round_to_nearest(changed, folder, "W8A8", ["lm_head"])
         else:
             shutil.copytree(changed, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns(artifacts.MANIFEST))
     check_quantized(merged, artifact, "run_1", ["lm_head"])
     model = load_weights(str(artifact), "auto")
     with torch.no_grad():
         model(torch.tensor([[1, 2]]))  # compressed weights are restored by the first use
-    check_weights(merged, model, scheme)
+    check_weights(merged, model, SCHEMES[scheme])
 
 
 def smooth(tensors: dict[str, Any]) -> None:

@@ -2,7 +2,10 @@
 
 from typing import Any
 
+import msgspec
+
 from driftwheel.records import Dataset, ModelVersion, TrainingRun
+from driftwheel.scorecard import Scorecard
 from train.verdict.model_card import model_card
 
 HOSTILE = "card | <b>lost</b>"
@@ -40,7 +43,7 @@ def card(**scorecard: Any) -> str:
         path="p",
         manifest_hash="m",
         quantization="none",
-        scorecard={"items": 200, "dataset_id": "dataset_1", **scorecard},
+        scorecard=msgspec.convert({"items": 200, "dataset_id": "dataset_1", **scorecard}, Scorecard),
     )
     return model_card(version, run, dataset)
 

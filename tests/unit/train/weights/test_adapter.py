@@ -9,16 +9,17 @@ import pytest
 
 from driftwheel import artifacts
 from driftwheel.errors import ArtifactError, ConfigError, ParityError
+from driftwheel.probe_answers import Fingerprint, ProbeAnswer
 from driftwheel.records import Dataset, TrainingRun
 from driftwheel.settings.load import load_settings
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
-from tests.support.edited_builds import edit_tensors, rebuild
+from tests.support.edited_builds import edit_tensors, manifest_json, rebuild
+from train.fidelity.parity_table import find_parity
 from train.finetune import finetune
-from train.parity import find_parity, parity
-from train.quantize import quantize
 from train.runs import weights_path
 from train.weights.adapter import FILES, check_adapter, pack_adapter, require_effect
+from train.worker import build_artifact, measure_forms
 
 
 @pytest.fixture
@@ -35,20 +36,14 @@ def run(adapting: Settings, ledger: Ledger, dataset: Dataset) -> TrainingRun:
 def test_the_adapter_is_packed_as_it_was_trained(
     adapting: Settings, ledger: Ledger, run: TrainingRun, tiny_base: Path
 ) -> None:
-    path = quantize(adapting, ledger, run.id)
+    path = build_artifact(adapting, ledger, run.id)
     manifest = artifacts.verify(path)
-    assert {key: manifest[key] for key in ("kind", "run_id", "rank", "dtype", "quantization", "base_model")} == {
-        "kind": "adapter",
-        "run_id": run.id,
-        "rank": 8,
-        "dtype": "bfloat16",
-        "quantization": "none",
-        "base_model": str(tiny_base),
-    }
+    assert (manifest.kind, manifest.run_id, manifest.base_model) == ("adapter", run.id, str(tiny_base))
+    assert (manifest.rank, manifest.dtype, manifest.quantization) == (8, "bfloat16", "none")
     for name in FILES:
         assert (path / name).read_bytes() == (weights_path(run) / name).read_bytes()
     assert not (Path(run.path) / "merged").exists()
-    assert quantize(adapting, ledger, run.id) == path
+    assert build_artifact(adapting, ledger, run.id) == path
 
 
 def test_an_adapter_is_measured_beside_its_base(adapting: Settings, ledger: Ledger, dataset: Dataset) -> None:
@@ -60,15 +55,15 @@ def test_an_adapter_is_measured_beside_its_base(adapting: Settings, ledger: Ledg
     adapting = adapting.model_copy(update=exact)
     run = finetune(adapting, ledger, dataset.id)
     path = pack_adapter(adapting, ledger, run.id)
-    found = parity(adapting, ledger, run.id, path)
-    assert [row["hop"] for row in found.rows] == ["trained", "adapter"]
+    found = measure_forms(adapting, ledger, run.id, path)
+    assert [row.hop for row in found.rows] == ["trained", "adapter"]
     assert [name for name, _ in found.chain] == ["trained", "adapter"]
-    assert found.rows[1]["agreement"] == 1.0
+    assert found.rows[1].agreement == 1.0
     assert find_parity(adapting, path) is not None
 
 
 def rebuild_with(folder: Path, **facts: Any) -> None:
-    manifest = artifacts.read_manifest(folder) | facts
+    manifest = manifest_json(folder) | facts
     artifacts.write_json(folder / artifacts.MANIFEST, manifest)
 
 
@@ -138,10 +133,8 @@ def test_a_base_with_another_template_is_found(
         check_adapter(path, run)
 
 
-def probe(gap: float) -> list[dict[str, Any]]:
-    return [
-        {"messages": [], "tokens": ["a", "b"], "logprobs": [-1.0, -1.0 - gap], "prompt_logprobs": [], "prompt_ids": [1]}
-    ]
+def probe(gap: float) -> tuple[ProbeAnswer, ...]:
+    return (ProbeAnswer(messages=(), tokens=("a", "b"), logprobs=(-1.0, -1.0 - gap), prompt_ids=(1,)),)
 
 
 @pytest.mark.parametrize(("gap", "is_refused"), [(0.0, True), (0.09, True), (0.11, False)])
@@ -149,12 +142,12 @@ def test_an_adapter_that_changes_nothing_is_refused(
     adapting: Settings, ledger: Ledger, run: TrainingRun, gap: float, is_refused: bool
 ) -> None:
     path = pack_adapter(adapting, ledger, run.id)
-    taken = {"probes": probe(gap), "base_probes": probe(0)}
+    taken = Fingerprint(probes=probe(gap), base_probes=probe(0))
     if is_refused:
         with pytest.raises(ParityError, match="as it does without"):
-            require_effect(adapting, taken, path)
+            require_effect(adapting.serve, taken, path)
     else:
-        require_effect(adapting, taken, path)
+        require_effect(adapting.serve, taken, path)
 
 
 def test_a_quantized_adapter_is_no_setting(tmp_path: Path) -> None:

@@ -12,9 +12,9 @@ from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
 from train.finetune import finetune
 from train.merge import merge
-from train.quantize import quantize
 from train.runs import newest_run
 from train.weights.ensemble import combine, ensemble
+from train.worker import build_artifact
 
 
 def change(settings: Settings, **changes: Any) -> Settings:
@@ -94,8 +94,8 @@ def test_the_result_is_a_run_like_any_other_and_names_where_it_came_from(
     assert run.settings["merged_from"] == {"run_ids": pair, "way": "ties", "weights": [0.6, 0.4], "density": 0.3}
     assert newest_run(ledger, "support") == run
     assert ensemble(settings, ledger, pair, way="ties", weights=[0.6, 0.4], density=0.3) == run
-    manifest = artifacts.verify(quantize(settings, ledger, run.id))
-    assert (manifest["run_id"], manifest["dataset_id"]) == (run.id, "dataset_tiny")
+    manifest = artifacts.verify(build_artifact(settings, ledger, run.id))
+    assert (manifest.run_id, manifest.dataset_id) == (run.id, "dataset_tiny")
 
 
 def recorded(ledger: Ledger, number: int, **changes: Any) -> str:

@@ -2,13 +2,15 @@
 
 import pytest
 
+from driftwheel.predictions import Prediction
+from driftwheel.scorecard import SliceScore
 from train.evaluation.label_scores import OTHER
-from train.evaluation.scorecard import Scored, detect_task, judge_answer, percentile, perplexity, score
+from train.evaluation.scores import detect_task, grade_answer, percentile, perplexity, score
 from train.evaluation.text_scores import token_f1
 
 
-def item(number: int, expected: str, answer: str, label: str | None = None, predicted: str | None = None) -> Scored:
-    return Scored(
+def item(number: int, expected: str, answer: str, label: str | None = None, predicted: str | None = None) -> Prediction:
+    return Prediction(
         id=f"row-{number}",
         slice="new" if number % 2 else "old",
         prompt="question",
@@ -36,7 +38,7 @@ def item(number: int, expected: str, answer: str, label: str | None = None, pred
 def test_an_answer_is_right_by_its_label(
     expected: str, answer: str, label: str | None, field: str | None, found: tuple[str | None, bool]
 ) -> None:
-    assert judge_answer(expected, answer, label, field) == found
+    assert grade_answer(expected, answer, label, field) == found
 
 
 @pytest.mark.parametrize(
@@ -55,30 +57,33 @@ def test_the_task_is_seen_from_the_answers(expected: list[str], task: str) -> No
 def test_label_scores_are_those_of_the_confusion_matrix() -> None:
     guesses = [("a", "a"), ("a", "a"), ("a", "b"), ("b", "b"), ("b", "made up"), ("c", None)]
     found = score([item(n, t, p or "", t, p) for n, (t, p) in enumerate(guesses)], "labels")
-    assert found["confusion"]["labels"] == ["a", "b", "c", OTHER]
-    assert found["confusion"]["matrix"] == [[2, 1, 0, 0], [0, 1, 0, 1], [0, 0, 0, 1], [0, 0, 0, 0]]
-    assert found["accuracy"] == 0.5
-    assert found["precision_macro"] == pytest.approx((1 + 1 / 2 + 0) / 3)
-    assert found["recall_macro"] == pytest.approx((2 / 3 + 1 / 2 + 0) / 3)
-    assert found["macro_f1"] == pytest.approx((0.8 + 0.5 + 0) / 3)
-    assert (found["precision_micro"], found["recall_micro"]) == (pytest.approx(3 / 4), pytest.approx(3 / 6))
-    assert found["micro_f1"] == pytest.approx(6 / 10)
-    b = found["labels"]["b"]
-    assert (b["items"], b["precision"], b["recall"], b["f1"]) == (2, 0.5, 0.5, 0.5)
-    assert (found["labels"]["c"]["precision"], found["labels"]["c"]["recall"]) == (None, 0)
-    assert found["intervals"]["precision_micro"] == pytest.approx((0.3006, 0.9544), abs=1e-4)
-    assert found["intervals"]["recall_micro"] == found["intervals"]["accuracy"]
-    assert found["intervals"]["accuracy"] == pytest.approx((0.1876, 0.8124), abs=1e-4)
-    assert found["slices"] == {
-        "new": {"items": 3, "accuracy": pytest.approx(2 / 3)},
-        "old": {"items": 3, "accuracy": pytest.approx(1 / 3)},
+    assert found.confusion is not None
+    assert found.confusion.labels == ("a", "b", "c", OTHER)
+    assert found.confusion.matrix == ((2, 1, 0, 0), (0, 1, 0, 1), (0, 0, 0, 1), (0, 0, 0, 0))
+    assert found.accuracy == 0.5
+    assert found.precision_macro == pytest.approx((1 + 1 / 2 + 0) / 3)
+    assert found.recall_macro == pytest.approx((2 / 3 + 1 / 2 + 0) / 3)
+    assert found.macro_f1 == pytest.approx((0.8 + 0.5 + 0) / 3)
+    assert found.precision_micro == pytest.approx(3 / 4)
+    assert found.recall_micro == pytest.approx(3 / 6)
+    assert found.micro_f1 == pytest.approx(6 / 10)
+    assert found.labels is not None
+    b = found.labels["b"]
+    assert (b.items, b.precision, b.recall, b.f1) == (2, 0.5, 0.5, 0.5)
+    assert (found.labels["c"].precision, found.labels["c"].recall) == (None, 0)
+    assert found.intervals["precision_micro"] == pytest.approx((0.3006, 0.9544), abs=1e-4)
+    assert found.intervals["recall_micro"] == found.intervals["accuracy"]
+    assert found.intervals["accuracy"] == pytest.approx((0.1876, 0.8124), abs=1e-4)
+    assert found.slices == {
+        "new": SliceScore(items=3, accuracy=2 / 3),
+        "old": SliceScore(items=3, accuracy=1 / 3),
     }
-    assert (found["rouge_l"], found["bleu"], found["json_validity"]) == (None, None, None)
+    assert (found.rouge_l, found.bleu, found.json_validity) == (None, None, None)
 
 
 def test_broken_objects_lower_the_json_validity() -> None:
     found = score([item(0, '{"i":"a"}', '{"i":"a"}', "a", "a"), item(1, '{"i":"b"}', '{"i":"b"', "b", None)], "json")
-    assert (found["json_validity"], found["exact_match"]) == (0.5, 0.5)
+    assert (found.json_validity, found.exact_match) == (0.5, 0.5)
 
 
 def test_objects_are_compared_by_value_and_by_field() -> None:
@@ -90,20 +95,25 @@ def test_objects_are_compared_by_value_and_by_field() -> None:
         "card",
     ]
     found = score([item(n, expected, answer) for n, answer in enumerate(answers)], "json")
-    assert (found["json_validity"], found["object_match"], found["exact_match"]) == (0.75, 0.25, 0)
-    assert {name: field["accuracy"] for name, field in found["fields"].items()} == {"intent": 0.5, "urgent": 0.25}
-    assert found["fields"]["intent"]["items"] == 4
+    assert (found.json_validity, found.object_match, found.exact_match) == (0.75, 0.25, 0)
+    assert found.fields is not None
+    assert {name: field.accuracy for name, field in found.fields.items()} == {"intent": 0.5, "urgent": 0.25}
+    assert found.fields["intent"].items == 4
 
 
 def test_text_gets_rouge_and_bleu_in_any_script() -> None:
     half = score([item(0, "a b c d", "a x c y")], "text")
-    assert half["rouge_l"] == pytest.approx(0.5)
-    assert (half["rouge_1"], half["rouge_2"], half["token_f1"]) == (pytest.approx(0.5), 0, pytest.approx(0.5))
+    assert half.rouge_l == pytest.approx(0.5)
+    assert half.rouge_1 == half.token_f1 == pytest.approx(0.5)
+    assert half.rouge_2 == 0
     same = score([item(0, "привет как твои дела", "привет как твои дела")], "text")
-    assert same["rouge_l"] == 1
-    assert (same["bleu"], same["chrf"], same["token_f1"]) == (pytest.approx(100), pytest.approx(100), 1)
-    assert same["macro_f1"] is None
-    assert half["bleu"] < 30
+    assert same.rouge_l == 1
+    assert same.bleu == pytest.approx(100)
+    assert same.chrf == pytest.approx(100)
+    assert same.token_f1 == 1
+    assert same.macro_f1 is None
+    assert half.bleu is not None
+    assert half.bleu < 30
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,100 @@
+"""Answers beside the answers that were expected become a scorecard's numbers, those that fit the task."""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from statistics import fmean
+from typing import Any
+
+from driftwheel.answers import label_of, parse_object
+from driftwheel.intervals import share_interval
+from driftwheel.predictions import Prediction
+from driftwheel.scorecard import Interval, Scorecard, SliceScore, Task
+from train.evaluation.confidence import calibration
+from train.evaluation.label_scores import label_scores
+from train.evaluation.object_scores import field_scores, object_flags
+from train.evaluation.text_scores import TextScores, text_scores
+
+
+def grade_answer(expected: str, answer: str, label: str | None, label_field: str | None) -> tuple[str | None, bool]:
+    """Return the label that an answer claims and whether the answer is right.
+
+    Right means the label's, where the item has one, and otherwise the whole answer but for space around it.
+    """
+    predicted = label_of(answer, label_field)
+    is_correct = predicted == label if label is not None else answer.strip() == expected.strip()
+    return predicted, is_correct
+
+
+def detect_task(expected: Sequence[str]) -> Task:
+    """Say what kind of answers these are: JSON objects, labels (each used twice on average), or text."""
+    if expected and all(parse_object(text) is not None for text in expected):
+        return "json"
+    return "labels" if 2 * len({text.strip() for text in expected}) <= len(expected) else "text"
+
+
+def score(items: Sequence[Prediction], task: Task) -> Scorecard:
+    """Return the part of a scorecard that answers alone decide; what does not apply to the task is None.
+
+    Shares are from 0 to 1, and `intervals` holds the 95 % interval of each.
+    """
+    expected, answers = [item.expected for item in items], [item.answer for item in items]
+    has_objects = bool(items) and all(parse_object(text) is not None for text in expected)
+    is_text = task in ("text", "extractive")
+    labelled = [] if is_text else [item for item in items if item.label is not None]
+    sure = [item for item in labelled if item.confidence is not None]
+    flags = object_flags(expected, answers) if has_objects else {"json_validity": [], "object_match": []}
+    flags["accuracy"] = [item.is_correct for item in items]
+    flags["exact_match"] = [item.answer.strip() == item.expected.strip() for item in items]
+    by_label = label_scores([(str(item.label), item.predicted) for item in labelled])
+    return Scorecard(
+        task=task,
+        items=len(items),
+        unanswered=sum(item.error is not None for item in items),
+        **shares(flags),
+        **vars(by_label.means),
+        labels=by_label.labels,
+        confusion=by_label.confusion,
+        intervals=share_intervals(flags) | by_label.intervals,
+        **vars(calibration([float(item.confidence or 0) for item in sure], [item.is_correct for item in sure])),
+        fields=field_scores(expected, answers) if has_objects else None,
+        **vars(text_scores(expected, answers) if is_text else TextScores()),
+        latency_p50_seconds=percentile([item.latency_seconds for item in items], 50),
+        latency_p95_seconds=percentile([item.latency_seconds for item in items], 95),
+        prompt_tokens_mean=fmean(item.prompt_tokens for item in items) if items else None,
+        completion_tokens_mean=fmean(item.completion_tokens for item in items) if items else None,
+        slices=_by_slice(items),
+    )
+
+
+def shares(flags: Mapping[str, Sequence[bool]]) -> dict[str, Any]:
+    """Return each share by its name, which is its field in the scorecard; None without items."""
+    return {name: sum(found) / len(found) if found else None for name, found in flags.items()}
+
+
+def share_intervals(flags: Mapping[str, Sequence[bool]]) -> dict[str, Interval | None]:
+    """Return the 95 % interval of each share that has items."""
+    return {name: share_interval(sum(found), len(found)) for name, found in flags.items() if found}
+
+
+def perplexity(token_logprobs: Iterable[Sequence[float]]) -> float | None:
+    """Return exp of the mean negative log-probability over all tokens; log-probabilities are in nats."""
+    flat = [value for tokens in token_logprobs for value in tokens]
+    return math.exp(-sum(flat) / len(flat)) if flat else None
+
+
+def percentile(values: Sequence[float], percent: float) -> float | None:
+    """Return a percentile by the nearest-rank rule."""
+    if not values:
+        return None
+    return sorted(values)[max(0, math.ceil(percent / 100 * len(values)) - 1)]
+
+
+def _by_slice(items: Sequence[Prediction]) -> dict[str, SliceScore]:
+    """Return the accuracy of old and new items, and by length, source and age; labels have scores of their own."""
+    groups: dict[str, list[bool]] = {}
+    for item in items:
+        for name in (item.slice, *(name for name in item.slices if not name.startswith("label:"))):
+            groups.setdefault(name, []).append(item.is_correct)
+    return {
+        name: SliceScore(items=len(flags), accuracy=sum(flags) / len(flags)) for name, flags in sorted(groups.items())
+    }

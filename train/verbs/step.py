@@ -1,0 +1,28 @@
+"""Run one step of a retrain: the worker starts this as a child for each heavy step.
+
+python -m train step merge '{"run_id": "run_..."}'
+"""
+
+import argparse
+import json
+import sys
+
+from driftwheel.cli.command import add_common_arguments, open_ledger, settings_from
+from driftwheel.json_form import as_json, from_json
+from train.worker import STEPS, Job, Progress
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the verb's arguments."""
+    add_common_arguments(parser)
+    parser.add_argument("name", choices=[step.name for step in STEPS], help="which step")
+    parser.add_argument("made", help="what the steps before it made, as JSON")
+
+
+def main(arguments: argparse.Namespace) -> None:
+    """Run the step and print what it adds."""
+    settings = settings_from(arguments)
+    step = next(step for step in STEPS if step.name == arguments.name)
+    added = step.run(Job(settings, open_ledger(settings)), from_json(arguments.made, Progress))
+    sys.stdout.write(json.dumps(as_json(added), ensure_ascii=False) + "\n")
+    sys.stdout.flush()

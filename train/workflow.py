@@ -1,0 +1,171 @@
+"""A retrain decision becomes a durable workflow: DBOS remembers each finished step, whatever dies in between.
+
+A worker killed at any point continues there at its next start and repeats no finished step. Heavy steps run as child
+processes through an Executor, so that their memory returns and a pause can stop them.
+"""
+
+import json
+import sys
+import time
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from typing import Any
+
+import msgspec
+import structlog
+from dbos import DBOS, DBOSConfig, SetWorkflowID
+from dbos._serialization import DBOSPortableJSONSerializer
+
+from driftwheel import controls
+from driftwheel.errors import DriftwheelError
+from driftwheel.json_form import as_json, from_json
+from driftwheel.records import DecisionStatus, DecisionVerdict, RetrainDecision, Step, utc_now
+from driftwheel.settings.settings import Settings
+from driftwheel.store.ledger import Ledger
+from driftwheel.store.sqlite import safe_sqlite_module
+from driftwheel.system import only_process
+from train.processes.executor import Executor
+from train.worker import STEPS, Job, Progress, RetrainStep
+
+WORKFLOW_FORMAT = "2"
+"""DBOS resumes only jobs of the same format; raise it when the steps change incompatibly."""
+
+POLL_SECONDS = 0.5
+Made = dict[str, Any]
+"""A `Progress` as JSON, which is what DBOS and the timeline keep."""
+log = structlog.get_logger()
+
+
+class Worker:
+    """Takes open decisions one at a time and runs each as a durable workflow."""
+
+    def __init__(
+        self, settings: Settings, ledger: Ledger, executor: Executor, steps: Sequence[RetrainStep] = STEPS
+    ) -> None:
+        self._settings, self._ledger, self._executor, self._steps = settings, ledger, executor, steps
+
+        @DBOS.workflow(name=f"retrain-{settings.project}")
+        def retrain(decision_id: str) -> Made:
+            return self._run_steps(decision_id)
+
+        self._workflow = retrain
+        database = settings.storage.database_url or f"sqlite:///{settings.root / 'worker.db'}"
+        config: DBOSConfig = {
+            "name": "driftwheel",
+            "system_database_url": database,
+            "application_version": WORKFLOW_FORMAT,
+            "executor_id": settings.project,
+            "serializer": DBOSPortableJSONSerializer(),
+            "log_level": "WARNING",
+        }
+        if database.startswith("sqlite"):
+            config["db_engine_kwargs"] = {"module": safe_sqlite_module()}
+        DBOS(config=config)
+
+    def run(self, should_stop: Callable[[], bool]) -> None:
+        """Resume what a dead worker left, then take open decisions until told to stop."""
+        DBOS.launch()
+        try:
+            while not should_stop():
+                if (decision := self.next_decision()) is not None:
+                    self._take(decision)
+                time.sleep(POLL_SECONDS)
+        finally:
+            DBOS.destroy()
+
+    def next_decision(self) -> RetrainDecision | None:
+        """Return the oldest decision that is open or was left running, or None while retraining is paused."""
+        if controls.is_paused(self._settings, self._ledger):
+            return None
+        status = [DecisionStatus.OPEN, DecisionStatus.RUNNING]
+        found = self._ledger.find(
+            RetrainDecision,
+            project=self._settings.project,
+            verdict=DecisionVerdict.RETRAIN,
+            status=status,
+            newest_first=False,
+            limit=1,
+        )
+        return found[0] if found else None
+
+    def _take(self, decision: RetrainDecision) -> None:
+        if decision.status is DecisionStatus.OPEN:
+            self._ledger.change(decision, status=DecisionStatus.RUNNING)
+        with SetWorkflowID(decision.id):
+            handle = DBOS.start_workflow(self._workflow, decision.id)
+        log.info("retrain started or resumed", decision=decision.id)
+        try:
+            made = msgspec.convert(handle.get_result(), Progress)
+        except DriftwheelError as error:
+            self._close(decision.id, DecisionStatus.FAILED, str(error))
+        except Exception as error:
+            log.exception("retrain failed", decision=decision.id)
+            self._close(decision.id, DecisionStatus.FAILED, f"{type(error).__name__}: {error}")
+        else:
+            status = DecisionStatus.PROMOTED if made.rolled_out else DecisionStatus.REFUSED
+            self._close(decision.id, status, None if made.rolled_out else made.reason, made)
+
+    def _close(self, decision_id: str, status: DecisionStatus, error: str | None, made: Progress | None = None) -> None:
+        decision = self._ledger.get(RetrainDecision, decision_id)
+        self._ledger.change(decision, status=status, error=error, **(_links(made) if made else {}))
+        log.info("retrain ended", decision=decision_id, status=status, error=error)
+
+    def _run_steps(self, decision_id: str) -> Made:
+        made: Made = {}
+        for step in self._steps:
+            made |= DBOS.run_step({"name": step.name}, self._run_step, step.name, decision_id, made)
+        return made
+
+    def _run_step(self, name: str, decision_id: str, made: Made) -> Made:
+        step = next(s for s in self._steps if s.name == name)
+        while controls.is_paused(self._settings, self._ledger):
+            time.sleep(POLL_SECONDS)
+        earlier = self._ledger.find(Step, id=f"{decision_id}/{name}")
+        row = Step(
+            id=f"{decision_id}/{name}",
+            project=self._settings.project,
+            decision_id=decision_id,
+            name=name,
+            status="running",
+            attempt=earlier[0].attempt + 1 if earlier else 1,
+        )
+        self._ledger.put_step(row)
+        log.info("step started", step=name, decision=decision_id, attempt=row.attempt)
+        try:
+            added = (self._in_child if step.is_heavy else self._here)(step, decision_id, made)
+        except Exception as error:
+            self._ledger.put_step(replace(row, status="failed", finished_at=utc_now(), error=str(error)))
+            raise
+        output: Made = as_json(added)
+        self._ledger.put_step(replace(row, status="done", finished_at=utc_now(), output=output))
+        if links := _links(added):
+            self._ledger.change(self._ledger.get(RetrainDecision, decision_id), **links)
+        return output
+
+    def _here(self, step: RetrainStep, decision_id: str, made: Made) -> Progress:
+        return step.run(Job(self._settings, self._ledger, decision_id), msgspec.convert(made, Progress))
+
+    def _in_child(self, step: RetrainStep, decision_id: str, made: Made) -> Progress:
+        """Run `python -m train step NAME` and return what it prints last."""
+        output = self._executor.run(
+            [sys.executable, "-m", "train", "step", step.name, json.dumps(made), "--config", str(self._settings.path)],
+            log_path=self._settings.root / "logs" / f"{decision_id}-{step.name}.log",
+            is_held=lambda: controls.is_paused(self._settings, self._ledger),
+            # A signal does not reach the other processes of a training on several GPUs.
+            can_stand=step.name != "finetune" or self._settings.train.num_processes == 1,
+            environment={"OMP_WAIT_POLICY": "PASSIVE"},  # the engine that serves meanwhile needs the cores too
+        )
+        return from_json(output.strip().splitlines()[-1], Progress)
+
+
+def _links(made: Progress) -> dict[str, str]:
+    """Return the ids that a decision's row names."""
+    found = {"dataset_id": made.dataset_id, "run_id": made.run_id, "version_id": made.version_id}
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def only_worker(settings: Settings) -> AbstractContextManager[None]:
+    """Hold the storage folder's worker lock; raises ConflictError if another worker has it."""
+    conflict = f"another worker already runs on {settings.root}; stop it first"
+    return only_process(settings.root / "worker.lock", conflict)
