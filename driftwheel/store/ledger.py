@@ -18,6 +18,7 @@ import sqlalchemy as sa
 from driftwheel.errors import ConflictError, NotFoundError, StorageError
 from driftwheel.records import Step, Switch, utc_now
 from driftwheel.store.database import connect, named_errors, wait_for_turn
+from driftwheel.store.integrity import integrity_error
 from driftwheel.store.migrations import bring_up_to_date
 from driftwheel.store.tables import TABLES, row_of
 
@@ -67,18 +68,19 @@ class Ledger:
             ) from error
 
     def add(self, *records: Any) -> None:
-        """Insert records; a second record with the same id raises ConflictError."""
+        """Insert records, all or none.
+
+        Raises ConflictError for an id that is taken, RecordError for a missing value or a reference to nothing.
+        """
         with self.write() as connection:
             self.add_with(connection, records)
 
     def add_with(self, connection: sa.Connection, records: Sequence[Any]) -> None:
-        """Insert records inside the caller's transaction."""
-        try:
-            for record_type in {type(r) for r in records}:
-                rows = [row_of(r) for r in records if type(r) is record_type]
-                connection.execute(TABLES[record_type].insert(), rows)
-        except sa.exc.IntegrityError as error:
-            raise ConflictError(f"{records[0].id} is already in the ledger; nothing was written") from error
+        """Insert records inside the caller's transaction, those first that others may name."""
+        for record_type in sorted({type(r) for r in records}, key=list(TABLES).index):
+            table, rows = TABLES[record_type], [row_of(r) for r in records if type(r) is record_type]
+            with _told_apart(table, rows):
+                connection.execute(table.insert(), rows)
 
     def add_only(self, record: Any, **equals: Any) -> str | None:
         """Insert a record unless one of its type has the given values; return the id of the one that has.
@@ -154,7 +156,8 @@ class Ledger:
         if "updated_at" in table.c:
             changes.setdefault("updated_at", utc_now())
         guard = [table.c[n] == getattr(record, n) for n in ("status", "fence", "stage") if n in table.c]
-        done = connection.execute(sa.update(table).where(table.c.id == identity, *guard).values(**changes))
+        with _told_apart(table, [{"id": identity, **changes}]):
+            done = connection.execute(sa.update(table).where(table.c.id == identity, *guard).values(**changes))
         if done.rowcount != 1:
             raise ConflictError(f"{identity} has changed since it was read; read it again and decide anew")
         return typing.cast(Record, replace(typing.cast(Any, record), **changes))
@@ -183,11 +186,19 @@ class Ledger:
         table = TABLES[Step]
         with self.write() as connection:
             connection.execute(sa.delete(table).where(table.c.id == step.id))
-            connection.execute(table.insert(), [row_of(step)])
+            self.add_with(connection, [step])
 
     def close(self) -> None:
         """Close every connection."""
         self.engine.dispose()
+
+
+@contextmanager
+def _told_apart(table: sa.Table, rows: Sequence[Mapping[str, Any]]) -> Iterator[None]:
+    try:
+        yield
+    except sa.exc.IntegrityError as error:
+        raise integrity_error(error.orig or error, table, rows) from error
 
 
 def _typed(annotation: Any, value: Any) -> Any:

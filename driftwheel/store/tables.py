@@ -93,6 +93,15 @@ def _column_type(annotation: Any) -> Any:
     return simple.get(kind) or (UtcTime() if kind is datetime else sa.JSON())
 
 
+REFERENCES = {("deployment", "version_id"): "version", ("step", "decision_id"): "decision"}
+"""Columns that must hold the id of a row in another table; not in Traffic, whose rows are never refused for that."""
+
+
+def _reference(table: str, column: str) -> list[sa.ForeignKey]:
+    target = REFERENCES.get((table, column))
+    return [] if target is None else [sa.ForeignKey(f"{target}.id", name=f"fk_{table}_{column}")]
+
+
 metadata = sa.MetaData()
 TABLES: dict[type, sa.Table] = {}
 for _record in RECORDS:
@@ -104,6 +113,7 @@ for _record in RECORDS:
             sa.Column(
                 f.name,
                 _column_type(_hints[f.name]),
+                *_reference(_record.prefix, f.name),
                 primary_key=f.name == "id",
                 nullable=type(None) in typing.get_args(_hints[f.name]),
             )

@@ -12,9 +12,10 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from driftwheel.errors import ConflictError, StorageError
+from driftwheel.errors import StorageError
+from driftwheel.store.integrity import integrity_error
 from driftwheel.store.ledger import Ledger
-from driftwheel.store.tables import TABLES
+from driftwheel.store.tables import TABLES, row_of
 
 LARGEST_STATEMENT_ROWS = 64
 """Above it a statement's text grows and the time a row no longer falls."""
@@ -30,14 +31,15 @@ class Appender:
         columns = TABLES[record_type].c
         processors = [columns[name].type.bind_processor(ledger.engine.dialect) for name in self._names]
         self._processors = [(place, processor) for place, processor in enumerate(processors) if processor is not None]
-        self._table = TABLES[record_type].name
+        self._table = TABLES[record_type]
         self._statements: dict[int, str] = {}
         self._pooled: Any = None
 
     def add(self, records: Sequence[Any]) -> None:
         """Insert all of the records or none.
 
-        Raises ConflictError for an id that is taken, StorageError if the database refuses.
+        Raises ConflictError for an id that is taken, RecordError for a missing value, StorageError if the database
+        refuses.
         """
         if self._ledger.engine.dialect.name != "sqlite":
             self._ledger.add(*records)
@@ -53,7 +55,7 @@ class Appender:
                 cursor.execute(self._statement(stop - start), values)
             cursor.execute("COMMIT")
         except driver.IntegrityError as error:
-            raise ConflictError(f"{records[0].id} is already in the ledger; nothing was written") from error
+            raise integrity_error(error, self._table, [row_of(record) for record in records]) from error
         except driver.OperationalError as error:
             raise StorageError(
                 f"the ledger at {self._ledger.address} refused a write: {error}; check disk space and locks"
@@ -84,7 +86,7 @@ class Appender:
         if rows not in self._statements:
             places = f"({', '.join('?' * len(self._names))})"
             self._statements[rows] = (
-                f"INSERT INTO {self._table} ({', '.join(self._names)}) VALUES {', '.join([places] * rows)}"
+                f"INSERT INTO {self._table.name} ({', '.join(self._names)}) VALUES {', '.join([places] * rows)}"
             )
         return self._statements[rows]
 

@@ -124,6 +124,7 @@ class Deployments:
         """Retire every row of a gateway that ends, and let another one lead."""
         with self.election.write() as connection:
             self._set(connection, None, UNFINISHED, Stage.RETIRED, reason="gateway ended")
+            # So the next gateway need not wait for missed heartbeats.
             dismiss_leader(connection, self._settings.project, self._settings.serve.alias)
 
     def canary_share(self, alias: Alias) -> float:

@@ -121,16 +121,6 @@ def rows_of(project: str, n: int) -> list[Any]:
             reason=TEXT,
             updated_at=at,
         ),
-        records.Deployment(  # its version is not there any more
-            id=f"deployment_gone_{n}",
-            **common,
-            alias=project,
-            version_id="version_gone",
-            stage=records.Stage.RETIRED,
-            fence=2,
-            reason="as it was",
-            updated_at=at,
-        ),
         *_requests(project, n, common, is_full),
         records.DriftSignal(
             id=f"signal_{n}",

@@ -160,8 +160,8 @@ def test_the_alias_says_what_is_served(
     ledger.add(
         Alias(
             id="support/support",
-            name="support",
             project="support",
+            name="support",
             version_id="v2",
             fence=2,
             observed_version_id=observed,

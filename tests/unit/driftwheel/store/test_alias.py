@@ -6,12 +6,13 @@ import pytest
 
 from driftwheel import controls
 from driftwheel.errors import ConflictError, EngineError, NotFoundError
-from driftwheel.records import Deployment, ModelVersion, ModelVersionStatus, Stage
+from driftwheel.records import Deployment, Stage
 from driftwheel.settings.settings import Settings
 from driftwheel.store.alias import find_alias, get_alias, leader_of, move_alias, observe_alias
 from driftwheel.store.ledger import Ledger
 from serve.release.deployments import Deployments
 from serve.release.leader import LeaderElection
+from tests.support.versions import published_version
 
 pytestmark = pytest.mark.every_database
 
@@ -69,20 +70,7 @@ def loops(settings: Settings, ledger: Ledger) -> dict[str, Settings]:
     found = {name: settings.model_copy(update={"project": name, "serve": serve}) for name in PROJECTS}
     for project in PROJECTS:
         for number in (1, 2):
-            ledger.add(
-                ModelVersion(
-                    id=f"{project}_v{number}",
-                    project=project,
-                    status=ModelVersionStatus.PUBLISHED,
-                    number=number,
-                    run_id="run",
-                    dataset_id="dataset",
-                    base_model="base",
-                    path="path",
-                    manifest_hash="hash",
-                    quantization="none",
-                )
-            )
+            ledger.add(published_version(f"{project}_v{number}", project=project, number=number))
     return found
 
 

@@ -12,6 +12,7 @@ from driftwheel.store.ledger import Ledger
 from serve.release.deployments import Deployments
 from serve.release.follower import followed
 from serve.release.leader import LOOKS_WITHOUT_HEARTBEAT, LeaderElection
+from tests.support.versions import published_version
 
 pytestmark = pytest.mark.every_database
 
@@ -24,6 +25,7 @@ def on_port(settings: Settings, port: int) -> Settings:
 
 @pytest.fixture
 def pair(settings: Settings, ledger: Ledger) -> Pair:
+    ledger.add(*(published_version(f"v{number}", number=number) for number in (1, 2)))
     ledger.add(Alias(id="support/support", project="support", name="support", version_id="v1", fence=1))
     return LeaderElection(on_port(settings, 8001), ledger), LeaderElection(on_port(settings, 8002), ledger)
 

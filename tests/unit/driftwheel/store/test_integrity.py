@@ -1,0 +1,90 @@
+"""A refused row is told apart: an id that is taken is a conflict, a missing value names its column."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from driftwheel.errors import ConflictError, RecordError
+from driftwheel.records import DecisionStatus, DecisionVerdict, RetrainDecision, Step, Traffic
+from driftwheel.store.ledger import Ledger
+from driftwheel.traffic.appender import Appender
+
+pytestmark = pytest.mark.every_database
+DECISION = RetrainDecision(
+    id="decision_1",
+    project="support",
+    verdict=DecisionVerdict.RETRAIN,
+    status=DecisionStatus.OPEN,
+    trigger="policy",
+    remedy="retrain",
+    reasons=["quality fell"],
+)
+ROW = Traffic(
+    id="req_1",
+    project="support",
+    alias="support",
+    version_id="version_gone",
+    route="chat",
+    status_code=200,
+    prompt="my secret",
+    answer="a",
+    latency_seconds=0.1,
+)
+
+
+def lacking(record: Any, field: str) -> Any:
+    return replace(record, **{field: None})
+
+
+def test_an_id_that_is_taken_is_a_conflict(ledger: Ledger) -> None:
+    ledger.add(DECISION)
+    with pytest.raises(ConflictError, match=r"^decision_1 is already in the ledger's table decision; nothing"):
+        ledger.add(DECISION)
+
+
+def test_a_missing_value_names_table_column_and_id(ledger: Ledger) -> None:
+    with pytest.raises(RecordError, match=r"^decision_2 has no value for decision\.trigger; nothing was written$"):
+        ledger.add(DECISION, lacking(replace(DECISION, id="decision_2"), "trigger"))
+    assert ledger.count(RetrainDecision) == 0
+
+
+def test_a_change_that_takes_a_needed_value_away_is_named(ledger: Ledger) -> None:
+    ledger.add(DECISION)
+    with pytest.raises(RecordError, match=r"^decision_1 has no value for decision\.trigger"):
+        ledger.change(DECISION, trigger=None)
+
+
+def test_a_column_that_no_record_fills_is_named(ledger: Ledger) -> None:
+    """As where a field was renamed and only a new column was added: that is not "already in the ledger"."""
+    with ledger.write() as connection:
+        connection.exec_driver_sql("ALTER TABLE decision RENAME COLUMN trigger TO cause")
+        connection.exec_driver_sql("ALTER TABLE decision ADD COLUMN trigger TEXT")
+    with pytest.raises(RecordError, match=r"^decision_1 has no value for decision\.cause; nothing was written$"):
+        ledger.add(DECISION)
+
+
+def test_a_reference_to_nothing_names_field_and_value(ledger: Ledger) -> None:
+    step = Step(id="decision_9/train", project="support", decision_id="decision_9", name="train", status="done")
+    said = r"^decision_9/train names a record that is not in the ledger: step\.decision_id 'decision_9'; nothing"
+    with pytest.raises(RecordError, match=said):
+        ledger.add(step)
+    ledger.add(step, replace(DECISION, id="decision_9"))  # what others name is written first
+    assert ledger.count(Step) == 1
+
+
+def test_traffic_is_never_refused_for_its_version(ledger: Ledger) -> None:
+    ledger.add(ROW)
+    assert ledger.count(Traffic, version_id="version_gone") == 1
+
+
+def test_rows_of_traffic_are_told_apart_too_and_their_text_is_not_told(ledger: Ledger) -> None:
+    appender = Appender(ledger, Traffic)
+    appender.add([ROW])
+    with pytest.raises(ConflictError, match="req_1 is already in the ledger"):
+        appender.add([ROW])
+    with pytest.raises(RecordError, match=r"^req_3 has no value for req\.alias; nothing was written$") as refused:
+        appender.add([replace(ROW, id="req_2"), lacking(replace(ROW, id="req_3"), "alias")])
+    assert "secret" not in str(refused.value)
+    assert ledger.count(Traffic) == 1
+    appender.close()
