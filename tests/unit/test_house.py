@@ -14,22 +14,20 @@ import pytest
 
 from driftwheel.cli.main import VERBS as CLI_VERBS
 from serve.__main__ import VERBS as SERVE_VERBS
+from train.__main__ import VERBS as TRAIN_VERBS
 
 ROOT = Path(__file__).resolve().parents[2]
 PRODUCT = ("driftwheel", "train", "serve", "monitor", "dashboard", "examples")
 EVERYTHING = (*PRODUCT, "benchmarks", "tests", "docs")
 MOST_LINES = 430
-MOST_FREE_DICTS = 156
+MOST_FREE_DICTS = 77
 """Times that `dict[str, Any]` stands in the product; it belongs at the edge of a library, and to raw JSON."""
-MOST_WITH_ALL_SETTINGS = 204
+MOST_WITH_ALL_SETTINGS = 201
 """Functions that take all of Settings instead of the section that they need."""
-MOST_LEFT_AS_TYPED = 20
-"""Lines that the formatter is told to leave alone."""
 MOST_LEDGER_FIRST = 4
 """Functions that take the ledger before the settings."""
-MOST_OWN_LATE = 2
+MOST_OWN_LATE = 1
 """Imports of our own modules inside a function."""
-DOUBLE_NAMES = {"predictions", "scorecard"}
 FREE_NAMES = {"__init__", "__main__"}
 FREE_ROOMS = {"cli", "verbs", "settings", "views"}
 """Folders whose files are named after a verb, a group of settings or a page."""
@@ -102,13 +100,12 @@ def test_each_name_of_a_module_is_used_once() -> None:
     for path in map(Path, modules(*PRODUCT)):
         if path.stem not in FREE_NAMES and path.parent.name not in FREE_ROOMS:
             found[path.stem].append(str(path))
-    assert {name: paths for name, paths in found.items() if len(paths) > 1 and name not in DOUBLE_NAMES} == {}
+    assert {name: paths for name, paths in found.items() if len(paths) > 1} == {}
 
 
 def test_the_formatter_lays_everything_out() -> None:
     mark = "fmt: " + "skip"
-    found = {path: text.count(mark) for path, text in modules(*EVERYTHING).items() if mark in text}
-    assert sum(found.values()) <= MOST_LEFT_AS_TYPED, found
+    assert [path for path, text in modules(*EVERYTHING).items() if mark in text] == []
 
 
 def test_a_library_is_imported_late_only_where_the_table_says() -> None:
@@ -165,9 +162,10 @@ def test_no_module_is_long() -> None:
     ("room", "verbs", "parts"),
     [
         ("driftwheel/cli", CLI_VERBS, {"command", "dispatch", "main", "process"}),
+        ("train/verbs", TRAIN_VERBS, set[str]()),
         ("serve/verbs", SERVE_VERBS, set[str]()),
     ],
-    ids=["cli", "serve"],
+    ids=["cli", "train", "serve"],
 )
 def test_each_verb_is_a_file_and_each_file_a_verb(
     room: str, verbs: dict[str, tuple[str, str]], parts: set[str]
