@@ -2,8 +2,8 @@
 
 import pytest
 
+from monitor.observation import Observation
 from monitor.quality import Baseline, baseline_of, judge_engine, judge_quality
-from monitor.windows import Observation
 
 BASELINE = Baseline(correct=540, items=600)
 
