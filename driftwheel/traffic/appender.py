@@ -18,7 +18,7 @@ from driftwheel.store.ledger import Ledger
 from driftwheel.store.tables import TABLES, row_of
 
 LARGEST_STATEMENT_ROWS = 64
-"""Above it a statement's text grows and the time a row no longer falls."""
+"""A power of two, as `_pieces` cuts: so at most seven statements are ever prepared."""
 
 
 class Appender:
