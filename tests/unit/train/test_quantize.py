@@ -3,6 +3,7 @@
 import hashlib
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -109,7 +110,9 @@ def test_a_scheme_is_one_line_of_the_registry(
 ) -> None:
     with pytest.raises(ValidationError, match=r"'w8a16' is no quantization scheme; choose one of auto, none, w8a8"):
         QuantizeSettings(scheme="w8a16")
-    monkeypatch.setitem(SCHEMES, "w8a16", Scheme(name="w8a16", preset="W8A16", rounding_share=0.1))
+    monkeypatch.setitem(
+        SCHEMES, "w8a16", Scheme(name="w8a16", meaning="8-bit weights", preset="W8A16", rounding_share=0.1)
+    )
     settings = train_settings.model_copy(update={"quantize": QuantizeSettings(scheme="w8a16")})
     path = build_artifact(settings, ledger, run.id)
     assert path.name == f"{run.id}-w8a16"
@@ -119,7 +122,7 @@ def test_a_scheme_is_one_line_of_the_registry(
     model(torch_ids())  # compressed weights are restored by the first use
     check_weights(merged, model, SCHEMES["w8a16"])
     with pytest.raises(ParityError, match="which no rounding explains"):
-        check_weights(merged, model, Scheme(name="w8a16", preset="W8A16", rounding_share=1e-4))
+        check_weights(merged, model, replace(SCHEMES["w8a16"], rounding_share=1e-4))
 
 
 def torch_ids() -> Any:
