@@ -33,8 +33,10 @@ from driftwheel.errors import EngineError
 from driftwheel.records import Alias, DecisionStatus, ModelVersion, RetrainDecision
 from driftwheel.settings.load import load_settings
 from driftwheel.settings.settings import Settings
-from examples.support import demo as steps
-from examples.support.claims import print_minutes
+from examples.support import demo_loop as loop
+from examples.support.claim_tables import print_minutes
+from examples.support.demo import KEYS_VARIABLE
+from examples.support.demo_steps import first_version
 from examples.support.load import Client, Reply
 from examples.support.prepare import CONFIG, choose_ports
 from examples.support.world import Document, Example
@@ -113,25 +115,25 @@ def scores(replies: Sequence[Reply]) -> str:
     )
 
 
-async def turn(demo: steps.Demo, later: list[Example], test: list[Example], held_out: set[str]) -> None:
+async def turn(demo: loop.Demo, later: list[Example], test: list[Example], held_out: set[str]) -> None:
     """Score, send steady traffic, shift, wait for the circle to close, and score again."""
-    await steps.wait_until_ready(demo)
+    await loop.wait_until_ready(demo)
     known = [q for q in later if q.intent not in held_out]
     steady, known = known[:STEADY_ROWS], known[STEADY_ROWS:]
     await score(demo, demo.measured.v1, test, held_out)
     with demo.step("steady traffic, with corrections"):
         await demo.client.send(steady, feedback_share=FEEDBACK_SHARE)
-        await steps.wait_for_checks(demo, len(steady))
-        windows = len({s.check_id for s in steps.signals(demo, demo.measured.v1)})
-        demo.say(f"{len(steps.alarms(demo, demo.measured.v1))} alarms in {windows} windows")
+        await loop.wait_for_checks(demo, len(steady))
+        windows = len({s.check_id for s in loop.signals(demo, demo.measured.v1)})
+        demo.say(f"{len(loop.alarms(demo, demo.measured.v1))} alarms in {windows} windows")
     fresh = [q for q in later if q.intent in held_out]
     stream = fresh + known[: round(len(fresh) * (1 - SHIFT_SHARE) / SHIFT_SHARE)]
     random.Random(1).shuffle(stream)
     decision = await shift(demo, stream, windows)
     with demo.step("retrain, gate, swap"):
-        deadline = time.monotonic() + steps.RETRAIN_TIMEOUT_SECONDS
+        deadline = time.monotonic() + loop.RETRAIN_TIMEOUT_SECONDS
         unfinished = (DecisionStatus.OPEN, DecisionStatus.RUNNING)
-        await steps.until(lambda: demo.ledger.get(RetrainDecision, decision.id).status not in unfinished, deadline)
+        await loop.until(lambda: demo.ledger.get(RetrainDecision, decision.id).status not in unfinished, deadline)
         ended = demo.ledger.get(RetrainDecision, decision.id)
         demo.say(f"{ended.status}: {ended.error or 'a better version is live'}")
     live = demo.ledger.get(ModelVersion, demo.ledger.get(Alias, demo.settings.serve.alias).version_id)
@@ -140,7 +142,7 @@ async def turn(demo: steps.Demo, later: list[Example], test: list[Example], held
     await demo.client.close()
 
 
-async def score(demo: steps.Demo, version_id: str, test: list[Example], held_out: set[str]) -> None:
+async def score(demo: loop.Demo, version_id: str, test: list[Example], held_out: set[str]) -> None:
     """Ask a version every test question through the gateway."""
     version = demo.ledger.get(ModelVersion, version_id)
     with demo.step(f"score v{version.number} on the test questions"):
@@ -150,19 +152,19 @@ async def score(demo: steps.Demo, version_id: str, test: list[Example], held_out
         demo.say(f"10 held-out intents: {scores([r for r in replies if r.example.intent in held_out])}")
 
 
-async def shift(demo: steps.Demo, stream: list[Example], windows_before: int) -> RetrainDecision:
+async def shift(demo: loop.Demo, stream: list[Example], windows_before: int) -> RetrainDecision:
     """Send the shift window by window, with corrections, until the policy decides to retrain."""
     window_rows, v1 = demo.settings.monitor.window_rows, demo.measured.v1
     with demo.step("shift: ten new intents arrive, with corrections"):
         for start in range(0, len(stream) - window_rows, window_rows):
             await demo.client.send(stream[start : start + window_rows], feedback_share=FEEDBACK_SHARE, seed=start)
-            await steps.wait_for_checks(demo, windows_before * window_rows + start + window_rows)
-            if decision := steps.retrain_decision(demo):
+            await loop.wait_for_checks(demo, windows_before * window_rows + start + window_rows)
+            if decision := loop.retrain_decision(demo):
                 break
         else:
             raise EngineError("the policy did not decide to retrain; see `driftwheel status`")
-        checks = list(dict.fromkeys(s.check_id for s in steps.signals(demo, v1)))
-        after = [s for s in steps.alarms(demo, v1) if checks.index(s.check_id) >= windows_before]
+        checks = list(dict.fromkeys(s.check_id for s in loop.signals(demo, v1)))
+        after = [s for s in loop.alarms(demo, v1) if checks.index(s.check_id) >= windows_before]
         first = checks.index(after[0].check_id) + 1 - windows_before
         kinds = ", ".join(sorted({f"{s.kind}" for s in after if s.check_id == after[0].check_id}))
         demo.say(f"first alarm ({kinds}) in window {first} after the shift")
@@ -187,12 +189,12 @@ def main() -> int:
     known = [q for q in train if q.intent not in held_out]
     later = [*known[:TRAFFIC_ROWS], *(q for q in train if q.intent in held_out)]
     settings = prepare(home, known[TRAFFIC_ROWS:], home / "base")
-    os.environ.setdefault(steps.KEYS_VARIABLE, secrets.token_urlsafe(24))
+    os.environ.setdefault(KEYS_VARIABLE, secrets.token_urlsafe(24))
     url = f"http://{settings.serve.host}:{settings.serve.port}"
-    client = Client(url, os.environ[steps.KEYS_VARIABLE], settings.serve.alias, answer_of=answer)
-    demo = steps.Demo(console, settings, open_ledger(settings), client)
-    demo.measured.v1 = steps.first_version(demo).id
-    with steps.running(settings):
+    client = Client(url, os.environ[KEYS_VARIABLE], settings.serve.alias, answer_of=answer)
+    demo = loop.Demo(console, settings, open_ledger(settings), client)
+    demo.measured.v1 = first_version(demo).id
+    with loop.running(settings):
         asyncio.run(turn(demo, later, test, held_out))
     print_minutes(console, demo.seconds, demo.retrain_seconds)
     return 0

@@ -35,8 +35,12 @@ def gateway_url(settings: Settings) -> str:
 
 def ask(settings: Settings, model: str, question: str, *, max_tokens: int) -> Reply:
     """Ask one alias or version; a problem is part of the reply, not an exception."""
-    body = {"model": model, "messages": [{"role": "user", "content": question}], "max_tokens": max_tokens,
-            "temperature": 0}  # fmt: skip
+    body = {
+        "model": model,
+        "messages": [{"role": "user", "content": question}],
+        "max_tokens": max_tokens,
+        "temperature": 0,
+    }
     headers = {"content-type": "application/json"}
     key = os.environ.get(KEYS_VARIABLE, "").split(",")[0].strip()
     if key:

@@ -8,7 +8,7 @@ import math
 from collections.abc import Sequence
 
 from dashboard.charts import BLUE, COLORS
-from dashboard.queries import Station
+from dashboard.standing import Station
 
 LAMP_WORDS = {"green": "steady", "amber": "drift suspected", "red": "drift", "gray": "not known yet"}
 LONGEST_TEXT = 28

@@ -106,10 +106,9 @@ def decisions() -> str:
     """Return the decisions, newest day first, each with the first line of its file."""
     days: dict[str, list[str]] = {}
     for path in (ROOT / "docs" / "decisions").glob("2*.md"):
-        title = (
-            path.read_text(encoding="utf-8").partition("\n")[0].removeprefix("# ").removeprefix(path.name[:10]).strip()
-        )
-        days.setdefault(path.name[:10], []).append(f"* [{title}]({path.name})")
+        day, first_line = path.name[:10], path.read_text(encoding="utf-8").partition("\n")[0]
+        title = first_line.removeprefix("# ").removeprefix(day).strip()
+        days.setdefault(day, []).append(f"* [{title}]({path.name})")
     return "\n\n".join(
         f"## {day}\n" + "\n".join(sorted(days[day], key=str.lower)) for day in sorted(days, reverse=True)
     )

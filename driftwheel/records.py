@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, ClassVar
 
+from driftwheel.check_details import DecisionBasis, SignalDetails
 from driftwheel.dataset_report import DatasetReport
 from driftwheel.gate_verdict import GateVerdict
 from driftwheel.lineage import Lineage
@@ -237,6 +238,28 @@ class Traffic:
     feedback_at: datetime | None = None
     response: str | None = None
     """The answer's body, exactly as sent: JSON text, or the events of a stream; None where it is not kept."""
+    check_id: str | None = None
+    """The check whose window held it; None while no window has."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Window:
+    """Consecutive requests of one version that were checked together; no request is in two windows."""
+
+    prefix: ClassVar[str] = "drift_window"  # `window` is a word of SQL
+    id: str
+    """The check's id, which its requests, signals and decision name."""
+    project: str
+    created_at: datetime = field(default_factory=utc_now)
+    version_id: str
+    number: int
+    """1, 2, 3 ... within the version."""
+    rows: int
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+    over_in_a_row: dict[str, int] = field(default_factory=dict)
+    """For each kind of drift, how many windows in a row up to this one were over the threshold; those with too few rows
+    to be judged are passed over."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -264,7 +287,7 @@ class DriftSignal:
     """The check that wrote it; every signal of one check shares it."""
     report_path: str | None = None
     """Folder with report.html and report.json by Evidently."""
-    details: dict[str, Any] = field(default_factory=dict)
+    details: SignalDetails = field(default_factory=SignalDetails)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -282,7 +305,7 @@ class RetrainDecision:
     remedy: str
     """`retrain`, `none`, `label`, `wait`, `engine`: what the policy says would help."""
     reasons: list[str]
-    known: dict[str, Any] = field(default_factory=dict)
+    known: DecisionBasis = field(default_factory=DecisionBasis)
     check_id: str | None = None
     dataset_id: str | None = None
     run_id: str | None = None
@@ -396,4 +419,4 @@ class ApiKey:
 
 
 NOUNS = (Dataset, TrainingRun, ModelVersion, Deployment, Traffic, DriftSignal, RetrainDecision)
-RECORDS = (*NOUNS, Alias, Step, Switch, Judgement, ApiKey)
+RECORDS = (*NOUNS, Window, Alias, Step, Switch, Judgement, ApiKey)

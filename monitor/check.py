@@ -1,13 +1,136 @@
-"""One look at the traffic, now.
+"""One look at the traffic, now: a full window becomes drift signals and a decision. `check` lists the steps in order.
 
 python -m monitor check --config driftwheel.yaml
 """
 
 import argparse
 import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
 
+import structlog
+
+from driftwheel import controls
+from driftwheel.check_details import ColumnDrift, DecisionBasis
 from driftwheel.cli.command import add_common_arguments, open_ledger, print_record, settings_from
-from monitor.watch import check
+from driftwheel.records import (
+    DecisionStatus,
+    DecisionVerdict,
+    DriftKind,
+    DriftSignal,
+    DriftVerdict,
+    RetrainDecision,
+    Window,
+    new_id,
+    utc_now,
+)
+from driftwheel.settings.settings import Settings
+from driftwheel.store.ledger import Ledger
+from monitor.drift import KindJudgment
+from monitor.facts import gather_facts, trial_of
+from monitor.features import FEATURES, Feature
+from monitor.look import Look, next_look
+from monitor.policy import decide
+from monitor.signals import ALL, draw_report, drift_signals, engine_signal, judge_drift, over_in_a_row, quality_signal
+from monitor.windows import close_window
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True)
+class CheckResult:
+    """What one check wrote."""
+
+    signals: list[DriftSignal]
+    decision: RetrainDecision
+
+
+def check(settings: Settings, ledger: Ledger, features: Sequence[Feature] = FEATURES) -> CheckResult | None:
+    """Examine the next full window of the live version's traffic, or return None if there is none yet.
+
+    Window and reference -> input and output drift -> report -> quality -> engine -> signals -> decision, and the way
+    back from a version that disappoints.
+    """
+    look = next_look(settings, ledger)
+    if look is None:
+        return None
+    judged = judge_drift(look, features)
+    return conclude(settings, ledger, look, judged, draw_report(look, judged, features))
+
+
+def conclude(
+    settings: Settings, ledger: Ledger, look: Look, judged: Sequence[KindJudgment], columns: dict[str, ColumnDrift]
+) -> CheckResult:
+    """Write the signals and the decision of a look down, and go back to the version before where that is decided."""
+    signals = [*drift_signals(look, judged, columns), quality_signal(look), engine_signal(look)]
+    close_window(ledger, _window(look, signals), [row.id for row in look.sample.rows], signals)
+    decision = controls.record(ledger, _decide(settings, ledger, look, signals))
+    if decision.remedy == "rollback":
+        _roll_back(settings, ledger, look, decision)
+    verdicts = {s.kind.value: s.verdict.value for s in signals if s.feature == ALL}
+    log.info("checked", version=look.version.id, decision=decision.verdict, remedy=decision.remedy, **verdicts)
+    return CheckResult(signals, decision)
+
+
+def _window(look: Look, signals: Sequence[DriftSignal]) -> Window:
+    return Window(
+        id=look.check_id,
+        project=look.project,
+        version_id=look.version.id,
+        number=look.number,
+        rows=len(look.sample.rows),
+        started_at=look.sample.started_at,
+        ended_at=look.sample.ended_at,
+        over_in_a_row=over_in_a_row(look, signals),
+    )
+
+
+def _decide(settings: Settings, ledger: Ledger, look: Look, signals: Sequence[DriftSignal]) -> RetrainDecision:
+    decisive = {s.kind: s for s in signals if s.feature == ALL}
+    drifted = frozenset(kind for kind, s in decisive.items() if s.verdict is DriftVerdict.DRIFTED)
+    trial = trial_of(
+        settings,
+        ledger,
+        look.version,
+        look.sample.answered,
+        checks=look.number - 1,
+        level=look.level,
+        is_input_steady=decisive[DriftKind.INPUT].verdict in (DriftVerdict.STEADY, DriftVerdict.INSUFFICIENT),
+    )
+    quality = decisive[DriftKind.QUALITY]
+    facts = gather_facts(settings, ledger, look.version, drifted, quality, utc_now(), trial)
+    decision, at = decide(facts, settings.policy), utc_now()
+    return RetrainDecision(
+        id=new_id("decision", [look.check_id], at),
+        project=look.project,
+        created_at=at,
+        verdict=decision.verdict,
+        status=decision.status,
+        trigger=decision.trigger,
+        remedy=decision.remedy,
+        reasons=decision.reasons,
+        check_id=look.check_id,
+        known=DecisionBasis(
+            version_id=look.version.id,
+            verdicts={kind.value: s.verdict.value for kind, s in decisive.items()},
+            fresh_labels=facts.fresh_labels,
+            refused_in_a_row=facts.refused_in_a_row,
+        ),
+    )
+
+
+def _roll_back(settings: Settings, ledger: Ledger, look: Look, decision: RetrainDecision) -> None:
+    """Make the version before the desired one again, and say so where the version came from."""
+    controls.rollback(settings, ledger)
+    made = ledger.find(
+        RetrainDecision,
+        project=look.project,
+        verdict=DecisionVerdict.RETRAIN,
+        status=DecisionStatus.PROMOTED,
+        version_id=look.version.id,
+    )
+    for retrain in made:
+        ledger.change(retrain, status=DecisionStatus.ROLLED_BACK, error="; ".join(decision.reasons))
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -5,15 +5,18 @@ squared maximum mean discrepancy (Gretton et al. 2012, JMLR 13, eq. 5) with a co
 computed for every permutation in one go, on the window size at hand.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from scipy import sparse
 
 from driftwheel.records import DriftKind
-from monitor import features
 from monitor.calibration import Array, Judgment, judge
-from monitor.windows import Observation
+from monitor.features import FEATURES, Feature, Measure
+from monitor.observation import Observation
+from monitor.wording import word_vectors
 
 
 @dataclass(frozen=True)
@@ -35,67 +38,70 @@ class KindJudgment:
     features: list[FeatureScore]
 
 
-def judge_input(
-    reference: Sequence[Observation], current: Sequence[Observation], *, level: float, permutations: int, seed: int
+def deal_out(reference_rows: int, current_rows: int, permutations: int, seed: int) -> Array:
+    """Return which pooled rows count as current, of shape (1 + permutations, rows); the first row is what was seen."""
+    seen = np.concatenate([np.zeros(reference_rows), np.ones(current_rows)])
+    dealt = np.random.default_rng(seed).permuted(np.tile(seen, (permutations, 1)), axis=1)
+    return np.concatenate([seen[np.newaxis], dealt])
+
+
+def judge_kind(
+    kind: DriftKind,
+    reference: Sequence[Observation],
+    current: Sequence[Observation],
+    *,
+    level: float,
+    permutations: int,
+    seed: int,
+    features: Sequence[Feature] = FEATURES,
 ) -> KindJudgment:
-    """Compare what users ask."""
-    pooled = [*reference, *current]
-    is_current = _dealt_out(len(reference), len(current), permutations, seed)
-    columns = {name: ("ks", _ks(v, is_current)) for name, v in features.input_numbers(pooled).items()}
-    columns["prompt_embedding"] = ("mmd", _mmd(features.similarity([r.prompt for r in pooled]), is_current))
-    return _judge(DriftKind.INPUT, columns, level)
-
-
-def judge_output(
-    reference: Sequence[Observation], current: Sequence[Observation], *, level: float, permutations: int, seed: int
-) -> KindJudgment:
-    """Compare what the model answers."""
-    pooled = [*reference, *current]
-    is_current = _dealt_out(len(reference), len(current), permutations, seed)
-    columns = {name: ("ks", _ks(v, is_current)) for name, v in features.output_numbers(pooled).items()}
-    columns["answer_label"] = ("total variation", _total_variation(features.labels(pooled), is_current))
-    return _judge(DriftKind.OUTPUT, columns, level)
-
-
-def _judge(kind: DriftKind, columns: dict[str, tuple[str, Array]], level: float) -> KindJudgment:
-    statistics = np.stack([values for _, values in columns.values()], axis=1)
-    judgment = judge(statistics[0], statistics[1:], level)
+    """Compare a window with a reference by every feature of one kind."""
+    judged = [feature for feature in features if feature.kind is kind]
+    pooled, is_current = [*reference, *current], deal_out(len(reference), len(current), permutations, seed)
+    statistics = [STATISTICS[f.measure]([f.value(row) for row in pooled], is_current) for f in judged]
+    table = np.stack(statistics, axis=1)
+    judgment = judge(table[0], table[1:], level)
     scores = [
-        FeatureScore(name, method, float(judgment.feature_scores[i]), float(judgment.feature_p_values[i]))
-        for i, (name, (method, _)) in enumerate(columns.items())
+        FeatureScore(f.name, f.measure, float(judgment.feature_scores[i]), float(judgment.feature_p_values[i]))
+        for i, f in enumerate(judged)
     ]
     return KindJudgment(kind, judgment, scores)
 
 
-def _dealt_out(reference_rows: int, current_rows: int, permutations: int, seed: int) -> Array:
-    """Return which pooled rows count as current, of shape (1 + permutations, rows); the first row is what was seen."""
-    seen = np.concatenate([np.zeros(reference_rows), np.ones(current_rows)])
-    generator = np.random.default_rng(seed)
-    return np.stack([seen, *(generator.permutation(seen) for _ in range(permutations))])
-
-
-def _ks(values: Array, is_current: Array) -> Array:
+def ks(values: Sequence[Any], is_current: Array) -> Array:
     """Return the KS distance of each dealing; ties are stepped over together."""
-    order = np.argsort(values, kind="stable")
-    ordered = is_current[:, order]
-    current_rows = ordered[0].sum()
-    reference_rows = ordered.shape[1] - current_rows
-    gap = np.abs(np.cumsum(ordered, axis=1) / current_rows - np.cumsum(1 - ordered, axis=1) / reference_rows)
-    last_of_tie = np.append(np.diff(values[order]) > 0, True)
-    return np.asarray(gap[:, last_of_tie].max(axis=1), dtype=np.float64)
+    numbers = np.asarray(values, dtype=np.float64)
+    order = np.argsort(numbers, kind="stable")
+    rows, current_rows = len(numbers), is_current[0].sum()
+    reference_rows = rows - current_rows
+    # What is no current row is a reference row: one count of the current ones gives both distributions.
+    current_count = np.cumsum(is_current[:, order], axis=1)
+    gap = current_count * (1 / current_rows + 1 / reference_rows) - np.arange(1, rows + 1) / reference_rows
+    last_of_tie = np.append(np.diff(numbers[order]) > 0, True)
+    return np.asarray(np.abs(gap[:, last_of_tie]).max(axis=1), dtype=np.float64)
 
 
-def _total_variation(values: Sequence[str], is_current: Array) -> Array:
-    names = sorted(set(values))
-    one_hot = np.array([[value == name for name in names] for value in values], dtype=np.float64)
+def total_variation(values: Sequence[Any], is_current: Array) -> Array:
+    """Return half the sum of the differences of the categories' shares, for each dealing."""
+    names, places = np.unique(np.asarray(values, dtype=str), return_inverse=True)
+    rows, current_rows = len(values), is_current[0].sum()
+    one_hot = sparse.csr_array((np.ones(rows), (places, np.arange(rows))), shape=(len(names), rows))
+    difference = one_hot @ (is_current / current_rows - (1 - is_current) / (rows - current_rows)).T
+    return np.asarray(0.5 * np.abs(difference).sum(axis=0), dtype=np.float64)
+
+
+def squared_mmd(texts: Sequence[Any], is_current: Array) -> Array:
+    """Return the biased squared MMD of each dealing: with a linear kernel, the distance of the two mean vectors."""
+    vectors = word_vectors(texts)
+    vectors = vectors[:, np.unique(vectors.indices)]  # of all hashed words, those that occur
     current_rows = is_current[0].sum()
-    current = is_current @ one_hot / current_rows
-    reference = (1 - is_current) @ one_hot / (len(values) - current_rows)
-    return np.asarray(0.5 * np.abs(current - reference).sum(axis=1), dtype=np.float64)
+    weights = is_current / current_rows - (1 - is_current) / (len(texts) - current_rows)
+    return np.asarray(np.square(vectors.T @ weights.T).sum(axis=0), dtype=np.float64)
 
 
-def _mmd(kernel: Array, is_current: Array) -> Array:
-    """Return the biased squared MMD of each dealing."""
-    current_rows = is_current[0].sum()
-    weights = is_current / current_rows - (1 - is_current) / (len(kernel) - current_rows)
-    return np.asarray(np.einsum("pi,pi->p", weights @ kernel, weights), dtype=np.float64)
+STATISTICS: dict[Measure, Callable[[Sequence[Any], Array], Array]] = {
+    Measure.NUMBER: ks,
+    Measure.CATEGORY: total_variation,
+    Measure.TEXT: squared_mmd,
+}
+"""What compares the values of a feature, for each dealing."""

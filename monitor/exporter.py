@@ -1,4 +1,4 @@
-"""The ledger becomes Prometheus metrics, read afresh at every scrape.
+"""A Prometheus exporter: the ledger's newest records as metrics, read afresh at every scrape.
 
 python -m monitor exporter --config driftwheel.yaml
 """
@@ -8,8 +8,10 @@ import signal
 import threading
 from collections import Counter
 from collections.abc import Iterator
+from datetime import datetime, timedelta
 from wsgiref.simple_server import WSGIServer
 
+import sqlalchemy as sa
 from prometheus_client import CollectorRegistry, start_http_server
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
@@ -26,9 +28,11 @@ from driftwheel.records import (
     ModelVersion,
     RetrainDecision,
     Traffic,
+    utc_now,
 )
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
+from driftwheel.store.tables import TABLES
 from driftwheel.traffic.retention import pruned_rows
 
 ALL = "all"
@@ -45,11 +49,45 @@ class CheckCounter:
         self.failures += 1
 
 
+class TrafficCounter:
+    """Counts a project's requests; a scrape reads only those that are new, so that it costs the same in a long history.
+
+    A row appears at the latest when its request's time is up. Older rows are counted once and remembered.
+    """
+
+    def __init__(self, settings: Settings, ledger: Ledger) -> None:
+        self._settings, self._ledger = settings, ledger
+        self._settled_after = timedelta(seconds=2 * settings.serve.request_timeout_seconds)
+        self._settled = self._total = 0
+        self._settled_until: datetime | None = None
+        self._lock = threading.Lock()  # scrapes may overlap
+
+    def total(self, now: datetime) -> int:
+        """Return how many requests were ever logged; it does not fall when rows are deleted."""
+        with self._lock:
+            until = now - self._settled_after
+            if self._settled_until is None:
+                self._settled = pruned_rows(self._settings, self._ledger) + self._count(None, until)
+            else:
+                until = max(until, self._settled_until)  # a clock that was set back counts nothing twice
+                self._settled += self._count(self._settled_until, until)
+            self._settled_until = until
+            self._total = max(self._total, self._settled + self._count(until, None))
+            return self._total
+
+    def _count(self, start: datetime | None, end: datetime | None) -> int:
+        read_at = TABLES[Traffic].c.created_at
+        conditions = [read_at >= start] if start else []
+        conditions += [read_at < end] if end else []
+        return self._ledger.count(Traffic, *conditions, project=self._settings.project)
+
+
 class LedgerCollector(Collector):
     """Turns the newest records into metrics."""
 
     def __init__(self, settings: Settings, ledger: Ledger, checks: CheckCounter) -> None:
         self._settings, self._ledger, self._checks = settings, ledger, checks
+        self._rows = TrafficCounter(settings, ledger)
 
     def collect(self) -> Iterator[Metric]:
         """Read the ledger and yield every family."""
@@ -57,8 +95,7 @@ class LedgerCollector(Collector):
         failures.add_metric([], self._checks.failures)
         yield failures
         traffic = CounterMetricFamily("driftwheel_traffic_rows", "Requests logged, those deleted since included")
-        kept = self._ledger.count(Traffic, project=self._settings.project)
-        traffic.add_metric([], kept + pruned_rows(self._settings, self._ledger))
+        traffic.add_metric([], self._rows.total(utc_now()))
         yield traffic
         yield from self._drift()
         yield from self._decisions()
@@ -66,7 +103,8 @@ class LedgerCollector(Collector):
 
     def _drift(self) -> Iterator[Metric]:
         newest = self._ledger.find(DriftSignal, project=self._settings.project, limit=1)
-        signals = self._ledger.find(DriftSignal, check_id=newest[0].check_id) if newest else []
+        project, check_id = self._settings.project, newest[0].check_id if newest else None
+        signals = self._ledger.find(DriftSignal, project=project, check_id=check_id) if newest else []
         score = GaugeMetricFamily("driftwheel_drift_score", "Score of the newest check", labels=["kind", "feature"])
         threshold = GaugeMetricFamily("driftwheel_drift_threshold", "Its threshold", labels=["kind", "feature"])
         detected = GaugeMetricFamily("driftwheel_drift_detected", "1 while the kind is in alarm", labels=["kind"])
@@ -80,26 +118,38 @@ class LedgerCollector(Collector):
         quality = GaugeMetricFamily("driftwheel_quality_ratio", "Accuracy on labelled rows of the newest window")
         last = GaugeMetricFamily("driftwheel_drift_last_check_timestamp_seconds", "When the newest check ended")
         for s in signals:
-            if s.kind is DriftKind.QUALITY and s.verdict is not DriftVerdict.INSUFFICIENT:
-                quality.add_metric([], s.details["accuracy"])
+            is_judged = s.kind is DriftKind.QUALITY and s.verdict is not DriftVerdict.INSUFFICIENT
+            if is_judged and s.details.accuracy is not None:
+                quality.add_metric([], s.details.accuracy)
         if newest:
             last.add_metric([], newest[0].created_at.timestamp())
         yield from (quality, last)
 
     def _decisions(self) -> Iterator[Metric]:
-        decisions = self._ledger.find(RetrainDecision, project=self._settings.project)
+        counts = self._decision_counts()
         made = CounterMetricFamily("driftwheel_retrain_decisions", "Decisions made", labels=["verdict", "trigger"])
-        for (verdict, trigger), count in Counter((d.verdict, d.trigger) for d in decisions).items():
-            made.add_metric([verdict, trigger], count)
-        yield made
         state = GaugeMetricFamily("driftwheel_retrain_state", "Decisions in each state", labels=["state"])
-        states = Counter(d.status for d in decisions)
+        by_reason: Counter[tuple[str, str]] = Counter()
+        by_state: Counter[str] = Counter()
+        for (verdict, trigger, status), count in counts.items():
+            by_reason[verdict, trigger] += count
+            by_state[status] += count
+        for labels, count in by_reason.items():
+            made.add_metric(labels, count)
         for status in DecisionStatus:
-            state.add_metric([status], states[status])
-        yield state
+            state.add_metric([status], by_state[status])
+        yield from (made, state)
         paused = GaugeMetricFamily("driftwheel_retrain_paused", "1 while retraining is paused")
         paused.add_metric([], float(controls.is_paused(self._settings, self._ledger)))
         yield paused
+
+    def _decision_counts(self) -> dict[tuple[str, str, str], int]:
+        """Count the project's decisions by verdict, trigger and status, which one index answers."""
+        c = TABLES[RetrainDecision].c
+        by = (c.verdict, c.trigger, c.status)
+        query = sa.select(*by, sa.func.count()).where(c.project == self._settings.project).group_by(*by)
+        with self._ledger.read() as connection:
+            return {(verdict, trigger, status): n for verdict, trigger, status, n in connection.execute(query)}
 
     def _alias(self) -> Iterator[Metric]:
         info = GaugeMetricFamily(

@@ -1,9 +1,8 @@
-"""The ledger becomes what the policy may know."""
+"""What the policy may know, read from the ledger."""
 
+import itertools
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-
-import sqlalchemy as sa
 
 from driftwheel import controls
 from driftwheel.records import (
@@ -21,9 +20,9 @@ from driftwheel.records import (
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
 from driftwheel.store.tables import TABLES
+from monitor.observation import Observation
 from monitor.policy import PolicyFacts, Trial
 from monitor.quality import Baseline, judge_quality
-from monitor.windows import Observation
 
 NOT_PROMOTED = (DecisionStatus.REFUSED, DecisionStatus.FAILED, DecisionStatus.ROLLED_BACK)
 
@@ -39,21 +38,10 @@ def gather_facts(
 ) -> PolicyFacts:
     """Read from the ledger what the policy may know."""
     retrains = ledger.find(RetrainDecision, project=settings.project, verdict=DecisionVerdict.RETRAIN)
-    refused = 0
-    for decision in retrains:
-        if decision.status is DecisionStatus.PROMOTED:
-            break
-        refused += decision.status in NOT_PROMOTED
-    columns = TABLES[Traffic].c
-    since = ledger.get(Dataset, version.dataset_id).created_at
-    labelled = ledger.count(
-        Traffic, columns.label.is_not(None), sa.func.coalesce(columns.feedback_at, columns.created_at) > since,
-        project=settings.project, alias=settings.serve.alias,
-    )  # fmt: skip
     return PolicyFacts(
         now=now,
         drifted=drifted,
-        fresh_labels=labelled,
+        fresh_labels=_fresh_labels(settings, ledger, ledger.get(Dataset, version.dataset_id).created_at),
         quality_text=quality_text(quality),
         is_quality_known=quality.verdict is not DriftVerdict.INSUFFICIENT,
         is_quality_suspected=quality.verdict is DriftVerdict.SUSPECTED,
@@ -62,17 +50,33 @@ def gather_facts(
         is_retraining=any(d.status in controls.UNFINISHED for d in retrains),
         last_retrain_at=retrains[0].created_at if retrains else None,
         retrains_last_day=sum(abs(now - d.created_at) < timedelta(days=1) for d in retrains),
-        refused_in_a_row=refused,
+        refused_in_a_row=_refused_in_a_row(retrains),
         trial=trial,
     )
+
+
+def _refused_in_a_row(retrains: Sequence[RetrainDecision]) -> int:
+    """Count those since the last promotion that came to nothing; the retrains are given newest first."""
+    since = itertools.takewhile(lambda d: d.status is not DecisionStatus.PROMOTED, retrains)
+    return sum(decision.status in NOT_PROMOTED for decision in since)
+
+
+def _fresh_labels(settings: Settings, ledger: Ledger, since: datetime) -> int:
+    """Count the rows that were labelled since a moment; those that came with their label count from when they came."""
+    columns, of = TABLES[Traffic].c, {"project": settings.project, "alias": settings.serve.alias}
+    is_labelled = columns.label.is_not(None)
+    # Two counts, because an index can answer each; it cannot answer one over the later of two columns.
+    given = ledger.count(Traffic, is_labelled, columns.feedback_at > since, **of)
+    came = ledger.count(Traffic, is_labelled, columns.feedback_at.is_(None), columns.created_at > since, **of)
+    return given + came
 
 
 def quality_text(quality: DriftSignal) -> str:
     """Say the quality signal in words."""
     if quality.verdict is DriftVerdict.INSUFFICIENT:
         return f"quality is unknown ({quality.current_rows} labelled rows in the window)"
-    numbers = f"accuracy {quality.details['accuracy']:.1%} on {quality.current_rows} labelled rows"
-    return f"{numbers}, {quality.details['baseline']:.1%} when the version was judged"
+    numbers = f"accuracy {quality.details.accuracy:.1%} on {quality.current_rows} labelled rows"
+    return f"{numbers}, {quality.details.baseline:.1%} when the version was judged"
 
 
 def trial_of(
@@ -93,12 +97,11 @@ def trial_of(
     previous_id = alias.previous_version_id
     if previous_id is None or checks >= settings.policy.trial_windows or alias.version_id != version.id:
         return None
-    before = ledger.find(DriftSignal, project=settings.project, version_id=previous_id, feature="all")
-    engine = next((s for s in before if s.kind is DriftKind.ENGINE), None)
-    judged = [s for s in before if s.kind is DriftKind.QUALITY and s.verdict is not DriftVerdict.INSUFFICIENT]
+    engine = _newest_decisive(ledger, previous_id, DriftKind.ENGINE)
+    judged = _newest_decisive(ledger, previous_id, DriftKind.QUALITY)
     is_worse, text = False, "the version before was never judged on traffic"
-    if judged:
-        last = Baseline(round(judged[0].details["accuracy"] * judged[0].current_rows), judged[0].current_rows)
+    if judged is not None and judged.details.accuracy is not None:
+        last = Baseline(round(judged.details.accuracy * judged.current_rows), judged.current_rows)
         quality = judge_quality(rows, last)
         has_labels = quality.labelled_rows >= settings.monitor.min_labels
         is_worse = has_labels and quality.is_lost(level, settings.monitor.max_quality_drop)
@@ -114,3 +117,10 @@ def trial_of(
         is_input_steady=is_input_steady,
         text=text,
     )
+
+
+def _newest_decisive(ledger: Ledger, version_id: str, kind: DriftKind) -> DriftSignal | None:
+    """Return the newest signal that decided a kind for a version; a window with too few rows decided nothing."""
+    is_judged = TABLES[DriftSignal].c.verdict != DriftVerdict.INSUFFICIENT
+    found = ledger.find(DriftSignal, is_judged, version_id=version_id, feature="all", kind=kind, limit=1)
+    return found[0] if found else None

@@ -1,75 +1,89 @@
-"""Observations become numbers, categories and a similarity matrix that drift statistics can compare."""
+"""The registry of drift features: what is compared of prompts and answers, and by which statistic.
 
-import re
-from collections import Counter
-from collections.abc import Sequence
+A new feature is one entry here: signals, thresholds and the report take it from `FEATURES`.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
 
 import numpy as np
 import pandas as pd
-from sklearn.feature_extraction.text import HashingVectorizer
 
-from monitor.calibration import Array
-from monitor.windows import Observation
+from driftwheel.records import DriftKind
+from monitor.observation import Observation
 
-WORD = re.compile(r"[^\W\d_][\w'-]+")
-HASHED_FEATURES = 2**14
 NO_LABEL = "(none)"
 
-# Hashing needs no vocabulary, so nothing is fitted to one side only: that would break exchangeability.
-_VECTORIZER = HashingVectorizer(
-    n_features=HASHED_FEATURES, ngram_range=(1, 2), alternate_sign=False, norm="l2", token_pattern=r"(?u)\b\w+\b"
+
+class Measure(StrEnum):
+    """What a feature's values are; the value names the two-sample statistic that compares them."""
+
+    NUMBER = "ks"
+    CATEGORY = "total variation"
+    TEXT = "mmd"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Feature:
+    """One property of an observation."""
+
+    name: str
+    measure: Measure
+    value: Callable[[Observation], float | str | None]
+    kind: DriftKind | None = None
+    """The kind of drift that it is evidence of, input or output; None means that only the report shows it."""
+
+
+FEATURES = (
+    Feature(
+        name="prompt_words",
+        kind=DriftKind.INPUT,
+        measure=Measure.NUMBER,
+        value=lambda row: len(row.prompt.split()),
+    ),
+    Feature(
+        name="prompt_characters",
+        kind=DriftKind.INPUT,
+        measure=Measure.NUMBER,
+        value=lambda row: len(row.prompt),
+    ),
+    Feature(
+        name="prompt_embedding",
+        kind=DriftKind.INPUT,
+        measure=Measure.TEXT,
+        value=lambda row: row.prompt,
+    ),
+    Feature(
+        name="answer_characters",
+        kind=DriftKind.OUTPUT,
+        measure=Measure.NUMBER,
+        value=lambda row: len(row.answer),
+    ),
+    Feature(
+        name="answer_label",
+        kind=DriftKind.OUTPUT,
+        measure=Measure.CATEGORY,
+        value=lambda row: row.label or NO_LABEL,
+    ),
+    Feature(name="latency_seconds", measure=Measure.NUMBER, value=lambda row: row.latency_seconds),
+    Feature(name="has_label", measure=Measure.CATEGORY, value=lambda row: str(row.label is not None)),
+    Feature(name="is_empty", measure=Measure.CATEGORY, value=lambda row: str(not row.answer.strip())),
 )
 
 
-def similarity(texts: Sequence[str]) -> Array:
-    """Return the cosine similarities of texts' hashed words and word pairs, of shape (texts, texts)."""
-    vectors = _VECTORIZER.transform(texts)
-    return np.asarray((vectors @ vectors.T).toarray(), dtype=np.float64)
+def names_of(features: Sequence[Feature], measure: Measure) -> list[str]:
+    """Return the names of the features with one kind of value."""
+    return [feature.name for feature in features if feature.measure is measure]
 
 
-def input_numbers(rows: Sequence[Observation]) -> dict[str, Array]:
-    """Return the numeric features of the prompts."""
-    return {
-        "prompt_words": np.array([len(r.prompt.split()) for r in rows], dtype=np.float64),
-        "prompt_characters": np.array([len(r.prompt) for r in rows], dtype=np.float64),
-    }
-
-
-def output_numbers(rows: Sequence[Observation]) -> dict[str, Array]:
-    """Return the numeric features of the answers."""
-    return {"answer_characters": np.array([len(r.answer) for r in rows], dtype=np.float64)}
-
-
-def labels(rows: Sequence[Observation]) -> list[str]:
-    """Return the label that each answer claims."""
-    return [row.label or NO_LABEL for row in rows]
-
-
-def frame(rows: Sequence[Observation]) -> pd.DataFrame:
-    """Return the features as the table that the Evidently report draws."""
-    latency = {"latency_seconds": np.array([r.latency_seconds for r in rows], dtype=np.float64)}
-    known = {
-        "answer_label": labels(rows),
-        "has_label": [str(row.label is not None) for row in rows],
-        "is_empty": [str(not row.answer.strip()) for row in rows],
-    }
-    return pd.DataFrame({**input_numbers(rows), **output_numbers(rows), **latency, **known})
-
-
-def shifted_words(reference: Sequence[Observation], current: Sequence[Observation], count: int = 15) -> list[str]:
-    """Return the words whose share of messages grew most, for a person to read."""
-    before, after = _word_shares(reference), _word_shares(current)
-    growth = {word: share - before.get(word, 0.0) for word, share in after.items()}
-    return sorted(growth, key=lambda word: -growth[word])[:count]
-
-
-def strangest(reference: Sequence[Observation], current: Sequence[Observation], count: int = 5) -> list[str]:
-    """Return the window's prompts least like anything in the reference."""
-    kernel = similarity([r.prompt for r in (*reference, *current)])
-    nearest = kernel[len(reference) :, : len(reference)].max(axis=1)
-    return [current[i].prompt for i in np.argsort(nearest)[:count]]
-
-
-def _word_shares(rows: Sequence[Observation]) -> dict[str, float]:
-    counts = Counter(word for row in rows for word in set(WORD.findall(row.prompt.lower())))
-    return {word: n / max(1, len(rows)) for word, n in counts.items()}
+def frame(features: Sequence[Feature], rows: Sequence[Observation]) -> pd.DataFrame:
+    """Return the numbers and categories as the table that the report draws."""
+    columns: dict[str, object] = {}
+    for feature in features:
+        values = [feature.value(row) for row in rows]
+        if feature.measure is Measure.NUMBER:
+            columns[feature.name] = np.array(values, dtype=np.float64)
+        elif feature.measure is Measure.CATEGORY:
+            columns[feature.name] = values
+    return pd.DataFrame(columns)

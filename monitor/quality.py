@@ -7,7 +7,7 @@ from statistics import median
 from scipy.stats import fisher_exact
 
 from driftwheel.scorecard import Scorecard
-from monitor.windows import Observation
+from monitor.observation import Observation
 
 MAX_ERROR_SHARE, MAX_LATENCY_RATIO = 0.05, 3.0
 

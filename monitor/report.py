@@ -10,26 +10,32 @@ from pathlib import Path
 from typing import Any
 
 from driftwheel.artifacts import write_json
-from monitor.features import frame
-from monitor.windows import Observation
+from driftwheel.check_details import ColumnDrift
+from monitor.features import Feature, Measure, frame, names_of
+from monitor.observation import Observation
 
 
 def write_report(
-    reference: Sequence[Observation], current: Sequence[Observation], folder: Path, *, with_html: bool
-) -> dict[str, Any]:
+    features: Sequence[Feature],
+    reference: Sequence[Observation],
+    current: Sequence[Observation],
+    folder: Path,
+    *,
+    with_html: bool,
+) -> dict[str, ColumnDrift]:
     """Run Evidently, write report.json and, if wanted, report.html (4 MB); return each column's score and test."""
     from evidently import DataDefinition, Dataset, Report
     from evidently.presets import DataDriftPreset, DataSummaryPreset
 
     columns = DataDefinition(
-        numerical_columns=["prompt_words", "prompt_characters", "answer_characters", "latency_seconds"],
-        categorical_columns=["answer_label", "has_label", "is_empty"],
+        numerical_columns=names_of(features, Measure.NUMBER),
+        categorical_columns=names_of(features, Measure.CATEGORY),
     )
     preset = DataDriftPreset(num_method="wasserstein", cat_method="jensenshannon", drift_share=0.5)
     report = Report([preset, DataSummaryPreset()], include_tests=True)
     snapshot = report.run(
-        Dataset.from_pandas(frame(current), data_definition=columns),
-        Dataset.from_pandas(frame(reference), data_definition=columns),
+        Dataset.from_pandas(frame(features, current), data_definition=columns),
+        Dataset.from_pandas(frame(features, reference), data_definition=columns),
     )
     facts = json.loads(snapshot.json())
     folder.mkdir(parents=True, exist_ok=True)
@@ -39,11 +45,11 @@ def write_report(
     return column_results(facts)
 
 
-def column_results(facts: dict[str, Any]) -> dict[str, Any]:
-    """Return Evidently's score and method per column."""
+def column_results(report: dict[str, Any]) -> dict[str, ColumnDrift]:
+    """Return what a report.json of Evidently says about each column."""
     found = {}
-    for metric in facts.get("metrics", []):
+    for metric in report.get("metrics", []):
         config = metric.get("config", {})
         if "ValueDrift" in str(config.get("type", metric.get("metric_name", ""))):
-            found[str(config.get("column"))] = {"score": metric.get("value"), "method": config.get("method")}
+            found[str(config.get("column"))] = ColumnDrift(score=metric.get("value"), method=config.get("method"))
     return found

@@ -1,57 +1,88 @@
-"""A version's requests become consecutive windows, and the oldest unchecked one is cut. Pure."""
+"""The monitor's cursor: which requests of a version no window has held yet, and the mark that one now does.
+
+A request carries its mark itself (`check_id`). A cursor by time or by a growing number would lose the requests that
+appear behind it: a long answer is written long after its request was read, clocks are set back, and of two gateways
+that write at once the one with the lower number may commit last.
+"""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import MISSING, dataclass, fields
+
+import sqlalchemy as sa
+
+from driftwheel.errors import ConflictError
+from driftwheel.records import DriftSignal, Traffic, Window
+from driftwheel.store.ledger import Ledger
+from driftwheel.store.tables import TABLES
+from monitor.observation import Observation, observe
+
+OBSERVED = ("label", "label_source", "is_partial", "created_at")
+# The bodies are long, and every field that is read costs time: nothing is observed of these.
+UNOBSERVED = tuple(f.name for f in fields(Traffic) if f.default is not MISSING and f.name not in OBSERVED)
+_TRAFFIC = TABLES[Traffic].c
 
 
 @dataclass(frozen=True, kw_only=True)
-class Observation:
-    """What the monitor looks at of one answered request or one judged test item."""
+class Source:
+    """Whose requests are looked at: those that one version of a project answered through an alias."""
 
-    id: str
-    prompt: str
-    answer: str
-    label: str | None
-    """Label that the answer claims."""
-    right_label: str | None = None
-    """Label that people gave; None where nobody did."""
-    latency_seconds: float | None = None
-    is_failed: bool = False
-    at: datetime | None = None
-
-    @property
-    def is_correct(self) -> bool | None:
-        """Whether the answer's label is the right one; None where that is not known."""
-        return None if self.right_label is None else self.label == self.right_label
+    project: str
+    alias: str
+    version_id: str
+    label_field: str | None
+    """Field of an answer that holds its label; None means that the whole answer is the label."""
 
 
-@dataclass(frozen=True)
-class Window:
-    """Consecutive observations."""
-
-    rows: tuple[Observation, ...]
-
-    @property
-    def answered(self) -> tuple[Observation, ...]:
-        """The rows with a whole answer."""
-        return tuple(row for row in self.rows if not row.is_failed)
-
-    @property
-    def started_at(self) -> datetime | None:
-        """The earliest moment; a clock that was set back does not turn a window around."""
-        return min((row.at for row in self.rows if row.at is not None), default=None)
-
-    @property
-    def ended_at(self) -> datetime | None:
-        """The latest moment."""
-        return max((row.at for row in self.rows if row.at is not None), default=None)
+def unread(ledger: Ledger, source: Source, limit: int) -> tuple[Observation, ...]:
+    """Return the oldest requests that no window has held, at most so many, oldest first."""
+    return _observed(ledger, source, limit, [_TRAFFIC.check_id.is_(None)])
 
 
-def next_window(rows: Sequence[Observation], checked_ids: frozenset[str], window_rows: int) -> Window | None:
-    """Return the oldest full window of rows that no earlier window held, or None if there are too few.
+def first_rows(ledger: Ledger, source: Source, limit: int) -> tuple[Observation, ...]:
+    """Return the version's first requests, whatever became of them, oldest first."""
+    return _observed(ledger, source, limit, [])
 
-    Rows are known by id, not by time or place, so that a jump of the clock neither uses a row twice nor loses one.
+
+def first_answered(ledger: Ledger, source: Source, limit: int) -> tuple[Observation, ...]:
+    """Return the version's first requests with a whole answer, oldest first."""
+    return _observed(ledger, source, limit, [_TRAFFIC.status_code < 499, sa.not_(_TRAFFIC.is_partial)])
+
+
+def _observed(
+    ledger: Ledger, source: Source, limit: int, conditions: Sequence[sa.ColumnElement[bool]]
+) -> tuple[Observation, ...]:
+    rows = ledger.find(
+        Traffic,
+        *conditions,
+        project=source.project,
+        alias=source.alias,
+        version_id=source.version_id,
+        newest_first=False,
+        limit=limit,
+        without=UNOBSERVED,
+    )
+    return tuple(observe(row, source.label_field) for row in rows)
+
+
+def last_window(ledger: Ledger, version_id: str) -> Window | None:
+    """Return the window of a version that was checked last, or None before the first."""
+    table = TABLES[Window]
+    newest = sa.select(sa.func.max(table.c.number)).where(table.c.version_id == version_id).scalar_subquery()
+    found = ledger.find(Window, table.c.number == newest, version_id=version_id)
+    return found[0] if found else None
+
+
+def close_window(ledger: Ledger, window: Window, ids: Sequence[str], signals: Sequence[DriftSignal]) -> None:
+    """Write a window down with its signals and mark its requests, all or nothing.
+
+    Raises ConflictError if another monitor has checked one of the requests, or if one was deleted, in the meantime.
     """
-    unchecked = [row for row in rows if row.id not in checked_ids]
-    return Window(tuple(unchecked[:window_rows])) if len(unchecked) >= window_rows else None
+    marked = sa.update(TABLES[Traffic]).where(_TRAFFIC.id.in_(ids), _TRAFFIC.check_id.is_(None))
+    with ledger.write() as connection:
+        ledger.add_with(connection, [window])
+        ledger.add_with(connection, signals)
+        if connection.execute(marked.values(check_id=window.id)).rowcount != len(ids):
+            raise ConflictError(
+                f"a request of {window.id} was checked by another monitor or deleted in the meantime; "
+                "the next look cuts the window anew"
+            )

@@ -31,6 +31,7 @@ class Admission:
         if request.repeated is not None:
             message = f"the header {request.repeated.decode('latin-1')} came twice; send it once"
             raise RequestRefused(400, message, "repeated_header")
+        # Before the route is looked at: a stranger must not learn which routes there are.
         caller = self._keys.identify(request.headers.get(b"authorization", b""), time.time())
         is_open = self._is_open(request, route)
         if caller is None and not is_open:
@@ -44,6 +45,7 @@ class Admission:
         if caller is not None and not is_open and route.scope not in caller.scopes:
             message = f"this key has no scope {route.scope.value!r}, which {request.path} needs"
             raise RequestRefused(403, message, "missing_scope")
+        # A small compressed body may be a large one, which `serve.max_body_bytes` could not see.
         if request.headers.get(b"content-encoding", b"identity").lower() != b"identity":
             raise RequestRefused(415, "a compressed body is not taken; send it as it is", "unsupported_encoding")
         is_trusted = not self._requires_key or self._is_local(request)

@@ -89,6 +89,7 @@ class Endpoints:
         return status, JSON_TYPE, json.dumps(fact | (detail if may_read else {})).encode()
 
     def _metrics_page(self, _: Request) -> Answer:
+        # Made anew for each scrape, so that no flip can be forgotten here.
         self._metrics.show_aliases(self._routes.aliases)
         return 200, CONTENT_TYPE, self._metrics.page()
 

@@ -25,7 +25,7 @@ from serve.metrics import OTHER_ROUTE, GatewayMetrics
 from serve.refusals import RequestRefused
 from serve.relaying.call import Call, read_call, trace_headers
 from serve.relaying.job import Job, Trace
-from serve.relaying.relay import RETRY_AFTER_SECONDS, Relay, SecondChance
+from serve.relaying.relay import RETRY_AFTER_SECONDS, Failover, Relay
 from serve.relaying.tracing import Tracing
 from serve.routing.choice import unit_of
 from serve.routing.table import EngineRoute, RoutingTable
@@ -107,6 +107,7 @@ class Gateway:
         if self._server is not None:
             self._server.close()
         for connection in [*self._connections]:
+            # Copies of the set are walked: a connection that closes takes itself out of it.
             connection.close_when_idle()
         await self._wait_until_quiet(grace_seconds)
         for connection in [*self._connections]:
@@ -137,16 +138,19 @@ class Gateway:
             if request.refusal is not None:
                 raise request.refusal
             if found is not None and found.is_answered_by_engine:
+                # Before the body is read, so that a body which is refused has its span, too.
                 trace = self.tracing.begin(request) if self.tracing is not None else None
                 call = read_call(request.body, request.path)
                 if self.routes.opening is not None:
                     await self.routes.opening.wait()
                 route = self._route(call, request_id, request.caller.id)
+                # Chosen now: by the time the first engine fails the alias may mean another version.
                 second = self.routes.other(call.model, route)
                 job = Job(request_id, request.path, call, route, request.caller, second, trace=trace)
                 if trace is None and b"traceparent" in request.headers:
                     job.trace_headers = trace_headers(request.headers)
                 status = await self._ask(job, response)
+                # Only here, where it was answered: a shadow must not be asked what was refused.
                 self.on_answered(job)
             else:
                 status, content_type, body = await self._endpoints.answer(request)
@@ -165,6 +169,7 @@ class Gateway:
 
     async def _ask(self, job: Job, response: Response) -> int:
         rate_limit = job.caller.rate_limit
+        # Load before rate: a request that finds no place must not use up its key's minute.
         self.backpressure.enter(job.route, job.caller.id)
         try:
             if rate_limit is None:
@@ -180,9 +185,9 @@ class Gateway:
     async def _answer(self, job: Job, response: Response) -> int:
         try:
             return await self._relay.answer(job, response)
-        except SecondChance as chance:
+        except Failover as failover:
             # The failed try is in the log under its own id; the client gets the second one's.
-            job.start_over(self._ids.make(), chance.route)
+            job.start_over(self._ids.make(), failover.route)
             return await self._relay.answer(job, response)
 
     def _headers(self, request_id: str, content_type: str, route: EngineRoute | None) -> list[tuple[str, str]]:
@@ -196,6 +201,7 @@ class Gateway:
         route = self.routes.pick(model, unit, call.prefix)
         if route is not None:
             return route
+        # The alias of the settings is known before its first engine is: clients are to come back, not to give up.
         if self.routes.knows(model) or model == self._settings.serve.alias:
             message = f"no engine is ready for model {model!r}; try again soon"
             headers = (("retry-after", str(RETRY_AFTER_SECONDS)),)

@@ -3,7 +3,6 @@
 A test marked `every_database` runs once on SQLite and once on PostgreSQL, if it uses either.
 """
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import yaml
 from driftwheel.settings.load import load_settings
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
+from tests.support.absent import absent
 from tests.support.postgres_server import PostgresServer, find_programs
 
 
@@ -26,10 +26,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 def postgres_server() -> Iterator[PostgresServer]:
     """A PostgreSQL server of the tests' own; a laptop without one skips, CI fails."""
     programs = find_programs()
-    if programs is None and os.environ.get("CI"):
-        pytest.fail("PostgreSQL is not installed; CI needs Debian's package postgresql")
     if programs is None:
-        pytest.skip("PostgreSQL is not installed (Debian's package postgresql)")
+        absent("PostgreSQL", install="Debian's package postgresql")
     server = PostgresServer(programs)
     yield server
     server.remove()

@@ -101,7 +101,7 @@ def judged_row(item: comparing.Blind, judgement: Judgement) -> dict[str, str]:
     return {"question": item.prompt, names[0]: answers[0], names[1]: answers[1], "you said": said[judgement.preference]}
 
 
-settings, ledger = page.start("Compare versions", "Two versions on the same test items: numbers, slices and answers.")
+settings, ledger = page.start(__file__, "Two versions on the same test items: numbers, slices and answers.")
 versions = queries.newest(ledger, ModelVersion, settings.project, limit=50)
 if len(versions) < 2:
     page.nothing_yet("There are no two model versions to compare yet.", "driftwheel publish")

@@ -14,8 +14,13 @@ def show_report(dataset: Dataset) -> None:
     """Draw the numbers of the dataset's report."""
     report = dataset.report
     columns = st.columns(5)
-    values = {"Rows in": report.rows_in, "Broken": report.broken, "Train": dataset.train_rows,
-              "Validation": dataset.validation_rows, "Test": dataset.test_rows}  # fmt: skip
+    values = {
+        "Rows in": report.rows_in,
+        "Broken": report.broken,
+        "Train": dataset.train_rows,
+        "Validation": dataset.validation_rows,
+        "Test": dataset.test_rows,
+    }
     for column, (name, value) in zip(columns, values.items(), strict=True):
         column.metric(name, "unknown" if value is None else f"{value:,}", border=True)
     left, right = st.columns([3, 2])
@@ -56,7 +61,7 @@ def show_warnings(report: DatasetReport) -> None:
         page.facts({name: value for name, value in facts.items() if value})
 
 
-settings, ledger = page.start("Datasets", "Immutable, content-hashed sets of examples, newest first.")
+settings, ledger = page.start(__file__, "Immutable, content-hashed sets of examples, newest first.")
 datasets = queries.newest(ledger, Dataset, settings.project)
 if not datasets:
     page.nothing_yet("There is no dataset yet.", "driftwheel data build")
@@ -72,5 +77,12 @@ if rows:
 else:
     st.text(f"No {split} rows can be read from the dataset's folder.")
 st.subheader("Identity", anchor=False)
-page.facts({"id": dataset.id, "created": dataset.created_at, "origin": dataset.origin, "folder": dataset.path,
-            "content hash": dataset.content_hash})  # fmt: skip
+page.facts(
+    {
+        "id": dataset.id,
+        "created": dataset.created_at,
+        "origin": dataset.origin,
+        "folder": dataset.path,
+        "content hash": dataset.content_hash,
+    }
+)

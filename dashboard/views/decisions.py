@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from dashboard import charts, queries
+from dashboard import queries, timelines
 from dashboard.views import page
 from driftwheel import controls
 from driftwheel.records import DecisionStatus, DecisionVerdict, RetrainDecision
@@ -44,19 +44,31 @@ def show_decision(decision: RetrainDecision) -> None:
     steps = queries.steps_of(ledger, decision.id)
     if steps:
         st.subheader("Steps", anchor=False)
-        st.altair_chart(charts.step_timeline(steps), alt="Steps of the retrain over time")
+        st.altair_chart(timelines.step_timeline(steps), alt="Steps of the retrain over time")
         st.dataframe(
-            [{"step": s.name, "status": s.status, "attempt": s.attempt, "error": s.error,
-              "output": str(s.output)} for s in steps],
+            [
+                {"step": s.name, "status": s.status, "attempt": s.attempt, "error": s.error, "output": str(s.output)}
+                for s in steps
+            ],
             hide_index=True,
-        )  # fmt: skip
+        )
     st.subheader("What was known", anchor=False)
-    page.facts({"id": decision.id, "decided": decision.created_at, "trigger": decision.trigger,
-                "remedy": decision.remedy, "check": decision.check_id, "dataset": decision.dataset_id,
-                "run": decision.run_id, "version": decision.version_id, **decision.known})  # fmt: skip
+    page.facts(
+        {
+            "id": decision.id,
+            "decided": decision.created_at,
+            "trigger": decision.trigger,
+            "remedy": decision.remedy,
+            "check": decision.check_id,
+            "dataset": decision.dataset_id,
+            "run": decision.run_id,
+            "version": decision.version_id,
+            **queries.known_in(decision.known),
+        }
+    )
 
 
-settings, ledger = page.start("Retrain decisions", "Retrain or hold: always recorded, with the reasons.")
+settings, ledger = page.start(__file__, "Retrain or hold: always recorded, with the reasons.")
 show_controls()
 decisions = queries.newest(ledger, RetrainDecision, settings.project)
 if not decisions:
@@ -69,12 +81,18 @@ if not decisions:
     st.stop()
 st.dataframe(
     [
-        {"time (UTC)": f"{d.created_at:%Y-%m-%d %H:%M:%S}", "verdict": str(d.verdict), "trigger": d.trigger,
-         "status": str(d.status).replace("_", " "), "remedy": d.remedy, "reasons": "; ".join(d.reasons)}
+        {
+            "time (UTC)": f"{d.created_at:%Y-%m-%d %H:%M:%S}",
+            "verdict": str(d.verdict),
+            "trigger": d.trigger,
+            "status": str(d.status).replace("_", " "),
+            "remedy": d.remedy,
+            "reasons": "; ".join(d.reasons),
+        }
         for d in decisions
     ],
     hide_index=True,
-)  # fmt: skip
+)
 waiting = [d for d in decisions if d.status is DecisionStatus.AWAITING_APPROVAL]
 ordered = [*waiting, *(d for d in decisions if d not in waiting)]
 show_decision(

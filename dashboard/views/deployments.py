@@ -2,12 +2,13 @@
 
 import streamlit as st
 
-from dashboard import queries
+from dashboard import queries, standing
 from dashboard.views import page
 from driftwheel.records import Deployment, Stage
 
-settings, ledger = page.start("Deployments", "Which version each alias serves: desired by people and worker, observed "
-                              "by the gateway.")  # fmt: skip
+settings, ledger = page.start(
+    __file__, "Which version each alias serves: desired by people and worker, observed by the gateway."
+)
 names = queries.version_names(ledger, settings.project)
 
 
@@ -18,7 +19,7 @@ def show_alias() -> None:
     if alias is None:
         page.nothing_yet("No version has been promoted yet.", "driftwheel promote VERSION_ID")
         return
-    word, sentence = queries.gateway_state(alias)
+    word, sentence = standing.gateway_state(alias)
     columns = st.columns(4)
     columns[0].metric("Desired", names.get(alias.version_id, "unknown"), border=True)
     columns[1].metric("Observed", names.get(alias.observed_version_id or "", "nothing"), border=True)
@@ -43,13 +44,20 @@ deployments = queries.newest(ledger, Deployment, settings.project)
 if deployments:
     st.dataframe(
         [
-            {"created (UTC)": f"{d.created_at:%Y-%m-%d %H:%M:%S}", "alias": d.alias,
-             "version": names.get(d.version_id, d.version_id), "stage": str(d.stage), "share": d.share,
-             "fence": d.fence, "reason": d.reason, "changed": queries.age(d.updated_at)}
+            {
+                "created (UTC)": f"{d.created_at:%Y-%m-%d %H:%M:%S}",
+                "alias": d.alias,
+                "version": names.get(d.version_id, d.version_id),
+                "stage": str(d.stage),
+                "share": d.share,
+                "fence": d.fence,
+                "reason": d.reason,
+                "changed": queries.age(d.updated_at),
+            }
             for d in deployments
         ],
         hide_index=True,
         column_config={"share": st.column_config.NumberColumn(format="percent")},
-    )  # fmt: skip
+    )
 else:
     st.text("The gateway has deployed nothing yet; start it with `driftwheel serve`.")

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import streamlit as st
 
-from dashboard import charts, queries
+from dashboard import queries, timelines
 from dashboard.views import page
 from driftwheel.records import DriftSignal
 
@@ -29,13 +29,13 @@ def show_check(signals: list[DriftSignal]) -> None:
             },
         )
         for signal in signals:
-            if signal.feature == "all" and signal.details:
+            if signal.feature == "all" and (known := queries.known_in(signal.details)):
                 with st.expander(f"What the {signal.kind} check knew"):
-                    page.facts(signal.details)
+                    page.facts(known)
     with words:
         shifted = queries.shifted_words(signals)
         if shifted:
-            st.dataframe(shifted, hide_index=True)
+            st.dataframe([{"word": word} for word in shifted], hide_index=True)
         else:
             st.text("This check names no words.")
     with report:
@@ -46,20 +46,23 @@ def show_check(signals: list[DriftSignal]) -> None:
             st.text("No drawn report was kept for this check.")
 
 
-settings, ledger = page.start("Drift signals", "Windows of live traffic against what the live version was judged on.")
+settings, ledger = page.start(__file__, "Windows of live traffic against what the live version was judged on.")
 st.caption(
     f"Alarm budget: at most {settings.monitor.false_alarms_per_month:g} false alarm(s) a month on steady traffic; "
     f"an alarm needs {settings.monitor.persistence} window(s) in a row over the threshold."
 )
 signals = queries.deciding_signals(ledger, settings.project)
 if not signals:
-    page.nothing_yet("No window has been checked yet: the monitor needs a reference and a full window of traffic.",
-                     "driftwheel monitor")  # fmt: skip
+    page.nothing_yet(
+        "No window has been checked yet: the monitor needs a reference and a full window of traffic.",
+        "driftwheel monitor",
+    )
     st.stop()
 st.subheader("Score against threshold", anchor=False)
-st.altair_chart(charts.drift_timeline(signals), alt="Drift score over threshold by time and kind")
+st.altair_chart(timelines.drift_timeline(signals), alt="Drift score over threshold by time and kind")
 checks = {s.check_id: s for s in signals}
 latest = list(dict.fromkeys(s.check_id for s in signals))
-check_id = st.selectbox("Check", latest, key="check",
-                        format_func=lambda i: f"{checks[i].created_at:%Y-%m-%d %H:%M:%S} UTC  {i}")  # fmt: skip
+check_id = st.selectbox(
+    "Check", latest, key="check", format_func=lambda i: f"{checks[i].created_at:%Y-%m-%d %H:%M:%S} UTC  {i}"
+)
 show_check(queries.newest(ledger, DriftSignal, settings.project, check_id=check_id))

@@ -112,7 +112,7 @@ def show_moves(version: ModelVersion) -> None:
             st.badge("live", color="green")
 
 
-settings, ledger = page.start("Model versions", "Immutable artifacts with scorecard, verdict and lineage.")
+settings, ledger = page.start(__file__, "Immutable artifacts with scorecard, verdict and lineage.")
 versions = queries.newest(ledger, ModelVersion, settings.project, limit=50)
 if not versions:
     page.nothing_yet("There is no model version yet.", "driftwheel publish")

@@ -2,12 +2,12 @@
 
 import streamlit as st
 
-from dashboard import charts, circle, queries
+from dashboard import circle, queries, standing, timelines, traffic_search
 from dashboard.views import page
 from driftwheel import controls
 from driftwheel.records import ModelVersion, RetrainDecision
 
-settings, ledger = page.start("Overview", "The loop, where it stands, and whether it needs you.")
+settings, ledger = page.start(__file__, "The loop, where it stands, and whether it needs you.")
 
 
 @st.fragment(run_every="5s")
@@ -17,16 +17,16 @@ def show_circle() -> None:
     live = queries.live_version(ledger, settings)
     live_name = f"{settings.serve.alias} is v{live.number}" if live else "nothing is live yet"
     with st.container(border=True):
-        stations, lamp = queries.stations(ledger, settings), queries.lamp(signals)
+        stations, lamp = standing.stations(ledger, settings), standing.lamp(signals)
         drawing = circle.draw(stations, lamp, live_name, is_dark=st.context.theme.type == "dark")
         st.image(drawing, width="stretch", alt=f"The loop and where it stands; drift lamp: {circle.LAMP_WORDS[lamp]}")
-    minutes = queries.minutes(ledger, settings.project)
+    minutes = traffic_search.minutes(ledger, settings.project)
     show_tiles(live, minutes)
     st.subheader("Requests", anchor=False)
-    st.altair_chart(charts.requests_per_minute(minutes), alt="Requests a minute over the last half hour")
+    st.altair_chart(timelines.requests_per_minute(minutes), alt="Requests a minute over the last half hour")
 
 
-def show_tiles(live: ModelVersion | None, minutes: list[queries.Minute]) -> None:
+def show_tiles(live: ModelVersion | None, minutes: list[traffic_search.Minute]) -> None:
     """Draw one row of numbers."""
     last = minutes[-2] if len(minutes) > 1 else minutes[-1]  # the present minute is not over
     latencies = [m.latency_p50_seconds for m in minutes if m.latency_p50_seconds is not None]
@@ -48,7 +48,7 @@ def show_state() -> None:
     left, right = st.columns(2)
     with left.container(border=True, height="stretch"):
         st.subheader("Serving", anchor=False)
-        word, sentence = queries.gateway_state(queries.alias_of(ledger, settings))
+        word, sentence = standing.gateway_state(queries.alias_of(ledger, settings))
         st.badge(word, color="green" if word == "serving" else "red" if word == "refused" else "orange")
         st.text(sentence)
         budget = settings.monitor.false_alarms_per_month

@@ -7,11 +7,12 @@ Streamlit reads most strings as markdown. Whatever a user, a model or an error m
 import os
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import streamlit as st
 
-from dashboard import queries
+from dashboard import pages, queries
 from driftwheel.errors import ConfigError, DriftwheelError
 from driftwheel.settings.load import load_settings
 from driftwheel.settings.settings import Settings
@@ -37,10 +38,10 @@ def loop() -> tuple[Settings, Ledger]:
     return _open(path, tuple(o for o in os.environ.get(OVERRIDES_VARIABLE, "").split("\n") if o))
 
 
-def start(title: str, sentence: str) -> tuple[Settings, Ledger]:
-    """Draw the page's head and return settings and ledger."""
+def start(view: str | Path, sentence: str) -> tuple[Settings, Ledger]:
+    """Draw the head of the page in a file, with its title from the registry, and return settings and ledger."""
     settings, ledger = loop()
-    st.title(title, anchor=False)
+    st.title(pages.title_of(view), anchor=False)
     st.caption(sentence)
     message = st.session_state.pop(NOTICE, None)
     if message:

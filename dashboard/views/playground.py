@@ -18,7 +18,7 @@ def show_reply(reply: asking.Reply, names: dict[str, str]) -> None:
 
 
 settings, ledger = page.start(
-    "Playground", "Ask two versions the same question. Both are logged; the monitor watches the alias."
+    __file__, "Ask two versions the same question. Both are logged; the monitor watches the alias."
 )
 versions = queries.version_names(ledger, settings.project)
 if not versions:
@@ -31,8 +31,9 @@ earlier = alias.previous_version_id if alias and alias.previous_version_id in na
 with st.form("ask"):
     left, right = st.columns(2)
     first = left.selectbox("One", models, format_func=lambda m: names[m], key="first")
-    second = right.selectbox("The other", models, index=models.index(earlier), format_func=lambda m: names[m],
-                             key="second")  # fmt: skip
+    second = right.selectbox(
+        "The other", models, index=models.index(earlier), format_func=lambda m: names[m], key="second"
+    )
     question = st.text_area("Question", key="question")
     sent = st.form_submit_button("Ask both", type="primary", key="ask_both")
 if sent and question.strip():

@@ -4,7 +4,7 @@ from typing import Any
 
 import streamlit as st
 
-from dashboard import queries
+from dashboard import queries, traffic_search
 from dashboard.views import page
 from driftwheel.records import Traffic
 from driftwheel.traffic.feedback import give_feedback
@@ -14,17 +14,22 @@ PAGE_ROWS = 100
 WIDTHS = {"prompt": 230, "answer": 160}
 
 
-def chosen_filter() -> queries.TrafficFilter:
+def chosen_filter() -> traffic_search.TrafficFilter:
     """Draw the search fields and return what they hold."""
     columns = st.columns([3, 1, 1, 1])
     text = columns[0].text_input("Search in prompts, answers, labels and ids", key="search")
     names = queries.version_names(ledger, settings.project)
     version = columns[1].selectbox("Version", [None, *names], format_func=lambda i: names.get(i, "all"), key="of")
-    outcome = columns[2].selectbox("Outcome", [None, "answered", "failed", "cut off"],
-                                   format_func=lambda o: o or "all", key="outcome")  # fmt: skip
-    feedback = columns[3].selectbox("Feedback", [None, "labelled", "thumb up", "thumb down", "none"],
-                                    format_func=lambda f: f or "all", key="feedback")  # fmt: skip
-    return queries.TrafficFilter(text=text.strip(), version_id=version, outcome=outcome, feedback=feedback)
+    outcome = columns[2].selectbox(
+        "Outcome", [None, "answered", "failed", "cut off"], format_func=lambda o: o or "all", key="outcome"
+    )
+    feedback = columns[3].selectbox(
+        "Feedback",
+        [None, "labelled", "thumb up", "thumb down", "none"],
+        format_func=lambda f: f or "all",
+        key="feedback",
+    )
+    return traffic_search.TrafficFilter(text=text.strip(), version_id=version, outcome=outcome, feedback=feedback)
 
 
 def table_row(row: Traffic, names: dict[str, str]) -> dict[str, Any]:
@@ -53,12 +58,27 @@ def show_detail(row: Traffic) -> None:
             page.problem(row.error, "Error")
         show_feedback(row)
     with right:
-        page.facts({"id": row.id, "received": row.created_at, "version": row.version_id, "route": row.route,
-                    "status": row.status_code, "streamed": row.is_stream, "finish reason": row.finish_reason,
-                    "prompt tokens": row.prompt_tokens, "answer tokens": row.completion_tokens,
-                    "latency, seconds": row.latency_seconds, "first token, seconds": row.time_to_first_token_seconds,
-                    "mean log-probability": row.mean_logprob, "key": row.key_id, "user": row.user_id,
-                    "label": row.label, "label source": row.label_source, "feedback": row.feedback_at})  # fmt: skip
+        page.facts(
+            {
+                "id": row.id,
+                "received": row.created_at,
+                "version": row.version_id,
+                "route": row.route,
+                "status": row.status_code,
+                "streamed": row.is_stream,
+                "finish reason": row.finish_reason,
+                "prompt tokens": row.prompt_tokens,
+                "answer tokens": row.completion_tokens,
+                "latency, seconds": row.latency_seconds,
+                "first token, seconds": row.time_to_first_token_seconds,
+                "mean log-probability": row.mean_logprob,
+                "key": row.key_id,
+                "user": row.user_id,
+                "label": row.label,
+                "label source": row.label_source,
+                "feedback": row.feedback_at,
+            }
+        )
 
 
 def show_feedback(row: Traffic) -> None:
@@ -71,18 +91,21 @@ def show_feedback(row: Traffic) -> None:
     with st.form("correct", clear_on_submit=True):
         correction = st.text_area("The whole right answer", key="correction")
         if st.form_submit_button("Save the correction", key="correct") and correction.strip():
-            page.act(lambda: give_feedback(settings, ledger, row.id, correction=correction),
-                     "The correction is recorded.")  # fmt: skip
+            page.act(
+                lambda: give_feedback(settings, ledger, row.id, correction=correction), "The correction is recorded."
+            )
 
 
-settings, ledger = page.start("Traffic", "Every answered request, newest first. Feedback given here trains the next "
-                              "version.")  # fmt: skip
+settings, ledger = page.start(
+    __file__, "Every answered request, newest first. Feedback given here trains the next version."
+)
 if not ledger.count(Traffic, project=settings.project):
     page.nothing_yet("There is no traffic yet. Start the gateway and send it a request.", "driftwheel serve")
     st.stop()
 wanted = chosen_filter()
 number = int(st.session_state.get("page_number", 1))
-rows, total = queries.search_traffic(ledger, settings.project, wanted, limit=PAGE_ROWS, offset=(number - 1) * PAGE_ROWS)
+offset = (number - 1) * PAGE_ROWS
+rows, total = traffic_search.search_traffic(ledger, settings.project, wanted, limit=PAGE_ROWS, offset=offset)
 pages = max(1, -(-total // PAGE_ROWS))
 if number > pages:
     st.session_state["page_number"] = 1

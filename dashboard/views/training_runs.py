@@ -5,7 +5,7 @@ from typing import Any
 
 import streamlit as st
 
-from dashboard import charts, files, queries
+from dashboard import files, queries, search_charts, timelines
 from dashboard.views import page
 from driftwheel.records import TrainingRun
 
@@ -24,7 +24,7 @@ def show_curves(run: TrainingRun) -> None:
         return
     for tab, (title, (fields, unit)) in zip(st.tabs(list(CURVES)), CURVES.items(), strict=True):
         with tab:
-            st.altair_chart(charts.curve(points, fields, unit), alt=f"{title} over the training steps")
+            st.altair_chart(timelines.curve(points, fields, unit), alt=f"{title} over the training steps")
 
 
 def show_search(search: dict[str, Any]) -> None:
@@ -32,12 +32,12 @@ def show_search(search: dict[str, Any]) -> None:
     trials, best = search["trials"], search["best"]
     tabs = st.tabs(["Trials", "Parallel coordinates", "Importance"])
     with tabs[0]:
-        st.altair_chart(charts.search_history(trials), alt="Validation loss of each trial")
+        st.altair_chart(search_charts.search_history(trials), alt="Validation loss of each trial")
     with tabs[1]:
-        st.altair_chart(charts.search_lines(trials, search["space"]), alt="Settings of each finished trial")
+        st.altair_chart(search_charts.search_lines(trials, search["space"]), alt="Settings of each finished trial")
     with tabs[2]:
         if search["importance"]:
-            st.altair_chart(charts.importance(search["importance"]), alt="Share of each setting in the loss")
+            st.altair_chart(search_charts.importance(search["importance"]), alt="Share of each setting in the loss")
         else:
             st.text("Too few finished trials to say which setting matters.")
     if best:
@@ -45,7 +45,7 @@ def show_search(search: dict[str, Any]) -> None:
         st.code(f"driftwheel train {best['flags']}", language="bash")
 
 
-settings, ledger = page.start("Training runs", "One fine-tuning of a base model on a dataset, newest first.")
+settings, ledger = page.start(__file__, "One fine-tuning of a base model on a dataset, newest first.")
 runs = queries.newest(ledger, TrainingRun, settings.project)
 if not runs:
     page.nothing_yet("There is no training run yet.", "driftwheel train")

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 import sqlalchemy as sa
 
-from driftwheel.records import RECORDS
+from driftwheel.records import RECORDS, DriftSignal, RetrainDecision, Traffic, Window
 
 
 class UtcTime(sa.types.TypeDecorator[datetime]):
@@ -77,6 +77,32 @@ for _record in RECORDS:
         ),
         sa.Index(f"ix_{_record.prefix}_project_created_at", "project", "created_at"),
     )
+
+_traffic, _signal, _decision, _window = (TABLES[r].c for r in (Traffic, DriftSignal, RetrainDecision, Window))
+_is_unread, _is_labelled = _traffic.check_id.is_(None), _traffic.label.is_not(None)
+# A look of the monitor and a scrape of its metrics cost the same however long the history is: each of these answers one
+# of their questions. Only what waits for its window is in `unread`, and it is known by the mark, not by a time or a
+# number: rows are written in another order than they were read in, and clocks are set back.
+sa.Index(
+    "ix_req_unread",
+    *(_traffic.alias, _traffic.version_id, _traffic.created_at),
+    sqlite_where=_is_unread,
+    postgresql_where=_is_unread,
+)
+sa.Index("ix_req_alias_version_id_created_at", _traffic.alias, _traffic.version_id, _traffic.created_at)
+sa.Index(
+    "ix_req_labelled",
+    *(_traffic.project, _traffic.alias, _traffic.feedback_at, _traffic.created_at),
+    sqlite_where=_is_labelled,
+    postgresql_where=_is_labelled,
+)
+sa.Index("ix_signal_check_id", _signal.project, _signal.check_id, _signal.created_at)
+sa.Index("ix_signal_version_id_kind", _signal.version_id, _signal.feature, _signal.kind, _signal.created_at)
+sa.Index(
+    "ix_decision_project_verdict",
+    *(_decision.project, _decision.verdict, _decision.created_at, _decision.status, _decision.trigger),
+)
+sa.Index("ix_drift_window_version_id_number", _window.version_id, _window.number, unique=True)
 
 
 def row_of(record: Any) -> dict[str, Any]:

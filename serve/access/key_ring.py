@@ -54,6 +54,7 @@ class ApiKeys:
                 continue
             numbers = (record.requests_per_minute, record.tokens_per_minute, record.max_concurrency)
             if any(numbers):
+                # What was used stays used: else any change of any key would fill every bucket.
                 known = self._rate_limits.get(record.id)
                 rate_limits[record.id] = known if known and known.numbers == numbers else RateLimit(*numbers)
             caller = Caller(record.id, frozenset(map(Scope, record.scopes)), rate_limits.get(record.id))
@@ -61,7 +62,9 @@ class ApiKeys:
             callers[bytes.fromhex(record.digest)] = (caller, ends_at)
             if record.previous_digest is not None and record.previous_ends_at is not None:
                 old_ends_at = min(ends_at, _timestamp(record.previous_ends_at))
+                # Both keys share one caller, so a rotation does not double its limits.
                 callers[bytes.fromhex(record.previous_digest)] = (caller, old_ends_at)
+        # Replaced whole, never changed in place: a request in between sees the old keys or the new ones.
         self._callers, self._rate_limits = callers, rate_limits
 
     def identify(self, authorization: bytes, now: float) -> Caller | None:

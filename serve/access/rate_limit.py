@@ -25,6 +25,7 @@ class TokenBucket:
 
     def level(self, now: float) -> float:
         """Return what is left at a monotonic time, in units."""
+        # Times of two requests may arrive in the other order; a level never shrinks by that.
         if now > self._at:
             grown = (now - self._at) * self.per_minute / SECONDS if self._at > -math.inf else 0.0
             self._level, self._at = min(float(self.per_minute), self._level + grown), now
@@ -56,6 +57,8 @@ class RateLimit:
         if self._max_concurrency is not None and self._in_flight >= self._max_concurrency:
             message = f"this key has {self._max_concurrency} requests in flight, which is its limit"
             raise self._refusal(message, "concurrency_limit_exceeded", CONCURRENCY_RETRY_SECONDS, now)
+        # Nothing is taken until both have enough: who is refused pays for nothing. A request's cost in tokens is not
+        # yet known, so any rest of that bucket lets it in.
         for name, bucket, needed in (("requests", self._requests, 1.0), ("tokens", self._tokens, 0.001)):
             if bucket is not None and bucket.level(now) < needed:
                 message = f"this key's {bucket.per_minute} {name} per minute are used up"

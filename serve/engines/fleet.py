@@ -29,7 +29,7 @@ log = structlog.get_logger()
 
 
 @dataclass(eq=False)
-class Member:
+class Replica:
     """One engine of a version; it has a route once it is proved."""
 
     engine: ServingEngine
@@ -39,10 +39,10 @@ class Member:
 
 
 @dataclass(eq=False)
-class Crew:
+class ReplicaSet:
     """The engines of one version."""
 
-    members: list[Member] = field(default_factory=list)
+    replicas: list[Replica] = field(default_factory=list)
     backoff: Backoff = field(default_factory=lambda: Backoff(first_seconds=0))
     is_admitted: bool = False
     """Whether its proved engines are in the routing table."""
@@ -61,22 +61,22 @@ class Fleet:
     ) -> None:
         self._serve, self._routes = settings.serve, routes
         self._launcher = launcher_for(settings, start, launchers)
-        self._crews: defaultdict[str, Crew] = defaultdict(Crew)
-        self._ending: list[Crew] = []
+        self._sets: defaultdict[str, ReplicaSet] = defaultdict(ReplicaSet)
+        self._ending: list[ReplicaSet] = []
 
     def versions(self) -> list[str]:
         """Return the versions that have an engine, running or dead."""
-        return [version_id for version_id, crew in self._crews.items() if crew.members]
+        return [version_id for version_id, replica_set in self._sets.items() if replica_set.replicas]
 
     def engines(self, version_id: str) -> list[ServingEngine]:
         """Return a version's engines, running or dead."""
-        crew = self._crews.get(version_id)
-        return [member.engine for member in crew.members] if crew else []
+        replica_set = self._sets.get(version_id)
+        return [replica.engine for replica in replica_set.replicas] if replica_set else []
 
     def engine_of(self, route: EngineRoute) -> ServingEngine | None:
         """Return the engine behind a route."""
-        crew = self._crews.get(route.version_id)
-        return next((m.engine for m in crew.members if m.route is route), None) if crew else None
+        replica_set = self._sets.get(route.version_id)
+        return next((r.engine for r in replica_set.replicas if r.route is route), None) if replica_set else None
 
     def is_running(self, version_id: str) -> bool:
         """Say whether at least one engine of a version lives; a living one may still not answer."""
@@ -88,48 +88,48 @@ class Fleet:
 
     def may_start(self, version_id: str) -> bool:
         """Say whether the wait after a version's last restart is over."""
-        return self._crews[version_id].backoff.is_due(time.monotonic())
+        return self._sets[version_id].backoff.is_due(time.monotonic())
 
     async def ensure(self, version: ModelVersion) -> None:
         """Have every replica of a version running and proved.
 
         One that serves already may be short of some replicas afterwards. Raises what went wrong with the first else.
         """
-        crew = self._crews[version.id]
-        self._clear_dead(version.id, crew)
+        replica_set = self._sets[version.id]
+        self._clear_dead(version.id, replica_set)
         self._launcher.check(version)
         # Those that serve already are proved again: their weights may have been changed behind our back.
-        await asyncio.gather(*(prove(self._serve, version, m.engine) for m in crew.members if m.route))
-        missing = await self._missing(version, crew)
-        if crew.is_admitted and missing:
-            crew.backoff.note(time.monotonic())
+        await asyncio.gather(*(prove(self._serve, version, r.engine) for r in replica_set.replicas if r.route))
+        missing = await self._missing(version, replica_set)
+        if replica_set.is_admitted and missing:
+            replica_set.backoff.note(time.monotonic())
         results = await asyncio.gather(*missing, return_exceptions=True)
         failures = [result for result in results if isinstance(result, BaseException)]
         for failure in failures:
             log.error("a replica did not start", version=version.id, error=str(failure))
-        if failures and not (crew.is_admitted and self.is_running(version.id)):
+        if failures and not (replica_set.is_admitted and self.is_running(version.id)):
             raise failures[0]
 
     def admit(self, version_id: str) -> None:
         """Put a version's proved engines into the routing table."""
-        crew = self._crews[version_id]
-        crew.is_admitted = True
+        replica_set = self._sets[version_id]
+        replica_set.is_admitted = True
         present = self._routes.replicas(version_id)
-        for member in crew.members:
-            if member.route is not None and member.route not in present:
-                self._routes.add(member.route)
+        for replica in replica_set.replicas:
+            if replica.route is not None and replica.route not in present:
+                self._routes.add(replica.route)
 
     def drop_dead(self, version_id: str) -> None:
         """Take a version's dead engines out at once."""
-        if version_id in self._crews:
-            self._clear_dead(version_id, self._crews[version_id])
+        if version_id in self._sets:
+            self._clear_dead(version_id, self._sets[version_id])
 
     def refill(self, version: ModelVersion) -> None:
         """Start what is missing of a serving version in the background, when its wait is over."""
-        crew = self._crews[version.id]
-        is_short = len(crew.members) < self._launcher.engines_per_version
-        if is_short and (crew.restart is None or crew.restart.done()) and self.may_start(version.id):
-            crew.restart = asyncio.create_task(self._refill(version))
+        replica_set = self._sets[version.id]
+        is_short = len(replica_set.replicas) < self._launcher.engines_per_version
+        if is_short and (replica_set.restart is None or replica_set.restart.done()) and self.may_start(version.id):
+            replica_set.restart = asyncio.create_task(self._refill(version))
 
     def is_adapter(self, version_id: str) -> bool:
         """Say whether a version has slots in engines that others share."""
@@ -151,10 +151,11 @@ class Fleet:
 
         What fails its proof gives way to the old weights, proved too, before the error is raised.
         """
-        (member,) = self._drop(old.id).members  # out of the table first: the health check must not meet a paused engine
-        engine, served = cast(Engine, member.engine), old
+        # Out of the table first: the health check must not meet a paused engine.
+        (replica,) = self._drop(old.id).replicas
+        engine, served = cast(Engine, replica.engine), old
         try:
-            if member.route and not await wait_idle([member.route], self._serve.drain_timeout_seconds):
+            if replica.route and not await wait_idle([replica.route], self._serve.drain_timeout_seconds):
                 raise EngineError(
                     f"{old.id} still had requests after serve.drain_timeout_seconds, so its weights were left alone"
                 )
@@ -167,11 +168,11 @@ class Fleet:
             raise
         finally:
             if engine.is_running:
-                member.route = EngineRoute(
+                replica.route = EngineRoute(
                     served.id, engine.host, engine.port, engine.name, last_token_at=time.monotonic()
                 )
-                self._crews[served.id] = Crew([member], is_admitted=True)
-                self._routes.add(member.route)
+                self._sets[served.id] = ReplicaSet([replica], is_admitted=True)
+                self._routes.add(replica.route)
 
     async def _put(self, version: ModelVersion, engine: Engine) -> None:
         self._launcher.check(version)
@@ -186,73 +187,74 @@ class Fleet:
             log.error("the old weights are not back; the engine is started again", error=str(error))
             await asyncio.to_thread(engine.stop)
 
-    def take_out(self, version_id: str) -> Crew:
+    def take_out(self, version_id: str) -> ReplicaSet:
         """Forget a version at once, so that no new request meets it; its engines still finish what they have."""
-        crew = self._drop(version_id)
-        self._ending.append(crew)
-        return crew
+        replica_set = self._drop(version_id)
+        self._ending.append(replica_set)
+        return replica_set
 
-    def _drop(self, version_id: str) -> Crew:
-        crew = self._crews.pop(version_id, Crew())
-        if crew.restart is not None:
-            crew.restart.cancel()
-        for member in crew.members:
-            if member.route is not None and member.route in self._routes.replicas(version_id):
-                self._routes.drop(member.route)
-        return crew
+    def _drop(self, version_id: str) -> ReplicaSet:
+        replica_set = self._sets.pop(version_id, ReplicaSet())
+        if replica_set.restart is not None:
+            replica_set.restart.cancel()
+        for replica in replica_set.replicas:
+            if replica.route is not None and replica.route in self._routes.replicas(version_id):
+                self._routes.drop(replica.route)
+        return replica_set
 
-    async def stop_crew(self, crew: Crew, drain_seconds: float = 0.0) -> None:
+    async def stop_replicas(self, replica_set: ReplicaSet, drain_seconds: float = 0.0) -> None:
         """Stop engines that were taken out, or unload their adapter, when their last request has ended."""
-        routes = [member.route for member in crew.members if member.route]
+        routes = [replica.route for replica in replica_set.replicas if replica.route]
         if not await wait_idle(routes, drain_seconds):
             log.error("an old engine still had requests after the drain timeout", version=routes[0].version_id)
-        await asyncio.gather(*(asyncio.to_thread(member.engine.stop) for member in crew.members))
-        self._ending.remove(crew)  # one whose wait was cut short stays, and is stopped with the fleet
+        await asyncio.gather(*(asyncio.to_thread(replica.engine.stop) for replica in replica_set.replicas))
+        self._ending.remove(replica_set)  # one whose wait was cut short stays, and is stopped with the fleet
 
     async def stop(self) -> None:
         """Stop every engine."""
-        for version_id in list(self._crews):
+        for version_id in list(self._sets):
             self.take_out(version_id)
-        members = [member for crew in self._ending for member in crew.members]
-        await asyncio.gather(*(asyncio.to_thread(member.engine.stop) for member in members))
+        replicas = [replica for replica_set in self._ending for replica in replica_set.replicas]
+        await asyncio.gather(*(asyncio.to_thread(replica.engine.stop) for replica in replicas))
 
     async def _refill(self, version: ModelVersion) -> None:
         try:
             await self.ensure(version)
         except DriftwheelError as error:
-            self._crews[version.id].backoff.note(time.monotonic())
+            self._sets[version.id].backoff.note(time.monotonic())
             log.error("an engine was not restored", version=version.id, error=str(error))
 
-    def _clear_dead(self, version_id: str, crew: Crew) -> None:
-        for member in [member for member in crew.members if member.route and not member.engine.is_running]:
-            log.error("engine died", version=version_id, last_words=member.engine.last_words())
-            crew.members.remove(member)
-            if member.route in self._routes.replicas(version_id):
-                self._routes.drop(member.route)
-            member.engine.stop()  # its children may have outlived it; the process itself is gone, so this is quick
+    def _clear_dead(self, version_id: str, replica_set: ReplicaSet) -> None:
+        for replica in [replica for replica in replica_set.replicas if replica.route and not replica.engine.is_running]:
+            log.error("engine died", version=version_id, last_words=replica.engine.last_words())
+            replica_set.replicas.remove(replica)
+            if replica.route in self._routes.replicas(version_id):
+                self._routes.drop(replica.route)
+            replica.engine.stop()  # its children may have outlived it; the process itself is gone, so this is quick
 
-    async def _missing(self, version: ModelVersion, crew: Crew) -> "list[asyncio.Task[None]]":
-        taken = {member.place for member in crew.members}
-        wanted = [place for place in await self._launcher.places(version) if place not in taken]
-        return [asyncio.create_task(self._start_one(version, crew, place)) for place in wanted]
+    async def _missing(self, version: ModelVersion, replica_set: ReplicaSet) -> "list[asyncio.Task[None]]":
+        places = await self._launcher.places(version)
+        taken = {replica.place for replica in replica_set.replicas}
+        wanted = [place for place in places if place not in taken]
+        return [asyncio.create_task(self._start_one(version, replica_set, place)) for place in wanted]
 
-    async def _start_one(self, version: ModelVersion, crew: Crew, place: str) -> None:
+    async def _start_one(self, version: ModelVersion, replica_set: ReplicaSet, place: str) -> None:
         began_at = time.monotonic()
         engine = await asyncio.to_thread(self._launcher.launch, version, place)
-        await self._join(version, crew, engine, place)
-        log.info("engine ready", version=version.id, place=place, seconds=round(time.monotonic() - began_at, 1))
+        await self._join(version, replica_set, engine, place)
+        log.info("engine ready", version=version.id, replica=place, seconds=round(time.monotonic() - began_at, 1))
 
-    async def _join(self, version: ModelVersion, crew: Crew, engine: ServingEngine, place: str) -> None:
-        """Make a started engine a member; one that gives no token or fails its proof is stopped."""
-        member = Member(engine, place)
-        crew.members.append(member)
+    async def _join(self, version: ModelVersion, replica_set: ReplicaSet, engine: ServingEngine, place: str) -> None:
+        """Make a started engine a replica; one that gives no token or fails its proof is stopped."""
+        replica = Replica(engine, place)
+        replica_set.replicas.append(replica)
         try:
             await asyncio.to_thread(engine.wait_ready, self._serve.start_timeout_seconds)
             await prove(self._serve, version, engine)
         except BaseException:  # also when the gateway ends meanwhile: no engine outlives its proof
-            crew.members.remove(member)
+            replica_set.replicas.remove(replica)
             await asyncio.to_thread(engine.stop)
             raise
-        member.route = EngineRoute(version.id, engine.host, engine.port, engine.name, last_token_at=time.monotonic())
-        if crew.is_admitted:
-            self._routes.add(member.route)
+        replica.route = EngineRoute(version.id, engine.host, engine.port, engine.name, last_token_at=time.monotonic())
+        if replica_set.is_admitted:
+            self._routes.add(replica.route)

@@ -11,7 +11,7 @@ from driftwheel.records import ModelVersion
 from driftwheel.settings.serving import ServeSettings
 from driftwheel.settings.settings import Settings
 from serve.engines.adapters import StartEngine
-from serve.engines.local import LocalLauncher
+from serve.engines.local_engines import LocalLauncher
 from serve.engines.remote import RemoteLauncher
 
 

@@ -21,6 +21,7 @@ def answers_token(host: str, port: int, name: str, timeout_seconds: float = 10.0
         response = connection.getresponse()
         choice = json.loads(response.read())["choices"][0]
         logprobs = choice["logprobs"]["token_logprobs"]
+        # JSON has no NaN: one may also arrive as null.
         is_number = bool(logprobs) and all(isinstance(p, float | int) and math.isfinite(p) for p in logprobs)
         return response.status == 200 and bool(choice["finish_reason"]) and is_number
     except (OSError, http.client.HTTPException, ValueError, LookupError, TypeError):

@@ -34,10 +34,12 @@ async def prove(serve: ServeSettings, version: ModelVersion, engine: Endpoint) -
     probes = [probe.messages for probe in version.fingerprint.probes]
     if not probes:
         raise EngineError(f"{version.id} has no fingerprint to compare with; publish it again")
+    # Blocking HTTP, up to a minute; the event loop serves users meanwhile.
     taken = (await asyncio.to_thread(fingerprint.take, engine.url, engine.name, probes)).probes
     _refuse_base(serve, version, taken)
     difference = fingerprint.compare(version.fingerprint.probes, taken)
     gap, tolerance = difference.mean_logprob_difference, serve.fingerprint_tolerance
+    # Asked first: with other tokens in, log-probabilities differ without saying anything about the weights.
     if not difference.is_same_prompt:
         raise WrongModelError(
             f"the engine for {version.id} reads the probe prompts as other tokens than the published one did: "

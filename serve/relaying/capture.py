@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from serve.relaying.call import storable
-from serve.relaying.unasked import Unasked
+from serve.relaying.usage_filter import UsageFilter
 
 _READ = msgspec.json.Decoder()
 _EVENT_END = re.compile(rb"\r?\n\r?\n|\r\r")
@@ -160,10 +160,10 @@ class AnswerCapture:
 class StreamCapture(AnswerCapture):
     """A stream of server-sent events, its copy read and its last event held back."""
 
-    def __init__(self, unasked: Unasked | None = None) -> None:
+    def __init__(self, usage_filter: UsageFilter | None = None) -> None:
         """Take what leaves out the usage event, if the client did not ask for it."""
         super().__init__()
-        self._unasked = unasked
+        self._usage_filter = usage_filter
         self._rest = b""
         self._held = b""
 
@@ -174,18 +174,18 @@ class StreamCapture(AnswerCapture):
         while match := _EVENT_END.search(self._rest):
             event, self._rest = self._rest[: match.end()], self._rest[match.end() :]
             is_usage = self.read_event(event)
-            if self._unasked is not None:
-                event = self._without_usage(self._unasked, event, is_usage=is_usage)
+            if self._usage_filter is not None:
+                event = self._without_usage(self._usage_filter, event, is_usage=is_usage)
             if self.is_done:
                 self._held += event
             else:
                 passed.append(event)
         return b"".join(passed)
 
-    def _without_usage(self, unasked: Unasked, event: bytes, *, is_usage: bool) -> bytes:
+    def _without_usage(self, usage_filter: UsageFilter, event: bytes, *, is_usage: bool) -> bytes:
         if self.is_done:
-            return unasked.waiting() + event
-        return unasked.after_usage(self.system_fingerprint) if is_usage else unasked.passed(event)
+            return usage_filter.waiting() + event
+        return usage_filter.after_usage(self.system_fingerprint) if is_usage else usage_filter.passed(event)
 
     def held(self) -> bytes:
         """Return what may follow once the row is durable: the last event, and anything that is no event."""

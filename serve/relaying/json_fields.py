@@ -26,6 +26,7 @@ def check_depth(body: bytes) -> None:
         return
     if count > MAX_BRACKETS:
         raise ValueError(f"it holds over {MAX_BRACKETS} lists and objects")
+    # Escaped backslashes first, then escaped quotes; what is left of a text stands between two quotes.
     signs = body.replace(b"\\\\", b"").replace(b'\\"', b"").translate(None, _NO_SIGNS)
     brackets = b"".join(signs.split(b'"')[::2])
     if any(depth > MAX_DEPTH for depth in accumulate(map(_STEPS.__getitem__, brackets))):

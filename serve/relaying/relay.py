@@ -23,8 +23,8 @@ from serve.relaying.call import Call, storable
 from serve.relaying.capture import AnswerCapture, StreamCapture
 from serve.relaying.durable import DurableRows
 from serve.relaying.job import CLIENT_LEFT, TIMED_OUT, Job
-from serve.relaying.unasked import Unasked
 from serve.relaying.upstream import Exchange, UpstreamPool
+from serve.relaying.usage_filter import UsageFilter
 from serve.routing.table import EngineRoute
 
 NOT_ENDED = "the engine's stream ended without [DONE]"
@@ -39,7 +39,7 @@ NOT_DURABLE = RequestRefused(
 log = structlog.get_logger()
 
 
-class SecondChance(EngineError):
+class Failover(EngineError):
     """An engine failed before the client got a byte, and another one can answer."""
 
     def __init__(self, route: EngineRoute, message: str) -> None:
@@ -85,7 +85,7 @@ class Relay:
         except EngineError as error:
             refusal = await self._broken(job, exchange, str(error))
             if job.second is not None and refusal.status == 503 and not response.has_started:
-                raise SecondChance(job.second, str(error)) from error
+                raise Failover(job.second, str(error)) from error
             raise refusal from error
         finally:
             timer.cancel()
@@ -125,15 +125,15 @@ class Relay:
 
     async def _stream(self, job: Job, exchange: Exchange, response: Response, content_type: str) -> int:
         job.is_stream = True
-        unasked = Unasked(job.route.system_fingerprint) if job.call.usage_option is not None else None
-        capture = StreamCapture(unasked)
+        usage_filter = UsageFilter(job.route.system_fingerprint) if job.call.usage_option is not None else None
+        capture = StreamCapture(usage_filter)
         response.start(exchange.status, [*job.headers(content_type), ("cache-control", "no-cache")])
         error = await self._pass_events(job, exchange, response, capture)
         if not capture.is_done and error is None:
             error = NOT_ENDED
         is_whole = capture.is_done and not response.is_gone
-        if unasked is not None and unasked.fingerprint is not None:
-            job.route.system_fingerprint = unasked.fingerprint
+        if usage_filter is not None and usage_filter.fingerprint is not None:
+            job.route.system_fingerprint = usage_filter.fingerprint
         capture.error = capture.error or (None if is_whole else error or CLIENT_LEFT)
         job.sent.append(capture.held() if is_whole else b"")
         row = self._row(job, capture, exchange.status, is_partial=not is_whole or capture.error is not None)

@@ -62,6 +62,7 @@ class Tracing:
             resource=Resource.create({"service.name": os.environ.get("OTEL_SERVICE_NAME", SERVICE)}),
             sampler=ParentBased(TraceIdRatioBased(settings.share)),
             span_limits=SpanLimits(max_span_attribute_length=MAX_ATTRIBUTE_CHARACTERS),
+            # `close` does it, with a bound on its time.
             shutdown_on_exit=False,
         )
         self._provider.add_span_processor(
@@ -104,6 +105,7 @@ class Tracing:
 
     def close(self) -> None:
         """Send what is left, but not for long; blocks."""
+        # The SDK waits for its exporter without a bound; an exporter that was shut down gives up at once.
         give_up = threading.Timer(LAST_EXPORT_SECONDS, self._exporter.shutdown)
         give_up.start()
         self._provider.shutdown()
@@ -173,6 +175,7 @@ class RequestTrace:
                 "driftwheel.version.id": version_id,
             }
         )
+        # A client that left, or asked wrongly, is no error of this server.
         if status >= SERVER_ERROR and self._failure is None:
             self._failure = str(status)
         is_its_own = status >= SERVER_ERROR or self._failure in ("incomplete", "timeout")

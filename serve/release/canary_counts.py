@@ -69,6 +69,7 @@ class CanaryCounts:
     def _ended(self, now: datetime) -> Sequence[sa.Row[Any]]:
         """Return the rows whose answers ended since the last look; the index bounds how far back is searched."""
         table = TABLES[Traffic].c
+        # `created_at` has an index and the end has none; no answer that ended lately began before this.
         oldest = now - timedelta(seconds=self._settings.serve.request_timeout_seconds + LATE_SECONDS)
         ended = sa.type_coerce(table.created_at, sa.BigInteger) + table.latency_seconds * MICROSECONDS
         since = (self._read_until.timestamp() - LATE_SECONDS) * MICROSECONDS
@@ -77,6 +78,7 @@ class CanaryCounts:
             return connection.execute(query).all()
 
     def _disliked_rows(self) -> Sequence[sa.Row[Any]]:
+        # The time before the query: feedback that comes while it runs is found by the next look.
         table, now = TABLES[Traffic].c, utc_now()
         since = self._liked_until - timedelta(seconds=LATE_SECONDS)
         is_disliked = sa.or_(table.thumb == -1, table.label_source == "correction")

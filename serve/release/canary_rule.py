@@ -140,6 +140,7 @@ class Tally:
         return is_slow
 
     def _count(self, kind: Mishap, outcome: Outcome) -> None:
+        # The coin is tossed once for each user who is dealt as one; his tenth error says nothing new about the version.
         if (kind, outcome.unit) in self._counted:
             return
         self._counted.add((kind, outcome.unit))
@@ -178,10 +179,12 @@ def log_evidence(canary: int, live: int, share: float) -> float:
     terms = []
     for weight, ratio in RATIOS:
         theta = 1.0 if math.isinf(ratio) else ratio * share / (ratio * share + 1 - share)
+        # Under "only the canary fails" one mishap of the live version is impossible: this term is zero from then on.
         if theta == 1.0 and live:
             continue
         rest = live * math.log((1 - theta) / (1 - share)) if live else 0.0
         terms.append(math.log(weight) + canary * math.log(theta / share) + rest)
+    # The largest is taken out before `exp`, which would overflow.
     top = max(terms)
     return top + math.log(sum(math.exp(term - top) for term in terms))
 

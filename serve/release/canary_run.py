@@ -39,6 +39,7 @@ class CanaryRun:
         self.alias, self.version_id = alias, alias.version_id
         self._settings, self._routes, self._deployments = settings, routes, deployments
         self._counts = CanaryCounts(settings, ledger, alias, live_id, alias.version_id)
+        # A copy: shares that are done are taken off it.
         self._shares = list(shares)
         self._began_at = 0.0
 
@@ -70,6 +71,7 @@ class CanaryRun:
         self._shares.pop(0)
         if not self._shares:
             return True
+        # The row first: followers read the share from it, and should not be far behind.
         await asyncio.to_thread(self._deployments.share_out, self.version_id, self._shares[0])
         self._take_share()
         return False

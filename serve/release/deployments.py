@@ -123,6 +123,7 @@ class Deployments:
             self._set(connection, None, UNFINISHED, Stage.RETIRED, reason="gateway ended")
             aliases = TABLES[Alias]
             mine = aliases.c.id == self._settings.serve.alias
+            # So the next gateway need not wait for missed heartbeats.
             connection.execute(sa.update(aliases).where(mine).values(conductor=None))
 
     def canary_share(self, alias: Alias) -> float:

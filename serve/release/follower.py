@@ -49,6 +49,7 @@ class Follower:
         if not is_pending or not await self._is_ready(alias.version_id, str(alias.observed_version_id)):
             self._routes.splits.pop(alias.id, None)
             return
+        # Read from the rows and not from settings: two gateways may run with other files, and users must see one share.
         share = await asyncio.to_thread(self._deployments.canary_share, alias)
         if share > 0:
             self._fleet.admit(alias.version_id)

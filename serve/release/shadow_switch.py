@@ -44,6 +44,7 @@ class ShadowSwitch:
         if wanted == self._mirror.version_id:
             return
         if self._mirror.version_id is not None:
+            # It may be promoted next, and would then be up already.
             standby.keep(self._mirror.version_id)
             self._mirror.version_id = None
         if wanted is None:

@@ -11,7 +11,7 @@ import structlog
 
 from driftwheel.records import ModelVersion, Stage
 from driftwheel.settings.serving import ServeSettings
-from serve.engines.fleet import Crew, Fleet
+from serve.engines.fleet import Fleet, ReplicaSet
 from serve.engines.lora import SLOTS
 from serve.release.deployments import Deployments
 from serve.routing.table import RoutingTable
@@ -56,12 +56,14 @@ class Standby:
                 await self.retire(other)
         else:
             loaded = [other for other in others if self._fleet.is_adapter(other)]
+            # Two slots are for the live version and the one that comes.
             for other in loaded[: max(0, len(loaded) + 2 - SLOTS)]:
                 await self.retire(other, in_background=True)
 
     async def retire(self, version_id: str, *, in_background: bool = False) -> None:
         """Give a version no new request, let it finish what it has, then stop its engines or unload its adapter."""
         self.forget(version_id)
+        # The mirror first: a copy that it sent now would find no engine.
         await asyncio.to_thread(self._leave, version_id)
         ending = self._end(version_id, self._fleet.take_out(version_id))
         if in_background:
@@ -78,8 +80,8 @@ class Standby:
         for task in self._tasks:
             task.cancel()
 
-    async def _end(self, version_id: str, crew: Crew) -> None:
-        await self._fleet.stop_crew(crew, self._serve.drain_timeout_seconds)
+    async def _end(self, version_id: str, replica_set: ReplicaSet) -> None:
+        await self._fleet.stop_replicas(replica_set, self._serve.drain_timeout_seconds)
         if version_id not in self._fleet.versions():  # nobody has asked for it again meanwhile
             await asyncio.to_thread(self._deployments.close, version_id)
 
@@ -93,5 +95,6 @@ class Standby:
 
     def _in_background(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.create_task(work)
+        # Kept here because the event loop holds its tasks only weakly.
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)

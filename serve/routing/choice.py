@@ -42,6 +42,7 @@ class Split:
 
 def fraction(text: str) -> float:
     """Return a number from 0 to below 1 that is the same for the same text and else as good as random."""
+    # Not `hash`: it differs from process to process, and several gateways must deal alike.
     return int.from_bytes(hashlib.blake2b(text.encode("utf-8", "replace"), digest_size=8).digest()) / 2**64
 
 
@@ -63,5 +64,6 @@ def least_busy(replicas: Sequence[Choice], prefix: str) -> Choice | None:
     idlest = min(ready, key=lambda replica: replica.in_flight)
     if not prefix:
         return idlest
+    # Address and not number: it stays the same when a replica before it in the list is lost.
     home = max(ready, key=lambda replica: fraction(f"{replica.host}:{replica.port}\0{prefix}"))
     return home if home.in_flight <= idlest.in_flight + AFFINITY_SLACK else idlest

@@ -87,6 +87,7 @@ class RoutingTable:
         if version_id not in self._routes:
             raise NotFoundError(f"{version_id} has no engine here; start one before alias {alias!r} points at it")
         self.aliases[alias] = version_id
+        # With the flip and not after it: else a share of the requests would still be dealt to what is live for all.
         self.splits.pop(alias, None)
 
     def knows(self, model: str) -> bool:
@@ -98,6 +99,7 @@ class RoutingTable:
 
         `unit` decides who gets a canary, `prefix` which of several replicas.
         """
+        # A canary without a ready engine falls through to live: nobody gets an error because of a trial.
         split = self.splits.get(model)
         if split is not None and unit and split.takes(unit):
             route = least_busy(self._routes.get(split.version_id, ()), prefix)

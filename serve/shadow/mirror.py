@@ -59,6 +59,7 @@ class Mirror:
         if route is None or len(self._copies) >= MAX_COPIES:
             self.left_out += 1
             return
+        # Under an alias of its own, so that monitor, canary and retention never take its rows for users'.
         call = replace(job.call, model=f"{self._alias}{SHADOW_ALIAS}")
         copy = Job(f"{SHADOW_PREFIX}{job.request_id}", job.path, call, route, job.caller)
         task = asyncio.create_task(self._answer(copy))

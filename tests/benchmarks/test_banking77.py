@@ -28,7 +28,7 @@ from driftwheel.records import (
 from driftwheel.settings.load import load_settings
 from driftwheel.store.ledger import Ledger
 from examples.support import build_base
-from examples.support.demo import Demo
+from examples.support.demo_loop import Demo
 from examples.support.load import Client
 from examples.support.world import Example, messages
 from tests.support.fake_world import ALIAS, KEY, World

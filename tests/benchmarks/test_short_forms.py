@@ -95,6 +95,10 @@ SHORT = {
         "--count 200",
         (r"200 requests in \d+ s: [1-9]\d* that must be refused, [1-9]\d* that must not", r"bypasses 0 "),
     ),
+    "benchmarks.watching": Short(
+        "--short 1000 --long 2000 --looks 2",
+        tuple(rf"{name} +│ +\d+\.\d │ +\d+\.\d │ +\d+\.\d\d │" for name in ("idle", "full", "scrape")),
+    ),
 }
 """What runs here, by its command line."""
 
@@ -159,6 +163,18 @@ def test_no_benchmark_and_no_suite_is_without_a_short_form() -> None:
     }
     assert programs == {*SHORT, *ELSEWHERE}
     assert not SHORT.keys() & ELSEWHERE.keys()
+
+
+def test_papers_name_only_benchmarks_and_suites_that_exist() -> None:
+    papers = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), ROOT / "benchmarks" / "RESULTS.md"]
+    current = [path for path in papers if path.name != "CHANGELOG.md" and path.parent.name != "decisions"]
+    folders = {"bench": "benchmarks", "suite": "tests.suites"}
+    named = re.compile(r"\b(bench|suite)-([a-z_0-9]+)")
+    found = {
+        f"{folders[kind]}.{name}" for path in current for kind, name in named.findall(path.read_text(encoding="utf-8"))
+    }
+    assert len(found) > 20
+    assert found - {*SHORT, *ELSEWHERE} == set()
 
 
 @pytest.mark.parametrize("module", ELSEWHERE)

@@ -7,6 +7,7 @@ from pathlib import Path
 import msgspec
 
 from driftwheel import artifacts
+from driftwheel.check_details import DecisionBasis, SignalDetails
 from driftwheel.dataset_report import DatasetReport
 from driftwheel.gate_verdict import GateVerdict
 from driftwheel.json_form import as_json
@@ -394,7 +395,7 @@ def _signals(settings: Settings, version_id: str, check: int, at: datetime) -> l
         for feature in ("all", "prompt_words"):
             is_moving = kind in (DriftKind.INPUT, DriftKind.QUALITY)
             score = (0.2 + 0.15 * check) if is_moving else 0.15 + 0.02 * check
-            details = {"shifted_words": [{"word": HOSTILE, "reference_share": 0.0, "current_share": 0.2}]}
+            details = SignalDetails(shifted_words=[HOSTILE])
             found.append(
                 DriftSignal(
                     id=new_id("signal", [check, kind, feature], at),
@@ -412,7 +413,7 @@ def _signals(settings: Settings, version_id: str, check: int, at: datetime) -> l
                     check_id=f"check_{check}",
                     verdict=verdict[check] if is_moving else DriftVerdict.STEADY,
                     report_path=str(folder),
-                    details=details if kind is DriftKind.INPUT else {},
+                    details=details if kind is DriftKind.INPUT else SignalDetails(),
                 )
             )
     return found
@@ -434,7 +435,7 @@ def _decisions(settings: Settings, now: datetime) -> list[RetrainDecision]:
             trigger="policy",
             remedy="retrain",
             reasons=["input drift for 2 windows", HOSTILE],
-            known={"fresh_labels": 240},
+            known=DecisionBasis(fresh_labels=240),
             check_id="check_5",
             error=error,
         )

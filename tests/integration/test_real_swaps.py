@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.suites import swaps, wrong_artifacts
-from tests.support.real_world import RealWorld
+from tests.support.real_world import START_SECONDS, RealWorld
 
 SWAPS, PER_SECOND = 2, 4.0
 FAULTS = {fault.name: fault for fault in wrong_artifacts.FAULTS}
@@ -26,7 +26,7 @@ class Live:
 
 @pytest.fixture(scope="module")
 def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
-    world, adapter, _ = wrong_artifacts.make_world(tmp_path_factory.mktemp("wrong"))
+    world, adapter, _ = wrong_artifacts.make_world(tmp_path_factory.mktemp("wrong"), START_SECONDS)
     yield Live(world, adapter)
     world.stop()
 

@@ -29,7 +29,7 @@ from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
 from driftwheel.store.tables import TABLES
 from examples.support import build_base
-from examples.support.demo import Demo, running, until, wait_until_ready
+from examples.support.demo_loop import Demo, running, until, wait_until_ready
 from examples.support.load import Client, accuracy
 from examples.support.prepare import CONFIG, choose_ports
 from examples.support.world import answer, messages

@@ -20,7 +20,7 @@ import numpy as np
 from scipy.stats import binomtest
 
 from driftwheel import controls
-from tests.support.real_world import START_SECONDS, Known, RealWorld, Streamed, ask_directly
+from tests.support.real_world import Known, RealWorld, Streamed, ask_directly
 from tests.support.tiny_models import build_tiny_adapter, build_tiny_model
 
 ADAPTERS, MODELS = 8, 2
@@ -47,8 +47,7 @@ def make_world(folder: Path, way: str, artifacts: dict[str, Path], known: dict[s
     world = RealWorld(folder, SETTINGS[way])
     world.publish_known(artifacts, known)
     controls.promote(world.settings, world.ledger, "v0")
-    world.start()
-    world.until(world.is_settled, START_SECONDS)
+    world.start_settled()
     return world
 
 

@@ -22,7 +22,7 @@ from scipy.stats import binomtest
 from driftwheel import artifacts, controls
 from driftwheel.probe_answers import Fingerprint
 from tests.support.edited_builds import edit_json, edit_tensors, manifest_json, rebuild
-from tests.support.real_world import START_SECONDS, RealWorld, ask_directly
+from tests.support.real_world import RealWorld, ask_directly
 from tests.support.tiny_models import build_tiny_adapter, build_tiny_model
 
 WEIGHTS, ADAPTER_WEIGHTS = "model.safetensors", "adapter_model.safetensors"
@@ -164,15 +164,14 @@ FAULTS = (
 )
 
 
-def make_world(folder: Path) -> tuple[RealWorld, Path, Path]:
+def make_world(folder: Path, start_timeout_seconds: float = 120) -> tuple[RealWorld, Path, Path]:
     """Return a loop with an adapter live, and the right artifacts: an adapter that is not live, and a whole model."""
-    world = RealWorld(folder, {"start_timeout_seconds": 120})
+    world = RealWorld(folder, {"start_timeout_seconds": start_timeout_seconds})
     base = build_tiny_model(folder / "base", 0, "float32")
     paths = {f"v{n}": build_tiny_adapter(folder / f"v{n}", base, n, "float32") for n in range(2)}
     world.publish_known(paths, ask_directly(world.settings, paths))
     controls.promote(world.settings, world.ledger, "v0")
-    world.start()
-    world.until(world.is_settled, START_SECONDS)
+    world.start_settled()
     return world, paths["v1"], base
 
 

@@ -87,6 +87,15 @@ class RealWorld(World):
                 env={**os.environ, "DRIFTWHEEL_API_KEYS": KEY},
             )
 
+    def start_settled(self) -> None:
+        """Start the gateway process and wait for what is desired; leave no process behind where that never comes."""
+        self.start()
+        try:
+            self.until(self.is_settled, START_SECONDS)
+        except TimeoutError:
+            self.stop()
+            raise
+
     def publish_known(self, artifacts: dict[str, Path], known: dict[str, Known]) -> None:
         """Publish artifacts as the versions of their names, with what they are known to answer."""
         self.known |= known

@@ -3,7 +3,7 @@
 import xml.etree.ElementTree as ET
 
 from dashboard import charts, circle
-from dashboard.queries import Station
+from dashboard.standing import Station
 
 
 def test_the_circle_is_well_formed_and_escapes_every_text() -> None:

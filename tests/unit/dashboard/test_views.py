@@ -9,24 +9,14 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 import dashboard
+from dashboard.pages import PAGES
 from driftwheel import controls
 from driftwheel.records import Alias, DecisionStatus, Judgement, Preference, RetrainDecision, Traffic
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
 
 VIEWS = Path(dashboard.__file__).parent / "views"
-TITLES = {
-    "overview": "Overview",
-    "datasets": "Datasets",
-    "training_runs": "Training runs",
-    "model_versions": "Model versions",
-    "deployments": "Deployments",
-    "traffic": "Traffic",
-    "drift_signals": "Drift signals",
-    "decisions": "Retrain decisions",
-    "playground": "Playground",
-    "comparison": "Compare versions",
-}
+TITLES = {page.name: page.title for page in PAGES}
 MARKUP = ("markdown", "caption", "error", "info", "warning", "success")
 
 

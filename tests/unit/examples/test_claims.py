@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from examples.support.claims import Measured, judge, upper_bound
+from examples.support.claims import Measured, hold_against_bars, upper_bound
 
 GOOD = Measured(
     tuned=0.94,
@@ -26,11 +26,11 @@ GOOD = Measured(
 
 
 def test_a_good_turn_holds_every_claim() -> None:
-    assert [claim.text for claim in judge(GOOD) if not claim.is_met] == []
+    assert [claim.text for claim in hold_against_bars(GOOD) if not claim.is_met] == []
 
 
 def test_a_turn_that_measured_nothing_fails() -> None:
-    assert sum(claim.is_met for claim in judge(Measured())) == 0
+    assert sum(claim.is_met for claim in hold_against_bars(Measured())) == 0
 
 
 @pytest.mark.parametrize(
@@ -55,7 +55,7 @@ def test_a_turn_that_measured_nothing_fails() -> None:
     ],
 )
 def test_one_bad_measurement_breaks_one_claim(change: dict[str, Any], broken: str) -> None:
-    (claim,) = [claim for claim in judge(replace(GOOD, **change)) if not claim.is_met]
+    (claim,) = [claim for claim in hold_against_bars(replace(GOOD, **change)) if not claim.is_met]
     assert claim.text.startswith(broken)
     assert claim.is_required is (broken != "the circle")
 

@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 from scipy.stats import binom, ks_2samp
 
+from driftwheel.records import DriftKind
 from examples.support.world import Example, messages
 from monitor.calibration import judge, level_per_decision, tail_probability, threshold_at
-from monitor.drift import _dealt_out, _ks, _mmd, _total_variation, judge_input, judge_output
-from monitor.features import similarity
-from monitor.windows import Observation
+from monitor.drift import deal_out, judge_kind, ks, squared_mmd, total_variation
+from monitor.observation import Observation
+from monitor.wording import similarity
 
 STEADY = messages(9000, 11, "steady")
 REFERENCE_ROWS, WINDOW_ROWS = 300, 100
@@ -21,16 +22,16 @@ def observe(example: Example, number: int = 0) -> Observation:
 def test_the_ks_distance_is_scipys_also_with_ties() -> None:
     generator = np.random.default_rng(0)
     values = generator.integers(0, 8, 90).astype(float)
-    dealt = _dealt_out(60, 30, 5, seed=1)
-    for is_current, distance in zip(dealt, _ks(values, dealt), strict=True):
+    dealt = deal_out(60, 30, 5, seed=1)
+    for is_current, distance in zip(dealt, ks(values.tolist(), dealt), strict=True):
         expected = ks_2samp(values[is_current == 0], values[is_current == 1]).statistic
         assert distance == pytest.approx(expected)
 
 
 def test_the_squared_mmd_is_that_of_a_plain_loop() -> None:
     texts = [e.text for e in STEADY[:20]]
-    kernel, dealt = similarity(texts), _dealt_out(12, 8, 2, seed=3)
-    for is_current, value in zip(dealt, _mmd(kernel, dealt), strict=True):
+    kernel, dealt = similarity(texts), deal_out(12, 8, 2, seed=3)
+    for is_current, value in zip(dealt, squared_mmd(texts, dealt), strict=True):
         a, b = np.flatnonzero(is_current == 1), np.flatnonzero(is_current == 0)
         mean = [np.mean([kernel[i, j] for i in x for j in y]) for x, y in ((a, a), (b, b), (a, b))]
         assert value == pytest.approx(mean[0] + mean[1] - 2 * mean[2])
@@ -38,19 +39,18 @@ def test_the_squared_mmd_is_that_of_a_plain_loop() -> None:
 
 def test_total_variation_counts_categories() -> None:
     dealt = np.array([[0.0, 0.0, 0.0, 0.0, 1.0, 1.0]])
-    assert _total_variation(["a", "a", "b", "b", "a", "c"], dealt)[0] == pytest.approx(0.5)
+    assert total_variation(["a", "a", "b", "b", "a", "c"], dealt)[0] == pytest.approx(0.5)
 
 
-@pytest.mark.parametrize("kind", [judge_input, judge_output], ids=["input", "output"])
-def test_steady_windows_are_over_the_threshold_at_the_declared_rate(kind: object) -> None:
+@pytest.mark.parametrize("kind", [DriftKind.INPUT, DriftKind.OUTPUT])
+def test_steady_windows_are_over_the_threshold_at_the_declared_rate(kind: DriftKind) -> None:
     """300 windows against 300 references, all drawn from one pool: the count must fit the declared level."""
     level, windows, over = 0.02, 300, 0
     generator = np.random.default_rng(5)
     for number in range(windows):
         drawn = [observe(STEADY[i], i) for i in generator.choice(len(STEADY), REFERENCE_ROWS + WINDOW_ROWS, False)]
-        result = kind(  # type: ignore[operator]
-            drawn[:REFERENCE_ROWS], drawn[REFERENCE_ROWS:], level=level, permutations=200, seed=number
-        )
+        reference, current = drawn[:REFERENCE_ROWS], drawn[REFERENCE_ROWS:]
+        result = judge_kind(kind, reference, current, level=level, permutations=200, seed=number)
         over += result.judgment.is_over
     assert over <= binom.ppf(0.999, windows, level), f"{over} of {windows} steady windows are over the threshold"
 
@@ -60,14 +60,14 @@ def test_a_shift_is_far_over_the_strictest_threshold() -> None:
     level = level_per_decision(1.0, 24)
     for seed in range(5):
         shifted = [observe(e) for e in messages(150, 50 + seed, "shifted")]
-        assert judge_input(reference, shifted, level=level, permutations=400, seed=seed).judgment.is_over
-        assert judge_output(reference, shifted, level=level, permutations=400, seed=seed).judgment.is_over
+        for kind in (DriftKind.INPUT, DriftKind.OUTPUT):
+            assert judge_kind(kind, reference, shifted, level=level, permutations=400, seed=seed).judgment.is_over
 
 
 def test_a_shift_of_one_feature_is_attributed_to_it() -> None:
     reference = [observe(e) for e in STEADY[:400]]
     longer = [observe(Example(f"{e.text} {e.text}", e.intent, "low", "steady")) for e in STEADY[400:550]]
-    result = judge_input(reference, longer, level=0.001, permutations=300, seed=0)
+    result = judge_kind(DriftKind.INPUT, reference, longer, level=0.001, permutations=300, seed=0)
     assert max(result.features, key=lambda f: f.score).feature in ("prompt_words", "prompt_characters")
 
 

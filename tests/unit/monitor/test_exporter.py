@@ -7,6 +7,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from driftwheel import controls
+from driftwheel.check_details import SignalDetails
 from driftwheel.errors import ConflictError
 from driftwheel.records import (
     Alias,
@@ -50,7 +51,7 @@ def signal(check_id: str, kind: DriftKind, verdict: DriftVerdict, feature: str =
         current_rows=100,
         verdict=verdict,
         check_id=check_id,
-        details={"accuracy": 0.75},
+        details=SignalDetails(accuracy=0.75),
     )
 
 

@@ -3,8 +3,8 @@
 import pytest
 
 from driftwheel.scorecard import Scorecard, SliceScore
+from monitor.observation import Observation
 from monitor.quality import Baseline, baseline_of, judge_engine, judge_quality
-from monitor.windows import Observation
 
 BASELINE = Baseline(correct=540, items=600)
 

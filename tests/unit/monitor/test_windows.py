@@ -1,44 +1,96 @@
-"""Windows are cut once, in order, whatever the clock does."""
+"""Each request is in one window, whatever the clock does and in whatever order the rows appear."""
 
 from datetime import UTC, datetime, timedelta
 
-from monitor.windows import Observation, Window, next_window
+import pytest
+import sqlalchemy as sa
+
+from driftwheel.errors import ConflictError
+from driftwheel.records import DriftSignal, Traffic, Window
+from driftwheel.store.ledger import Ledger
+from driftwheel.store.tables import TABLES
+from monitor.windows import Source, close_window, first_answered, first_rows, last_window, unread
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
+SOURCE = Source(project="support", alias="support", version_id="version_1", label_field=None)
+WINDOW_ROWS = 10
 
 
-def row(number: int, at: datetime = NOW) -> Observation:
-    return Observation(id=f"r{number}", prompt="p", answer="a", label="a", at=at)
+def row(number: int, at: datetime | None = None, *, alias: str = "support", status_code: int = 200) -> Traffic:
+    return Traffic(
+        id=f"req_{number:04d}",
+        project="support",
+        created_at=at or NOW + timedelta(seconds=number),
+        alias=alias,
+        version_id="version_1",
+        route="r",
+        status_code=status_code,
+        prompt="p",
+        answer="a",
+        latency_seconds=0.1,
+    )
 
 
-def test_there_is_no_window_before_enough_rows_came() -> None:
-    assert next_window([row(n) for n in range(9)], frozenset(), 10) is None
+def cut(ledger: Ledger) -> list[str] | None:
+    """Close the next full window as the monitor does, and return its requests."""
+    rows, before = unread(ledger, SOURCE, WINDOW_ROWS), last_window(ledger, "version_1")
+    if len(rows) < WINDOW_ROWS:
+        return None
+    number = before.number + 1 if before else 1
+    window = Window(id=f"check_{number}", project="support", version_id="version_1", number=number, rows=len(rows))
+    close_window(ledger, window, [r.id for r in rows], [])
+    return [r.id for r in rows]
 
 
-def test_windows_follow_one_another_and_use_each_row_once() -> None:
-    cut: list[list[str]] = []
-    rows, checked = [row(n) for n in range(35)], frozenset[str]()
-    while len(cut) < 9 and (window := next_window(rows, checked, 10)):
-        cut.append([r.id for r in window.rows])
-        checked |= {r.id for r in window.rows}
-    assert [len(w) for w in cut] == [10, 10, 10]
-    assert [id for ids in cut for id in ids] == [f"r{n}" for n in range(30)]
+def ids(numbers: range) -> list[str]:
+    return [f"req_{number:04d}" for number in numbers]
 
 
-def test_rows_from_a_clock_that_was_set_back_are_neither_lost_nor_used_twice() -> None:
-    early = [row(n, NOW + timedelta(seconds=n)) for n in range(10)]
-    first = next_window(early, frozenset(), 10)
-    assert first is not None
-    checked = frozenset(r.id for r in first.rows)
-    late = [row(n, NOW - timedelta(hours=1) + timedelta(seconds=n)) for n in range(10, 20)]
-    second = next_window([*late, *early], checked, 10)
-    assert second is not None
-    assert {r.id for r in second.rows} == {f"r{n}" for n in range(10, 20)}
-    jumping = Window((early[5], late[0]))
-    assert jumping.started_at < jumping.ended_at  # type: ignore[operator]
+@pytest.mark.every_database
+def test_windows_follow_one_another_and_use_each_row_once(ledger: Ledger) -> None:
+    ledger.add(*(row(n) for n in range(35)), row(900, alias="another"))
+    windows = [cut(ledger) for _ in range(4)]
+    assert windows == [ids(range(10)), ids(range(10, 20)), ids(range(20, 30)), None]
+    assert [w.number for w in ledger.find(Window, newest_first=False)] == [1, 2, 3]
 
 
-def test_a_row_is_right_or_wrong_only_where_people_said_so() -> None:
-    assert row(1).is_correct is None
-    assert Observation(id="1", prompt="", answer="", label="a", right_label="a").is_correct is True
-    assert Observation(id="1", prompt="", answer="", label=None, right_label="a").is_correct is False
+@pytest.mark.every_database
+def test_a_row_that_appears_behind_those_checked_is_in_a_later_window(ledger: Ledger) -> None:
+    """As of a long answer, a clock that was set back, or the slower one of two gateways."""
+    ledger.add(*(row(n) for n in range(10, 20)))
+    assert cut(ledger) == ids(range(10, 20))
+    ledger.add(row(15_000, NOW + timedelta(seconds=15)), *(row(n, NOW - timedelta(hours=n)) for n in range(9)))
+    assert sorted(cut(ledger) or []) == [*ids(range(9)), "req_15000"]
+    assert cut(ledger) is None
+
+
+def test_rows_that_were_deleted_neither_bring_others_back_nor_hide_new_ones(ledger: Ledger) -> None:
+    """SQLite gives the number of a deleted last row to the next one: no cursor by number would see it."""
+    ledger.add(*(row(n) for n in range(12)))
+    assert cut(ledger)
+    with ledger.write() as connection:
+        connection.execute(sa.delete(TABLES[Traffic]))
+    ledger.add(*(row(n) for n in range(20, 30)))
+    assert cut(ledger) == ids(range(20, 30))
+
+
+@pytest.mark.every_database
+def test_of_two_monitors_one_checks_a_window_and_the_other_writes_nothing(ledger: Ledger) -> None:
+    ledger.add(*(row(n) for n in range(10)))
+    taken = [r.id for r in unread(ledger, SOURCE, WINDOW_ROWS)]
+    assert cut(ledger)
+    late = Window(id="check_late", project="support", version_id="version_1", number=2, rows=10)
+    with pytest.raises(ConflictError, match="another monitor"):
+        close_window(ledger, late, taken, [])
+    same = Window(id="check_same", project="support", version_id="version_1", number=1, rows=10)
+    with pytest.raises(ConflictError):
+        close_window(ledger, same, [], [])
+    assert [w.id for w in ledger.find(Window)] == ["check_1"]
+    assert ledger.count(DriftSignal) == 0
+
+
+def test_the_first_rows_are_the_first_whatever_became_of_them(ledger: Ledger) -> None:
+    ledger.add(*(row(n, status_code=503 if n % 2 else 200) for n in range(40)))
+    assert cut(ledger)
+    assert [r.id for r in first_rows(ledger, SOURCE, 5)] == ids(range(5))
+    assert [r.id for r in first_answered(ledger, SOURCE, 5)] == [f"req_{n:04d}" for n in range(0, 10, 2)]

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
+from driftwheel.check_details import DecisionBasis
 from driftwheel.errors import ConfigError, ConflictError, NotFoundError, StorageError
 from driftwheel.records import (
     NOUNS,
@@ -35,7 +36,7 @@ def decision(id: str = "decision_1", **changes: object) -> RetrainDecision:
         trigger="policy",
         remedy="retrain",
         reasons=["quality fell"],
-        known={"rows": 3},
+        known=DecisionBasis(fresh_labels=3),
     )
     return replace(record, **changes)  # type: ignore[arg-type]
 
@@ -68,7 +69,8 @@ def test_records_survive_closing_and_opening_again(settings: Settings, ledger: L
 
 def test_what_a_row_holds_is_not_in_the_error_that_says_why_it_was_refused(ledger: Ledger) -> None:
     with pytest.raises((sa.exc.StatementError, TypeError)) as refused:
-        ledger.add(decision(error="jo@example.com", known={"not JSON": object()}))
+        known = DecisionBasis(verdicts={"not JSON": object()})  # type: ignore[dict-item]  # that is the point
+        ledger.add(decision(error="jo@example.com", known=known))
     assert "jo@example.com" not in str(refused.value)
 
 

@@ -25,6 +25,8 @@ from driftwheel.store.migrations import Standing, bring_up_to_date, differences,
 from tests.support.kept_databases import REVISIONS, Rows, kept_rows, restore, rows_in
 
 NOBODY = 65534
+WINDOWS = 2
+"""The revision in which a check became a window."""
 FORK = multiprocessing.get_context("fork")
 pytestmark = pytest.mark.every_database
 
@@ -48,7 +50,28 @@ def backups(settings: Settings) -> list[Path]:
 
 def upgraded(rows: Rows, revision: int) -> Rows:
     """Return what the rows of a kept database must be after the revisions that followed it."""
+    if revision < WINDOWS:
+        _adopt_checks(rows)
     return rows
+
+
+def _adopt_checks(rows: Rows) -> None:
+    """Make windows of the checks, and move the list of its requests from a check's signal to the requests."""
+    windows, requests = rows.setdefault("drift_window", {}), rows["req"].values()
+    for request in requests:
+        request["check_id"] = None
+    for signal_row in rows["signal"].values():
+        for id in signal_row["details"].pop("request_ids", []):
+            rows["req"][id]["check_id"] = signal_row["check_id"]
+        kept = ("project", "created_at", "version_id")
+        windows[signal_row["check_id"]] = {name: signal_row[name] for name in kept} | {
+            "id": signal_row["check_id"],
+            "number": 1,
+            "rows": signal_row["current_rows"],
+            "started_at": signal_row["window_started_at"],
+            "ended_at": signal_row["window_ended_at"],
+            "over_in_a_row": {signal_row["kind"]: 0},
+        }
 
 
 @pytest.mark.parametrize("revision", REVISIONS)
@@ -109,7 +132,7 @@ def test_the_tables_of_a_new_database_are_those_of_the_records(ledger: Ledger) -
 @pytest.mark.parametrize(
     ("change", "word"),
     [
-        ("ALTER TABLE decision DROP COLUMN trigger", "add_column"),
+        ("ALTER TABLE decision DROP COLUMN remedy", "add_column"),
         ("ALTER TABLE decision RENAME COLUMN trigger TO cause", "remove_column"),
         ("DROP INDEX ix_decision_project_created_at", "add_index"),
         ("CREATE INDEX another ON decision (status)", "remove_index"),

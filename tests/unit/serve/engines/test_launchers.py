@@ -16,7 +16,7 @@ from serve.engines.adapters import StartEngine
 from serve.engines.engine import start_artifact
 from serve.engines.fleet import Fleet
 from serve.engines.launchers import LAUNCHERS, Launcher, launcher_for
-from serve.engines.local import LocalLauncher
+from serve.engines.local_engines import LocalLauncher
 from serve.engines.remote import RemoteEngine, RemoteLauncher
 from serve.routing.table import RoutingTable
 from tests.support.fake_engine import FakeEngine

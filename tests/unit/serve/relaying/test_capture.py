@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from serve.relaying.capture import AnswerCapture, StreamCapture
-from serve.relaying.unasked import Unasked
+from serve.relaying.usage_filter import UsageFilter
 
 EVENTS = [
     b'data: {"choices":[{"index":0,"delta":{"content":"a\xc3\xa9"}}]}',
@@ -22,7 +22,7 @@ def test_a_stream_reads_the_same_however_it_is_split(end: bytes, keeps_usage: bo
     stream = b"".join(event + end for event in EVENTS)
     expected = stream if keeps_usage else stream.replace(EVENTS[2] + end, b"")
     for at in range(len(stream) + 1):
-        capture = StreamCapture(None if keeps_usage else Unasked(None))
+        capture = StreamCapture(None if keeps_usage else UsageFilter(None))
         passed = capture.feed(stream[:at]) + capture.feed(stream[at:])
         assert b"[DONE]" not in passed
         assert passed + capture.held() == expected
@@ -64,11 +64,11 @@ def test_the_fingerprint_of_a_usage_event_that_is_left_out_ends_each_choice(know
     done = b"data: [DONE]\n\n"
     stream = b"".join([start[0], ends[0], start[1], ends[1], usage, done])
     for at in range(len(stream) + 1):
-        unasked = Unasked(known)
-        capture = StreamCapture(unasked)
+        usage_filter = UsageFilter(known)
+        capture = StreamCapture(usage_filter)
         passed = capture.feed(stream[:at]) + capture.feed(stream[at:])
         assert passed == b"".join([start[0], marked[0], start[1], marked[1]])
-        assert (capture.held(), unasked.fingerprint) == (done, "v1")
+        assert (capture.held(), usage_filter.fingerprint) == (done, "v1")
 
 
 def test_a_stream_without_usage_keeps_every_event() -> None:
@@ -76,7 +76,7 @@ def test_a_stream_without_usage_keeps_every_event() -> None:
         b'data: {"choices":[{"index":0,"finish_reason":"stop"}]}\n\n: alive\n\ndata: {"error":{}}\n\ndata: [DONE]\n\n'
     )
     for known in ("v1", "", None):
-        capture = StreamCapture(Unasked(known))
+        capture = StreamCapture(UsageFilter(known))
         expected = stream.replace(b"}]}", b"}]" + FINGERPRINT + b"}") if known else stream
         assert capture.feed(stream) + capture.held() == expected
 

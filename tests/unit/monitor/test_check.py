@@ -6,6 +6,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
 from driftwheel.records import (
     Alias,
@@ -24,9 +25,11 @@ from driftwheel.records import (
 from driftwheel.scorecard import Scorecard
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
+from driftwheel.store.tables import TABLES
 from examples.support.world import Phase, answer, messages
+from monitor.check import check
 from monitor.facts import gather_facts
-from monitor.watch import check
+from monitor.features import FEATURES, Feature, Measure
 
 # Evidently and its libraries warn about their own future; nothing of ours is silenced by it.
 pytestmark = pytest.mark.filterwarnings(
@@ -159,12 +162,38 @@ def test_a_check_leaves_a_report_and_says_what_changed(watched: Settings, ledger
     result = check(watched, ledger)
     assert result is not None
     (decisive,) = [s for s in result.signals if s.kind is DriftKind.INPUT and s.feature == "all"]
-    assert set(decisive.details["shifted_words"]) & {"nestora", "hub"}
+    assert set(decisive.details.shifted_words) & {"nestora", "hub"}
     folder = Path(str(decisive.report_path))
     assert "<html" in (folder / "report.html").read_text(encoding="utf-8")[:2000].lower()
     assert json.loads((folder / "report.json").read_text(encoding="utf-8"))["metrics"]
     features = {s.feature: s for s in result.signals if s.kind is DriftKind.INPUT}
-    assert features["prompt_words"].details["evidently"]["score"] is not None
+    drawn = features["prompt_words"].details.evidently
+    assert drawn is not None
+    assert drawn.score is not None
+
+
+def test_a_feature_that_is_registered_has_signals_a_threshold_and_a_place_in_the_report(
+    watched: Settings, ledger: Ledger
+) -> None:
+    shouting = Feature(
+        name="capitals",
+        kind=DriftKind.INPUT,
+        measure=Measure.NUMBER,
+        value=lambda row: sum(letter.isupper() for letter in row.prompt),
+    )
+    send(ledger, WINDOW_ROWS, 2, "steady", 0)
+    with ledger.write() as connection:
+        prompt = TABLES[Traffic].c.prompt
+        connection.execute(sa.update(TABLES[Traffic]).values(prompt=sa.func.upper(prompt)))
+    result = check(watched, ledger, (*FEATURES, shouting))
+    assert result is not None
+    (signal,) = [s for s in result.signals if s.feature == "capitals"]
+    (decisive,) = [s for s in result.signals if s.kind is DriftKind.INPUT and s.feature == "all"]
+    assert signal.score > signal.threshold > 0
+    assert (signal.kind, signal.method, signal.verdict) == (DriftKind.INPUT, "ks", DriftVerdict.DRIFTED)
+    assert decisive.details.features["capitals"] == signal.score == decisive.score
+    assert signal.details.evidently is not None
+    assert "capitals" in (Path(str(signal.report_path)) / "report.html").read_text(encoding="utf-8")
 
 
 def test_drift_without_labels_asks_for_labels(watched: Settings, ledger: Ledger) -> None:

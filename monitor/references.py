@@ -1,17 +1,17 @@
-"""Traffic rows and judged test items become observations, and a version gets the reference that fits it."""
+"""What a version's windows are compared with: the items that it was judged on, or traffic from before its dataset."""
 
 import random
 from dataclasses import dataclass
 from pathlib import Path
 
-from driftwheel.answers import label_of
 from driftwheel.errors import NotFoundError
 from driftwheel.predictions import read_predictions
 from driftwheel.records import Dataset, ModelVersion, Traffic
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
 from driftwheel.store.tables import TABLES
-from monitor.windows import Observation
+from monitor.observation import Observation, observe
+from monitor.windows import UNOBSERVED, Source, first_answered
 
 
 @dataclass(frozen=True)
@@ -22,37 +22,7 @@ class Reference:
     output: tuple[Observation, ...]
 
 
-def traffic_of(settings: Settings, ledger: Ledger, version_id: str) -> list[Observation]:
-    """Return a version's requests through the alias, oldest first."""
-    rows = ledger.find(
-        Traffic,
-        project=settings.project,
-        alias=settings.serve.alias,
-        version_id=version_id,
-        newest_first=False,
-        without=("request", "response"),
-    )
-    return [observe(row, settings.dataset.label_field) for row in rows]
-
-
-def observe(row: Traffic, label_field: str | None) -> Observation:
-    """Turn a traffic row into an observation."""
-    right = row.label
-    if right is not None and row.label_source != "label":
-        right = label_of(right, label_field)
-    return Observation(
-        id=row.id,
-        prompt=row.prompt,
-        answer=row.answer,
-        label=label_of(row.answer, label_field),
-        right_label=right,
-        latency_seconds=row.latency_seconds,
-        is_failed=row.status_code >= 500 or row.status_code == 499 or row.is_partial,
-        at=row.created_at,
-    )
-
-
-def reference_of(settings: Settings, ledger: Ledger, version: ModelVersion) -> Reference:
+def reference_of(settings: Settings, ledger: Ledger, version: ModelVersion, source: Source) -> Reference:
     """Return what the version's traffic is compared with.
 
     A version built from files is compared with the test items that it was judged on. A retrained one answers
@@ -69,15 +39,15 @@ def reference_of(settings: Settings, ledger: Ledger, version: ModelVersion) -> R
     before = ledger.find(
         Traffic,
         TABLES[Traffic].c.created_at < dataset.created_at,
-        project=settings.project,
-        alias=settings.serve.alias,
+        project=source.project,
+        alias=source.alias,
         status_code=200,
         limit=count,
+        without=UNOBSERVED,
     )
-    first = [row for row in traffic_of(settings, ledger, version.id) if not row.is_failed][:window_rows]
-    label_field = settings.dataset.label_field
+    first = first_answered(ledger, source, window_rows)
     return Reference(
-        tuple(observe(row, label_field) for row in before), tuple(first) if len(first) >= window_rows else ()
+        tuple(observe(row, source.label_field) for row in before), first if len(first) >= window_rows else ()
     )
 
 

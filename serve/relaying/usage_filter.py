@@ -10,7 +10,7 @@ _END_OF_CHOICE = b'"finish_reason":"'
 _NAME = b'"system_fingerprint"'
 
 
-class Unasked:
+class UsageFilter:
     """One stream without the usage event that its client did not ask for."""
 
     def __init__(self, fingerprint: str | None) -> None:
@@ -38,6 +38,7 @@ class Unasked:
     def _marked(self, event: bytes) -> bytes:
         if not self.fingerprint or not _ends_choice(event):
             return event
+        # Written in by hand: parsing the event and writing it again would alter its numbers and escapes.
         value = json.dumps(self.fingerprint, ensure_ascii=False).encode()
         end = event.rindex(b"}")
         return b"%b,%b:%b%b" % (event[:end], _NAME, value, event[end:])

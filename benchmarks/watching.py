@@ -1,0 +1,125 @@
+"""What a look of the monitor and a scrape of its metrics cost beside a short and beside a long history.
+
+    python -m benchmarks.watching [--short 1000] [--long 1000000] [--looks 20]
+
+CPU seconds of this process (`time.process_time`), the median of so many looks, on SQLite in a temporary folder. An idle
+look finds one request too few; a full one checks a window of 200 against 600 reference rows, with 400 permutations, and
+leaves out the Evidently report.
+"""
+
+import argparse
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+import structlog
+from prometheus_client import CollectorRegistry, generate_latest
+from rich.console import Console
+from rich.table import Table
+
+from driftwheel.records import Traffic
+from driftwheel.settings.load import load_settings
+from driftwheel.settings.settings import Settings
+from driftwheel.store.ledger import Ledger
+from driftwheel.store.tables import TABLES
+from monitor.check import check, conclude
+from monitor.exporter import CheckCounter, LedgerCollector
+from monitor.features import FEATURES
+from monitor.look import next_look
+from monitor.signals import judge_drift
+from tests.support import long_history
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cost:
+    """CPU seconds of one look of each kind, and of one scrape."""
+
+    idle: float
+    full: float
+    scrape: float
+
+
+def measure(folder: Path, rows: int, looks: int) -> Cost:
+    """Fill a ledger with a history of so many rows, and time looks and scrapes."""
+    settings = settings_in(folder)
+    ledger = Ledger(settings.database_url)
+    window_rows = settings.monitor.window_rows
+    long_history.fill(settings, ledger, rows, waiting=window_rows)
+    full = [_full_look(settings, ledger) for _ in range(looks)]
+    _wait_again(ledger, window_rows - 1)
+    idle = [cpu_seconds(lambda: check(settings, ledger)) for _ in range(looks)]
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(LedgerCollector(settings, ledger, CheckCounter()))
+    generate_latest(registry)  # the first scrape counts what there is, once
+    scrapes = [cpu_seconds(lambda: generate_latest(registry)) for _ in range(looks)]
+    ledger.close()
+    return Cost(idle=statistics.median(idle), full=statistics.median(full), scrape=statistics.median(scrapes))
+
+
+def settings_in(folder: Path) -> Settings:
+    """Write and read the settings of a loop whose storage lies in a folder."""
+    path = folder / "driftwheel.yaml"
+    path.write_text(
+        "project: support\nmodel: {base: base}\ndataset: {sources: [seed.jsonl], label_field: intent}\n"
+        "serve: {alias: support}\n",
+        encoding="utf-8",
+    )
+    return load_settings(path, environ={})
+
+
+def cpu_seconds(do: Callable[[], Any]) -> float:
+    """Return the CPU seconds of this process that one call takes."""
+    started = time.process_time()
+    do()
+    return time.process_time() - started
+
+
+def _full_look(settings: Settings, ledger: Ledger) -> float:
+    """Check a full window, make its requests wait again, and return the cost."""
+    cost = cpu_seconds(lambda: check_without_report(settings, ledger))
+    _wait_again(ledger, settings.monitor.window_rows)
+    return cost
+
+
+def check_without_report(settings: Settings, ledger: Ledger) -> None:
+    """Do all that `check` does, but draw nothing."""
+    look = next_look(settings, ledger)
+    assert look is not None
+    conclude(settings, ledger, look, judge_drift(look, FEATURES), {})
+
+
+def _wait_again(ledger: Ledger, count: int) -> None:
+    """Let the newest requests wait for a window, and no others."""
+    table = TABLES[Traffic]
+    newest = sa.select(table.c.id).order_by(table.c.created_at.desc()).limit(count)
+    with ledger.write() as connection:
+        connection.execute(sa.update(table).where(table.c.check_id.is_(None)).values(check_id="check_0"))
+        connection.execute(sa.update(table).where(table.c.id.in_(newest)).values(check_id=None))
+
+
+def main() -> None:
+    """Print both costs and their ratio."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--short", type=int, default=1_000)
+    parser.add_argument("--long", type=int, default=1_000_000)
+    parser.add_argument("--looks", type=int, default=20)
+    arguments = parser.parse_args()
+    structlog.configure(logger_factory=structlog.ReturnLoggerFactory())  # the table is what is read
+    costs = []
+    for rows in (arguments.short, arguments.long):
+        with tempfile.TemporaryDirectory() as folder:
+            costs.append(measure(Path(folder), rows, arguments.looks))
+    table = Table("CPU milliseconds", f"{arguments.short:,} rows", f"{arguments.long:,} rows", "ratio")
+    for name in ("idle", "full", "scrape"):
+        short, long = (getattr(cost, name) for cost in costs)
+        table.add_row(name, f"{short * 1000:.1f}", f"{long * 1000:.1f}", f"{long / short:.2f}")
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,103 @@
+"""Where the loop stands: its seven stations, the drift lamp, and what the gateway serves of what it should."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from dashboard.queries import age, latest_check, newest, short, version_names
+from driftwheel.records import (
+    NOUNS,
+    Alias,
+    Deployment,
+    DriftSignal,
+    DriftVerdict,
+    ModelVersion,
+    RetrainDecision,
+    Traffic,
+    utc_now,
+)
+from driftwheel.settings.settings import Settings
+from driftwheel.store.ledger import Ledger
+
+STALE_SECONDS = 60.0
+WORST_FIRST = (DriftVerdict.DRIFTED, DriftVerdict.SUSPECTED, DriftVerdict.STEADY)
+LAMPS = {DriftVerdict.DRIFTED: "red", DriftVerdict.SUSPECTED: "amber", DriftVerdict.STEADY: "green"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Station:
+    """One noun on the circle: its newest record, in words."""
+
+    noun: str
+    id: str | None
+    title: str
+    status: str
+
+
+def worst(signals: list[DriftSignal]) -> DriftVerdict:
+    """Return the worst verdict among the signals that decide a kind."""
+    verdicts = {s.verdict for s in signals if s.feature == "all"}
+    return next((v for v in WORST_FIRST if v in verdicts), DriftVerdict.INSUFFICIENT)
+
+
+def lamp(signals: list[DriftSignal]) -> str:
+    """Return `red`, `amber`, `green`, or `gray` where nothing is known."""
+    return LAMPS.get(worst(signals), "gray")
+
+
+def gateway_state(alias: Alias | None, now: datetime | None = None) -> tuple[str, str]:
+    """Return a word and a sentence about desired against observed."""
+    if alias is None:
+        return "empty", "No version is promoted yet."
+    if alias.observed_at is None:
+        return "silent", "The gateway has never reported; start it with `driftwheel serve`."
+    if alias.observed_error:
+        return "refused", alias.observed_error
+    if alias.observed_version_id != alias.version_id:
+        return "moving", "The gateway is proving the desired version before it swaps."
+    if ((now or utc_now()) - alias.observed_at).total_seconds() > STALE_SECONDS:
+        return "stale", "The gateway serves the desired version, but has not reported for a minute."
+    return "serving", "The gateway serves the desired version."
+
+
+def stations(ledger: Ledger, settings: Settings) -> list[Station]:
+    """Return the seven nouns in the order of the circle, each with its newest record."""
+    titles = ("Dataset", "Training run", "Model version", "Deployment", "Traffic", "Drift signal", "Retrain decision")
+    found = []
+    for noun, title in zip(NOUNS, titles, strict=True):
+        records = newest(ledger, noun, settings.project, limit=1)
+        record = records[0] if records else None
+        found.append(
+            Station(
+                noun=title,
+                id=record.id if record else None,
+                title=_title(ledger, settings, record),
+                status=_status(settings, ledger, record),
+            )
+        )
+    return found
+
+
+def _title(ledger: Ledger, settings: Settings, record: Any) -> str:
+    if record is None:
+        return "none yet"
+    if isinstance(record, ModelVersion):
+        return f"v{record.number}  {short(record.id)}"
+    if isinstance(record, Deployment):
+        version = version_names(ledger, settings.project).get(record.version_id, short(record.version_id))
+        return f"{record.alias} to {version}"
+    if isinstance(record, Traffic):
+        return f"{ledger.count(Traffic, project=settings.project):,} requests"
+    return short(record.id)
+
+
+def _status(settings: Settings, ledger: Ledger, record: Any) -> str:
+    if record is None:
+        return ""
+    if isinstance(record, Traffic):
+        return age(record.created_at)
+    if isinstance(record, DriftSignal):
+        return str(worst(latest_check(ledger, settings.project)))
+    if isinstance(record, RetrainDecision):
+        return f"{record.verdict}, {record.status}".replace("_", " ")
+    return str(record.stage if isinstance(record, Deployment) else record.status)

@@ -1,0 +1,114 @@
+"""Charts over time: requests, training curves, drift scores and the steps of a retrain; without Streamlit."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import altair as alt
+
+from dashboard.charts import BLUE, COLORS, ORANGE, sized
+from dashboard.traffic_search import Minute
+from driftwheel.records import DriftSignal, DriftVerdict, Step, utc_now
+
+VERDICT_COLORS = {"steady": "green", "suspected": "amber", "drifted": "red", "insufficient": "gray"}
+
+
+def requests_per_minute(minutes: Sequence[Minute]) -> Any:
+    """Return bars of requests a minute, failed ones in red."""
+    rows = [
+        {"minute": m.at.isoformat(), "requests": n, "outcome": outcome}
+        for m in minutes
+        for n, outcome in ((m.requests - m.failed, "answered"), (m.failed, "failed"))
+    ]
+    scale = alt.Scale(domain=["answered", "failed"], range=[BLUE, COLORS["red"]])
+    most = max((m.requests for m in minutes), default=0)
+    base = sized(rows, 180).mark_bar()
+    return base.encode(
+        x=alt.X(
+            "utcyearmonthdatehoursminutes(minute):T",
+            title="UTC",
+            scale=alt.Scale(type="utc"),
+            axis=alt.Axis(format="%H:%M"),
+        ),
+        y=alt.Y(
+            "requests:Q",
+            title="requests a minute",
+            axis=alt.Axis(tickMinStep=1, format="d"),
+            scale=alt.Scale(domain=[0, max(1, most)], nice=True),
+        ),
+        color=alt.Color("outcome:N", scale=scale, legend=None),
+        tooltip=["minute:T", "outcome:N", "requests:Q"],
+    )
+
+
+def curve(points: Sequence[Mapping[str, Any]], fields: Mapping[str, str], unit: str) -> Any:
+    """Return lines over the training step, one per field that has a value; `fields` gives their titles."""
+    rows = [
+        {"step": p.get("step"), "value": p[name], "curve": title}
+        for p in points
+        for name, title in fields.items()
+        if p.get(name) is not None
+    ]
+    base = sized(rows, 340).mark_line(point=len(rows) < 60)
+    return base.encode(
+        x=alt.X("step:Q", title="optimizer step"),
+        y=alt.Y("value:Q", title=unit, scale=alt.Scale(zero=False)),
+        color=alt.Color("curve:N", title=None, legend=alt.Legend(orient="top") if len(fields) > 1 else None),
+        tooltip=["curve:N", "step:Q", alt.Tooltip("value:Q", format=".4g")],
+    )
+
+
+def drift_timeline(signals: Sequence[DriftSignal]) -> Any:
+    """Return score over threshold of each kind by time; above the line at 1 a check is over its threshold."""
+    rows = [
+        {
+            "at": s.created_at.isoformat(),
+            "kind": str(s.kind),
+            "verdict": str(s.verdict),
+            "score": s.score,
+            "threshold": s.threshold,
+            "ratio": s.score / s.threshold if s.threshold else None,
+            "method": s.method,
+        }
+        for s in signals
+    ]
+    names = list(VERDICT_COLORS)
+    colors = alt.Scale(domain=names, range=[COLORS[VERDICT_COLORS[n]] for n in names])
+    x = alt.X("at:T", title="UTC", scale=alt.Scale(type="utc"))
+    y = alt.Y("ratio:Q", title="score / threshold")
+    base = alt.Chart(height=110, width=690)
+    # A window with too few rows has no score: its point says when, and no line leads to it.
+    is_judged = alt.datum.verdict != str(DriftVerdict.INSUFFICIENT)
+    line = base.mark_line(color=COLORS["gray"], opacity=0.6).transform_filter(is_judged).encode(x=x, y=y)
+    tooltip = ["at:T", "kind:N", "verdict:N", "method:N", "score:Q", "threshold:Q"]
+    dots = base.mark_circle(size=80, opacity=1).encode(
+        x=x,
+        y=y,
+        color=alt.Color("verdict:N", scale=colors, title=None, legend=alt.Legend(orient="top")),
+        tooltip=tooltip,
+    )
+    limit = base.mark_rule(strokeDash=[5, 4], color=COLORS["red"]).encode(y=alt.datum(1))
+    layers = alt.layer(limit, line, dots, data=alt.Data(values=rows))
+    return layers.facet(row=alt.Row("kind:N", title=None, header=alt.Header(labelAngle=0, labelAlign="left")))
+
+
+def step_timeline(steps: Sequence[Step]) -> Any:
+    """Return a retrain job's steps as bars over time."""
+    rows = [
+        {
+            "step": s.name.replace("_", " "),
+            "start": s.created_at.isoformat(),
+            "status": s.status,
+            "end": (s.finished_at or utc_now()).isoformat(),
+            "attempt": s.attempt,
+        }
+        for s in steps
+    ]
+    scale = alt.Scale(domain=["done", "running", "failed"], range=[COLORS["green"], ORANGE, COLORS["red"]])
+    base = sized(rows, 110 + 30 * len(rows)).mark_bar(cornerRadius=3, minBandSize=12)
+    return base.encode(
+        x=alt.X("start:T", title="UTC", scale=alt.Scale(type="utc")),
+        x2="end:T",
+        y=alt.Y("step:N", sort=None, title=None),
+        color=alt.Color("status:N", scale=scale, title=None, legend=alt.Legend(orient="top")),
+        tooltip=["step:N", "status:N", "attempt:Q", "start:T", "end:T"],
+    )

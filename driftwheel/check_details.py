@@ -1,0 +1,48 @@
+"""What a check of the monitor knew: the details of its signals, and what its decision rested on.
+
+Every field has a default, so that what an older program wrote can still be read.
+"""
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, kw_only=True)
+class ColumnDrift:
+    """What the Evidently report says about one column."""
+
+    score: float | None = None
+    method: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SignalDetails:
+    """What a signal's check knew beside the numbers of the signal; each kind fills in what is its own."""
+
+    level: float | None = None
+    """False-alarm probability of this one decision."""
+    features: dict[str, float] = field(default_factory=dict)
+    """Standardized statistic of each feature of the kind."""
+    shifted_words: list[str] = field(default_factory=list)
+    """Words whose share of the prompts grew most."""
+    strangest_prompts: list[str] = field(default_factory=list)
+    """Prompts least like anything in the reference."""
+    evidently: ColumnDrift | None = None
+    accuracy: float | None = None
+    """Share of right answers among the labelled rows of the window."""
+    baseline: float | None = None
+    """The same when the version was judged."""
+    labelled_rows: int | None = None
+    error_share: float | None = None
+    latency_ratio: float | None = None
+    """Median latency over that of the version's first window."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DecisionBasis:
+    """What was known when the policy decided."""
+
+    version_id: str | None = None
+    verdicts: dict[str, str] = field(default_factory=dict)
+    """The verdict on each kind of drift."""
+    fresh_labels: int | None = None
+    refused_in_a_row: int | None = None

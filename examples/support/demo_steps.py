@@ -1,0 +1,216 @@
+"""The steps of the demo in their order: a first version, steady traffic, a shift, a retrain, a swap, and the way back.
+
+Each sends its traffic, waits for what the loop makes of it, and keeps what was measured.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+
+from driftwheel.errors import DriftwheelError, EngineError
+from driftwheel.records import Alias, Dataset, DecisionStatus, ModelVersion, RetrainDecision, Step, Traffic, utc_now
+from driftwheel.store.tables import TABLES
+from examples.support.claim_tables import print_minutes, print_table
+from examples.support.claims import hold_against_bars
+from examples.support.demo_loop import (
+    RETRAIN_TIMEOUT_SECONDS,
+    Demo,
+    alarms,
+    retrain_decision,
+    signals,
+    until,
+    wait_for_checks,
+    wait_until_ready,
+)
+from examples.support.load import Reply, accuracy
+from examples.support.prepare import (
+    HELD_OUT_ROWS,
+    SEEDS,
+    SHIFTED_WINDOWS,
+    STEADY_WINDOWS,
+    held_out_messages,
+    shuffle_labels,
+)
+from examples.support.world import messages
+
+FEEDBACK_SHARE = 0.8
+LOAD_PER_SECOND = 12.0
+"""Above the ten requests a second that the claim about swaps asks for."""
+SETTLE_SECONDS = 3.0
+"""Load goes on for so long after a swap: an engine that was stopped too early would fail requests now."""
+
+
+def first_version(demo: Demo) -> ModelVersion:
+    """Fine-tune, merge, quantize, evaluate and publish v1, and make it the desired version."""
+    with demo.step("dataset"):
+        dataset = demo.verb("data", "build")
+        demo.say(f"{dataset['id']}: {dataset['train_rows']} train, {dataset['test_rows']} test rows")
+    with demo.step("fine-tune v1"):
+        run = demo.verb("train", "--dataset", dataset["id"])
+    with demo.step("merge, quantize, evaluate, publish v1"):
+        version = demo.verb("publish", "--run", run["id"])
+        card = version["scorecard"]
+        baseline = card["baseline"]
+        demo.measured.tuned = card["accuracy"]
+        prompts = {name.replace("_", "-"): entry["accuracy"] for name, entry in baseline.items()}
+        demo.measured.base = max(prompts.values())
+        demo.say(f"{version['id']}: {card['accuracy']:.1%} on {card['items']} held-out items")
+        demo.say("base model: " + ", ".join(f"{name} {accuracy:.1%}" for name, accuracy in prompts.items()))
+        demo.verb("promote", version["id"], "--no-wait")
+    return demo.ledger.get(ModelVersion, version["id"])
+
+
+async def steady_traffic(demo: Demo) -> None:
+    """Send steady traffic with feedback; nothing may alarm."""
+    with demo.step("steady traffic"):
+        held_out = await demo.client.send(held_out_messages("steady"))
+        demo.measured.old_v1 = accuracy(held_out)
+        rows = STEADY_WINDOWS * demo.settings.monitor.window_rows - HELD_OUT_ROWS
+        await demo.client.send(messages(rows, SEEDS["steady"], "steady"), feedback_share=FEEDBACK_SHARE)
+        demo.measured.steady_rows = rows + HELD_OUT_ROWS
+        await wait_for_checks(demo, demo.measured.steady_rows)
+        demo.measured.steady_checks = len({s.check_id for s in signals(demo, demo.measured.v1)})
+        demo.measured.steady_alarms = len(alarms(demo, demo.measured.v1))
+        demo.say(f"accuracy {demo.measured.old_v1:.1%} on {HELD_OUT_ROWS} held-out messages")
+        demo.say(f"{demo.measured.steady_alarms} alarms in {demo.measured.steady_checks} windows")
+
+
+async def shifted_traffic(demo: Demo) -> RetrainDecision:
+    """Send shifted traffic window by window until the policy decides to retrain."""
+    with demo.step("shifted traffic"):
+        window_rows, v1 = demo.settings.monitor.window_rows, demo.measured.v1
+        demo.measured.new_v1 = accuracy(held_out := await demo.client.send(held_out_messages("shifted")))
+        sent, stream = len(held_out), messages(SHIFTED_WINDOWS * window_rows, SEEDS["shifted"], "shifted")
+        demo.say(f"accuracy {demo.measured.new_v1:.1%} on {HELD_OUT_ROWS} held-out shifted messages")
+        while stream:
+            await wait_for_checks(demo, demo.measured.steady_rows + sent)
+            if (found := alarms(demo, v1)) and demo.measured.windows_to_alarm is None:
+                checks = list(dict.fromkeys(s.check_id for s in signals(demo, v1)))
+                shift_started = demo.measured.steady_rows // window_rows
+                demo.measured.windows_to_alarm = checks.index(found[0].check_id) + 1 - shift_started
+                kinds = ", ".join(sorted({f"{s.kind}" for s in found}))
+                demo.say(f"alarm ({kinds}) in window {demo.measured.windows_to_alarm} after the shift")
+            if decision := retrain_decision(demo):
+                demo.say(f"{decision.id}: {'; '.join(decision.reasons)}")
+                return decision
+            batch, stream = stream[:window_rows], stream[window_rows:]
+            sent += len(await demo.client.send(batch, feedback_share=FEEDBACK_SHARE, seed=sent))
+    raise EngineError("the policy did not decide to retrain; `driftwheel status` and the decisions page say why")
+
+
+async def retrain_and_swap(demo: Demo, decision: RetrainDecision) -> None:
+    """Let the worker go around, with load on the gateway from publication to the swap's end."""
+    with demo.step("retrain, gate, swap under load"):
+        deadline = time.monotonic() + RETRAIN_TIMEOUT_SECONDS
+        load_messages = messages(600, SEEDS["load"], "shifted")
+        await until(lambda: "roll_out" in steps_begun(demo, decision) or has_ended(demo, decision), deadline)
+        async with demo.client.load(load_messages, per_second=LOAD_PER_SECOND) as replies:
+            await until(lambda: bool(steps_begun(demo, decision)) and has_ended(demo, decision), deadline)
+            await asyncio.sleep(SETTLE_SECONDS)
+        steps_begun(demo, decision)
+        demo.swap_replies += replies
+        lasted_seconds = max(r.started_at for r in replies) - replies[0].started_at
+        demo.measured.requests_per_second = len(replies) / max(1e-9, lasted_seconds)
+        current = demo.ledger.get(RetrainDecision, decision.id)
+        if current.status is not DecisionStatus.PROMOTED:
+            raise EngineError(f"{decision.id} ended as {current.status}: {current.error}")
+        demo.measured.v2 = demo.ledger.get(Alias, demo.settings.serve.alias).version_id
+        verdict = demo.ledger.get(ModelVersion, demo.measured.v2).verdict
+        demo.say(f"gate: {verdict.verdict}: {verdict.reason}")
+        rate = f"{demo.measured.requests_per_second:.1f} a second"
+        demo.say(f"swap: {len(replies)} requests at {rate}, {failures(replies)} failed")
+
+
+def steps_begun(demo: Demo, decision: RetrainDecision) -> set[str]:
+    """Return the steps of the retrain that have begun, and tell those that have ended since the last look."""
+    steps = demo.ledger.find(Step, decision_id=decision.id, newest_first=False)
+    for step in steps:
+        if step.status != "running" and step.name not in demo.retrain_seconds:
+            seconds = ((step.finished_at or utc_now()) - step.created_at).total_seconds()
+            demo.retrain_seconds[step.name] = seconds
+            demo.say(f"{step.name}: {step.status} in {seconds:.0f} s")
+    return {step.name for step in steps}
+
+
+def has_ended(demo: Demo, decision: RetrainDecision) -> bool:
+    """Say whether the retrain is over, in whichever way."""
+    status = demo.ledger.get(RetrainDecision, decision.id).status
+    return status not in (DecisionStatus.OPEN, DecisionStatus.RUNNING)
+
+
+def failures(replies: Sequence[Reply]) -> int:
+    """Return how many replies failed or were cut off."""
+    return sum(r.error is not None for r in replies)
+
+
+async def measure_recovery(demo: Demo) -> None:
+    """Ask v2 the same held-out messages."""
+    with demo.step("accuracy after the swap"):
+        demo.measured.new_v2 = accuracy(await demo.client.send(held_out_messages("shifted")))
+        demo.measured.old_v2 = accuracy(await demo.client.send(held_out_messages("steady")))
+        demo.say(f"shifted {demo.measured.new_v2:.1%}, old {demo.measured.old_v2:.1%}")
+
+
+async def bad_candidate(demo: Demo) -> None:
+    """Train a candidate on shuffled labels and send it through the same gate."""
+    with demo.step("planted bad candidate"):
+        live = demo.ledger.get(ModelVersion, demo.measured.v2)
+        good = demo.ledger.get(Dataset, live.dataset_id)
+        shuffled = shuffle_labels(Path(good.path) / "train.jsonl", demo.settings.path.parent / "shuffled.jsonl")
+        bad = await asyncio.to_thread(demo.verb, "data", "build", "--source", str(shuffled))
+        run = await asyncio.to_thread(
+            demo.verb, "train", "--dataset", bad["id"], overrides=["train.max_steps=60", "train.eval_steps=60"]
+        )
+        version = await asyncio.to_thread(demo.verb, "publish", "--run", run["id"], "--dataset", good.id)
+        demo.measured.bad_verdict, demo.measured.bad = version["verdict"]["verdict"], version["id"]
+        demo.say(f"gate: {version['verdict']['verdict']}: {version['verdict']['reason']}")
+        try:
+            await asyncio.to_thread(demo.verb, "promote", version["id"])
+            demo.measured.is_bad_promoted = True
+        except DriftwheelError:
+            demo.measured.is_bad_promoted = False
+            demo.say("promote was refused")
+
+
+async def back_and_forward(demo: Demo) -> None:
+    """Roll back to v1 and go forward to v2, both under load."""
+    with demo.step("rollback and forward, under load"):
+        load_messages = messages(600, SEEDS["load"], "steady")
+        async with demo.client.load(load_messages, per_second=LOAD_PER_SECOND) as replies:
+            await asyncio.sleep(2)
+            asked_at = time.monotonic()
+            await asyncio.to_thread(demo.verb, "rollback")
+            await asyncio.sleep(SETTLE_SECONDS)
+            forward_at = time.monotonic()
+            await asyncio.to_thread(demo.verb, "promote", demo.measured.v2)
+            await asyncio.sleep(SETTLE_SECONDS)
+        demo.swap_replies += replies
+        still_v2 = [r.ended_at for r in replies if r.version_id == demo.measured.v2 and r.started_at < forward_at]
+        demo.measured.rollback_seconds = max([*still_v2, asked_at]) - asked_at
+        served = {r.version_id for r in replies}
+        demo.measured.has_rolled_back = {demo.measured.v1, demo.measured.v2} <= served
+        demo.say(f"last answer by v2 {demo.measured.rollback_seconds:.1f} s after the command")
+        demo.say(f"{len(replies)} requests, {failures(replies)} failed")
+
+
+async def turn(demo: Demo, after: Callable[[], Awaitable[None]]) -> int:
+    """Turn the circle with the loop's processes running; return the exit status."""
+    with demo.step("serve v1"):
+        await wait_until_ready(demo)
+    await steady_traffic(demo)
+    decision = await shifted_traffic(demo)
+    await retrain_and_swap(demo, decision)
+    await measure_recovery(demo)
+    await bad_candidate(demo)
+    await back_and_forward(demo)
+    table = TABLES[Traffic]
+    demo.measured.bad_requests = demo.ledger.count(Traffic, table.c.version_id == demo.measured.bad)
+    demo.measured.requests, demo.measured.failures = len(demo.swap_replies), failures(demo.swap_replies)
+    demo.measured.circle_seconds = sum(demo.seconds.values())
+    found = hold_against_bars(demo.measured)
+    print_minutes(demo.console, demo.seconds, demo.retrain_seconds)
+    print_table(demo.console, found)
+    await after()
+    await demo.client.close()
+    return 0 if all(c.is_met for c in found if c.is_required) else 1

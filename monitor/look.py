@@ -1,0 +1,77 @@
+"""One window of one version under examination: what is read from the ledger before anything is judged."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from driftwheel.errors import NotFoundError
+from driftwheel.records import Alias, DriftKind, ModelVersion, Window, new_id
+from driftwheel.settings.settings import Settings
+from driftwheel.settings.watching import MonitorSettings
+from driftwheel.store.ledger import Ledger
+from monitor.calibration import level_per_decision
+from monitor.observation import Observation, Sample
+from monitor.references import Reference, reference_of
+from monitor.windows import Source, first_rows, last_window, unread
+
+
+@dataclass(frozen=True, kw_only=True)
+class Look:
+    """One window of one version under examination."""
+
+    project: str
+    monitor: MonitorSettings
+    version: ModelVersion
+    reference: Reference
+    first: tuple[Observation, ...]
+    """The version's first requests, as many as a window holds."""
+    sample: Sample
+    check_id: str
+    before: Window | None
+    """The version's window before this one."""
+    report_path: Path
+
+    @property
+    def level(self) -> float:
+        """False-alarm probability of one decision."""
+        return level_per_decision(self.monitor.false_alarms_per_month, self.monitor.windows_per_day)
+
+    @property
+    def number(self) -> int:
+        """1, 2, 3 ... within the version."""
+        return self.before.number + 1 if self.before else 1
+
+    def over_in_a_row(self, kind: DriftKind) -> int:
+        """Return how many windows of the version before this one, in a row, were over the threshold."""
+        return self.before.over_in_a_row.get(kind, 0) if self.before else 0
+
+
+def next_look(settings: Settings, ledger: Ledger) -> Look | None:
+    """Return the next full window of the live version's traffic with what it is compared with; None without one."""
+    try:
+        alias = ledger.get(Alias, settings.serve.alias)
+    except NotFoundError:
+        return None
+    version_id = alias.observed_version_id or alias.version_id
+    source = Source(
+        project=settings.project,
+        alias=settings.serve.alias,
+        version_id=version_id,
+        label_field=settings.dataset.label_field,
+    )
+    window_rows = settings.monitor.window_rows
+    rows = unread(ledger, source, window_rows)
+    if len(rows) < window_rows:
+        return None
+    version, before = ledger.get(ModelVersion, version_id), last_window(ledger, version_id)
+    check_id = new_id("check", [version_id, rows[0].id, before.number if before else 0])
+    return Look(
+        project=settings.project,
+        monitor=settings.monitor,
+        version=version,
+        reference=reference_of(settings, ledger, version, source),
+        first=first_rows(ledger, source, window_rows),
+        sample=Sample(rows),
+        check_id=check_id,
+        before=before,
+        report_path=settings.root / "reports" / check_id,
+    )

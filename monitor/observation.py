@@ -1,0 +1,67 @@
+"""What the monitor looks at of one answered request or one judged test item, and samples of such. Pure."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from driftwheel.answers import label_of
+from driftwheel.records import Traffic
+
+
+@dataclass(frozen=True, kw_only=True)
+class Observation:
+    """What the monitor looks at of one answered request or one judged test item."""
+
+    id: str
+    prompt: str
+    answer: str
+    label: str | None
+    """Label that the answer claims."""
+    right_label: str | None = None
+    """Label that people gave; None where nobody did."""
+    latency_seconds: float | None = None
+    is_failed: bool = False
+    at: datetime | None = None
+
+    @property
+    def is_correct(self) -> bool | None:
+        """Whether the answer's label is the right one; None where that is not known."""
+        return None if self.right_label is None else self.label == self.right_label
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Consecutive observations."""
+
+    rows: tuple[Observation, ...]
+
+    @property
+    def answered(self) -> tuple[Observation, ...]:
+        """The rows with a whole answer."""
+        return tuple(row for row in self.rows if not row.is_failed)
+
+    @property
+    def started_at(self) -> datetime | None:
+        """The earliest moment; a clock that was set back does not turn a sample around."""
+        return min((row.at for row in self.rows if row.at is not None), default=None)
+
+    @property
+    def ended_at(self) -> datetime | None:
+        """The latest moment."""
+        return max((row.at for row in self.rows if row.at is not None), default=None)
+
+
+def observe(row: Traffic, label_field: str | None) -> Observation:
+    """Turn a traffic row into an observation."""
+    right = row.label
+    if right is not None and row.label_source != "label":
+        right = label_of(right, label_field)
+    return Observation(
+        id=row.id,
+        prompt=row.prompt,
+        answer=row.answer,
+        label=label_of(row.answer, label_field),
+        right_label=right,
+        latency_seconds=row.latency_seconds,
+        is_failed=row.status_code >= 500 or row.status_code == 499 or row.is_partial,
+        at=row.created_at,
+    )

@@ -1,0 +1,171 @@
+"""A look becomes drift signals: input and output drift with the report, quality, and the engine."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from driftwheel.check_details import ColumnDrift, SignalDetails
+from driftwheel.records import DriftKind, DriftSignal, DriftVerdict, new_id, utc_now
+from monitor import wording
+from monitor.drift import KindJudgment, judge_kind
+from monitor.features import Feature
+from monitor.look import Look
+from monitor.quality import baseline_of, judge_engine, judge_quality
+from monitor.report import write_report
+
+ALL = "all"
+"""The feature of the signal that decides a kind."""
+
+
+def judge_drift(look: Look, features: Sequence[Feature]) -> list[KindJudgment]:
+    """Judge input and output, or those of the two that have rows enough on both sides."""
+    references = {DriftKind.INPUT: look.reference.input, DriftKind.OUTPUT: look.reference.output}
+    current, monitor = look.sample.answered, look.monitor
+    return [
+        judge_kind(
+            kind,
+            reference,
+            current,
+            level=look.level,
+            permutations=monitor.permutations,
+            seed=look.number,
+            features=features,
+        )
+        for kind, reference in references.items()
+        if min(len(reference), len(current)) >= monitor.window_rows // 2
+    ]
+
+
+def draw_report(look: Look, judged: Sequence[KindJudgment], features: Sequence[Feature]) -> dict[str, ColumnDrift]:
+    """Write the report of what was judged, drawn where it tells something; return what it says about each column."""
+    if not judged:
+        return {}
+    is_telling = any(result.judgment.is_over for result in judged) or look.number == 1
+    reference = look.reference.output or look.reference.input
+    return write_report(features, reference, look.sample.answered, look.report_path, with_html=is_telling)
+
+
+def drift_signals(look: Look, judged: Sequence[KindJudgment], columns: dict[str, ColumnDrift]) -> list[DriftSignal]:
+    """Return the decisive signals of input and output, and one for each feature of what was judged."""
+    signals = [
+        replace(_blank(look, kind), method="permutation", verdict=DriftVerdict.INSUFFICIENT)
+        for kind in (DriftKind.INPUT, DriftKind.OUTPUT)
+        if kind not in {result.kind for result in judged}
+    ]
+    for result in judged:
+        verdict = _verdict(look, result.kind, result.judgment.is_over)
+        signals += [_decisive(look, result, verdict), *_feature_signals(look, result, columns)]
+    return signals
+
+
+def _decisive(look: Look, result: KindJudgment, verdict: DriftVerdict) -> DriftSignal:
+    judgment, reference = result.judgment, look.reference.input or look.reference.output
+    details = SignalDetails(level=look.level, features={f.feature: f.score for f in result.features})
+    if result.kind is DriftKind.INPUT and verdict is not DriftVerdict.STEADY:
+        details = replace(
+            details,
+            shifted_words=wording.shifted_words(reference, look.sample.answered),
+            strangest_prompts=wording.strangest(reference, look.sample.answered),
+        )
+    return replace(
+        _blank(look, result.kind),
+        method="max-statistic permutation",
+        verdict=verdict,
+        score=judgment.score,
+        threshold=judgment.threshold,
+        p_value=judgment.p_value,
+        details=details,
+    )
+
+
+def _feature_signals(look: Look, result: KindJudgment, columns: dict[str, ColumnDrift]) -> list[DriftSignal]:
+    threshold = result.judgment.threshold
+    return [
+        replace(
+            _blank(look, result.kind, feature.feature),
+            method=feature.method,
+            score=feature.score,
+            threshold=threshold,
+            p_value=feature.p_value,
+            verdict=DriftVerdict.DRIFTED if feature.score > threshold else DriftVerdict.STEADY,
+            details=SignalDetails(evidently=columns.get(feature.feature)),
+        )
+        for feature in result.features
+    ]
+
+
+def quality_signal(look: Look) -> DriftSignal:
+    """Hold the window's labelled rows against what the version was judged at."""
+    monitor, baseline = look.monitor, baseline_of(look.version.scorecard)
+    quality = judge_quality(look.sample.answered, baseline)
+    if quality.labelled_rows < monitor.min_labels:
+        verdict = DriftVerdict.INSUFFICIENT
+    else:
+        verdict = _verdict(look, DriftKind.QUALITY, quality.is_lost(look.level, monitor.max_quality_drop))
+    return replace(
+        _blank(look, DriftKind.QUALITY),
+        method="Fisher's exact test, one-sided",
+        score=quality.drop,
+        threshold=monitor.max_quality_drop,
+        p_value=quality.p_value,
+        verdict=verdict,
+        current_rows=quality.labelled_rows,
+        reference_rows=baseline.items,
+        details=SignalDetails(
+            accuracy=quality.accuracy, baseline=baseline.accuracy, labelled_rows=quality.labelled_rows
+        ),
+    )
+
+
+def engine_signal(look: Look) -> DriftSignal:
+    """Hold the window's failures and latency against fixed limits."""
+    state = judge_engine(look.sample.rows, look.first)
+    return replace(
+        _blank(look, DriftKind.ENGINE),
+        method="fixed limits",
+        score=state.score,
+        threshold=1.0,
+        verdict=_verdict(look, DriftKind.ENGINE, state.score > 1.0),
+        reference_rows=len(look.first),
+        details=SignalDetails(error_share=state.error_share, latency_ratio=state.latency_ratio),
+    )
+
+
+def _verdict(look: Look, kind: DriftKind, is_over: bool) -> DriftVerdict:
+    """Return drifted only after enough windows over the threshold in a row; unjudged ones are passed over."""
+    if not is_over:
+        return DriftVerdict.STEADY
+    run = look.over_in_a_row(kind) + 1
+    return DriftVerdict.DRIFTED if run >= look.monitor.persistence else DriftVerdict.SUSPECTED
+
+
+def over_in_a_row(look: Look, signals: Sequence[DriftSignal]) -> dict[str, int]:
+    """Return for each kind how many windows in a row, with this one, were over the threshold."""
+    counted = {}
+    for signal in (s for s in signals if s.feature == ALL):
+        before = look.over_in_a_row(signal.kind)
+        unchanged_or_over = before if signal.verdict is DriftVerdict.INSUFFICIENT else before + 1
+        counted[signal.kind.value] = 0 if signal.verdict is DriftVerdict.STEADY else unchanged_or_over
+    return counted
+
+
+def _blank(look: Look, kind: DriftKind, feature: str = ALL) -> DriftSignal:
+    """Return a signal of this look that says nothing yet."""
+    at = utc_now()
+    return DriftSignal(
+        id=new_id("signal", [look.check_id, kind, feature], at),
+        project=look.project,
+        created_at=at,
+        version_id=look.version.id,
+        kind=kind,
+        feature=feature,
+        method="",
+        score=0.0,
+        threshold=0.0,
+        reference_rows=len(look.reference.output if kind is DriftKind.OUTPUT else look.reference.input),
+        current_rows=len(look.sample.rows),
+        window_started_at=look.sample.started_at,
+        window_ended_at=look.sample.ended_at,
+        verdict=DriftVerdict.INSUFFICIENT,
+        check_id=look.check_id,
+        report_path=str(look.report_path),
+    )
