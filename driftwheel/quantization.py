@@ -14,6 +14,8 @@ class Scheme:
     """One way to store a model's linear layers in fewer bits."""
 
     name: str
+    meaning: str
+    """What it does, for the papers."""
     preset: str | None = None
     """Name in compressed-tensors of a scheme that rounds each weight by itself and needs no data."""
     recipe: tuple[str, ...] = ()
@@ -39,20 +41,34 @@ class Scheme:
 SCHEMES: dict[str, Scheme] = {
     scheme.name: scheme
     for scheme in (
-        Scheme(name=NONE),
-        Scheme(name="w8a8", preset="W8A8", rounding_share=0.1),
+        Scheme(name=NONE, meaning="the merged weights as they are"),
+        Scheme(name="w8a8", meaning="8-bit integers", preset="W8A8", rounding_share=0.1),
         Scheme(
             name="w8a8_gptq",
+            meaning="the same by SmoothQuant and GPTQ on training rows",
             recipe=("smoothquant", "gptq_8_bits"),
             rounding_share=0.1,
             smooths=True,
             kernels_of="w8a8",
         ),
-        Scheme(name="fp8_dynamic", preset="FP8_DYNAMIC", rounding_share=0.1),
-        Scheme(name="w4a16", recipe=("gptq_4_bits",), rounding_share=0.3),
-        Scheme(name="w4a16_awq", recipe=("awq", "round_4_bits"), rounding_share=0.3, smooths=True, kernels_of="w4a16"),
-        # An experiment: it brings no speed, and parity may refuse it.
-        Scheme(name="pruned_2_4", recipe=("sparsegpt_2_4",), rounding_share=0.8, prunes=True, kernels_of=NONE),
+        Scheme(name="fp8_dynamic", meaning="8-bit floats", preset="FP8_DYNAMIC", rounding_share=0.1),
+        Scheme(name="w4a16", meaning="4-bit weights by GPTQ", recipe=("gptq_4_bits",), rounding_share=0.3),
+        Scheme(
+            name="w4a16_awq",
+            meaning="4-bit weights by AWQ",
+            recipe=("awq", "round_4_bits"),
+            rounding_share=0.3,
+            smooths=True,
+            kernels_of="w4a16",
+        ),
+        Scheme(
+            name="pruned_2_4",
+            meaning="two of four weights zero, an experiment that brings no speed and that parity may refuse",
+            recipe=("sparsegpt_2_4",),
+            rounding_share=0.8,
+            prunes=True,
+            kernels_of=NONE,
+        ),
     )
 }
 
@@ -62,6 +78,12 @@ def known_scheme(name: str) -> str:
     if name != AUTO and name not in SCHEMES:
         raise ValueError(f"{name!r} is no quantization scheme; choose one of {', '.join((AUTO, *SCHEMES))}")
     return name
+
+
+def meanings() -> str:
+    """Return what each scheme is, as the setting's description."""
+    known = "; ".join(f"`{scheme.name}` is {scheme.meaning}" for scheme in SCHEMES.values())
+    return f"`{AUTO}` is fp8_dynamic with a GPU and w8a8 without.\n{known}."
 
 
 def scheme_of(name: str, *, has_gpu: bool) -> Scheme:

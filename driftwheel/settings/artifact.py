@@ -4,7 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from driftwheel.quantization import AUTO, known_scheme
+from driftwheel.quantization import AUTO, known_scheme, meanings
 from driftwheel.settings.section import Section
 
 
@@ -16,9 +16,7 @@ class MergeSettings(Section):
 
 
 class QuantizeSettings(Section):
-    scheme: Annotated[str, AfterValidator(known_scheme)] = AUTO
-    """`auto` is fp8_dynamic with a GPU and w8a8 without. w8a8_gptq (with SmoothQuant), w4a16 (GPTQ), w4a16_awq and
-    pruned_2_4 are made by llm-compressor; pruned_2_4 is an experiment: it brings no speed, and parity may refuse it."""
+    scheme: Annotated[str, AfterValidator(known_scheme)] = Field(AUTO, description=meanings())
     ignore: list[str] = ["lm_head"]
     """Modules left as they are."""
     calibration_rows: int = Field(128, ge=8)

@@ -6,6 +6,8 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from driftwheel.json_form import as_json
+from driftwheel.predictions import Prediction
 from driftwheel.records import (
     Alias,
     Dataset,
@@ -106,19 +108,19 @@ def _write_predictions(path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", encoding="utf-8") as file:
         for number, example in enumerate(messages(1000, 1, "steady")):
-            item = {
-                "id": str(number),
-                "slice": "old",
-                "expected": answer(example),
-                "mean_logprob": None,
-                "prompt": example.text,
-                "answer": answer(example),
-                "label": example.intent,
-                "predicted": example.intent,
-                "is_correct": True,
-                "latency_seconds": 0.1,
-            }
-            file.write(json.dumps(item) + "\n")
+            item = Prediction(
+                id=str(number),
+                slice="old",
+                prompt=example.text,
+                expected=answer(example),
+                answer=answer(example),
+                label=example.intent,
+                predicted=example.intent,
+                is_correct=True,
+                latency_seconds=0.1,
+                mean_logprob=None,
+            )
+            file.write(json.dumps(as_json(item)) + "\n")
 
 
 def _requests(settings: Settings, born_at: datetime, rows: int, checked: int) -> Iterator[Traffic]:

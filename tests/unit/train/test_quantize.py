@@ -3,6 +3,7 @@
 import hashlib
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -107,19 +108,23 @@ def test_group_size_is_the_largest_that_divides_every_layer(widths: set[int], ex
 def test_a_scheme_is_one_line_of_the_registry(
     train_settings: Settings, ledger: Ledger, run: TrainingRun, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with pytest.raises(ValidationError, match=r"'w8a16' is no quantization scheme; choose one of auto, none, w8a8"):
-        QuantizeSettings(scheme="w8a16")
-    monkeypatch.setitem(SCHEMES, "w8a16", Scheme(name="w8a16", preset="W8A16", rounding_share=0.1))
-    settings = train_settings.model_copy(update={"quantize": QuantizeSettings(scheme="w8a16")})
+    with pytest.raises(ValidationError, match=r"'int8' is no quantization scheme; choose one of auto, none, w8a8"):
+        QuantizeSettings(scheme="int8")
+    monkeypatch.setitem(
+        SCHEMES,
+        "int8",
+        Scheme(name="int8", meaning="8-bit integers", preset="INT8", rounding_share=0.1),
+    )
+    settings = train_settings.model_copy(update={"quantize": QuantizeSettings(scheme="int8")})
     path = build_artifact(settings, ledger, run.id)
-    assert path.name == f"{run.id}-w8a16"
+    assert path.name == f"{run.id}-int8"
     merged = merge(settings, ledger, run.id)
     check_quantized(merged, path, run.id, settings.quantize.ignore)
     model = load_weights(str(path), "auto")
     model(torch_ids())  # compressed weights are restored by the first use
-    check_weights(merged, model, SCHEMES["w8a16"])
+    check_weights(merged, model, SCHEMES["int8"])
     with pytest.raises(ParityError, match="which no rounding explains"):
-        check_weights(merged, model, Scheme(name="w8a16", preset="W8A16", rounding_share=1e-4))
+        check_weights(merged, model, replace(SCHEMES["int8"], rounding_share=1e-4))
 
 
 def torch_ids() -> Any:
