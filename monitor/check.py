@@ -121,7 +121,7 @@ def _decide(settings: Settings, ledger: Ledger, look: Look, signals: Sequence[Dr
 
 def _roll_back(settings: Settings, ledger: Ledger, look: Look, decision: RetrainDecision) -> None:
     """Make the version before the desired one again, and say so where the version came from."""
-    controls.rollback(settings, ledger)
+    controls.rollback(ledger, settings.alias_key)
     made = ledger.find(
         RetrainDecision,
         project=look.project,

@@ -67,7 +67,7 @@ class TrafficCounter:
         with self._lock:
             until = now - self._settled_after
             if self._settled_until is None:
-                self._settled = pruned_rows(self._settings, self._ledger) + self._count(None, until)
+                self._settled = pruned_rows(self._ledger, self._settings.project) + self._count(None, until)
             else:
                 until = max(until, self._settled_until)  # a clock that was set back counts nothing twice
                 self._settled += self._count(self._settled_until, until)
@@ -140,7 +140,7 @@ class LedgerCollector(Collector):
             state.add_metric([status], by_state[status])
         yield from (made, state)
         paused = GaugeMetricFamily("driftwheel_retrain_paused", "1 while retraining is paused")
-        paused.add_metric([], float(controls.is_paused(self._settings, self._ledger)))
+        paused.add_metric([], float(controls.is_paused(self._ledger, self._settings.project)))
         yield paused
 
     def _decision_counts(self) -> dict[tuple[str, str, str], int]:

@@ -46,7 +46,7 @@ def gather_facts(
         is_quality_known=quality.verdict is not DriftVerdict.INSUFFICIENT,
         is_quality_suspected=quality.verdict is DriftVerdict.SUSPECTED,
         live_since=get_alias(ledger, settings.project, settings.serve.alias).updated_at,
-        is_paused=controls.is_paused(settings, ledger),
+        is_paused=controls.is_paused(ledger, settings.project),
         is_retraining=any(d.status in controls.UNFINISHED for d in retrains),
         last_retrain_at=retrains[0].created_at if retrains else None,
         retrains_last_day=sum(abs(now - d.created_at) < timedelta(days=1) for d in retrains),

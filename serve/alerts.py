@@ -40,7 +40,7 @@ def take_alerts(settings: Settings, ledger: Ledger, body: dict[str, Any]) -> Ale
         if not decision_id:
             reason = storable(f"alert {labels.get('alertname', 'without name')} since {alert.get('startsAt')}")
             try:
-                decision_id = controls.request_retrain(settings, ledger, trigger="webhook", reason=reason).id
+                decision_id = controls.request_retrain(ledger, settings.project, trigger="webhook", reason=reason).id
             except ConflictError:
                 ignored += 1
                 continue

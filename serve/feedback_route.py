@@ -66,8 +66,9 @@ def read_feedback(body: bytes) -> Feedback:
 def store_feedback(settings: Settings, ledger: Ledger, feedback: Feedback) -> Traffic:
     """Attach checked feedback to a request of this loop; blocks. Raises NotFoundError or StorageError."""
     return give_feedback(
-        settings,
+        settings.traffic,
         ledger,
+        settings.project,
         feedback.request_id,
         thumb=feedback.thumb,
         label=feedback.label,

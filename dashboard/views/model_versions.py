@@ -102,13 +102,15 @@ def show_moves(version: ModelVersion) -> None:
         if page.confirmed("Promote", key="promote", question=question, disabled=cannot, type="primary"):
             fence = alias.fence if alias else None
             page.act(
-                lambda: controls.promote(settings, ledger, version.id, fence=fence),
+                lambda: controls.promote(ledger, settings.alias_key, version.id, fence=fence),
                 f"v{version.number} is the desired version; the gateway swaps when it has proved it.",
             )
         previous = alias.previous_version_id if alias else None
         question = f"Go back to {names.get(previous or '', 'the previous version')}?"
         if page.confirmed("Roll back", key="rollback", question=question, disabled=previous is None):
-            page.act(lambda: controls.rollback(settings, ledger), "The previous version is the desired one again.")
+            page.act(
+                lambda: controls.rollback(ledger, settings.alias_key), "The previous version is the desired one again."
+            )
         if is_live:
             st.badge("live", color="green")
 

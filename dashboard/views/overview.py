@@ -72,7 +72,7 @@ def show_state() -> None:
     with right.container(border=True, height="stretch"):
         st.subheader("Latest decision", anchor=False)
         found = queries.newest(ledger, RetrainDecision, settings.project, limit=1)
-        if controls.is_paused(settings, ledger):
+        if controls.is_paused(ledger, settings.project):
             st.badge("retraining is paused", color="orange")
         if not found:
             st.text("None yet. The monitor decides after each full window of traffic.")

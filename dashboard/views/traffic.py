@@ -85,14 +85,21 @@ def show_feedback(row: Traffic) -> None:
     """Draw the ways to judge an answer."""
     with st.container(horizontal=True):
         if st.button("Right", icon=":material/thumb_up:", key="thumb_up"):
-            page.act(lambda: give_feedback(settings, ledger, row.id, thumb=1), "Thumb up is recorded.")
+            page.act(
+                lambda: give_feedback(settings.traffic, ledger, settings.project, row.id, thumb=1),
+                "Thumb up is recorded.",
+            )
         if st.button("Wrong", icon=":material/thumb_down:", key="thumb_down"):
-            page.act(lambda: give_feedback(settings, ledger, row.id, thumb=-1), "Thumb down is recorded.")
+            page.act(
+                lambda: give_feedback(settings.traffic, ledger, settings.project, row.id, thumb=-1),
+                "Thumb down is recorded.",
+            )
     with st.form("correct", clear_on_submit=True):
         correction = st.text_area("The whole right answer", key="correction")
         if st.form_submit_button("Save the correction", key="correct") and correction.strip():
             page.act(
-                lambda: give_feedback(settings, ledger, row.id, correction=correction), "The correction is recorded."
+                lambda: give_feedback(settings.traffic, ledger, settings.project, row.id, correction=correction),
+                "The correction is recorded.",
             )
 
 

@@ -9,6 +9,7 @@ from typing import Self
 
 from pydantic import Field, model_validator
 
+from driftwheel.alias_key import AliasKey
 from driftwheel.records import content_hash
 from driftwheel.settings.artifact import EvaluateSettings, GateSettings, MergeSettings, ParitySettings, QuantizeSettings
 from driftwheel.settings.data import DatasetSettings, ModelSettings
@@ -67,6 +68,11 @@ class Settings(Section):
         if self.serve.tracing.content and (self.traffic.redact or self.traffic.redact_patterns):
             raise ValueError("serve.tracing.content would send what traffic.redact takes out of the rows; unset one")
         return self
+
+    @property
+    def alias_key(self) -> AliasKey:
+        """Which alias this loop moves and serves."""
+        return AliasKey(self.project, self.serve.alias)
 
     @property
     def root(self) -> Path:

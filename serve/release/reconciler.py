@@ -135,7 +135,7 @@ class Reconciler:
     def _plan(self, alias: Alias) -> list[float]:
         """Return the shares that come before a version is live; none if a leader had it live already."""
         was_live = (alias.observed_version_id, alias.observed_fence) == (alias.version_id, alias.fence)
-        return [] if was_live else canary_plan(self._settings, self._ledger, alias)
+        return [] if was_live else canary_plan(self._settings.serve, self._ledger, alias)
 
     async def _follow(self, alias: Alias) -> None:
         """Make the desired version live, or its canary, or refuse it and say why on the alias row."""

@@ -30,7 +30,7 @@ def main(arguments: argparse.Namespace) -> None:
     """Shadow, report or replay, and print."""
     settings = settings_from(arguments)
     ledger = open_ledger(settings)
-    version = named_version(settings, ledger, arguments.version)
+    version = named_version(ledger, settings.project, arguments.version)
     if arguments.stop:
         ledger.set_switch(settings.project, SHADOW, "")
         sys.stdout.write(f"no more requests are copied to {version.id}\n")

@@ -105,7 +105,7 @@ class RealWorld(World):
     def swap(self, version_id: str) -> float:
         """Promote a version, wait until it is live, and return when the command was given."""
         began_at = time.monotonic()
-        controls.promote(self.settings, self.ledger, version_id)
+        controls.promote(self.ledger, self.settings.alias_key, version_id)
         self.until(self.is_settled, START_SECONDS)
         return began_at
 

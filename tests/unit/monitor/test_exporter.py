@@ -124,7 +124,7 @@ def test_decisions_traffic_and_the_pause_are_counted(
             latency_seconds=0.1,
         )
     )
-    controls.set_paused(settings, ledger, True)
+    controls.set_paused(ledger, settings.project, True)
     made = {"verdict": "hold", "trigger": "policy"}
     assert page.get_sample_value("driftwheel_retrain_decisions_total", made) == 2
     assert page.get_sample_value("driftwheel_retrain_state", {"state": "failed"}) == 1

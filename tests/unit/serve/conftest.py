@@ -79,7 +79,7 @@ def make_world(tmp_path: Path) -> Iterator[MakeWorld]:
         world = World(tmp_path, serve)
         worlds.append(world)
         world.publish("v1", **(facts or {}))
-        controls.promote(world.settings, world.ledger, "v1")
+        controls.promote(world.ledger, world.settings.alias_key, "v1")
         world.start()
         world.until(world.is_settled)
         return world

@@ -248,7 +248,7 @@ class AdapterWorld(World):
 def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AdapterWorld]:
     world = AdapterWorld(tmp_path_factory.mktemp("adapters"), {"canary_min_requests": 5})
     world.publish_adapter("v0")
-    controls.promote(world.settings, world.ledger, "v0")
+    controls.promote(world.ledger, world.settings.alias_key, "v0")
     world.start()
     try:
         world.until(world.is_settled)
@@ -265,7 +265,7 @@ def world(gateway: AdapterWorld) -> AdapterWorld:
 
 
 def swap(world: World, version_id: str) -> None:
-    controls.promote(world.settings, world.ledger, version_id)
+    controls.promote(world.ledger, world.settings.alias_key, version_id)
     world.until(world.is_settled)
 
 
@@ -307,7 +307,7 @@ def test_a_wrong_adapter_is_unloaded_before_a_user_meets_it(
 ) -> None:
     wrong_id = f"wrong-{next(iter(facts))}"
     world.publish_adapter(wrong_id, **facts)
-    controls.promote(world.settings, world.ledger, wrong_id)
+    controls.promote(world.ledger, world.settings.alias_key, wrong_id)
     answers = asyncio.run(world.load(20, TIMEOUT, lambda: bool(world.alias().observed_error)))
     assert words in str(world.alias().observed_error)
     assert {(answer.status, answer.version_id, answer.text) for answer in answers} == {(200, "v0", "v0")}
@@ -338,7 +338,7 @@ def test_an_engine_that_dies_under_its_adapter_is_started_again(world: AdapterWo
 def test_a_canary_of_an_adapter_shares_the_engine_of_the_live_one(world: AdapterWorld) -> None:
     world.publish_adapter("canary")
     engines = world.hosts()
-    controls.promote(world.settings, world.ledger, "canary", canary_shares=[0.5])
+    controls.promote(world.ledger, world.settings.alias_key, "canary", canary_shares=[0.5])
     answers = asyncio.run(world.load(20, TIMEOUT, world.is_settled))
     assert {answer.status for answer in answers} == {200}
     assert {answer.version_id for answer in answers} == {"v0", "canary"}
