@@ -7,9 +7,9 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from driftwheel.alias_key import AliasKey
 from driftwheel.check_details import DecisionBasis, SignalDetails
 from driftwheel.records import (
-    Alias,
     Dataset,
     DriftSignal,
     ModelVersion,
@@ -17,7 +17,6 @@ from driftwheel.records import (
     TrainingRun,
     utc_now,
 )
-from driftwheel.settings.settings import Settings
 from driftwheel.store.alias import find_alias
 from driftwheel.store.ledger import Ledger
 from driftwheel.store.tables import TABLES
@@ -62,14 +61,9 @@ def newest(ledger: Ledger, noun: Any, project: str, limit: int = 200, **equals: 
     return ledger.find(noun, project=project, limit=limit, **equals)
 
 
-def alias_of(ledger: Ledger, settings: Settings) -> Alias | None:
-    """Return the served alias, or None before the first promotion."""
-    return find_alias(ledger, settings.project, settings.serve.alias)
-
-
-def live_version(ledger: Ledger, settings: Settings) -> ModelVersion | None:
+def live_version(ledger: Ledger, key: AliasKey) -> ModelVersion | None:
     """Return the version that the alias asks for."""
-    alias = alias_of(ledger, settings)
+    alias = find_alias(ledger, *key)
     found = ledger.find(ModelVersion, id=alias.version_id) if alias else []
     return found[0] if found else None
 

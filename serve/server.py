@@ -50,7 +50,7 @@ async def serve(settings: Settings, start: StartEngine = start_artifact) -> None
     """
     ledger = open_ledger(settings)
     traffic_log, routes = TrafficLog(ledger, keeping(settings.traffic)), RoutingTable()
-    mirror = Mirror(settings, traffic_log, routes)
+    mirror = Mirror(settings.serve, settings.project, traffic_log, routes)
     reconciler = Reconciler(settings, ledger, routes, start, mirror)
     health = Health(settings.serve, routes, reconciler.engine_of)
     keys = ApiKeys.from_environment()

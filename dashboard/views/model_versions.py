@@ -8,6 +8,7 @@ from driftwheel import controls
 from driftwheel.json_form import as_json
 from driftwheel.records import ModelVersion, ModelVersionStatus
 from driftwheel.scorecard import FaultScore, Scorecard
+from driftwheel.store.alias import find_alias
 
 COLORS = {"published": "green", "rejected": "red", "candidate": "orange"}
 
@@ -93,7 +94,7 @@ def show_parity(version: ModelVersion) -> None:
 
 def show_moves(version: ModelVersion) -> None:
     """Draw the buttons that move the alias."""
-    alias = queries.alias_of(ledger, settings)
+    alias = find_alias(ledger, *settings.alias_key)
     is_live = alias is not None and alias.version_id == version.id
     names = queries.version_names(ledger, settings.project)
     with st.container(horizontal=True):

@@ -51,7 +51,7 @@ def main(arguments: argparse.Namespace) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
     _announce(settings)
-    _supervise(children_of(settings.path, settings.root / "logs", arguments.overrides), stop)
+    _supervise(children_of(settings.path, settings.logs, arguments.overrides), stop)
 
 
 @dataclass

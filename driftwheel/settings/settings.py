@@ -80,6 +80,11 @@ class Settings(Section):
         return self.resolve(self.storage.root)
 
     @property
+    def logs(self) -> Path:
+        """The folder of what processes and engines write, absolute."""
+        return self.root / "logs"
+
+    @property
     def database_url(self) -> str:
         """The ledger's SQLAlchemy URL."""
         return self.storage.database_url or f"sqlite:///{self.root / 'ledger.db'}"

@@ -76,7 +76,7 @@ async def wait_until_ready(demo: Demo) -> None:
             except httpx2.HTTPError:
                 pass
             await asyncio.sleep(POLL_SECONDS)
-    raise EngineError(f"the gateway was not ready in time; see {demo.settings.root / 'logs'}")
+    raise EngineError(f"the gateway was not ready in time; see {demo.settings.logs}")
 
 
 async def wait_for_checks(demo: Demo, rows: int) -> None:
@@ -87,7 +87,7 @@ async def wait_for_checks(demo: Demo, rows: int) -> None:
         if len({s.check_id for s in signals(demo, demo.measured.v1)}) >= windows:
             return
         await asyncio.sleep(POLL_SECONDS)
-    raise EngineError(f"the monitor did not check {windows} windows in time; see {demo.settings.root / 'logs'}")
+    raise EngineError(f"the monitor did not check {windows} windows in time; see {demo.settings.logs}")
 
 
 def signals(demo: Demo, version_id: str) -> list[DriftSignal]:

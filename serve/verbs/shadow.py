@@ -36,8 +36,8 @@ def main(arguments: argparse.Namespace) -> None:
         sys.stdout.write(f"no more requests are copied to {version.id}\n")
     elif arguments.replay or arguments.report:
         flips = replay(settings, ledger, version, arguments.replay) if arguments.replay else None
-        flips = flips or report(settings, ledger, version.id)
+        flips = flips or report(ledger, settings.alias_key, version.id, label_field=settings.dataset.label_field)
         sys.stdout.write((json.dumps(asdict(flips)) if arguments.json else as_text(flips)) + "\n")
     else:
-        begin(settings, ledger, version)
+        begin(settings.serve, ledger, settings.project, version)
         sys.stdout.write(f"live requests are copied to {version.id}; --report compares, --stop ends\n")

@@ -188,7 +188,7 @@ def ask_directly(settings: Settings, artifacts: dict[str, Path]) -> dict[str, Kn
     slots: list[Slot] = []
     try:
         for id, path in artifacts.items():
-            engine = adapters.start(settings, path, id, 0)
+            engine = adapters.start(settings.serve, settings.logs, path, id, 0)
             try:
                 engine.wait_ready(START_SECONDS)
                 found[id] = _ask_one(engine)

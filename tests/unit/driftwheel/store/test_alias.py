@@ -97,8 +97,8 @@ def test_the_gateways_of_two_loops_with_the_same_alias_lead_and_report_side_by_s
     elections, rows = dict[str, LeaderElection](), dict[str, Deployments]()
     for project, own in loops.items():
         controls.promote(ledger, own.alias_key, f"{project}_v1")
-        elections[project] = LeaderElection(own, ledger)
-        rows[project] = Deployments(own, ledger, elections[project])
+        elections[project] = LeaderElection(own.serve, ledger, own.alias_key)
+        rows[project] = Deployments(ledger, own.alias_key, elections[project])
     for election in elections.values():
         election.look()
     assert all(election.is_leader for election in elections.values())
