@@ -40,9 +40,9 @@ def moment_text(moment: datetime | None, now: datetime | None = None) -> str:
     return f"{moment:%Y-%m-%d %H:%M:%S} UTC, {age(moment, now)}" if moment else "never"
 
 
-def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def flat(values: Mapping[str, object], prefix: str = "") -> dict[str, object]:
     """Return values by name, those of nested mappings as `outer.inner`."""
-    found: dict[str, Any] = {}
+    found: dict[str, object] = {}
     for name, value in values.items():
         if isinstance(value, Mapping) and value:
             found |= flat(value, f"{prefix}{name}.")
@@ -51,7 +51,7 @@ def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return found
 
 
-def known_in(record: SignalDetails | DecisionBasis) -> dict[str, Any]:
+def known_in(record: SignalDetails | DecisionBasis) -> dict[str, object]:
     """Return what a record inside a record knows, by field; what it does not know is left out."""
     return {name: value for name, value in asdict(record).items() if value not in (None, [], {})}
 

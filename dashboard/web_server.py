@@ -7,17 +7,20 @@ it an origin of its own and no network, so that it can neither read the dashboar
 import re
 import socket
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import uvicorn
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import FileResponse, PlainTextResponse, Response
 from starlette.routing import Route
-from streamlit.starlette import App
 
 from driftwheel.errors import ConflictError
 from driftwheel.records import DriftSignal
 from driftwheel.store.ledger import Ledger
+
+if TYPE_CHECKING:
+    from streamlit.starlette import App
 
 APP = Path(__file__).with_name("app.py")
 REPORT = "report.html"
@@ -45,8 +48,10 @@ def report_path(ledger: Ledger, project: str, root: Path, check_id: str) -> Path
     return path if path.is_file() and path.is_relative_to(root) else None
 
 
-def build_app(ledger: Ledger, project: str, root: Path) -> App:
+def build_app(ledger: Ledger, project: str, root: Path) -> "App":
     """Return the application: pages at /, reports at /reports/{check_id}."""
+    # Only here: Streamlit takes a second to import, and `--help` or a wrong setting should be answered at once.
+    from streamlit.starlette import App
 
     async def report(request: Request) -> Response:
         path = await run_in_threadpool(report_path, ledger, project, root, request.path_params["check_id"])

@@ -41,7 +41,7 @@ def show_verdict(version: ModelVersion) -> None:
     st.badge(verdict.verdict, color=color)  # type: ignore[arg-type]  # see training_runs
     for line in (verdict.reason, *verdict.notes):
         st.text(line)
-    chart = charts.interval(as_json(verdict))
+    chart = charts.interval(charts.differences_of(verdict))
     if chart is not None:
         st.altair_chart(chart, alt="Candidate minus live by slice, with confidence interval and limit")
     watched = verdict.watched.worst if verdict.watched else ()
@@ -57,7 +57,7 @@ def show_labels(scorecard: Scorecard) -> None:
     """Draw how well each label and each field is answered, and how far the confidence can be believed."""
     bins = scorecard.reliability
     if bins:
-        st.altair_chart(charts.reliability(as_json(bins)), alt="Accuracy by confidence, with 95 % intervals")
+        st.altair_chart(charts.reliability(bins), alt="Accuracy by confidence, with 95 % intervals")
         st.caption(
             f"Expected calibration error {scorecard.calibration_error:.3f} over 10 bins of equal width; "
             f"Brier score {scorecard.brier:.3f}. On the diagonal, confidence can be believed."
@@ -72,7 +72,7 @@ def show_labels(scorecard: Scorecard) -> None:
 
 def show_robustness(kinds: dict[str, FaultScore]) -> None:
     """Draw what typos, casing, missing punctuation, swapped words and other wording cost."""
-    chart = charts.robustness(as_json(kinds))
+    chart = charts.robustness(kinds)
     if chart is None:
         st.text("Robustness was not measured: evaluate.robustness_items was 0.")
         return

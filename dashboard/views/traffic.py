@@ -1,10 +1,9 @@
 """Traffic: find answered requests, look at one, say whether it was right."""
 
-from typing import Any
-
 import streamlit as st
 
 from dashboard import queries, traffic_search
+from dashboard.scorecards import Row
 from dashboard.views import page
 from driftwheel.records import Traffic
 from driftwheel.traffic.feedback import give_feedback
@@ -32,7 +31,7 @@ def chosen_filter() -> traffic_search.TrafficFilter:
     return traffic_search.TrafficFilter(text=text.strip(), version_id=version, outcome=outcome, feedback=feedback)
 
 
-def table_row(row: Traffic, names: dict[str, str]) -> dict[str, Any]:
+def table_row(row: Traffic, names: dict[str, str]) -> Row:
     """Return one line of the table."""
     return {
         "time (UTC)": f"{row.created_at:%Y-%m-%d %H:%M:%S}",
