@@ -13,6 +13,7 @@ from driftwheel.settings.serving import ServeSettings
 
 KEYS_VARIABLE = "DRIFTWHEEL_API_KEYS"
 EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}
+"""Addresses to listen on, and where such a gateway is asked from this machine."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +40,7 @@ def ask(serve: ServeSettings, model: str, question: str, *, max_tokens: int) -> 
         "model": model,
         "messages": [{"role": "user", "content": question}],
         "max_tokens": max_tokens,
-        "temperature": 0,
+        "temperature": 0,  # so that two versions differ by their weights and not by chance
     }
     headers = {"content-type": "application/json"}
     key = os.environ.get(KEYS_VARIABLE, "").split(",")[0].strip()

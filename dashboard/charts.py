@@ -74,6 +74,7 @@ def confusion_change(labels: Sequence[str], change: Sequence[Sequence[int]]) -> 
         y=alt.Y("expected:N", title="right answer", sort=list(labels), axis=alt.Axis(**axis)),
         tooltip=["expected:N", "predicted:N", alt.Tooltip("items:Q", format="+d", title="change")],
     )
+    # Cells beyond this are so dark that black digits cannot be read on them.
     ink = alt.condition(f"abs(datum.good) > {0.6 * most}", alt.value("white"), alt.value("black"))
     numbers = base.transform_filter("datum.items != 0").mark_text().encode(alt.Text("items:Q", format="+d"), color=ink)
     return base.mark_rect().encode(color=color) + numbers

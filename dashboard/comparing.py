@@ -15,8 +15,10 @@ from driftwheel.predictions import Prediction
 from driftwheel.records import Judgement, Preference
 
 TO_JUDGE = 20
+"""What a person judges in one sitting."""
 MOST_SLICES = 30
 MOST_LABELS = 80
+"""More rows and columns could not be told apart on a screen; the rest is one row and column."""
 OTHER = "(other)"
 
 Pairs = Sequence[tuple[Prediction, Prediction]]

@@ -19,6 +19,7 @@ from driftwheel.records import (
 from driftwheel.store.ledger import Ledger
 
 STALE_SECONDS = 60.0
+"""The gateway reports every 15 s: four reports are missing then."""
 WORST_FIRST = (DriftVerdict.DRIFTED, DriftVerdict.SUSPECTED, DriftVerdict.STEADY)
 LAMPS = {DriftVerdict.DRIFTED: "red", DriftVerdict.SUSPECTED: "amber", DriftVerdict.STEADY: "green"}
 

@@ -44,6 +44,7 @@ def report_path(ledger: Ledger, project: str, root: Path, check_id: str) -> Path
     folder = next((s.report_path for s in found if s.report_path), None)
     if folder is None:
         return None
+    # The row may come from a restored copy: whatever it says, nothing outside of the storage folder is shown.
     path = (root / folder / REPORT).resolve()
     return path if path.is_file() and path.is_relative_to(root) else None
 
@@ -66,6 +67,7 @@ def listen(host: str, port: int) -> socket.socket:
     """Return a listening socket; raises ConflictError if the port is taken."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
+    # A restart need not wait until the connections of the process before it have timed out.
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))

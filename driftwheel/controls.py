@@ -76,6 +76,7 @@ def rollback(ledger: Ledger, key: AliasKey) -> Alias:
     alias = find_alias(ledger, *key)
     if alias is None or alias.previous_version_id is None:
         raise NotFoundError(f"alias {key.name!r} has no earlier version to go back to")
+    # With the fence that was read: of two people who roll back at once one is told, and nobody goes back two versions.
     return promote(ledger, key, alias.previous_version_id, fence=alias.fence, canary_shares=[])
 
 
@@ -95,6 +96,7 @@ def wait_until_observed(serve: ServeSettings, ledger: Ledger, alias: Alias) -> A
                 raise EngineError(f"the gateway refused {current.version_id}: {current.observed_error}")
             if current.observed_version_id == current.version_id:
                 return current
+        # A canary takes as long as its shares do; the patience counts from its end.
         if ledger.count(
             Deployment, project=alias.project, alias=alias.name, fence=alias.fence, stage=Stage.CANARY.value
         ):
@@ -119,6 +121,7 @@ def request_retrain(ledger: Ledger, project: str, *, trigger: str, reason: str) 
         remedy="retrain",
         reasons=[reason],
     )
+    # Asked and written in one transaction: a button, a hook and the policy at once make one retrain.
     unfinished_id = ledger.add_only(decision, project=project, status=UNFINISHED)
     if unfinished_id is not None:
         raise ConflictError(f"{unfinished_id} is unfinished: one retrain at a time; wait or refuse it")

@@ -64,6 +64,8 @@ def conclude(
 ) -> CheckResult:
     """Write the signals and the decision of a look down, and go back to the version before where that is decided."""
     signals = [*drift_signals(look, judged, columns), quality_signal(look), engine_signal(look)]
+    # The window before the decision: of two monitors that look at once one fails here, and only the other decides.
+    # What a crash in between leaves out is one decision; the next window makes another.
     close_window(ledger, _window(look, signals), [row.id for row in look.sample.rows], signals)
     decision = controls.record(ledger, _decide(settings, ledger, look, signals))
     if decision.remedy == "rollback":

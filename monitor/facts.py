@@ -50,6 +50,7 @@ def gather_facts(
         is_paused=controls.is_paused(ledger, key.project),
         is_retraining=any(d.status in controls.UNFINISHED for d in retrains),
         last_retrain_at=retrains[0].created_at if retrains else None,
+        # A retrain ahead of the clock means that the clock was set back; it still counts against the budget.
         retrains_last_day=sum(abs(now - d.created_at) < timedelta(days=1) for d in retrains),
         refused_in_a_row=_refused_in_a_row(retrains),
         trial=trial,

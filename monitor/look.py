@@ -50,6 +50,7 @@ def next_look(settings: Settings, ledger: Ledger) -> Look | None:
     alias = find_alias(ledger, *settings.alias_key)
     if alias is None:
         return None
+    # What answers, not what is asked for: until a swap is proved, the traffic is the old version's.
     version_id = alias.observed_version_id or alias.version_id
     source = Source(
         project=settings.project,

@@ -43,6 +43,7 @@ def take_alerts(ledger: Ledger, project: str, body: dict[str, Any]) -> AlertsTak
             except ConflictError:
                 ignored += 1
                 continue
+            # After the decision: a crash in between lets the next repeat ask again; else the alert would be lost.
             ledger.set_switch(project, name, decision_id)
             requested.append(decision_id)
     return AlertsTaken(requested=requested, ignored=ignored)

@@ -18,6 +18,7 @@ from driftwheel.store.ledger import Ledger
 from driftwheel.store.tables import TABLES
 
 PAGE_ROWS = 1000
+"""Rows in memory at once, each with its bodies."""
 
 
 def export_traffic(
@@ -43,6 +44,7 @@ def _pages(ledger: Ledger, project: str, since: datetime | None, only_labelled: 
     columns = TABLES[Traffic].c
     conditions = [columns.created_at >= since] if since else []
     conditions += [columns.label.is_not(None)] if only_labelled else []
+    # By the last row and not by an offset: a row that comes or goes meanwhile moves no other out of the page.
     after: list[sa.ColumnElement[bool]] = []
     while page := ledger.find(Traffic, *conditions, *after, project=project, newest_first=False, limit=PAGE_ROWS):
         yield page

@@ -19,10 +19,15 @@ from driftwheel.store.ledger import Ledger
 from driftwheel.store.tables import TABLES
 
 BATCH_ROWS = 500
+"""Rows that one transaction deletes; on SQLite no answer can be logged while it lasts."""
 PAUSE_SECONDS = 0.05
 """Between two batches, so that the log of the gateway gets its turn to write."""
-ROW_BYTES = 300
-"""What a row takes beside its texts, with its two index entries."""
+ROW_BYTES = 500
+"""What a row takes beside its texts, its entries in five indexes included.
+
+Measured with 8,000 rows of 0.1 to 1 KB: 420 to 560 on SQLite, 515 to 750 on PostgreSQL, of which about 220 and
+250 are the indexes'; one of these holds only labelled rows, one only those that no window of the monitor has taken yet.
+"""
 PRUNED = "pruned_rows"
 _TRAFFIC = TABLES[Traffic].c
 

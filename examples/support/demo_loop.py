@@ -119,6 +119,7 @@ async def until(condition: Callable[[], bool], deadline: float) -> None:
 @contextmanager
 def running(settings: Settings) -> Iterator["subprocess.Popen[bytes]"]:
     """Run `driftwheel up` beside the block, and stop it whatever ends the block, a SIGTERM too."""
+    # As an exit, so that the `finally` below runs: else the loop would outlive the demo.
     before = signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     up = subprocess.Popen([sys.executable, "-m", "driftwheel.cli.main", "up", "--config", str(settings.path)])
     try:

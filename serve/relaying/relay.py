@@ -29,6 +29,7 @@ from serve.routing.table import EngineRoute
 
 NOT_ENDED = "the engine's stream ended without [DONE]"
 CLIENT_CLOSED_REQUEST = 499
+"""nginx's number for a client that left before its answer; no standard has one."""
 RETRY_AFTER_SECONDS = 2
 NOT_DURABLE = RequestRefused(
     503,

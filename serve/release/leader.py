@@ -23,6 +23,7 @@ from driftwheel.store.alias import find_alias, leader_of, send_heartbeat
 from driftwheel.store.ledger import Ledger
 
 HEARTBEAT_SECONDS = 2.0
+"""Each is a commit, also where there is one gateway."""
 LOOKS_WITHOUT_HEARTBEAT = 5
 """A leader that was silent for so many looks is replaced, about 10 s after its death."""
 TRUST_SECONDS = 3 * HEARTBEAT_SECONDS
