@@ -29,7 +29,8 @@ from driftwheel.settings.load import load_settings
 from serve.engines.engine import start
 name, port = sys.argv[3], int(sys.argv[4])
 command = [sys.executable, "-S", sys.argv[2], sys.argv[5], name, str(port)]
-engine = start(load_settings(Path(sys.argv[1]), environ={}), "model", name, lambda *_: command, port)
+settings = load_settings(Path(sys.argv[1]), environ={})
+engine = start(settings.serve, settings.logs, "model", name, lambda *_: command, port)
 engine.wait_ready(20)
 print(engine.process.pid, flush=True)
 time.sleep(60)
