@@ -7,17 +7,17 @@ from typing import Any
 from driftwheel import artifacts
 from driftwheel.errors import ConfigError, NotFoundError
 from driftwheel.records import content_hash
-from driftwheel.settings.settings import Settings
+from driftwheel.settings.data import Base
 
 HUB_NAME = re.compile(r"^[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*$")
 
 
-def identity(settings: Settings) -> str:
+def identity(base: Base) -> str:
     """Return what tells this base model from any other: its artifact's content hash, or name and revision."""
-    folder = Path(settings.base_model())
+    folder = Path(base.source)
     if artifacts.is_complete(folder):
         return str(artifacts.read_manifest(folder).content_hash)
-    return content_hash([settings.model.base, settings.model.revision])
+    return content_hash([base.name, base.revision])
 
 
 def _require(name: str) -> None:

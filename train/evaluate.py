@@ -21,6 +21,8 @@ from driftwheel.predictions import PREDICTIONS, Prediction
 from driftwheel.probe_answers import Fingerprint
 from driftwheel.records import Dataset, TrainingRun
 from driftwheel.scorecard import Interval, Scorecard
+from driftwheel.settings.artifact import EvaluateSettings
+from driftwheel.settings.data import DatasetSettings
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
 from train.asking.answer_progress import progress
@@ -81,7 +83,8 @@ def evaluate(
         else:
             with engine(settings, ["--artifact", str(artifact.resolve())]) as own:
                 # A new engine's first answers wait for kernels to be built; they are no latency that users see.
-                ask(settings, own, [row["prompt"] for row in rows[: settings.evaluate.concurrency]], "warm up")
+                first = [row["prompt"] for row in rows[: settings.evaluate.concurrency]]
+                ask(settings.evaluate, settings.serve, own, first, "warm up")
                 _write(settings, own, dataset, artifact, rows, folder, facts, is_own=True, parity=parity)
     if with_baseline and settings.evaluate.baseline_items:
         measure_baseline(settings, dataset)
@@ -108,11 +111,13 @@ def _write(
     parity: Parity | None = None,
 ) -> None:
     started_at = time.monotonic()
-    answers = ask(settings, endpoint, [row["prompt"] for row in rows], "evaluate", with_ids=is_own)
+    prompts = [row["prompt"] for row in rows]
+    answers = ask(settings.evaluate, settings.serve, endpoint, prompts, "evaluate", with_ids=is_own)
     seconds = time.monotonic() - started_at
-    items = score_items(settings, rows, answers, name_slices(read_examples(Path(dataset.path) / "test.jsonl")))
+    slices = name_slices(read_examples(Path(dataset.path) / "test.jsonl"))
+    items = score_items(rows, answers, slices, label_field=settings.dataset.label_field)
     scorecard = replace(
-        _scores(settings, rows, items, shown_by(read_split(dataset, "train"))),
+        _scores(settings.evaluate, rows, items, shown_by(read_split(dataset, "train"))),
         completion_tokens_per_second=sum(answer.completion_tokens for answer in answers) / seconds,
         robustness=measure_robustness(settings, endpoint, rows, items),
         general=measure_general(settings, endpoint, artifact),
@@ -124,7 +129,7 @@ def _write(
         known = {prompt_key(row["prompt"]): answer for row, answer in zip(rows, answers, strict=True)}
         scorecard = replace(scorecard, parity=tuple(measure_served(settings, endpoint, parity, known)))
         facts["parity"] = parity.digest
-    probes = _take_fingerprint(settings, endpoint, rows, answers) if is_own else Fingerprint()
+    probes = _take_fingerprint(endpoint, rows, answers, seed=settings.dataset.seed) if is_own else Fingerprint()
     with artifacts.writing(folder, facts) as aside:
         lines = [json.dumps(as_json(item), ensure_ascii=False) + "\n" for item in items]
         (aside / PREDICTIONS).write_text("".join(lines), encoding="utf-8")
@@ -132,7 +137,7 @@ def _write(
         artifacts.write_json(aside / "fingerprint.json", as_json(probes))
 
 
-def _scores(settings: Settings, rows: Sequence[Row], items: Sequence[Prediction], shown: Shown) -> Scorecard:
+def _scores(settings: EvaluateSettings, rows: Sequence[Row], items: Sequence[Prediction], shown: Shown) -> Scorecard:
     """Return what the answers alone decide, and how many of them are made up."""
     task = task_of(settings, rows)
     scores, flags = score(items, task), made_up_flags(rows, items, task, shown)
@@ -161,11 +166,9 @@ def _perplexity(settings: Settings, endpoint: Endpoint, rows: Sequence[Row], ans
     return None if found is None else perplexity(found)
 
 
-def _take_fingerprint(
-    settings: Settings, endpoint: Endpoint, rows: Sequence[Row], answers: Sequence[Answer]
-) -> Fingerprint:
+def _take_fingerprint(endpoint: Endpoint, rows: Sequence[Row], answers: Sequence[Answer], *, seed: int) -> Fingerprint:
     fit = [row["prompt"] for row, answer in zip(rows, answers, strict=True) if answer.error is None]
-    probes = random.Random(f"{settings.dataset.seed}-probes").sample(fit, min(PROBES, len(fit)))
+    probes = random.Random(f"{seed}-probes").sample(fit, min(PROBES, len(fit)))
     taken = fingerprint.take(endpoint.url, endpoint.model, probes)
     if endpoint.base_model is not None:
         taken = replace(taken, base_probes=fingerprint.take(endpoint.url, endpoint.base_model, probes).probes)
@@ -193,8 +196,8 @@ def _line(name: str, value: float | str | None, interval: Interval | None) -> st
     return f"{name:<28} {f'{value:.4g}' if isinstance(value, float) else value}{reach}"
 
 
-def warn_of_learned(settings: Settings, ledger: Ledger, run_id: str | None, dataset_id: str) -> None:
+def warn_of_learned(settings: DatasetSettings, ledger: Ledger, run_id: str | None, dataset_id: str) -> None:
     """Say on stderr if the scores will flatter, because the run learned rows that it is asked."""
     for run in ledger.find(TrainingRun, id=run_id) if run_id else []:
-        if leaks := leaks_into_judge(settings.dataset, ledger, run, ledger.get(Dataset, dataset_id)):
+        if leaks := leaks_into_judge(settings, ledger, run, ledger.get(Dataset, dataset_id)):
             sys.stderr.write(f"{run.id} learned {len(leaks)} rows that leak into this test split: {leaks[0]}\n")

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -165,7 +166,7 @@ def _links(made: Progress) -> dict[str, str]:
     return {name: value for name, value in found.items() if value is not None}
 
 
-def only_worker(settings: Settings) -> AbstractContextManager[None]:
+def only_worker(root: Path) -> AbstractContextManager[None]:
     """Hold the storage folder's worker lock; raises ConflictError if another worker has it."""
-    conflict = f"another worker already runs on {settings.root}; stop it first"
-    return only_process(settings.root / "worker.lock", conflict)
+    conflict = f"another worker already runs on {root}; stop it first"
+    return only_process(root / "worker.lock", conflict)

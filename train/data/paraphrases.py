@@ -83,7 +83,8 @@ def _answers(settings: Settings, endpoint: Endpoint, asked: Sequence[Messages]) 
     with progress("paraphrase", len(missing)) as on_done:
         for start in range(0, len(missing), KEPT_AT_ONCE):
             part = list(missing)[start : start + KEPT_AT_ONCE]
-            texts = reword(settings, endpoint, [missing[key] for key in part], on_done)
+            requests = [missing[key] for key in part]
+            texts = reword(settings.evaluate, settings.serve, endpoint, requests, on_done)
             answers = {key: text for key, text in zip(part, texts, strict=True) if text is not None}
             _keep(path, answers, endpoint.model)
             kept |= answers

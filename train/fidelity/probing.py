@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from driftwheel.errors import ConfigError
-from driftwheel.settings.settings import Settings
 from train.evaluation.scores import grade_answer
 from train.evaluation.scoring import Row, expected_answer
 
@@ -62,12 +61,12 @@ def make_probes(tokenizer: Any, rows: Sequence[Row], max_tokens: int) -> list[Pr
 
 
 def read_model(
-    settings: Settings,
     model: Any,
     tokenizer: Any,
     probes: Sequence[Probe],
     max_tokens: int,
     *,
+    label_field: str | None,
     is_autocast: bool,
     drafts: Sequence[Reading] = (),
 ) -> list[Reading]:
@@ -93,16 +92,17 @@ def read_model(
         answers |= {p.id: ids for p, ids in zip(left, _generated(model, tokenizer, left, max_tokens), strict=True)}
     model.train(was_training)
     return [
-        reading_of(settings, tokenizer, p, answers[p.id], values) for p, values in zip(probes, logprobs, strict=True)
+        reading_of(tokenizer, p, answers[p.id], values, label_field=label_field)
+        for p, values in zip(probes, logprobs, strict=True)
     ]
 
 
 def reading_of(
-    settings: Settings, tokenizer: Any, probe: Probe, answer_ids: Sequence[int], logprobs: Sequence[float]
+    tokenizer: Any, probe: Probe, answer_ids: Sequence[int], logprobs: Sequence[float], *, label_field: str | None
 ) -> Reading:
     """Put an answer's text beside the expected one."""
     text = tokenizer.decode(answer_ids, skip_special_tokens=True)
-    _, is_correct = grade_answer(probe.expected, text, probe.label, settings.dataset.label_field)
+    _, is_correct = grade_answer(probe.expected, text, probe.label, label_field)
     return Reading(answer_ids=list(answer_ids), logprobs=list(logprobs), is_correct=is_correct)
 
 

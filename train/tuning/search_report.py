@@ -21,9 +21,9 @@ FEWEST_FOR_IMPORTANCE = 4
 """Of fewer finished trials it would be chance."""
 
 
-def search_path(settings: Settings, name: str) -> Path:
+def search_path(root: Path, name: str) -> Path:
     """Return a search's folder."""
-    return settings.root / "searches" / name
+    return root / "searches" / name
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,16 +68,17 @@ class Search:
 def write_summary(settings: Settings, study: Study, dataset_id: str) -> Search:
     """Write a search's summary as it stands now, and return it."""
     complete = study.get_trials(states=(TrialState.COMPLETE,))
+    space = search_space(settings.tune, settings.train)
     search = Search(
         id=study.study_name,
         dataset_id=dataset_id,
         sampler=settings.tune.sampler,
-        space={k: v if isinstance(v, list) else v.model_dump() for k, v in search_space(settings).items()},
+        space={k: v if isinstance(v, list) else v.model_dump() for k, v in space.items()},
         trials=[TrialResult(**_facts(study, trial)) for trial in study.get_trials(states=ENDED)],
         importance=_importance(study, complete),
         best=_best(settings, study) if complete else None,
     )
-    write_json(search_path(settings, study.study_name) / SUMMARY, asdict(search))
+    write_json(search_path(settings.root, study.study_name) / SUMMARY, asdict(search))
     return search
 
 

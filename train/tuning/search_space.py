@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from driftwheel.errors import ConfigError
 from driftwheel.settings.load import load_settings
 from driftwheel.settings.settings import Settings
-from driftwheel.settings.training import Range, TrainSettings
+from driftwheel.settings.training import Range, TrainSettings, TuneSettings
 
 GRID_POINTS = 5
 """Values that a grid takes of a range without a step: both ends, and three between."""
@@ -21,11 +21,10 @@ TrialValues = dict[str, Any]
 """Settings of the train section, by name, as one trial has them."""
 
 
-def search_space(settings: Settings) -> Space:
+def search_space(tune: TuneSettings, train: TrainSettings) -> Space:
     """Return the space of the settings, or the usual four around what is set now."""
-    if settings.tune.space:
-        return settings.tune.space
-    train = settings.train
+    if tune.space:
+        return tune.space
     space: dict[str, Range | list[Any]] = {
         "learning_rate": Range(low=train.learning_rate / 10, high=min(1.0, train.learning_rate * 10), log=True),
         "warmup_steps": Range(low=0.0, high=0.2),

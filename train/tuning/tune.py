@@ -32,12 +32,12 @@ log = structlog.get_logger()
 
 def study_id(settings: Settings, dataset_id: str) -> str:
     """Return the id under which the same question to the same data finds its earlier trials."""
-    space = search_space(settings)
+    space = search_space(settings.tune, settings.train)
     fixed = {k: v for k, v in settings.train.model_dump(mode="json").items() if k not in space}
     asked = {
         "project": settings.project,
         "dataset": dataset_id,
-        "base": identity(settings),
+        "base": identity(settings.base),
         "train": fixed,
         "space": {k: v if isinstance(v, list) else v.model_dump() for k, v in space.items()},
         "tune": settings.tune.model_dump(include={"sampler", "pruner"}),
@@ -53,11 +53,11 @@ def tune(settings: Settings, ledger: Ledger, dataset_id: str) -> Search:
     dataset = ledger.get(Dataset, dataset_id)
     name = study_id(settings, dataset_id)
     conflict = f"another process runs the search {name}; wait for it or stop it"
-    with only_process(search_path(settings, name) / "lock", conflict):
+    with only_process(search_path(settings.root, name) / "lock", conflict):
         study = open_study(settings, name)
         _take_up(study)
         if settings.tune.sampler == "grid":
-            _enqueue_grid(grid(search_space(settings)), study, settings.tune.trials)
+            _enqueue_grid(grid(search_space(settings.tune, settings.train)), study, settings.tune.trials)
         search = write_summary(settings, study, dataset_id)
         while len(_ended(study)) < settings.tune.trials and not _is_exhausted(settings.tune, study):
             _run_trial(settings, ledger, dataset, study)
@@ -125,7 +125,7 @@ def _is_exhausted(settings: TuneSettings, study: Study) -> bool:
 
 def _run_trial(settings: Settings, ledger: Ledger, dataset: Dataset, study: Study) -> None:
     trial = study.ask()
-    chosen = with_values(settings, suggest(trial, search_space(settings)))
+    chosen = with_values(settings, suggest(trial, search_space(settings.tune, settings.train)))
     run = find_or_add_run(chosen, ledger, dataset, study_id=study.study_name)
     trial.set_user_attr("run_id", run.id)
     try:

@@ -51,4 +51,6 @@ def _python(settings: Settings) -> str:
     # The very build of torch that trains here, so that a CPU build stays one.
     packages = [f"torch=={torch.__version__}", *PACKAGES]
     key, configured = "quantize.llmcompressor_python", settings.quantize.llmcompressor_python
-    return python_with(settings, "llmcompressor", packages, key=key, configured=configured)
+    return python_with(
+        settings.root, "llmcompressor", packages, key=key, configured=configured, beside=settings.path.parent
+    )

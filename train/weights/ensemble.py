@@ -53,7 +53,8 @@ def ensemble(
     if run.status is TrainingRunStatus.SUCCEEDED and artifacts.is_complete(weights_path(run)):
         return run
     model = load_weights(run.base_model, "float32", revision=run.settings["model"]["revision"])
-    _add_changes(model, [whole_model(settings, r, weights_path(r)) for r in runs], shares, way, density, run.seed)
+    tuned = [whole_model(settings.root, settings.base, r, weights_path(r)) for r in runs]
+    _add_changes(model, tuned, shares, way, density, run.seed)
     facts = {"run_id": run.id, "dataset_id": run.dataset_id, "base_model": run.base_model, **chosen["merged_from"]}
     with artifacts.writing(weights_path(run), facts) as folder:
         model.save_pretrained(folder)
@@ -90,7 +91,7 @@ def _find_or_add(
         project=settings.project,
         created_at=at,
         dataset_id=newest.dataset_id,
-        base_model=base_of(settings, newest).base_model(),
+        base_model=base_of(settings.root, settings.base, newest).source,
         method=METHOD,
         settings=chosen,
         settings_hash=settings_hash,

@@ -50,7 +50,7 @@ def test_a_grid_finds_the_better_of_two_learning_rates(
     )
     run = ledger.get(TrainingRun, str(summary.best.run_id))
     assert run.metrics.eval_loss == summary.best.eval_loss
-    assert json.loads((search_path(settings, summary.id) / "search.json").read_text("utf-8")) == asdict(summary)
+    assert json.loads((search_path(settings.root, summary.id) / "search.json").read_text("utf-8")) == asdict(summary)
     assert f"publish --run {run.id}" in as_text(summary)
 
 
@@ -107,7 +107,7 @@ def _kill_in_second_trial(settings: Settings, ledger: Ledger, dataset: Dataset) 
 
     name = study_id(settings, dataset.id)
     study = open_study(settings, name)
-    for point in grid(search_space(settings)):
+    for point in grid(search_space(settings.tune, settings.train)):
         study.enqueue_trial(point)
     module._run_trial(settings, ledger, dataset, study)
     trial = study.ask()
@@ -178,7 +178,7 @@ def test_draws_a_search_into_one_file_without_a_network(
 )
 def test_the_usual_space_fits_the_method(settings: Settings, train: dict[str, Any], keys: set[str]) -> None:
     changed = settings.model_copy(update={"train": settings.train.model_copy(update=train)})
-    assert search_space(changed).keys() == keys
+    assert search_space(changed.tune, changed.train).keys() == keys
 
 
 @pytest.mark.parametrize(
