@@ -13,7 +13,6 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from driftwheel import artifacts, fingerprint
 from driftwheel.json_form import as_json
@@ -23,6 +22,7 @@ from driftwheel.records import Dataset, TrainingRun
 from driftwheel.scorecard import Interval, Scorecard
 from driftwheel.settings.artifact import EvaluateSettings
 from driftwheel.settings.data import DatasetSettings
+from driftwheel.settings.serving import ServeSettings
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
 from train.asking.answer_progress import progress
@@ -105,7 +105,7 @@ def _write(
     artifact: Path,
     rows: Sequence[Row],
     folder: Path,
-    facts: dict[str, Any],
+    facts: dict[str, object],
     *,
     is_own: bool,
     parity: Parity | None = None,
@@ -121,7 +121,7 @@ def _write(
         completion_tokens_per_second=sum(answer.completion_tokens for answer in answers) / seconds,
         robustness=measure_robustness(settings, endpoint, rows, items),
         general=measure_general(settings, endpoint, artifact),
-        perplexity=_perplexity(settings, endpoint, rows, answers),
+        perplexity=_perplexity(settings.evaluate, settings.serve, endpoint, rows, answers, seed=settings.dataset.seed),
         dataset_id=dataset.id,
         engine_start_seconds=endpoint.start_seconds,
     )
@@ -146,21 +146,29 @@ def _scores(settings: EvaluateSettings, rows: Sequence[Row], items: Sequence[Pre
     return replace(scores, **shares(flags), intervals=intervals, prompt_overlap=overlap)
 
 
-def _perplexity(settings: Settings, endpoint: Endpoint, rows: Sequence[Row], answers: Sequence[Answer]) -> float | None:
+def _perplexity(
+    settings: EvaluateSettings,
+    serve: ServeSettings,
+    endpoint: Endpoint,
+    rows: Sequence[Row],
+    answers: Sequence[Answer],
+    *,
+    seed: int,
+) -> float | None:
     """Return the perplexity of the reference answers on a subsample; None if the endpoint cannot tell."""
     references = [
         (row["prompt"], expected_answer(row), answer.prompt_tokens)
         for row, answer in zip(rows, answers, strict=True)
         if answer.error is None and answer.prompt_tokens
     ]
-    chance = random.Random(f"{settings.dataset.seed}-perplexity")
+    chance = random.Random(f"{seed}-perplexity")
     chosen = chance.sample(references, min(PERPLEXITY_ITEMS, len(references)))
     with progress("perplexity", len(chosen)) as on_done:
         found = reference_logprobs(
             endpoint,
             chosen,
-            concurrency=settings.evaluate.concurrency,
-            timeout_seconds=settings.serve.request_timeout_seconds,
+            concurrency=settings.concurrency,
+            timeout_seconds=serve.request_timeout_seconds,
             on_done=on_done,
         )
     return None if found is None else perplexity(found)

@@ -74,7 +74,7 @@ def ask_all(
     """
 
     async def ask(client: AsyncOpenAI, messages: Messages) -> Answer:
-        extension: dict[str, Any] = {"return_token_ids": True} if with_ids else {}
+        extension = {"return_token_ids": True} if with_ids else {}
         if with_logprobs:
             extension["logprobs"] = True
         return await _ask(client, endpoint.model, messages, max_tokens, extension)
@@ -166,7 +166,7 @@ async def _each(
 
 
 async def _ask(
-    client: AsyncOpenAI, model: str, messages: Messages, max_tokens: int, extension: dict[str, Any]
+    client: AsyncOpenAI, model: str, messages: Messages, max_tokens: int, extension: dict[str, bool]
 ) -> Answer:
     started_at = time.monotonic()
     conversation: Any = list(messages)

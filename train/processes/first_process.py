@@ -2,10 +2,9 @@
 
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from driftwheel import artifacts
 
@@ -16,7 +15,7 @@ def is_first_process() -> bool:
 
 
 @contextmanager
-def folder_to_write(target: Path, facts: dict[str, Any]) -> Iterator[Path]:
+def folder_to_write(target: Path, facts: Mapping[str, object]) -> Iterator[Path]:
     """Give the first process the folder that becomes the artifact, and the others one that is thrown away."""
     if is_first_process():
         with artifacts.writing(target, facts) as folder:

@@ -125,7 +125,8 @@ def _is_exhausted(settings: TuneSettings, study: Study) -> bool:
 
 def _run_trial(settings: Settings, ledger: Ledger, dataset: Dataset, study: Study) -> None:
     trial = study.ask()
-    chosen = with_values(settings, suggest(trial, search_space(settings.tune, settings.train)))
+    train = with_values(settings.train, suggest(trial, search_space(settings.tune, settings.train)))
+    chosen = settings.model_copy(update={"train": train})
     run = find_or_add_run(chosen, ledger, dataset, study_id=study.study_name)
     trial.set_user_attr("run_id", run.id)
     try:

@@ -48,4 +48,4 @@ def _cross_validate(settings: Settings, ledger: Ledger, dataset_id: str, argumen
         raise ConfigError(f"--folds {arguments.folds} holds nothing out; give at least 2")
     result = cross_validate(settings, ledger, dataset_id, arguments.folds)
     others = earlier_results(settings.root, settings.dataset.seed, dataset_id, arguments.folds)
-    sys.stdout.write((json.dumps(asdict(result)) if arguments.json else as_text(settings, result, others)) + "\n")
+    sys.stdout.write((json.dumps(asdict(result)) if arguments.json else as_text(settings.path, result, others)) + "\n")

@@ -105,10 +105,10 @@ def test_says_at_the_end_which_of_the_tried_settings_to_use(
     first = cross_validate(slow, ledger, grouped.id, 2)
     assert (
         "train.learning_rate=1e-06"
-        in as_text(slow, first, earlier_results(slow.root, slow.dataset.seed, grouped.id, 2)).splitlines()[-1]
+        in as_text(slow.path, first, earlier_results(slow.root, slow.dataset.seed, grouped.id, 2)).splitlines()[-1]
     )
     cross_validate(train_settings, ledger, grouped.id, 2)
-    text = as_text(slow, first, earlier_results(slow.root, slow.dataset.seed, grouped.id, 2))
+    text = as_text(slow.path, first, earlier_results(slow.root, slow.dataset.seed, grouped.id, 2))
     assert text.splitlines()[-1].startswith("use these:  driftwheel train --set train.learning_rate=0.01 --set")
     assert text.count("best") == 2
     assert ledger.count(TrainingRun) == 4
