@@ -110,6 +110,7 @@ def _write(
     is_own: bool,
     parity: Parity | None = None,
 ) -> None:
+    # The clock is around these answers alone: what follows asks the same engine other things.
     started_at = time.monotonic()
     prompts = [row["prompt"] for row in rows]
     answers = ask(settings.evaluate, settings.serve, endpoint, prompts, "evaluate", with_ids=is_own)

@@ -45,6 +45,7 @@ def merge(settings: Settings, ledger: Ledger, run_id: str) -> Path:
         _cast(model, dtype).save_pretrained(folder)
         load_tokenizer(str(weights)).save_pretrained(folder)
         pins = read_pins(folder)
+        # The manifest is written when the block ends, and so holds what is learned inside.
         facts |= as_json(pins)
         check_pins("merged", trained, pins)
     return target

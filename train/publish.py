@@ -88,6 +88,7 @@ def _record(
     is_published = verdict.verdict == "PROMOTE"
     table = TABLES[ModelVersion]
     with ledger.write() as connection:
+        # In the transaction that adds the row: SQLite lets in one writer at a time, so no number is taken twice.
         highest = connection.execute(sa.select(sa.func.max(table.c.number)).where(table.c.project == settings.project))
         version = ModelVersion(
             id=new_id("version", [run.id, manifest.content_hash], at),
@@ -174,6 +175,7 @@ def _write_card(ledger: Ledger, root: Path, version: ModelVersion, run: Training
     aside = path.with_name(f".{path.name}")
     try:
         aside.write_text(text, encoding="utf-8")
+        # A rename is whole or not at all, so that a dashboard never shows half a card.
         aside.replace(path)
     except OSError as error:
         raise StorageError(f"cannot write {path}: {error.strerror}; free some space and publish again") from error

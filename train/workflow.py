@@ -56,7 +56,9 @@ class Worker:
             "name": "driftwheel",
             "system_database_url": database,
             "application_version": WORKFLOW_FORMAT,
+            # DBOS resumes only what the same executor began; several projects may share a database.
             "executor_id": settings.project,
+            # JSON, and not the usual pickle: reading a job back must not run code, and a later release must be able to.
             "serializer": DBOSPortableJSONSerializer(),
             "log_level": "WARNING",
         }

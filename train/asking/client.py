@@ -152,6 +152,8 @@ async def _each(
 
     url = f"{endpoint.url.rstrip('/')}/v1"
     async with AsyncOpenAI(base_url=url, api_key=endpoint.api_key, timeout=timeout_seconds) as client:
+        # The first failure ends all of them: a partly asked test set is not scored, and no request may outlive the
+        # client.
         tasks = [asyncio.ensure_future(one(client, entry)) for entry in entries]
         try:
             return list(await asyncio.gather(*tasks))

@@ -29,6 +29,7 @@ def engine(settings: Settings, source: list[str]) -> Iterator[Endpoint]:
 
     Raises EngineError with the child's own message if it does not start.
     """
+    # With port 0 the child takes a free port and says which.
     argv = [sys.executable, "-m", "serve", "engine", "--config", str(settings.path), "--port", "0", *source]
     for override in _serve_overrides(settings.serve, settings.root, settings.storage.database_url):
         argv += ["--set", override]
@@ -53,6 +54,7 @@ def _serve_overrides(settings: ServeSettings, root: Path, database_url: str | No
 def _wait_for_endpoint(
     child: "subprocess.Popen[str]", start_timeout_seconds: float, name: str, log_path: Path
 ) -> Endpoint:
+    # Reading a line waits for ever on a child that hangs before it prints one.
     timer = threading.Timer(start_timeout_seconds + START_MARGIN_SECONDS, child.kill)
     timer.start()
     try:

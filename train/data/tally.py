@@ -74,6 +74,7 @@ def measure(base: Base, max_length: int, examples: Sequence[Example]) -> RowLeng
         return replace(known, tokens_not_counted=str(error))
     conversations = [[*e.prompt, *e.completion] for e in examples]
     texts = tokenizer.apply_chat_template(conversations, tokenize=False)
+    # The chat template has written the special tokens already.
     lengths = [len(ids) for ids in tokenizer(texts, add_special_tokens=False)["input_ids"]]
     cut = sum(length > max_length for length in lengths)
     return replace(known, tokens=quantiles(lengths), rows_cut_by_max_length=cut)

@@ -113,6 +113,7 @@ def _folder(settings: Settings, dataset: Dataset) -> Path:
 def _ask_each(settings: Settings, endpoint: Endpoint, dataset: Dataset) -> Prompts:
     seed = settings.dataset.seed
     rows = sample(read_split(dataset, "test"), settings.evaluate.baseline_items, seed)
+    # Examples come from training rows alone: a test row in a prompt would answer itself.
     known = read_split(dataset, "train")
     shots = choose_shots(known, settings.evaluate.few_shot, seed)
     near = nearest_shots(known, rows, settings.evaluate.few_shot)

@@ -83,6 +83,7 @@ def measure_robustness(
             asked["paraphrase"] = _changed(chosen, reworded)
         except EngineError as error:
             notes["paraphrase"] = FaultScore(items=0, note=str(error))
+    # One call for all kinds keeps the engine's queue full until the last.
     every = [row for faulty in asked.values() for row in faulty]
     prompts = [row["prompt"] for row in every]
     answers = ask(settings.evaluate, settings.serve, endpoint, prompts, "robustness")

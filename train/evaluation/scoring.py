@@ -31,6 +31,7 @@ Row = dict[str, Any]
 
 def evaluation_folder(settings: Settings, dataset: Dataset, *asked: Any) -> Path:
     """Return the folder that belongs to what was asked: a model, a dataset, and how they were put together."""
+    # The whole section counts, `concurrency` too: the latencies are part of the scorecard.
     how = settings.evaluate.model_dump(mode="json")
     name = content_hash([FORMAT, asked, dataset.content_hash, how, settings.dataset.label_field, settings.dataset.seed])
     return settings.root / "evaluations" / name[:32]
@@ -55,6 +56,7 @@ def sample(rows: Sequence[Row], most: int, seed: int) -> list[Row]:
         slices.setdefault(row["slice"], []).append(position)
     quotas = {name: most * len(positions) / len(rows) for name, positions in slices.items()}
     counts = {name: int(quota) for name, quota in quotas.items()}
+    # The slices with the largest remainders get the rows that rounding down left over.
     by_remainder = sorted(quotas, key=lambda name: (counts[name] - quotas[name], name))
     for name in by_remainder[: most - sum(counts.values())]:
         counts[name] += 1

@@ -120,6 +120,7 @@ def _to_end(ids: list[int], end: int) -> list[int]:
 def _padded(model: Any, tokenizer: Any, rows: Sequence[Sequence[int]]) -> dict[str, Any]:
     import torch
 
+    # Padding stands before the rows, because answers are generated at their right end.
     width = max(len(row) for row in rows)
     ids = [[tokenizer.pad_token_id] * (width - len(row)) + list(row) for row in rows]
     mask = [[0] * (width - len(row)) + [1] * len(row) for row in rows]
@@ -137,11 +138,13 @@ def _forced(
     is_greedy = [False] * len(probes)
     for batch in _batches([len(probe.prompt_ids) + len(ids) for probe, ids in zip(probes, targets, strict=True)]):
         inputs = _padded(model, tokenizer, [[*probes[n].prompt_ids, *targets[n]] for n in batch])
+        # Positions count from a row's first token, as in an engine, which pads nothing.
         positions = (inputs["attention_mask"].cumsum(1) - 1).clamp(min=0)
         longest = max(len(targets[n]) for n in batch)
         # The rows end together, and so the last columns hold every target token and the one before it.
         logits = model(**inputs, position_ids=positions, use_cache=False, logits_to_keep=longest + 1).logits[:, :-1]
         wanted = inputs["input_ids"][:, -longest:]
+        # A bfloat16 number has two to three digits, too few to compare log-probabilities by.
         chosen = logits.float().log_softmax(-1).gather(2, wanted.unsqueeze(2)).squeeze(2)
         is_top = logits.argmax(-1) == wanted
         for row, n in enumerate(batch):

@@ -74,6 +74,7 @@ def check_weights(merged: Path, model: Any, scheme: Scheme) -> None:
                 if scheme.smooths and (scale := norm_before(name)):
                     weight = weight * held[scale].detach().float()
                     source = source * before[scale].get_tensor(scale).float().to(weight.device)
+                # The clamp below is for a layer of zeros, which has no norm to divide by.
                 norm = torch.linalg.vector_norm
                 distance = float(norm(weight - source) / norm(source).clamp(min=1e-12))
                 if not distance <= scheme.rounding_share:

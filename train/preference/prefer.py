@@ -37,6 +37,7 @@ def prefer(settings: Settings, ledger: Ledger) -> TrainingRun:
     """
     start = judged_run(ledger, settings.project, settings.serve.alias)
     dataset = preference_dataset(settings, ledger, ledger.get(Dataset, start.dataset_id))
+    # A merged folder has no revision; the hub's would be looked for in it.
     merged = settings.model.model_copy(update={"base": str(merge(settings, ledger, start.id)), "revision": None})
     return finetune(settings.model_copy(update={"model": merged}), ledger, dataset.id)
 
@@ -76,6 +77,7 @@ def _split(settings: DatasetSettings, wanted: Sequence[AnswerFeedback]) -> dict[
     groups = group_numbers([p.example for p in wanted], settings.near_duplicate_similarity)
     if len(set(groups)) < 2:
         raise DataError("all preferences come from one conversation or user; one part must be held out")
+    # By whole conversations and users: one person's taste on both sides would flatter the model.
     share, seed = settings.validation_share, settings.seed
     learned, held_out = next(GroupShuffleSplit(1, test_size=share, random_state=seed).split(wanted, groups=groups))
     return {"train": [wanted[i] for i in learned], "validation": [wanted[i] for i in held_out]}

@@ -11,6 +11,7 @@ from driftwheel import artifacts
 
 def is_first_process() -> bool:
     """Say whether this process is the one that writes: the first of those that train together, or the only one."""
+    # torchrun sets RANK; a training that runs alone has none.
     return os.environ.get("RANK", "0") == "0"
 
 

@@ -117,6 +117,7 @@ def _lengths(settings: DatasetSettings, base: Base, data: Path) -> DataLengths:
     tokenizer = load_tokenizer(base.source, revision=base.revision)
     conversations = [[*r.prompt, {"role": "assistant", "content": r.answer}] for r in rows]
     texts = tokenizer.apply_chat_template(conversations, tokenize=False)
+    # The chat template has written the special tokens already.
     lengths = sorted(len(ids) for ids in tokenizer(texts, add_special_tokens=False)["input_ids"])
     last = len(lengths) - 1
     return DataLengths(len(lengths), lengths[last // 2], lengths[min(last, int(0.95 * len(lengths)))], lengths[last])

@@ -64,6 +64,7 @@ def _kto(batch: int, rows: Sequence[PreferenceRow]) -> Arguments:
     if not good or not bad:
         raise DataError(f"all {len(rows)} thumbs point {'up' if good else 'down'}; kto needs both kinds")
     return {
+        # TRL's KTO refuses any other order than the stored one.
         "train_sampling_strategy": "sequential",
         "desirable_weight": max(1.0, bad / good),
         "undesirable_weight": max(1.0, good / bad),

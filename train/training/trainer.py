@@ -42,6 +42,7 @@ def make_trainer(train: TrainSettings, base: Base, dataset_path: Path, run_path:
     rows, validation = _training_rows(train, dataset_path), read_split(dataset_path, "validation")
     with naming_refused_settings():
         common = common_arguments(train, run_path, has_validation=bool(validation))
+        # A validation loss over packed rows would depend on how they were packed.
         arguments = SFTConfig(**common, completion_only_loss=True, eval_packing=False)
         prepare_sharding(arguments)
         trainer = SupervisedTrainer(
@@ -123,12 +124,15 @@ def common_arguments(train: TrainSettings, run_path: Path, *, has_validation: bo
         "output_dir": str(run_path / "checkpoints"),
         "eval_strategy": "steps" if has_validation else "no",
         "save_strategy": "steps",
+        # The best model can be loaded at the end only if every validation has its checkpoint.
         "save_steps": train.eval_steps,
         "load_best_model_at_end": has_validation,
         "metric_for_best_model": "eval_loss" if has_validation else None,
         "greater_is_better": False if has_validation else None,
         "disable_tqdm": True,
+        # A curve begins with the loss of the untrained model.
         "logging_first_step": True,
+        # Pinned memory is for copies to a GPU; without one torch only warns of it.
         "dataloader_pin_memory": has_gpu,
         "use_cpu": not has_gpu,
         "run_name": run_path.name,
@@ -139,6 +143,7 @@ def load_base(train: TrainSettings, base: Base) -> Any:
     """Load the base in the type that its training wants."""
     options: Arguments = {}
     if train.method == "qlora":
+        # QLoRA's own recipe (Dettmers et al. 2023, section 3): NF4, its scales quantized too, products in bfloat16.
         options["quantization_config"] = transformers.BitsAndBytesConfig(
             load_in_4bit=True,
             bnb_4bit_quant_type="nf4",

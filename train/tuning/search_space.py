@@ -26,6 +26,7 @@ def search_space(tune: TuneSettings, train: TrainSettings) -> Space:
     if tune.space:
         return tune.space
     space: dict[str, Range | list[Any]] = {
+        # A learning rate matters by its order of magnitude, so it is drawn on a logarithmic scale.
         "learning_rate": Range(low=train.learning_rate / 10, high=min(1.0, train.learning_rate * 10), log=True),
         "warmup_steps": Range(low=0.0, high=0.2),
     }
@@ -45,6 +46,7 @@ def grid(space: Space) -> list[TrialValues]:
 def _points(values: Range) -> list[Any]:
     low, high = float(values.low), float(values.high)
     if values.step is not None:
+        # 1e-9, because (0.3 - 0.1) / 0.1 is 1.9999999999999998 and would lose the last point.
         points = [low + i * values.step for i in range(int((high - low) / values.step + 1e-9) + 1)]
     elif values.log:
         points = [low * (high / low) ** (i / (GRID_POINTS - 1)) for i in range(GRID_POINTS)]

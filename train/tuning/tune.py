@@ -101,6 +101,7 @@ def open_study(settings: Settings, name: str) -> Study:
         storage=storage,
         load_if_exists=True,
         direction="minimize",
+        # A grid's points are enqueued beforehand; its sampler has nothing to draw.
         sampler=samplers.get(settings.tune.sampler, optuna.samplers.RandomSampler)(seed=seed),
         pruner=optuna.pruners.MedianPruner() if is_pruned else optuna.pruners.NopPruner(),
     )
@@ -110,6 +111,7 @@ def _take_up(study: Study) -> None:
     """Ask again for the trials that a killed process left running."""
     for trial in study.get_trials(states=(TrialState.RUNNING,)):
         study.set_user_attr(INTERRUPTED, [*study.user_attrs.get(INTERRUPTED, []), trial.number])
+        # Optuna would leave a killed process's trial RUNNING for ever, and never ask for its values again.
         study.tell(trial.number, state=TrialState.FAIL)
         study.enqueue_trial({**trial.system_attrs.get("fixed_params", {}), **trial.params})
 

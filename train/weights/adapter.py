@@ -85,6 +85,7 @@ def rank_of(adapter: Path) -> int:
     from peft import PeftConfig
 
     config: Any = PeftConfig.from_pretrained(str(adapter))
+    # A rank pattern gives some layers ranks of their own; the engine has to be started for the greatest.
     return max([int(config.r), *(int(rank) for rank in (config.rank_pattern or {}).values())])
 
 

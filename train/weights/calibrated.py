@@ -43,6 +43,7 @@ def calibrate(settings: Settings, ledger: Ledger, run: TrainingRun, scheme: Sche
     artifacts.write_json(job_path, job)
     log_path = settings.root / "logs" / f"{run.id}-{scheme.name}.log"
     argv = [_python(settings.quantize, settings.root, settings.path.parent), str(JOB_SCRIPT), str(job_path)]
+    # Threads that wait sleep, because an engine may serve on the same cores meanwhile.
     LocalExecutor().run(argv, log_path=log_path, environment={"OMP_WAIT_POLICY": "PASSIVE"})
 
 

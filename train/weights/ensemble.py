@@ -108,6 +108,7 @@ def _add_changes(
     """Add the runs' combined changes to the base's weights in place."""
     import torch
 
+    # DARE drops changes at random, and the same runs shall make the same model.
     torch.manual_seed(seed)
     others = [dict(other.named_parameters()) for other in tuned]
     with torch.no_grad():
@@ -134,4 +135,5 @@ def combine(changes: Any, shares: Sequence[float], way: Way, density: float) -> 
     if not way.endswith("ties"):
         return (share * changes).sum(0)
     share = share * calculate_majority_sign_mask(share * changes)
+    # Where no run has the elected sign, both sums are zero and the weight stays the base's.
     return (share * changes).sum(0) / share.sum(0).clamp(min=torch.finfo(torch.float32).tiny)
