@@ -79,7 +79,7 @@ def driftwheel_trainer(home: Path, callbacks: list[Any]) -> Any:
         dataset=DatasetSettings(sources=["unused"]),
         train=TrainSettings(**SHARED, warmup_steps=0, per_device_train_batch_size=BATCH_ROWS),
     )
-    return make_trainer(settings, home / "dataset", home / "runs" / OURS, callbacks)
+    return make_trainer(settings.train, settings.base, home / "dataset", home / "runs" / OURS, callbacks)
 
 
 def held_out_loss(trainer: Any, rows: list[dict[str, Any]]) -> float:

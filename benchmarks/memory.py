@@ -99,7 +99,8 @@ def child(folder: Path, base: Path, method: str) -> None:
     row = Example(id="row", prompt=messages[:1], completion=messages[1:], label=None, group="row")
     for split, rows in (("train", 16), ("validation", BATCH)):
         (folder / f"{split}.jsonl").write_text((json.dumps(asdict(row)) + "\n") * rows, encoding="utf-8")
-    trainer = make_trainer(settings_of(folder, base, method), folder, folder, [])
+    settings = settings_of(folder, base, method)
+    trainer = make_trainer(settings.train, settings.base, folder, folder, [])
     trainer.train()
     print(json.dumps({"peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024}))
 

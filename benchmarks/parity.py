@@ -127,7 +127,14 @@ def _read_again(subject: Subject, found: Parity) -> ParityRow:
     readings: list[Reading] = list(found.chain[1][1])
     for start in (0, 1):
         part = found.probes[start::2]
-        readings[start::2] = read_model(subject.settings, model, tokenizer, part, found.max_tokens, is_autocast=False)
+        readings[start::2] = read_model(
+            model,
+            tokenizer,
+            part,
+            found.max_tokens,
+            is_autocast=False,
+            label_field=subject.settings.dataset.label_field,
+        )
     return measure("merged again", readings, [found.chain[1]])
 
 

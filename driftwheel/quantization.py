@@ -4,9 +4,12 @@ A new scheme is a line here. If it needs a modifier of llm-compressor that no ot
 `train/weights/calibration_job.py`.
 """
 
+from collections.abc import Set
 from dataclasses import dataclass
 
 AUTO, NONE = "auto", "none"
+INTEGER_FLAGS = {"avx512_vnni", "avx_vnni", "asimddp"}
+"""Flags of a CPU, of which one must be there, that multiplies 8-bit integers into 32-bit sums in one instruction."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,11 +34,24 @@ class Scheme:
     """It sets two of four weights to zero and stores the rest as they are."""
     kernels_of: str | None = None
     """The scheme whose kernels serve it, if not its own: both are as fast."""
+    least_capability: tuple[int, int] = (0, 0)
+    """CUDA compute capability from which a GPU has its number type in hardware."""
+    runs_on_cpu: bool = True
+    """Whether vLLM's engine on a CPU has kernels for it."""
 
     @property
     def is_calibrated(self) -> bool:
         """Whether it looks at training rows."""
         return bool(self.recipe)
+
+    def has_kernels(self, capability: tuple[int, int] | None, cpu_flags: Set[str]) -> bool:
+        """Say whether vLLM has kernels of its own for it, on a GPU of that capability or, without one, on this CPU."""
+        if self.kernels_of is not None:
+            return False
+        if capability is not None:
+            return capability >= self.least_capability
+        # Whole weights run anywhere; without such instructions a product of 8-bit integers is slower than theirs.
+        return self.runs_on_cpu and (self.name == NONE or bool(cpu_flags & INTEGER_FLAGS))
 
 
 SCHEMES: dict[str, Scheme] = {
@@ -51,7 +67,14 @@ SCHEMES: dict[str, Scheme] = {
             smooths=True,
             kernels_of="w8a8",
         ),
-        Scheme(name="fp8_dynamic", meaning="8-bit floats", preset="FP8_DYNAMIC", rounding_share=0.1),
+        Scheme(
+            name="fp8_dynamic",
+            meaning="8-bit floats",
+            preset="FP8_DYNAMIC",
+            rounding_share=0.1,
+            least_capability=(8, 9),
+            runs_on_cpu=False,
+        ),
         Scheme(name="w4a16", meaning="4-bit weights by GPTQ", recipe=("gptq_4_bits",), rounding_share=0.3),
         Scheme(
             name="w4a16_awq",
@@ -89,3 +112,10 @@ def meanings() -> str:
 def scheme_of(name: str, *, has_gpu: bool) -> Scheme:
     """Return the scheme of a name; `auto` is fp8_dynamic with a GPU and w8a8 without."""
     return SCHEMES["fp8_dynamic" if has_gpu else "w8a8"] if name == AUTO else SCHEMES[name]
+
+
+def usable_schemes(capability: tuple[int, int] | None, cpu_flags: Set[str]) -> list[str]:
+    """Return the schemes with kernels on such a machine, the one that `auto` means first and whole weights last."""
+    usual = scheme_of(AUTO, has_gpu=capability is not None)
+    found = [scheme for scheme in SCHEMES.values() if scheme.has_kernels(capability, cpu_flags)]
+    return [scheme.name for scheme in sorted(found, key=lambda scheme: (scheme is not usual, scheme.name == NONE))]

@@ -7,17 +7,18 @@ from typing import Any
 from driftwheel import artifacts
 from driftwheel.errors import ConfigError, NotFoundError
 from driftwheel.records import content_hash
-from driftwheel.settings.settings import Settings
+from driftwheel.settings.data import Base
 
 HUB_NAME = re.compile(r"^[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*$")
 
 
-def identity(settings: Settings) -> str:
+def identity(base: Base) -> str:
     """Return what tells this base model from any other: its artifact's content hash, or name and revision."""
-    folder = Path(settings.base_model())
+    folder = Path(base.source)
+    # A merged model is known by what it holds, wherever its folder is moved; a hub name only by its revision.
     if artifacts.is_complete(folder):
         return str(artifacts.read_manifest(folder).content_hash)
-    return content_hash([settings.model.base, settings.model.revision])
+    return content_hash([base.name, base.revision])
 
 
 def _require(name: str) -> None:
@@ -49,6 +50,7 @@ def load_weights(name: str, dtype: str, *, revision: str | None = None, **option
 
     _require(name)
     try:
+        # A pickled file or a repository's own code does whatever its author wrote; neither is loaded.
         return AutoModelForCausalLM.from_pretrained(
             name, revision=revision or "main", dtype=dtype, trust_remote_code=False, use_safetensors=True, **options
         )
@@ -68,6 +70,7 @@ def load_tokenizer(name: str, *, revision: str | None = None) -> Any:
     if not tokenizer.chat_template:
         raise ConfigError(f"{name!r} has no chat template; choose an instruction-tuned base model as model.base")
     if tokenizer.pad_token is None:
+        # Any token will do: the attention mask and the labels leave padding out.
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer
 

@@ -13,7 +13,6 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from driftwheel import artifacts, fingerprint
 from driftwheel.json_form import as_json
@@ -21,6 +20,9 @@ from driftwheel.predictions import PREDICTIONS, Prediction
 from driftwheel.probe_answers import Fingerprint
 from driftwheel.records import Dataset, TrainingRun
 from driftwheel.scorecard import Interval, Scorecard
+from driftwheel.settings.artifact import EvaluateSettings
+from driftwheel.settings.data import DatasetSettings
+from driftwheel.settings.serving import ServeSettings
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
 from train.asking.answer_progress import progress
@@ -81,7 +83,8 @@ def evaluate(
         else:
             with engine(settings, ["--artifact", str(artifact.resolve())]) as own:
                 # A new engine's first answers wait for kernels to be built; they are no latency that users see.
-                ask(settings, own, [row["prompt"] for row in rows[: settings.evaluate.concurrency]], "warm up")
+                first = [row["prompt"] for row in rows[: settings.evaluate.concurrency]]
+                ask(settings.evaluate, settings.serve, own, first, "warm up")
                 _write(settings, own, dataset, artifact, rows, folder, facts, is_own=True, parity=parity)
     if with_baseline and settings.evaluate.baseline_items:
         measure_baseline(settings, dataset)
@@ -102,21 +105,24 @@ def _write(
     artifact: Path,
     rows: Sequence[Row],
     folder: Path,
-    facts: dict[str, Any],
+    facts: dict[str, object],
     *,
     is_own: bool,
     parity: Parity | None = None,
 ) -> None:
+    # The clock is around these answers alone: what follows asks the same engine other things.
     started_at = time.monotonic()
-    answers = ask(settings, endpoint, [row["prompt"] for row in rows], "evaluate", with_ids=is_own)
+    prompts = [row["prompt"] for row in rows]
+    answers = ask(settings.evaluate, settings.serve, endpoint, prompts, "evaluate", with_ids=is_own)
     seconds = time.monotonic() - started_at
-    items = score_items(settings, rows, answers, name_slices(read_examples(Path(dataset.path) / "test.jsonl")))
+    slices = name_slices(read_examples(Path(dataset.path) / "test.jsonl"))
+    items = score_items(rows, answers, slices, label_field=settings.dataset.label_field)
     scorecard = replace(
-        _scores(settings, rows, items, shown_by(read_split(dataset, "train"))),
+        _scores(settings.evaluate, rows, items, shown_by(read_split(dataset, "train"))),
         completion_tokens_per_second=sum(answer.completion_tokens for answer in answers) / seconds,
         robustness=measure_robustness(settings, endpoint, rows, items),
         general=measure_general(settings, endpoint, artifact),
-        perplexity=_perplexity(settings, endpoint, rows, answers),
+        perplexity=_perplexity(settings.evaluate, settings.serve, endpoint, rows, answers, seed=settings.dataset.seed),
         dataset_id=dataset.id,
         engine_start_seconds=endpoint.start_seconds,
     )
@@ -124,7 +130,7 @@ def _write(
         known = {prompt_key(row["prompt"]): answer for row, answer in zip(rows, answers, strict=True)}
         scorecard = replace(scorecard, parity=tuple(measure_served(settings, endpoint, parity, known)))
         facts["parity"] = parity.digest
-    probes = _take_fingerprint(settings, endpoint, rows, answers) if is_own else Fingerprint()
+    probes = _take_fingerprint(endpoint, rows, answers, seed=settings.dataset.seed) if is_own else Fingerprint()
     with artifacts.writing(folder, facts) as aside:
         lines = [json.dumps(as_json(item), ensure_ascii=False) + "\n" for item in items]
         (aside / PREDICTIONS).write_text("".join(lines), encoding="utf-8")
@@ -132,7 +138,7 @@ def _write(
         artifacts.write_json(aside / "fingerprint.json", as_json(probes))
 
 
-def _scores(settings: Settings, rows: Sequence[Row], items: Sequence[Prediction], shown: Shown) -> Scorecard:
+def _scores(settings: EvaluateSettings, rows: Sequence[Row], items: Sequence[Prediction], shown: Shown) -> Scorecard:
     """Return what the answers alone decide, and how many of them are made up."""
     task = task_of(settings, rows)
     scores, flags = score(items, task), made_up_flags(rows, items, task, shown)
@@ -141,31 +147,37 @@ def _scores(settings: Settings, rows: Sequence[Row], items: Sequence[Prediction]
     return replace(scores, **shares(flags), intervals=intervals, prompt_overlap=overlap)
 
 
-def _perplexity(settings: Settings, endpoint: Endpoint, rows: Sequence[Row], answers: Sequence[Answer]) -> float | None:
+def _perplexity(
+    settings: EvaluateSettings,
+    serve: ServeSettings,
+    endpoint: Endpoint,
+    rows: Sequence[Row],
+    answers: Sequence[Answer],
+    *,
+    seed: int,
+) -> float | None:
     """Return the perplexity of the reference answers on a subsample; None if the endpoint cannot tell."""
     references = [
         (row["prompt"], expected_answer(row), answer.prompt_tokens)
         for row, answer in zip(rows, answers, strict=True)
         if answer.error is None and answer.prompt_tokens
     ]
-    chance = random.Random(f"{settings.dataset.seed}-perplexity")
+    chance = random.Random(f"{seed}-perplexity")
     chosen = chance.sample(references, min(PERPLEXITY_ITEMS, len(references)))
     with progress("perplexity", len(chosen)) as on_done:
         found = reference_logprobs(
             endpoint,
             chosen,
-            concurrency=settings.evaluate.concurrency,
-            timeout_seconds=settings.serve.request_timeout_seconds,
+            concurrency=settings.concurrency,
+            timeout_seconds=serve.request_timeout_seconds,
             on_done=on_done,
         )
     return None if found is None else perplexity(found)
 
 
-def _take_fingerprint(
-    settings: Settings, endpoint: Endpoint, rows: Sequence[Row], answers: Sequence[Answer]
-) -> Fingerprint:
+def _take_fingerprint(endpoint: Endpoint, rows: Sequence[Row], answers: Sequence[Answer], *, seed: int) -> Fingerprint:
     fit = [row["prompt"] for row, answer in zip(rows, answers, strict=True) if answer.error is None]
-    probes = random.Random(f"{settings.dataset.seed}-probes").sample(fit, min(PROBES, len(fit)))
+    probes = random.Random(f"{seed}-probes").sample(fit, min(PROBES, len(fit)))
     taken = fingerprint.take(endpoint.url, endpoint.model, probes)
     if endpoint.base_model is not None:
         taken = replace(taken, base_probes=fingerprint.take(endpoint.url, endpoint.base_model, probes).probes)
@@ -193,8 +205,8 @@ def _line(name: str, value: float | str | None, interval: Interval | None) -> st
     return f"{name:<28} {f'{value:.4g}' if isinstance(value, float) else value}{reach}"
 
 
-def warn_of_learned(settings: Settings, ledger: Ledger, run_id: str | None, dataset_id: str) -> None:
+def warn_of_learned(settings: DatasetSettings, ledger: Ledger, run_id: str | None, dataset_id: str) -> None:
     """Say on stderr if the scores will flatter, because the run learned rows that it is asked."""
     for run in ledger.find(TrainingRun, id=run_id) if run_id else []:
-        if leaks := leaks_into_judge(settings.dataset, ledger, run, ledger.get(Dataset, dataset_id)):
+        if leaks := leaks_into_judge(settings, ledger, run, ledger.get(Dataset, dataset_id)):
             sys.stderr.write(f"{run.id} learned {len(leaks)} rows that leak into this test split: {leaks[0]}\n")

@@ -58,7 +58,7 @@ def finetune(
         if run.status is not TrainingRunStatus.RUNNING:
             run = ledger.change(run, status=TrainingRunStatus.RUNNING, error=None, finished_at=None)
         try:
-            check_dataset(settings, ledger, dataset)
+            check_dataset(settings.dataset, ledger, settings.project, dataset)
             metrics = _train(settings, rows_path, run, callbacks)
         except Exception as error:
             message = f"{type(error).__name__}: {error}"
@@ -88,7 +88,7 @@ def find_or_add_run(
     chosen = {
         "model": settings.model.model_dump(mode="json"),
         "train": settings.train.model_dump(mode="json"),
-        "base_identity": identity(settings),
+        "base_identity": identity(settings.base),
         **({FOLD: fold.facts()} if fold else {}),
     }
     settings_hash = content_hash(chosen)

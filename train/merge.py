@@ -33,7 +33,7 @@ def merge(settings: Settings, ledger: Ledger, run_id: str) -> Path:
     if run.status is not TrainingRunStatus.SUCCEEDED:
         raise ConflictError(f"{run_id} is {run.status}: only a run that succeeded can be merged; run finetune again")
     trained = artifacts.verify(weights)
-    model = whole_model(settings, run, weights)
+    model = whole_model(settings.root, settings.base, run, weights)
     facts = {
         "run_id": run.id,
         "dataset_id": run.dataset_id,
@@ -45,6 +45,7 @@ def merge(settings: Settings, ledger: Ledger, run_id: str) -> Path:
         _cast(model, dtype).save_pretrained(folder)
         load_tokenizer(str(weights)).save_pretrained(folder)
         pins = read_pins(folder)
+        # The manifest is written when the block ends, and so holds what is learned inside.
         facts |= as_json(pins)
         check_pins("merged", trained, pins)
     return target

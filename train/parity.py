@@ -35,16 +35,16 @@ def parity(settings: Settings, ledger: Ledger, run_id: str, artifact: Path) -> P
     Raises ParityError naming the first form of the model that is not what was trained.
     """
     run = ledger.get(TrainingRun, run_id)
-    found = find_parity(settings, artifact)
+    found = find_parity(settings.root, artifact)
     if found is None:
         facts = {"run_id": run_id, "artifact": artifacts.verify(artifact).content_hash}
         if artifacts.read_manifest(artifact).kind == KIND:
             stored = _measure_adapter(settings, ledger, run, artifact)
         else:
             stored = _measure(settings, ledger, run, artifact)
-        with artifacts.writing(parity_folder(settings, artifact), facts) as aside:
+        with artifacts.writing(parity_folder(settings.root, artifact), facts) as aside:
             artifacts.write_json(aside / "parity.json", as_json(stored))
-        found = load_parity(settings, artifact)
+        found = load_parity(settings.root, artifact)
     require(settings.parity, found.rows)
     return found
 
@@ -73,7 +73,7 @@ def _measure(settings: Settings, ledger: Ledger, run: TrainingRun, artifact: Pat
 
     check_merged(merged, weights.content_hash)
     check_pins("merged", pins, read_pins(merged))
-    readings, _ = _read(settings, "merged", merged, trained, trained.readings)
+    readings, _ = _read("merged", merged, trained, trained.readings, label_field=settings.dataset.label_field)
     chain = [("trained", trained.readings)]
     rows.append(measure("merged", readings, chain))
     require(settings.parity, rows)
@@ -82,7 +82,7 @@ def _measure(settings: Settings, ledger: Ledger, run: TrainingRun, artifact: Pat
     check_pins("quantized", pins, read_pins(artifact))
     chain.append(("merged", readings))
     if not _is_copy(merged, artifact):
-        readings, model = _read(settings, "quantized", artifact, trained, readings)
+        readings, model = _read("quantized", artifact, trained, readings, label_field=settings.dataset.label_field)
         check_weights(merged, model, SCHEMES[artifacts.read_manifest(artifact).quantization])
     rows.append(measure("quantized", readings, chain))
     require(settings.parity, rows)
@@ -96,9 +96,16 @@ def _measure_adapter(settings: Settings, ledger: Ledger, run: TrainingRun, artif
     chain = [("trained", trained.readings)]
     rows = [measure("trained", trained.readings, [], is_read_back=trained.is_read_back)]
     model, base = load_adapted(artifact)
+    # The engine takes the base's tokenizer, so that is the one to measure with.
     tokenizer = load_tokenizer(base, revision=artifacts.read_manifest(artifact).base_revision or None)
     readings = read_model(
-        settings, model, tokenizer, trained.probes, trained.max_tokens, is_autocast=False, drafts=trained.readings
+        model,
+        tokenizer,
+        trained.probes,
+        trained.max_tokens,
+        is_autocast=False,
+        drafts=trained.readings,
+        label_field=settings.dataset.label_field,
     )
     rows.append(measure(KIND, readings, chain))
     require(settings.parity, rows)
@@ -110,7 +117,7 @@ def _table(trained: Trained, rows: list[ParityRow], chain: list[tuple[str, list[
 
 
 def _read(
-    settings: Settings, hop: str, folder: Path, trained: Trained, drafts: list[Reading]
+    hop: str, folder: Path, trained: Trained, drafts: list[Reading], *, label_field: str | None
 ) -> tuple[list[Reading], Any]:
     """Return what a folder's model makes of the probes, and the model, whose weights are decompressed by then."""
     model, loaded = load_weights(str(folder), "auto", output_loading_info=True)
@@ -118,7 +125,7 @@ def _read(
         raise ParityError(hop, "tensors", f"{missing[0]} is in no file of {folder}; build it again")
     tokenizer = load_tokenizer(str(folder))
     readings = read_model(
-        settings, model, tokenizer, trained.probes, trained.max_tokens, is_autocast=False, drafts=drafts
+        model, tokenizer, trained.probes, trained.max_tokens, is_autocast=False, drafts=drafts, label_field=label_field
     )
     return readings, model
 

@@ -20,6 +20,7 @@ from driftwheel.errors import ArtifactError, StorageError
 from driftwheel.gate_verdict import GateVerdict
 from driftwheel.lineage import Lineage, MergedFrom
 from driftwheel.records import Dataset, ModelVersion, ModelVersionStatus, TrainingRun, new_id, utc_now
+from driftwheel.settings.data import DatasetSettings
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
 from driftwheel.store.tables import TABLES
@@ -58,17 +59,17 @@ def publish(
         raise ArtifactError(f"{evaluation.folder} scored another artifact than {artifact}; evaluate this one")
     require_parity(settings.parity, evaluation.scorecard, artifact)
     require_effect(settings.serve, evaluation.fingerprint, artifact)
-    refuse_learned(settings, ledger, run, str(evaluation.scorecard.dataset_id))
-    version = _find(settings, ledger, run_id, manifest.content_hash)
+    refuse_learned(settings.dataset, ledger, run, str(evaluation.scorecard.dataset_id))
+    version = _find(ledger, settings.project, run_id, manifest.content_hash)
     if version is None:
         version = _record(settings, ledger, run, artifact, manifest, evaluation, verdict, decision_id)
-    _write_card(settings, ledger, version, run)
+    _write_card(ledger, settings.root, version, run)
     return version
 
 
-def refuse_learned(settings: Settings, ledger: Ledger, run: TrainingRun, dataset_id: str) -> None:
+def refuse_learned(settings: DatasetSettings, ledger: Ledger, run: TrainingRun, dataset_id: str) -> None:
     """Raise DataError if a run learned rows that leak into the test rows of the Dataset that is to judge it."""
-    leaks = leaks_into_judge(settings.dataset, ledger, run, ledger.get(Dataset, dataset_id))
+    leaks = leaks_into_judge(settings, ledger, run, ledger.get(Dataset, dataset_id))
     remedy = f"let {run.dataset_id} judge it (leave out --dataset), or train on rows that {dataset_id} does not test"
     refuse_leaks(f"{run.id} on {dataset_id}", leaks, remedy)
 
@@ -87,6 +88,7 @@ def _record(
     is_published = verdict.verdict == "PROMOTE"
     table = TABLES[ModelVersion]
     with ledger.write() as connection:
+        # In the transaction that adds the row: SQLite lets in one writer at a time, so no number is taken twice.
         highest = connection.execute(sa.select(sa.func.max(table.c.number)).where(table.c.project == settings.project))
         version = ModelVersion(
             id=new_id("version", [run.id, manifest.content_hash], at),
@@ -161,25 +163,24 @@ def library_versions() -> dict[str, str]:
     return versions
 
 
-def card_path(settings: Settings, version_id: str) -> Path:
+def card_path(root: Path, version_id: str) -> Path:
     """Return where a version's model card is."""
-    return settings.root / "versions" / version_id / "model_card.md"
+    return root / "versions" / version_id / "model_card.md"
 
 
-def _write_card(settings: Settings, ledger: Ledger, version: ModelVersion, run: TrainingRun) -> None:
-    path = card_path(settings, version.id)
+def _write_card(ledger: Ledger, root: Path, version: ModelVersion, run: TrainingRun) -> None:
+    path = card_path(root, version.id)
     text = model_card(version, run, ledger.get(Dataset, version.dataset_id))
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.name}")
     try:
         aside.write_text(text, encoding="utf-8")
+        # A rename is whole or not at all, so that a dashboard never shows half a card.
         aside.replace(path)
     except OSError as error:
         raise StorageError(f"cannot write {path}: {error.strerror}; free some space and publish again") from error
 
 
-def _find(settings: Settings, ledger: Ledger, run_id: str, manifest_hash: str) -> ModelVersion | None:
-    found = ledger.find(
-        ModelVersion, project=settings.project, run_id=run_id, manifest_hash=manifest_hash, newest_first=False
-    )
+def _find(ledger: Ledger, project: str, run_id: str, manifest_hash: str) -> ModelVersion | None:
+    found = ledger.find(ModelVersion, project=project, run_id=run_id, manifest_hash=manifest_hash, newest_first=False)
     return found[0] if found else None

@@ -45,6 +45,7 @@ def quantize(settings: Settings, ledger: Ledger, run_id: str) -> Path:
     merged, scheme = merged_path(run), chosen_scheme(settings.quantize)
     target = settings.root / "artifacts" / f"{run_id}-{scheme.name}"
     whole = artifacts.verify(merged)
+    # Days may lie between the merge and this, and a damaged merge would be quantized faithfully.
     check_merged(merged, artifacts.read_manifest(weights_path(run)).content_hash)
     check_pins("merged", whole, read_pins(merged))
     source = Source(

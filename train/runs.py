@@ -4,9 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from driftwheel.errors import NotFoundError
-from driftwheel.records import ModelVersion, TrainingRun, TrainingRunStatus
-from driftwheel.settings.settings import Settings
-from driftwheel.store.alias import find_alias
+from driftwheel.records import TrainingRun, TrainingRunStatus
 from driftwheel.store.ledger import Ledger
 
 WHOLE = "model"
@@ -50,9 +48,3 @@ class Fold:
     def facts(self) -> dict[str, int]:
         """Return what tells this fold from another of the same Dataset."""
         return {"number": self.number, "of": self.of, "seed": self.seed}
-
-
-def live_version(settings: Settings, ledger: Ledger) -> ModelVersion | None:
-    """Return the version that the alias points at, or None before the first."""
-    alias = find_alias(ledger, settings.project, settings.serve.alias)
-    return ledger.get(ModelVersion, alias.version_id) if alias else None

@@ -19,6 +19,7 @@ from driftwheel.records import Dataset, ModelVersionStatus, TrainingRun
 from driftwheel.run_metrics import RunMetrics
 from driftwheel.scorecard import ParityRow
 from driftwheel.settings.settings import Settings
+from driftwheel.store.alias import live_version
 from driftwheel.store.ledger import Ledger
 from train.data.traffic_dataset import dataset_from_traffic
 from train.evaluate import evaluate
@@ -33,7 +34,7 @@ from train.parity import parity
 from train.processes.process_tuning import tune_process
 from train.publish import publish
 from train.quantize import quantize
-from train.runs import live_version, merged_path
+from train.runs import merged_path
 from train.verdict.evidence import count_looks, read_items, what_stays_fixed
 
 
@@ -126,7 +127,7 @@ def _evaluate(job: Job, progress: Progress) -> Progress:
         artifact=artifact,
         dataset_id=progress.need("dataset_id"),
         with_baseline=job.with_baseline,
-        parity=find_parity(job.settings, artifact),
+        parity=find_parity(job.settings.root, artifact),
     )
     return Progress(evaluation=str(done.folder), accuracy=done.scorecard.accuracy)
 
@@ -203,7 +204,8 @@ def measure_forms(settings: Settings, ledger: Ledger, run_id: str, artifact: Pat
     Raises ParityError naming the first form of the model that is not what was trained.
     """
     job, known = Job(settings, ledger), artifact or build_artifact(settings, ledger, run_id)
-    if not artifacts.is_complete(merged_path(ledger.get(TrainingRun, run_id))) and find_parity(settings, known) is None:
+    is_merged = artifacts.is_complete(merged_path(ledger.get(TrainingRun, run_id)))
+    if not is_merged and find_parity(settings.root, known) is None:
         run_steps(job, Progress(run_id=run_id), "merge", "merge")
     return parity(settings, ledger, run_id, known)
 
@@ -213,7 +215,7 @@ def decide_against_live(settings: Settings, ledger: Ledger, *, evaluation: Path,
     candidate = load_evaluation(settings, ledger, evaluation)
     if candidate.scorecard.dataset_id != dataset_id:
         raise GateError(f"{evaluation} was scored on {candidate.scorecard.dataset_id}, not on {dataset_id}")
-    dataset, live = ledger.get(Dataset, dataset_id), live_version(settings, ledger)
+    dataset, live = ledger.get(Dataset, dataset_id), live_version(ledger, settings.project, settings.serve.alias)
     items = read_items(evaluation, dataset)
     if live is None:
         return decide(settings.gate, items, None, baseline_accuracy=best_accuracy(candidate.scorecard.baseline))
@@ -222,7 +224,7 @@ def decide_against_live(settings: Settings, ledger: Ledger, *, evaluation: Path,
         settings.gate,
         items,
         read_items(answered.folder, dataset),
-        earlier_looks=count_looks(settings, ledger, items, str(artifacts.read_manifest(evaluation).artifact)),
+        earlier_looks=count_looks(ledger, settings.project, items, str(artifacts.read_manifest(evaluation).artifact)),
         fixed=what_stays_fixed(ledger, live),
         live_version_id=live.id,
     )

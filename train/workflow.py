@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -55,7 +56,9 @@ class Worker:
             "name": "driftwheel",
             "system_database_url": database,
             "application_version": WORKFLOW_FORMAT,
+            # DBOS resumes only what the same executor began; several projects may share a database.
             "executor_id": settings.project,
+            # JSON, and not the usual pickle: reading a job back must not run code, and a later release must be able to.
             "serializer": DBOSPortableJSONSerializer(),
             "log_level": "WARNING",
         }
@@ -165,7 +168,7 @@ def _links(made: Progress) -> dict[str, str]:
     return {name: value for name, value in found.items() if value is not None}
 
 
-def only_worker(settings: Settings) -> AbstractContextManager[None]:
+def only_worker(root: Path) -> AbstractContextManager[None]:
     """Hold the storage folder's worker lock; raises ConflictError if another worker has it."""
-    conflict = f"another worker already runs on {settings.root}; stop it first"
-    return only_process(settings.root / "worker.lock", conflict)
+    conflict = f"another worker already runs on {root}; stop it first"
+    return only_process(root / "worker.lock", conflict)

@@ -20,6 +20,7 @@ from pathlib import Path
 
 from driftwheel.cli.command import add_common_arguments, settings_from
 from driftwheel.errors import ConfigError
+from driftwheel.quantization import AUTO, scheme_of
 from driftwheel.settings.serving import ServeSettings
 from driftwheel.settings.settings import Settings
 from driftwheel.settings.training import TrainSettings
@@ -168,7 +169,8 @@ def _gpu_count() -> int:
 
 def _gpu() -> Finding:
     count = _gpu_count()
-    text = f"{count} NVIDIA device(s)" if count else "none: CPU engine, w8a8, small models"
+    without = f"none: CPU engine, {scheme_of(AUTO, has_gpu=False).name}, small models"
+    text = f"{count} NVIDIA device(s)" if count else without
     return Finding("gpu", True, text + (f"; train.num_processes {count} trains on all" if count > 1 else ""))
 
 

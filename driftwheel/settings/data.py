@@ -1,5 +1,6 @@
 """Settings of the base model and of the data to learn from."""
 
+from dataclasses import dataclass
 from typing import Literal, Self
 
 from pydantic import Field, model_validator
@@ -12,6 +13,17 @@ class ModelSettings(Section):
     """Folder or hub name of the base model, such as `Qwen/Qwen3-0.6B`."""
     revision: str | None = None
     """Hub revision to pin."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Base:
+    """A base model as it is loaded."""
+
+    name: str
+    """As the settings write it, which stays the same wherever the project's folder lies."""
+    source: str
+    """Its local folder where there is one, else its hub name."""
+    revision: str | None = None
 
 
 class SourceSettings(Section):

@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 from driftwheel.alias_key import AliasKey
 from driftwheel.records import content_hash
 from driftwheel.settings.artifact import EvaluateSettings, GateSettings, MergeSettings, ParitySettings, QuantizeSettings
-from driftwheel.settings.data import DatasetSettings, ModelSettings
+from driftwheel.settings.data import Base, DatasetSettings, ModelSettings
 from driftwheel.settings.section import Section
 from driftwheel.settings.serving import ServeSettings, TrafficSettings
 from driftwheel.settings.training import TrainSettings, TuneSettings
@@ -102,3 +102,8 @@ class Settings(Section):
         """Return the base model as a local folder where there is one, else as the hub name."""
         local = self.resolve(self.model.base)
         return str(local) if local.exists() else self.model.base
+
+    @property
+    def base(self) -> Base:
+        """The base model, as the stages load it."""
+        return Base(name=self.model.base, source=self.base_model(), revision=self.model.revision)

@@ -7,7 +7,7 @@ desired half of the row is written by people and the worker, the observed half b
 import sqlalchemy as sa
 
 from driftwheel.errors import ConflictError, NotFoundError
-from driftwheel.records import Alias, utc_now
+from driftwheel.records import Alias, ModelVersion, utc_now
 from driftwheel.store.ledger import Ledger
 from driftwheel.store.tables import TABLES
 
@@ -31,6 +31,12 @@ def get_alias(ledger: Ledger, project: str, name: str) -> Alias:
     if found is None:
         raise NotFoundError(f"project {project!r} has no alias {name!r} yet; promote a version first")
     return found
+
+
+def live_version(ledger: Ledger, project: str, name: str) -> ModelVersion | None:
+    """Return the version that a project's alias points at, or None before the first promotion."""
+    alias = find_alias(ledger, project, name)
+    return ledger.get(ModelVersion, alias.version_id) if alias else None
 
 
 def move_alias(

@@ -74,7 +74,7 @@ def ask_all(
     """
 
     async def ask(client: AsyncOpenAI, messages: Messages) -> Answer:
-        extension: dict[str, Any] = {"return_token_ids": True} if with_ids else {}
+        extension = {"return_token_ids": True} if with_ids else {}
         if with_logprobs:
             extension["logprobs"] = True
         return await _ask(client, endpoint.model, messages, max_tokens, extension)
@@ -152,6 +152,8 @@ async def _each(
 
     url = f"{endpoint.url.rstrip('/')}/v1"
     async with AsyncOpenAI(base_url=url, api_key=endpoint.api_key, timeout=timeout_seconds) as client:
+        # The first failure ends all of them: a partly asked test set is not scored, and no request may outlive the
+        # client.
         tasks = [asyncio.ensure_future(one(client, entry)) for entry in entries]
         try:
             return list(await asyncio.gather(*tasks))
@@ -166,7 +168,7 @@ async def _each(
 
 
 async def _ask(
-    client: AsyncOpenAI, model: str, messages: Messages, max_tokens: int, extension: dict[str, Any]
+    client: AsyncOpenAI, model: str, messages: Messages, max_tokens: int, extension: dict[str, bool]
 ) -> Answer:
     started_at = time.monotonic()
     conversation: Any = list(messages)

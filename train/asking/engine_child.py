@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import IO
 
 from driftwheel.errors import EngineError
+from driftwheel.settings.serving import ServeSettings
 from driftwheel.settings.settings import Settings
 from train.asking.client import Endpoint
 
@@ -28,8 +29,9 @@ def engine(settings: Settings, source: list[str]) -> Iterator[Endpoint]:
 
     Raises EngineError with the child's own message if it does not start.
     """
+    # With port 0 the child takes a free port and says which.
     argv = [sys.executable, "-m", "serve", "engine", "--config", str(settings.path), "--port", "0", *source]
-    for override in _serve_overrides(settings):
+    for override in _serve_overrides(settings.serve, settings.root, settings.storage.database_url):
         argv += ["--set", override]
     log_path = settings.root / "logs" / f"evaluation-engine-{datetime.now(UTC):%Y%m%dT%H%M%S%f}.log"
     log_path.parent.mkdir(parents=True, exist_ok=True)
@@ -37,20 +39,23 @@ def engine(settings: Settings, source: list[str]) -> Iterator[Endpoint]:
         # The child ends when its stdin does, so it cannot outlive this process.
         child = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True)
         try:
-            yield _wait_for_endpoint(child, settings, source[1], log_path)
+            yield _wait_for_endpoint(child, settings.serve.start_timeout_seconds, source[1], log_path)
         finally:
             _stop(child)
 
 
-def _serve_overrides(settings: Settings) -> list[str]:
+def _serve_overrides(settings: ServeSettings, root: Path, database_url: str | None) -> list[str]:
     """Return the serving settings as flags: the file alone does not hold what came from `--set`."""
-    values = {f"serve.{key}": value for key, value in settings.serve.model_dump(mode="json").items()}
-    values |= {"storage.root": str(settings.root), "storage.database_url": settings.storage.database_url}
+    values = {f"serve.{key}": value for key, value in settings.model_dump(mode="json").items()}
+    values |= {"storage.root": str(root), "storage.database_url": database_url}
     return [f"{key}={json.dumps(value)}" for key, value in values.items()]
 
 
-def _wait_for_endpoint(child: "subprocess.Popen[str]", settings: Settings, name: str, log_path: Path) -> Endpoint:
-    timer = threading.Timer(settings.serve.start_timeout_seconds + START_MARGIN_SECONDS, child.kill)
+def _wait_for_endpoint(
+    child: "subprocess.Popen[str]", start_timeout_seconds: float, name: str, log_path: Path
+) -> Endpoint:
+    # Reading a line waits for ever on a child that hangs before it prints one.
+    timer = threading.Timer(start_timeout_seconds + START_MARGIN_SECONDS, child.kill)
     timer.start()
     try:
         endpoint = _read_endpoint(child.stdout) if child.stdout else None

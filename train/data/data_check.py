@@ -9,8 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from driftwheel.answers import label_of
-from driftwheel.settings.data import DatasetSettings
-from driftwheel.settings.settings import Settings
+from driftwheel.settings.data import Base, DatasetSettings
 from driftwheel.traffic.personal_data import find_personal_data, redact
 from train.data.cleaning import clean_answer, clean_prompt, folded
 from train.data.duplicates import NearDuplicates
@@ -38,15 +37,21 @@ class PlacedRow:
     example: Example
 
 
-def check_files(settings: Settings, sources: Sequence[Path], compared_rows: int = NEAR_DUPLICATE_ROWS) -> Findings:
+def check_files(
+    settings: DatasetSettings,
+    base: Base,
+    max_length: int,
+    sources: Sequence[Path],
+    compared_rows: int = NEAR_DUPLICATE_ROWS,
+) -> Findings:
     """Return all findings about some files; raises DataError if one cannot be read."""
     files, rows = [], list[PlacedRow]()
     for path in sources:
-        reading = read_file(settings.dataset, path)
+        reading = read_file(settings, path)
         counts = {"rows": len(reading.rows), "broken": len(reading.broken)}
         shown = reading.broken[:SHOWN_BROKEN_ROWS]
         files.append(FileFound(file=path.name, format=reading.format, **counts, broken_rows=shown))
-        rows += [_placed(settings.dataset, row) for row in reading.rows]
+        rows += [_placed(settings, row) for row in reading.rows]
     examples, labels = [row.example for row in rows], Counter(str(row.example.label) for row in rows)
     repeated = _repeated(rows)
     found = Findings(
@@ -55,15 +60,15 @@ def check_files(settings: Settings, sources: Sequence[Path], compared_rows: int 
         labels=dict(labels.most_common(SHOWN_LABELS)),
         distinct_labels=len(labels),
         labels_seen_once=labels_seen_once(examples)[:SHOWN_ONCE],
-        **(vars(measure(settings, examples)) if rows else {}),
+        **(vars(measure(base, max_length, examples)) if rows else {}),
         languages=_languages(rows),
         duplicates=_duplicates(repeated),
         conflicts=_conflicts(repeated),
-        near_duplicates=_near_pairs(settings.dataset, repeated, compared_rows),
+        near_duplicates=_near_pairs(settings, repeated, compared_rows),
         personal_data=_personal_data(rows),
         outliers=_outliers(rows),
     )
-    return replace(found, suggestions=suggestions(settings.dataset, found))
+    return replace(found, suggestions=suggestions(settings, found))
 
 
 def _placed(settings: DatasetSettings, row: Row) -> PlacedRow:

@@ -52,7 +52,8 @@ def write(
     leaks = find_leaks(splits, quarantine, settings.dataset.near_duplicate_similarity, timed.cuts)
     refuse_leaks("the new Dataset", leaks, "nothing was written; the splitting failed, please report it")
     tally.time_cuts = timed.cuts
-    return store(settings, ledger, rows, describe(settings, splits, tally), origin=origin)
+    report = describe(settings.dataset, settings.base, settings.train.max_length, splits, tally)
+    return store(ledger, settings.project, settings.root, rows, report, origin=origin)
 
 
 def find_stored(ledger: Ledger, project: str, rows: Rows) -> Dataset | None:
@@ -61,11 +62,11 @@ def find_stored(ledger: Ledger, project: str, rows: Rows) -> Dataset | None:
     return found[0] if found else None
 
 
-def store(settings: Settings, ledger: Ledger, rows: Rows, report: DatasetReport, *, origin: str) -> Dataset:
+def store(ledger: Ledger, project: str, root: Path, rows: Rows, report: DatasetReport, *, origin: str) -> Dataset:
     """Write rows, a file for each split, and record them as a Dataset."""
     digest = content_hash(rows)
     dataset_id = new_id("dataset", digest)
-    target = settings.root / "datasets" / dataset_id
+    target = root / "datasets" / dataset_id
     facts = {"dataset_id": dataset_id, "origin": origin, "rows_hash": digest, "report": asdict(report)}
     with writing(target, facts) as folder:
         for name, lines in rows.items():
@@ -73,7 +74,7 @@ def store(settings: Settings, ledger: Ledger, rows: Rows, report: DatasetReport,
             (folder / f"{name}.jsonl").write_text(text, encoding="utf-8")
     dataset = Dataset(
         id=dataset_id,
-        project=settings.project,
+        project=project,
         content_hash=digest,
         path=str(target),
         origin=origin,

@@ -14,7 +14,6 @@ from typing import Literal
 from driftwheel.errors import DataError
 from driftwheel.records import Dataset, ModelVersion, ModelVersionStatus, TrainingRun
 from driftwheel.settings.data import DatasetSettings
-from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
 from train.data.duplicates import NearDuplicates
 from train.data.examples import Example, read_examples
@@ -111,15 +110,15 @@ def refuse_leaks(name: str, leaks: Sequence[Leak], remedy: str) -> None:
         )
 
 
-def check_dataset(settings: Settings, ledger: Ledger, dataset: Dataset) -> None:
+def check_dataset(settings: DatasetSettings, ledger: Ledger, project: str, dataset: Dataset) -> None:
     """Raise DataError if a Dataset's learned rows leak into its test rows, or into what was quarantined before it.
 
     The files are read afresh: it does not matter who wrote them.
     """
     splits = {name: read_examples(Path(dataset.path) / f"{name}.jsonl") for name in ("train", "validation", "test")}
-    quarantine = quarantined(ledger, settings.project, before=dataset.created_at)
+    quarantine = quarantined(ledger, project, before=dataset.created_at)
     cuts = dataset.report.time_cuts
-    leaks = find_leaks(splits, quarantine, settings.dataset.near_duplicate_similarity, cuts)
+    leaks = find_leaks(splits, quarantine, settings.near_duplicate_similarity, cuts)
     refuse_leaks(dataset.id, leaks, "build the dataset again: `driftwheel data build`")
 
 

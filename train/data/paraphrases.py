@@ -16,7 +16,9 @@ import structlog
 from driftwheel.dataset_report import ParaphraseCount
 from driftwheel.errors import EngineError, StorageError
 from driftwheel.records import content_hash
+from driftwheel.settings.artifact import EvaluateSettings
 from driftwheel.settings.data import DatasetSettings
+from driftwheel.settings.serving import ServeSettings
 from driftwheel.settings.settings import Settings
 from train.asking.answer_progress import progress
 from train.asking.client import Endpoint, Messages
@@ -46,7 +48,7 @@ def paraphrases(
     asked = [request(row.prompt[-1]["content"], manner) for row, manner in chosen]
     tally.paraphrases = ParaphraseCount(model=endpoint.model, asked=len(asked))
     try:
-        said = _answers(settings, endpoint, asked)
+        said = _answers(settings.evaluate, settings.serve, settings.root / "paraphrases.jsonl", endpoint, asked)
     except EngineError as error:
         message = (
             f"no paraphrases: {error}; mend dataset.paraphrase_url, or set dataset.on_paraphrase_failure to `skip`"
@@ -74,16 +76,18 @@ def _chosen(settings: DatasetSettings, rows: Sequence[Example]) -> list[tuple[Ex
     return every[: int(len(rows) * share / (1 - share))]
 
 
-def _answers(settings: Settings, endpoint: Endpoint, asked: Sequence[Messages]) -> list[str]:
-    """Return the answers, those that are kept on disk without asking."""
-    path = settings.root / "paraphrases.jsonl"
+def _answers(
+    settings: EvaluateSettings, serve: ServeSettings, path: Path, endpoint: Endpoint, asked: Sequence[Messages]
+) -> list[str]:
+    """Return the answers; those that the file at `path` keeps are not asked for again."""
     keys = [content_hash([endpoint.model, REWORDED_TOKENS, messages]) for messages in asked]
     kept = _read_kept(path)
     missing = {key: messages for key, messages in zip(keys, asked, strict=True) if key not in kept}
     with progress("paraphrase", len(missing)) as on_done:
         for start in range(0, len(missing), KEPT_AT_ONCE):
             part = list(missing)[start : start + KEPT_AT_ONCE]
-            texts = reword(settings, endpoint, [missing[key] for key in part], on_done)
+            requests = [missing[key] for key in part]
+            texts = reword(settings, serve, endpoint, requests, on_done)
             answers = {key: text for key, text in zip(part, texts, strict=True) if text is not None}
             _keep(path, answers, endpoint.model)
             kept |= answers

@@ -5,7 +5,8 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 
 from driftwheel.errors import EngineError
-from driftwheel.settings.settings import Settings
+from driftwheel.settings.artifact import EvaluateSettings
+from driftwheel.settings.serving import ServeSettings
 from train.asking.client import Answer, Endpoint, Messages, ask_all
 from train.data.cleaning import clean_answer, folded
 
@@ -39,7 +40,11 @@ def request(text: str, manner: int = 0) -> Messages:
 
 
 def reword(
-    settings: Settings, endpoint: Endpoint, requests: Sequence[Messages], on_done: Callable[[], None] = lambda: None
+    settings: EvaluateSettings,
+    serve: ServeSettings,
+    endpoint: Endpoint,
+    requests: Sequence[Messages],
+    on_done: Callable[[], None] = lambda: None,
 ) -> list[str | None]:
     """Return the reworded messages: None where the endpoint refused one, empty where it was cut off.
 
@@ -49,8 +54,8 @@ def reword(
         endpoint,
         requests,
         max_tokens=REWORDED_TOKENS,
-        concurrency=settings.evaluate.concurrency,
-        timeout_seconds=settings.serve.request_timeout_seconds,
+        concurrency=settings.concurrency,
+        timeout_seconds=serve.request_timeout_seconds,
         on_done=on_done,
         with_logprobs=False,
     )

@@ -63,11 +63,13 @@ def split_by_label(deal: Deal, seed: int) -> Splits:
         size = sum(len(members[group]) for group in stratum)
         wanted = {name: share * size for name, share in deal.shares.items()}
         wanted["test"] -= sum(len(members[group]) for group in stratum if group in deal.pinned)
+        # What a version may have learned is dealt out last, when the judging splits are mostly full.
         for group in sorted(stratum, key=lambda g: g in deal.trained):
             if group in deal.pinned:
                 splits["test"] += members[group]
                 continue
             size = len(members[group])
+            # A group goes where half of it or more is still wanted: a share is missed by half a group at most.
             name = next((n for n, left in wanted.items() if left >= size / 2 and left > 0), "train")
             splits[name] += members[group]
             if name in wanted:

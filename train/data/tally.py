@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 
 from driftwheel.dataset_report import BrokenRow, DatasetReport, Lengths, ParaphraseCount, RowLengths
 from driftwheel.errors import ConfigError, NotFoundError
-from driftwheel.settings.settings import Settings
+from driftwheel.settings.data import Base, DatasetSettings
 from train.base_model import load_tokenizer
 from train.data.examples import Example
 
@@ -35,7 +35,9 @@ class Tally:
     time_cuts: dict[str, str] = field(default_factory=dict)
 
 
-def describe(settings: Settings, splits: Mapping[str, Sequence[Example]], tally: Tally) -> DatasetReport:
+def describe(
+    settings: DatasetSettings, base: Base, max_length: int, splits: Mapping[str, Sequence[Example]], tally: Tally
+) -> DatasetReport:
     """Return the Dataset's report: rows in, dropped and why, balance, lengths, splits."""
     examples = [e for rows in splits.values() for e in rows]
     labels = Counter(e.label or "(none)" for e in examples)
@@ -47,7 +49,7 @@ def describe(settings: Settings, splits: Mapping[str, Sequence[Example]], tally:
         mixed=dict(tally.mixed),
         paraphrases=tally.paraphrases,
         personal_data=dict(tally.personal_data),
-        is_redacted=settings.dataset.redact,
+        is_redacted=settings.redact,
         labels_seen_once=labels_seen_once(examples),
         tested_before=tally.tested_before,
         time_cuts=tally.time_cuts,
@@ -55,11 +57,11 @@ def describe(settings: Settings, splits: Mapping[str, Sequence[Example]], tally:
         distinct_labels=len(labels),
         sources=dict(Counter(e.source for e in examples)),
         slices={name: dict(Counter(e.slice for e in rows)) for name, rows in splits.items()},
-        **vars(measure(settings, examples)),
+        **vars(measure(base, max_length, examples)),
     )
 
 
-def measure(settings: Settings, examples: Sequence[Example]) -> RowLengths:
+def measure(base: Base, max_length: int, examples: Sequence[Example]) -> RowLengths:
     """Return how long rows are; without a base model it says why their tokens were not counted."""
     known = RowLengths(
         prompt_characters=quantiles([len(e.text) for e in examples]),
@@ -67,13 +69,14 @@ def measure(settings: Settings, examples: Sequence[Example]) -> RowLengths:
         answer_characters=quantiles([len(e.answer) for e in examples]),
     )
     try:
-        tokenizer = load_tokenizer(settings.base_model(), revision=settings.model.revision)
+        tokenizer = load_tokenizer(base.source, revision=base.revision)
     except (ConfigError, NotFoundError) as error:
         return replace(known, tokens_not_counted=str(error))
     conversations = [[*e.prompt, *e.completion] for e in examples]
     texts = tokenizer.apply_chat_template(conversations, tokenize=False)
+    # The chat template has written the special tokens already.
     lengths = [len(ids) for ids in tokenizer(texts, add_special_tokens=False)["input_ids"]]
-    cut = sum(length > settings.train.max_length for length in lengths)
+    cut = sum(length > max_length for length in lengths)
     return replace(known, tokens=quantiles(lengths), rows_cut_by_max_length=cut)
 
 

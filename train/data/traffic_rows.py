@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from driftwheel.answers import label_of
 from driftwheel.records import Traffic
-from driftwheel.settings.settings import Settings
+from driftwheel.settings.data import DatasetSettings
 from driftwheel.store.ledger import Ledger
 from driftwheel.store.tables import TABLES
 from train.data.formats import Row
@@ -25,15 +25,17 @@ class LabelledRow:
     source: str
 
 
-def labelled_rows(settings: Settings, ledger: Ledger, *, since: datetime, tally: Tally) -> list[LabelledRow]:
+def labelled_rows(
+    settings: DatasetSettings, ledger: Ledger, project: str, alias: str, *, since: datetime, tally: Tally
+) -> list[LabelledRow]:
     """Return the answered requests that people labelled since a moment, newest first, within the caps."""
     columns = TABLES[Traffic].c
     traffic = ledger.find(
         Traffic,
         columns.label.is_not(None),
         sa.func.coalesce(columns.feedback_at, columns.created_at) > since,
-        project=settings.project,
-        alias=settings.serve.alias,
+        project=project,
+        alias=alias,
         status_code=200,
         is_partial=False,
     )
@@ -41,13 +43,13 @@ def labelled_rows(settings: Settings, ledger: Ledger, *, since: datetime, tally:
     per_user: Counter[str] = Counter()
     accepted, rows = 0, list[LabelledRow]()
     for request in traffic:
-        answer = right_answer(request, settings.dataset.label_field)
+        answer = right_answer(request, settings.label_field)
         source, user = str(request.label_source), request.user_id or request.key_id
         if answer is None:
             tally.dropped["labelled, but the whole right answer is not known"] += 1
-        elif per_user[user] >= settings.dataset.max_rows_per_user:
+        elif per_user[user] >= settings.max_rows_per_user:
             tally.dropped["over dataset.max_rows_per_user"] += 1
-        elif source == "accepted" and accepted >= settings.dataset.max_accepted_rows:
+        elif source == "accepted" and accepted >= settings.max_accepted_rows:
             tally.dropped["over dataset.max_accepted_rows"] += 1
         else:
             per_user[user] += 1

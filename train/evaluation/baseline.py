@@ -113,6 +113,7 @@ def _folder(settings: Settings, dataset: Dataset) -> Path:
 def _ask_each(settings: Settings, endpoint: Endpoint, dataset: Dataset) -> Prompts:
     seed = settings.dataset.seed
     rows = sample(read_split(dataset, "test"), settings.evaluate.baseline_items, seed)
+    # Examples come from training rows alone: a test row in a prompt would answer itself.
     known = read_split(dataset, "train")
     shots = choose_shots(known, settings.evaluate.few_shot, seed)
     near = nearest_shots(known, rows, settings.evaluate.few_shot)
@@ -129,9 +130,10 @@ def _ask_each(settings: Settings, endpoint: Endpoint, dataset: Dataset) -> Promp
 def _entry(
     settings: Settings, endpoint: Endpoint, rows: Sequence[Row], conversations: Sequence[Messages], title: str
 ) -> PromptScore:
-    answers = ask(settings, endpoint, conversations, title)
+    answers = ask(settings.evaluate, settings.serve, endpoint, conversations, title)
     if all(answer.error is not None for answer in answers):
         note = f"the engine refused every question (a base model may lack a chat template): {answers[0].error}"
         return PromptScore(note=note)
-    scores = score(score_items(settings, rows, answers), task_of(settings, rows))
+    items = score_items(rows, answers, label_field=settings.dataset.label_field)
+    scores = score(items, task_of(settings.evaluate, rows))
     return PromptScore(**{f.name: getattr(scores, f.name) for f in fields(PromptScore) if f.name != "note"})

@@ -30,7 +30,7 @@ def measure_general(settings: Settings, endpoint: Endpoint, artifact: Path) -> d
     if not settings.evaluate.general_tasks:
         return None
     key, configured = "evaluate.lm_eval_python", settings.evaluate.lm_eval_python
-    python = python_with(settings, "lm-eval", LM_EVAL, key=key, configured=configured)
+    python = python_with(settings.root, "lm-eval", LM_EVAL, key=key, configured=configured, beside=settings.path.parent)
     model = {
         "model": endpoint.model,
         "base_url": f"{endpoint.url}/v1/completions",

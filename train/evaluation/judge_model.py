@@ -16,6 +16,8 @@ from driftwheel.intervals import share_interval
 from driftwheel.judgements import MODEL_PREFIX, agreement, in_order, judgements_of, peoples_word, record_judgement
 from driftwheel.predictions import Prediction
 from driftwheel.records import Judgement, ModelVersion, Preference
+from driftwheel.settings.artifact import EvaluateSettings
+from driftwheel.settings.serving import ServeSettings
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
 from train.asking.answer_progress import progress
@@ -61,13 +63,13 @@ def judge_versions(
     Raises ConfigError without a judge, NotFoundError if the versions share no items, EngineError if the judge fails.
     """
     first, second = in_order(first, second)
-    endpoint = endpoint or judge_endpoint(settings)
+    endpoint = endpoint or judge_endpoint(settings.evaluate)
     judge = f"{MODEL_PREFIX}{endpoint.model}"
     comparison = compare(settings.root, first, second)
     known = {j.item_id for j in judgements_of(ledger, first, second) if j.judge == judge}
     changed = most_changed(comparison.pairs, items)
     open_pairs = [pair for pair in changed if pair[0].id not in known]
-    for pair, preference in _preferences(settings, endpoint, open_pairs):
+    for pair, preference in _preferences(settings.evaluate, settings.serve, endpoint, open_pairs):
         record_judgement(
             ledger,
             first,
@@ -81,7 +83,7 @@ def judge_versions(
 
 
 def _preferences(
-    settings: Settings, endpoint: Endpoint, pairs: Sequence[tuple[Prediction, Prediction]]
+    settings: EvaluateSettings, serve: ServeSettings, endpoint: Endpoint, pairs: Sequence[tuple[Prediction, Prediction]]
 ) -> list[tuple[tuple[Prediction, Prediction], Preference]]:
     """Return what the judge prefers; pairs that it refused (too long) are left out, and raise if it refused all."""
     asked = []
@@ -93,8 +95,8 @@ def _preferences(
             endpoint,
             asked,
             max_tokens=JUDGE_TOKENS,
-            concurrency=settings.evaluate.concurrency,
-            timeout_seconds=settings.serve.request_timeout_seconds,
+            concurrency=settings.concurrency,
+            timeout_seconds=serve.request_timeout_seconds,
             on_done=on_done,
             with_logprobs=False,
         )

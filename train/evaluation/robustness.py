@@ -12,6 +12,8 @@ from driftwheel.errors import EngineError
 from driftwheel.intervals import paired_interval, share_interval
 from driftwheel.predictions import Prediction
 from driftwheel.scorecard import FaultScore
+from driftwheel.settings.artifact import EvaluateSettings
+from driftwheel.settings.serving import ServeSettings
 from driftwheel.settings.settings import Settings
 from train.asking.client import Endpoint
 from train.data.rewording import flaw, request, reword
@@ -77,12 +79,15 @@ def measure_robustness(
     notes: dict[str, FaultScore] = {}
     if settings.evaluate.judge_url:
         try:
-            asked["paraphrase"] = _changed(chosen, _reworded(settings, [_question(row) for row in chosen]))
+            reworded = _reworded(settings.evaluate, settings.serve, [_question(row) for row in chosen])
+            asked["paraphrase"] = _changed(chosen, reworded)
         except EngineError as error:
             notes["paraphrase"] = FaultScore(items=0, note=str(error))
+    # One call for all kinds keeps the engine's queue full until the last.
     every = [row for faulty in asked.values() for row in faulty]
-    answers = ask(settings, endpoint, [row["prompt"] for row in every], "robustness") if every else []
-    found = iter(score_items(settings, every, answers))
+    prompts = [row["prompt"] for row in every]
+    answers = ask(settings.evaluate, settings.serve, endpoint, prompts, "robustness")
+    found = iter(score_items(every, answers, label_field=settings.dataset.label_field))
     before = {item.id: item for item in items}
     scored = {kind: [next(found) for _ in faulty] for kind, faulty in asked.items()}
     return {kind: _entry([(before[i.id], i) for i in after]) for kind, after in scored.items() if after} | notes
@@ -105,9 +110,10 @@ def _changed(rows: Sequence[Row], questions: Sequence[str]) -> list[Row]:
     ]
 
 
-def _reworded(settings: Settings, questions: Sequence[str]) -> list[str]:
+def _reworded(settings: EvaluateSettings, serve: ServeSettings, questions: Sequence[str]) -> list[str]:
     """Return the questions in other words, empty where the words cannot stand for the question."""
-    found = reword(settings, judge_endpoint(settings), [request(question) for question in questions])
+    requests = [request(question) for question in questions]
+    found = reword(settings, serve, judge_endpoint(settings), requests)
     return [
         said if said and flaw(question, said) is None else "" for question, said in zip(questions, found, strict=True)
     ]

@@ -13,6 +13,8 @@ from driftwheel.errors import ConfigError, DataError, EngineError
 from driftwheel.predictions import Prediction
 from driftwheel.records import Dataset, content_hash
 from driftwheel.scorecard import Task
+from driftwheel.settings.artifact import EvaluateSettings
+from driftwheel.settings.serving import ServeSettings
 from driftwheel.settings.settings import Settings
 from train.asking.answer_progress import progress
 from train.asking.client import Answer, Endpoint, Messages, ask_all
@@ -29,6 +31,7 @@ Row = dict[str, Any]
 
 def evaluation_folder(settings: Settings, dataset: Dataset, *asked: Any) -> Path:
     """Return the folder that belongs to what was asked: a model, a dataset, and how they were put together."""
+    # The whole section counts, `concurrency` too: the latencies are part of the scorecard.
     how = settings.evaluate.model_dump(mode="json")
     name = content_hash([FORMAT, asked, dataset.content_hash, how, settings.dataset.label_field, settings.dataset.seed])
     return settings.root / "evaluations" / name[:32]
@@ -53,6 +56,7 @@ def sample(rows: Sequence[Row], most: int, seed: int) -> list[Row]:
         slices.setdefault(row["slice"], []).append(position)
     quotas = {name: most * len(positions) / len(rows) for name, positions in slices.items()}
     counts = {name: int(quota) for name, quota in quotas.items()}
+    # The slices with the largest remainders get the rows that rounding down left over.
     by_remainder = sorted(quotas, key=lambda name: (counts[name] - quotas[name], name))
     for name in by_remainder[: most - sum(counts.values())]:
         counts[name] += 1
@@ -60,9 +64,9 @@ def sample(rows: Sequence[Row], most: int, seed: int) -> list[Row]:
     return [rows[position] for position in sorted(chosen)]
 
 
-def task_of(settings: Settings, rows: Sequence[Row]) -> Task:
+def task_of(settings: EvaluateSettings, rows: Sequence[Row]) -> Task:
     """Return the task that the settings name, or the one that the expected answers look like."""
-    chosen = settings.evaluate.task
+    chosen = settings.task
     return detect_task([expected_answer(row) for row in rows]) if chosen == "auto" else chosen
 
 
@@ -72,19 +76,18 @@ def expected_answer(row: Row) -> str:
 
 
 def score_items(
-    settings: Settings,
     rows: Sequence[Row],
     answers: Sequence[Answer],
     slices: Mapping[str, Sequence[str]] = MappingProxyType({}),
+    *,
+    label_field: str | None,
 ) -> list[Prediction]:
     """Put each row beside its answer, and its slices by id; raises EngineError if the engine refused every one."""
     if answers and all(answer.error is not None for answer in answers):
         raise EngineError(f"the engine refused every test item: {answers[0].error}")
     items = []
     for row, answer in zip(rows, answers, strict=True):
-        predicted, is_correct = grade_answer(
-            expected_answer(row), answer.text, row["label"], settings.dataset.label_field
-        )
+        predicted, is_correct = grade_answer(expected_answer(row), answer.text, row["label"], label_field)
         items.append(
             Prediction(
                 id=row["id"],
@@ -98,7 +101,7 @@ def score_items(
                 latency_seconds=answer.latency_seconds,
                 mean_logprob=answer.mean_logprob,
                 error=answer.error,
-                confidence=confidence(answer.text, answer.tokens, predicted, settings.dataset.label_field),
+                confidence=confidence(answer.text, answer.tokens, predicted, label_field),
                 prompt_tokens=answer.prompt_tokens,
                 completion_tokens=answer.completion_tokens,
                 slices=tuple(slices.get(row["id"], ())),
@@ -107,16 +110,22 @@ def score_items(
     return items
 
 
-def judge_endpoint(settings: Settings, environ: Mapping[str, str] = os.environ) -> Endpoint:
+def judge_endpoint(settings: EvaluateSettings, environ: Mapping[str, str] = os.environ) -> Endpoint:
     """Return the endpoint of the model that judges and rewords; raises ConfigError if none is configured."""
-    if settings.evaluate.judge_url is None or settings.evaluate.judge_model is None:
+    if settings.judge_url is None or settings.judge_model is None:
         raise ConfigError("evaluate.judge_url and evaluate.judge_model name no judge; set both")
-    url = settings.evaluate.judge_url.rstrip("/").removesuffix("/v1")
-    return Endpoint(url=url, model=settings.evaluate.judge_model, api_key=environ.get(JUDGE_KEY_VARIABLE, "none"))
+    url = settings.judge_url.rstrip("/").removesuffix("/v1")
+    return Endpoint(url=url, model=settings.judge_model, api_key=environ.get(JUDGE_KEY_VARIABLE, "none"))
 
 
 def ask(
-    settings: Settings, endpoint: Endpoint, conversations: Sequence[Messages], title: str, *, with_ids: bool = False
+    settings: EvaluateSettings,
+    serve: ServeSettings,
+    endpoint: Endpoint,
+    conversations: Sequence[Messages],
+    title: str,
+    *,
+    with_ids: bool = False,
 ) -> list[Answer]:
     """Ask conversations with a progress bar on stderr; `with_ids` asks vLLM for token ids too."""
     if not conversations:
@@ -125,9 +134,9 @@ def ask(
         return ask_all(
             endpoint,
             conversations,
-            max_tokens=settings.evaluate.max_tokens,
-            concurrency=settings.evaluate.concurrency,
-            timeout_seconds=settings.serve.request_timeout_seconds,
+            max_tokens=settings.max_tokens,
+            concurrency=settings.concurrency,
+            timeout_seconds=serve.request_timeout_seconds,
             on_done=on_done,
             with_ids=with_ids,
         )

@@ -8,7 +8,6 @@ from driftwheel.errors import GateError
 from driftwheel.json_form import from_json
 from driftwheel.scorecard import ParityRow, Scorecard
 from driftwheel.settings.artifact import ParitySettings
-from driftwheel.settings.settings import Settings
 from train.fidelity.hops import require
 from train.fidelity.probing import Probe, Reading
 
@@ -41,18 +40,18 @@ class Parity:
     """Content hash of the folder."""
 
 
-def parity_folder(settings: Settings, artifact: Path) -> Path:
+def parity_folder(root: Path, artifact: Path) -> Path:
     """Return where an artifact's parity table is."""
-    return settings.root / "parity" / artifact.resolve().name
+    return root / "parity" / artifact.resolve().name
 
 
-def find_parity(settings: Settings, artifact: Path) -> Parity | None:
+def find_parity(root: Path, artifact: Path) -> Parity | None:
     """Return what was measured of exactly these files, or None."""
-    folder = parity_folder(settings, artifact)
+    folder = parity_folder(root, artifact)
     if not artifacts.is_complete(folder):
         return None
     is_same = artifacts.read_manifest(folder).artifact == artifacts.read_manifest(artifact).content_hash
-    return load_parity(settings, artifact) if is_same else None
+    return load_parity(root, artifact) if is_same else None
 
 
 def require_parity(settings: ParitySettings, scorecard: Scorecard, artifact: Path) -> None:
@@ -66,9 +65,9 @@ def require_parity(settings: ParitySettings, scorecard: Scorecard, artifact: Pat
     require(settings, rows)
 
 
-def load_parity(settings: Settings, artifact: Path) -> Parity:
+def load_parity(root: Path, artifact: Path) -> Parity:
     """Read a finished measurement; raises ArtifactError if it was changed."""
-    folder = parity_folder(settings, artifact)
+    folder = parity_folder(root, artifact)
     digest = artifacts.verify(folder).content_hash
     stored = from_json((folder / "parity.json").read_bytes(), ParityTable)
     return Parity(

@@ -44,7 +44,7 @@ def check_pins(hop: str, pinned: Pins, found: Pins) -> None:
             )
 
 
-def _tokenizer_content(tokenizer: Any) -> dict[str, Any]:
+def _tokenizer_content(tokenizer: Any) -> dict[str, object]:
     """Return what decides on token ids; not the file's bytes, which each save may lay out anew."""
     content = json.loads(tokenizer.backend_tokenizer.to_str())
     for state in ("truncation", "padding"):  # left over from the last call, and saved with the file
@@ -52,7 +52,7 @@ def _tokenizer_content(tokenizer: Any) -> dict[str, Any]:
     return {"content": content, "bos": tokenizer.bos_token_id, "eos": tokenizer.eos_token_id}
 
 
-def _generation_defaults(weights: str, revision: str | None) -> dict[str, Any]:
+def _generation_defaults(weights: str, revision: str | None) -> dict[str, object]:
     """Return how a model answers if a request says nothing: its end tokens, and its sampling."""
     from transformers import AutoConfig, GenerationConfig
 
@@ -61,5 +61,5 @@ def _generation_defaults(weights: str, revision: str | None) -> dict[str, Any]:
     except OSError:  # the folder has no generation_config.json
         config = AutoConfig.from_pretrained(weights, revision=revision or "main", trust_remote_code=False)
         defaults = GenerationConfig.from_model_config(config)
-    chosen: dict[str, Any] = defaults.to_diff_dict()
+    chosen: dict[str, object] = defaults.to_diff_dict()
     return {key: value for key, value in chosen.items() if key not in ("transformers_version", "_from_model_config")}

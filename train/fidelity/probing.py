@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from driftwheel.errors import ConfigError
-from driftwheel.settings.settings import Settings
 from train.evaluation.scores import grade_answer
 from train.evaluation.scoring import Row, expected_answer
 
@@ -62,12 +61,12 @@ def make_probes(tokenizer: Any, rows: Sequence[Row], max_tokens: int) -> list[Pr
 
 
 def read_model(
-    settings: Settings,
     model: Any,
     tokenizer: Any,
     probes: Sequence[Probe],
     max_tokens: int,
     *,
+    label_field: str | None,
     is_autocast: bool,
     drafts: Sequence[Reading] = (),
 ) -> list[Reading]:
@@ -93,16 +92,17 @@ def read_model(
         answers |= {p.id: ids for p, ids in zip(left, _generated(model, tokenizer, left, max_tokens), strict=True)}
     model.train(was_training)
     return [
-        reading_of(settings, tokenizer, p, answers[p.id], values) for p, values in zip(probes, logprobs, strict=True)
+        reading_of(tokenizer, p, answers[p.id], values, label_field=label_field)
+        for p, values in zip(probes, logprobs, strict=True)
     ]
 
 
 def reading_of(
-    settings: Settings, tokenizer: Any, probe: Probe, answer_ids: Sequence[int], logprobs: Sequence[float]
+    tokenizer: Any, probe: Probe, answer_ids: Sequence[int], logprobs: Sequence[float], *, label_field: str | None
 ) -> Reading:
     """Put an answer's text beside the expected one."""
     text = tokenizer.decode(answer_ids, skip_special_tokens=True)
-    _, is_correct = grade_answer(probe.expected, text, probe.label, settings.dataset.label_field)
+    _, is_correct = grade_answer(probe.expected, text, probe.label, label_field)
     return Reading(answer_ids=list(answer_ids), logprobs=list(logprobs), is_correct=is_correct)
 
 
@@ -120,6 +120,7 @@ def _to_end(ids: list[int], end: int) -> list[int]:
 def _padded(model: Any, tokenizer: Any, rows: Sequence[Sequence[int]]) -> dict[str, Any]:
     import torch
 
+    # Padding stands before the rows, because answers are generated at their right end.
     width = max(len(row) for row in rows)
     ids = [[tokenizer.pad_token_id] * (width - len(row)) + list(row) for row in rows]
     mask = [[0] * (width - len(row)) + [1] * len(row) for row in rows]
@@ -137,11 +138,13 @@ def _forced(
     is_greedy = [False] * len(probes)
     for batch in _batches([len(probe.prompt_ids) + len(ids) for probe, ids in zip(probes, targets, strict=True)]):
         inputs = _padded(model, tokenizer, [[*probes[n].prompt_ids, *targets[n]] for n in batch])
+        # Positions count from a row's first token, as in an engine, which pads nothing.
         positions = (inputs["attention_mask"].cumsum(1) - 1).clamp(min=0)
         longest = max(len(targets[n]) for n in batch)
         # The rows end together, and so the last columns hold every target token and the one before it.
         logits = model(**inputs, position_ids=positions, use_cache=False, logits_to_keep=longest + 1).logits[:, :-1]
         wanted = inputs["input_ids"][:, -longest:]
+        # A bfloat16 number has two to three digits, too few to compare log-probabilities by.
         chosen = logits.float().log_softmax(-1).gather(2, wanted.unsqueeze(2)).squeeze(2)
         is_top = logits.argmax(-1) == wanted
         for row, n in enumerate(batch):

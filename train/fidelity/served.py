@@ -23,7 +23,7 @@ def measure_served(
     Raises ParityError if the endpoint reads other tokens than the trainer, or answers otherwise than the files do.
     """
     unasked = [probe.messages for probe in parity.probes if prompt_key(probe.messages) not in known]
-    fresh = ask(settings, endpoint, unasked, "parity", with_ids=True)
+    fresh = ask(settings.evaluate, settings.serve, endpoint, unasked, "parity", with_ids=True)
     answers = {**known, **{prompt_key(messages): answer for messages, answer in zip(unasked, fresh, strict=True)}}
     given = [answers[prompt_key(probe.messages)] for probe in parity.probes]
     for probe, answer in zip(parity.probes, given, strict=True):
@@ -38,7 +38,9 @@ def measure_served(
         )
     tokenizer = load_tokenizer(str(parity.artifact))
     readings = [
-        reading_of(settings, tokenizer, probe, answer.answer_ids[: parity.max_tokens], values)
+        reading_of(
+            tokenizer, probe, answer.answer_ids[: parity.max_tokens], values, label_field=settings.dataset.label_field
+        )
         for probe, answer, values in zip(parity.probes, given, logprobs, strict=True)
     ]
     rows = [*parity.rows, measure("served", readings, parity.chain)]

@@ -20,6 +20,8 @@ ADDED_KEYS = {"quantization_config", "transformers_version"}
 """Keys of config.json that quantizing may add or change."""
 CODES = ("weight", "weight_packed", "weight_shape", "weight_scale", "weight_zero_point", "weight_g_idx")
 INDEX = "model.safetensors.index.json"
+Tensors = dict[str, Any]
+"""The open file that holds each tensor, by the tensor's name."""
 
 
 def check_merged(merged: Path, weights_hash: str) -> None:
@@ -72,6 +74,7 @@ def check_weights(merged: Path, model: Any, scheme: Scheme) -> None:
                 if scheme.smooths and (scale := norm_before(name)):
                     weight = weight * held[scale].detach().float()
                     source = source * before[scale].get_tensor(scale).float().to(weight.device)
+                # The clamp below is for a layer of zeros, which has no norm to divide by.
                 norm = torch.linalg.vector_norm
                 distance = float(norm(weight - source) / norm(source).clamp(min=1e-12))
                 if not distance <= scheme.rounding_share:
@@ -80,7 +83,7 @@ def check_weights(merged: Path, model: Any, scheme: Scheme) -> None:
 
 
 @contextmanager
-def _tensors(hop: str, folder: Path) -> Iterator[dict[str, Any]]:
+def _tensors(hop: str, folder: Path) -> Iterator[Tensors]:
     """Give the open file of each tensor by name; raises ParityError for a broken, a doubled or a stray file."""
     from safetensors import SafetensorError, safe_open
 
@@ -92,7 +95,7 @@ def _tensors(hop: str, folder: Path) -> Iterator[dict[str, Any]]:
     for name in sorted({file.name for file in files} ^ listed):
         state = "is missing" if name in listed else "belongs to another build"
         raise ParityError(hop, "weight files", f"{folder / name} {state}; build it again")
-    found: dict[str, Any] = {}
+    found: Tensors = {}
     with ExitStack() as opened:
         for file in files:
             try:

@@ -47,7 +47,9 @@ def remember(settings: Settings, dataset_path: Path, trainer: Any, folder: Path)
     _compare_tokens(trainer, dataset_path)
     max_tokens = settings.evaluate.max_tokens
     probes = choose_probes(settings, dataset_path, tokenizer)
-    readings = read_model(settings, model, tokenizer, probes, max_tokens, is_autocast=settings.train.bf16)
+    readings = read_model(
+        model, tokenizer, probes, max_tokens, is_autocast=settings.train.bf16, label_field=settings.dataset.label_field
+    )
     if not is_first_process():
         return Pins()
     trained = Trained(probes=probes, readings=readings, max_tokens=max_tokens)
@@ -64,7 +66,7 @@ def recall(settings: Settings, ledger: Ledger, run: TrainingRun) -> Trained:
     return from_json(path.read_bytes(), Trained)
 
 
-def load_trained(settings: Settings, run: TrainingRun) -> Any:
+def load_trained(run: TrainingRun, *, revision: str | None) -> Any:
     """Load what a run trained as its trainer held it: whole weights in float32, or the adapter on its frozen base."""
     source = str(weights_path(run))
     if run.method == "full":
@@ -72,7 +74,7 @@ def load_trained(settings: Settings, run: TrainingRun) -> Any:
     from peft import PeftModel
 
     dtype = "bfloat16" if run.settings["train"]["bf16"] else "float32"
-    return PeftModel.from_pretrained(load_weights(run.base_model, dtype, revision=settings.model.revision), source)
+    return PeftModel.from_pretrained(load_weights(run.base_model, dtype, revision=revision), source)
 
 
 def choose_probes(settings: Settings, dataset_path: Path, tokenizer: Any) -> list[Probe]:
@@ -126,6 +128,8 @@ def _read_back(settings: Settings, ledger: Ledger, run: TrainingRun) -> Trained:
     max_tokens = settings.evaluate.max_tokens
     probes = choose_probes(settings, Path(ledger.get(Dataset, run.dataset_id).path), tokenizer)
     is_autocast = bool(run.settings["train"]["bf16"])
-    model = load_trained(settings, run)
-    readings = read_model(settings, model, tokenizer, probes, max_tokens, is_autocast=is_autocast)
+    model = load_trained(run, revision=settings.model.revision)
+    readings = read_model(
+        model, tokenizer, probes, max_tokens, is_autocast=is_autocast, label_field=settings.dataset.label_field
+    )
     return Trained(probes=probes, readings=readings, max_tokens=max_tokens, is_read_back=True)

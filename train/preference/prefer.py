@@ -13,10 +13,10 @@ from dataclasses import asdict, replace
 from sklearn.model_selection import GroupShuffleSplit
 
 from driftwheel.errors import DataError
-from driftwheel.records import Dataset, ModelVersion, TrainingRun
+from driftwheel.records import Dataset, TrainingRun
 from driftwheel.settings.data import DatasetSettings
 from driftwheel.settings.settings import Settings
-from driftwheel.store.alias import find_alias
+from driftwheel.store.alias import live_version
 from driftwheel.store.ledger import Ledger
 from train.data.dataset_files import find_stored, read_splits, store
 from train.data.leaks import quarantined
@@ -35,18 +35,17 @@ def prefer(settings: Settings, ledger: Ledger) -> TrainingRun:
 
     Raises DataError if there are too few of them.
     """
-    start = judged_run(settings, ledger)
+    start = judged_run(ledger, settings.project, settings.serve.alias)
     dataset = preference_dataset(settings, ledger, ledger.get(Dataset, start.dataset_id))
+    # A merged folder has no revision; the hub's would be looked for in it.
     merged = settings.model.model_copy(update={"base": str(merge(settings, ledger, start.id)), "revision": None})
     return finetune(settings.model_copy(update={"model": merged}), ledger, dataset.id)
 
 
-def judged_run(settings: Settings, ledger: Ledger) -> TrainingRun:
+def judged_run(ledger: Ledger, project: str, alias: str) -> TrainingRun:
     """Return the run whose answers people judged: the live version's, or before the first version the newest."""
-    alias = find_alias(ledger, settings.project, settings.serve.alias)
-    if alias is None:
-        return newest_run(ledger, settings.project)
-    return ledger.get(TrainingRun, ledger.get(ModelVersion, alias.version_id).run_id)
+    live = live_version(ledger, project, alias)
+    return newest_run(ledger, project) if live is None else ledger.get(TrainingRun, live.run_id)
 
 
 def preference_dataset(settings: Settings, ledger: Ledger, parent: Dataset) -> Dataset:
@@ -54,7 +53,8 @@ def preference_dataset(settings: Settings, ledger: Ledger, parent: Dataset) -> D
     objective = settings.train.objective
     splits = read_splits(parent)
     held_out = [*splits["test"], *quarantined(ledger, settings.project)]
-    found = preferences(settings, ledger, [e.conversation for e in held_out])
+    tested = [e.conversation for e in held_out]
+    found = preferences(settings.dataset, ledger, settings.project, settings.serve.alias, tested)
     wanted = [p for p in found if (p.correction if objective == "dpo" else p.thumb) is not None]
     if len(wanted) < FEWEST:
         kind = "corrected answers" if objective == "dpo" else "answers with a thumb"
@@ -70,13 +70,14 @@ def preference_dataset(settings: Settings, ledger: Ledger, parent: Dataset) -> D
         return stored
     counts = {name: len(part) for name, part in parts.items()}
     report = replace(parent.report, parent=parent.id, objective=objective, preferences=counts)
-    return store(settings, ledger, rows, report, origin="feedback")
+    return store(ledger, settings.project, settings.root, rows, report, origin="feedback")
 
 
 def _split(settings: DatasetSettings, wanted: Sequence[AnswerFeedback]) -> dict[str, list[AnswerFeedback]]:
     groups = group_numbers([p.example for p in wanted], settings.near_duplicate_similarity)
     if len(set(groups)) < 2:
         raise DataError("all preferences come from one conversation or user; one part must be held out")
+    # By whole conversations and users: one person's taste on both sides would flatter the model.
     share, seed = settings.validation_share, settings.seed
     learned, held_out = next(GroupShuffleSplit(1, test_size=share, random_state=seed).split(wanted, groups=groups))
     return {"train": [wanted[i] for i in learned], "validation": [wanted[i] for i in held_out]}

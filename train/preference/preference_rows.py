@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 
 from driftwheel.records import Traffic
-from driftwheel.settings.settings import Settings
+from driftwheel.settings.data import DatasetSettings
 from driftwheel.store.ledger import Ledger
 from driftwheel.store.tables import TABLES
 from train.data.duplicates import NearDuplicates
@@ -51,7 +51,9 @@ def _said(text: str) -> list[Message]:
     return [{"role": "assistant", "content": text}]
 
 
-def preferences(settings: Settings, ledger: Ledger, test_texts: Sequence[str]) -> list[AnswerFeedback]:
+def preferences(
+    settings: DatasetSettings, ledger: Ledger, project: str, alias: str, test_texts: Sequence[str]
+) -> list[AnswerFeedback]:
     """Return what people thought of answers, oldest first; none whose prompt is like a test item.
 
     A correction that says what the model said is no preference. Each user counts at most
@@ -61,20 +63,20 @@ def preferences(settings: Settings, ledger: Ledger, test_texts: Sequence[str]) -
     traffic = ledger.find(
         Traffic,
         sa.or_(columns.label_source == "correction", columns.thumb.is_not(None)),
-        project=settings.project,
-        alias=settings.serve.alias,
+        project=project,
+        alias=alias,
         status_code=200,
         is_partial=False,
         newest_first=False,
     )
-    quarantine = NearDuplicates(test_texts, settings.dataset.near_duplicate_similarity)
+    quarantine = NearDuplicates(test_texts, settings.near_duplicate_similarity)
     per_user: Counter[str] = Counter()
     found = []
     for request in traffic:
         preference = _preference(request)
         user = request.user_id or request.key_id
         is_empty = preference.correction is None and preference.thumb is None
-        if is_empty or per_user[user] >= settings.dataset.max_rows_per_user:
+        if is_empty or per_user[user] >= settings.max_rows_per_user:
             continue
         if not quarantine.like(preference.example.conversation):
             per_user[user] += 1

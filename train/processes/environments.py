@@ -6,24 +6,25 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from driftwheel.errors import ConfigError
-from driftwheel.settings.settings import Settings
 from train.processes.executor import LocalExecutor
 
 
-def python_with(settings: Settings, name: str, packages: Sequence[str], *, key: str, configured: str | None) -> str:
+def python_with(
+    root: Path, name: str, packages: Sequence[str], *, beside: Path, key: str, configured: str | None
+) -> str:
     """Return a Python that has the packages: the configured one, or that of the environment `name` in storage.
 
     `key` is the setting that may configure one. Raises ConfigError if that one is missing or `uv` cannot be found.
     """
     if configured:
-        python = settings.path.parent / Path(configured).expanduser()
+        python = beside / Path(configured).expanduser()
         if not python.is_file():
             raise ConfigError(f"{key} {python} does not exist; set it to a Python or to null")
         return str(python.absolute())
-    environment = settings.root / name
+    environment = root / name
     python, mark = environment / "bin" / "python", environment / ".complete"
     if not mark.is_file():
-        _make(environment, packages, settings.root / "logs" / f"{name}-install.log")
+        _make(environment, packages, root / "logs" / f"{name}-install.log")
         mark.touch()
     return str(python)
 

@@ -72,6 +72,7 @@ def _attempt(
 ) -> str | None:
     """Return the child's stdout; None if it was ended because it was held."""
     with log_path.open("a", encoding="utf-8") as log, tempfile.TemporaryFile("w+", encoding="utf-8") as output:
+        # The log holds earlier attempts; the reason of a failure is looked for in this one's lines.
         offset = log.tell()
         child = _start(argv, output, log, environment)
         try:
@@ -94,6 +95,7 @@ def _start(argv: Sequence[str], output: IO[str], log: IO[str], environment: dict
             stdout=output,
             stderr=log,
             env=environment,
+            # A group of its own, so that a pause or an end reaches what the child starts too.
             start_new_session=True,
             preexec_fn=_die_with_parent,
         )
@@ -121,6 +123,7 @@ def _watch(child: subprocess.Popen[bytes], is_held: Callable[[], bool], can_stan
 
 def _stop(child: subprocess.Popen[bytes]) -> None:
     """End what is left of the child's group: politely, then for good."""
+    # A child that stands still takes the first signal only when the second lets it go on.
     for number in (signal.SIGTERM, signal.SIGCONT):
         if not _signal(child, number):
             return

@@ -7,6 +7,7 @@ from typing import Any, Literal
 import yaml
 
 from driftwheel.errors import ConfigError
+from driftwheel.settings.data import Base, DatasetSettings
 from driftwheel.settings.settings import Settings
 from driftwheel.settings.training import TrainSettings
 from train.base_model import load_config, load_tokenizer
@@ -60,7 +61,7 @@ def examine_fit(settings: Settings, data: Path | None, machine: Machine) -> Fit:
     Raises ConfigError or NotFoundError if the model's configuration cannot be read.
     """
     config = load_config(settings.base_model(), revision=settings.model.revision)
-    lengths = _lengths(settings, data) if data else None
+    lengths = _lengths(settings.dataset, settings.base, data) if data else None
     train = settings.train.model_copy(update={"bf16": settings.train.bf16 and machine.has_fast_bf16})
     if lengths is not None:
         train = train.model_copy(update={"max_length": _rounded(min(train.max_length, lengths.longest))})
@@ -73,7 +74,7 @@ def examine_fit(settings: Settings, data: Path | None, machine: Machine) -> Fit:
         lengths=lengths,
         estimates=[estimate(config, c, is_cuda=is_cuda) for c in chosen],
         missing={c.method: reason for c in chosen if (reason := machine.lacks(c))},
-        proposal=_propose(settings, config, train, machine),
+        proposal=_propose(settings.base, settings.quantize.scheme, config, train, machine),
     )
 
 
@@ -82,7 +83,7 @@ def _of_method(train: TrainSettings, method: str) -> TrainSettings:
     return train.model_copy(update={"method": method, **(plain if method == "full" else {})})
 
 
-def _propose(settings: Settings, config: Any, train: TrainSettings, machine: Machine) -> Sections | None:
+def _propose(base: Base, scheme: str, config: Any, train: TrainSettings, machine: Machine) -> Sections | None:
     """Return the first that fits: the settings' method, then smaller batches, then checkpointing, then QLoRA."""
     tried = [train]
     while tried[-1].per_device_train_batch_size > 1:
@@ -94,29 +95,29 @@ def _propose(settings: Settings, config: Any, train: TrainSettings, machine: Mac
     for candidate in tried:
         is_possible = machine.lacks(candidate) is None
         if is_possible and fits(estimate(config, candidate, is_cuda=machine.gpu is not None), machine):
-            return _sections(settings, candidate, machine)
+            return _sections(base, scheme, candidate, machine)
     return None
 
 
-def _sections(settings: Settings, train: TrainSettings, machine: Machine) -> Sections:
+def _sections(base: Base, scheme: str, train: TrainSettings, machine: Machine) -> Sections:
     batch = ("per_device_train_batch_size", "gradient_accumulation_steps")
     shown = ("method", *batch, "max_length", "bf16", "gradient_checkpointing")
-    scheme = settings.quantize.scheme
     usable = machine.quantizations
     return {
-        "model": {"base": settings.model.base},
+        "model": {"base": base.name},
         "train": {key: getattr(train, key) for key in shown},
         "quantize": {"scheme": scheme if scheme in usable else usable[0]},
     }
 
 
-def _lengths(settings: Settings, data: Path) -> DataLengths:
-    rows = read_file(settings.dataset, data).rows
+def _lengths(settings: DatasetSettings, base: Base, data: Path) -> DataLengths:
+    rows = read_file(settings, data).rows
     if not rows:
         raise ConfigError(f"{data} has no row that can be read; `driftwheel data check` says why")
-    tokenizer = load_tokenizer(settings.base_model(), revision=settings.model.revision)
+    tokenizer = load_tokenizer(base.source, revision=base.revision)
     conversations = [[*r.prompt, {"role": "assistant", "content": r.answer}] for r in rows]
     texts = tokenizer.apply_chat_template(conversations, tokenize=False)
+    # The chat template has written the special tokens already.
     lengths = sorted(len(ids) for ids in tokenizer(texts, add_special_tokens=False)["input_ids"])
     last = len(lengths) - 1
     return DataLengths(len(lengths), lengths[last // 2], lengths[min(last, int(0.95 * len(lengths)))], lengths[last])

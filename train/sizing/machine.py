@@ -5,10 +5,12 @@ import importlib.util
 from dataclasses import dataclass
 from pathlib import Path
 
+from driftwheel.quantization import usable_schemes
 from driftwheel.settings.training import TrainSettings
 from driftwheel.system import available_bytes
 
-FP8_CAPABILITY, BF16_CAPABILITY = (8, 9), (8, 0)
+BF16_CAPABILITY = (8, 0)
+"""From Ampere on a GPU multiplies bfloat16 in hardware; older ones convert, and lose the time that it would save."""
 
 
 @dataclass(frozen=True)
@@ -55,10 +57,7 @@ class Machine:
     @property
     def quantizations(self) -> list[str]:
         """Schemes whose kernels vLLM has here, the usual choice first."""
-        whole = ["w8a8", "w4a16", "none"]
-        if self.capability is None:
-            return whole if self.cpu_flags & {"avx512_vnni", "avx_vnni", "asimddp"} else ["none"]
-        return ["fp8_dynamic", *whole] if self.capability >= FP8_CAPABILITY else whole
+        return usable_schemes(self.capability, self.cpu_flags)
 
     @property
     def faster_kernels(self) -> str | None:

@@ -69,6 +69,7 @@ def why_only_merged(train: TrainSettings) -> str | None:
         return "DoRA scales the base's own weights"
     if train.lora_modules_to_save:
         return f"{', '.join(train.lora_modules_to_save)} are trained whole"
+    # PiSSA's adapter is stored as the difference to its start, which takes twice the rank.
     rank = train.lora_r * (2 if changes_base(train) else 1)
     return f"its rank of {rank} is over vLLM's {LARGEST_SERVED_RANK}" if rank > LARGEST_SERVED_RANK else None
 

@@ -11,7 +11,8 @@ import datasets
 import transformers
 
 from driftwheel.errors import ConfigError, DataError
-from driftwheel.settings.settings import Settings
+from driftwheel.settings.data import Base
+from driftwheel.settings.training import TrainSettings
 from train.base_model import load_tokenizer
 from train.data.preferences import PreferenceRow, read_preferences
 from train.training.methods import adapter_config
@@ -23,11 +24,12 @@ SUPERVISED_ONLY = ("packing", "completion_only_loss", "eval_packing")
 """Arguments that the other trainers of TRL do not know."""
 
 
-def make_preference_trainer(settings: Settings, dataset_path: Path, run_path: Path, callbacks: Sequence[Any]) -> Any:
+def make_preference_trainer(
+    train: TrainSettings, base: Base, dataset_path: Path, run_path: Path, callbacks: Sequence[Any]
+) -> Any:
     """Return a DPOTrainer or KTOTrainer; raises ConfigError for settings that TRL refuses."""
     from trl import DPOConfig, DPOTrainer, KTOConfig, KTOTrainer
 
-    train = settings.train
     prepare(train)
     rows = {s: read_preferences(dataset_path, train.objective, s) for s in ("train", "validation")}
     arguments = common_arguments(train, run_path, has_validation=True)
@@ -38,11 +40,11 @@ def make_preference_trainer(settings: Settings, dataset_path: Path, run_path: Pa
     arguments |= RANDOM_ORDER if is_dpo else _kto(train.per_device_train_batch_size, rows["train"])
     with naming_refused_settings():
         trainer = (DPOTrainer if is_dpo else KTOTrainer)(
-            model=load_base(settings),
+            model=load_base(train, base),
             args=(DPOConfig if is_dpo else KTOConfig)(**arguments),
             train_dataset=datasets.Dataset.from_list(rows["train"]),
             eval_dataset=datasets.Dataset.from_list(rows["validation"]),
-            processing_class=load_tokenizer(settings.base_model(), revision=settings.model.revision),
+            processing_class=load_tokenizer(base.source, revision=base.revision),
             peft_config=adapter_config(train),
             callbacks=[*callbacks, *early_stopping(train, has_validation=True)],
         )
@@ -62,6 +64,7 @@ def _kto(batch: int, rows: Sequence[PreferenceRow]) -> Arguments:
     if not good or not bad:
         raise DataError(f"all {len(rows)} thumbs point {'up' if good else 'down'}; kto needs both kinds")
     return {
+        # TRL's KTO refuses any other order than the stored one.
         "train_sampling_strategy": "sequential",
         "desirable_weight": max(1.0, bad / good),
         "undesirable_weight": max(1.0, good / bad),

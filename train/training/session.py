@@ -28,7 +28,8 @@ def train_here(job: TrainingJob) -> RunMetrics:
     bar = ProgressBar(curves, Console(stderr=True))
     own = [curves, bar, *job.callbacks] if is_first_process() else []
     make = make_trainer if settings.train.objective == "sft" else make_preference_trainer
-    trainer = make(settings, job.rows_path, path, own if settings.train.num_processes == 1 else [Together(), *own])
+    callbacks = own if settings.train.num_processes == 1 else [Together(), *own]
+    trainer = make(settings.train, settings.base, job.rows_path, path, callbacks)
     keep_start(trainer.model, settings.train, path)
     try:
         result = trainer.train(resume_from_checkpoint=str(job.checkpoint) if job.checkpoint else None)

@@ -11,7 +11,7 @@ import transformers
 from trl import SFTConfig
 
 from driftwheel.errors import ConfigError, DataError
-from driftwheel.settings.settings import Settings
+from driftwheel.settings.data import Base
 from driftwheel.settings.training import TrainSettings
 from train.base_model import load_tokenizer, load_weights
 from train.data.examples import read_examples, read_split
@@ -33,25 +33,25 @@ SHORT_FIRST = "short_first"
 """A sampling strategy of ours: it begins otherwise, and then groups rows by length as transformers' own does."""
 
 
-def make_trainer(settings: Settings, dataset_path: Path, run_path: Path, callbacks: Sequence[Any]) -> Any:
+def make_trainer(train: TrainSettings, base: Base, dataset_path: Path, run_path: Path, callbacks: Sequence[Any]) -> Any:
     """Return a trainer with model, rows, early stopping and checkpoints set up, its loss on completions only.
 
     Raises ConfigError for settings that TRL refuses, NotFoundError for a missing base model.
     """
-    train = settings.train
     prepare(train)
     rows, validation = _training_rows(train, dataset_path), read_split(dataset_path, "validation")
     with naming_refused_settings():
         common = common_arguments(train, run_path, has_validation=bool(validation))
+        # A validation loss over packed rows would depend on how they were packed.
         arguments = SFTConfig(**common, completion_only_loss=True, eval_packing=False)
         prepare_sharding(arguments)
         trainer = SupervisedTrainer(
             is_short_first=train.train_sampling_strategy == SHORT_FIRST,
-            model=load_base(settings),
+            model=load_base(train, base),
             args=arguments,
             train_dataset=datasets.Dataset.from_list(rows),
             eval_dataset=datasets.Dataset.from_list(validation) if validation else None,
-            processing_class=load_tokenizer(settings.base_model(), revision=settings.model.revision),
+            processing_class=load_tokenizer(base.source, revision=base.revision),
             peft_config=adapter_config(train),
             callbacks=[*callbacks, *early_stopping(train, has_validation=bool(validation))],
         )
@@ -124,27 +124,31 @@ def common_arguments(train: TrainSettings, run_path: Path, *, has_validation: bo
         "output_dir": str(run_path / "checkpoints"),
         "eval_strategy": "steps" if has_validation else "no",
         "save_strategy": "steps",
+        # The best model can be loaded at the end only if every validation has its checkpoint.
         "save_steps": train.eval_steps,
         "load_best_model_at_end": has_validation,
         "metric_for_best_model": "eval_loss" if has_validation else None,
         "greater_is_better": False if has_validation else None,
         "disable_tqdm": True,
+        # A curve begins with the loss of the untrained model.
         "logging_first_step": True,
+        # Pinned memory is for copies to a GPU; without one torch only warns of it.
         "dataloader_pin_memory": has_gpu,
         "use_cpu": not has_gpu,
         "run_name": run_path.name,
     }
 
 
-def load_base(settings: Settings) -> Any:
+def load_base(train: TrainSettings, base: Base) -> Any:
     """Load the base in the type that its training wants."""
     options: Arguments = {}
-    if settings.train.method == "qlora":
+    if train.method == "qlora":
+        # QLoRA's own recipe (Dettmers et al. 2023, section 3): NF4, its scales quantized too, products in bfloat16.
         options["quantization_config"] = transformers.BitsAndBytesConfig(
             load_in_4bit=True,
             bnb_4bit_quant_type="nf4",
             bnb_4bit_use_double_quant=True,
             bnb_4bit_compute_dtype=torch.bfloat16,
         )
-    dtype = base_dtype(settings.train)
-    return load_weights(settings.base_model(), dtype, revision=settings.model.revision, **options)
+    dtype = base_dtype(train)
+    return load_weights(base.source, dtype, revision=base.revision, **options)

@@ -54,11 +54,11 @@ def cross_validate(settings: Settings, ledger: Ledger, dataset_id: str, count: i
     """
     dataset = ledger.get(Dataset, dataset_id)
     steady = settings.model_copy(update={"train": settings.train.model_copy(update={"early_stopping_patience": 0})})
-    folds = make_folds(settings, dataset, count)
+    folds = make_folds(settings.dataset, settings.root, dataset, count)
     runs = [finetune(steady, ledger, dataset_id, fold=fold) for fold in folds]
     result = _judge(settings.train, dataset_id, runs)
     name = RESULT.format(content_hash(result.train)[:12])
-    artifacts.write_json(folds_path(settings, dataset_id, count) / name, asdict(result))
+    artifacts.write_json(folds_path(settings.root, settings.dataset.seed, dataset_id, count) / name, asdict(result))
     return result
 
 
@@ -93,14 +93,14 @@ def _losses(curves: list[dict[int, CurvePoint]], step: int) -> list[float]:
     return [loss for own in curves if (loss := own[step].eval_loss) is not None]
 
 
-def earlier_results(settings: Settings, dataset_id: str, count: int) -> list[CrossValidation]:
+def earlier_results(root: Path, seed: int, dataset_id: str, count: int) -> list[CrossValidation]:
     """Return every result on these folds, the least mean loss first."""
-    paths = folds_path(settings, dataset_id, count).glob(RESULT.format("*"))
+    paths = folds_path(root, seed, dataset_id, count).glob(RESULT.format("*"))
     results = [CrossValidation(**json.loads(path.read_text(encoding="utf-8"))) for path in paths]
     return sorted(results, key=lambda result: result.loss)
 
 
-def as_text(settings: Settings, result: CrossValidation, results: list[CrossValidation]) -> str:
+def as_text(path: Path, result: CrossValidation, results: list[CrossValidation]) -> str:
     """Return one result fold by fold, all settings that were tried on these folds, and which to use."""
     lines = [f"{result.folds} folds of {result.dataset_id}, held-out loss in nats a token"]
     for number, (loss, run_id) in enumerate(zip(result.losses, result.run_ids, strict=True), 1):
@@ -110,8 +110,8 @@ def as_text(settings: Settings, result: CrossValidation, results: list[CrossVali
     best = results[0]
     if len(results) > 1:
         lines.append(f"all {len(results)} settings tried on these folds, with the paired difference to the best:")
-        lines += [f"  {_against(best, r)}  {_flags(settings, r) or '(the settings file)'}" for r in results]
-    flags = _flags(settings, best)
+        lines += [f"  {_against(best, r)}  {_flags(path, r) or '(the settings file)'}" for r in results]
+    flags = _flags(path, best)
     equal = sum(_difference(best, r)[0] <= _difference(best, r)[1] for r in results[1:])
     doubt = f"; {equal} other(s) are within one standard error of it" if equal else ""
     lines.append(f"use {'these' if flags else 'the settings file as it is'}{doubt}:  driftwheel train {flags}".rstrip())
@@ -130,5 +130,5 @@ def _against(best: CrossValidation, other: CrossValidation) -> str:
     return f"{other.loss:.4f} (s.e. {other.standard_error:.4f})  {against}"
 
 
-def _flags(settings: Settings, result: CrossValidation) -> str:
-    return as_flags(settings.model_copy(update={"train": TrainSettings(**result.train)}))
+def _flags(path: Path, result: CrossValidation) -> str:
+    return as_flags(path, TrainSettings(**result.train))

@@ -15,23 +15,22 @@ from driftwheel import artifacts
 from driftwheel.errors import DataError
 from driftwheel.records import Dataset
 from driftwheel.settings.data import DatasetSettings
-from driftwheel.settings.settings import Settings
 from train.data.dataset_files import read_splits
 from train.data.examples import Example
 from train.data.splits import group_numbers
 from train.runs import Fold
 
 
-def make_folds(settings: Settings, dataset: Dataset, count: int) -> list[Fold]:
+def make_folds(settings: DatasetSettings, root: Path, dataset: Dataset, count: int) -> list[Fold]:
     """Write a Dataset's folds, or find them written; raises DataError if it has fewer groups than folds."""
-    seed = settings.dataset.seed
-    root = folds_path(settings, dataset.id, count)
-    folds = [Fold(number, count, seed, root / str(number)) for number in range(1, count + 1)]
+    seed = settings.seed
+    parent = folds_path(root, seed, dataset.id, count)
+    folds = [Fold(number, count, seed, parent / str(number)) for number in range(1, count + 1)]
     if all(artifacts.is_complete(fold.path) for fold in folds):
         return folds
     splits = read_splits(dataset)
     examples = [*splits["train"], *splits["validation"]]
-    for fold, held_out in zip(folds, _held_out(settings.dataset, examples, count), strict=True):
+    for fold, held_out in zip(folds, _held_out(settings, examples, count), strict=True):
         with artifacts.writing(fold.path, {"dataset_id": dataset.id, **fold.facts()}) as folder:
             _write(folder / "train.jsonl", [e for i, e in enumerate(examples) if i not in held_out])
             judging = [e for i, e in enumerate(examples) if i in held_out and e.original is None]
@@ -39,9 +38,9 @@ def make_folds(settings: Settings, dataset: Dataset, count: int) -> list[Fold]:
     return folds
 
 
-def folds_path(settings: Settings, dataset_id: str, count: int) -> Path:
+def folds_path(root: Path, seed: int, dataset_id: str, count: int) -> Path:
     """Return the folder of a Dataset's folds."""
-    return settings.root / "folds" / f"{dataset_id}-{count}-{settings.dataset.seed}"
+    return root / "folds" / f"{dataset_id}-{count}-{seed}"
 
 
 def _held_out(settings: DatasetSettings, examples: list[Example], count: int) -> list[set[int]]:

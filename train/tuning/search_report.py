@@ -2,7 +2,6 @@
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
@@ -10,6 +9,7 @@ from optuna.trial import FrozenTrial, TrialState
 from driftwheel.artifacts import write_json
 from driftwheel.errors import StorageError
 from driftwheel.settings.settings import Settings
+from driftwheel.settings.training import TrainSettings
 from train.tuning.search_space import TrialValues, as_flags, search_space, with_values
 
 SUMMARY = "search.json"
@@ -21,9 +21,9 @@ FEWEST_FOR_IMPORTANCE = 4
 """Of fewer finished trials it would be chance."""
 
 
-def search_path(settings: Settings, name: str) -> Path:
+def search_path(root: Path, name: str) -> Path:
     """Return a search's folder."""
-    return settings.root / "searches" / name
+    return root / "searches" / name
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +58,7 @@ class Search:
     id: str
     dataset_id: str
     sampler: str
-    space: dict[str, Any]
+    space: dict[str, object]
     trials: list[TrialResult]
     importance: dict[str, float]
     """Each setting's share in the spread of the loss; empty for few trials."""
@@ -68,37 +68,38 @@ class Search:
 def write_summary(settings: Settings, study: Study, dataset_id: str) -> Search:
     """Write a search's summary as it stands now, and return it."""
     complete = study.get_trials(states=(TrialState.COMPLETE,))
+    space = search_space(settings.tune, settings.train)
     search = Search(
         id=study.study_name,
         dataset_id=dataset_id,
         sampler=settings.tune.sampler,
-        space={k: v if isinstance(v, list) else v.model_dump() for k, v in search_space(settings).items()},
-        trials=[TrialResult(**_facts(study, trial)) for trial in study.get_trials(states=ENDED)],
+        space={k: v if isinstance(v, list) else v.model_dump() for k, v in space.items()},
+        trials=[_result(study, trial) for trial in study.get_trials(states=ENDED)],
         importance=_importance(study, complete),
-        best=_best(settings, study) if complete else None,
+        best=_best(settings.path, settings.train, study) if complete else None,
     )
-    write_json(search_path(settings, study.study_name) / SUMMARY, asdict(search))
+    write_json(search_path(settings.root, study.study_name) / SUMMARY, asdict(search))
     return search
 
 
-def _facts(study: Study, trial: FrozenTrial) -> dict[str, Any]:
+def _result(study: Study, trial: FrozenTrial) -> TrialResult:
     steps = trial.intermediate_values
     is_interrupted = trial.number in study.user_attrs.get(INTERRUPTED, [])
-    return {
-        "number": trial.number,
-        "state": "interrupted" if is_interrupted else trial.state.name.lower(),
-        "eval_loss": trial.value if trial.value is not None else min(steps.values(), default=None),
-        "last_step": max(steps, default=None),
-        "values": trial.params,
-        "run_id": trial.user_attrs.get("run_id"),
-        "seconds": round(trial.duration.total_seconds(), 2) if trial.duration else None,
-        "error": trial.user_attrs.get("error"),
-    }
+    return TrialResult(
+        number=trial.number,
+        state="interrupted" if is_interrupted else trial.state.name.lower(),
+        eval_loss=trial.value if trial.value is not None else min(steps.values(), default=None),
+        last_step=max(steps, default=None),
+        values=trial.params,
+        run_id=trial.user_attrs.get("run_id"),
+        seconds=round(trial.duration.total_seconds(), 2) if trial.duration else None,
+        error=trial.user_attrs.get("error"),
+    )
 
 
-def _best(settings: Settings, study: Study) -> BestTrial:
+def _best(path: Path, train: TrainSettings, study: Study) -> BestTrial:
     best = study.best_trial
-    return BestTrial(**_facts(study, best), flags=as_flags(with_values(settings, best.params)))
+    return BestTrial(**vars(_result(study, best)), flags=as_flags(path, with_values(train, best.params)))
 
 
 def _importance(study: Study, complete: list[FrozenTrial]) -> dict[str, float]:

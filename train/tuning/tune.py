@@ -32,12 +32,12 @@ log = structlog.get_logger()
 
 def study_id(settings: Settings, dataset_id: str) -> str:
     """Return the id under which the same question to the same data finds its earlier trials."""
-    space = search_space(settings)
+    space = search_space(settings.tune, settings.train)
     fixed = {k: v for k, v in settings.train.model_dump(mode="json").items() if k not in space}
     asked = {
         "project": settings.project,
         "dataset": dataset_id,
-        "base": identity(settings),
+        "base": identity(settings.base),
         "train": fixed,
         "space": {k: v if isinstance(v, list) else v.model_dump() for k, v in space.items()},
         "tune": settings.tune.model_dump(include={"sampler", "pruner"}),
@@ -53,11 +53,11 @@ def tune(settings: Settings, ledger: Ledger, dataset_id: str) -> Search:
     dataset = ledger.get(Dataset, dataset_id)
     name = study_id(settings, dataset_id)
     conflict = f"another process runs the search {name}; wait for it or stop it"
-    with only_process(search_path(settings, name) / "lock", conflict):
+    with only_process(search_path(settings.root, name) / "lock", conflict):
         study = open_study(settings, name)
         _take_up(study)
         if settings.tune.sampler == "grid":
-            _enqueue_grid(grid(search_space(settings)), study, settings.tune.trials)
+            _enqueue_grid(grid(search_space(settings.tune, settings.train)), study, settings.tune.trials)
         search = write_summary(settings, study, dataset_id)
         while len(_ended(study)) < settings.tune.trials and not _is_exhausted(settings.tune, study):
             _run_trial(settings, ledger, dataset, study)
@@ -101,6 +101,7 @@ def open_study(settings: Settings, name: str) -> Study:
         storage=storage,
         load_if_exists=True,
         direction="minimize",
+        # A grid's points are enqueued beforehand; its sampler has nothing to draw.
         sampler=samplers.get(settings.tune.sampler, optuna.samplers.RandomSampler)(seed=seed),
         pruner=optuna.pruners.MedianPruner() if is_pruned else optuna.pruners.NopPruner(),
     )
@@ -110,6 +111,7 @@ def _take_up(study: Study) -> None:
     """Ask again for the trials that a killed process left running."""
     for trial in study.get_trials(states=(TrialState.RUNNING,)):
         study.set_user_attr(INTERRUPTED, [*study.user_attrs.get(INTERRUPTED, []), trial.number])
+        # Optuna would leave a killed process's trial RUNNING for ever, and never ask for its values again.
         study.tell(trial.number, state=TrialState.FAIL)
         study.enqueue_trial({**trial.system_attrs.get("fixed_params", {}), **trial.params})
 
@@ -125,7 +127,8 @@ def _is_exhausted(settings: TuneSettings, study: Study) -> bool:
 
 def _run_trial(settings: Settings, ledger: Ledger, dataset: Dataset, study: Study) -> None:
     trial = study.ask()
-    chosen = with_values(settings, suggest(trial, search_space(settings)))
+    train = with_values(settings.train, suggest(trial, search_space(settings.tune, settings.train)))
+    chosen = settings.model_copy(update={"train": train})
     run = find_or_add_run(chosen, ledger, dataset, study_id=study.study_name)
     trial.set_user_attr("run_id", run.id)
     try:

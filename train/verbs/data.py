@@ -16,6 +16,7 @@ from rich.text import Text
 from driftwheel.cli.command import add_common_arguments, open_ledger, print_record, settings_from
 from driftwheel.errors import ConfigError, NotFoundError
 from driftwheel.records import Dataset
+from driftwheel.settings.data import Base
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
 from train.base_model import load_tokenizer
@@ -53,7 +54,7 @@ def main(arguments: argparse.Namespace) -> None:
         print_record(built, as_json=arguments.json)
     elif arguments.action == "show":
         dataset = _chosen(ledger, settings.project, arguments.dataset)
-        show(settings, read_splits(dataset)[arguments.split][: arguments.rows])
+        show(settings.base, read_splits(dataset)[arguments.split][: arguments.rows])
     else:
         new = _chosen(ledger, settings.project, arguments.dataset)
         show_difference(_chosen(ledger, settings.project, arguments.against, before=new), new, arguments.rows)
@@ -72,12 +73,12 @@ def _is_older(dataset: Dataset, other: Dataset) -> bool:
     return (dataset.created_at, dataset.id) < (other.created_at, other.id)
 
 
-def show(settings: Settings, examples: Sequence[Example]) -> None:
+def show(base: Base, examples: Sequence[Example]) -> None:
     """Print rows in the base model's template, what the loss is taken on standing out; without it, the messages."""
     console = Console(soft_wrap=True, highlight=False)
     begin, end = ("", "") if console.is_terminal else (">>>", "<<<")
     try:
-        tokenizer = load_tokenizer(settings.base_model(), revision=settings.model.revision)
+        tokenizer = load_tokenizer(base.source, revision=base.revision)
     except (ConfigError, NotFoundError) as error:
         sys.stderr.write(f"shown without the chat template: {error}\n")
         tokenizer = None
@@ -108,7 +109,8 @@ def show_difference(old: Dataset, new: Dataset, rows: int) -> None:
 
 def check(settings: Settings, sources: list[Path], *, as_json: bool) -> None:
     """Print what the files hold, what is wrong with it, and what to do."""
-    found = check_files(settings, sources or [settings.resolve(s.path) for s in settings.dataset.weighted_sources()])
+    files = sources or [settings.resolve(s.path) for s in settings.dataset.weighted_sources()]
+    found = check_files(settings.dataset, settings.base, settings.train.max_length, files)
     if as_json:
         sys.stdout.write(json.dumps(asdict(found), ensure_ascii=False) + "\n")
     else:

@@ -28,14 +28,14 @@ def main(arguments: argparse.Namespace) -> None:
     settings = settings_from(arguments)
     ledger, manifest = open_ledger(settings), artifacts.read_manifest(arguments.artifact)
     dataset_id = arguments.dataset or str(manifest.dataset_id)
-    warn_of_learned(settings, ledger, manifest.run_id, dataset_id)
+    warn_of_learned(settings.dataset, ledger, manifest.run_id, dataset_id)
     done = evaluate(
         settings,
         ledger,
         artifact=arguments.artifact,
         dataset_id=dataset_id,
         with_baseline=arguments.baseline,
-        parity=find_parity(settings, arguments.artifact),
+        parity=find_parity(settings.root, arguments.artifact),
     )
     if arguments.json:
         facts = {"folder": str(done.folder), "scorecard": as_json(done.scorecard)}

@@ -47,5 +47,5 @@ def _cross_validate(settings: Settings, ledger: Ledger, dataset_id: str, argumen
     if arguments.folds < 2:
         raise ConfigError(f"--folds {arguments.folds} holds nothing out; give at least 2")
     result = cross_validate(settings, ledger, dataset_id, arguments.folds)
-    others = earlier_results(settings, dataset_id, arguments.folds)
-    sys.stdout.write((json.dumps(asdict(result)) if arguments.json else as_text(settings, result, others)) + "\n")
+    others = earlier_results(settings.root, settings.dataset.seed, dataset_id, arguments.folds)
+    sys.stdout.write((json.dumps(asdict(result)) if arguments.json else as_text(settings.path, result, others)) + "\n")

@@ -12,8 +12,9 @@ from pathlib import Path
 from driftwheel.cli.command import add_common_arguments, open_ledger, print_record, settings_from
 from driftwheel.errors import DriftwheelError, NotFoundError
 from driftwheel.records import ModelVersion, TrainingRun
+from driftwheel.store.alias import live_version
 from train.publish import refuse_learned
-from train.runs import live_version, newest_run
+from train.runs import newest_run
 from train.worker import Job, Progress, run_steps
 
 
@@ -39,9 +40,9 @@ def main(arguments: argparse.Namespace) -> None:
     if arguments.artifact is not None and not arguments.artifact.is_dir():
         raise NotFoundError(f"no artifact at {arguments.artifact}; `driftwheel quantize --run {run.id}` writes one")
     dataset_id = arguments.dataset or run.dataset_id
-    refuse_learned(settings, ledger, run, dataset_id)
+    refuse_learned(settings.dataset, ledger, run, dataset_id)
     made = Progress(run_id=run.id, dataset_id=dataset_id, artifact=str(_build(arguments, run.id)))
-    is_first = live_version(settings, ledger) is None
+    is_first = live_version(ledger, settings.project, settings.serve.alias) is None
     job = Job(settings, ledger, with_baseline=is_first if arguments.baseline is None else arguments.baseline)
     version_id = run_steps(job, made, "evaluate", "publish_version").need("version_id")
     print_record(ledger.get(ModelVersion, version_id), as_json=arguments.json)

@@ -19,7 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(arguments: argparse.Namespace) -> None:
     """Run the worker until it is stopped."""
     settings = settings_from(arguments)
-    with only_worker(settings):
+    with only_worker(settings.root):
         ledger = open_ledger(settings)
         worker = Worker(settings, ledger, LocalExecutor())
         if arguments.once:

@@ -6,7 +6,6 @@ from pathlib import Path
 from driftwheel import artifacts
 from driftwheel.predictions import read_predictions
 from driftwheel.records import Dataset, ModelVersion
-from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
 from train.data.examples import read_examples
 from train.verdict.paired_tables import Fixed, Item, groups
@@ -23,12 +22,12 @@ def read_items(evaluation: Path, dataset: Dataset) -> list[Item]:
     return [Item(item.id, item.slice, item.is_correct, named.get(item.id, ())) for item in scored]
 
 
-def count_looks(settings: Settings, ledger: Ledger, items: Sequence[Item], artifact_hash: str) -> int:
+def count_looks(ledger: Ledger, project: str, items: Sequence[Item], artifact_hash: str) -> int:
     """Count the other candidates that were already compared with a live version on (mostly) these target items."""
     target = {item.id for item in next(iter(groups(items).values()))}
     is_same: dict[str, bool] = {}
     looks = 0
-    for version in ledger.find(ModelVersion, project=settings.project):
+    for version in ledger.find(ModelVersion, project=project):
         if version.verdict.live_version_id is None or version.manifest_hash == artifact_hash:
             continue
         dataset_id = str(version.scorecard.dataset_id)

@@ -37,7 +37,7 @@ def pack_adapter(settings: Settings, ledger: Ledger, run_id: str) -> Path:
         raise ConflictError(f"{run_id} is {run.status}: only a run that succeeded can be served; run finetune again")
     trained = artifacts.verify(weights_path(run))
     require_servable(run, trained)
-    base = base_of(settings, run)
+    base = base_of(settings.root, settings.base, run)
     if identity(base) != run.settings["base_identity"]:
         raise ArtifactError(
             f"the base model {settings.model.base!r} is not the one that {run.id} was trained on; "
@@ -51,8 +51,8 @@ def pack_adapter(settings: Settings, ledger: Ledger, run_id: str) -> Path:
         "kind": KIND,
         "run_id": run.id,
         "dataset_id": run.dataset_id,
-        "base_model": base.base_model(),
-        "base_revision": base.model.revision or "",
+        "base_model": base.source,
+        "base_revision": base.revision or "",
         "base_identity": identity(base),
         "rank": rank_of(weights_path(run)),
         "target_modules": modules_of(weights_path(run)),
@@ -65,7 +65,7 @@ def pack_adapter(settings: Settings, ledger: Ledger, run_id: str) -> Path:
         for name in FILES:
             shutil.copy(weights_path(run) / name, folder / name)
         load_tokenizer(str(weights_path(run))).save_pretrained(folder)
-        pins = read_pins(folder, base.base_model(), base.model.revision)
+        pins = read_pins(folder, base.source, base.revision)
         facts |= as_json(pins)
         check_pins(KIND, trained, pins)
     return target
@@ -85,6 +85,7 @@ def rank_of(adapter: Path) -> int:
     from peft import PeftConfig
 
     config: Any = PeftConfig.from_pretrained(str(adapter))
+    # A rank pattern gives some layers ranks of their own; the engine has to be started for the greatest.
     return max([int(config.r), *(int(rank) for rank in (config.rank_pattern or {}).values())])
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from driftwheel import artifacts
 from driftwheel.quantization import Scheme
 from driftwheel.records import Dataset, TrainingRun
+from driftwheel.settings.artifact import QuantizeSettings
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
 from train.base_model import load_tokenizer
@@ -41,14 +42,15 @@ def calibrate(settings: Settings, ledger: Ledger, run: TrainingRun, scheme: Sche
     }
     artifacts.write_json(job_path, job)
     log_path = settings.root / "logs" / f"{run.id}-{scheme.name}.log"
-    argv = [_python(settings), str(JOB_SCRIPT), str(job_path)]
+    argv = [_python(settings.quantize, settings.root, settings.path.parent), str(JOB_SCRIPT), str(job_path)]
+    # Threads that wait sleep, because an engine may serve on the same cores meanwhile.
     LocalExecutor().run(argv, log_path=log_path, environment={"OMP_WAIT_POLICY": "PASSIVE"})
 
 
-def _python(settings: Settings) -> str:
+def _python(settings: QuantizeSettings, root: Path, beside: Path) -> str:
     import torch
 
     # The very build of torch that trains here, so that a CPU build stays one.
     packages = [f"torch=={torch.__version__}", *PACKAGES]
-    key, configured = "quantize.llmcompressor_python", settings.quantize.llmcompressor_python
-    return python_with(settings, "llmcompressor", packages, key=key, configured=configured)
+    key, configured = "quantize.llmcompressor_python", settings.llmcompressor_python
+    return python_with(root, "llmcompressor", packages, beside=beside, key=key, configured=configured)

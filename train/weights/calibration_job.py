@@ -131,6 +131,7 @@ def compress(job: Job) -> None:
         IntermediatesCache.pin_memory = lambda *_: None
     model = AutoModelForCausalLM.from_pretrained(job.model, dtype="auto")
     tokenizer = AutoTokenizer.from_pretrained(job.model)
+    # The chat template has written the special tokens already.
     rows = tokenizer(job.texts, truncation=True, max_length=job.max_length, add_special_tokens=False)
     oneshot(
         model=model,

@@ -53,7 +53,8 @@ def ensemble(
     if run.status is TrainingRunStatus.SUCCEEDED and artifacts.is_complete(weights_path(run)):
         return run
     model = load_weights(run.base_model, "float32", revision=run.settings["model"]["revision"])
-    _add_changes(model, [whole_model(settings, r, weights_path(r)) for r in runs], shares, way, density, run.seed)
+    tuned = [whole_model(settings.root, settings.base, r, weights_path(r)) for r in runs]
+    _add_changes(model, tuned, shares, way, density, run.seed)
     facts = {"run_id": run.id, "dataset_id": run.dataset_id, "base_model": run.base_model, **chosen["merged_from"]}
     with artifacts.writing(weights_path(run), facts) as folder:
         model.save_pretrained(folder)
@@ -90,7 +91,7 @@ def _find_or_add(
         project=settings.project,
         created_at=at,
         dataset_id=newest.dataset_id,
-        base_model=base_of(settings, newest).base_model(),
+        base_model=base_of(settings.root, settings.base, newest).source,
         method=METHOD,
         settings=chosen,
         settings_hash=settings_hash,
@@ -107,6 +108,7 @@ def _add_changes(
     """Add the runs' combined changes to the base's weights in place."""
     import torch
 
+    # DARE drops changes at random, and the same runs shall make the same model.
     torch.manual_seed(seed)
     others = [dict(other.named_parameters()) for other in tuned]
     with torch.no_grad():
@@ -133,4 +135,5 @@ def combine(changes: Any, shares: Sequence[float], way: Way, density: float) -> 
     if not way.endswith("ties"):
         return (share * changes).sum(0)
     share = share * calculate_majority_sign_mask(share * changes)
+    # Where no run has the elected sign, both sums are zero and the weight stays the base's.
     return (share * changes).sum(0) / share.sum(0).clamp(min=torch.finfo(torch.float32).tiny)

@@ -5,13 +5,12 @@ from typing import Any
 
 from driftwheel.errors import ArtifactError
 from driftwheel.records import TrainingRun
-from driftwheel.settings.data import ModelSettings
-from driftwheel.settings.settings import Settings
+from driftwheel.settings.data import Base
 from train.base_model import identity, load_weights
 from train.runs import WHOLE, weights_path
 
 
-def whole_model(settings: Settings, run: TrainingRun, source: Path) -> Any:
+def whole_model(root: Path, base: Base, run: TrainingRun, source: Path) -> Any:
     """Return the run's model in float32.
 
     Merging in float32 keeps the result within 1e-6 of the adapter's own logits; in bfloat16 it is off by 1e-2.
@@ -20,17 +19,17 @@ def whole_model(settings: Settings, run: TrainingRun, source: Path) -> Any:
         return load_weights(str(source), "float32")
     from peft import PeftModel
 
-    if identity(base_of(settings, run)) != run.settings["base_identity"]:
+    if identity(base_of(root, base, run)) != run.settings["base_identity"]:
         raise ArtifactError(
-            f"the base model {settings.model.base!r} is not the one that {run.id} was trained on; "
+            f"the base model {base.name!r} is not the one that {run.id} was trained on; "
             "set model.base back to it, or fine-tune again"
         )
-    base = load_weights(run.base_model, "float32", revision=run.settings["model"]["revision"])
-    return PeftModel.from_pretrained(base, source).merge_and_unload(safe_merge=True)
+    untuned = load_weights(run.base_model, "float32", revision=run.settings["model"]["revision"])
+    return PeftModel.from_pretrained(untuned, source).merge_and_unload(safe_merge=True)
 
 
-def base_of(settings: Settings, run: TrainingRun) -> Settings:
-    """Return the settings with the run's base: their own, or the merged model of a run that this one went on from."""
-    if settings.root / "runs" not in Path(run.base_model).parents:
-        return settings
-    return settings.model_copy(update={"model": ModelSettings(base=run.base_model)})
+def base_of(root: Path, base: Base, run: TrainingRun) -> Base:
+    """Return what a run was trained on: the settings' base, or the merged model of a run that this one went on from."""
+    if root / "runs" not in Path(run.base_model).parents:
+        return base
+    return Base(name=run.base_model, source=run.base_model)

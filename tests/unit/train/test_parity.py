@@ -176,7 +176,7 @@ def test_a_planted_fault_is_named_by_its_form(loop: tuple[Build, Ledger], fault:
         measure_forms(build.settings, ledger, build.run.id, build.artifact)
     assert caught.value.hop == fault.hop
     assert f"the {fault.hop} model is not what was trained" in str(caught.value)
-    assert find_parity(build.settings, build.artifact) is None if build.artifact.is_dir() else True
+    assert find_parity(build.settings.root, build.artifact) is None if build.artifact.is_dir() else True
 
 
 def test_a_byte_changed_after_the_build_is_refused(loop: tuple[Build, Ledger]) -> None:

@@ -169,7 +169,7 @@ def test_the_card_shows_scores_beside_the_baseline_and_names_as_text(
     settings: Settings, ledger: Ledger, dataset: Dataset
 ) -> None:
     version = published(settings, ledger, dataset, 1, right=170)
-    card = card_path(settings, version.id).read_text(encoding="utf-8")
+    card = card_path(settings.root, version.id).read_text(encoding="utf-8")
     assert card.startswith("# support v1\n")
     assert "| accuracy | 0.85 [0.794, 0.893] | 0 | 0.1 | 0.2 |" in card
     assert "| served | 200 | 0.85 | quantized |" in card, "the parity table"
@@ -183,7 +183,7 @@ def test_publishing_again_returns_the_version_that_there_is(
     settings: Settings, ledger: Ledger, dataset: Dataset
 ) -> None:
     first = published(settings, ledger, dataset, 1, right=170)
-    card_path(settings, first.id).unlink()
+    card_path(settings.root, first.id).unlink()
     again = publish(
         settings,
         ledger,
@@ -193,7 +193,7 @@ def test_publishing_again_returns_the_version_that_there_is(
         verdict=first.verdict,
     )
     assert (again, ledger.count(ModelVersion)) == (first, 1)
-    assert card_path(settings, first.id).is_file(), "a card lost in a crash is written again"
+    assert card_path(settings.root, first.id).is_file(), "a card lost in a crash is written again"
 
 
 @pytest.mark.parametrize(
@@ -282,7 +282,7 @@ def test_the_card_says_what_decided_and_what_could_have_been_seen(
     live = published(settings, ledger, dataset, 1, right=100)
     move_alias(ledger, "support", "support", live.id)
     version = published(settings, ledger, dataset, 2, right=105)
-    card = card_path(settings, version.id).read_text(encoding="utf-8")
+    card = card_path(settings.root, version.id).read_text(encoding="utf-8")
     assert "| all | target | 200 | 0.525 | 0.5 | 0.025 |" in card
     assert version.verdict.detectable_gain is not None
     assert f"the smallest gain that 200 items could show is {100 * version.verdict.detectable_gain:.1f} points" in card
@@ -363,10 +363,11 @@ def test_what_a_version_forgot_of_general_tasks_stands_in_its_verdict_and_card(
     assert version.verdict.general is not None
     assert version.verdict.general.keys() == {"animals"}
     assert version.verdict.general["animals"] == {"acc": pytest.approx((-0.4, 0.05))}
-    card = card_path(settings, version.id).read_text(encoding="utf-8")
+    card = card_path(settings.root, version.id).read_text(encoding="utf-8")
     assert "| animals | acc | 50 | 0.5 | 0.04 | -0.4 | 0.05 |" in card
     assert "| plants | acc | 9 | 0.75 | - | - | - |" in card
-    assert "| animals | acc | 50 | 0.9 | 0.03 | - | - |" in card_path(settings, live.id).read_text(encoding="utf-8")
+    card = card_path(settings.root, live.id).read_text(encoding="utf-8")
+    assert "| animals | acc | 50 | 0.9 | 0.03 | - | - |" in card
 
 
 def test_a_step_in_a_process_of_its_own_says_what_it_adds(

@@ -96,7 +96,7 @@ def test_a_retrain_that_ends_without_promotion_says_why(
 
 
 def test_a_second_worker_on_the_same_folder_is_refused(settings: Settings) -> None:
-    with only_worker(settings), pytest.raises(ConflictError, match="another worker"), only_worker(settings):
+    with only_worker(settings.root), pytest.raises(ConflictError, match="another worker"), only_worker(settings.root):
         pass
 
 

@@ -45,7 +45,7 @@ def path(settings: Settings) -> Path:
 
 
 def test_what_was_planted_is_found(settings: Settings, path: Path) -> None:
-    found = check_files(settings, [path])
+    found = check_files(settings.dataset, settings.base, settings.train.max_length, [path])
     (file,) = found.files
     assert (file.file, file.format, file.rows, file.broken) == ("seed.jsonl", "prompt_completion", 246, 1)
     assert [row.place for row in file.broken_rows] == ["seed.jsonl:207"]
@@ -65,7 +65,7 @@ def test_what_was_planted_is_found(settings: Settings, path: Path) -> None:
 
 
 def test_each_finding_comes_with_a_remedy_that_names_its_setting(settings: Settings, path: Path) -> None:
-    said = " ".join(check_files(settings, [path]).suggestions)
+    said = " ".join(check_files(settings.dataset, settings.base, settings.train.max_length, [path]).suggestions)
     for name in ("dataset.redact", "dataset.near_duplicate_similarity", "misspelled", "different answers", "outliers"):
         assert name in said
     assert "dataset.max_broken_share" not in said, "one broken row is allowed"
@@ -103,7 +103,7 @@ def test_a_build_counts_personal_data_and_replaces_it_on_request(
 def test_the_report_says_where_near_duplicates_were_not_looked_for(
     settings: Settings, path: Path, compared_rows: int, said: str
 ) -> None:
-    found = check_files(settings, [path], compared_rows)
+    found = check_files(settings.dataset, settings.base, settings.train.max_length, [path], compared_rows)
     near, console = found.near_duplicates, Console(record=True, width=200, file=StringIO())
     print_findings(console, found)
     text = console.export_text()

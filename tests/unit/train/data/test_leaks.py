@@ -82,7 +82,7 @@ def test_the_error_counts_the_kinds_names_the_rows_and_says_how_to_go_on() -> No
 def test_a_test_row_put_into_the_training_file_by_hand_is_not_trained_on(
     train_settings: Settings, ledger: Ledger, dataset: Dataset
 ) -> None:
-    check_dataset(train_settings, ledger, dataset)
+    check_dataset(train_settings.dataset, ledger, train_settings.project, dataset)
     path = Path(dataset.path)
     stolen = json.loads((path / "test.jsonl").read_text(encoding="utf-8").splitlines()[2])
     with (path / "train.jsonl").open("a", encoding="utf-8") as file:
@@ -133,12 +133,12 @@ def other(train_settings: Settings, ledger: Ledger, dataset: Dataset) -> Dataset
 def test_what_judged_a_version_before_is_refused_and_what_judged_nobody_or_one_later_is_not(
     train_settings: Settings, ledger: Ledger, dataset: Dataset, other: Dataset, is_own: bool
 ) -> None:
-    check_dataset(train_settings, ledger, dataset)
+    check_dataset(train_settings.dataset, ledger, train_settings.project, dataset)
     publish_on(ledger, other if is_own else dataset, other, 2999)
-    check_dataset(train_settings, ledger, dataset)
+    check_dataset(train_settings.dataset, ledger, train_settings.project, dataset)
     publish_on(ledger, other if is_own else dataset, other, 2000)
     with pytest.raises(DataError, match="1 exact"):
-        check_dataset(train_settings, ledger, dataset)
+        check_dataset(train_settings.dataset, ledger, train_settings.project, dataset)
 
 
 def test_a_dataset_does_not_judge_a_run_that_learned_its_test_rows_or_was_merged_from_one(
@@ -162,6 +162,6 @@ def test_a_dataset_does_not_judge_a_run_that_learned_its_test_rows_or_was_merged
         (leak,) = leaks_into_judge(train_settings.dataset, ledger, run, other)
         assert (leak.kind, leak.row.id) == ("exact", "train0")
         with pytest.raises(DataError, match=rf"{run.id} on dataset_other: 1 rows leak .*train0 .*leave out --dataset"):
-            refuse_learned(train_settings, ledger, run, other.id)
+            refuse_learned(train_settings.dataset, ledger, run, other.id)
     assert leaks_into_judge(train_settings.dataset, ledger, learned, dataset) == []
     assert leaks_into_judge(train_settings.dataset, ledger, innocent, other) == []

@@ -229,7 +229,7 @@ def test_a_rewording_judges_in_no_fold_and_stays_with_its_original(
 ) -> None:
     write_rows(settings)
     dataset = build_dataset(with_endpoint(settings, server.url), ledger)
-    for fold in make_folds(settings, dataset, 3):
+    for fold in make_folds(settings.dataset, settings.root, dataset, 3):
         held_out, learned = (
             [json.loads(line) for line in (Path(fold.path) / f"{name}.jsonl").read_text("utf-8").splitlines()]
             for name in ("validation", "train")

@@ -17,7 +17,7 @@ ROW = Example("a", [{"role": "user", "content": "hi"}], [{"role": "assistant", "
 
 def test_the_shown_loss_mask_is_the_trainers(train_settings: Settings, dataset: Dataset, tmp_path: Path) -> None:
     tokenizer = load_tokenizer(train_settings.base_model())
-    trainer = make_trainer(train_settings, Path(dataset.path), tmp_path / "run", [])
+    trainer = make_trainer(train_settings.train, train_settings.base, Path(dataset.path), tmp_path / "run", [])
     rows = read_splits(dataset)["train"]
     assert len(trainer.train_dataset) == len(rows)
     for row, trained in zip(rows, trainer.train_dataset, strict=True):

@@ -191,7 +191,7 @@ def test_an_answer_cannot_pose_as_the_other_one() -> None:
 
 def test_the_judges_address_comes_from_the_settings_and_its_key_from_the_environment(settings: Settings) -> None:
     with pytest.raises(ConfigError, match=r"evaluate\.judge_url"):
-        judge_endpoint(settings)
+        judge_endpoint(settings.evaluate)
     changed = settings.evaluate.model_copy(update={"judge_url": "http://judge:1/v1", "judge_model": "big"})
-    found = judge_endpoint(settings.model_copy(update={"evaluate": changed}), {"DRIFTWHEEL_JUDGE_API_KEY": "k"})
+    found = judge_endpoint(changed, {"DRIFTWHEEL_JUDGE_API_KEY": "k"})
     assert found == Endpoint(url="http://judge:1", model="big", api_key="k")

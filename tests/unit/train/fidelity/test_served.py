@@ -102,7 +102,8 @@ def test_what_evaluation_asked_already_is_not_asked_again(settings: Settings, en
     from train.evaluation.scoring import ask
 
     endpoint = Endpoint(url=engine.url, model="tuned")
-    (answer,) = ask(settings, endpoint, [parity.probes[0].messages], "evaluate", with_ids=True)
+    asked = [parity.probes[0].messages]
+    (answer,) = ask(settings.evaluate, settings.serve, endpoint, asked, "evaluate", with_ids=True)
     measured(settings, engine, parity, {prompt_key(parity.probes[0].messages): answer})
     assert sorted(engine.asked) == sorted(probe.id for probe in parity.probes)
 

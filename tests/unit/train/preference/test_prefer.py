@@ -166,13 +166,15 @@ def test_only_whole_answers_that_people_judged_are_preferences(
     train_settings: Settings, ledger: Ledger, traffic: Traffic, kept: bool
 ) -> None:
     ledger.add(traffic)
-    assert bool(preferences(train_settings, ledger, ["good morning test0"])) is kept
+    s = train_settings
+    found = preferences(s.dataset, ledger, s.project, s.serve.alias, ["good morning test0"])
+    assert bool(found) is kept
 
 
 def test_one_user_counts_only_so_often(train_settings: Settings, ledger: Ledger) -> None:
     ledger.add(*(asked(n, thumb=1, user_id="one") for n in range(5)))
     capped = train_settings.dataset.model_copy(update={"max_rows_per_user": 3})
-    found = preferences(train_settings.model_copy(update={"dataset": capped}), ledger, [])
+    found = preferences(capped, ledger, train_settings.project, train_settings.serve.alias, [])
     assert [p.id for p in found] == ["req_000", "req_001", "req_002"]
 
 

@@ -95,7 +95,7 @@ def test_a_steps_loss_is_the_weighted_mean_over_all_its_batches(
 ) -> None:
     settings = changed(train_settings, **FULL_STEP, class_weights=weights, method=method)
     expected = {"few": 12 / (2 * 4), "many": 12 / (2 * 8)} if weights == "balanced" else {"many": 1.0, **weights}
-    trainer = make_trainer(settings, Path(uneven.path), tmp_path / "run", [])
+    trainer = make_trainer(settings.train, settings.base, Path(uneven.path), tmp_path / "run", [])
     trainer.padding_free = trainer.data_collator.padding_free = is_joined
     rows = nats_of_rows(settings, uneven, "train")
     assert trainer.train().training_loss == pytest.approx(weighted_mean(rows, expected), rel=2e-5)
@@ -104,7 +104,7 @@ def test_a_steps_loss_is_the_weighted_mean_over_all_its_batches(
 
 def test_the_gradient_is_that_of_the_weighted_mean(train_settings: Settings, uneven: Dataset, tmp_path: Path) -> None:
     settings = changed(train_settings, **FULL_STEP, class_weights={"few": 5.0}, method="full")
-    trainer = make_trainer(settings, Path(uneven.path), tmp_path / "run", [])
+    trainer = make_trainer(settings.train, settings.base, Path(uneven.path), tmp_path / "run", [])
     batch = trainer.data_collator([trainer.train_dataset[n] for n in range(6)])
     trainer.compute_loss(trainer.model, batch).backward()
 
@@ -131,7 +131,7 @@ def test_the_validation_loss_is_the_mean_over_tokens_whatever_the_batches(
     expected = weighted_mean(rows, {"few": 1, "many": 1})
     for batch in (2, 5):
         settings = changed(train_settings, **FULL_STEP, per_device_eval_batch_size=batch, class_weights={"few": 5.0})
-        trainer = make_trainer(settings, Path(uneven.path), tmp_path / f"run{batch}", [])
+        trainer = make_trainer(settings.train, settings.base, Path(uneven.path), tmp_path / f"run{batch}", [])
         trainer.padding_free = trainer.data_collator.padding_free = is_joined
         assert trainer.evaluate()["eval_loss"] == pytest.approx(expected, rel=1e-5), batch
 
@@ -178,7 +178,7 @@ def test_short_rows_come_first_in_the_first_epoch_only(
         max_length=250,
         train_sampling_strategy="short_first",
     )
-    trainer = make_trainer(settings, Path(dataset.path), tmp_path / "run", [lengths])
+    trainer = make_trainer(settings.train, settings.base, Path(dataset.path), tmp_path / "run", [lengths])
     lengths.watch(trainer)
     trainer.train()
     first, second, third = lengths.epochs

@@ -57,7 +57,7 @@ def test_loss_and_gradients_are_those_of_plain_trl(
     train_settings: Settings, dataset: Dataset, tmp_path: Path, bf16: bool, tolerance: float
 ) -> None:
     settings = train_settings.model_copy(update={"train": train_settings.train.model_copy(update={"bf16": bf16})})
-    ours = make_trainer(settings, Path(dataset.path), tmp_path / "ours", [])
+    ours = make_trainer(settings.train, settings.base, Path(dataset.path), tmp_path / "ours", [])
     loss, mine = gradients(ours, 6)
     expected_loss, theirs = gradients(plain_trainer(settings, dataset, tmp_path / "theirs"), 6)
 

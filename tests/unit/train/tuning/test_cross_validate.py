@@ -66,7 +66,7 @@ def grouped(dataset: Dataset) -> Dataset:
 
 
 def test_folds_hold_out_every_row_once_and_never_a_part_of_a_group(settings: Settings, grouped: Dataset) -> None:
-    folds = make_folds(settings, grouped, 4)
+    folds = make_folds(settings.dataset, settings.root, grouped, 4)
     held_out = [rows_of(fold.path / "validation.jsonl") for fold in folds]
     assert sorted(e.id for part in held_out for e in part) == sorted(f"{g}-{n}" for g in range(16) for n in range(3))
     homes: dict[str, set[int]] = {}
@@ -77,7 +77,7 @@ def test_folds_hold_out_every_row_once_and_never_a_part_of_a_group(settings: Set
         assert abs(Counter(e.label for e in part)["morning"] - 6) <= 3
     assert all(len(home) == 1 for home in homes.values())
     assert homes["group0"] == homes["group1"]
-    assert make_folds(settings, grouped, 4) == folds
+    assert make_folds(settings.dataset, settings.root, grouped, 4) == folds
 
 
 def test_gives_the_mean_and_standard_error_at_the_step_where_the_mean_is_least(
@@ -103,9 +103,12 @@ def test_says_at_the_end_which_of_the_tried_settings_to_use(
     train_settings = train_settings.model_copy(update={"train": short})
     slow = train_settings.model_copy(update={"train": short.model_copy(update={"learning_rate": 1e-6})})
     first = cross_validate(slow, ledger, grouped.id, 2)
-    assert "train.learning_rate=1e-06" in as_text(slow, first, earlier_results(slow, grouped.id, 2)).splitlines()[-1]
+    assert (
+        "train.learning_rate=1e-06"
+        in as_text(slow.path, first, earlier_results(slow.root, slow.dataset.seed, grouped.id, 2)).splitlines()[-1]
+    )
     cross_validate(train_settings, ledger, grouped.id, 2)
-    text = as_text(slow, first, earlier_results(slow, grouped.id, 2))
+    text = as_text(slow.path, first, earlier_results(slow.root, slow.dataset.seed, grouped.id, 2))
     assert text.splitlines()[-1].startswith("use these:  driftwheel train --set train.learning_rate=0.01 --set")
     assert text.count("best") == 2
     assert ledger.count(TrainingRun) == 4
@@ -113,7 +116,7 @@ def test_says_at_the_end_which_of_the_tried_settings_to_use(
 
 def test_refuses_more_folds_than_groups(settings: Settings, grouped: Dataset) -> None:
     with pytest.raises(DataError, match="only 15 groups of rows for 16 folds"):
-        make_folds(settings, grouped, 16)
+        make_folds(settings.dataset, settings.root, grouped, 16)
 
 
 def test_folds_that_end_a_step_apart_are_compared_at_their_ends(

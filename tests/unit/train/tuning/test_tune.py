@@ -30,6 +30,10 @@ def searching(settings: Settings, steps: int = 2, **changes: Any) -> Settings:
     return settings.model_copy(update={"train": train, "tune": TuneSettings(**changes)})
 
 
+def of_trial(settings: Settings, values: dict[str, Any]) -> Settings:
+    return settings.model_copy(update={"train": with_values(settings.train, values)})
+
+
 def rates(settings: Settings, *values: float, **changes: Any) -> Settings:
     return searching(settings, sampler="grid", space={"learning_rate": list(values)}, **changes)
 
@@ -44,13 +48,12 @@ def test_a_grid_finds_the_better_of_two_learning_rates(
     assert summary.best is not None
     assert summary.best.values == {"learning_rate": 2e-2}
     flags = shlex.split(summary.best.flags)
-    assert (
-        load_settings(settings.path, flags[1::2], environ={}).train
-        == with_values(settings, {"learning_rate": 2e-2}).train
+    assert load_settings(settings.path, flags[1::2], environ={}).train == with_values(
+        settings.train, {"learning_rate": 2e-2}
     )
     run = ledger.get(TrainingRun, str(summary.best.run_id))
     assert run.metrics.eval_loss == summary.best.eval_loss
-    assert json.loads((search_path(settings, summary.id) / "search.json").read_text("utf-8")) == asdict(summary)
+    assert json.loads((search_path(settings.root, summary.id) / "search.json").read_text("utf-8")) == asdict(summary)
     assert f"publish --run {run.id}" in as_text(summary)
 
 
@@ -72,7 +75,7 @@ def test_trains_the_best_trial_no_second_time_and_lets_it_be_published_by_then(
     with pytest.raises(NotFoundError, match="no finished run"):
         newest_run(ledger, "support")
     assert summary.best is not None
-    run = finetune(with_values(settings, summary.best.values), ledger, dataset.id)
+    run = finetune(of_trial(settings, summary.best.values), ledger, dataset.id)
     assert run.id == summary.best.run_id
     assert newest_run(ledger, "support").id == run.id
 
@@ -107,13 +110,13 @@ def _kill_in_second_trial(settings: Settings, ledger: Ledger, dataset: Dataset) 
 
     name = study_id(settings, dataset.id)
     study = open_study(settings, name)
-    for point in grid(search_space(settings)):
+    for point in grid(search_space(settings.tune, settings.train)):
         study.enqueue_trial(point)
     module._run_trial(settings, ledger, dataset, study)
     trial = study.ask()
     values = {"learning_rate": trial.suggest_categorical("learning_rate", [1e-3, 1e-2, 2e-2])}
     with pytest.raises(KeyboardInterrupt):
-        finetune(with_values(settings, values), ledger, dataset.id, callbacks=[Killed()], study_id=name)
+        finetune(of_trial(settings, values), ledger, dataset.id, callbacks=[Killed()], study_id=name)
     trial.set_user_attr("run_id", ledger.find(TrainingRun, limit=1)[0].id)
     return name
 
@@ -178,7 +181,7 @@ def test_draws_a_search_into_one_file_without_a_network(
 )
 def test_the_usual_space_fits_the_method(settings: Settings, train: dict[str, Any], keys: set[str]) -> None:
     changed = settings.model_copy(update={"train": settings.train.model_copy(update=train)})
-    assert search_space(changed).keys() == keys
+    assert search_space(changed.tune, changed.train).keys() == keys
 
 
 @pytest.mark.parametrize(
@@ -198,10 +201,10 @@ def test_a_grid_cuts_a_range_at_its_ends_and_between(values: Any, points: list[f
 
 
 def test_a_searched_rank_keeps_the_adapters_scale(settings: Settings) -> None:
-    chosen = with_values(settings, {"lora_r": 64})
-    assert chosen.train.lora_alpha / chosen.train.lora_r == settings.train.lora_alpha / settings.train.lora_r
-    assert as_flags(chosen) == "--set train.lora_r=64 --set train.lora_alpha=128"
-    assert with_values(settings, {"lora_r": 64, "lora_alpha": 7}).train.lora_alpha == 7
+    chosen = with_values(settings.train, {"lora_r": 64})
+    assert chosen.lora_alpha / chosen.lora_r == settings.train.lora_alpha / settings.train.lora_r
+    assert as_flags(settings.path, chosen) == "--set train.lora_r=64 --set train.lora_alpha=128"
+    assert with_values(settings.train, {"lora_r": 64, "lora_alpha": 7}).lora_alpha == 7
 
 
 def test_flags_make_the_settings_file_what_was_chosen(settings: Settings) -> None:
@@ -213,9 +216,9 @@ def test_flags_make_the_settings_file_what_was_chosen(settings: Settings) -> Non
         "lora_target_modules": ["q_proj", "v_proj"],
         "lora_modules_to_save": None,
     }
-    flags = shlex.split(as_flags(with_values(settings, values)))
+    flags = shlex.split(as_flags(settings.path, with_values(settings.train, values)))
     assert flags[0::2] == ["--set"] * 5
-    assert load_settings(settings.path, flags[1::2], environ={}).train == with_values(settings, values).train
+    assert load_settings(settings.path, flags[1::2], environ={}).train == with_values(settings.train, values)
 
 
 @pytest.mark.parametrize(
@@ -236,4 +239,4 @@ def test_refuses_a_space_that_means_nothing(settings: Settings, space: str, mess
 
 def test_refuses_a_value_that_its_setting_does_not_allow(settings: Settings) -> None:
     with pytest.raises(ConfigError, match=r"tune\.space\.lora_r"):
-        with_values(settings, {"lora_r": 0})
+        with_values(settings.train, {"lora_r": 0})

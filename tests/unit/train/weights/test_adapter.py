@@ -59,7 +59,7 @@ def test_an_adapter_is_measured_beside_its_base(adapting: Settings, ledger: Ledg
     assert [row.hop for row in found.rows] == ["trained", "adapter"]
     assert [name for name, _ in found.chain] == ["trained", "adapter"]
     assert found.rows[1].agreement == 1.0
-    assert find_parity(adapting, path) is not None
+    assert find_parity(adapting.root, path) is not None
 
 
 def rebuild_with(folder: Path, **facts: Any) -> None:
