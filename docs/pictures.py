@@ -171,22 +171,22 @@ def processes() -> str:
     serve, monitor, dashboard = ServeSettings(), MonitorSettings(), DashboardSettings()
     supervisor = Box(x=450, y=50, title="driftwheel up", lines=("starts and restarts these",), color=GRAY, width=170)
     children = (
-        Box(x=120, y=160, title="Gateway", lines=(f"port {serve.port}",), width=170),
+        Box(x=130, y=160, title="Gateway", lines=(f"port {serve.port}",), width=210),
         Box(x=340, y=160, title="Monitor", lines=(f"metrics on port {monitor.port}",), width=170),
         Box(x=560, y=160, title="Worker", lines=("no port",), width=170),
         Box(x=780, y=160, title="Dashboard", lines=(f"port {dashboard.port}",), width=170),
     )
     below = (
-        Box(x=120, y=290, title="Engines", lines=("vLLM, free local ports",), color=GREEN, width=170),
+        Box(x=110, y=290, title="Engines", lines=("vLLM, free local ports",), color=GREEN, width=170),
         Box(x=560, y=290, title="Heavy steps", lines=("train, quantize, evaluate",), color=GREEN, width=170),
     )
     ledger = Box(
-        x=450, y=400, title="Ledger and storage folder", lines=("all of them meet here",), color=AMBER, width=660
+        x=450, y=400, title="Ledger and storage folder", lines=("all of them meet here",), color=AMBER, width=720
     )
     arrows = [_arrow(450, 84, box.x, box.y - 36) for box in children]
-    arrows += [_arrow(120, 194, 120, 254), _arrow(560, 194, 560, 254)]
-    arrows += [_arrow(x, top, x, 366) for x, top in ((230, 194), (340, 194), (560, 324), (780, 194))]
-    words = _text(60, 229, "starts, asks", size=12, color=GRAY) + _text(616, 229, "starts", size=12, color=GRAY)
+    arrows += [_arrow(110, 194, 110, 254), _arrow(560, 194, 560, 254)]
+    arrows += [_arrow(x, top, x, 366) for x, top in ((215, 194), (340, 194), (560, 324), (780, 194))]
+    words = _text(58, 229, "starts, asks", size=12, color=GRAY) + _text(616, 229, "starts", size=12, color=GRAY)
     return _picture(900, 444, [*arrows, words, *(box.draw() for box in (supervisor, *children, *below, ledger))])
 
 
