@@ -1,4 +1,4 @@
-"""The circle on data that no one here wrote: 77 banking intents, ten of which arrive later as the shift.
+"""Benchmark: the whole loop on Banking77, 77 intents of which ten arrive later as the shift.
 
     python -m benchmarks.banking77 [--data DIR] [--home DIR]
 

@@ -1,4 +1,4 @@
-"""How fast bad canaries are out, and how often good ones are: simulated requests, and real ones through the gateway.
+"""Benchmark: how fast bad canaries are rolled back and how often good ones are, simulated and through the gateway.
 
     python -m benchmarks.canary [--runs 1000] [--clean 4000] [--looks 100000] [--real 5]
 

@@ -1,4 +1,4 @@
-"""One way of fine-tuning becomes one measured run: seconds, tokens, peak memory and held-out loss.
+"""Measures one way of fine-tuning: seconds, tokens, peak memory and held-out loss.
 
     python -m benchmarks.contestant NAME --home DIR
 

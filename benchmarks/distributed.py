@@ -1,4 +1,4 @@
-"""One process, two with gloo and FSDP2, and two nodes of a Ray cluster train the same run: one table of differences.
+"""Benchmark: one process, two with gloo and FSDP2, and two Ray nodes train the same run; their differences.
 
     python -m benchmarks.distributed [--steps N] [--method lora|full] [--bf16] [--ways fsdp replicated ray]
 

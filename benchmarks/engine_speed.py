@@ -1,4 +1,4 @@
-"""Engines that live side by side become tokens a second and per CPU second, in short rounds of changing order."""
+"""Measures engines side by side, in short rounds of changing order: tokens a second and per CPU second."""
 
 import asyncio
 import os

@@ -1,4 +1,4 @@
-"""Gateways in front of one engine, in turns, become processor time per request and what a client waits for them.
+"""Benchmark: gateways in front of one engine, by processor time per request and added latency.
 
     python -m benchmarks.gateway [--rounds N] [--seconds S] [--only NAME ...] [--home DIR]
 

@@ -1,4 +1,4 @@
-"""Planted leaks become a table: how many are caught, by kind, corpus and method, and what is called a leak wrongly.
+"""Benchmark: share of planted leaks that each method finds, by kind and corpus, and its false alarms.
 
     python -m benchmarks.leaks [--data DIR] [--rows N] [--share 1.0] [--seed 6] [--show 10]
 

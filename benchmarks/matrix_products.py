@@ -1,4 +1,4 @@
-"""A model's shape and a batch's tokens become the time of the matrix products that training them cannot do without.
+"""Measures the matrix products that a training step needs at least, for a model's shape and a batch's tokens.
 
     python -m benchmarks.matrix_products --home DIR
 

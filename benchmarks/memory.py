@@ -1,4 +1,4 @@
-"""The memory that `driftwheel doctor --model` foretells, beside the peak that training really takes.
+"""Benchmark: the memory that `driftwheel doctor --model` estimates, beside the peak that training takes.
 
     python -m benchmarks.memory [--sizes 27M 108M 227M] [--methods full lora]
 

@@ -1,4 +1,4 @@
-"""What is served is what was trained: parity tables, planted faults that must be named, clean builds that must pass.
+"""Benchmark: parity tables of trained and served models; planted faults must be found, clean builds must pass.
 
     python -m benchmarks.parity [--config FILE ...] [--builds N]
 

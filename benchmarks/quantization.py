@@ -1,4 +1,4 @@
-"""Each quantization scheme becomes a row: size, accuracy, parity with the merged model, tokens a second through vLLM.
+"""Benchmark: size, accuracy, parity and tokens a second through vLLM of each quantization scheme.
 
     python -m benchmarks.quantization [example] [speed] [--config FILE] [--rounds N]
 

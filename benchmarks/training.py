@@ -1,4 +1,4 @@
-"""Plain TRL and driftwheel fine-tune the same model on the same rows, in turns, and become one table of costs.
+"""Benchmark: plain TRL and driftwheel fine-tune the same model on the same rows, in turns; what each costs.
 
     python -m benchmarks.training [--model-size 30m|135m] [--rows N] [--rounds N] [--only NAME ...] [--data DIR]
 

@@ -1,4 +1,4 @@
-"""What a look of the monitor and a scrape of its metrics cost beside a short and beside a long history.
+"""Benchmark: what a drift check and a scrape of the metrics cost beside a short and a long history.
 
     python -m benchmarks.watching [--short 1000] [--long 1000000] [--looks 20]
 

@@ -1,4 +1,4 @@
-"""The navigation: one page per noun, the overview first, the playground last.
+"""The navigation of the dashboard: one page per noun, the overview first, the playground last.
 
 python -m dashboard --config driftwheel.yaml
 """

@@ -1,4 +1,4 @@
-"""A question becomes an answer of one version, through the gateway's own HTTP API."""
+"""Asks one version a question, through the gateway's HTTP API."""
 
 import json
 import os

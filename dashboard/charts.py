@@ -1,4 +1,4 @@
-"""Charts of what was counted and scored, and the colors of all charts: pure functions, without Streamlit."""
+"""Bar charts of counts and scores, and the colors of all charts; pure functions, without Streamlit."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""The stations of the loop become one drawing: an SVG, without Streamlit.
+"""Draws the loop and where it stands as one SVG, without Streamlit.
 
 Every text from outside goes through `html.escape` before it enters the SVG.
 """

@@ -1,4 +1,4 @@
-"""Two versions' answers to the same items become table rows, differences by slice, and blind pairs to judge."""
+"""Compares two versions' answers to the same items: table rows, differences by slice, and blind pairs to judge."""
 
 import random
 from collections.abc import Callable, Iterable, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""Files that the stages left in the storage folder become table rows; a missing or broken one becomes none."""
+"""Reads what the stages left in the storage folder as table rows; a missing or broken file gives none."""
 
 import json
 from collections.abc import Iterator

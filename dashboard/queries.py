@@ -1,4 +1,4 @@
-"""What most pages ask the ledger, and the words for moments, ids and nested values; without Streamlit."""
+"""The ledger queries that most pages share, and how moments, ids and nested values are shown."""
 
 from collections.abc import Mapping
 from dataclasses import asdict

@@ -1,4 +1,4 @@
-"""Scorecards become table rows and columns, without Streamlit."""
+"""Lays scorecards out as table rows and columns, without Streamlit."""
 
 from collections.abc import Mapping, Sequence
 from typing import TypeAlias

@@ -1,4 +1,4 @@
-"""Where the loop stands: its seven stations, the drift lamp, and what the gateway serves of what it should."""
+"""Where the loop stands: its seven stations, the drift lamp, and whether the gateway serves what it should."""
 
 from dataclasses import dataclass
 from datetime import datetime

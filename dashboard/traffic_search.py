@@ -1,4 +1,4 @@
-"""Requests by minute, and those that a person looks for; without Streamlit."""
+"""Searches the logged requests, and counts them by minute; without Streamlit."""
 
 import statistics
 from dataclasses import dataclass

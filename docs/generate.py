@@ -115,19 +115,27 @@ def decisions() -> str:
     )
 
 
-def tree() -> str:
-    """Return the packages' files and folders, each with the first line of its docstring; files before folders."""
-    lines = []
-    for package in PACKAGES:
-        lines.append(f"{package}/")
-        for path in sorted((ROOT / package).rglob("*.py"), key=lambda p: (len(p.parts) - len(ROOT.parts), p)):
-            first = _sentence(ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or "")
-            name = path.relative_to(ROOT / package)
-            if path.name != "__init__.py":
-                lines.append(f"{'  ' * len(name.parts)}{path.name:<{28 - 2 * len(name.parts)}} {first}")
-            elif name != Path(path.name):
-                lines.append(f"  {name.parent.as_posix()}/".ljust(29) + first)
-    return "```\n" + "\n".join(lines) + "\n```"
+def tree(root: Path = ROOT, packages: Sequence[str] = PACKAGES) -> str:
+    """Return each package with its files, then its folders with theirs; beside each the first line of its docstring."""
+    return "```\n" + "\n".join(line for package in packages for line in _room(root / package, package, 0)) + "\n```"
+
+
+def _room(folder: Path, name: str, depth: int) -> Iterator[str]:
+    """Give the lines of a package: its heading, its files, its packages. Raises LookupError where one says nothing."""
+    yield _tree_line(f"{name}/", folder / "__init__.py", depth)
+    for path in sorted(folder.glob("*.py")):
+        if path.name != "__init__.py":
+            yield _tree_line(path.name, path, depth + 1)
+    for path in sorted(folder.iterdir()):
+        if (path / "__init__.py").is_file():
+            yield from _room(path, path.name, depth + 1)
+
+
+def _tree_line(name: str, path: Path, depth: int) -> str:
+    first = _sentence(ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or "")
+    if not first:
+        raise LookupError(f"{path} has no docstring; say in one line what it is for")
+    return f"{'  ' * depth}{name:<{30 - 2 * depth}} {first}"
 
 
 class _Stopped(Exception):

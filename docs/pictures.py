@@ -14,7 +14,8 @@ from pathlib import Path
 
 from driftwheel.records import NOUNS
 from driftwheel.settings.artifact import GateSettings
-from driftwheel.settings.watching import MonitorSettings
+from driftwheel.settings.serving import ServeSettings
+from driftwheel.settings.watching import DashboardSettings, MonitorSettings
 
 IMAGES = Path(__file__).with_name("img")
 INK, PAPER, BLUE, GREEN, AMBER, RED, GRAY = "#1d2730", "#ffffff", "#2f6db5", "#2e8b57", "#c98a1b", "#c0392b", "#7b8794"
@@ -165,6 +166,30 @@ def request() -> str:
     return _picture(900, 306, [*arrows, *(b.draw() for b in (*way, *back)), *refusals])
 
 
+def processes() -> str:
+    """Draw the processes with their default ports, and the ledger in which they meet."""
+    serve, monitor, dashboard = ServeSettings(), MonitorSettings(), DashboardSettings()
+    supervisor = Box(x=450, y=50, title="driftwheel up", lines=("starts and restarts these",), color=GRAY, width=170)
+    children = (
+        Box(x=130, y=160, title="Gateway", lines=(f"port {serve.port}",), width=210),
+        Box(x=340, y=160, title="Monitor", lines=(f"metrics on port {monitor.port}",), width=170),
+        Box(x=560, y=160, title="Worker", lines=("no port",), width=170),
+        Box(x=780, y=160, title="Dashboard", lines=(f"port {dashboard.port}",), width=170),
+    )
+    below = (
+        Box(x=110, y=290, title="Engines", lines=("vLLM, free local ports",), color=GREEN, width=170),
+        Box(x=560, y=290, title="Heavy steps", lines=("train, quantize, evaluate",), color=GREEN, width=170),
+    )
+    ledger = Box(
+        x=450, y=400, title="Ledger and storage folder", lines=("all of them meet here",), color=AMBER, width=720
+    )
+    arrows = [_arrow(450, 84, box.x, box.y - 36) for box in children]
+    arrows += [_arrow(110, 194, 110, 254), _arrow(560, 194, 560, 254)]
+    arrows += [_arrow(x, top, x, 366) for x, top in ((215, 194), (340, 194), (560, 324), (780, 194))]
+    words = _text(58, 229, "starts, asks", size=12, color=GRAY) + _text(616, 229, "starts", size=12, color=GRAY)
+    return _picture(900, 444, [*arrows, words, *(box.draw() for box in (supervisor, *children, *below, ledger))])
+
+
 def curve(points: Sequence[tuple[float, float]], title: str) -> str:
     """Draw points as a line, the largest value at the top; the notebook shows the loss of a training so."""
     width, height, left, top = 640.0, 220.0, 60.0, 40.0
@@ -199,7 +224,7 @@ def bars(entries: Sequence[tuple[str, float, str]], title: str, threshold: float
     return _picture(width, height, parts)
 
 
-PICTURES = {"loop": loop, "gate": gate, "windows": windows, "request": request}
+PICTURES = {"loop": loop, "gate": gate, "windows": windows, "request": request, "processes": processes}
 
 
 def main() -> None:

@@ -1,0 +1,1 @@
+"""What all stages share: records, settings, ledger, traffic log, and the command line."""

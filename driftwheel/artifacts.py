@@ -1,4 +1,4 @@
-"""A folder of files becomes an artifact: written aside, fsynced, renamed, its manifest last.
+"""Writes artifacts atomically: a folder is filled aside, fsynced and renamed, its manifest of hashes last.
 
 A folder without manifest.json is not an artifact. The manifest names every file with size and sha256, so
 that a changed byte is found before anything loads it.

@@ -1,4 +1,4 @@
-"""What a check of the monitor knew: the details of its signals, and what its decision rested on.
+"""Records of a drift check: the details of its signals, and the facts that its decision rested on.
 
 Every field has a default, so that what an older program wrote can still be read.
 """

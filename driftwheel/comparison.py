@@ -1,4 +1,4 @@
-"""Two versions side by side: what both answered to the same items of an evaluation, the most changed first."""
+"""Compares two versions item by item: what both answered in an evaluation, the most changed answers first."""
 
 import difflib
 from collections.abc import Iterator, Sequence

@@ -1,4 +1,4 @@
-"""What a person may do to the loop, from the command line or the dashboard: each is one change of the ledger.
+"""Controls of the loop for command line, dashboard and webhook: each one is a single change of the ledger.
 
 Nothing here starts a process or waits for one but `wait_until_observed`: gateway, monitor and worker see the change and
 act on it (they are reconcilers), so that a control works while they are down.
@@ -106,8 +106,9 @@ def wait_until_observed(serve: ServeSettings, ledger: Ledger, alias: Alias) -> A
 
 
 def request_retrain(ledger: Ledger, project: str, *, trigger: str, reason: str) -> RetrainDecision:
-    """Record a person's or a hook's wish to retrain; it waits for approval only where the policy is manual.
+    """Open a retrain that a person or a hook asks for; the worker takes it at once, whatever `policy.approval` says.
 
+    Cool-down, daily budget and refused candidates, which hold the policy's own retrains, do not hold this one.
     Raises ConflictError while another retrain is unfinished.
     """
     at = utc_now()

@@ -1,4 +1,4 @@
-"""What a Dataset says about its rows: where they came from, what was dropped and why, how they look.
+"""Records of a Dataset's report: where its rows came from, what was dropped and why, and their statistics.
 
 Rows of older versions lack the newer fields, so that every field has a default.
 """

@@ -1,4 +1,4 @@
-"""One tree of errors; every message says what happened, to which id or file, and what to do next.
+"""The exception classes; every message says what happened, to which id or file, and what to do next.
 
 DriftwheelError
 ├── ConfigError          ValueError      a settings file, variable or flag is wrong

@@ -1,4 +1,4 @@
-"""Probe prompts and a served model become a fingerprint; two fingerprints become a difference.
+"""Takes the fingerprint of a served model from probe prompts, and compares two fingerprints.
 
 The fingerprint is the greedy answer's tokens and the log-probabilities of prompt and answer on fixed conversations,
 read from the engine that serves the artifact. A tuned model is so sure of its answers that another version of it

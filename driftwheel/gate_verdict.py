@@ -1,4 +1,4 @@
-"""What the gate found: its verdict on a candidate, slice by slice.
+"""Records of the gate's verdict on a candidate, slice by slice.
 
 Every field has a default, so that a verdict that an older program wrote can still be read.
 """

@@ -1,4 +1,4 @@
-"""Frozen records become the JSON that files, `--json` and model cards hold, and back."""
+"""Serializes frozen records as JSON for files, `--json` and model cards, and reads them back."""
 
 import json
 from dataclasses import Field, field, fields, is_dataclass

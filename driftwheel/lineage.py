@@ -1,4 +1,4 @@
-"""Where a ModelVersion comes from: data, run, settings, code and libraries.
+"""Records where a ModelVersion comes from: data, run, settings, code and libraries.
 
 Every field has a default, so that a lineage that an older program wrote can still be read.
 """

@@ -1,4 +1,4 @@
-"""The registry of quantization schemes: one entry each, which settings, build, parity and benchmarks go by.
+"""The registry of quantization schemes: settings, build, parity and benchmarks all read its entries.
 
 A new scheme is a line here. If it needs a modifier of llm-compressor that no other scheme uses, that is a function in
 `train/weights/calibration_job.py`.

@@ -1,4 +1,4 @@
-"""The seven nouns of the loop, frozen, in the order of the circle, and the five small records between them.
+"""The records of the ledger: the seven nouns of the loop in the order of the circle, and smaller ones beside them.
 
 The ledger derives its tables from these classes: a field added here is a column there.
 """
@@ -295,7 +295,7 @@ class DriftSignal:
 
 @dataclass(frozen=True, kw_only=True)
 class RetrainDecision:
-    """Retrain or hold, always recorded, with the reasons and what was known."""
+    """Retrain or hold, with the reasons and what was known."""
 
     prefix: ClassVar[str] = "decision"
     id: str

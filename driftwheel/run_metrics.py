@@ -1,4 +1,4 @@
-"""What a training measured: the numbers that a TrainingRun keeps."""
+"""Records of what a training measured, kept with its TrainingRun."""
 
 from dataclasses import dataclass, fields
 

@@ -1,4 +1,4 @@
-"""What a ModelVersion scored, and how far each form of it is from the trained one: the records of an evaluation.
+"""Records of an evaluation: a version's scores, and how far each form of it is from the trained model.
 
 Every field has a default, so that a scorecard that an older program wrote can still be read.
 """

@@ -1,4 +1,4 @@
-"""What the operating system lends: a lock file that dies with its holder, and the memory that is free."""
+"""Operating-system services: a lock file that is free once its holder dies, and the free memory."""
 
 import fcntl
 from collections.abc import Iterator

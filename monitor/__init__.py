@@ -1,0 +1,1 @@
+"""The monitoring stage: drift checks, retrain policy, and Prometheus metrics."""

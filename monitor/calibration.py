@@ -1,4 +1,4 @@
-"""A statistic and its values under permutation become a threshold with a declared false-alarm rate.
+"""Calibrates thresholds from permutation values to the false-alarm rate of the declared drift budget.
 
 Under "nothing has changed" reference and window are exchangeable, so every way of dealing their pooled rows out
 again is as likely as the one that was seen (Good, Permutation, Parametric and Bootstrap Tests, 3rd ed., ch. 3).

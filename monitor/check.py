@@ -1,4 +1,4 @@
-"""One look at the traffic, now: a full window becomes drift signals and a decision. `check` lists the steps in order.
+"""A drift check: turns the next full window into drift signals and a decision; `check` lists the steps in order.
 
 python -m monitor check --config driftwheel.yaml
 """

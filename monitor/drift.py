@@ -1,4 +1,4 @@
-"""Two windows become one judgment per kind of drift, over all its features at once.
+"""Judges a window against its reference: one drift score per kind, over all features at once.
 
 Statistics: the two-sample Kolmogorov-Smirnov distance for numbers, total variation for categories, and the
 squared maximum mean discrepancy (Gretton et al. 2012, JMLR 13, eq. 5) with a cosine kernel for texts. All are

@@ -1,4 +1,4 @@
-"""A Prometheus exporter: the ledger's newest records as metrics, read afresh at every scrape.
+"""A Prometheus exporter: the newest records of the ledger as metrics, read at every scrape.
 
 python -m monitor exporter --config driftwheel.yaml
 """

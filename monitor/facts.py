@@ -1,4 +1,4 @@
-"""What the policy may know, read from the ledger."""
+"""Gathers the facts for the policy from the ledger."""
 
 import itertools
 from collections.abc import Sequence
@@ -95,7 +95,7 @@ def trial_of(
 ) -> Trial | None:
     """Compare a window of a version that was checked `checks` times before with the last one of its predecessor.
 
-    None when it is past its trial, when nothing came before it, or when the alias is about to move anyway.
+    None when its probation is over, when nothing came before it, or when the alias is about to move anyway.
     """
     alias = get_alias(ledger, *key)
     previous_id = alias.previous_version_id

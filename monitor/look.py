@@ -1,4 +1,4 @@
-"""One window of one version under examination: what is read from the ledger before anything is judged."""
+"""Reads what one drift check needs from the ledger: version, window, reference, and earlier results."""
 
 from dataclasses import dataclass
 from pathlib import Path

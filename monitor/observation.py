@@ -1,4 +1,4 @@
-"""What the monitor looks at of one answered request or one judged test item, and samples of such. Pure."""
+"""Observations of answered requests and judged test items, and samples of them; pure."""
 
 from dataclasses import dataclass
 from datetime import datetime

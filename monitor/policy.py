@@ -1,4 +1,4 @@
-"""What the signals say and what is known becomes retrain, roll back or hold, with the reasons. Pure."""
+"""The retrain policy: decides on retrain, roll back or hold from signals and facts, with reasons; pure."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -48,7 +48,7 @@ class PolicyFacts:
     refused_in_a_row: int = 0
     """Retrains since the last promotion that ended without one, or with one that was rolled back."""
     trial: Trial | None = None
-    """None when the version is past its trial, or the first one."""
+    """None when the version's probation is over, or it is the first one."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""A window's labelled rows become the question whether answers got worse, and its failures whether the engine did."""
+"""Compares a window's accuracy on labelled rows with the scorecard, and its failures and latency with limits."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""What a version's windows are compared with: the items that it was judged on, or traffic from before its dataset."""
+"""Chooses the reference for a version's windows: the items it was judged on, or traffic before its dataset."""
 
 import random
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Two tables of features become the Evidently report that a person reads.
+"""Writes the Evidently report of a window against its reference.
 
 The methods are pinned: Evidently's choice, and the meaning of its number, change with the size of the reference.
 The decision is not taken here; see monitor/drift.py.

@@ -1,4 +1,4 @@
-"""A look becomes drift signals: input and output drift with the report, quality, and the engine."""
+"""Turns a check's judgments into drift signals: input, output, quality and engine; an alarm needs several windows."""
 
 from collections.abc import Sequence
 from dataclasses import replace

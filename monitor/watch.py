@@ -1,4 +1,4 @@
-"""Window after window of the live version's traffic is checked, beside the gateway, until the process is told to stop.
+"""The monitor's loop: checks each new full window of the live version, and serves metrics, until it is stopped.
 
     python -m monitor watch --config driftwheel.yaml
 

@@ -1,4 +1,4 @@
-"""The monitor's cursor: which requests of a version no window has held yet, and the mark that one now does.
+"""The monitor's cursor: finds requests that are in no window yet, and marks those of the next window.
 
 A request carries its mark itself (`check_id`). A cursor by time or by a growing number would lose the requests that
 appear behind it: a long answer is written long after its request was read, clocks are set back, and of two gateways

@@ -1,4 +1,4 @@
-"""How alike prompts are, and which words and prompts are new, for a person to read."""
+"""Similarity of prompts, and new words and prompts, for a person to read."""
 
 import re
 from collections import Counter

@@ -1,0 +1,1 @@
+"""The serving stage: the gateway, its engines, and the releases of versions."""

@@ -1,4 +1,4 @@
-"""Authentication and authorization: the head of a request becomes the caller who may make it, or a refusal.
+"""Authentication and authorization: decides by a request's head whether its caller may make it.
 
 Everything is refused but what `serve/access/allow_list.py` lists: a path is compared byte by byte as it came, never
 decoded or tidied, so there is no second spelling that a check could miss. Decided before the body is read, from

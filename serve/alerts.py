@@ -1,4 +1,4 @@
-"""Alertmanager's webhook: a firing alert that says so asks for a retrain, once."""
+"""The Alertmanager webhook: a firing alert with the label action=retrain asks for a retrain, once."""
 
 from dataclasses import dataclass
 from typing import Any

@@ -1,4 +1,4 @@
-"""Feedback of people: the body of /v1/feedback becomes a checked record, and that a change of the request's row."""
+"""The feedback endpoint: checks the body of /v1/feedback, and attaches it to the request's row."""
 
 import json
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""The gateway, a reverse proxy in front of the engines: allow-listed routes, keys, the alias' version, durable rows.
+"""The gateway: a reverse proxy in front of the engines, with an allow-list, API keys, routing and durable rows.
 
 `python -m serve gateway --config driftwheel.yaml` runs it together with the engines and the reconciler.
 """

@@ -1,4 +1,4 @@
-"""Refusals: a request that cannot be answered gets an error in the form that OpenAI's clients understand."""
+"""Refusals: HTTP errors in the form that OpenAI's clients understand."""
 
 import json
 

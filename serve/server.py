@@ -1,4 +1,4 @@
-"""One process: gateway, reconciler and health checks on one event loop, engines as its children.
+"""The gateway's process: gateway, reconciler and health checks on one event loop, engines as its children.
 
 `python -m serve gateway --config driftwheel.yaml` (serve/verbs/gateway.py) runs it.
 """
@@ -98,7 +98,7 @@ def tracing_of(serve: ServeSettings) -> Tracing | None:
 
 
 def spare_the_collector() -> None:
-    """Take what was loaded so far out of the garbage collector's sight: looking through it holds up every answer."""
+    """Freeze the objects loaded so far, so that the garbage collector does not scan them while answers wait."""
     gc.collect()
     gc.freeze()
 

@@ -1,0 +1,1 @@
+"""Tests, suites, and their support."""

@@ -1,0 +1,1 @@
+"""The training stage: data, fine-tuning, quantizing, evaluation, gate and publication."""

@@ -1,4 +1,4 @@
-"""A servable artifact and a dataset's test split become predictions, a scorecard and a fingerprint.
+"""Evaluates a servable artifact on a Dataset's test split: predictions, scorecard and fingerprint.
 
     python -m train evaluate --artifact DIR --dataset ID [--baseline] --config driftwheel.yaml
 

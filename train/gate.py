@@ -1,11 +1,13 @@
-"""A candidate's and the live version's answers to the same items become PROMOTE, REJECT or INCONCLUSIVE.
+"""The gate: judges a candidate against the live version on the same items: PROMOTE, REJECT or INCONCLUSIVE.
 
 Pure: no clock, no chance, no files. One REJECT rejects; one INCONCLUSIVE leaves it open; only otherwise PROMOTE.
 
 * **Target**: the items drawn from fresh traffic (slice `new`), or all items where there are none. There the candidate
-  must win, by an exact test at a constant level: `false_promotion` shared by `candidates`. By the union bound no better
-  candidate among so many in a row is promoted with at most that chance, on one test set or on many, as long as only
-  "not promoted" is learned from each. Whoever reads the numbers too can fit the set: it is spent after `max_looks`.
+  must win, by an exact test at a constant level: `false_promotion` shared by `candidates`. With the defaults that is
+  0.01 / 100 = 0.0001 for each candidate. So of 100 candidates in a row that are no better than the live version even
+  one is promoted with a chance of at most 100 * 0.0001 = 1 % (the union bound), on one test set or on many. This holds
+  as long as whoever trains the next candidate learns only "not promoted" from a verdict; its numbers can be used to fit
+  the test set, which is therefore spent after `max_looks` candidates.
 * **Kept**: every other part, every slice in `contracts`, what an earlier version won, and the slices with so many items
   that an equal candidate would pass in all of them together. There it must be shown not to lose more than a margin: a
   one-sided question, a one-sided bound at `confidence` (the two-sided interval at 2 * confidence - 1, Schuirmann 1987).

@@ -1,4 +1,4 @@
-"""A TrainingRun's adapter and its base become one model: merged in float32, then cast.
+"""Merges a TrainingRun's adapter into its base model: in float32, then cast.
 
 python -m train merge --config driftwheel.yaml --run RUN_ID
 """

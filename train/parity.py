@@ -1,4 +1,4 @@
-"""A run and its servable artifact become a parity table: the same probes, answered by every form of the model.
+"""Measures parity of a run: asks every form of the model the same probes, and compares them.
 
     python -m train parity --config driftwheel.yaml --run RUN_ID
 

@@ -1,4 +1,4 @@
-"""A scored artifact and the gate's verdict on it become a ModelVersion.
+"""Publishes a scored artifact with the gate's verdict as a ModelVersion.
 
     python -m train publish --run ID [--artifact DIR] [--dataset ID] --config driftwheel.yaml
 

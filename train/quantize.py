@@ -1,4 +1,4 @@
-"""A merged model becomes the artifact that will be served: quantized, hashed, its manifest last.
+"""Quantizes a merged model into the artifact that is served: hashed, its manifest last.
 
     python -m train quantize --config driftwheel.yaml --run RUN_ID
 

@@ -1,4 +1,4 @@
-"""What a TrainingRun's folder holds, and which run is a project's newest."""
+"""Paths in a TrainingRun's folder, and a project's newest run."""
 
 from dataclasses import dataclass
 from pathlib import Path

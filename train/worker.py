@@ -1,4 +1,4 @@
-"""The steps of a retrain in their order: the oldest open RetrainDecision goes once around this half of the circle.
+"""The steps of a retrain in their order, from labelled traffic to a rolled-out version.
 
     python -m train worker --config driftwheel.yaml
 

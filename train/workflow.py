@@ -1,4 +1,4 @@
-"""A retrain decision becomes a durable workflow: DBOS remembers each finished step, whatever dies in between.
+"""The worker: runs each retrain as a durable workflow, in which DBOS remembers the finished steps.
 
 A worker killed at any point continues there at its next start and repeats no finished step. Heavy steps run as child
 processes through an Executor, so that their memory returns and a pause can stop them.

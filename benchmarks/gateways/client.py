@@ -1,4 +1,4 @@
-"""A gateway's address becomes what its clients feel: answers a second, waiting times, delays of streamed events.
+"""The load client: answers a second, latencies, and delays of streamed events of one gateway.
 
     python -m benchmarks.gateways.client --port P --model M --connections 16 --seconds 3 [--stream] [--header "N: V"]
 

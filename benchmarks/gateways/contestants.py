@@ -1,4 +1,4 @@
-"""A name becomes a running gateway in front of the upstream, set up as its documentation says for one engine.
+"""Starts each compared gateway in front of the upstream, set up as its documentation says for one engine.
 
 Peers live in an environment of their own below the benchmark's home, installed once, their versions pinned here.
 """

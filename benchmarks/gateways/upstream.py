@@ -1,4 +1,4 @@
-"""A port becomes an engine that costs next to nothing: OpenAI-shaped answers of fixed size, whole or streamed.
+"""A fake engine that costs next to nothing: OpenAI-shaped answers of fixed size, whole or streamed.
 
     python -m benchmarks.gateways.upstream --events 40 --gap-ms 2
 

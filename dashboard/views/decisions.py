@@ -71,7 +71,7 @@ def show_decision(decision: RetrainDecision) -> None:
     )
 
 
-settings, ledger = page.start(__file__, "Retrain or hold: always recorded, with the reasons.")
+settings, ledger = page.start(__file__, "Retrain or hold, with the reasons.")
 show_controls()
 decisions = queries.newest(ledger, RetrainDecision, settings.project)
 if not decisions:

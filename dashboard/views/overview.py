@@ -1,4 +1,4 @@
-"""The circle with the current id at each station, the drift lamp, and the live numbers."""
+"""Overview: the loop with the current id at each station, the drift lamp, and the live numbers."""
 
 import streamlit as st
 

@@ -1,4 +1,4 @@
-"""What the verbs of all stages share: the flags for settings, the ledger that they name, records printed as JSON."""
+"""What the verbs of all stages share: common flags, opening the ledger, and printing records as JSON."""
 
 import argparse
 import json

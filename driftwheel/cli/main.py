@@ -1,4 +1,4 @@
-"""The `driftwheel` command: hands each verb to its file here, or to the program of the stage that does it.
+"""The `driftwheel` command: hands each verb to its file here, or to the stage that does it.
 
     driftwheel --help
 
@@ -12,7 +12,7 @@ from importlib.metadata import version
 
 from driftwheel.cli.dispatch import run_verb
 
-DESCRIPTION = "The flywheel for a self-hosted language model, with drift as its drive."
+DESCRIPTION = "Fine-tune, serve, monitor and retrain your own language model."
 VERBS = {
     "init": ("driftwheel.cli.init", "write a settings file"),
     "doctor": ("driftwheel.cli.doctor", "say what this machine can do and what is missing"),
@@ -47,7 +47,7 @@ STAGE_VERBS: dict[str, tuple[str, tuple[str, ...], str]] = {
     "dashboard": ("dashboard.__main__", (), "the Streamlit dashboard"),
     "demo": ("examples.support.demo", (), "turn the whole circle on this machine"),
 }
-"""Verb -> the program that does it, that program's own words for it, and the help."""
+"""The verbs of the stages: the module of the stage's command, the arguments that choose the verb there, the help."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -1,4 +1,4 @@
-"""Run a command as a process of its own: log lines on stderr, one line for an error, an exit status."""
+"""Process set-up of every command: log lines on stderr, one line for an error, an exit status."""
 
 import argparse
 import logging

@@ -1,4 +1,4 @@
-"""Ask for a retrain; it waits for approval where the policy is manual.
+"""Ask for a retrain; the worker takes it at once, without approval, cool-down or daily budget.
 
 driftwheel retrain --reason "new price list"
 """

@@ -66,7 +66,7 @@ def _explain(error: Any) -> str:
             fields = getattr(section, "model_fields", {})
             section = fields[part].annotation if part in fields else None
         near = difflib.get_close_matches(location[-1], getattr(section, "model_fields", {}), n=1)
-        hint = f"did you mean {'.'.join([*location[:-1], near[0]])}?" if near else "see the settings table in README.md"
+        hint = f"did you mean {'.'.join([*location[:-1], near[0]])}?" if near else "see docs/reference/settings.md"
         return f"{where}: no such key; {hint}"
     if error["type"] == "missing":
         return f"{where}: is missing"

@@ -1,4 +1,4 @@
-"""The root of the settings: one section for each stage, in the order of the circle, and what must hold across sections.
+"""The root of the settings: one section for each stage, and the rules between sections.
 
 Precedence: defaults < file < environment ``DRIFTWHEEL__SECTION__KEY`` < ``--set section.key=value``.
 Secrets are never settings: API keys come from the environment variable DRIFTWHEEL_API_KEYS.

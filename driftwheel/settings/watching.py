@@ -34,7 +34,7 @@ class MonitorSettings(Section):
 
 class PolicySettings(Section):
     approval: Literal["auto", "manual"] = "manual"
-    """Whether a person must approve each retrain."""
+    """Whether a person must approve each retrain that the policy proposes; one that is asked for starts at once."""
     min_fresh_labels: int = Field(200, ge=1)
     """Fewer labelled rows since the last dataset hold the retrain."""
     cooldown_seconds: float = Field(3600, ge=0)

@@ -1,4 +1,4 @@
-"""What is live, asked and changed in one place: the alias row of a project, by compare-and-set on its fence.
+"""The alias row of a project: which version is desired and which is live, changed by compare-and-set on its fence.
 
 Several loops may share a database, and each may have an alias `default`; so every function here takes both names. The
 desired half of the row is written by people and the worker, the observed half by the gateway that leads the others.

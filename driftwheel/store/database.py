@@ -1,4 +1,4 @@
-"""A database URL becomes an engine that keeps every committed row: SQLAlchemy's, on SQLite or PostgreSQL."""
+"""Opens a database URL with SQLAlchemy: SQLite or PostgreSQL, set up so that committed rows survive a crash."""
 
 import os
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Why a database refused a row, told apart: an id that is taken, a value that is missing, a reference to nothing."""
+"""Translates a database's integrity errors: duplicate id, missing value, or reference to a missing record."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -20,7 +20,7 @@ class Breach(StrEnum):
 
 
 def integrity_error(error: BaseException, table: sa.Table, rows: Sequence[Mapping[str, Any]]) -> DriftwheelError:
-    """Return the error to raise for rows that the driver's IntegrityError refused; values of no other column are told.
+    """Return the error to raise for rows that the driver's IntegrityError refused; it names ids, and no other values.
 
     A row is a mapping of columns to values that has the id.
     """

@@ -1,4 +1,4 @@
-"""The only code that talks to the database: records in, records out, every change of status conditional.
+"""The ledger: reads and writes the records of the database; every change of status is conditional.
 
 SQLite needs 3.51.3 or newer, because older builds can lose committed rows when several connections write and
 checkpoint (the WAL-reset bug); the package pysqlite3 brings one. See docs/decisions.

@@ -1,4 +1,4 @@
-"""Schema migration: which numbered revision a database is at, and how it gets to the newest.
+"""Schema migrations: finds the revision of a database, and upgrades it to the newest.
 
 A row in the table `driftwheel_revision` holds the number. An empty database gets the newest tables at once; an older
 one runs the revisions that it lacks, in one transaction, so that it is upgraded whole or not at all.

@@ -1,4 +1,4 @@
-"""The SQLite builds that do not lose committed rows, and copies of their files."""
+"""Chooses an SQLite build without the WAL-reset bug, and copies SQLite databases."""
 
 import os
 import sqlite3

@@ -1,4 +1,4 @@
-"""Records become tables: a column for each field, its type from the field's annotation."""
+"""Derives the database tables from the records: one column for each field, typed by its annotation."""
 
 import types
 import typing

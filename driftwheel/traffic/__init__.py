@@ -1,0 +1,1 @@
+"""The traffic log: writing, feedback, redaction, export and retention."""

@@ -1,4 +1,4 @@
-"""Bulk insert: write many records of one type in one transaction, with as little work a row as the database allows.
+"""Bulk insert of records of one type in one transaction, at a low cost per row.
 
 On SQLite one statement takes many rows, on a connection that is kept: SQLAlchemy's way to the same rows costs several
 times the insert. Column types convert as everywhere, because their own processors are asked. Elsewhere the driver's

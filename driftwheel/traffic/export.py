@@ -1,4 +1,4 @@
-"""Export logged traffic as JSON lines or Parquet: read page by page, and the file is whole or not there at all."""
+"""Exports logged traffic as JSON lines or Parquet, page by page; the file appears only when it is whole."""
 
 import json
 import os

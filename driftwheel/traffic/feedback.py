@@ -1,4 +1,4 @@
-"""Thumbs, labels and corrections, attached to the request that they are about."""
+"""Attaches thumbs, labels and corrections to logged requests."""
 
 from typing import Literal
 
@@ -22,9 +22,10 @@ def give_feedback(
     label: str | None = None,
     correction: str | None = None,
 ) -> Traffic:
-    """Attach feedback to a request that the project answered; the last word counts.
+    """Attach feedback to a request that the project answered; the last label or correction counts, and the last thumb.
 
-    A correction is the whole right answer and beats a label; what people write keeps the rules that rows keep.
+    A correction is the whole right answer, and goes before a label of the same call. A thumb up labels the answer with
+    itself where no label is; a thumb down takes no label back. What people write keeps the rules that rows keep.
     Raises NotFoundError or DataError.
     """
     if thumb is None and label is None and correction is None:

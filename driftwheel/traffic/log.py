@@ -1,4 +1,4 @@
-"""The traffic log: a queue with backpressure before one writer thread, which commits rows in groups.
+"""The traffic log: a bounded queue in front of one writer thread, which commits rows in groups.
 
 `TrafficLog.append` calls back when the row's transaction is on disk (group commit): whoever waits for it before
 finishing the answer never acknowledges a request that a crash can lose.

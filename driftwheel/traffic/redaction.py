@@ -1,4 +1,4 @@
-"""Redaction and sampling: a Traffic row becomes what may be kept of it, or nothing where it is not drawn.
+"""Samples Traffic rows, and redacts what must not be kept of them.
 
 `TrafficLog` does this before a row is written, so that nothing that a rule removes reaches the database, its
 write-ahead log, the dashboard or a Dataset. Not found are names, and what is in pictures, audio and token ids.

@@ -1,4 +1,4 @@
-"""Retention of the traffic log: delete what is too old or too much, and spare what the loop still needs.
+"""Retention of the traffic log: deletes old or excess rows, except those that the loop still needs.
 
 Still needed, however old, are labelled rows that no retrain has learned from yet, and the rows that the monitor
 compares a live or previous version with. They go once a newer version has taken over.

@@ -1,0 +1,1 @@
+"""What the demo is made of: its world, base model, load, steps and claims."""

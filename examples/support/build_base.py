@@ -1,4 +1,4 @@
-"""The example's unlabelled text becomes a small Qwen3 base model with a tokenizer of its own.
+"""Trains the demo's small Qwen3 base model, with a tokenizer of its own, on unlabelled text.
 
     python -m examples.support.build_base --out DIR
 

@@ -1,4 +1,4 @@
-"""What the demo claims, and whether it held."""
+"""The demo's claims, and whether each held."""
 
 import math
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Turn the whole circle on real parts with one command, and print what was measured.
+"""The demo: runs the whole loop on real parts with one command, and prints what was measured.
 
     driftwheel demo [--keep] [--home DIR]
 

@@ -1,4 +1,4 @@
-"""Drive a loop as its users do, by verbs on the command line and requests to the gateway, and wait for what follows."""
+"""Drives a loop as its users do, by verbs and HTTP requests, and waits for the effects."""
 
 import asyncio
 import json

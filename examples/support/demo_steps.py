@@ -1,4 +1,4 @@
-"""The steps of the demo in their order: a first version, steady traffic, a shift, a retrain, a swap, and the way back.
+"""The demo's steps in order: first version, steady traffic, shift, retrain, swap, rollback.
 
 Each sends its traffic, waits for what the loop makes of it, and keeps what was measured.
 """

@@ -1,4 +1,4 @@
-"""Make what the demo starts from: a base model, seed data, a settings file, messages to send."""
+"""Makes what the demo starts from: base model, seed data, settings file, and messages to send."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""A seed becomes customer messages with their right triage, and text for a base model to learn words from.
+"""Generates customer messages with their right triage from a seed, and unlabelled text for the base model.
 
 The world is invented for driftwheel: every sentence in it was written for this example. `steady` is what
 customers asked until the Nestora hub came; `shifted` is what they ask since. Different seeds give

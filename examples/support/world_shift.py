@@ -1,4 +1,4 @@
-"""The shift: the shop starts to sell the Nestora hub, and its customers bring new questions and new words."""
+"""The demo's shift: the shop starts to sell the Nestora hub, with new questions and new words."""
 
 SHIFT_SLOTS: dict[str, list[str]] = {
     "hub": ["nestora", "nestora hub", "the hub", "my nestora", "hub mini", "nestora mini", "the nestora box"],

@@ -1,4 +1,4 @@
-"""What customers of an invented shop for routers, headsets and phone plans ask, and with which words."""
+"""The demo's steady traffic: what customers of an invented shop ask, and with which words."""
 
 SLOTS: dict[str, list[str]] = {
     "item": [

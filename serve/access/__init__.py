@@ -1,1 +1,1 @@
-"""Who may ask, and how much."""
+"""API keys, rate limits and backpressure."""

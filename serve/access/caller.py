@@ -1,4 +1,4 @@
-"""Who asks: the key, its scopes and rate limit, as every later step sees them."""
+"""The caller of a request: its key, scopes and rate limit."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""API keys: a bearer key becomes the caller that it names, or nothing; the ledger is read when keys have changed."""
+"""Looks up API keys: a bearer key gives its caller; the ledger is read again when keys have changed."""
 
 import asyncio
 import hashlib

@@ -1,4 +1,4 @@
-"""Checks before the gateway listens: an unsafe host, key or file mode is one error that says how to make it safe."""
+"""Checks before the gateway listens: an unsafe host, key or file mode is an error that says how to fix it."""
 
 import ipaddress
 import resource

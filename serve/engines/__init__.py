@@ -1,1 +1,1 @@
-"""A version becomes engines that are proved to serve it."""
+"""Engines: starts or finds them, and proves that they serve the right version."""

@@ -1,4 +1,4 @@
-"""An engine of this machine: an artifact becomes a vLLM process on loopback that answered a real token."""
+"""Starts a vLLM process on loopback for an artifact, and waits for its first real token."""
 
 import contextlib
 import ctypes

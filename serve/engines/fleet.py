@@ -1,4 +1,4 @@
-"""The fleet: which versions have proved engines, started here or found elsewhere, as many as the launcher says.
+"""The fleet: the proved engines of each version, started here or found elsewhere.
 
 What fails its proof is stopped and never gets into the routing table. A replica that dies is started again in the
 background, with a wait that doubles, while the others answer.
@@ -94,7 +94,8 @@ class Fleet:
     async def ensure(self, version: ModelVersion) -> None:
         """Have every replica of a version running and proved.
 
-        One that serves already may be short of some replicas afterwards. Raises what went wrong with the first else.
+        If some replicas do not start, a version that serves already goes on with those that it has; for any other
+        version the first replica's error is raised.
         """
         replica_set = self._sets[version.id]
         self._clear_dead(version.id, replica_set)

@@ -1,4 +1,4 @@
-"""Proof of identity: an engine must answer the probe prompts as the published artifact did."""
+"""Proof of identity: compares an engine's answers to the probe prompts with the published fingerprint."""
 
 import asyncio
 from collections.abc import Sequence

@@ -1,1 +1,1 @@
-"""Bytes of clients become requests, and answers become bytes."""
+"""HTTP/1.1 for the gateway: requests read from connections, and answers written to them."""

@@ -1,4 +1,4 @@
-"""Bytes of a client's connection become requests, and a handler's answers become bytes.
+"""An HTTP/1.1 server protocol: parses requests from a connection, and writes a handler's answers.
 
 HTTP/1.1 on asyncio.Protocol and httptools: keep-alive, pipelining in order, chunked both ways. Headers, bodies and
 waiting answers are bounded in bytes and in time; `sweep` ends whatever is too slow. Whether a request may go on is

@@ -1,4 +1,4 @@
-"""A moment becomes the id of a request: of the same form as every id, at a tenth of the cost of one with a hash."""
+"""Makes request ids: the form of every id, without a hash, at a tenth of its cost."""
 
 import secrets
 import time

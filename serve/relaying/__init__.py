@@ -1,1 +1,1 @@
-"""A request becomes an engine's answer and a durable row."""
+"""Passes a request on to an engine, and writes its answer down as a durable row."""

@@ -1,4 +1,4 @@
-"""The body of a call: checked, read for routing and the log, and rewritten for the engine.
+"""The body of a call: checks it, reads it for routing and the log, and rewrites it for the engine.
 
 Only the served model's name and the usage option change. The body is not parsed and written again, because that would
 alter numbers and escapes; the places of the top-level fields are found, and only their bytes are replaced.

@@ -1,4 +1,4 @@
-"""Capture: a copy of an answer is read while it passes, for what its Traffic row says about it.
+"""Capture: reads a copy of an answer while it passes, to fill its Traffic row.
 
 The bytes for the client are never changed: a stream is only cut into its events, so that the usage event can be
 left out for clients that did not ask for it, and the last event held until the row is durable.

@@ -1,4 +1,4 @@
-"""Durable rows on the event loop: what a writer thread has made durable wakes futures, many at once (group commit)."""
+"""Group commit on the event loop: futures that wake when the writer thread has made their rows durable."""
 
 import asyncio
 from collections import deque

@@ -1,4 +1,4 @@
-"""The relay: a request goes to its engine, the answer to the client, and both into a durable Traffic row.
+"""The relay: sends a request to its engine and the answer to the client, and writes a durable Traffic row.
 
 No answer is complete before its row is on disk: a whole answer waits for it, a stream's last event is held for it.
 A client that leaves stops the engine's work, and what was answered until then is a row marked partial. Only with

@@ -1,4 +1,4 @@
-"""Distributed tracing: OpenTelemetry spans of the client's request, and of each engine that was asked.
+"""Distributed tracing: OpenTelemetry spans of a client's request and of each engine that was asked.
 
 A thread sends finished spans in batches; a collector that is dead or slow holds up no answer, because what it does not
 take in time is dropped. Names are those of OpenTelemetry's conventions for generative AI

@@ -1,4 +1,4 @@
-"""The HTTP client for engines: a request becomes its answer, over a pool of keep-alive connections.
+"""The HTTP client for engines, with a pool of keep-alive connections.
 
 A pooled connection that the engine has closed meanwhile is noticed before any byte of the answer; the request
 is then sent once more on a fresh one.

@@ -1,4 +1,4 @@
-"""Usage events: a stream that the gateway asked for its usage becomes the stream that the client asked for.
+"""Removes usage events from a stream where the gateway asked for them and the client did not.
 
 vLLM writes its `system_fingerprint` into a stream's last message: the usage event where there is one, else the event
 in which a choice ends. Where the usage event is left out, the fingerprint goes where it would have stood without it.

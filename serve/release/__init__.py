@@ -1,1 +1,1 @@
-"""A candidate becomes the live version, step by step, or does not."""
+"""Releases: makes the desired version live, through proof and canary, or refuses it."""

@@ -1,4 +1,4 @@
-"""A canary's counts, read from the traffic log: answers as they end, and people's feedback as it comes."""
+"""Counts a canary's evidence from the traffic log: answers as they end, and feedback as it comes."""
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta

@@ -1,4 +1,4 @@
-"""A canary release: a version gets share after share of the requests, or is rolled back in seconds; rows say why."""
+"""A canary release: raises a version's share of the requests step by step, or rolls it back within seconds."""
 
 import asyncio
 import time

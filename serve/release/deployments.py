@@ -1,4 +1,4 @@
-"""What the reconciler does becomes Deployment rows and the observed half of the alias row, each move one transaction.
+"""Writes the reconciler's moves to Deployment rows and the alias row, each move in one transaction.
 
 Only the leader writes; what a gateway that follows does is its own matter, and leaves no row.
 """

@@ -1,4 +1,4 @@
-"""Leader election among the gateways of one ledger: the leader alone writes what becomes of the alias; others follow.
+"""Leader election among the gateways of one ledger; only the leader writes the alias' observed state.
 
 The alias' row names the leader and counts its heartbeats. A gateway that finds the same count a few times in a row
 takes its place, and no clock has to agree with another for that. Whatever the leader writes, it writes in a transaction
@@ -55,7 +55,7 @@ class LeaderElection:
             try:
                 await self.keep()
             except StorageError as error:
-                # A silence that was not heard is none: after an outage of the database nobody takes over at once.
+                # A failed read is not a missed heartbeat: after an outage of the database nobody takes over at once.
                 self._looks = 0
                 log.error("the alias could not be read", error=str(error))
             await asyncio.sleep(HEARTBEAT_SECONDS / 4)

@@ -1,4 +1,4 @@
-"""The reconciler: the alias row says which version is desired; here it is made the observed one, or refused.
+"""The reconciler: makes the version that the alias row desires the served one, or refuses it.
 
 A swap is proved before it is used: check the artifact, start its engines (or load its adapter into an engine that runs
 its base, or give the only engine its weights), compare their log-probabilities on the probe prompts with the

@@ -1,4 +1,4 @@
-"""The swap that was refused last, by its fence: whether it may be tried again, and when."""
+"""Remembers the last refused swap: whether it may be tried again, and when."""
 
 import time
 from dataclasses import dataclass, field

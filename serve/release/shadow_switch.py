@@ -1,4 +1,4 @@
-"""The shadow switch: what an operator names there is proved, and gets copies of the requests.
+"""The shadow switch: proves the version that an operator names, and mirrors requests to it.
 
 A shadow may be a candidate or a rejected version, since no user gets its answers. One that cannot be had is taken from
 the switch, and so is one that goes live.

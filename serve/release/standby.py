@@ -1,4 +1,4 @@
-"""Warm standby: a version that answers no more is kept for a rollback, and is gone when time or room is up.
+"""Warm standby: keeps the previous version's engines for a rollback, until time or memory is needed.
 
 Nothing is stopped or unloaded before its last request has ended.
 """

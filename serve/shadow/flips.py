@@ -1,4 +1,4 @@
-"""The flip rate: how many answers two versions give otherwise, with its interval, and the most changed pairs."""
+"""The flip rate: the share of answers in which two versions differ, with its interval, and the most changed pairs."""
 
 import difflib
 from collections.abc import Sequence

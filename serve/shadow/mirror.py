@@ -1,4 +1,4 @@
-"""Traffic mirroring: a request that the live version has answered is copied to the shadow, whose answer is never sent.
+"""Traffic mirroring: copies requests that the live version has answered to the shadow, and discards its answers.
 
 A copy is made only after the client has its answer. Few are on their way at a time, and those that come meanwhile are
 counted and left out, so a slow shadow takes memory from nobody; on the same machine it does take processor time.

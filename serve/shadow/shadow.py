@@ -1,4 +1,4 @@
-"""Shadow traffic and replay: a candidate's answers, which nobody is sent, are compared with those that were sent.
+"""Shadow traffic and replay: compares a candidate's answers with those that users got.
 
 `driftwheel shadow VERSION` (serve/verbs/shadow.py) is the verb.
 """

@@ -1,4 +1,4 @@
-"""An artifact becomes an engine for as long as standard input lasts, as the evaluation uses it.
+"""Run an engine on an artifact until standard input ends; the evaluation uses it.
 
     python -m serve engine --config driftwheel.yaml --artifact DIR
 

@@ -69,6 +69,26 @@ def test_every_file_that_a_page_names_is_there() -> None:
     assert [entry for entry in missing if not entry[1].startswith(OF_A_STORAGE_FOLDER)] == []
 
 
+def terms(text: str) -> list[tuple[str, list[str]]]:
+    """Return each word of the glossary with the files in which it says that the word is made."""
+    rows = [line.split(" | ") for line in text.splitlines() if line.startswith('| <a id="')]
+    return [(re.findall(r"\*\*(.+)\*\*", row[0])[0], LINK.findall(row[-1])) for row in rows]
+
+
+def test_each_word_of_the_glossary_stands_in_the_files_that_make_it() -> None:
+    page = ROOT / "docs" / "glossary.md"
+    found = terms(page.read_text(encoding="utf-8"))
+    assert len(found) > 30
+    strays = [
+        (word, target)
+        for word, targets in found
+        for target in targets
+        if not re.search(word.replace(" ", "[ _-]?"), (page.parent / target).read_text(encoding="utf-8"), re.IGNORECASE)
+    ]
+    assert strays == []
+    assert [word for word, targets in found if not targets] == []
+
+
 def test_the_readme_is_short() -> None:
     assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= 150
 

@@ -1,0 +1,1 @@
+"""Small databases of each released revision."""

@@ -1,0 +1,1 @@
+"""Long suites of crashes, attacks and races; each is a program of its own."""

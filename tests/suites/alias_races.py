@@ -1,4 +1,4 @@
-"""Many processes promote and roll back at once, while a gateway follows: is there ever more than one live version?
+"""Suite: many processes promote and roll back at once while a gateway follows; there is one live version at most.
 
     python -m tests.suites.alias_races [--attempts 5000] [--processes 8]
 

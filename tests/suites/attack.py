@@ -1,4 +1,4 @@
-"""Attackers and one good client at once become the gateway's growth, the attackers' ends and the client's latency.
+"""Suite: attackers and one good client at once; the gateway's memory, the attackers' ends, the client's latency.
 
     python -m tests.suites.attack [--share 1.0] [--only KIND] [--idle-seconds 10] [--plant no-deadlines]
 

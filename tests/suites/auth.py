@@ -1,4 +1,4 @@
-"""Requests that try to get past the keys become a count of those that did, beside an oracle of their own.
+"""Suite: requests that try to get past the keys, counted beside an independent oracle.
 
     python -m tests.suites.auth [--count 40000] [--seed 4] [--plant NAME]
 

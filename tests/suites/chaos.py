@@ -1,4 +1,4 @@
-"""Every suite that crashes, cuts, fills or races something runs in full, one after the other, and becomes one table.
+"""Runs every suite of crashes, cuts, full disks and races, one after the other, and prints one table.
 
     python -m tests.suites.chaos [--only NAME ...]
     python -m tests.suites.chaos --short               # minutes instead of hours, to see that they all run

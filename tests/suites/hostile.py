@@ -1,4 +1,4 @@
-"""Hostile inputs become a count of what they did to the gateway: crashes, errors of its own, tales told, rows lost.
+"""Suite: hostile inputs to the gateway; counts crashes, 5xx, leaked details and lost rows.
 
     python -m tests.suites.hostile [--count 100000] [--seed 4] [--plant NAME]
 

@@ -1,0 +1,1 @@
+"""What tests, suites and benchmarks share: fakes, planted bugs, and servers."""

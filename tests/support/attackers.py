@@ -1,4 +1,4 @@
-"""A port becomes attacks on it, each told by what it does and by what ended it."""
+"""Attacks on a port, such as slow headers; each reports what it did and what ended it."""
 
 import asyncio
 import contextlib

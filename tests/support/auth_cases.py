@@ -1,4 +1,4 @@
-"""Routes, methods, keys and spellings become requests to a gateway, each with what must happen to it.
+"""Authorization cases: routes, methods, keys and spellings, each with the status it must get.
 
 The oracle is the literal table here. It shares nothing with serve/: what may be asked is written down a second time.
 """

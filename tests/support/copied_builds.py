@@ -1,4 +1,4 @@
-"""A trained model's copy is built again, with a planted fault or without one, and becomes what is said about it.
+"""Builds copies of a trained model again, with or without a planted fault, and collects what parity says.
 
 Builds do not touch one another, so that each core makes its own.
 """

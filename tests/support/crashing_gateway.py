@@ -1,4 +1,4 @@
-"""A ledger and a fake engine become a real gateway in a process of its own, made to be killed.
+"""A real gateway on a ledger and a fake engine, in a process of its own that tests kill.
 
 The planted bug, `is_early`, acknowledges a row before its transaction is on disk.
 """

@@ -1,4 +1,4 @@
-"""A seed becomes requests that a gateway must pass on unchanged, and a table of those that it must not.
+"""Requests from a seed that a gateway must pass on unchanged, and a table of those that it must not.
 
 What a gateway changes on purpose is written down here a second time, with its reason; nothing is shared with serve/.
 """

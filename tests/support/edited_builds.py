@@ -1,4 +1,4 @@
-"""A finished build becomes what another step would have left: its files edited, its manifest written anew."""
+"""Edits the files of a finished build and writes its manifest anew, as another build step would have left them."""
 
 import json
 import shutil

@@ -1,4 +1,4 @@
-"""Facts become a server that answers as vLLM would, in a process of its own or in a test's event loop.
+"""A fake vLLM server, in a process of its own or in a test's event loop.
 
 python -m tests.support.fake_engine ARTIFACT NAME PORT
 

@@ -1,4 +1,4 @@
-"""Settings become the real gateway, in a process of its own, in front of fake engines.
+"""The real gateway in front of fake engines, in a process of its own.
 
     python -m tests.support.fake_gateway CONFIG
 

@@ -1,4 +1,4 @@
-"""A folder becomes a loop with versions on fake engines, the gateway process in front of them, and its clients."""
+"""A loop for tests: versions on fake engines, the gateway process in front of them, and clients."""
 
 import asyncio
 import os

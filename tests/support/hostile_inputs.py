@@ -1,4 +1,4 @@
-"""A seed becomes hostile requests: drawn by schemathesis and hypothesis, then each sent in several bent forms.
+"""Hostile requests from a seed: drawn by schemathesis and hypothesis, then each sent in several bent forms.
 
 The draws know the gateway's OpenAPI document, JSON and HTTP; the forms break bodies, framing, headers and paths.
 """

@@ -1,4 +1,4 @@
-"""A name becomes a gateway that is broken on purpose, to show that a suite notices.
+"""Gateways that are broken on purpose, by name, to show that a suite notices.
 
 Each bug is one that gateways have had.
 """

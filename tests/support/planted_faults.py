@@ -1,4 +1,4 @@
-"""A clean build becomes one with a planted fault: what a faulty merge, quantizer or copy would have left on the disk.
+"""Plants faults in a clean build, as a faulty merge, quantizer or copy would have left them.
 
 Each fault rewrites the folder with a manifest of its own, as the faulty step would have, so that no file hash gives it
 away. `hop` is where it was planted, and so the only right answer.

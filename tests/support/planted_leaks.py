@@ -1,4 +1,4 @@
-"""A test item becomes a training row that leaks it: the planter knows nothing of the detector that must find it."""
+"""Makes training rows that leak a test item, without knowing the detector that must find them."""
 
 import random
 import unicodedata

@@ -1,4 +1,4 @@
-"""An installed PostgreSQL becomes a server of one's own, on an empty folder, that can be stopped and restarted."""
+"""Starts a PostgreSQL server on an empty folder, which tests can stop and restart."""
 
 import contextlib
 import os

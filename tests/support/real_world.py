@@ -1,4 +1,4 @@
-"""A folder becomes a loop on real vLLM whose clients know by the answer alone which version gave it.
+"""A loop on real vLLM whose clients can tell by an answer which version gave it.
 
 The answers of each version are taken from an engine of its own before there is a gateway: random models in float32
 agree on nothing, not even on their first token.

@@ -1,4 +1,4 @@
-"""SQLite's writes to its files become a record, from which any moment's disk after a power cut can be made.
+"""Records SQLite's writes, so that the disk after a power cut at any moment can be made.
 
 The record comes from a SQLite VFS (apsw) under the product's own Ledger: its statements, pragmas and transactions, with
 apsw's SQLite in place of pysqlite3's. What is recovered afterwards is opened by the product's own SQLite.

@@ -1,4 +1,4 @@
-"""A folder becomes a running gateway process in front of tests/support/upstream.py, with its durable log in the folder.
+"""A gateway process in front of tests/support/upstream.py, with its durable log in a folder.
 
 python -m tests.support.served FOLDER UPSTREAM_PORT [BUG]
 

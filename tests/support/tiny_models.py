@@ -1,4 +1,4 @@
-"""A seed becomes a small random model, or an adapter of one: artifacts for vLLM, none of which answers alike."""
+"""Small random models and adapters from a seed, as artifacts for vLLM; no two answer alike."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Requests become answers at once, in the shapes of vLLM: the engine behind the gateway of suites that need no model.
+"""A fake engine that answers at once in the shapes of vLLM, for suites that need no model.
 
 python -m tests.support.upstream
 

@@ -1,4 +1,4 @@
-"""Conversations become answers, asked of an OpenAI-compatible endpoint with many requests in flight.
+"""An HTTP client for OpenAI-compatible endpoints, with many requests in flight.
 
 The official client is used, greedily (temperature 0), so that what is scored is what a user would get.
 """

@@ -1,4 +1,4 @@
-"""An artifact becomes an endpoint for as long as a `with` block lasts: `python -m serve engine` as a child.
+"""Runs `python -m serve engine` as a child for as long as a `with` block lasts.
 
 Stages never import one another, so the engine is reached as a user would reach it: by its command.
 """

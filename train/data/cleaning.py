@@ -1,4 +1,4 @@
-"""A text becomes the same text without markup, control characters and broken encodings."""
+"""Cleans a text: removes markup and control characters, and repairs broken encodings."""
 
 import re
 import unicodedata

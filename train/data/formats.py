@@ -1,4 +1,4 @@
-"""Reads data files (JSONL, JSON, CSV, Parquet) row by row; what cannot be read is named, and is no end.
+"""Reads data files (JSONL, JSON, CSV, Parquet) row by row, and names the rows that cannot be read.
 
 To read another kind of file, write a function and give its suffix a line in `FILE_KINDS`.
 """

@@ -1,4 +1,4 @@
-"""Adds paraphrases of training rows, as a model at an endpoint words them.
+"""Adds paraphrases of training rows, written by a model at an endpoint.
 
 Each keeps its original's label, group and answer, and names its original and the model. What was answered once is
 kept by the hash of what was asked, so that the same build is free, identical, and goes on where it was interrupted.

@@ -1,4 +1,4 @@
-"""Labelled traffic becomes rows to learn from, each with its source; never the model's own unconfirmed answer."""
+"""Reads labelled traffic as rows to learn from, each with its source; never an unconfirmed answer of the model."""
 
 import json
 from collections import Counter

@@ -1,1 +1,1 @@
-"""Answers become scores, by the kind of task."""
+"""Scores answers, by the kind of task."""

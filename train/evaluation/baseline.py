@@ -1,4 +1,4 @@
-"""The untuned base model, asked plainly, with fixed and with retrieved examples, becomes the scores to beat.
+"""Scores the untuned base model, asked plainly and with fixed and retrieved examples: the scores to beat.
 
 Prompt engineering comes first: a fine-tuned model that does not beat a few-shot prompt is not worth serving.
 Retrieved examples are the training rows whose letters in a row are most like the question's.

@@ -1,4 +1,4 @@
-"""The probabilities of an answer's tokens become a confidence, and confidences become how far they can be believed."""
+"""Confidence of answers from token probabilities, and its calibration."""
 
 import json
 import math

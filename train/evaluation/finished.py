@@ -1,4 +1,4 @@
-"""A finished evaluation, read back from its folder."""
+"""Reads a finished evaluation from its folder."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""General tasks that have nothing to do with the training data become numbers that show what a version forgot.
+"""Scores general tasks with lm-eval, to show what a version forgot.
 
 EleutherAI's lm-eval asks the running engine over HTTP (`local-completions`). It cannot share this environment:
 pytablewriter's typepy wants python-dateutil below 3. So it is a child process in an environment of its own.

@@ -1,4 +1,4 @@
-"""Answers beside what the training rows showed become the shares of answers that are made up.
+"""Measures made-up answers: the share that nothing in the training rows supports.
 
 A label must be one that training showed. An object must have fields that training showed, and in a field with
 few values one of these. An extractive answer must come from the prompt.

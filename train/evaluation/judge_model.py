@@ -1,4 +1,4 @@
-"""Two versions' answers to the same items become a judge model's preferences, asked for in both orders.
+"""Asks a judge model which of two versions' answers is better, in both orders.
 
 A judge prefers the answer that it reads first more often than chance. Each pair is shown twice, with the sides
 swapped, and a preference counts only if both verdicts name the same version (Zheng et al. 2023, section 3.4).

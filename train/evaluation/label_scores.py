@@ -1,4 +1,4 @@
-"""Right labels beside given ones become precision, recall and F1, a table per label, and the confusion matrix.
+"""Precision, recall and F1 of labels, a table per label, and the confusion matrix.
 
 Labels that the references never use are folded into one, so that a model which makes labels up cannot blow up
 the confusion matrix.

@@ -1,4 +1,4 @@
-"""JSON answers beside the objects that were expected become validity, whole-object accuracy and accuracy per field."""
+"""Scores JSON answers: validity, whole-object accuracy, and accuracy per field."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""Test questions with faults in them become the drop per kind of fault, against the same questions without.
+"""Measures robustness: the loss of accuracy when test questions have typos and other faults.
 
 The engine that just answered the questions answers them again with typos, other casing, no punctuation and
 swapped words, and reworded where a model for that is configured.

@@ -1,4 +1,4 @@
-"""Answers beside the answers that were expected become a scorecard's numbers, those that fit the task."""
+"""Computes the numbers of a scorecard that fit the task, from given and expected answers."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""A dataset's test rows, asked of an endpoint, become scored items; shared by evaluation and baseline."""
+"""Asks an endpoint a Dataset's test rows and scores the answers; shared by evaluation and baseline."""
 
 import json
 import os

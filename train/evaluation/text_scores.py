@@ -1,4 +1,4 @@
-"""Texts beside the texts that were expected become ROUGE, BLEU, chrF and the F1 of their words."""
+"""ROUGE, BLEU, chrF and word F1 of texts."""
 
 import re
 from collections import Counter

@@ -1,1 +1,1 @@
-"""Two forms of one model become how far the second is from the first."""
+"""Measures how far each form of a model (merged, quantized, served) is from the trained one."""

@@ -1,4 +1,4 @@
-"""Two readings of the same probes become one hop: how far a form of the model is from the one before it.
+"""Compares two forms of a model on the same prompts: one hop of the parity table.
 
 A version goes through four forms, `trained`, `merged`, `quantized` and `served`; one that is served as an adapter goes
 through `trained`, `adapter` and `served`. Pure functions, no input or output.

@@ -1,4 +1,4 @@
-"""The parity table: how far each form of a model is from the trained one."""
+"""The parity table: how far each form of a model is from the trained one, stored and read back."""
 
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""A model's folder becomes its pins: hashes of template, tokenizer and generation defaults that no hop may change."""
+"""Hashes of template, tokenizer and generation defaults, which no later form of a model may change."""
 
 import hashlib
 import json

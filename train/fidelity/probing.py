@@ -1,4 +1,4 @@
-"""A model in memory and probes become readings: greedy answers, and log-probabilities of the reference answers."""
+"""Asks a model in memory the probe prompts: greedy answers, and log-probabilities of the reference answers."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""An engine's answers to the probes become the last row of a parity table: what the endpoint makes of the files."""
+"""Compares an engine's answers with the model's files: the last row of a parity table."""
 
 import json
 from collections.abc import Mapping, Sequence

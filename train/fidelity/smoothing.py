@@ -1,4 +1,4 @@
-"""Which layers' columns a quantizer may scale, if the norm before them is divided by the same numbers.
+"""Finds the layers whose columns a quantizer may scale, because the norm before them absorbs the scale.
 
 SmoothQuant (Xiao et al. 2023, section 4) and AWQ (Lin et al. 2024, section 3.2) move range between a norm's output and
 the weights behind it. Their product stays, and is what `structure` compares.

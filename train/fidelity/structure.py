@@ -1,4 +1,4 @@
-"""A merged model's files and a servable artifact's become the first tensor or setting that does not belong there.
+"""Compares the files of merged model and servable artifact, and names the first tensor or setting that differs.
 
 Quantizing may replace the weights of linear layers by integers and scales, pruning may set two of four to zero, and
 smoothing may move range from a norm into the weights behind it. Everything else must arrive unchanged, bit by bit,

@@ -1,4 +1,4 @@
-"""A trainer's model becomes the readings that the merged, the quantized and the served model are held against."""
+"""Probes the trainer's own model; all later forms are compared with it."""
 
 import json
 import random

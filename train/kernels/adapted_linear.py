@@ -1,4 +1,4 @@
-"""A frozen linear layer and its LoRA adapter become one step without copies.
+"""A fused CPU kernel for a frozen linear layer with its LoRA adapter, without copies.
 
 PEFT casts the layer's whole input to the adapter's float32 and autocast casts it back; the adapter's output is scaled
 and added by two more passes over the layer's output. Here both products of the adapter accumulate into the result of

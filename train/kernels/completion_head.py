@@ -1,4 +1,4 @@
-"""Hidden states become log-probabilities of the completion's tokens, and of no other position.
+"""Computes log-probabilities of the completion's tokens only, not of other positions.
 
 TRL scores every position where it has no Triton kernels, that is on a CPU: the prompt's tokens and the padding too,
 once forward and once more backward, and multiplies the gradient in float32. Here only positions with a label reach the

@@ -1,4 +1,4 @@
-"""Queries, keys and values of short rows become attention by plain batched products.
+"""Attention for short rows on a CPU, by plain batched matrix products.
 
 PyTorch's fused attention on a CPU works in blocks made for long rows; on rows of 35 tokens in bfloat16 its forward and
 backward pass take five times what the products themselves take. Longer rows still go to it.

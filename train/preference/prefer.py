@@ -1,4 +1,4 @@
-"""A tuned run and what people thought of its answers become a run that prefers the better ones: DPO or KTO.
+"""Trains a tuned run on people's preferences with DPO or KTO, which makes a new run.
 
     python -m train finetune --config driftwheel.yaml --set train.objective=dpo
 

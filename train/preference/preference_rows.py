@@ -1,4 +1,4 @@
-"""Feedback on traffic becomes preferences: corrections become pairs, thumbs become answers that were good or bad."""
+"""Reads preferences from feedback: corrections as pairs, thumbs as good or bad answers."""
 
 from collections import Counter
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Runs a command as a child process in a process group of its own, which can be held, continued and stopped."""
+"""Runs a command as a child process in its own process group, which can be held, continued and stopped."""
 
 import contextlib
 import ctypes
@@ -54,10 +54,10 @@ class LocalExecutor:
     ) -> str:
         """Run a command to its end, its stderr appended to `log_path`, and return its stdout.
 
-        While `is_held` says so the child stands still. One that cannot, because a signal does not reach what works for
-        it, is ended instead and run again afterwards; it has to resume by itself. Raises DriftwheelError with the
-        child's own error line if it fails, ConfigError if it cannot be started. Whatever ends this call also ends the
-        child's group.
+        While `is_held` returns true the child is suspended by a signal. With `can_stand` false, for a child whose work
+        is done by processes that the signal does not reach (a training on several GPUs), it is ended instead and run
+        again afterwards; it has to resume by itself. Raises DriftwheelError with the child's own error line if it
+        fails, ConfigError if it cannot be started. Whatever ends this call also ends the child's group.
         """
         log_path.parent.mkdir(parents=True, exist_ok=True)
         whole = {**os.environ, **(environment or {})}

@@ -1,4 +1,4 @@
-"""Of several processes that train together the first one writes, and the others take part and write nothing."""
+"""Rank of a process in a joint training: only the first process writes files and rows."""
 
 import os
 import tempfile

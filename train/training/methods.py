@@ -1,4 +1,4 @@
-"""What is trained, as the train section says: every weight, or adapters beside a frozen base, in LoRA's variants.
+"""Fine-tuning methods: full weights, or LoRA and its variants beside a frozen base.
 
 `use_rslora`, `use_dora` and `init_lora_weights` are TRL's and PEFT's own names, and they combine as they do there:
 DoRA with rsLoRA's scale is one setting more, not another method. PiSSA moves a part of the base's weights into the

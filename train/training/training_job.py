@@ -1,4 +1,4 @@
-"""What a training is told: in this process as it is, or written to a file that other processes read."""
+"""The arguments of a training, passed in this process or through a file to other processes."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""What a search may try, as the tune section says, and how a trial's values become settings."""
+"""The search space of the tune section, and how a trial's values are set in the settings."""
 
 import itertools
 import json

@@ -1,6 +1,6 @@
 """Score an artifact through vLLM.
 
-python -m train evaluate [--run ID]
+python -m train evaluate --artifact DIR
 """
 
 import argparse

@@ -1,1 +1,1 @@
-"""Scores of the same items become the tables and the arithmetic that the gate decides by."""
+"""Tables, slices and arithmetic that the gate decides by, and the model card."""

@@ -1,4 +1,4 @@
-"""Evaluations and earlier verdicts become what the gate judges by: items, looks at them, and what stays fixed."""
+"""Collects the gate's evidence: items of evaluations, earlier looks at them, and gains that must be kept."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""A ModelVersion with its run and dataset becomes a model card in Markdown."""
+"""Writes the model card of a ModelVersion in Markdown."""
 
 import re
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""A four-fold table of paired answers becomes an interval, p-values, and what items of this number can show.
+"""Statistics of paired answers: intervals, exact p-values, and the items needed to show a difference.
 
 Two models answered the same items; only the items on which they differ say which is better. Intervals are Tango's
 score intervals (T. Tango, Statistics in Medicine 17, 1998, 891-908). Tests are exact: McNemar's conditional test for

@@ -1,4 +1,4 @@
-"""Answers to the same items become four-fold tables: of the target, of each other part, of each slice."""
+"""Four-fold tables of paired answers: of the target, of each other part, of each slice."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

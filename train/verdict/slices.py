@@ -1,4 +1,4 @@
-"""The rows of a test split become named slices: by label, by length of the prompt, by source, by age.
+"""Names the slices of a test split: by label, by length of the prompt, by source, by age.
 
 Whether a row is old or new is the row's own `slice`; the gate cuts these names within each of the two.
 """

@@ -1,4 +1,4 @@
-"""A verdict's numbers become one line for a person."""
+"""Words a verdict's numbers as one line for a person."""
 
 from driftwheel.gate_verdict import GateVerdict, SliceVerdict
 

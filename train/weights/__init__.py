@@ -1,0 +1,1 @@
+"""Model files: adapters, merged models, and quantized checkpoints."""

@@ -1,4 +1,4 @@
-"""A TrainingRun's adapter becomes the artifact that an engine loads beside its base: nothing is merged or rounded.
+"""Writes a run's LoRA adapter as an artifact that an engine loads beside its base, not merged or rounded.
 
 Set `merge.kind: adapter`; then `driftwheel quantize` and `driftwheel publish` write it.
 """

@@ -1,4 +1,4 @@
-"""A merged model and training prompts become a calibrated checkpoint: llm-compressor's job file, and its environment.
+"""Quantizes with calibration data: runs llm-compressor in an environment of its own.
 
 llm-compressor cannot share vLLM's environment (they pin different compressed-tensors), so it runs in one of its own.
 """

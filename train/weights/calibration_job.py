@@ -1,4 +1,4 @@
-"""A job file becomes a calibrated checkpoint: the half of `quantize` that runs where llm-compressor is installed.
+"""The calibration job: the part of `quantize` that runs where llm-compressor is installed.
 
     python train/weights/calibration_job.py JOB.json
 

@@ -1,4 +1,4 @@
-"""Several runs on one base become one model that costs one to serve: their changes of the base are combined.
+"""Combines several runs on one base into one model, by what each changed of the base.
 
     python -m train merge --runs RUN_A RUN_B --method ties --weights 0.5 0.5
 

@@ -1,4 +1,4 @@
-"""A merged model becomes a quantized checkpoint without data: each weight is rounded to its channel's grid."""
+"""Quantizes without data: rounds each weight to the grid of its channel."""
 
 from pathlib import Path
 from typing import Any

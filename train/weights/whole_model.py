@@ -1,4 +1,4 @@
-"""What a run trained becomes a whole model in memory: its adapter merged into its base, in float32."""
+"""Loads a run as a whole model in memory: its adapter merged into its base, in float32."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""Revision 1: the tables that driftwheel had when its revisions were first numbered.
+"""Revision 1: the tables as they were before revisions had numbers.
 
 A database from before that has these tables, but for the columns (all of them optional) and the tables that were added
 since it was made; it is adopted: what it lacks is made, and no row is touched.

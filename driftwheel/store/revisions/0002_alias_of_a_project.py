@@ -1,4 +1,4 @@
-"""Revision 2: an alias belongs to its project, so that two loops in one database may each have one of the same name.
+"""Revision 2: an alias belongs to a project, so that two loops in one database may use the same name.
 
 Its key was the bare name; it is `project/name` now, and the name has a column. The gateway that
 leads the others is called that in the row too.

@@ -1,4 +1,4 @@
-"""Revision 3: paths inside the storage folder are relative to it, so that the folder may be moved.
+"""Revision 3: paths inside the storage folder are stored relative to it, so that the folder may move.
 
 A relative path begins with `./`. Where the storage folder is not known, and for paths elsewhere, rows stay as they are.
 """

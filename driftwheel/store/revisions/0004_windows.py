@@ -1,4 +1,4 @@
-"""Revision 4: a request carries the mark of its window, and each window is a row, so that a look reads neither again.
+"""Revision 4: drift windows are rows, and each request names its window, so that checks read no history.
 
 A check's engine signal listed the requests that it had looked at, and the monitor read all of them to find the next.
 The checks become windows, their lists become marks on the requests, and no request is checked twice.

@@ -1,4 +1,4 @@
-"""Revision 5: a Deployment's version and a Step's decision must be in the database.
+"""Revision 5: foreign keys from a Deployment to its version and from a Step to its decision.
 
 Old rows that name nothing stay: they are counted in the log, and only what is written from now on is held to it.
 """

@@ -1,5 +1,9 @@
 """The generated tables are whole: a row for each setting, with its whole sentence."""
 
+from pathlib import Path
+
+import pytest
+
 from docs import generate
 from driftwheel.settings.artifact import QuantizeSettings
 
@@ -20,7 +24,20 @@ def test_a_sentence_of_two_lines_stands_in_one_row() -> None:
 def test_the_tree_names_each_file_of_the_product_with_what_it_does() -> None:
     lines = generate.tree().splitlines()
     assert any(line.strip().startswith("ledger.py ") for line in lines)
-    assert [line for line in lines if line.strip().endswith(".py")] == []
+    assert [line for line in lines if line.strip().endswith((".py", "/"))] == []
+
+
+def test_a_folder_stands_before_its_files_in_the_tree() -> None:
+    names = [line.split()[0] for line in generate.tree().splitlines() if line.strip() and not line.startswith("`")]
+    assert names.index("store/") < names.index("ledger.py") < names.index("revisions/")
+    assert names.index("driftwheel/") < names.index("records.py") < names.index("cli/") < names.index("doctor.py")
+
+
+def test_a_package_that_says_nothing_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "silent").mkdir()
+    (tmp_path / "silent" / "__init__.py").touch()
+    with pytest.raises(LookupError, match=r"silent/__init__\.py has no docstring"):
+        generate.tree(tmp_path, ["silent"])
 
 
 def test_the_verbs_are_told_with_their_own_verbs_and_arguments() -> None:
