@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 import structlog
 
+from dashboard.web_server import listen, serve
 from driftwheel.cli.command import add_common_arguments, open_ledger, settings_from
 from driftwheel.cli.process import run_command
 
@@ -20,8 +21,6 @@ log = structlog.get_logger()
 
 def run(arguments: argparse.Namespace) -> None:
     """Serve the dashboard until it is stopped."""
-    from dashboard.web_server import listen, serve
-
     settings = settings_from(arguments)
     # The pages run inside Streamlit's own threads: the environment is how they learn which loop to show.
     os.environ[CONFIG_VARIABLE] = str(settings.path)
@@ -31,7 +30,7 @@ def run(arguments: argparse.Namespace) -> None:
     host, port = listener.getsockname()[:2]
     log.info("dashboard is up", url=f"http://{host}:{port}")
     try:
-        serve(settings, ledger, listener)
+        serve(ledger, settings.project, settings.root, listener)
     finally:
         ledger.close()
 

@@ -18,5 +18,5 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(arguments: argparse.Namespace) -> None:
     """Set the switch."""
     settings, ledger = opened(arguments)
-    set_paused(settings, ledger, True)
+    set_paused(ledger, settings.project, True)
     sys.stdout.write("retraining is paused; `driftwheel resume` continues it\n")

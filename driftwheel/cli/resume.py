@@ -18,5 +18,5 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(arguments: argparse.Namespace) -> None:
     """Clear the switch."""
     settings, ledger = opened(arguments)
-    set_paused(settings, ledger, False)
+    set_paused(ledger, settings.project, False)
     sys.stdout.write("retraining goes on\n")

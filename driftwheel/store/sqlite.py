@@ -10,6 +10,7 @@ from types import ModuleType
 from driftwheel.errors import ConfigError
 
 SAFE_SQLITE = (3, 51, 3)
+"""Older builds can lose committed rows when several connections write and checkpoint (the WAL-reset bug)."""
 
 
 def safe_sqlite_module() -> ModuleType:

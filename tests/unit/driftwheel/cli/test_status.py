@@ -59,7 +59,7 @@ def test_the_live_versions_accuracy_stands_with_its_interval(settings: Settings,
     add_with_parents(
         ledger, Alias(id="support/support", project="support", name="support", version_id="version_1", fence=1)
     )
-    assert "accuracy       92.6% [90.4%, 94.3%] when it was judged" in as_text(gather(settings, ledger))
+    assert "accuracy       92.6% [90.4%, 94.3%] when it was judged" in as_text(gather(ledger, settings.alias_key))
 
 
 def test_before_anything_is_live_the_next_command_is_named(settings: Settings, ledger: Ledger) -> None:
@@ -72,13 +72,13 @@ def test_before_anything_is_live_the_next_command_is_named(settings: Settings, l
     ]
     for record, command in steps:
         add_with_parents(ledger, *([record] if record else []))
-        assert f"nothing yet; next: {command}" in as_text(gather(settings, ledger))
+        assert f"nothing yet; next: {command}" in as_text(gather(ledger, settings.alias_key))
 
 
 def test_a_version_goes_by_its_id_or_its_number(settings: Settings, ledger: Ledger) -> None:
     add_with_parents(ledger, version("version_a", 1), version("v1", 2))
-    assert named_version(settings, ledger, "version_a").number == 1
-    assert named_version(settings, ledger, "v2").id == "v1"
-    assert named_version(settings, ledger, "v1").id == "v1"
+    assert named_version(ledger, settings.project, "version_a").number == 1
+    assert named_version(ledger, settings.project, "v2").id == "v1"
+    assert named_version(ledger, settings.project, "v1").id == "v1"
     with pytest.raises(NotFoundError, match="no version 'v3'"):
-        named_version(settings, ledger, "v3")
+        named_version(ledger, settings.project, "v3")
