@@ -8,7 +8,7 @@ import json
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Annotated, Any, ClassVar
+from typing import Any, ClassVar
 
 from driftwheel.check_details import DecisionBasis, SignalDetails
 from driftwheel.dataset_report import DatasetReport
@@ -17,9 +17,7 @@ from driftwheel.lineage import Lineage
 from driftwheel.probe_answers import Fingerprint
 from driftwheel.run_metrics import RunMetrics
 from driftwheel.scorecard import Scorecard
-
-StoragePath = Annotated[str, "storage"]
-"""A path, or the name of a model; what lies in the storage folder is stored relative to it, so that it may move."""
+from driftwheel.storage_path import StoragePath
 
 
 def utc_now() -> datetime:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from driftwheel.json_form import only_with
+from driftwheel.storage_path import StoragePath
 
 Task = Literal["labels", "json", "text", "extractive"]
 Interval = tuple[float, float]
@@ -206,7 +207,7 @@ class Scorecard:
     dataset_id: str | None = None
     engine_start_seconds: float | None = None
     parity: tuple[ParityRow, ...] | None = only_with("parity")
-    predictions_path: str | None = only_with("predictions_path")
+    predictions_path: StoragePath | None = only_with("predictions_path")
     """What each item was answered; added when a finished evaluation is read."""
     baseline: dict[str, PromptScore] | None = None
     """The base model on the same items, by the way of prompting; added like `predictions_path`."""

@@ -20,6 +20,7 @@ from driftwheel.run_metrics import RunMetrics
 from driftwheel.scorecard import ParityRow
 from driftwheel.settings.settings import Settings
 from driftwheel.store.alias import live_version
+from driftwheel.storage_path import StoragePath
 from driftwheel.store.ledger import Ledger
 from train.data.traffic_dataset import dataset_from_traffic
 from train.evaluate import evaluate
@@ -59,11 +60,11 @@ class Progress:
     test_rows: int | None = only_with("test_rows")
     run_id: str | None = only_with("run_id")
     metrics: RunMetrics | None = only_with("metrics")
-    merged: str | None = only_with("merged")
+    merged: StoragePath | None = only_with("merged")
     """None too where the adapter is served beside its base."""
-    artifact: str | None = only_with("artifact")
+    artifact: StoragePath | None = only_with("artifact")
     parity: tuple[ParityRow, ...] | None = only_with("parity")
-    evaluation: str | None = only_with("evaluation")
+    evaluation: StoragePath | None = only_with("evaluation")
     accuracy: float | None = only_with("accuracy")
     verdict: GateVerdict | None = only_with("verdict")
     version_id: str | None = only_with("version_id")

@@ -23,6 +23,7 @@ from driftwheel.errors import DriftwheelError
 from driftwheel.json_form import as_json, from_json
 from driftwheel.records import DecisionStatus, DecisionVerdict, RetrainDecision, Step, utc_now
 from driftwheel.settings.settings import Settings
+from driftwheel.storage_path import change_paths, lengthened, shortened
 from driftwheel.store.ledger import Ledger
 from driftwheel.store.sqlite import safe_sqlite_module
 from driftwheel.system import only_process
@@ -34,7 +35,7 @@ WORKFLOW_FORMAT = "2"
 
 POLL_SECONDS = 0.5
 Made = dict[str, Any]
-"""A `Progress` as JSON, which is what DBOS and the timeline keep."""
+"""A `Progress` as JSON, which is what DBOS and the timeline keep; paths are relative to the storage folder."""
 log = structlog.get_logger()
 
 
@@ -99,7 +100,7 @@ class Worker:
             handle = DBOS.start_workflow(self._workflow, decision.id)
         log.info("retrain started or resumed", decision=decision.id)
         try:
-            made = msgspec.convert(handle.get_result(), Progress)
+            made = self._progress(handle.get_result())
         except DriftwheelError as error:
             self._close(decision.id, DecisionStatus.FAILED, str(error))
         except Exception as error:
@@ -136,23 +137,27 @@ class Worker:
         self._ledger.put_step(row)
         log.info("step started", step=name, decision=decision_id, attempt=row.attempt)
         try:
-            added = (self._in_child if step.is_heavy else self._here)(step, decision_id, made)
+            added = (self._in_child if step.is_heavy else self._here)(step, decision_id, self._progress(made))
         except Exception as error:
             self._ledger.put_step(replace(row, status="failed", finished_at=utc_now(), error=str(error)))
             raise
-        output: Made = as_json(added)
+        output = change_paths(as_json(added), Progress, shortened, self._settings.root)
         self._ledger.put_step(replace(row, status="done", finished_at=utc_now(), output=output))
         if links := _links(added):
             self._ledger.change(self._ledger.get(RetrainDecision, decision_id), **links)
         return output
 
-    def _here(self, step: RetrainStep, decision_id: str, made: Made) -> Progress:
-        return step.run(Job(self._settings, self._ledger, decision_id), msgspec.convert(made, Progress))
+    def _progress(self, made: Made) -> Progress:
+        return msgspec.convert(change_paths(made, Progress, lengthened, self._settings.root), Progress)
 
-    def _in_child(self, step: RetrainStep, decision_id: str, made: Made) -> Progress:
+    def _here(self, step: RetrainStep, decision_id: str, progress: Progress) -> Progress:
+        return step.run(Job(self._settings, self._ledger, decision_id), progress)
+
+    def _in_child(self, step: RetrainStep, decision_id: str, progress: Progress) -> Progress:
         """Run `python -m train step NAME` and return what it prints last."""
+        made = json.dumps(as_json(progress))
         output = self._executor.run(
-            [sys.executable, "-m", "train", "step", step.name, json.dumps(made), "--config", str(self._settings.path)],
+            [sys.executable, "-m", "train", "step", step.name, made, "--config", str(self._settings.path)],
             log_path=self._settings.root / "logs" / f"{decision_id}-{step.name}.log",
             is_held=lambda: controls.is_paused(self._ledger, self._settings.project),
             # A signal does not reach the other processes of a training on several GPUs.

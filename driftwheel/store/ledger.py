@@ -20,7 +20,7 @@ from driftwheel.records import Step, Switch, utc_now
 from driftwheel.store.database import connect, named_errors, wait_for_turn
 from driftwheel.store.integrity import integrity_error
 from driftwheel.store.migrations import bring_up_to_date
-from driftwheel.store.tables import TABLES, row_of
+from driftwheel.store.tables import INSERTION_ORDER, TABLES, row_of
 
 ONLY_LOCK = 0x6472696675
 """Key of PostgreSQL's advisory lock under which a record is added that must be the only one."""
@@ -77,7 +77,7 @@ class Ledger:
 
     def add_with(self, connection: sa.Connection, records: Sequence[Any]) -> None:
         """Insert records inside the caller's transaction, those first that others may name."""
-        for record_type in sorted({type(r) for r in records}, key=list(TABLES).index):
+        for record_type in sorted({type(r) for r in records}, key=lambda kind: INSERTION_ORDER[TABLES[kind]]):
             table, rows = TABLES[record_type], [row_of(r) for r in records if type(r) is record_type]
             with _told_apart(table, rows):
                 connection.execute(table.insert(), rows)

@@ -12,9 +12,9 @@ from weakref import WeakKeyDictionary
 import msgspec
 import sqlalchemy as sa
 
-from driftwheel.records import RECORDS, DriftSignal, RetrainDecision, StoragePath, Traffic, Window
+from driftwheel.records import RECORDS, DriftSignal, RetrainDecision, Traffic, Window
+from driftwheel.storage_path import change_paths, is_path, lengthened, shortened
 
-INSIDE = "./"
 STORAGE_ROOTS: WeakKeyDictionary[sa.Dialect, Path] = WeakKeyDictionary()
 """The storage folder of the engine that a dialect belongs to: column types are told nothing else of where they are."""
 
@@ -33,27 +33,25 @@ class UtcTime(sa.types.TypeDecorator[datetime]):
 
 
 class InStorage(sa.types.TypeDecorator[str]):
-    """A path: absolute in memory, and in the row relative to the storage folder where it lies inside.
-
-    A relative one begins with `./` in the row, which no model's name does.
-    """
+    """A path, in the row relative to the storage folder where it lies inside."""
 
     impl = sa.Text
     cache_ok = True
 
     def process_bind_param(self, value: str | None, dialect: sa.Dialect) -> str | None:
         root = STORAGE_ROOTS.get(dialect)
-        if value is None or root is None or not Path(value).is_relative_to(root):
-            return value
-        return INSIDE + Path(value).relative_to(root).as_posix()
+        return value if value is None or root is None else shortened(value, root)
 
     def process_result_value(self, value: str | None, dialect: sa.Dialect) -> str | None:
         root = STORAGE_ROOTS.get(dialect)
-        return str(root / value) if value is not None and root is not None and value.startswith(INSIDE) else value
+        return value if value is None or root is None else lengthened(value, root)
 
 
 class Nested(sa.types.TypeDecorator[Any]):
-    """A frozen dataclass, or a list or dict of such, stored as JSON; keys that it does not know are left out."""
+    """A frozen dataclass, or a list or dict of such, stored as JSON; keys that it does not know are left out.
+
+    Paths that are fields of the dataclass itself are kept as `InStorage` keeps them.
+    """
 
     impl = sa.JSON
     cache_ok = True
@@ -63,9 +61,13 @@ class Nested(sa.types.TypeDecorator[Any]):
         self.annotation = annotation
 
     def process_bind_param(self, value: Any, dialect: sa.Dialect) -> Any:
-        return msgspec.to_builtins(value)
+        kept, root = msgspec.to_builtins(value), STORAGE_ROOTS.get(dialect)
+        return change_paths(kept, self.annotation, shortened, root) if root and isinstance(kept, dict) else kept
 
     def process_result_value(self, value: Any, dialect: sa.Dialect) -> Any:
+        root = STORAGE_ROOTS.get(dialect)
+        if root is not None and isinstance(value, dict):
+            value = change_paths(value, self.annotation, lengthened, root)
         return None if value is None else msgspec.convert(value, self.annotation)
 
 
@@ -81,9 +83,9 @@ def _options(annotation: Any) -> tuple[Any, ...]:
 
 
 def _column_type(annotation: Any) -> Any:
-    kind = _options(annotation)[0]
-    if kind == StoragePath:
+    if is_path(annotation):
         return InStorage()
+    kind = _options(annotation)[0]
     kind = typing.get_origin(kind) or kind
     if isinstance(kind, type) and issubclass(kind, StrEnum):
         return sa.String(32)
@@ -93,8 +95,25 @@ def _column_type(annotation: Any) -> Any:
     return simple.get(kind) or (UtcTime() if kind is datetime else sa.JSON())
 
 
-REFERENCES = {("deployment", "version_id"): "version", ("step", "decision_id"): "decision"}
-"""Columns that must hold the id of a row in another table; not in Traffic, whose rows are never refused for that."""
+REFERENCES = {
+    ("run", "dataset_id"): "dataset",
+    ("version", "run_id"): "run",
+    ("version", "dataset_id"): "dataset",
+    ("deployment", "version_id"): "version",
+    ("signal", "version_id"): "version",
+    ("decision", "dataset_id"): "dataset",
+    ("decision", "run_id"): "run",
+    ("decision", "version_id"): "version",
+    ("drift_window", "version_id"): "version",
+    ("alias", "version_id"): "version",
+    ("step", "decision_id"): "decision",
+    ("judgement", "first_version_id"): "version",
+    ("judgement", "second_version_id"): "version",
+    ("judgement", "dataset_id"): "dataset",
+}
+"""Columns that must hold the id of a row in another table, or nothing where they may.
+
+Not those of Traffic, whose rows are never refused for that; for the others see docs/decisions."""
 
 
 def _reference(table: str, column: str) -> list[sa.ForeignKey]:
@@ -147,6 +166,10 @@ sa.Index(
     *(_decision.project, _decision.verdict, _decision.created_at, _decision.status, _decision.trigger),
 )
 sa.Index("ix_drift_window_version_id_number", _window.version_id, _window.number, unique=True)
+
+
+INSERTION_ORDER = {table: place for place, table in enumerate(metadata.sorted_tables)}
+"""Tables come after those that they refer to."""
 
 
 def row_of(record: Any) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from driftwheel.store.ledger import Ledger
 from monitor.exporter import CheckCounter, start_exporter
 from serve.metrics import GatewayMetrics
 from tests.support.absent import absent
+from tests.support.versions import add_with_parents
 
 DEPLOY = Path(__file__).resolve().parents[2] / "deploy"
 
@@ -91,7 +92,7 @@ def exporter_port(settings: Settings, ledger: Ledger) -> Iterator[int]:
         observed_version_id="version_1",
         observed_fence=1,
     )
-    ledger.add(version, signal, alias)
+    add_with_parents(ledger, version, signal, alias)
     port = free_port()
     on_port = settings.model_copy(update={"monitor": settings.monitor.model_copy(update={"port": port})})
     server = start_exporter(on_port, ledger, CheckCounter())

@@ -20,6 +20,7 @@ from driftwheel.settings.load import load_settings
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
 from examples.support.world import answer, messages
+from tests.support.versions import add_with_parents
 from train.asking.client import Endpoint
 from train.asking.engine_child import engine
 from train.data.dataset_files import read_splits
@@ -179,7 +180,8 @@ def test_a_real_engine_judges_each_pair_in_both_orders(
     )
     for number, (settings, artifact) in enumerate(((world.settings, world.artifact), (brief, other_tiny_model_dir)), 1):
         done = evaluate(settings, world.ledger, artifact=artifact, dataset_id=dataset.id, endpoint=world.endpoint)
-        world.ledger.add(
+        add_with_parents(
+            world.ledger,
             ModelVersion(
                 id=f"version_{number}",
                 project="support",
@@ -192,7 +194,7 @@ def test_a_real_engine_judges_each_pair_in_both_orders(
                 quantization="none",
                 manifest_hash=artifacts.read_manifest(artifact).content_hash,
                 scorecard=done.scorecard,
-            )
+            ),
         )
     argv = [sys.executable, "-m", "train", "judge", "--first", "version_1", "--second", "version_2"]
     argv += ["--config", str(world.settings.path)]

@@ -35,6 +35,7 @@ from serve.engines.vllm_command import has_gpu
 from tests.suites.differential import Server, compare, report
 from tests.support.differential_cases import cases
 from tests.support.edited_builds import edit_tensors, rebuild
+from tests.support.versions import add_with_parents
 
 KEY = "integration-key-4f9Lq2"
 QUESTIONS = ["where is my parcel", "i was charged twice", "please close my account", "the app does not start"]
@@ -229,7 +230,7 @@ def world(
             manifest_hash=read_manifest(folder).content_hash,
             quantization="none",
         )
-        ledger.add(version)
+        add_with_parents(ledger, version)
     log_path = config_path.with_name("gateway.log")
     with log_path.open("wb") as log:
         process = subprocess.Popen(

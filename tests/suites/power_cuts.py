@@ -29,6 +29,7 @@ from driftwheel.store.ledger import Ledger
 from driftwheel.traffic.log import TrafficLog
 from tests.suites.durability import upper_bound
 from tests.support.recorded_disk import Disk, Event, RecordedSqlite, after_power_cut
+from tests.support.versions import add_versions
 
 CUTS_PER_RECORD = 50
 ROWS = 300
@@ -62,7 +63,9 @@ def record(folder: Path, seed: int, *, is_normal: bool) -> Sequence[Event]:
     def move_on() -> None:
         fence = 0
         while not stop.is_set():
-            fence = move_alias(ledger, "p", "a", f"version_{fence + 1}").fence
+            version_id = f"version_{fence + 1}"
+            add_versions(ledger, version_id)
+            fence = move_alias(ledger, "p", "a", version_id).fence
             disk.acknowledge(f"fence {fence}")
             ledger.find(Traffic, limit=5)
             stop.wait(0.02)

@@ -22,6 +22,7 @@ from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
 from tests.support.edited_builds import Build, another_training
 from tests.support.planted_faults import FAULTS
+from tests.support.versions import add_with_parents
 from train.merge import merge
 from train.quantize import chosen_scheme
 from train.runs import weights_path
@@ -59,8 +60,8 @@ def copied(subject: Subject, *, is_merged: bool) -> Iterator[tuple[Build, Ledger
         if is_merged:
             shutil.copytree(merge(subject.settings, subject.ledger, run.id), build.merged)
         ledger = Ledger(settings.database_url)
-        ledger.add(subject.ledger.get(Dataset, run.dataset_id))
-        ledger.add(run)
+        add_with_parents(ledger, subject.ledger.get(Dataset, run.dataset_id))
+        add_with_parents(ledger, run)
         try:
             yield build, ledger
         finally:

@@ -20,6 +20,7 @@ from driftwheel.records import Alias, Deployment, ModelVersion, ModelVersionStat
 from driftwheel.settings.load import load_settings
 from driftwheel.store.ledger import Ledger
 from serve.engines.engine import free_port
+from tests.support.versions import add_with_parents
 
 KEY = "0123456789abcdef-fake-world"
 ALIAS = "support"
@@ -93,7 +94,7 @@ class World:
             quantization="none",
             fingerprint=fingerprint,
         )
-        self.ledger.add(version)
+        add_with_parents(self.ledger, version)
         return version
 
     def start(self, crash_at: str = "", plant: str = "") -> None:

@@ -29,6 +29,7 @@ from driftwheel.store.alias import alias_id
 from driftwheel.store.ledger import Ledger
 from driftwheel.store.tables import TABLES, row_of
 from examples.support.world import answer, messages
+from tests.support.versions import add_with_parents
 
 BATCH_ROWS = 20_000
 LABELLED_EVERY = 100
@@ -101,7 +102,7 @@ def _add_version(settings: Settings, ledger: Ledger, at: datetime) -> None:
         fence=1,
         updated_at=at,
     )
-    ledger.add(dataset, version, alias)
+    add_with_parents(ledger, dataset, version, alias)
 
 
 def _write_predictions(path: Path) -> None:

@@ -3,6 +3,7 @@
 A relative path begins with `./`. Where the storage folder is not known, and for paths elsewhere, rows stay as they are.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -16,6 +17,10 @@ PATHS = {
     "version": ["path", "base_model"],
     "signal": ["report_path"],
 }
+PATHS_IN_JSON = [
+    ("version", "scorecard", ["predictions_path"]),
+    ("step", "output", ["merged", "artifact", "evaluation"]),
+]
 
 
 def upgrade() -> None:
@@ -31,3 +36,15 @@ def upgrade() -> None:
             is_inside = sa.func.substr(column, 1, len(start)) == start
             shortened = sa.literal("./") + sa.func.substr(column, len(start) + 1)
             op.execute(sa.update(table).where(is_inside).values({column_name: shortened}))
+    for name, column_name, keys in PATHS_IN_JSON:
+        shorten_in_json(sa.table(name, sa.column("id"), sa.column(column_name, sa.JSON())), column_name, keys, start)
+
+
+def shorten_in_json(table: sa.TableClause, column_name: str, keys: Sequence[str], start: str) -> None:
+    """Do the same to paths that are values of a JSON object; there are few such rows, so that each is read."""
+    connection = op.get_bind()
+    for id, found in connection.execute(sa.select(table.c.id, table.c[column_name])).all():
+        inside = [key for key in keys if isinstance(found, dict) and str(found.get(key)).startswith(start)]
+        if inside:
+            changed = found | {key: f"./{found[key].removeprefix(start)}" for key in inside}
+            connection.execute(sa.update(table).where(table.c.id == id).values({column_name: changed}))

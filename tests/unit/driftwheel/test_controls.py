@@ -12,6 +12,7 @@ from driftwheel.records import Alias, DecisionStatus, DecisionVerdict, ModelVers
 from driftwheel.settings.settings import Settings
 from driftwheel.store.alias import observe_alias
 from driftwheel.store.ledger import Ledger
+from tests.support.versions import add_with_parents
 
 
 def version(number: int, status: ModelVersionStatus = ModelVersionStatus.PUBLISHED) -> ModelVersion:
@@ -31,7 +32,7 @@ def version(number: int, status: ModelVersionStatus = ModelVersionStatus.PUBLISH
 
 
 def test_promote_and_rollback_move_the_alias_there_and_back(ledger: Ledger, settings: Settings) -> None:
-    ledger.add(version(1), version(2))
+    add_with_parents(ledger, version(1), version(2))
     controls.promote(ledger, settings.alias_key, "version_1")
     assert controls.promote(ledger, settings.alias_key, "version_2").fence == 2
     back = controls.rollback(ledger, settings.alias_key)
@@ -42,14 +43,14 @@ def test_promote_and_rollback_move_the_alias_there_and_back(ledger: Ledger, sett
 def test_what_the_gate_did_not_pass_is_never_promoted(
     ledger: Ledger, settings: Settings, status: ModelVersionStatus
 ) -> None:
-    ledger.add(version(1, status))
+    add_with_parents(ledger, version(1, status))
     with pytest.raises(GateError, match="worse by 9 points"):
         controls.promote(ledger, settings.alias_key, "version_1")
     assert ledger.find(Alias) == []
 
 
 def test_there_is_nothing_to_roll_back_to_at_first(ledger: Ledger, settings: Settings) -> None:
-    ledger.add(version(1))
+    add_with_parents(ledger, version(1))
     controls.promote(ledger, settings.alias_key, "version_1")
     with pytest.raises(NotFoundError, match="no earlier version"):
         controls.rollback(ledger, settings.alias_key)
@@ -58,7 +59,7 @@ def test_there_is_nothing_to_roll_back_to_at_first(ledger: Ledger, settings: Set
 def test_waiting_returns_when_the_gateway_serves_it_and_raises_when_it_refuses(
     ledger: Ledger, settings: Settings
 ) -> None:
-    ledger.add(version(1), version(2))
+    add_with_parents(ledger, version(1), version(2))
     alias = controls.promote(ledger, settings.alias_key, "version_1")
     with ledger.write() as connection:
         observe_alias(connection, "support", "support", version_id="version_1", fence=alias.fence)
@@ -109,7 +110,7 @@ def test_a_waiting_decision_is_settled_once(ledger: Ledger, settings: Settings) 
     waiting = controls.request_retrain(ledger, settings.project, trigger="button", reason="stale")
     with pytest.raises(ConflictError, match="not awaiting approval"):
         controls.approve(ledger, settings.project, waiting.id)
-    ledger.add(replace(waiting, id="decision_w", status=DecisionStatus.AWAITING_APPROVAL))
+    add_with_parents(ledger, replace(waiting, id="decision_w", status=DecisionStatus.AWAITING_APPROVAL))
     assert controls.approve(ledger, settings.project, "decision_w").status is DecisionStatus.OPEN
     with pytest.raises(ConflictError):
         controls.refuse(ledger, settings.project, "decision_w")

@@ -10,6 +10,7 @@ from driftwheel.dataset_report import BrokenRow, DatasetReport, Lengths, Paraphr
 from driftwheel.records import Dataset, TrainingRun
 from driftwheel.run_metrics import RunMetrics
 from driftwheel.store.ledger import Ledger
+from tests.support.versions import add_with_parents
 
 DATASET = Dataset(
     id="dataset_1",
@@ -92,7 +93,7 @@ def test_an_old_report_is_read(ledger: Ledger, written: dict[str, Any], expected
     ids=["of a run that is not over", "without the newer ones"],
 )
 def test_old_metrics_are_read(ledger: Ledger, written: dict[str, Any], known: dict[str, float]) -> None:
-    ledger.add(RUN)
+    add_with_parents(ledger, RUN)
     write(ledger, "run", "metrics", written)
     assert ledger.get(TrainingRun, "run_1").metrics.known() == known
 
@@ -105,5 +106,5 @@ def test_a_report_comes_back_as_it_was_written(ledger: Ledger) -> None:
 
 
 def test_metrics_that_are_no_number_come_back(ledger: Ledger) -> None:
-    ledger.add(TrainingRun(**{**vars(RUN), "metrics": RunMetrics(train_loss=float("inf"), steps=3)}))
+    add_with_parents(ledger, TrainingRun(**{**vars(RUN), "metrics": RunMetrics(train_loss=float("inf"), steps=3)}))
     assert ledger.get(TrainingRun, "run_1").metrics.train_loss == float("inf")

@@ -15,6 +15,7 @@ from driftwheel.probe_answers import Fingerprint
 from driftwheel.records import ModelVersion
 from driftwheel.scorecard import Scorecard
 from driftwheel.store.ledger import Ledger
+from tests.support.versions import add_with_parents
 
 WRITTEN: dict[str, dict[str, Any]] = json.loads((Path(__file__).parent / "written" / "version.json").read_text())
 """Written by the program whose scorecards, verdicts, fingerprints and lineages were dictionaries."""
@@ -57,7 +58,8 @@ def test_a_row_that_was_written_as_dictionaries_is_read_as_records(ledger: Ledge
         "fingerprint": WRITTEN["fingerprints"]["adapter"],
         "lineage": WRITTEN["lineages"]["ensemble"],
     }
-    ledger.add(
+    add_with_parents(
+        ledger,
         ModelVersion(
             id="version_1",
             project="support",
@@ -68,7 +70,7 @@ def test_a_row_that_was_written_as_dictionaries_is_read_as_records(ledger: Ledge
             path="path",
             manifest_hash="hash",
             quantization="none",
-        )
+        ),
     )
     columns = sa.table("version", *(sa.column(name, sa.JSON) for name in raw))
     with ledger.write() as connection:

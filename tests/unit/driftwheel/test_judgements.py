@@ -8,6 +8,7 @@ from driftwheel.errors import DataError
 from driftwheel.judgements import agreement, in_order, judgements_of, peoples_word, record_judgement
 from driftwheel.records import Judgement, ModelVersion, Preference
 from driftwheel.store.ledger import Ledger
+from tests.support.versions import add_with_parents
 
 FIRST, SECOND, BOTH, UNSURE = Preference.FIRST, Preference.SECOND, Preference.BOTH, Preference.UNSURE
 
@@ -24,6 +25,12 @@ def version(number: int) -> ModelVersion:
         manifest_hash="h",
         quantization="none",
     )
+
+
+@pytest.fixture(autouse=True)
+def versions(ledger: Ledger) -> None:
+    """The versions that are judged."""
+    add_with_parents(ledger, *(version(number) for number in (1, 2, 3)))
 
 
 def say(ledger: Ledger, item: str, judge: str, preference: Preference, **more: Any) -> Judgement:

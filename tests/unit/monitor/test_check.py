@@ -31,6 +31,7 @@ from examples.support.world import Phase, answer, messages
 from monitor.check import check
 from monitor.facts import gather_facts
 from monitor.features import FEATURES, Feature, Measure
+from tests.support.versions import add_with_parents
 
 # Evidently and its libraries warn about their own future; nothing of ours is silenced by it.
 pytestmark = pytest.mark.filterwarnings(
@@ -247,7 +248,7 @@ def test_a_version_that_does_worse_than_the_one_before_is_rolled_back(
         reasons=["quality"],
         version_id="version_2",
     )
-    ledger.add(version, made)
+    add_with_parents(ledger, version, made)
     move_alias(ledger, "support", "support", "version_2")
     send(ledger, windows_before * WINDOW_ROWS, 4, "steady", 1000, version_id="version_2")
     while check(watched, ledger):
@@ -276,7 +277,8 @@ def test_nothing_is_checked_before_a_window_is_full(watched: Settings, ledger: L
     ids=["an hour ago", "yesterday", "before the clock was set back"],
 )
 def test_the_daily_budget_counts_one_day(watched: Settings, ledger: Ledger, age: timedelta, counted: int) -> None:
-    ledger.add(
+    add_with_parents(
+        ledger,
         RetrainDecision(
             id="d",
             project="support",
@@ -286,7 +288,7 @@ def test_the_daily_budget_counts_one_day(watched: Settings, ledger: Ledger, age:
             trigger="policy",
             remedy="retrain",
             reasons=[],
-        )
+        ),
     )
     send(ledger, 7, 2, "steady", 0)
     quality = DriftSignal(

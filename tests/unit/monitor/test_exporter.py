@@ -24,6 +24,7 @@ from driftwheel.scorecard import Scorecard, SliceScore
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
 from monitor.exporter import CheckCounter, LedgerCollector, start_exporter
+from tests.support.versions import add_with_parents
 
 AT = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -64,7 +65,8 @@ def test_an_empty_ledger_is_a_page_without_alarms(page: CollectorRegistry) -> No
 
 
 def test_only_the_newest_check_is_shown(page: CollectorRegistry, ledger: Ledger) -> None:
-    ledger.add(
+    add_with_parents(
+        ledger,
         signal("check_1", DriftKind.INPUT, DriftVerdict.DRIFTED),
         signal("check_1", DriftKind.OUTPUT, DriftVerdict.DRIFTED),
         signal("check_2", DriftKind.INPUT, DriftVerdict.STEADY, hour=1),
@@ -89,7 +91,7 @@ def test_only_the_newest_check_is_shown(page: CollectorRegistry, ledger: Ledger)
 def test_only_an_alarm_counts_as_detected(
     page: CollectorRegistry, ledger: Ledger, verdict: DriftVerdict, shown: float
 ) -> None:
-    ledger.add(signal("check_1", DriftKind.QUALITY, verdict))
+    add_with_parents(ledger, signal("check_1", DriftKind.QUALITY, verdict))
     assert page.get_sample_value("driftwheel_drift_detected", {"kind": "quality"}) == shown
     is_known = page.get_sample_value("driftwheel_quality_ratio") is not None
     assert is_known is (verdict is not DriftVerdict.INSUFFICIENT)
@@ -100,7 +102,8 @@ def test_decisions_traffic_and_the_pause_are_counted(
 ) -> None:
     for number, status in enumerate([DecisionStatus.CLOSED, DecisionStatus.CLOSED, DecisionStatus.FAILED]):
         verdict = DecisionVerdict.RETRAIN if status is DecisionStatus.FAILED else DecisionVerdict.HOLD
-        ledger.add(
+        add_with_parents(
+            ledger,
             RetrainDecision(
                 id=f"d{number}",
                 project="support",
@@ -109,9 +112,10 @@ def test_decisions_traffic_and_the_pause_are_counted(
                 trigger="policy",
                 remedy="none",
                 reasons=[],
-            )
+            ),
         )
-    ledger.add(
+    add_with_parents(
+        ledger,
         Traffic(
             id="req_1",
             project="support",
@@ -122,7 +126,7 @@ def test_decisions_traffic_and_the_pause_are_counted(
             prompt="p",
             answer="a",
             latency_seconds=0.1,
-        )
+        ),
     )
     controls.set_paused(ledger, settings.project, True)
     made = {"verdict": "hold", "trigger": "policy"}
@@ -143,7 +147,8 @@ def test_the_alias_says_what_is_served(
 ) -> None:
     for number, id_ in enumerate(["v1", "v2"], 1):
         card = Scorecard(accuracy=0.5 * number, slices={"old": SliceScore(items=5, accuracy=0.4)})
-        ledger.add(
+        add_with_parents(
+            ledger,
             ModelVersion(
                 id=id_,
                 project="support",
@@ -155,9 +160,10 @@ def test_the_alias_says_what_is_served(
                 manifest_hash="h",
                 quantization="none",
                 scorecard=card,
-            )
+            ),
         )
-    ledger.add(
+    add_with_parents(
+        ledger,
         Alias(
             id="support/support",
             project="support",
@@ -166,7 +172,7 @@ def test_the_alias_says_what_is_served(
             fence=2,
             observed_version_id=observed,
             observed_error=error,
-        )
+        ),
     )
     assert page.get_sample_value("driftwheel_alias_in_sync", {"alias": "support"}) == is_in_sync
     for id_ in ("v1", "v2"):

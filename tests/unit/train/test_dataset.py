@@ -17,6 +17,7 @@ from driftwheel.settings.data import SourceSettings
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
 from examples.support.world import answer, messages
+from tests.support.versions import add_with_parents
 from train.data.dataset_files import read_splits
 from train.data.duplicates import NearDuplicates
 from train.data.leaks import HeldOut
@@ -145,7 +146,8 @@ def live(settings: Settings, ledger: Ledger) -> Dataset:
 
 def judged_on(ledger: Ledger, dataset: Dataset, number: int = 1, *, is_published: bool = True) -> Dataset:
     status = ModelVersionStatus.PUBLISHED if is_published else ModelVersionStatus.REJECTED
-    ledger.add(
+    add_with_parents(
+        ledger,
         ModelVersion(
             id=f"version_{number}",
             project="support",
@@ -157,7 +159,7 @@ def judged_on(ledger: Ledger, dataset: Dataset, number: int = 1, *, is_published
             path="p",
             manifest_hash="h",
             quantization="w8a8",
-        )
+        ),
     )
     return dataset
 

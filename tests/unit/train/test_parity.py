@@ -18,6 +18,7 @@ from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
 from tests.support.edited_builds import Build
 from tests.support.planted_faults import FAULTS, Fault
+from tests.support.versions import add_with_parents
 from train.fidelity.parity_table import find_parity
 from train.fidelity.trained import READINGS, recall
 from train.finetune import finetune
@@ -110,7 +111,7 @@ def loop(tmp_path: Path, trained: tuple[Settings, Dataset, TrainingRun]) -> Iter
     shutil.copytree(run.path, moved.path)
     ledger = Ledger(own.database_url)
     ledger.add(dataset)
-    ledger.add(moved)
+    add_with_parents(ledger, moved)
     yield Build(settings=own, run=moved, artifact=own.root / "artifacts" / f"{run.id}-w8a8"), ledger
     ledger.close()
 

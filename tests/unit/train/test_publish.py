@@ -19,6 +19,7 @@ from driftwheel.scorecard import GeneralTask, ParityRow
 from driftwheel.settings.settings import Settings
 from driftwheel.store.alias import move_alias
 from driftwheel.store.ledger import Ledger
+from tests.support.versions import add_with_parents
 from train.data.examples import Example, read_examples
 from train.evaluation.scores import score
 from train.evaluation.scoring import evaluation_folder
@@ -58,7 +59,7 @@ def add_dataset(settings: Settings, ledger: Ledger, name: str, first_row: int = 
         validation_rows=100,
         test_rows=ITEMS,
     )
-    ledger.add(record)
+    add_with_parents(ledger, record)
     return record
 
 
@@ -81,7 +82,7 @@ def built(settings: Settings, ledger: Ledger, number: int) -> Path:
         path=f"runs/run_{number}",
         metrics=RunMetrics(eval_loss=0.25),
     )
-    ledger.add(run)
+    add_with_parents(ledger, run)
     path = settings.root / "artifacts" / f"run_{number}-w8a8"
     with artifacts.writing(path, {"run_id": run.id, "quantization": "w8a8", "template_hash": "t"}) as folder:
         (folder / "model.safetensors").write_bytes(f"weights {number}".encode())

@@ -2,16 +2,20 @@
 
 import subprocess
 import sys
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import yaml
 
 from driftwheel import controls
 from driftwheel.errors import ConflictError
 from driftwheel.records import DecisionStatus, RetrainDecision, Step
+from driftwheel.settings.load import load_settings
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
+from tests.support.versions import add_with_parents, dataset_stub, run_stub
 from train.worker import STEPS
 from train.workflow import only_worker
 
@@ -33,10 +37,13 @@ def note(text):
 
 def first(job, made):
     note("first")
-    return Progress(dataset_id="dataset_1")
+    (artifact := settings.root / "artifacts" / "one").mkdir(parents=True)
+    return Progress(dataset_id="dataset_1", artifact=str(artifact))
 
 def second(job, made):
     note("second " + made.need("dataset_id"))
+    if not pathlib.Path(made.need("artifact")).is_dir():
+        raise DataError(made.need("artifact") + " is gone")
     if mode == "die":
         os._exit(9)
     if mode == "refuse":
@@ -51,6 +58,12 @@ steps = [RetrainStep(step.__name__, step) for step in (first, second, third)]
 worker = Worker(settings, open_ledger(settings), LocalExecutor(), steps=steps)
 worker.run(lambda: worker.next_decision() is None)
 """
+
+
+@pytest.fixture(autouse=True)
+def made(ledger: Ledger) -> None:
+    """What the steps say that they make."""
+    add_with_parents(ledger, dataset_stub("dataset_1"), run_stub("run_1"))
 
 
 def run_worker(settings: Settings, diary: Path, mode: str) -> int:
@@ -78,6 +91,23 @@ def test_a_worker_killed_in_a_step_resumes_there_and_repeats_no_finished_step(
         "second": ("done", 2),
         "third": ("done", 1),
     }
+
+
+@pytest.mark.every_database
+def test_a_worker_goes_on_after_its_storage_folder_was_moved(settings: Settings, tmp_path: Path) -> None:
+    with closing(Ledger(settings.database_url)) as ledger:
+        decision = controls.request_retrain(ledger, settings.project, trigger="button", reason="stale")
+    assert run_worker(settings, tmp_path / "diary", "die") == 9
+    raw, elsewhere = yaml.safe_load(settings.path.read_text()), tmp_path / "elsewhere"
+    settings.root.rename(elsewhere)
+    raw["storage"]["root"] = str(elsewhere)
+    settings.path.write_text(yaml.safe_dump(raw))
+    moved = load_settings(settings.path, environ={})
+    assert run_worker(moved, tmp_path / "diary", "go on") == 0
+    with closing(Ledger(moved.database_url)) as ledger:
+        done = ledger.get(RetrainDecision, decision.id)
+        assert (done.status, done.error) == (DecisionStatus.PROMOTED, None)
+        assert ledger.get(Step, f"{decision.id}/first").output["artifact"] == "./artifacts/one"
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from driftwheel.records import Alias, Dataset, ModelVersion, ModelVersionStatus,
 from driftwheel.scorecard import Scorecard
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
+from tests.support.versions import add_with_parents
 
 DATASET = Dataset(
     id="d",
@@ -54,8 +55,10 @@ def version(id: str, number: int, **facts: Any) -> ModelVersion:
 
 def test_the_live_versions_accuracy_stands_with_its_interval(settings: Settings, ledger: Ledger) -> None:
     scorecard = Scorecard(accuracy=0.9257, intervals={"accuracy": (0.9039, 0.9429)})
-    ledger.add(version("version_1", 1, scorecard=scorecard))
-    ledger.add(Alias(id="support/support", project="support", name="support", version_id="version_1", fence=1))
+    add_with_parents(ledger, version("version_1", 1, scorecard=scorecard))
+    add_with_parents(
+        ledger, Alias(id="support/support", project="support", name="support", version_id="version_1", fence=1)
+    )
     assert "accuracy       92.6% [90.4%, 94.3%] when it was judged" in as_text(gather(ledger, settings.alias_key))
 
 
@@ -68,12 +71,12 @@ def test_before_anything_is_live_the_next_command_is_named(settings: Settings, l
         (version("version_7", 7, status=ModelVersionStatus.PUBLISHED), "driftwheel promote v7"),
     ]
     for record, command in steps:
-        ledger.add(*([record] if record else []))
+        add_with_parents(ledger, *([record] if record else []))
         assert f"nothing yet; next: {command}" in as_text(gather(ledger, settings.alias_key))
 
 
 def test_a_version_goes_by_its_id_or_its_number(settings: Settings, ledger: Ledger) -> None:
-    ledger.add(version("version_a", 1), version("v1", 2))
+    add_with_parents(ledger, version("version_a", 1), version("v1", 2))
     assert named_version(ledger, settings.project, "version_a").number == 1
     assert named_version(ledger, settings.project, "v2").id == "v1"
     assert named_version(ledger, settings.project, "v1").id == "v1"

@@ -12,12 +12,13 @@ from driftwheel.store.alias import find_alias, get_alias, leader_of, move_alias,
 from driftwheel.store.ledger import Ledger
 from serve.release.deployments import Deployments
 from serve.release.leader import LeaderElection
-from tests.support.versions import published_version
+from tests.support.versions import add_versions
 
 pytestmark = pytest.mark.every_database
 
 
 def test_an_alias_moves_by_fence_and_an_old_fence_loses(ledger: Ledger) -> None:
+    add_versions(ledger, "v1", "v2", "v3")
     first = move_alias(ledger, "support", "default", "v1")
     second = move_alias(ledger, "support", "default", "v2", fence=first.fence)
     assert (second.fence, second.previous_version_id) == (2, "v1")
@@ -27,13 +28,14 @@ def test_an_alias_moves_by_fence_and_an_old_fence_loses(ledger: Ledger) -> None:
 
 
 def test_twenty_threads_move_an_alias_and_every_fence_is_used_once(ledger: Ledger) -> None:
+    add_versions(ledger, "start", *(f"v{n}" for n in range(20)))
     move_alias(ledger, "support", "default", "start")
     won: list[int] = []
 
     def move(name: str) -> None:
-        for attempt in range(200):
+        for _ in range(200):
             try:
-                won.append(move_alias(ledger, "support", "default", f"{name}-{attempt}").fence)
+                won.append(move_alias(ledger, "support", "default", name).fence)
                 return
             except ConflictError:
                 continue
@@ -47,6 +49,7 @@ def test_twenty_threads_move_an_alias_and_every_fence_is_used_once(ledger: Ledge
 
 
 def test_observing_never_changes_what_is_desired(ledger: Ledger) -> None:
+    add_versions(ledger, "v1")
     move_alias(ledger, "support", "default", "v1")
     with ledger.write() as connection:
         observe_alias(connection, "support", "default", version_id="v0", fence=1, error="fingerprint differs")
@@ -55,6 +58,7 @@ def test_observing_never_changes_what_is_desired(ledger: Ledger) -> None:
 
 
 def test_an_alias_that_is_not_there_is_named_with_its_project(ledger: Ledger) -> None:
+    add_versions(ledger, "v1")
     move_alias(ledger, "billing", "default", "v1")
     with pytest.raises(NotFoundError, match="'support' has no alias 'default'"):
         get_alias(ledger, "support", "default")
@@ -69,8 +73,7 @@ def loops(settings: Settings, ledger: Ledger) -> dict[str, Settings]:
     serve = settings.serve.model_copy(update={"alias": "default"})
     found = {name: settings.model_copy(update={"project": name, "serve": serve}) for name in PROJECTS}
     for project in PROJECTS:
-        for number in (1, 2):
-            ledger.add(published_version(f"{project}_v{number}", project=project, number=number))
+        add_versions(ledger, f"{project}_v1", f"{project}_v2", project=project)
     return found
 
 

@@ -6,9 +6,10 @@ from typing import Any
 import pytest
 
 from driftwheel.errors import ConflictError, RecordError
-from driftwheel.records import DecisionStatus, DecisionVerdict, RetrainDecision, Step, Traffic
+from driftwheel.records import Alias, DecisionStatus, DecisionVerdict, RetrainDecision, Step, Traffic, Window
 from driftwheel.store.ledger import Ledger
 from driftwheel.traffic.appender import Appender
+from tests.support.versions import add_with_parents, dataset_stub, published_version, run_stub
 
 pytestmark = pytest.mark.every_database
 DECISION = RetrainDecision(
@@ -71,6 +72,30 @@ def test_a_reference_to_nothing_names_field_and_value(ledger: Ledger) -> None:
         ledger.add(step)
     ledger.add(step, replace(DECISION, id="decision_9"))  # what others name is written first
     assert ledger.count(Step) == 1
+
+
+@pytest.mark.parametrize(
+    ("record", "column"),
+    [
+        (run_stub("run_9"), "run.dataset_id"),
+        (published_version("version_9"), "version.run_id"),
+        (replace(DECISION, version_id="version_gone"), "decision.version_id"),
+        (Alias(id="p/a", project="p", name="a", version_id="version_gone", fence=1), "alias.version_id"),
+        (Window(id="check_1", project="p", version_id="version_gone", number=1, rows=1), "drift_window.version_id"),
+    ],
+    ids=["run", "version", "decision", "alias", "window"],
+)
+def test_what_names_a_record_that_is_not_there_is_refused(ledger: Ledger, record: Any, column: str) -> None:
+    with pytest.raises(RecordError, match=rf"names a record that is not in the ledger: .*{column}"):
+        ledger.add(record)
+    add_with_parents(ledger, record)
+    assert ledger.get(type(record), record.id) == record
+
+
+def test_records_of_one_transaction_are_written_after_those_that_they_name(ledger: Ledger) -> None:
+    alias = Alias(id="p/a", project="p", name="a", version_id="version_9", fence=1)
+    ledger.add(alias, published_version("version_9"), run_stub("run"), dataset_stub("dataset"))
+    assert ledger.count(Alias) == 1
 
 
 def test_traffic_is_never_refused_for_its_version(ledger: Ledger) -> None:

@@ -14,11 +14,13 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+import structlog
 
-from driftwheel.errors import DriftwheelError, SchemaError, StorageError
-from driftwheel.records import RECORDS
+from driftwheel.errors import DriftwheelError, RecordError, SchemaError, StorageError
+from driftwheel.records import RECORDS, Alias, TrainingRun
 from driftwheel.settings.settings import Settings
 from driftwheel.store import migrations
+from driftwheel.store.alias import move_alias
 from driftwheel.store.database import connect
 from driftwheel.store.ledger import Ledger
 from driftwheel.store.migrations import Standing, bring_up_to_date, differences, newest_revision, status_of
@@ -94,9 +96,23 @@ def test_a_database_of_every_released_revision_is_upgraded_and_no_row_is_lost(
         assert all(ledger.find(record_type) for record_type in RECORDS)
 
 
-def test_paths_inside_the_storage_folder_become_relative_to_it(settings: Settings) -> None:
+def restore_changed(settings: Settings, engine: sa.Engine, *changes: str) -> None:
+    """Make the database the kept one of revision 1, with changes."""
     restore(1, settings.database_url)
+    with engine.begin() as connection:
+        for change in changes:
+            connection.execute(sa.text(change))
+    engine.dispose()
+
+
+def test_paths_inside_the_storage_folder_become_relative_to_it(settings: Settings, engine: sa.Engine) -> None:
     root = Path("/srv/loop/.driftwheel")
+    restore_changed(
+        settings,
+        engine,
+        f"""UPDATE version SET scorecard = '{{"items"\\: 3, "predictions_path"\\: "{root}/e/predictions.jsonl"}}'""",
+        f"""UPDATE step SET output = '{{"artifact"\\: "{root}/artifacts/a", "merged"\\: "/mnt/m", "number"\\: 1}}'""",
+    )
     with closing(Ledger(settings.database_url, root=root)) as ledger, ledger.read() as connection:
         rows = rows_in(connection)
     assert {row["path"] for row in rows["dataset"].values()} == {"./datasets/dataset_0", "./datasets/dataset_1"}
@@ -104,6 +120,30 @@ def test_paths_inside_the_storage_folder_become_relative_to_it(settings: Setting
     assert {row["path"] for row in rows["version"].values()} == {"./artifacts/version_0", "./artifacts/version_1"}
     assert {row["report_path"] for row in rows["signal"].values()} == {"./reports/check_0", None}
     assert {row["base_model"] for row in rows["version"].values()} == {"/models/base"}
+    for row in rows["version"].values():
+        assert row["scorecard"] == {"items": 3, "predictions_path": "./e/predictions.jsonl"}
+    for row in rows["step"].values():
+        assert row["output"] == {"artifact": "./artifacts/a", "merged": "/mnt/m", "number": 1}
+
+
+def test_old_rows_that_name_nothing_stay_and_are_reported(settings: Settings, engine: sa.Engine) -> None:
+    restore_changed(
+        settings,
+        engine,
+        "UPDATE alias SET version_id = 'gone'",
+        "UPDATE run SET dataset_id = 'gone' WHERE id = 'run_0'",
+        "DELETE FROM decision WHERE id = 'decision_1'",
+    )
+    with structlog.testing.capture_logs() as logged, closing(Ledger(settings.database_url)) as ledger:
+        told = {(line["table"], line["column"]): line["rows"] for line in logged if line["log_level"] == "warning"}
+        kept = {("deployment", "version_id"): 2}  # as the kept database has them
+        assert told == kept | {("alias", "version_id"): 2, ("run", "dataset_id"): 1, ("step", "decision_id"): 1}
+        assert ledger.get(TrainingRun, "run_0").dataset_id == "gone"
+        ledger.change(ledger.get(TrainingRun, "run_0"), error="changed")  # what it does not touch is not asked
+        (alias,) = ledger.find(Alias, project="support")
+        assert move_alias(ledger, "support", alias.name, "version_0").previous_version_id == "gone"
+        with pytest.raises(RecordError, match=r"alias\.version_id 'elsewhere'"):
+            move_alias(ledger, "support", alias.name, "elsewhere")
 
 
 def test_the_file_before_the_upgrade_is_kept_beside_it(settings: Settings) -> None:

@@ -1,5 +1,6 @@
 """A storage folder may be moved or restored elsewhere: rows name what lies in it relative to it."""
 
+import json
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -7,13 +8,32 @@ from pathlib import Path
 import pytest
 
 from driftwheel import artifacts
+from driftwheel.json_form import as_json
+from driftwheel.predictions import PREDICTIONS, Prediction
 from driftwheel.records import Dataset, ModelVersion, TrainingRun
+from driftwheel.scorecard import Scorecard
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
 from driftwheel.store.tables import TABLES
+from monitor.references import judged_items
 from tests.support.kept_databases import rows_in
+from tests.support.versions import add_with_parents
 
 pytestmark = pytest.mark.every_database
+
+
+ANSWERED = Prediction(
+    id="1",
+    slice="old",
+    prompt="p",
+    expected="yes",
+    answer="yes",
+    label=None,
+    predicted=None,
+    is_correct=True,
+    latency_seconds=0.1,
+    mean_logprob=None,
+)
 
 
 def made_in(root: Path) -> list[Dataset | TrainingRun | ModelVersion]:
@@ -22,6 +42,7 @@ def made_in(root: Path) -> list[Dataset | TrainingRun | ModelVersion]:
     for name, path in paths.items():
         with artifacts.writing(path, {"kind": name}) as folder:
             (folder / "content.txt").write_text(name, encoding="utf-8")
+            (folder / PREDICTIONS).write_text(json.dumps(as_json(ANSWERED)) + "\n", encoding="utf-8")
     return [
         Dataset(
             id="dataset_1",
@@ -54,6 +75,7 @@ def made_in(root: Path) -> list[Dataset | TrainingRun | ModelVersion]:
             path=str(paths["artifact"]),
             manifest_hash="hash",
             quantization="none",
+            scorecard=Scorecard(accuracy=1.0, predictions_path=str(paths["artifact"] / PREDICTIONS)),
         ),
     ]
 
@@ -74,7 +96,9 @@ def test_a_folder_that_was_moved_is_found_with_all_that_lies_in_it(settings: Set
             assert found.path.startswith(f"{moved}/")
             artifacts.verify(Path(found.path))
         assert ledger.get(TrainingRun, "run_1").base_model == str(moved / "runs" / "run_0" / "merged")
-        assert ledger.get(ModelVersion, "version_1").base_model == "some/model"
+        version = ledger.get(ModelVersion, "version_1")
+        assert version.base_model == "some/model"
+        assert [item.answer for item in judged_items(version)] == ["yes"]  # what the monitor compares traffic with
 
 
 def test_a_path_outside_is_stored_as_it_is_and_a_changed_one_is_relative_again(settings: Settings) -> None:
@@ -82,7 +106,7 @@ def test_a_path_outside_is_stored_as_it_is_and_a_changed_one_is_relative_again(s
     assert isinstance(dataset, Dataset)
     outside = replace(dataset, id="outside", path="/mnt/shared/dataset", created_at=dataset.created_at)
     with closing(Ledger(settings.database_url, root=settings.root)) as ledger:
-        ledger.add(outside)
+        add_with_parents(ledger, outside)
         with ledger.write() as connection:
             table = TABLES[Dataset]
             assert rows_in(connection)["dataset"]["outside"]["path"] == "/mnt/shared/dataset"

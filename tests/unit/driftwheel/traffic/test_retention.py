@@ -16,6 +16,7 @@ from driftwheel.store.alias import move_alias
 from driftwheel.store.ledger import Ledger
 from driftwheel.traffic.export import export_traffic
 from driftwheel.traffic.retention import ROW_BYTES, prune, pruned_rows, volume
+from tests.support.versions import add_with_parents
 
 pytestmark = pytest.mark.every_database
 
@@ -75,7 +76,7 @@ def go_live(ledger: Ledger, version: str, dataset_days_ago: float, origin: str) 
         manifest_hash="h",
         quantization="w8a8",
     )
-    ledger.add(dataset, model)
+    add_with_parents(ledger, dataset, model)
     move_alias(ledger, "support", "support", version)
 
 

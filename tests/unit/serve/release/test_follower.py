@@ -19,6 +19,7 @@ from serve.engines.engine import Engine
 from serve.release.reconciler import Reconciler
 from serve.routing.choice import Split
 from serve.routing.table import RoutingTable
+from tests.support.versions import add_with_parents
 
 PROBE = ProbeAnswer(messages=({"role": "user", "content": "hi"},), tokens=("yes", "."), logprobs=(-0.5, -0.5))
 
@@ -67,7 +68,8 @@ def gateways(
 ) -> Gateways:
     def publish(id: str, **facts: Any) -> None:
         path = make_artifact(id, **facts)
-        ledger.add(
+        add_with_parents(
+            ledger,
             ModelVersion(
                 id=id,
                 project="support",
@@ -80,7 +82,7 @@ def gateways(
                 manifest_hash=read_manifest(path).content_hash,
                 quantization="none",
                 fingerprint=Fingerprint(probes=(PROBE,)),
-            )
+            ),
         )
 
     publish("v1")

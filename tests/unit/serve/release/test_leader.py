@@ -12,7 +12,7 @@ from driftwheel.store.ledger import Ledger
 from serve.release.deployments import Deployments
 from serve.release.follower import followed
 from serve.release.leader import LOOKS_WITHOUT_HEARTBEAT, LeaderElection
-from tests.support.versions import published_version
+from tests.support.versions import add_with_parents, published_version
 
 pytestmark = pytest.mark.every_database
 
@@ -25,8 +25,8 @@ def on_port(settings: Settings, ledger: Ledger, port: int) -> LeaderElection:
 
 @pytest.fixture
 def pair(settings: Settings, ledger: Ledger) -> Pair:
-    ledger.add(*(published_version(f"v{number}", number=number) for number in (1, 2)))
-    ledger.add(Alias(id="support/support", project="support", name="support", version_id="v1", fence=1))
+    add_with_parents(ledger, *(published_version(f"v{number}", number=number) for number in (1, 2)))
+    add_with_parents(ledger, Alias(id="support/support", project="support", name="support", version_id="v1", fence=1))
     return on_port(settings, ledger, 8001), on_port(settings, ledger, 8002)
 
 
@@ -113,7 +113,7 @@ def test_a_leader_that_ends_hands_over_at_once_and_its_successor_says_what_is_li
 
 
 def test_the_next_process_on_the_same_port_leads_at_once(settings: Settings, ledger: Ledger) -> None:
-    ledger.add(Alias(id="support/support", project="support", name="support", version_id="v1", fence=1))
+    add_with_parents(ledger, Alias(id="support/support", project="support", name="support", version_id="v1", fence=1))
     killed, restarted = (
         LeaderElection(settings.serve, ledger, settings.alias_key),
         LeaderElection(settings.serve, ledger, settings.alias_key),

@@ -22,6 +22,7 @@ from driftwheel.store.ledger import Ledger
 from serve.engines.engine import Engine
 from serve.release.reconciler import Reconciler
 from serve.routing.table import RoutingTable
+from tests.support.versions import add_with_parents
 
 StartEngine = Callable[..., Engine]
 MakeArtifact = Callable[..., Path]
@@ -67,7 +68,7 @@ class World:
             quantization="none",
             fingerprint=Fingerprint(probes=(PROBE,)),
         )
-        self.ledger.add(version)
+        add_with_parents(self.ledger, version)
 
     def desire(self, version_id: str) -> None:
         move_alias(self.ledger, "support", "support", version_id)

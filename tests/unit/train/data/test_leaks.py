@@ -12,6 +12,7 @@ from driftwheel.records import Dataset, ModelVersion, ModelVersionStatus, Traini
 from driftwheel.scorecard import Scorecard
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
+from tests.support.versions import add_with_parents
 from train.data.examples import Example
 from train.data.leaks import HeldOut, check_dataset, find_leaks, leaks_into_judge, refuse_leaks
 from train.finetune import finetune
@@ -97,7 +98,8 @@ def test_a_test_row_put_into_the_training_file_by_hand_is_not_trained_on(
 
 
 def publish_on(ledger: Ledger, dataset: Dataset, judge: Dataset, year: int) -> None:
-    ledger.add(
+    add_with_parents(
+        ledger,
         ModelVersion(
             id=f"version_{year}",
             project="support",
@@ -111,7 +113,7 @@ def publish_on(ledger: Ledger, dataset: Dataset, judge: Dataset, year: int) -> N
             quantization="none",
             created_at=dataset.created_at.replace(year=year),
             scorecard=Scorecard(dataset_id=judge.id),
-        )
+        ),
     )
 
 
@@ -125,7 +127,7 @@ def other(train_settings: Settings, ledger: Ledger, dataset: Dataset) -> Dataset
     for name in ("train", "validation"):
         (folder / f"{name}.jsonl").write_text("", encoding="utf-8")
     made = replace(dataset, id="dataset_other", path=str(folder), content_hash="1" * 64)
-    ledger.add(made)
+    add_with_parents(ledger, made)
     return made
 
 
@@ -157,7 +159,7 @@ def test_a_dataset_does_not_judge_a_run_that_learned_its_test_rows_or_was_merged
     )
     innocent = replace(learned, id="run_2", dataset_id=other.id)
     merged = replace(innocent, id="run_3", settings={"merged_from": {"run_ids": ["run_2", "run_1"]}})
-    ledger.add(learned, innocent, merged)
+    add_with_parents(ledger, learned, innocent, merged)
     for run in (learned, merged):
         (leak,) = leaks_into_judge(train_settings.dataset, ledger, run, other)
         assert (leak.kind, leak.row.id) == ("exact", "train0")

@@ -13,6 +13,7 @@ from driftwheel.judgements import judgements_of, record_judgement
 from driftwheel.records import ModelVersion, Preference
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
+from tests.support.versions import add_with_parents
 from train.asking.client import Endpoint
 from train.evaluation.judge_model import judge_versions, question, settled, summary, verdict_of
 from train.evaluation.scoring import judge_endpoint
@@ -53,7 +54,7 @@ def judge(serve_json: ServeJson) -> Judge:
 
 
 @pytest.fixture
-def versions(settings: Settings) -> tuple[ModelVersion, ModelVersion]:
+def versions(settings: Settings, ledger: Ledger) -> tuple[ModelVersion, ModelVersion]:
     """v1 and v2, which answered ten items: v1 wrongly, v2 rightly, and the tenth alike."""
     found = []
     for number, word in ((1, "bad"), (2, "good")):
@@ -89,6 +90,7 @@ def versions(settings: Settings) -> tuple[ModelVersion, ModelVersion]:
                 quantization="none",
             )
         )
+    add_with_parents(ledger, *found)
     return found[0], found[1]
 
 

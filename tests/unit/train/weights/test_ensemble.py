@@ -10,6 +10,7 @@ from driftwheel.errors import ConfigError, ConflictError
 from driftwheel.records import Dataset, TrainingRun, TrainingRunStatus
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
+from tests.support.versions import add_with_parents
 from train.finetune import finetune
 from train.merge import merge
 from train.runs import newest_run
@@ -112,7 +113,7 @@ def recorded(ledger: Ledger, number: int, **changes: Any) -> str:
         "seed": 0,
         "path": "gone",
     }
-    ledger.add(TrainingRun(**{**values, **changes}))
+    add_with_parents(ledger, TrainingRun(**{**values, **changes}))
     return f"run_{number}"
 
 

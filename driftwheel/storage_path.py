@@ -1,0 +1,44 @@
+"""A path is absolute in memory; where it is kept, one inside the storage folder is relative to it, so that it may move.
+
+A relative path begins with `./`, which no model's name does.
+"""
+
+import typing
+from collections.abc import Callable, Mapping
+from dataclasses import is_dataclass
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Any
+
+StoragePath = Annotated[str, "storage"]
+"""A path, or the name of a model; what lies in the storage folder is stored relative to it, so that it may move."""
+INSIDE = "./"
+
+
+def shortened(path: str, root: Path) -> str:
+    """Return a path as it is kept: relative to the storage folder if it lies inside."""
+    return INSIDE + Path(path).relative_to(root).as_posix() if Path(path).is_relative_to(root) else path
+
+
+def lengthened(kept: str, root: Path) -> str:
+    """Return a kept path as it is in memory: absolute."""
+    return str(root / kept) if kept.startswith(INSIDE) else kept
+
+
+def change_paths(
+    values: Mapping[str, Any], kind: Any, change: Callable[[str, Path], str], root: Path
+) -> dict[str, Any]:
+    """Return a dataclass' JSON with its own paths shortened or lengthened; `kind` is the dataclass."""
+    names = _paths_of(kind)
+    return {name: change(v, root) if name in names and isinstance(v, str) else v for name, v in values.items()}
+
+
+def is_path(annotation: Any) -> bool:
+    """Say whether an annotation is that of a StoragePath, or of one that may be None."""
+    return annotation == StoragePath or StoragePath in typing.get_args(annotation)
+
+
+@cache
+def _paths_of(kind: Any) -> frozenset[str]:
+    hints = typing.get_type_hints(kind, include_extras=True) if is_dataclass(kind) else {}
+    return frozenset(name for name, hint in hints.items() if is_path(hint))
