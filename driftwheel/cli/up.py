@@ -4,7 +4,6 @@ driftwheel up
 """
 
 import argparse
-import ctypes
 import os
 import secrets
 import signal
@@ -21,6 +20,7 @@ import structlog
 
 from driftwheel.cli.command import add_common_arguments, settings_from
 from driftwheel.settings.settings import Settings
+from driftwheel.system import die_with_parent
 
 CHILDREN = {
     "gateway": ("serve", "gateway"),
@@ -35,7 +35,6 @@ STEADY_SECONDS = 60.0
 LOOK_SECONDS = 0.5
 STOP_SECONDS = 60.0
 """The gateway finishes answers that are under way, for at most a third of this."""
-PR_SET_PDEATHSIG = 1  # linux/prctl.h
 log = structlog.get_logger()
 
 
@@ -76,7 +75,7 @@ class Child:
             stdin=subprocess.DEVNULL,
             stdout=self.output,
             stderr=self.output,
-            preexec_fn=_die_with_parent,
+            preexec_fn=die_with_parent,  # no gateway is left behind
         )
         self.started_at = time.monotonic()
         log.info("started", child=self.name, pid=self.process.pid, log=str(self.log_path))
@@ -119,11 +118,6 @@ class Child:
         self.process = None
         if self.output is not None:
             self.output.close()
-
-
-def _die_with_parent() -> None:
-    """Ask the kernel for a SIGTERM when the parent is gone, were it by SIGKILL: no gateway is left behind."""
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def children_of(settings: Settings, overrides: Sequence[str] = ()) -> list[Child]:

@@ -12,7 +12,7 @@ import httpx2
 import sqlalchemy as sa
 
 from driftwheel.controls import SHADOW
-from driftwheel.errors import EngineError, NotFoundError
+from driftwheel.errors import ConflictError, EngineError, NotFoundError
 from driftwheel.records import Deployment, ModelVersion, Stage, Traffic, utc_now
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
@@ -109,3 +109,13 @@ def begin(settings: Settings, ledger: Ledger, version: ModelVersion) -> None:
             raise EngineError(f"the gateway does not shadow {version.id}; its log says why")
         time.sleep(POLL_SECONDS)
     raise EngineError(f"the gateway did not begin to shadow {version.id} in time; is `driftwheel serve` running?")
+
+
+def stop(settings: Settings, ledger: Ledger, version: ModelVersion) -> None:
+    """Copy no more requests to a version; raises ConflictError if they are copied to another one."""
+    shadowed = ledger.switch(settings.project, SHADOW)
+    if shadowed not in ("", version.id):
+        raise ConflictError(
+            f"requests are copied to {shadowed}, not to {version.id}; `driftwheel shadow {shadowed} --stop`"
+        )
+    ledger.set_switch(settings.project, SHADOW, "")
