@@ -7,18 +7,21 @@ it an origin of its own and no network, so that it can neither read the dashboar
 import re
 import socket
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import uvicorn
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import FileResponse, PlainTextResponse, Response
 from starlette.routing import Route
-from streamlit.starlette import App
 
 from driftwheel.errors import ConflictError
 from driftwheel.records import DriftSignal
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
+
+if TYPE_CHECKING:
+    from streamlit.starlette import App
 
 APP = Path(__file__).with_name("app.py")
 REPORT = "report.html"
@@ -46,8 +49,9 @@ def report_path(settings: Settings, ledger: Ledger, check_id: str) -> Path | Non
     return path if path.is_file() and path.is_relative_to(settings.root) else None
 
 
-def build_app(settings: Settings, ledger: Ledger) -> App:
+def build_app(settings: Settings, ledger: Ledger) -> "App":
     """Return the application: pages at /, reports at /reports/{check_id}."""
+    from streamlit.starlette import App  # takes a second, which `dashboard --help` is not to wait for
 
     async def report(request: Request) -> Response:
         path = await run_in_threadpool(report_path, settings, ledger, request.path_params["check_id"])

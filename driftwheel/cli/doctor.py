@@ -5,13 +5,14 @@ driftwheel doctor --model Qwen/Qwen3-0.6B
 
 import argparse
 import importlib.metadata
+import json
 import os
 import platform
 import shutil
 import socket
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from driftwheel.cli.command import add_common_arguments, settings_from
@@ -55,12 +56,16 @@ def main(arguments: argparse.Namespace) -> None:
     """Print what this machine can do; raises ConfigError if something is missing."""
     findings = examine(settings_from(arguments) if Path(arguments.config).exists() else None)
     for finding in findings:
-        mark = "ok     " if finding.is_fine else "MISSING"
-        sys.stdout.write(f"{mark}  {finding.subject:<16} {finding.text}\n")
+        sys.stdout.write((json.dumps(asdict(finding)) if arguments.json else _line(finding)) + "\n")
     if arguments.model or arguments.data:
         _print_fit(arguments)
     if not all(finding.is_fine for finding in findings):
         raise ConfigError("this machine lacks something; see the lines marked MISSING")
+
+
+def _line(finding: Finding) -> str:
+    mark = "ok     " if finding.is_fine else "MISSING"
+    return f"{mark}  {finding.subject:<16} {finding.text}"
 
 
 def _print_fit(arguments: argparse.Namespace) -> None:

@@ -9,6 +9,7 @@ import sys
 from dataclasses import asdict, dataclass
 from typing import TypeVar
 
+from driftwheel.check_details import DECIDING
 from driftwheel.cli.command import add_common_arguments, opened, plain
 from driftwheel.controls import is_paused
 from driftwheel.records import (
@@ -70,7 +71,7 @@ def gather(settings: Settings, ledger: Ledger) -> Status:
         version=_newest(ledger, ModelVersion, project),
         requests=ledger.count(Traffic, project=project),
         labelled=ledger.count(Traffic, TABLES[Traffic].c.label.is_not(None), project=project),
-        signals=ledger.find(DriftSignal, project=project, check_id=last.check_id, feature="all") if last else [],
+        signals=ledger.find(DriftSignal, project=project, check_id=last.check_id, feature=DECIDING) if last else [],
         decision=_newest(ledger, RetrainDecision, project),
         is_paused=is_paused(settings, ledger),
     )

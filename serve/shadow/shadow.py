@@ -111,11 +111,11 @@ def begin(settings: Settings, ledger: Ledger, version: ModelVersion) -> None:
     raise EngineError(f"the gateway did not begin to shadow {version.id} in time; is `driftwheel serve` running?")
 
 
-def stop(settings: Settings, ledger: Ledger, version: ModelVersion) -> None:
+def stop(ledger: Ledger, version: ModelVersion) -> None:
     """Copy no more requests to a version; raises ConflictError if they are copied to another one."""
-    shadowed = ledger.switch(settings.project, SHADOW)
+    shadowed = ledger.switch(version.project, SHADOW)
     if shadowed not in ("", version.id):
         raise ConflictError(
             f"requests are copied to {shadowed}, not to {version.id}; `driftwheel shadow {shadowed} --stop`"
         )
-    ledger.set_switch(settings.project, SHADOW, "")
+    ledger.set_switch(version.project, SHADOW, "")

@@ -31,7 +31,7 @@ def main(arguments: argparse.Namespace) -> None:
     ledger = open_ledger(settings)
     version = named_version(settings, ledger, arguments.version)
     if arguments.stop:
-        stop(settings, ledger, version)
+        stop(ledger, version)
         sys.stdout.write(f"no more requests are copied to {version.id}\n")
     elif arguments.replay is not None or arguments.report:
         if arguments.replay is not None:

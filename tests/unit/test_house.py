@@ -26,7 +26,7 @@ MOST_WITH_ALL_SETTINGS = 201
 """Functions that take all of Settings instead of the section that they need."""
 MOST_LEDGER_FIRST = 4
 """Functions that take the ledger before the settings."""
-MOST_OWN_LATE = 1
+MOST_OWN_LATE = 0
 """Imports of our own modules inside a function."""
 FREE_NAMES = {"__init__", "__main__"}
 FREE_ROOMS = {"cli", "verbs", "settings", "views"}
@@ -50,6 +50,7 @@ LATE = {
     "safetensors": "train/fidelity train/weights",
     "scipy": "train/data",
     "sklearn": "train/evaluation",
+    "streamlit": "dashboard",
     "tokenizers": "examples/support",
     "torch": "examples/support train train/fidelity train/sizing train/training train/weights",
     "transformers": "examples/support train train/fidelity train/kernels train/sizing train/weights",

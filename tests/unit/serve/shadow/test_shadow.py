@@ -86,11 +86,11 @@ def test_another_version_than_the_one_that_is_shadowed_is_not_stopped(make_world
     project, ledger = world.settings.project, world.ledger
     ledger.set_switch(project, SHADOW, first.id)
     with pytest.raises(ConflictError, match="copied to v2, not to v3"):
-        shadow.stop(world.settings, ledger, second)
+        shadow.stop(ledger, second)
     assert ledger.switch(project, SHADOW) == first.id
-    shadow.stop(world.settings, ledger, first)
+    shadow.stop(ledger, first)
     assert ledger.switch(project, SHADOW) == ""
-    shadow.stop(world.settings, ledger, first)  # again: there is nothing left to stop
+    shadow.stop(ledger, first)  # again: there is nothing left to stop
 
 
 @pytest.mark.parametrize("count", ["0", "-3", "many"])
