@@ -154,10 +154,10 @@ def one_crash(world: World) -> tuple[float, int, int]:
     """Serve a version that fails every request to 10 % of 20 requests a second."""
     world.publish("v1")
     world.publish("v2", fails_share=1.0)
-    controls.promote(world.settings, world.ledger, "v1")
+    controls.promote(world.ledger, world.settings.alias_key, "v1")
     world.start()
     world.until(world.is_settled)
-    controls.promote(world.settings, world.ledger, "v2", canary_shares=[SHARE])
+    controls.promote(world.ledger, world.settings.alias_key, "v2", canary_shares=[SHARE])
     world.until(lambda: world.stages().get("v2") is Stage.CANARY)
     began_at = time.monotonic()
     answers = asyncio.run(world.load(PER_SECOND, 30, lambda: world.alias().observed_error is not None))

@@ -54,7 +54,7 @@ def measure(folder: Path, rows: int, looks: int) -> Cost:
     _wait_again(ledger, window_rows - 1)
     idle = [cpu_seconds(lambda: check(settings, ledger)) for _ in range(looks)]
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(LedgerCollector(settings, ledger, CheckCounter()))
+    registry.register(LedgerCollector(settings.serve, ledger, settings.project, CheckCounter()))
     generate_latest(registry)  # the first scrape counts what there is, once
     scrapes = [cpu_seconds(lambda: generate_latest(registry)) for _ in range(looks)]
     ledger.close()

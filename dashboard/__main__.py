@@ -26,7 +26,7 @@ def run(arguments: argparse.Namespace) -> None:
     host, port = listener.getsockname()[:2]
     log.info("dashboard is up", url=f"http://{host}:{port}")
     try:
-        serve(settings, ledger, listener)
+        serve(ledger, settings.project, settings.root, listener)
     finally:
         ledger.close()
 

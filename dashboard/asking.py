@@ -9,10 +9,11 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from driftwheel.settings.settings import Settings
+from driftwheel.settings.serving import ServeSettings
 
 KEYS_VARIABLE = "DRIFTWHEEL_API_KEYS"
 EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}
+"""Addresses to listen on, and where such a gateway is asked from this machine."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,29 +28,29 @@ class Reply:
     seconds: float = 0.0
 
 
-def gateway_url(settings: Settings) -> str:
+def gateway_url(serve: ServeSettings) -> str:
     """Return the address of the gateway as seen from this machine."""
-    host = EVERYWHERE.get(settings.serve.host, settings.serve.host)
-    return f"http://{f'[{host}]' if ':' in host else host}:{settings.serve.port}"
+    host = EVERYWHERE.get(serve.host, serve.host)
+    return f"http://{f'[{host}]' if ':' in host else host}:{serve.port}"
 
 
-def ask(settings: Settings, model: str, question: str, *, max_tokens: int) -> Reply:
+def ask(serve: ServeSettings, model: str, question: str, *, max_tokens: int) -> Reply:
     """Ask one alias or version; a problem is part of the reply, not an exception."""
     body = {
         "model": model,
         "messages": [{"role": "user", "content": question}],
         "max_tokens": max_tokens,
-        "temperature": 0,
+        "temperature": 0,  # so that two versions differ by their weights and not by chance
     }
     headers = {"content-type": "application/json"}
     key = os.environ.get(KEYS_VARIABLE, "").split(",")[0].strip()
     if key:
         headers["authorization"] = f"Bearer {key}"
-    url = f"{gateway_url(settings)}/v1/chat/completions"
+    url = f"{gateway_url(serve)}/v1/chat/completions"
     request = urllib.request.Request(url, json.dumps(body).encode(), headers)
     started_at = time.monotonic()
     try:
-        with urllib.request.urlopen(request, timeout=settings.serve.request_timeout_seconds) as response:
+        with urllib.request.urlopen(request, timeout=serve.request_timeout_seconds) as response:
             answer = json.load(response)["choices"][0]["message"]["content"]
             version_id = response.headers.get("x-driftwheel-version")
             request_id = response.headers.get("x-request-id")
@@ -57,9 +58,9 @@ def ask(settings: Settings, model: str, question: str, *, max_tokens: int) -> Re
         return Reply(model=model, problem=_refusal(model, error))
     except OSError as error:
         reason = getattr(error, "reason", error)
-        return Reply(model=model, problem=f"No gateway answers at {gateway_url(settings)} ({reason}); is it running?")
+        return Reply(model=model, problem=f"No gateway answers at {gateway_url(serve)} ({reason}); is it running?")
     except (ValueError, LookupError, TypeError):
-        return Reply(model=model, problem=f"What answers at {gateway_url(settings)} is not the gateway.")
+        return Reply(model=model, problem=f"What answers at {gateway_url(serve)} is not the gateway.")
     seconds = time.monotonic() - started_at
     return Reply(model=model, answer=answer or "", version_id=version_id, request_id=request_id, seconds=seconds)
 
@@ -77,7 +78,7 @@ def _refusal(model: str, error: urllib.error.HTTPError) -> str:
     return f"The gateway refused with {error.code}: {message}. {advice}".strip()
 
 
-def ask_each(settings: Settings, models: Sequence[str], question: str, *, max_tokens: int) -> list[Reply]:
+def ask_each(serve: ServeSettings, models: Sequence[str], question: str, *, max_tokens: int) -> list[Reply]:
     """Ask several at the same time; the replies come in the order of the models."""
     with ThreadPoolExecutor(len(models)) as pool:
-        return list(pool.map(lambda model: ask(settings, model, question, max_tokens=max_tokens), models))
+        return list(pool.map(lambda model: ask(serve, model, question, max_tokens=max_tokens), models))

@@ -1,12 +1,29 @@
 """Charts of what was counted and scored, and the colors of all charts: pure functions, without Streamlit."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import altair as alt
 
+from driftwheel.gate_verdict import GateVerdict
+from driftwheel.scorecard import FaultScore, Interval, ReliabilityBin
+
 COLORS = {"green": "#3f9b63", "amber": "#d9962b", "red": "#c8473d", "gray": "#8a8f98"}
 BLUE, ORANGE = "#2f6f8f", "#d08a2e"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Difference:
+    """What the second of two versions has more than the first on a slice, in shares of right answers."""
+
+    slice: str
+    difference: float | None
+    interval: Interval | None
+    limit: float | None = None
+    """What the difference must exceed."""
+    verdict: str | None = None
+    items: int | None = None
 
 
 def sized(rows: Sequence[Mapping[str, Any]], height: int) -> Any:
@@ -57,28 +74,33 @@ def confusion_change(labels: Sequence[str], change: Sequence[Sequence[int]]) -> 
         y=alt.Y("expected:N", title="right answer", sort=list(labels), axis=alt.Axis(**axis)),
         tooltip=["expected:N", "predicted:N", alt.Tooltip("items:Q", format="+d", title="change")],
     )
+    # Cells beyond this are so dark that black digits cannot be read on them.
     ink = alt.condition(f"abs(datum.good) > {0.6 * most}", alt.value("white"), alt.value("black"))
     numbers = base.transform_filter("datum.items != 0").mark_text().encode(alt.Text("items:Q", format="+d"), color=ink)
     return base.mark_rect().encode(color=color) + numbers
 
 
-def robustness(kinds: Mapping[str, Mapping[str, Any]]) -> Any | None:
+def robustness(kinds: Mapping[str, FaultScore]) -> Any | None:
     """Return what each kind of fault costs, with intervals; None where nothing was measured."""
     parts = [
-        {
-            "slice": kind.replace("_", " "),
-            "difference": -found["drop"],
-            "interval": [-end for end in reversed(found["drop_interval"])],
-        }
+        Difference(
+            slice=kind.replace("_", " "),
+            # A drop is a loss: drawn as a change its sign turns, and so the ends of its interval change places.
+            difference=-found.drop,
+            interval=(-found.drop_interval[1], -found.drop_interval[0]),
+        )
         for kind, found in kinds.items()
-        if found["items"]
+        if found.drop is not None and found.drop_interval is not None
     ]
-    return interval({"slices": parts}, "change of the share of correct answers")
+    return interval(parts, "change of the share of correct answers")
 
 
-def reliability(bins: Sequence[Mapping[str, Any]]) -> Any:
+def reliability(bins: Sequence[ReliabilityBin]) -> Any:
     """Return accuracy by confidence with intervals; what can be believed lies on the diagonal."""
-    rows = [{**b, "lowest": b["interval"][0], "highest": b["interval"][1]} for b in bins]
+    rows = [
+        {**vars(b), "lowest": b.interval[0] if b.interval else None, "highest": b.interval[1] if b.interval else None}
+        for b in bins
+    ]
     scale, ends = alt.Scale(domain=[0, 1]), [{"sure": 0, "right": 0}, {"sure": 1, "right": 1}]
     base = sized(rows, 300).encode(x=alt.X("confidence:Q", title="confidence", scale=scale))
     reach = base.mark_rule(strokeWidth=3, color=BLUE).encode(
@@ -92,23 +114,40 @@ def reliability(bins: Sequence[Mapping[str, Any]]) -> Any:
     return diagonal.encode(x="sure:Q", y="right:Q") + reach + dots
 
 
-def interval(verdict: Mapping[str, Any], title: str = "candidate minus live, share of correct answers") -> Any | None:
+def differences_of(verdict: GateVerdict) -> list[Difference]:
+    """Return what a verdict says of each slice; of all target items where it has no slices."""
+    if not verdict.slices:
+        found, interval = verdict.difference, verdict.interval
+        return [Difference(slice="target", difference=found, interval=interval, verdict=verdict.verdict)]
+    return [
+        Difference(
+            slice=s.slice,
+            difference=s.difference,
+            interval=s.interval,
+            limit=s.margin,
+            verdict=s.verdict,
+            items=s.items,
+        )
+        for s in verdict.slices
+    ]
+
+
+def interval(parts: Sequence[Difference], title: str = "candidate minus live, share of correct answers") -> Any | None:
     """Return candidate minus live by slice, each with its interval and, as a red tick, the limit that it must clear.
 
     None without numbers.
     """
-    parts = verdict.get("slices") or [{**verdict, "slice": "target"}]
     rows = [
         {
-            "slice": p.get("slice"),
-            "difference": p["difference"],
-            "low": p["interval"][0],
-            "high": p["interval"][1],
-            "limit": p.get("margin"),
-            "verdict": p.get("verdict"),
+            "slice": p.slice,
+            "difference": p.difference,
+            "low": p.interval[0],
+            "high": p.interval[1],
+            "limit": p.limit,
+            "verdict": p.verdict,
         }
         for p in parts
-        if p.get("difference") is not None and p.get("interval")
+        if p.difference is not None and p.interval is not None
     ]
     if not rows:
         return None

@@ -5,7 +5,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from dashboard.scorecards import share_text
+from dashboard.charts import Difference
+from dashboard.scorecards import Row, share_text
 from driftwheel.answers import parse_object
 from driftwheel.comparison import Comparison, most_changed
 from driftwheel.intervals import paired_interval, share_interval
@@ -14,8 +15,10 @@ from driftwheel.predictions import Prediction
 from driftwheel.records import Judgement, Preference
 
 TO_JUDGE = 20
+"""What a person judges in one sitting."""
 MOST_SLICES = 30
 MOST_LABELS = 80
+"""More rows and columns could not be told apart on a screen; the rest is one row and column."""
 OTHER = "(other)"
 
 Pairs = Sequence[tuple[Prediction, Prediction]]
@@ -67,7 +70,7 @@ def measures(comparison: Comparison, names: tuple[str, str]) -> list[dict[str, s
         if _is_number(value) and _is_number(against):
             shown = [share_text(getattr(card, key), card.intervals.get(key)) for card in (one, other)]
             interval = (
-                _paired(comparison.pairs, PAIRED[key])["interval"] if key in PAIRED and comparison.pairs else None
+                _paired("", comparison.pairs, PAIRED[key]).interval if key in PAIRED and comparison.pairs else None
             )
             rows.append(
                 {
@@ -85,7 +88,7 @@ def _difference(difference: float, *, is_share: bool) -> str:
     return f"{difference * 100:+.1f} points" if is_share else f"{difference:+.4g}"
 
 
-def by_slice(pairs: Pairs) -> list[dict[str, Any]]:
+def by_slice(pairs: Pairs) -> list[Difference]:
     """Return the accuracies' difference for all items first, then for the slices with most items."""
     groups: dict[str, list[tuple[Prediction, Prediction]]] = {}
     for pair in pairs:
@@ -93,7 +96,7 @@ def by_slice(pairs: Pairs) -> list[dict[str, Any]]:
             groups.setdefault(name, []).append(pair)
     largest = sorted(groups, key=lambda name: (-len(groups[name]), name))[:MOST_SLICES]
     parts = {"all items": pairs, **{name: groups[name] for name in largest}}
-    return [{"slice": n, "items": len(p), **_paired(p, PAIRED["accuracy"])} for n, p in parts.items() if p]
+    return [_paired(name, part, PAIRED["accuracy"]) for name, part in parts.items() if part]
 
 
 def confusion_change(pairs: Pairs) -> tuple[list[str], list[list[int]]]:
@@ -117,7 +120,7 @@ def confusion_change(pairs: Pairs) -> tuple[list[str], list[list[int]]]:
     return list(place), matrix
 
 
-def tally(judgements: Iterable[Judgement], names: tuple[str, str]) -> list[dict[str, Any]]:
+def tally(judgements: Iterable[Judgement], names: tuple[str, str]) -> list[Row]:
     """Return how often each judge preferred what, and how often a judge model says what people say."""
     by_judge: dict[str, list[Judgement]] = {}
     for judgement in judgements:
@@ -126,13 +129,11 @@ def tally(judgements: Iterable[Judgement], names: tuple[str, str]) -> list[dict[
     return [_tally_row(judge, given, gold, names) for judge, given in sorted(by_judge.items())]
 
 
-def _tally_row(
-    judge: str, given: Sequence[Judgement], gold: Mapping[str, Preference], names: tuple[str, str]
-) -> dict[str, Any]:
+def _tally_row(judge: str, given: Sequence[Judgement], gold: Mapping[str, Preference], names: tuple[str, str]) -> Row:
     counts = {preference: sum(j.preference is preference for j in given) for preference in Preference}
     decided = counts[Preference.FIRST] + counts[Preference.SECOND]
     won = counts[Preference.SECOND] / decided if decided else None
-    row = {
+    row: Row = {
         "judge": judge,
         f"{names[0]} better": counts[Preference.FIRST],
         f"{names[1]} better": counts[Preference.SECOND],
@@ -153,10 +154,11 @@ def _slices(item: Prediction) -> list[str]:
     return list(dict.fromkeys([item.slice, *item.slices]))
 
 
-def _paired(pairs: Pairs, is_good: Callable[[Prediction], bool]) -> dict[str, Any]:
+def _paired(name: str, pairs: Pairs, is_good: Callable[[Prediction], bool]) -> Difference:
     gained = sum(is_good(b) and not is_good(a) for a, b in pairs)
     lost = sum(is_good(a) and not is_good(b) for a, b in pairs)
-    return {"difference": (gained - lost) / len(pairs), "interval": paired_interval(gained, lost, len(pairs))}
+    interval = paired_interval(gained, lost, len(pairs))
+    return Difference(slice=name, difference=(gained - lost) / len(pairs), interval=interval, items=len(pairs))
 
 
 def _is_number(value: Any) -> bool:

@@ -7,9 +7,9 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from driftwheel.alias_key import AliasKey
 from driftwheel.check_details import DECIDING, DecisionBasis, SignalDetails
-from driftwheel.records import Alias, Dataset, DriftSignal, ModelVersion, Step, TrainingRun, utc_now
-from driftwheel.settings.settings import Settings
+from driftwheel.records import Dataset, DriftSignal, ModelVersion, Step, TrainingRun, utc_now
 from driftwheel.store.alias import find_alias
 from driftwheel.store.ledger import Ledger
 from driftwheel.store.tables import TABLES
@@ -33,9 +33,9 @@ def moment_text(moment: datetime | None, now: datetime | None = None) -> str:
     return f"{moment:%Y-%m-%d %H:%M:%S} UTC, {age(moment, now)}" if moment else "never"
 
 
-def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def flat(values: Mapping[str, object], prefix: str = "") -> dict[str, object]:
     """Return values by name, those of nested mappings as `outer.inner`."""
-    found: dict[str, Any] = {}
+    found: dict[str, object] = {}
     for name, value in values.items():
         if isinstance(value, Mapping) and value:
             found |= flat(value, f"{prefix}{name}.")
@@ -44,7 +44,7 @@ def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return found
 
 
-def known_in(record: SignalDetails | DecisionBasis) -> dict[str, Any]:
+def known_in(record: SignalDetails | DecisionBasis) -> dict[str, object]:
     """Return what a record inside a record knows, by field; what it does not know is left out."""
     return {name: value for name, value in asdict(record).items() if value not in (None, [], {})}
 
@@ -54,14 +54,9 @@ def newest(ledger: Ledger, noun: Any, project: str, limit: int = 200, **equals: 
     return ledger.find(noun, project=project, limit=limit, **equals)
 
 
-def alias_of(ledger: Ledger, settings: Settings) -> Alias | None:
-    """Return the served alias, or None before the first promotion."""
-    return find_alias(ledger, settings.project, settings.serve.alias)
-
-
-def live_version(ledger: Ledger, settings: Settings) -> ModelVersion | None:
+def live_version(ledger: Ledger, key: AliasKey) -> ModelVersion | None:
     """Return the version that the alias asks for."""
-    alias = alias_of(ledger, settings)
+    alias = find_alias(ledger, *key)
     found = ledger.find(ModelVersion, id=alias.version_id) if alias else []
     return found[0] if found else None
 

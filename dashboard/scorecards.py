@@ -1,12 +1,15 @@
 """Scorecards become table rows and columns, without Streamlit."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TypeAlias
 
 from driftwheel.intervals import share_interval
 from driftwheel.json_form import as_json
 from driftwheel.records import ModelVersion
 from driftwheel.scorecard import FaultScore, FieldScore, LabelScore, PromptScore, Scorecard
+
+Row: TypeAlias = dict[str, str | int | float | None]
+"""A row of a table on a page, by column."""
 
 
 def scorecard_columns(versions: list[ModelVersion]) -> dict[str, dict[str, str]]:
@@ -46,12 +49,12 @@ def share_text(value: float | None, interval: Sequence[float] | None) -> str:
     return f"{value:.1%} [{interval[0] * 100:.1f}, {interval[1] * 100:.1f}]" if interval else f"{value:.4g}"
 
 
-def table_of_shares(parts: Mapping[str, LabelScore | FieldScore | FaultScore]) -> list[dict[str, Any]]:
+def table_of_shares(parts: Mapping[str, LabelScore | FieldScore | FaultScore]) -> list[Row]:
     """Return a scorecard's labels, fields or faults as table rows; `NAME_interval` goes behind `NAME`."""
     rows = []
     for name, part in parts.items():
-        found: dict[str, Any] = as_json(part)
-        row: dict[str, Any] = {"name": name}
+        found = as_json(part)
+        row: Row = {"name": name}
         for key, value in found.items():
             if key in ("items", "note"):
                 row[key] = value
@@ -62,7 +65,7 @@ def table_of_shares(parts: Mapping[str, LabelScore | FieldScore | FaultScore]) -
     return rows
 
 
-def parity_rows(version: ModelVersion) -> list[dict[str, Any]]:
+def parity_rows(version: ModelVersion) -> list[Row]:
     """Return how far each form of a version is from the one before it, as table rows with 95 % intervals."""
     return [
         {

@@ -16,10 +16,10 @@ from driftwheel.records import (
     Traffic,
     utc_now,
 )
-from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
 
 STALE_SECONDS = 60.0
+"""The gateway reports every 15 s: four reports are missing then."""
 WORST_FIRST = (DriftVerdict.DRIFTED, DriftVerdict.SUSPECTED, DriftVerdict.STEADY)
 LAMPS = {DriftVerdict.DRIFTED: "red", DriftVerdict.SUSPECTED: "amber", DriftVerdict.STEADY: "green"}
 
@@ -60,44 +60,44 @@ def gateway_state(alias: Alias | None, now: datetime | None = None) -> tuple[str
     return "serving", "The gateway serves the desired version."
 
 
-def stations(ledger: Ledger, settings: Settings) -> list[Station]:
+def stations(ledger: Ledger, project: str) -> list[Station]:
     """Return the seven nouns in the order of the circle, each with its newest record."""
     titles = ("Dataset", "Training run", "Model version", "Deployment", "Traffic", "Drift signal", "Retrain decision")
     found = []
     for noun, title in zip(NOUNS, titles, strict=True):
-        records = newest(ledger, noun, settings.project, limit=1)
+        records = newest(ledger, noun, project, limit=1)
         record = records[0] if records else None
         found.append(
             Station(
                 noun=title,
                 id=record.id if record else None,
-                title=_title(ledger, settings, record),
-                status=_status(settings, ledger, record),
+                title=_title(ledger, project, record),
+                status=_status(ledger, project, record),
             )
         )
     return found
 
 
-def _title(ledger: Ledger, settings: Settings, record: Any) -> str:
+def _title(ledger: Ledger, project: str, record: Any) -> str:
     if record is None:
         return "none yet"
     if isinstance(record, ModelVersion):
         return f"v{record.number}  {short(record.id)}"
     if isinstance(record, Deployment):
-        version = version_names(ledger, settings.project).get(record.version_id, short(record.version_id))
+        version = version_names(ledger, project).get(record.version_id, short(record.version_id))
         return f"{record.alias} to {version}"
     if isinstance(record, Traffic):
-        return f"{ledger.count(Traffic, project=settings.project):,} requests"
+        return f"{ledger.count(Traffic, project=project):,} requests"
     return short(record.id)
 
 
-def _status(settings: Settings, ledger: Ledger, record: Any) -> str:
+def _status(ledger: Ledger, project: str, record: Any) -> str:
     if record is None:
         return ""
     if isinstance(record, Traffic):
         return age(record.created_at)
     if isinstance(record, DriftSignal):
-        return str(worst(latest_check(ledger, settings.project)))
+        return str(worst(latest_check(ledger, project)))
     if isinstance(record, RetrainDecision):
         return f"{record.verdict}, {record.status}".replace("_", " ")
     return str(record.stage if isinstance(record, Deployment) else record.status)

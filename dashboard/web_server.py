@@ -17,7 +17,6 @@ from starlette.routing import Route
 
 from driftwheel.errors import ConflictError
 from driftwheel.records import DriftSignal
-from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
 
 if TYPE_CHECKING:
@@ -37,24 +36,26 @@ REPORT_HEADERS = {
 }
 
 
-def report_path(settings: Settings, ledger: Ledger, check_id: str) -> Path | None:
+def report_path(ledger: Ledger, project: str, root: Path, check_id: str) -> Path | None:
     """Return a check's report.html if the ledger knows the check and the file lies in the storage folder."""
     if not CHECK_ID.fullmatch(check_id):
         return None
-    found = ledger.find(DriftSignal, project=settings.project, check_id=check_id)
+    found = ledger.find(DriftSignal, project=project, check_id=check_id)
     folder = next((s.report_path for s in found if s.report_path), None)
     if folder is None:
         return None
-    path = (settings.root / folder / REPORT).resolve()
-    return path if path.is_file() and path.is_relative_to(settings.root) else None
+    # The row may come from a restored copy: whatever it says, nothing outside of the storage folder is shown.
+    path = (root / folder / REPORT).resolve()
+    return path if path.is_file() and path.is_relative_to(root) else None
 
 
-def build_app(settings: Settings, ledger: Ledger) -> "App":
+def build_app(ledger: Ledger, project: str, root: Path) -> "App":
     """Return the application: pages at /, reports at /reports/{check_id}."""
-    from streamlit.starlette import App  # takes a second, which `dashboard --help` is not to wait for
+    # Only here: Streamlit takes a second to import, and `--help` or a wrong setting should be answered at once.
+    from streamlit.starlette import App
 
     async def report(request: Request) -> Response:
-        path = await run_in_threadpool(report_path, settings, ledger, request.path_params["check_id"])
+        path = await run_in_threadpool(report_path, ledger, project, root, request.path_params["check_id"])
         if path is None:
             return PlainTextResponse("no report of this check", status_code=404, headers=REPORT_HEADERS)
         return FileResponse(path, media_type="text/html", headers=REPORT_HEADERS)
@@ -66,6 +67,7 @@ def listen(host: str, port: int) -> socket.socket:
     """Return a listening socket; raises ConflictError if the port is taken."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
+    # A restart need not wait until the connections of the process before it have timed out.
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))
@@ -78,7 +80,7 @@ def listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-def serve(settings: Settings, ledger: Ledger, listener: socket.socket) -> None:
+def serve(ledger: Ledger, project: str, root: Path, listener: socket.socket) -> None:
     """Answer on a listening socket until SIGINT or SIGTERM."""
-    config = uvicorn.Config(build_app(settings, ledger), log_level="warning", access_log=False)
+    config = uvicorn.Config(build_app(ledger, project, root), log_level="warning", access_log=False)
     uvicorn.Server(config).run(sockets=[listener])

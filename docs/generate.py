@@ -75,7 +75,8 @@ def metrics() -> str:
     """Return the metrics of gateway and monitor with their types, labels and help."""
     with tempfile.TemporaryDirectory() as folder:
         ledger = Ledger(f"sqlite:///{folder}/ledger.db")
-        collector = LedgerCollector(load_settings(ROOT / "configs" / "demo.yaml"), ledger, CheckCounter())
+        settings = load_settings(ROOT / "configs" / "demo.yaml")
+        collector = LedgerCollector(settings.serve, ledger, settings.project, CheckCounter())
         found = [
             *((metric, "gateway") for metric in GatewayMetrics().registry.collect()),
             *((metric, "monitor") for metric in collector.collect()),

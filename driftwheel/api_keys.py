@@ -21,8 +21,10 @@ KEYS_VARIABLE = "DRIFTWHEEL_API_KEYS"
 KEY_PREFIX = "dwk_"
 """Lets people and scanners for leaked secrets recognize a key."""
 RANDOM_BYTES = 32
+"""256 bits: so many need no slow hash, which every request would have to wait for."""
 NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,62}")
 MIN_CHARACTERS, MIN_DIFFERENT_CHARACTERS = 20, 10
+"""Of a key that a person chose; `changeme-changeme-changeme` is long enough and has eight different characters."""
 
 
 def digest_of(key: str | bytes) -> str:

@@ -9,6 +9,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 
+from driftwheel.alias_key import AliasKey
 from driftwheel.errors import ConflictError, EngineError, GateError, NotFoundError
 from driftwheel.records import (
     Alias,
@@ -22,7 +23,7 @@ from driftwheel.records import (
     new_id,
     utc_now,
 )
-from driftwheel.settings.settings import Settings
+from driftwheel.settings.serving import ServeSettings
 from driftwheel.store.alias import find_alias, move_alias
 from driftwheel.store.ledger import Ledger
 
@@ -34,8 +35,8 @@ UNFINISHED = (DecisionStatus.AWAITING_APPROVAL, DecisionStatus.OPEN, DecisionSta
 
 
 def promote(
-    settings: Settings,
     ledger: Ledger,
+    key: AliasKey,
     version_id: str,
     *,
     fence: int | None = None,
@@ -47,43 +48,44 @@ def promote(
     empty list means all at once. Raises GateError if the version was not published, ConflictError if the alias moved
     first.
     """
-    version = ledger.get(ModelVersion, version_id, project=settings.project)
+    version = ledger.get(ModelVersion, version_id, project=key.project)
     if version.status is not ModelVersionStatus.PUBLISHED:
         reason = version.verdict.reason or "it was never judged"
         raise GateError(f"{version_id} is {version.status}, not published ({reason}); it cannot serve traffic")
-    alias, project = settings.serve.alias, settings.project
     if canary_shares is None:
-        return move_alias(ledger, project, alias, version_id, fence=fence)
+        return move_alias(ledger, *key, version_id, fence=fence)
     if fence is None:
-        found = find_alias(ledger, project, alias)
+        found = find_alias(ledger, *key)
         fence = found.fence if found else 0
+    # The plan names the move that it is for, so that a later move by other means does not inherit it.
     plan = json.dumps({"fence": fence + 1, "shares": list(canary_shares)})
-    return move_alias(ledger, project, alias, version_id, fence=fence, switch=(f"{CANARY_PLAN}/{alias}", plan))
+    return move_alias(ledger, *key, version_id, fence=fence, switch=(f"{CANARY_PLAN}/{key.name}", plan))
 
 
-def canary_plan(settings: Settings, ledger: Ledger, alias: Alias) -> list[float]:
+def canary_plan(serve: ServeSettings, ledger: Ledger, alias: Alias) -> list[float]:
     """Return the shares through which the alias' desired version goes before it is live; an empty list means none."""
     name = f"{CANARY_PLAN}/{alias.name}"
-    plan = json.loads(ledger.switch(settings.project, name) or "{}")
+    plan = json.loads(ledger.switch(alias.project, name) or "{}")
     if plan.get("fence") == alias.fence:
         return [float(share) for share in plan["shares"]]
-    return list(settings.serve.canary_shares) if settings.serve.rollout == "canary" else []
+    return list(serve.canary_shares) if serve.rollout == "canary" else []
 
 
-def rollback(settings: Settings, ledger: Ledger) -> Alias:
+def rollback(ledger: Ledger, key: AliasKey) -> Alias:
     """Make the alias' previous version the desired one again, at once for all requests."""
-    alias = find_alias(ledger, settings.project, settings.serve.alias)
+    alias = find_alias(ledger, *key)
     if alias is None or alias.previous_version_id is None:
-        raise NotFoundError(f"alias {settings.serve.alias!r} has no earlier version to go back to")
-    return promote(settings, ledger, alias.previous_version_id, fence=alias.fence, canary_shares=[])
+        raise NotFoundError(f"alias {key.name!r} has no earlier version to go back to")
+    # With the fence that was read: of two people who roll back at once one is told, and nobody goes back two versions.
+    return promote(ledger, key, alias.previous_version_id, fence=alias.fence, canary_shares=[])
 
 
-def wait_until_observed(settings: Settings, ledger: Ledger, alias: Alias) -> Alias:
+def wait_until_observed(serve: ServeSettings, ledger: Ledger, alias: Alias) -> Alias:
     """Wait until the gateway serves what the alias row asks for; while a canary runs, wait for its end.
 
     Raises EngineError if the gateway refused it or did not report in time, ConflictError if someone moved on.
     """
-    patience_seconds = settings.serve.start_timeout_seconds + settings.serve.drain_timeout_seconds
+    patience_seconds = serve.start_timeout_seconds + serve.drain_timeout_seconds
     deadline = time.monotonic() + patience_seconds
     while time.monotonic() < deadline:
         current = ledger.get(Alias, alias.id)
@@ -94,6 +96,7 @@ def wait_until_observed(settings: Settings, ledger: Ledger, alias: Alias) -> Ali
                 raise EngineError(f"the gateway refused {current.version_id}: {current.observed_error}")
             if current.observed_version_id == current.version_id:
                 return current
+        # A canary takes as long as its shares do; the patience counts from its end.
         if ledger.count(
             Deployment, project=alias.project, alias=alias.name, fence=alias.fence, stage=Stage.CANARY.value
         ):
@@ -102,15 +105,15 @@ def wait_until_observed(settings: Settings, ledger: Ledger, alias: Alias) -> Ali
     raise EngineError(f"the gateway did not report {alias.version_id} live in time; is `driftwheel serve` running?")
 
 
-def request_retrain(settings: Settings, ledger: Ledger, *, trigger: str, reason: str) -> RetrainDecision:
+def request_retrain(ledger: Ledger, project: str, *, trigger: str, reason: str) -> RetrainDecision:
     """Record a person's or a hook's wish to retrain; it waits for approval only where the policy is manual.
 
     Raises ConflictError while another retrain is unfinished.
     """
     at = utc_now()
     decision = RetrainDecision(
-        id=new_id("decision", [settings.project, trigger, reason, at], at),
-        project=settings.project,
+        id=new_id("decision", [project, trigger, reason, at], at),
+        project=project,
         created_at=at,
         verdict=DecisionVerdict.RETRAIN,
         status=DecisionStatus.OPEN,
@@ -118,7 +121,8 @@ def request_retrain(settings: Settings, ledger: Ledger, *, trigger: str, reason:
         remedy="retrain",
         reasons=[reason],
     )
-    unfinished_id = ledger.add_only(decision, project=settings.project, status=UNFINISHED)
+    # Asked and written in one transaction: a button, a hook and the policy at once make one retrain.
+    unfinished_id = ledger.add_only(decision, project=project, status=UNFINISHED)
     if unfinished_id is not None:
         raise ConflictError(f"{unfinished_id} is unfinished: one retrain at a time; wait or refuse it")
     return decision
@@ -138,28 +142,28 @@ def record(ledger: Ledger, decision: RetrainDecision) -> RetrainDecision:
     return decision
 
 
-def approve(settings: Settings, ledger: Ledger, decision_id: str) -> RetrainDecision:
+def approve(ledger: Ledger, project: str, decision_id: str) -> RetrainDecision:
     """Let the worker take a decision that waits; raises ConflictError if it does not wait."""
-    return _settle(settings, ledger, decision_id, DecisionStatus.OPEN)
+    return _settle(ledger, project, decision_id, DecisionStatus.OPEN)
 
 
-def refuse(settings: Settings, ledger: Ledger, decision_id: str) -> RetrainDecision:
+def refuse(ledger: Ledger, project: str, decision_id: str) -> RetrainDecision:
     """Turn down a decision that waits; raises ConflictError if it does not wait."""
-    return _settle(settings, ledger, decision_id, DecisionStatus.REFUSED)
+    return _settle(ledger, project, decision_id, DecisionStatus.REFUSED)
 
 
-def _settle(settings: Settings, ledger: Ledger, decision_id: str, status: DecisionStatus) -> RetrainDecision:
-    decision = ledger.get(RetrainDecision, decision_id, project=settings.project)
+def _settle(ledger: Ledger, project: str, decision_id: str, status: DecisionStatus) -> RetrainDecision:
+    decision = ledger.get(RetrainDecision, decision_id, project=project)
     if decision.status is not DecisionStatus.AWAITING_APPROVAL:
         raise ConflictError(f"{decision_id} is {decision.status}, not awaiting approval")
     return ledger.change(decision, status=status)
 
 
-def set_paused(settings: Settings, ledger: Ledger, value: bool) -> None:
+def set_paused(ledger: Ledger, project: str, value: bool) -> None:
     """Stop or continue retraining; the worker looks before every step, and the switch survives restarts."""
-    ledger.set_switch(settings.project, PAUSED, "yes" if value else "")
+    ledger.set_switch(project, PAUSED, "yes" if value else "")
 
 
-def is_paused(settings: Settings, ledger: Ledger) -> bool:
+def is_paused(ledger: Ledger, project: str) -> bool:
     """Say whether retraining is paused."""
-    return bool(ledger.switch(settings.project, PAUSED))
+    return bool(ledger.switch(project, PAUSED))

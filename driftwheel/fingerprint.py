@@ -16,7 +16,8 @@ from driftwheel.errors import EngineError
 from driftwheel.probe_answers import Fingerprint, ProbeAnswer
 
 PROBE_TOKENS = 16
-PROBES_AT_ONCE = 8
+"""Few are enough: versions differ more on the tokens of a prompt, which are all read, than on those of an answer."""
+PROBES_AT_ONCE = 8  # a swap waits for the proof
 
 Messages = Sequence[dict[str, str]]
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 CONFIDENCE = 0.95
+"""Of the intervals that are shown; the gate decides by exact tests at levels of its own."""
 HALVINGS = 50
 """Of an interval that is at most 2 wide: 2e-15 is left of it."""
 

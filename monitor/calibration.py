@@ -44,16 +44,19 @@ def level_per_decision(false_alarms_per_month: float, windows_per_day: float) ->
     not independent.
     """
     decisions = windows_per_day * DAYS_PER_MONTH * DECISIONS_PER_CHECK
+    # However large the budget is: what is over by chance once in twenty windows is no alarm.
     return min(0.05, false_alarms_per_month / decisions)
 
 
 def judge(observed: Array, permuted: Array, level: float) -> Judgment:
     """Judge statistics of shape (features,) against their permuted values of shape (permutations, features)."""
     mean, deviation = permuted.mean(axis=0), permuted.std(axis=0)
+    # A feature that does not vary has no scale; left at 1, its score is 0 and decides nothing.
     deviation = np.where(deviation > 1e-12, deviation, 1.0)
     scores = (observed - mean) / deviation
     maxima = ((permuted - mean) / deviation).max(axis=1)
     score = float(scores.max())
+    # What was seen is one of the dealings, so that no p-value is ever 0 (Phipson and Smyth 2010).
     exceeding = (1 + np.sum(permuted >= observed - 1e-12, axis=0)) / (1 + len(permuted))
     return Judgment(
         score, threshold_at(maxima, level), tail_probability(maxima, score), scores, exceeding.astype(np.float64)
@@ -65,12 +68,14 @@ def threshold_at(maxima: Array, level: float) -> float:
     location, scale = _gumbel(maxima)
     fitted = location - scale * math.log(-math.log1p(-level))
     counted = float(np.quantile(maxima, 1 - level))
+    # The larger one errs on the quiet side: the budget of false alarms is a promise.
     return max(fitted, counted)
 
 
 def tail_probability(maxima: Array, score: float) -> float:
     """Return the probability of such a score or a larger one: counted where that can be, else fitted."""
     count = int(np.sum(maxima >= score))
+    # Ten tell their share to about a third; fewer are left to the fit.
     if count >= 10:
         return (1 + count) / (1 + len(maxima))
     location, scale = _gumbel(maxima)

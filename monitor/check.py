@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import structlog
 
 from driftwheel import controls
+from driftwheel.alias_key import AliasKey
 from driftwheel.check_details import DECIDING, ColumnDrift, DecisionBasis
 from driftwheel.cli.command import add_common_arguments, open_ledger, print_record, settings_from
 from driftwheel.records import (
@@ -63,10 +64,12 @@ def conclude(
 ) -> CheckResult:
     """Write the signals and the decision of a look down, and go back to the version before where that is decided."""
     signals = [*drift_signals(look, judged, columns), quality_signal(look), engine_signal(look)]
+    # The window before the decision: of two monitors that look at once one fails here, and only the other decides.
+    # What a crash in between leaves out is one decision; the next window makes another.
     close_window(ledger, _window(look, signals), [row.id for row in look.sample.rows], signals)
     decision = controls.record(ledger, _decide(settings, ledger, look, signals))
     if decision.remedy == "rollback":
-        _roll_back(settings, ledger, look, decision)
+        _roll_back(ledger, settings.alias_key, look, decision)
     verdicts = {s.kind.value: s.verdict.value for s in signals if s.feature == DECIDING}
     log.info("checked", version=look.version.id, decision=decision.verdict, remedy=decision.remedy, **verdicts)
     return CheckResult(signals, decision)
@@ -89,8 +92,10 @@ def _decide(settings: Settings, ledger: Ledger, look: Look, signals: Sequence[Dr
     decisive = {s.kind: s for s in signals if s.feature == DECIDING}
     drifted = frozenset(kind for kind, s in decisive.items() if s.verdict is DriftVerdict.DRIFTED)
     trial = trial_of(
-        settings,
+        settings.monitor,
+        settings.policy,
         ledger,
+        settings.alias_key,
         look.version,
         look.sample.answered,
         checks=look.number - 1,
@@ -98,7 +103,7 @@ def _decide(settings: Settings, ledger: Ledger, look: Look, signals: Sequence[Dr
         is_input_steady=decisive[DriftKind.INPUT].verdict in (DriftVerdict.STEADY, DriftVerdict.INSUFFICIENT),
     )
     quality = decisive[DriftKind.QUALITY]
-    facts = gather_facts(settings, ledger, look.version, drifted, quality, utc_now(), trial)
+    facts = gather_facts(ledger, settings.alias_key, look.version, drifted, quality, utc_now(), trial)
     decision, at = decide(facts, settings.policy), utc_now()
     return RetrainDecision(
         id=new_id("decision", [look.check_id], at),
@@ -119,9 +124,9 @@ def _decide(settings: Settings, ledger: Ledger, look: Look, signals: Sequence[Dr
     )
 
 
-def _roll_back(settings: Settings, ledger: Ledger, look: Look, decision: RetrainDecision) -> None:
+def _roll_back(ledger: Ledger, key: AliasKey, look: Look, decision: RetrainDecision) -> None:
     """Make the version before the desired one again, and say so where the version came from."""
-    controls.rollback(settings, ledger)
+    controls.rollback(ledger, key)
     made = ledger.find(
         RetrainDecision,
         project=look.project,

@@ -31,6 +31,7 @@ from driftwheel.records import (
     Traffic,
     utc_now,
 )
+from driftwheel.settings.serving import ServeSettings
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
 from driftwheel.store.tables import TABLES
@@ -57,9 +58,9 @@ class TrafficCounter:
     A row appears at the latest when its request's time is up. Older rows are counted once and remembered.
     """
 
-    def __init__(self, settings: Settings, ledger: Ledger) -> None:
-        self._settings, self._ledger = settings, ledger
-        self._settled_after = timedelta(seconds=2 * settings.serve.request_timeout_seconds)
+    def __init__(self, serve: ServeSettings, ledger: Ledger, project: str) -> None:
+        self._ledger, self._project = ledger, project
+        self._settled_after = timedelta(seconds=2 * serve.request_timeout_seconds)
         self._settled = self._total = 0
         self._settled_until: datetime | None = None
         self._lock = threading.Lock()  # scrapes may overlap
@@ -69,7 +70,7 @@ class TrafficCounter:
         with self._lock:
             until = now - self._settled_after
             if self._settled_until is None:
-                self._settled = pruned_rows(self._settings, self._ledger) + self._count(None, until)
+                self._settled = pruned_rows(self._ledger, self._project) + self._count(None, until)
             else:
                 until = max(until, self._settled_until)  # a clock that was set back counts nothing twice
                 self._settled += self._count(self._settled_until, until)
@@ -81,15 +82,15 @@ class TrafficCounter:
         read_at = TABLES[Traffic].c.created_at
         conditions = [read_at >= start] if start else []
         conditions += [read_at < end] if end else []
-        return self._ledger.count(Traffic, *conditions, project=self._settings.project)
+        return self._ledger.count(Traffic, *conditions, project=self._project)
 
 
 class LedgerCollector(Collector):
     """Turns the newest records into metrics."""
 
-    def __init__(self, settings: Settings, ledger: Ledger, checks: CheckCounter) -> None:
-        self._settings, self._ledger, self._checks = settings, ledger, checks
-        self._rows = TrafficCounter(settings, ledger)
+    def __init__(self, serve: ServeSettings, ledger: Ledger, project: str, checks: CheckCounter) -> None:
+        self._ledger, self._project, self._checks = ledger, project, checks
+        self._rows = TrafficCounter(serve, ledger, project)
 
     def collect(self) -> Iterator[Metric]:
         """Read the ledger and yield every family."""
@@ -104,8 +105,8 @@ class LedgerCollector(Collector):
         yield from self._alias()
 
     def _drift(self) -> Iterator[Metric]:
-        newest = self._ledger.find(DriftSignal, project=self._settings.project, limit=1)
-        project, check_id = self._settings.project, newest[0].check_id if newest else None
+        newest = self._ledger.find(DriftSignal, project=self._project, limit=1)
+        project, check_id = self._project, newest[0].check_id if newest else None
         signals = self._ledger.find(DriftSignal, project=project, check_id=check_id) if newest else []
         score = GaugeMetricFamily("driftwheel_drift_score", "Score of the newest check", labels=["kind", "feature"])
         threshold = GaugeMetricFamily("driftwheel_drift_threshold", "Its threshold", labels=["kind", "feature"])
@@ -142,14 +143,14 @@ class LedgerCollector(Collector):
             state.add_metric([status], by_state[status])
         yield from (made, state)
         paused = GaugeMetricFamily("driftwheel_retrain_paused", "1 while retraining is paused")
-        paused.add_metric([], float(controls.is_paused(self._settings, self._ledger)))
+        paused.add_metric([], float(controls.is_paused(self._ledger, self._project)))
         yield paused
 
     def _decision_counts(self) -> dict[tuple[str, str, str], int]:
         """Count the project's decisions by verdict, trigger and status, which one index answers."""
         c = TABLES[RetrainDecision].c
         by = (c.verdict, c.trigger, c.status)
-        query = sa.select(*by, sa.func.count()).where(c.project == self._settings.project).group_by(*by)
+        query = sa.select(*by, sa.func.count()).where(c.project == self._project).group_by(*by)
         with self._ledger.read() as connection:
             return {(verdict, trigger, status): n for verdict, trigger, status, n in connection.execute(query)}
 
@@ -161,7 +162,7 @@ class LedgerCollector(Collector):
         evaluated = GaugeMetricFamily(
             "driftwheel_eval_score_ratio", "Score of the live version when it was judged", labels=["metric", "slice"]
         )
-        for alias in self._ledger.find(Alias, project=self._settings.project):
+        for alias in self._ledger.find(Alias, project=self._project):
             is_same = alias.observed_version_id == alias.version_id and not alias.observed_error
             in_sync.add_metric([alias.name], float(is_same))
             if alias.observed_version_id is None:
@@ -179,7 +180,7 @@ class LedgerCollector(Collector):
 def start_exporter(settings: Settings, ledger: Ledger, checks: CheckCounter) -> WSGIServer:
     """Serve /metrics on monitor.host and monitor.port; raises ConflictError if the port is taken."""
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(LedgerCollector(settings, ledger, checks))
+    registry.register(LedgerCollector(settings.serve, ledger, settings.project, checks))
     host, port = settings.monitor.host, settings.monitor.port
     try:
         server, _ = start_http_server(port, host, registry)

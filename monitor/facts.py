@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from driftwheel import controls
+from driftwheel.alias_key import AliasKey
 from driftwheel.check_details import DECIDING
 from driftwheel.records import (
     Dataset,
@@ -17,7 +18,7 @@ from driftwheel.records import (
     RetrainDecision,
     Traffic,
 )
-from driftwheel.settings.settings import Settings
+from driftwheel.settings.watching import MonitorSettings, PolicySettings
 from driftwheel.store.alias import get_alias
 from driftwheel.store.ledger import Ledger
 from driftwheel.store.tables import TABLES
@@ -29,8 +30,8 @@ NOT_PROMOTED = (DecisionStatus.REFUSED, DecisionStatus.FAILED, DecisionStatus.RO
 
 
 def gather_facts(
-    settings: Settings,
     ledger: Ledger,
+    key: AliasKey,
     version: ModelVersion,
     drifted: frozenset[DriftKind],
     quality: DriftSignal,
@@ -38,18 +39,19 @@ def gather_facts(
     trial: Trial | None = None,
 ) -> PolicyFacts:
     """Read from the ledger what the policy may know."""
-    retrains = ledger.find(RetrainDecision, project=settings.project, verdict=DecisionVerdict.RETRAIN)
+    retrains = ledger.find(RetrainDecision, project=key.project, verdict=DecisionVerdict.RETRAIN)
     return PolicyFacts(
         now=now,
         drifted=drifted,
-        fresh_labels=_fresh_labels(settings, ledger, ledger.get(Dataset, version.dataset_id).created_at),
+        fresh_labels=_fresh_labels(ledger, key, ledger.get(Dataset, version.dataset_id).created_at),
         quality_text=quality_text(quality),
         is_quality_known=quality.verdict is not DriftVerdict.INSUFFICIENT,
         is_quality_suspected=quality.verdict is DriftVerdict.SUSPECTED,
-        live_since=get_alias(ledger, settings.project, settings.serve.alias).updated_at,
-        is_paused=controls.is_paused(settings, ledger),
+        live_since=get_alias(ledger, *key).updated_at,
+        is_paused=controls.is_paused(ledger, key.project),
         is_retraining=any(d.status in controls.UNFINISHED for d in retrains),
         last_retrain_at=retrains[0].created_at if retrains else None,
+        # A retrain ahead of the clock means that the clock was set back; it still counts against the budget.
         retrains_last_day=sum(abs(now - d.created_at) < timedelta(days=1) for d in retrains),
         refused_in_a_row=_refused_in_a_row(retrains),
         trial=trial,
@@ -62,9 +64,9 @@ def _refused_in_a_row(retrains: Sequence[RetrainDecision]) -> int:
     return sum(decision.status in NOT_PROMOTED for decision in since)
 
 
-def _fresh_labels(settings: Settings, ledger: Ledger, since: datetime) -> int:
+def _fresh_labels(ledger: Ledger, key: AliasKey, since: datetime) -> int:
     """Count the rows that were labelled since a moment; those that came with their label count from when they came."""
-    columns, of = TABLES[Traffic].c, {"project": settings.project, "alias": settings.serve.alias}
+    columns, of = TABLES[Traffic].c, {"project": key.project, "alias": key.name}
     is_labelled = columns.label.is_not(None)
     # Two counts, because an index can answer each; it cannot answer one over the later of two columns.
     given = ledger.count(Traffic, is_labelled, columns.feedback_at > since, **of)
@@ -81,8 +83,10 @@ def quality_text(quality: DriftSignal) -> str:
 
 
 def trial_of(
-    settings: Settings,
+    monitor: MonitorSettings,
+    policy: PolicySettings,
     ledger: Ledger,
+    key: AliasKey,
     version: ModelVersion,
     rows: Sequence[Observation],
     *,
@@ -94,9 +98,9 @@ def trial_of(
 
     None when it is past its trial, when nothing came before it, or when the alias is about to move anyway.
     """
-    alias = get_alias(ledger, settings.project, settings.serve.alias)
+    alias = get_alias(ledger, *key)
     previous_id = alias.previous_version_id
-    if previous_id is None or checks >= settings.policy.trial_windows or alias.version_id != version.id:
+    if previous_id is None or checks >= policy.trial_windows or alias.version_id != version.id:
         return None
     engine = _newest_decisive(ledger, previous_id, DriftKind.ENGINE)
     judged = _newest_decisive(ledger, previous_id, DriftKind.QUALITY)
@@ -104,8 +108,8 @@ def trial_of(
     if judged is not None and judged.details.accuracy is not None:
         last = Baseline(round(judged.details.accuracy * judged.current_rows), judged.current_rows)
         quality = judge_quality(rows, last)
-        has_labels = quality.labelled_rows >= settings.monitor.min_labels
-        is_worse = has_labels and quality.is_lost(level, settings.monitor.max_quality_drop)
+        has_labels = quality.labelled_rows >= monitor.min_labels
+        is_worse = has_labels and quality.is_lost(level, monitor.max_quality_drop)
         text = (
             f"accuracy {quality.accuracy:.1%} on {quality.labelled_rows} labelled rows, "
             f"the version before had {last.accuracy:.1%} on {last.items}"

@@ -47,9 +47,10 @@ class Look:
 
 def next_look(settings: Settings, ledger: Ledger) -> Look | None:
     """Return the next full window of the live version's traffic with what it is compared with; None without one."""
-    alias = find_alias(ledger, settings.project, settings.serve.alias)
+    alias = find_alias(ledger, *settings.alias_key)
     if alias is None:
         return None
+    # What answers, not what is asked for: until a swap is proved, the traffic is the old version's.
     version_id = alias.observed_version_id or alias.version_id
     source = Source(
         project=settings.project,
@@ -67,7 +68,7 @@ def next_look(settings: Settings, ledger: Ledger) -> Look | None:
         project=settings.project,
         monitor=settings.monitor,
         version=version,
-        reference=reference_of(settings, ledger, version, source),
+        reference=reference_of(settings.monitor, ledger, version, source, seed=settings.dataset.seed),
         first=first_rows(ledger, source, window_rows),
         sample=Sample(rows),
         check_id=check_id,

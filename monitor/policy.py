@@ -64,6 +64,8 @@ class Decision:
 
 def decide(facts: PolicyFacts, settings: PolicySettings) -> Decision:
     """Return the decision: is a new version a mistake; is there a cause, would retraining help, is it allowed now."""
+    # In the order of what helps soonest: going back needs no training, a broken engine is mended by neither, and
+    # without new labels a retrain has nothing to learn.
     if disappointment := _disappointment(facts):
         return _hold("rollback", [disappointment])
     trigger, cause = _cause(facts, settings)

@@ -10,6 +10,7 @@ from driftwheel.scorecard import Scorecard
 from monitor.observation import Observation
 
 MAX_ERROR_SHARE, MAX_LATENCY_RATIO = 0.05, 3.0
+"""Fixed, as a broken engine is no matter of chance: one failure in twenty, or answers that take three times as long."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,7 @@ class Quality:
 def baseline_of(scorecard: Scorecard) -> Baseline:
     """Return what a version's traffic is held against: its new slice where it has one, else all its items."""
     facts = scorecard.slices.get("new") or scorecard
+    # A scorecard keeps shares, and the test needs counts.
     return Baseline(round((facts.accuracy or 0.0) * facts.items), facts.items)
 
 
@@ -53,6 +55,7 @@ def judge_quality(rows: Sequence[Observation], baseline: Baseline) -> Quality:
     if not known:
         return Quality(baseline.accuracy, 0, 1.0, 0.0)
     accuracy = correct / len(known)
+    # Exact, because labels are few: an approximation by the normal distribution is off with a dozen of them.
     p_value = float(fisher_exact(table, alternative="less").pvalue)
     return Quality(accuracy, len(known), p_value, baseline.accuracy - accuracy)
 

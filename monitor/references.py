@@ -7,7 +7,7 @@ from pathlib import Path
 from driftwheel.errors import NotFoundError
 from driftwheel.predictions import read_predictions
 from driftwheel.records import Dataset, ModelVersion, Traffic
-from driftwheel.settings.settings import Settings
+from driftwheel.settings.watching import MonitorSettings
 from driftwheel.store.ledger import Ledger
 from driftwheel.store.tables import TABLES
 from monitor.observation import Observation, observe
@@ -22,19 +22,21 @@ class Reference:
     output: tuple[Observation, ...]
 
 
-def reference_of(settings: Settings, ledger: Ledger, version: ModelVersion, source: Source) -> Reference:
+def reference_of(
+    monitor: MonitorSettings, ledger: Ledger, version: ModelVersion, source: Source, *, seed: int
+) -> Reference:
     """Return what the version's traffic is compared with.
 
     A version built from files is compared with the test items that it was judged on. A retrained one answers
     traffic that had already changed: its prompts are compared with the last traffic before its dataset was
     built, its answers with its own first window.
     """
-    count, window_rows = settings.monitor.reference_rows, settings.monitor.window_rows
+    count, window_rows = monitor.reference_rows, monitor.window_rows
     dataset = ledger.get(Dataset, version.dataset_id)
     if dataset.origin == "files":
         items = judged_items(version)
         # The file is ordered by label; its head is no sample of it.
-        judged = tuple(random.Random(settings.dataset.seed).sample(items, min(count, len(items))))
+        judged = tuple(random.Random(seed).sample(items, min(count, len(items))))
         return Reference(judged, judged)
     before = ledger.find(
         Traffic,

@@ -24,10 +24,11 @@ def judge_drift(look: Look, features: Sequence[Feature]) -> list[KindJudgment]:
             current,
             level=look.level,
             permutations=monitor.permutations,
-            seed=look.number,
+            seed=look.number,  # a look that is repeated judges as before, and no dealing decides all windows
             features=features,
         )
         for kind, reference in references.items()
+        # Where more than half have failed, the rest says what the engine did and not what users ask.
         if min(len(reference), len(current)) >= monitor.window_rows // 2
     ]
 
@@ -36,6 +37,7 @@ def draw_report(look: Look, judged: Sequence[KindJudgment], features: Sequence[F
     """Write the report of what was judged, drawn where it tells something; return what it says about each column."""
     if not judged:
         return {}
+    # The page takes 4 MB. The first window shows how things look when all is well, the others where something is over.
     is_telling = any(result.judgment.is_over for result in judged) or look.number == 1
     reference = look.reference.output or look.reference.input
     return write_report(features, reference, look.sample.answered, look.report_path, with_html=is_telling)

@@ -28,6 +28,7 @@ def watch(settings: Settings, stop: threading.Event) -> None:
         while not stop.is_set():
             try:
                 has_more = check(settings, ledger) is not None
+            # Whatever it is: a monitor that one bad window ends watches nothing, and the count of failures is a metric.
             except Exception:
                 failures.count()
                 log.exception("check failed")

@@ -13,6 +13,7 @@ from monitor.observation import Observation
 
 WORD = re.compile(r"[^\W\d_][\w'-]+")
 HASHED_FEATURES = 2**14
+"""Two words that share a number only blur the distance, and a window has some thousands of words and pairs."""
 
 # Hashing needs no vocabulary, so nothing is fitted to one side only: that would break exchangeability.
 _VECTORIZER = HashingVectorizer(

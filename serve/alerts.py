@@ -5,7 +5,6 @@ from typing import Any
 
 from driftwheel import controls
 from driftwheel.errors import ConflictError
-from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
 from serve.refusals import RequestRefused
 from serve.relaying.call import storable
@@ -20,7 +19,7 @@ class AlertsTaken:
     ignored: int
 
 
-def take_alerts(settings: Settings, ledger: Ledger, body: dict[str, Any]) -> AlertsTaken:
+def take_alerts(ledger: Ledger, project: str, body: dict[str, Any]) -> AlertsTaken:
     """Ask for a retrain for each new firing alert labelled action=retrain of an Alertmanager webhook, version 4.
 
     The same alert (fingerprint and start) never asks twice. One that comes while another retrain is unfinished
@@ -36,14 +35,15 @@ def take_alerts(settings: Settings, ledger: Ledger, body: dict[str, Any]) -> Ale
             ignored += 1
             continue
         name = storable(f"alert-{alert.get('fingerprint')}-{alert.get('startsAt')}")
-        decision_id = ledger.switch(settings.project, name)
+        decision_id = ledger.switch(project, name)
         if not decision_id:
             reason = storable(f"alert {labels.get('alertname', 'without name')} since {alert.get('startsAt')}")
             try:
-                decision_id = controls.request_retrain(settings, ledger, trigger="webhook", reason=reason).id
+                decision_id = controls.request_retrain(ledger, project, trigger="webhook", reason=reason).id
             except ConflictError:
                 ignored += 1
                 continue
-            ledger.set_switch(settings.project, name, decision_id)
+            # After the decision: a crash in between lets the next repeat ask again; else the alert would be lost.
+            ledger.set_switch(project, name, decision_id)
             requested.append(decision_id)
     return AlertsTaken(requested=requested, ignored=ignored)

@@ -64,7 +64,9 @@ class Endpoints:
 
     async def _feedback(self, body: bytes) -> dict[str, object]:
         feedback = feedback_route.read_feedback(body)
-        row = await asyncio.to_thread(feedback_route.store_feedback, self._settings, self._ledger, feedback)
+        row = await asyncio.to_thread(
+            feedback_route.store_feedback, self._settings.traffic, self._ledger, self._settings.project, feedback
+        )
         for kind in feedback.kinds:
             self._metrics.feedback.labels(kind).inc()
         return {"request_id": row.id, "thumb": row.thumb, "label": row.label, "label_source": row.label_source}
@@ -72,7 +74,7 @@ class Endpoints:
     async def _alert(self, body: bytes) -> dict[str, object]:
         fields = feedback_route.read_object(body)
         async with self._alerts:
-            return asdict(await asyncio.to_thread(alerts.take_alerts, self._settings, self._ledger, fields))
+            return asdict(await asyncio.to_thread(alerts.take_alerts, self._ledger, self._settings.project, fields))
 
     def _health(self, _: Request) -> Answer:
         return 200, JSON_TYPE, b'{"status": "alive"}'

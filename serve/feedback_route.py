@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from driftwheel.records import Traffic
-from driftwheel.settings.settings import Settings
+from driftwheel.settings.serving import TrafficSettings
 from driftwheel.store.ledger import Ledger
 from driftwheel.traffic.feedback import give_feedback
 from serve.refusals import RequestRefused
@@ -63,11 +63,12 @@ def read_feedback(body: bytes) -> Feedback:
     return Feedback(request_id=storable(request_id), thumb=thumb, **texts)
 
 
-def store_feedback(settings: Settings, ledger: Ledger, feedback: Feedback) -> Traffic:
+def store_feedback(traffic: TrafficSettings, ledger: Ledger, project: str, feedback: Feedback) -> Traffic:
     """Attach checked feedback to a request of this loop; blocks. Raises NotFoundError or StorageError."""
     return give_feedback(
-        settings,
+        traffic,
         ledger,
+        project,
         feedback.request_id,
         thumb=feedback.thumb,
         label=feedback.label,

@@ -67,7 +67,7 @@ class Gateway:
             max_connections=serve.max_connections,
             max_in_flight=serve.max_num_seqs + serve.max_waiting,
         )
-        self._relay = Relay(settings, traffic_log, metrics)
+        self._relay = Relay(settings.serve, settings.project, traffic_log, metrics)
         self._endpoints = Endpoints(settings, ledger, routes, metrics)
         self._connections: set[ServerConnection] = set()
         self.on_answered: Callable[[Job], None] = lambda job: None

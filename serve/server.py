@@ -49,8 +49,8 @@ async def serve(settings: Settings, start: StartEngine = start_artifact) -> None
     `start` is what makes an artifact an engine. Raises ConflictError if the port is taken.
     """
     ledger = open_ledger(settings)
-    traffic_log, routes = TrafficLog(ledger, keeping(settings)), RoutingTable()
-    mirror = Mirror(settings, traffic_log, routes)
+    traffic_log, routes = TrafficLog(ledger, keeping(settings.traffic)), RoutingTable()
+    mirror = Mirror(settings.serve, settings.project, traffic_log, routes)
     reconciler = Reconciler(settings, ledger, routes, start, mirror)
     health = Health(settings.serve, routes, reconciler.engine_of)
     keys = ApiKeys.from_environment()

@@ -155,8 +155,8 @@ def _roll_out(job: Job, progress: Progress) -> Progress:
     """Make a published version the desired one and wait until the gateway serves it."""
     if progress.status != ModelVersionStatus.PUBLISHED:
         return Progress(rolled_out=False, reason=progress.verdict.reason if progress.verdict else "")
-    alias = controls.promote(job.settings, job.ledger, progress.need("version_id"))
-    return Progress(rolled_out=True, fence=controls.wait_until_observed(job.settings, job.ledger, alias).fence)
+    alias = controls.promote(job.ledger, job.settings.alias_key, progress.need("version_id"))
+    return Progress(rolled_out=True, fence=controls.wait_until_observed(job.settings.serve, job.ledger, alias).fence)
 
 
 @dataclass(frozen=True)

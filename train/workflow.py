@@ -75,7 +75,7 @@ class Worker:
 
     def next_decision(self) -> RetrainDecision | None:
         """Return the oldest decision that is open or was left running, or None while retraining is paused."""
-        if controls.is_paused(self._settings, self._ledger):
+        if controls.is_paused(self._ledger, self._settings.project):
             return None
         status = [DecisionStatus.OPEN, DecisionStatus.RUNNING]
         found = self._ledger.find(
@@ -118,7 +118,7 @@ class Worker:
 
     def _run_step(self, name: str, decision_id: str, made: Made) -> Made:
         step = next(s for s in self._steps if s.name == name)
-        while controls.is_paused(self._settings, self._ledger):
+        while controls.is_paused(self._ledger, self._settings.project):
             time.sleep(POLL_SECONDS)
         earlier = self._ledger.find(Step, id=f"{decision_id}/{name}")
         row = Step(
@@ -150,7 +150,7 @@ class Worker:
         output = self._executor.run(
             [sys.executable, "-m", "train", "step", step.name, json.dumps(made), "--config", str(self._settings.path)],
             log_path=self._settings.root / "logs" / f"{decision_id}-{step.name}.log",
-            is_held=lambda: controls.is_paused(self._settings, self._ledger),
+            is_held=lambda: controls.is_paused(self._ledger, self._settings.project),
             # A signal does not reach the other processes of a training on several GPUs.
             can_stand=step.name != "finetune" or self._settings.train.num_processes == 1,
             environment={"OMP_WAIT_POLICY": "PASSIVE"},  # the engine that serves meanwhile needs the cores too

@@ -40,7 +40,7 @@ def show_numbers(found: Comparison) -> None:
     slices, mistakes = st.tabs(["By slice", "Confusion matrix"])
     with slices:
         title = f"{names[1]} minus {names[0]}, share of correct answers"
-        chart = charts.interval({"slices": comparing.by_slice(found.pairs)}, title)
+        chart = charts.interval(comparing.by_slice(found.pairs), title)
         if chart is not None:
             st.altair_chart(chart, alt="Difference of the accuracies by slice with 95 % intervals")
     with mistakes:

@@ -10,19 +10,19 @@ from driftwheel.records import DecisionStatus, DecisionVerdict, RetrainDecision
 
 def show_controls() -> None:
     """Draw the buttons that steer retraining."""
-    paused = controls.is_paused(settings, ledger)
+    paused = controls.is_paused(ledger, settings.project)
     with st.container(horizontal=True, vertical_alignment="center"):
         question = "Start a retrain from the labelled traffic now?"
         if page.confirmed("Retrain now", key="retrain_now", question=question, type="primary"):
             page.act(
                 lambda: controls.request_retrain(
-                    settings, ledger, trigger="button", reason="a person asked for it on the dashboard"
+                    ledger, settings.project, trigger="button", reason="a person asked for it on the dashboard"
                 ),
                 "A retrain is recorded; the worker takes it next.",
             )
         if st.button("Resume" if paused else "Pause", key="pause"):
             page.act(
-                lambda: controls.set_paused(settings, ledger, not paused),
+                lambda: controls.set_paused(ledger, settings.project, not paused),
                 "Retraining goes on." if paused else "Retraining is paused.",
             )
         st.badge("retraining is paused" if paused else "retraining is on", color="orange" if paused else "green")
@@ -38,9 +38,12 @@ def show_decision(decision: RetrainDecision) -> None:
     if decision.status is DecisionStatus.AWAITING_APPROVAL:
         with st.container(horizontal=True):
             if st.button("Approve", key="approve", type="primary"):
-                page.act(lambda: controls.approve(settings, ledger, decision.id), "Approved; the worker takes it next.")
+                page.act(
+                    lambda: controls.approve(ledger, settings.project, decision.id),
+                    "Approved; the worker takes it next.",
+                )
             if st.button("Refuse", key="refuse"):
-                page.act(lambda: controls.refuse(settings, ledger, decision.id), "Refused; nothing follows.")
+                page.act(lambda: controls.refuse(ledger, settings.project, decision.id), "Refused; nothing follows.")
     steps = queries.steps_of(ledger, decision.id)
     if steps:
         st.subheader("Steps", anchor=False)

@@ -5,6 +5,7 @@ import streamlit as st
 from dashboard import queries, standing
 from dashboard.views import page
 from driftwheel.records import Deployment, Stage
+from driftwheel.store.alias import find_alias
 
 settings, ledger = page.start(
     __file__, "Which version each alias serves: desired by people and worker, observed by the gateway."
@@ -15,7 +16,7 @@ names = queries.version_names(ledger, settings.project)
 @st.fragment(run_every="5s")
 def show_alias() -> None:
     """Draw desired against observed, again every five seconds."""
-    alias = queries.alias_of(ledger, settings)
+    alias = find_alias(ledger, *settings.alias_key)
     if alias is None:
         page.nothing_yet("No version has been promoted yet.", "driftwheel promote VERSION_ID")
         return

@@ -8,6 +8,7 @@ from driftwheel import controls
 from driftwheel.json_form import as_json
 from driftwheel.records import ModelVersion, ModelVersionStatus
 from driftwheel.scorecard import FaultScore, Scorecard
+from driftwheel.store.alias import find_alias
 
 COLORS = {"published": "green", "rejected": "red", "candidate": "orange"}
 
@@ -40,7 +41,7 @@ def show_verdict(version: ModelVersion) -> None:
     st.badge(verdict.verdict, color=color)  # type: ignore[arg-type]  # see training_runs
     for line in (verdict.reason, *verdict.notes):
         st.text(line)
-    chart = charts.interval(as_json(verdict))
+    chart = charts.interval(charts.differences_of(verdict))
     if chart is not None:
         st.altair_chart(chart, alt="Candidate minus live by slice, with confidence interval and limit")
     watched = verdict.watched.worst if verdict.watched else ()
@@ -56,7 +57,7 @@ def show_labels(scorecard: Scorecard) -> None:
     """Draw how well each label and each field is answered, and how far the confidence can be believed."""
     bins = scorecard.reliability
     if bins:
-        st.altair_chart(charts.reliability(as_json(bins)), alt="Accuracy by confidence, with 95 % intervals")
+        st.altair_chart(charts.reliability(bins), alt="Accuracy by confidence, with 95 % intervals")
         st.caption(
             f"Expected calibration error {scorecard.calibration_error:.3f} over 10 bins of equal width; "
             f"Brier score {scorecard.brier:.3f}. On the diagonal, confidence can be believed."
@@ -71,7 +72,7 @@ def show_labels(scorecard: Scorecard) -> None:
 
 def show_robustness(kinds: dict[str, FaultScore]) -> None:
     """Draw what typos, casing, missing punctuation, swapped words and other wording cost."""
-    chart = charts.robustness(as_json(kinds))
+    chart = charts.robustness(kinds)
     if chart is None:
         st.text("Robustness was not measured: evaluate.robustness_items was 0.")
         return
@@ -93,7 +94,7 @@ def show_parity(version: ModelVersion) -> None:
 
 def show_moves(version: ModelVersion) -> None:
     """Draw the buttons that move the alias."""
-    alias = queries.alias_of(ledger, settings)
+    alias = find_alias(ledger, *settings.alias_key)
     is_live = alias is not None and alias.version_id == version.id
     names = queries.version_names(ledger, settings.project)
     with st.container(horizontal=True):
@@ -102,13 +103,15 @@ def show_moves(version: ModelVersion) -> None:
         if page.confirmed("Promote", key="promote", question=question, disabled=cannot, type="primary"):
             fence = alias.fence if alias else None
             page.act(
-                lambda: controls.promote(settings, ledger, version.id, fence=fence),
+                lambda: controls.promote(ledger, settings.alias_key, version.id, fence=fence),
                 f"v{version.number} is the desired version; the gateway swaps when it has proved it.",
             )
         previous = alias.previous_version_id if alias else None
         question = f"Go back to {names.get(previous or '', 'the previous version')}?"
         if page.confirmed("Roll back", key="rollback", question=question, disabled=previous is None):
-            page.act(lambda: controls.rollback(settings, ledger), "The previous version is the desired one again.")
+            page.act(
+                lambda: controls.rollback(ledger, settings.alias_key), "The previous version is the desired one again."
+            )
         if is_live:
             st.badge("live", color="green")
 

@@ -6,6 +6,7 @@ from dashboard import circle, queries, standing, timelines, traffic_search
 from dashboard.views import page
 from driftwheel import controls
 from driftwheel.records import ModelVersion, RetrainDecision
+from driftwheel.store.alias import find_alias
 
 settings, ledger = page.start(__file__, "The loop, where it stands, and whether it needs you.")
 
@@ -14,10 +15,10 @@ settings, ledger = page.start(__file__, "The loop, where it stands, and whether 
 def show_circle() -> None:
     """Draw the circle and the tiles, again every five seconds."""
     signals = queries.latest_check(ledger, settings.project)
-    live = queries.live_version(ledger, settings)
+    live = queries.live_version(ledger, settings.alias_key)
     live_name = f"{settings.serve.alias} is v{live.number}" if live else "nothing is live yet"
     with st.container(border=True):
-        stations, lamp = standing.stations(ledger, settings), standing.lamp(signals)
+        stations, lamp = standing.stations(ledger, settings.project), standing.lamp(signals)
         drawing = circle.draw(stations, lamp, live_name, is_dark=st.context.theme.type == "dark")
         st.image(drawing, width="stretch", alt=f"The loop and where it stands; drift lamp: {circle.LAMP_WORDS[lamp]}")
     minutes = traffic_search.minutes(ledger, settings.project)
@@ -64,7 +65,7 @@ def show_state() -> None:
     left, right = st.columns(2)
     with left.container(border=True, height="stretch"):
         st.subheader("Serving", anchor=False)
-        word, sentence = standing.gateway_state(queries.alias_of(ledger, settings))
+        word, sentence = standing.gateway_state(find_alias(ledger, *settings.alias_key))
         st.badge(word, color="green" if word == "serving" else "red" if word == "refused" else "orange")
         st.text(sentence)
         budget = settings.monitor.false_alarms_per_month
@@ -72,7 +73,7 @@ def show_state() -> None:
     with right.container(border=True, height="stretch"):
         st.subheader("Latest decision", anchor=False)
         found = queries.newest(ledger, RetrainDecision, settings.project, limit=1)
-        if controls.is_paused(settings, ledger):
+        if controls.is_paused(ledger, settings.project):
             st.badge("retraining is paused", color="orange")
         if not found:
             st.text("None yet. The monitor decides after each full window of traffic.")

@@ -4,7 +4,7 @@ Streamlit reads most strings as markdown. Whatever a user, a model or an error m
 `st.text`, `st.code` or a table, never through `st.write`, `st.error` or a label.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -80,7 +80,7 @@ def confirmed(label: str, *, key: str, question: str, disabled: bool = False, ty
         return st.button(f"Yes, {label.lower()}", key=key, type="primary", disabled=disabled)
 
 
-def facts(values: dict[str, Any]) -> None:
+def facts(values: Mapping[str, object]) -> None:
     """Show names and values as a plain two-column table; what is nested gets a dotted name."""
     rows = [{"field": name, "value": _plain(value)} for name, value in queries.flat(values).items()]
     st.dataframe(rows, hide_index=True)

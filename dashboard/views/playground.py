@@ -4,6 +4,7 @@ import streamlit as st
 
 from dashboard import asking, queries
 from dashboard.views import page
+from driftwheel.store.alias import find_alias
 
 
 def show_reply(reply: asking.Reply, names: dict[str, str]) -> None:
@@ -24,7 +25,7 @@ versions = queries.version_names(ledger, settings.project)
 if not versions:
     page.nothing_yet("There is no model version to ask yet.", "driftwheel publish")
     st.stop()
-alias = queries.alias_of(ledger, settings)
+alias = find_alias(ledger, *settings.alias_key)
 names = {settings.serve.alias: f"alias {settings.serve.alias}", **versions}
 models = list(names)
 earlier = alias.previous_version_id if alias and alias.previous_version_id in names else models[-1]
@@ -38,7 +39,7 @@ with st.form("ask"):
     sent = st.form_submit_button("Ask both", type="primary", key="ask_both")
 if sent and question.strip():
     with st.spinner("Asking"):
-        replies = asking.ask_each(settings, [first, second], question, max_tokens=settings.evaluate.max_tokens)
+        replies = asking.ask_each(settings.serve, [first, second], question, max_tokens=settings.evaluate.max_tokens)
     for column, reply in zip(st.columns(2), replies, strict=True):
         with column:
             show_reply(reply, names)

@@ -1,10 +1,9 @@
 """Traffic: find answered requests, look at one, say whether it was right."""
 
-from typing import Any
-
 import streamlit as st
 
 from dashboard import queries, traffic_search
+from dashboard.scorecards import Row
 from dashboard.views import page
 from driftwheel.records import Traffic
 from driftwheel.traffic.feedback import give_feedback
@@ -32,7 +31,7 @@ def chosen_filter() -> traffic_search.TrafficFilter:
     return traffic_search.TrafficFilter(text=text.strip(), version_id=version, outcome=outcome, feedback=feedback)
 
 
-def table_row(row: Traffic, names: dict[str, str]) -> dict[str, Any]:
+def table_row(row: Traffic, names: dict[str, str]) -> Row:
     """Return one line of the table."""
     return {
         "time (UTC)": f"{row.created_at:%Y-%m-%d %H:%M:%S}",
@@ -85,14 +84,21 @@ def show_feedback(row: Traffic) -> None:
     """Draw the ways to judge an answer."""
     with st.container(horizontal=True):
         if st.button("Right", icon=":material/thumb_up:", key="thumb_up"):
-            page.act(lambda: give_feedback(settings, ledger, row.id, thumb=1), "Thumb up is recorded.")
+            page.act(
+                lambda: give_feedback(settings.traffic, ledger, settings.project, row.id, thumb=1),
+                "Thumb up is recorded.",
+            )
         if st.button("Wrong", icon=":material/thumb_down:", key="thumb_down"):
-            page.act(lambda: give_feedback(settings, ledger, row.id, thumb=-1), "Thumb down is recorded.")
+            page.act(
+                lambda: give_feedback(settings.traffic, ledger, settings.project, row.id, thumb=-1),
+                "Thumb down is recorded.",
+            )
     with st.form("correct", clear_on_submit=True):
         correction = st.text_area("The whole right answer", key="correction")
         if st.form_submit_button("Save the correction", key="correct") and correction.strip():
             page.act(
-                lambda: give_feedback(settings, ledger, row.id, correction=correction), "The correction is recorded."
+                lambda: give_feedback(settings.traffic, ledger, settings.project, row.id, correction=correction),
+                "The correction is recorded.",
             )
 
 

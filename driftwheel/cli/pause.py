@@ -19,6 +19,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(arguments: argparse.Namespace) -> None:
     """Set the switch."""
     settings, ledger = opened(arguments)
-    set_paused(settings, ledger, True)
+    set_paused(ledger, settings.project, True)
     text = "retraining is paused; `driftwheel resume` continues it"
     sys.stdout.write((json.dumps({"is_paused": True}) if arguments.json else text) + "\n")

@@ -38,6 +38,6 @@ def main(arguments: argparse.Namespace) -> None:
     shares = arguments.canary
     if shares is not None and not all(0 < share < 1 for share in shares):
         raise ConfigError(f"--canary {shares} must be shares above 0 and below 1, such as 0.1 0.5")
-    version = named_version(settings, ledger, arguments.id)
-    alias = controls.promote(settings, ledger, version.id, canary_shares=shares)
-    print_when_served(arguments, settings, ledger, alias)
+    version = named_version(ledger, settings.project, arguments.id)
+    alias = controls.promote(ledger, settings.alias_key, version.id, canary_shares=shares)
+    print_when_served(arguments, settings.serve, ledger, alias)

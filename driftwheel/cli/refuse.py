@@ -17,4 +17,5 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(arguments: argparse.Namespace) -> None:
     """Close the decision, and print it."""
-    print_record(refuse(*opened(arguments), arguments.id), as_json=arguments.json)
+    settings, ledger = opened(arguments)
+    print_record(refuse(ledger, settings.project, arguments.id), as_json=arguments.json)

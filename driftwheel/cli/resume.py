@@ -19,6 +19,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(arguments: argparse.Namespace) -> None:
     """Clear the switch."""
     settings, ledger = opened(arguments)
-    set_paused(settings, ledger, False)
+    set_paused(ledger, settings.project, False)
     text = "retraining goes on"
     sys.stdout.write((json.dumps({"is_paused": False}) if arguments.json else text) + "\n")

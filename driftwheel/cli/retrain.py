@@ -18,5 +18,5 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(arguments: argparse.Namespace) -> None:
     """Write the decision down and print it."""
     settings, ledger = opened(arguments)
-    decision = request_retrain(settings, ledger, trigger="button", reason=arguments.reason)
+    decision = request_retrain(ledger, settings.project, trigger="button", reason=arguments.reason)
     print_record(decision, as_json=arguments.json)

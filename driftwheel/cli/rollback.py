@@ -18,4 +18,4 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(arguments: argparse.Namespace) -> None:
     """Move the alias back and print it."""
     settings, ledger = opened(arguments)
-    print_when_served(arguments, settings, ledger, controls.rollback(settings, ledger))
+    print_when_served(arguments, settings.serve, ledger, controls.rollback(ledger, settings.alias_key))

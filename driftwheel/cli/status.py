@@ -9,6 +9,7 @@ import sys
 from dataclasses import asdict, dataclass
 from typing import TypeVar
 
+from driftwheel.alias_key import AliasKey
 from driftwheel.check_details import DECIDING
 from driftwheel.cli.command import add_common_arguments, opened, plain
 from driftwheel.controls import is_paused
@@ -23,7 +24,6 @@ from driftwheel.records import (
     TrainingRun,
     TrainingRunStatus,
 )
-from driftwheel.settings.settings import Settings
 from driftwheel.store.alias import find_alias
 from driftwheel.store.ledger import Ledger
 from driftwheel.store.tables import TABLES
@@ -54,14 +54,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(arguments: argparse.Namespace) -> None:
     """Print what is live and what is going on."""
-    status = gather(*opened(arguments))
+    settings, ledger = opened(arguments)
+    status = gather(ledger, settings.alias_key)
     sys.stdout.write((as_json(status) if arguments.json else as_text(status)) + "\n")
 
 
-def gather(settings: Settings, ledger: Ledger) -> Status:
+def gather(ledger: Ledger, key: AliasKey) -> Status:
     """Read the status of one project."""
-    project = settings.project
-    alias = find_alias(ledger, project, settings.serve.alias)
+    project, alias = key.project, find_alias(ledger, *key)
     last = _newest(ledger, DriftSignal, project)
     return Status(
         alias=alias,
@@ -73,7 +73,7 @@ def gather(settings: Settings, ledger: Ledger) -> Status:
         labelled=ledger.count(Traffic, TABLES[Traffic].c.label.is_not(None), project=project),
         signals=ledger.find(DriftSignal, project=project, check_id=last.check_id, feature=DECIDING) if last else [],
         decision=_newest(ledger, RetrainDecision, project),
-        is_paused=is_paused(settings, ledger),
+        is_paused=is_paused(ledger, project),
     )
 
 

@@ -53,7 +53,7 @@ def show(arguments: argparse.Namespace) -> None:
         if arguments.id:
             print_record(ledger.get(Traffic, arguments.id, project=settings.project), as_json=arguments.json)
             return
-        found = retention.volume(settings, ledger)
+        found = retention.volume(settings.monitor, ledger, settings.alias_key)
     if arguments.json:
         sys.stdout.write(json.dumps(asdict(found), default=plain) + "\n")
         return
@@ -66,7 +66,9 @@ def export(arguments: argparse.Namespace) -> None:
     """Write the rows into a file."""
     settings = settings_from(arguments)
     with closing(open_ledger(settings)) as ledger:
-        rows = export_traffic(settings, ledger, arguments.file, since=arguments.since, only_labelled=arguments.labelled)
+        rows = export_traffic(
+            ledger, settings.project, arguments.file, since=arguments.since, only_labelled=arguments.labelled
+        )
     if arguments.json:
         sys.stdout.write(json.dumps({"file": str(arguments.file), "rows": rows}) + "\n")
     else:

@@ -50,7 +50,7 @@ def main(arguments: argparse.Namespace) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
     _announce(settings)
-    _supervise(children_of(settings, arguments.overrides), stop)
+    _supervise(children_of(settings.path, settings.logs, arguments.overrides), stop)
 
 
 @dataclass
@@ -116,12 +116,11 @@ class Child:
             self.output.close()
 
 
-def children_of(settings: Settings, overrides: Sequence[str] = ()) -> list[Child]:
+def children_of(config_path: Path, logs: Path, overrides: Sequence[str] = ()) -> list[Child]:
     """Return the loop's processes, not yet started."""
-    flags = ["--config", str(settings.path), *(part for o in overrides for part in ("--set", o))]
+    flags = ["--config", str(config_path), *(part for o in overrides for part in ("--set", o))]
     return [
-        Child(name, [sys.executable, "-m", *module, *flags], settings.root / "logs" / f"{name}.log")
-        for name, module in CHILDREN.items()
+        Child(name, [sys.executable, "-m", *module, *flags], logs / f"{name}.log") for name, module in CHILDREN.items()
     ]
 
 

@@ -9,6 +9,7 @@ from typing import Self
 
 from pydantic import Field, model_validator
 
+from driftwheel.alias_key import AliasKey
 from driftwheel.records import content_hash
 from driftwheel.settings.artifact import EvaluateSettings, GateSettings, MergeSettings, ParitySettings, QuantizeSettings
 from driftwheel.settings.data import DatasetSettings, ModelSettings
@@ -69,9 +70,19 @@ class Settings(Section):
         return self
 
     @property
+    def alias_key(self) -> AliasKey:
+        """Which alias this loop moves and serves."""
+        return AliasKey(self.project, self.serve.alias)
+
+    @property
     def root(self) -> Path:
         """The storage folder, absolute."""
         return self.resolve(self.storage.root)
+
+    @property
+    def logs(self) -> Path:
+        """The folder of what processes and engines write, absolute."""
+        return self.root / "logs"
 
     @property
     def database_url(self) -> str:

@@ -15,8 +15,10 @@ from driftwheel.store.sqlite import safe_sqlite_module
 from driftwheel.store.tables import STORAGE_ROOTS
 
 CONNECT_SECONDS = 5
+"""A host that is gone is named after this long, instead of after the minutes that the system would wait."""
 SQLITE = "sqlite"
 BUSY_MILLISECONDS = 30_000
+"""How long a write waits for those of other processes; a batch of rows takes milliseconds, an upgrade seconds."""
 
 
 def with_driver(url: str) -> str:

@@ -11,6 +11,7 @@ from driftwheel.errors import ConfigError
 from driftwheel.system import sync
 
 SAFE_SQLITE = (3, 51, 3)
+"""Older builds can lose committed rows when several connections write and checkpoint (the WAL-reset bug)."""
 
 
 def safe_sqlite_module() -> ModuleType:

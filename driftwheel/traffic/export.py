@@ -14,15 +14,15 @@ import sqlalchemy as sa
 
 from driftwheel.errors import ConfigError
 from driftwheel.records import Traffic
-from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
 from driftwheel.store.tables import TABLES
 
 PAGE_ROWS = 1000
+"""Rows in memory at once, each with its bodies."""
 
 
 def export_traffic(
-    settings: Settings, ledger: Ledger, path: Path, *, since: datetime | None = None, only_labelled: bool = False
+    ledger: Ledger, project: str, path: Path, *, since: datetime | None = None, only_labelled: bool = False
 ) -> int:
     """Write a project's rows, oldest first, every field, and return how many.
 
@@ -33,23 +33,20 @@ def export_traffic(
         raise ConfigError(f"{path}: cannot write {path.suffix or 'a file without an ending'}; say .jsonl or .parquet")
     part = path.with_name(path.name + ".part")  # renamed when it is whole, so that nobody reads half of it
     try:
-        rows = writers[path.suffix](part, _pages(settings, ledger, since, only_labelled))
+        rows = writers[path.suffix](part, _pages(ledger, project, since, only_labelled))
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)
     return rows
 
 
-def _pages(
-    settings: Settings, ledger: Ledger, since: datetime | None, only_labelled: bool
-) -> Iterator[Sequence[Traffic]]:
+def _pages(ledger: Ledger, project: str, since: datetime | None, only_labelled: bool) -> Iterator[Sequence[Traffic]]:
     columns = TABLES[Traffic].c
     conditions = [columns.created_at >= since] if since else []
     conditions += [columns.label.is_not(None)] if only_labelled else []
+    # By the last row and not by an offset: a row that comes or goes meanwhile moves no other out of the page.
     after: list[sa.ColumnElement[bool]] = []
-    while page := ledger.find(
-        Traffic, *conditions, *after, project=settings.project, newest_first=False, limit=PAGE_ROWS
-    ):
+    while page := ledger.find(Traffic, *conditions, *after, project=project, newest_first=False, limit=PAGE_ROWS):
         yield page
         last = page[-1]
         later = sa.and_(columns.created_at == last.created_at, columns.id > last.id)

@@ -6,15 +6,16 @@ import sqlalchemy as sa
 
 from driftwheel.errors import DataError, NotFoundError
 from driftwheel.records import Traffic, utc_now
-from driftwheel.settings.settings import Settings
+from driftwheel.settings.serving import TrafficSettings
 from driftwheel.store.ledger import Ledger
 from driftwheel.store.tables import TABLES
 from driftwheel.traffic.redaction import rules_of
 
 
 def give_feedback(
-    settings: Settings,
+    traffic: TrafficSettings,
     ledger: Ledger,
+    project: str,
     request_id: str,
     *,
     thumb: Literal[1, -1] | None = None,
@@ -28,10 +29,10 @@ def give_feedback(
     """
     if thumb is None and label is None and correction is None:
         raise DataError("feedback needs one of thumb (1 or -1), label or correction")
-    found = ledger.find(Traffic, id=request_id, project=settings.project)
+    found = ledger.find(Traffic, id=request_id, project=project)
     if not found:
-        raise NotFoundError(f"no request {request_id!r} in project {settings.project!r}")
-    row, rules = found[0], rules_of(settings)
+        raise NotFoundError(f"no request {request_id!r} in project {project!r}")
+    row, rules = found[0], rules_of(traffic)
     if rules is not None:
         label, correction = (None if text is None else rules.clean(text) for text in (label, correction))
     changes: dict[str, object] = {"feedback_at": utc_now()}

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from driftwheel.records import Traffic
-from driftwheel.settings.settings import Settings
+from driftwheel.settings.serving import TrafficSettings
 from driftwheel.traffic.personal_data import redact
 
 LONG_NUMBER = 10**11
@@ -84,18 +84,17 @@ class Rules:
         return value
 
 
-def rules_of(settings: Settings) -> Rules | None:
+def rules_of(traffic: TrafficSettings) -> Rules | None:
     """Return the rules that the settings name, or None if there are none."""
-    traffic = settings.traffic
     if not traffic.redact and not traffic.redact_patterns:
         return None
     patterns = tuple((name, re.compile(pattern)) for name, pattern in traffic.redact_patterns.items())
     return Rules(frozenset(kind.upper() for kind in traffic.redact), patterns)
 
 
-def keeping(settings: Settings) -> Callable[[Traffic], Traffic | None] | None:
+def keeping(traffic: TrafficSettings) -> Callable[[Traffic], Traffic | None] | None:
     """Return what turns a row into the one to write, or into None; None if every row is written as it is."""
-    rules, traffic = rules_of(settings), settings.traffic
+    rules = rules_of(traffic)
     if rules is None and traffic.share == 1 and traffic.keep_responses:
         return None
 

@@ -11,16 +11,23 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from driftwheel.alias_key import AliasKey
 from driftwheel.records import Alias, Dataset, ModelVersion, Traffic
 from driftwheel.settings.settings import Settings
+from driftwheel.settings.watching import MonitorSettings
 from driftwheel.store.ledger import Ledger
 from driftwheel.store.tables import TABLES
 
 BATCH_ROWS = 500
+"""Rows that one transaction deletes; on SQLite no answer can be logged while it lasts."""
 PAUSE_SECONDS = 0.05
 """Between two batches, so that the log of the gateway gets its turn to write."""
-ROW_BYTES = 300
-"""What a row takes beside its texts, with its two index entries."""
+ROW_BYTES = 500
+"""What a row takes beside its texts, its entries in five indexes included.
+
+Measured with 8,000 rows of 0.1 to 1 KB: 420 to 560 on SQLite, 515 to 750 on PostgreSQL, of which about 220 and
+250 are the indexes'; one of these holds only labelled rows, one only those that no window of the monitor has taken yet.
+"""
 PRUNED = "pruned_rows"
 _TRAFFIC = TABLES[Traffic].c
 
@@ -36,78 +43,76 @@ class Volume:
     oldest_at: datetime | None
 
 
-def volume(settings: Settings, ledger: Ledger) -> Volume:
+def volume(monitor: MonitorSettings, ledger: Ledger, key: AliasKey) -> Volume:
     """Measure a project's traffic."""
     query = sa.select(
         sa.func.count(), sa.func.coalesce(sa.func.sum(_size()), 0), sa.func.min(_TRAFFIC.created_at)
-    ).where(_TRAFFIC.project == settings.project)
+    ).where(_TRAFFIC.project == key.project)
     with ledger.read() as connection:
         rows, size_bytes, oldest_at = connection.execute(query).one()
-    needed = ledger.count(Traffic, is_needed(settings, ledger), project=settings.project)
+    needed = ledger.count(Traffic, is_needed(monitor, ledger, key), project=key.project)
     return Volume(rows, int(size_bytes), needed, oldest_at)
 
 
 def prune(settings: Settings, ledger: Ledger, now: datetime) -> int:
     """Delete what is older than `traffic.keep_days`, then the oldest over `traffic.keep_mib`; return how many rows."""
-    spared = sa.not_(is_needed(settings, ledger))
-    deleted, limits = 0, settings.traffic
+    key, limits = settings.alias_key, settings.traffic
+    spared, deleted = sa.not_(is_needed(settings.monitor, ledger, key)), 0
     if limits.keep_days is not None:
         is_old = _TRAFFIC.created_at < now - timedelta(days=limits.keep_days)
-        deleted += _delete(settings, ledger, [spared, is_old], None)
+        deleted += _delete(ledger, key.project, [spared, is_old], None)
     if limits.keep_mib is not None:
-        excess_bytes = volume(settings, ledger).size_bytes - limits.keep_mib * 2**20
-        deleted += _delete(settings, ledger, [spared], excess_bytes)
+        excess_bytes = volume(settings.monitor, ledger, key).size_bytes - limits.keep_mib * 2**20
+        deleted += _delete(ledger, key.project, [spared], excess_bytes)
     if deleted:
-        ledger.set_switch(settings.project, PRUNED, str(pruned_rows(settings, ledger) + deleted))
+        ledger.set_switch(key.project, PRUNED, str(pruned_rows(ledger, key.project) + deleted))
     return deleted
 
 
-def pruned_rows(settings: Settings, ledger: Ledger) -> int:
+def pruned_rows(ledger: Ledger, project: str) -> int:
     """Return how many rows were ever deleted, so that a count of all that came never falls."""
-    return int(ledger.switch(settings.project, PRUNED, "0"))
+    return int(ledger.switch(project, PRUNED, "0"))
 
 
-def is_needed(settings: Settings, ledger: Ledger) -> sa.ColumnElement[bool]:
+def is_needed(monitor: MonitorSettings, ledger: Ledger, key: AliasKey) -> sa.ColumnElement[bool]:
     """Return the condition that holds for the rows that the loop still needs."""
     has_feedback = sa.or_(_TRAFFIC.label.is_not(None), _TRAFFIC.thumb.is_not(None))
-    versions = _versions_in_use(settings, ledger)
+    versions = _versions_in_use(ledger, key.project)
     datasets = ledger.find(Dataset, id=[version.dataset_id for version in versions])
     given_at = sa.func.coalesce(_TRAFFIC.feedback_at, _TRAFFIC.created_at)
     # A rollback makes an older dataset the live one, and what was labelled since then is fresh again.
     learned_until = min((dataset.created_at for dataset in datasets), default=None)
     is_fresh = has_feedback if learned_until is None else sa.and_(has_feedback, given_at > learned_until)
-    compared = [_first_window(settings, ledger, version) for version in versions]
-    compared += [_before(settings, ledger, dataset) for dataset in datasets if dataset.origin != "files"]
+    compared = [_first_window(monitor, ledger, key, version) for version in versions]
+    compared += [_before(monitor, ledger, key, dataset) for dataset in datasets if dataset.origin != "files"]
     return sa.func.coalesce(sa.or_(is_fresh, *compared), sa.false())
 
 
-def _versions_in_use(settings: Settings, ledger: Ledger) -> list[ModelVersion]:
-    aliases = ledger.find(Alias, project=settings.project)
+def _versions_in_use(ledger: Ledger, project: str) -> list[ModelVersion]:
+    aliases = ledger.find(Alias, project=project)
     ids = {i for a in aliases for i in (a.version_id, a.observed_version_id, a.previous_version_id) if i is not None}
     return ledger.find(ModelVersion, id=sorted(ids))
 
 
-def _first_window(settings: Settings, ledger: Ledger, version: ModelVersion) -> sa.ColumnElement[bool]:
+def _first_window(
+    monitor: MonitorSettings, ledger: Ledger, key: AliasKey, version: ModelVersion
+) -> sa.ColumnElement[bool]:
     """Return the condition of a version's first answered requests, which later ones are compared with."""
-    is_its = sa.and_(_TRAFFIC.version_id == version.id, _TRAFFIC.alias == settings.serve.alias)
+    is_its = sa.and_(_TRAFFIC.version_id == version.id, _TRAFFIC.alias == key.name)
     is_whole = sa.and_(_TRAFFIC.status_code < 499, sa.not_(_TRAFFIC.is_partial))
-    last_place = settings.monitor.window_rows - 1
-    last = ledger.find(
-        Traffic, is_its, is_whole, project=settings.project, newest_first=False, limit=1, offset=last_place
-    )
+    last_place = monitor.window_rows - 1
+    last = ledger.find(Traffic, is_its, is_whole, project=key.project, newest_first=False, limit=1, offset=last_place)
     return sa.and_(is_its, _TRAFFIC.created_at <= last[0].created_at) if last else is_its
 
 
-def _before(settings: Settings, ledger: Ledger, dataset: Dataset) -> sa.ColumnElement[bool]:
+def _before(monitor: MonitorSettings, ledger: Ledger, key: AliasKey, dataset: Dataset) -> sa.ColumnElement[bool]:
     """Return the condition of the last traffic before a retrain's dataset, which its version's is compared with."""
     is_before = sa.and_(
         _TRAFFIC.created_at < dataset.created_at,
-        _TRAFFIC.alias == settings.serve.alias,
+        _TRAFFIC.alias == key.name,
         _TRAFFIC.status_code == 200,
     )
-    first = ledger.find(
-        Traffic, is_before, project=settings.project, limit=1, offset=settings.monitor.reference_rows - 1
-    )
+    first = ledger.find(Traffic, is_before, project=key.project, limit=1, offset=monitor.reference_rows - 1)
     return sa.and_(is_before, _TRAFFIC.created_at >= first[0].created_at) if first else is_before
 
 
@@ -116,14 +121,12 @@ def _size() -> Any:
     return sum((sa.func.coalesce(sa.func.octet_length(text), 0) for text in texts), sa.literal(ROW_BYTES))
 
 
-def _delete(
-    settings: Settings, ledger: Ledger, conditions: list[sa.ColumnElement[bool]], excess_bytes: int | None
-) -> int:
+def _delete(ledger: Ledger, project: str, conditions: list[sa.ColumnElement[bool]], excess_bytes: int | None) -> int:
     """Delete the oldest rows, all that there are or until the excess is gone, a batch at a time; return how many."""
     table, deleted = TABLES[Traffic], 0
     oldest = (
         sa.select(_TRAFFIC.id, _size())
-        .where(_TRAFFIC.project == settings.project, *conditions)
+        .where(_TRAFFIC.project == project, *conditions)
         .order_by(_TRAFFIC.created_at, _TRAFFIC.id)
         .limit(BATCH_ROWS)
     )

@@ -77,7 +77,7 @@ async def wait_until_ready(demo: Demo) -> None:
             except httpx2.HTTPError:
                 pass
             await asyncio.sleep(POLL_SECONDS)
-    raise EngineError(f"the gateway was not ready in time; see {demo.settings.root / 'logs'}")
+    raise EngineError(f"the gateway was not ready in time; see {demo.settings.logs}")
 
 
 async def wait_for_checks(demo: Demo, rows: int) -> None:
@@ -88,7 +88,7 @@ async def wait_for_checks(demo: Demo, rows: int) -> None:
         if len({s.check_id for s in signals(demo, demo.measured.v1)}) >= windows:
             return
         await asyncio.sleep(POLL_SECONDS)
-    raise EngineError(f"the monitor did not check {windows} windows in time; see {demo.settings.root / 'logs'}")
+    raise EngineError(f"the monitor did not check {windows} windows in time; see {demo.settings.logs}")
 
 
 def signals(demo: Demo, version_id: str) -> list[DriftSignal]:
@@ -120,6 +120,7 @@ async def until(condition: Callable[[], bool], deadline: float) -> None:
 @contextmanager
 def running(settings: Settings) -> Iterator["subprocess.Popen[bytes]"]:
     """Run `driftwheel up` beside the block, and stop it whatever ends the block, a SIGTERM too."""
+    # As an exit, so that the `finally` below runs: else the loop would outlive the demo.
     before = signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     up = subprocess.Popen([sys.executable, "-m", "driftwheel.cli.main", "up", "--config", str(settings.path)])
     try:

@@ -163,6 +163,7 @@ async def bad_candidate(demo: Demo) -> None:
         run = await asyncio.to_thread(
             demo.verb, "train", "--dataset", bad["id"], overrides=["train.max_steps=60", "train.eval_steps=60"]
         )
+        # Judged on the live version's test items: on shuffled ones of its own it could look good.
         version = await asyncio.to_thread(demo.verb, "publish", "--run", run["id"], "--dataset", good.id)
         demo.measured.bad_verdict, demo.measured.bad = version["verdict"]["verdict"], version["id"]
         demo.say(f"gate: {version['verdict']['verdict']}: {version['verdict']['reason']}")
@@ -179,6 +180,7 @@ async def back_and_forward(demo: Demo) -> None:
     with demo.step("rollback and forward, under load"):
         load_messages = messages(600, SEEDS["load"], "steady")
         async with demo.client.load(load_messages, per_second=LOAD_PER_SECOND) as replies:
+            # Some answers of v2 first, so that the last of them can be told from the first of v1.
             await asyncio.sleep(2)
             asked_at = time.monotonic()
             await asyncio.to_thread(demo.verb, "rollback")

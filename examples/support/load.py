@@ -14,6 +14,7 @@ from driftwheel.answers import label_of
 from examples.support.world import Example, answer
 
 MAX_TOKENS = 32
+"""Longer than any right answer, so that a cut one is a fault."""
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from examples.support.world import Example, Phase, answer, messages
 CONFIG = Path(__file__).resolve().parents[2] / "configs" / "demo.yaml"
 SEED_ROWS, STEADY_WINDOWS, SHIFTED_WINDOWS, HELD_OUT_ROWS = 3000, 4, 10, 300
 SEEDS = {"seed": 1, "steady": 2, "shifted": 3, "held_out_steady": 4, "held_out_shifted": 5, "load": 6}
+"""All different: the demo must not ask what it was trained on."""
 
 
 def prepare(console: Console, home: Path) -> Settings:
@@ -43,6 +44,7 @@ def prepare(console: Console, home: Path) -> Settings:
 
 def choose_ports(raw: dict[str, Any]) -> None:
     """Set ports that nothing listens on, all different, for gateway, exporter and dashboard."""
+    # All are held until each section has its port: one that is let go could be dealt out again.
     with ExitStack() as stack:
         for section in ("serve", "monitor", "dashboard"):
             probe = stack.enter_context(socket.socket())

@@ -19,6 +19,9 @@ Phase = Literal["steady", "shifted"]
 Document = list[dict[str, str]]  # messages with a role and a content
 
 SHARE_SHIFTED, SHARE_NEW_INTENTS, SHARE_AMBIGUOUS, SHARE_ANSWERED = 0.6, 0.55, 0.04, 0.3
+"""Of shifted messages, those that are new; of these, those with a new intent; of the others, those that people file in
+two ways, so that no version reaches 100 %; of a base model's threads, those with answers.
+"""
 SLOT = re.compile(r"\{(\w+)\}")
 ALL_SLOTS = {**SLOTS, **SHIFT_SLOTS}
 GREETINGS = ["hi", "hello", "hey there", "good morning", "dear team", "hi support", "good evening"]

@@ -22,7 +22,7 @@ def check_start(settings: Settings, keys: ApiKeys) -> None:
     """Raise ConfigError if serving so would be unsafe. A SQLite that can lose rows is refused by the ledger."""
     check_exposure(settings.serve, settings.serve.host, keys)
     check_keys(keys)
-    check_files(settings)
+    check_files(settings.path, settings.database_url)
 
 
 def check_exposure(serve: ServeSettings, host: str, keys: ApiKeys) -> None:
@@ -47,15 +47,15 @@ def check_keys(keys: ApiKeys) -> None:
             )
 
 
-def check_files(settings: Settings) -> None:
+def check_files(config_path: Path, database_url: str) -> None:
     """Raise ConfigError if every user of this machine can read the users' texts or a password.
 
     A group may: who runs the gateway in a container shares its volume by one.
     """
-    url = sa.make_url(settings.database_url)
+    url = sa.make_url(database_url)
     paths = [Path(url.database)] if url.drivername.startswith("sqlite") and url.database else []
-    paths += [settings.path] if url.password and str(url.password) in _text(settings.path) else []
-    beside = settings.path.parent / ENVIRONMENT_FILE
+    paths += [config_path] if url.password and str(url.password) in _text(config_path) else []
+    beside = config_path.parent / ENVIRONMENT_FILE
     paths += [beside] if KEYS_VARIABLE in _text(beside) else []
     for path in paths:
         if path.exists() and path.stat().st_mode & (stat.S_IROTH | stat.S_IWOTH) and _is_reachable(path.resolve()):

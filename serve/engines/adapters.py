@@ -18,7 +18,7 @@ import structlog
 
 from driftwheel.artifacts import read_manifest, verify
 from driftwheel.errors import EngineError
-from driftwheel.settings.settings import Settings
+from driftwheel.settings.serving import ServeSettings
 from serve.engines.engine import STOP_SECONDS, Engine
 from serve.engines.liveness import answers_token
 from serve.engines.lora import Lora, lora_in, served_rank
@@ -27,7 +27,8 @@ CALL_SECONDS = 30.0
 """An adapter is some MB, but vLLM loads it between two steps of a busy engine."""
 log = structlog.get_logger()
 
-StartEngine = Callable[[Settings, Path, str, int], Engine]
+StartEngine = Callable[[ServeSettings, Path, Path, str, int], Engine]
+"""Settings, folder of logs, artifact, name and number of the replica."""
 
 
 @dataclass(eq=False)
@@ -124,21 +125,21 @@ class Adapters:
         self._lock = threading.Lock()
         self._numbers = itertools.count(1)
 
-    def start(self, settings: Settings, artifact: Path, version_id: str, replica: int) -> Engine | Slot:
+    def start(self, serve: ServeSettings, logs: Path, artifact: Path, version_id: str, replica: int) -> Engine | Slot:
         """Start an engine on a whole model; give an adapter a slot, and start an engine for it only where none fits.
 
         Returns before it is ready. Raises ArtifactError if a byte differs, EngineError if nothing can be started.
         """
         lora = lora_in(read_manifest(artifact))
         if lora is None:
-            return self._start(settings, artifact, version_id, replica)
+            return self._start(serve, logs, artifact, version_id, replica)
         verify(artifact)
         name = f"{version_id}@{next(self._numbers)}"
         with self._lock:
             self._hosts = [host for host in self._hosts if host.engine.is_running]
             host = next((h for h in self._hosts if h.fits(lora, replica)), None)
             if host is None:  # which checks the base's bytes too, before anything loads them
-                engine = self._start(settings, artifact, f"base-{lora.base_identity[:12]}", replica)
+                engine = self._start(serve, logs, artifact, f"base-{lora.base_identity[:12]}", replica)
                 modules = frozenset(lora.target_modules)
                 host = Host(engine, lora.base, modules, served_rank(lora.rank), replica)
                 self._hosts.append(host)

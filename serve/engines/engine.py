@@ -17,7 +17,6 @@ from typing import ClassVar
 from driftwheel.artifacts import is_complete, verify
 from driftwheel.errors import ArtifactError, EngineError
 from driftwheel.settings.serving import ServeSettings
-from driftwheel.settings.settings import Settings
 from driftwheel.system import die_with_parent
 from serve.engines.liveness import answers_token
 from serve.engines.lora import Lora, lora_arguments, lora_in
@@ -104,7 +103,8 @@ class Engine:
 
 
 def start_artifact(
-    settings: Settings,
+    serve: ServeSettings,
+    logs: Path,
     artifact: Path,
     name: str,
     replica: int = 0,
@@ -120,15 +120,14 @@ def start_artifact(
     lora = lora_in(manifest)
     if lora is not None:
         _check_base(artifact, lora)
-        serve = settings.serve.model_copy(update={"engine_args": [*lora_arguments(lora), *settings.serve.engine_args]})
-        hosting = settings.model_copy(update={"serve": serve})
+        hosting = serve.model_copy(update={"engine_args": [*lora_arguments(lora), *serve.engine_args]})
         environment = {"VLLM_ALLOW_RUNTIME_LORA_UPDATING": "1"}
-        return start(hosting, lora.base_model, name, build, port, replica, environment)
-    if settings.serve.swap == "in_place":
+        return start(hosting, logs, lora.base_model, name, build, port, replica, environment)
+    if serve.swap == "in_place":
         # Its weights will be others' one day, so it does not go by the name of a version.
         environment = {"VLLM_SERVER_DEV_MODE": "1"}
-        return start(settings, str(artifact), settings.serve.alias, build, port, replica, environment)
-    return start(settings, str(artifact), name, build, port, replica)
+        return start(serve, logs, str(artifact), serve.alias, build, port, replica, environment)
+    return start(serve, logs, str(artifact), name, build, port, replica)
 
 
 def _check_base(artifact: Path, lora: Lora) -> None:
@@ -139,7 +138,8 @@ def _check_base(artifact: Path, lora: Lora) -> None:
 
 
 def start(
-    settings: Settings,
+    serve: ServeSettings,
+    logs: Path,
     model: str,
     name: str,
     build: "CommandBuilder | None" = None,
@@ -153,8 +153,8 @@ def start(
     """
     port = port or free_port()
     number = f"-{replica}" if replica else ""
-    log_path = settings.root / "logs" / f"engine-{name.replace('/', '_')}{number}.log"
-    command = (build or vllm_command)(settings.serve, model, name, port)
+    log_path = logs / f"engine-{name.replace('/', '_')}{number}.log"
+    command = (build or vllm_command)(serve, model, name, port)
     try:
         log_path.parent.mkdir(parents=True, exist_ok=True)
         if log_path.exists():
@@ -165,7 +165,7 @@ def start(
                 stdout=log,
                 stderr=log,
                 stdin=subprocess.DEVNULL,
-                env=engine_environment(settings.serve, model) | dict(environment),
+                env=engine_environment(serve, model) | dict(environment),
                 start_new_session=True,  # Ctrl-C must reach only the gateway, which drains first
                 preexec_fn=die_with_parent,
             )

@@ -17,7 +17,7 @@ import structlog
 from driftwheel.backoff import Backoff
 from driftwheel.errors import DriftwheelError, EngineError
 from driftwheel.records import ModelVersion
-from driftwheel.settings.settings import Settings
+from driftwheel.settings.serving import ServeSettings
 from serve.engines.adapters import Slot, StartEngine
 from serve.engines.engine import Engine, start_artifact
 from serve.engines.in_place import reload_weights
@@ -54,13 +54,14 @@ class Fleet:
 
     def __init__(
         self,
-        settings: Settings,
+        serve: ServeSettings,
+        logs: Path,
         routes: RoutingTable,
         start: StartEngine = start_artifact,
         launchers: Sequence[type[Launcher]] = LAUNCHERS,
     ) -> None:
-        self._serve, self._routes = settings.serve, routes
-        self._launcher = launcher_for(settings, start, launchers)
+        self._serve, self._routes = serve, routes
+        self._launcher = launcher_for(serve, logs, start, launchers)
         self._sets: defaultdict[str, ReplicaSet] = defaultdict(ReplicaSet)
         self._ending: list[ReplicaSet] = []
 

@@ -5,11 +5,11 @@ A new kind of engine, such as one of another runtime or of a cluster's scheduler
 """
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Protocol
 
 from driftwheel.records import ModelVersion
 from driftwheel.settings.serving import ServeSettings
-from driftwheel.settings.settings import Settings
 from serve.engines.adapters import StartEngine
 from serve.engines.local_engines import LocalLauncher
 from serve.engines.remote import RemoteLauncher
@@ -47,8 +47,8 @@ class ServingEngine(Protocol):
 class Launcher(Protocol):
     """Gets a version its engines."""
 
-    def __init__(self, settings: Settings, start: StartEngine) -> None:
-        """Take the settings, and what makes an artifact an engine of this machine."""
+    def __init__(self, serve: ServeSettings, logs: Path, start: StartEngine) -> None:
+        """Take the settings, where engines are to log, and what makes an artifact an engine of this machine."""
 
     @classmethod
     def takes(cls, serve: ServeSettings) -> bool:
@@ -78,6 +78,8 @@ LAUNCHERS: tuple[type[Launcher], ...] = (
 """The first that takes the settings is used; the last one takes all."""
 
 
-def launcher_for(settings: Settings, start: StartEngine, launchers: Sequence[type[Launcher]] = LAUNCHERS) -> Launcher:
+def launcher_for(
+    serve: ServeSettings, logs: Path, start: StartEngine, launchers: Sequence[type[Launcher]] = LAUNCHERS
+) -> Launcher:
     """Return the launcher that the settings ask for."""
-    return next(launcher for launcher in launchers if launcher.takes(settings.serve))(settings, start)
+    return next(launcher for launcher in launchers if launcher.takes(serve))(serve, logs, start)

@@ -4,13 +4,13 @@ import asyncio
 import http.client
 import json
 from dataclasses import dataclass
+from pathlib import Path
 from typing import ClassVar
 from urllib.parse import urlsplit
 
 from driftwheel.errors import ConfigError, EngineError
 from driftwheel.records import ModelVersion
 from driftwheel.settings.serving import ServeSettings
-from driftwheel.settings.settings import Settings
 from serve.engines.adapters import StartEngine
 from serve.engines.liveness import answers_token
 
@@ -61,9 +61,9 @@ def address_of(url: str) -> tuple[str, int]:
 class RemoteLauncher:
     """Finds a version's engines among `serve.engines`; a place is the URL of one."""
 
-    def __init__(self, settings: Settings, start: StartEngine) -> None:
+    def __init__(self, serve: ServeSettings, logs: Path, start: StartEngine) -> None:
         """Take the URLs of the settings; nothing is started."""
-        self._urls = settings.serve.engines
+        self._urls = serve.engines
 
     @classmethod
     def takes(cls, serve: ServeSettings) -> bool:

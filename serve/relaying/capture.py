@@ -20,6 +20,7 @@ MAX_ERROR_CHARACTERS = 1000
 MAX_TOKENS = 2**31
 CHARACTERS_PER_TOKEN = 4  # of English, as OpenAI's guide has it
 MAX_TEXTS = 512
+"""Pieces of an answer before they are joined: a string for each token takes ten times its letters."""
 MAX_LOGPROB = 1e300  # the sum of many must stay a float that JSON can carry
 RESPONSE_ENDS = ("response.completed", "response.incomplete", "response.failed")
 FINISH_REASONS = {"completed": "stop", "max_output_tokens": "length"}

@@ -14,7 +14,7 @@ import structlog
 
 from driftwheel.errors import EngineError, StorageError
 from driftwheel.records import Traffic
-from driftwheel.settings.settings import Settings
+from driftwheel.settings.serving import ServeSettings
 from driftwheel.traffic.log import TrafficLog
 from serve.http.messages import Response
 from serve.metrics import GatewayMetrics
@@ -29,6 +29,7 @@ from serve.routing.table import EngineRoute
 
 NOT_ENDED = "the engine's stream ended without [DONE]"
 CLIENT_CLOSED_REQUEST = 499
+"""nginx's number for a client that left before its answer; no standard has one."""
 RETRY_AFTER_SECONDS = 2
 NOT_DURABLE = RequestRefused(
     503,
@@ -50,8 +51,8 @@ class Failover(EngineError):
 class Relay:
     """Passes requests to engines and writes down what they answered."""
 
-    def __init__(self, settings: Settings, traffic_log: TrafficLog, metrics: GatewayMetrics) -> None:
-        self._settings = settings
+    def __init__(self, serve: ServeSettings, project: str, traffic_log: TrafficLog, metrics: GatewayMetrics) -> None:
+        self._serve, self._project = serve, project
         self._log = traffic_log
         self._rows = DurableRows(traffic_log)
         self._metrics = metrics
@@ -68,7 +69,7 @@ class Relay:
             (lambda: _request_bytes(job, replace(job.call, usage_option=None))) if has_option else None,
         )
         response.on_client_left = lambda: exchange.abort(CLIENT_LEFT)
-        timeout_seconds = self._settings.serve.request_timeout_seconds
+        timeout_seconds = self._serve.request_timeout_seconds
         timer = asyncio.get_running_loop().call_later(timeout_seconds, exchange.abort, TIMED_OUT)
         job.route.in_flight += 1
         try:
@@ -180,7 +181,7 @@ class Relay:
         """Write the row; return whether the answer may be ended: it is durable, or need not be."""
         written = self._rows.append(row)  # before the metrics, so that the writer thread starts meanwhile
         self._metrics.count_answer(row)
-        if self._settings.serve.log == "best_effort":
+        if self._serve.log == "best_effort":
             written.add_done_callback(lambda future: self._count_unlogged(row.id, future.result()))
             return True
         error = await written
@@ -209,7 +210,7 @@ class Relay:
         first = job.first_token_at
         row = Traffic(
             id=job.request_id,
-            project=self._settings.project,
+            project=self._project,
             created_at=job.created_at,
             alias=job.call.model,
             version_id=job.route.version_id,

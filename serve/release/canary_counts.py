@@ -8,7 +8,7 @@ import sqlalchemy as sa
 
 from driftwheel.answers import parse_object
 from driftwheel.records import Alias, Traffic, utc_now
-from driftwheel.settings.settings import Settings
+from driftwheel.settings.serving import ServeSettings
 from driftwheel.store.ledger import Ledger
 from driftwheel.store.tables import TABLES
 from serve.relaying.job import CLIENT_LEFT
@@ -37,13 +37,22 @@ COLUMNS = (
 class CanaryCounts:
     """Counts what canary and live version answered; every method blocks."""
 
-    def __init__(self, settings: Settings, ledger: Ledger, alias: Alias, live_id: str, canary_id: str) -> None:
-        self._settings, self._ledger, self._alias = settings, ledger, alias
+    def __init__(
+        self,
+        serve: ServeSettings,
+        ledger: Ledger,
+        alias: Alias,
+        live_id: str,
+        canary_id: str,
+        *,
+        is_json_task: bool,
+    ) -> None:
+        self._serve, self._ledger, self._alias, self._is_json_task = serve, ledger, alias, is_json_task
         self._canary_id, self._versions = canary_id, (live_id, canary_id)
         self._began_at = self._read_until = self._liked_until = utc_now()
         self._seen: dict[str, datetime] = {}
         self._disliked: set[str] = set()
-        self.tally = Tally(settings.serve.canary_slowdown)
+        self.tally = Tally(serve.canary_slowdown)
 
     def begin(self, share: float) -> None:
         """Begin a period: from now on the canary has this share."""
@@ -70,7 +79,7 @@ class CanaryCounts:
         """Return the rows whose answers ended since the last look; the index bounds how far back is searched."""
         table = TABLES[Traffic].c
         # `created_at` has an index and the end has none; no answer that ended lately began before this.
-        oldest = now - timedelta(seconds=self._settings.serve.request_timeout_seconds + LATE_SECONDS)
+        oldest = now - timedelta(seconds=self._serve.request_timeout_seconds + LATE_SECONDS)
         ended = sa.type_coerce(table.created_at, sa.BigInteger) + table.latency_seconds * MICROSECONDS
         since = (self._read_until.timestamp() - LATE_SECONDS) * MICROSECONDS
         query = self._query(table.created_at >= max(self._began_at, oldest), ended >= since).order_by(ended)
@@ -98,15 +107,13 @@ class CanaryCounts:
         return sa.select(*(table[name] for name in COLUMNS)).where(*of_canary, *conditions)
 
     def _outcome(self, row: sa.Row[Any]) -> Outcome:
-        serve = self._settings.serve
         has_left = row.status_code == CLIENT_CLOSED_REQUEST or row.error == CLIENT_LEFT
         is_broken = row.status_code != 200 or row.is_partial
         is_whole = row.status_code == 200 and not row.is_partial and row.finish_reason == "stop"
-        is_json_task = self._settings.dataset.label_field is not None
         return Outcome(
             is_canary=row.version_id == self._canary_id,
-            unit=unit_of(serve.sticky_by, request_id=row.id, key_id=row.key_id, user_id=row.user_id),
+            unit=unit_of(self._serve.sticky_by, request_id=row.id, key_id=row.key_id, user_id=row.user_id),
             is_error=is_broken and not has_left,
             latency_seconds=row.latency_seconds,
-            is_valid=not (is_json_task and is_whole) or parse_object(row.answer) is not None,
+            is_valid=not (self._is_json_task and is_whole) or parse_object(row.answer) is not None,
         )

@@ -7,8 +7,7 @@ import structlog
 
 from driftwheel.errors import EngineError
 from driftwheel.records import Alias, Stage
-from driftwheel.settings.settings import Settings
-from driftwheel.store.ledger import Ledger
+from driftwheel.settings.serving import ServeSettings
 from serve.release.canary_counts import CanaryCounts
 from serve.release.canary_rule import Action, decide
 from serve.release.deployments import Deployments
@@ -28,17 +27,15 @@ class CanaryRun:
 
     def __init__(
         self,
-        settings: Settings,
-        ledger: Ledger,
+        serve: ServeSettings,
+        counts: CanaryCounts,
         routes: RoutingTable,
         deployments: Deployments,
         alias: Alias,
-        live_id: str,
         shares: list[float],
     ) -> None:
         self.alias, self.version_id = alias, alias.version_id
-        self._settings, self._routes, self._deployments = settings, routes, deployments
-        self._counts = CanaryCounts(settings, ledger, alias, live_id, alias.version_id)
+        self._serve, self._counts, self._routes, self._deployments = serve, counts, routes, deployments
         # A copy: shares that are done are taken off it.
         self._shares = list(shares)
         self._began_at = 0.0
@@ -55,7 +52,7 @@ class CanaryRun:
         """Look at what was answered and say whether the canary may go live; raises CanaryFailedError."""
         if not any(route.is_ready for route in self._routes.replicas(self.version_id)):
             raise CanaryFailedError("its engine gives no token")
-        tally, serve = await asyncio.to_thread(self._counts.read), self._settings.serve
+        tally, serve = await asyncio.to_thread(self._counts.read), self._serve
         verdict = decide(
             tally.periods,
             seconds=time.monotonic() - self._began_at,

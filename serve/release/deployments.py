@@ -9,8 +9,8 @@ from typing import Concatenate, ParamSpec
 
 import sqlalchemy as sa
 
+from driftwheel.alias_key import AliasKey
 from driftwheel.records import Alias, Deployment, Stage, new_id, utc_now
-from driftwheel.settings.settings import Settings
 from driftwheel.store.alias import dismiss_leader, observe_alias
 from driftwheel.store.ledger import Ledger
 from driftwheel.store.tables import TABLES
@@ -39,8 +39,8 @@ class Deployments:
     Raises ConflictError if another gateway has begun to lead.
     """
 
-    def __init__(self, settings: Settings, ledger: Ledger, leader: LeaderElection) -> None:
-        self._settings, self._ledger, self.election = settings, ledger, leader
+    def __init__(self, ledger: Ledger, key: AliasKey, leader: LeaderElection) -> None:
+        self._ledger, self._key, self.election = ledger, key, leader
         self.is_ours = False
         """Whether this gateway writes the rows: the reconciler's word for as long as a step of it takes."""
 
@@ -125,7 +125,7 @@ class Deployments:
         with self.election.write() as connection:
             self._set(connection, None, UNFINISHED, Stage.RETIRED, reason="gateway ended")
             # So the next gateway need not wait for missed heartbeats.
-            dismiss_leader(connection, self._settings.project, self._settings.serve.alias)
+            dismiss_leader(connection, *self._key)
 
     def canary_share(self, alias: Alias) -> float:
         """Return which share of the requests the leader gives to the desired version; 0 where it is no canary."""
@@ -147,8 +147,8 @@ class Deployments:
         """Change the rows in the given stages, of one version or of all, by one statement that no other can cut."""
         table = TABLES[Deployment]
         is_chosen = [
-            table.c.project == self._settings.project,
-            table.c.alias == self._settings.serve.alias,
+            table.c.project == self._key.project,
+            table.c.alias == self._key.name,
             table.c.stage.in_(stages),
         ]
         if version_id is not None:

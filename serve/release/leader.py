@@ -16,12 +16,14 @@ from contextlib import contextmanager
 import sqlalchemy as sa
 import structlog
 
+from driftwheel.alias_key import AliasKey
 from driftwheel.errors import ConflictError, StorageError
-from driftwheel.settings.settings import Settings
+from driftwheel.settings.serving import ServeSettings
 from driftwheel.store.alias import find_alias, leader_of, send_heartbeat
 from driftwheel.store.ledger import Ledger
 
 HEARTBEAT_SECONDS = 2.0
+"""Each is a commit, also where there is one gateway."""
 LOOKS_WITHOUT_HEARTBEAT = 5
 """A leader that was silent for so many looks is replaced, about 10 s after its death."""
 TRUST_SECONDS = 3 * HEARTBEAT_SECONDS
@@ -32,10 +34,10 @@ log = structlog.get_logger()
 class LeaderElection:
     """Whether this gateway leads for the alias of its settings."""
 
-    def __init__(self, settings: Settings, ledger: Ledger) -> None:
-        self._project, self._alias, self._ledger = settings.project, settings.serve.alias, ledger
+    def __init__(self, serve: ServeSettings, ledger: Ledger, key: AliasKey) -> None:
+        self._ledger, self._key = ledger, key
         # Only one process listens on a port: who finds its own place in the row is the next one there.
-        self._place = f"{socket.gethostname()}:{settings.serve.port}"
+        self._place = f"{socket.gethostname()}:{serve.port}"
         self.name = f"{self._place}/{secrets.token_hex(4)}"
         self._looked_at = self._heartbeat_at = -HEARTBEAT_SECONDS
         self._found: tuple[str | None, int | None] = (None, None)
@@ -67,7 +69,7 @@ class LeaderElection:
     def look(self) -> None:
         """Send a heartbeat if this gateway leads or nobody else does; blocks. Raises StorageError."""
         looked_at = time.monotonic()
-        row = find_alias(self._ledger, self._project, self._alias)
+        row = find_alias(self._ledger, *self._key)
         if row is None:
             return
         found = (row.leader, row.heartbeats)
@@ -78,7 +80,7 @@ class LeaderElection:
             return
         if send_heartbeat(self._ledger, row, self.name):  # of two that take over at once, one changes no row
             if row.leader != self.name:
-                log.info("this gateway leads", alias=self._alias, before=row.leader)
+                log.info("this gateway leads", alias=self._key.name, before=row.leader)
             # The moment before the row was read: a write that hung must not lengthen the trust.
             self._heartbeat_at, self._was_elected = looked_at, True
 
@@ -91,8 +93,8 @@ class LeaderElection:
         """Give a connection inside a write transaction of the leader; raises ConflictError if it is another."""
         with self._ledger.write() as connection:
             # The row's lock keeps a new leader's first heartbeat out until this transaction has ended.
-            holder = leader_of(connection, self._project, self._alias)
+            holder = leader_of(connection, *self._key)
             if holder != self.name:
                 self._was_elected = False
-                raise ConflictError(f"alias {self._alias!r} is led by {holder} now; this gateway follows it")
+                raise ConflictError(f"alias {self._key.name!r} is led by {holder} now; this gateway follows it")
             yield connection

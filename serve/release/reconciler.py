@@ -26,6 +26,7 @@ from serve.engines.fleet import Fleet
 from serve.engines.in_place import check_reload
 from serve.engines.launchers import ServingEngine
 from serve.engines.proof import WrongModelError
+from serve.release.canary_counts import CanaryCounts
 from serve.release.canary_run import ROLLED_BACK, CanaryFailedError, CanaryRun
 from serve.release.deployments import Deployments
 from serve.release.follower import Follower, followed
@@ -54,9 +55,9 @@ class Reconciler:
         mirror: Mirror | None = None,
     ) -> None:
         self._settings, self._ledger, self._routes = settings, ledger, routes
-        self._fleet = Fleet(settings, routes, start)
-        self.election = LeaderElection(settings, ledger)
-        self._deployments = Deployments(settings, ledger, self.election)
+        self._fleet = Fleet(settings.serve, settings.logs, routes, start)
+        self.election = LeaderElection(settings.serve, ledger, settings.alias_key)
+        self._deployments = Deployments(ledger, settings.alias_key, self.election)
         self._live_id: str | None = None
         self._fence = 0
         self._refused = RefusedSwap()
@@ -135,7 +136,7 @@ class Reconciler:
     def _plan(self, alias: Alias) -> list[float]:
         """Return the shares that come before a version is live; none if a leader had it live already."""
         was_live = (alias.observed_version_id, alias.observed_fence) == (alias.version_id, alias.fence)
-        return [] if was_live else canary_plan(self._settings, self._ledger, alias)
+        return [] if was_live else canary_plan(self._settings.serve, self._ledger, alias)
 
     async def _follow(self, alias: Alias) -> None:
         """Make the desired version live, or its canary, or refuse it and say why on the alias row."""
@@ -204,7 +205,9 @@ class Reconciler:
         self._standby.forget(alias.version_id)
         await asyncio.to_thread(self._shadow.end, alias.version_id)
         live_id = str(self._live_id)
-        self._canary = CanaryRun(self._settings, self._ledger, self._routes, self._deployments, alias, live_id, shares)
+        serve, is_json_task = self._settings.serve, self._settings.dataset.label_field is not None
+        counts = CanaryCounts(serve, self._ledger, alias, live_id, alias.version_id, is_json_task=is_json_task)
+        self._canary = CanaryRun(serve, counts, self._routes, self._deployments, alias, shares)
         await self._canary.begin()
 
     async def _step_canary(self, canary: CanaryRun, alias: Alias) -> None:
@@ -276,7 +279,7 @@ class Reconciler:
             await asyncio.to_thread(self._deployments.observe, alias, self._live_id, fence=fence)
 
     def _read_row(self) -> Alias | None:
-        return find_alias(self._ledger, self._settings.project, self._settings.serve.alias)
+        return find_alias(self._ledger, *self._settings.alias_key)
 
     def _as_seen(self, row: Alias | None) -> Alias | None:
         """Return the alias row as this gateway is to see it: as it is, or what the leader made of it."""

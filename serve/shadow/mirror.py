@@ -8,7 +8,7 @@ import asyncio
 from dataclasses import replace
 
 from driftwheel.errors import EngineError
-from driftwheel.settings.settings import Settings
+from driftwheel.settings.serving import ServeSettings
 from driftwheel.traffic.log import TrafficLog
 from serve.http.messages import Request, Response
 from serve.metrics import GatewayMetrics
@@ -43,9 +43,9 @@ class Nobody:
 class Mirror:
     """Copies an alias' requests to one version."""
 
-    def __init__(self, settings: Settings, traffic_log: TrafficLog, routes: RoutingTable) -> None:
-        self._alias, self._routes = settings.serve.alias, routes
-        self._relay = Relay(settings, traffic_log, GatewayMetrics())  # its copies are in nobody's metrics
+    def __init__(self, serve: ServeSettings, project: str, traffic_log: TrafficLog, routes: RoutingTable) -> None:
+        self._alias, self._routes = serve.alias, routes
+        self._relay = Relay(serve, project, traffic_log, GatewayMetrics())  # its copies are in nobody's metrics
         self._copies: set[asyncio.Task[None]] = set()
         self.version_id: str | None = None
         """The shadow, or None while nothing is copied."""

@@ -11,9 +11,11 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx2
 import sqlalchemy as sa
 
+from driftwheel.alias_key import AliasKey
 from driftwheel.controls import SHADOW
 from driftwheel.errors import ConflictError, EngineError, NotFoundError
 from driftwheel.records import Deployment, ModelVersion, Stage, Traffic, utc_now
+from driftwheel.settings.serving import ServeSettings
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
 from driftwheel.store.tables import TABLES
@@ -38,12 +40,12 @@ def replay(
 
     Raises NotFoundError without traffic, EngineError if the version does not start or fails its proof.
     """
-    rows = [row for row in _answered(settings, ledger, count) if row.version_id != version.id]
+    rows = [row for row in _answered(ledger, settings.alias_key, count) if row.version_id != version.id]
     if not rows:
         raise NotFoundError(f"alias {settings.serve.alias!r} has no answered requests of another version to replay")
     # Blue-green whatever the settings say: an engine of its own must not go by the live one's name, nor take its log.
     serve = settings.serve.model_copy(update={"swap": "blue_green"})
-    launcher = launcher_for(settings.model_copy(update={"serve": serve}), start)
+    launcher = launcher_for(serve, settings.logs, start)
     engine = launcher.launch(version, asyncio.run(launcher.places(version))[0])
     try:
         engine.wait_ready(settings.serve.start_timeout_seconds)
@@ -60,10 +62,10 @@ def replay(
     return count_flips(pairs, settings.dataset.label_field)
 
 
-def report(settings: Settings, ledger: Ledger, version_id: str) -> Flips:
+def report(ledger: Ledger, key: AliasKey, version_id: str, *, label_field: str | None) -> Flips:
     """Compare what a shadow has answered so far with what was sent; raises NotFoundError without such answers."""
-    alias = f"{settings.serve.alias}{SHADOW_ALIAS}"
-    shadows = ledger.find(Traffic, project=settings.project, alias=alias, version_id=version_id)
+    alias = f"{key.name}{SHADOW_ALIAS}"
+    shadows = ledger.find(Traffic, project=key.project, alias=alias, version_id=version_id)
     sent: dict[str, Traffic] = {}
     ids = [row.id.removeprefix(SHADOW_PREFIX) for row in shadows]
     for begin in range(0, len(ids), ID_CHUNK):
@@ -75,13 +77,13 @@ def report(settings: Settings, ledger: Ledger, version_id: str) -> Flips:
             pairs.append(AnswerPair(id, sent[id].prompt, sent[id].answer, shadow.answer if is_whole else None))
     if not pairs:
         raise NotFoundError(f"{version_id} has answered no copied requests yet; `driftwheel shadow {version_id}`")
-    return count_flips(pairs, settings.dataset.label_field)
+    return count_flips(pairs, label_field)
 
 
-def _answered(settings: Settings, ledger: Ledger, count: int) -> list[Traffic]:
+def _answered(ledger: Ledger, key: AliasKey, count: int) -> list[Traffic]:
     columns = TABLES[Traffic].c
     is_whole = sa.and_(columns.status_code == 200, columns.is_partial.is_(False), columns.request != "")
-    return ledger.find(Traffic, is_whole, project=settings.project, alias=settings.serve.alias, limit=count)
+    return ledger.find(Traffic, is_whole, project=key.project, alias=key.name, limit=count)
 
 
 def _ask(client: httpx2.Client, model: str, row: Traffic) -> str | None:
@@ -96,16 +98,16 @@ def _ask(client: httpx2.Client, model: str, row: Traffic) -> str | None:
     return capture.answer if response.status_code == 200 else None
 
 
-def begin(settings: Settings, ledger: Ledger, version: ModelVersion) -> None:
+def begin(serve: ServeSettings, ledger: Ledger, project: str, version: ModelVersion) -> None:
     """Ask the gateway to copy requests to a version, and wait until it does; raises EngineError if it does not."""
     asked_at = utc_now()
-    ledger.set_switch(settings.project, SHADOW, version.id)
-    deadline = time.monotonic() + settings.serve.start_timeout_seconds + settings.serve.drain_timeout_seconds
+    ledger.set_switch(project, SHADOW, version.id)
+    deadline = time.monotonic() + serve.start_timeout_seconds + serve.drain_timeout_seconds
     while time.monotonic() < deadline:
-        rows = ledger.find(Deployment, project=settings.project, version_id=version.id, stage=Stage.SHADOW.value)
+        rows = ledger.find(Deployment, project=project, version_id=version.id, stage=Stage.SHADOW.value)
         if any(row.created_at >= asked_at for row in rows):
             return
-        if ledger.switch(settings.project, SHADOW) != version.id:
+        if ledger.switch(project, SHADOW) != version.id:
             raise EngineError(f"the gateway does not shadow {version.id}; its log says why")
         time.sleep(POLL_SECONDS)
     raise EngineError(f"the gateway did not begin to shadow {version.id} in time; is `driftwheel serve` running?")

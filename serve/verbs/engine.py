@@ -50,11 +50,13 @@ def main(arguments: argparse.Namespace) -> None:
 def _start(settings: Settings, arguments: argparse.Namespace) -> Engine | Slot:
     if arguments.artifact is None:
         model = settings_model(settings, arguments.model)
-        return start(settings, model, Path(model).name, port=arguments.port)
+        return start(settings.serve, settings.logs, model, Path(model).name, port=arguments.port)
     if not arguments.artifact.is_dir():
         raise NotFoundError(f"no artifact at {arguments.artifact}; `driftwheel quantize` makes one")
     artifact = arguments.artifact.resolve()
-    return Adapters(partial(start_artifact, port=arguments.port)).start(settings, artifact, artifact.name, 0)
+    return Adapters(partial(start_artifact, port=arguments.port)).start(
+        settings.serve, settings.logs, artifact, artifact.name, 0
+    )
 
 
 def settings_model(settings: Settings, model: str) -> str:

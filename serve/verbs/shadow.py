@@ -29,7 +29,7 @@ def main(arguments: argparse.Namespace) -> None:
     """Shadow, report or replay, and print."""
     settings = settings_from(arguments)
     ledger = open_ledger(settings)
-    version = named_version(settings, ledger, arguments.version)
+    version = named_version(ledger, settings.project, arguments.version)
     if arguments.stop:
         stop(ledger, version)
         sys.stdout.write(f"no more requests are copied to {version.id}\n")
@@ -37,10 +37,10 @@ def main(arguments: argparse.Namespace) -> None:
         if arguments.replay is not None:
             flips = replay(settings, ledger, version, arguments.replay)
         else:
-            flips = report(settings, ledger, version.id)
+            flips = report(ledger, settings.alias_key, version.id, label_field=settings.dataset.label_field)
         sys.stdout.write((json.dumps(asdict(flips)) if arguments.json else as_text(flips)) + "\n")
     else:
-        begin(settings, ledger, version)
+        begin(settings.serve, ledger, settings.project, version)
         sys.stdout.write(f"live requests are copied to {version.id}; --report compares, --stop ends\n")
 
 

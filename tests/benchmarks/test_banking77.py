@@ -95,7 +95,7 @@ def world(tmp_path: Path) -> Iterator[World]:
     world.settings = load_settings(world.config_path, environ={})
     version = world.publish("v1", answer=banking77.answer(Example("", KNOWN, "", "steady")))
     world.ledger.change(version, verdict={"reason": "it is the first one"})
-    controls.promote(world.settings, world.ledger, "v1")
+    controls.promote(world.ledger, world.settings.alias_key, "v1")
     world.start()
     world.until(world.is_settled)
     is_over = threading.Event()

@@ -68,7 +68,7 @@ class World:
         return time.monotonic() - started
 
     def make_live(self, version_id: str) -> float:
-        promote(self.settings, self.ledger, version_id)
+        promote(self.ledger, self.settings.alias_key, version_id)
         return self.until(lambda: self.alias().observed_fence == self.alias().fence and not self.alias().observed_error)
 
     def ask(self, max_tokens: int = 8) -> Any:
@@ -251,7 +251,7 @@ def misname(tensors: dict[str, Any]) -> None:
 
 
 def test_the_gateway_listens_before_its_engine_is_ready_and_then_answers(world: World) -> None:
-    promote(world.settings, world.ledger, "v1")
+    promote(world.ledger, world.settings.alias_key, "v1")
     world.until(lambda: b"gateway listening on http://127.0.0.1" in world.log_path.read_bytes(), 30)
     with pytest.raises(openai.InternalServerError) as refused:
         world.ask()
@@ -292,7 +292,7 @@ def test_the_engine_core_is_forked_and_imports_nothing_twice(world: World) -> No
 def test_a_wrong_artifact_is_refused_under_load(world: World) -> None:
     world.make_live("v1")
     with Load(world) as load:
-        promote(world.settings, world.ledger, "wrong")
+        promote(world.ledger, world.settings.alias_key, "wrong")
         world.until(lambda: world.alias().observed_error)
     assert "not the model that was judged" in str(world.alias().observed_error)
     assert load.errors == []
@@ -305,7 +305,7 @@ def test_a_swap_and_a_rollback_under_load_fail_no_request(world: World) -> None:
     with Load(world) as load:
         world.make_live("a0")
         load.until_answered(8)
-        rollback(world.settings, world.ledger)
+        rollback(world.ledger, world.settings.alias_key)
         rollback_seconds = world.until(lambda: world.alias().observed_version_id == "v1")
         load.until_answered(8)
     assert load.errors == []
@@ -323,7 +323,7 @@ def test_adapters_are_swapped_in_one_engine_within_two_seconds_and_fail_no_reque
         for version_id in ("a1", "a2", "a0", "a1"):
             seconds.append(world.make_live(version_id))
             load.until_answered(4)
-        promote(world.settings, world.ledger, "misnamed")
+        promote(world.ledger, world.settings.alias_key, "misnamed")
         world.until(lambda: world.alias().observed_error)
     assert load.errors == []
     assert set(load.versions) == {"a0", "a1", "a2"}

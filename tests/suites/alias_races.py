@@ -75,11 +75,11 @@ def race(config: str, seed: int, attempts: int) -> None:
         before = ledger.find(Alias, name=ALIAS)[0]
         try:
             if rng.random() < 0.3:
-                moved = controls.rollback(settings, ledger)
+                moved = controls.rollback(ledger, settings.alias_key)
             else:
                 shares: list[float] | None = [] if rng.random() < 0.5 else None
                 wish = rng.choice(VERSIONS)
-                moved = controls.promote(settings, ledger, wish, fence=before.fence, canary_shares=shares)
+                moved = controls.promote(ledger, settings.alias_key, wish, fence=before.fence, canary_shares=shares)
             if moved.fence > before.fence and moved.observed_error is None:
                 won.append((moved.fence, moved.version_id))
             else:
@@ -96,7 +96,7 @@ def run(world: World, attempts: int, processes: int, seed: int) -> tuple[Reader,
     """Race; return what the reader saw, every fault, and a line with the counts."""
     for id in VERSIONS:
         world.publish(id)
-    controls.promote(world.settings, world.ledger, VERSIONS[0])
+    controls.promote(world.ledger, world.settings.alias_key, VERSIONS[0])
     world.start()
     world.until(world.is_settled)
     start = world.alias().fence

@@ -232,7 +232,7 @@ def main() -> None:
         changes = {"enforce_eager": True, "max_model_len": 256, "engine_args": ENGINE_ARGS}
         settings = load_settings(folder / "driftwheel.yaml", environ={})
         settings = settings.model_copy(update={"serve": settings.serve.model_copy(update=changes)})
-        engine = start(settings, str(build_model(folder / "model")), VERSION)
+        engine = start(settings.serve, settings.logs, str(build_model(folder / "model")), VERSION)
         try:
             engine.wait_ready(settings.serve.start_timeout_seconds)
             with gateway_before(engine.port, folder, parsed.plant) as served:

@@ -33,7 +33,7 @@ def serving(folder: Path, **serve: Any) -> World:
     """Return a world whose version has two replicas, both of which serve."""
     world = World(folder, {"replicas": 2, "request_timeout_seconds": 60, **serve})
     world.publish("v1", fault_path=str(folder / "fault_{port}"))
-    controls.promote(world.settings, world.ledger, "v1")
+    controls.promote(world.ledger, world.settings.alias_key, "v1")
     world.start()
     world.until(world.is_settled)
     world.until(lambda: len(world.engine_ids("v1")) == 2)

@@ -33,7 +33,7 @@ def crash(world: World, point: str, rng: random.Random) -> tuple[float, str]:
     """Cut one swap at a point; return the seconds from the restart until one version serves, and what is wrong."""
     world.publish("v1")
     world.publish("v2")
-    controls.promote(world.settings, world.ledger, "v1")
+    controls.promote(world.ledger, world.settings.alias_key, "v1")
     world.start()
     world.until(world.is_settled)
     assert world.process is not None
@@ -41,12 +41,12 @@ def crash(world: World, point: str, rng: random.Random) -> tuple[float, str]:
     world.process.wait(30)
     # Steps of v1's own start come first in the process that is to die; the second call is the swap's.
     count = 2 if "canary" not in point and "share" not in point and "drain" not in point else 1
-    controls.promote(world.settings, world.ledger, "v1")
+    controls.promote(world.ledger, world.settings.alias_key, "v1")
     world.start(crash_at=f"{point}:{count}")
     world.until(lambda: world.stages().get("v1") is Stage.LIVE)
     world.until(world.is_settled)
     time.sleep(rng.uniform(0, 0.3))
-    controls.promote(world.settings, world.ledger, "v2", canary_shares=[0.5])
+    controls.promote(world.ledger, world.settings.alias_key, "v2", canary_shares=[0.5])
     asyncio.run(world.load(20, 20, lambda: world.process is None or world.process.poll() is not None))
     if world.process.poll() is None:
         return 0.0, f"never came to {point!r}"

@@ -155,7 +155,7 @@ class Pair:
     def flip(self, worlds: list[World]) -> float:
         """Promote the other version and return the seconds until every given gateway serves it and the row says so."""
         began_at, wanted = time.monotonic(), VERSIONS[self.version() == VERSIONS[0]]
-        controls.promote(worlds[0].settings, worlds[0].ledger, wanted, canary_shares=[])
+        controls.promote(worlds[0].ledger, worlds[0].settings.alias_key, wanted, canary_shares=[])
         waiting = [*worlds]
         while waiting:
             waiting = [world for world in waiting if not self.serves(world, wanted)]
@@ -184,12 +184,12 @@ def change_keys(pair: Pair, number: int, found: Found) -> None:
 def try_broken(pair: Pair, found: Found) -> None:
     """Promote a version that fails every request through a canary, and wait until it is out, on both gateways."""
     world, began_at, live = pair.worlds[0], time.monotonic(), pair.version()
-    moved = controls.promote(world.settings, world.ledger, BROKEN, canary_shares=[0.2])
+    moved = controls.promote(world.ledger, world.settings.alias_key, BROKEN, canary_shares=[0.2])
     world.until(lambda: world.alias().observed_fence == moved.fence)
     found.canary_out.append(time.monotonic() - began_at)
     if "canary rolled back" not in str(world.alias().observed_error):
         found.faults.append(f"the broken canary ended as {world.alias()}")
-    controls.promote(world.settings, world.ledger, live, canary_shares=[])
+    controls.promote(world.ledger, world.settings.alias_key, live, canary_shares=[])
     world.until(world.is_settled)
 
 
@@ -255,7 +255,7 @@ def measure(
     reader = Reader(pair.url)
     thread = threading.Thread(target=reader.run)
     try:
-        controls.promote(pair.worlds[0].settings, pair.worlds[0].ledger, VERSIONS[0])
+        controls.promote(pair.worlds[0].ledger, pair.worlds[0].settings.alias_key, VERSIONS[0])
         for world in pair.worlds:
             pair.start(world)
         pair.worlds[0].until(pair.worlds[0].is_settled)

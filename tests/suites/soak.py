@@ -120,7 +120,7 @@ def soak(folder: Path, minutes: float, per_second: float, leak: str) -> tuple[Gr
             for number in range(LOADS)
         ]
         world.publish("v1", answer=None)
-        controls.promote(world.settings, world.ledger, "v1")
+        controls.promote(world.ledger, world.settings.alias_key, "v1")
         world.start(plant=leak)
         world.until(world.is_settled)
         loads = [

@@ -46,7 +46,7 @@ def make_world(folder: Path, way: str, artifacts: dict[str, Path], known: dict[s
     """Publish the versions, and start a gateway with the first one live."""
     world = RealWorld(folder, SETTINGS[way])
     world.publish_known(artifacts, known)
-    controls.promote(world.settings, world.ledger, "v0")
+    controls.promote(world.ledger, world.settings.alias_key, "v0")
     world.start_settled()
     return world
 

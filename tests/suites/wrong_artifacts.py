@@ -170,7 +170,7 @@ def make_world(folder: Path, start_timeout_seconds: float = 120) -> tuple[RealWo
     base = build_tiny_model(folder / "base", 0, "float32")
     paths = {f"v{n}": build_tiny_adapter(folder / f"v{n}", base, n, "float32") for n in range(2)}
     world.publish_known(paths, ask_directly(world.settings, paths))
-    controls.promote(world.settings, world.ledger, "v0")
+    controls.promote(world.ledger, world.settings.alias_key, "v0")
     world.start_settled()
     return world, paths["v1"], base
 
@@ -188,7 +188,7 @@ def try_fault(world: RealWorld, number: int, fault: Fault, right: Path) -> tuple
     if fault.is_late:
         fault.plant(folder)
     began_at = time.monotonic()
-    controls.promote(world.settings, world.ledger, f"wrong-{number}")
+    controls.promote(world.ledger, world.settings.alias_key, f"wrong-{number}")
     answers = asyncio.run(world.stream(PER_SECOND, lambda: time.monotonic() > began_at + 0.5 and world.is_settled()))
     seconds = time.monotonic() - began_at
     alias = world.alias()

@@ -23,7 +23,6 @@ import uvloop
 
 from driftwheel.settings.load import load_settings
 from driftwheel.settings.serving import ServeSettings
-from driftwheel.settings.settings import Settings
 from serve import server
 from serve.engines import fleet, proof
 from serve.engines.engine import Engine, start_artifact
@@ -69,9 +68,9 @@ def command(serve: ServeSettings, model: str, name: str, port: int) -> list[str]
     return [sys.executable, "-S", str(FAKE), model, name, str(port)]
 
 
-def start(settings: Settings, artifact: Path, name: str, replica: int = 0) -> Engine:
+def start(serve: ServeSettings, logs: Path, artifact: Path, name: str, replica: int = 0) -> Engine:
     """Start a fake engine on an artifact, checked as a real one is."""
-    return start_artifact(settings, artifact, name, replica, command)
+    return start_artifact(serve, logs, artifact, name, replica, command)
 
 
 def crash_at(point: str, count: int) -> None:

@@ -105,7 +105,7 @@ class RealWorld(World):
     def swap(self, version_id: str) -> float:
         """Promote a version, wait until it is live, and return when the command was given."""
         began_at = time.monotonic()
-        controls.promote(self.settings, self.ledger, version_id)
+        controls.promote(self.ledger, self.settings.alias_key, version_id)
         self.until(self.is_settled, START_SECONDS)
         return began_at
 
@@ -188,7 +188,7 @@ def ask_directly(settings: Settings, artifacts: dict[str, Path]) -> dict[str, Kn
     slots: list[Slot] = []
     try:
         for id, path in artifacts.items():
-            engine = adapters.start(settings, path, id, 0)
+            engine = adapters.start(settings.serve, settings.logs, path, id, 0)
             try:
                 engine.wait_ready(START_SECONDS)
                 found[id] = _ask_one(engine)

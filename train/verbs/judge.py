@@ -27,14 +27,14 @@ def main(arguments: argparse.Namespace) -> None:
     settings = settings_from(arguments)
     ledger = open_ledger(settings)
     second = (
-        named_version(settings, ledger, arguments.second)
+        named_version(ledger, settings.project, arguments.second)
         if arguments.second
         else ledger.newest(ModelVersion, settings.project)
     )
     other = arguments.first or second.verdict.live_version_id
     if other is None:
         raise NotFoundError(f"{second.id} was not judged against another version; name one with --first")
-    first, second = in_order(named_version(settings, ledger, other), second)
+    first, second = in_order(named_version(ledger, settings.project, other), second)
     report = judge_versions(settings, ledger, first, second, items=arguments.items)
     text = json.dumps(vars(report)) if arguments.json else summary(report, first, second)
     sys.stdout.write(f"{text}\n")

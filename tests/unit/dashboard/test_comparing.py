@@ -58,13 +58,13 @@ def test_a_measure_is_compared_with_its_paired_interval() -> None:
 def test_slices_are_those_of_the_items() -> None:
     named = pairs([("b", "a")] * 2, slice="new", slices=("label:a",))
     found = comparing.by_slice([*pairs(OUTCOMES), *named])
-    assert [(s["slice"], s["items"], s["difference"]) for s in found] == [
+    assert [(s.slice, s.items, s.difference) for s in found] == [
         ("all items", 12, pytest.approx(4 / 12)),
         ("old", 10, 0.2),
         ("label:a", 2, 1),
         ("new", 2, 1),
     ]
-    chart = charts.interval({"slices": found}, "second minus first")
+    chart = charts.interval(found, "second minus first")
     assert chart is not None
     drawn = chart.to_dict()
     points = next(layer for layer in drawn["layer"] if layer["mark"]["type"] == "point")

@@ -14,12 +14,12 @@ NOW = datetime(2026, 5, 4, 12, 30, 20, tzinfo=UTC)
 
 
 def test_an_empty_ledger_has_seven_empty_stations_and_a_gray_lamp(ledger: Ledger, settings: Settings) -> None:
-    assert [s.id for s in standing.stations(ledger, settings)] == [None] * 7
+    assert [s.id for s in standing.stations(ledger, settings.project)] == [None] * 7
     assert standing.lamp(queries.latest_check(ledger, settings.project)) == "gray"
 
 
 def test_stations_show_the_newest_records(seeded: dict[str, str], ledger: Ledger, settings: Settings) -> None:
-    stations = standing.stations(ledger, settings)
+    stations = standing.stations(ledger, settings.project)
     assert stations[0].id == seeded["dataset"]
     assert stations[2].id == seeded["rejected"]
     assert stations[2].status == "rejected"

@@ -74,9 +74,9 @@ def test_a_rejected_version_cannot_be_promoted(seeded: dict[str, str]) -> None:
 def test_pause_sets_the_switch_and_resume_clears_it(seeded: dict[str, str], ledger: Ledger, settings: Settings) -> None:
     page = view("decisions")
     page.button(key="pause").click().run()
-    assert controls.is_paused(settings, ledger)
+    assert controls.is_paused(ledger, settings.project)
     page.button(key="pause").click().run()
-    assert not controls.is_paused(settings, ledger)
+    assert not controls.is_paused(ledger, settings.project)
 
 
 @pytest.mark.parametrize(("key", "status"), [("approve", DecisionStatus.OPEN), ("refuse", DecisionStatus.REFUSED)])

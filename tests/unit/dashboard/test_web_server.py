@@ -14,7 +14,7 @@ from driftwheel.store.ledger import Ledger
 
 
 def test_a_report_is_sandboxed(seeded: dict[str, str], settings: Settings, ledger: Ledger) -> None:
-    answer = TestClient(build_app(settings, ledger)).get(f"/reports/{seeded['check']}")
+    answer = TestClient(build_app(ledger, settings.project, settings.root)).get(f"/reports/{seeded['check']}")
     assert answer.status_code == 200
     assert "Evidently says" in answer.text
     policy = answer.headers["content-security-policy"]
@@ -24,7 +24,7 @@ def test_a_report_is_sandboxed(seeded: dict[str, str], settings: Settings, ledge
 
 @pytest.mark.parametrize("check_id", ["nobody", "..", "%2e%2e%2fledger.db", "a%00b"])
 def test_nothing_else_is_served(check_id: str, seeded: dict[str, str], settings: Settings, ledger: Ledger) -> None:
-    assert report_path(settings, ledger, check_id) is None
+    assert report_path(ledger, settings.project, settings.root, check_id) is None
 
 
 def test_a_report_outside_the_storage_folder_is_not_served(
@@ -35,7 +35,7 @@ def test_a_report_outside_the_storage_folder_is_not_served(
     (outside / "report.html").write_text("secret", encoding="utf-8")
     signal = ledger.find(DriftSignal, check_id="check_5", limit=1)[0]
     ledger.add(replace(signal, id="signal_x", check_id="check_x", report_path=str(outside)))
-    assert report_path(settings, ledger, "check_x") is None
+    assert report_path(ledger, settings.project, settings.root, "check_x") is None
 
 
 def test_a_taken_port_is_a_conflict() -> None:

@@ -32,9 +32,9 @@ def version(number: int, status: ModelVersionStatus = ModelVersionStatus.PUBLISH
 
 def test_promote_and_rollback_move_the_alias_there_and_back(ledger: Ledger, settings: Settings) -> None:
     ledger.add(version(1), version(2))
-    controls.promote(settings, ledger, "version_1")
-    assert controls.promote(settings, ledger, "version_2").fence == 2
-    back = controls.rollback(settings, ledger)
+    controls.promote(ledger, settings.alias_key, "version_1")
+    assert controls.promote(ledger, settings.alias_key, "version_2").fence == 2
+    back = controls.rollback(ledger, settings.alias_key)
     assert (back.version_id, back.previous_version_id, back.fence) == ("version_1", "version_2", 3)
 
 
@@ -44,47 +44,47 @@ def test_what_the_gate_did_not_pass_is_never_promoted(
 ) -> None:
     ledger.add(version(1, status))
     with pytest.raises(GateError, match="worse by 9 points"):
-        controls.promote(settings, ledger, "version_1")
+        controls.promote(ledger, settings.alias_key, "version_1")
     assert ledger.find(Alias) == []
 
 
 def test_there_is_nothing_to_roll_back_to_at_first(ledger: Ledger, settings: Settings) -> None:
     ledger.add(version(1))
-    controls.promote(settings, ledger, "version_1")
+    controls.promote(ledger, settings.alias_key, "version_1")
     with pytest.raises(NotFoundError, match="no earlier version"):
-        controls.rollback(settings, ledger)
+        controls.rollback(ledger, settings.alias_key)
 
 
 def test_waiting_returns_when_the_gateway_serves_it_and_raises_when_it_refuses(
     ledger: Ledger, settings: Settings
 ) -> None:
     ledger.add(version(1), version(2))
-    alias = controls.promote(settings, ledger, "version_1")
+    alias = controls.promote(ledger, settings.alias_key, "version_1")
     with ledger.write() as connection:
         observe_alias(connection, "support", "support", version_id="version_1", fence=alias.fence)
-    assert controls.wait_until_observed(settings, ledger, alias).observed_version_id == "version_1"
-    moved = controls.promote(settings, ledger, "version_2")
+    assert controls.wait_until_observed(settings.serve, ledger, alias).observed_version_id == "version_1"
+    moved = controls.promote(ledger, settings.alias_key, "version_2")
     with ledger.write() as connection:
         observe_alias(
             connection, "support", "support", version_id=None, fence=moved.fence, error="another model answers"
         )
     with pytest.raises(EngineError, match="another model answers"):
-        controls.wait_until_observed(settings, ledger, moved)
+        controls.wait_until_observed(settings.serve, ledger, moved)
     with pytest.raises(ConflictError, match="meanwhile"):
-        controls.wait_until_observed(settings, ledger, alias)
+        controls.wait_until_observed(settings.serve, ledger, alias)
 
 
 def test_only_one_retrain_is_asked_for_at_a_time(ledger: Ledger, settings: Settings) -> None:
-    first = controls.request_retrain(settings, ledger, trigger="button", reason="stale")
+    first = controls.request_retrain(ledger, settings.project, trigger="button", reason="stale")
     with pytest.raises(ConflictError, match=first.id):
-        controls.request_retrain(settings, ledger, trigger="button", reason="again")
+        controls.request_retrain(ledger, settings.project, trigger="button", reason="again")
 
 
 @pytest.mark.every_database
 def test_of_many_who_ask_for_a_retrain_at_once_one_gets_it(ledger: Ledger, settings: Settings) -> None:
     def ask(number: int) -> bool:
         try:
-            controls.request_retrain(settings, ledger, trigger="hook", reason=f"asked by {number}")
+            controls.request_retrain(ledger, settings.project, trigger="hook", reason=f"asked by {number}")
         except ConflictError:
             return False
         return True
@@ -95,7 +95,7 @@ def test_of_many_who_ask_for_a_retrain_at_once_one_gets_it(ledger: Ledger, setti
 
 
 def test_a_retrain_that_somebody_else_began_meanwhile_is_not_begun_twice(settings: Settings, ledger: Ledger) -> None:
-    other = controls.request_retrain(settings, ledger, trigger="button", reason="stale")
+    other = controls.request_retrain(ledger, settings.project, trigger="button", reason="stale")
     wanted = replace(other, id="decision_of_the_check", trigger="policy", reasons=["drift"])
     held = controls.record(ledger, wanted)
     assert (held.verdict, held.status, held.remedy) == (DecisionVerdict.HOLD, DecisionStatus.CLOSED, "none")
@@ -106,18 +106,18 @@ def test_a_retrain_that_somebody_else_began_meanwhile_is_not_begun_twice(setting
 
 
 def test_a_waiting_decision_is_settled_once(ledger: Ledger, settings: Settings) -> None:
-    waiting = controls.request_retrain(settings, ledger, trigger="button", reason="stale")
+    waiting = controls.request_retrain(ledger, settings.project, trigger="button", reason="stale")
     with pytest.raises(ConflictError, match="not awaiting approval"):
-        controls.approve(settings, ledger, waiting.id)
+        controls.approve(ledger, settings.project, waiting.id)
     ledger.add(replace(waiting, id="decision_w", status=DecisionStatus.AWAITING_APPROVAL))
-    assert controls.approve(settings, ledger, "decision_w").status is DecisionStatus.OPEN
+    assert controls.approve(ledger, settings.project, "decision_w").status is DecisionStatus.OPEN
     with pytest.raises(ConflictError):
-        controls.refuse(settings, ledger, "decision_w")
+        controls.refuse(ledger, settings.project, "decision_w")
     assert ledger.get(RetrainDecision, "decision_w").status is DecisionStatus.OPEN
 
 
 def test_the_pause_switch_survives_a_new_connection(ledger: Ledger, settings: Settings) -> None:
-    controls.set_paused(settings, ledger, True)
-    assert controls.is_paused(settings, Ledger(settings.database_url))
-    controls.set_paused(settings, ledger, False)
-    assert not controls.is_paused(settings, ledger)
+    controls.set_paused(ledger, settings.project, True)
+    assert controls.is_paused(Ledger(settings.database_url), settings.project)
+    controls.set_paused(ledger, settings.project, False)
+    assert not controls.is_paused(ledger, settings.project)

@@ -32,7 +32,7 @@ AT = datetime(2026, 1, 1, tzinfo=UTC)
 def page(settings: Settings, ledger: Ledger) -> CollectorRegistry:
     """A registry that reads the ledger at every look."""
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(LedgerCollector(settings, ledger, CheckCounter()))
+    registry.register(LedgerCollector(settings.serve, ledger, settings.project, CheckCounter()))
     return registry
 
 
@@ -124,7 +124,7 @@ def test_decisions_traffic_and_the_pause_are_counted(
             latency_seconds=0.1,
         )
     )
-    controls.set_paused(settings, ledger, True)
+    controls.set_paused(ledger, settings.project, True)
     made = {"verdict": "hold", "trigger": "policy"}
     assert page.get_sample_value("driftwheel_retrain_decisions_total", made) == 2
     assert page.get_sample_value("driftwheel_retrain_state", {"state": "failed"}) == 1
@@ -179,7 +179,7 @@ def test_the_alias_says_what_is_served(
 
 def test_a_failed_check_is_counted(settings: Settings, ledger: Ledger) -> None:
     counter, registry = CheckCounter(), CollectorRegistry(auto_describe=False)
-    registry.register(LedgerCollector(settings, ledger, counter))
+    registry.register(LedgerCollector(settings.serve, ledger, settings.project, counter))
     counter.count()
     assert registry.get_sample_value("driftwheel_check_failures_total") == 1
 

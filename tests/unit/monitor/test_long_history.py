@@ -52,7 +52,7 @@ def steps_of(folder: Path, rows: int) -> dict[str, int]:
     ledger, found = Ledger(settings.database_url), {}
     long_history.fill(settings, ledger, rows, waiting=2 * WINDOW_ROWS - 1)
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(LedgerCollector(settings, ledger, CheckCounter()))
+    registry.register(LedgerCollector(settings.serve, ledger, settings.project, CheckCounter()))
     generate_latest(registry)  # the first scrape counts what there is, once
     with counted(ledger) as steps:
         look = next_look(settings, ledger)

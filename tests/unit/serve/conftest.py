@@ -11,12 +11,12 @@ import pytest
 
 from driftwheel import controls
 from driftwheel.artifacts import write_json, writing
-from driftwheel.settings.settings import Settings
+from driftwheel.settings.serving import ServeSettings
 from serve.engines.engine import Engine
 from tests.support import fake_gateway
 from tests.support.fake_world import World
 
-StartEngine = Callable[[Settings, Path, str, int], Engine]
+StartEngine = Callable[[ServeSettings, Path, Path, str, int], Engine]
 MakeArtifact = Callable[..., Path]
 MakeWorld = Callable[..., World]
 
@@ -26,8 +26,8 @@ def start_fake() -> Iterator[StartEngine]:
     """Start a fake engine on an artifact, checked as a real one is; whatever still runs is stopped at the end."""
     engines: list[Engine] = []
 
-    def start(settings: Settings, artifact: Path, name: str, replica: int = 0) -> Engine:
-        engines.append(fake_gateway.start(settings, artifact, name, replica))
+    def start(serve: ServeSettings, logs: Path, artifact: Path, name: str, replica: int = 0) -> Engine:
+        engines.append(fake_gateway.start(serve, logs, artifact, name, replica))
         return engines[-1]
 
     yield start
@@ -79,7 +79,7 @@ def make_world(tmp_path: Path) -> Iterator[MakeWorld]:
         world = World(tmp_path, serve)
         worlds.append(world)
         world.publish("v1", **(facts or {}))
-        controls.promote(world.settings, world.ledger, "v1")
+        controls.promote(world.ledger, world.settings.alias_key, "v1")
         world.start()
         world.until(world.is_settled)
         return world

@@ -62,7 +62,10 @@ def run_worker(settings: Settings, diary: Path, mode: str) -> int:
 def test_a_worker_killed_in_a_step_resumes_there_and_repeats_no_finished_step(
     settings: Settings, ledger: Ledger, tmp_path: Path
 ) -> None:
-    decision, diary = controls.request_retrain(settings, ledger, trigger="button", reason="stale"), tmp_path / "diary"
+    decision, diary = (
+        controls.request_retrain(ledger, settings.project, trigger="button", reason="stale"),
+        tmp_path / "diary",
+    )
     assert run_worker(settings, diary, "die") == 9
     assert ledger.get(RetrainDecision, decision.id).status is DecisionStatus.RUNNING
     assert run_worker(settings, diary, "go on") == 0
@@ -85,7 +88,7 @@ def test_a_worker_killed_in_a_step_resumes_there_and_repeats_no_finished_step(
 def test_a_retrain_that_ends_without_promotion_says_why(
     settings: Settings, ledger: Ledger, tmp_path: Path, mode: str, status: DecisionStatus, error: str
 ) -> None:
-    decision = controls.request_retrain(settings, ledger, trigger="button", reason="stale")
+    decision = controls.request_retrain(ledger, settings.project, trigger="button", reason="stale")
     assert run_worker(settings, tmp_path / "diary", mode) == 0
     done = ledger.get(RetrainDecision, decision.id)
     assert done.status is status
@@ -98,7 +101,7 @@ def test_a_second_worker_on_the_same_folder_is_refused(settings: Settings) -> No
 
 
 def test_a_decision_that_waits_for_approval_is_left_alone(settings: Settings, ledger: Ledger, tmp_path: Path) -> None:
-    decision = controls.request_retrain(settings, ledger, trigger="policy", reason="drift")
+    decision = controls.request_retrain(ledger, settings.project, trigger="policy", reason="drift")
     ledger.change(decision, status=DecisionStatus.AWAITING_APPROVAL)
     assert run_worker(settings, tmp_path / "diary", "go on") == 0
     assert not (tmp_path / "diary").exists()

@@ -78,16 +78,16 @@ def test_two_loops_with_the_same_alias_promote_and_roll_back_side_by_side(
     loops: dict[str, Settings], ledger: Ledger
 ) -> None:
     for project, own in loops.items():
-        assert controls.promote(own, ledger, f"{project}_v1").fence == 1
-        controls.promote(own, ledger, f"{project}_v2")
-    assert controls.rollback(loops["support"], ledger).version_id == "support_v1"
+        assert controls.promote(ledger, own.alias_key, f"{project}_v1").fence == 1
+        controls.promote(ledger, own.alias_key, f"{project}_v2")
+    assert controls.rollback(ledger, loops["support"].alias_key).version_id == "support_v1"
     billing = get_alias(ledger, "billing", "default")
     assert (billing.version_id, billing.previous_version_id, billing.fence) == ("billing_v2", "billing_v1", 2)
 
 
 def test_a_loop_does_not_promote_a_version_of_another(loops: dict[str, Settings], ledger: Ledger) -> None:
     with pytest.raises(NotFoundError, match="billing_v1"):
-        controls.promote(loops["support"], ledger, "billing_v1")
+        controls.promote(ledger, loops["support"].alias_key, "billing_v1")
     assert find_alias(ledger, "support", "default") is None
 
 
@@ -96,9 +96,9 @@ def test_the_gateways_of_two_loops_with_the_same_alias_lead_and_report_side_by_s
 ) -> None:
     elections, rows = dict[str, LeaderElection](), dict[str, Deployments]()
     for project, own in loops.items():
-        controls.promote(own, ledger, f"{project}_v1")
-        elections[project] = LeaderElection(own, ledger)
-        rows[project] = Deployments(own, ledger, elections[project])
+        controls.promote(ledger, own.alias_key, f"{project}_v1")
+        elections[project] = LeaderElection(own.serve, ledger, own.alias_key)
+        rows[project] = Deployments(ledger, own.alias_key, elections[project])
     for election in elections.values():
         election.look()
     assert all(election.is_leader for election in elections.values())
@@ -120,7 +120,7 @@ def test_waiting_for_one_loop_is_not_held_up_by_the_canary_of_another(
     loops: dict[str, Settings], ledger: Ledger
 ) -> None:
     for project, own in loops.items():
-        controls.promote(own, ledger, f"{project}_v1")
+        controls.promote(ledger, own.alias_key, f"{project}_v1")
     alias = get_alias(ledger, "support", "default")
     ledger.add(
         Deployment(
@@ -143,4 +143,4 @@ def test_waiting_for_one_loop_is_not_held_up_by_the_canary_of_another(
 
 def _wait(settings: Settings, ledger: Ledger) -> None:
     with pytest.raises(EngineError):
-        controls.wait_until_observed(settings, ledger, get_alias(ledger, "support", "default"))
+        controls.wait_until_observed(settings.serve, ledger, get_alias(ledger, "support", "default"))

@@ -47,13 +47,13 @@ def test_no_file_of_the_ledger_ever_holds_what_a_rule_forbids(
     settings: Settings, ledger: Ledger, tmp_path: Path, capfd: pytest.CaptureFixture[str], append: Append
 ) -> None:
     settings = redacting(settings)
-    log = TrafficLog(ledger, keeping(settings))
+    log = TrafficLog(ledger, keeping(settings.traffic))
     append(log, ROW).result(10)
     with pytest.raises(Exception, match="already in the ledger"):
         append(log, ROW).result(10)
     with pytest.raises(OverflowError):
         append(log, replace(ROW, id="req_2", prompt_tokens=2**70)).result(10)
-    give_feedback(settings, ledger, "req_1", correction=json.dumps({"mail": MAIL}))
+    give_feedback(settings.traffic, ledger, settings.project, "req_1", correction=json.dumps({"mail": MAIL}))
     log.close()
     (row,) = ledger.find(Traffic)
     assert (row.prompt, row.answer, row.error) == ("i am <EMAIL>", "your card <CARD>", "no <EMAIL>")
@@ -79,13 +79,13 @@ def test_no_file_of_the_ledger_ever_holds_what_a_rule_forbids(
     ids=["escape", "key", "number", "JSON in JSON", "no JSON", "nothing found", "too deep", "a kind not asked for"],
 )
 def test_a_rule_finds_it_however_it_is_written(settings: Settings, text: str, cleaned: str) -> None:
-    rules = rules_of(redacting(settings))
+    rules = rules_of(redacting(settings).traffic)
     assert rules is not None
     assert rules.clean(text) == cleaned
 
 
 def test_rows_of_one_user_stay_together_without_the_name(settings: Settings) -> None:
-    rules = rules_of(redacting(settings))
+    rules = rules_of(redacting(settings).traffic)
     assert rules is not None
     assert rules.clean_name("u1") == "u1"
     assert rules.clean_name(MAIL) == rules.clean_name(MAIL) != rules.clean_name("ann@example.com")
@@ -111,7 +111,7 @@ def test_a_share_of_the_requests_is_logged_and_the_id_says_which(
 ) -> None:
     ids = [new_id("req", n) for n in range(3000)]
     sampled = settings.model_copy(update={"traffic": settings.traffic.model_copy(update={"share": 0.2})})
-    log = TrafficLog(ledger, keeping(sampled))
+    log = TrafficLog(ledger, keeping(sampled.traffic))
     wait([append(log, replace(ROW, id=request_id)) for request_id in ids])
     log.close()
     kept = {row.id for row in ledger.find(Traffic)}
@@ -120,9 +120,9 @@ def test_a_share_of_the_requests_is_logged_and_the_id_says_which(
 
 
 def test_a_body_is_kept_unless_the_settings_say_no(settings: Settings) -> None:
-    assert keeping(settings) is None
+    assert keeping(settings.traffic) is None
     without = settings.model_copy(update={"traffic": settings.traffic.model_copy(update={"keep_responses": False})})
-    keep = keeping(without)
+    keep = keeping(without.traffic)
     assert keep is not None
     assert keep(ROW) == replace(ROW, response=None)
 

@@ -83,13 +83,13 @@ def test_rows_over_the_age_go_and_those_of_other_projects_stay(settings: Setting
     ledger.add(*(row(f"old{n}", 31) for n in range(1203)), row("new", 29), row("else", 99, project="other"))
     assert prune(limited(settings, keep_days=30), ledger, NOW) == 1203
     assert kept(ledger) == {"new", "else"}
-    assert pruned_rows(settings, ledger) == 1203
+    assert pruned_rows(ledger, settings.project) == 1203
 
 
 def test_the_oldest_rows_over_the_size_go_until_the_rest_fits(settings: Settings, ledger: Ledger) -> None:
     size_bytes = 100 + 50 + 1000 + ROW_BYTES
     ledger.add(*(row(f"r{n:04}", 30 - n / 100, response="x" * 1000) for n in range(2000)))
-    assert volume(settings, ledger).size_bytes == 2000 * size_bytes
+    assert volume(settings.monitor, ledger, settings.alias_key).size_bytes == 2000 * size_bytes
     fitting = 2**20 // size_bytes
     assert prune(limited(settings, keep_mib=1), ledger, NOW) == 2000 - fitting
     assert kept(ledger) == {f"r{n:04}" for n in range(2000 - fitting, 2000)}
@@ -132,7 +132,7 @@ def test_an_export_holds_every_field_of_every_row(
 ) -> None:
     ledger.add(*(row(f"r{n:04}", 30 - n // 700, thumb=1 if n % 2 else None, response="é\n") for n in range(2500)))
     path = tmp_path / f"traffic{ending}"
-    assert export_traffic(settings, ledger, path, since=days_ago(29)) == 1800
+    assert export_traffic(ledger, settings.project, path, since=days_ago(29)) == 1800
     if ending == ".jsonl":
         found = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
         for fields in found:

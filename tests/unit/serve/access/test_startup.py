@@ -56,12 +56,12 @@ def test_a_new_database_is_for_its_owner_alone_and_a_readable_one_is_refused(
 ) -> None:
     path = settings.root / "ledger.db"
     assert {file.stat().st_mode & 0o777 for file in settings.root.glob("ledger.db*")} == {0o600}
-    check_files(settings)
+    check_files(settings.path, settings.database_url)
     open_to_all(path)
     with pytest.raises(ConfigError, match=rf"{path}.*chmod o-rwx"):
-        check_files(settings)
+        check_files(settings.path, settings.database_url)
     settings.root.chmod(0o700)
-    check_files(settings)
+    check_files(settings.path, settings.database_url)
 
 
 def test_a_readable_password_is_refused(settings: Settings) -> None:
@@ -70,11 +70,11 @@ def test_a_readable_password_is_refused(settings: Settings) -> None:
     settings.path.write_text(f"{text}storage: {{database_url: '{url}'}}\n", encoding="utf-8")
     open_to_all(settings.path)
     with pytest.raises(ConfigError, match="holds secrets") as error:
-        check_files(load_settings(settings.path, environ={}))
+        check_files(settings.path, load_settings(settings.path, environ={}).database_url)
     assert "s3cret" not in str(error.value)
     settings.path.write_text(text, encoding="utf-8")
-    check_files(load_settings(settings.path, environ={"DRIFTWHEEL__STORAGE__DATABASE_URL": url}))
+    check_files(settings.path, url)
     (settings.path.parent / ".env").write_text(f"DRIFTWHEEL_API_KEYS={STRONG}\n", encoding="utf-8")
     open_to_all(settings.path.parent / ".env")
     with pytest.raises(ConfigError, match=r"\.env"):
-        check_files(load_settings(settings.path, environ={}))
+        check_files(settings.path, load_settings(settings.path, environ={}).database_url)

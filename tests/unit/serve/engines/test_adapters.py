@@ -66,15 +66,15 @@ def started() -> Iterator[list[Engine]]:
 
 @pytest.fixture
 def adapters(started: list[Engine]) -> Adapters:
-    def start(settings: Settings, artifact: Path, name: str, replica: int = 0) -> Engine:
-        started.append(fake_gateway.start(settings, artifact, name, replica))
+    def start(serve: ServeSettings, logs: Path, artifact: Path, name: str, replica: int = 0) -> Engine:
+        started.append(fake_gateway.start(serve, logs, artifact, name, replica))
         return started[-1]
 
     return Adapters(start)
 
 
 def load(adapters: Adapters, settings: Settings, artifact: Path, version_id: str, replica: int = 0) -> Slot:
-    slot = adapters.start(settings, artifact, version_id, replica)
+    slot = adapters.start(settings.serve, settings.logs, artifact, version_id, replica)
     slot.wait_ready(TIMEOUT)
     assert isinstance(slot, Slot)
     return slot
@@ -177,7 +177,9 @@ def test_an_engine_that_hangs_is_stopped_with_all_its_adapters(
 def test_an_adapter_that_the_engine_refuses_is_an_error_with_its_reason(
     settings: Settings, tmp_path: Path, base: Path, adapters: Adapters
 ) -> None:
-    slot = adapters.start(settings, adapter(tmp_path, base, "one", refuses="no such module"), "v1", 0)
+    slot = adapters.start(
+        settings.serve, settings.logs, adapter(tmp_path, base, "one", refuses="no such module"), "v1", 0
+    )
     with pytest.raises(EngineError, match=r"refused v1@1: no such module"):
         slot.wait_ready(TIMEOUT)
 
@@ -186,7 +188,7 @@ def test_a_changed_adapter_is_not_loaded(settings: Settings, tmp_path: Path, bas
     path = adapter(tmp_path, base, "one")
     (path / "answers.json").write_text("{}", encoding="utf-8")
     with pytest.raises(ArtifactError, match="does not match its manifest"):
-        adapters.start(settings, path, "v1", 0)
+        adapters.start(settings.serve, settings.logs, path, "v1", 0)
 
 
 def test_an_adapter_is_not_put_on_a_base_that_was_built_again(
@@ -196,7 +198,7 @@ def test_an_adapter_is_not_put_on_a_base_that_was_built_again(
     with writing(base, {}) as folder:
         write_json(folder / "answers.json", {"tokens": ["another"], "logprob": -1.0})
     with pytest.raises(ArtifactError, match="another model than"):
-        adapters.start(settings, path, "v1", 0)
+        adapters.start(settings.serve, settings.logs, path, "v1", 0)
 
 
 def test_the_engine_of_an_adapter_takes_adapters_of_its_rank(settings: Settings, tmp_path: Path, base: Path) -> None:
@@ -206,7 +208,9 @@ def test_the_engine_of_an_adapter_takes_adapters_of_its_rank(settings: Settings,
         commands.append([model, *serve.engine_args])
         return ["true"]
 
-    start_artifact(settings, adapter(tmp_path, base, "one", rank=17), "base", build=build).process.wait()
+    start_artifact(
+        settings.serve, settings.logs, adapter(tmp_path, base, "one", rank=17), "base", build=build
+    ).process.wait()
     assert "--lora-target-modules o_proj q_proj" in " ".join(commands[0])
     assert commands[0][:6] == [str(base), "--enable-lora", "--max-lora-rank", "32", "--max-loras", "4"]
 
@@ -248,7 +252,7 @@ class AdapterWorld(World):
 def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AdapterWorld]:
     world = AdapterWorld(tmp_path_factory.mktemp("adapters"), {"canary_min_requests": 5})
     world.publish_adapter("v0")
-    controls.promote(world.settings, world.ledger, "v0")
+    controls.promote(world.ledger, world.settings.alias_key, "v0")
     world.start()
     try:
         world.until(world.is_settled)
@@ -265,7 +269,7 @@ def world(gateway: AdapterWorld) -> AdapterWorld:
 
 
 def swap(world: World, version_id: str) -> None:
-    controls.promote(world.settings, world.ledger, version_id)
+    controls.promote(world.ledger, world.settings.alias_key, version_id)
     world.until(world.is_settled)
 
 
@@ -307,7 +311,7 @@ def test_a_wrong_adapter_is_unloaded_before_a_user_meets_it(
 ) -> None:
     wrong_id = f"wrong-{next(iter(facts))}"
     world.publish_adapter(wrong_id, **facts)
-    controls.promote(world.settings, world.ledger, wrong_id)
+    controls.promote(world.ledger, world.settings.alias_key, wrong_id)
     answers = asyncio.run(world.load(20, TIMEOUT, lambda: bool(world.alias().observed_error)))
     assert words in str(world.alias().observed_error)
     assert {(answer.status, answer.version_id, answer.text) for answer in answers} == {(200, "v0", "v0")}
@@ -338,7 +342,7 @@ def test_an_engine_that_dies_under_its_adapter_is_started_again(world: AdapterWo
 def test_a_canary_of_an_adapter_shares_the_engine_of_the_live_one(world: AdapterWorld) -> None:
     world.publish_adapter("canary")
     engines = world.hosts()
-    controls.promote(world.settings, world.ledger, "canary", canary_shares=[0.5])
+    controls.promote(world.ledger, world.settings.alias_key, "canary", canary_shares=[0.5])
     answers = asyncio.run(world.load(20, TIMEOUT, world.is_settled))
     assert {answer.status for answer in answers} == {200}
     assert {answer.version_id for answer in answers} == {"v0", "canary"}

@@ -39,7 +39,7 @@ time.sleep(60)
 def test_an_engine_is_ready_when_it_has_answered_a_token(
     settings: Settings, start_fake: StartEngine, make_artifact: MakeArtifact
 ) -> None:
-    engine = start_fake(settings, make_artifact("v1", start_seconds=0.5), "v1")
+    engine = start_fake(settings.serve, settings.logs, make_artifact("v1", start_seconds=0.5), "v1")
     assert not answers_token("127.0.0.1", engine.port, "v1", 1)
     engine.wait_ready(20)
     assert answers_token("127.0.0.1", engine.port, "v1", 1)
@@ -50,7 +50,7 @@ def test_an_engine_is_ready_when_it_has_answered_a_token(
 def test_an_engine_that_dies_at_start_says_why(
     settings: Settings, start_fake: StartEngine, make_artifact: MakeArtifact
 ) -> None:
-    engine = start_fake(settings, make_artifact("v1", dies=True), "v1")
+    engine = start_fake(settings.serve, settings.logs, make_artifact("v1", dies=True), "v1")
     with pytest.raises(EngineError, match=r"v1 died at start \(status 3\): RuntimeError: no such architecture; see"):
         engine.wait_ready(20)
 
@@ -58,7 +58,7 @@ def test_an_engine_that_dies_at_start_says_why(
 def test_an_engine_that_does_not_get_ready_is_stopped(
     settings: Settings, start_fake: StartEngine, make_artifact: MakeArtifact
 ) -> None:
-    engine = start_fake(settings, make_artifact("v1", start_seconds=60), "v1")
+    engine = start_fake(settings.serve, settings.logs, make_artifact("v1", start_seconds=60), "v1")
     with pytest.raises(EngineError, match="gave no token within"):
         engine.wait_ready(0.5)
     assert not engine.is_running
@@ -72,7 +72,7 @@ def test_stopping_takes_its_stubborn_children_along(
     wait_until_dead: Callable[[int], None],
 ) -> None:
     child_id_path = tmp_path / "child"
-    engine = start_fake(settings, make_artifact("v1", child_id_path=str(child_id_path)), "v1")
+    engine = start_fake(settings.serve, settings.logs, make_artifact("v1", child_id_path=str(child_id_path)), "v1")
     engine.wait_ready(20)
     engine.stop()
     wait_until_dead(int(child_id_path.read_text()))
@@ -101,7 +101,7 @@ def test_a_changed_artifact_is_refused_before_anything_starts(
     text = (artifact / name).read_text()
     (artifact / name).write_text(text.replace("0.5", "0.6").replace('"bytes"', '"byte"'))
     with pytest.raises(ArtifactError, match=name):
-        start_fake(settings, artifact, "v1")
+        start_fake(settings.serve, settings.logs, artifact, "v1")
     assert not (settings.root / "logs").exists()
 
 
@@ -109,7 +109,7 @@ def test_the_log_of_an_engine_that_died_is_kept_beside_the_next(
     settings: Settings, start_fake: StartEngine, make_artifact: MakeArtifact
 ) -> None:
     for _ in range(2):
-        engine = start_fake(settings, make_artifact("v1", dies=True), "v1")
+        engine = start_fake(settings.serve, settings.logs, make_artifact("v1", dies=True), "v1")
         with pytest.raises(EngineError):
             engine.wait_ready(20)
     assert "no such architecture" in engine.log_path.with_suffix(".log.1").read_text()
@@ -117,7 +117,7 @@ def test_the_log_of_an_engine_that_died_is_kept_beside_the_next(
 
 def test_an_engine_that_cannot_be_started_is_one_clear_error(settings: Settings) -> None:
     with pytest.raises(EngineError, match=r"cannot start engine v1: .*no-such-program"):
-        start(settings, "model", "v1", lambda *_: ["/no-such-program"])
+        start(settings.serve, settings.logs, "model", "v1", lambda *_: ["/no-such-program"])
 
 
 def test_vllm_listens_on_loopback_under_the_version_and_takes_further_arguments(settings: Settings) -> None:
@@ -148,7 +148,7 @@ def test_an_engine_gets_no_keys_no_telemetry_and_no_hub(
 def test_a_stopped_process_gives_no_token(
     settings: Settings, start_fake: StartEngine, make_artifact: MakeArtifact
 ) -> None:
-    engine = start_fake(settings, make_artifact("v1"), "v1")
+    engine = start_fake(settings.serve, settings.logs, make_artifact("v1"), "v1")
     engine.wait_ready(20)
     os.kill(engine.process.pid, signal.SIGSTOP)
     started = time.monotonic()

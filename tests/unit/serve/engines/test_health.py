@@ -32,7 +32,7 @@ class World:
 
 @pytest.fixture
 def world(settings: Settings, start_fake: StartEngine, make_artifact: Callable[..., Path]) -> World:
-    engine = start_fake(settings, make_artifact("v1"), "v1")
+    engine = start_fake(settings.serve, settings.logs, make_artifact("v1"), "v1")
     engine.wait_ready(20)
     routes = RoutingTable()
     routes.add(EngineRoute("v1", "127.0.0.1", engine.port, "v1"))
@@ -91,7 +91,7 @@ def test_a_route_without_engine_is_not_healthy(world: World) -> None:
 def test_an_engine_that_answers_what_is_no_token_is_out_without_a_timeout(
     settings: Settings, start_fake: StartEngine, make_artifact: Callable[..., Path], tmp_path: Path, fault: str
 ) -> None:
-    engine = start_fake(settings, make_artifact("v1", fault_path=str(tmp_path / "fault")), "v1")
+    engine = start_fake(settings.serve, settings.logs, make_artifact("v1", fault_path=str(tmp_path / "fault")), "v1")
     engine.wait_ready(20)
     route, routes = EngineRoute("v1", "127.0.0.1", engine.port, "v1"), RoutingTable()
     routes.add(route)
@@ -106,7 +106,7 @@ def test_an_engine_that_answers_what_is_no_token_is_out_without_a_timeout(
 def test_an_engine_whose_own_count_of_tokens_grows_is_only_busy(
     settings: Settings, start_fake: StartEngine, make_artifact: Callable[..., Path], tmp_path: Path
 ) -> None:
-    engine = start_fake(settings, make_artifact("v1", fault_path=str(tmp_path / "fault")), "v1")
+    engine = start_fake(settings.serve, settings.logs, make_artifact("v1", fault_path=str(tmp_path / "fault")), "v1")
     engine.wait_ready(20)
     route = EngineRoute("v1", "127.0.0.1", engine.port, "v1")
     health = Health(settings.serve, RoutingTable(), {route: engine}.get, token_timeout_seconds=0.2)

@@ -113,7 +113,7 @@ def test_auto_looks_at_memory_and_at_what_can_be_reloaded(tmp_path: Path) -> Non
 
 
 def swap(world: World, version_id: str) -> None:
-    controls.promote(world.settings, world.ledger, version_id)
+    controls.promote(world.ledger, world.settings.alias_key, version_id)
     world.until(world.is_settled)
 
 
@@ -157,7 +157,7 @@ def test_weights_that_fail_their_proof_give_way_to_the_old_ones(
     probe = replace(PROBE, tokens=tuple(facts.get("tokens", PROBE.tokens)))
     path = Path(world.publish("wrong-files", answer="wrong", **facts).path)
     world.record("wrong", path, Fingerprint(probes=(probe,)))
-    controls.promote(world.settings, world.ledger, "wrong")
+    controls.promote(world.ledger, world.settings.alias_key, "wrong")
     answers = asyncio.run(world.load(20, 30, lambda: bool(world.alias().observed_error)))
     answers += asyncio.run(world.load(20, 0.5))
     assert words in str(world.alias().observed_error)
@@ -168,7 +168,7 @@ def test_weights_that_fail_their_proof_give_way_to_the_old_ones(
 def test_a_canary_needs_a_second_engine(make_world: MakeWorld) -> None:
     world = make_world({"answer": "v1"}, swap="in_place")
     world.publish("v2")
-    controls.promote(world.settings, world.ledger, "v2", canary_shares=[0.1])
+    controls.promote(world.ledger, world.settings.alias_key, "v2", canary_shares=[0.1])
     world.until(lambda: world.alias().observed_error)
     assert "a canary of v2 needs a second engine" in str(world.alias().observed_error)
     assert world.engine_ids("support")

@@ -43,7 +43,7 @@ class ClusterLauncher:
 
     ports: tuple[int, ...] = ()
 
-    def __init__(self, settings: Settings, start: StartEngine) -> None:
+    def __init__(self, serve: ServeSettings, logs: Path, start: StartEngine) -> None:
         self.engines_per_version = 2
 
     @classmethod
@@ -63,16 +63,15 @@ class ClusterLauncher:
         return RemoteEngine(version.id, "127.0.0.1", int(place))
 
 
-def with_engines(settings: Settings, *urls: str) -> Settings:
-    serve = settings.serve.model_copy(update={"engines": list(urls)})
-    return settings.model_copy(update={"serve": serve})
+def with_engines(settings: Settings, *urls: str) -> ServeSettings:
+    return settings.serve.model_copy(update={"engines": list(urls)})
 
 
 @pytest.mark.parametrize(
     ("urls", "kind"), [((), LocalLauncher), (("http://127.0.0.1:1",), RemoteLauncher)], ids=["here", "elsewhere"]
 )
 def test_the_settings_choose_the_launcher(settings: Settings, urls: tuple[str, ...], kind: type) -> None:
-    assert isinstance(launcher_for(with_engines(settings, *urls), start_artifact), kind)
+    assert isinstance(launcher_for(with_engines(settings, *urls), settings.logs, start_artifact), kind)
 
 
 def test_a_new_kind_of_engine_is_one_class_and_one_line(settings: Settings) -> None:
@@ -82,7 +81,7 @@ def test_a_new_kind_of_engine_is_one_class_and_one_line(settings: Settings) -> N
         ClusterLauncher.ports = tuple(server.sockets[0].getsockname()[1] for server in servers)
         routes = RoutingTable()
         launchers: tuple[type[Launcher], ...] = (ClusterLauncher, *LAUNCHERS)
-        fleet = Fleet(with_engines(settings, CLUSTER), routes, launchers=launchers)
+        fleet = Fleet(with_engines(settings, CLUSTER), settings.logs, routes, launchers=launchers)
         await fleet.ensure(VERSION)
         assert routes.pick(VERSION.id) is None  # nothing gets a request before it is admitted
         fleet.admit(VERSION.id)
@@ -99,7 +98,7 @@ def test_a_new_kind_of_engine_is_one_class_and_one_line(settings: Settings) -> N
 
 
 def test_engines_elsewhere_that_list_no_such_version_are_named(settings: Settings) -> None:
-    launcher = RemoteLauncher(with_engines(settings, "http://127.0.0.1:1"), start_artifact)
+    launcher = RemoteLauncher(with_engines(settings, "http://127.0.0.1:1"), settings.logs, start_artifact)
     with pytest.raises(EngineError, match="--served-model-name version_1"):
         asyncio.run(launcher.places(VERSION))
 
@@ -109,4 +108,4 @@ def test_a_folder_with_other_bytes_than_were_judged_is_refused(settings: Setting
         write_json(folder / "answers.json", {})
     version = replace(VERSION, path=str(tmp_path / "artifact"))
     with pytest.raises(ArtifactError, match="another artifact than version_1"):
-        LocalLauncher(settings, start_artifact).check(version)
+        LocalLauncher(settings.serve, settings.logs, start_artifact).check(version)

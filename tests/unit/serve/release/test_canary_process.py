@@ -15,7 +15,7 @@ MakeWorld = Callable[..., World]
 def test_a_crash_canary_is_out_within_five_seconds_and_its_users_are_answered_by_live(make_world: MakeWorld) -> None:
     world = make_world()
     world.publish("v2", fails_share=1.0)
-    controls.promote(world.settings, world.ledger, "v2", canary_shares=[0.2])
+    controls.promote(world.ledger, world.settings.alias_key, "v2", canary_shares=[0.2])
     world.until(lambda: world.stages().get("v2") is Stage.CANARY)
     began_at = time.monotonic()
     answers = asyncio.run(world.load(40, 10, lambda: world.alias().observed_error is not None))
@@ -37,7 +37,7 @@ def test_a_crash_canary_is_out_within_five_seconds_and_its_users_are_answered_by
 def test_a_good_canary_gets_its_shares_and_goes_live(make_world: MakeWorld) -> None:
     world = make_world(canary_min_requests=5, rollout="canary", canary_shares=[0.2, 0.6], canary_seconds=0.5)
     world.publish("v2")
-    controls.promote(world.settings, world.ledger, "v2")
+    controls.promote(world.ledger, world.settings.alias_key, "v2")
     shares: list[float] = []
 
     def is_live() -> bool:
@@ -50,14 +50,14 @@ def test_a_good_canary_gets_its_shares_and_goes_live(make_world: MakeWorld) -> N
     assert {answer.version_id for answer in answers} == {"v1", "v2"}
     assert answers[-1].version_id == "v2"
     assert sorted(set(shares)) == [0.2, 0.6]
-    controls.rollback(world.settings, world.ledger)
+    controls.rollback(world.ledger, world.settings.alias_key)
     world.until(lambda: world.alias().observed_version_id == "v1", 5)  # at once, without a canary
 
 
 def test_after_a_restart_the_old_version_serves_beside_the_canary(make_world: MakeWorld) -> None:
     world = make_world()
     world.publish("v2")
-    controls.promote(world.settings, world.ledger, "v2", canary_shares=[0.5])
+    controls.promote(world.ledger, world.settings.alias_key, "v2", canary_shares=[0.5])
     world.until(lambda: world.stages().get("v2") is Stage.CANARY)
     assert world.process is not None
     world.process.kill()

@@ -46,7 +46,7 @@ class Gateways:
         return [table.splits.get("support") for table in self.tables]
 
     def promote(self, version_id: str, *shares: float) -> None:
-        controls.promote(self.settings, self.ledger, version_id, canary_shares=shares)
+        controls.promote(self.ledger, self.settings.alias_key, version_id, canary_shares=shares)
 
     async def until(self, holds: Callable[[], bool]) -> None:
         deadline = time.monotonic() + 30

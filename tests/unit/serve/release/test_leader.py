@@ -19,15 +19,15 @@ pytestmark = pytest.mark.every_database
 Pair = tuple[LeaderElection, LeaderElection]
 
 
-def on_port(settings: Settings, port: int) -> Settings:
-    return settings.model_copy(update={"serve": settings.serve.model_copy(update={"port": port})})
+def on_port(settings: Settings, ledger: Ledger, port: int) -> LeaderElection:
+    return LeaderElection(settings.serve.model_copy(update={"port": port}), ledger, settings.alias_key)
 
 
 @pytest.fixture
 def pair(settings: Settings, ledger: Ledger) -> Pair:
     ledger.add(*(published_version(f"v{number}", number=number) for number in (1, 2)))
     ledger.add(Alias(id="support/support", project="support", name="support", version_id="v1", fence=1))
-    return LeaderElection(on_port(settings, 8001), ledger), LeaderElection(on_port(settings, 8002), ledger)
+    return on_port(settings, ledger, 8001), on_port(settings, ledger, 8002)
 
 
 def alias(ledger: Ledger) -> Alias:
@@ -35,7 +35,7 @@ def alias(ledger: Ledger) -> Alias:
 
 
 def rows_of(settings: Settings, ledger: Ledger, leader: LeaderElection) -> Deployments:
-    rows = Deployments(settings, ledger, leader)
+    rows = Deployments(ledger, settings.alias_key, leader)
     rows.is_ours = leader.is_leader
     return rows
 
@@ -114,7 +114,10 @@ def test_a_leader_that_ends_hands_over_at_once_and_its_successor_says_what_is_li
 
 def test_the_next_process_on_the_same_port_leads_at_once(settings: Settings, ledger: Ledger) -> None:
     ledger.add(Alias(id="support/support", project="support", name="support", version_id="v1", fence=1))
-    killed, restarted = LeaderElection(settings, ledger), LeaderElection(settings, ledger)
+    killed, restarted = (
+        LeaderElection(settings.serve, ledger, settings.alias_key),
+        LeaderElection(settings.serve, ledger, settings.alias_key),
+    )
     killed.look()
     restarted.look()
     assert restarted.is_leader

@@ -15,6 +15,7 @@ import pytest
 from driftwheel.artifacts import read_manifest
 from driftwheel.probe_answers import Fingerprint, ProbeAnswer
 from driftwheel.records import Alias, Deployment, ModelVersion, ModelVersionStatus, Stage
+from driftwheel.settings.serving import ServeSettings
 from driftwheel.settings.settings import Settings
 from driftwheel.store.alias import move_alias
 from driftwheel.store.ledger import Ledger
@@ -47,9 +48,9 @@ class World:
         self.routes = RoutingTable()
         self.rollout = Reconciler(self.settings, self.ledger, self.routes, self._start)
 
-    def _start(self, settings: Settings, artifact: Path, name: str, replica: int) -> Engine:
+    def _start(self, serve: ServeSettings, logs: Path, artifact: Path, name: str, replica: int) -> Engine:
         self.starts.append(name)
-        return self.start_fake(settings, artifact, name, replica)
+        return self.start_fake(serve, logs, artifact, name, replica)
 
     def publish(self, id: str, status: ModelVersionStatus = ModelVersionStatus.PUBLISHED, **facts: Any) -> None:
         path = self.make_artifact(id, **facts)

@@ -56,8 +56,8 @@ def test_live_requests_are_copied_and_replayed_and_only_the_live_answer_is_sent(
     replayed = shadow.replay(world.settings, world.ledger, version, 7, fake_gateway.start)
     assert (replayed.asked, replayed.failed, replayed.flipped) == (7, 0, 7)
     with pytest.raises(NotFoundError, match="no copied requests"):
-        shadow.report(world.settings, world.ledger, "v2")
-    shadow.begin(world.settings, world.ledger, version)
+        shadow.report(world.ledger, world.settings.alias_key, "v2", label_field=world.settings.dataset.label_field)
+    shadow.begin(world.settings.serve, world.ledger, world.settings.project, version)
     answers = asyncio.run(world.load(100, 2))
     assert {(answer.status, answer.version_id) for answer in answers} == {(200, "v1")}
     assert world.stages() == {"v1": Stage.LIVE, "v2": Stage.SHADOW}
@@ -67,7 +67,7 @@ def test_live_requests_are_copied_and_replayed_and_only_the_live_answer_is_sent(
 
     world.until(lambda: len(copies()) >= 20)
     before = len(copies())
-    flips = shadow.report(world.settings, world.ledger, "v2")
+    flips = shadow.report(world.ledger, world.settings.alias_key, "v2", label_field=world.settings.dataset.label_field)
     assert before <= flips.asked == flips.flipped <= len(copies())
     assert len(copies()) < len(answers), "a slow shadow is left out, not waited for"
     assert {row.answer for row in copies()} == {LOST}
@@ -77,7 +77,7 @@ def test_a_shadow_that_is_not_the_model_it_claims_is_refused(make_world: MakeWor
     world = make_world()
     version: Any = world.publish("v2", logprob=-0.9)
     with pytest.raises(EngineError, match="does not shadow v2"):
-        shadow.begin(world.settings, world.ledger, version)
+        shadow.begin(world.settings.serve, world.ledger, world.settings.project, version)
 
 
 def test_another_version_than_the_one_that_is_shadowed_is_not_stopped(make_world: MakeWorld) -> None:
