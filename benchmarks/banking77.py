@@ -27,6 +27,7 @@ from rich.console import Console
 from sklearn.metrics import f1_score
 
 from driftwheel.answers import label_of
+from driftwheel.api_keys import KEYS_VARIABLE
 from driftwheel.artifacts import is_complete, writing
 from driftwheel.cli.command import open_ledger
 from driftwheel.errors import EngineError
@@ -36,7 +37,6 @@ from driftwheel.settings.settings import Settings
 from driftwheel.store.alias import get_alias
 from examples.support import demo_loop as loop
 from examples.support.claim_tables import print_minutes
-from examples.support.demo import KEYS_VARIABLE
 from examples.support.demo_steps import first_version
 from examples.support.load import Client, Reply
 from examples.support.prepare import CONFIG, choose_ports

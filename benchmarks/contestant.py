@@ -44,7 +44,7 @@ def peer_trainer(name: str, home: Path, callbacks: list[Any]) -> Any:
     from peft import LoraConfig
     from trl import SFTConfig, SFTTrainer
 
-    from train.data.examples import read_split
+    from train.data.examples import read_conversations
 
     options = {"per_device_train_batch_size": BATCH_ROWS, **PEERS[name]}
     if "packing" in options:
@@ -60,7 +60,7 @@ def peer_trainer(name: str, home: Path, callbacks: list[Any]) -> Any:
     return SFTTrainer(
         model=str(home / "base"),
         args=arguments,
-        train_dataset=datasets.Dataset.from_list(read_split(home / "dataset", "train")),
+        train_dataset=datasets.Dataset.from_list(read_conversations(home / "dataset", "train")),
         peft_config=LoraConfig(r=16, lora_alpha=32, target_modules="all-linear", task_type="CAUSAL_LM"),
         callbacks=callbacks,
     )
@@ -108,7 +108,7 @@ def measure(name: str, home: Path) -> dict[str, Any]:
     import torch
     import transformers
 
-    from train.data.examples import read_split
+    from train.data.examples import read_conversations
 
     has_gpu = torch.cuda.is_available()
     marks: list[tuple[float, float]] = []
@@ -135,7 +135,7 @@ def measure(name: str, home: Path) -> dict[str, Any]:
         "steps": len(marks) - 1,
         "tokens": tokens,
         "peak_bytes": torch.cuda.max_memory_allocated() if has_gpu else resident_bytes,
-        "held_out_loss": held_out_loss(trainer, read_split(home / "dataset", "held_out")),
+        "held_out_loss": held_out_loss(trainer, read_conversations(home / "dataset", "held_out")),
     }
 
 

@@ -38,6 +38,7 @@ from train.fidelity.hops import require
 from train.fidelity.parity_table import Parity
 from train.fidelity.served import measure_served
 from train.parity import hop_line
+from train.runs import newest_run
 from train.worker import build_artifact, measure_forms
 
 SCHEMES = tuple(quantization.SCHEMES)
@@ -94,7 +95,7 @@ def with_scheme(settings: Settings, scheme: str) -> Settings:
 def build(settings: Settings, schemes: Sequence[str]) -> dict[str, Path]:
     """Write the newest run's artifact in each scheme, and say which one this machine cannot make."""
     ledger = open_ledger(settings)
-    run, built = ledger.newest(TrainingRun, settings.project), {}
+    run, built = newest_run(ledger, settings.project), {}
     for scheme in schemes:
         try:
             built[scheme] = build_artifact(with_scheme(settings, scheme), ledger, run.id)
@@ -106,7 +107,7 @@ def build(settings: Settings, schemes: Sequence[str]) -> dict[str, Path]:
 def compare(settings: Settings, built: dict[str, Path]) -> dict[str, Parity]:
     """Read every artifact's files with transformers, and hold them against the merged model's."""
     ledger = open_ledger(settings)
-    run = ledger.newest(TrainingRun, settings.project)
+    run = newest_run(ledger, settings.project)
     return {name: measure_forms(with_scheme(settings, name), ledger, run.id, path) for name, path in built.items()}
 
 

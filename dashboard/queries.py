@@ -8,15 +8,8 @@ from typing import Any
 import sqlalchemy as sa
 
 from driftwheel.alias_key import AliasKey
-from driftwheel.check_details import DecisionBasis, SignalDetails
-from driftwheel.records import (
-    Dataset,
-    DriftSignal,
-    ModelVersion,
-    Step,
-    TrainingRun,
-    utc_now,
-)
+from driftwheel.check_details import DECIDING, DecisionBasis, SignalDetails
+from driftwheel.records import Dataset, DriftSignal, ModelVersion, Step, TrainingRun, utc_now
 from driftwheel.store.alias import find_alias
 from driftwheel.store.ledger import Ledger
 from driftwheel.store.tables import TABLES
@@ -89,7 +82,7 @@ def short(id: str | None) -> str:
 
 def deciding_signals(ledger: Ledger, project: str, limit: int = 2000) -> list[DriftSignal]:
     """Return the signals that decide a kind, newest first."""
-    return newest(ledger, DriftSignal, project, limit=limit, feature="all")
+    return newest(ledger, DriftSignal, project, limit=limit, feature=DECIDING)
 
 
 def shifted_words(signals: list[DriftSignal]) -> list[str]:

@@ -16,6 +16,8 @@ from driftwheel.records import ApiKey, ApiKeyStatus, Scope, utc_now
 from driftwheel.store.ledger import Ledger
 from driftwheel.store.tables import TABLES
 
+KEYS_VARIABLE = "DRIFTWHEEL_API_KEYS"
+"""Environment variable of keys that are good without a ledger, with commas between them."""
 KEY_PREFIX = "dwk_"
 """Lets people and scanners for leaked secrets recognize a key."""
 RANDOM_BYTES = 32

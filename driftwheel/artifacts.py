@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import shutil
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ import msgspec
 from driftwheel.errors import ArtifactError, StorageError
 from driftwheel.json_form import as_json, from_json, only_with
 from driftwheel.records import content_hash
+from driftwheel.system import sync
 
 MANIFEST = "manifest.json"
 
@@ -90,22 +92,22 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 def write_json(path: Path, value: Any) -> None:
-    """Write JSON aside, fsync, and rename over `path`, so that a reader sees the old file or the new one."""
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    """Write JSON as `write_text` writes text."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, default=str) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write text aside, fsync, and rename over `path`, so that a reader sees the old file or the new one.
+
+    Raises StorageError when the disk refuses.
+    """
+    aside = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}")
     try:
-        aside.write_text(json.dumps(value, indent=2, ensure_ascii=False, default=str) + "\n", encoding="utf-8")
-        _sync(aside)
+        aside.write_text(text, encoding="utf-8")
+        sync(aside)
         aside.replace(path)
-        _sync(path.parent)
+        sync(path.parent)
     except OSError as error:
         aside.unlink(missing_ok=True)
         raise StorageError(f"cannot write {path}: {error.strerror}; free some space and run the step again") from error
@@ -125,14 +127,14 @@ def writing(target: Path, facts: Mapping[str, object]) -> Iterator[Path]:
         yield aside
         files = sorted(p for p in aside.rglob("*") if p.is_file())
         for path in files:
-            _sync(path)
+            sync(path)
         listing = {
             p.relative_to(aside).as_posix(): {"bytes": p.stat().st_size, "sha256": file_sha256(p)} for p in files
         }
         write_json(aside / MANIFEST, {**facts, "files": listing, "content_hash": content_hash(listing)})
         shutil.rmtree(target, ignore_errors=True)
         aside.replace(target)
-        _sync(target.parent)
+        sync(target.parent)
     except StorageError:
         raise
     except OSError as error:

@@ -5,6 +5,9 @@ Every field has a default, so that what an older program wrote can still be read
 
 from dataclasses import dataclass, field
 
+DECIDING = "all"
+"""The feature of the drift signal that decides its kind; the other signals of the kind are its single features."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class ColumnDrift:

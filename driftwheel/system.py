@@ -1,11 +1,18 @@
-"""Operating-system services: a lock file that is free once its holder dies, and the free memory."""
+"""Operating-system services: locks and children that die with their process, durable files, and the free memory."""
 
+import ctypes
 import fcntl
+import os
+import signal
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from driftwheel.errors import ConflictError
+
+PR_SET_PDEATHSIG = 1  # linux/prctl.h
+_libc = ctypes.CDLL(None) if sys.platform == "linux" else None  # loaded before a fork: nothing may take a lock after it
 
 
 @contextmanager
@@ -21,6 +28,24 @@ def only_process(path: Path, conflict: str) -> Iterator[None]:
         except BlockingIOError as error:
             raise ConflictError(conflict) from error
         yield
+
+
+def die_with_parent(number: int = signal.SIGTERM) -> None:
+    """Ask the kernel to send this process a signal when its parent is gone, were it by SIGKILL; may be a `preexec_fn`.
+
+    The parent is the thread that forks: start such children from a thread that lasts as long as its process.
+    """
+    if _libc is not None:
+        _libc.prctl(PR_SET_PDEATHSIG, number)
+
+
+def sync(path: Path) -> None:
+    """Have a file's bytes, or a folder's names, on the disk before anything else is done."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def available_bytes() -> int:

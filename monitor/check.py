@@ -12,7 +12,7 @@ import structlog
 
 from driftwheel import controls
 from driftwheel.alias_key import AliasKey
-from driftwheel.check_details import ColumnDrift, DecisionBasis
+from driftwheel.check_details import DECIDING, ColumnDrift, DecisionBasis
 from driftwheel.cli.command import add_common_arguments, open_ledger, print_record, settings_from
 from driftwheel.records import (
     DecisionStatus,
@@ -32,7 +32,7 @@ from monitor.facts import gather_facts, trial_of
 from monitor.features import FEATURES, Feature
 from monitor.look import Look, next_look
 from monitor.policy import decide
-from monitor.signals import ALL, draw_report, drift_signals, engine_signal, judge_drift, over_in_a_row, quality_signal
+from monitor.signals import draw_report, drift_signals, engine_signal, judge_drift, over_in_a_row, quality_signal
 from monitor.windows import close_window
 
 log = structlog.get_logger()
@@ -70,7 +70,7 @@ def conclude(
     decision = controls.record(ledger, _decide(settings, ledger, look, signals))
     if decision.remedy == "rollback":
         _roll_back(ledger, settings.alias_key, look, decision)
-    verdicts = {s.kind.value: s.verdict.value for s in signals if s.feature == ALL}
+    verdicts = {s.kind.value: s.verdict.value for s in signals if s.feature == DECIDING}
     log.info("checked", version=look.version.id, decision=decision.verdict, remedy=decision.remedy, **verdicts)
     return CheckResult(signals, decision)
 
@@ -89,7 +89,7 @@ def _window(look: Look, signals: Sequence[DriftSignal]) -> Window:
 
 
 def _decide(settings: Settings, ledger: Ledger, look: Look, signals: Sequence[DriftSignal]) -> RetrainDecision:
-    decisive = {s.kind: s for s in signals if s.feature == ALL}
+    decisive = {s.kind: s for s in signals if s.feature == DECIDING}
     drifted = frozenset(kind for kind, s in decisive.items() if s.verdict is DriftVerdict.DRIFTED)
     trial = trial_of(
         settings.monitor,

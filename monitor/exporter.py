@@ -17,7 +17,8 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from driftwheel import controls
-from driftwheel.cli.command import add_common_arguments, open_ledger, settings_from
+from driftwheel.check_details import DECIDING
+from driftwheel.cli.command import add_settings_arguments, open_ledger, settings_from
 from driftwheel.errors import ConflictError
 from driftwheel.records import (
     Alias,
@@ -36,7 +37,8 @@ from driftwheel.store.ledger import Ledger
 from driftwheel.store.tables import TABLES
 from driftwheel.traffic.retention import pruned_rows
 
-ALL = "all"
+EVERY_ITEM = "all"
+"""Slice of the scores of the whole test split."""
 
 
 class CheckCounter:
@@ -112,7 +114,7 @@ class LedgerCollector(Collector):
         for s in signals:
             score.add_metric([s.kind, s.feature], s.score)
             threshold.add_metric([s.kind, s.feature], s.threshold)
-        verdicts = {s.kind: s.verdict for s in signals if s.feature == ALL}
+        verdicts = {s.kind: s.verdict for s in signals if s.feature == DECIDING}
         for kind in DriftKind:
             detected.add_metric([kind], float(verdicts.get(kind) is DriftVerdict.DRIFTED))
         yield from (score, threshold, detected)
@@ -169,7 +171,7 @@ class LedgerCollector(Collector):
             card = self._ledger.get(ModelVersion, alias.observed_version_id).scorecard
             for metric in ("accuracy", "macro_f1", "json_validity"):
                 if (score := getattr(card, metric)) is not None:
-                    evaluated.add_metric([metric, ALL], score)
+                    evaluated.add_metric([metric, EVERY_ITEM], score)
             for name, part in card.slices.items():
                 evaluated.add_metric(["accuracy", name], part.accuracy)
         yield from (info, in_sync, evaluated)
@@ -191,7 +193,7 @@ def start_exporter(settings: Settings, ledger: Ledger, checks: CheckCounter) -> 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the verb's arguments."""
-    add_common_arguments(parser)
+    add_settings_arguments(parser)
 
 
 def main(arguments: argparse.Namespace) -> None:

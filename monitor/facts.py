@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 
 from driftwheel import controls
 from driftwheel.alias_key import AliasKey
+from driftwheel.check_details import DECIDING
 from driftwheel.records import (
     Dataset,
     DecisionStatus,
@@ -126,5 +127,5 @@ def trial_of(
 def _newest_decisive(ledger: Ledger, version_id: str, kind: DriftKind) -> DriftSignal | None:
     """Return the newest signal that decided a kind for a version; a window with too few rows decided nothing."""
     is_judged = TABLES[DriftSignal].c.verdict != DriftVerdict.INSUFFICIENT
-    found = ledger.find(DriftSignal, is_judged, version_id=version_id, feature="all", kind=kind, limit=1)
+    found = ledger.find(DriftSignal, is_judged, version_id=version_id, feature=DECIDING, kind=kind, limit=1)
     return found[0] if found else None

@@ -2,9 +2,35 @@
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Protocol
 
 from driftwheel.answers import label_of
-from driftwheel.records import Traffic
+
+
+class TrafficColumns(Protocol):
+    """The columns of a logged request that are observed; only these are loaded, so reading another is a type error."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def prompt(self) -> str: ...
+    @property
+    def answer(self) -> str: ...
+    @property
+    def label(self) -> str | None: ...
+    @property
+    def label_source(self) -> str | None: ...
+    @property
+    def latency_seconds(self) -> float: ...
+    @property
+    def status_code(self) -> int: ...
+    @property
+    def is_partial(self) -> bool: ...
+    @property
+    def created_at(self) -> datetime: ...
+
+
+OBSERVED = frozenset(name for name, value in vars(TrafficColumns).items() if isinstance(value, property))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +76,7 @@ class Sample:
         return max((row.at for row in self.rows if row.at is not None), default=None)
 
 
-def observe(row: Traffic, label_field: str | None) -> Observation:
+def observe(row: TrafficColumns, label_field: str | None) -> Observation:
     """Turn a traffic row into an observation."""
     right = row.label
     if right is not None and row.label_source != "label":

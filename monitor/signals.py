@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from driftwheel.check_details import ColumnDrift, SignalDetails
+from driftwheel.check_details import DECIDING, ColumnDrift, SignalDetails
 from driftwheel.records import DriftKind, DriftSignal, DriftVerdict, new_id, utc_now
 from monitor import wording
 from monitor.drift import KindJudgment, judge_kind
@@ -11,9 +11,6 @@ from monitor.features import Feature
 from monitor.look import Look
 from monitor.quality import baseline_of, judge_engine, judge_quality
 from monitor.report import write_report
-
-ALL = "all"
-"""The feature of the signal that decides a kind."""
 
 
 def judge_drift(look: Look, features: Sequence[Feature]) -> list[KindJudgment]:
@@ -143,14 +140,14 @@ def _verdict(look: Look, kind: DriftKind, is_over: bool) -> DriftVerdict:
 def over_in_a_row(look: Look, signals: Sequence[DriftSignal]) -> dict[str, int]:
     """Return for each kind how many windows in a row, with this one, were over the threshold."""
     counted = {}
-    for signal in (s for s in signals if s.feature == ALL):
+    for signal in (s for s in signals if s.feature == DECIDING):
         before = look.over_in_a_row(signal.kind)
         unchanged_or_over = before if signal.verdict is DriftVerdict.INSUFFICIENT else before + 1
         counted[signal.kind.value] = 0 if signal.verdict is DriftVerdict.STEADY else unchanged_or_over
     return counted
 
 
-def _blank(look: Look, kind: DriftKind, feature: str = ALL) -> DriftSignal:
+def _blank(look: Look, kind: DriftKind, feature: str = DECIDING) -> DriftSignal:
     """Return a signal of this look that says nothing yet."""
     at = utc_now()
     return DriftSignal(

@@ -12,7 +12,7 @@ import threading
 
 import structlog
 
-from driftwheel.cli.command import add_common_arguments, open_ledger, settings_from
+from driftwheel.cli.command import add_settings_arguments, open_ledger, settings_from
 from driftwheel.settings.settings import Settings
 from monitor.check import check
 from monitor.exporter import CheckCounter, start_exporter
@@ -43,7 +43,7 @@ def watch(settings: Settings, stop: threading.Event) -> None:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the verb's arguments."""
-    add_common_arguments(parser)
+    add_settings_arguments(parser)
 
 
 def main(arguments: argparse.Namespace) -> None:

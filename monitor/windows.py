@@ -14,10 +14,9 @@ from driftwheel.errors import ConflictError
 from driftwheel.records import DriftSignal, Traffic, Window
 from driftwheel.store.ledger import Ledger
 from driftwheel.store.tables import TABLES
-from monitor.observation import Observation, observe
+from monitor.observation import OBSERVED, Observation, observe
 
-OBSERVED = ("label", "label_source", "is_partial", "created_at")
-# The bodies are long, and every field that is read costs time: nothing is observed of these.
+# The bodies are long, and every field that is read costs time. A field without a default has to be read.
 UNOBSERVED = tuple(f.name for f in fields(Traffic) if f.default is not MISSING and f.name not in OBSERVED)
 _TRAFFIC = TABLES[Traffic].c
 

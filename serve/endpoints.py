@@ -3,7 +3,7 @@
 import asyncio
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import asdict
 
 from driftwheel.errors import NotFoundError, StorageError
@@ -11,6 +11,7 @@ from driftwheel.records import Scope
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
 from serve import alerts, feedback_route, openapi
+from serve.access.allow_list import ROUTES
 from serve.http.messages import Request
 from serve.metrics import CONTENT_TYPE, GatewayMetrics
 from serve.refusals import RequestRefused
@@ -41,14 +42,20 @@ class Endpoints:
             "/v1/models": self._models,
             "/openapi.json": lambda _: (200, JSON_TYPE, openapi.document()),
         }
+        self._from_ledger: dict[str, Callable[[bytes], Awaitable[dict[str, object]]]] = {
+            "/v1/feedback": self._feedback,
+            "/v1/hooks/alertmanager": self._alert,
+        }
+        own = {path for path, route in ROUTES.items() if not route.is_answered_by_engine}
+        for path in sorted(own ^ (self._from_memory.keys() | self._from_ledger.keys())):
+            raise ValueError(f"{path} is on the allow-list without a handler, or has one and is not on the list")
 
     async def answer(self, request: Request) -> Answer:
         """Answer an admitted request; raises RequestRefused."""
         if request.path in self._from_memory:
             return self._from_memory[request.path](request)
-        answer = self._feedback if request.path == "/v1/feedback" else self._alert
         try:
-            return 200, JSON_TYPE, json.dumps(await answer(request.body)).encode()
+            return 200, JSON_TYPE, json.dumps(await self._from_ledger[request.path](request.body)).encode()
         except NotFoundError as error:
             raise RequestRefused(404, str(error), "not_found") from error
         except StorageError as error:

@@ -164,8 +164,9 @@ class Gateway:
             self._active -= 1
             if trace is not None:
                 trace.end(job.request_id if job else request_id, job.route.version_id if job else NO_VERSION, status)
-        route_name = request.path if found is not None else OTHER_ROUTE
-        self.metrics.count_request(route_name, job.route.version_id if job else NO_VERSION, status)
+            # Here, because a bug leaves this method too, and the connection answers it with the 500 that is counted.
+            route_name = request.path if found is not None else OTHER_ROUTE
+            self.metrics.count_request(route_name, job.route.version_id if job else NO_VERSION, status)
 
     async def _ask(self, job: Job, response: Response) -> int:
         rate_limit = job.caller.rate_limit

@@ -12,18 +12,16 @@ import subprocess
 from pathlib import Path
 
 import msgspec
-import sqlalchemy as sa
 
 from driftwheel import artifacts
 from driftwheel.artifacts import Manifest
-from driftwheel.errors import ArtifactError, StorageError
+from driftwheel.errors import ArtifactError
 from driftwheel.gate_verdict import GateVerdict
 from driftwheel.lineage import Lineage, MergedFrom
 from driftwheel.records import Dataset, ModelVersion, ModelVersionStatus, TrainingRun, new_id, utc_now
 from driftwheel.settings.data import DatasetSettings
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
-from driftwheel.store.tables import TABLES
 from train.data.leaks import leaks_into_judge, refuse_leaks
 from train.evaluation.finished import Evaluation, load_evaluation
 from train.fidelity.parity_table import require_parity
@@ -86,29 +84,25 @@ def _record(
 ) -> ModelVersion:
     at = utc_now()
     is_published = verdict.verdict == "PROMOTE"
-    table = TABLES[ModelVersion]
-    with ledger.write() as connection:
-        # In the transaction that adds the row: SQLite lets in one writer at a time, so no number is taken twice.
-        highest = connection.execute(sa.select(sa.func.max(table.c.number)).where(table.c.project == settings.project))
-        version = ModelVersion(
-            id=new_id("version", [run.id, manifest.content_hash], at),
-            project=settings.project,
-            created_at=at,
-            status=ModelVersionStatus.PUBLISHED if is_published else ModelVersionStatus.REJECTED,
-            number=(highest.scalar_one() or 0) + 1,
-            run_id=run.id,
-            dataset_id=run.dataset_id,
-            base_model=run.base_model,
-            path=str(artifact.resolve()),
-            manifest_hash=manifest.content_hash,
-            quantization=manifest.quantization,
-            scorecard=evaluation.scorecard,
-            verdict=verdict,
-            fingerprint=evaluation.fingerprint,
-            lineage=_lineage(settings, ledger, run, manifest, verdict, decision_id),
-        )
-        ledger.add_with(connection, [version])
-    return version
+    version = ModelVersion(
+        id=new_id("version", [run.id, manifest.content_hash], at),
+        project=settings.project,
+        created_at=at,
+        status=ModelVersionStatus.PUBLISHED if is_published else ModelVersionStatus.REJECTED,
+        number=0,  # the ledger gives it one
+        run_id=run.id,
+        dataset_id=run.dataset_id,
+        base_model=run.base_model,
+        path=str(artifact.resolve()),
+        manifest_hash=manifest.content_hash,
+        quantization=manifest.quantization,
+        scorecard=evaluation.scorecard,
+        verdict=verdict,
+        fingerprint=evaluation.fingerprint,
+        lineage=_lineage(settings, ledger, run, manifest, verdict, decision_id),
+    )
+    # Asked again under the ledger's lock: another process may have published the same artifact since `_find`.
+    return ledger.add_numbered(version, project=settings.project, run_id=run.id, manifest_hash=manifest.content_hash)
 
 
 def _lineage(
@@ -172,13 +166,7 @@ def _write_card(ledger: Ledger, root: Path, version: ModelVersion, run: Training
     path = card_path(root, version.id)
     text = model_card(version, run, ledger.get(Dataset, version.dataset_id))
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}")
-    try:
-        aside.write_text(text, encoding="utf-8")
-        # A rename is whole or not at all, so that a dashboard never shows half a card.
-        aside.replace(path)
-    except OSError as error:
-        raise StorageError(f"cannot write {path}: {error.strerror}; free some space and publish again") from error
+    artifacts.write_text(path, text)
 
 
 def _find(ledger: Ledger, project: str, run_id: str, manifest_hash: str) -> ModelVersion | None:

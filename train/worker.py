@@ -19,8 +19,8 @@ from driftwheel.records import Dataset, ModelVersionStatus, TrainingRun
 from driftwheel.run_metrics import RunMetrics
 from driftwheel.scorecard import ParityRow
 from driftwheel.settings.settings import Settings
-from driftwheel.store.alias import live_version
 from driftwheel.storage_path import StoragePath
+from driftwheel.store.alias import live_version
 from driftwheel.store.ledger import Ledger
 from train.data.traffic_dataset import dataset_from_traffic
 from train.evaluate import evaluate

@@ -15,8 +15,7 @@ from typing import Any
 
 import msgspec
 import structlog
-from dbos import DBOS, DBOSConfig, SetWorkflowID
-from dbos._serialization import DBOSPortableJSONSerializer
+from dbos import DBOS, DBOSConfig, DBOSPortableJSONSerializer, SetWorkflowID
 
 from driftwheel import controls
 from driftwheel.errors import DriftwheelError

@@ -6,6 +6,7 @@ import streamlit as st
 
 from dashboard import queries, timelines
 from dashboard.views import page
+from driftwheel.check_details import DECIDING
 from driftwheel.records import DriftSignal
 
 COLUMNS = ("kind", "feature", "verdict", "score", "threshold", "p_value", "method", "reference_rows", "current_rows")
@@ -13,7 +14,7 @@ COLUMNS = ("kind", "feature", "verdict", "score", "threshold", "p_value", "metho
 
 def show_check(signals: list[DriftSignal]) -> None:
     """Draw one check: its features, words and report."""
-    rows = [{name: getattr(s, name) for name in COLUMNS} for s in sorted(signals, key=lambda s: s.feature != "all")]
+    rows = [{name: getattr(s, name) for name in COLUMNS} for s in sorted(signals, key=lambda s: s.feature != DECIDING)]
     features, words, report = st.tabs(["Features", "Most shifted words", "Evidently report"])
     with features:
         st.dataframe(
@@ -29,7 +30,7 @@ def show_check(signals: list[DriftSignal]) -> None:
             },
         )
         for signal in signals:
-            if signal.feature == "all" and (known := queries.known_in(signal.details)):
+            if signal.feature == DECIDING and (known := queries.known_in(signal.details)):
                 with st.expander(f"What the {signal.kind} check knew"):
                     page.facts(known)
     with words:

@@ -4,7 +4,6 @@ Streamlit reads most strings as markdown. Whatever a user, a model or an error m
 `st.text`, `st.code` or a table, never through `st.write`, `st.error` or a label.
 """
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -13,14 +12,13 @@ from typing import Any
 import streamlit as st
 
 from dashboard import pages, queries
+from dashboard.handover import handed_over
 from driftwheel.cli.command import open_ledger
-from driftwheel.errors import ConfigError, DriftwheelError
+from driftwheel.errors import DriftwheelError
 from driftwheel.settings.load import load_settings
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
 
-CONFIG_VARIABLE = "DRIFTWHEEL_CONFIG"
-OVERRIDES_VARIABLE = "DRIFTWHEEL_OVERRIDES"
 NOTICE = "notice"
 LONGEST_TEXT = 500
 
@@ -33,10 +31,7 @@ def _open(path: str, overrides: tuple[str, ...]) -> tuple[Settings, Ledger]:
 
 def loop() -> tuple[Settings, Ledger]:
     """Return settings and ledger of the loop that this process shows; opened once."""
-    path = os.environ.get(CONFIG_VARIABLE)
-    if not path:
-        raise ConfigError(f"{CONFIG_VARIABLE} names no settings file; start with `python -m dashboard --config FILE`")
-    return _open(path, tuple(o for o in os.environ.get(OVERRIDES_VARIABLE, "").split("\n") if o))
+    return _open(*handed_over())
 
 
 def start(view: str | Path, sentence: str) -> tuple[Settings, Ledger]:

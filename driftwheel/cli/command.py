@@ -20,7 +20,13 @@ LONGEST_PRINTED = 300
 
 
 def add_common_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add --config, --set and --json."""
+    """Add --config, --set and --json, for verbs that print a result."""
+    add_settings_arguments(parser)
+    parser.add_argument("--json", action="store_true", help="print results as JSON lines")
+
+
+def add_settings_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add --config and --set, for verbs that run until they are stopped or are read by programs alone."""
     parser.add_argument("--config", default="driftwheel.yaml", metavar="FILE", help="settings file (driftwheel.yaml)")
     parser.add_argument(
         "--set",
@@ -30,7 +36,6 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
         dest="overrides",
         help="override one setting; may be repeated",
     )
-    parser.add_argument("--json", action="store_true", help="print results as JSON lines")
 
 
 def settings_from(arguments: argparse.Namespace) -> Settings:

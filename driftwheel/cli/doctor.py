@@ -8,6 +8,7 @@ A machine may have one stage only, such as a gateway without a trainer: what the
 
 import argparse
 import importlib.metadata
+import json
 import os
 import platform
 import shutil
@@ -15,7 +16,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Collection
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from driftwheel.cli.command import add_common_arguments, settings_from
@@ -77,12 +78,16 @@ def main(arguments: argparse.Namespace) -> None:
     """Print what this machine can do; raises ConfigError if something is missing."""
     findings = examine(settings_from(arguments) if Path(arguments.config).exists() else None, arguments.stages)
     for finding in findings:
-        by = f" [{', '.join(finding.stages)}]" if finding.stages else ""
-        sys.stdout.write(f"{finding.mark:<7}  {finding.subject:<16} {finding.text}{by}\n")
+        sys.stdout.write((json.dumps(asdict(finding)) if arguments.json else _line(finding)) + "\n")
     if arguments.model or arguments.data:
         _print_fit(arguments)
     if any(finding.is_missing for finding in findings):
         raise ConfigError("this machine lacks something; see the lines marked MISSING")
+
+
+def _line(finding: Finding) -> str:
+    by = f" [{', '.join(finding.stages)}]" if finding.stages else ""
+    return f"{finding.mark:<7}  {finding.subject:<16} {finding.text}{by}"
 
 
 def _print_fit(arguments: argparse.Namespace) -> None:

@@ -4,6 +4,7 @@ driftwheel pause
 """
 
 import argparse
+import json
 import sys
 
 from driftwheel.cli.command import add_common_arguments, opened
@@ -19,4 +20,5 @@ def main(arguments: argparse.Namespace) -> None:
     """Set the switch."""
     settings, ledger = opened(arguments)
     set_paused(ledger, settings.project, True)
-    sys.stdout.write("retraining is paused; `driftwheel resume` continues it\n")
+    text = "retraining is paused; `driftwheel resume` continues it"
+    sys.stdout.write((json.dumps({"is_paused": True}) if arguments.json else text) + "\n")

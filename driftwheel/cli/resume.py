@@ -4,6 +4,7 @@ driftwheel resume
 """
 
 import argparse
+import json
 import sys
 
 from driftwheel.cli.command import add_common_arguments, opened
@@ -19,4 +20,5 @@ def main(arguments: argparse.Namespace) -> None:
     """Clear the switch."""
     settings, ledger = opened(arguments)
     set_paused(ledger, settings.project, False)
-    sys.stdout.write("retraining goes on\n")
+    text = "retraining goes on"
+    sys.stdout.write((json.dumps({"is_paused": False}) if arguments.json else text) + "\n")

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from typing import TypeVar
 
 from driftwheel.alias_key import AliasKey
+from driftwheel.check_details import DECIDING
 from driftwheel.cli.command import add_common_arguments, opened, plain
 from driftwheel.controls import is_paused
 from driftwheel.records import (
@@ -70,7 +71,7 @@ def gather(ledger: Ledger, key: AliasKey) -> Status:
         version=_newest(ledger, ModelVersion, project),
         requests=ledger.count(Traffic, project=project),
         labelled=ledger.count(Traffic, TABLES[Traffic].c.label.is_not(None), project=project),
-        signals=ledger.find(DriftSignal, project=project, check_id=last.check_id, feature="all") if last else [],
+        signals=ledger.find(DriftSignal, project=project, check_id=last.check_id, feature=DECIDING) if last else [],
         decision=_newest(ledger, RetrainDecision, project),
         is_paused=is_paused(ledger, project),
     )

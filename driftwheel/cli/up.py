@@ -4,7 +4,6 @@ driftwheel up
 """
 
 import argparse
-import ctypes
 import os
 import secrets
 import signal
@@ -19,8 +18,11 @@ from typing import IO
 
 import structlog
 
-from driftwheel.cli.command import add_common_arguments, settings_from
+from driftwheel.api_keys import KEYS_VARIABLE
+from driftwheel.backoff import Backoff
+from driftwheel.cli.command import add_settings_arguments, settings_from
 from driftwheel.settings.settings import Settings
+from driftwheel.system import die_with_parent
 
 CHILDREN = {
     "gateway": ("serve", "gateway"),
@@ -28,20 +30,17 @@ CHILDREN = {
     "worker": ("train", "worker"),
     "dashboard": ("dashboard",),
 }
-KEYS_VARIABLE = "DRIFTWHEEL_API_KEYS"
-FIRST_BACKOFF_SECONDS, LONGEST_BACKOFF_SECONDS = 1.0, 60.0
 STEADY_SECONDS = 60.0
 """A child that lived so long did start; its next death counts as the first one."""
 LOOK_SECONDS = 0.5
 STOP_SECONDS = 60.0
 """The gateway finishes answers that are under way, for at most a third of this."""
-PR_SET_PDEATHSIG = 1  # linux/prctl.h
 log = structlog.get_logger()
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the verb's arguments."""
-    add_common_arguments(parser)
+    add_settings_arguments(parser)
 
 
 def main(arguments: argparse.Namespace) -> None:
@@ -62,9 +61,7 @@ class Child:
     argv: list[str]
     log_path: Path
     process: "subprocess.Popen[bytes] | None" = None
-    started_at: float = 0.0
-    backoff_seconds: float = FIRST_BACKOFF_SECONDS
-    restart_at: float = 0.0
+    backoff: Backoff = field(default_factory=lambda: Backoff(quiet_seconds=STEADY_SECONDS))
     output: "IO[bytes] | None" = field(default=None, repr=False)
 
     def start(self) -> None:
@@ -76,27 +73,25 @@ class Child:
             stdin=subprocess.DEVNULL,
             stdout=self.output,
             stderr=self.output,
-            preexec_fn=_die_with_parent,
+            preexec_fn=die_with_parent,  # no gateway is left behind
         )
-        self.started_at = time.monotonic()
         log.info("started", child=self.name, pid=self.process.pid, log=str(self.log_path))
 
     def look(self) -> None:
         """Notice a death, and start again when its back-off is over."""
         now = time.monotonic()
         if self.process is None:
-            if now >= self.restart_at:
+            if self.backoff.is_due(now):
                 self.start()
             return
         status = self.process.poll()
         if status is None:
             return
-        is_steady = now - self.started_at > STEADY_SECONDS
-        longer_seconds = min(self.backoff_seconds * 2, LONGEST_BACKOFF_SECONDS)
-        self.backoff_seconds = FIRST_BACKOFF_SECONDS if is_steady else longer_seconds
-        self.restart_at = now + self.backoff_seconds
+        self.backoff.note(now)
         self._forget()
-        log.error("died", child=self.name, status=status, restart_seconds=self.backoff_seconds, log=str(self.log_path))
+        log.error(
+            "died", child=self.name, status=status, restart_seconds=self.backoff.wait_seconds, log=str(self.log_path)
+        )
 
     def ask_to_stop(self) -> None:
         """Send SIGTERM."""
@@ -119,11 +114,6 @@ class Child:
         self.process = None
         if self.output is not None:
             self.output.close()
-
-
-def _die_with_parent() -> None:
-    """Ask the kernel for a SIGTERM when the parent is gone, were it by SIGKILL: no gateway is left behind."""
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def children_of(config_path: Path, logs: Path, overrides: Sequence[str] = ()) -> list[Child]:

@@ -23,7 +23,7 @@ from driftwheel.store.migrations import bring_up_to_date
 from driftwheel.store.tables import INSERTION_ORDER, TABLES, row_of
 
 ONLY_LOCK = 0x6472696675
-"""Key of PostgreSQL's advisory lock under which a record is added that must be the only one."""
+"""Key of PostgreSQL's advisory lock under which a record is added that is to be the only one or gets a number."""
 Record = TypeVar("Record")
 
 
@@ -95,6 +95,24 @@ class Ledger:
             if found is None:
                 self.add_with(connection, [record])
         return found
+
+    def add_numbered(self, record: Record, **equals: Any) -> Record:
+        """Insert a record under its project's next number, unless one of its type has the given values.
+
+        Return the record that is there now. Of several processes that add at once each gets a number of its own.
+        """
+        table = TABLES[type(record)]
+        with self.write() as connection:
+            wait_for_turn(connection, ONLY_LOCK)
+            found = connection.execute(sa.select(table.c.id).where(*_conditions(table, equals)).limit(1)).scalar()
+            if found is None:
+                project = typing.cast(Any, record).project
+                highest = sa.select(sa.func.max(table.c.number)).where(table.c.project == project)
+                number = (connection.execute(highest).scalar() or 0) + 1
+                record = typing.cast(Record, replace(typing.cast(Any, record), number=number))
+                self.add_with(connection, [record])
+                return record
+        return self.get(type(record), found)
 
     def get(self, record_type: type[Record], id: str, **equals: Any) -> Record:
         """Return one record, which must have the given values too; raises NotFoundError."""

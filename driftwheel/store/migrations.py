@@ -246,6 +246,8 @@ def run_revisions(connection: sa.Connection, target: int | None = None) -> None:
     scripts = ScriptDirectory(REVISIONS, version_locations=[REVISIONS])
     destination = str(target or newest_revision())
     options = {
+        # Alembic has no public name for it: its own `upgrade` calls this too, and wants an alembic.ini and an env.py
+        # besides (1.20, the oldest that pyproject.toml lets in).
         "fn": lambda revision, _: scripts._upgrade_revs(destination, revision),
         "script": scripts,
         "version_table": _VERSION_TABLE.name,

@@ -8,6 +8,7 @@ from pathlib import Path
 from types import ModuleType
 
 from driftwheel.errors import ConfigError
+from driftwheel.system import sync
 
 SAFE_SQLITE = (3, 51, 3)
 """Older builds can lose committed rows when several connections write and checkpoint (the WAL-reset bug)."""
@@ -42,16 +43,8 @@ def copy_database(module: ModuleType, source: Path, target: Path) -> None:
         os.close(os.open(aside, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o600))
         with closing(module.connect(str(source))) as reader, closing(module.connect(str(aside))) as writer:
             reader.backup(writer)
-        _sync(aside)
+        sync(aside)
         aside.replace(target)
-        _sync(target.parent)
+        sync(target.parent)
     finally:
         aside.unlink(missing_ok=True)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

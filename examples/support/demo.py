@@ -18,14 +18,13 @@ from pathlib import Path
 
 from rich.console import Console
 
+from driftwheel.api_keys import KEYS_VARIABLE
 from driftwheel.cli.command import open_ledger
 from driftwheel.cli.process import run_command
 from examples.support.demo_loop import Demo, running
 from examples.support.demo_steps import first_version, turn
 from examples.support.load import Client
 from examples.support.prepare import prepare
-
-KEYS_VARIABLE = "DRIFTWHEEL_API_KEYS"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 import httpx2
 from rich.console import Console
 
+from driftwheel.check_details import DECIDING
 from driftwheel.errors import DriftwheelError, EngineError
 from driftwheel.records import DecisionVerdict, DriftSignal, DriftVerdict, RetrainDecision
 from driftwheel.settings.settings import Settings
@@ -93,7 +94,7 @@ async def wait_for_checks(demo: Demo, rows: int) -> None:
 def signals(demo: Demo, version_id: str) -> list[DriftSignal]:
     """Return the version's decisive signals, oldest first."""
     return demo.ledger.find(
-        DriftSignal, project=demo.settings.project, version_id=version_id, feature="all", newest_first=False
+        DriftSignal, project=demo.settings.project, version_id=version_id, feature=DECIDING, newest_first=False
     )
 
 

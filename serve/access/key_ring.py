@@ -9,14 +9,13 @@ from datetime import datetime
 
 import structlog
 
-from driftwheel.api_keys import keys_of, state_of_keys
+from driftwheel.api_keys import KEYS_VARIABLE, keys_of, state_of_keys
 from driftwheel.errors import StorageError
 from driftwheel.records import ApiKey, ApiKeyStatus, Scope
 from driftwheel.store.ledger import Ledger
 from serve.access.caller import Caller
 from serve.access.rate_limit import RateLimit
 
-VARIABLE = "DRIFTWHEEL_API_KEYS"
 KEY_ID_DIGITS = 8
 RELOAD_SECONDS = 0.5
 """How long a key that was disabled may still be good; each look is one cheap query for a counter."""
@@ -40,7 +39,7 @@ class ApiKeys:
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] = os.environ) -> "ApiKeys":
         """Read the comma-separated keys of DRIFTWHEEL_API_KEYS."""
-        return cls(environ.get(VARIABLE, "").split(","))
+        return cls(environ.get(KEYS_VARIABLE, "").split(","))
 
     def __bool__(self) -> bool:
         return bool(self._callers)

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from driftwheel.api_keys import MIN_CHARACTERS, MIN_DIFFERENT_CHARACTERS, is_weak
+from driftwheel.api_keys import KEYS_VARIABLE, MIN_CHARACTERS, MIN_DIFFERENT_CHARACTERS, is_weak
 from driftwheel.errors import ConfigError
 from driftwheel.settings.serving import ServeSettings
 from driftwheel.settings.settings import Settings
-from serve.access.key_ring import VARIABLE, ApiKeys
+from serve.access.key_ring import ApiKeys
 
 ENVIRONMENT_FILE = ".env"
 FILES_PER_CONNECTION, OTHER_FILES = 2, 256
@@ -27,7 +27,7 @@ def check_start(settings: Settings, keys: ApiKeys) -> None:
 
 def check_exposure(serve: ServeSettings, host: str, keys: ApiKeys) -> None:
     """Raise ConfigError if the gateway would answer other machines without a key, or nobody at all."""
-    how = f"`driftwheel keys create NAME` makes a key, or set {VARIABLE} to one or more, separated by commas"
+    how = f"`driftwheel keys create NAME` makes a key, or set {KEYS_VARIABLE} to one or more, separated by commas"
     if serve.require_key and not keys:
         raise ConfigError(f"serve.require_key is on and there is no key, so nobody could be answered; {how}")
     if not is_loopback(host) and not (serve.require_key and keys):
@@ -42,7 +42,7 @@ def check_keys(keys: ApiKeys) -> None:
     for number, key in enumerate(keys.texts, start=1):
         if is_weak(key):
             raise ConfigError(
-                f"key {number} in {VARIABLE} is weak: it needs {MIN_CHARACTERS} characters, "
+                f"key {number} in {KEYS_VARIABLE} is weak: it needs {MIN_CHARACTERS} characters, "
                 f"{MIN_DIFFERENT_CHARACTERS} of them different; `driftwheel keys create NAME` makes a strong one"
             )
 
@@ -56,7 +56,7 @@ def check_files(config_path: Path, database_url: str) -> None:
     paths = [Path(url.database)] if url.drivername.startswith("sqlite") and url.database else []
     paths += [config_path] if url.password and str(url.password) in _text(config_path) else []
     beside = config_path.parent / ENVIRONMENT_FILE
-    paths += [beside] if VARIABLE in _text(beside) else []
+    paths += [beside] if KEYS_VARIABLE in _text(beside) else []
     for path in paths:
         if path.exists() and path.stat().st_mode & (stat.S_IROTH | stat.S_IWOTH) and _is_reachable(path.resolve()):
             raise ConfigError(f"{path} holds secrets and every user of this machine can read it; chmod o-rwx {path}")

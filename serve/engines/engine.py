@@ -1,7 +1,6 @@
 """Starts a vLLM process on loopback for an artifact, and waits for its first real token."""
 
 import contextlib
-import ctypes
 import http.client
 import json
 import os
@@ -18,12 +17,11 @@ from typing import ClassVar
 from driftwheel.artifacts import is_complete, verify
 from driftwheel.errors import ArtifactError, EngineError
 from driftwheel.settings.serving import ServeSettings
+from driftwheel.system import die_with_parent
 from serve.engines.liveness import answers_token
 from serve.engines.lora import Lora, lora_arguments, lora_in
 from serve.engines.vllm_command import engine_environment, vllm_command
 
-PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
-LIBC = ctypes.CDLL(None)  # loaded before the fork: nothing may take a lock after it
 STOP_SECONDS = 20.0
 """From SIGTERM to SIGKILL; vLLM itself is told to end its requests within 5 s (`--shutdown-timeout`)."""
 POLL_SECONDS = 0.2
@@ -169,7 +167,7 @@ def start(
                 stdin=subprocess.DEVNULL,
                 env=engine_environment(serve, model) | dict(environment),
                 start_new_session=True,  # Ctrl-C must reach only the gateway, which drains first
-                preexec_fn=_die_with_parent,
+                preexec_fn=die_with_parent,
             )
     except OSError as error:
         raise EngineError(f"cannot start engine {name}: {error}; check the disk and the process limit") from error
@@ -181,8 +179,3 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
-
-
-def _die_with_parent() -> None:
-    # Counts from the thread that forks: start engines from threads that last as long as the process.
-    LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)

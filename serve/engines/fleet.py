@@ -14,11 +14,11 @@ from typing import cast
 
 import structlog
 
+from driftwheel.backoff import Backoff
 from driftwheel.errors import DriftwheelError, EngineError
 from driftwheel.records import ModelVersion
 from driftwheel.settings.serving import ServeSettings
 from serve.engines.adapters import Slot, StartEngine
-from serve.engines.backoff import Backoff
 from serve.engines.engine import Engine, start_artifact
 from serve.engines.in_place import reload_weights
 from serve.engines.launchers import LAUNCHERS, Launcher, ServingEngine, launcher_for

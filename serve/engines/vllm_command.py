@@ -6,6 +6,7 @@ import os
 import sys
 from pathlib import Path
 
+from driftwheel.api_keys import KEYS_VARIABLE
 from driftwheel.settings.serving import ServeSettings
 
 GIB = 1 << 30
@@ -41,9 +42,8 @@ def engine_environment(serve: ServeSettings, model: str) -> dict[str, str]:
     """Return the environment of an engine: no telemetry, no hub for a local folder, no cores taken from others."""
     environment = dict(os.environ)
     environment |= {"VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1", "PROMETHEUS_DISABLE_CREATED_SERIES": "true"}
-    environment.pop(
-        "DRIFTWHEEL_API_KEYS", None
-    )  # the gateway checks keys; an engine's log or crash dump must not hold any
+    # The gateway checks keys; an engine's log or crash dump must not hold any.
+    environment.pop(KEYS_VARIABLE, None)
     if not has_gpu():
         # `nobind`: vLLM would pin each engine's threads to the same cores, and a swap runs two engines.
         environment |= {"VLLM_CPU_OMP_THREADS_BIND": "nobind", "VLLM_ENABLE_V1_MULTIPROCESSING": "0"}

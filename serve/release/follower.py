@@ -7,10 +7,10 @@ from dataclasses import replace
 
 import structlog
 
+from driftwheel.backoff import Backoff
 from driftwheel.errors import DriftwheelError
 from driftwheel.records import Alias
 from driftwheel.store.ledger import Ledger
-from serve.engines.backoff import Backoff
 from serve.engines.fleet import Fleet
 from serve.release.deployments import Deployments
 from serve.routing.choice import Split

@@ -13,6 +13,7 @@ import time
 
 import structlog
 
+from driftwheel.backoff import LONGEST_SECONDS, Backoff
 from driftwheel.controls import canary_plan
 from driftwheel.errors import DriftwheelError, GateError
 from driftwheel.records import Alias, ModelVersion, ModelVersionStatus, Stage, utc_now
@@ -20,7 +21,6 @@ from driftwheel.settings.settings import Settings
 from driftwheel.store.alias import find_alias
 from driftwheel.store.ledger import Ledger
 from serve.engines.adapters import StartEngine
-from serve.engines.backoff import LONGEST_SECONDS, Backoff
 from serve.engines.engine import start_artifact
 from serve.engines.fleet import Fleet
 from serve.engines.in_place import check_reload

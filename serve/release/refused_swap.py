@@ -3,7 +3,7 @@
 import time
 from dataclasses import dataclass, field
 
-from serve.engines.backoff import Backoff
+from driftwheel.backoff import Backoff
 
 
 @dataclass

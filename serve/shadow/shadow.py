@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from driftwheel.alias_key import AliasKey
 from driftwheel.controls import SHADOW
-from driftwheel.errors import EngineError, NotFoundError
+from driftwheel.errors import ConflictError, EngineError, NotFoundError
 from driftwheel.records import Deployment, ModelVersion, Stage, Traffic, utc_now
 from driftwheel.settings.serving import ServeSettings
 from driftwheel.settings.settings import Settings
@@ -111,3 +111,13 @@ def begin(serve: ServeSettings, ledger: Ledger, project: str, version: ModelVers
             raise EngineError(f"the gateway does not shadow {version.id}; its log says why")
         time.sleep(POLL_SECONDS)
     raise EngineError(f"the gateway did not begin to shadow {version.id} in time; is `driftwheel serve` running?")
+
+
+def stop(ledger: Ledger, version: ModelVersion) -> None:
+    """Copy no more requests to a version; raises ConflictError if they are copied to another one."""
+    shadowed = ledger.switch(version.project, SHADOW)
+    if shadowed not in ("", version.id):
+        raise ConflictError(
+            f"requests are copied to {shadowed}, not to {version.id}; `driftwheel shadow {shadowed} --stop`"
+        )
+    ledger.set_switch(version.project, SHADOW, "")

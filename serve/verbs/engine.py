@@ -12,7 +12,7 @@ import sys
 from functools import partial
 from pathlib import Path
 
-from driftwheel.cli.command import add_common_arguments, settings_from
+from driftwheel.cli.command import add_settings_arguments, settings_from
 from driftwheel.errors import NotFoundError
 from driftwheel.settings.settings import Settings
 from serve.engines.adapters import Adapters, Slot
@@ -21,7 +21,7 @@ from serve.engines.engine import Engine, start, start_artifact
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the verb's arguments."""
-    add_common_arguments(parser)
+    add_settings_arguments(parser)
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--artifact", type=Path, metavar="DIR", help="artifact folder; checked against its manifest")
     source.add_argument("--model", metavar="MODEL", help="any model folder or hub name, unchecked")

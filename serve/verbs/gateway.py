@@ -7,13 +7,13 @@ import argparse
 
 import uvloop
 
-from driftwheel.cli.command import add_common_arguments, settings_from
+from driftwheel.cli.command import add_settings_arguments, settings_from
 from serve.server import serve
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the verb's arguments."""
-    add_common_arguments(parser)
+    add_settings_arguments(parser)
 
 
 def main(arguments: argparse.Namespace) -> None:

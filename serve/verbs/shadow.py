@@ -11,9 +11,8 @@ import sys
 from dataclasses import asdict
 
 from driftwheel.cli.command import add_common_arguments, named_version, open_ledger, settings_from
-from driftwheel.controls import SHADOW
 from serve.shadow.flips import as_text
-from serve.shadow.shadow import begin, replay, report
+from serve.shadow.shadow import begin, replay, report, stop
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -21,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_common_arguments(parser)
     parser.add_argument("version", metavar="VERSION", help="its id, or its short name such as v3")
     what = parser.add_mutually_exclusive_group()
-    what.add_argument("--replay", type=int, metavar="N", help="ask it the last N logged requests, now")
+    what.add_argument("--replay", type=_count, metavar="N", help="ask it the last N logged requests, now")
     what.add_argument("--report", action="store_true", help="compare what it has answered as a shadow")
     what.add_argument("--stop", action="store_true", help="copy no more requests")
 
@@ -32,12 +31,22 @@ def main(arguments: argparse.Namespace) -> None:
     ledger = open_ledger(settings)
     version = named_version(ledger, settings.project, arguments.version)
     if arguments.stop:
-        ledger.set_switch(settings.project, SHADOW, "")
+        stop(ledger, version)
         sys.stdout.write(f"no more requests are copied to {version.id}\n")
-    elif arguments.replay or arguments.report:
-        flips = replay(settings, ledger, version, arguments.replay) if arguments.replay else None
-        flips = flips or report(ledger, settings.alias_key, version.id, label_field=settings.dataset.label_field)
+    elif arguments.replay is not None or arguments.report:
+        if arguments.replay is not None:
+            flips = replay(settings, ledger, version, arguments.replay)
+        else:
+            flips = report(ledger, settings.alias_key, version.id, label_field=settings.dataset.label_field)
         sys.stdout.write((json.dumps(asdict(flips)) if arguments.json else as_text(flips)) + "\n")
     else:
         begin(settings.serve, ledger, settings.project, version)
         sys.stdout.write(f"live requests are copied to {version.id}; --report compares, --stop ends\n")
+
+
+def _count(text: str) -> int:
+    """Read a number of requests; argparse says what is wrong with another."""
+    count = int(text)
+    if count < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not a positive number")
+    return count

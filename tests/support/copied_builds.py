@@ -25,7 +25,7 @@ from tests.support.planted_faults import FAULTS
 from tests.support.versions import add_with_parents
 from train.merge import merge
 from train.quantize import chosen_scheme
-from train.runs import weights_path
+from train.runs import newest_run, weights_path
 from train.worker import build_artifact, measure_forms
 
 
@@ -42,7 +42,7 @@ def subject_of(path: Path, run_id: str | None = None) -> Subject:
     """Return a settings file's newest run, or the one that is named."""
     settings = load_settings(path)
     ledger = open_ledger(settings)
-    run = ledger.get(TrainingRun, run_id) if run_id else ledger.newest(TrainingRun, settings.project)
+    run = ledger.get(TrainingRun, run_id) if run_id else newest_run(ledger, settings.project)
     return Subject(settings=settings, ledger=ledger, run=run)
 
 

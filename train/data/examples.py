@@ -56,7 +56,7 @@ def read_examples(path: Path) -> list[Example]:
         raise DataError(f"{path} has a row that is none of a Dataset ({error}); build the dataset again") from error
 
 
-def read_split(dataset_path: Path, split: str) -> list[dict[str, list[Message]]]:
+def read_conversations(dataset_path: Path, split: str) -> list[dict[str, list[Message]]]:
     """Return a split's prompt and completion messages; raises ArtifactError or DataError."""
     path = dataset_path / f"{split}.jsonl"
     try:

@@ -6,20 +6,18 @@ It never opens the ledger: the process that wrote the job did that, and reads th
 """
 
 import argparse
-import ctypes
 import signal
 import sys
 from pathlib import Path
 from typing import Any
 
 from driftwheel.cli.process import run_command
+from driftwheel.system import die_with_parent
 from train.launchers.registry import launcher
 from train.launchers.together import write_result
 from train.processes.first_process import is_first_process
 from train.processes.process_tuning import tune_process
 from train.training.training_job import TrainingJob
-
-PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 def take_part(path: Path) -> None:
@@ -27,12 +25,6 @@ def take_part(path: Path) -> None:
     metrics = launcher("here")(TrainingJob.read(path))
     if is_first_process():
         write_result(path, metrics)
-
-
-def _die_with_launcher() -> None:
-    """Ask the kernel to kill this process when its launcher is killed: nothing trains on unseen."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _name_the_error(kind: type[BaseException], error: BaseException, trace: Any) -> None:
@@ -43,7 +35,7 @@ def _name_the_error(kind: type[BaseException], error: BaseException, trace: Any)
 
 def main(arguments: argparse.Namespace) -> None:
     """Take part in the job."""
-    _die_with_launcher()
+    die_with_parent(signal.SIGKILL)  # nothing trains on unseen when the launcher is killed
     sys.excepthook = _name_the_error
     tune_process()
     take_part(arguments.job)

@@ -1,28 +1,25 @@
 """Runs a command as a child process in its own process group, which can be held, continued and stopped."""
 
 import contextlib
-import ctypes
 import os
 import re
 import signal
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import IO, Protocol
 
 from driftwheel.errors import ConfigError, DriftwheelError
+from driftwheel.system import die_with_parent
 
 POLL_SECONDS = 0.1
 STOP_SECONDS = 10.0
 """How long a child may take to end by itself, such as to write what it has, before it is killed."""
-PR_SET_PDEATHSIG = 1  # linux/prctl.h
 ERROR_LINE = re.compile(r"(?:\[rank\d+\]: )?error: (.*)")
 """A verb's own last word; one of several processes may have its rank before it."""
-
-_libc = ctypes.CDLL(None) if sys.platform == "linux" else None
 
 
 class Executor(Protocol):
@@ -97,16 +94,10 @@ def _start(argv: Sequence[str], output: IO[str], log: IO[str], environment: dict
             env=environment,
             # A group of its own, so that a pause or an end reaches what the child starts too.
             start_new_session=True,
-            preexec_fn=_die_with_parent,
+            preexec_fn=partial(die_with_parent, signal.SIGKILL),  # nothing trains on unseen
         )
     except OSError as error:
         raise ConfigError(f"cannot start {argv[0]}: {error.strerror}; check that it is installed") from error
-
-
-def _die_with_parent() -> None:
-    """Ask the kernel to kill this child when the worker is killed: nothing trains on unseen."""
-    if _libc is not None:
-        _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _watch(child: subprocess.Popen[bytes], is_held: Callable[[], bool], can_stand: bool) -> int | None:

@@ -14,7 +14,7 @@ from driftwheel.errors import ConfigError, DataError
 from driftwheel.settings.data import Base
 from driftwheel.settings.training import TrainSettings
 from train.base_model import load_tokenizer, load_weights
-from train.data.examples import read_examples, read_split
+from train.data.examples import read_conversations, read_examples
 from train.kernels.adapted_linear import fuse_adapters
 from train.kernels.completion_head import has_plain_frozen_head, score_completions_only
 from train.kernels.frozen_norm import replace_norms
@@ -39,7 +39,7 @@ def make_trainer(train: TrainSettings, base: Base, dataset_path: Path, run_path:
     Raises ConfigError for settings that TRL refuses, NotFoundError for a missing base model.
     """
     prepare(train)
-    rows, validation = _training_rows(train, dataset_path), read_split(dataset_path, "validation")
+    rows, validation = _training_rows(train, dataset_path), read_conversations(dataset_path, "validation")
     with naming_refused_settings():
         common = common_arguments(train, run_path, has_validation=bool(validation))
         # A validation loss over packed rows would depend on how they were packed.
@@ -64,7 +64,7 @@ def make_trainer(train: TrainSettings, base: Base, dataset_path: Path, run_path:
 
 def _training_rows(train: TrainSettings, dataset_path: Path) -> Sequence[Batch]:
     """Return the training rows, each with its weight where they do not weigh the same; raises DataError for none."""
-    rows = read_split(dataset_path, "train")
+    rows = read_conversations(dataset_path, "train")
     if not rows:
         raise DataError(f"{dataset_path} has no training rows; add data and build the dataset again")
     weights = row_weights(train, [e.label for e in read_examples(dataset_path / "train.jsonl")])

@@ -10,15 +10,15 @@ from pathlib import Path
 
 from driftwheel.cli.command import add_common_arguments, open_ledger, settings_from
 from driftwheel.json_form import as_json
-from driftwheel.records import TrainingRun
 from train.parity import hop_line
+from train.runs import newest_run
 from train.worker import measure_forms
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the verb's arguments."""
     add_common_arguments(parser)
-    parser.add_argument("--run", metavar="RUN_ID", help="run to follow (the newest)")
+    parser.add_argument("--run", metavar="RUN_ID", help="run to follow (the newest that succeeded)")
     parser.add_argument("--artifact", type=Path, metavar="DIR", help="its servable folder (merges and quantizes)")
 
 
@@ -26,7 +26,7 @@ def main(arguments: argparse.Namespace) -> None:
     """Measure the hops up to the files and print them."""
     settings = settings_from(arguments)
     ledger = open_ledger(settings)
-    run_id = arguments.run or ledger.newest(TrainingRun, settings.project).id
+    run_id = arguments.run or newest_run(ledger, settings.project).id
     found = measure_forms(settings, ledger, run_id, arguments.artifact)
     if arguments.json:
         facts = {"path": str(found.artifact), "parity": str(found.folder), "rows": as_json(found.rows)}

@@ -7,14 +7,14 @@ import argparse
 import json
 import sys
 
-from driftwheel.cli.command import add_common_arguments, open_ledger, settings_from
+from driftwheel.cli.command import add_settings_arguments, open_ledger, settings_from
 from driftwheel.json_form import as_json, from_json
 from train.worker import STEPS, Job, Progress
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the verb's arguments."""
-    add_common_arguments(parser)
+    add_settings_arguments(parser)
     parser.add_argument("name", choices=[step.name for step in STEPS], help="which step")
     parser.add_argument("made", help="what the steps before it made, as JSON")
 

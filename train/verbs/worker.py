@@ -5,14 +5,14 @@ python -m train worker --config driftwheel.yaml
 
 import argparse
 
-from driftwheel.cli.command import add_common_arguments, open_ledger, settings_from
+from driftwheel.cli.command import add_settings_arguments, open_ledger, settings_from
 from train.processes.executor import LocalExecutor
 from train.workflow import Worker, only_worker
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the verb's arguments."""
-    add_common_arguments(parser)
+    add_settings_arguments(parser)
     parser.add_argument("--once", action="store_true", help="stop when no decision is open")
 
 

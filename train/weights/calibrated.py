@@ -12,7 +12,7 @@ from driftwheel.settings.artifact import QuantizeSettings
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
 from train.base_model import load_tokenizer
-from train.data.examples import read_split
+from train.data.examples import read_conversations
 from train.fidelity.smoothing import SMOOTHED
 from train.processes.environments import python_with
 from train.processes.executor import LocalExecutor
@@ -27,7 +27,7 @@ def calibrate(settings: Settings, ledger: Ledger, run: TrainingRun, scheme: Sche
     Raises ConfigError if there is no environment with llm-compressor, ExecutorError with its message if it fails.
     """
     dataset = ledger.get(Dataset, run.dataset_id)
-    rows = read_split(Path(dataset.path), "train")[: settings.quantize.calibration_rows]
+    rows = read_conversations(Path(dataset.path), "train")[: settings.quantize.calibration_rows]
     tokenizer = load_tokenizer(str(merged))
     job_path = Path(run.path) / f"{scheme.name}_job.json"
     job = {

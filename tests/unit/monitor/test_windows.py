@@ -1,6 +1,8 @@
 """Each request is in one window, whatever the clock does and in whatever order the rows appear."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import cast
 
 import pytest
 import sqlalchemy as sa
@@ -9,6 +11,7 @@ from driftwheel.errors import ConflictError
 from driftwheel.records import DriftSignal, Traffic, Window
 from driftwheel.store.ledger import Ledger
 from driftwheel.store.tables import TABLES
+from monitor.observation import OBSERVED, observe
 from monitor.windows import Source, close_window, first_answered, first_rows, last_window, unread
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -94,3 +97,18 @@ def test_the_first_rows_are_the_first_whatever_became_of_them(ledger: Ledger) ->
     assert cut(ledger)
     assert [r.id for r in first_rows(ledger, SOURCE, 5)] == ids(range(5))
     assert [r.id for r in first_answered(ledger, SOURCE, 5)] == [f"req_{n:04d}" for n in range(0, 10, 2)]
+
+
+def test_what_is_observed_of_a_request_is_loaded(ledger: Ledger) -> None:
+    """A column that is observed and not loaded would be its default in silence."""
+    given = replace(row(1), label='{"intent": "card"}', label_source="correction", latency_seconds=0.7, is_partial=True)
+    read = set()
+
+    class Recorder:
+        def __getattr__(self, name: str) -> object:
+            read.add(name)
+            return getattr(given, name)
+
+    ledger.add(given)
+    assert unread(ledger, SOURCE, 1) == (observe(given, None),) == (observe(cast(Traffic, Recorder()), None),)
+    assert read == OBSERVED

@@ -696,3 +696,18 @@ def test_those_who_were_refused_keep_no_place(world: World) -> None:
             client.sendall(b"nonsense\r\n\r\n")
             assert client.recv(100).startswith(b"HTTP/1.1 400 ")
         assert world.ask("/healthz", method="GET")[0] == 200
+
+
+@pytest.mark.parametrize("path", [CHAT, "/v1/models"])
+def test_a_bug_of_the_gateway_is_counted_as_the_500_that_it_answers(
+    world: World, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    def fail(*_: Any) -> None:
+        raise RuntimeError("a bug")
+
+    for method in ("pick", "served_models"):
+        monkeypatch.setattr(RoutingTable, method, fail)
+    is_chat = path == CHAT
+    assert world.ask(path, BODY if is_chat else None, method="POST" if is_chat else "GET")[0] == 500
+    page = world.run(world.gateway.metrics.page).decode()
+    assert f'driftwheel_requests_total{{code="500",route="{path}",version="none"}} 1.0' in page

@@ -3,6 +3,7 @@
 import json
 import shutil
 from argparse import Namespace
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -195,6 +196,26 @@ def test_publishing_again_returns_the_version_that_there_is(
     )
     assert (again, ledger.count(ModelVersion)) == (first, 1)
     assert card_path(settings.root, first.id).is_file(), "a card lost in a crash is written again"
+
+
+@pytest.mark.every_database
+def test_of_those_who_publish_at_once_each_gets_a_number_of_its_own(
+    settings: Settings, ledger: Ledger, dataset: Dataset
+) -> None:
+    artifacts_of = {number: built(settings, ledger, number) for number in range(8)}
+    evaluations = {number: scored(settings, dataset, path, right=170) for number, path in artifacts_of.items()}
+
+    def publish_one(number: int) -> ModelVersion:
+        run_id, evaluation = f"run_{number}", evaluations[number]
+        return publish(
+            settings, ledger, run_id=run_id, artifact=artifacts_of[number], evaluation=evaluation, verdict=PROMOTE
+        )
+
+    numbers = [*range(8), *range(8)]  # each of them twice, as by two who do not know of each other
+    with ThreadPoolExecutor(len(numbers)) as pool:
+        versions = list(pool.map(publish_one, numbers))
+    assert sorted(v.number for v in ledger.find(ModelVersion)) == [1, 2, 3, 4, 5, 6, 7, 8]
+    assert [v.id for v in versions[:8]] == [v.id for v in versions[8:]]
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,12 @@
 """What the doctor says of several processes and of Ray, and of the packages of stages that are not on a machine."""
 
 import importlib.metadata
+import json
 
 import pytest
 
 from driftwheel.cli.doctor import FLOORS, SIGNS, Finding, examine, installed_stages
+from driftwheel.cli.main import main
 from driftwheel.settings.settings import Settings
 
 
@@ -27,6 +29,14 @@ def test_ray_is_named_with_its_version_and_cluster(settings: Settings) -> None:
     assert ray.is_fine
     assert importlib.metadata.version("ray") in ray.text
     assert ray.text.endswith("cluster head:6379")
+
+
+def test_each_finding_is_a_line_of_json(settings: Settings, capsys: pytest.CaptureFixture[str]) -> None:
+    status = main(["doctor", "--config", str(settings.path), "--json"])
+    found = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert {"python", "sqlite", "gateway port"} <= {finding["subject"] for finding in found}
+    assert all(finding.keys() == {"subject", "is_fine", "text", "stages", "is_needed"} for finding in found)
+    assert status == (0 if all(finding["is_fine"] or not finding["is_needed"] for finding in found) else 1)
 
 
 @pytest.fixture

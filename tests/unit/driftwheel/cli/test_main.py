@@ -1,6 +1,7 @@
 """The command answers fast, and says what is wrong in one line."""
 
 import importlib
+import json
 import subprocess
 import sys
 import tomllib
@@ -104,3 +105,23 @@ def test_an_action_of_a_verb_calls_itself_what_the_user_typed(action: str, capsy
         main([*action.split(), "--help"])
     assert ended.value.code == 0
     assert capsys.readouterr().out.startswith(f"usage: driftwheel {action} ")
+
+
+SILENT = ("up", "worker", "serve", "dashboard")
+
+
+@pytest.mark.parametrize("verb", SILENT)
+def test_a_verb_that_prints_no_result_offers_no_json(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main([verb, "--help"])
+    assert caught.value.code == 0
+    assert "--config" in (said := capsys.readouterr().out)
+    assert "--json" not in said
+
+
+def test_pause_and_resume_say_as_json_whether_retraining_is_paused(
+    settings: Settings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for verb, is_paused in (("pause", True), ("resume", False)):
+        assert main([verb, "--config", str(settings.path), "--json"]) == 0
+        assert json.loads(capsys.readouterr().out) == {"is_paused": is_paused}

@@ -1,15 +1,18 @@
 """A shadow answers copies that nobody is sent, and its flips are counted: live, and over logged traffic."""
 
+import argparse
 import asyncio
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from driftwheel.errors import EngineError, NotFoundError
+from driftwheel.controls import SHADOW
+from driftwheel.errors import ConflictError, EngineError, NotFoundError
 from driftwheel.records import Stage, Traffic
 from serve.shadow import shadow
 from serve.shadow.flips import AnswerPair, as_text, count_flips
+from serve.verbs.shadow import add_arguments
 from tests.support import fake_gateway
 from tests.support.fake_world import World
 
@@ -75,3 +78,26 @@ def test_a_shadow_that_is_not_the_model_it_claims_is_refused(make_world: MakeWor
     version: Any = world.publish("v2", logprob=-0.9)
     with pytest.raises(EngineError, match="does not shadow v2"):
         shadow.begin(world.settings.serve, world.ledger, world.settings.project, version)
+
+
+def test_another_version_than_the_one_that_is_shadowed_is_not_stopped(make_world: MakeWorld) -> None:
+    world = make_world()
+    first, second = world.publish("v2", answer=LOST), world.publish("v3", answer=LOST)
+    project, ledger = world.settings.project, world.ledger
+    ledger.set_switch(project, SHADOW, first.id)
+    with pytest.raises(ConflictError, match="copied to v2, not to v3"):
+        shadow.stop(ledger, second)
+    assert ledger.switch(project, SHADOW) == first.id
+    shadow.stop(ledger, first)
+    assert ledger.switch(project, SHADOW) == ""
+    shadow.stop(ledger, first)  # again: there is nothing left to stop
+
+
+@pytest.mark.parametrize("count", ["0", "-3", "many"])
+def test_only_a_positive_number_of_requests_is_replayed(count: str, capsys: pytest.CaptureFixture[str]) -> None:
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    assert parser.parse_args(["v2", "--replay", "1"]).replay == 1
+    with pytest.raises(SystemExit):
+        parser.parse_args(["v2", "--replay", count])
+    assert "argument --replay" in capsys.readouterr().err
