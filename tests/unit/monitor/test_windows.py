@@ -13,10 +13,17 @@ from driftwheel.store.ledger import Ledger
 from driftwheel.store.tables import TABLES
 from monitor.observation import OBSERVED, observe
 from monitor.windows import Source, close_window, first_answered, first_rows, last_window, unread
+from tests.support.versions import add_versions
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 SOURCE = Source(project="support", alias="support", version_id="version_1", label_field=None)
 WINDOW_ROWS = 10
+
+
+@pytest.fixture(autouse=True)
+def version(ledger: Ledger) -> None:
+    """The version that answers, which each window names."""
+    add_versions(ledger, "version_1")
 
 
 def row(number: int, at: datetime | None = None, *, alias: str = "support", status_code: int = 200) -> Traffic:
