@@ -27,6 +27,7 @@ SCHEMA_LOCK = 0x6472696674
 """Key of PostgreSQL's advisory lock under which tables are made and changed."""
 UPGRADE_MILLISECONDS = 600_000
 """How long one program waits while another upgrades a SQLite file, which is copied first."""
+WAL_RETRY_SECONDS = 0.02
 FIRST_TABLES = {"dataset", "run", "version", "deployment", "req", "signal", "decision", "alias", "step", "switch"}
 """The tables of the oldest databases there are; a database with all of them and no revision row is adopted."""
 _VERSION_TABLE = sa.Table(
@@ -181,9 +182,23 @@ def _use_wal(engine: sa.Engine, address: str) -> None:
         return
     try:
         with engine.connect() as connection:
-            _raw(connection).execute("PRAGMA journal_mode=WAL")
+            _switch_to_wal(_raw(connection), engine.dialect.loaded_dbapi.OperationalError)
     except engine.dialect.loaded_dbapi.Error as error:
         raise StorageError(f"cannot open the ledger at {address}: {error}; check the path and its rights") from error
+
+
+def _switch_to_wal(connection: Any, refused: type[Exception]) -> None:
+    # SQLite's own busy time does not hold here: beside another program that opens the file, the switch fails at once.
+    ends_at = time.monotonic() + BUSY_MILLISECONDS / 1000
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+        except refused as error:
+            if "locked" not in str(error) or time.monotonic() > ends_at:
+                raise
+        else:
+            return
+        time.sleep(WAL_RETRY_SECONDS)
 
 
 def _raw(connection: sa.Connection) -> Any:
