@@ -66,7 +66,8 @@ def watched(settings: Settings, ledger: Ledger, tmp_path: Path) -> Settings:
                 "mean_logprob": None,
             }
             file.write(json.dumps(row) + "\n")
-    ledger.add(
+    add_with_parents(
+        ledger,
         Dataset(
             id="dataset_1",
             project="support",
