@@ -1,6 +1,7 @@
 """A path is absolute in memory; where it is kept, one inside the storage folder is relative to it, so that it may move.
 
-A relative path begins with `./`, which no model's name does.
+What is kept relative begins with `storage:`, which neither a path that a person writes nor a model's name does: a
+setting such as `./models/base` is another folder's path, and comes out as it went in.
 """
 
 import typing
@@ -12,7 +13,7 @@ from typing import Annotated, Any
 
 StoragePath = Annotated[str, "storage"]
 """A path, or the name of a model; what lies in the storage folder is stored relative to it, so that it may move."""
-INSIDE = "./"
+INSIDE = "storage:"
 
 
 def shortened(path: str, root: Path) -> str:
@@ -22,7 +23,7 @@ def shortened(path: str, root: Path) -> str:
 
 def lengthened(kept: str, root: Path) -> str:
     """Return a kept path as it is in memory: absolute."""
-    return str(root / kept) if kept.startswith(INSIDE) else kept
+    return str(root / kept.removeprefix(INSIDE)) if kept.startswith(INSIDE) else kept
 
 
 def change_paths(found: Any, kind: Any, change: Callable[[str, Path], str], root: Path) -> Any:

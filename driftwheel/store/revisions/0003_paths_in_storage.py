@@ -1,6 +1,8 @@
 """Revision 3: paths inside the storage folder are stored relative to it, so that the folder may move.
 
-A relative path begins with `./`. Where the storage folder is not known, and for paths elsewhere, rows stay as they are.
+What is relative begins with `storage:`. Paths elsewhere stay as they are. So does every path where the storage folder
+is not known, and where several projects share the database: each has a folder of its own, and only one of them is known
+here.
 """
 
 from collections.abc import Sequence
@@ -26,7 +28,7 @@ PATHS_IN_JSON = [
 def upgrade() -> None:
     """Cut the storage folder off every path that begins with it."""
     root: Path | None = op.get_context().opts["storage_root"]
-    if root is None:
+    if root is None or len(projects()) > 1:
         return
     start = f"{root}/"
     for name, columns in PATHS.items():
@@ -34,10 +36,16 @@ def upgrade() -> None:
             table = sa.table(name, sa.column(column_name, sa.Text()))
             column = table.c[column_name]
             is_inside = sa.func.substr(column, 1, len(start)) == start
-            shortened = sa.literal("./") + sa.func.substr(column, len(start) + 1)
+            shortened = sa.literal("storage:") + sa.func.substr(column, len(start) + 1)
             op.execute(sa.update(table).where(is_inside).values({column_name: shortened}))
     for name, column_name, keys in PATHS_IN_JSON:
         shorten_in_json(sa.table(name, sa.column("id"), sa.column(column_name, sa.JSON())), column_name, keys, start)
+
+
+def projects() -> set[str]:
+    """Return the projects whose rows hold paths."""
+    tables = (sa.table(name, sa.column("project", sa.Text())) for name in PATHS)
+    return {found for table in tables for found in op.get_bind().scalars(sa.select(table.c.project).distinct())}
 
 
 def shorten_in_json(table: sa.TableClause, column_name: str, keys: Sequence[str], start: str) -> None:
@@ -46,5 +54,5 @@ def shorten_in_json(table: sa.TableClause, column_name: str, keys: Sequence[str]
     for id, found in connection.execute(sa.select(table.c.id, table.c[column_name])).all():
         inside = [key for key in keys if isinstance(found, dict) and str(found.get(key)).startswith(start)]
         if inside:
-            changed = found | {key: f"./{found[key].removeprefix(start)}" for key in inside}
+            changed = found | {key: f"storage:{found[key].removeprefix(start)}" for key in inside}
             connection.execute(sa.update(table).where(table.c.id == id).values({column_name: changed}))

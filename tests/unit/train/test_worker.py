@@ -107,7 +107,7 @@ def test_a_worker_goes_on_after_its_storage_folder_was_moved(settings: Settings,
     with closing(Ledger(moved.database_url)) as ledger:
         done = ledger.get(RetrainDecision, decision.id)
         assert (done.status, done.error) == (DecisionStatus.PROMOTED, None)
-        assert ledger.get(Step, f"{decision.id}/first").output["artifact"] == "./artifacts/one"
+        assert ledger.get(Step, f"{decision.id}/first").output["artifact"] == "storage:artifacts/one"
 
 
 @pytest.mark.parametrize(

@@ -110,20 +110,30 @@ def test_paths_inside_the_storage_folder_become_relative_to_it(settings: Setting
     restore_changed(
         settings,
         engine,
+        *(f"UPDATE {table} SET project = 'support'" for table in ("dataset", "run", "version", "signal")),
         f"""UPDATE version SET scorecard = '{{"items"\\: 3, "predictions_path"\\: "{root}/e/predictions.jsonl"}}'""",
         f"""UPDATE step SET output = '{{"artifact"\\: "{root}/artifacts/a", "merged"\\: "/mnt/m", "number"\\: 1}}'""",
     )
     with closing(Ledger(settings.database_url, root=root)) as ledger, ledger.read() as connection:
         rows = rows_in(connection)
-    assert {row["path"] for row in rows["dataset"].values()} == {"./datasets/dataset_0", "./datasets/dataset_1"}
-    assert {row["path"] for row in rows["run"].values()} == {"./runs/run_0", "./runs/run_1"}
-    assert {row["path"] for row in rows["version"].values()} == {"./artifacts/version_0", "./artifacts/version_1"}
-    assert {row["report_path"] for row in rows["signal"].values()} == {"./reports/check_0", None}
+    assert {row["path"] for row in rows["dataset"].values()} == {f"storage:datasets/dataset_{n}" for n in (0, 1)}
+    assert {row["path"] for row in rows["run"].values()} == {f"storage:runs/run_{n}" for n in (0, 1)}
+    assert {row["path"] for row in rows["version"].values()} == {f"storage:artifacts/version_{n}" for n in (0, 1)}
+    assert {row["report_path"] for row in rows["signal"].values()} == {"storage:reports/check_0", None}
     assert {row["base_model"] for row in rows["version"].values()} == {"/models/base"}
     for row in rows["version"].values():
-        assert row["scorecard"] == {"items": 3, "predictions_path": "./e/predictions.jsonl"}
+        assert row["scorecard"] == {"items": 3, "predictions_path": "storage:e/predictions.jsonl"}
     for row in rows["step"].values():
-        assert row["output"] == {"artifact": "./artifacts/a", "merged": "/mnt/m", "number": 1}
+        assert row["output"] == {"artifact": "storage:artifacts/a", "merged": "/mnt/m", "number": 1}
+
+
+def test_paths_of_projects_that_share_a_database_stay_as_they_are(settings: Settings) -> None:
+    root = Path("/srv/loop/.driftwheel")
+    restore(1, settings.database_url)  # its rows belong to two projects
+    with closing(Ledger(settings.database_url, root=root)) as ledger, ledger.read() as connection:
+        rows = rows_in(connection)
+    # The other project's folder may lie inside this one's, and its programs would read the path from there.
+    assert {row["path"] for row in rows["dataset"].values()} == {f"{root}/datasets/dataset_{n}" for n in (0, 1)}
 
 
 def test_old_rows_that_name_nothing_stay_and_are_reported(settings: Settings, engine: sa.Engine) -> None:

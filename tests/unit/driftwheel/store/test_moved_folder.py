@@ -111,5 +111,11 @@ def test_a_path_outside_is_stored_as_it_is_and_a_changed_one_is_relative_again(s
             table = TABLES[Dataset]
             assert rows_in(connection)["dataset"]["outside"]["path"] == "/mnt/shared/dataset"
             connection.execute(table.update().values(path=dataset.path))
-            assert rows_in(connection)["dataset"]["outside"]["path"] == "./datasets/dataset_1"
+            assert rows_in(connection)["dataset"]["outside"]["path"] == "storage:datasets/dataset_1"
         assert ledger.find(Dataset, path=dataset.path)[0].id == "outside"
+
+
+def test_a_relative_path_of_the_settings_comes_out_as_it_went_in(settings: Settings, ledger: Ledger) -> None:
+    run = next(record for record in made_in(settings.root) if isinstance(record, TrainingRun))
+    add_with_parents(ledger, replace(run, base_model="./models/not-there-yet"))
+    assert ledger.get(TrainingRun, run.id).base_model == "./models/not-there-yet"
