@@ -6,11 +6,13 @@ import re
 import signal
 import time
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from driftwheel.artifacts import read_manifest
 from driftwheel.probe_answers import Fingerprint, ProbeAnswer
@@ -19,6 +21,7 @@ from driftwheel.settings.serving import ServeSettings
 from driftwheel.settings.settings import Settings
 from driftwheel.store.alias import move_alias
 from driftwheel.store.ledger import Ledger
+from driftwheel.store.sqlite import safe_sqlite_module
 from serve.engines.engine import Engine
 from serve.release.reconciler import Reconciler
 from serve.routing.table import RoutingTable
@@ -72,6 +75,12 @@ class World:
 
     def desire(self, version_id: str) -> None:
         move_alias(self.ledger, "support", "support", version_id)
+
+    def desire_unknown(self, version_id: str) -> None:
+        """Do what only a database from before the foreign keys holds: an alias of a version that is not there."""
+        with closing(safe_sqlite_module().connect(sa.make_url(self.settings.database_url).database)) as connection:
+            connection.execute("UPDATE alias SET version_id = ?, fence = fence + 1", (version_id,))  # keys are off here
+            connection.commit()
 
     def alias(self) -> Alias:
         return self.ledger.get(Alias, "support/support")
@@ -346,7 +355,7 @@ def test_a_loop_outlives_a_version_that_is_not_there(world: World) -> None:
     async def scene() -> None:
         world.publish("v1")
         await world.make_live("v1")
-        world.desire("v9")
+        world.desire_unknown("v9")
         await world.until(lambda: world.alias().observed_error)
         assert "v9" in str(world.alias().observed_error)
         os.kill(world.engine("v1").process.pid, signal.SIGCONT)  # still there
