@@ -5,7 +5,7 @@ setting such as `./models/base` is another folder's path, and comes out as it we
 """
 
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import is_dataclass
 from functools import cache
 from pathlib import Path
@@ -26,12 +26,11 @@ def lengthened(kept: str, root: Path) -> str:
     return str(root / kept.removeprefix(INSIDE)) if kept.startswith(INSIDE) else kept
 
 
-def change_paths(
-    values: Mapping[str, Any], kind: Any, change: Callable[[str, Path], str], root: Path
-) -> dict[str, Any]:
-    """Return a dataclass' JSON with its own paths shortened or lengthened; `kind` is the dataclass."""
-    names = _paths_of(kind)
-    return {name: change(v, root) if name in names and isinstance(v, str) else v for name, v in values.items()}
+def change_paths(found: Any, kind: Any, change: Callable[[str, Path], str], root: Path) -> Any:
+    """Return a dataclass' JSON with its own paths shortened or lengthened; JSON that is no object stays as it is."""
+    names = _paths_of(kind) if isinstance(found, dict) else ()
+    changed = {name: change(found[name], root) for name in names if isinstance(found.get(name), str)}
+    return found | changed if changed else found
 
 
 def is_path(annotation: Any) -> bool:

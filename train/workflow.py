@@ -140,7 +140,7 @@ class Worker:
         except Exception as error:
             self._ledger.put_step(replace(row, status="failed", finished_at=utc_now(), error=str(error)))
             raise
-        output = change_paths(as_json(added), Progress, shortened, self._settings.root)
+        output: Made = change_paths(as_json(added), Progress, shortened, self._settings.root)
         self._ledger.put_step(replace(row, status="done", finished_at=utc_now(), output=output))
         if links := _links(added):
             self._ledger.change(self._ledger.get(RetrainDecision, decision_id), **links)

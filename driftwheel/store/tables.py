@@ -62,11 +62,11 @@ class Nested(sa.types.TypeDecorator[Any]):
 
     def process_bind_param(self, value: Any, dialect: sa.Dialect) -> Any:
         kept, root = msgspec.to_builtins(value), STORAGE_ROOTS.get(dialect)
-        return change_paths(kept, self.annotation, shortened, root) if root and isinstance(kept, dict) else kept
+        return change_paths(kept, self.annotation, shortened, root) if root is not None else kept
 
     def process_result_value(self, value: Any, dialect: sa.Dialect) -> Any:
         root = STORAGE_ROOTS.get(dialect)
-        if root is not None and isinstance(value, dict):
+        if root is not None:
             value = change_paths(value, self.annotation, lengthened, root)
         return None if value is None else msgspec.convert(value, self.annotation)
 
