@@ -95,7 +95,7 @@ def _ask(client: httpx2.Client, model: str, row: Traffic) -> str | None:
         return None
     capture = AnswerCapture()
     capture.read_json(response.content)
-    return capture.answer if response.status_code == 200 else None
+    return capture.logged if response.status_code == 200 else None
 
 
 def begin(serve: ServeSettings, ledger: Ledger, project: str, version: ModelVersion) -> None:

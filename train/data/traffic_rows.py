@@ -1,6 +1,5 @@
 """Reads labelled traffic as rows to learn from, each with its source; never an unconfirmed answer of the model."""
 
-import json
 from collections import Counter
 from dataclasses import dataclass
 from datetime import datetime
@@ -8,13 +7,13 @@ from datetime import datetime
 import sqlalchemy as sa
 
 from driftwheel.answers import label_of
-from driftwheel.conversations import Message, said
+from driftwheel.asked import Asked, UnreadableRequestError, read_answer, read_asked
+from driftwheel.conversations import said
 from driftwheel.records import Traffic
 from driftwheel.settings.data import DatasetSettings
 from driftwheel.store.ledger import Ledger
 from driftwheel.store.tables import TABLES
 from train.data.formats import Row
-from train.data.row_shapes import ROLES
 from train.data.tally import Tally
 
 
@@ -44,8 +43,10 @@ def labelled_rows(
     per_user: Counter[str] = Counter()
     accepted, rows = 0, list[LabelledRow]()
     for request in traffic:
-        answer = right_answer(request, settings.label_field)
+        asked, answer = asked_of(request, tally), right_answer(request, settings.label_field)
         source, user = str(request.label_source), request.user_id or request.key_id
+        if asked is None:
+            continue
         if answer is None:
             tally.dropped["labelled, but the whole right answer is not known"] += 1
         elif per_user[user] >= settings.max_rows_per_user:
@@ -55,9 +56,14 @@ def labelled_rows(
         else:
             per_user[user] += 1
             accepted += source == "accepted"
-            group = request.conversation_id or request.user_id or None
-            completion = [said("assistant", answer)]
-            row = Row(request.id, conversation(request), completion, group, request.created_at)
+            row = Row(
+                request.id,
+                asked.messages,
+                [read_answer(answer, asked.tools)],
+                request.conversation_id or request.user_id or None,
+                request.created_at,
+                tools=asked.tools,
+            )
             rows.append(LabelledRow(row, source))
     return rows
 
@@ -69,15 +75,15 @@ def right_answer(request: Traffic, label_field: str | None) -> str | None:
     return request.answer if label_of(request.answer, label_field) == request.label else None
 
 
-def conversation(request: Traffic) -> list[Message]:
-    """Return the messages of a logged request; a completion prompt is one user message."""
+def asked_of(request: Traffic, tally: Tally) -> Asked | None:
+    """Return what a logged request asked, or None if that cannot be learned; the report counts what stands against it.
+
+    A row without a body was made by an import; its prompt is all that was asked.
+    """
+    if not request.request:
+        return Asked(messages=[said("user", request.prompt)])
     try:
-        messages = json.loads(request.request)["messages"]
-    except (json.JSONDecodeError, LookupError, TypeError):
-        return [said("user", request.prompt)]
-    turns = [
-        said(ROLES[m["role"]], m["content"])
-        for m in messages
-        if m.get("role") in ROLES and isinstance(m.get("content"), str)
-    ]
-    return turns or [said("user", request.prompt)]
+        return read_asked(request.request, request.route)
+    except UnreadableRequestError as reason:
+        tally.dropped[f"requests with {reason}"] += 1
+        return None
