@@ -87,13 +87,17 @@ class Ledger:
 
         Of several processes that try at once one succeeds.
         """
-        table = TABLES[type(record)]
         with self.write() as connection:
-            wait_for_turn(connection, ONLY_LOCK)
-            query = sa.select(table.c.id).where(*_conditions(table, equals)).limit(1)
-            found: str | None = connection.execute(query).scalar()
-            if found is None:
-                self.add_with(connection, [record])
+            return self.add_only_with(connection, record, **equals)
+
+    def add_only_with(self, connection: sa.Connection, record: Any, **equals: Any) -> str | None:
+        """Insert a record inside the caller's transaction, as `add_only` does."""
+        table = TABLES[type(record)]
+        wait_for_turn(connection, ONLY_LOCK)
+        query = sa.select(table.c.id).where(*_conditions(table, equals)).limit(1)
+        found: str | None = connection.execute(query).scalar()
+        if found is None:
+            self.add_with(connection, [record])
         return found
 
     def add_numbered(self, record: Record, **equals: Any) -> Record:
