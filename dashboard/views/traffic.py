@@ -100,6 +100,12 @@ def show_conversation(row: Traffic) -> None:
                 st.json(tool, expanded=False)
 
 
+def correct(row: Traffic, correction: str) -> Traffic:
+    """Give a request its right answer."""
+    field = settings.dataset.label_field
+    return give_feedback(settings.traffic, ledger, settings.project, row.id, correction=correction, label_field=field)
+
+
 def show_feedback(row: Traffic) -> None:
     """Draw the ways to judge an answer."""
     with st.container(horizontal=True):
@@ -117,7 +123,7 @@ def show_feedback(row: Traffic) -> None:
         correction = st.text_area("The whole right answer", key="correction")
         if st.form_submit_button("Save the correction", key="correct") and correction.strip():
             page.act(
-                lambda: give_feedback(settings.traffic, ledger, settings.project, row.id, correction=correction),
+                lambda: correct(row, correction),
                 "The correction is recorded.",
             )
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from driftwheel.answers import label_of
+from driftwheel.answers import right_label
 from driftwheel.conversations import text_of, with_text
 from driftwheel.settings.data import Base, DatasetSettings
 from driftwheel.traffic.personal_data import find_personal_data, redact
@@ -76,7 +76,7 @@ def _placed(settings: DatasetSettings, row: Row) -> PlacedRow:
     prompt = [m if m["content"] is None else with_text(m, clean_prompt(m["content"])) for m in row.prompt]
     completion = [m if m["content"] is None else with_text(m, clean_answer(m["content"])) for m in row.completion]
     example = Example(row.place, prompt, completion, None, row.group or row.place, tools=row.tools)
-    return PlacedRow(row.place, replace(example, label=label_of(example.answer, settings.label_field)))
+    return PlacedRow(row.place, replace(example, label=right_label(example.answer, settings.label_field)))
 
 
 def suggestions(settings: DatasetSettings, found: Findings) -> list[str]:

@@ -207,3 +207,11 @@ def test_a_template_without_developers_gets_one_system_message_as_from_vllm(tiny
         {"role": "system", "content": "A\n\nB"},
         {"role": "user", "content": "u"},
     )
+
+
+def test_corrections_in_another_form_are_counted_and_not_learned(ledger: Ledger) -> None:
+    ledger.add(*(asked(n, [{"role": "user", "content": f"q {n}"}], label=label) for n, label in enumerate(["{}", "x"])))
+    tally, since = Tally(), datetime(2026, 1, 1, tzinfo=UTC)
+    rows = labelled_rows(SETTINGS, ledger, "support", "support", since=since, tally=tally, form="object")
+    assert [found.row.answer for found in rows] == ["{}"]
+    assert dict(tally.dropped) == {"labelled with an answer in another form than the others'": 1}
