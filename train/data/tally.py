@@ -8,7 +8,7 @@ from driftwheel.answers import form_of
 from driftwheel.dataset_report import BrokenRow, DatasetReport, Lengths, ParaphraseCount, RowLengths
 from driftwheel.errors import ConfigError, NotFoundError
 from driftwheel.settings.data import Base, DatasetSettings
-from train.base_model import load_tokenizer
+from train.base_model import load_base_tokenizer
 from train.data.examples import Example
 from train.data.rendering import token_counts
 
@@ -72,10 +72,9 @@ def measure(base: Base, max_length: int, examples: Sequence[Example]) -> RowLeng
         answer_characters=quantiles([len(e.answer) for e in examples]),
     )
     try:
-        tokenizer = load_tokenizer(base.source, revision=base.revision)
+        lengths = token_counts(load_base_tokenizer(base), [([*e.prompt, *e.completion], e.tools) for e in examples])
     except (ConfigError, NotFoundError) as error:
         return replace(known, tokens_not_counted=str(error))
-    lengths = token_counts(tokenizer, [([*e.prompt, *e.completion], e.tools) for e in examples])
     cut = sum(length > max_length for length in lengths)
     return replace(known, tokens=quantiles(lengths), rows_cut_by_max_length=cut)
 
