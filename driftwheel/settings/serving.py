@@ -30,6 +30,8 @@ class ServeSettings(Section):
     """Refuse requests without a key: one of `driftwheel keys`, or from DRIFTWHEEL_API_KEYS."""
     engine_args: list[str] = []
     """Further arguments for `vllm serve`."""
+    tool_call_parser: str = "auto"
+    """vLLM's parser of tool calls: `auto` chooses it by the chat template, `none` leaves calls as text, or its name."""
     max_model_len: int = Field(1024, ge=16)
     """Longest prompt and answer together, in tokens."""
     max_num_seqs: int = Field(32, ge=1)

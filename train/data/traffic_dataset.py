@@ -10,7 +10,7 @@ from driftwheel.settings.data import DatasetSettings
 from driftwheel.settings.settings import Settings
 from driftwheel.store.alias import get_alias
 from driftwheel.store.ledger import Ledger
-from train.data.clean_rows import clean, split, stop_at_too_few
+from train.data.clean_rows import clean, cut_ids, split, stop_at_too_few
 from train.data.dataset_files import read_splits, write
 from train.data.examples import Example
 from train.data.leaks import HeldOut, quarantined
@@ -38,6 +38,8 @@ def dataset_from_traffic(settings: Settings, ledger: Ledger, decision_id: str) -
     fresh = _fresh(settings.dataset, ledger, settings.serve.alias, live_dataset, form, tally)
     resembling = {leak.row.id for leak in judging.leaks(fresh) if leak.kind != "group"}
     fresh = _drop(fresh, resembling, tally, "quarantined: like a test item")
+    cut = cut_ids(settings.base, settings.train.max_length, fresh, tally)
+    fresh = _drop(fresh, cut, tally, "longer than train.max_length")
     stop_at_too_few(settings.dataset, fresh, tally)
     timed = _split_fresh(settings.dataset, fresh, [*old["train"], *old["validation"]], quarantine, tally)
     _add_replay(

@@ -6,21 +6,26 @@ from statistics import fmean
 from typing import Any
 
 from driftwheel.answers import field_for, form_of, label_of, parse_object
+from driftwheel.conversations import calls_in
 from driftwheel.intervals import share_interval
 from driftwheel.predictions import Prediction
-from driftwheel.scorecard import Interval, Scorecard, SliceScore, Task
+from driftwheel.scorecard import FieldScore, Interval, Scorecard, SliceScore, Task
 from train.evaluation.confidence import calibration
 from train.evaluation.label_scores import label_scores
 from train.evaluation.object_scores import field_scores, object_flags
 from train.evaluation.text_scores import TextScores, text_scores
+from train.evaluation.tool_scores import argument_scores, tool_flags
 
 
 def grade_answer(expected: str, answer: str, label: str | None, label_field: str | None) -> tuple[str | None, bool]:
     """Return the label that an answer claims and whether the answer is right.
 
-    Only an answer in the expected one's form has its label. Right means the label's, where the item has one, and
-    otherwise the whole answer but for space around it.
+    Where calls are expected, the same calls are right, whatever is said beside them. Only an answer in the expected
+    one's form has its label. Right means the label's, where the item has one, and otherwise the whole answer but for
+    space around it.
     """
+    if calls := calls_in(expected):
+        return None, calls_in(answer) == calls
     predicted = label_of(answer, field_for(form_of([expected]), label_field))
     is_correct = predicted == label if label is not None else answer.strip() == expected.strip()
     return predicted, is_correct
@@ -44,6 +49,8 @@ def score(items: Sequence[Prediction], task: Task) -> Scorecard:
     labelled = [] if is_text else [item for item in items if item.label is not None]
     sure = [item for item in labelled if item.confidence is not None]
     flags = object_flags(expected, answers) if has_objects else {"json_validity": [], "object_match": []}
+    if task == "tools":
+        flags |= tool_flags(expected, answers)
     flags["accuracy"] = [item.is_correct for item in items]
     flags["exact_match"] = [item.answer.strip() == item.expected.strip() for item in items]
     by_label = label_scores([(str(item.label), item.predicted) for item in labelled])
@@ -57,7 +64,7 @@ def score(items: Sequence[Prediction], task: Task) -> Scorecard:
         confusion=by_label.confusion,
         intervals=share_intervals(flags) | by_label.intervals,
         **vars(calibration([float(item.confidence or 0) for item in sure], [item.is_correct for item in sure])),
-        fields=field_scores(expected, answers) if has_objects else None,
+        fields=_fields(expected, answers, task),
         **vars(text_scores(expected, answers) if is_text else TextScores()),
         latency_p50_seconds=percentile([item.latency_seconds for item in items], 50),
         latency_p95_seconds=percentile([item.latency_seconds for item in items], 95),
@@ -65,6 +72,14 @@ def score(items: Sequence[Prediction], task: Task) -> Scorecard:
         completion_tokens_mean=fmean(item.completion_tokens for item in items) if items else None,
         slices=_by_slice(items),
     )
+
+
+def _fields(expected: Sequence[str], answers: Sequence[str], task: Task) -> dict[str, FieldScore] | None:
+    """Return the scores of the arguments of calls, or of the fields of objects; None where answers have neither."""
+    if task == "tools":
+        return argument_scores(expected, answers)
+    has_objects = bool(expected) and all(parse_object(text) is not None for text in expected)
+    return field_scores(expected, answers) if has_objects else None
 
 
 def shares(flags: Mapping[str, Sequence[bool]]) -> dict[str, Any]:

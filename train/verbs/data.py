@@ -25,6 +25,7 @@ from train.data.check_tables import print_findings
 from train.data.data_check import check_files
 from train.data.dataset_files import read_splits
 from train.data.examples import Example
+from train.data.learned_tokens import Learn
 from train.data.row_view import difference, in_template
 from train.data.template_check import faults, templated
 from train.dataset import build_dataset
@@ -51,12 +52,10 @@ def main(arguments: argparse.Namespace) -> None:
     if arguments.action == "build":
         sources = [p.resolve() for p in arguments.source] if arguments.source else None
         built = build_dataset(settings, ledger, sources)
-        if cut := built.report.rows_cut_by_max_length:
-            sys.stderr.write(f"{cut} rows are longer than train.max_length and would lose their answer's end\n")
         print_record(built, as_json=arguments.json)
     elif arguments.action == "show":
         dataset = _chosen(ledger, settings.project, arguments.dataset)
-        show(settings.base, read_splits(dataset)[arguments.split][: arguments.rows])
+        show(settings.base, read_splits(dataset)[arguments.split][: arguments.rows], settings.train.learn)
     else:
         new = _chosen(ledger, settings.project, arguments.dataset)
         show_difference(_chosen(ledger, settings.project, arguments.against, before=new), new, arguments.rows)
@@ -75,7 +74,7 @@ def _is_older(dataset: Dataset, other: Dataset) -> bool:
     return (dataset.created_at, dataset.id) < (other.created_at, other.id)
 
 
-def show(base: Base, examples: Sequence[Example]) -> None:
+def show(base: Base, examples: Sequence[Example], learn: Learn = "last") -> None:
     """Print rows in the base model's template, what the loss is taken on standing out; without it, the messages."""
     console = Console(soft_wrap=True, highlight=False)
     begin, end = ("", "") if console.is_terminal else (">>>", "<<<")
@@ -91,8 +90,11 @@ def show(base: Base, examples: Sequence[Example]) -> None:
         elif fault := next(faults(tokenizer, base_ends(base, tokenizer), [templated(example, example.id)]), None):
             console.print(Text(f"row {fault.row} cannot be learned: {fault.reason}", "bold red"))
         else:
-            row = in_template(tokenizer, example)
-            console.print(Text.assemble((row.given, "dim"), (f"{begin}{row.learned.rstrip()}{end}", "bold green")))
+            for pieces in in_template(tokenizer, example, learn).sequences:
+                marked = [
+                    (f"{begin}{t.rstrip()}{end}", "bold green") if learned else (t, "dim") for t, learned in pieces
+                ]
+                console.print(Text.assemble(*marked))
         console.print(Text(f"label {example.label}, source {example.source}, slice {example.slice}\n", "italic"))
 
 
