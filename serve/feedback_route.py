@@ -7,9 +7,9 @@ from typing import Any, Literal
 from driftwheel.records import Traffic
 from driftwheel.settings.serving import TrafficSettings
 from driftwheel.store.ledger import Ledger
+from driftwheel.store.row_values import storable
 from driftwheel.traffic.feedback import give_feedback
 from serve.refusals import RequestRefused
-from serve.relaying.call import storable
 
 FEEDBACK_FIELDS = ("request_id", "thumb", "label", "correction")
 

@@ -10,7 +10,7 @@ import pytest
 import sqlalchemy as sa
 
 from driftwheel.check_details import DecisionBasis
-from driftwheel.errors import ConfigError, ConflictError, NotFoundError, StorageError
+from driftwheel.errors import ConfigError, ConflictError, NotFoundError, RecordError, StorageError
 from driftwheel.records import (
     NOUNS,
     DecisionStatus,
@@ -67,7 +67,7 @@ def test_records_survive_closing_and_opening_again(settings: Settings, ledger: L
 
 
 def test_what_a_row_holds_is_not_in_the_error_that_says_why_it_was_refused(ledger: Ledger) -> None:
-    with pytest.raises((sa.exc.StatementError, TypeError)) as refused:
+    with pytest.raises(RecordError, match=r"decision_1: decision\.known cannot be written as JSON") as refused:
         known = DecisionBasis(verdicts={"not JSON": object()})  # type: ignore[dict-item]  # that is the point
         ledger.add(decision(error="jo@example.com", known=known))
     assert "jo@example.com" not in str(refused.value)
@@ -131,16 +131,34 @@ def test_the_database_syncs_every_commit_and_its_sqlite_has_no_wal_reset_bug(led
     assert tuple(map(int, version.split("."))) >= (3, 51, 3)
 
 
-@pytest.mark.parametrize("url", ["not a url", "nosuchdb://x"], ids=["no URL", "no such database"])
-def test_an_unusable_url_is_named(url: str) -> None:
-    with pytest.raises(ConfigError, match="database_url"):
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("not a url", "not a database URL"),
+        ("nosuchdb://x", "a nosuchdb database"),
+        ("mysql://loop:hunter2@host/none", "a mysql database"),
+        ("postgres://loop:hunter2@host/none", "say postgresql://"),
+        ("postgresql://loop:hunter2@host:port/none", "not a database URL"),
+        ("postgresql:/loop:hunter2@host/none", "not a database URL"),
+        ("postgresql//loop:hunter2@host/none", "not a database URL"),
+        ("postgresql+psycopg2://loop:hunter2@host/none", "the driver psycopg2"),
+    ],
+    ids=lambda value: value,
+)
+def test_an_unusable_url_is_told_in_one_line_without_its_password(url: str, words: str) -> None:
+    with pytest.raises(ConfigError, match="database_url") as refused:
         Ledger(url)
+    assert words in str(refused.value)
+    assert "hunter2" not in str(refused.value)
+    assert "\n" not in str(refused.value)
 
 
 def test_an_error_names_the_database_without_its_password() -> None:
     with pytest.raises(StorageError, match=r"loop:\*\*\*@127") as refused:
         Ledger("postgresql://loop:hunter2@127.0.0.1:1/none")
     assert "hunter2" not in str(refused.value)
+    assert str(refused.value).endswith("is the server running there?")
+    assert "\n" not in str(refused.value)
 
 
 def test_ids_sort_by_time_and_differ_by_content(tmp_path: Path) -> None:
