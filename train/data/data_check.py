@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from driftwheel.answers import label_of
+from driftwheel.answers import right_label
 from driftwheel.conversations import text_of, with_text
 from driftwheel.errors import ConfigError, NotFoundError
 from driftwheel.settings.data import Base, DatasetSettings
@@ -93,7 +93,7 @@ def _placed(settings: DatasetSettings, row: Row) -> PlacedRow:
     prompt = [m if m["content"] is None else with_text(m, clean_prompt(m["content"])) for m in row.prompt]
     completion = [m if m["content"] is None else with_text(m, clean_answer(m["content"])) for m in row.completion]
     example = Example(row.place, prompt, completion, None, row.group or row.place, tools=row.tools)
-    return PlacedRow(row.place, replace(example, label=label_of(example.answer, settings.label_field)))
+    return PlacedRow(row.place, replace(example, label=right_label(example.answer, settings.label_field)))
 
 
 def suggestions(settings: DatasetSettings, found: Findings) -> list[str]:

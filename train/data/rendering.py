@@ -7,7 +7,7 @@ done here (vllm/renderers/hf.py and chat_utils.py of vLLM 0.32, with contents gi
 from collections.abc import Sequence
 from typing import Any, cast
 
-from driftwheel.conversations import Messages, Tool, to_render
+from driftwheel.conversations import Messages, Tool, to_render, tools_to_render
 from driftwheel.errors import ConfigError
 from train.chat_template import RENDER_ERRORS
 
@@ -26,7 +26,7 @@ def as_text(
     try:
         text: str = tokenizer.apply_chat_template(
             as_an_engine(tokenizer.chat_template, messages),
-            tools=list(tools) or None,
+            tools=tools_to_render(tools),
             add_generation_prompt=add_generation_prompt,
             tokenize=False,
         )

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from driftwheel.answers import form_of
 from driftwheel.dataset_report import BrokenRow, DatasetReport, Lengths, ParaphraseCount, RowLengths
 from driftwheel.errors import ConfigError, NotFoundError
 from driftwheel.settings.data import Base, DatasetSettings
@@ -56,6 +57,7 @@ def describe(
         time_cuts=tally.time_cuts,
         labels=dict(labels.most_common(SHOWN_LABELS)),
         distinct_labels=len(labels),
+        answer_form=form_of([e.answer for e in examples if "tool_calls" not in e.completion[-1]]),
         sources=dict(Counter(e.source for e in examples)),
         slices={name: dict(Counter(e.slice for e in rows)) for name, rows in splits.items()},
         **vars(measure(base, max_length, examples)),
