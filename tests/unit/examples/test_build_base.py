@@ -1,10 +1,10 @@
 """The demo's base reads and writes conversations by a published template, in which it was pretrained."""
 
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
-from driftwheel.conversations import said
+from driftwheel.conversations import Message, said
 from driftwheel.settings.data import TemplateSettings
 from examples.support.build_base import TEMPLATE, framed, make_tokenizer
 from examples.support.world import unlabelled_text
@@ -28,5 +28,4 @@ def test_the_template_is_a_published_one_that_needs_no_setting(tokenizer: Any) -
 
 def test_the_text_for_the_base_is_framed_as_the_template_frames_it(tokenizer: Any) -> None:
     for document in unlabelled_text(300, 0):
-        turns = [said(m["role"], m["content"]) for m in document]
-        assert framed(document) == as_text(tokenizer, turns)
+        assert framed(document) == as_text(tokenizer, cast("list[Message]", document))
