@@ -9,6 +9,8 @@ from types import MappingProxyType
 from typing import Any
 
 from driftwheel import artifacts
+from driftwheel.answers import field_for, form_of
+from driftwheel.conversations import Messages, text_of
 from driftwheel.errors import ConfigError, DataError, EngineError
 from driftwheel.predictions import Prediction
 from driftwheel.records import Dataset, content_hash
@@ -17,7 +19,7 @@ from driftwheel.settings.artifact import EvaluateSettings
 from driftwheel.settings.serving import ServeSettings
 from driftwheel.settings.settings import Settings
 from train.asking.answer_progress import progress
-from train.asking.client import Answer, Endpoint, Messages, ask_all
+from train.asking.client import Answer, Endpoint, ask_all
 from train.evaluation.confidence import confidence
 from train.evaluation.scores import detect_task, grade_answer
 
@@ -72,7 +74,7 @@ def task_of(settings: EvaluateSettings, rows: Sequence[Row]) -> Task:
 
 def expected_answer(row: Row) -> str:
     """Return a row's reference answer."""
-    return str(row["completion"][-1]["content"])
+    return text_of(row["completion"][-1])
 
 
 def score_items(
@@ -87,13 +89,15 @@ def score_items(
         raise EngineError(f"the engine refused every test item: {answers[0].error}")
     items = []
     for row, answer in zip(rows, answers, strict=True):
-        predicted, is_correct = grade_answer(expected_answer(row), answer.text, row["label"], label_field)
+        expected = expected_answer(row)
+        predicted, is_correct = grade_answer(expected, answer.text, row["label"], label_field)
+        own_field = field_for(form_of([expected]), label_field)
         items.append(
             Prediction(
                 id=row["id"],
                 slice=row["slice"],
-                prompt=str(row["prompt"][-1]["content"]),
-                expected=expected_answer(row),
+                prompt=text_of(row["prompt"][-1]),
+                expected=expected,
                 answer=answer.text,
                 label=row["label"],
                 predicted=predicted,
@@ -101,7 +105,7 @@ def score_items(
                 latency_seconds=answer.latency_seconds,
                 mean_logprob=answer.mean_logprob,
                 error=answer.error,
-                confidence=confidence(answer.text, answer.tokens, predicted, label_field),
+                confidence=confidence(answer.text, answer.tokens, predicted, own_field),
                 prompt_tokens=answer.prompt_tokens,
                 completion_tokens=answer.completion_tokens,
                 slices=tuple(slices.get(row["id"], ())),

@@ -6,14 +6,16 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
+from driftwheel.conversations import Message, said
 from driftwheel.records import Traffic
 from driftwheel.settings.data import DatasetSettings
 from driftwheel.store.ledger import Ledger
 from driftwheel.store.tables import TABLES
+from driftwheel.traffic.outcome_query import is_answered
 from train.data.duplicates import NearDuplicates
 from train.data.examples import Example
-from train.data.row_shapes import Message
-from train.data.traffic_rows import conversation
+from train.data.tally import Tally
+from train.data.traffic_rows import asked_of
 
 
 @dataclass(frozen=True)
@@ -34,10 +36,10 @@ class AnswerFeedback:
     @property
     def example(self) -> Example:
         """The row that supervised training learns from it: the correction, or the answer itself."""
-        answer: list[Message] = [{"role": "assistant", "content": self.correction or self.answer}]
+        answer = _said(self.correction or self.answer)
         return Example(self.id, self.prompt, answer, None, self.group, source="correction", slice="new")
 
-    def as_pair(self) -> dict[str, list[Message]]:
+    def as_pair(self) -> dict[str, object]:
         """Return DPO's row."""
         chosen, rejected = str(self.correction), self.answer
         return {"prompt": self.prompt, "chosen": _said(chosen), "rejected": _said(rejected)}
@@ -48,32 +50,39 @@ class AnswerFeedback:
 
 
 def _said(text: str) -> list[Message]:
-    return [{"role": "assistant", "content": text}]
+    return [said("assistant", text)]
 
 
 def preferences(
-    settings: DatasetSettings, ledger: Ledger, project: str, alias: str, test_texts: Sequence[str]
+    settings: DatasetSettings,
+    ledger: Ledger,
+    project: str,
+    alias: str,
+    test_texts: Sequence[str],
+    tally: Tally | None = None,
 ) -> list[AnswerFeedback]:
     """Return what people thought of answers, oldest first; none whose prompt is like a test item.
 
     A correction that says what the model said is no preference. Each user counts at most
-    `dataset.max_rows_per_user` times.
+    `dataset.max_rows_per_user` times. The tally counts the requests that cannot be learned, by reason.
     """
+    tally = tally or Tally()
     columns = TABLES[Traffic].c
     traffic = ledger.find(
         Traffic,
+        is_answered(),
         sa.or_(columns.label_source == "correction", columns.thumb.is_not(None)),
         project=project,
         alias=alias,
-        status_code=200,
-        is_partial=False,
         newest_first=False,
     )
     quarantine = NearDuplicates(test_texts, settings.near_duplicate_similarity)
     per_user: Counter[str] = Counter()
     found = []
     for request in traffic:
-        preference = _preference(request)
+        preference = _preference(request, tally)
+        if preference is None:
+            continue
         user = request.user_id or request.key_id
         is_empty = preference.correction is None and preference.thumb is None
         if is_empty or per_user[user] >= settings.max_rows_per_user:
@@ -84,11 +93,17 @@ def preferences(
     return found
 
 
-def _preference(request: Traffic) -> AnswerFeedback:
+def _preference(request: Traffic, tally: Tally) -> AnswerFeedback | None:
+    asked = asked_of(request, tally)
+    if asked is None:
+        return None
+    if asked.tools or any("tool_calls" in message for message in asked.messages):
+        tally.dropped["requests with tools, which are learned from corrections alone"] += 1
+        return None
     correction = request.label if request.label_source == "correction" else None
     return AnswerFeedback(
         id=request.id,
-        prompt=conversation(request),
+        prompt=asked.messages,
         answer=request.answer,
         correction=correction if correction and correction.strip() != request.answer.strip() else None,
         thumb=request.thumb,
