@@ -18,6 +18,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from driftwheel.errors import ConflictError, NotFoundError
 from driftwheel.records import Step, Switch, utc_now
+from driftwheel.store.any_of import any_of
 from driftwheel.store.database import connect, named_errors, wait_for_turn
 from driftwheel.store.driver_errors import told
 from driftwheel.store.integrity import integrity_error
@@ -243,5 +244,5 @@ def _conditions(table: sa.Table, equals: Mapping[str, Any]) -> list[sa.ColumnEle
 
 def _condition(column: sa.Column[Any], value: Any) -> sa.ColumnElement[bool]:
     if isinstance(value, list | tuple):
-        return column.in_([member for member in value if can_be_kept(member)])
+        return any_of(column, [member for member in value if can_be_kept(member)])
     return column == value if can_be_kept(value) else sa.false()  # PostgreSQL refuses even to look for a NUL

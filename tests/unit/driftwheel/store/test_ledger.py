@@ -20,10 +20,13 @@ from driftwheel.records import (
     new_id,
 )
 from driftwheel.settings.settings import Settings
+from driftwheel.store.any_of import any_of
 from driftwheel.store.ledger import Ledger
 from driftwheel.store.tables import TABLES
 
 pytestmark = pytest.mark.every_database
+MANY = 260_000
+"""More than PostgreSQL's 65,535 parameters, and than the 250,000 of Debian's SQLite."""
 
 
 def decision(id: str = "decision_1", **changes: object) -> RetrainDecision:
@@ -91,6 +94,18 @@ def test_find_filters_sorts_newest_first_and_limits(ledger: Ledger) -> None:
     ledger.add(decision("other", project="else"))
     assert [d.id for d in ledger.find(RetrainDecision, project="support", limit=2)] == ["d4", "d3"]
     assert [d.id for d in ledger.find(RetrainDecision, id=["d1", "d2"], newest_first=False)] == ["d1", "d2"]
+
+
+def test_a_list_may_hold_more_values_than_a_statement_has_parameters(ledger: Ledger) -> None:
+    ledger.add(decision("d1"), decision("d2"), decision("d'3"))
+    many = [f"none_{n}" for n in range(MANY)]
+    found = ledger.find(RetrainDecision, id=[*many, "d'3", "d1"], project="support", newest_first=False)
+    assert {d.id for d in found} == {"d1", "d'3"}
+    assert ledger.count(RetrainDecision, id=many) == 0
+    with ledger.write() as connection:
+        table = TABLES[RetrainDecision]
+        changed = connection.execute(sa.update(table).where(any_of(table.c.id, [*many, "d2"])).values(error="e"))
+    assert changed.rowcount == 1
 
 
 def test_only_one_of_two_writers_takes_a_decision(ledger: Ledger) -> None:
