@@ -106,9 +106,8 @@ def _measure_adapter(settings: Settings, ledger: Ledger, run: TrainingRun, artif
     """Check and measure the adapter's files beside the base that an engine would run."""
     check_adapter(artifact, run)
     trained = recall(settings, ledger, run)
-    manifest = artifacts.read_manifest(artifact)
-    # The engine takes the base's tokenizer, so that is the one to measure with.
-    tokenizer = load_tokenizer(manifest.base_model or "", revision=manifest.base_revision or None)
+    # An engine on the base takes the adapter's tokenizer, so that is the one to measure with.
+    tokenizer = load_tokenizer(str(artifact))
     label_field = settings.dataset.label_field
 
     def read(dtype: str, is_autocast: bool, probes: Sequence[Probe], drafts: Sequence[Reading]) -> list[Reading]:
@@ -118,7 +117,7 @@ def _measure_adapter(settings: Settings, ledger: Ledger, run: TrainingRun, artif
             model, tokenizer, probes, limit, is_autocast=is_autocast, drafts=drafts, label_field=label_field
         )
 
-    readings = read(manifest.dtype or "auto", False, trained.probes, trained.readings)
+    readings = read(artifacts.read_manifest(artifact).dtype or "auto", False, trained.probes, trained.readings)
     again = read_again(partial(read, "float32", _is_autocast(run)), trained.probes, readings)
     return _start(trained).plus(KIND, readings, again)
 
