@@ -234,12 +234,13 @@ def prompt_of(fields: dict[str, Any]) -> str:
     if isinstance(messages, list) and any(isinstance(message, dict) for message in messages):
         for message in reversed(messages):
             if isinstance(message, dict) and message.get("role") == "user":
-                return storable(_text_of(message.get("content")))
+                return storable(text_of(message.get("content")))
         return ""
-    return storable(_text_of(fields.get("prompt", messages)))
+    return storable(text_of(fields.get("prompt", messages)))
 
 
-def _text_of(content: Any) -> str:
+def text_of(content: Any) -> str:
+    """Return the text of a message's content: as it is, or of its parts; empty for what holds none."""
     if isinstance(content, str):
         return content
     if not isinstance(content, list):
