@@ -7,6 +7,7 @@ from driftwheel.records import DriftKind, ModelVersion, Window, new_id
 from driftwheel.settings.settings import Settings
 from driftwheel.settings.watching import MonitorSettings
 from driftwheel.store.alias import find_alias
+from driftwheel.store.answer_form import label_field_of
 from driftwheel.store.ledger import Ledger
 from monitor.calibration import level_per_decision
 from monitor.observation import Observation, Sample
@@ -57,7 +58,7 @@ def next_look(settings: Settings, ledger: Ledger) -> Look | None:
         project=settings.project,
         alias=settings.serve.alias,
         version_id=version_id,
-        label_field=settings.dataset.label_field,
+        label_field=label_field_of(settings.dataset, ledger, version_id),
     )
     window_rows = settings.monitor.window_rows
     rows = unread(ledger, source, window_rows)

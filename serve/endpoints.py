@@ -68,7 +68,12 @@ class Endpoints:
     async def _feedback(self, body: bytes) -> dict[str, object]:
         feedback = feedback_route.read_feedback(body)
         row = await asyncio.to_thread(
-            feedback_route.store_feedback, self._settings.traffic, self._ledger, self._settings.project, feedback
+            feedback_route.store_feedback,
+            self._settings.traffic,
+            self._ledger,
+            self._settings.project,
+            feedback,
+            label_field=self._settings.dataset.label_field,
         )
         for kind in feedback.kinds:
             self._metrics.feedback.labels(kind).inc()

@@ -28,6 +28,7 @@ def _asked(*, is_streamed: bool = True, **properties: Schema) -> Schema:
     }
 
 
+_LABEL: Schema = {"type": ["string", "number", "boolean"]}
 STREAMED = ("/v1/chat/completions", "/v1/completions", "/v1/responses")
 BODIES: dict[str, Schema] = {
     "/v1/chat/completions": _asked(messages={"type": "array", "items": _MESSAGE}),
@@ -38,7 +39,7 @@ BODIES: dict[str, Schema] = {
         "type": "object",
         "required": ["request_id"],
         "additionalProperties": False,
-        "properties": {"request_id": _TEXT, "thumb": {"enum": [1, -1]}, "label": _TEXT, "correction": _TEXT},
+        "properties": {"request_id": _TEXT, "thumb": {"enum": [1, -1]}, "label": _LABEL, "correction": _TEXT},
     },
     "/v1/hooks/alertmanager": {
         "type": "object",
@@ -56,6 +57,7 @@ REFUSALS = {
     "408": "the request came too slowly",
     "413": "the body is too large",
     "415": "the body is compressed",
+    "422": "the correction is in another form than the answers",
     "429": "the key's limit is reached; see Retry-After",
     "431": "the headers are too large",
     "503": "no engine, too much load, or the answer could not be logged; see Retry-After",

@@ -5,6 +5,8 @@ import streamlit as st
 from dashboard import queries, traffic_search
 from dashboard.scorecards import Row
 from dashboard.views import page
+from driftwheel.asked import UnreadableRequestError, read_asked
+from driftwheel.conversations import text_of
 from driftwheel.records import Traffic
 from driftwheel.traffic.feedback import give_feedback
 from driftwheel.traffic.outcomes import Outcome
@@ -52,6 +54,7 @@ def show_detail(row: Traffic) -> None:
     with left:
         st.caption("Prompt")
         st.code(row.prompt, language=None, wrap_lines=True)
+        show_conversation(row)
         st.caption("Answer")
         st.code(row.answer or "(empty)", language=None, wrap_lines=True)
         if row.error:
@@ -81,6 +84,29 @@ def show_detail(row: Traffic) -> None:
         )
 
 
+def show_conversation(row: Traffic) -> None:
+    """Draw every message that the model was given, where there are more than the prompt, or why it is no row."""
+    try:
+        asked = read_asked(row.request, row.route)
+    except UnreadableRequestError as reason:
+        if row.request:
+            st.caption(f"No version learns from this request: it has {reason}.")
+        return
+    if len(asked.messages) > 1 or asked.tools:
+        with st.expander(f"All {len(asked.messages)} messages, {len(asked.tools)} tools"):
+            for message in asked.messages:
+                st.caption(message["role"])
+                st.code(text_of(message) or "(empty)", language=None, wrap_lines=True)
+            for tool in asked.tools:
+                st.json(tool, expanded=False)
+
+
+def correct(row: Traffic, correction: str) -> Traffic:
+    """Give a request its right answer."""
+    field = settings.dataset.label_field
+    return give_feedback(settings.traffic, ledger, settings.project, row.id, correction=correction, label_field=field)
+
+
 def show_feedback(row: Traffic) -> None:
     """Draw the ways to judge an answer."""
     with st.container(horizontal=True):
@@ -98,7 +124,7 @@ def show_feedback(row: Traffic) -> None:
         correction = st.text_area("The whole right answer", key="correction")
         if st.form_submit_button("Save the correction", key="correct") and correction.strip():
             page.act(
-                lambda: give_feedback(settings.traffic, ledger, settings.project, row.id, correction=correction),
+                lambda: correct(row, correction),
                 "The correction is recorded.",
             )
 

@@ -249,13 +249,13 @@ def text_of(content: Any) -> str:
     return "\n".join(text for text in texts if isinstance(text, str))
 
 
-def user_of(fields: dict[str, Any]) -> str:
+def user_of(fields: Mapping[str, Any]) -> str:
     """Return the request's `user`, or the `safety_identifier` that OpenAI has made of it since."""
     named = (fields.get(name) for name in ("user", "safety_identifier"))
     return next((storable(user) for user in named if isinstance(user, str) and user), "")
 
 
-def conversation_of(fields: dict[str, Any]) -> str:
+def conversation_of(fields: Mapping[str, Any]) -> str:
     """Return the request's `metadata.conversation`."""
     metadata = fields.get("metadata")
     conversation = metadata.get("conversation") if isinstance(metadata, dict) else None

@@ -200,7 +200,7 @@ class Relay:
             log.error("a row was not marked partial", request_id=row.id, error=str(error))
 
     def _row(self, job: Job, capture: AnswerCapture, status: int, *, is_partial: bool = False) -> Traffic:
-        answer = capture.answer
+        answer = capture.logged
         if capture.completion_tokens or answer:
             job.route.last_token_at = time.monotonic()
         job.used_tokens = capture.used_tokens(job.call.text)

@@ -17,6 +17,7 @@ from driftwheel.errors import ConflictError, EngineError, NotFoundError
 from driftwheel.records import Deployment, ModelVersion, Stage, Traffic, utc_now
 from driftwheel.settings.serving import ServeSettings
 from driftwheel.settings.settings import Settings
+from driftwheel.store.answer_form import label_field_of
 from driftwheel.store.ledger import Ledger
 from driftwheel.store.tables import TABLES
 from driftwheel.traffic.outcome_query import is_answered
@@ -61,7 +62,7 @@ def replay(
     finally:
         engine.stop()
     pairs = [AnswerPair(row.id, row.prompt, row.answer, answer) for row, answer in zip(rows, answers, strict=True)]
-    return count_flips(pairs, settings.dataset.label_field)
+    return count_flips(pairs, label_field_of(settings.dataset, ledger, version.id))
 
 
 def report(ledger: Ledger, key: AliasKey, version_id: str, *, label_field: str | None) -> Flips:
@@ -97,7 +98,7 @@ def _ask(client: httpx2.Client, model: str, row: Traffic) -> str | None:
         return None
     capture = AnswerCapture()
     capture.read_json(response.content)
-    return capture.answer if response.status_code == 200 else None
+    return capture.logged if response.status_code == 200 else None
 
 
 def begin(serve: ServeSettings, ledger: Ledger, project: str, version: ModelVersion) -> None:
