@@ -23,7 +23,7 @@ from driftwheel.system import only_process
 from train.base_model import identity
 from train.data.leaks import check_dataset
 from train.launchers.registry import launch
-from train.runs import FOLD, STUDY, Fold, weights_path
+from train.runs import FOLD, STARTED_FROM, STUDY, Fold, started_from, weights_path
 from train.training.checkpoints import last_complete_checkpoint
 from train.training.methods import why_only_merged
 from train.training.training_job import TrainingJob
@@ -91,7 +91,9 @@ def find_or_add_run(
         "base_identity": identity(settings.base),
         **({FOLD: fold.facts()} if fold else {}),
     }
-    settings_hash = content_hash(chosen)
+    # Beside what is hashed: the base's identity says already which weights these are.
+    settings_hash, start = content_hash(chosen), started_from(settings.root, settings.base_model())
+    chosen |= {STARTED_FROM: start} if start else {}
     found = ledger.find(
         TrainingRun, project=settings.project, dataset_id=dataset.id, settings_hash=settings_hash, limit=1
     )

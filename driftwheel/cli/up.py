@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
@@ -21,6 +21,7 @@ import structlog
 from driftwheel.api_keys import KEYS_VARIABLE
 from driftwheel.backoff import Backoff
 from driftwheel.cli.command import add_settings_arguments, settings_from
+from driftwheel.settings.child import child_command, child_environment
 from driftwheel.settings.settings import Settings
 from driftwheel.system import die_with_parent
 
@@ -50,7 +51,7 @@ def main(arguments: argparse.Namespace) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
     _announce(settings)
-    _supervise(children_of(settings.path, settings.logs, arguments.overrides), stop)
+    _supervise(children_of(settings), stop)
 
 
 @dataclass
@@ -60,6 +61,8 @@ class Child:
     name: str
     argv: list[str]
     log_path: Path
+    environment: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """Beside this process's own."""
     process: "subprocess.Popen[bytes] | None" = None
     backoff: Backoff = field(default_factory=lambda: Backoff(quiet_seconds=STEADY_SECONDS))
     output: "IO[bytes] | None" = field(default=None, repr=False)
@@ -73,6 +76,7 @@ class Child:
             stdin=subprocess.DEVNULL,
             stdout=self.output,
             stderr=self.output,
+            env=os.environ | self.environment,
             preexec_fn=die_with_parent,  # no gateway is left behind
         )
         log.info("started", child=self.name, pid=self.process.pid, log=str(self.log_path))
@@ -116,11 +120,12 @@ class Child:
             self.output.close()
 
 
-def children_of(config_path: Path, logs: Path, overrides: Sequence[str] = ()) -> list[Child]:
-    """Return the loop's processes, not yet started."""
-    flags = ["--config", str(config_path), *(part for o in overrides for part in ("--set", o))]
+def children_of(settings: Settings) -> list[Child]:
+    """Return the loop's processes, not yet started; one that dies starts again with the settings of the others."""
+    environment = child_environment(settings)
     return [
-        Child(name, [sys.executable, "-m", *module, *flags], logs / f"{name}.log") for name, module in CHILDREN.items()
+        Child(name, child_command(settings, *words), settings.logs / f"{name}.log", environment)
+        for name, words in CHILDREN.items()
     ]
 
 

@@ -25,7 +25,7 @@ from train.training.sharding import Arguments, Batch, prepare_sharding, process_
 from train.training.supervised_trainer import SupervisedTrainer
 
 OWN_KEYS = (
-    *("method", "objective", "beta", "class_weights", "early_stopping_patience"),
+    *("method", "objective", "start_from", "beta", "class_weights", "early_stopping_patience"),
     *("num_processes", "fsdp", "executor", "ray_address"),
 )
 """Keys of the train section that no TRL trainer takes as they are."""

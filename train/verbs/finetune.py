@@ -17,6 +17,7 @@ from train.finetune import finetune
 from train.preference.prefer import prefer
 from train.processes.process_tuning import tune_process
 from train.tuning.cross_validate import as_text, cross_validate, earlier_results
+from train.warm_start import starting_weights
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -37,6 +38,7 @@ def main(arguments: argparse.Namespace) -> None:
         print_record(prefer(settings, ledger), as_json=arguments.json)
         return
     dataset_id = arguments.dataset or ledger.newest(Dataset, settings.project).id
+    settings = starting_weights(settings, ledger)
     if arguments.folds is not None:
         _cross_validate(settings, ledger, dataset_id, arguments)
         return

@@ -1,0 +1,69 @@
+"""Reads the files of `dataset.sources`: all their rows for a first Dataset, and for a retrain those that are new."""
+
+from collections.abc import Collection, Iterable
+from dataclasses import replace
+from pathlib import Path
+
+import structlog
+
+from driftwheel.records import Dataset, ModelVersion, ModelVersionStatus
+from driftwheel.settings.data import DatasetSettings, SourceSettings
+from driftwheel.settings.settings import Settings
+from driftwheel.store.ledger import Ledger
+from train.data.clean_rows import clean
+from train.data.dataset_files import read_splits
+from train.data.examples import Example
+from train.data.formats import Row, read_file
+from train.data.tally import Tally
+
+log = structlog.get_logger()
+
+
+def read_sources(settings: DatasetSettings, weighted: Iterable[tuple[Path, float]], tally: Tally) -> list[Row]:
+    """Return the rows of files, each with the weight of its file, and count them and the broken ones.
+
+    Raises DataError for a file that cannot be used.
+    """
+    rows: list[Row] = []
+    for path, weight in weighted:
+        reading = read_file(settings, path)
+        rows += [replace(row, weight=weight) for row in reading.rows]
+        tally.broken += reading.broken
+    tally.rows_in += len(rows) + len(tally.broken)
+    return rows
+
+
+def new_in_sources(settings: Settings, ledger: Ledger, tally: Tally) -> list[Example]:
+    """Return the rows of the source files that no published version has had in its Dataset: new ones, new answers.
+
+    A file that is gone does not stop a retrain, because what it held may have been learned already; the log names it.
+    Raises DataError for a file that cannot be used.
+    """
+    read = Tally()
+    rows = read_sources(settings.dataset, _present(settings, settings.dataset.weighted_sources()), read)
+    known = known_rows(ledger, settings.project)
+    fresh = [e for e in clean(settings.dataset, rows, read) if (e.id, e.answer) not in known]
+    ids = {e.id for e in fresh}
+    tally.rows_in += len(fresh) + len(read.broken)
+    tally.broken += read.broken
+    tally.places |= {id: place for id, place in read.places.items() if id in ids}
+    tally.weights |= {id: weight for id, weight in read.weights.items() if id in ids}
+    return fresh
+
+
+def _present(settings: Settings, sources: Iterable[SourceSettings]) -> list[tuple[Path, float]]:
+    found = []
+    for source in sources:
+        path = settings.resolve(source.path)
+        if path.exists():
+            found.append((path, source.weight))
+        else:
+            log.warning("a source file is gone; the retrain goes on without what may be new in it", path=str(path))
+    return found
+
+
+def known_rows(ledger: Ledger, project: str) -> Collection[tuple[str, str]]:
+    """Return id and answer of each row in the Dataset of a version that was published, whatever its split."""
+    versions = ledger.find(ModelVersion, project=project, status=ModelVersionStatus.PUBLISHED)
+    datasets = [ledger.get(Dataset, dataset_id) for dataset_id in {version.dataset_id for version in versions}]
+    return {(e.id, e.answer) for dataset in datasets for rows in read_splits(dataset).values() for e in rows}
