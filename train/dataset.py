@@ -30,8 +30,8 @@ def build_dataset(settings: Settings, ledger: Ledger, sources: Sequence[Path] | 
     says so, rows are like earlier test rows.
     """
     tally = Tally()
-    weighted = [(settings.resolve(s.path), s.weight) for s in settings.dataset.weighted_sources()]
-    rows = read_sources(settings.dataset, [(path, 1.0) for path in sources] if sources else weighted, tally)
+    weighted = [(path, 1.0) for path in sources] if sources else settings.weighted_paths()
+    rows = read_sources(settings.dataset, weighted, tally)
     _stop_at_too_many_broken(settings.dataset, tally)
     examples = clean(settings.dataset, rows, tally)
     quarantine = quarantined(ledger, settings.project)

@@ -7,7 +7,7 @@ version's lineage.
 
 import structlog
 
-from driftwheel.records import TrainingRun
+from driftwheel.records import ModelVersion, TrainingRun
 from driftwheel.settings.settings import Settings
 from driftwheel.store.alias import live_version
 from driftwheel.store.ledger import Ledger
@@ -23,25 +23,17 @@ def starting_weights(settings: Settings, ledger: Ledger) -> Settings:
     For sft `train.start_from` chooses them; until a version is live they are the base's. dpo and kto go on from the run
     whose answers people judged.
     """
-    if settings.train.objective != "sft":
-        return going_on_from(settings, ledger, judged_run(settings, ledger))
-    if settings.train.start_from == "base":
-        return settings
     live = live_version(ledger, settings.project, settings.serve.alias)
-    if live is None:
-        log.info("no version is live yet: the training starts from the base model", base=settings.model.base)
+    if settings.train.objective == "sft" and (settings.train.start_from == "base" or live is None):
+        if settings.train.start_from == "live":
+            log.info("no version is live yet: the training starts from the base model", base=settings.model.base)
         return settings
-    return going_on_from(settings, ledger, ledger.get(TrainingRun, live.run_id))
-
-
-def going_on_from(settings: Settings, ledger: Ledger, run: TrainingRun) -> Settings:
-    """Return the settings with a run's merged weights as their base model."""
+    run = judged_run(ledger, settings.project, live)
     # A merged folder has no revision; the hub's would be looked for in it.
     merged = settings.model.model_copy(update={"base": str(merge(settings, ledger, run.id)), "revision": None})
     return settings.model_copy(update={"model": merged})
 
 
-def judged_run(settings: Settings, ledger: Ledger) -> TrainingRun:
+def judged_run(ledger: Ledger, project: str, live: ModelVersion | None) -> TrainingRun:
     """Return the run whose answers people judged: the live version's, or before the first version the newest."""
-    live = live_version(ledger, settings.project, settings.serve.alias)
-    return newest_run(ledger, settings.project) if live is None else ledger.get(TrainingRun, live.run_id)
+    return newest_run(ledger, project) if live is None else ledger.get(TrainingRun, live.run_id)

@@ -22,6 +22,7 @@ from driftwheel.settings.settings import Settings
 from driftwheel.storage_path import StoragePath
 from driftwheel.store.alias import live_version
 from driftwheel.store.ledger import Ledger
+from train.data.traffic_dataset import dataset_from_traffic
 from train.evaluate import evaluate
 from train.evaluation.baseline import best_accuracy
 from train.evaluation.finished import load_evaluation
@@ -31,7 +32,7 @@ from train.finetune import finetune
 from train.gate import decide
 from train.merge import merge
 from train.parity import parity
-from train.preference.prefer import retrain_dataset
+from train.preference.prefer import preference_dataset
 from train.processes.process_tuning import tune_process
 from train.publish import publish
 from train.quantize import quantize
@@ -91,7 +92,9 @@ class Progress:
 
 def _build_dataset(job: Job, progress: Progress) -> Progress:
     """Turn labelled traffic, new rows of files and a replay share into a Dataset, with preferences if these teach."""
-    dataset = retrain_dataset(job.settings, job.ledger, str(job.decision_id))
+    dataset = dataset_from_traffic(job.settings, job.ledger, str(job.decision_id))
+    if job.settings.train.objective != "sft":
+        dataset = preference_dataset(job.settings, job.ledger, dataset, has_corrections=True)
     return Progress(dataset_id=dataset.id, train_rows=dataset.train_rows, test_rows=dataset.test_rows)
 
 

@@ -20,7 +20,6 @@ from driftwheel import controls
 from driftwheel.errors import DriftwheelError
 from driftwheel.json_form import as_json, from_json
 from driftwheel.records import DecisionStatus, DecisionVerdict, RetrainDecision, Step, utc_now
-from driftwheel.settings.child import child_command, child_environment
 from driftwheel.settings.settings import Settings
 from driftwheel.storage_path import change_paths, lengthened, shortened
 from driftwheel.store.ledger import Ledger
@@ -156,13 +155,13 @@ class Worker:
         """Run `python -m train step NAME` and return what it prints last."""
         made = json.dumps(as_json(progress))
         output = self._executor.run(
-            child_command(self._settings, "train", "step", step.name, made),
+            self._settings.child_command("train", "step", step.name, made),
             log_path=self._settings.root / "logs" / f"{decision_id}-{step.name}.log",
             is_held=lambda: controls.is_paused(self._ledger, self._settings.project),
             # A signal does not reach the other processes of a training on several GPUs.
             can_stand=step.name != "finetune" or self._settings.train.num_processes == 1,
             # The engine that serves meanwhile needs the cores too.
-            environment={**child_environment(self._settings), "OMP_WAIT_POLICY": "PASSIVE"},
+            environment={**self._settings.child_environment(), "OMP_WAIT_POLICY": "PASSIVE"},
         )
         return from_json(output.strip().splitlines()[-1], Progress)
 

@@ -4,28 +4,20 @@ A child that read the file again would miss what `--set` said here, and would se
 """
 
 import json
-import sys
 from collections.abc import Mapping
-
-from driftwheel.settings.settings import Settings
+from pathlib import Path
 
 HANDED_ON = "DRIFTWHEEL_HANDED_ON"
 """The variable of a child's environment with its settings. No flag holds them: the URL of the database may have a
 password in it, and every user of a machine can read the flags of all processes."""
 
 
-def child_command(settings: Settings, *words: str) -> list[str]:
-    """Return the argv that runs one of our own modules, with its words, in the environment of `child_environment`."""
-    return [sys.executable, "-m", *words, "--config", str(settings.path)]
+def hand_on(path: Path, settings: Mapping[str, object]) -> dict[str, str]:
+    """Return the variable that gives a child these settings, as JSON, instead of what it would read from the file."""
+    return {HANDED_ON: json.dumps({"path": str(path), "settings": settings})}
 
 
-def child_environment(settings: Settings) -> dict[str, str]:
-    """Return the variable that gives a child these settings; it goes beside the rest of the environment."""
-    handed = {"path": str(settings.path), "settings": settings.model_dump(mode="json")}
-    return {HANDED_ON: json.dumps(handed)}
-
-
-def handed_on(path: str, environ: Mapping[str, str]) -> dict[str, object] | None:
+def handed_on(path: Path, environ: Mapping[str, str]) -> dict[str, object] | None:
     """Return the settings that a parent has handed on, or None where it handed on none, or those of another file."""
     handed = json.loads(environ.get(HANDED_ON, "{}"))
-    return handed["settings"] if handed.get("path") == path else None
+    return handed["settings"] if handed.get("path") == str(path) else None

@@ -37,7 +37,7 @@ def load_settings(path: Path | str, overrides: Iterable[str] = (), environ: Mapp
     Raises ConfigError with file, key, reason and the nearest known key.
     """
     path = Path(path).expanduser().resolve()
-    raw: Raw | None = handed_on(str(path), environ)
+    raw: Raw | None = handed_on(path, environ)
     if raw is None:
         raw = _read(path)
         for name, value in environ.items():

@@ -70,15 +70,15 @@ SHORT = {
         "--steps 2 --ways replicated --home {home}",
         (
             r"1 process +│ +\d+\.\d{6} ",
-            r"2 gloo, replicated +│ +\d+\.\d{6} │ +\d\.\de-\d\d",
-            r"largest difference of any logged loss: \d\.\de-\d\d",
+            r"2 gloo, replicated +│ +\d+\.\d{6} +│ +\d\.\de[-+]\d\d",
+            r"largest difference of any logged loss: \d\.\de[-+]\d\d",
         ),
     ),
     "benchmarks.training": Short(
         "--model-size 1m --rows 16 --rounds 1 --only trl-packed driftwheel products --data {data} --home {home}",
         (
-            r"│ trl-packed +│ +[1-9][\d,]* \(.*│ 1\.00 .*│ +\d+\.\d{4} │",
-            r"│ driftwheel +│ +[1-9][\d,]* \(.*│ +\d+\.\d{4} │",
+            r"│ trl-packed +│ +[1-9][\d,]* \(.*│ +1\.00 .*│ +\d+\.\d{4} +│",
+            r"│ driftwheel +│ +[1-9][\d,]* \(.*│ +\d+\.\d{4} +│",
             r"│ products +│ +[1-9][\d,]* \(",
         ),
     ),

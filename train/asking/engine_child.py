@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import IO
 
 from driftwheel.errors import EngineError
-from driftwheel.settings.child import child_command, child_environment
 from driftwheel.settings.settings import Settings
 from train.asking.client import Endpoint
+from train.step_progress import progress
 
 STOP_SECONDS = 30.0
 START_MARGIN_SECONDS = 30.0
@@ -30,7 +30,7 @@ def engine(settings: Settings, source: list[str]) -> Iterator[Endpoint]:
     Raises EngineError with the child's own message if it does not start.
     """
     # With port 0 the child takes a free port and says which.
-    argv = child_command(settings, "serve", "engine", "--port", "0", *source)
+    argv = settings.child_command("serve", "engine", "--port", "0", *source)
     log_path = settings.root / "logs" / f"evaluation-engine-{datetime.now(UTC):%Y%m%dT%H%M%S%f}.log"
     log_path.parent.mkdir(parents=True, exist_ok=True)
     with log_path.open("w", encoding="utf-8") as log:
@@ -41,10 +41,12 @@ def engine(settings: Settings, source: list[str]) -> Iterator[Endpoint]:
             stdout=subprocess.PIPE,
             stderr=log,
             text=True,
-            env=os.environ | child_environment(settings),
+            env=os.environ | settings.child_environment(),
         )
         try:
-            yield _wait_for_endpoint(child, settings.serve.start_timeout_seconds, source[1], log_path)
+            with progress("engine start"):
+                endpoint = _wait_for_endpoint(child, settings.serve.start_timeout_seconds, source[1], log_path)
+            yield endpoint
         finally:
             _stop(child)
 

@@ -1,14 +1,13 @@
 """Reads the files of `dataset.sources`: all their rows for a first Dataset, and for a retrain those that are new."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
 import structlog
 
-from driftwheel.records import Dataset, ModelVersion, ModelVersionStatus
-from driftwheel.settings.data import DatasetSettings, SourceSettings
-from driftwheel.settings.settings import Settings
+from driftwheel.records import Dataset, ModelVersion, ModelVersionStatus, content_hash
+from driftwheel.settings.data import DatasetSettings
 from driftwheel.store.ledger import Ledger
 from train.data.clean_rows import clean
 from train.data.dataset_files import read_splits
@@ -33,16 +32,18 @@ def read_sources(settings: DatasetSettings, weighted: Iterable[tuple[Path, float
     return rows
 
 
-def new_in_sources(settings: Settings, ledger: Ledger, tally: Tally) -> list[Example]:
+def new_in_sources(
+    settings: DatasetSettings, ledger: Ledger, project: str, weighted: Iterable[tuple[Path, float]], tally: Tally
+) -> list[Example]:
     """Return the rows of the source files that no published version has had in its Dataset: new ones, new answers.
 
     A file that is gone does not stop a retrain, because what it held may have been learned already; the log names it.
     Raises DataError for a file that cannot be used.
     """
     read = Tally()
-    rows = read_sources(settings.dataset, _present(settings, settings.dataset.weighted_sources()), read)
-    known = known_rows(ledger, settings.project)
-    fresh = [e for e in clean(settings.dataset, rows, read) if (e.id, e.answer) not in known]
+    rows = read_sources(settings, _present(weighted), read)
+    known = known_rows(ledger, project)
+    fresh = [e for e in clean(settings, rows, read) if _said(e) not in known]
     ids = {e.id for e in fresh}
     tally.rows_in += len(fresh) + len(read.broken)
     tally.broken += read.broken
@@ -51,19 +52,23 @@ def new_in_sources(settings: Settings, ledger: Ledger, tally: Tally) -> list[Exa
     return fresh
 
 
-def _present(settings: Settings, sources: Iterable[SourceSettings]) -> list[tuple[Path, float]]:
+def _present(weighted: Iterable[tuple[Path, float]]) -> list[tuple[Path, float]]:
     found = []
-    for source in sources:
-        path = settings.resolve(source.path)
+    for path, weight in weighted:
         if path.exists():
-            found.append((path, source.weight))
+            found.append((path, weight))
         else:
             log.warning("a source file is gone; the retrain goes on without what may be new in it", path=str(path))
     return found
 
 
-def known_rows(ledger: Ledger, project: str) -> Collection[tuple[str, str]]:
-    """Return id and answer of each row in the Dataset of a version that was published, whatever its split."""
+def known_rows(ledger: Ledger, project: str) -> set[str]:
+    """Return question and answers of each row in the Dataset of a version that was published, whatever its split."""
     versions = ledger.find(ModelVersion, project=project, status=ModelVersionStatus.PUBLISHED)
     datasets = [ledger.get(Dataset, dataset_id) for dataset_id in {version.dataset_id for version in versions}]
-    return {(e.id, e.answer) for dataset in datasets for rows in read_splits(dataset).values() for e in rows}
+    return {_said(e) for dataset in datasets for rows in read_splits(dataset).values() for e in rows}
+
+
+def _said(example: Example) -> str:
+    """Return what tells a row from others: its question, and all that was answered."""
+    return content_hash([example.id, example.completion, sorted(example.references)])

@@ -36,7 +36,10 @@ def dataset_from_traffic(settings: Settings, ledger: Ledger, decision_id: str) -
     quarantine = quarantined(ledger, settings.project)
     judging = HeldOut(quarantine, settings.dataset.near_duplicate_similarity)
     fresh = _fresh(settings.dataset, ledger, settings.serve.alias, live_dataset, tally)
-    fresh += _new_in_files(settings, ledger, fresh, tally)
+    added = new_in_sources(settings.dataset, ledger, settings.project, settings.weighted_paths(), tally)
+    # Where somebody labelled the same question in use, that label stands.
+    added = _drop(added, {e.id for e in fresh}, tally, "new in a file, but labelled in the traffic")
+    fresh += [replace(e, slice="new") for e in added]
     resembling = {leak.row.id for leak in judging.leaks(fresh) if leak.kind != "group"}
     fresh = _drop(fresh, resembling, tally, "quarantined: like a test item")
     stop_at_too_few(settings.dataset, fresh, tally)
@@ -47,13 +50,6 @@ def dataset_from_traffic(settings: Settings, ledger: Ledger, decision_id: str) -
     _add_replay(settings.dataset, timed.splits, old, judging, tally, rows=rows)
     _drop_late(timed, tally)
     return write(settings, ledger, timed, quarantine, tally, origin=decision_id)
-
-
-def _new_in_files(settings: Settings, ledger: Ledger, fresh: Sequence[Example], tally: Tally) -> list[Example]:
-    """Return the new rows of the source files; where somebody labelled the same question in use, that label stands."""
-    found = new_in_sources(settings, ledger, tally)
-    found = _drop(found, {e.id for e in fresh}, tally, "new in a file, but labelled in the traffic")
-    return [replace(e, slice="new") for e in found]
 
 
 def _fresh(settings: DatasetSettings, ledger: Ledger, alias: str, live_dataset: Dataset, tally: Tally) -> list[Example]:

@@ -2,6 +2,7 @@
 
 import json
 import random
+from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -15,11 +16,13 @@ from driftwheel.records import Dataset, TrainingRun
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
 from train.base_model import load_tokenizer, load_weights
+from train.data.rendering import as_ids
 from train.evaluation.scoring import Row
 from train.fidelity.pins import read_pins
-from train.fidelity.probing import Probe, Reading, make_probes, read_model, token_ids
+from train.fidelity.probing import Probe, Reading, make_probes, read_model
 from train.processes.first_process import is_first_process
 from train.runs import weights_path
+from train.step_progress import progress
 
 READINGS = "parity_trained.json"
 COMPARED_ROWS = 16
@@ -47,9 +50,9 @@ def remember(settings: Settings, dataset_path: Path, trainer: Any, folder: Path)
     _compare_tokens(trainer, dataset_path)
     max_tokens = settings.evaluate.max_tokens
     probes = choose_probes(settings, dataset_path, tokenizer)
-    readings = read_model(
-        model, tokenizer, probes, max_tokens, is_autocast=settings.train.bf16, label_field=settings.dataset.label_field
-    )
+    is_autocast, label_field = settings.train.bf16, settings.dataset.label_field
+    with progress(f"{len(probes)} probes to the trained model") if is_first_process() else nullcontext():
+        readings = read_model(model, tokenizer, probes, max_tokens, is_autocast=is_autocast, label_field=label_field)
     if not is_first_process():
         return Pins()
     trained = Trained(probes=probes, readings=readings, max_tokens=max_tokens)
@@ -109,7 +112,9 @@ def _compare_tokens(trainer: Any, dataset_path: Path) -> None:
         return  # a preference trainer holds pairs
     lines = (dataset_path / "validation.jsonl").read_text(encoding="utf-8").splitlines()
     rows = (json.loads(line) for line in lines)
-    rendered = (token_ids(trainer.processing_class, [*row["prompt"], *row["completion"]]) for row in rows)
+    rendered = (
+        as_ids(trainer.processing_class, [*row["prompt"], *row["completion"]], row.get("tools", [])) for row in rows
+    )
     limit = trainer.args.max_length
     for tokenized in islice(trainer.eval_dataset, COMPARED_ROWS):
         learned = list(tokenized["input_ids"])

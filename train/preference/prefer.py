@@ -8,7 +8,7 @@ same questions as before.
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 
 from sklearn.model_selection import GroupShuffleSplit
 
@@ -16,11 +16,11 @@ from driftwheel.errors import DataError
 from driftwheel.records import Dataset, TrainingRun
 from driftwheel.settings.data import DatasetSettings
 from driftwheel.settings.settings import Settings
+from driftwheel.store.alias import live_version
 from driftwheel.store.ledger import Ledger
 from train.data.dataset_files import find_stored, read_splits, store
 from train.data.leaks import quarantined
 from train.data.splits import SPLITS, group_numbers
-from train.data.traffic_dataset import dataset_from_traffic
 from train.finetune import finetune
 from train.preference.preference_rows import AnswerFeedback, preferences
 from train.warm_start import judged_run, starting_weights
@@ -34,20 +34,10 @@ def prefer(settings: Settings, ledger: Ledger) -> TrainingRun:
 
     Raises DataError if there are too few of them.
     """
-    parent = ledger.get(Dataset, judged_run(settings, ledger).dataset_id)
+    live = live_version(ledger, settings.project, settings.serve.alias)
+    parent = ledger.get(Dataset, judged_run(ledger, settings.project, live).dataset_id)
     dataset = preference_dataset(settings, ledger, parent)
     return finetune(starting_weights(settings, ledger), ledger, dataset.id)
-
-
-def retrain_dataset(settings: Settings, ledger: Ledger, decision_id: str) -> Dataset:
-    """Build the Dataset of a retrain: fresh and replayed rows, and with dpo or kto the preferences beside them.
-
-    Preferences that are like a test row of theirs are left out, so that the gate asks what nothing has taught.
-    """
-    dataset = dataset_from_traffic(settings, ledger, decision_id)
-    if settings.train.objective == "sft":
-        return dataset
-    return preference_dataset(settings, ledger, dataset, has_corrections=True)
 
 
 def preference_dataset(
@@ -55,7 +45,8 @@ def preference_dataset(
 ) -> Dataset:
     """Build the Dataset of the wanted preferences and its parent's rows, or find it built already.
 
-    `has_corrections` says that the parent holds people's corrections already, split by itself.
+    Preferences of whom the parent's test rows are, or like these, are left out, so that the gate asks what nothing has
+    taught. `has_corrections` says that the parent holds people's corrections already, split by itself.
     """
     objective = settings.train.objective
     splits = read_splits(parent)
@@ -69,11 +60,11 @@ def preference_dataset(
         kind = "corrected answers" if objective == "dpo" else "answers with a thumb"
         raise DataError(f"only {len(wanted)} {kind} in the traffic, and {objective} needs {FEWEST}; ask for feedback")
     parts = _split(settings.dataset, wanted)
-    rows = {name: [asdict(e) for e in splits[name]] for name in SPLITS}
+    rows = {name: [e.as_line() for e in splits[name]] for name in SPLITS}
     for name, part in parts.items():
         known = {e.conversation for e in splits[name]}
         corrected = [p.example for p in part if p.correction and p.example.conversation not in known]
-        rows[name] += [] if has_corrections else [asdict(e) for e in corrected]
+        rows[name] += [] if has_corrections else [e.as_line() for e in corrected]
         rows[f"{objective}_{name}"] = [p.as_pair() if objective == "dpo" else p.as_judged() for p in part]
     if stored := find_stored(ledger, settings.project, rows):
         return stored

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.text import Text
 
 from driftwheel.cli.command import add_common_arguments, open_ledger, print_record, settings_from
+from driftwheel.conversations import text_of
 from driftwheel.errors import ConfigError, NotFoundError
 from driftwheel.records import Dataset
 from driftwheel.settings.data import Base
@@ -26,6 +27,7 @@ from train.data.dataset_files import read_splits
 from train.data.examples import Example
 from train.data.row_view import difference, in_template
 from train.dataset import build_dataset
+from train.step_progress import progress
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -48,7 +50,8 @@ def main(arguments: argparse.Namespace) -> None:
     ledger = open_ledger(settings)
     if arguments.action == "build":
         sources = [p.resolve() for p in arguments.source] if arguments.source else None
-        built = build_dataset(settings, ledger, sources)
+        with progress("build the dataset"):
+            built = build_dataset(settings, ledger, sources)
         if cut := built.report.rows_cut_by_max_length:
             sys.stderr.write(f"{cut} rows are longer than train.max_length and would lose their answer's end\n")
         print_record(built, as_json=arguments.json)
@@ -85,7 +88,7 @@ def show(base: Base, examples: Sequence[Example]) -> None:
     for example in examples:
         if tokenizer is None:
             for message in [*example.prompt, *example.completion]:
-                console.print(Text(f"{message['role']:>9}: {message['content']}"))
+                console.print(Text(f"{message['role']:>9}: {text_of(message)}"))
         else:
             row = in_template(tokenizer, example)
             console.print(Text.assemble((row.given, "dim"), (f"{begin}{row.learned.rstrip()}{end}", "bold green")))

@@ -7,13 +7,12 @@ import argparse
 import json
 import os
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 
 from driftwheel.cli.command import add_common_arguments, open_ledger, print_record, settings_from
 from driftwheel.errors import DriftwheelError, NotFoundError
 from driftwheel.records import ModelVersion, TrainingRun
-from driftwheel.settings.child import child_command, child_environment
-from driftwheel.settings.settings import Settings
 from driftwheel.store.alias import live_version
 from train.publish import refuse_learned
 from train.runs import newest_run
@@ -43,19 +42,19 @@ def main(arguments: argparse.Namespace) -> None:
         raise NotFoundError(f"no artifact at {arguments.artifact}; `driftwheel quantize --run {run.id}` writes one")
     dataset_id = arguments.dataset or run.dataset_id
     refuse_learned(settings.dataset, ledger, run, dataset_id)
-    made = Progress(run_id=run.id, dataset_id=dataset_id, artifact=str(_build(settings, run.id, arguments.artifact)))
+    given = [] if arguments.artifact is None else ["--artifact", str(arguments.artifact)]
+    argv = settings.child_command("train", "parity", "--run", run.id, "--json", *given)
+    artifact = _build(argv, settings.child_environment(), run.id)
+    made = Progress(run_id=run.id, dataset_id=dataset_id, artifact=str(artifact))
     is_first = live_version(ledger, settings.project, settings.serve.alias) is None
     job = Job(settings, ledger, with_baseline=is_first if arguments.baseline is None else arguments.baseline)
     version_id = run_steps(job, made, "evaluate", "publish_version").need("version_id")
     print_record(ledger.get(ModelVersion, version_id), as_json=arguments.json)
 
 
-def _build(settings: Settings, run_id: str, artifact: Path | None) -> Path:
+def _build(argv: list[str], environment: Mapping[str, str], run_id: str) -> Path:
     """Merge, quantize and compare in a child of its own, so that its memory returns before the engine starts."""
-    given = [] if artifact is None else ["--artifact", str(artifact)]
-    argv = child_command(settings, "train", "parity", "--run", run_id, "--json", *given)
-    environment = os.environ | child_environment(settings)
-    done = subprocess.run(argv, stdout=subprocess.PIPE, text=True, check=False, env=environment)
+    done = subprocess.run(argv, stdout=subprocess.PIPE, text=True, check=False, env=os.environ | environment)
     if done.returncode != 0:
         raise DriftwheelError(f"`train parity` failed for {run_id}; its message stands above")
     return Path(json.loads(done.stdout.strip().splitlines()[-1])["path"])

@@ -11,7 +11,6 @@ import yaml
 
 from driftwheel.cli.up import children_of
 from driftwheel.controls import request_retrain
-from driftwheel.settings.child import child_environment
 from driftwheel.settings.load import load_settings
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
@@ -54,7 +53,7 @@ def changed(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Settings:
 
 
 def test_the_processes_of_up_work_with_the_settings_of_up(changed: Settings, seen: Callable[[], list[str]]) -> None:
-    children = children_of(changed)
+    children = children_of(changed.child_command, changed.child_environment(), changed.logs)
     for child in children:
         child.start()
     for child in children:
@@ -65,7 +64,7 @@ def test_the_processes_of_up_work_with_the_settings_of_up(changed: Settings, see
 def test_a_published_run_is_built_with_the_settings_of_publish(
     changed: Settings, seen: Callable[[], list[str]]
 ) -> None:
-    _build(changed, "run_1", None)
+    _build(changed.child_command("train", "parity", "--json"), changed.child_environment(), "run_1")
     assert seen() == [f"train {changed.settings_hash}"]
 
 
@@ -103,14 +102,14 @@ def test_a_retrains_steps_work_with_the_settings_of_the_worker(
 
 
 def test_a_child_sets_over_what_it_was_handed(changed: Settings) -> None:
-    child = load_settings(changed.path, ["train.seed=5"], child_environment(changed))
+    child = load_settings(changed.path, ["train.seed=5"], changed.child_environment())
     assert (child.train.seed, child.train.learning_rate, child.train.lora_r) == (5, 1e-05, 4)
 
 
 def test_settings_that_were_handed_on_are_not_those_of_another_file(changed: Settings, tmp_path: Path) -> None:
     other = tmp_path / "other.yaml"
     other.write_text(changed.path.read_text())
-    assert load_settings(other, environ=child_environment(changed)).train.seed == 9
+    assert load_settings(other, environ=changed.child_environment()).train.seed == 9
 
 
 def test_a_number_without_a_point_is_a_number(settings: Settings) -> None:
