@@ -1,13 +1,20 @@
-"""Read a model's answer: the JSON object that it is, and the label that it claims."""
+"""Read a model's answer: the JSON object that it is, the label that it claims, and whether its form is the task's."""
 
 import json
+from collections.abc import Sequence
+from typing import Literal
+
+AnswerForm = Literal["object", "text", "mixed"]
+"""What a task's answers are: JSON objects, texts (labels or prose), or some of both."""
+OBJECTS_SHARE = 0.95
+"""Of so many JSON objects the others are broken rows, and no second form."""
 
 
 def parse_object(answer: str) -> dict[str, object] | None:
     """Return the JSON object that an answer is, or None."""
     try:
         value = json.loads(answer)
-    except (json.JSONDecodeError, RecursionError):
+    except (ValueError, RecursionError):  # an integer of 5,000 digits is a ValueError too
         return None
     return value if isinstance(value, dict) else None
 
@@ -15,9 +22,48 @@ def parse_object(answer: str) -> dict[str, object] | None:
 def label_of(answer: str, label_field: str | None) -> str | None:
     """Return an answer's label: the named field of a JSON object, or the whole stripped answer if no field is named.
 
-    None means that the answer holds no such label.
+    A number or a truth value is a label as JSON writes it. None means that the answer holds no such label.
     """
     if label_field is None:
         return answer.strip() or None
-    value = (parse_object(answer) or {}).get(label_field)
-    return value if isinstance(value, str) else None
+    return _as_label((parse_object(answer) or {}).get(label_field))
+
+
+def right_label(answer: str, label_field: str | None) -> str | None:
+    """Return the label of a right answer: a JSON object's field, and a plain answer is its own label."""
+    return label_of(answer, label_field if parse_object(answer) is not None else None)
+
+
+def form_of(answers: Sequence[str]) -> AnswerForm | None:
+    """Return the form of a task's right answers; None without any."""
+    if not answers:
+        return None
+    objects = sum(parse_object(answer) is not None for answer in answers)
+    if objects >= OBJECTS_SHARE * len(answers):
+        return "object"
+    return "mixed" if objects else "text"
+
+
+def field_for(form: AnswerForm | None, label_field: str | None) -> str | None:
+    """Return the field that holds the label of answers in this form: none of a text, which is its own label."""
+    return None if form == "text" else label_field
+
+
+def wrong_form(answer: str, form: AnswerForm | None, label_field: str | None) -> str | None:
+    """Return the form that an answer should have had, in words, or None if it has the form of the task's answers."""
+    value = parse_object(answer)
+    if form == "text" and value is not None:
+        return "plain text, and no JSON object"
+    if form != "object":
+        return None
+    if value is None:
+        return "a JSON object" + (f" with the field {label_field!r}" if label_field else "")
+    if label_field and _as_label(value.get(label_field)) is None:
+        return f"a JSON object with the field {label_field!r}, which holds a text, a number or a truth value"
+    return None
+
+
+def _as_label(value: object) -> str | None:
+    if isinstance(value, str):
+        return value
+    return json.dumps(value) if isinstance(value, bool | int | float) else None

@@ -21,6 +21,7 @@ from driftwheel.store.ledger import Ledger
 from train.data.dataset_files import find_stored, read_splits, store
 from train.data.leaks import quarantined
 from train.data.splits import SPLITS, group_numbers
+from train.data.tally import Tally
 from train.finetune import finetune
 from train.preference.preference_rows import AnswerFeedback, preferences
 from train.warm_start import judged_run, starting_weights
@@ -52,13 +53,17 @@ def preference_dataset(
     splits = read_splits(parent)
     held_out = [*splits["test"], *quarantined(ledger, settings.project)]
     tested = [e.conversation for e in held_out]
-    found = preferences(settings.dataset, ledger, settings.project, settings.serve.alias, tested)
+    tally = Tally()
+    found = preferences(settings.dataset, ledger, settings.project, settings.serve.alias, tested, tally)
     wanted = [p for p in found if (p.correction if objective == "dpo" else p.thumb) is not None]
     tested_groups = {e.group for e in held_out}  # nobody teaches what they are asked to judge
     wanted = [p for p in wanted if p.group not in tested_groups]
     if len(wanted) < FEWEST:
         kind = "corrected answers" if objective == "dpo" else "answers with a thumb"
-        raise DataError(f"only {len(wanted)} {kind} in the traffic, and {objective} needs {FEWEST}; ask for feedback")
+        left = "".join(f"; {count} left out: {reason}" for reason, count in tally.dropped.items())
+        raise DataError(
+            f"only {len(wanted)} {kind} in the traffic{left}, and {objective} needs {FEWEST}; ask for feedback"
+        )
     parts = _split(settings.dataset, wanted)
     rows = {name: [e.as_line() for e in splits[name]] for name in SPLITS}
     for name, part in parts.items():
@@ -69,7 +74,8 @@ def preference_dataset(
     if stored := find_stored(ledger, settings.project, rows):
         return stored
     counts = {name: len(part) for name, part in parts.items()}
-    report = replace(parent.report, parent=parent.id, objective=objective, preferences=counts)
+    dropped = {**parent.report.dropped, **tally.dropped}
+    report = replace(parent.report, parent=parent.id, objective=objective, preferences=counts, dropped=dropped)
     return store(ledger, settings.project, settings.root, rows, report, origin="feedback")
 
 
