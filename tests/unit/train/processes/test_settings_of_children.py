@@ -1,8 +1,10 @@
 """Every process that a process starts works with the settings of that process, wherever these came from."""
 
 import re
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +13,7 @@ import yaml
 
 from driftwheel.cli.up import children_of
 from driftwheel.controls import request_retrain
+from driftwheel.records import DecisionStatus, RetrainDecision
 from driftwheel.settings.load import load_settings
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
@@ -80,13 +83,14 @@ from driftwheel.cli.command import open_ledger
 from driftwheel.settings.load import load_settings
 from train.processes.executor import LocalExecutor
 from train.workflow import Worker
+from train.verbs.worker import run_until_stopped
 from train.worker import RetrainStep
 
 settings = load_settings(sys.argv[1], sys.argv[3:])
 sys.executable = sys.argv[2]
 step = RetrainStep("finetune", print, is_heavy=True)
 worker = Worker(settings, open_ledger(settings), LocalExecutor(), steps=[step])
-worker.run(lambda: worker.next_decision() is None)
+run_until_stopped(worker, lambda: worker.next_decision() is None)
 """
 
 
@@ -99,6 +103,33 @@ def test_a_retrains_steps_work_with_the_settings_of_the_worker(
     argv = [REAL_PYTHON, "-c", WORKER, str(settings.path), sys.executable, *overrides]
     subprocess.run(argv, check=True, timeout=120)
     assert seen() == [f"train {load_settings(settings.path, overrides).settings_hash}"]
+
+
+def test_ctrl_c_ends_a_worker_in_the_middle_of_a_step_and_the_step_with_it(
+    settings: Settings, ledger: Ledger, tmp_path: Path
+) -> None:
+    decision = request_retrain(ledger, settings.project, trigger="button", reason="stale")
+    child, pid_path = tmp_path / "python", tmp_path / "pid"
+    told = f"pathlib.Path({str(pid_path)!r}).write_text(str(os.getpid()) + 'x')"
+    waiting = f"import os, pathlib, time\n{told}\ntime.sleep(600)\n"
+    child.write_text(f"#!{REAL_PYTHON}\n{waiting}")
+    child.chmod(0o755)
+    worker = subprocess.Popen([REAL_PYTHON, "-c", WORKER, str(settings.path), str(child)], cwd=ROOT)
+    try:
+        wait_until(lambda: pid_path.is_file() and pid_path.read_text().endswith("x"))
+        worker.send_signal(signal.SIGINT)
+        assert worker.wait(60) == 130
+    finally:
+        worker.kill()
+    wait_until(lambda: not Path("/proc", pid_path.read_text()[:-1]).exists())
+    assert ledger.get(RetrainDecision, decision.id).status is DecisionStatus.RUNNING
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 def test_a_child_sets_over_what_it_was_handed(changed: Settings) -> None:
