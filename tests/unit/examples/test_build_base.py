@@ -9,7 +9,6 @@ from driftwheel.settings.data import TemplateSettings
 from examples.support.build_base import TEMPLATE, framed, make_tokenizer
 from examples.support.world import unlabelled_text
 from train.chat_template import chosen_variables, shipped, turn_end
-from train.data.rendering import as_text
 from train.data.template_check import Templated, faults
 
 
@@ -28,5 +27,4 @@ def test_the_template_is_a_published_one_that_needs_no_setting(tokenizer: Any) -
 
 def test_the_text_for_the_base_is_framed_as_the_template_frames_it(tokenizer: Any) -> None:
     for document in unlabelled_text(300, 0):
-        turns = [said(m["role"], m["content"]) for m in document]
-        assert framed(document) == as_text(tokenizer, turns)
+        assert framed(document) == tokenizer.apply_chat_template(document, tokenize=False)
