@@ -14,21 +14,21 @@ import structlog
 from driftwheel.errors import EngineError, StorageError
 from driftwheel.records import Traffic
 from driftwheel.settings.serving import ServeSettings
+from driftwheel.store.row_values import storable
 from driftwheel.traffic.log import TrafficLog
+from driftwheel.traffic.outcomes import CLIENT_CLOSED_REQUEST, CLIENT_LEFT
 from serve.http.messages import Response
 from serve.metrics import GatewayMetrics
 from serve.refusals import RequestRefused
-from serve.relaying.call import Call, storable
+from serve.relaying.call import Call
 from serve.relaying.capture import AnswerCapture, StreamCapture
 from serve.relaying.durable import DurableRows
-from serve.relaying.job import CLIENT_LEFT, TIMED_OUT, Job
+from serve.relaying.job import TIMED_OUT, Job
 from serve.relaying.upstream import Exchange, UpstreamPool
 from serve.relaying.usage_filter import UsageFilter
 from serve.routing.table import EngineRoute
 
 NOT_ENDED = "the engine's stream ended without [DONE]"
-CLIENT_CLOSED_REQUEST = 499
-"""nginx's number for a client that left before its answer; no standard has one."""
 RETRY_AFTER_SECONDS = 2
 NOT_DURABLE = RequestRefused(
     503,
