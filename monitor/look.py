@@ -22,9 +22,10 @@ class Look:
     project: str
     monitor: MonitorSettings
     version: ModelVersion
+    source: Source
     reference: Reference
     first: tuple[Observation, ...]
-    """The version's first requests, as many as a window holds."""
+    """The version's first observations, as many as a window holds."""
     sample: Sample
     check_id: str
     before: Window | None
@@ -69,6 +70,7 @@ def next_look(settings: Settings, ledger: Ledger) -> Look | None:
         project=settings.project,
         monitor=settings.monitor,
         version=version,
+        source=source,
         reference=reference_of(settings.monitor, ledger, version, source, seed=settings.dataset.seed),
         first=first_rows(ledger, source, window_rows),
         sample=Sample(rows),

@@ -3,7 +3,7 @@
 import json
 from functools import cache
 
-from serve.access.allow_list import ROUTES, Openness, Route
+from serve.access.allow_list import ONE_MODEL, ROUTES, Openness, Route
 from serve.relaying.call import MOST
 
 Schema = dict[str, object]
@@ -63,6 +63,7 @@ REFUSALS = {
     "503": "no engine, too much load, or the answer could not be logged; see Retry-After",
     "504": "the engine took too long",
 }
+_NO_BRACES = str.maketrans("", "", "{}")
 MEDIA = {"/metrics": "text/plain"}
 
 
@@ -88,11 +89,13 @@ def _operation(path: str, route: Route) -> Schema:
     content: Schema = {medium: {}, **({"text/event-stream": {}} if path in STREAMED else {})}
     good: Schema = {"description": "the answer", "content": content}
     operation: Schema = {
-        "operationId": path.strip("/").replace("/", "_"),
+        "operationId": path.strip("/").replace("/", "_").translate(_NO_BRACES),
         "description": f"Needs the scope {route.scope.value!r}.",
         "security": [{"key": []}] if route.openness == Openness.KEY else [{}, {"key": []}],
         "responses": {"200": good} | {code: {"$ref": f"#/components/responses/{code}"} for code in REFUSALS},
     }
+    if path == ONE_MODEL:
+        operation["parameters"] = [{"name": "model", "in": "path", "required": True, "schema": _TEXT}]
     if path in BODIES:
         operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": BODIES[path]}}}
     return operation

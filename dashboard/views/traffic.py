@@ -9,6 +9,7 @@ from driftwheel.asked import UnreadableRequestError, read_asked
 from driftwheel.conversations import text_of
 from driftwheel.records import Traffic
 from driftwheel.traffic.feedback import give_feedback
+from driftwheel.traffic.outcomes import Outcome
 
 PAGE_ROWS = 100
 # In pixels: with what they would like, these two would push the others out of sight.
@@ -22,7 +23,7 @@ def chosen_filter() -> traffic_search.TrafficFilter:
     names = queries.version_names(ledger, settings.project)
     version = columns[1].selectbox("Version", [None, *names], format_func=lambda i: names.get(i, "all"), key="of")
     outcome = columns[2].selectbox(
-        "Outcome", [None, "answered", "failed", "cut off"], format_func=lambda o: o or "all", key="outcome"
+        "Outcome", [None, *map(str, Outcome)], format_func=lambda o: o or "all", key="outcome"
     )
     feedback = columns[3].selectbox(
         "Feedback",

@@ -7,6 +7,19 @@ from pydantic import Field, field_validator, model_validator
 
 from driftwheel.settings.section import Section
 
+ORIGIN = r"^(\*|null|[a-z][a-z0-9+.-]*://[^/\sA-Z]+)$"
+"""As a browser writes one: without a path or a last slash. `null` is the origin of a file that was opened."""
+
+
+def check_pattern(name: str, pattern: str, harm: str) -> None:
+    """Raise ValueError for what is no regular expression, or one that every text matches, which would do harm."""
+    try:
+        matches_nothing = re.search(pattern, "") is not None
+    except re.error as error:
+        raise ValueError(f"{name} is no regular expression: {error}") from error
+    if matches_nothing:
+        raise ValueError(f"{name} matches the empty text, and {harm}")
+
 
 class TracingSettings(Section):
     endpoint: str | None = Field(None, pattern=r"^https?://")
@@ -28,6 +41,8 @@ class ServeSettings(Section):
     """Whether an answer whose row cannot be written is withheld (503), or given, counted and alerted on."""
     require_key: bool = True
     """Refuse requests without a key: one of `driftwheel keys`, or from DRIFTWHEEL_API_KEYS."""
+    cors_origins: list[Annotated[str, Field(pattern=ORIGIN)]] = []
+    """Origins of web pages that may ask from a browser, such as `https://app.example`; `*` means every page."""
     engine_args: list[str] = []
     """Further arguments for `vllm serve`."""
     tool_call_parser: str = "auto"
@@ -90,6 +105,22 @@ class ServeSettings(Section):
         return self
 
 
+class UnwatchedSettings(Section):
+    user_agents: list[str] = []
+    """Regular expressions for the User-Agent of probers, such as `UptimeRobot`."""
+    system_prompts: list[str] = []
+    """Regular expressions for the system prompt of requests that no user made."""
+    first_texts: list[str] = []
+    """Regular expressions for the first user message, such as `Generate a concise.* title`."""
+
+    @field_validator("user_agents", "system_prompts", "first_texts")
+    @classmethod
+    def _are_patterns(cls, patterns: list[str]) -> list[str]:
+        for pattern in patterns:
+            check_pattern(repr(pattern), pattern, "would leave nothing to watch")
+        return patterns
+
+
 class TrafficSettings(Section):
     share: float = Field(1.0, gt=0, le=1)
     """Share of the requests that are logged, drawn by request id; feedback on the others finds no row."""
@@ -99,6 +130,9 @@ class TrafficSettings(Section):
     """Personal data that is replaced by `<EMAIL>` and so on before a row is written; then no body is kept."""
     redact_patterns: dict[str, str] = {}
     """Names and regular expressions of further things to replace: `{TICKET: "T-[0-9]{6}"}` makes `<TICKET>`."""
+    unwatched: UnwatchedSettings = UnwatchedSettings()
+    """Requests that are answered and logged, but neither watched nor learned; the header `x-driftwheel-watch: no` marks
+    one by itself."""
     keep_days: float | None = Field(None, gt=0)
     """Rows older than this are deleted, but for those that the loop still needs; None keeps them."""
     keep_mib: int | None = Field(None, ge=1)
@@ -108,10 +142,5 @@ class TrafficSettings(Section):
     @classmethod
     def _are_patterns(cls, patterns: dict[str, str]) -> dict[str, str]:
         for name, pattern in patterns.items():
-            try:
-                matches_nothing = re.search(pattern, "") is not None
-            except re.error as error:
-                raise ValueError(f"{name} is no regular expression: {error}") from error
-            if matches_nothing:
-                raise ValueError(f"{name} matches the empty text, and would replace nothing everywhere")
+            check_pattern(name, pattern, "would replace nothing everywhere")
         return patterns

@@ -20,6 +20,8 @@ from driftwheel.settings.settings import Settings
 from driftwheel.store.answer_form import label_field_of
 from driftwheel.store.ledger import Ledger
 from driftwheel.store.tables import TABLES
+from driftwheel.traffic.outcome_query import is_answered
+from driftwheel.traffic.outcomes import Outcome, outcome_of
 from serve.engines.adapters import StartEngine
 from serve.engines.engine import start_artifact
 from serve.engines.launchers import launcher_for
@@ -53,7 +55,7 @@ def replay(
         asyncio.run(prove(settings.serve, version, engine))
         timeout_seconds = settings.serve.request_timeout_seconds
         with (
-            httpx2.Client(base_url=engine.url, timeout=timeout_seconds) as client,
+            httpx2.Client(base_url=engine.url, timeout=timeout_seconds, trust_env=False) as client,
             ThreadPoolExecutor(IN_FLIGHT) as pool,
         ):
             answers = list(pool.map(lambda row: _ask(client, engine.name, row), rows))
@@ -74,7 +76,7 @@ def report(ledger: Ledger, key: AliasKey, version_id: str, *, label_field: str |
     pairs = []
     for shadow, id in zip(shadows, ids, strict=True):
         if id in sent and not sent[id].is_partial:
-            is_whole = shadow.status_code == 200 and not shadow.is_partial
+            is_whole = outcome_of(shadow) is Outcome.ANSWERED
             pairs.append(AnswerPair(id, sent[id].prompt, sent[id].answer, shadow.answer if is_whole else None))
     if not pairs:
         raise NotFoundError(f"{version_id} has answered no copied requests yet; `driftwheel shadow {version_id}`")
@@ -83,7 +85,7 @@ def report(ledger: Ledger, key: AliasKey, version_id: str, *, label_field: str |
 
 def _answered(ledger: Ledger, key: AliasKey, count: int) -> list[Traffic]:
     columns = TABLES[Traffic].c
-    is_whole = sa.and_(columns.status_code == 200, columns.is_partial.is_(False), columns.request != "")
+    is_whole = sa.and_(is_answered(), columns.request != "")
     return ledger.find(Traffic, is_whole, project=key.project, alias=key.name, limit=count)
 
 

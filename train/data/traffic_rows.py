@@ -13,6 +13,7 @@ from driftwheel.records import Traffic
 from driftwheel.settings.data import DatasetSettings
 from driftwheel.store.ledger import Ledger
 from driftwheel.store.tables import TABLES
+from driftwheel.traffic.outcome_query import is_answered
 from train.data.formats import Row
 from train.data.tally import Tally
 
@@ -43,12 +44,11 @@ def labelled_rows(
     columns = TABLES[Traffic].c
     traffic = ledger.find(
         Traffic,
+        is_answered(),
         columns.label.is_not(None),
         sa.func.coalesce(columns.feedback_at, columns.created_at) > since,
         project=project,
         alias=alias,
-        status_code=200,
-        is_partial=False,
     )
     tally.rows_in += len(traffic)
     per_user: Counter[str] = Counter()

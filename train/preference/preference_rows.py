@@ -11,6 +11,7 @@ from driftwheel.records import Traffic
 from driftwheel.settings.data import DatasetSettings
 from driftwheel.store.ledger import Ledger
 from driftwheel.store.tables import TABLES
+from driftwheel.traffic.outcome_query import is_answered
 from train.data.duplicates import NearDuplicates
 from train.data.examples import Example
 from train.data.tally import Tally
@@ -69,11 +70,10 @@ def preferences(
     columns = TABLES[Traffic].c
     traffic = ledger.find(
         Traffic,
+        is_answered(),
         sa.or_(columns.label_source == "correction", columns.thumb.is_not(None)),
         project=project,
         alias=alias,
-        status_code=200,
-        is_partial=False,
         newest_first=False,
     )
     quarantine = NearDuplicates(test_texts, settings.near_duplicate_similarity)
