@@ -2,6 +2,7 @@
 
 import difflib
 import os
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,9 @@ from driftwheel.errors import ConfigError
 from driftwheel.settings.settings import Settings
 
 ENVIRONMENT_PREFIX = "DRIFTWHEEL__"
+LONGEST_QUOTED = 200
+"""Characters of a wrong value that the error shows."""
+_RELATIVE_FILE = re.compile(r"(sqlite(?:\+pysqlite)?:///)(?!/|:memory:|file:)([^?]+)(.*)")
 
 
 def load_settings(path: Path | str, overrides: Iterable[str] = (), environ: Mapping[str, str] = os.environ) -> Settings:
@@ -25,7 +29,7 @@ def load_settings(path: Path | str, overrides: Iterable[str] = (), environ: Mapp
         raw = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise ConfigError(f"no settings file at {path}; `driftwheel init` writes one") from error
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:  # ValueError: no UTF-8, or 5,000 digits
         raise ConfigError(f"cannot read {path}: {error}") from error
     if not isinstance(raw, dict):
         raise ConfigError(f"{path} must hold sections such as `model:` and `dataset:`")
@@ -38,10 +42,29 @@ def load_settings(path: Path | str, overrides: Iterable[str] = (), environ: Mapp
         if not equals:
             raise ConfigError(f"--set {override!r} is not section.key=value")
         _put(raw, key.strip().split("."), value, f"--set {key}")
+    _check_keys(raw, path)
+    storage = raw.get("storage")
+    if isinstance(storage, dict) and isinstance(storage.get("database_url"), str):
+        storage["database_url"] = _anchored(storage["database_url"], path.parent)
     try:
-        return Settings(**raw, path=path)
+        return Settings.model_validate(raw | {"path": path})
     except ValidationError as error:
         raise ConfigError(f"{path}: " + "; ".join(_explain(e) for e in error.errors())) from error
+
+
+def _check_keys(keys: Iterable[object], path: Path) -> None:
+    for key in keys:
+        if not isinstance(key, str):
+            raise ConfigError(f"{path}: {key!r}: no such section; see docs/reference/settings.md")
+        if key == "path":
+            raise ConfigError(f"{path}: path: no such key; it is the settings file itself")
+
+
+def _anchored(url: str, folder: Path) -> str:
+    """Return a database URL whose SQLite file, where it is relative, starts at the settings file's folder."""
+    # Wherever a program is started: at another folder it would find another, empty ledger.
+    found = _RELATIVE_FILE.fullmatch(url)
+    return url if found is None else f"{found[1]}{(folder / found[2]).resolve()}{found[3]}"
 
 
 def _put(raw: dict[str, Any], keys: list[str], value: str, name: str) -> None:
@@ -53,8 +76,8 @@ def _put(raw: dict[str, Any], keys: list[str], value: str, name: str) -> None:
             raise ConfigError(f"{name}: {section!r} is not a section")
     try:
         target[key] = yaml.safe_load(value)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{name}: {value!r} is not a YAML value: {error}") from error
+    except (ValueError, RecursionError, yaml.YAMLError) as error:
+        raise ConfigError(f"{name}: {_cut(value)} is not a YAML value: {error}") from error
 
 
 def _explain(error: Any) -> str:
@@ -70,4 +93,9 @@ def _explain(error: Any) -> str:
         return f"{where}: no such key; {hint}"
     if error["type"] == "missing":
         return f"{where}: is missing"
-    return f"{where}: {error['msg']} (got {error['input']!r})" if error["loc"] else error["msg"]
+    return f"{where}: {error['msg']} (got {_cut(error['input'])})" if error["loc"] else error["msg"]
+
+
+def _cut(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= LONGEST_QUOTED else text[: LONGEST_QUOTED - 3] + "..."
