@@ -13,6 +13,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
+from driftwheel.argument_types import whole
 from driftwheel.cli.command import add_common_arguments, open_ledger, print_record, settings_from
 from driftwheel.conversations import text_of
 from driftwheel.errors import ConfigError, NotFoundError
@@ -39,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dataset", metavar="ID", help="show, diff: which Dataset (the newest)")
     parser.add_argument("--against", metavar="ID", help="diff: the older Dataset (the one before)")
     parser.add_argument("--split", choices=["train", "validation", "test"], default="train", help="show: which split")
-    parser.add_argument("--rows", type=int, default=5, help="show, diff: how many rows")
+    parser.add_argument("--rows", type=whole(0, 1_000_000), default=5, help="show, diff: how many rows")
     add_common_arguments(parser)
 
 
