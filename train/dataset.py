@@ -16,8 +16,8 @@ from driftwheel.store.ledger import Ledger
 from train.data.clean_rows import clean, split, stop_at_too_few
 from train.data.dataset_files import write
 from train.data.examples import Example, read_examples
-from train.data.formats import Row, read_file
 from train.data.leaks import HeldOut, quarantined, refuse_leaks
+from train.data.source_rows import read_sources
 from train.data.splits import Deal, group_numbers
 from train.data.tally import Tally
 
@@ -30,13 +30,8 @@ def build_dataset(settings: Settings, ledger: Ledger, sources: Sequence[Path] | 
     says so, rows are like earlier test rows.
     """
     tally = Tally()
-    rows: list[Row] = []
-    weighted = [(settings.resolve(s.path), s.weight) for s in settings.dataset.weighted_sources()]
-    for path, weight in [(path, 1.0) for path in sources] if sources else weighted:
-        reading = read_file(settings.dataset, path)
-        rows += [replace(row, weight=weight) for row in reading.rows]
-        tally.broken += reading.broken
-    tally.rows_in = len(rows) + len(tally.broken)
+    weighted = [(path, 1.0) for path in sources] if sources else settings.weighted_paths()
+    rows = read_sources(settings.dataset, weighted, tally)
     _stop_at_too_many_broken(settings.dataset, tally)
     examples = clean(settings.dataset, rows, tally)
     quarantine = quarantined(ledger, settings.project)

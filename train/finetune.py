@@ -26,10 +26,11 @@ from train.data.leaks import check_dataset
 from train.data.template_check import require_template, rows_of
 from train.fidelity.trained import choose_probes
 from train.launchers.registry import launch
-from train.runs import FOLD, STUDY, Fold, weights_path
+from train.runs import FOLD, STARTED_FROM, STUDY, Fold, started_from, weights_path
 from train.training.checkpoints import last_complete_checkpoint
 from train.training.methods import why_only_merged
 from train.training.training_job import TrainingJob
+from train.weights.scheme_choice import require_layers
 
 log = structlog.get_logger()
 
@@ -51,6 +52,9 @@ def finetune(
     test split, ConflictError if another process trains this run. Whatever fails is written into the run's row first.
     """
     dataset = ledger.get(Dataset, dataset_id)
+    if settings.merge.kind == "merged":
+        # What no later step could store is said before hours of training, not after them.
+        require_layers(settings.quantize, settings.base)
     run = find_or_add_run(settings, ledger, dataset, study_id=study_id, fold=fold)
     rows_path = Path(dataset.path if fold is None else fold.path)
     conflict = f"another process is training {run.id}; wait for it or stop it"
@@ -95,7 +99,9 @@ def find_or_add_run(
         **({"template_hash": template_hash(file)} if (file := settings.base.template.file) else {}),
         **({FOLD: fold.facts()} if fold else {}),
     }
-    settings_hash = content_hash(chosen)
+    # Beside what is hashed: the base's identity says already which weights these are.
+    settings_hash, start = content_hash(chosen), started_from(settings.root, settings.base_model())
+    chosen |= {STARTED_FROM: start} if start else {}
     found = ledger.find(
         TrainingRun, project=settings.project, dataset_id=dataset.id, settings_hash=settings_hash, limit=1
     )

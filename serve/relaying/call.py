@@ -15,6 +15,7 @@ from typing import Any
 
 import msgspec
 
+from driftwheel.store.row_values import storable
 from serve.refusals import RequestRefused
 from serve.relaying.json_fields import check_depth, members
 
@@ -217,29 +218,19 @@ def _number(value: Any) -> float:
         return 0.0
 
 
-def storable(text: str) -> str:
-    """Return text that every database takes: no lone surrogates, no NUL."""
-    if text.isascii():
-        return text.replace("\x00", "\ufffd") if "\x00" in text else text
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    return text.replace("\x00", "\ufffd")
-
-
 def prompt_of(fields: dict[str, Any]) -> str:
     """Return what the user wrote last: the last user message's text, or the prompt, or the input."""
     messages = fields.get("messages", fields.get("input"))
     if isinstance(messages, list) and any(isinstance(message, dict) for message in messages):
         for message in reversed(messages):
             if isinstance(message, dict) and message.get("role") == "user":
-                return storable(_text_of(message.get("content")))
+                return storable(text_of(message.get("content")))
         return ""
-    return storable(_text_of(fields.get("prompt", messages)))
+    return storable(text_of(fields.get("prompt", messages)))
 
 
-def _text_of(content: Any) -> str:
+def text_of(content: Any) -> str:
+    """Return the text of a message's content: as it is, or of its parts; empty for what holds none."""
     if isinstance(content, str):
         return content
     if not isinstance(content, list):
@@ -248,13 +239,13 @@ def _text_of(content: Any) -> str:
     return "\n".join(text for text in texts if isinstance(text, str))
 
 
-def user_of(fields: dict[str, Any]) -> str:
+def user_of(fields: Mapping[str, Any]) -> str:
     """Return the request's `user`, or the `safety_identifier` that OpenAI has made of it since."""
     named = (fields.get(name) for name in ("user", "safety_identifier"))
     return next((storable(user) for user in named if isinstance(user, str) and user), "")
 
 
-def conversation_of(fields: dict[str, Any]) -> str:
+def conversation_of(fields: Mapping[str, Any]) -> str:
     """Return the request's `metadata.conversation`."""
     metadata = fields.get("metadata")
     conversation = metadata.get("conversation") if isinstance(metadata, dict) else None

@@ -28,6 +28,7 @@ from train.data.examples import Example
 from train.data.row_view import difference, in_template
 from train.data.template_check import faults, templated
 from train.dataset import build_dataset
+from train.step_progress import progress
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -50,7 +51,8 @@ def main(arguments: argparse.Namespace) -> None:
     ledger = open_ledger(settings)
     if arguments.action == "build":
         sources = [p.resolve() for p in arguments.source] if arguments.source else None
-        built = build_dataset(settings, ledger, sources)
+        with progress("build the dataset"):
+            built = build_dataset(settings, ledger, sources)
         if cut := built.report.rows_cut_by_max_length:
             sys.stderr.write(f"{cut} rows are longer than train.max_length and would lose their answer's end\n")
         print_record(built, as_json=arguments.json)
