@@ -25,6 +25,8 @@ from train.data.duplicates import NearDuplicates
 
 NEAR = (*planted_leaks.NEAR_DUPLICATES, "prefix")
 ONE_WORD_BEFORE = 0.3
+FEWEST_WORDS = 3
+"""Banking77 has nine questions of fewer; the order of one word cannot be changed."""
 START, END = "", "\n"
 
 
@@ -47,7 +49,8 @@ def worded(known: list[str], rows: int, chance: random.Random) -> list[str]:
         while words[-1] != END:
             follow = after_two.get((words[-2], words[-1])) or after_one[words[-1]]
             words.append(chance.choice(after_one[words[-1]] if chance.random() < ONE_WORD_BEFORE else follow))
-        made.append(" ".join(words[2:-1]))
+        if len(words) >= FEWEST_WORDS + 3:
+            made.append(" ".join(words[2:-1]))
     return made
 
 

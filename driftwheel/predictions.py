@@ -35,6 +35,13 @@ class Prediction:
     completion_tokens: int = 0
     slices: tuple[str, ...] = ()
     """The slices of the test split that it belongs to, beside its own `slice`."""
+    references: tuple[str, ...] = ()
+    """Further right answers, beside the expected one."""
+
+    @property
+    def right_answers(self) -> list[str]:
+        """Every right answer, the expected one first."""
+        return [self.expected, *self.references]
 
 
 def read_predictions(folder: Path) -> list[Prediction]:

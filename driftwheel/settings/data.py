@@ -22,6 +22,9 @@ class TemplateSettings(Section):
     template would else put an empty block of them before each answer; `{}` gives none."""
 
 
+Cleaning = Literal["off", "unicode", "strip"]
+
+
 class ModelSettings(Section):
     base: str
     """Folder or hub name of the base model, such as `Qwen/Qwen3-0.6B`."""
@@ -72,6 +75,10 @@ class DatasetSettings(Section):
     """Share of groups held out for evaluation and gate."""
     near_duplicate_similarity: float = Field(0.9, ge=0.5, le=1)
     """Share of characters in which two prompts must agree, typos and word order aside, to count as the same."""
+    clean: Cleaning = "off"
+    """What is changed in prompts, not in answers or at serving: `unicode` mends encodings, `strip` also drops HTML."""
+    same_prompt: Literal["auto", "references", "conflict"] = "auto"
+    """Different answers to a prompt: all right (`references`), or only the first; `auto` tells by all answers."""
     on_leak: Literal["test", "drop", "refuse"] = "test"
     """What happens to a file's row that is like an earlier test row: back to the test split, left out, or an error."""
     balance: Literal["none", "oversample"] = "none"

@@ -59,6 +59,13 @@ SHORT = {
             r"MinHash: of 60 unplanted rows \d+ are flagged",
         ),
     ),
+    "benchmarks.near_duplicates": Short(
+        "--data {data} --rows 400 --planted 40",
+        (
+            r"\d+ rows of \d+ characters: \d+ s, \d+ s of CPU, \d\.\d\d GiB, [1-9]\d* clusters; load ",
+            r"near duplicates found: [1-9]\d* of \d+; prefixes: [1-9]\d* of \d+",
+        ),
+    ),
     "benchmarks.memory": Short(
         "--sizes 3M --methods lora",
         (

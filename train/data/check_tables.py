@@ -49,8 +49,12 @@ def _print_files(console: Console, files: list[FileFound]) -> None:
 
 
 def _print_repetitions(console: Console, found: Findings) -> None:
-    near = found.near_duplicates
+    near, several = found.near_duplicates, found.references
+    right = f"{several.prompts} prompts have {several.answers} right answers"
+    changed = [(f"dataset.clean: {how} would change {own.prompts} prompts", own) for how, own in found.cleaning.items()]
     for title, examples in (
+        *((title, [[line] for line in own.examples]) for title, own in changed if own.prompts),
+        *([(right, several.examples)] if several.prompts else []),
         (f"{found.duplicates.rows} rows repeat an earlier prompt", found.duplicates.examples),
         (f"{found.conflicts.prompts} prompts have different answers", found.conflicts.examples),
         (f"{near.pairs} pairs of near duplicates among {_compared(near)}", near.examples),

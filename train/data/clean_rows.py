@@ -1,18 +1,18 @@
 """Cleans, deduplicates and splits rows on their way into a Dataset, and counts what is dropped."""
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 
 from driftwheel.answers import right_label
 from driftwheel.conversations import Message, text_of, with_text
 from driftwheel.errors import ConfigError, DataError, NotFoundError
-from driftwheel.records import content_hash
 from driftwheel.settings.data import Base, DatasetSettings
 from driftwheel.traffic.personal_data import redact
 from train.data.cleaning import clean_answer, clean_prompt
-from train.data.duplicates import text_hash
 from train.data.examples import Example
 from train.data.formats import Row
 from train.data.learned_tokens import refuse_cut
+from train.data.same_prompts import Asked, are_references, merged, prompt_key
 from train.data.splits import Deal, TimedSplits, split_by_label, split_by_time
 from train.data.tally import Tally, count_tokens
 
@@ -24,45 +24,53 @@ def split(settings: DatasetSettings, deal: Deal) -> TimedSplits:
     return TimedSplits(split_by_label(deal, settings.seed))
 
 
-def clean(settings: DatasetSettings, rows: Iterable[Row], tally: Tally) -> list[Example]:
-    """Return the rows with clean texts and without repetitions; the report counts what was dropped."""
-    seen: dict[str, str] = {}
-    examples: list[Example] = []
+def clean(
+    settings: DatasetSettings, rows: Iterable[Row], tally: Tally, known_answers: Sequence[str] = ()
+) -> list[Example]:
+    """Return the rows with clean texts, one for each prompt; the report counts what was dropped.
+
+    Whether two answers to one prompt are both right is told from the known answers, if there are any, or the rows'.
+    """
+    asked = []
     for row in rows:
-        prompt = [_cleaned(settings, m, clean_prompt, tally) for m in row.prompt]
-        completion = [_cleaned(settings, m, clean_answer, tally) for m in row.completion]
+        prompt = [_cleaned(settings, m, tally) for m in row.prompt]
+        completion = [
+            with_own_text(m, lambda text: _treated(settings, clean_answer(text), tally)) for m in row.completion
+        ]
         answer = text_of(completion[-1])
-        if not answer or not all(text_of(m) for m in prompt):
+        if not answer.strip() or not all(text_of(m).strip() for m in prompt):
             tally.dropped["empty after cleaning"] += 1
             continue
-        asked = [(m["role"], text_hash(text_of(m))) for m in prompt]
-        key = content_hash([asked, row.tools] if row.tools else asked)
-        if key in seen:
-            tally.dropped["duplicate" if seen[key] == answer else "duplicate with another answer"] += 1
-            continue
-        seen[key] = answer
-        examples.append(
-            Example(
-                id=key[:16],
-                prompt=prompt,
-                completion=completion,
-                label=None if "tool_calls" in completion[-1] else right_label(answer, settings.label_field),
-                group=row.group or key[:16],
-                time=row.time.isoformat(timespec="microseconds") if row.time else None,
-                tools=row.tools,
-                references=row.references,
-            )
+        key = prompt_key(prompt, row.tools)
+        example = Example(
+            id=key[:16],
+            prompt=prompt,
+            completion=completion,
+            label=None if "tool_calls" in completion[-1] else right_label(answer, settings.label_field),
+            group=row.group or key[:16],
+            time=row.time.isoformat(timespec="microseconds") if row.time else None,
+            tools=row.tools,
+            references=[_treated(settings, clean_answer(text), tally) for text in row.references],
         )
-        tally.places[examples[-1].id] = row.place
-        if row.weight != 1:
-            tally.weights[examples[-1].id] = row.weight
-    return examples
+        asked.append(Asked(key, example, row.place, row.weight))
+    answers = known_answers or [row.example.answer for row in asked]
+    found = merged(asked, are_references=are_references(settings, answers))
+    tally.dropped["duplicate"] += found.repeated
+    tally.dropped["duplicate with another answer"] += found.conflicting
+    tally.places |= {row.example.id: row.place for row in found.rows}
+    tally.weights |= {row.example.id: row.weight for row in found.rows if row.weight != 1}
+    return [row.example for row in found.rows]
 
 
-def _cleaned(settings: DatasetSettings, message: Message, clean_text: Callable[[str], str], tally: Tally) -> Message:
-    """Return a message with its text cleaned and treated; tool calls stay as they are."""
-    text = message["content"]
-    return message if text is None else with_text(message, _treated(settings, clean_text(text), tally))
+def with_own_text(message: Message, change: Callable[[str], str]) -> Message:
+    """Return a message with its text changed; tool calls stay as they are."""
+    return message if message["content"] is None else with_text(message, change(message["content"]))
+
+
+def _cleaned(settings: DatasetSettings, message: Message, tally: Tally) -> Message:
+    """Return a message of a prompt as the settings want it; what the assistant said in it is an answer too."""
+    change = clean_answer if message["role"] == "assistant" else partial(clean_prompt, how=settings.clean)
+    return with_own_text(message, lambda text: _treated(settings, change(text), tally))
 
 
 def _treated(settings: DatasetSettings, text: str, tally: Tally) -> str:

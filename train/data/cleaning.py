@@ -1,4 +1,4 @@
-"""Cleans a text: removes markup and control characters, and repairs broken encodings."""
+"""Cleans prompts: removes markup and control characters, and repairs broken encodings; folds texts to compare them."""
 
 import re
 import sys
@@ -8,6 +8,7 @@ from html import unescape
 
 import ftfy
 
+from driftwheel.settings.data import Cleaning
 from train.data.words import WORD
 
 # Only HTML's own names with name=value attributes count, so that `a <b and c> d` and `<order id>` stay.
@@ -27,22 +28,37 @@ OPTIONAL_MARKS = re.compile(r"[\u0300-\u036f\u0591-\u05c7\u0640\u064b-\u0655\u06
 OPERATOR = re.compile(r"(?<=\d)\s*([-+*/^=<>\u00d7\u00f7%])\s*(?=\d)|(?<=\b[a-z])([+#]+)", re.IGNORECASE)
 
 
-def clean_prompt(text: str) -> str:
-    """Return a prompt without HTML and control characters, in Unicode form NFC.
+def clean_prompt(text: str, how: Cleaning = "strip") -> str:
+    """Return a prompt as it was (`off`), with its encoding mended (`unicode`), or without HTML as well (`strip`).
 
-    Spaces are only gathered where markup was taken out: elsewhere they may be code.
+    The served model is asked what users send: nothing of this is done to it there. Spaces are only gathered where
+    markup was taken out: elsewhere they may be code.
     """
+    if how == "off":
+        return text
+    if how == "unicode":
+        return mended(text)
     text = SCRIPT.sub(" ", text)
     if not TAG.search(text):
-        return clean_answer(text)
-    lines = [SPACES.sub(" ", line).strip() for line in clean_answer(unescape(TAG.sub(" ", text))).split("\n")]
+        return mended(text).strip()
+    lines = [SPACES.sub(" ", line).strip() for line in mended(unescape(TAG.sub(" ", text))).split("\n")]
     return "\n".join(lines).strip()
 
 
 def clean_answer(text: str) -> str:
-    """Return an answer with its encoding mended and control characters removed; its markup is the task's own."""
-    text = ftfy.fix_text(text, unescape_html=False, uncurl_quotes=False)
-    return CONTROL.sub("", unicodedata.normalize("NFC", text)).strip()
+    """Return an answer without the empty lines before it and the space after it; nothing else of it is changed."""
+    return text.lstrip("\r\n").rstrip()
+
+
+def mended(text: str) -> str:
+    """Return a text with its encoding mended and without control characters, in Unicode form NFC.
+
+    Widths and ligatures stay: full-width punctuation is Chinese and Japanese.
+    """
+    text = ftfy.fix_text(
+        text, unescape_html=False, uncurl_quotes=False, fix_character_width=False, fix_latin_ligatures=False
+    )
+    return CONTROL.sub("", unicodedata.normalize("NFC", text))
 
 
 def normalized(text: str) -> str:

@@ -6,15 +6,18 @@ Nothing is changed and nothing is recorded; the base model is only asked for its
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from driftwheel.answers import right_label
-from driftwheel.conversations import text_of, with_text
+from driftwheel.conversations import text_of
 from driftwheel.errors import ConfigError, NotFoundError
 from driftwheel.settings.data import Base, DatasetSettings
 from driftwheel.traffic.personal_data import find_personal_data, redact
 from train.base_model import base_ends, load_base_tokenizer
+from train.data.clean_rows import with_own_text
 from train.data.cleaning import clean_answer, clean_prompt, folded
+from train.data.cleaning_preview import preview
 from train.data.duplicates import NearDuplicates
 from train.data.examples import Example
 from train.data.findings import (
@@ -25,9 +28,11 @@ from train.data.findings import (
     NearPairs,
     Outlier,
     PersonalDataFound,
+    References,
     TemplateFound,
 )
 from train.data.formats import Row, read_file
+from train.data.same_prompts import are_references
 from train.data.tally import SHOWN_BROKEN_ROWS, Tally, labels_seen_once, measure, quantiles
 from train.data.template_check import faults, templated
 
@@ -61,15 +66,17 @@ def check_files(
     compared_rows: int = NEAR_DUPLICATE_ROWS,
 ) -> Findings:
     """Return all findings about some files; raises DataError if one cannot be read."""
-    files, rows = [], list[PlacedRow]()
+    files, rows, prompts = [], list[PlacedRow](), list[tuple[str, str]]()
     for path in sources:
         reading = read_file(settings, path)
         counts = {"rows": len(reading.rows), "broken": len(reading.broken)}
         shown = reading.broken[:SHOWN_BROKEN_ROWS]
         files.append(FileFound(file=path.name, format=reading.format, **counts, broken_rows=shown))
         rows += [_placed(settings, row) for row in reading.rows]
+        prompts += [(row.place, text_of(m)) for row in reading.rows for m in row.prompt if m["role"] != "assistant"]
     examples, labels = [row.example for row in rows], Counter(str(row.example.label) for row in rows)
     repeated = _repeated(rows)
+    all_right = are_references(settings, [example.answer for example in examples])
     found = Findings(
         files=files,
         rows=len(rows),
@@ -79,7 +86,9 @@ def check_files(
         **(vars(measure(base, max_length, examples, Tally())) if rows else {}),
         languages=_languages(rows),
         duplicates=_duplicates(repeated),
-        conflicts=_conflicts(repeated),
+        conflicts=_conflicts([] if all_right else repeated),
+        references=_references(repeated if all_right else []),
+        cleaning=preview(prompts),
         near_duplicates=_near_pairs(settings, repeated, compared_rows),
         personal_data=_personal_data(rows),
         outliers=_outliers(rows),
@@ -89,8 +98,11 @@ def check_files(
 
 
 def _placed(settings: DatasetSettings, row: Row) -> PlacedRow:
-    prompt = [m if m["content"] is None else with_text(m, clean_prompt(m["content"])) for m in row.prompt]
-    completion = [m if m["content"] is None else with_text(m, clean_answer(m["content"])) for m in row.completion]
+    prompt = [
+        m if m["role"] == "assistant" else with_own_text(m, partial(clean_prompt, how=settings.clean))
+        for m in row.prompt
+    ]
+    completion = [with_own_text(m, clean_answer) for m in row.completion]
     example = Example(row.place, prompt, completion, None, row.group or row.place, tools=row.tools)
     label = None if "tool_calls" in completion[-1] else right_label(example.answer, settings.label_field)
     return PlacedRow(row.place, replace(example, label=label))
@@ -103,6 +115,7 @@ def suggestions(settings: DatasetSettings, found: Findings) -> list[str]:
     is_free_text = found.distinct_labels * 5 > found.rows
     most, least = max(labels.values(), default=1), min(labels.values(), default=1)
     conflicts, cut = found.conflicts.prompts, found.rows_cut_by_max_length
+    mended, stripped = (found.cleaning[how].prompts if found.cleaning else 0 for how in ("unicode", "strip"))
     remedies = {
         f"{broken} broken rows stop a build: mend them, name their shape with dataset.format, or raise "
         "dataset.max_broken_share.": broken > settings.max_broken_share * (found.rows + broken),
@@ -113,7 +126,14 @@ def suggestions(settings: DatasetSettings, found: Findings) -> list[str]:
             not is_free_text and most > 10 * least
         ),
         f"{once} labels stand on one row each: correct them if they are misspelled, else add rows.": once,
-        f"{conflicts} prompts have different answers, and a build keeps the first: correct the others.": conflicts,
+        f"{conflicts} prompts have different answers, and a build keeps the first: correct the others, or set "
+        "dataset.same_prompt to references if all are right.": conflicts,
+        f"{found.references.prompts} prompts have several answers, and all of them count as right: set "
+        "dataset.same_prompt to conflict if only one is.": found.references.prompts,
+        f"{mended} prompts have broken encodings or invisible characters: mend the file, or set dataset.clean to "
+        "unicode; the served model is asked what users send.": mended and settings.clean == "off",
+        f"{stripped} prompts hold HTML, or space around them, and stay as they are: set dataset.clean to strip if what "
+        "users send has none.": stripped and settings.clean != "strip",
         "Near duplicates stay in one split: raise dataset.near_duplicate_similarity if the pairs shown are different "
         "questions.": near.pairs,
         f"{found.template.faults} of {found.template.rows_checked} rows looked at cannot be learned with the chat "
@@ -157,6 +177,12 @@ def _duplicates(groups: Sequence[Sequence[PlacedRow]]) -> Duplicates:
 def _conflicts(groups: Sequence[Sequence[PlacedRow]]) -> Conflicts:
     conflicts = [group for group in groups if len({row.example.answer for row in group}) > 1]
     return Conflicts(prompts=len(conflicts), examples=_shown(conflicts))
+
+
+def _references(groups: Sequence[Sequence[PlacedRow]]) -> References:
+    several = [group for group in groups if len({row.example.answer for row in group}) > 1]
+    answers = sum(len({row.example.answer for row in group}) for group in several)
+    return References(prompts=len(several), answers=answers, examples=_shown(several))
 
 
 def _near_pairs(settings: DatasetSettings, groups: Sequence[Sequence[PlacedRow]], compared_rows: int) -> NearPairs:

@@ -35,6 +35,24 @@ class Conflicts:
 
 
 @dataclass(frozen=True, kw_only=True)
+class References:
+    """Prompts that have several right answers, which are all learned and all judged by."""
+
+    prompts: int = 0
+    answers: int = 0
+    examples: list[list[str]] = field(default_factory=list)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CleaningFound:
+    """Prompts that a choice of `dataset.clean` would change."""
+
+    prompts: int
+    examples: list[str]
+    """Before and after."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class NearPairs:
     """Pairs of prompts that are nearly the same."""
 
@@ -86,6 +104,10 @@ class Findings(RowLengths):
     """Share of the prompts by ISO 639-1 code."""
     duplicates: Duplicates
     conflicts: Conflicts
+    """Rows that a build leaves out; where answers are texts there are none, but references."""
+    references: References = field(default_factory=References)
+    cleaning: dict[str, CleaningFound] = field(default_factory=dict)
+    """What each choice of `dataset.clean` would change; answers are changed by none."""
     near_duplicates: NearPairs
     personal_data: dict[str, PersonalDataFound]
     outliers: list[Outlier]

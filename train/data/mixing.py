@@ -14,6 +14,7 @@ from driftwheel.settings.settings import Settings
 from train.data.examples import Example
 from train.data.leaks import HeldOut
 from train.data.paraphrases import paraphrases
+from train.data.same_prompts import every_answer
 from train.data.splits import Splits, TimedSplits
 from train.data.tally import Tally
 
@@ -26,6 +27,8 @@ def mix(settings: Settings, timed: TimedSplits, quarantine: Sequence[Example], t
     dataset, chance = settings.dataset, random.Random(settings.dataset.seed)
     train = weighted(timed.splits["train"], tally.weights, chance)
     tally.mixed["repeated or left out by weight"] = len(train) - len(timed.splits["train"])
+    drawn, train = len(train), every_answer(train)
+    tally.mixed["further right answers"] = len(train) - drawn
     if dataset.balance == "oversample":
         balanced = oversampled(train, chance)
         tally.mixed["repeated for balance"] = len(balanced) - len(train)

@@ -9,7 +9,7 @@ from driftwheel.errors import EngineError
 from driftwheel.settings.artifact import EvaluateSettings
 from driftwheel.settings.serving import ServeSettings
 from train.asking.client import Answer, Endpoint, ask_all
-from train.data.cleaning import clean_answer, folded
+from train.data.cleaning import folded, mended
 
 REWORD = (
     "Reword the message so that it asks for exactly the same thing in other words, in the same language and "
@@ -67,7 +67,7 @@ def reword(
 
 def _said(answer: Answer) -> str:
     """Return a whole answer without the thoughts before it and the quotation marks around it."""
-    text = clean_answer(THOUGHTS.sub("", answer.text, count=1))
+    text = mended(THOUGHTS.sub("", answer.text, count=1)).strip()
     if answer.is_cut or text.startswith("<think>"):
         return ""
     quoted = QUOTED.fullmatch(text)

@@ -43,7 +43,7 @@ def new_in_sources(
     read = Tally()
     rows = read_sources(settings, _present(weighted), read)
     known = known_rows(ledger, project)
-    fresh = [e for e in clean(settings, rows, read) if _said(e) not in known]
+    fresh = [e for e in clean(settings, rows, read) if not _said(e) <= known]
     ids = {e.id for e in fresh}
     tally.rows_in += len(fresh) + len(read.broken)
     tally.broken += read.broken
@@ -66,9 +66,11 @@ def known_rows(ledger: Ledger, project: str) -> set[str]:
     """Return question and answers of each row in the Dataset of a version that was published, whatever its split."""
     versions = ledger.find(ModelVersion, project=project, status=ModelVersionStatus.PUBLISHED)
     datasets = [ledger.get(Dataset, dataset_id) for dataset_id in {version.dataset_id for version in versions}]
-    return {_said(e) for dataset in datasets for rows in read_splits(dataset).values() for e in rows}
+    return {said for dataset in datasets for rows in read_splits(dataset).values() for e in rows for said in _said(e)}
 
 
-def _said(example: Example) -> str:
-    """Return what tells a row from others: its question, and all that was answered."""
-    return content_hash([example.id, example.completion, sorted(example.references)])
+def _said(example: Example) -> set[str]:
+    """Return what tells a row from others: its question with each of its right answers, which training has as rows."""
+    asked, _, _ = example.id.partition("-r")
+    further = [[{"role": "assistant", "content": text}] for text in example.references]
+    return {content_hash([asked, completion]) for completion in (example.completion, *further)}

@@ -36,8 +36,9 @@ def dataset_from_traffic(settings: Settings, ledger: Ledger, decision_id: str) -
     old, tally = read_splits(live_dataset), Tally()
     quarantine = quarantined(ledger, settings.project)
     judging = HeldOut(quarantine, settings.dataset.near_duplicate_similarity)
-    form = live_dataset.report.answer_form or form_of([e.answer for e in old["train"]])
-    fresh = _fresh(settings.dataset, ledger, settings.serve.alias, live_dataset, form, tally)
+    answers = list({e.id: e.answer for e in old["train"] if e.original is None}.values())
+    form = live_dataset.report.answer_form or form_of(answers)
+    fresh = _fresh(settings.dataset, ledger, settings.serve.alias, live_dataset, form, answers, tally)
     added = new_in_sources(settings.dataset, ledger, settings.project, settings.weighted_paths(), tally)
     # Where somebody labelled the same question in use, that label stands.
     added = _drop(added, {e.id for e in fresh}, tally, "new in a file, but labelled in the traffic")
@@ -57,13 +58,19 @@ def dataset_from_traffic(settings: Settings, ledger: Ledger, decision_id: str) -
 
 
 def _fresh(
-    settings: DatasetSettings, ledger: Ledger, alias: str, live_dataset: Dataset, form: AnswerForm | None, tally: Tally
+    settings: DatasetSettings,
+    ledger: Ledger,
+    alias: str,
+    live_dataset: Dataset,
+    form: AnswerForm | None,
+    answers: Sequence[str],
+    tally: Tally,
 ) -> list[Example]:
     """Return the traffic that was labelled since the live dataset was built."""
     since = live_dataset.created_at
     rows = labelled_rows(settings, ledger, live_dataset.project, alias, since=since, tally=tally, form=form)
     sources = {r.row.place: r.source for r in rows}
-    examples = clean(settings, [r.row for r in rows], tally)
+    examples = clean(settings, [r.row for r in rows], tally, answers)
     return [replace(e, slice="new", source=sources[tally.places[e.id]]) for e in examples]
 
 

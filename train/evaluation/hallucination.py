@@ -15,8 +15,8 @@ from driftwheel.answers import parse_object
 from driftwheel.conversations import text_of
 from driftwheel.predictions import Prediction
 from driftwheel.scorecard import Task
+from train.data.words import words
 from train.evaluation.scoring import Row, expected_answer
-from train.evaluation.text_scores import words
 
 GRAM_WORDS = 3
 """Words in a row that must stand in the prompt together; shorter answers are looked for whole."""

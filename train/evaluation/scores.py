@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
-from driftwheel.answers import field_for, form_of, label_of, parse_object
+from driftwheel.answers import field_for, form_of, label_of, parse_object, right_label
 from driftwheel.conversations import calls_in
 from driftwheel.intervals import share_interval
 from driftwheel.predictions import Prediction
@@ -17,18 +17,21 @@ from train.evaluation.text_scores import TextScores, text_scores
 from train.evaluation.tool_scores import argument_scores, tool_flags
 
 
-def grade_answer(expected: str, answer: str, label: str | None, label_field: str | None) -> tuple[str | None, bool]:
+def grade_answer(
+    expected: str, answer: str, label: str | None, label_field: str | None, references: Sequence[str] = ()
+) -> tuple[str | None, bool]:
     """Return the label that an answer claims and whether the answer is right.
 
     Where calls are expected, the same calls are right, whatever is said beside them. Only an answer in the expected
-    one's form has its label. Right means the label's, where the item has one, and otherwise the whole answer but for
-    space around it.
+    one's form has its label. Right means the label's, or that of a further reference, where the item has one, and
+    otherwise the whole answer of any reference but for space around it.
     """
     if calls := calls_in(expected):
         return None, calls_in(answer) == calls
     predicted = label_of(answer, field_for(form_of([expected]), label_field))
-    is_correct = predicted == label if label is not None else answer.strip() == expected.strip()
-    return predicted, is_correct
+    if label is None:
+        return predicted, answer.strip() in {text.strip() for text in (expected, *references)}
+    return predicted, predicted == label or predicted in {right_label(text, label_field) for text in references}
 
 
 def detect_task(expected: Sequence[str]) -> Task:
@@ -43,7 +46,7 @@ def score(items: Sequence[Prediction], task: Task) -> Scorecard:
 
     Shares are from 0 to 1, and `intervals` holds the 95 % interval of each.
     """
-    expected, answers = [item.expected for item in items], [item.answer for item in items]
+    expected, answers = [_object_meant(item) for item in items], [item.answer for item in items]
     has_objects = bool(items) and all(parse_object(text) is not None for text in expected)
     is_text = task in ("text", "extractive")
     labelled = [] if is_text else [item for item in items if item.label is not None]
@@ -52,8 +55,8 @@ def score(items: Sequence[Prediction], task: Task) -> Scorecard:
     if task == "tools":
         flags |= tool_flags(expected, answers)
     flags["accuracy"] = [item.is_correct for item in items]
-    flags["exact_match"] = [item.answer.strip() == item.expected.strip() for item in items]
-    by_label = label_scores([(str(item.label), item.predicted) for item in labelled])
+    flags["exact_match"] = [item.answer.strip() in {text.strip() for text in item.right_answers} for item in items]
+    by_label = label_scores([(_label_meant(item), item.predicted) for item in labelled])
     return Scorecard(
         task=task,
         items=len(items),
@@ -65,7 +68,7 @@ def score(items: Sequence[Prediction], task: Task) -> Scorecard:
         intervals=share_intervals(flags) | by_label.intervals,
         **vars(calibration([float(item.confidence or 0) for item in sure], [item.is_correct for item in sure])),
         fields=_fields(expected, answers, task),
-        **vars(text_scores(expected, answers) if is_text else TextScores()),
+        **vars(text_scores([item.right_answers for item in items], answers) if is_text else TextScores()),
         latency_p50_seconds=percentile([item.latency_seconds for item in items], 50),
         latency_p95_seconds=percentile([item.latency_seconds for item in items], 95),
         prompt_tokens_mean=fmean(item.prompt_tokens for item in items) if items else None,
@@ -80,6 +83,17 @@ def _fields(expected: Sequence[str], answers: Sequence[str], task: Task) -> dict
         return argument_scores(expected, answers)
     has_objects = bool(expected) and all(parse_object(text) is not None for text in expected)
     return field_scores(expected, answers) if has_objects else None
+
+
+def _object_meant(item: Prediction) -> str:
+    """Return the right answer that an answer equals as an object, or else the expected one."""
+    given = parse_object(item.answer) if item.references else None
+    return next((text for text in item.right_answers if given and parse_object(text) == given), item.expected)
+
+
+def _label_meant(item: Prediction) -> str:
+    """Return the right label that an answer gives; where it gives none of them, the item's own."""
+    return str(item.predicted if item.references and item.is_correct else item.label)
 
 
 def shares(flags: Mapping[str, Sequence[bool]]) -> dict[str, Any]:

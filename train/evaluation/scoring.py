@@ -97,7 +97,8 @@ def score_items(
     items = []
     for row, answer in zip(rows, answers, strict=True):
         expected = expected_answer(row)
-        predicted, is_correct = grade_answer(expected, answer.text, row["label"], label_field)
+        references = [str(text) for text in row.get("references", ())]
+        predicted, is_correct = grade_answer(expected, answer.text, row["label"], label_field, references)
         own_field = field_for(form_of([expected]), label_field)
         items.append(
             Prediction(
@@ -116,6 +117,7 @@ def score_items(
                 prompt_tokens=answer.prompt_tokens,
                 completion_tokens=answer.completion_tokens,
                 slices=tuple(slices.get(row["id"], ())),
+                references=tuple(references),
             )
         )
     return items

@@ -1,12 +1,18 @@
-"""ROUGE, BLEU, chrF and word F1 of texts."""
+"""ROUGE, BLEU, chrF and word F1 of texts in any language, against one or several right answers."""
 
-import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
+import regex
+
+from train.data.words import unspaced_characters, words
+
 ROUGE = {"rouge_1": "rouge1", "rouge_2": "rouge2", "rouge_l": "rougeL"}
+UNSPACED_SHARE = 0.3
+"""Of the letters of the right answers: then words are characters for BLEU too. Chinese mixed with names has half."""
+KANA_OR_THAI = regex.compile(r"[\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}]")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,25 +27,45 @@ class TextScores:
     token_f1: float | None = None
 
 
-def text_scores(expected: Sequence[str], answers: Sequence[str]) -> TextScores:
-    """Return each measure.
+def text_scores(right: Sequence[Sequence[str]], answers: Sequence[str]) -> TextScores:
+    """Return each measure of answers, each against its right answers.
 
-    ROUGE-1, -2 and -L are mean F-measures from 0 to 1 (Lin 2004) over words of any script. BLEU (Papineni et al.
-    2002) and chrF (Popovic 2015) are of the whole corpus, from 0 to 100, as sacrebleu computes them.
+    ROUGE-1, -2 and -L are mean F-measures from 0 to 1 against the right answer that is most like (Lin 2004, section
+    2.1), over words of any script. BLEU (Papineni et al. 2002), which counts what any right answer has, and chrF
+    (Popovic 2015), against the best, are of the whole corpus, from 0 to 100, as sacrebleu computes them. Where the
+    right answers are written without spaces, a character is a word.
     """
-    if not expected:
+    if not right:
         return TextScores()
     import sacrebleu
     from rouge_score.rouge_scorer import RougeScorer
 
     scorer = RougeScorer(list(ROUGE.values()), tokenizer=_Words())
-    rouge = [scorer.score(right, given) for right, given in zip(expected, answers, strict=True)]
+    rouge = [scorer.score_multi(texts, given) for texts, given in zip(right, answers, strict=True)]
+    # A stream holds one right answer of each item; sacrebleu passes over None where an item has fewer.
+    streams = [list(stream) for stream in zip(*_level(right), strict=True)]
     return TextScores(
         **{name: fmean(entry[key].fmeasure for entry in rouge) for name, key in ROUGE.items()},
-        bleu=float(sacrebleu.corpus_bleu(answers, [expected]).score),
-        chrf=float(sacrebleu.corpus_chrf(answers, [expected]).score),
-        token_f1=fmean(token_f1(right, given) for right, given in zip(expected, answers, strict=True)),
+        bleu=float(sacrebleu.corpus_bleu(answers, streams, tokenize=tokenizer_for(right)).score),
+        chrf=float(sacrebleu.corpus_chrf(answers, streams).score),
+        token_f1=fmean(
+            max(token_f1(text, given) for text in texts) for texts, given in zip(right, answers, strict=True)
+        ),
     )
+
+
+def tokenizer_for(right: Sequence[Sequence[str]]) -> str:
+    """Return sacrebleu's tokenizer for the language: `13a`, `zh` for Chinese, `char` for others without spaces."""
+    text = " ".join(answer for answers in right for answer in answers)
+    letters = sum(map(str.isalpha, text))
+    if unspaced_characters(text) < UNSPACED_SHARE * max(letters, 1):
+        return "13a"
+    return "char" if KANA_OR_THAI.search(text) else "zh"
+
+
+def _level(right: Sequence[Sequence[str]]) -> list[list[str | None]]:
+    most = max(map(len, right))
+    return [[*answers, *[None] * (most - len(answers))] for answers in right]
 
 
 def token_f1(expected: str, answer: str) -> float:
@@ -48,11 +74,6 @@ def token_f1(expected: str, answer: str) -> float:
     if not right or not given:
         return float(right == given)
     return 2 * (right & given).total() / (right.total() + given.total())
-
-
-def words(text: str) -> list[str]:
-    """Return a text's words in lower case, of any script."""
-    return re.findall(r"\w+", text.lower())
 
 
 class _Words:

@@ -92,11 +92,71 @@ def test_every_label_is_in_every_split(settings: Settings, ledger: Ledger) -> No
 def test_the_report_counts_what_was_dropped_and_why(settings: Settings, ledger: Ledger) -> None:
     rows = seed_rows(300)
     write_rows(settings, [*rows, rows[0], {**rows[1], "completion": "other"}, {"prompt": "<p></p>", "completion": "x"}])
-    report = build_dataset(settings, ledger).report
+    report = build_dataset(with_dataset(settings, clean="strip"), ledger).report
     assert report.rows_in == 303
     assert report.dropped["duplicate with another answer"] == 1
     assert report.dropped["empty after cleaning"] == 1
     assert report.dropped["duplicate"] >= 1
+
+
+def test_every_right_answer_of_a_text_task_is_learned_in_one_split_and_kept_to_judge(
+    settings: Settings, ledger: Ledger
+) -> None:
+    """A data-to-text set has several texts for a meaning; one of them was kept, and the others were dropped."""
+    meanings = [f"name[{name} House {n}], food[{food}]" for n, (name, food) in enumerate(_names_and_foods(60))]
+    texts = ("{} is on the menu.", "You can eat {} there.", "They serve {}.")
+    rows = [{"prompt": m, "completion": t.format(f"{m[5:15]} {n}")} for n, m in enumerate(meanings) for t in texts]
+    write_rows(settings, rows)
+    dataset = build_dataset(settings, ledger)
+    assert "duplicate with another answer" not in dataset.report.dropped
+    splits = read_splits(dataset)
+    assert len(splits["train"]) + 3 * len(splits["validation"]) + 3 * len(splits["test"]) == 180
+    assert len({e.id for e in splits["train"]}) == len(splits["train"]), "each pair of prompt and answer is a row"
+    assert not any(e.references for e in splits["train"])
+    assert all(len(e.references) == 2 for name in ("validation", "test") for e in splits[name])
+    for a, b in (("train", "test"), ("train", "validation"), ("validation", "test")):
+        assert not {e.text for e in splits[a]} & {e.text for e in splits[b]}
+
+
+def _names_and_foods(count: int) -> list[tuple[str, str]]:
+    chance = random.Random(5)
+    letters = "abcdefghijklmnopqrstuvwxyz"
+    return [("".join(chance.choices(letters, k=9)), "".join(chance.choices(letters, k=8))) for _ in range(count)]
+
+
+@pytest.mark.parametrize(("said", "kept"), [("auto", 1), ("references", 0), ("conflict", 1)])
+def test_two_labels_for_one_prompt_are_a_conflict_unless_the_settings_call_them_references(
+    settings: Settings, ledger: Ledger, said: str, kept: int
+) -> None:
+    rows = [{"prompt": e.text, "completion": e.intent} for e in messages(300, 1, "steady")]
+    write_rows(settings, [*rows, {**rows[1], "completion": "another"}])
+    report = build_dataset(with_dataset(settings, same_prompt=said), ledger).report
+    assert report.dropped.get("duplicate with another answer", 0) == kept
+
+
+def test_a_prompt_in_another_case_is_no_reference_of_its_own(settings: Settings, ledger: Ledger) -> None:
+    rows = [{"prompt": f"{a} {b}", "completion": f"{a} is not {b}"} for a, b in _names_and_foods(60)]
+    loud = {"prompt": str(rows[0]["prompt"]).upper(), "completion": "WHO SHOUTS"}
+    write_rows(settings, [*rows, loud])
+    splits = read_splits(build_dataset(settings, ledger))
+    everything = [e for rows in splits.values() for e in rows]
+    assert not any(e.references for e in everything)
+    (shouted,) = [e for e in everything if e.answer == "WHO SHOUTS"]
+    assert shouted.text == loud["prompt"]
+    (split,) = [name for name, rows in splits.items() if shouted in rows]
+    assert str(rows[0]["prompt"]) in [e.text for e in splits[split]], "and both stay on one side"
+
+
+def test_prompts_and_answers_stay_as_they_are_unless_cleaning_is_asked_for(settings: Settings, ledger: Ledger) -> None:
+    """The served model is asked what users send: HTML and full-width signs, as they are."""
+    rows = [
+        {"prompt": f"请问<b>{a}</b>，怎么办？ \t", "completion": f"您好，{b}！（谢谢）ﬁ"}
+        for a, b in _names_and_foods(60)
+    ]
+    write_rows(settings, rows)
+    everything = [e for rows in read_splits(build_dataset(settings, ledger)).values() for e in rows]
+    assert {e.text for e in everything} == {row["prompt"] for row in rows}
+    assert {e.answer for e in everything} == {row["completion"] for row in rows}
 
 
 def test_lengths_are_counted_in_the_base_models_tokens(train_settings: Settings, ledger: Ledger) -> None:

@@ -73,6 +73,33 @@ def test_each_finding_comes_with_a_remedy_that_names_its_setting(settings: Setti
     assert "dataset.max_broken_share" not in said, "one broken row is allowed"
 
 
+def test_what_each_choice_of_cleaning_would_change_is_counted_and_shown(settings: Settings) -> None:
+    path = settings.resolve("mixed.jsonl")
+    prompts = ["a plain question", "<b>bold</b> question", "schÃ¶ne Frage", "全角、記号！？"]
+    lines = [json.dumps({"prompt": p, "completion": f"answer {n}"}) + "\n" for n, p in enumerate(prompts)]
+    path.write_text("".join(lines), encoding="utf-8")
+    found = check_files(settings.dataset, settings.base, settings.train.max_length, [path])
+    assert {how: own.prompts for how, own in found.cleaning.items()} == {"off": 0, "unicode": 1, "strip": 2}
+    assert found.cleaning["unicode"].examples == ["mixed.jsonl:3 'schÃ¶ne Frage' -> 'schöne Frage'"]
+    console = Console(record=True, width=200, file=StringIO())
+    print_findings(console, found)
+    assert "dataset.clean: strip would change 2 prompts" in console.export_text()
+
+
+@pytest.mark.parametrize(("said", "conflicts", "references"), [("auto", 0, 1), ("conflict", 1, 0)])
+def test_texts_for_one_prompt_are_references_and_no_conflict(
+    settings: Settings, said: str, conflicts: int, references: int
+) -> None:
+    path = settings.resolve("meanings.jsonl")
+    rows = [{"prompt": f"name[{n}{n}]", "completion": f"This is {n}."} for n in "abcdef"]
+    rows.append({"prompt": "name[aa]", "completion": "A it is."})
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    dataset = settings.dataset.model_copy(update={"same_prompt": said, "label_field": None})
+    found = check_files(dataset, settings.base, settings.train.max_length, [path])
+    assert (found.conflicts.prompts, found.references.prompts) == (conflicts, references)
+    assert found.references.answers == 2 * references
+
+
 @pytest.mark.parametrize("as_json", [False, True])
 def test_the_verb_prints_tables_for_a_person_and_json_for_a_machine(
     settings: Settings, path: Path, capsys: pytest.CaptureFixture[str], as_json: bool

@@ -1,12 +1,14 @@
 """Every metric against numbers worked out by hand."""
 
+from dataclasses import replace
+
 import pytest
 
 from driftwheel.predictions import Prediction
 from driftwheel.scorecard import SliceScore
 from train.evaluation.label_scores import OTHER
 from train.evaluation.scores import detect_task, grade_answer, percentile, perplexity, score
-from train.evaluation.text_scores import token_f1
+from train.evaluation.text_scores import text_scores, token_f1, tokenizer_for
 
 
 def item(number: int, expected: str, answer: str, label: str | None = None, predicted: str | None = None) -> Prediction:
@@ -99,6 +101,45 @@ def test_objects_are_compared_by_value_and_by_field() -> None:
     assert found.fields is not None
     assert {name: field.accuracy for name, field in found.fields.items()} == {"intent": 0.5, "urgent": 0.25}
     assert found.fields["intent"].items == 4
+
+
+@pytest.mark.parametrize(
+    ("text", "half", "tokenizer"),
+    [
+        ("我的银行卡丢失了怎么办", "我的银行卡找到了怎么办", "zh"),
+        ("カードを止めたいです", "カードを使いたいです", "char"),
+        ("أين بطاقتي الجديدة من فضلك", "أين طلبي الجديدة من فضلك", "13a"),
+        ("wo bleibt meine größere Straßenkarte", "wo bleibt deine größere Straßenkarte", "13a"),
+    ],
+)
+def test_text_is_scored_in_the_words_of_its_language(text: str, half: str, tokenizer: str) -> None:
+    same, close = text_scores([[text]], [text]), text_scores([[text]], [half])
+    assert (same.rouge_1, same.rouge_l, same.token_f1) == (1, 1, 1)
+    assert same.bleu == pytest.approx(100)
+    assert 0.5 < (close.rouge_l or 0) < 1
+    assert 0.5 < (close.token_f1 or 0) < 1
+    assert tokenizer_for([[text]]) == tokenizer
+
+
+def test_the_right_answer_that_is_most_like_counts() -> None:
+    right = [["The Mill serves French food.", "French food is served at the Mill."], ["You find Cocum by the river."]]
+    answers = ["French food is served at the Mill.", "You find Cocum by the river."]
+    found = text_scores(right, answers)
+    assert (found.rouge_l, found.token_f1) == (1, 1)
+    assert [found.bleu, found.chrf] == pytest.approx([100, 100])
+    assert (text_scores([r[:1] for r in right], answers).rouge_l or 0) < 0.9
+
+
+@pytest.mark.parametrize(
+    ("answer", "label", "is_right"),
+    [("b", "a", True), ("c", "a", False), ("a", "a", True), ("two words ", None, True), ("three", None, False)],
+)
+def test_each_reference_is_right(answer: str, label: str | None, is_right: bool) -> None:
+    expected, references = ("a", ["b"]) if label else ("one word", ["two words"])
+    assert grade_answer(expected, answer, label, None, references)[1] is is_right
+    told = replace(item(1, expected, answer, label, answer), references=tuple(references), is_correct=is_right)
+    found = score([told], "text")
+    assert found.exact_match == found.accuracy == is_right
 
 
 def test_text_gets_rouge_and_bleu_in_any_script() -> None:
