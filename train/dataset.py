@@ -16,13 +16,13 @@ from driftwheel.store.ledger import Ledger
 from train.data.clean_rows import clean, split, stop_at_too_few
 from train.data.dataset_files import write
 from train.data.examples import Example, read_examples
-from train.data.formats import Row, read_file
+from train.data.formats import Row, read_sources
 from train.data.leaks import HeldOut, quarantined, refuse_leaks
 from train.data.splits import Deal, group_numbers
 from train.data.tally import Tally
 
 
-def build_dataset(settings: Settings, ledger: Ledger, sources: Sequence[Path] | None = None) -> Dataset:
+def build_dataset(settings: Settings, ledger: Ledger, sources: Sequence[str | Path] | None = None) -> Dataset:
     """Build a Dataset from files, or find the one that was built from the same rows and settings.
 
     Rows like an earlier test row go to the test split again, so that a file that grew can be built again.
@@ -31,11 +31,11 @@ def build_dataset(settings: Settings, ledger: Ledger, sources: Sequence[Path] | 
     """
     tally = Tally()
     rows: list[Row] = []
-    weighted = [(settings.resolve(s.path), s.weight) for s in settings.dataset.weighted_sources()]
-    for path, weight in [(path, 1.0) for path in sources] if sources else weighted:
-        reading = read_file(settings.dataset, path)
-        rows += [replace(row, weight=weight) for row in reading.rows]
-        tally.broken += reading.broken
+    weighted = [(settings.resolve_source(s.path), s.weight) for s in settings.dataset.weighted_sources()]
+    for source, weight in [(source, 1.0) for source in sources] if sources else weighted:
+        for reading in read_sources(settings.dataset, [source]):
+            rows += [replace(row, weight=weight) for row in reading.rows]
+            tally.broken += reading.broken
     tally.rows_in = len(rows) + len(tally.broken)
     _stop_at_too_many_broken(settings.dataset, tally)
     examples = clean(settings.dataset, rows, tally)

@@ -163,7 +163,7 @@ class Worker:
             can_stand=step.name != "finetune" or self._settings.train.num_processes == 1,
             environment={"OMP_WAIT_POLICY": "PASSIVE"},  # the engine that serves meanwhile needs the cores too
         )
-        return from_json(output.strip().splitlines()[-1], Progress)
+        return from_json(output.strip().split("\n")[-1], Progress)
 
 
 def _links(made: Progress) -> dict[str, str]:

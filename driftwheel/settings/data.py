@@ -7,6 +7,9 @@ from pydantic import Field, model_validator
 
 from driftwheel.settings.section import Section
 
+HUB = "hf://"
+"""How a source begins that is a data set of the Hugging Face hub."""
+
 
 class ModelSettings(Section):
     base: str
@@ -28,14 +31,14 @@ class Base:
 
 class SourceSettings(Section):
     path: str
-    """JSONL, CSV or Parquet file, relative to the settings file."""
+    """A file or a folder, relative to the settings file, or a data set of the hub: `hf://OWNER/NAME:SPLIT`."""
     weight: float = Field(1.0, gt=0, le=10)
     """How often its training rows are drawn: 2 is each twice, 0.5 a random half; rows that judge stay as they are."""
 
 
 class DatasetSettings(Section):
     sources: list[str | SourceSettings] = Field(min_length=1)
-    """JSONL, CSV or Parquet files, relative to the settings file; `{path: FILE, weight: 2}` draws rows more often."""
+    """Data files, folders of them, or `hf://OWNER/NAME:SPLIT`; `{path: FILE, weight: 2}` draws rows more often."""
     format: Literal["auto", "prompt_completion", "messages", "alpaca", "sharegpt", "human_assistant"] = "auto"
     """Shape of a row; `auto` looks at the first rows."""
     prompt_column: str = "prompt"

@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 from driftwheel.alias_key import AliasKey
 from driftwheel.records import content_hash
 from driftwheel.settings.artifact import EvaluateSettings, GateSettings, MergeSettings, ParitySettings, QuantizeSettings
-from driftwheel.settings.data import Base, DatasetSettings, ModelSettings
+from driftwheel.settings.data import HUB, Base, DatasetSettings, ModelSettings
 from driftwheel.settings.section import Section
 from driftwheel.settings.serving import ServeSettings, TrafficSettings
 from driftwheel.settings.training import TrainSettings, TuneSettings
@@ -97,6 +97,10 @@ class Settings(Section):
     def resolve(self, path: str) -> Path:
         """Return an absolute path; a relative one starts at the settings file's folder."""
         return (self.path.parent / Path(path).expanduser()).resolve()
+
+    def resolve_source(self, source: str) -> str:
+        """Return a source of data as an absolute path; a data set of the hub stays as it is."""
+        return source if source.startswith(HUB) else str(self.resolve(source))
 
     def base_model(self) -> str:
         """Return the base model as a local folder where there is one, else as the hub name."""

@@ -15,7 +15,7 @@ from train.data.cleaning import clean_answer, clean_prompt, folded
 from train.data.duplicates import NearDuplicates
 from train.data.examples import Example
 from train.data.findings import Conflicts, Duplicates, FileFound, Findings, NearPairs, Outlier, PersonalDataFound
-from train.data.formats import Row, read_file
+from train.data.formats import Row, read_sources
 from train.data.tally import SHOWN_BROKEN_ROWS, labels_seen_once, measure, quantiles
 
 SHOWN_EXAMPLES, SHOWN_LABELS, SHOWN_ONCE, SHOWN_OUTLIERS, SHOWN_CHARACTERS = 5, 20, 50, 50, 80
@@ -41,16 +41,15 @@ def check_files(
     settings: DatasetSettings,
     base: Base,
     max_length: int,
-    sources: Sequence[Path],
+    sources: Sequence[str | Path],
     compared_rows: int = NEAR_DUPLICATE_ROWS,
 ) -> Findings:
     """Return all findings about some files; raises DataError if one cannot be read."""
     files, rows = [], list[PlacedRow]()
-    for path in sources:
-        reading = read_file(settings, path)
+    for reading in read_sources(settings, sources):
         counts = {"rows": len(reading.rows), "broken": len(reading.broken)}
         shown = reading.broken[:SHOWN_BROKEN_ROWS]
-        files.append(FileFound(file=path.name, format=reading.format, **counts, broken_rows=shown))
+        files.append(FileFound(file=reading.name, format=reading.format, **counts, broken_rows=shown))
         rows += [_placed(settings, row) for row in reading.rows]
     examples, labels = [row.example for row in rows], Counter(str(row.example.label) for row in rows)
     repeated = _repeated(rows)

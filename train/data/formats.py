@@ -1,11 +1,6 @@
-"""Reads data files (JSONL, JSON, CSV, Parquet) row by row, and names the rows that cannot be read.
+"""Reads data files row by row as prompts and answers, and names the rows that cannot be read."""
 
-To read another kind of file, write a function and give its suffix a line in `FILE_KINDS`.
-"""
-
-import csv
-import json
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,7 +9,9 @@ from typing import Any
 from driftwheel.dataset_report import BrokenRow
 from driftwheel.errors import DataError
 from driftwheel.settings.data import DatasetSettings
-from train.data.row_shapes import SHAPES, Message, RawRow, detect_format
+from train.data.row_shapes import SHAPES, Message, detect_format
+from train.reading.raw_rows import RawRow
+from train.reading.sources import Part, parts_of
 
 SMALLEST_UNIX_SECONDS, SMALLEST_UNIX_MILLISECONDS = 1e8, 1e11  # smaller numbers may be dates such as 20260131
 
@@ -41,23 +38,33 @@ class Reading:
     broken: list[BrokenRow] = field(default_factory=list)
     format: str = "auto"
     """The shape that the rows were read as."""
+    name: str = ""
+    """The file, for messages to a person."""
+
+
+def read_sources(settings: DatasetSettings, sources: Sequence[str | Path]) -> list[Reading]:
+    """Read files, folders and data sets of the hub, each file by itself; raises DataError as `read_file` does."""
+    return [_read(settings, part) for source in sources for part in parts_of(source)]
 
 
 def read_file(settings: DatasetSettings, path: Path) -> Reading:
     """Read every row of a file; raises DataError if the file is missing, unreadable, empty or of unknown shape."""
-    if not path.is_file():
-        raise DataError(f"no data file at {path}; check dataset.sources")
-    reading = Reading(format=settings.format)
-    try:
-        for place, row in _records(path, reading):
-            _read_row(settings, reading, place, row)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"cannot read {path}: {error}; it must be UTF-8") from error
+    (reading,) = read_sources(settings, [path])
+    return reading
+
+
+def _read(settings: DatasetSettings, part: Part) -> Reading:
+    reading = Reading(format=settings.format, name=part.name)
+    for found in part.read():
+        if isinstance(found, BrokenRow):
+            reading.broken.append(found)
+        else:
+            _read_row(settings, reading, *found)
     if reading.format == "auto" and reading.broken:
         first = reading.broken[0]
         raise DataError(f"{first.place} {first.reason}, and no row is of a known format; set dataset.format")
     if not reading.rows and not reading.broken:
-        raise DataError(f"{path} holds no rows")
+        raise DataError(f"{part.name} holds no rows")
     return reading
 
 
@@ -78,78 +85,6 @@ def _read_row(settings: DatasetSettings, reading: Reading, place: str, row: RawR
         return
     group = row.get(settings.group_column) if settings.group_column else None
     reading.rows.append(Row(place, prompt, answer, None if group is None else str(group), time))
-
-
-def _records(path: Path, reading: Reading) -> Iterator[tuple[str, RawRow]]:
-    kind = FILE_KINDS.get(path.suffix.lower())
-    if kind is None:
-        raise DataError(
-            f"{path}: cannot read {path.suffix or 'a file without a suffix'}; give .jsonl, .csv or .parquet"
-        )
-    yield from kind(path, reading)
-
-
-def _jsonl(path: Path, reading: Reading) -> Iterator[tuple[str, RawRow]]:
-    with path.open(encoding="utf-8-sig") as file:
-        for number, line in enumerate(file, 1):
-            if not line.strip():
-                continue
-            place = f"{path.name}:{number}"
-            try:
-                value = json.loads(line)
-            except (json.JSONDecodeError, RecursionError) as error:
-                reading.broken.append(BrokenRow(place, f"is not JSON: {error}"))
-                continue
-            if isinstance(value, dict):
-                yield place, value
-            else:
-                reading.broken.append(BrokenRow(place, f"is a JSON {type(value).__name__}, not an object"))
-
-
-def _json(path: Path, reading: Reading) -> Iterator[tuple[str, RawRow]]:
-    """Read a JSON list of rows; anything else is read as JSON lines."""
-    try:
-        values = json.loads(path.read_text(encoding="utf-8-sig"))
-    except (json.JSONDecodeError, RecursionError):
-        values = None
-    if not isinstance(values, list):
-        yield from _jsonl(path, reading)
-        return
-    for number, value in enumerate(values, 1):
-        if isinstance(value, dict):
-            yield f"{path.name}:{number}", value
-        else:
-            reading.broken.append(BrokenRow(f"{path.name}:{number}", f"is a {type(value).__name__}, not an object"))
-
-
-def _csv(path: Path, reading: Reading) -> Iterator[tuple[str, RawRow]]:
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        reader = csv.DictReader(file)
-        for value in reader:
-            place = f"{path.name}:{reader.line_num}"
-            if None in value or None in value.values():
-                wanted = len(reader.fieldnames or [])
-                reading.broken.append(BrokenRow(place, f"does not have the header's {wanted} columns"))
-            else:
-                yield place, value
-
-
-def _parquet(path: Path, reading: Reading) -> Iterator[tuple[str, RawRow]]:
-    import pyarrow
-    import pyarrow.parquet
-
-    try:
-        with pyarrow.parquet.ParquetFile(path) as file:
-            number = 0
-            for batch in file.iter_batches():
-                for value in batch.to_pylist():
-                    number += 1
-                    yield f"{path.name}:{number}", value
-    except pyarrow.ArrowException as error:
-        raise DataError(f"cannot read {path}: {error}") from error
-
-
-FILE_KINDS = {".jsonl": _jsonl, ".json": _json, ".csv": _csv, ".parquet": _parquet}
 
 
 def _time(value: Any) -> datetime:

@@ -15,4 +15,5 @@ def read_preferences(dataset_path: Path, objective: str, split: str) -> list[Pre
     path = dataset_path / f"{objective}_{split}.jsonl"
     if not path.is_file():
         raise DataError(f"{dataset_path.name} holds no preferences for {objective}; `driftwheel train` builds its own")
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    with path.open(encoding="utf-8") as file:  # splitlines would also cut at U+2028, which JSON does not escape
+        return [json.loads(line) for line in file]

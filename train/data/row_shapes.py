@@ -4,20 +4,19 @@ A conversation is one row: its last assistant turn is the answer, all before it 
 write a function, give it a line in `SHAPES`, and add its name to `dataset.format`.
 """
 
-import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from driftwheel.foreign_json import read_json
 from driftwheel.settings.data import DatasetSettings
+from train.reading.raw_rows import RawRow
 
 ROLES = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant", "system": "system"}
 TURN = re.compile(r"###\s*(Human|Assistant):", re.IGNORECASE)
 
 Message = dict[str, str]
-RawRow = dict[str, Any]
-"""A row as its file holds it."""
 PromptAndAnswer = tuple[list[Message], str]
 
 
@@ -55,8 +54,8 @@ def _turns(value: Any, name: str) -> list[Message]:
     """Return a conversation given as messages; a CSV file has them as JSON text."""
     if isinstance(value, str):
         try:
-            value = json.loads(value)
-        except json.JSONDecodeError as error:
+            value = read_json(value)
+        except ValueError as error:
             raise ValueError(f"{name} is text, but not JSON: {error}") from error
     if not isinstance(value, list):
         raise TypeError(f"{name} is a {type(value).__name__}, not a list of messages")

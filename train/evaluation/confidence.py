@@ -48,11 +48,15 @@ def _place(spelled: bytes, answer: str, label: str | None, label_field: str | No
     before = spelled.find(answer.encode())
     if label is None or label_field is None or before < 0:
         return None
+    field = max(0, answer.find(json.dumps(label_field, ensure_ascii=False)))
     written = json.dumps(label, ensure_ascii=False)
-    start = answer.find(written, max(0, answer.find(json.dumps(label_field, ensure_ascii=False))))
+    start = answer.find(written, field)
+    if start >= 0:
+        return before + len(answer[: start + 1].encode()), before + len(answer[: start + len(written)].encode())
+    start = answer.find(label, answer.find(":", field))  # a number or a truth value stands without marks
     if start < 0:
         return None
-    return before + len(answer[: start + 1].encode()), before + len(answer[: start + len(written)].encode())
+    return before + len(answer[:start].encode()), before + len(answer[: start + len(label) + 1].encode())
 
 
 def calibration(confidences: Sequence[float], is_correct: Sequence[bool]) -> Calibration:

@@ -14,7 +14,8 @@ from driftwheel.errors import DataError
 from driftwheel.settings.data import DatasetSettings
 from train.data.formats import read_file
 from train.data.row_shapes import SHAPES as KNOWN_SHAPES
-from train.data.row_shapes import PromptAndAnswer, RawRow, Shape
+from train.data.row_shapes import PromptAndAnswer, Shape
+from train.reading.raw_rows import RawRow
 
 SETTINGS = DatasetSettings(sources=["x"], group_column="user")
 PROMPT, ANSWER = "where is my parcel", '{"intent":"delivery"}'
