@@ -15,6 +15,7 @@ import tempfile
 from dataclasses import asdict
 from pathlib import Path
 
+from driftwheel.conversations import said
 from driftwheel.settings.data import DatasetSettings, ModelSettings
 from driftwheel.settings.settings import Settings, StorageSettings
 from driftwheel.settings.training import TrainSettings
@@ -95,8 +96,7 @@ def child(folder: Path, base: Path, method: str) -> None:
     from train.training.trainer import make_trainer
 
     text = "q" * (TOKENS // 2)
-    messages = [{"role": role, "content": text} for role in ("user", "assistant")]
-    row = Example(id="row", prompt=messages[:1], completion=messages[1:], label=None, group="row")
+    row = Example(id="row", prompt=[said("user", text)], completion=[said("assistant", text)], label=None, group="row")
     for split, rows in (("train", 16), ("validation", BATCH)):
         (folder / f"{split}.jsonl").write_text((json.dumps(asdict(row)) + "\n") * rows, encoding="utf-8")
     settings = settings_of(folder, base, method)

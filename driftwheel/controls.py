@@ -9,6 +9,8 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 
+import sqlalchemy as sa
+
 from driftwheel.alias_key import AliasKey
 from driftwheel.errors import ConflictError, EngineError, GateError, NotFoundError
 from driftwheel.records import (
@@ -24,7 +26,7 @@ from driftwheel.records import (
     utc_now,
 )
 from driftwheel.settings.serving import ServeSettings
-from driftwheel.store.alias import find_alias, move_alias
+from driftwheel.store.alias import find_alias, move_alias, move_alias_with
 from driftwheel.store.ledger import Ledger
 
 PAUSED = "paused"
@@ -48,18 +50,26 @@ def promote(
     empty list means all at once. Raises GateError if the version was not published, ConflictError if the alias moved
     first.
     """
-    version = ledger.get(ModelVersion, version_id, project=key.project)
-    if version.status is not ModelVersionStatus.PUBLISHED:
-        reason = version.verdict.reason or "it was never judged"
-        raise GateError(f"{version_id} is {version.status}, not published ({reason}); it cannot serve traffic")
+    _ask_whether_published(ledger, key.project, version_id)
     if canary_shares is None:
         return move_alias(ledger, *key, version_id, fence=fence)
     if fence is None:
         found = find_alias(ledger, *key)
         fence = found.fence if found else 0
+    return move_alias(ledger, *key, version_id, fence=fence, switch=_plan(key.name, fence, canary_shares))
+
+
+def _ask_whether_published(ledger: Ledger, project: str, version_id: str) -> None:
+    version = ledger.get(ModelVersion, version_id, project=project)
+    if version.status is not ModelVersionStatus.PUBLISHED:
+        reason = version.verdict.reason or "it was never judged"
+        raise GateError(f"{version_id} is {version.status}, not published ({reason}); it cannot serve traffic")
+
+
+def _plan(alias: str, fence: int, shares: Sequence[float]) -> tuple[str, str]:
+    """Return name and value of the switch that holds the shares of the next move."""
     # The plan names the move that it is for, so that a later move by other means does not inherit it.
-    plan = json.dumps({"fence": fence + 1, "shares": list(canary_shares)})
-    return move_alias(ledger, *key, version_id, fence=fence, switch=(f"{CANARY_PLAN}/{key.name}", plan))
+    return f"{CANARY_PLAN}/{alias}", json.dumps({"fence": fence + 1, "shares": list(shares)})
 
 
 def canary_plan(serve: ServeSettings, ledger: Ledger, alias: Alias) -> list[float]:
@@ -74,10 +84,24 @@ def canary_plan(serve: ServeSettings, ledger: Ledger, alias: Alias) -> list[floa
 def rollback(ledger: Ledger, key: AliasKey) -> Alias:
     """Make the alias' previous version the desired one again, at once for all requests."""
     alias = find_alias(ledger, *key)
-    if alias is None or alias.previous_version_id is None:
+    if alias is None:
         raise NotFoundError(f"alias {key.name!r} has no earlier version to go back to")
+    with ledger.write() as connection:
+        return rollback_with(ledger, connection, alias)
+
+
+def rollback_with(ledger: Ledger, connection: sa.Connection, alias: Alias) -> Alias:
+    """Go back inside the caller's transaction.
+
+    Raises NotFoundError or GateError where there is no version to go back to, ConflictError if the alias has moved
+    since it was read.
+    """
+    if alias.previous_version_id is None:
+        raise NotFoundError(f"alias {alias.name!r} has no earlier version to go back to")
+    _ask_whether_published(ledger, alias.project, alias.previous_version_id)
     # With the fence that was read: of two people who roll back at once one is told, and nobody goes back two versions.
-    return promote(ledger, key, alias.previous_version_id, fence=alias.fence, canary_shares=[])
+    plan = _plan(alias.name, alias.fence, [])
+    return move_alias_with(ledger, connection, alias, alias.previous_version_id, switch=plan)
 
 
 def wait_until_observed(serve: ServeSettings, ledger: Ledger, alias: Alias) -> Alias:
@@ -129,17 +153,20 @@ def request_retrain(ledger: Ledger, project: str, *, trigger: str, reason: str) 
     return decision
 
 
-def record(ledger: Ledger, decision: RetrainDecision) -> RetrainDecision:
-    """Write the policy's decision down; one to retrain becomes one to hold where a retrain is unfinished already."""
+def record_with(ledger: Ledger, connection: sa.Connection, decision: RetrainDecision) -> RetrainDecision:
+    """Write the policy's decision down inside the caller's transaction.
+
+    One to retrain becomes one to hold where a retrain is unfinished already.
+    """
     if decision.status in UNFINISHED:
-        other_id = ledger.add_only(decision, project=decision.project, status=UNFINISHED)
+        other_id = ledger.add_only_with(connection, decision, project=decision.project, status=UNFINISHED)
         if other_id is None:
             return decision
         reasons = [*decision.reasons, f"{other_id} is unfinished, and there is one retrain at a time"]
         decision = replace(
             decision, verdict=DecisionVerdict.HOLD, status=DecisionStatus.CLOSED, remedy="none", reasons=reasons
         )
-    ledger.add(decision)
+    ledger.add_with(connection, [decision])
     return decision
 
 

@@ -12,14 +12,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+from driftwheel.conversations import Messages
 from driftwheel.errors import EngineError
 from driftwheel.probe_answers import Fingerprint, ProbeAnswer
 
 PROBE_TOKENS = 16
 """Few are enough: versions differ more on the tokens of a prompt, which are all read, than on those of an answer."""
 PROBES_AT_ONCE = 8  # a swap waits for the proof
-
-Messages = Sequence[dict[str, str]]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from driftwheel.conversations import Message
 from driftwheel.json_form import only_with
 
 
@@ -9,7 +10,7 @@ from driftwheel.json_form import only_with
 class ProbeAnswer:
     """One conversation, the greedy answer to it, and the log-probabilities of both in nats."""
 
-    messages: tuple[dict[str, str], ...]
+    messages: tuple[Message, ...]
     tokens: tuple[str, ...]
     logprobs: tuple[float, ...]
     """Of the answer's tokens."""

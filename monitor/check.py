@@ -6,15 +6,17 @@ python -m monitor check --config driftwheel.yaml
 import argparse
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+import sqlalchemy as sa
 import structlog
 
 from driftwheel import controls
-from driftwheel.alias_key import AliasKey
 from driftwheel.check_details import DECIDING, ColumnDrift, DecisionBasis
 from driftwheel.cli.command import add_common_arguments, open_ledger, print_record, settings_from
+from driftwheel.errors import GateError, NotFoundError
 from driftwheel.records import (
+    Alias,
     DecisionStatus,
     DecisionVerdict,
     DriftKind,
@@ -26,6 +28,7 @@ from driftwheel.records import (
     utc_now,
 )
 from driftwheel.settings.settings import Settings
+from driftwheel.store.alias import get_alias
 from driftwheel.store.ledger import Ledger
 from monitor.drift import KindJudgment
 from monitor.facts import gather_facts, trial_of
@@ -62,14 +65,15 @@ def check(settings: Settings, ledger: Ledger, features: Sequence[Feature] = FEAT
 def conclude(
     settings: Settings, ledger: Ledger, look: Look, judged: Sequence[KindJudgment], columns: dict[str, ColumnDrift]
 ) -> CheckResult:
-    """Write the signals and the decision of a look down, and go back to the version before where that is decided."""
+    """Write window, signals and decision of a look down, and go back to the version before where that is decided."""
     signals = [*drift_signals(look, judged, columns), quality_signal(look), engine_signal(look)]
-    # The window before the decision: of two monitors that look at once one fails here, and only the other decides.
-    # What a crash in between leaves out is one decision; the next window makes another.
-    close_window(ledger, _window(look, signals), [row.id for row in look.sample.rows], signals)
-    decision = controls.record(ledger, _decide(settings, ledger, look, signals))
-    if decision.remedy == "rollback":
-        _roll_back(ledger, settings.alias_key, look, decision)
+    alias = get_alias(ledger, *settings.alias_key)  # before the decision, which is void if the alias moves meanwhile
+    decision = _decide(settings, ledger, look, signals)
+    # All or nothing, the way back included: after a crash at any point the next look cuts the same window again. Of two
+    # monitors that look at once one fails here and leaves no trace.
+    with ledger.write() as connection:
+        close_window(ledger, connection, _window(look, signals), [row.id for row in look.sample.rows], signals)
+        decision = _carry_out(ledger, connection, look, alias, decision)
     verdicts = {s.kind.value: s.verdict.value for s in signals if s.feature == DECIDING}
     log.info("checked", version=look.version.id, decision=decision.verdict, remedy=decision.remedy, **verdicts)
     return CheckResult(signals, decision)
@@ -124,9 +128,25 @@ def _decide(settings: Settings, ledger: Ledger, look: Look, signals: Sequence[Dr
     )
 
 
-def _roll_back(ledger: Ledger, key: AliasKey, look: Look, decision: RetrainDecision) -> None:
-    """Make the version before the desired one again, and say so where the version came from."""
-    controls.rollback(ledger, key)
+def _carry_out(
+    ledger: Ledger, connection: sa.Connection, look: Look, alias: Alias, decision: RetrainDecision
+) -> RetrainDecision:
+    """Write a decision down, and go back to the version before where it says so."""
+    if decision.remedy == "rollback":
+        try:
+            controls.rollback_with(ledger, connection, alias)
+        except (GateError, NotFoundError) as error:
+            # Nothing was written for it yet, and the next look would meet it again: the window is closed, the decision
+            # says what stood in the way.
+            decision = replace(decision, error=str(error))
+            log.warning("cannot roll back", version=look.version.id, error=str(error))
+        else:
+            _mark_rolled_back(ledger, connection, look, decision)
+    return controls.record_with(ledger, connection, decision)
+
+
+def _mark_rolled_back(ledger: Ledger, connection: sa.Connection, look: Look, decision: RetrainDecision) -> None:
+    """Say so where the version came from."""
     made = ledger.find(
         RetrainDecision,
         project=look.project,
@@ -135,7 +155,7 @@ def _roll_back(ledger: Ledger, key: AliasKey, look: Look, decision: RetrainDecis
         version_id=look.version.id,
     )
     for retrain in made:
-        ledger.change(retrain, status=DecisionStatus.ROLLED_BACK, error="; ".join(decision.reasons))
+        ledger.change_with(connection, retrain, status=DecisionStatus.ROLLED_BACK, error="; ".join(decision.reasons))
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -71,17 +71,18 @@ def last_window(ledger: Ledger, version_id: str) -> Window | None:
     return found[0] if found else None
 
 
-def close_window(ledger: Ledger, window: Window, ids: Sequence[str], signals: Sequence[DriftSignal]) -> None:
-    """Write a window down with its signals and mark its requests, all or nothing.
+def close_window(
+    ledger: Ledger, connection: sa.Connection, window: Window, ids: Sequence[str], signals: Sequence[DriftSignal]
+) -> None:
+    """Write a window down with its signals and mark its requests, inside the caller's transaction.
 
     Raises ConflictError if another monitor has checked one of the requests, or if one was deleted, in the meantime.
     """
     marked = sa.update(TABLES[Traffic]).where(_TRAFFIC.id.in_(ids), _TRAFFIC.check_id.is_(None))
-    with ledger.write() as connection:
-        ledger.add_with(connection, [window])
-        ledger.add_with(connection, signals)
-        if connection.execute(marked.values(check_id=window.id)).rowcount != len(ids):
-            raise ConflictError(
-                f"a request of {window.id} was checked by another monitor or deleted in the meantime; "
-                "the next look cuts the window anew"
-            )
+    ledger.add_with(connection, [window])
+    ledger.add_with(connection, signals)
+    if connection.execute(marked.values(check_id=window.id)).rowcount != len(ids):
+        raise ConflictError(
+            f"a request of {window.id} was checked by another monitor or deleted in the meantime; "
+            "the next look cuts the window anew"
+        )

@@ -109,9 +109,9 @@ async def _prune_for_ever(settings: Settings, ledger: Ledger, election: LeaderEl
         while not election.is_leader:
             await asyncio.sleep(PRUNE_LOOK_SECONDS)
         try:
-            deleted = await asyncio.to_thread(prune, settings, ledger, utc_now())
+            pruned = await asyncio.to_thread(prune, settings, ledger, utc_now())
         except StorageError as error:
             log.error("old traffic was not deleted", error=str(error))
         else:
-            log.info("old traffic was deleted", rows=deleted)
+            log.info("old traffic was deleted", rows=pruned.rows, unchecked_rows=pruned.unchecked_rows)
         await asyncio.sleep(PRUNE_SECONDS)

@@ -27,6 +27,7 @@ from driftwheel.records import (
 from driftwheel.store.alias import find_alias
 from driftwheel.store.ledger import Ledger
 from driftwheel.store.tables import TABLES
+from driftwheel.traffic.retention import pruned_rows, unchecked_rows
 
 Noun = TypeVar("Noun", Dataset, DriftSignal, ModelVersion, RetrainDecision, TrainingRun)
 
@@ -42,6 +43,10 @@ class Status:
     version: ModelVersion | None
     requests: int
     labelled: int
+    pruned: int
+    """Requests that `traffic.keep_days` or `traffic.keep_mib` let go."""
+    pruned_unchecked: int
+    """Those of them that no drift check had seen."""
     signals: list[DriftSignal]
     decision: RetrainDecision | None
     is_paused: bool
@@ -71,6 +76,8 @@ def gather(ledger: Ledger, key: AliasKey) -> Status:
         version=_newest(ledger, ModelVersion, project),
         requests=ledger.count(Traffic, project=project),
         labelled=ledger.count(Traffic, TABLES[Traffic].c.label.is_not(None), project=project),
+        pruned=pruned_rows(ledger, project),
+        pruned_unchecked=unchecked_rows(ledger, project),
         signals=ledger.find(DriftSignal, project=project, check_id=last.check_id, feature=DECIDING) if last else [],
         decision=_newest(ledger, RetrainDecision, project),
         is_paused=is_paused(ledger, project),
@@ -97,6 +104,9 @@ def as_text(status: Status) -> str:
     ]
     lines.append(("version", f"v{version.number} {version.id} ({version.status})" if version else "none"))
     lines.append(("traffic", f"{status.requests} requests, {status.labelled} with a label"))
+    if status.pruned:
+        unchecked = f", {status.pruned_unchecked} of them before a drift check saw them" * bool(status.pruned_unchecked)
+        lines.append(("pruned", f"{status.pruned} requests{unchecked}"))
     for signal in status.signals:
         numbers = f"score {signal.score:.3g} against {signal.threshold:.3g}, {signal.current_rows} rows"
         lines.append((f"{signal.kind} drift", f"{signal.verdict} ({numbers})"))

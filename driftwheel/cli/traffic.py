@@ -81,8 +81,12 @@ def prune(arguments: argparse.Namespace) -> None:
     if settings.traffic.keep_days is None and settings.traffic.keep_mib is None:
         raise ConfigError("nothing is to be pruned: set traffic.keep_days or traffic.keep_mib")
     with closing(open_ledger(settings)) as ledger:
-        deleted = retention.prune(settings, ledger, utc_now())
-    sys.stdout.write(json.dumps({"deleted": deleted}) + "\n" if arguments.json else f"deleted {deleted} rows\n")
+        pruned = retention.prune(settings, ledger, utc_now())
+    if arguments.json:
+        sys.stdout.write(json.dumps({"deleted": pruned.rows, "unchecked": pruned.unchecked_rows}) + "\n")
+        return
+    unchecked = f", {pruned.unchecked_rows} of them before a drift check saw them" if pruned.unchecked_rows else ""
+    sys.stdout.write(f"deleted {pruned.rows} rows{unchecked}\n")
 
 
 def _moment(text: str) -> datetime:

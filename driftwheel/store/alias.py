@@ -63,16 +63,28 @@ def move_alias(
     if current.version_id == version_id:
         return current
     with ledger.write() as connection:
-        moved = ledger.change_with(
-            connection,
-            current,
-            version_id=version_id,
-            previous_version_id=current.version_id,
-            fence=current.fence + 1,
-            observed_error=None,
-        )
-        if switch is not None:
-            ledger.set_switch_with(connection, project, *switch)
+        return move_alias_with(ledger, connection, current, version_id, switch=switch)
+
+
+def move_alias_with(
+    ledger: Ledger,
+    connection: sa.Connection,
+    current: Alias,
+    version_id: str,
+    *,
+    switch: tuple[str, str] | None = None,
+) -> Alias:
+    """Point an alias at another version inside the caller's transaction, only if its fence is the one that was read."""
+    moved = ledger.change_with(
+        connection,
+        current,
+        version_id=version_id,
+        previous_version_id=current.version_id,
+        fence=current.fence + 1,
+        observed_error=None,
+    )
+    if switch is not None:
+        ledger.set_switch_with(connection, current.project, *switch)
     return moved
 
 

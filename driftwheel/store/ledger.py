@@ -14,6 +14,7 @@ from types import ModuleType
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
 
 from driftwheel.errors import ConflictError, NotFoundError, StorageError
 from driftwheel.records import Step, Switch, utc_now
@@ -87,13 +88,17 @@ class Ledger:
 
         Of several processes that try at once one succeeds.
         """
-        table = TABLES[type(record)]
         with self.write() as connection:
-            wait_for_turn(connection, ONLY_LOCK)
-            query = sa.select(table.c.id).where(*_conditions(table, equals)).limit(1)
-            found: str | None = connection.execute(query).scalar()
-            if found is None:
-                self.add_with(connection, [record])
+            return self.add_only_with(connection, record, **equals)
+
+    def add_only_with(self, connection: sa.Connection, record: Any, **equals: Any) -> str | None:
+        """Insert a record inside the caller's transaction, as `add_only` does."""
+        table = TABLES[type(record)]
+        wait_for_turn(connection, ONLY_LOCK)
+        query = sa.select(table.c.id).where(*_conditions(table, equals)).limit(1)
+        found: str | None = connection.execute(query).scalar()
+        if found is None:
+            self.add_with(connection, [record])
         return found
 
     def add_numbered(self, record: Record, **equals: Any) -> Record:
@@ -191,13 +196,13 @@ class Ledger:
             self.set_switch_with(connection, project, name, value)
 
     def set_switch_with(self, connection: sa.Connection, project: str, name: str, value: str) -> None:
-        """Set a switch inside the caller's transaction."""
-        table, identity = TABLES[Switch], f"{project}/{name}"
-        done = connection.execute(
-            sa.update(table).where(table.c.id == identity).values(value=value, updated_at=utc_now())
-        )
-        if done.rowcount == 0:
-            self.add_with(connection, [Switch(id=identity, project=project, value=value)])
+        """Set a switch inside the caller's transaction; of two who set it first at once the later one has the say."""
+        _put_switch(connection, Switch(id=f"{project}/{name}", project=project, value=value), value)
+
+    def count_up_with(self, connection: sa.Connection, project: str, name: str, amount: int) -> None:
+        """Add to a switch that holds a number, inside the caller's transaction."""
+        sum_of_both = sa.cast(sa.cast(TABLES[Switch].c.value, sa.BigInteger) + amount, sa.Text)
+        _put_switch(connection, Switch(id=f"{project}/{name}", project=project, value=str(amount)), sum_of_both)
 
     def put_step(self, step: Step) -> None:
         """Write or overwrite a step of a retrain job."""
@@ -217,6 +222,14 @@ def _told_apart(table: sa.Table, rows: Sequence[Mapping[str, Any]]) -> Iterator[
         yield
     except sa.exc.IntegrityError as error:
         raise integrity_error(error.orig or error, table, rows) from error
+
+
+def _put_switch(connection: sa.Connection, switch: Switch, value: Any) -> None:
+    """Insert a switch, or give the one that is there another value, in one statement: two may do so at once."""
+    insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
+    changes = {"value": value, "updated_at": switch.updated_at}
+    put = insert(TABLES[Switch]).values(row_of(switch))
+    connection.execute(put.on_conflict_do_update(index_elements=["id"], set_=changes))
 
 
 def _typed(annotation: Any, value: Any) -> Any:

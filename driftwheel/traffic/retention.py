@@ -2,19 +2,26 @@
 
 Still needed, however old, are labelled rows that no retrain has learned from yet, and the rows that the monitor
 compares a live or previous version with. They go once a newer version has taken over.
+
+Rows that wait for their window do not belong to these. `traffic.keep_days` is a promise about other people's texts and
+`traffic.keep_mib` protects the disk: where no monitor runs, or too few requests come to fill a window in that time,
+keeping them would break both without end. So they go, and are counted: in the log, and in `driftwheel status`.
 """
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
+import structlog
 
 from driftwheel.alias_key import AliasKey
 from driftwheel.records import Alias, Dataset, ModelVersion, Traffic
 from driftwheel.settings.settings import Settings
 from driftwheel.settings.watching import MonitorSettings
+from driftwheel.store.alias import find_alias
 from driftwheel.store.ledger import Ledger
 from driftwheel.store.tables import TABLES
 
@@ -28,8 +35,10 @@ ROW_BYTES = 500
 Measured with 8,000 rows of 0.1 to 1 KB: 420 to 560 on SQLite, 515 to 750 on PostgreSQL, of which about 220 and
 250 are the indexes'; one of these holds only labelled rows, one only those that no window of the monitor has taken yet.
 """
-PRUNED = "pruned_rows"
+PRUNED, UNCHECKED = "pruned_rows", "pruned_unchecked_rows"
+"""Names of the switches that count what was ever deleted, and what of that no drift check had seen."""
 _TRAFFIC = TABLES[Traffic].c
+log = structlog.get_logger()
 
 
 @dataclass(frozen=True)
@@ -43,6 +52,18 @@ class Volume:
     oldest_at: datetime | None
 
 
+@dataclass(frozen=True, kw_only=True)
+class Pruned:
+    """How many rows were deleted."""
+
+    rows: int = 0
+    unchecked_rows: int = 0
+    """Those of them that the live version answered, and that no window of the monitor had held yet."""
+
+    def __add__(self, other: "Pruned") -> "Pruned":
+        return Pruned(rows=self.rows + other.rows, unchecked_rows=self.unchecked_rows + other.unchecked_rows)
+
+
 def volume(monitor: MonitorSettings, ledger: Ledger, key: AliasKey) -> Volume:
     """Measure a project's traffic."""
     query = sa.select(
@@ -54,24 +75,29 @@ def volume(monitor: MonitorSettings, ledger: Ledger, key: AliasKey) -> Volume:
     return Volume(rows, int(size_bytes), needed, oldest_at)
 
 
-def prune(settings: Settings, ledger: Ledger, now: datetime) -> int:
+def prune(settings: Settings, ledger: Ledger, now: datetime) -> Pruned:
     """Delete what is older than `traffic.keep_days`, then the oldest over `traffic.keep_mib`; return how many rows."""
-    key, limits = settings.alias_key, settings.traffic
-    spared, deleted = sa.not_(is_needed(settings.monitor, ledger, key)), 0
+    key, limits, pruned = settings.alias_key, settings.traffic, Pruned()
+    spared = sa.not_(is_needed(settings.monitor, ledger, key))
     if limits.keep_days is not None:
         is_old = _TRAFFIC.created_at < now - timedelta(days=limits.keep_days)
-        deleted += _delete(ledger, key.project, [spared, is_old], None)
+        pruned += _delete(ledger, key, [spared, is_old], None)
     if limits.keep_mib is not None:
         excess_bytes = volume(settings.monitor, ledger, key).size_bytes - limits.keep_mib * 2**20
-        deleted += _delete(ledger, key.project, [spared], excess_bytes)
-    if deleted:
-        ledger.set_switch(key.project, PRUNED, str(pruned_rows(ledger, key.project) + deleted))
-    return deleted
+        pruned += _delete(ledger, key, [spared], excess_bytes)
+    if pruned.unchecked_rows:
+        log.warning("rows were deleted before a drift check saw them", **vars(pruned))
+    return pruned
 
 
 def pruned_rows(ledger: Ledger, project: str) -> int:
     """Return how many rows were ever deleted, so that a count of all that came never falls."""
     return int(ledger.switch(project, PRUNED, "0"))
+
+
+def unchecked_rows(ledger: Ledger, project: str) -> int:
+    """Return how many of these no drift check had seen."""
+    return int(ledger.switch(project, UNCHECKED, "0"))
 
 
 def is_needed(monitor: MonitorSettings, ledger: Ledger, key: AliasKey) -> sa.ColumnElement[bool]:
@@ -121,26 +147,48 @@ def _size() -> Any:
     return sum((sa.func.coalesce(sa.func.octet_length(text), 0) for text in texts), sa.literal(ROW_BYTES))
 
 
-def _delete(ledger: Ledger, project: str, conditions: list[sa.ColumnElement[bool]], excess_bytes: int | None) -> int:
+def _delete(
+    ledger: Ledger, key: AliasKey, conditions: list[sa.ColumnElement[bool]], excess_bytes: int | None
+) -> Pruned:
     """Delete the oldest rows, all that there are or until the excess is gone, a batch at a time; return how many."""
-    table, deleted = TABLES[Traffic], 0
+    pruned = Pruned()
     oldest = (
-        sa.select(_TRAFFIC.id, _size())
-        .where(_TRAFFIC.project == project, *conditions)
+        sa.select(_TRAFFIC.id, _size(), _waits_for_window(ledger, key))
+        .where(_TRAFFIC.project == key.project, *conditions)
         .order_by(_TRAFFIC.created_at, _TRAFFIC.id)
         .limit(BATCH_ROWS)
     )
     while excess_bytes is None or excess_bytes > 0:
         with ledger.write() as connection:
-            ids = []
-            for request_id, size_bytes in connection.execute(oldest):
+            batch = []
+            for request_id, size_bytes, waits in connection.execute(oldest):
                 if excess_bytes is not None:
                     if excess_bytes <= 0:
                         break
                     excess_bytes -= size_bytes
-                ids.append(request_id)
-            deleted += connection.execute(sa.delete(table).where(table.c.id.in_(ids))).rowcount
-        if len(ids) < BATCH_ROWS:
-            return deleted
+                batch.append((request_id, waits))
+            pruned += _delete_batch(ledger, connection, key, batch)
+        if len(batch) < BATCH_ROWS:
+            break
         time.sleep(PAUSE_SECONDS)
-    return deleted
+    return pruned
+
+
+def _waits_for_window(ledger: Ledger, key: AliasKey) -> sa.ColumnElement[bool]:
+    """Return the condition of the rows that a window could still hold: those of versions that are or become live."""
+    alias = find_alias(ledger, *key)
+    live = [] if alias is None else [alias.version_id, alias.observed_version_id or alias.version_id]
+    return sa.and_(_TRAFFIC.check_id.is_(None), _TRAFFIC.alias == key.name, _TRAFFIC.version_id.in_(live))
+
+
+def _delete_batch(
+    ledger: Ledger, connection: sa.Connection, key: AliasKey, batch: Sequence[tuple[str, bool]]
+) -> Pruned:
+    """Delete rows and count them in the same transaction, so that no crash comes between."""
+    is_it = _TRAFFIC.id.in_([request_id for request_id, _ in batch])
+    deleted = connection.execute(sa.delete(TABLES[Traffic]).where(is_it)).rowcount
+    found = Pruned(rows=deleted, unchecked_rows=sum(bool(waits) for _, waits in batch))
+    for name, count in ((PRUNED, found.rows), (UNCHECKED, found.unchecked_rows)):
+        if count:
+            ledger.count_up_with(connection, key.project, name, count)
+    return found

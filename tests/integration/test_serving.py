@@ -25,6 +25,7 @@ import yaml
 from driftwheel import fingerprint
 from driftwheel.artifacts import read_manifest
 from driftwheel.controls import promote, rollback
+from driftwheel.conversations import said
 from driftwheel.probe_answers import Fingerprint
 from driftwheel.records import Alias, Deployment, ModelVersion, ModelVersionStatus, Stage, Traffic
 from driftwheel.settings.load import load_settings
@@ -39,7 +40,7 @@ from tests.support.versions import add_with_parents
 
 KEY = "integration-key-4f9Lq2"
 QUESTIONS = ["where is my parcel", "i was charged twice", "please close my account", "the app does not start"]
-PROBES = [[{"role": "user", "content": question}] for question in QUESTIONS]
+PROBES = [[said("user", question)] for question in QUESTIONS]
 START_SECONDS = 240.0
 PAUSE_SECONDS = 0.25  # leaves the engine that starts its share of two cores
 

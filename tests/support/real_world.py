@@ -19,6 +19,7 @@ from typing import Any
 import aiohttp
 
 from driftwheel import controls, fingerprint
+from driftwheel.conversations import said
 from driftwheel.probe_answers import Fingerprint
 from driftwheel.records import Traffic
 from driftwheel.settings.settings import Settings
@@ -27,7 +28,7 @@ from serve.engines.engine import Engine, start_artifact
 from tests.support.fake_world import ALIAS, KEY, World
 
 QUESTIONS = ["where is my parcel", "i was charged twice", "please close my account", "the app does not start"]
-PROBES = [[{"role": "user", "content": question}] for question in QUESTIONS]
+PROBES = [[said("user", question)] for question in QUESTIONS]
 ANSWER_TOKENS = 8
 START_SECONDS = 240.0
 NO_ANSWER = ""

@@ -11,11 +11,11 @@ from typing import Any, TypeVar
 
 from openai import APIError, AsyncOpenAI, BadRequestError
 
+from driftwheel.conversations import Messages, said, to_send
 from driftwheel.errors import EngineError
 
 Token = tuple[bytes, float]
 """A token's bytes and its log-probability in nats."""
-Messages = Sequence[dict[str, str]]
 Result = TypeVar("Result")
 Entry = TypeVar("Entry")
 
@@ -171,7 +171,7 @@ async def _ask(
     client: AsyncOpenAI, model: str, messages: Messages, max_tokens: int, extension: dict[str, bool]
 ) -> Answer:
     started_at = time.monotonic()
-    conversation: Any = list(messages)
+    conversation: Any = to_send(messages)
     try:
         reply = await client.chat.completions.create(
             model=model,
@@ -200,7 +200,7 @@ async def _ask(
 
 async def _read_reference(client: AsyncOpenAI, model: str, reference: tuple[Messages, str, int]) -> list[float] | None:
     messages, answer, prompt_tokens = reference
-    conversation: Any = [*messages, {"role": "assistant", "content": answer}]
+    conversation: Any = to_send([*messages, said("assistant", answer)])
     extension = {"prompt_logprobs": 0, "add_generation_prompt": False, "continue_final_message": True}
     try:
         reply = await client.chat.completions.create(

@@ -1,8 +1,9 @@
 """Cleans, deduplicates and splits rows on their way into a Dataset, and counts what is dropped."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from driftwheel.answers import label_of
+from driftwheel.conversations import Message, text_of, with_text
 from driftwheel.errors import DataError
 from driftwheel.records import content_hash
 from driftwheel.settings.data import DatasetSettings
@@ -27,12 +28,14 @@ def clean(settings: DatasetSettings, rows: Iterable[Row], tally: Tally) -> list[
     seen: dict[str, str] = {}
     examples: list[Example] = []
     for row in rows:
-        prompt = [{**m, "content": _treated(settings, clean_prompt(m["content"]), tally)} for m in row.prompt]
-        answer = _treated(settings, clean_answer(row.answer), tally)
-        if not answer or not all(m["content"] for m in prompt):
+        prompt = [_cleaned(settings, m, clean_prompt, tally) for m in row.prompt]
+        completion = [_cleaned(settings, m, clean_answer, tally) for m in row.completion]
+        answer = text_of(completion[-1])
+        if not answer or not all(text_of(m) for m in prompt):
             tally.dropped["empty after cleaning"] += 1
             continue
-        key = content_hash([(m["role"], text_hash(m["content"])) for m in prompt])
+        asked = [(m["role"], text_hash(text_of(m))) for m in prompt]
+        key = content_hash([asked, row.tools] if row.tools else asked)
         if key in seen:
             tally.dropped["duplicate" if seen[key] == answer else "duplicate with another answer"] += 1
             continue
@@ -41,16 +44,24 @@ def clean(settings: DatasetSettings, rows: Iterable[Row], tally: Tally) -> list[
             Example(
                 id=key[:16],
                 prompt=prompt,
-                completion=[{"role": "assistant", "content": answer}],
+                completion=completion,
                 label=label_of(answer, settings.label_field),
                 group=row.group or key[:16],
                 time=row.time.isoformat(timespec="microseconds") if row.time else None,
+                tools=row.tools,
+                references=row.references,
             )
         )
         tally.places[examples[-1].id] = row.place
         if row.weight != 1:
             tally.weights[examples[-1].id] = row.weight
     return examples
+
+
+def _cleaned(settings: DatasetSettings, message: Message, clean_text: Callable[[str], str], tally: Tally) -> Message:
+    """Return a message with its text cleaned and treated; tool calls stay as they are."""
+    text = message["content"]
+    return message if text is None else with_text(message, _treated(settings, clean_text(text), tally))
 
 
 def _treated(settings: DatasetSettings, text: str, tally: Tally) -> str:

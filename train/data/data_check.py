@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from driftwheel.answers import label_of
+from driftwheel.conversations import text_of, with_text
 from driftwheel.settings.data import Base, DatasetSettings
 from driftwheel.traffic.personal_data import find_personal_data, redact
 from train.data.cleaning import clean_answer, clean_prompt, folded
@@ -71,11 +72,10 @@ def check_files(
 
 
 def _placed(settings: DatasetSettings, row: Row) -> PlacedRow:
-    prompt = [{**m, "content": clean_prompt(m["content"])} for m in row.prompt]
-    answer = clean_answer(row.answer)
-    completion = [{"role": "assistant", "content": answer}]
-    label = label_of(answer, settings.label_field)
-    return PlacedRow(row.place, Example(row.place, prompt, completion, label, row.group or row.place))
+    prompt = [m if m["content"] is None else with_text(m, clean_prompt(m["content"])) for m in row.prompt]
+    completion = [m if m["content"] is None else with_text(m, clean_answer(m["content"])) for m in row.completion]
+    example = Example(row.place, prompt, completion, None, row.group or row.place, tools=row.tools)
+    return PlacedRow(row.place, replace(example, label=label_of(example.answer, settings.label_field)))
 
 
 def suggestions(settings: DatasetSettings, found: Findings) -> list[str]:
@@ -124,7 +124,7 @@ def _repeated(rows: Sequence[PlacedRow]) -> list[list[PlacedRow]]:
     """Return the rows in groups of the same conversation, whatever their case, accents and punctuation."""
     same: dict[tuple[str, ...], list[PlacedRow]] = defaultdict(list)
     for row in rows:
-        same[tuple(f"{m['role']} {folded(m['content'])}" for m in row.example.prompt)].append(row)
+        same[tuple(f"{m['role']} {folded(text_of(m))}" for m in row.example.prompt)].append(row)
     return list(same.values())
 
 
@@ -165,7 +165,7 @@ def _personal_data(rows: Sequence[PlacedRow]) -> dict[str, PersonalDataFound]:
     """Return, for each kind, how many pieces there are and some of them, masked."""
     pieces: dict[str, list[str]] = defaultdict(list)
     for row in rows:
-        for text in (*(m["content"] for m in row.example.prompt), row.example.answer):
+        for text in (*(text_of(m) for m in row.example.prompt), row.example.answer):
             for piece in find_personal_data(text):
                 pieces[piece.kind].append(f"{row.place} {piece.masked}")
     return {k: PersonalDataFound(count=len(own), examples=own[:SHOWN_EXAMPLES]) for k, own in pieces.items()}

@@ -46,7 +46,7 @@ def write(
         raise DataError(
             f"no rows for the {' and '.join(empty)} split: too few groups; give more rows or raise the shares"
         )
-    rows = {name: [asdict(e) for e in examples] for name, examples in splits.items()}
+    rows = {name: [e.as_line() for e in examples] for name, examples in splits.items()}
     if found := find_stored(ledger, settings.project, rows):
         return found
     leaks = find_leaks(splits, quarantine, settings.dataset.near_duplicate_similarity, timed.cuts)

@@ -1,11 +1,11 @@
 """A row of a Dataset's split, as its file holds it."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from driftwheel.conversations import Message, Tool, last_text, text_of
 from driftwheel.errors import ArtifactError, DataError
-from train.data.row_shapes import Message
 
 
 @dataclass(frozen=True)
@@ -15,6 +15,7 @@ class Example:
     id: str
     prompt: list[Message]
     completion: list[Message]
+    """The assistant's turn to learn; it may be a call of tools."""
     label: str | None
     group: str
     source: str = "files"
@@ -25,21 +26,39 @@ class Example:
     """The id of the row that it was made from, if it was made by driftwheel."""
     model: str | None = None
     """The model that worded it, if it is a paraphrase."""
+    tools: list[Tool] = field(default_factory=list)
+    """What the assistant may call."""
+    references: list[str] = field(default_factory=list)
+    """Further right answers, beside the completion's."""
 
     @property
     def text(self) -> str:
         """The last user message."""
-        return next((m["content"] for m in reversed(self.prompt) if m["role"] == "user"), "")
+        return last_text(self.prompt)
 
     @property
     def conversation(self) -> str:
         """Everything that was said before the answer, without the system prompt that many rows share."""
-        return "\n".join(m["content"] for m in self.prompt if m["role"] != "system")
+        return "\n".join(text_of(m) for m in self.prompt if m["role"] not in ("system", "developer"))
+
+    @property
+    def ends_with_user(self) -> bool:
+        """Whether a user spoke last, whose words may be put otherwise; a tool's result may not."""
+        return self.prompt[-1]["role"] == "user"
 
     @property
     def answer(self) -> str:
         """The right answer."""
-        return self.completion[-1]["content"]
+        return text_of(self.completion[-1])
+
+    @property
+    def answers(self) -> list[str]:
+        """Every right answer, the one that is learned first."""
+        return [self.answer, *self.references]
+
+    def as_line(self) -> dict[str, object]:
+        """Return the row as its file holds it, without what most rows lack, so that their hashes stay as they were."""
+        return {key: value for key, value in asdict(self).items() if value or key not in ("tools", "references")}
 
 
 def read_examples(path: Path) -> list[Example]:

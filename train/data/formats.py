@@ -6,10 +6,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from driftwheel.conversations import Message, Tool, said, text_of
 from driftwheel.dataset_report import BrokenRow
 from driftwheel.errors import DataError
 from driftwheel.settings.data import DatasetSettings
-from train.data.row_shapes import SHAPES, Message, detect_format
+from train.data.row_shapes import SHAPES, PromptAndAnswer, ReadRow, detect_format
 from train.reading.raw_rows import RawRow
 from train.reading.sources import Part, parts_of
 
@@ -23,11 +24,21 @@ class Row:
     place: str
     """``file:line``, for messages to a person."""
     prompt: list[Message]
-    answer: str
+    completion: list[Message]
+    """The assistant's turn to learn; it may be a call of tools."""
     group: str | None = None
     time: datetime | None = None
     weight: float = 1.0
     """How often it is drawn if it comes into the training split."""
+    tools: list[Tool] = field(default_factory=list)
+    """What the assistant may call."""
+    references: list[str] = field(default_factory=list)
+    """Further right answers."""
+
+    @property
+    def answer(self) -> str:
+        """The right answer as text."""
+        return text_of(self.completion[-1])
 
 
 @dataclass
@@ -77,14 +88,22 @@ def _read_row(settings: DatasetSettings, reading: Reading, place: str, row: RawR
         reading.broken.append(BrokenRow(place, f"is of no known format: it has {names}"))
         return
     try:
-        prompt, answer = SHAPES[reading.format].read(row, settings)
-        _check_prompt(prompt)
+        read = _whole(SHAPES[reading.format].read(row, settings))
+        _check_prompt(read.prompt)
         time = _time(row[settings.time_column]) if settings.time_column else None
     except (LookupError, TypeError, ValueError, AttributeError) as error:
         reading.broken.append(BrokenRow(place, _reason(error)))
         return
     group = row.get(settings.group_column) if settings.group_column else None
-    reading.rows.append(Row(place, prompt, answer, None if group is None else str(group), time))
+    group = None if group is None else str(group)
+    reading.rows.append(
+        Row(place, read.prompt, read.completion, group, time, tools=read.tools, references=read.references)
+    )
+
+
+def _whole(read: PromptAndAnswer | ReadRow) -> ReadRow:
+    """Return a row of prompt and answer in its long form."""
+    return read if isinstance(read, ReadRow) else ReadRow(prompt=read[0], completion=[said("assistant", read[1])])
 
 
 def _time(value: Any) -> datetime:
@@ -104,7 +123,7 @@ def _time(value: Any) -> datetime:
 
 
 def _check_prompt(prompt: list[Message]) -> None:
-    if not prompt or prompt[-1]["role"] != "user":
+    if not prompt or prompt[-1]["role"] not in ("user", "tool"):
         raise ValueError("the prompt does not end with a user turn")
 
 

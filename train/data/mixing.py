@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
+from driftwheel.conversations import with_text
 from driftwheel.settings.data import DatasetSettings
 from driftwheel.settings.settings import Settings
 from train.data.examples import Example
@@ -77,11 +78,11 @@ def oversampled(rows: Sequence[Example], chance: random.Random) -> list[Example]
 
 def copies(rows: Sequence[Example], wanted: int, chance: random.Random) -> list[Example]:
     """Return that many copies of rows, their last message with a typo or in another case, each naming its original."""
-    originals = list({row.id: row for row in rows if row.original is None}.values())
+    originals = list({row.id: row for row in rows if row.original is None and row.ends_with_user}.values())
     made = []
-    for number in range(wanted):
+    for number in range(wanted if originals else 0):
         row = originals[number % len(originals)] if wanted >= len(originals) else chance.choice(originals)
-        said = {**row.prompt[-1], "content": _worded_otherwise(row.prompt[-1]["content"], chance)}
+        said = with_text(row.prompt[-1], _worded_otherwise(row.prompt[-1]["content"] or "", chance))
         if said != row.prompt[-1]:
             made.append(
                 replace(

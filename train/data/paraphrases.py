@@ -13,6 +13,7 @@ from pathlib import Path
 
 import structlog
 
+from driftwheel.conversations import Messages, text_of, with_text
 from driftwheel.dataset_report import ParaphraseCount
 from driftwheel.errors import EngineError, StorageError
 from driftwheel.records import content_hash
@@ -21,7 +22,7 @@ from driftwheel.settings.data import DatasetSettings
 from driftwheel.settings.serving import ServeSettings
 from driftwheel.settings.settings import Settings
 from train.asking.answer_progress import progress
-from train.asking.client import Endpoint, Messages
+from train.asking.client import Endpoint
 from train.data.duplicates import text_hash
 from train.data.examples import Example
 from train.data.rewording import REWORDED_TOKENS, flaw, request, reword
@@ -45,7 +46,7 @@ def paraphrases(
     """
     endpoint = _endpoint(settings.dataset, environ)
     chosen = _chosen(settings.dataset, rows)
-    asked = [request(row.prompt[-1]["content"], manner) for row, manner in chosen]
+    asked = [request(text_of(row.prompt[-1]), manner) for row, manner in chosen]
     tally.paraphrases = ParaphraseCount(model=endpoint.model, asked=len(asked))
     try:
         said = _answers(settings.evaluate, settings.serve, settings.root / "paraphrases.jsonl", endpoint, asked)
@@ -70,7 +71,7 @@ def _endpoint(settings: DatasetSettings, environ: Mapping[str, str]) -> Endpoint
 def _chosen(settings: DatasetSettings, rows: Sequence[Example]) -> list[tuple[Example, int]]:
     """Return which rows are reworded in which manners: every row once before any is twice."""
     share = settings.paraphrase_share
-    originals = list({row.id: row for row in rows if row.original is None}.values())
+    originals = list({row.id: row for row in rows if row.original is None and row.ends_with_user}.values())
     random.Random(f"{settings.seed}-paraphrases").shuffle(originals)
     every = [(row, manner) for manner in range(settings.paraphrase_copies) for row in originals]
     return every[: int(len(rows) * share / (1 - share))]
@@ -125,7 +126,7 @@ def _is_torn(path: Path) -> bool:
 
 
 def _paraphrase(row: Example, manner: int, text: str, model: str) -> Example:
-    said = {**row.prompt[-1], "content": text}
+    said = with_text(row.prompt[-1], text)
     return replace(
         row, id=f"{row.id}-p{manner}", prompt=[*row.prompt[:-1], said], source=SOURCE, original=row.id, model=model
     )
@@ -135,7 +136,7 @@ def _sound(made: Sequence[Example], originals: Mapping[str, Example], seen: set[
     """Return the rewordings that can stand for their originals and repeat no row; the report counts the others."""
     kept = []
     for row in made:
-        why = flaw(originals[str(row.original)].prompt[-1]["content"], row.prompt[-1]["content"])
+        why = flaw(text_of(originals[str(row.original)].prompt[-1]), text_of(row.prompt[-1]))
         key = text_hash(row.conversation)
         if why is None and key in seen:
             why = "the same as another training row"

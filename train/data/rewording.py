@@ -4,10 +4,11 @@ import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 
+from driftwheel.conversations import Messages, said
 from driftwheel.errors import EngineError
 from driftwheel.settings.artifact import EvaluateSettings
 from driftwheel.settings.serving import ServeSettings
-from train.asking.client import Answer, Endpoint, Messages, ask_all
+from train.asking.client import Answer, Endpoint, ask_all
 from train.data.cleaning import clean_answer, folded
 
 REWORD = (
@@ -34,8 +35,8 @@ NUMBER = re.compile(r"\d+")
 def request(text: str, manner: int = 0) -> Messages:
     """Return what a model is asked for a rewording in one of `MANNERS`."""
     return [
-        {"role": "system", "content": f"{REWORD} {MANNERS[manner]}".strip()},
-        {"role": "user", "content": text},
+        said("system", f"{REWORD} {MANNERS[manner]}".strip()),
+        said("user", text),
     ]
 
 

@@ -6,18 +6,38 @@ write a function, give it a line in `SHAPES`, and add its name to `dataset.forma
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+from driftwheel.conversations import Message, Role, Tool, said, text_of
 from driftwheel.foreign_json import read_json
 from driftwheel.settings.data import DatasetSettings
 from train.reading.raw_rows import RawRow
 
-ROLES = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant", "system": "system"}
+ROLES: dict[str, Role] = {
+    "human": "user",
+    "user": "user",
+    "gpt": "assistant",
+    "assistant": "assistant",
+    "system": "system",
+}
 TURN = re.compile(r"###\s*(Human|Assistant):", re.IGNORECASE)
 
-Message = dict[str, str]
 PromptAndAnswer = tuple[list[Message], str]
+"""A row that is nothing but a prompt and the text that answers it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReadRow:
+    """A row of which a data file says more than prompt and answer."""
+
+    prompt: list[Message]
+    completion: list[Message]
+    """The assistant's turn to learn."""
+    tools: list[Tool] = field(default_factory=list)
+    """What the assistant may call."""
+    references: list[str] = field(default_factory=list)
+    """Further right answers."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +46,7 @@ class Shape:
 
     fits: Callable[[RawRow, DatasetSettings], bool]
     """Whether a row has this shape's columns."""
-    read: Callable[[RawRow, DatasetSettings], PromptAndAnswer]
+    read: Callable[[RawRow, DatasetSettings], PromptAndAnswer | ReadRow]
     """Raises LookupError, TypeError, ValueError or AttributeError, with what is wrong, for a row that is broken."""
 
 
@@ -47,7 +67,7 @@ def _chat(value: Any, name: str) -> list[Message]:
     """Return a prompt given as text or as messages."""
     if isinstance(value, list):
         return _turns(value, name)
-    return [{"role": "user", "content": _text(value, name)}]
+    return [said("user", _text(value, name))]
 
 
 def _turns(value: Any, name: str) -> list[Message]:
@@ -68,7 +88,7 @@ def _message(value: Any, name: str) -> Message:
     role, content = value.get("role", value.get("from")), value.get("content", value.get("value"))
     if role not in ROLES:
         raise ValueError(f"{name} has the unknown role {role!r}")
-    return {"role": ROLES[role], "content": _text(content, f"{name}'s content")}
+    return said(ROLES[role], _text(content, f"{name}'s content"))
 
 
 def _split(turns: list[Message]) -> PromptAndAnswer:
@@ -76,7 +96,7 @@ def _split(turns: list[Message]) -> PromptAndAnswer:
         turns = turns[:-1]
     if len(turns) < 2 or turns[-2]["role"] != "user":
         raise ValueError("holds no user turn followed by an assistant turn")
-    return turns[:-1], turns[-1]["content"]
+    return turns[:-1], text_of(turns[-1])
 
 
 def _prompt_completion(row: RawRow, settings: DatasetSettings) -> PromptAndAnswer:
@@ -85,7 +105,7 @@ def _prompt_completion(row: RawRow, settings: DatasetSettings) -> PromptAndAnswe
         message = _message(answer[0], settings.completion_column)
         if message["role"] != "assistant":
             raise ValueError(f"{settings.completion_column} is the turn of a {message['role']}, not of the assistant")
-        answer = message["content"]
+        answer = text_of(message)
     return _chat(row[settings.prompt_column], settings.prompt_column), _text(answer, settings.completion_column)
 
 
@@ -97,7 +117,7 @@ def _alpaca(row: RawRow, settings: DatasetSettings) -> PromptAndAnswer:
     text = _text(row["instruction"], "instruction")
     if row.get("input"):
         text += "\n\n" + _text(row["input"], "input")
-    return [{"role": "user", "content": text}], _text(row["output"], "output")
+    return [said("user", text)], _text(row["output"], "output")
 
 
 def _sharegpt(row: RawRow, settings: DatasetSettings) -> PromptAndAnswer:
@@ -106,10 +126,7 @@ def _sharegpt(row: RawRow, settings: DatasetSettings) -> PromptAndAnswer:
 
 def _human_assistant(row: RawRow, settings: DatasetSettings) -> PromptAndAnswer:
     parts = TURN.split(_text(row["text"], "text"))[1:]
-    turns = [
-        {"role": ROLES[role.lower()], "content": content.strip()}
-        for role, content in zip(parts[::2], parts[1::2], strict=True)
-    ]
+    turns = [said(ROLES[role.lower()], content.strip()) for role, content in zip(parts[::2], parts[1::2], strict=True)]
     return _split([turn for turn in turns if turn["content"]])
 
 

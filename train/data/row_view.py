@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from train.data.examples import Example
+from train.data.rendering import as_text
 
 
 @dataclass(frozen=True)
@@ -20,8 +21,8 @@ class TemplatedRow:
 
 def in_template(tokenizer: Any, example: Example) -> TemplatedRow:
     """Return a row as TRL trains on it with the loss on the completion only."""
-    given: str = tokenizer.apply_chat_template(example.prompt, tokenize=False, add_generation_prompt=True)
-    whole: str = tokenizer.apply_chat_template([*example.prompt, *example.completion], tokenize=False)
+    given = as_text(tokenizer, example.prompt, example.tools, add_generation_prompt=True)
+    whole = as_text(tokenizer, [*example.prompt, *example.completion], example.tools)
     return TemplatedRow(given, whole.removeprefix(given))
 
 

@@ -9,6 +9,7 @@ from driftwheel.errors import ConfigError, NotFoundError
 from driftwheel.settings.data import Base, DatasetSettings
 from train.base_model import load_tokenizer
 from train.data.examples import Example
+from train.data.rendering import token_counts
 
 SHOWN_BROKEN_ROWS, SHOWN_LABELS = 20, 50
 """A report lies in a row of the database, so that it names no more than these."""
@@ -72,10 +73,7 @@ def measure(base: Base, max_length: int, examples: Sequence[Example]) -> RowLeng
         tokenizer = load_tokenizer(base.source, revision=base.revision)
     except (ConfigError, NotFoundError) as error:
         return replace(known, tokens_not_counted=str(error))
-    conversations = [[*e.prompt, *e.completion] for e in examples]
-    texts = tokenizer.apply_chat_template(conversations, tokenize=False)
-    # The chat template has written the special tokens already.
-    lengths = [len(ids) for ids in tokenizer(texts, add_special_tokens=False)["input_ids"]]
+    lengths = token_counts(tokenizer, [([*e.prompt, *e.completion], e.tools) for e in examples])
     cut = sum(length > max_length for length in lengths)
     return replace(known, tokens=quantiles(lengths), rows_cut_by_max_length=cut)
 

@@ -8,12 +8,13 @@ from datetime import datetime
 import sqlalchemy as sa
 
 from driftwheel.answers import label_of
+from driftwheel.conversations import Message, said
 from driftwheel.records import Traffic
 from driftwheel.settings.data import DatasetSettings
 from driftwheel.store.ledger import Ledger
 from driftwheel.store.tables import TABLES
 from train.data.formats import Row
-from train.data.row_shapes import ROLES, Message
+from train.data.row_shapes import ROLES
 from train.data.tally import Tally
 
 
@@ -55,7 +56,9 @@ def labelled_rows(
             per_user[user] += 1
             accepted += source == "accepted"
             group = request.conversation_id or request.user_id or None
-            rows.append(LabelledRow(Row(request.id, conversation(request), answer, group, request.created_at), source))
+            completion = [said("assistant", answer)]
+            row = Row(request.id, conversation(request), completion, group, request.created_at)
+            rows.append(LabelledRow(row, source))
     return rows
 
 
@@ -71,10 +74,10 @@ def conversation(request: Traffic) -> list[Message]:
     try:
         messages = json.loads(request.request)["messages"]
     except (json.JSONDecodeError, LookupError, TypeError):
-        return [{"role": "user", "content": request.prompt}]
+        return [said("user", request.prompt)]
     turns = [
-        {"role": ROLES[m["role"]], "content": m["content"]}
+        said(ROLES[m["role"]], m["content"])
         for m in messages
         if m.get("role") in ROLES and isinstance(m.get("content"), str)
     ]
-    return turns or [{"role": "user", "content": request.prompt}]
+    return turns or [said("user", request.prompt)]

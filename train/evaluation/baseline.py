@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from driftwheel import artifacts
+from driftwheel.conversations import Message, Messages, text_of
 from driftwheel.json_form import as_json, from_json
 from driftwheel.records import Dataset
 from driftwheel.scorecard import EarlierBaseline, PromptScore
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
-from train.asking.client import Endpoint, Messages
+from train.asking.client import Endpoint
 from train.asking.engine_child import engine
 from train.evaluation.scores import score
 from train.evaluation.scoring import Row, ask, evaluation_folder, read_split, sample, score_items, task_of
@@ -89,8 +90,8 @@ def nearest_shots(known: Sequence[Row], rows: Sequence[Row], count: int) -> list
     from sklearn.metrics.pairwise import linear_kernel
 
     vectorizer = TfidfVectorizer(analyzer="char_wb", ngram_range=(2, 4), sublinear_tf=True)  # no spaces needed
-    library = vectorizer.fit_transform([row["prompt"][-1]["content"] for row in known])
-    questions = vectorizer.transform([row["prompt"][-1]["content"] for row in rows])
+    library = vectorizer.fit_transform([text_of(row["prompt"][-1]) for row in known])
+    questions = vectorizer.transform([text_of(row["prompt"][-1]) for row in rows])
     found = []
     for question in questions:  # one row at a time: all of them at once would not fit in memory for large datasets
         likeness = linear_kernel(question, library)[0]
@@ -99,7 +100,7 @@ def nearest_shots(known: Sequence[Row], rows: Sequence[Row], count: int) -> list
     return found
 
 
-def with_shots(shots: Sequence[Row], prompt: Messages) -> list[dict[str, str]]:
+def with_shots(shots: Sequence[Row], prompt: Messages) -> list[Message]:
     """Put examples before a prompt as earlier turns; a system message stays first and alone."""
     system = [message for message in prompt if message["role"] == "system"]
     turns = [m for shot in shots for m in (*shot["prompt"], *shot["completion"]) if m["role"] != "system"]

@@ -12,6 +12,7 @@ from statistics import fmean
 from typing import Any
 
 from driftwheel.answers import parse_object
+from driftwheel.conversations import text_of
 from driftwheel.predictions import Prediction
 from driftwheel.scorecard import Task
 from train.evaluation.scoring import Row, expected_answer
@@ -64,7 +65,7 @@ def prompt_overlaps(rows: Sequence[Row], items: Sequence[Prediction]) -> list[fl
     for row, item in zip(rows, items, strict=True):
         answer = words(item.answer)
         size = min(GRAM_WORDS, len(answer))
-        prompt = _grams(words(" ".join(message["content"] for message in row["prompt"])), size)
+        prompt = _grams(words(" ".join(text_of(message) for message in row["prompt"])), size)
         grams = _grams(answer, size)
         found.append(sum(gram in prompt for gram in grams) / len(grams) if grams else 1.0)
     return found

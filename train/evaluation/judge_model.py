@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from driftwheel.comparison import compare, most_changed
+from driftwheel.conversations import Messages, said
 from driftwheel.errors import EngineError
 from driftwheel.intervals import share_interval
 from driftwheel.judgements import MODEL_PREFIX, agreement, in_order, judgements_of, peoples_word, record_judgement
@@ -21,7 +22,7 @@ from driftwheel.settings.serving import ServeSettings
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
 from train.asking.answer_progress import progress
-from train.asking.client import Endpoint, Messages, ask_all
+from train.asking.client import Endpoint, ask_all
 from train.evaluation.scoring import judge_endpoint
 
 ITEMS = 100
@@ -113,7 +114,7 @@ def question(prompt: str, answer_a: str, answer_b: str) -> Messages:
     """Return what a judge is asked about two answers."""
     parts = {"request": prompt, "answer_a": answer_a, "answer_b": answer_b}
     shown = "\n".join(f"<{name}>\n{_untagged(text)}\n</{name}>" for name, text in parts.items())
-    return [{"role": "system", "content": INSTRUCTION}, {"role": "user", "content": shown}]
+    return [said("system", INSTRUCTION), said("user", shown)]
 
 
 def _untagged(text: str) -> str:

@@ -8,6 +8,7 @@ import random
 import unicodedata
 from collections.abc import Callable, Sequence
 
+from driftwheel.conversations import text_of, with_text
 from driftwheel.errors import EngineError
 from driftwheel.intervals import paired_interval, share_interval
 from driftwheel.predictions import Prediction
@@ -74,7 +75,8 @@ def measure_robustness(
     """
     if not settings.evaluate.robustness_items:
         return None
-    chosen = sample(rows, settings.evaluate.robustness_items, settings.dataset.seed)
+    asked_by_users = [row for row in rows if row["prompt"][-1]["role"] == "user"]
+    chosen = sample(asked_by_users, settings.evaluate.robustness_items, settings.dataset.seed)
     asked = {kind: _changed(chosen, [_faulty(row, kind, settings.dataset.seed) for row in chosen]) for kind in FAULTS}
     notes: dict[str, FaultScore] = {}
     if settings.evaluate.judge_url:
@@ -98,13 +100,13 @@ def _faulty(row: Row, kind: str, seed: int) -> str:
 
 
 def _question(row: Row) -> str:
-    return str(row["prompt"][-1]["content"])
+    return text_of(row["prompt"][-1])
 
 
 def _changed(rows: Sequence[Row], questions: Sequence[str]) -> list[Row]:
     """Return the rows with their new questions, without those that stayed as they were or lost everything."""
     return [
-        row | {"prompt": [*row["prompt"][:-1], row["prompt"][-1] | {"content": question}]}
+        row | {"prompt": [*row["prompt"][:-1], with_text(row["prompt"][-1], question)]}
         for row, question in zip(rows, questions, strict=True)
         if question.strip() and question != _question(row)
     ]

@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import Any
 
 from driftwheel import artifacts
+from driftwheel.conversations import Messages, text_of
 from driftwheel.errors import ConfigError, DataError, EngineError
 from driftwheel.predictions import Prediction
 from driftwheel.records import Dataset, content_hash
@@ -17,7 +18,7 @@ from driftwheel.settings.artifact import EvaluateSettings
 from driftwheel.settings.serving import ServeSettings
 from driftwheel.settings.settings import Settings
 from train.asking.answer_progress import progress
-from train.asking.client import Answer, Endpoint, Messages, ask_all
+from train.asking.client import Answer, Endpoint, ask_all
 from train.evaluation.confidence import confidence
 from train.evaluation.scores import detect_task, grade_answer
 
@@ -72,7 +73,7 @@ def task_of(settings: EvaluateSettings, rows: Sequence[Row]) -> Task:
 
 def expected_answer(row: Row) -> str:
     """Return a row's reference answer."""
-    return str(row["completion"][-1]["content"])
+    return text_of(row["completion"][-1])
 
 
 def score_items(
@@ -92,7 +93,7 @@ def score_items(
             Prediction(
                 id=row["id"],
                 slice=row["slice"],
-                prompt=str(row["prompt"][-1]["content"]),
+                prompt=text_of(row["prompt"][-1]),
                 expected=expected_answer(row),
                 answer=answer.text,
                 label=row["label"],

@@ -1,10 +1,12 @@
 """Asks a model in memory the probe prompts: greedy answers, and log-probabilities of the reference answers."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+from driftwheel.conversations import Message, Tool
 from driftwheel.errors import ConfigError
+from train.data.rendering import as_ids
 from train.evaluation.scores import grade_answer
 from train.evaluation.scoring import Row, expected_answer
 
@@ -16,12 +18,14 @@ class Probe:
     """A test row as the trainer tokenizes it."""
 
     id: str
-    messages: list[dict[str, str]]
+    messages: list[Message]
     expected: str
     label: str | None
     prompt_ids: list[int]
     reference_ids: list[int]
     """The reference answer up to its end token."""
+    tools: list[Tool] = field(default_factory=list)
+    """What the model may call."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,8 +43,9 @@ def make_probes(tokenizer: Any, rows: Sequence[Row], max_tokens: int) -> list[Pr
     """Tokenize rows as TRL does: the prompt by the template, the reference as what the whole row adds to it."""
     probes = []
     for row in rows:
-        prompt_ids = token_ids(tokenizer, row["prompt"], add_generation_prompt=True)
-        whole = token_ids(tokenizer, [*row["prompt"], *row["completion"]])
+        tools = row.get("tools", [])
+        prompt_ids = as_ids(tokenizer, row["prompt"], tools, add_generation_prompt=True)
+        whole = as_ids(tokenizer, [*row["prompt"], *row["completion"]], tools)
         reference_ids = _to_end(whole[len(prompt_ids) :], tokenizer.eos_token_id)[:max_tokens]
         if whole[: len(prompt_ids)] != prompt_ids or not reference_ids:
             raise ConfigError(
@@ -55,6 +60,7 @@ def make_probes(tokenizer: Any, rows: Sequence[Row], max_tokens: int) -> list[Pr
                 label=row.get("label"),
                 prompt_ids=prompt_ids,
                 reference_ids=reference_ids,
+                tools=tools,
             )
         )
     return probes
@@ -104,12 +110,6 @@ def reading_of(
     text = tokenizer.decode(answer_ids, skip_special_tokens=True)
     _, is_correct = grade_answer(probe.expected, text, probe.label, label_field)
     return Reading(answer_ids=list(answer_ids), logprobs=list(logprobs), is_correct=is_correct)
-
-
-def token_ids(tokenizer: Any, messages: Sequence[dict[str, str]], *, add_generation_prompt: bool = False) -> list[int]:
-    """Return a conversation's token ids by the chat template."""
-    ids = tokenizer.apply_chat_template(messages, add_generation_prompt=add_generation_prompt, return_dict=False)
-    return [int(number) for number in ids]
 
 
 def _to_end(ids: list[int], end: int) -> list[int]:

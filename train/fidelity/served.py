@@ -3,11 +3,12 @@
 import json
 from collections.abc import Mapping, Sequence
 
+from driftwheel.conversations import Messages
 from driftwheel.errors import ParityError
 from driftwheel.scorecard import ParityRow
 from driftwheel.settings.settings import Settings
 from train.asking.answer_progress import progress
-from train.asking.client import Answer, Endpoint, Messages, token_logprobs
+from train.asking.client import Answer, Endpoint, token_logprobs
 from train.base_model import load_tokenizer
 from train.evaluation.scoring import ask
 from train.fidelity.hops import measure, require

@@ -15,9 +15,10 @@ from driftwheel.records import Dataset, TrainingRun
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
 from train.base_model import load_tokenizer, load_weights
+from train.data.rendering import as_ids
 from train.evaluation.scoring import Row
 from train.fidelity.pins import read_pins
-from train.fidelity.probing import Probe, Reading, make_probes, read_model, token_ids
+from train.fidelity.probing import Probe, Reading, make_probes, read_model
 from train.processes.first_process import is_first_process
 from train.runs import weights_path
 
@@ -113,7 +114,9 @@ def _compare_tokens(trainer: Any, dataset_path: Path) -> None:
     if trainer.eval_dataset is None or "input_ids" not in trainer.eval_dataset.column_names:
         return  # a preference trainer holds pairs
     rows = (json.loads(line) for line in _lines(dataset_path / "validation.jsonl"))
-    rendered = (token_ids(trainer.processing_class, [*row["prompt"], *row["completion"]]) for row in rows)
+    rendered = (
+        as_ids(trainer.processing_class, [*row["prompt"], *row["completion"]], row.get("tools", [])) for row in rows
+    )
     limit = trainer.args.max_length
     for tokenized in islice(trainer.eval_dataset, COMPARED_ROWS):
         learned = list(tokenized["input_ids"])

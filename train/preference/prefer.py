@@ -8,7 +8,7 @@ same questions as before.
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 
 from sklearn.model_selection import GroupShuffleSplit
 
@@ -60,11 +60,11 @@ def preference_dataset(settings: Settings, ledger: Ledger, parent: Dataset) -> D
         kind = "corrected answers" if objective == "dpo" else "answers with a thumb"
         raise DataError(f"only {len(wanted)} {kind} in the traffic, and {objective} needs {FEWEST}; ask for feedback")
     parts = _split(settings.dataset, wanted)
-    rows = {name: [asdict(e) for e in splits[name]] for name in SPLITS}
+    rows = {name: [e.as_line() for e in splits[name]] for name in SPLITS}
     for name, part in parts.items():
         known = {e.conversation for e in splits[name]}
         corrected = [p.example for p in part if p.correction and p.example.conversation not in known]
-        rows[name] += [asdict(e) for e in corrected]
+        rows[name] += [e.as_line() for e in corrected]
         rows[f"{objective}_{name}"] = [p.as_pair() if objective == "dpo" else p.as_judged() for p in part]
     if stored := find_stored(ledger, settings.project, rows):
         return stored

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
+from driftwheel.conversations import Message, said
 from driftwheel.records import Traffic
 from driftwheel.settings.data import DatasetSettings
 from driftwheel.store.ledger import Ledger
 from driftwheel.store.tables import TABLES
 from train.data.duplicates import NearDuplicates
 from train.data.examples import Example
-from train.data.row_shapes import Message
 from train.data.traffic_rows import conversation
 
 
@@ -34,10 +34,10 @@ class AnswerFeedback:
     @property
     def example(self) -> Example:
         """The row that supervised training learns from it: the correction, or the answer itself."""
-        answer: list[Message] = [{"role": "assistant", "content": self.correction or self.answer}]
+        answer = _said(self.correction or self.answer)
         return Example(self.id, self.prompt, answer, None, self.group, source="correction", slice="new")
 
-    def as_pair(self) -> dict[str, list[Message]]:
+    def as_pair(self) -> dict[str, object]:
         """Return DPO's row."""
         chosen, rejected = str(self.correction), self.answer
         return {"prompt": self.prompt, "chosen": _said(chosen), "rejected": _said(rejected)}
@@ -48,7 +48,7 @@ class AnswerFeedback:
 
 
 def _said(text: str) -> list[Message]:
-    return [{"role": "assistant", "content": text}]
+    return [said("assistant", text)]
 
 
 def preferences(

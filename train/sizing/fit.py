@@ -12,6 +12,7 @@ from driftwheel.settings.settings import Settings
 from driftwheel.settings.training import TrainSettings
 from train.base_model import load_config, load_tokenizer
 from train.data.formats import read_sources
+from train.data.rendering import token_counts
 from train.sizing.machine import Machine
 from train.sizing.memory import Estimate, estimate
 
@@ -115,10 +116,7 @@ def _lengths(settings: DatasetSettings, base: Base, data: Path) -> DataLengths:
     if not rows:
         raise ConfigError(f"{data} has no row that can be read; `driftwheel data check` says why")
     tokenizer = load_tokenizer(base.source, revision=base.revision)
-    conversations = [[*r.prompt, {"role": "assistant", "content": r.answer}] for r in rows]
-    texts = tokenizer.apply_chat_template(conversations, tokenize=False)
-    # The chat template has written the special tokens already.
-    lengths = sorted(len(ids) for ids in tokenizer(texts, add_special_tokens=False)["input_ids"])
+    lengths = sorted(token_counts(tokenizer, [([*r.prompt, *r.completion], r.tools) for r in rows]))
     last = len(lengths) - 1
     return DataLengths(len(lengths), lengths[last // 2], lengths[min(last, int(0.95 * len(lengths)))], lengths[last])
 

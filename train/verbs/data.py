@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.text import Text
 
 from driftwheel.cli.command import add_common_arguments, open_ledger, print_record, settings_from
+from driftwheel.conversations import text_of
 from driftwheel.errors import ConfigError, NotFoundError
 from driftwheel.records import Dataset
 from driftwheel.settings.data import HUB, Base
@@ -94,7 +95,7 @@ def show(base: Base, examples: Sequence[Example]) -> None:
     for example in examples:
         if tokenizer is None:
             for message in [*example.prompt, *example.completion]:
-                console.print(Text(f"{message['role']:>9}: {message['content']}"))
+                console.print(Text(f"{message['role']:>9}: {text_of(message)}"))
         else:
             row = in_template(tokenizer, example)
             console.print(Text.assemble((row.given, "dim"), (f"{begin}{row.learned.rstrip()}{end}", "bold green")))

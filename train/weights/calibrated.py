@@ -12,7 +12,8 @@ from driftwheel.settings.artifact import QuantizeSettings
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
 from train.base_model import load_tokenizer
-from train.data.examples import read_conversations
+from train.data.examples import read_examples
+from train.data.rendering import as_text
 from train.fidelity.smoothing import SMOOTHED
 from train.processes.environments import python_with
 from train.processes.executor import LocalExecutor
@@ -27,7 +28,7 @@ def calibrate(settings: Settings, ledger: Ledger, run: TrainingRun, scheme: Sche
     Raises ConfigError if there is no environment with llm-compressor, ExecutorError with its message if it fails.
     """
     dataset = ledger.get(Dataset, run.dataset_id)
-    rows = read_conversations(Path(dataset.path), "train")[: settings.quantize.calibration_rows]
+    rows = read_examples(Path(dataset.path) / "train.jsonl")[: settings.quantize.calibration_rows]
     tokenizer = load_tokenizer(str(merged))
     job_path = Path(run.path) / f"{scheme.name}_job.json"
     job = {
@@ -35,7 +36,7 @@ def calibrate(settings: Settings, ledger: Ledger, run: TrainingRun, scheme: Sche
         "is_compressed": not scheme.prunes,
         "model": str(merged),
         "out": str(folder),
-        "texts": [tokenizer.apply_chat_template([*r["prompt"], *r["completion"]], tokenize=False) for r in rows],
+        "texts": [as_text(tokenizer, [*r.prompt, *r.completion], r.tools) for r in rows],
         "ignore": settings.quantize.ignore,
         "smoothed": SMOOTHED,
         "max_length": settings.train.max_length,

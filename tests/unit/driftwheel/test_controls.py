@@ -95,15 +95,20 @@ def test_of_many_who_ask_for_a_retrain_at_once_one_gets_it(ledger: Ledger, setti
     assert ledger.count(RetrainDecision, project=settings.project) == 1
 
 
+def recorded(ledger: Ledger, decision: RetrainDecision) -> RetrainDecision:
+    with ledger.write() as connection:
+        return controls.record_with(ledger, connection, decision)
+
+
 def test_a_retrain_that_somebody_else_began_meanwhile_is_not_begun_twice(settings: Settings, ledger: Ledger) -> None:
     other = controls.request_retrain(ledger, settings.project, trigger="button", reason="stale")
     wanted = replace(other, id="decision_of_the_check", trigger="policy", reasons=["drift"])
-    held = controls.record(ledger, wanted)
+    held = recorded(ledger, wanted)
     assert (held.verdict, held.status, held.remedy) == (DecisionVerdict.HOLD, DecisionStatus.CLOSED, "none")
     assert other.id in held.reasons[-1]
     assert ledger.get(RetrainDecision, wanted.id) == held
     ledger.change(other, status=DecisionStatus.FAILED)
-    assert controls.record(ledger, replace(wanted, id="decision_of_the_next_check")).status is DecisionStatus.OPEN
+    assert recorded(ledger, replace(wanted, id="decision_of_the_next_check")).status is DecisionStatus.OPEN
 
 
 def test_a_waiting_decision_is_settled_once(ledger: Ledger, settings: Settings) -> None:

@@ -10,11 +10,12 @@ from typing import Any, ClassVar
 import pytest
 
 from driftwheel import fingerprint
+from driftwheel.conversations import said
 from driftwheel.errors import EngineError
 from driftwheel.probe_answers import ProbeAnswer
 
 TOLERANCE = 0.05
-MESSAGES = [{"role": "user", "content": "where is my card"}]
+MESSAGES = [said("user", "where is my card")]
 
 
 def taken(

@@ -1,6 +1,9 @@
 """Traffic in a real ledger becomes signals, reports and decisions, window by window."""
 
 import json
+import multiprocessing
+import os
+import signal
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -20,6 +23,7 @@ from driftwheel.records import (
     ModelVersionStatus,
     RetrainDecision,
     Traffic,
+    Window,
     utc_now,
 )
 from driftwheel.scorecard import Scorecard
@@ -28,9 +32,12 @@ from driftwheel.store.alias import move_alias
 from driftwheel.store.ledger import Ledger
 from driftwheel.store.tables import TABLES
 from examples.support.world import Phase, answer, messages
-from monitor.check import check
+from monitor.check import check, conclude
+from monitor.drift import KindJudgment
 from monitor.facts import gather_facts
 from monitor.features import FEATURES, Feature, Measure
+from monitor.look import Look, next_look
+from monitor.signals import judge_drift
 from tests.support.versions import add_with_parents
 
 # Evidently and its libraries warn about their own future; nothing of ours is silenced by it.
@@ -43,6 +50,7 @@ pytestmark = pytest.mark.filterwarnings(
 
 WINDOW_ROWS = 100
 START = utc_now()
+FORK = multiprocessing.get_context("fork")
 
 
 @pytest.fixture
@@ -225,6 +233,23 @@ def test_a_window_without_labels_does_not_end_a_run_of_lost_quality(watched: Set
     assert verdicts(ledger, DriftKind.QUALITY) == ["suspected", "insufficient", "drifted"]
 
 
+def follow_up(ledger: Ledger) -> None:
+    """Let version_2 follow version_1, as the outcome of a retrain."""
+    version = replace(ledger.get(ModelVersion, "version_1"), id="version_2", number=2)
+    made = RetrainDecision(
+        id="decision_2",
+        project="support",
+        verdict=DecisionVerdict.RETRAIN,
+        status=DecisionStatus.PROMOTED,
+        trigger="policy",
+        remedy="retrain",
+        reasons=["quality"],
+        version_id="version_2",
+    )
+    add_with_parents(ledger, version, made)
+    move_alias(ledger, "support", "support", "version_2")
+
+
 @pytest.mark.parametrize(
     ("windows_before", "phase", "wrong_every", "trial_windows", "is_back"),
     [
@@ -249,19 +274,7 @@ def test_a_version_that_does_worse_than_the_one_before_is_rolled_back(
     watched = watched.model_copy(update={"policy": policy})
     send(ledger, WINDOW_ROWS, 2, "steady", 0)
     assert check(watched, ledger)
-    version = replace(ledger.get(ModelVersion, "version_1"), id="version_2", number=2)
-    made = RetrainDecision(
-        id="decision_2",
-        project="support",
-        verdict=DecisionVerdict.RETRAIN,
-        status=DecisionStatus.PROMOTED,
-        trigger="policy",
-        remedy="retrain",
-        reasons=["quality"],
-        version_id="version_2",
-    )
-    add_with_parents(ledger, version, made)
-    move_alias(ledger, "support", "support", "version_2")
+    follow_up(ledger)
     send(ledger, windows_before * WINDOW_ROWS, 4, "steady", 1000, version_id="version_2")
     while check(watched, ledger):
         pass
@@ -275,6 +288,62 @@ def test_a_version_that_does_worse_than_the_one_before_is_rolled_back(
     if is_back:
         assert "the version before had 100.0% on 100" in result.decision.reasons[0]
         assert check(watched, ledger) is None, "what version_1 answered is checked already"
+
+
+def _die_at(watched: Settings, look: Look, judged: list[KindJudgment], statement: int) -> None:
+    """Conclude a look, and be killed at the n-th statement."""
+    ledger, seen = Ledger(watched.database_url), [0]
+
+    def count(*_: object) -> None:
+        seen[0] += 1
+        if seen[0] == statement:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    sa.event.listen(ledger.engine, "after_cursor_execute", count)
+    conclude(watched, ledger, look, judged, {})
+    os._exit(0)  # no statement was left to die at
+
+
+@pytest.mark.every_database
+def test_a_monitor_killed_at_any_statement_leaves_the_whole_look_to_the_next(watched: Settings, ledger: Ledger) -> None:
+    send(ledger, WINDOW_ROWS, 2, "steady", 0)
+    assert check(watched, ledger)
+    follow_up(ledger)
+    send(ledger, WINDOW_ROWS, 5, "steady", 2000, version_id="version_2", wrong_every=2)
+    look = next_look(watched, ledger)
+    assert look is not None
+    judged, statement, exit_code = judge_drift(look, FEATURES), 0, -signal.SIGKILL
+    ledger.close()  # a connection is not for two processes
+    while exit_code == -signal.SIGKILL:
+        unread_rows = ledger.count(Traffic, version_id="version_2", check_id=None)
+        assert (unread_rows, ledger.count(Window), ledger.count(RetrainDecision, remedy="rollback")) == (100, 1, 0)
+        assert ledger.count(DriftSignal, check_id=look.check_id) == 0
+        assert ledger.get(Alias, "support/support").version_id == "version_2"
+        assert ledger.get(RetrainDecision, "decision_2").status is DecisionStatus.PROMOTED
+        ledger.close()
+        statement += 1
+        child = FORK.Process(target=_die_at, args=(watched, look, judged, statement))
+        child.start()
+        child.join()
+        exit_code = child.exitcode or 0
+    assert (exit_code, statement > 15) == (0, True)
+    assert ledger.count(Traffic, version_id="version_2", check_id=look.check_id) == WINDOW_ROWS
+    assert ledger.count(RetrainDecision, remedy="rollback", check_id=look.check_id) == 1
+    assert ledger.get(Alias, "support/support").version_id == "version_1"
+    assert ledger.get(RetrainDecision, "decision_2").status is DecisionStatus.ROLLED_BACK
+
+
+def test_a_way_back_that_is_barred_is_told_with_the_decision(watched: Settings, ledger: Ledger) -> None:
+    send(ledger, WINDOW_ROWS, 2, "steady", 0)
+    assert check(watched, ledger)
+    follow_up(ledger)
+    ledger.change(ledger.get(ModelVersion, "version_1"), status=ModelVersionStatus.REJECTED)
+    send(ledger, WINDOW_ROWS, 5, "steady", 2000, version_id="version_2", wrong_every=2)
+    result = check(watched, ledger)
+    assert result is not None
+    assert "version_1 is rejected, not published" in str(ledger.get(RetrainDecision, result.decision.id).error)
+    assert ledger.get(Alias, "support/support").version_id == "version_2"
+    assert check(watched, ledger) is None, "the window is closed"
 
 
 def test_nothing_is_checked_before_a_window_is_full(watched: Settings, ledger: Ledger) -> None:

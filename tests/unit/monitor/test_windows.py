@@ -41,6 +41,11 @@ def row(number: int, at: datetime | None = None, *, alias: str = "support", stat
     )
 
 
+def close(ledger: Ledger, window: Window, ids: list[str]) -> None:
+    with ledger.write() as connection:
+        close_window(ledger, connection, window, ids, [])
+
+
 def cut(ledger: Ledger) -> list[str] | None:
     """Close the next full window as the monitor does, and return its requests."""
     rows, before = unread(ledger, SOURCE, WINDOW_ROWS), last_window(ledger, "version_1")
@@ -48,7 +53,7 @@ def cut(ledger: Ledger) -> list[str] | None:
         return None
     number = before.number + 1 if before else 1
     window = Window(id=f"check_{number}", project="support", version_id="version_1", number=number, rows=len(rows))
-    close_window(ledger, window, [r.id for r in rows], [])
+    close(ledger, window, [r.id for r in rows])
     return [r.id for r in rows]
 
 
@@ -91,10 +96,10 @@ def test_of_two_monitors_one_checks_a_window_and_the_other_writes_nothing(ledger
     assert cut(ledger)
     late = Window(id="check_late", project="support", version_id="version_1", number=2, rows=10)
     with pytest.raises(ConflictError, match="another monitor"):
-        close_window(ledger, late, taken, [])
+        close(ledger, late, taken)
     same = Window(id="check_same", project="support", version_id="version_1", number=1, rows=10)
     with pytest.raises(ConflictError):
-        close_window(ledger, same, [], [])
+        close(ledger, same, [])
     assert [w.id for w in ledger.find(Window)] == ["check_1"]
     assert ledger.count(DriftSignal) == 0
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from driftwheel import artifacts
+from driftwheel.conversations import said
 from driftwheel.errors import ArtifactError, EngineError, NotFoundError
 from driftwheel.predictions import read_predictions
 from driftwheel.probe_answers import Fingerprint
@@ -339,7 +340,7 @@ def test_examples_show_every_label_before_any_twice_and_follow_the_system_messag
     shots = choose_shots(rows, 4, seed=0)
     assert sorted(shot["label"] for shot in shots) == ["card", "card", "login", "refund"]
     assert shots == choose_shots(rows, 4, seed=0)
-    prompt = [{"role": "system", "content": "be brief"}, {"role": "user", "content": "well?"}]
+    prompt = [said("system", "be brief"), said("user", "well?")]
     turns = with_shots(shots[:1], prompt)
     assert [m["role"] for m in turns] == ["system", "user", "assistant", "user"]
 

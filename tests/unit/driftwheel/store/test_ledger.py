@@ -1,5 +1,6 @@
 """Records go in and come out unchanged, and a lost race is an error."""
 
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -106,6 +107,18 @@ def test_a_switch_keeps_its_last_value(ledger: Ledger) -> None:
     ledger.set_switch("support", "paused", "yes")
     ledger.set_switch("support", "paused", "")
     assert ledger.switch("support", "paused", "default") == ""
+
+
+def test_of_many_who_set_or_count_up_a_switch_first_at_once_none_is_refused(ledger: Ledger) -> None:
+    def set_it(number: int) -> None:
+        ledger.set_switch("support", "paused", str(number))
+        with ledger.write() as connection:
+            ledger.count_up_with(connection, "support", "rows", number)
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(set_it, range(1, 33)))
+    assert int(ledger.switch("support", "paused")) in range(1, 33)
+    assert ledger.switch("support", "rows") == str(sum(range(1, 33)))
 
 
 def test_the_database_syncs_every_commit_and_its_sqlite_has_no_wal_reset_bug(ledger: Ledger) -> None:

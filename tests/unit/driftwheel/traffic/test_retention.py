@@ -8,14 +8,16 @@ from typing import Any
 
 import pyarrow.parquet
 import pytest
+import structlog
 
 from driftwheel.cli.main import main
+from driftwheel.cli.status import as_text, gather
 from driftwheel.records import Dataset, ModelVersion, ModelVersionStatus, Traffic
 from driftwheel.settings.settings import Settings
 from driftwheel.store.alias import move_alias
 from driftwheel.store.ledger import Ledger
 from driftwheel.traffic.export import export_traffic
-from driftwheel.traffic.retention import ROW_BYTES, prune, pruned_rows, volume
+from driftwheel.traffic.retention import ROW_BYTES, Pruned, prune, pruned_rows, volume
 from tests.support.versions import add_with_parents
 
 pytestmark = pytest.mark.every_database
@@ -82,7 +84,7 @@ def go_live(ledger: Ledger, version: str, dataset_days_ago: float, origin: str) 
 
 def test_rows_over_the_age_go_and_those_of_other_projects_stay(settings: Settings, ledger: Ledger) -> None:
     ledger.add(*(row(f"old{n}", 31) for n in range(1203)), row("new", 29), row("else", 99, project="other"))
-    assert prune(limited(settings, keep_days=30), ledger, NOW) == 1203
+    assert prune(limited(settings, keep_days=30), ledger, NOW).rows == 1203
     assert kept(ledger) == {"new", "else"}
     assert pruned_rows(ledger, settings.project) == 1203
 
@@ -92,9 +94,9 @@ def test_the_oldest_rows_over_the_size_go_until_the_rest_fits(settings: Settings
     ledger.add(*(row(f"r{n:04}", 30 - n / 100, response="x" * 1000) for n in range(2000)))
     assert volume(settings.monitor, ledger, settings.alias_key).size_bytes == 2000 * size_bytes
     fitting = 2**20 // size_bytes
-    assert prune(limited(settings, keep_mib=1), ledger, NOW) == 2000 - fitting
+    assert prune(limited(settings, keep_mib=1), ledger, NOW).rows == 2000 - fitting
     assert kept(ledger) == {f"r{n:04}" for n in range(2000 - fitting, 2000)}
-    assert prune(limited(settings, keep_mib=1), ledger, NOW) == 0
+    assert prune(limited(settings, keep_mib=1), ledger, NOW).rows == 0
 
 
 def test_labelled_rows_stay_until_a_live_version_has_learned_from_them(settings: Settings, ledger: Ledger) -> None:
@@ -105,7 +107,7 @@ def test_labelled_rows_stay_until_a_live_version_has_learned_from_them(settings:
         row("thumb since", 60, thumb=-1, feedback_at=days_ago(20)),
         row("neither", 60),
     )
-    assert prune(settings, ledger, NOW) == 1, "no version is live: every label is still to be learned from"
+    assert prune(settings, ledger, NOW).rows == 1, "no version is live: every label is still to be learned from"
     go_live(ledger, "v1", 40, "files")
     go_live(ledger, "v2", 10, "files")
     prune(settings, ledger, NOW)
@@ -125,6 +127,32 @@ def test_what_the_monitor_compares_a_version_with_stays(settings: Settings, ledg
     )
     prune(settings, ledger, NOW)
     assert kept(ledger) == {f"before{n}" for n in (2, 3, 4, 5)} | {f"first{n}" for n in (0, 1, 2, 3)}
+
+
+def test_what_goes_before_a_drift_check_saw_it_is_counted(
+    settings: Settings, ledger: Ledger, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = limited(settings, keep_days=30)
+    go_live(ledger, "v1", 60, "files")
+    ledger.add(
+        *(row(f"first{n}", 59, version_id="v1") for n in range(3)),  # what later ones are compared with stays
+        *(row(f"checked{n}", 50, version_id="v1", check_id="c") for n in range(600)),
+        *(row(f"waiting{n}", 40, version_id="v1") for n in range(2)),
+        row("another alias", 40, version_id="v1", alias="else"),
+        row("another version", 40),
+        row("new", 20, version_id="v1"),
+    )
+    with structlog.testing.capture_logs() as logged:
+        assert prune(settings, ledger, NOW) == Pruned(rows=604, unchecked_rows=2)
+    assert [(line["log_level"], line["unchecked_rows"]) for line in logged] == [("warning", 2)]
+    assert "pruned         604 requests, 2 of them before a drift check saw them" in as_text(
+        gather(ledger, settings.alias_key)
+    )
+    ledger.add(*(row(f"later{n}", 10 - n / 100, version_id="v1") for n in range(20)))
+    options = ["--config", str(settings.path), "--set", "traffic.keep_days=1", "--set", "monitor.window_rows=20"]
+    assert main(["traffic", "prune", *options]) == 0
+    assert capsys.readouterr().out == "deleted 4 rows, 4 of them before a drift check saw them\n"
+    assert pruned_rows(ledger, settings.project) == 608
 
 
 @pytest.mark.parametrize("ending", [".jsonl", ".parquet"])

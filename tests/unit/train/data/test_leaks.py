@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from driftwheel.conversations import said
 from driftwheel.errors import DataError
 from driftwheel.records import Dataset, ModelVersion, ModelVersionStatus, TrainingRun, TrainingRunStatus
 from driftwheel.scorecard import Scorecard
@@ -50,8 +51,11 @@ def test_a_row_is_named_once_by_its_strictest_leak() -> None:
 
 
 def test_the_earlier_part_of_a_conversation_leaks_into_the_whole() -> None:
-    said = ["my router stopped to work yesterday", "which lamp is on", "the red one"]
-    turns = [{"role": role, "content": text} for role, text in zip(("user", "assistant", "user"), said, strict=True)]
+    turns = [
+        said("user", "my router stopped to work yesterday"),
+        said("assistant", "which lamp is on"),
+        said("user", "the red one"),
+    ]
     whole = replace(TESTED, prompt=turns)
     assert [leak.kind for leak in HeldOut([whole], 0.9).leaks([replace(TESTED, prompt=turns[:1], group="g")])] == [
         "contained"

@@ -10,7 +10,7 @@ import pytest
 
 from driftwheel.errors import ConfigError
 from train.base_model import load_tokenizer
-from train.fidelity.probing import token_ids
+from train.data.rendering import as_ids
 from train.fidelity.trained import _compare_tokens
 
 LIMIT = 60
@@ -34,7 +34,7 @@ def trainer(tokenizer: Any, learned: list[list[int]]) -> Any:
 
 def test_a_row_that_the_trainer_left_out_is_no_difference(tiny_base: Path, tmp_path: Path, rows: Any) -> None:
     tokenizer = load_tokenizer(str(tiny_base))
-    first, long, last = (token_ids(tokenizer, row) for row in rows)
+    first, long, last = (as_ids(tokenizer, row) for row in rows)
     assert len(first) <= LIMIT < len(long)
     _compare_tokens(trainer(tokenizer, [first, long, last]), tmp_path)
     _compare_tokens(trainer(tokenizer, [first, last]), tmp_path)
@@ -42,7 +42,7 @@ def test_a_row_that_the_trainer_left_out_is_no_difference(tiny_base: Path, tmp_p
 
 def test_other_tokens_than_the_template_renders_are_refused(tiny_base: Path, tmp_path: Path, rows: Any) -> None:
     tokenizer = load_tokenizer(str(tiny_base))
-    first, long, last = (token_ids(tokenizer, row) for row in rows)
+    first, long, last = (as_ids(tokenizer, row) for row in rows)
     for learned in ([[*first[:-2], 5], last], [last, first], [first, long, last, first], [first, [7, *last]]):
         with pytest.raises(ConfigError, match="otherwise than the chat template"):
             _compare_tokens(trainer(tokenizer, learned), tmp_path)
