@@ -18,6 +18,7 @@ from train.data.dataset_files import write
 from train.data.examples import Example, read_examples
 from train.data.formats import Row, read_sources
 from train.data.leaks import HeldOut, quarantined, refuse_leaks
+from train.data.preference_files import deal_preferences, learnable
 from train.data.splits import Deal, group_numbers
 from train.data.tally import Tally
 
@@ -36,9 +37,10 @@ def build_dataset(settings: Settings, ledger: Ledger, sources: Sequence[str | Pa
         for reading in read_sources(settings.dataset, [source]):
             rows += [replace(row, weight=weight) for row in reading.rows]
             tally.broken += reading.broken
+            tally.note_unused(reading)
     tally.rows_in = len(rows) + len(tally.broken)
     _stop_at_too_many_broken(settings.dataset, tally)
-    examples = clean(settings.dataset, rows, tally)
+    examples = clean(settings.dataset, learnable(rows, tally), tally)
     quarantine = quarantined(ledger, settings.project)
     examples, tested = _treat_quarantined(settings.dataset, examples, quarantine, tally)
     stop_at_too_few(settings.dataset, examples, tally)
@@ -51,7 +53,9 @@ def build_dataset(settings: Settings, ledger: Ledger, sources: Sequence[str | Pa
         pinned={group for e, group in zip(examples, groups, strict=True) if e.id in tested},
         trained={group for e, group in zip(examples, groups, strict=True) if e.id in trained},
     )
-    return write(settings, ledger, split(settings.dataset, deal), quarantine, tally, origin="files")
+    timed = split(settings.dataset, deal)
+    preferences = deal_preferences(settings.dataset, rows, timed.splits, quarantine, tally)
+    return write(settings, ledger, timed, quarantine, tally, origin="files", preferences=preferences)
 
 
 def _treat_quarantined(

@@ -39,8 +39,19 @@ class SourceSettings(Section):
 class DatasetSettings(Section):
     sources: list[str | SourceSettings] = Field(min_length=1)
     """Data files, folders of them, or `hf://OWNER/NAME:SPLIT`; `{path: FILE, weight: 2}` draws rows more often."""
-    format: Literal["auto", "prompt_completion", "messages", "alpaca", "sharegpt", "human_assistant"] = "auto"
-    """Shape of a row; `auto` looks at the first rows."""
+    format: Literal[
+        "auto",
+        "prompt_completion",
+        "messages",
+        "alpaca",
+        "sharegpt",
+        "human_assistant",
+        "labelled_text",
+        "preference",
+        "kto",
+        "plain_text",
+    ] = "auto"
+    """Shape of a row; `auto` looks at the first row of each file."""
     prompt_column: str = "prompt"
     """Column with the prompt in prompt/completion rows."""
     completion_column: str = "completion"

@@ -17,7 +17,7 @@ from train.data.duplicates import NearDuplicates
 from train.data.examples import Example
 from train.data.findings import Conflicts, Duplicates, FileFound, Findings, NearPairs, Outlier, PersonalDataFound
 from train.data.formats import Row, read_sources
-from train.data.tally import SHOWN_BROKEN_ROWS, labels_seen_once, measure, quantiles
+from train.data.tally import SHOWN_BROKEN_ROWS, SHOWN_UNUSED, labels_seen_once, measure, quantiles
 
 SHOWN_EXAMPLES, SHOWN_LABELS, SHOWN_ONCE, SHOWN_OUTLIERS, SHOWN_CHARACTERS = 5, 20, 50, 50, 80
 """What a person reads on a screen or two; the counts beside them are of all rows."""
@@ -50,8 +50,11 @@ def check_files(
     for reading in read_sources(settings, sources):
         counts = {"rows": len(reading.rows), "broken": len(reading.broken)}
         shown = reading.broken[:SHOWN_BROKEN_ROWS]
-        files.append(FileFound(file=reading.name, format=reading.format, **counts, broken_rows=shown))
-        rows += [_placed(settings, row) for row in reading.rows]
+        counts |= {"pairs": sum(row.rejected is not None for row in reading.rows)}
+        counts |= {"bad": sum(row.is_good is False for row in reading.rows)}
+        unused = sorted(reading.unused)[:SHOWN_UNUSED]
+        files.append(FileFound(file=reading.name, format=reading.format, **counts, broken_rows=shown, unused=unused))
+        rows += [_placed(settings, row) for row in reading.rows if row.is_good is not False]
     examples, labels = [row.example for row in rows], Counter(str(row.example.label) for row in rows)
     repeated = _repeated(rows)
     found = Findings(
@@ -84,10 +87,15 @@ def suggestions(settings: DatasetSettings, found: Findings) -> list[str]:
     broken, once = sum(file.broken for file in found.files), len(found.labels_seen_once)
     is_free_text = found.distinct_labels * 5 > found.rows
     most, least = max(labels.values(), default=1), min(labels.values(), default=1)
+    bad, pairs = sum(file.bad for file in found.files), sum(file.pairs for file in found.files)
+    unused = sorted({name for file in found.files for name in file.unused})
     conflicts, cut = found.conflicts.prompts, found.rows_cut_by_max_length
     remedies = {
         f"{broken} broken rows stop a build: mend them, name their shape with dataset.format, or raise "
         "dataset.max_broken_share.": broken > settings.max_broken_share * (found.rows + broken),
+        f"Nothing is learned from {', '.join(unused)}: see the table of files.": unused,
+        f"{bad} answers are marked as bad and are not learned; train.objective kto learns to avoid them.": bad,
+        f"Of {pairs} pairs the better answer is learned; train.objective dpo learns from both.": pairs,
         "Nearly every answer is its own label: if answers are JSON, name the label's field with dataset.label_field.": (
             is_free_text and not settings.label_field
         ),

@@ -10,9 +10,11 @@ from driftwheel.conversations import Message, Tool, said, text_of
 from driftwheel.dataset_report import BrokenRow
 from driftwheel.errors import DataError
 from driftwheel.settings.data import DatasetSettings
-from train.data.row_shapes import SHAPES, PromptAndAnswer, ReadRow, detect_format
+from train.data.row_shapes import JUDGED, ambiguous_mark, detect_format, shape_of
 from train.reading.raw_rows import RawRow
 from train.reading.sources import Part, parts_of
+from train.shapes.columns import Columns, check_text
+from train.shapes.read_row import PromptAndAnswer, ReadRow
 
 SMALLEST_UNIX_SECONDS, SMALLEST_UNIX_MILLISECONDS = 1e8, 1e11  # smaller numbers may be dates such as 20260131
 
@@ -34,6 +36,10 @@ class Row:
     """What the assistant may call."""
     references: list[str] = field(default_factory=list)
     """Further right answers."""
+    rejected: list[Message] | None = None
+    """An answer to the same prompt that is worse; it is never learned."""
+    is_good: bool | None = None
+    """What a person thought of the answer; one that is bad is never learned."""
 
     @property
     def answer(self) -> str:
@@ -51,6 +57,10 @@ class Reading:
     """The shape that the rows were read as."""
     name: str = ""
     """The file, for messages to a person."""
+    unused: set[str] = field(default_factory=set)
+    """Columns, and keys of messages, that were not read."""
+    marks: set[str] = field(default_factory=set)
+    """What stands as `label` beside answers, and is neither true nor false."""
 
 
 def read_sources(settings: DatasetSettings, sources: Sequence[str | Path]) -> list[Reading]:
@@ -73,32 +83,50 @@ def _read(settings: DatasetSettings, part: Part) -> Reading:
             _read_row(settings, reading, *found)
     if reading.format == "auto" and reading.broken:
         first = reading.broken[0]
-        raise DataError(f"{first.place} {first.reason}, and no row is of a known format; set dataset.format")
+        raise DataError(
+            f"{first.place} {first.reason}, and no row is of a known format; set dataset.format, or name the columns "
+            "with dataset.prompt_column and dataset.completion_column"
+        )
+    if settings.format == "auto" and reading.marks and reading.marks <= {"0", "1"}:
+        raise DataError(
+            f"{part.name} has 0 and 1 as `label` beside answers, which may say that answers are bad and good: set "
+            f"dataset.format to {JUDGED} if they do, else to {reading.format}"
+        )
     if not reading.rows and not reading.broken:
         raise DataError(f"{part.name} holds no rows")
     return reading
 
 
-def _read_row(settings: DatasetSettings, reading: Reading, place: str, row: RawRow) -> None:
+def _read_row(settings: DatasetSettings, reading: Reading, place: str, raw: RawRow) -> None:
     """Put a row to the others, or to the broken ones; the first row of a known format says which format all have."""
+    row = Columns(raw)
     if reading.format == "auto":
         reading.format = detect_format(settings, row)
     if reading.format == "auto":
-        names = ", ".join(sorted(row)) or "no columns"
+        names = ", ".join(sorted(map(str, row))) or "no columns"
         reading.broken.append(BrokenRow(place, f"is of no known format: it has {names}"))
         return
     try:
-        read = _whole(SHAPES[reading.format].read(row, settings))
-        _check_prompt(read.prompt)
+        row.refuse_what_cannot_be_done()
+        read = _whole(shape_of(settings, row, reading.format).read(row, settings))
+        if reading.format != "plain_text":
+            _check_prompt(read.prompt)
         time = _time(row[settings.time_column]) if settings.time_column else None
+        group = _group(row.get(settings.group_column)) if settings.group_column else None
     except (LookupError, TypeError, ValueError, AttributeError) as error:
         reading.broken.append(BrokenRow(place, _reason(error)))
         return
-    group = row.get(settings.group_column) if settings.group_column else None
-    group = None if group is None else str(group)
-    reading.rows.append(
-        Row(place, read.prompt, read.completion, group, time, tools=read.tools, references=read.references)
-    )
+    reading.rows.append(Row(place, group=group, time=time, **vars(read)))
+    reading.unused |= row.unused
+    if mark := ambiguous_mark(settings, row, reading.format):
+        reading.marks.add(mark)
+
+
+def _group(value: Any) -> str | None:
+    if value is None:
+        return None
+    check_text(str(value), "the group")
+    return str(value)
 
 
 def _whole(read: PromptAndAnswer | ReadRow) -> ReadRow:

@@ -9,9 +9,10 @@ from driftwheel.errors import ConfigError, NotFoundError
 from driftwheel.settings.data import Base, DatasetSettings
 from train.base_model import load_tokenizer
 from train.data.examples import Example
+from train.data.formats import Reading
 from train.data.rendering import token_counts
 
-SHOWN_BROKEN_ROWS, SHOWN_LABELS = 20, 50
+SHOWN_BROKEN_ROWS, SHOWN_LABELS, SHOWN_UNUSED = 20, 50, 50
 """A report lies in a row of the database, so that it names no more than these."""
 
 
@@ -31,9 +32,16 @@ class Tally:
     paraphrases: ParaphraseCount = field(default_factory=ParaphraseCount)
     personal_data: Counter[str] = field(default_factory=Counter)
     """Pieces of personal data by kind, in the rows as they were read."""
+    unused: dict[str, list[str]] = field(default_factory=dict)
+    """Columns that no reader asked for, by file."""
     tested_before: int = 0
     """Rows that went to the test split because they are like an earlier test row."""
     time_cuts: dict[str, str] = field(default_factory=dict)
+
+    def note_unused(self, reading: Reading) -> None:
+        """Note the columns of a file that are not used."""
+        if reading.unused:
+            self.unused[reading.name] = sorted(reading.unused)[:SHOWN_UNUSED]
 
 
 def describe(
@@ -56,6 +64,7 @@ def describe(
         time_cuts=tally.time_cuts,
         labels=dict(labels.most_common(SHOWN_LABELS)),
         distinct_labels=len(labels),
+        unused_columns=tally.unused,
         sources=dict(Counter(e.source for e in examples)),
         slices={name: dict(Counter(e.slice for e in rows)) for name, rows in splits.items()},
         **vars(measure(base, max_length, examples)),

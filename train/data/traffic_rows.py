@@ -14,8 +14,8 @@ from driftwheel.settings.data import DatasetSettings
 from driftwheel.store.ledger import Ledger
 from driftwheel.store.tables import TABLES
 from train.data.formats import Row
-from train.data.row_shapes import ROLES
 from train.data.tally import Tally
+from train.shapes.turns import ROLES
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from typing import Any
 
 from driftwheel.errors import DataError
 from driftwheel.settings.data import HUB
-from train.reading.parquet_rows import named
+from train.reading.parquet_rows import cell
 from train.reading.raw_rows import Found
 
 DEFAULT_SPLIT = "train"
@@ -60,4 +60,4 @@ def _rows(name: str, loaded: Any) -> Found:
             # Pictures and sounds are refused by name later; to decode them would need libraries.
             loaded = loaded.cast_column(column, type(feature)(decode=False))
     for number, row in enumerate(loaded, 1):
-        yield f"{name}:{number}", {k: named(v, names.get(k)) for k, v in row.items()}
+        yield f"{name}:{number}", {k: cell(v, names.get(k)) for k, v in row.items()}

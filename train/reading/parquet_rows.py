@@ -23,16 +23,26 @@ def parquet_rows(path: Path) -> Found:
             for batch in file.iter_batches():
                 for row in batch.to_pylist():
                     number += 1
-                    yield f"{path.name}:{number}", {k: named(v, names.get(k)) for k, v in row.items()}
+                    yield f"{path.name}:{number}", {k: cell(v, names.get(k)) for k, v in row.items()}
     except (pyarrow.ArrowException, OSError, ValueError) as error:
         raise DataError(f"cannot read {path}: {error}") from error
 
 
-def named(value: object, names: list[str] | None) -> object:
-    """Return the name of a class for its number; -1 is how `datasets` writes that there is none."""
+def cell(value: object, names: list[str] | None) -> object:
+    """Return a cell's value: for a number of a class its name, and for a structure what it holds.
+
+    -1 is how `datasets` writes that there is no class. In Arrow all structures of a column have the same keys, so that
+    a key of another row is there and holds nothing.
+    """
     if names is None or not isinstance(value, int):
-        return value
+        return _held(value)
     return names[value] if 0 <= value < len(names) else None
+
+
+def _held(value: object) -> object:
+    if isinstance(value, dict):
+        return {key: _held(part) for key, part in value.items() if part is not None}
+    return [_held(part) for part in value] if isinstance(value, list) else value
 
 
 def _class_names(metadata: Mapping[bytes, bytes]) -> dict[str, list[str]]:

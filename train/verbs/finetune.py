@@ -14,7 +14,7 @@ from driftwheel.records import Dataset
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
 from train.finetune import finetune
-from train.preference.prefer import prefer
+from train.preference.prefer import given_preferences, prefer
 from train.processes.process_tuning import tune_process
 from train.tuning.cross_validate import as_text, cross_validate, earlier_results
 
@@ -34,7 +34,9 @@ def main(arguments: argparse.Namespace) -> None:
     if settings.train.objective != "sft" and arguments.dataset is None:
         if arguments.folds is not None:
             raise ConfigError("--folds cross-validates train.objective sft only; leave one of them out")
-        print_record(prefer(settings, ledger), as_json=arguments.json)
+        given = given_preferences(ledger, settings.project, settings.train.objective)
+        run = finetune(settings, ledger, given.id) if given else prefer(settings, ledger)
+        print_record(run, as_json=arguments.json)
         return
     dataset_id = arguments.dataset or ledger.newest(Dataset, settings.project).id
     if arguments.folds is not None:
