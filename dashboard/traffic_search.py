@@ -13,6 +13,8 @@ from driftwheel.records import (
 )
 from driftwheel.store.ledger import Ledger
 from driftwheel.store.tables import TABLES
+from driftwheel.traffic.outcome_query import is_outcome
+from driftwheel.traffic.outcomes import Outcome, outcome_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,6 +24,7 @@ class Minute:
     at: datetime
     requests: int
     failed: int
+    """By the engine, or cut off; not what it refused, and not whose client left."""
     latency_p50_seconds: float | None
 
 
@@ -32,7 +35,7 @@ class TrafficFilter:
     text: str = ""
     version_id: str | None = None
     outcome: str | None = None
-    """`answered`, `failed` or `cut off`."""
+    """A value of `Outcome`: answered, refused, left or failed."""
     feedback: str | None = None
     """`labelled`, `thumb up`, `thumb down` or `none`."""
 
@@ -41,9 +44,8 @@ def minutes(ledger: Ledger, project: str, *, count: int = 30, now: datetime | No
     """Return the last minutes of traffic, oldest first, empty ones included."""
     table, end = TABLES[Traffic], (now or utc_now()).replace(second=0, microsecond=0)
     start = end - timedelta(minutes=count - 1)
-    query = sa.select(table.c.created_at, table.c.latency_seconds, table.c.status_code, table.c.is_partial).where(
-        table.c.project == project, table.c.created_at >= start
-    )
+    columns = (table.c[name] for name in ("created_at", "latency_seconds", "status_code", "is_partial", "error"))
+    query = sa.select(*columns).where(table.c.project == project, table.c.created_at >= start)
     with ledger.read() as connection:
         rows = connection.execute(query).all()
     buckets: dict[datetime, list[Any]] = {start + timedelta(minutes=i): [] for i in range(count)}
@@ -53,7 +55,7 @@ def minutes(ledger: Ledger, project: str, *, count: int = 30, now: datetime | No
         Minute(
             at=at,
             requests=len(found),
-            failed=sum(r.status_code >= 400 or r.is_partial for r in found),
+            failed=sum(outcome_of(r) is Outcome.FAILED for r in found),
             latency_p50_seconds=statistics.median(r.latency_seconds for r in found) if found else None,
         )
         for at, found in sorted(buckets.items())
@@ -69,11 +71,6 @@ def _conditions(wanted: TrafficFilter) -> list[sa.ColumnElement[bool]]:
         conditions.append(sa.or_(*(f.icontains(wanted.text, autoescape=True) for f in fields)))
     if wanted.version_id:
         conditions.append(c.version_id == wanted.version_id)
-    outcomes: dict[str, sa.ColumnElement[bool]] = {
-        "answered": sa.and_(c.status_code < 400, c.is_partial.is_(False)),
-        "failed": c.status_code >= 400,
-        "cut off": c.is_partial.is_(True),
-    }
     feedback: dict[str, sa.ColumnElement[bool]] = {
         "labelled": c.label.is_not(None),
         "thumb up": c.thumb == 1,
@@ -81,7 +78,7 @@ def _conditions(wanted: TrafficFilter) -> list[sa.ColumnElement[bool]]:
         "none": c.feedback_at.is_(None),
     }
     if wanted.outcome:
-        conditions.append(outcomes[wanted.outcome])
+        conditions.append(is_outcome(Outcome(wanted.outcome)))
     if wanted.feedback:
         conditions.append(feedback[wanted.feedback])
     return conditions

@@ -5,7 +5,7 @@ A row of a data file, a logged request, a row of a Dataset and what an endpoint 
 
 import json
 from collections.abc import Sequence
-from typing import Literal, Required, TypedDict
+from typing import Literal, Required, TypedDict, cast
 
 Role = Literal["system", "developer", "user", "assistant", "tool"]
 
@@ -91,15 +91,27 @@ def to_send(messages: Messages) -> list[Message]:
 
 
 def to_render(messages: Messages) -> list[dict[str, object]]:
-    """Return messages as chat templates take them: without weights, and each call's arguments as an object.
+    """Return messages as chat templates take them and vLLM gives them to one.
 
-    vLLM does the same before it renders a request; a text would come out as a JSON string within JSON.
+    A turn that says nothing has an empty text, and a call's arguments are an object: a text would come out as a JSON
+    string within JSON. Weights are the trainer's alone.
     """
     return [_rendered(message) for message in messages]
 
 
+def tools_to_render(tools: Sequence[Tool]) -> list[Tool] | None:
+    """Return tools as vLLM gives them to a template: a function's name, description and parameters first, or None."""
+    shown: list[Tool] = []
+    for tool in tools:
+        function = cast(Tool, tool["function"])
+        first = {name: function.get(name) for name in ("name", "description", "parameters")}
+        shown.append({"type": "function", "function": {**first, **function}})
+    return shown or None
+
+
 def _rendered(message: Message) -> dict[str, object]:
     shown: dict[str, object] = {key: value for key, value in message.items() if key != "weight"}
+    shown["content"] = message["content"] or ""
     if calls := message.get("tool_calls"):
         functions = [{"name": call["function"]["name"], "arguments": _arguments(call)} for call in calls]
         shown["tool_calls"] = [{**call, "function": f} for call, f in zip(calls, functions, strict=True)]

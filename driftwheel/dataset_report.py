@@ -5,6 +5,8 @@ Rows of older versions lack the newer fields, so that every field has a default.
 
 from dataclasses import dataclass, field
 
+from driftwheel.answers import AnswerForm
+
 
 @dataclass(frozen=True)
 class BrokenRow:
@@ -79,6 +81,8 @@ class DatasetReport(RowLengths):
     labels: dict[str, int] = field(default_factory=dict)
     """Rows of the commonest labels."""
     distinct_labels: int = 0
+    answer_form: AnswerForm | None = None
+    """What the answers are: JSON objects, texts or both; None in older Datasets."""
     sources: dict[str, int] = field(default_factory=dict)
     slices: dict[str, dict[str, int]] = field(default_factory=dict)
     """Rows by split and slice."""

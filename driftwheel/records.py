@@ -240,7 +240,7 @@ class Traffic:
     response: str | None = None
     """The answer's body, exactly as sent: JSON text, or the events of a stream; None where it is not kept."""
     check_id: str | None = None
-    """The check whose window held it; None while no window has."""
+    """The check whose window held it, or passed over it because it is no observation; None while none has."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -36,7 +36,7 @@ from monitor.features import FEATURES, Feature
 from monitor.look import Look, next_look
 from monitor.policy import decide
 from monitor.signals import draw_report, drift_signals, engine_signal, judge_drift, over_in_a_row, quality_signal
-from monitor.windows import close_window
+from monitor.windows import close_window, pass_over
 
 log = structlog.get_logger()
 
@@ -72,7 +72,9 @@ def conclude(
     # All or nothing, the way back included: after a crash at any point the next look cuts the same window again. Of two
     # monitors that look at once one fails here and leaves no trace.
     with ledger.write() as connection:
-        close_window(ledger, connection, _window(look, signals), [row.id for row in look.sample.rows], signals)
+        window = _window(look, signals)
+        close_window(ledger, connection, window, [row.id for row in look.sample.rows], signals)
+        pass_over(connection, look.source, window)
         decision = _carry_out(ledger, connection, look, alias, decision)
     verdicts = {s.kind.value: s.verdict.value for s in signals if s.feature == DECIDING}
     log.info("checked", version=look.version.id, decision=decision.verdict, remedy=decision.remedy, **verdicts)

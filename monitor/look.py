@@ -7,6 +7,7 @@ from driftwheel.records import DriftKind, ModelVersion, Window, new_id
 from driftwheel.settings.settings import Settings
 from driftwheel.settings.watching import MonitorSettings
 from driftwheel.store.alias import find_alias
+from driftwheel.store.answer_form import label_field_of
 from driftwheel.store.ledger import Ledger
 from monitor.calibration import level_per_decision
 from monitor.observation import Observation, Sample
@@ -21,9 +22,10 @@ class Look:
     project: str
     monitor: MonitorSettings
     version: ModelVersion
+    source: Source
     reference: Reference
     first: tuple[Observation, ...]
-    """The version's first requests, as many as a window holds."""
+    """The version's first observations, as many as a window holds."""
     sample: Sample
     check_id: str
     before: Window | None
@@ -56,7 +58,7 @@ def next_look(settings: Settings, ledger: Ledger) -> Look | None:
         project=settings.project,
         alias=settings.serve.alias,
         version_id=version_id,
-        label_field=settings.dataset.label_field,
+        label_field=label_field_of(settings.dataset, ledger, version_id),
     )
     window_rows = settings.monitor.window_rows
     rows = unread(ledger, source, window_rows)
@@ -68,6 +70,7 @@ def next_look(settings: Settings, ledger: Ledger) -> Look | None:
         project=settings.project,
         monitor=settings.monitor,
         version=version,
+        source=source,
         reference=reference_of(settings.monitor, ledger, version, source, seed=settings.dataset.seed),
         first=first_rows(ledger, source, window_rows),
         sample=Sample(rows),

@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Protocol
 
 from driftwheel.answers import label_of
+from driftwheel.traffic.outcomes import Outcome, outcome_of
 
 
 class TrafficColumns(Protocol):
@@ -26,6 +27,8 @@ class TrafficColumns(Protocol):
     def status_code(self) -> int: ...
     @property
     def is_partial(self) -> bool: ...
+    @property
+    def error(self) -> str | None: ...
     @property
     def created_at(self) -> datetime: ...
 
@@ -77,7 +80,7 @@ class Sample:
 
 
 def observe(row: TrafficColumns, label_field: str | None) -> Observation:
-    """Turn a traffic row into an observation."""
+    """Turn a traffic row into an observation; a row that was refused or left is none, and must not come here."""
     right = row.label
     if right is not None and row.label_source != "label":
         right = label_of(right, label_field)
@@ -88,6 +91,6 @@ def observe(row: TrafficColumns, label_field: str | None) -> Observation:
         label=label_of(row.answer, label_field),
         right_label=right,
         latency_seconds=row.latency_seconds,
-        is_failed=row.status_code >= 500 or row.status_code == 499 or row.is_partial,
+        is_failed=outcome_of(row) is Outcome.FAILED,
         at=row.created_at,
     )

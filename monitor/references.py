@@ -10,6 +10,7 @@ from driftwheel.records import Dataset, ModelVersion, Traffic
 from driftwheel.settings.watching import MonitorSettings
 from driftwheel.store.ledger import Ledger
 from driftwheel.store.tables import TABLES
+from driftwheel.traffic.outcome_query import is_answered
 from monitor.observation import Observation, observe
 from monitor.windows import UNOBSERVED, Source, first_answered
 
@@ -41,9 +42,9 @@ def reference_of(
     before = ledger.find(
         Traffic,
         TABLES[Traffic].c.created_at < dataset.created_at,
+        is_answered(),
         project=source.project,
         alias=source.alias,
-        status_code=200,
         limit=count,
         without=UNOBSERVED,
     )

@@ -14,6 +14,7 @@ from driftwheel.errors import ConflictError
 from driftwheel.records import DriftSignal, Traffic, Window
 from driftwheel.store.ledger import Ledger
 from driftwheel.store.tables import TABLES
+from driftwheel.traffic.outcome_query import is_answered, is_observation
 from monitor.observation import OBSERVED, Observation, observe
 
 # The bodies are long, and every field that is read costs time. A field without a default has to be read.
@@ -33,18 +34,18 @@ class Source:
 
 
 def unread(ledger: Ledger, source: Source, limit: int) -> tuple[Observation, ...]:
-    """Return the oldest requests that no window has held, at most so many, oldest first."""
-    return _observed(ledger, source, limit, [_TRAFFIC.check_id.is_(None)])
+    """Return the oldest observations that no window has held, at most so many, oldest first."""
+    return _observed(ledger, source, limit, [_TRAFFIC.check_id.is_(None), is_observation()])
 
 
 def first_rows(ledger: Ledger, source: Source, limit: int) -> tuple[Observation, ...]:
-    """Return the version's first requests, whatever became of them, oldest first."""
-    return _observed(ledger, source, limit, [])
+    """Return the version's first observations, answered or failed, oldest first."""
+    return _observed(ledger, source, limit, [is_observation()])
 
 
 def first_answered(ledger: Ledger, source: Source, limit: int) -> tuple[Observation, ...]:
     """Return the version's first requests with a whole answer, oldest first."""
-    return _observed(ledger, source, limit, [_TRAFFIC.status_code < 499, sa.not_(_TRAFFIC.is_partial)])
+    return _observed(ledger, source, limit, [is_answered()])
 
 
 def _observed(
@@ -69,6 +70,23 @@ def last_window(ledger: Ledger, version_id: str) -> Window | None:
     newest = sa.select(sa.func.max(table.c.number)).where(table.c.version_id == version_id).scalar_subquery()
     found = ledger.find(Window, table.c.number == newest, version_id=version_id)
     return found[0] if found else None
+
+
+def pass_over(connection: sa.Connection, source: Source, window: Window) -> None:
+    """Mark the requests up to a window's end that are no observations, inside the caller's transaction.
+
+    Refused requests and those whose client left would wait for ever for a window that holds them, and each look would
+    read past all of them.
+    """
+    passed = sa.and_(
+        _TRAFFIC.project == source.project,
+        _TRAFFIC.alias == source.alias,
+        _TRAFFIC.version_id == source.version_id,
+        _TRAFFIC.check_id.is_(None),
+        _TRAFFIC.created_at <= window.ended_at,
+        sa.not_(is_observation()),
+    )
+    connection.execute(sa.update(TABLES[Traffic]).where(passed).values(check_id=window.id))
 
 
 def close_window(

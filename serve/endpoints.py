@@ -5,16 +5,17 @@ import json
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict
+from urllib.parse import unquote
 
 from driftwheel.errors import NotFoundError, StorageError
 from driftwheel.records import Scope
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
 from serve import alerts, feedback_route, openapi
-from serve.access.allow_list import ROUTES
+from serve.access.allow_list import MODELS, ONE_MODEL, ROUTES, template_of
 from serve.http.messages import Request
 from serve.metrics import CONTENT_TYPE, GatewayMetrics
-from serve.refusals import RequestRefused
+from serve.refusals import RequestRefused, no_model
 from serve.relaying.relay import RETRY_AFTER_SECONDS
 from serve.routing.table import RoutingTable
 
@@ -40,6 +41,7 @@ class Endpoints:
             "/metrics": self._metrics_page,
             "/metrics/engines": self._engine_targets,
             "/v1/models": self._models,
+            ONE_MODEL: self._model,
             "/openapi.json": lambda _: (200, JSON_TYPE, openapi.document()),
         }
         self._from_ledger: dict[str, Callable[[bytes], Awaitable[dict[str, object]]]] = {
@@ -52,10 +54,11 @@ class Endpoints:
 
     async def answer(self, request: Request) -> Answer:
         """Answer an admitted request; raises RequestRefused."""
-        if request.path in self._from_memory:
-            return self._from_memory[request.path](request)
+        template = str(template_of(request.path))
+        if template in self._from_memory:
+            return self._from_memory[template](request)
         try:
-            return 200, JSON_TYPE, json.dumps(await self._from_ledger[request.path](request.body)).encode()
+            return 200, JSON_TYPE, json.dumps(await self._from_ledger[template](request.body)).encode()
         except NotFoundError as error:
             raise RequestRefused(404, str(error), "not_found") from error
         except StorageError as error:
@@ -65,7 +68,12 @@ class Endpoints:
     async def _feedback(self, body: bytes) -> dict[str, object]:
         feedback = feedback_route.read_feedback(body)
         row = await asyncio.to_thread(
-            feedback_route.store_feedback, self._settings.traffic, self._ledger, self._settings.project, feedback
+            feedback_route.store_feedback,
+            self._settings.traffic,
+            self._ledger,
+            self._settings.project,
+            feedback,
+            label_field=self._settings.dataset.label_field,
         )
         for kind in feedback.kinds:
             self._metrics.feedback.labels(kind).inc()
@@ -111,6 +119,15 @@ class Endpoints:
         return 200, JSON_TYPE, json.dumps(targets).encode()
 
     def _models(self, _: Request) -> Answer:
-        facts = {"object": "model", "created": self._started_at, "owned_by": "driftwheel"}
-        models = [{"id": name, **facts} for name in self._routes.served_models()]
+        models = [self._model_facts(name) for name in self._routes.served_models()]
         return 200, JSON_TYPE, json.dumps({"object": "list", "data": models}).encode()
+
+    def _model(self, request: Request) -> Answer:
+        # Clients write a slash of the name as it is or as %2F; both name the same model.
+        name, served = unquote(request.path.removeprefix(MODELS)), self._routes.served_models()
+        if name not in served:
+            raise no_model(name, served)
+        return 200, JSON_TYPE, json.dumps(self._model_facts(name)).encode()
+
+    def _model_facts(self, name: str) -> dict[str, object]:
+        return {"id": name, "object": "model", "created": self._started_at, "owned_by": "driftwheel"}

@@ -1,16 +1,19 @@
 """The feedback endpoint: checks the body of /v1/feedback, and attaches it to the request's row."""
 
 import json
+import re
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from driftwheel.records import Traffic
 from driftwheel.settings.serving import TrafficSettings
 from driftwheel.store.ledger import Ledger
-from driftwheel.traffic.feedback import give_feedback
+from driftwheel.traffic.feedback import WrongFormError, give_feedback
 from serve.refusals import RequestRefused
 from serve.relaying.call import storable
 
+_ID_IN_BODY = re.compile(r"(?:chatcmpl-|cmpl-|resp_|embd-)(req_\d{8}T\d{9}_[0-9a-f]{8})")
+"""The `id` of an answer's body: the engine writes the kind of answer before the request id that it was given."""
 FEEDBACK_FIELDS = ("request_id", "thumb", "label", "correction")
 
 
@@ -53,18 +56,36 @@ def read_feedback(body: bytes) -> Feedback:
             raise RequestRefused(400, f"unknown field {name!r}; known are {known}", "unknown_field", param=name)
     request_id, thumb = fields.get("request_id"), fields.get("thumb")
     if not isinstance(request_id, str):
-        message = "request_id must be the x-request-id of an answer"
+        message = "request_id must be the x-request-id of an answer, or the id in its body"
         raise RequestRefused(400, message, "invalid_field", param="request_id")
     if thumb is not None and (isinstance(thumb, bool) or thumb not in (1, -1)):
         raise RequestRefused(400, "thumb must be 1 or -1", "invalid_field", param="thumb")
+    # A label of JSON answers may be a number or a truth value, and clients send it as what it is.
+    if isinstance(fields.get("label"), bool | int | float):
+        fields["label"] = json.dumps(fields["label"])
     texts = {name: _text_of(fields, name) for name in ("label", "correction")}
     if thumb is None and not any(texts.values()):
         raise RequestRefused(400, "feedback needs one of thumb (1 or -1), label or correction", "missing_field")
-    return Feedback(request_id=storable(request_id), thumb=thumb, **texts)
+    in_body = _ID_IN_BODY.fullmatch(request_id)
+    return Feedback(request_id=in_body.group(1) if in_body else storable(request_id), thumb=thumb, **texts)
 
 
-def store_feedback(traffic: TrafficSettings, ledger: Ledger, project: str, feedback: Feedback) -> Traffic:
-    """Attach checked feedback to a request of this loop; blocks. Raises NotFoundError or StorageError."""
+def store_feedback(
+    traffic: TrafficSettings, ledger: Ledger, project: str, feedback: Feedback, *, label_field: str | None = None
+) -> Traffic:
+    """Attach checked feedback to a request of this loop; blocks.
+
+    Raises NotFoundError, StorageError, or RequestRefused (422) for a correction that is no answer of this task.
+    """
+    try:
+        return _give(traffic, ledger, project, feedback, label_field)
+    except WrongFormError as error:
+        raise RequestRefused(422, str(error), "wrong_form", param="correction") from error
+
+
+def _give(
+    traffic: TrafficSettings, ledger: Ledger, project: str, feedback: Feedback, label_field: str | None
+) -> Traffic:
     return give_feedback(
         traffic,
         ledger,
@@ -73,6 +94,7 @@ def store_feedback(traffic: TrafficSettings, ledger: Ledger, project: str, feedb
         thumb=feedback.thumb,
         label=feedback.label,
         correction=feedback.correction,
+        label_field=label_field,
     )
 
 

@@ -12,17 +12,17 @@ from driftwheel.errors import ConflictError
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
 from driftwheel.traffic.log import TrafficLog
-from serve.access.allow_list import ROUTES
+from serve.access.allow_list import ROUTES, template_of
 from serve.access.backpressure import Backpressure
 from serve.access.key_ring import ApiKeys
 from serve.access.startup import check_exposure, make_room_for_sockets
 from serve.admission import Admission
 from serve.endpoints import JSON_TYPE, Endpoints
 from serve.http.http1 import SWEEP_SECONDS, ServerConnection
-from serve.http.messages import Request, Response
+from serve.http.messages import NO_CONTENT, Request, Response
 from serve.http.request_ids import RequestIds
 from serve.metrics import OTHER_ROUTE, GatewayMetrics
-from serve.refusals import RequestRefused
+from serve.refusals import RequestRefused, no_model
 from serve.relaying.call import Call, read_call, trace_headers
 from serve.relaying.job import Job, Trace
 from serve.relaying.relay import RETRY_AFTER_SECONDS, Failover, Relay
@@ -129,7 +129,7 @@ class Gateway:
     async def handle(self, request: Request, response: Response) -> None:
         """Answer one request, with its id and the version on every answer."""
         request_id = self._ids.make()
-        found = ROUTES.get(request.path)
+        template = template_of(request.path)
         self._active += 1
         job: Job | None = None
         trace: Trace | None = None
@@ -137,7 +137,10 @@ class Gateway:
         try:
             if request.refusal is not None:
                 raise request.refusal
-            if found is not None and found.is_answered_by_engine:
+            if request.method == "OPTIONS":
+                status = NO_CONTENT.value
+                response.send(status, [("x-request-id", request_id)], b"")
+            elif template is not None and ROUTES[template].is_answered_by_engine:
                 # Before the body is read, so that a body which is refused has its span, too.
                 trace = self.tracing.begin(request) if self.tracing is not None else None
                 call = read_call(request.body, request.path)
@@ -165,7 +168,7 @@ class Gateway:
             if trace is not None:
                 trace.end(job.request_id if job else request_id, job.route.version_id if job else NO_VERSION, status)
             # Here, because a bug leaves this method too, and the connection answers it with the 500 that is counted.
-            route_name = request.path if found is not None else OTHER_ROUTE
+            route_name = template if template is not None else OTHER_ROUTE
             self.metrics.count_request(route_name, job.route.version_id if job else NO_VERSION, status)
 
     async def _ask(self, job: Job, response: Response) -> int:
@@ -207,8 +210,7 @@ class Gateway:
             message = f"no engine is ready for model {model!r}; try again soon"
             headers = (("retry-after", str(RETRY_AFTER_SECONDS)),)
             raise RequestRefused(503, message, "no_engine", param="model", headers=headers)
-        names = ", ".join(self.routes.served_models()) or "none yet"
-        raise RequestRefused(404, f"no model {model!r}; there are: {names}", "model_not_found", param="model")
+        raise no_model(model, self.routes.served_models())
 
     async def _wait_until_quiet(self, timeout_seconds: float) -> None:
         deadline = time.monotonic() + timeout_seconds

@@ -3,7 +3,7 @@
 import json
 from functools import cache
 
-from serve.access.allow_list import ROUTES, Openness, Route
+from serve.access.allow_list import ONE_MODEL, ROUTES, Openness, Route
 from serve.relaying.call import MOST
 
 Schema = dict[str, object]
@@ -28,6 +28,7 @@ def _asked(*, is_streamed: bool = True, **properties: Schema) -> Schema:
     }
 
 
+_LABEL: Schema = {"type": ["string", "number", "boolean"]}
 STREAMED = ("/v1/chat/completions", "/v1/completions", "/v1/responses")
 BODIES: dict[str, Schema] = {
     "/v1/chat/completions": _asked(messages={"type": "array", "items": _MESSAGE}),
@@ -38,7 +39,7 @@ BODIES: dict[str, Schema] = {
         "type": "object",
         "required": ["request_id"],
         "additionalProperties": False,
-        "properties": {"request_id": _TEXT, "thumb": {"enum": [1, -1]}, "label": _TEXT, "correction": _TEXT},
+        "properties": {"request_id": _TEXT, "thumb": {"enum": [1, -1]}, "label": _LABEL, "correction": _TEXT},
     },
     "/v1/hooks/alertmanager": {
         "type": "object",
@@ -56,11 +57,13 @@ REFUSALS = {
     "408": "the request came too slowly",
     "413": "the body is too large",
     "415": "the body is compressed",
+    "422": "the correction is in another form than the answers",
     "429": "the key's limit is reached; see Retry-After",
     "431": "the headers are too large",
     "503": "no engine, too much load, or the answer could not be logged; see Retry-After",
     "504": "the engine took too long",
 }
+_NO_BRACES = str.maketrans("", "", "{}")
 MEDIA = {"/metrics": "text/plain"}
 
 
@@ -86,11 +89,13 @@ def _operation(path: str, route: Route) -> Schema:
     content: Schema = {medium: {}, **({"text/event-stream": {}} if path in STREAMED else {})}
     good: Schema = {"description": "the answer", "content": content}
     operation: Schema = {
-        "operationId": path.strip("/").replace("/", "_"),
+        "operationId": path.strip("/").replace("/", "_").translate(_NO_BRACES),
         "description": f"Needs the scope {route.scope.value!r}.",
         "security": [{"key": []}] if route.openness == Openness.KEY else [{}, {"key": []}],
         "responses": {"200": good} | {code: {"$ref": f"#/components/responses/{code}"} for code in REFUSALS},
     }
+    if path == ONE_MODEL:
+        operation["parameters"] = [{"name": "model", "in": "path", "required": True, "schema": _TEXT}]
     if path in BODIES:
         operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": BODIES[path]}}}
     return operation

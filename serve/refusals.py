@@ -1,6 +1,7 @@
 """Refusals: HTTP errors in the form that OpenAI's clients understand."""
 
 import json
+from collections.abc import Sequence
 
 from driftwheel.errors import DataError
 
@@ -43,3 +44,9 @@ class RequestRefused(DataError):
         message = self.message if len(self.message) <= MAX_CHARACTERS else f"{self.message[:MAX_CHARACTERS]}..."
         error = {"message": message, "type": kind, "code": self.code, "param": self.param}
         return json.dumps({"error": error}).encode()
+
+
+def no_model(name: str, served: Sequence[str]) -> RequestRefused:
+    """Return the refusal of a model that is not there, which names those that are."""
+    names = ", ".join(served) or "none yet"
+    return RequestRefused(404, f"no model {name!r}; there are: {names}", "model_not_found", param="model")

@@ -8,6 +8,7 @@ from driftwheel import artifacts
 from driftwheel.errors import ConfigError, NotFoundError
 from driftwheel.records import content_hash
 from driftwheel.settings.data import Base
+from train.chat_template import name_end, set_template
 
 HUB_NAME = re.compile(r"^[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*$")
 
@@ -58,17 +59,66 @@ def load_weights(name: str, dtype: str, *, revision: str | None = None, **option
         raise ConfigError(f"cannot load the base model {name!r}: {_first_line(error)}; check model.base") from error
 
 
+def load_base_tokenizer(base: Base) -> Any:
+    """Load a base model's tokenizer with the template that the settings want, as every form of the model will have it.
+
+    Raises NotFoundError, or ConfigError if there is no chat template.
+    """
+    tokenizer = _read_tokenizer(base.source, base.revision)
+    set_template(tokenizer, base.template)
+    name_end(tokenizer, base_ends(base, tokenizer))
+    return _usable(tokenizer, base.source)
+
+
 def load_tokenizer(name: str, *, revision: str | None = None) -> Any:
-    """Load a tokenizer; raises NotFoundError, or ConfigError if it has no chat template."""
+    """Load the tokenizer of a trained model's folder; raises NotFoundError, or ConfigError without a chat template."""
+    return _usable(_read_tokenizer(name, revision), name)
+
+
+def load_generation_defaults(name: str, *, revision: str | None = None) -> Any:
+    """Return how a model answers if a request says nothing; raises OSError or ValueError where it has no files."""
+    from transformers import AutoConfig, GenerationConfig
+
+    try:
+        return GenerationConfig.from_pretrained(name, revision=revision or "main")
+    except OSError:  # the folder has no generation_config.json
+        config = AutoConfig.from_pretrained(name, revision=revision or "main", trust_remote_code=False)
+        return GenerationConfig.from_model_config(config)
+
+
+def base_ends(base: Base, tokenizer: Any) -> frozenset[int]:
+    """Return the token ids at which an engine on a base model stops."""
+    try:
+        return end_ids(tokenizer, load_generation_defaults(base.source, revision=base.revision))
+    except (OSError, ValueError):  # a tokenizer without a model, which is enough to look at data
+        return end_ids(tokenizer, None)
+
+
+def end_ids(tokenizer: Any, defaults: Any) -> frozenset[int]:
+    """Return the token ids at which an engine stops: the tokenizer's end, and all those of the generation defaults."""
+    named = getattr(defaults, "eos_token_id", None)
+    listed = named if isinstance(named, list) else [named]
+    return frozenset(number for number in (tokenizer.eos_token_id, *listed) if number is not None)
+
+
+def _read_tokenizer(name: str, revision: str | None) -> Any:
     from transformers import AutoTokenizer
 
     _require(name)
     try:
-        tokenizer = AutoTokenizer.from_pretrained(name, revision=revision or "main", trust_remote_code=False)
+        return AutoTokenizer.from_pretrained(name, revision=revision or "main", trust_remote_code=False)
     except (OSError, ValueError) as error:
-        raise ConfigError(f"cannot load the tokenizer of {name!r}: {_first_line(error)}; check model.base") from error
+        raise ConfigError(
+            f"cannot load the base model's tokenizer, {name!r}: {_first_line(error)}; check model.base"
+        ) from error
+
+
+def _usable(tokenizer: Any, name: str) -> Any:
     if not tokenizer.chat_template:
-        raise ConfigError(f"{name!r} has no chat template; choose an instruction-tuned base model as model.base")
+        raise ConfigError(
+            f"{name!r} has no chat template; choose an instruction-tuned base model as model.base, or set "
+            "model.template.file"
+        )
     if tokenizer.pad_token is None:
         # Any token will do: the attention mask and the labels leave padding out.
         tokenizer.pad_token = tokenizer.eos_token

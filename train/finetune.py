@@ -20,8 +20,11 @@ from driftwheel.run_metrics import RunMetrics
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
 from driftwheel.system import only_process
-from train.base_model import identity
+from train.base_model import base_ends, identity, load_base_tokenizer
+from train.chat_template import template_hash
 from train.data.leaks import check_dataset
+from train.data.template_check import require_template, rows_of
+from train.fidelity.trained import choose_probes
 from train.launchers.registry import launch
 from train.runs import FOLD, STUDY, Fold, weights_path
 from train.training.checkpoints import last_complete_checkpoint
@@ -89,6 +92,7 @@ def find_or_add_run(
         "model": settings.model.model_dump(mode="json"),
         "train": settings.train.model_dump(mode="json"),
         "base_identity": identity(settings.base),
+        **({"template_hash": template_hash(file)} if (file := settings.base.template.file) else {}),
         **({FOLD: fold.facts()} if fold else {}),
     }
     settings_hash = content_hash(chosen)
@@ -119,6 +123,11 @@ def find_or_add_run(
 
 def _train(settings: Settings, rows_path: Path, run: TrainingRun, callbacks: Sequence[Any]) -> RunMetrics:
     path = Path(run.path)
+    # What is wrong with template and lengths would else be found when training has ended, and its weights were lost.
+    tokenizer = load_base_tokenizer(settings.base)
+    ends = base_ends(settings.base, tokenizer)
+    require_template(tokenizer, ends, rows_of(rows_path, settings.train.objective))
+    choose_probes(settings, rows_path, tokenizer, ends)
     if reason := why_only_merged(settings.train):
         log.warning("this result can be served only after a merge", run=run.id, reason=reason)
     text = yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False, allow_unicode=True)

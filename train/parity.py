@@ -95,9 +95,9 @@ def _measure_adapter(settings: Settings, ledger: Ledger, run: TrainingRun, artif
     trained = recall(settings, ledger, run)
     chain = [("trained", trained.readings)]
     rows = [measure("trained", trained.readings, [], is_read_back=trained.is_read_back)]
-    model, base = load_adapted(artifact)
-    # The engine takes the base's tokenizer, so that is the one to measure with.
-    tokenizer = load_tokenizer(base, revision=artifacts.read_manifest(artifact).base_revision or None)
+    model = load_adapted(artifact)
+    # An engine on the base takes the adapter's tokenizer, so that is the one to measure with.
+    tokenizer = load_tokenizer(str(artifact))
     readings = read_model(
         model,
         tokenizer,

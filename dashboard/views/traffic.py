@@ -5,8 +5,11 @@ import streamlit as st
 from dashboard import queries, traffic_search
 from dashboard.scorecards import Row
 from dashboard.views import page
+from driftwheel.asked import UnreadableRequestError, read_asked
+from driftwheel.conversations import text_of
 from driftwheel.records import Traffic
 from driftwheel.traffic.feedback import give_feedback
+from driftwheel.traffic.outcomes import Outcome
 
 PAGE_ROWS = 100
 # In pixels: with what they would like, these two would push the others out of sight.
@@ -20,7 +23,7 @@ def chosen_filter() -> traffic_search.TrafficFilter:
     names = queries.version_names(ledger, settings.project)
     version = columns[1].selectbox("Version", [None, *names], format_func=lambda i: names.get(i, "all"), key="of")
     outcome = columns[2].selectbox(
-        "Outcome", [None, "answered", "failed", "cut off"], format_func=lambda o: o or "all", key="outcome"
+        "Outcome", [None, *map(str, Outcome)], format_func=lambda o: o or "all", key="outcome"
     )
     feedback = columns[3].selectbox(
         "Feedback",
@@ -51,6 +54,7 @@ def show_detail(row: Traffic) -> None:
     with left:
         st.caption("Prompt")
         st.code(row.prompt, language=None, wrap_lines=True)
+        show_conversation(row)
         st.caption("Answer")
         st.code(row.answer or "(empty)", language=None, wrap_lines=True)
         if row.error:
@@ -80,6 +84,29 @@ def show_detail(row: Traffic) -> None:
         )
 
 
+def show_conversation(row: Traffic) -> None:
+    """Draw every message that the model was given, where there are more than the prompt, or why it is no row."""
+    try:
+        asked = read_asked(row.request, row.route)
+    except UnreadableRequestError as reason:
+        if row.request:
+            st.caption(f"No version learns from this request: it has {reason}.")
+        return
+    if len(asked.messages) > 1 or asked.tools:
+        with st.expander(f"All {len(asked.messages)} messages, {len(asked.tools)} tools"):
+            for message in asked.messages:
+                st.caption(message["role"])
+                st.code(text_of(message) or "(empty)", language=None, wrap_lines=True)
+            for tool in asked.tools:
+                st.json(tool, expanded=False)
+
+
+def correct(row: Traffic, correction: str) -> Traffic:
+    """Give a request its right answer."""
+    field = settings.dataset.label_field
+    return give_feedback(settings.traffic, ledger, settings.project, row.id, correction=correction, label_field=field)
+
+
 def show_feedback(row: Traffic) -> None:
     """Draw the ways to judge an answer."""
     with st.container(horizontal=True):
@@ -97,7 +124,7 @@ def show_feedback(row: Traffic) -> None:
         correction = st.text_area("The whole right answer", key="correction")
         if st.form_submit_button("Save the correction", key="correct") and correction.strip():
             page.act(
-                lambda: give_feedback(settings.traffic, ledger, settings.project, row.id, correction=correction),
+                lambda: correct(row, correction),
                 "The correction is recorded.",
             )
 

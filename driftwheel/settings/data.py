@@ -1,14 +1,27 @@
 """Settings of the base model and of the data to learn from."""
 
-from dataclasses import dataclass
-from typing import Literal, Self
+from dataclasses import dataclass, field
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, StringConstraints, model_validator
 
 from driftwheel.settings.section import Section
 
 HUB = "hf://"
 """How a source begins that is a data set of the Hugging Face hub."""
+SHIPPED = "trl:"
+"""What `model.template.file` begins with where it names a template that ships inside TRL."""
+Variable = bool | int | float | str
+"""What a chat template may be told beside the conversation."""
+VariableName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
+
+
+class TemplateSettings(Section):
+    file: str | None = None
+    """Jinja file used instead of the base model's own chat template; `trl:NAME` is one that ships inside TRL."""
+    kwargs: dict[VariableName, Variable] | None = None
+    """Variables that the template is given, such as `enable_thinking: false`. None leaves thoughts out where the
+    template would else put an empty block of them before each answer; `{}` gives none."""
 
 
 class ModelSettings(Section):
@@ -16,6 +29,8 @@ class ModelSettings(Section):
     """Folder or hub name of the base model, such as `Qwen/Qwen3-0.6B`."""
     revision: str | None = None
     """Hub revision to pin."""
+    template: TemplateSettings = TemplateSettings()
+    """How conversations become tokens: for data, training, parity, engines and evaluation alike."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +42,8 @@ class Base:
     source: str
     """Its local folder where there is one, else its hub name."""
     revision: str | None = None
+    template: TemplateSettings = field(default_factory=TemplateSettings)
+    """Its file absolute, or the name of one that TRL ships."""
 
 
 class SourceSettings(Section):

@@ -7,6 +7,9 @@ from pydantic import Field, field_validator, model_validator
 
 from driftwheel.settings.section import Section
 
+ORIGIN = r"^(\*|null|[a-z][a-z0-9+.-]*://[^/\sA-Z]+)$"
+"""As a browser writes one: without a path or a last slash. `null` is the origin of a file that was opened."""
+
 
 class TracingSettings(Section):
     endpoint: str | None = Field(None, pattern=r"^https?://")
@@ -28,6 +31,8 @@ class ServeSettings(Section):
     """Whether an answer whose row cannot be written is withheld (503), or given, counted and alerted on."""
     require_key: bool = True
     """Refuse requests without a key: one of `driftwheel keys`, or from DRIFTWHEEL_API_KEYS."""
+    cors_origins: list[Annotated[str, Field(pattern=ORIGIN)]] = []
+    """Origins of web pages that may ask from a browser, such as `https://app.example`; `*` means every page."""
     engine_args: list[str] = []
     """Further arguments for `vllm serve`."""
     max_model_len: int = Field(1024, ge=16)

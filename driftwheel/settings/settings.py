@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 from driftwheel.alias_key import AliasKey
 from driftwheel.records import content_hash
 from driftwheel.settings.artifact import EvaluateSettings, GateSettings, MergeSettings, ParitySettings, QuantizeSettings
-from driftwheel.settings.data import HUB, Base, DatasetSettings, ModelSettings
+from driftwheel.settings.data import HUB, SHIPPED, Base, DatasetSettings, ModelSettings
 from driftwheel.settings.section import Section
 from driftwheel.settings.serving import ServeSettings, TrafficSettings
 from driftwheel.settings.training import TrainSettings, TuneSettings
@@ -110,4 +110,7 @@ class Settings(Section):
     @property
     def base(self) -> Base:
         """The base model, as the stages load it."""
-        return Base(name=self.model.base, source=self.base_model(), revision=self.model.revision)
+        template, file = self.model.template, self.model.template.file
+        if file is not None and not file.startswith(SHIPPED):
+            template = template.model_copy(update={"file": str(self.resolve(file))})
+        return Base(name=self.model.base, source=self.base_model(), revision=self.model.revision, template=template)

@@ -12,7 +12,7 @@ class TrainSettings(Section):
     method: Literal["lora", "qlora", "full"] = "lora"
     """What is trained: low-rank adapters, adapters on a 4-bit base (GPU), or every weight."""
     objective: Literal["sft", "dpo", "kto"] = "sft"
-    """Learn right answers (sft), corrections before the model's answers (dpo), or thumbs (kto)."""
+    """Learn right answers (sft), better before worse ones (dpo), or good and bad ones (kto), from files or feedback."""
     beta: float = Field(0.1, gt=0)
     """How close dpo and kto stay to the model that they start from."""
     class_weights: Literal["none", "balanced"] | dict[str, Annotated[float, Field(gt=0)]] = "none"

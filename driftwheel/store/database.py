@@ -64,6 +64,11 @@ def file_of(engine: sa.Engine) -> Path | None:
     return Path(path) if engine.dialect.name == SQLITE and path and path != ":memory:" else None
 
 
+def driver_connection(connection: sa.Connection) -> Any:
+    """Return the driver's connection, for statements that SQLite refuses inside a transaction."""
+    return connection.connection.driver_connection
+
+
 def wait_for_turn(connection: sa.Connection, key: int) -> None:
     """Hold one of PostgreSQL's locks until the transaction ends; on SQLite only one transaction writes anyway."""
     if connection.dialect.name == "postgresql":

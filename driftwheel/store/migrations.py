@@ -6,7 +6,7 @@ one runs the revisions that it lacks, in one transaction, so that it is upgraded
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cache
@@ -18,15 +18,13 @@ import sqlalchemy as sa
 import structlog
 
 from driftwheel.errors import SchemaError, StorageError
-from driftwheel.store.database import BUSY_MILLISECONDS, SQLITE, connect, file_of, named_errors, wait_for_turn
-from driftwheel.store.sqlite import copy_database
+from driftwheel.store.added_objects import carry_over, objects_of
+from driftwheel.store.database import BUSY_MILLISECONDS, SQLITE, connect, driver_connection, file_of, named_errors
+from driftwheel.store.schema_lock import LOCK_NOT_AVAILABLE, TABLE_MILLISECONDS, in_the_way, locked
+from driftwheel.store.sqlite import copied
 from driftwheel.store.tables import STORAGE_ROOTS, metadata
 
 REVISIONS = Path(__file__).parent / "revisions"
-SCHEMA_LOCK = 0x6472696674
-"""Key of PostgreSQL's advisory lock under which tables are made and changed."""
-UPGRADE_MILLISECONDS = 600_000
-"""How long one program waits while another upgrades a SQLite file, which is copied first."""
 WAL_RETRY_SECONDS = 0.02
 FIRST_TABLES = {"dataset", "run", "version", "deployment", "req", "signal", "decision", "alias", "step", "switch"}
 """The tables of the oldest databases there are; a database with all of them and no revision row is adopted."""
@@ -112,12 +110,12 @@ def upgrade_database(url: str, root: Path) -> tuple[str, Upgrade | None]:
         return address, bring_up_to_date(engine, address)
 
 
-def bring_up_to_date(engine: sa.Engine, address: str) -> Upgrade | None:
+def bring_up_to_date(engine: sa.Engine, address: str, table_milliseconds: int = TABLE_MILLISECONDS) -> Upgrade | None:
     """Make the newest tables in an empty database, or upgrade an older one; return None where nothing was due.
 
     Of several programs that open one database one does it, the others wait. `address` is the database's name in
     messages. Raises SchemaError for a database of a newer driftwheel or of another program, StorageError if the
-    database or the disk refuses; then the database is as it was.
+    database or the disk refuses, or another session holds the tables; then the database is as it was.
     """
     if _is_current(engine):
         _use_wal(engine, address)
@@ -128,22 +126,36 @@ def bring_up_to_date(engine: sa.Engine, address: str) -> Upgrade | None:
     _refuse(before, address)
     _use_wal(engine, address)
     try:
-        with _locked(engine) as connection:
+        done = _upgrade_locked(engine, address, table_milliseconds)
+    except (sa.exc.SQLAlchemyError, engine.dialect.loaded_dbapi.Error, OSError) as error:
+        raise _upgrade_error(engine, address, before, error) from error
+    if done is not None and done.before.standing is not Standing.EMPTY:
+        backup = None if done.backup_path is None else str(done.backup_path)
+        log.info("ledger upgraded", ledger=address, old=done.before.revision, new=done.after.revision, backup=backup)
+    return done
+
+
+def _upgrade_locked(engine: sa.Engine, address: str, table_milliseconds: int) -> Upgrade | None:
+    with ExitStack() as on_failure:
+        with locked(engine, table_milliseconds) as connection:
             before = status_of(connection)  # again, now that nobody else can change it
             _refuse(before, address)
             if before.standing is Standing.CURRENT:
                 return None
             backup_path = _upgrade(engine, connection, before)
+            if backup_path is not None:
+                on_failure.callback(backup_path.unlink, missing_ok=True)
             after = status_of(connection)
-    except (sa.exc.SQLAlchemyError, engine.dialect.loaded_dbapi.Error, OSError) as error:
-        raise StorageError(
-            f"cannot bring the ledger at {address} from revision {before.revision} to {before.newest}: "
-            f"{getattr(error, 'orig', error)}; nothing was changed: check its rights and the disk's free space"
-        ) from error
-    if before.standing is not Standing.EMPTY:
-        backup = None if backup_path is None else str(backup_path)
-        log.info("ledger upgraded", ledger=address, old=before.revision, new=after.revision, backup=backup)
+        on_failure.pop_all()
     return Upgrade(before=before, after=after, backup_path=backup_path)
+
+
+def _upgrade_error(engine: sa.Engine, address: str, before: SchemaStatus, error: Exception) -> StorageError:
+    origin = getattr(error, "orig", error)
+    begun = f"cannot bring the ledger at {address} from revision {before.revision} to {before.newest}: "
+    if getattr(origin, "sqlstate", None) == LOCK_NOT_AVAILABLE:
+        return StorageError(f"{begun}{in_the_way(engine)}; nothing was changed")
+    return StorageError(f"{begun}{origin}; nothing was changed: check its rights and the disk's free space")
 
 
 @contextmanager
@@ -182,7 +194,7 @@ def _use_wal(engine: sa.Engine, address: str) -> None:
         return
     try:
         with engine.connect() as connection:
-            _switch_to_wal(_raw(connection), engine.dialect.loaded_dbapi.OperationalError)
+            _switch_to_wal(driver_connection(connection), engine.dialect.loaded_dbapi.OperationalError)
     except engine.dialect.loaded_dbapi.Error as error:
         raise StorageError(f"cannot open the ledger at {address}: {error}; check the path and its rights") from error
 
@@ -201,53 +213,24 @@ def _switch_to_wal(connection: Any, refused: type[Exception]) -> None:
         time.sleep(WAL_RETRY_SECONDS)
 
 
-def _raw(connection: sa.Connection) -> Any:
-    """Return the driver's connection, for statements that SQLite refuses inside a transaction."""
-    return connection.connection.driver_connection
-
-
-@contextmanager
-def _locked(engine: sa.Engine) -> Iterator[sa.Connection]:
-    """Give the only transaction that may change tables."""
-    with engine.connect() as connection:
-        if engine.dialect.name != SQLITE:
-            with connection.begin():
-                wait_for_turn(connection, SCHEMA_LOCK)
-                yield connection
-            return
-        raw = _raw(connection)
-        # A table that is copied and dropped must not take the rows with it that refer to it. SQLite does not change
-        # this inside a transaction.
-        raw.execute("PRAGMA foreign_keys=OFF")
-        raw.execute(f"PRAGMA busy_timeout={UPGRADE_MILLISECONDS}")
-        try:
-            with connection.execution_options(is_write=True).begin():
-                yield connection
-        finally:
-            raw.execute("PRAGMA foreign_keys=ON")
-            raw.execute(f"PRAGMA busy_timeout={BUSY_MILLISECONDS}")
-
-
 def _upgrade(engine: sa.Engine, connection: sa.Connection, before: SchemaStatus) -> Path | None:
+    """Bring a database up to date while this program holds the lock; return the copy of a SQLite file as it was."""
     if before.standing is Standing.EMPTY:
         # A test holds these tables and those of the revisions together; this way costs a tenth of the time.
         metadata.create_all(connection)
         _VERSION_TABLE.create(connection, checkfirst=True)
         connection.execute(_VERSION_TABLE.insert().values(version_num=str(before.newest)))
         return None
-    backup_path = _back_up(engine, before.revision)
-    run_revisions(connection)
-    return backup_path
-
-
-def _back_up(engine: sa.Engine, revision: int) -> Path | None:
-    """Copy a SQLite file beside itself, while this program holds the lock, so that the copy is what it was before."""
     path = file_of(engine)
     if path is None:
+        run_revisions(connection)
         return None
     stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
-    target = path.with_name(f"{path.name}.revision-{revision}.{stamp}")
-    copy_database(cast(ModuleType, engine.dialect.loaded_dbapi), path, target)
+    target = path.with_name(f"{path.name}.revision-{before.revision}.{stamp}")
+    added = objects_of(connection)
+    with copied(cast(ModuleType, engine.dialect.loaded_dbapi), path, target):
+        run_revisions(connection)
+        carry_over(connection, added)
     return target
 
 

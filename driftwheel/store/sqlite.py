@@ -1,9 +1,11 @@
 """Chooses an SQLite build without the WAL-reset bug, and copies SQLite databases."""
 
+import glob
 import os
 import sqlite3
 import typing
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from types import ModuleType
 
@@ -33,18 +35,30 @@ def safe_sqlite_module() -> ModuleType:
     )
 
 
-def copy_database(module: ModuleType, source: Path, target: Path) -> None:
+@contextmanager
+def copied(module: ModuleType, source: Path, target: Path) -> Iterator[None]:
     """Copy a SQLite database that may be in use: `target` is the whole state of one moment, mode 0600, or not there.
 
-    Raises OSError or the module's DatabaseError where the disk refuses.
+    It gets its name when the block has ended without an error. What a killed program left of such a copy is deleted:
+    one program at a time may do this. Raises OSError or the module's DatabaseError where the disk refuses.
     """
-    aside = target.with_name(f".{target.name}.partial")
+    aside = source.with_name(f".{source.name}.partial")
+    _delete_partial_copies(source)
     try:
-        os.close(os.open(aside, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o600))
+        os.close(os.open(aside, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
         with closing(module.connect(str(source))) as reader, closing(module.connect(str(aside))) as writer:
             reader.backup(writer)
         sync(aside)
+        yield
         aside.replace(target)
         sync(target.parent)
     finally:
-        aside.unlink(missing_ok=True)
+        _delete_partial_copies(source)
+
+
+def _delete_partial_copies(source: Path) -> None:
+    """Delete them with their journals: SQLite would play an old journal back into a new copy of that name."""
+    # Copies had the revision and the time in their name before there was one name for all.
+    for pattern in (".partial*", ".revision-*.partial*"):
+        for leftover in source.parent.glob(f".{glob.escape(source.name)}{pattern}"):
+            leftover.unlink(missing_ok=True)

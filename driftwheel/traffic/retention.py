@@ -24,6 +24,7 @@ from driftwheel.settings.watching import MonitorSettings
 from driftwheel.store.alias import find_alias
 from driftwheel.store.ledger import Ledger
 from driftwheel.store.tables import TABLES
+from driftwheel.traffic.outcome_query import is_answered, is_observation, is_unwatched
 
 BATCH_ROWS = 500
 """Rows that one transaction deletes; on SQLite no answer can be logged while it lasts."""
@@ -102,7 +103,8 @@ def unchecked_rows(ledger: Ledger, project: str) -> int:
 
 def is_needed(monitor: MonitorSettings, ledger: Ledger, key: AliasKey) -> sa.ColumnElement[bool]:
     """Return the condition that holds for the rows that the loop still needs."""
-    has_feedback = sa.or_(_TRAFFIC.label.is_not(None), _TRAFFIC.thumb.is_not(None))
+    is_judged = sa.or_(_TRAFFIC.label.is_not(None), _TRAFFIC.thumb.is_not(None))
+    has_feedback = sa.and_(is_judged, sa.not_(is_unwatched()))
     versions = _versions_in_use(ledger, key.project)
     datasets = ledger.find(Dataset, id=[version.dataset_id for version in versions])
     given_at = sa.func.coalesce(_TRAFFIC.feedback_at, _TRAFFIC.created_at)
@@ -125,19 +127,16 @@ def _first_window(
 ) -> sa.ColumnElement[bool]:
     """Return the condition of a version's first answered requests, which later ones are compared with."""
     is_its = sa.and_(_TRAFFIC.version_id == version.id, _TRAFFIC.alias == key.name)
-    is_whole = sa.and_(_TRAFFIC.status_code < 499, sa.not_(_TRAFFIC.is_partial))
     last_place = monitor.window_rows - 1
-    last = ledger.find(Traffic, is_its, is_whole, project=key.project, newest_first=False, limit=1, offset=last_place)
+    last = ledger.find(
+        Traffic, is_its, is_answered(), project=key.project, newest_first=False, limit=1, offset=last_place
+    )
     return sa.and_(is_its, _TRAFFIC.created_at <= last[0].created_at) if last else is_its
 
 
 def _before(monitor: MonitorSettings, ledger: Ledger, key: AliasKey, dataset: Dataset) -> sa.ColumnElement[bool]:
     """Return the condition of the last traffic before a retrain's dataset, which its version's is compared with."""
-    is_before = sa.and_(
-        _TRAFFIC.created_at < dataset.created_at,
-        _TRAFFIC.alias == key.name,
-        _TRAFFIC.status_code == 200,
-    )
+    is_before = sa.and_(_TRAFFIC.created_at < dataset.created_at, _TRAFFIC.alias == key.name, is_answered())
     first = ledger.find(Traffic, is_before, project=key.project, limit=1, offset=monitor.reference_rows - 1)
     return sa.and_(is_before, _TRAFFIC.created_at >= first[0].created_at) if first else is_before
 
@@ -178,7 +177,8 @@ def _waits_for_window(ledger: Ledger, key: AliasKey) -> sa.ColumnElement[bool]:
     """Return the condition of the rows that a window could still hold: those of versions that are or become live."""
     alias = find_alias(ledger, *key)
     live = [] if alias is None else [alias.version_id, alias.observed_version_id or alias.version_id]
-    return sa.and_(_TRAFFIC.check_id.is_(None), _TRAFFIC.alias == key.name, _TRAFFIC.version_id.in_(live))
+    is_live = sa.and_(_TRAFFIC.alias == key.name, _TRAFFIC.version_id.in_(live))
+    return sa.and_(_TRAFFIC.check_id.is_(None), is_live, is_observation())
 
 
 def _delete_batch(

@@ -20,6 +20,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from driftwheel.artifacts import is_complete, read_manifest, writing
 from driftwheel.records import content_hash
 from examples.support.world import Document, unlabelled_text
+from train.chat_template import shipped
 
 RECIPE: dict[str, Any] = {
     "format": 4,
@@ -37,18 +38,15 @@ RECIPE: dict[str, Any] = {
     "steps": 600,
     "learning_rate": 3e-3,
 }
-TEMPLATE = (
-    "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\n' }}"
-    "{% if m['role'] == 'assistant' %}{% generation %}{{ m['content'] + '<|im_end|>' }}{% endgeneration %}{{ '\n' }}"
-    "{% else %}{{ m['content'] + '<|im_end|>\n' }}{% endif %}{% endfor %}"
-    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
-)
+TEMPLATE = "qwen3_instruct_2507"
+"""A published chat template, which ships inside TRL: ChatML with tools, and nothing between prompt and answer."""
 
 
 def build_base(out: Path, seed: int = 0) -> Path:
     """Build the base model at `out`, or find it finished there."""
     documents = unlabelled_text(RECIPE["documents"], seed)
-    recipe = {**RECIPE, "seed": seed, "template": TEMPLATE, "text": content_hash(documents)}
+    template = content_hash(shipped(TEMPLATE).read_text(encoding="utf-8"))
+    recipe = {**RECIPE, "seed": seed, "template": template, "text": content_hash(documents)}
     if is_complete(out) and read_manifest(out).recipe == recipe:
         return out
     import torch
@@ -65,7 +63,7 @@ def build_base(out: Path, seed: int = 0) -> Path:
 
 
 def make_tokenizer(documents: list[Document]) -> Any:
-    """Train a byte-level BPE tokenizer with ChatML's special tokens and template."""
+    """Train a byte-level BPE tokenizer with ChatML's special tokens and the published template."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
 
@@ -81,7 +79,7 @@ def make_tokenizer(documents: list[Document]) -> Any:
     texts = [message["content"] for document in documents for message in document]
     raw.train_from_iterator([*texts, "system user assistant"], trainer)
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=raw, eos_token="<|im_end|>", pad_token="<|endoftext|>")
-    tokenizer.chat_template = TEMPLATE
+    tokenizer.chat_template = shipped(TEMPLATE).read_text(encoding="utf-8")
     return tokenizer
 
 
@@ -111,12 +109,16 @@ def make_model(tokenizer: Any) -> Any:
     return model
 
 
+def framed(document: Document) -> str:
+    """Return a document as the chat template writes it; done here, because a template takes a hundred times as long."""
+    return "".join(f"<|im_start|>{m['role']}\n{m['content']}<|im_end|>\n" for m in document)
+
+
 def pretrain(model: Any, tokenizer: Any, documents: list[Document], seed: int) -> float:
     """Train on blocks of documents in the chat format's frame; return the last mean loss in nats."""
     import torch
 
-    framed = [[f"<|im_start|>{m['role']}\n{m['content']}<|im_end|>\n" for m in document] for document in documents]
-    text = "".join("".join(messages) + "<|endoftext|>" for messages in framed)
+    text = "".join(framed(document) + "<|endoftext|>" for document in documents)
     tokens = torch.tensor(tokenizer(text)["input_ids"])
     size, rows = RECIPE["block_tokens"], RECIPE["batch_rows"]
     blocks = tokens[: len(tokens) // size * size].view(-1, size)

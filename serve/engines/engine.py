@@ -120,7 +120,7 @@ def start_artifact(
     lora = lora_in(manifest)
     if lora is not None:
         _check_base(artifact, lora)
-        hosting = serve.model_copy(update={"engine_args": [*lora_arguments(lora), *serve.engine_args]})
+        hosting = serve.model_copy(update={"engine_args": [*lora_arguments(lora, artifact), *serve.engine_args]})
         environment = {"VLLM_ALLOW_RUNTIME_LORA_UPDATING": "1"}
         return start(hosting, logs, lora.base_model, name, build, port, replica, environment)
     if serve.swap == "in_place":

@@ -1,6 +1,7 @@
 """LoRA adapters: what an adapter's manifest asks of the vLLM engine that runs its base."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from driftwheel.artifacts import Manifest
 from driftwheel.errors import ConfigError
@@ -24,11 +25,14 @@ class Lora:
     dtype: str
     rank: int
     target_modules: tuple[str, ...]
+    template_hash: str | None
+    tokenizer_hash: str | None
 
     @property
     def base(self) -> tuple[str | None, ...]:
-        """What an engine must run for it."""
-        return self.base_model, self.base_revision, self.base_identity, self.dtype
+        """What an engine must run for it, and how it must read conversations."""
+        weights = self.base_model, self.base_revision, self.base_identity, self.dtype
+        return *weights, self.template_hash, self.tokenizer_hash
 
 
 def lora_in(manifest: Manifest) -> Lora | None:
@@ -42,6 +46,8 @@ def lora_in(manifest: Manifest) -> Lora | None:
         dtype=manifest.dtype or "auto",
         rank=manifest.rank or 0,
         target_modules=manifest.target_modules,
+        template_hash=manifest.template_hash,
+        tokenizer_hash=manifest.tokenizer_hash,
     )
 
 
@@ -53,8 +59,8 @@ def served_rank(rank: int) -> int:
     raise ConfigError(f"an adapter of rank {rank} is over vLLM's {RANKS[-1]}; set merge.kind to merged")
 
 
-def lora_arguments(lora: Lora) -> list[str]:
-    """Return the arguments of an engine on an adapter's base.
+def lora_arguments(lora: Lora, artifact: Path) -> list[str]:
+    """Return the arguments of an engine on an adapter's base, which reads conversations as the adapter learned them.
 
     The modules are named because vLLM would else put LoRA around the output head too, and there a request for
     `prompt_logprobs` beside another request ends a CPU engine (vLLM 0.32, LogitsProcessorWithLoRA).
@@ -63,5 +69,8 @@ def lora_arguments(lora: Lora) -> list[str]:
     flags += ["--max-cpu-loras", str(2 * SLOTS), "--dtype", lora.dtype]
     flags += ["--lora-target-modules", *lora.target_modules]
     if lora.base_revision:
-        flags += ["--revision", lora.base_revision, "--tokenizer-revision", lora.base_revision]
-    return flags
+        flags += ["--revision", lora.base_revision]
+    # Its tokenizer holds the template that it was trained with, which need not be the base's own.
+    if (artifact / "tokenizer_config.json").is_file():
+        return [*flags, "--tokenizer", str(artifact)]
+    return [*flags, "--tokenizer-revision", lora.base_revision] if lora.base_revision else flags

@@ -24,6 +24,8 @@ def vllm_command(serve: ServeSettings, model: str, name: str, port: int) -> list
         "--fingerprint-value": name,
         "--max-model-len": str(serve.max_model_len),
         "--max-num-seqs": str(serve.max_num_seqs),
+        # Else vLLM gives some templates lists of parts, where they were trained with texts.
+        "--chat-template-content-format": "string",
         "--shutdown-timeout": "5",
         "--disable-access-log-for-endpoints": "/health,/metrics",
     }

@@ -2,7 +2,8 @@
 
 HTTP/1.1 on asyncio.Protocol and httptools: keep-alive, pipelining in order, chunked both ways. Headers, bodies and
 waiting answers are bounded in bytes and in time; `sweep` ends whatever is too slow. Whether a request may go on is
-asked as soon as its head is there. What cannot be a request reaches the handler as a request with a refusal.
+asked as soon as its head is there. What cannot be a request reaches the handler as a request with a refusal. An offer
+to speak another protocol is ignored, as servers may; JDK's HttpClient makes one with each first request.
 """
 
 import asyncio
@@ -18,6 +19,7 @@ import structlog
 
 from serve.access.backpressure import TOO_MANY_BYTES, Backpressure
 from serve.http.messages import Request, Response
+from serve.http.request_head import path_of, without_upgrade
 from serve.refusals import RequestRefused
 
 SWEEP_SECONDS = 0.5
@@ -126,11 +128,7 @@ class ServerConnection(asyncio.Protocol):
             return
         had_bytes = self._body_bytes
         try:
-            self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            self._is_deaf = True
-            for request in self._queue:
-                request.is_keep_alive = False
+            self._feed(data)
         except httptools.HttpParserError as error:
             self._refuse(RequestRefused(400, f"this is not an HTTP/1.1 request: {error}", "bad_http"))
         # What comes in a chunked body and is none of it may be a trailer, which the parser holds as it holds headers.
@@ -139,6 +137,28 @@ class ServerConnection(asyncio.Protocol):
             if self._header_bytes > MAX_HEADER_BYTES:
                 self._refuse_headers()
         self._start_next()
+
+    def _feed(self, data: bytes) -> None:
+        while True:
+            try:
+                self._parser.feed_data(data)
+                return
+            except httptools.HttpParserUpgrade as upgrade:
+                if self._state != "upgrade":  # CONNECT, which was refused: what follows is for nobody
+                    self._is_deaf = True
+                    for request in self._queue:
+                        request.is_keep_alive = False
+                    return
+                data = self._head_again() + data[upgrade.args[0] :]
+            # A new one, because the old one will not read the body of a message that it has handed over.
+            self._parser = httptools.HttpRequestParser(self)
+
+    def _head_again(self) -> bytes:
+        request = self._request
+        is_http11 = self._parser.get_http_version() == "1.1"
+        return without_upgrade(
+            request.method, request.path, request.headers, is_http11=is_http11, repeated=request.repeated
+        )
 
     def on_message_begin(self) -> None:
         self._state, self._request = "headers", Request(is_local=self._is_local)
@@ -164,12 +184,16 @@ class ServerConnection(asyncio.Protocol):
         request = self._request
         self._state = "body"
         request.method = self._parser.get_method().decode()
-        request.path = request.path.partition("?")[0]
+        has_large_head = self._header_bytes > MAX_HEADER_BYTES or self._headers > MAX_HEADERS
+        if b"upgrade" in request.headers and self._is_offer(request) and not has_large_head:
+            self._state = "upgrade"  # the head is read once more without it, see `_feed`
+            return
+        request.path = path_of(request.path)
         request.is_http11 = self._parser.get_http_version() == "1.1"
         request.is_keep_alive = self._parser.should_keep_alive()
         self._deadline = self._loop.time() + self._backpressure.deadlines.body_seconds
         length = request.headers.get(b"content-length", b"0")
-        if self._header_bytes > MAX_HEADER_BYTES or self._headers > MAX_HEADERS:
+        if has_large_head:
             self._refuse_headers()
         elif self._parser.get_http_version() not in VERSIONS:
             # Not 505: whoever sends nonsense must not ring the alarm for the server's own errors.
@@ -178,7 +202,7 @@ class ServerConnection(asyncio.Protocol):
             pass
         elif length.isdigit() and int(length) > self._max_body_bytes:
             self._refuse_body()
-        elif request.headers.get(b"expect", b"").lower() == b"100-continue" and self._task is None:
+        elif b"expect" in request.headers and self._may_continue(request):
             self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         self._header_bytes = 0
 
@@ -193,6 +217,15 @@ class ServerConnection(asyncio.Protocol):
             return False
         return True
 
+    def _is_offer(self, request: Request) -> bool:
+        """Say whether the client offers another protocol for what follows; CONNECT asks for one, and is refused."""
+        return request.method != "CONNECT" and bool(self._parser.should_upgrade())
+
+    def _may_continue(self, request: Request) -> bool:
+        """Say whether the client waits for a word before it sends the body; one of HTTP/1.0 would not understand it."""
+        is_asked = request.headers[b"expect"].lower() == b"100-continue"
+        return is_asked and request.is_http11 and self._task is None
+
     def on_body(self, body: bytes) -> None:
         self._body_bytes += len(body)
         self._header_bytes = 0
@@ -206,6 +239,8 @@ class ServerConnection(asyncio.Protocol):
             self._chunks.append(body)
 
     def on_message_complete(self) -> None:
+        if self._state == "upgrade":
+            return
         self._state, self._deadline = "idle", NEVER
         if not self._is_deaf:
             self._request.body = self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)

@@ -8,6 +8,7 @@ from typing import Protocol
 from serve.access.caller import NOBODY, Caller
 from serve.refusals import RequestRefused
 
+NO_CONTENT = HTTPStatus.NO_CONTENT
 REASONS = {status.value: status.phrase for status in HTTPStatus} | {499: "Client Closed Request"}
 
 
@@ -37,6 +38,10 @@ class Request:
     """What it counts for in the gateway's load."""
     repeated: bytes | None = None
     """A header that came twice and must not."""
+    client_id: str = ""
+    """The client's own id of the request, where it sent one."""
+    answer_headers: tuple[tuple[str, str], ...] = ()
+    """What its answer carries whatever it is: for a browser, and the client's own id."""
     caller: Caller = NOBODY
     refusal: RequestRefused | None = None
 
@@ -59,7 +64,8 @@ class Response:
     def send(self, status: int, headers: Iterable[tuple[str, str]], body: bytes) -> None:
         """Send a whole answer."""
         self.has_started = True
-        head = self._head(status, [*headers, ("content-length", str(len(body)))])
+        # An answer that says it has no body must not say how long that is (RFC 9110, section 8.6).
+        head = self._head(status, headers if status == NO_CONTENT else [*headers, ("content-length", str(len(body)))])
         self._connection.write(head if self._request.method == "HEAD" else head + body)
 
     def start(self, status: int, headers: Iterable[tuple[str, str]]) -> None:
@@ -91,5 +97,7 @@ class Response:
 
     def _head(self, status: int, headers: Iterable[tuple[str, str]]) -> bytes:
         lines = [f"HTTP/1.1 {status} {REASONS.get(status, 'Unknown')}", *(f"{n}: {v}" for n, v in headers)]
+        if self._request.answer_headers:
+            lines += [f"{n}: {v}" for n, v in self._request.answer_headers]
         lines.append(f"connection: {'keep-alive' if self._request.is_keep_alive else 'close'}")
         return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1", "replace")

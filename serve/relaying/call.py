@@ -1,14 +1,15 @@
 """The body of a call: checks it, reads it for routing and the log, and rewrites it for the engine.
 
-Only the served model's name and the usage option change. The body is not parsed and written again, because that would
-alter numbers and escapes; the places of the top-level fields are found, and only their bytes are replaced.
+Only the served model's name, the usage option and the id of a response change. The body is not parsed and written
+again, because that would alter numbers and escapes; the places of the top-level fields are found, and only their bytes
+are replaced.
 """
 
 import json
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -19,6 +20,9 @@ from serve.relaying.json_fields import check_depth, members
 
 TRACE_HEADERS = ("traceparent", "tracestate")
 WITH_USAGE_OPTION = ("/v1/chat/completions", "/v1/completions")
+RESPONSES = "/v1/responses"
+RESPONSE_ID_PREFIX = "resp_"
+"""The engine names other answers by the header x-request-id, with `chatcmpl-`, `cmpl-` or `embd-` before it."""
 MOST = {
     "n": 128,
     "best_of": 128,
@@ -31,6 +35,9 @@ MOST = {
     "prompt_logprobs": 1000,
 }
 """Far over what anybody needs, far under what hurts; the engine has its own, tighter limits. n is OpenAI's."""
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+"""Windows' tools write it before UTF-8. JSON may not begin with it, but a parser may overlook it (RFC 8259, section
+8.1), and vLLM's does."""
 _READ = msgspec.json.Decoder()
 _MODEL = re.compile(rb'"model"[ \t\n\r]*:[ \t\n\r]*("[^"\\]*")')
 _TRUTHS = dict.fromkeys(("1", "on", "t", "true", "y", "yes"), True) | dict.fromkeys(
@@ -59,6 +66,8 @@ class Call:
     usage_option: str | None
     """The JSON of `stream_options` that asks for a stream's usage event, where the client does not."""
     has_stream_options: bool
+    takes_id: bool
+    """The engine takes the answer's id from the body, and the client names none."""
     prefix: str
     """The beginning of the prompt, which says which replica may have it cached."""
 
@@ -67,31 +76,41 @@ class Call:
         """The body as it came."""
         return self.body.decode()
 
-    def body_for(self, served_model: str) -> bytes:
-        """Return the body with the engine's name for the model, and with the usage chunk asked for."""
+    @property
+    def is_added_to(self) -> bool:
+        """Whether the engine gets more than the client wrote."""
+        return self.usage_option is not None or self.takes_id
+
+    def as_it_came(self) -> "Call":
+        """Return the call without what the gateway would add."""
+        return replace(self, usage_option=None, takes_id=False)
+
+    def body_for(self, served_model: str, request_id: str) -> bytes:
+        """Return the body with the engine's name for the model, the usage chunk asked for, and the answer's id."""
         replaces_option = self.usage_option is not None and self.has_stream_options
         place = None if replaces_option else _place_of_model(self.body)
         if place is None:
-            return self._scanned(served_model)
+            return self._scanned(served_model, request_id)
         begin, end = place
         body = b"%b%b%b" % (self.body[:begin], json.dumps(served_model).encode(), self.body[end:])
-        if self.usage_option is None:
+        if not self.is_added_to:
             return body
         opening = _OPENING.match(body)
         assert opening is not None  # it was read as an object
-        option = f'"stream_options":{self.usage_option},'.encode()
-        return b"%b%b%b" % (opening.group(), option, body[opening.end() :])
+        return b"%b%b%b" % (opening.group(), self._added(request_id).encode(), body[opening.end() :])
 
-    def _scanned(self, served_model: str) -> bytes:
+    def _added(self, request_id: str) -> str:
+        """Return the fields that are written before the client's first one; a route takes one of them at most."""
+        if self.takes_id:
+            return f'"request_id":"{RESPONSE_ID_PREFIX}{request_id}",'
+        return f'"stream_options":{self.usage_option},' if self.usage_option and not self.has_stream_options else ""
+
+    def _scanned(self, served_model: str, request_id: str) -> bytes:
         edits = {"model": json.dumps(served_model)}
+        if self.usage_option is not None and self.has_stream_options:
+            edits["stream_options"] = self.usage_option
         start = self.text.index("{") + 1
-        prefix = ""
-        if self.usage_option is not None:
-            if self.has_stream_options:
-                edits["stream_options"] = self.usage_option
-            else:
-                prefix = f'"stream_options":{self.usage_option},'
-        parts, at = [self.text[:start], prefix], start
+        parts, at = [self.text[:start], self._added(request_id)], start
         for name, _, begin, end in members(self.text):
             if name in edits:
                 parts += [self.text[at:begin], edits[name]]
@@ -105,6 +124,7 @@ def read_call(body: bytes, path: str) -> Call:
     Raises RequestRefused (400) if it is not a JSON object with a model, is out of bounds, or uses options that the
     engine ignores or that cannot be logged.
     """
+    body = body.removeprefix(BYTE_ORDER_MARK)
     fields = _read_fields(body)
     _check_fields(fields, path)
     is_stream = truth(fields.get("stream")) is True
@@ -118,6 +138,7 @@ def read_call(body: bytes, path: str) -> Call:
         is_stream=is_stream,
         usage_option=_usage_option(fields.get("stream_options")) if may_ask else None,
         has_stream_options="stream_options" in fields,
+        takes_id=path == RESPONSES and "request_id" not in fields,
         prefix=prefix_of(fields),
     )
 
@@ -179,7 +200,7 @@ def _check_fields(fields: dict[str, Any], path: str) -> None:
             message = f"{name} is silently ignored by vLLM; send structured_outputs instead, such as "
             example = '{"structured_outputs": {"json": {...}}}'
             raise RequestRefused(400, message + example, "unsupported_parameter", param=name)
-    if path == "/v1/responses" and fields.get("background"):
+    if path == RESPONSES and fields.get("background"):
         message = "background answers could not be logged; ask without `background`"
         raise RequestRefused(400, message, "unsupported_parameter", param="background")
     if not isinstance(fields.get("model"), str):
@@ -228,9 +249,9 @@ def _text_of(content: Any) -> str:
 
 
 def user_of(fields: dict[str, Any]) -> str:
-    """Return the request's `user`."""
-    user = fields.get("user")
-    return storable(user) if isinstance(user, str) else ""
+    """Return the request's `user`, or the `safety_identifier` that OpenAI has made of it since."""
+    named = (fields.get(name) for name in ("user", "safety_identifier"))
+    return next((storable(user) for user in named if isinstance(user, str) and user), "")
 
 
 def conversation_of(fields: dict[str, Any]) -> str:

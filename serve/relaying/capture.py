@@ -46,8 +46,17 @@ class AnswerCapture:
         """The first choice's text; its tool calls as JSON if it has no text."""
         text = "".join(self._texts)
         if not text and self._tools:
-            text = json.dumps([self._tools[index] for index in sorted(self._tools)], ensure_ascii=False)
+            return self._calls()
         return storable(text)
+
+    @property
+    def logged(self) -> str:
+        """The first choice's text, and its tool calls as a line of JSON after it."""
+        text = storable("".join(self._texts))
+        return "\n".join([text, self._calls()] if text and self._tools else [self.answer])
+
+    def _calls(self) -> str:
+        return storable(json.dumps([self._tools[index] for index in sorted(self._tools)], ensure_ascii=False))
 
     @property
     def mean_logprob(self) -> float | None:

@@ -10,7 +10,6 @@ from serve.access.caller import Caller
 from serve.relaying.call import Call
 from serve.routing.table import EngineRoute
 
-CLIENT_LEFT = "the client left before the answer ended"
 TIMED_OUT = "the answer took longer than serve.request_timeout_seconds"
 
 

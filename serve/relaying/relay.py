@@ -7,7 +7,6 @@ A client that leaves stops the engine's work, and what was answered until then i
 
 import asyncio
 import time
-from dataclasses import replace
 from weakref import WeakKeyDictionary
 
 import structlog
@@ -16,20 +15,19 @@ from driftwheel.errors import EngineError, StorageError
 from driftwheel.records import Traffic
 from driftwheel.settings.serving import ServeSettings
 from driftwheel.traffic.log import TrafficLog
+from driftwheel.traffic.outcomes import CLIENT_CLOSED_REQUEST, CLIENT_LEFT
 from serve.http.messages import Response
 from serve.metrics import GatewayMetrics
 from serve.refusals import RequestRefused
 from serve.relaying.call import Call, storable
 from serve.relaying.capture import AnswerCapture, StreamCapture
 from serve.relaying.durable import DurableRows
-from serve.relaying.job import CLIENT_LEFT, TIMED_OUT, Job
+from serve.relaying.job import TIMED_OUT, Job
 from serve.relaying.upstream import Exchange, UpstreamPool
 from serve.relaying.usage_filter import UsageFilter
 from serve.routing.table import EngineRoute
 
 NOT_ENDED = "the engine's stream ended without [DONE]"
-CLIENT_CLOSED_REQUEST = 499
-"""nginx's number for a client that left before its answer; no standard has one."""
 RETRY_AFTER_SECONDS = 2
 NOT_DURABLE = RequestRefused(
     503,
@@ -62,11 +60,10 @@ class Relay:
         """Answer a request and return the status; raises RequestRefused if the client must get an error instead."""
         if job.trace is not None:
             job.trace_headers = job.trace.ask(job)
-        has_option = job.call.usage_option is not None
         exchange = Exchange(
             self._pool(job.route),
             _request_bytes(job, job.call),
-            (lambda: _request_bytes(job, replace(job.call, usage_option=None))) if has_option else None,
+            (lambda: _request_bytes(job, job.call.as_it_came())) if job.call.is_added_to else None,
         )
         response.on_client_left = lambda: exchange.abort(CLIENT_LEFT)
         timeout_seconds = self._serve.request_timeout_seconds
@@ -203,7 +200,7 @@ class Relay:
             log.error("a row was not marked partial", request_id=row.id, error=str(error))
 
     def _row(self, job: Job, capture: AnswerCapture, status: int, *, is_partial: bool = False) -> Traffic:
-        answer = capture.answer
+        answer = capture.logged
         if capture.completion_tokens or answer:
             job.route.last_token_at = time.monotonic()
         job.used_tokens = capture.used_tokens(job.call.text)
@@ -239,7 +236,7 @@ class Relay:
 
 
 def _request_bytes(job: Job, call: Call) -> bytes:
-    body = call.body_for(job.route.model)
+    body = call.body_for(job.route.model, job.request_id)
     head = (
         f"POST {job.path} HTTP/1.1\r\nhost: {job.route.host}:{job.route.port}\r\ncontent-type: application/json\r\n"
         f"x-request-id: {job.request_id}\r\n{job.trace_headers}content-length: {len(body)}\r\n\r\n"

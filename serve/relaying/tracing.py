@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING
 from driftwheel.errors import ConfigError
 from driftwheel.records import Traffic
 from driftwheel.settings.serving import TracingSettings
+from driftwheel.traffic.outcomes import CLIENT_LEFT
 from serve.http.messages import Request
-from serve.relaying.job import CLIENT_LEFT, TIMED_OUT, Job
+from serve.relaying.job import TIMED_OUT, Job
 
 if TYPE_CHECKING:
     from opentelemetry.context import Context

@@ -11,8 +11,8 @@ from driftwheel.records import Alias, Traffic, utc_now
 from driftwheel.settings.serving import ServeSettings
 from driftwheel.store.ledger import Ledger
 from driftwheel.store.tables import TABLES
-from serve.relaying.job import CLIENT_LEFT
-from serve.relaying.relay import CLIENT_CLOSED_REQUEST
+from driftwheel.traffic.outcomes import Outcome as Fate
+from driftwheel.traffic.outcomes import outcome_of
 from serve.release.canary_rule import Outcome, Tally
 from serve.routing.choice import unit_of
 
@@ -107,13 +107,14 @@ class CanaryCounts:
         return sa.select(*(table[name] for name in COLUMNS)).where(*of_canary, *conditions)
 
     def _outcome(self, row: sa.Row[Any]) -> Outcome:
-        has_left = row.status_code == CLIENT_CLOSED_REQUEST or row.error == CLIENT_LEFT
-        is_broken = row.status_code != 200 or row.is_partial
-        is_whole = row.status_code == 200 and not row.is_partial and row.finish_reason == "stop"
+        fate = outcome_of(row)
+        is_whole = fate is Fate.ANSWERED and row.finish_reason == "stop"
         return Outcome(
             is_canary=row.version_id == self._canary_id,
             unit=unit_of(self._serve.sticky_by, request_id=row.id, key_id=row.key_id, user_id=row.user_id),
-            is_error=is_broken and not has_left,
+            # What is refused counts here: clients ask both versions alike, so a canary that refuses more than its share
+            # takes less than the live version does, as one whose chat template raises on a system message.
+            is_error=fate in (Fate.FAILED, Fate.REFUSED),
             latency_seconds=row.latency_seconds,
             is_valid=not (self._is_json_task and is_whole) or parse_object(row.answer) is not None,
         )

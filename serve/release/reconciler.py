@@ -19,6 +19,7 @@ from driftwheel.errors import DriftwheelError, GateError
 from driftwheel.records import Alias, ModelVersion, ModelVersionStatus, Stage, utc_now
 from driftwheel.settings.settings import Settings
 from driftwheel.store.alias import find_alias
+from driftwheel.store.answer_form import label_field_of
 from driftwheel.store.ledger import Ledger
 from serve.engines.adapters import StartEngine
 from serve.engines.engine import start_artifact
@@ -205,7 +206,8 @@ class Reconciler:
         self._standby.forget(alias.version_id)
         await asyncio.to_thread(self._shadow.end, alias.version_id)
         live_id = str(self._live_id)
-        serve, is_json_task = self._settings.serve, self._settings.dataset.label_field is not None
+        serve, dataset = self._settings.serve, self._settings.dataset
+        is_json_task = await asyncio.to_thread(label_field_of, dataset, self._ledger, live_id) is not None
         counts = CanaryCounts(serve, self._ledger, alias, live_id, alias.version_id, is_json_task=is_json_task)
         self._canary = CanaryRun(serve, counts, self._routes, self._deployments, alias, shares)
         await self._canary.begin()

@@ -17,8 +17,11 @@ from driftwheel.errors import ConflictError, EngineError, NotFoundError
 from driftwheel.records import Deployment, ModelVersion, Stage, Traffic, utc_now
 from driftwheel.settings.serving import ServeSettings
 from driftwheel.settings.settings import Settings
+from driftwheel.store.answer_form import label_field_of
 from driftwheel.store.ledger import Ledger
 from driftwheel.store.tables import TABLES
+from driftwheel.traffic.outcome_query import is_answered
+from driftwheel.traffic.outcomes import Outcome, outcome_of
 from serve.engines.adapters import StartEngine
 from serve.engines.engine import start_artifact
 from serve.engines.launchers import launcher_for
@@ -59,7 +62,7 @@ def replay(
     finally:
         engine.stop()
     pairs = [AnswerPair(row.id, row.prompt, row.answer, answer) for row, answer in zip(rows, answers, strict=True)]
-    return count_flips(pairs, settings.dataset.label_field)
+    return count_flips(pairs, label_field_of(settings.dataset, ledger, version.id))
 
 
 def report(ledger: Ledger, key: AliasKey, version_id: str, *, label_field: str | None) -> Flips:
@@ -73,7 +76,7 @@ def report(ledger: Ledger, key: AliasKey, version_id: str, *, label_field: str |
     pairs = []
     for shadow, id in zip(shadows, ids, strict=True):
         if id in sent and not sent[id].is_partial:
-            is_whole = shadow.status_code == 200 and not shadow.is_partial
+            is_whole = outcome_of(shadow) is Outcome.ANSWERED
             pairs.append(AnswerPair(id, sent[id].prompt, sent[id].answer, shadow.answer if is_whole else None))
     if not pairs:
         raise NotFoundError(f"{version_id} has answered no copied requests yet; `driftwheel shadow {version_id}`")
@@ -82,7 +85,7 @@ def report(ledger: Ledger, key: AliasKey, version_id: str, *, label_field: str |
 
 def _answered(ledger: Ledger, key: AliasKey, count: int) -> list[Traffic]:
     columns = TABLES[Traffic].c
-    is_whole = sa.and_(columns.status_code == 200, columns.is_partial.is_(False), columns.request != "")
+    is_whole = sa.and_(is_answered(), columns.request != "")
     return ledger.find(Traffic, is_whole, project=key.project, alias=key.name, limit=count)
 
 
@@ -95,7 +98,7 @@ def _ask(client: httpx2.Client, model: str, row: Traffic) -> str | None:
         return None
     capture = AnswerCapture()
     capture.read_json(response.content)
-    return capture.answer if response.status_code == 200 else None
+    return capture.logged if response.status_code == 200 else None
 
 
 def begin(serve: ServeSettings, ledger: Ledger, project: str, version: ModelVersion) -> None:

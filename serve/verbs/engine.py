@@ -14,6 +14,7 @@ from pathlib import Path
 
 from driftwheel.cli.command import add_settings_arguments, settings_from
 from driftwheel.errors import NotFoundError
+from driftwheel.settings.serving import ServeSettings
 from driftwheel.settings.settings import Settings
 from serve.engines.adapters import Adapters, Slot
 from serve.engines.engine import Engine, start, start_artifact
@@ -25,6 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--artifact", type=Path, metavar="DIR", help="artifact folder; checked against its manifest")
     source.add_argument("--model", metavar="MODEL", help="any model folder or hub name, unchecked")
+    parser.add_argument("--tokenizer", type=Path, metavar="DIR", help="tokenizer and template for --model")
     parser.add_argument("--port", type=int, default=0, help="port on loopback (a free one)")
 
 
@@ -50,13 +52,20 @@ def main(arguments: argparse.Namespace) -> None:
 def _start(settings: Settings, arguments: argparse.Namespace) -> Engine | Slot:
     if arguments.artifact is None:
         model = settings_model(settings, arguments.model)
-        return start(settings.serve, settings.logs, model, Path(model).name, port=arguments.port)
+        serve = _with_tokenizer(settings.serve, arguments.tokenizer)
+        return start(serve, settings.logs, model, Path(model).name, port=arguments.port)
     if not arguments.artifact.is_dir():
         raise NotFoundError(f"no artifact at {arguments.artifact}; `driftwheel quantize` makes one")
     artifact = arguments.artifact.resolve()
     return Adapters(partial(start_artifact, port=arguments.port)).start(
         settings.serve, settings.logs, artifact, artifact.name, 0
     )
+
+
+def _with_tokenizer(serve: ServeSettings, tokenizer: Path | None) -> ServeSettings:
+    if tokenizer is None:
+        return serve
+    return serve.model_copy(update={"engine_args": ["--tokenizer", str(tokenizer.resolve()), *serve.engine_args]})
 
 
 def settings_model(settings: Settings, model: str) -> str:

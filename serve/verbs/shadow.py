@@ -11,6 +11,7 @@ import sys
 from dataclasses import asdict
 
 from driftwheel.cli.command import add_common_arguments, named_version, open_ledger, settings_from
+from driftwheel.store.answer_form import label_field_of
 from serve.shadow.flips import as_text
 from serve.shadow.shadow import begin, replay, report, stop
 
@@ -37,7 +38,8 @@ def main(arguments: argparse.Namespace) -> None:
         if arguments.replay is not None:
             flips = replay(settings, ledger, version, arguments.replay)
         else:
-            flips = report(ledger, settings.alias_key, version.id, label_field=settings.dataset.label_field)
+            label_field = label_field_of(settings.dataset, ledger, version.id)
+            flips = report(ledger, settings.alias_key, version.id, label_field=label_field)
         sys.stdout.write((json.dumps(asdict(flips)) if arguments.json else as_text(flips)) + "\n")
     else:
         begin(settings.serve, ledger, settings.project, version)

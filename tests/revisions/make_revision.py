@@ -143,6 +143,7 @@ def rows_of(project: str, n: int) -> list[Any]:
                 details={"request_ids": [f"req_{n}_0"], "errors": 0},
             ),
         ),
+        *_windows(n, common, is_full),
         records.RetrainDecision(
             id=f"decision_{n}",
             **common,
@@ -215,6 +216,14 @@ def rows_of(project: str, n: int) -> list[Any]:
             ),
         ),
     ]
+
+
+def _windows(n: int, common: dict[str, Any], is_full: bool) -> list[Any]:
+    """Return a window, where there are such records: since revision 4."""
+    if not hasattr(records, "Window"):
+        return []
+    filled: dict[str, Any] = {"started_at": START, "ended_at": START, "over_in_a_row": {"engine": 2}} if is_full else {}
+    return [records.Window(id=f"check_{n}", **common, version_id=f"version_{n}", number=1, rows=200, **filled)]
 
 
 def _requests(project: str, n: int, common: dict[str, Any], is_full: bool) -> list[Any]:

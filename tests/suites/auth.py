@@ -200,7 +200,8 @@ async def _reached(case: Case, texts: dict[str, str], host: str, port: int) -> t
         writer.close()
     status = answer[9:12]
     is_feedback = b'"code": "not_found"' in answer and b"req_none" in answer
-    return status == b"200" or is_feedback or b'"status": "not ready"' in answer, answer
+    is_not_ready = b'"status": "not ready"' in answer or (case.method == b"HEAD" and status == b"503")
+    return status == b"200" or is_feedback or is_not_ready, answer
 
 
 async def _read(reader: asyncio.StreamReader, *, is_head: bool) -> bytes:
@@ -209,7 +210,8 @@ async def _read(reader: asyncio.StreamReader, *, is_head: bool) -> bytes:
         answer += part
         head, _, body = answer.partition(b"\r\n\r\n")
         lengths = [line[15:] for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:")]
-        if lengths and (is_head or len(body) >= int(lengths[0])):
+        has_no_body = head.startswith(b"HTTP/1.1 204 ")
+        if has_no_body or (lengths and (is_head or len(body) >= int(lengths[0]))):
             break
     return answer
 

@@ -16,6 +16,7 @@ MAY = {
     b"/v1/responses": (b"POST", "ask"),
     b"/v1/embeddings": (b"POST", "ask"),
     b"/v1/models": (b"GET", "ask"),
+    b"/v1/models/bench": (b"GET", "ask"),
     b"/v1/feedback": (b"POST", "feedback"),
     b"/v1/hooks/alertmanager": (b"POST", "operate"),
     b"/openapi.json": (b"GET", "read"),
@@ -111,6 +112,10 @@ TRICKS: dict[str, str] = {
 """Spellings of a path: {p} itself, {q} without its first slash."""
 
 
+HOSTS = (b"127.0.0.1", b"evil.example")
+"""Those of the absolute targets; the one with a user before it is no host."""
+
+
 @dataclass(frozen=True)
 class Headers:
     """Header lines that try something; {key} stands for a key that may do everything, {bad} for an unknown one."""
@@ -172,8 +177,11 @@ class Case:
 
     @property
     def spelled(self) -> bytes:
-        """The path as a reader of HTTP sees it: before the query, without the spaces that may precede the version."""
-        return self.target("").partition(b"?")[0].rstrip(b" ")
+        """The path as a reader of HTTP sees it: after the host of an absolute target, before the query, and without
+        the spaces that may precede the version."""
+        target = self.target("").partition(b"?")[0].rstrip(b" ")
+        host = next((h for h in HOSTS if target.startswith(b"http://" + h + b"/")), None)
+        return target if host is None else target[len(b"http://" + host) :]
 
     @property
     def is_allowed(self) -> bool:
@@ -182,7 +190,7 @@ class Case:
         if self.spelled not in MAY or tricks.is_refused:
             return False
         method, needs = MAY[self.spelled]
-        if method != self.method:
+        if method != self.method and (method, self.method) != (b"GET", b"HEAD"):
             return False
         if needs == "anybody":
             return True
@@ -260,7 +268,7 @@ def cases(count: int, seed: int, live_routes: Sequence[str], *, has_far_address:
     for _ in range(max(0, count - len(plain))):
         path = draw.choice(paths)
         yield Case(
-            usual_methods[path] if draw.random() < 0.6 else draw.choice(METHODS),
+            usual_methods.get(path, b"GET") if draw.random() < 0.6 else draw.choice(METHODS),
             path,
             "plain" if draw.random() < 0.3 else draw.choice(list(TRICKS)),
             "right" if draw.random() < 0.3 else draw.choice(list(SCOPES)),

@@ -25,9 +25,17 @@ def print_findings(console: Console, found: Findings) -> None:
     _print_table(console, "Personal data", ("kind", "pieces", "such as"), pieces)
     outliers = [(row.place, row.why, row.text) for row in found.outliers]
     _print_table(console, "Outliers", ("row", "why", "text"), outliers)
+    if found.template.examples:
+        _print_list(console, "Rows that the chat template does not give as they are", found.template.examples)
     _say(console, "What to do", style="bold")
     for sentence in found.suggestions or ["Nothing: these rows can be built."]:
         _say(console, f"  - {sentence}")
+
+
+def _print_list(console: Console, title: str, lines: list[str]) -> None:
+    _say(console, title, style="bold")
+    for line in lines:
+        _say(console, f"  - {line}")
 
 
 def _print_files(console: Console, files: list[FileFound]) -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Sequence
 
-from driftwheel.answers import label_of
+from driftwheel.answers import right_label
 from driftwheel.conversations import Message, text_of, with_text
 from driftwheel.errors import DataError
 from driftwheel.records import content_hash
@@ -45,7 +45,7 @@ def clean(settings: DatasetSettings, rows: Iterable[Row], tally: Tally) -> list[
                 id=key[:16],
                 prompt=prompt,
                 completion=completion,
-                label=label_of(answer, settings.label_field),
+                label=right_label(answer, settings.label_field),
                 group=row.group or key[:16],
                 time=row.time.isoformat(timespec="microseconds") if row.time else None,
                 tools=row.tools,

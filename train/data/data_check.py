@@ -8,16 +8,29 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from driftwheel.answers import label_of
+from driftwheel.answers import right_label
 from driftwheel.conversations import text_of, with_text
+from driftwheel.errors import ConfigError, NotFoundError
 from driftwheel.settings.data import Base, DatasetSettings
 from driftwheel.traffic.personal_data import find_personal_data, redact
+from train.base_model import base_ends, load_base_tokenizer
 from train.data.cleaning import clean_answer, clean_prompt, folded
 from train.data.duplicates import NearDuplicates
 from train.data.examples import Example
-from train.data.findings import Conflicts, Duplicates, FileFound, Findings, NearPairs, Outlier, PersonalDataFound
+from train.data.findings import (
+    Conflicts,
+    Duplicates,
+    FileFound,
+    Findings,
+    NearPairs,
+    Outlier,
+    PersonalDataFound,
+    TemplateFound,
+)
 from train.data.formats import Row, read_sources
+from train.data.row_shapes import PLAIN
 from train.data.tally import SHOWN_BROKEN_ROWS, SHOWN_UNUSED, labels_seen_once, measure, quantiles
+from train.data.template_check import faults, templated
 
 SHOWN_EXAMPLES, SHOWN_LABELS, SHOWN_ONCE, SHOWN_OUTLIERS, SHOWN_CHARACTERS = 5, 20, 50, 50, 80
 """What a person reads on a screen or two; the counts beside them are of all rows."""
@@ -28,6 +41,10 @@ OUTLIER_FACTOR, NEAR_EMPTY_LETTERS, ODD_SHARE = 4, 3, 0.3
 NEAR_DUPLICATE_ROWS = 20_000
 """Near duplicates are looked for among the first so many rows: that takes half a minute, and five times as many rows
 would take twenty-five times as long."""
+
+
+TEMPLATE_ROWS = 2000
+"""The chat template is tried on about so many rows, which takes some seconds; a training tries it on all."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +71,8 @@ def check_files(
         counts |= {"bad": sum(row.is_good is False for row in reading.rows)}
         unused = sorted(reading.unused)[:SHOWN_UNUSED]
         files.append(FileFound(file=reading.name, format=reading.format, **counts, broken_rows=shown, unused=unused))
-        rows += [_placed(settings, row) for row in reading.rows if row.is_good is not False]
+        if reading.format != PLAIN:
+            rows += [_placed(settings, row) for row in reading.rows if row.is_good is not False]
     examples, labels = [row.example for row in rows], Counter(str(row.example.label) for row in rows)
     repeated = _repeated(rows)
     found = Findings(
@@ -70,6 +88,7 @@ def check_files(
         near_duplicates=_near_pairs(settings, repeated, compared_rows),
         personal_data=_personal_data(rows),
         outliers=_outliers(rows),
+        template=_template(base, rows),
     )
     return replace(found, suggestions=suggestions(settings, found))
 
@@ -78,7 +97,7 @@ def _placed(settings: DatasetSettings, row: Row) -> PlacedRow:
     prompt = [m if m["content"] is None else with_text(m, clean_prompt(m["content"])) for m in row.prompt]
     completion = [m if m["content"] is None else with_text(m, clean_answer(m["content"])) for m in row.completion]
     example = Example(row.place, prompt, completion, None, row.group or row.place, tools=row.tools)
-    return PlacedRow(row.place, replace(example, label=label_of(example.answer, settings.label_field)))
+    return PlacedRow(row.place, replace(example, label=right_label(example.answer, settings.label_field)))
 
 
 def suggestions(settings: DatasetSettings, found: Findings) -> list[str]:
@@ -94,6 +113,9 @@ def suggestions(settings: DatasetSettings, found: Findings) -> list[str]:
         f"{broken} broken rows stop a build: mend them, name their shape with dataset.format, or raise "
         "dataset.max_broken_share.": broken > settings.max_broken_share * (found.rows + broken),
         f"Nothing is learned from {', '.join(unused)}: see the table of files.": unused,
+        "Plain text has no answers to learn, and stops a build: leave it out.": any(
+            f.format == PLAIN for f in found.files
+        ),
         f"{bad} answers are marked as bad and are not learned; train.objective kto learns to avoid them.": bad,
         f"Of {pairs} pairs the better answer is learned; train.objective dpo learns from both.": pairs,
         "Nearly every answer is its own label: if answers are JSON, name the label's field with dataset.label_field.": (
@@ -106,6 +128,8 @@ def suggestions(settings: DatasetSettings, found: Findings) -> list[str]:
         f"{conflicts} prompts have different answers, and a build keeps the first: correct the others.": conflicts,
         "Near duplicates stay in one split: raise dataset.near_duplicate_similarity if the pairs shown are different "
         "questions.": near.pairs,
+        f"{found.template.faults} of {found.template.rows_checked} rows looked at cannot be learned with the chat "
+        "template, and stop a training: see the reasons.": found.template.faults,
         "There is personal data: set dataset.redact to true to replace it.": found.personal_data
         and not settings.redact,
         f"Near duplicates were looked for among the first {near.rows_compared:,} prompts only; a build compares "
@@ -177,6 +201,23 @@ def _personal_data(rows: Sequence[PlacedRow]) -> dict[str, PersonalDataFound]:
             for piece in find_personal_data(text):
                 pieces[piece.kind].append(f"{row.place} {piece.masked}")
     return {k: PersonalDataFound(count=len(own), examples=own[:SHOWN_EXAMPLES]) for k, own in pieces.items()}
+
+
+def _template(base: Base, rows: Sequence[PlacedRow]) -> TemplateFound:
+    """Return what the base's template does with the rows: some of each order of roles, and others evenly."""
+    try:
+        tokenizer = load_base_tokenizer(base)
+    except (ConfigError, NotFoundError):
+        return TemplateFound()  # the lengths say why
+    kinds = {tuple(m["role"] for m in row.example.prompt): row for row in reversed(rows)}
+    chosen = {id(row): row for row in (*kinds.values(), *rows[:: len(rows) // TEMPLATE_ROWS + 1])}.values()
+    said = [templated(row.example, row.place) for row in chosen]
+    found = list(faults(tokenizer, base_ends(base, tokenizer), said))
+    return TemplateFound(
+        rows_checked=len(said),
+        faults=len(found),
+        examples=[f"{fault.row} {fault.reason}" for fault in found[:SHOWN_EXAMPLES]],
+    )
 
 
 def _outliers(rows: Sequence[PlacedRow]) -> list[Outlier]:

@@ -69,6 +69,17 @@ class Outlier:
 
 
 @dataclass(frozen=True, kw_only=True)
+class TemplateFound:
+    """Rows that the base model's chat template does not give as they are."""
+
+    rows_checked: int = 0
+    """None where the base model has no tokenizer or template to check with."""
+    faults: int = 0
+    examples: list[str] = field(default_factory=list)
+    """The first of them, with the reasons."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Findings(RowLengths):
     """All that was found in some files, and what to do about it."""
 
@@ -84,4 +95,5 @@ class Findings(RowLengths):
     near_duplicates: NearPairs
     personal_data: dict[str, PersonalDataFound]
     outliers: list[Outlier]
+    template: TemplateFound = field(default_factory=TemplateFound)
     suggestions: list[str] = field(default_factory=list)

@@ -10,7 +10,7 @@ from driftwheel.conversations import Message, Tool, said, text_of
 from driftwheel.dataset_report import BrokenRow
 from driftwheel.errors import DataError
 from driftwheel.settings.data import DatasetSettings
-from train.data.row_shapes import JUDGED, ambiguous_mark, detect_format, shape_of
+from train.data.row_shapes import JUDGED, PLAIN, ambiguous_mark, detect_format, shape_of
 from train.reading.raw_rows import RawRow
 from train.reading.sources import Part, parts_of
 from train.shapes.columns import Columns, check_text
@@ -109,7 +109,7 @@ def _read_row(settings: DatasetSettings, reading: Reading, place: str, raw: RawR
     try:
         row.refuse_what_cannot_be_done()
         read = _whole(shape_of(settings, row, reading.format).read(row, settings))
-        if reading.format != "plain_text":
+        if reading.format != PLAIN:
             _check_prompt(read.prompt)
         time = _time(row[settings.time_column]) if settings.time_column else None
         group = _group(row.get(settings.group_column)) if settings.group_column else None

@@ -2,11 +2,11 @@
 
 import json
 from pathlib import Path
-from typing import Any
 
 from driftwheel.errors import DataError
+from train.reading.raw_rows import RawRow
 
-PreferenceRow = dict[str, Any]
+PreferenceRow = RawRow
 """A row as TRL takes it: `prompt` with `chosen` and `rejected` for DPO, with `completion` and `label` for KTO."""
 
 

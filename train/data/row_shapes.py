@@ -18,7 +18,7 @@ from train.shapes.instruction_shapes import (
 from train.shapes.preference_shapes import could_be_judged, is_judged, is_pair, judged, pair
 from train.shapes.read_row import Shape
 
-JUDGED = "kto"
+JUDGED, PLAIN = "kto", "plain_text"
 ONLY_COLUMN = "text"
 
 # What says that an answer is bad comes first, then the configured columns: a file may have them beside those of others.
@@ -36,7 +36,7 @@ SHAPES = {
     "sharegpt": Shape(lambda row, _: "conversations" in row, sharegpt),
     "human_assistant": Shape(lambda row, _: has_turns(dict.get(row, ONLY_COLUMN, "")), human_assistant),
     "labelled_text": Shape(lambda row, _: is_labelled(row), labelled_text),
-    "plain_text": Shape(lambda row, _: {name for name in row if row.holds(name)} == {ONLY_COLUMN}, plain_text),
+    PLAIN: Shape(lambda row, _: {name for name in row if row.holds(name)} == {ONLY_COLUMN}, plain_text),
 }
 
 

@@ -4,10 +4,11 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from driftwheel.answers import form_of
 from driftwheel.dataset_report import BrokenRow, DatasetReport, Lengths, ParaphraseCount, RowLengths
 from driftwheel.errors import ConfigError, NotFoundError
 from driftwheel.settings.data import Base, DatasetSettings
-from train.base_model import load_tokenizer
+from train.base_model import load_base_tokenizer
 from train.data.examples import Example
 from train.data.formats import Reading
 from train.data.rendering import token_counts
@@ -65,6 +66,7 @@ def describe(
         labels=dict(labels.most_common(SHOWN_LABELS)),
         distinct_labels=len(labels),
         unused_columns=tally.unused,
+        answer_form=form_of([e.answer for e in examples if "tool_calls" not in e.completion[-1]]),
         sources=dict(Counter(e.source for e in examples)),
         slices={name: dict(Counter(e.slice for e in rows)) for name, rows in splits.items()},
         **vars(measure(base, max_length, examples)),
@@ -79,10 +81,9 @@ def measure(base: Base, max_length: int, examples: Sequence[Example]) -> RowLeng
         answer_characters=quantiles([len(e.answer) for e in examples]),
     )
     try:
-        tokenizer = load_tokenizer(base.source, revision=base.revision)
+        lengths = token_counts(load_base_tokenizer(base), [([*e.prompt, *e.completion], e.tools) for e in examples])
     except (ConfigError, NotFoundError) as error:
         return replace(known, tokens_not_counted=str(error))
-    lengths = token_counts(tokenizer, [([*e.prompt, *e.completion], e.tools) for e in examples])
     cut = sum(length > max_length for length in lengths)
     return replace(known, tokens=quantiles(lengths), rows_cut_by_max_length=cut)
 

@@ -4,6 +4,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import replace
 
+from driftwheel.answers import AnswerForm, form_of
 from driftwheel.records import Dataset, ModelVersion
 from driftwheel.settings.data import DatasetSettings
 from driftwheel.settings.settings import Settings
@@ -33,7 +34,8 @@ def dataset_from_traffic(settings: Settings, ledger: Ledger, decision_id: str) -
     old, tally = read_splits(live_dataset), Tally()
     quarantine = quarantined(ledger, settings.project)
     judging = HeldOut(quarantine, settings.dataset.near_duplicate_similarity)
-    fresh = _fresh(settings.dataset, ledger, settings.serve.alias, live_dataset, tally)
+    form = live_dataset.report.answer_form or form_of([e.answer for e in old["train"]])
+    fresh = _fresh(settings.dataset, ledger, settings.serve.alias, live_dataset, form, tally)
     resembling = {leak.row.id for leak in judging.leaks(fresh) if leak.kind != "group"}
     fresh = _drop(fresh, resembling, tally, "quarantined: like a test item")
     stop_at_too_few(settings.dataset, fresh, tally)
@@ -45,9 +47,12 @@ def dataset_from_traffic(settings: Settings, ledger: Ledger, decision_id: str) -
     return write(settings, ledger, timed, quarantine, tally, origin=decision_id)
 
 
-def _fresh(settings: DatasetSettings, ledger: Ledger, alias: str, live_dataset: Dataset, tally: Tally) -> list[Example]:
+def _fresh(
+    settings: DatasetSettings, ledger: Ledger, alias: str, live_dataset: Dataset, form: AnswerForm | None, tally: Tally
+) -> list[Example]:
     """Return the traffic that was labelled since the live dataset was built."""
-    rows = labelled_rows(settings, ledger, live_dataset.project, alias, since=live_dataset.created_at, tally=tally)
+    since = live_dataset.created_at
+    rows = labelled_rows(settings, ledger, live_dataset.project, alias, since=since, tally=tally, form=form)
     sources = {r.row.place: r.source for r in rows}
     examples = clean(settings, [r.row for r in rows], tally)
     return [replace(e, slice="new", source=sources[tally.places[e.id]]) for e in examples]

@@ -12,13 +12,17 @@ from typing import Any
 
 from driftwheel import artifacts
 from driftwheel.conversations import Message, Messages, text_of
+from driftwheel.errors import ConfigError, NotFoundError
 from driftwheel.json_form import as_json, from_json
-from driftwheel.records import Dataset
+from driftwheel.records import Dataset, content_hash
 from driftwheel.scorecard import EarlierBaseline, PromptScore
+from driftwheel.settings.data import Base, TemplateSettings
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
 from train.asking.client import Endpoint
 from train.asking.engine_child import engine
+from train.base_model import load_base_tokenizer
+from train.chat_template import template_hash
 from train.evaluation.scores import score
 from train.evaluation.scoring import Row, ask, evaluation_folder, read_split, sample, score_items, task_of
 
@@ -37,7 +41,7 @@ def measure_baseline(settings: Settings, dataset: Dataset, endpoint: Endpoint | 
     if endpoint is not None:
         entries = _ask_each(settings, endpoint, dataset)
     else:
-        with engine(settings, ["--model", settings.base_model()]) as own:
+        with engine(settings, ["--model", settings.base_model(), *_tokenizer(settings.base, settings.root)]) as own:
             entries = _ask_each(settings, own, dataset)
     with artifacts.writing(_folder(settings, dataset), {"base_model": settings.model.base}) as aside:
         artifacts.write_json(aside / "baseline.json", as_json(entries))
@@ -108,7 +112,25 @@ def with_shots(shots: Sequence[Row], prompt: Messages) -> list[Message]:
 
 
 def _folder(settings: Settings, dataset: Dataset) -> Path:
-    return evaluation_folder(settings, dataset, "baseline", settings.base_model(), settings.model.revision)
+    key: list[object] = [settings.base_model(), settings.model.revision]
+    template, file = settings.model.template, settings.base.template.file
+    if template != TemplateSettings():  # else the key is what it was before there was this setting
+        key += [template.model_dump(), template_hash(file) if file else None]
+    return evaluation_folder(settings, dataset, "baseline", *key)
+
+
+def _tokenizer(base: Base, root: Path) -> list[str]:
+    """Return the arguments that let an engine on the base read conversations as a tuned model would."""
+    try:
+        tokenizer = load_base_tokenizer(base)
+    except (ConfigError, NotFoundError):
+        return []  # the engine says what is the matter with this base
+    key = content_hash([tokenizer.chat_template, tokenizer.eos_token_id, base.source, base.revision])
+    folder = root / "tokenizers" / key[:32]
+    if not artifacts.is_complete(folder):
+        with artifacts.writing(folder, {"base_model": base.name}) as aside:
+            tokenizer.save_pretrained(aside)
+    return ["--tokenizer", str(folder)]
 
 
 def _ask_each(settings: Settings, endpoint: Endpoint, dataset: Dataset) -> Prompts:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from driftwheel.answers import parse_object
 from driftwheel.intervals import share_interval
 from driftwheel.scorecard import ReliabilityBin
 from train.asking.client import Token
@@ -48,15 +49,17 @@ def _place(spelled: bytes, answer: str, label: str | None, label_field: str | No
     before = spelled.find(answer.encode())
     if label is None or label_field is None or before < 0:
         return None
-    field = max(0, answer.find(json.dumps(label_field, ensure_ascii=False)))
+    after_name = max(0, answer.find(json.dumps(label_field, ensure_ascii=False)))
     written = json.dumps(label, ensure_ascii=False)
-    start = answer.find(written, field)
+    start = answer.find(written, after_name)
     if start >= 0:
         return before + len(answer[: start + 1].encode()), before + len(answer[: start + len(written)].encode())
-    start = answer.find(label, answer.find(":", field))  # a number or a truth value stands without marks
-    if start < 0:
+    start = answer.find(label, answer.find(":", after_name))
+    if start < 0 or isinstance((parse_object(answer) or {}).get(label_field), str):
         return None
-    return before + len(answer[:start].encode()), before + len(answer[: start + len(label) + 1].encode())
+    # A number or a truth value has no marks: what follows it says that it has ended.
+    begin = before + len(answer[:start].encode())
+    return begin, begin + len(label) + 1
 
 
 def calibration(confidences: Sequence[float], is_correct: Sequence[bool]) -> Calibration:

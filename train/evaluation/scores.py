@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
-from driftwheel.answers import label_of, parse_object
+from driftwheel.answers import field_for, form_of, label_of, parse_object
 from driftwheel.intervals import share_interval
 from driftwheel.predictions import Prediction
 from driftwheel.scorecard import Interval, Scorecard, SliceScore, Task
@@ -18,9 +18,10 @@ from train.evaluation.text_scores import TextScores, text_scores
 def grade_answer(expected: str, answer: str, label: str | None, label_field: str | None) -> tuple[str | None, bool]:
     """Return the label that an answer claims and whether the answer is right.
 
-    Right means the label's, where the item has one, and otherwise the whole answer but for space around it.
+    Only an answer in the expected one's form has its label. Right means the label's, where the item has one, and
+    otherwise the whole answer but for space around it.
     """
-    predicted = label_of(answer, label_field)
+    predicted = label_of(answer, field_for(form_of([expected]), label_field))
     is_correct = predicted == label if label is not None else answer.strip() == expected.strip()
     return predicted, is_correct
 

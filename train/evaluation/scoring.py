@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import Any
 
 from driftwheel import artifacts
+from driftwheel.answers import field_for, form_of
 from driftwheel.conversations import Messages, text_of
 from driftwheel.errors import ConfigError, DataError, EngineError
 from driftwheel.predictions import Prediction
@@ -88,13 +89,15 @@ def score_items(
         raise EngineError(f"the engine refused every test item: {answers[0].error}")
     items = []
     for row, answer in zip(rows, answers, strict=True):
-        predicted, is_correct = grade_answer(expected_answer(row), answer.text, row["label"], label_field)
+        expected = expected_answer(row)
+        predicted, is_correct = grade_answer(expected, answer.text, row["label"], label_field)
+        own_field = field_for(form_of([expected]), label_field)
         items.append(
             Prediction(
                 id=row["id"],
                 slice=row["slice"],
                 prompt=text_of(row["prompt"][-1]),
-                expected=expected_answer(row),
+                expected=expected,
                 answer=answer.text,
                 label=row["label"],
                 predicted=predicted,
@@ -102,7 +105,7 @@ def score_items(
                 latency_seconds=answer.latency_seconds,
                 mean_logprob=answer.mean_logprob,
                 error=answer.error,
-                confidence=confidence(answer.text, answer.tokens, predicted, label_field),
+                confidence=confidence(answer.text, answer.tokens, predicted, own_field),
                 prompt_tokens=answer.prompt_tokens,
                 completion_tokens=answer.completion_tokens,
                 slices=tuple(slices.get(row["id"], ())),

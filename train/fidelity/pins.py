@@ -8,7 +8,7 @@ from typing import Any
 from driftwheel.artifacts import Pins
 from driftwheel.errors import ParityError
 from driftwheel.records import content_hash
-from train.base_model import load_tokenizer
+from train.base_model import load_generation_defaults, load_tokenizer
 
 PINS = {
     "template_hash": "chat template",
@@ -24,10 +24,15 @@ def read_pins(folder: Path, weights: str | None = None, revision: str | None = N
     hub name too.
     """
     tokenizer = load_tokenizer(str(folder), revision=None if weights else revision)
+    return pins_of(tokenizer, weights or str(folder), revision)
+
+
+def pins_of(tokenizer: Any, weights: str, revision: str | None) -> Pins:
+    """Return the pins of a tokenizer beside the generation defaults of a folder or hub name."""
     return Pins(
         template_hash=hashlib.sha256(tokenizer.chat_template.encode()).hexdigest(),
         tokenizer_hash=content_hash(_tokenizer_content(tokenizer)),
-        generation_hash=content_hash(_generation_defaults(weights or str(folder), revision)),
+        generation_hash=content_hash(_generation_defaults(weights, revision)),
     )
 
 
@@ -54,12 +59,5 @@ def _tokenizer_content(tokenizer: Any) -> dict[str, object]:
 
 def _generation_defaults(weights: str, revision: str | None) -> dict[str, object]:
     """Return how a model answers if a request says nothing: its end tokens, and its sampling."""
-    from transformers import AutoConfig, GenerationConfig
-
-    try:
-        defaults = GenerationConfig.from_pretrained(weights, revision=revision or "main")
-    except OSError:  # the folder has no generation_config.json
-        config = AutoConfig.from_pretrained(weights, revision=revision or "main", trust_remote_code=False)
-        defaults = GenerationConfig.from_model_config(config)
-    chosen: dict[str, object] = defaults.to_diff_dict()
+    chosen: dict[str, object] = load_generation_defaults(weights, revision=revision).to_diff_dict()
     return {key: value for key, value in chosen.items() if key not in ("transformers_version", "_from_model_config")}

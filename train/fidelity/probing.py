@@ -1,11 +1,12 @@
 """Asks a model in memory the probe prompts: greedy answers, and log-probabilities of the reference answers."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from driftwheel.conversations import Message, Tool
 from driftwheel.errors import ConfigError
+from train.base_model import end_ids
 from train.data.rendering import as_ids
 from train.evaluation.scores import grade_answer
 from train.evaluation.scoring import Row, expected_answer
@@ -39,14 +40,17 @@ class Reading:
     is_correct: bool
 
 
-def make_probes(tokenizer: Any, rows: Sequence[Row], max_tokens: int) -> list[Probe]:
-    """Tokenize rows as TRL does: the prompt by the template, the reference as what the whole row adds to it."""
+def make_probes(tokenizer: Any, rows: Sequence[Row], max_tokens: int, *, ends: Collection[int] = ()) -> list[Probe]:
+    """Tokenize rows as TRL does: the prompt by the template, the reference as what the whole row adds to it.
+
+    `ends` are the token ids at which an engine stops beside the tokenizer's own.
+    """
     probes = []
     for row in rows:
         tools = row.get("tools", [])
         prompt_ids = as_ids(tokenizer, row["prompt"], tools, add_generation_prompt=True)
         whole = as_ids(tokenizer, [*row["prompt"], *row["completion"]], tools)
-        reference_ids = _to_end(whole[len(prompt_ids) :], tokenizer.eos_token_id)[:max_tokens]
+        reference_ids = _to_end(whole[len(prompt_ids) :], {tokenizer.eos_token_id, *ends})[:max_tokens]
         if whole[: len(prompt_ids)] != prompt_ids or not reference_ids:
             raise ConfigError(
                 f"the chat template renders the prompt of {row['id']} otherwise once the answer follows; "
@@ -112,9 +116,10 @@ def reading_of(
     return Reading(answer_ids=list(answer_ids), logprobs=list(logprobs), is_correct=is_correct)
 
 
-def _to_end(ids: list[int], end: int) -> list[int]:
-    """Cut after the first end token."""
-    return ids[: ids.index(end) + 1] if end in ids else ids
+def _to_end(ids: list[int], ends: Collection[int]) -> list[int]:
+    """Cut after the first token at which an engine stops."""
+    at = next((position for position, number in enumerate(ids) if number in ends), len(ids))
+    return ids[: at + 1]
 
 
 def _padded(model: Any, tokenizer: Any, rows: Sequence[Sequence[int]]) -> dict[str, Any]:
@@ -135,7 +140,7 @@ def _forced(
 ) -> tuple[list[list[float]], list[bool]]:
     """Return the log-probability of each target token, and whether each target is the greedy answer."""
     logprobs: list[list[float]] = [[] for _ in probes]
-    is_greedy = [False] * len(probes)
+    is_greedy, ends = [False] * len(probes), end_ids(tokenizer, model.generation_config)
     for batch in _batches([len(probe.prompt_ids) + len(ids) for probe, ids in zip(probes, targets, strict=True)]):
         inputs = _padded(model, tokenizer, [[*probes[n].prompt_ids, *targets[n]] for n in batch])
         # Positions count from a row's first token, as in an engine, which pads nothing.
@@ -150,24 +155,25 @@ def _forced(
         for row, n in enumerate(batch):
             ids = targets[n]
             logprobs[n] = chosen[row, -len(ids) :].tolist()
-            is_ended = ids[-1] == tokenizer.eos_token_id or len(ids) >= max_tokens
+            is_ended = ids[-1] in ends or len(ids) >= max_tokens
             is_greedy[n] = is_ended and bool(is_top[row, -len(ids) :].all())
     return logprobs, is_greedy
 
 
 def _generated(model: Any, tokenizer: Any, probes: Sequence[Probe], max_tokens: int) -> list[list[int]]:
     answers: list[list[int]] = [[] for _ in probes]
+    ends = end_ids(tokenizer, model.generation_config)
     for batch in _batches([len(probe.prompt_ids) for probe in probes]):
         inputs = _padded(model, tokenizer, [probes[n].prompt_ids for n in batch])
         found = model.generate(
             **inputs,
             do_sample=False,
             max_new_tokens=max_tokens,
-            eos_token_id=tokenizer.eos_token_id,
+            eos_token_id=sorted(ends),
             pad_token_id=tokenizer.pad_token_id,
         )
         for n, answer in zip(batch, found[:, inputs["input_ids"].shape[1] :].tolist(), strict=True):
-            answers[n] = _to_end(answer, tokenizer.eos_token_id)
+            answers[n] = _to_end(answer, ends)
     return answers
 
 

@@ -2,6 +2,7 @@
 
 import json
 import random
+from collections.abc import Collection
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -14,7 +15,7 @@ from driftwheel.json_form import as_json, from_json
 from driftwheel.records import Dataset, TrainingRun
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
-from train.base_model import load_tokenizer, load_weights
+from train.base_model import end_ids, load_tokenizer, load_weights
 from train.data.rendering import as_ids
 from train.evaluation.scoring import Row
 from train.fidelity.pins import read_pins
@@ -47,7 +48,7 @@ def remember(settings: Settings, dataset_path: Path, trainer: Any, folder: Path)
     tokenizer, model = trainer.processing_class, trainer.accelerator.unwrap_model(trainer.model)
     _compare_tokens(trainer, dataset_path)
     max_tokens = settings.evaluate.max_tokens
-    probes = choose_probes(settings, dataset_path, tokenizer)
+    probes = choose_probes(settings, dataset_path, tokenizer, end_ids(tokenizer, model.generation_config))
     readings = read_model(
         model, tokenizer, probes, max_tokens, is_autocast=settings.train.bf16, label_field=settings.dataset.label_field
     )
@@ -78,13 +79,13 @@ def load_trained(run: TrainingRun, *, revision: str | None) -> Any:
     return PeftModel.from_pretrained(load_weights(run.base_model, dtype, revision=revision), source)
 
 
-def choose_probes(settings: Settings, dataset_path: Path, tokenizer: Any) -> list[Probe]:
+def choose_probes(settings: Settings, dataset_path: Path, tokenizer: Any, ends: Collection[int]) -> list[Probe]:
     """Return a fixed sample of the test rows, or of the first split that has rows, that fit the served context.
 
     Raises DataError if there is none.
     """
     max_tokens = settings.evaluate.max_tokens
-    probes = make_probes(tokenizer, _held_out_rows(dataset_path), max_tokens)
+    probes = make_probes(tokenizer, _held_out_rows(dataset_path), max_tokens, ends=ends)
     fit = [probe for probe in probes if len(probe.prompt_ids) + max_tokens < settings.serve.max_model_len]
     if not fit:
         raise DataError(
@@ -133,9 +134,10 @@ def _compare_tokens(trainer: Any, dataset_path: Path) -> None:
 def _read_back(settings: Settings, ledger: Ledger, run: TrainingRun) -> Trained:
     tokenizer = load_tokenizer(str(weights_path(run)))
     max_tokens = settings.evaluate.max_tokens
-    probes = choose_probes(settings, Path(ledger.get(Dataset, run.dataset_id).path), tokenizer)
-    is_autocast = bool(run.settings["train"]["bf16"])
     model = load_trained(run, revision=settings.model.revision)
+    ends = end_ids(tokenizer, model.generation_config)
+    probes = choose_probes(settings, Path(ledger.get(Dataset, run.dataset_id).path), tokenizer, ends)
+    is_autocast = bool(run.settings["train"]["bf16"])
     readings = read_model(
         model, tokenizer, probes, max_tokens, is_autocast=is_autocast, label_field=settings.dataset.label_field
     )

@@ -23,6 +23,7 @@ from train.data.dataset_files import find_stored, read_splits, store
 from train.data.leaks import quarantined
 from train.data.preferences import preference_path
 from train.data.splits import SPLITS, group_numbers
+from train.data.tally import Tally
 from train.finetune import finetune
 from train.merge import merge
 from train.preference.preference_rows import AnswerFeedback, preferences
@@ -62,11 +63,15 @@ def preference_dataset(settings: Settings, ledger: Ledger, parent: Dataset) -> D
     splits = read_splits(parent)
     held_out = [*splits["test"], *quarantined(ledger, settings.project)]
     tested = [e.conversation for e in held_out]
-    found = preferences(settings.dataset, ledger, settings.project, settings.serve.alias, tested)
+    tally = Tally()
+    found = preferences(settings.dataset, ledger, settings.project, settings.serve.alias, tested, tally)
     wanted = [p for p in found if (p.correction if objective == "dpo" else p.thumb) is not None]
     if len(wanted) < FEWEST:
         kind = "corrected answers" if objective == "dpo" else "answers with a thumb"
-        raise DataError(f"only {len(wanted)} {kind} in the traffic, and {objective} needs {FEWEST}; ask for feedback")
+        left = "".join(f"; {count} left out: {reason}" for reason, count in tally.dropped.items())
+        raise DataError(
+            f"only {len(wanted)} {kind} in the traffic{left}, and {objective} needs {FEWEST}; ask for feedback"
+        )
     parts = _split(settings.dataset, wanted)
     rows = {name: [e.as_line() for e in splits[name]] for name in SPLITS}
     for name, part in parts.items():
@@ -77,7 +82,8 @@ def preference_dataset(settings: Settings, ledger: Ledger, parent: Dataset) -> D
     if stored := find_stored(ledger, settings.project, rows):
         return stored
     counts = {name: len(part) for name, part in parts.items()}
-    report = replace(parent.report, parent=parent.id, objective=objective, preferences=counts)
+    dropped = {**parent.report.dropped, **tally.dropped}
+    report = replace(parent.report, parent=parent.id, objective=objective, preferences=counts, dropped=dropped)
     return store(ledger, settings.project, settings.root, rows, report, origin="feedback")
 
 

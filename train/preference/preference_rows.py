@@ -11,9 +11,11 @@ from driftwheel.records import Traffic
 from driftwheel.settings.data import DatasetSettings
 from driftwheel.store.ledger import Ledger
 from driftwheel.store.tables import TABLES
+from driftwheel.traffic.outcome_query import is_answered
 from train.data.duplicates import NearDuplicates
 from train.data.examples import Example
-from train.data.traffic_rows import conversation
+from train.data.tally import Tally
+from train.data.traffic_rows import asked_of
 
 
 @dataclass(frozen=True)
@@ -52,28 +54,35 @@ def _said(text: str) -> list[Message]:
 
 
 def preferences(
-    settings: DatasetSettings, ledger: Ledger, project: str, alias: str, test_texts: Sequence[str]
+    settings: DatasetSettings,
+    ledger: Ledger,
+    project: str,
+    alias: str,
+    test_texts: Sequence[str],
+    tally: Tally | None = None,
 ) -> list[AnswerFeedback]:
     """Return what people thought of answers, oldest first; none whose prompt is like a test item.
 
     A correction that says what the model said is no preference. Each user counts at most
-    `dataset.max_rows_per_user` times.
+    `dataset.max_rows_per_user` times. The tally counts the requests that cannot be learned, by reason.
     """
+    tally = tally or Tally()
     columns = TABLES[Traffic].c
     traffic = ledger.find(
         Traffic,
+        is_answered(),
         sa.or_(columns.label_source == "correction", columns.thumb.is_not(None)),
         project=project,
         alias=alias,
-        status_code=200,
-        is_partial=False,
         newest_first=False,
     )
     quarantine = NearDuplicates(test_texts, settings.near_duplicate_similarity)
     per_user: Counter[str] = Counter()
     found = []
     for request in traffic:
-        preference = _preference(request)
+        preference = _preference(request, tally)
+        if preference is None:
+            continue
         user = request.user_id or request.key_id
         is_empty = preference.correction is None and preference.thumb is None
         if is_empty or per_user[user] >= settings.max_rows_per_user:
@@ -84,11 +93,17 @@ def preferences(
     return found
 
 
-def _preference(request: Traffic) -> AnswerFeedback:
+def _preference(request: Traffic, tally: Tally) -> AnswerFeedback | None:
+    asked = asked_of(request, tally)
+    if asked is None:
+        return None
+    if asked.tools or any("tool_calls" in message for message in asked.messages):
+        tally.dropped["requests with tools, which are learned from corrections alone"] += 1
+        return None
     correction = request.label if request.label_source == "correction" else None
     return AnswerFeedback(
         id=request.id,
-        prompt=conversation(request),
+        prompt=asked.messages,
         answer=request.answer,
         correction=correction if correction and correction.strip() != request.answer.strip() else None,
         thumb=request.thumb,

@@ -10,7 +10,7 @@ from driftwheel.errors import ConfigError
 from driftwheel.settings.data import Base, DatasetSettings
 from driftwheel.settings.settings import Settings
 from driftwheel.settings.training import TrainSettings
-from train.base_model import load_config, load_tokenizer
+from train.base_model import load_base_tokenizer, load_config
 from train.data.formats import read_sources
 from train.data.rendering import token_counts
 from train.sizing.machine import Machine
@@ -115,7 +115,7 @@ def _lengths(settings: DatasetSettings, base: Base, data: Path) -> DataLengths:
     rows = [row for reading in read_sources(settings, [data]) for row in reading.rows]
     if not rows:
         raise ConfigError(f"{data} has no row that can be read; `driftwheel data check` says why")
-    tokenizer = load_tokenizer(base.source, revision=base.revision)
+    tokenizer = load_base_tokenizer(base)
     lengths = sorted(token_counts(tokenizer, [([*r.prompt, *r.completion], r.tools) for r in rows]))
     last = len(lengths) - 1
     return DataLengths(len(lengths), lengths[last // 2], lengths[min(last, int(0.95 * len(lengths)))], lengths[last])

@@ -13,7 +13,7 @@ import transformers
 from driftwheel.errors import ConfigError, DataError
 from driftwheel.settings.data import Base
 from driftwheel.settings.training import TrainSettings
-from train.base_model import load_tokenizer
+from train.base_model import load_base_tokenizer
 from train.data.preferences import PreferenceRow, read_preferences
 from train.training.methods import adapter_config
 from train.training.sharding import Arguments
@@ -44,7 +44,7 @@ def make_preference_trainer(
             args=(DPOConfig if is_dpo else KTOConfig)(**arguments),
             train_dataset=datasets.Dataset.from_list(rows["train"]),
             eval_dataset=datasets.Dataset.from_list(rows["validation"]),
-            processing_class=load_tokenizer(base.source, revision=base.revision),
+            processing_class=load_base_tokenizer(base),
             peft_config=adapter_config(train),
             callbacks=[*callbacks, *early_stopping(train, has_validation=True)],
         )

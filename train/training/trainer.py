@@ -13,7 +13,7 @@ from trl import SFTConfig
 from driftwheel.errors import ConfigError, DataError
 from driftwheel.settings.data import Base
 from driftwheel.settings.training import TrainSettings
-from train.base_model import load_tokenizer, load_weights
+from train.base_model import load_base_tokenizer, load_weights
 from train.data.examples import read_conversations, read_examples
 from train.kernels.adapted_linear import fuse_adapters
 from train.kernels.completion_head import has_plain_frozen_head, score_completions_only
@@ -51,7 +51,7 @@ def make_trainer(train: TrainSettings, base: Base, dataset_path: Path, run_path:
             args=arguments,
             train_dataset=datasets.Dataset.from_list(rows),
             eval_dataset=datasets.Dataset.from_list(validation) if validation else None,
-            processing_class=load_tokenizer(base.source, revision=base.revision),
+            processing_class=load_base_tokenizer(base),
             peft_config=adapter_config(train),
             callbacks=[*callbacks, *early_stopping(train, has_validation=bool(validation))],
         )

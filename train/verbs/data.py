@@ -20,12 +20,13 @@ from driftwheel.records import Dataset
 from driftwheel.settings.data import HUB, Base
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
-from train.base_model import load_tokenizer
+from train.base_model import base_ends, load_base_tokenizer
 from train.data.check_tables import print_findings
 from train.data.data_check import check_files
 from train.data.dataset_files import read_splits
 from train.data.examples import Example
 from train.data.row_view import difference, in_template
+from train.data.template_check import faults, templated
 from train.dataset import build_dataset
 
 
@@ -88,7 +89,7 @@ def show(base: Base, examples: Sequence[Example]) -> None:
     console = Console(soft_wrap=True, highlight=False)
     begin, end = ("", "") if console.is_terminal else (">>>", "<<<")
     try:
-        tokenizer = load_tokenizer(base.source, revision=base.revision)
+        tokenizer = load_base_tokenizer(base)
     except (ConfigError, NotFoundError) as error:
         sys.stderr.write(f"shown without the chat template: {error}\n")
         tokenizer = None
@@ -96,6 +97,8 @@ def show(base: Base, examples: Sequence[Example]) -> None:
         if tokenizer is None:
             for message in [*example.prompt, *example.completion]:
                 console.print(Text(f"{message['role']:>9}: {text_of(message)}"))
+        elif fault := next(faults(tokenizer, base_ends(base, tokenizer), [templated(example, example.id)]), None):
+            console.print(Text(f"row {fault.row} cannot be learned: {fault.reason}", "bold red"))
         else:
             row = in_template(tokenizer, example)
             console.print(Text.assemble((row.given, "dim"), (f"{begin}{row.learned.rstrip()}{end}", "bold green")))

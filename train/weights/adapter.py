@@ -13,11 +13,12 @@ from driftwheel.errors import ArtifactError, ConfigError, ConflictError, ParityE
 from driftwheel.json_form import as_json
 from driftwheel.probe_answers import Fingerprint
 from driftwheel.records import TrainingRun, TrainingRunStatus
+from driftwheel.settings.data import Base, TemplateSettings
 from driftwheel.settings.serving import ServeSettings
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
-from train.base_model import identity, load_tokenizer, load_weights
-from train.fidelity.pins import check_pins, read_pins
+from train.base_model import identity, load_base_tokenizer, load_tokenizer, load_weights
+from train.fidelity.pins import check_pins, pins_of, read_pins
 from train.fidelity.structure import check_finite
 from train.runs import weights_path
 from train.weights.whole_model import base_of
@@ -110,7 +111,8 @@ def modules_of(adapter: Path) -> list[str]:
 def check_adapter(artifact: Path, run: TrainingRun) -> None:
     """Raise ParityError unless the artifact is the run's own adapter, finite, for a base that reads text alike.
 
-    The engine takes template, tokenizer and generation defaults from the base.
+    The engine takes generation defaults from the base, and template and tokenizer from the artifact. The base's own are
+    looked at too, because its template decides what the run's settings made of it.
     """
     manifest, trained = artifacts.verify(artifact), artifacts.verify(weights_path(run))
     if manifest.run_id != run.id or manifest.source is None or manifest.source.weights_hash != trained.content_hash:
@@ -119,8 +121,12 @@ def check_adapter(artifact: Path, run: TrainingRun) -> None:
         if manifest.files[name] != trained.files[name]:
             raise ParityError(KIND, "files", f"{name} is not the file that was trained; quantize again")
     check_finite(KIND, artifact / FILES[1])
-    base = Path(manifest.base_model or "")
-    check_pins(KIND, trained, read_pins(base, revision=manifest.base_revision or None))
+    name, revision = manifest.base_model or "", manifest.base_revision or None
+    check_pins(KIND, trained, read_pins(artifact, name, revision))
+    template = TemplateSettings.model_validate(run.settings["model"].get("template") or {})
+    if template.file is None:
+        tokenizer = load_base_tokenizer(Base(name=name, source=name, revision=revision, template=template))
+        check_pins(KIND, trained, pins_of(tokenizer, name, revision))
 
 
 def require_effect(settings: ServeSettings, taken: Fingerprint, artifact: Path) -> None:
@@ -142,11 +148,11 @@ def require_effect(settings: ServeSettings, taken: Fingerprint, artifact: Path) 
         )
 
 
-def load_adapted(artifact: Path) -> tuple[Any, str]:
-    """Return the base with the artifact's adapter beside it, as an engine holds it, and the base's name."""
+def load_adapted(artifact: Path) -> Any:
+    """Return the base with the artifact's adapter beside it, as an engine holds it."""
     from peft import PeftModel
 
     manifest = artifacts.read_manifest(artifact)
     name = manifest.base_model or ""
     base = load_weights(name, manifest.dtype or "auto", revision=manifest.base_revision or None)
-    return PeftModel.from_pretrained(base, artifact), name
+    return PeftModel.from_pretrained(base, artifact)

@@ -7,6 +7,7 @@ import signal
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -31,6 +32,7 @@ from driftwheel.settings.settings import Settings
 from driftwheel.store.alias import move_alias
 from driftwheel.store.ledger import Ledger
 from driftwheel.store.tables import TABLES
+from driftwheel.traffic.outcomes import CLIENT_LEFT
 from examples.support.world import Phase, answer, messages
 from monitor.check import check, conclude
 from monitor.drift import KindJudgment
@@ -146,6 +148,38 @@ def send(
 def verdicts(ledger: Ledger, kind: DriftKind) -> list[str]:
     found = ledger.find(DriftSignal, kind=kind.value, feature="all", newest_first=False)
     return [s.verdict.value for s in found]
+
+
+NO_ANSWERS: tuple[dict[str, Any], ...] = (
+    {"status_code": 400, "error": "the prompt is too long"},
+    {"status_code": 422, "error": "an unknown field"},
+    {"status_code": 429, "error": "busy"},
+    {"status_code": 499, "error": CLIENT_LEFT, "is_partial": True},
+    {"status_code": 200, "error": CLIENT_LEFT, "is_partial": True},
+    {"status_code": 200, "route": "/v1/embeddings"},
+)
+
+
+def test_forty_requests_of_two_hundred_that_got_no_answer_ring_no_alarm(watched: Settings, ledger: Ledger) -> None:
+    send(ledger, 2 * WINDOW_ROWS, 2, "steady", 0)
+    bad = Traffic(
+        id="",
+        project="support",
+        alias="support",
+        version_id="version_1",
+        route="/v1/chat/completions",
+        status_code=0,
+        prompt="A" * 500,
+        answer="",
+        latency_seconds=0.001,
+    )
+    for number in range(40):
+        at = START + timedelta(seconds=5 * number + 1, milliseconds=500)
+        ledger.add(replace(bad, id=f"req_bad{number:04d}", created_at=at, **NO_ANSWERS[number % len(NO_ANSWERS)]))
+    while check(watched, ledger):
+        pass
+    for kind in DriftKind:
+        assert verdicts(ledger, kind) == ["steady"] * 2
 
 
 def test_steady_traffic_is_left_alone_and_a_shift_is_found_in_time(watched: Settings, ledger: Ledger) -> None:

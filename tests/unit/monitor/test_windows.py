@@ -11,8 +11,9 @@ from driftwheel.errors import ConflictError
 from driftwheel.records import DriftSignal, Traffic, Window
 from driftwheel.store.ledger import Ledger
 from driftwheel.store.tables import TABLES
+from driftwheel.traffic.outcomes import CLIENT_LEFT
 from monitor.observation import OBSERVED, observe
-from monitor.windows import Source, close_window, first_answered, first_rows, last_window, unread
+from monitor.windows import Source, close_window, first_answered, first_rows, last_window, pass_over, unread
 from tests.support.versions import add_versions
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -44,6 +45,7 @@ def row(number: int, at: datetime | None = None, *, alias: str = "support", stat
 def close(ledger: Ledger, window: Window, ids: list[str]) -> None:
     with ledger.write() as connection:
         close_window(ledger, connection, window, ids, [])
+        pass_over(connection, SOURCE, window)
 
 
 def cut(ledger: Ledger) -> list[str] | None:
@@ -52,7 +54,14 @@ def cut(ledger: Ledger) -> list[str] | None:
     if len(rows) < WINDOW_ROWS:
         return None
     number = before.number + 1 if before else 1
-    window = Window(id=f"check_{number}", project="support", version_id="version_1", number=number, rows=len(rows))
+    window = Window(
+        id=f"check_{number}",
+        project="support",
+        version_id="version_1",
+        number=number,
+        rows=len(rows),
+        ended_at=max(r.at or NOW for r in rows),
+    )
     close(ledger, window, [r.id for r in rows])
     return [r.id for r in rows]
 
@@ -109,6 +118,25 @@ def test_the_first_rows_are_the_first_whatever_became_of_them(ledger: Ledger) ->
     assert cut(ledger)
     assert [r.id for r in first_rows(ledger, SOURCE, 5)] == ids(range(5))
     assert [r.id for r in first_answered(ledger, SOURCE, 5)] == [f"req_{n:04d}" for n in range(0, 10, 2)]
+
+
+@pytest.mark.every_database
+def test_what_says_nothing_about_the_model_is_in_no_window_and_waits_for_none(ledger: Ledger) -> None:
+    """Refused requests, those whose client left, and embeddings; a failure of the engine is in its window."""
+    ledger.add(
+        *(row(n, status_code=400 if n % 3 == 1 else 200) for n in range(20)),
+        replace(row(20), is_partial=True, error=CLIENT_LEFT),
+        row(21, status_code=499),
+        replace(row(22), route="/v1/embeddings"),
+        row(23, status_code=503),
+        row(24, status_code=422),
+    )
+    expected = [n for n in range(20) if n % 3 != 1]
+    assert cut(ledger) == [f"req_{n:04d}" for n in expected[:10]]
+    passed = [r.id for r in ledger.find(Traffic, check_id="check_1", status_code=400)]
+    assert sorted(passed) == [f"req_{n:04d}" for n in range(expected[9]) if n % 3 == 1]
+    assert [r.id for r in unread(ledger, SOURCE, 100)] == [*(f"req_{n:04d}" for n in expected[10:]), "req_0023"]
+    assert [r.is_failed for r in unread(ledger, SOURCE, 100)] == [False] * 3 + [True]
 
 
 def test_what_is_observed_of_a_request_is_loaded(ledger: Ledger) -> None:

@@ -1,21 +1,31 @@
 """Fine-tuning: real steps on a tiny model, curves, idempotence and every refusal."""
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from driftwheel import artifacts
-from driftwheel.errors import ArtifactError, ConfigError, ConflictError, DriftwheelError, NotFoundError
+from driftwheel.errors import ArtifactError, ConfigError, ConflictError, DataError, DriftwheelError, NotFoundError
 from driftwheel.records import Dataset, TrainingRun, TrainingRunStatus
+from driftwheel.settings.data import TemplateSettings
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
 from driftwheel.system import only_process
-from train.finetune import finetune
+from train.base_model import load_base_tokenizer, load_tokenizer
+from train.chat_template import answers_at_once
+from train.finetune import find_or_add_run, finetune
+from train.merge import merge
 from train.runs import weights_path
 from train.training.checkpoints import CHECKPOINT_MARK, last_complete_checkpoint
 from train.training.curves import CurvePoint, as_line, read_curves
 from train.training.progress import CurveWriter
+
+
+def with_template(settings: Settings, **template: Any) -> Settings:
+    model = settings.model.model_copy(update={"template": TemplateSettings(**template)})
+    return settings.model_copy(update={"model": model})
 
 
 def change_train(settings: Settings, **changes: Any) -> Settings:
@@ -180,3 +190,76 @@ def test_a_loss_that_is_no_number_stops_with_advice(tmp_path: Path) -> None:
 
     with pytest.raises(ConfigError, match=r"lower train\.learning_rate"):
         CurveWriter(tmp_path).on_log(None, State(), None, {"loss": float("nan")})
+
+
+@pytest.mark.parametrize(
+    ("template", "said"),
+    [
+        ({"file": "trl:deepseek_r1_distill"}, "the answer would be learned after another prompt"),
+        (
+            {"file": "trl:qwen3", "kwargs": {}},
+            r"before its answer.*model\.template\.kwargs to \{enable_thinking: false\}",
+        ),
+        ({"file": "trl:gptoss"}, "before its answer"),
+        ({"file": "trl:llava_next"}, "the chat template refuses a conversation of user"),
+    ],
+    ids=["another prompt", "thoughts", "channel", "refusal"],
+)
+def test_a_template_that_gives_a_row_otherwise_is_found_before_the_first_step(
+    train_settings: Settings, ledger: Ledger, dataset: Dataset, template: dict[str, Any], said: str
+) -> None:
+    settings = with_template(train_settings, **template)
+    with pytest.raises(DataError, match=rf"row train0 \(train\.jsonl\) cannot be learned: .*{said}"):
+        finetune(settings, ledger, dataset.id)
+    (run,) = ledger.find(TrainingRun)
+    assert run.status is TrainingRunStatus.FAILED
+    assert not (Path(run.path) / "curves.jsonl").exists()
+
+
+def test_a_test_row_that_the_template_refuses_is_found_before_the_first_step(
+    train_settings: Settings, ledger: Ledger, dataset: Dataset
+) -> None:
+    path = Path(dataset.path) / "test.jsonl"
+    rows = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+    rows[2]["prompt"].insert(0, {"role": "system", "content": "You triage."})
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    file = train_settings.root / "own.jinja"
+    refusal = "{% if messages[0].role == 'system' %}{{ raise_exception('no system here') }}{% endif %}"
+    file.write_text(refusal + load_base_tokenizer(train_settings.base).chat_template, encoding="utf-8")
+    with pytest.raises(DataError, match=r"row test2 \(test\.jsonl\) cannot be learned: .*no system here"):
+        finetune(with_template(train_settings, file=str(file)), ledger, dataset.id)
+
+
+def test_what_leaves_no_room_for_an_answer_is_found_before_the_first_step(
+    train_settings: Settings, ledger: Ledger, dataset: Dataset
+) -> None:
+    tight = train_settings.serve.model_copy(update={"max_model_len": 16})
+    with pytest.raises(DataError, match=r"raise serve\.max_model_len"):
+        finetune(train_settings.model_copy(update={"serve": tight}), ledger, dataset.id)
+    assert not list(train_settings.root.glob("runs/*/curves.jsonl"))
+
+
+def test_another_template_is_another_run(train_settings: Settings, ledger: Ledger, dataset: Dataset) -> None:
+    file = train_settings.root / "own.jinja"
+    file.write_text("one", encoding="utf-8")
+    settings = with_template(train_settings, file=str(file))
+    first = find_or_add_run(settings, ledger, dataset)
+    assert find_or_add_run(settings, ledger, dataset) == first
+    file.write_text("two", encoding="utf-8")
+    second = find_or_add_run(settings, ledger, dataset)
+    third = find_or_add_run(with_template(train_settings, kwargs={"enable_thinking": True}), ledger, dataset)
+    assert len({first.id, second.id, third.id, find_or_add_run(train_settings, ledger, dataset).id}) == 4
+
+
+def test_the_trained_folder_holds_the_template_that_was_trained_with(
+    train_settings: Settings, ledger: Ledger, dataset: Dataset
+) -> None:
+    settings = with_template(change_train(train_settings, max_steps=1, eval_steps=1, max_length=256), file="trl:qwen3")
+    run = finetune(settings, ledger, dataset.id)
+    tokenizer = load_tokenizer(str(weights_path(run)))
+    assert answers_at_once(tokenizer, {})
+    assert tokenizer.chat_template == load_base_tokenizer(settings.base).chat_template
+    assert (
+        artifacts.read_manifest(weights_path(run)).template_hash
+        == artifacts.read_manifest(merge(settings, ledger, run.id)).template_hash
+    )

@@ -12,6 +12,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 import sqlalchemy as sa
 import structlog
@@ -24,6 +25,7 @@ from driftwheel.store.alias import move_alias
 from driftwheel.store.database import connect
 from driftwheel.store.ledger import Ledger
 from driftwheel.store.migrations import Standing, bring_up_to_date, differences, newest_revision, status_of
+from driftwheel.store.schema_lock import locked
 from tests.support.kept_databases import REVISIONS, Rows, kept_rows, restore, rows_in
 
 NOBODY = 65534
@@ -136,6 +138,86 @@ def test_paths_of_projects_that_share_a_database_stay_as_they_are(settings: Sett
     assert {row["path"] for row in rows["dataset"].values()} == {f"{root}/datasets/dataset_{n}" for n in (0, 1)}
 
 
+def _make(root: Path, *names: str) -> None:
+    for name in names:
+        (root / name).mkdir(parents=True)
+
+
+def test_a_folder_that_was_moved_before_its_first_upgrade_is_found_again_and_what_is_lost_is_told(
+    settings: Settings, engine: sa.Engine, tmp_path: Path
+) -> None:
+    root, old = tmp_path / "new place", "/srv/loop/.driftwheel"
+    _make(root, "datasets/dataset_0", "runs/run_0", "runs/run_1", "artifacts/version_0", "e/eval_0", "models/base")
+    restore_changed(
+        settings,
+        engine,
+        *(f"UPDATE {table} SET project = 'support'" for table in ("dataset", "run", "version", "signal")),
+        f"""UPDATE version SET scorecard = '{{"items"\\: 3, "predictions_path"\\: "{old}/e/eval_0"}}'""",
+        f"""UPDATE step SET output = '{{"artifact"\\: "{old}/artifacts/version_0", "merged"\\: "/mnt/m"}}'""",
+        f"UPDATE run SET base_model = '{tmp_path}' WHERE id = 'run_1'",  # what is there is left alone
+        "UPDATE version SET base_model = 'hub/name' WHERE id = 'version_1'",
+    )
+    with structlog.testing.capture_logs() as logged:
+        opened = Ledger(settings.database_url, root=root)
+    with closing(opened) as ledger, ledger.read() as connection:
+        rows = rows_in(connection)
+
+    def both(table: str, column: str) -> list[Any]:
+        return [rows[table][f"{table}_{n}"][column] for n in (0, 1)]
+
+    assert both("dataset", "path") == ["storage:datasets/dataset_0", f"{old}/datasets/dataset_1"]
+    assert both("run", "path") == ["storage:runs/run_0", "storage:runs/run_1"]
+    assert both("run", "base_model") == ["storage:models/base", str(tmp_path)]
+    assert both("version", "base_model") == ["storage:models/base", "hub/name"]
+    assert {r["scorecard"]["predictions_path"] for r in rows["version"].values()} == {"storage:e/eval_0"}
+    for row in rows["step"].values():
+        assert row["output"] == {"artifact": "storage:artifacts/version_0", "merged": "/mnt/m"}
+    lines = [line for line in logged if line["event"].startswith("paths lead to nothing")]
+    told = {(line["table"], line["column"]): line["rows"] for line in lines}
+    kept = {("dataset", "path"): 1, ("version", "path"): 1, ("signal", "report_path"): 1, ("step", "output"): 2}
+    assert told == kept
+    assert {(line["log_level"], line["storage"]) for line in lines} == {("warning", str(root))}
+
+
+def test_what_users_added_to_a_file_neither_blocks_the_upgrade_nor_goes_with_a_rebuilt_table(
+    settings: Settings, engine: sa.Engine
+) -> None:
+    restore_changed(
+        settings,
+        engine,
+        "CREATE VIEW what_is_live AS SELECT a.id, v.number FROM alias AS a JOIN version AS v ON v.id = a.version_id",
+        "CREATE INDEX live_of_mine ON alias (version_id, fence) WHERE fence > 1",
+    )
+    with structlog.testing.capture_logs() as logged:
+        opened = Ledger(settings.database_url)
+    with closing(opened) as ledger, ledger.read() as connection:
+        assert connection.exec_driver_sql("SELECT number FROM what_is_live").scalars().all() == [1, 1]
+        assert "live_of_mine" in {index["name"] for index in sa.inspect(connection).get_indexes("alias")}
+    assert not [line for line in logged if "does not fit" in line["event"]]
+
+
+def test_a_view_that_no_longer_fits_and_a_trigger_of_a_users_are_told_or_kept(
+    settings: Settings, engine: sa.Engine
+) -> None:
+    if not settings.database_url.startswith("sqlite"):
+        return  # PostgreSQL renames columns inside views, and rebuilds no table
+    restore_changed(
+        settings,
+        engine,
+        "CREATE VIEW old_names AS SELECT conductor FROM alias",
+        "CREATE TABLE mine (id TEXT)",
+        "CREATE TRIGGER moved AFTER UPDATE OF fence ON alias BEGIN INSERT INTO mine VALUES (new.id); END",
+        "CREATE TRIGGER lost AFTER UPDATE OF conductor ON alias BEGIN INSERT INTO mine VALUES (new.id); END",
+    )
+    with structlog.testing.capture_logs() as logged, closing(Ledger(settings.database_url)) as ledger:
+        (alias,) = ledger.find(Alias, project="support")
+        ledger.change(alias, fence=9)
+        with ledger.read() as connection:
+            assert connection.exec_driver_sql("SELECT id FROM mine").scalars().all() == [alias.id]
+    told = {line["name"] for line in logged if "does not fit" in line["event"]}
+    assert told >= {"old_names"}
+
+
 def test_old_rows_that_name_nothing_stay_and_are_reported(settings: Settings, engine: sa.Engine) -> None:
     restore_changed(
         settings,
@@ -145,7 +227,8 @@ def test_old_rows_that_name_nothing_stay_and_are_reported(settings: Settings, en
         "DELETE FROM decision WHERE id = 'decision_1'",
     )
     with structlog.testing.capture_logs() as logged, closing(Ledger(settings.database_url)) as ledger:
-        told = {(line["table"], line["column"]): line["rows"] for line in logged if line["log_level"] == "warning"}
+        lines = [line for line in logged if line["event"].startswith("rows name records that are not there")]
+        told = {(line["table"], line["column"]): line["rows"] for line in lines}
         kept = {("deployment", "version_id"): 2}  # as the kept database has them
         assert told == kept | {("alias", "version_id"): 2, ("run", "dataset_id"): 1, ("step", "decision_id"): 1}
         assert ledger.get(TrainingRun, "run_0").dataset_id == "gone"
@@ -187,7 +270,7 @@ def test_a_database_from_before_the_latest_columns_and_tables_is_adopted(setting
 
 
 def test_records_and_revisions_describe_the_same_tables(engine: sa.Engine) -> None:
-    with migrations._locked(engine) as connection:
+    with locked(engine) as connection:
         migrations.run_revisions(connection)
         assert differences(connection, with_foreign_tables=True) == []
 
@@ -254,7 +337,7 @@ def _statements(engine: sa.Engine) -> int:
     """Return how many statements an upgrade takes, from one that is rolled back."""
     seen = list[str]()
     sa.event.listen(engine, "after_cursor_execute", lambda *arguments: seen.append(arguments[2]))
-    with pytest.raises(InterruptedError), migrations._locked(engine) as connection:
+    with pytest.raises(InterruptedError), locked(engine) as connection:
         migrations.run_revisions(connection)
         raise InterruptedError
     engine.dispose()
@@ -273,7 +356,28 @@ def test_a_program_killed_50_times_in_the_middle_of_an_upgrade_leaves_a_whole_da
         child.join()
         assert child.exitcode == -signal.SIGKILL
         assert not _whole(engine)
+    assert backups(settings) == []
+    assert len(list(settings.root.glob(".*.partial"))) <= 1
     Ledger(settings.database_url).close()
+    assert _whole(engine)
+    assert len(backups(settings)) == settings.database_url.startswith("sqlite")
+    assert list(settings.root.glob(".*")) == []
+
+
+def test_an_upgrade_that_somebodys_transaction_holds_up_ends_and_says_whose(
+    settings: Settings, engine: sa.Engine
+) -> None:
+    if settings.database_url.startswith("sqlite"):
+        return  # readers of a file hold nothing up
+    restore(1, settings.database_url)
+    address = f"{settings.database_url}?application_name=somebodys%20notebook"
+    with psycopg.connect(address) as session:
+        session.execute("SELECT * FROM alias")  # and now it forgets to end its transaction
+        said = rf"session {session.info.backend_pid} \(somebodys notebook, user .*, idle in transaction since 20.*"
+        with pytest.raises(StorageError, match=rf"^cannot bring the ledger at it from revision 0 to \d+: {said}"):
+            bring_up_to_date(engine, "it", table_milliseconds=50)
+        assert not _whole(engine)
+    assert bring_up_to_date(engine, "it") is not None
     assert _whole(engine)
 
 
@@ -393,6 +497,7 @@ def test_a_full_disk_is_one_line_and_the_old_file_whole(open_folder: Path, room:
     engine = connect(f"sqlite:///{path}")
     assert not _whole(engine)
     assert not list(open_folder.glob(".*"))
+    assert not list(open_folder.glob("ledger.db.revision*"))
     Ledger(f"sqlite:///{path}").close()
     assert _whole(engine)
 

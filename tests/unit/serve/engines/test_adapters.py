@@ -39,8 +39,16 @@ def base(tmp_path: Path) -> Path:
     return path
 
 
-def adapter(folder: Path, base: Path, name: str, rank: int = 8, modules: str = "o_proj q_proj", **facts: Any) -> Path:
-    """Write the artifact of an adapter."""
+def adapter(
+    folder: Path,
+    base: Path,
+    name: str,
+    rank: int = 8,
+    modules: str = "o_proj q_proj",
+    template_hash: str | None = None,
+    **facts: Any,
+) -> Path:
+    """Write the artifact of an adapter; where its template has a hash, with a tokenizer."""
     manifest = {
         "kind": "adapter",
         "base_model": str(base),
@@ -50,7 +58,10 @@ def adapter(folder: Path, base: Path, name: str, rank: int = 8, modules: str = "
         "target_modules": modules.split(),
         "base_identity": read_manifest(base).content_hash,
     }
+    manifest |= {"template_hash": template_hash} if template_hash else {}
     with writing(folder / name, manifest) as aside:
+        if template_hash:
+            write_json(aside / "tokenizer_config.json", {})
         answers = {"tokens": PROBE.tokens, "logprob": -0.5, "answer": name}
         write_json(aside / "answers.json", answers | facts)
     return folder / name
@@ -116,6 +127,7 @@ def test_a_name_is_never_given_twice(settings: Settings, tmp_path: Path, base: P
         ({"modules": "k_proj q_proj"}, 2),
         ({"replica": 1}, 2),
         ({"other_base": True}, 2),
+        ({"template_hash": "another"}, 2),
     ],
     ids=[
         "the same",
@@ -125,6 +137,7 @@ def test_a_name_is_never_given_twice(settings: Settings, tmp_path: Path, base: P
         "other modules",
         "another replica",
         "another base",
+        "another template",
     ],
 )
 def test_an_engine_is_started_only_where_none_fits(
@@ -213,6 +226,22 @@ def test_the_engine_of_an_adapter_takes_adapters_of_its_rank(settings: Settings,
     ).process.wait()
     assert "--lora-target-modules o_proj q_proj" in " ".join(commands[0])
     assert commands[0][:6] == [str(base), "--enable-lora", "--max-lora-rank", "32", "--max-loras", "4"]
+
+
+def test_the_engine_of_an_adapter_reads_conversations_by_the_adapters_own_tokenizer(
+    settings: Settings, tmp_path: Path, base: Path
+) -> None:
+    commands: list[list[str]] = []
+
+    def build(serve: ServeSettings, model: str, name: str, port: int) -> list[str]:
+        commands.append(list(serve.engine_args))
+        return ["true"]
+
+    plain, own = adapter(tmp_path, base, "plain"), adapter(tmp_path, base, "own", template_hash="a")
+    for path in (plain, own):
+        start_artifact(settings.serve, settings.logs, path, "base", build=build).process.wait()
+    assert "--tokenizer" not in commands[0]
+    assert commands[1][-2:] == ["--tokenizer", str(own)]
 
 
 @pytest.mark.parametrize(("rank", "served"), [(1, 1), (2, 8), (16, 16), (33, 64), (512, 512)])

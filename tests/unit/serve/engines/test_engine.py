@@ -131,6 +131,7 @@ def test_vllm_listens_on_loopback_under_the_version_and_takes_further_arguments(
     assert (pairs["--served-model-name"], pairs["--fingerprint-value"]) == ("version_1", "version_1")
     assert command[-3:] == ["--enforce-eager", "--dtype", "float32"]
     assert "--trust-remote-code" not in command
+    assert pairs["--chat-template-content-format"] == "string", "rows are trained with texts, not with lists of parts"
     assert "--enforce-eager" not in vllm_command(settings.serve, "/models/a", "version_1", 1234)
 
 

@@ -86,7 +86,7 @@ def test_the_prompt_is_what_the_user_wrote_last(fields: dict[str, Any], prompt: 
     ],
 )
 def test_only_model_and_usage_option_change(body: str, sent: str) -> None:
-    assert read_call(body.encode(), "/v1/chat/completions").body_for("v1") == sent.encode()
+    assert read_call(body.encode(), "/v1/chat/completions").body_for("v1", "req_1") == sent.encode()
 
 
 @pytest.mark.parametrize("value", [True, 0, 1.0, 2, "On", "oFF", " true", "y", "F", "maybe", "", None, [], {}, 0.5])
@@ -131,3 +131,19 @@ def test_depth_counts_lists_and_objects_alike() -> None:
 def test_brackets_in_texts_are_not_depth() -> None:
     text = json.dumps({"model": "a", "x": ["[" * 500 + '\\"{' * 500, "\\\\" + "]" * 100], "y": [[]] * 100})
     assert read_call(text.encode(), "/v1/completions").model == "a"
+
+
+@pytest.mark.parametrize(
+    ("body", "sent"),
+    [
+        ('{ "model":"a","input":"b"}', '{"request_id":"resp_req_1", "model":"v1","input":"b"}'),
+        ('{"model":"a","input":{"model":"c"}}', '{"request_id":"resp_req_1","model":"v1","input":{"model":"c"}}'),
+        ('{"model":"a","request_id":"resp_mine"}', '{"model":"v1","request_id":"resp_mine"}'),
+        ('{"model":"a","stream":true}', '{"request_id":"resp_req_1","model":"v1","stream":true}'),
+    ],
+    ids=["named", "scanned", "has-its-own", "stream"],
+)
+def test_a_response_is_given_the_requests_id(body: str, sent: str) -> None:
+    call = read_call(body.encode(), "/v1/responses")
+    assert call.body_for("v1", "req_1") == sent.encode()
+    assert call.as_it_came().body_for("a", "req_1") == body.encode()

@@ -138,6 +138,13 @@ def test_a_whole_response_gives_its_text_usage_and_end() -> None:
     assert calls.answer == '[{"name": "f", "arguments": "{}"}]'
 
 
+def test_the_log_keeps_text_and_tool_calls_of_one_answer() -> None:
+    capture = AnswerCapture()
+    capture.read_json(json.dumps(RESPONSE).encode())
+    assert capture.logged == 'blue\n[{"name": "f", "arguments": "{}"}]'
+    assert AnswerCapture().logged == ""
+
+
 def test_a_streamed_response_is_read_from_its_last_event_which_is_held() -> None:
     parts = [{"type": "response.output_text.delta", "delta": text} for text in ("bl", "ue")]
     stream = events(

@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from driftwheel.settings.data import Base, TemplateSettings
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
 from examples.support.world import answer, messages
+from tests.support.shipped_templates import save_tokenizer
 from train.data.check_tables import print_findings
 from train.data.data_check import check_files
 from train.data.dataset_files import read_splits
@@ -111,3 +113,23 @@ def test_the_report_says_where_near_duplicates_were_not_looked_for(
     assert ("of near duplicates among the first" in text) is bool(said)
     assert said in text
     assert ("among the first 50 prompts only" in text) is bool(said)
+
+
+def test_rows_that_the_chat_template_does_not_give_as_they_are_are_shown(settings: Settings, tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    asked = {"role": "user", "content": "where is it?"}
+    conversations = [[asked]] * 30 + [[{"role": "system", "content": "You triage."}, asked], [asked, asked]]
+    rows = [{"messages": [*turns, {"role": "assistant", "content": "card"}]} for turns in conversations]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    base = Base(name="gemma", source=str(save_tokenizer(tmp_path / "gemma", "gemma")))
+    found = check_files(settings.dataset, base, settings.train.max_length, [path])
+    assert (found.template.rows_checked, found.template.faults) == (32, 2)
+    assert sorted(line.split()[0] for line in found.template.examples) == ["rows.jsonl:31", "rows.jsonl:32"]
+    assert "System role not supported" in str(found.tokens_not_counted)
+    page = StringIO()
+    print_findings(Console(file=page, width=200), found)
+    text = page.getvalue()
+    assert "2 of 32 rows looked at cannot be learned with the chat template" in text
+    assert "rows.jsonl:31 the chat template refuses a conversation of system, user: System role not supported" in text
+    takes_systems = Base(name="gemma", source=base.source, template=TemplateSettings(file="trl:gemma3"))
+    assert check_files(settings.dataset, takes_systems, settings.train.max_length, [path]).template.faults == 1

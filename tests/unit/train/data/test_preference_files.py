@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from driftwheel.errors import DataError
 from driftwheel.records import Dataset
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
@@ -102,6 +103,16 @@ def test_files_without_preferences_make_no_preference_files(settings: Settings, 
     assert dataset.report.preferences == {}
     assert dataset.report.unused_columns == {"seed.jsonl": ["who"]}
     assert given_preferences(ledger, "support", "dpo") is None
+
+
+def test_plain_text_is_refused_by_name(settings: Settings, ledger: Ledger) -> None:
+    path = settings.resolve("book.txt")
+    path.write_text("Once.\n\nUpon a time.\n", encoding="utf-8")
+    with pytest.raises(DataError, match=r"book\.txt is plain text without questions"):
+        build_dataset(settings, ledger, [path])
+    found = check_files(settings.dataset, settings.base, 64, [path])
+    assert (found.files[0].format, found.files[0].rows) == ("plain_text", 2)
+    assert "Plain text has no answers" in found.suggestions[0]
 
 
 def test_a_check_says_what_is_not_learned(settings: Settings) -> None:

@@ -22,6 +22,7 @@ ANSWER = tokens(('{"', 0.9), ("intent", 0.9), ('": "', 0.9), ("kä", 0.8), ("rte
         pytest.param('{"intent": "kärte"}', ANSWER, None, "intent", 0.9**4 * 0.8 * 0.25, id="no label: the answer"),
         pytest.param("kärte", tokens(("kär", 0.5), ("te", 0.5), ("<end>", 0.5)), "kärte", None, 0.125, id="no field"),
         pytest.param('{"intent": "a"}', tokens(("t", 0.5)), "a", "intent", 0.5, id="tokens that spell something else"),
+        pytest.param('{"n": 1}', tokens(('{"n": ', 0.9), ("1", 0.5), ("}", 0.5)), "1", "n", 0.25, id="a number"),
         pytest.param("kärte", [], "kärte", None, None, id="no log-probabilities"),
     ],
 )
