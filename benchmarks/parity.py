@@ -33,7 +33,7 @@ from train.fidelity.probing import Reading, read_model
 from train.fidelity.served import measure_served
 from train.merge import merge
 from train.parity import hop_line
-from train.quantize import chosen_scheme
+from train.weights.scheme_choice import chosen_scheme
 from train.worker import build_artifact, measure_forms
 
 ITEMS = 1000
@@ -75,7 +75,7 @@ def plant_all(subject: Subject, pool: Executor) -> int:
 
 def build_clean(subject: Subject, pool: Executor, builds: int) -> int:
     """Build other adapters through every hop, print how many are refused, and return that number."""
-    refused = 0
+    refused = passed_over = 0
     worst: dict[str, float] = {}
     place = (subject.settings.path, subject.run.id)
     for found in pool.map(clean_rows, *zip(*[(*place, seed) for seed in range(builds)], strict=True)):
@@ -84,12 +84,18 @@ def build_clean(subject: Subject, pool: Executor, builds: int) -> int:
             say(f"  {found}")
             continue
         for row in found[1:]:
+            passed_over += row.coarser is not None
             for key in ("mean_logprob_difference", "max_logprob_difference"):
                 worst[f"{row.hop} {key}"] = max(worst.get(f"{row.hop} {key}", 0), getattr(row, key))
             disagreement = 1 - (row.agreement or 0.0)
             worst[f"{row.hop} disagreement"] = max(worst.get(f"{row.hop} disagreement", 0), disagreement)
+            if row.noise is not None:
+                for key in ("loss_share", "own_share"):
+                    name = f"{row.hop} noise {key}"
+                    worst[name] = max(worst.get(name, 0), getattr(row.noise, key))
     bound = binomtest(refused, builds).proportion_ci(0.9, method="exact").high
-    say(f"{refused} of {builds} clean builds refused (95 % upper bound {bound:.1%}); the worst of them:")
+    say(f"{refused} of {builds} clean builds refused (95 % upper bound {bound:.1%}), {passed_over} in a finer scheme")
+    say("the worst of them:")
     say("  " + ", ".join(f"{name.replace('_', ' ')} {value:.3g}" for name, value in worst.items()))
     return refused
 
@@ -174,7 +180,7 @@ def main() -> int:
     parser.add_argument("--run", metavar="RUN_ID", action="append", help="run of each --config (the newest)")
     parser.add_argument("--home", type=Path, default=Path.cwd() / ".driftwheel" / "parity")
     parser.add_argument("--data", type=Path, default=DATA, help="folder with Banking77's train.csv")
-    parser.add_argument("--builds", type=int, default=60, help="clean builds (60)")
+    parser.add_argument("--builds", type=int, default=60, help="clean builds of each model (60)")
     parser.add_argument("--engine", action=argparse.BooleanOptionalAction, default=True, help="measure endpoints too")
     parser.add_argument("--faults", action=argparse.BooleanOptionalAction, default=True, help="plant faults")
     arguments = parser.parse_args()
@@ -189,8 +195,9 @@ def main() -> int:
     with workers() as pool:
         if arguments.faults:
             missed += plant_all(subjects[0], pool)
-        if arguments.builds:
-            missed += build_clean(subjects[0], pool, arguments.builds)
+        for subject in subjects if arguments.builds else ():
+            say(f"clean builds of {subject.settings.project}:")
+            missed += build_clean(subject, pool, arguments.builds)
     return int(missed > 0)
 
 

@@ -32,6 +32,8 @@ class Scheme:
     """It moves range from a norm into the weights behind it."""
     prunes: bool = False
     """It sets two of four weights to zero and stores the rest as they are."""
+    finer: str | None = None
+    """The scheme that `auto` takes instead where this one changes a model too much."""
     kernels_of: str | None = None
     """The scheme whose kernels serve it, if not its own: both are as fast."""
     least_capability: tuple[int, int] = (0, 0)
@@ -58,7 +60,7 @@ SCHEMES: dict[str, Scheme] = {
     scheme.name: scheme
     for scheme in (
         Scheme(name=NONE, meaning="the merged weights as they are"),
-        Scheme(name="w8a8", meaning="8-bit integers", preset="W8A8", rounding_share=0.1),
+        Scheme(name="w8a8", meaning="8-bit integers", preset="W8A8", rounding_share=0.1, finer=NONE),
         Scheme(
             name="w8a8_gptq",
             meaning="the same by SmoothQuant and GPTQ on training rows",
@@ -72,6 +74,7 @@ SCHEMES: dict[str, Scheme] = {
             meaning="8-bit floats",
             preset="FP8_DYNAMIC",
             rounding_share=0.1,
+            finer=NONE,
             least_capability=(8, 9),
             runs_on_cpu=False,
         ),
@@ -106,7 +109,10 @@ def known_scheme(name: str) -> str:
 def meanings() -> str:
     """Return what each scheme is, as the setting's description."""
     known = "; ".join(f"`{scheme.name}` is {scheme.meaning}" for scheme in SCHEMES.values())
-    return f"`{AUTO}` is fp8_dynamic with a GPU and w8a8 without.\n{known}."
+    return (
+        f"`{AUTO}` is fp8_dynamic with a GPU and w8a8 without, or a finer one where that changes the model too much.\n"
+        f"{known}."
+    )
 
 
 def scheme_of(name: str, *, has_gpu: bool) -> Scheme:

@@ -104,6 +104,26 @@ class HopDifference:
 
 
 @dataclass(frozen=True, kw_only=True)
+class HopNoise:
+    """How far a form of a model is from itself when it is read again, and what a hop changed beyond that.
+
+    Shares are of the mean loss; intervals are 98 %, so that each end is passed by chance once in 100 samples.
+    """
+
+    items: int
+    agreeing: int
+    """Probes that were answered alike by both readings of the same form."""
+    loss_share: float
+    """Mean difference of log-probabilities between both readings of the same form."""
+    own_share: float
+    """The hop's difference without that noise."""
+    own_interval: Interval
+    loss_rise: float
+    """By how much the loss on the reference answers rose in the hop; a fall is below zero."""
+    loss_rise_interval: Interval
+
+
+@dataclass(frozen=True, kw_only=True)
 class ParityRow:
     """One form of a model in the parity table: its accuracy on the probes, and how far it is from the form before."""
 
@@ -124,6 +144,10 @@ class ParityRow:
     loss_share: float | None = only_with("against")
     first: HopDifference | None = only_with("against")
     """The same against the trained form."""
+    noise: HopNoise | None = only_with("noise")
+    """What reading the same form twice shows; None where it was not measured, or is no number."""
+    coarser: tuple[str, ...] | None = only_with("coarser")
+    """Of the quantized form: the schemes that `auto` passed over for this model, each with the reason."""
 
 
 @dataclass(frozen=True, kw_only=True)

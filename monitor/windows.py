@@ -12,6 +12,7 @@ import sqlalchemy as sa
 
 from driftwheel.errors import ConflictError
 from driftwheel.records import DriftSignal, Traffic, Window
+from driftwheel.store.any_of import any_of
 from driftwheel.store.ledger import Ledger
 from driftwheel.store.tables import TABLES
 from driftwheel.traffic.outcome_query import is_answered, is_observation
@@ -96,7 +97,7 @@ def close_window(
 
     Raises ConflictError if another monitor has checked one of the requests, or if one was deleted, in the meantime.
     """
-    marked = sa.update(TABLES[Traffic]).where(_TRAFFIC.id.in_(ids), _TRAFFIC.check_id.is_(None))
+    marked = sa.update(TABLES[Traffic]).where(any_of(_TRAFFIC.id, ids), _TRAFFIC.check_id.is_(None))
     ledger.add_with(connection, [window])
     ledger.add_with(connection, signals)
     if connection.execute(marked.values(check_id=window.id)).rowcount != len(ids):

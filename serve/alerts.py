@@ -6,8 +6,8 @@ from typing import Any
 from driftwheel import controls
 from driftwheel.errors import ConflictError
 from driftwheel.store.ledger import Ledger
+from driftwheel.store.row_values import storable
 from serve.refusals import RequestRefused
-from serve.relaying.call import storable
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,9 +8,9 @@ from typing import Any, Literal
 from driftwheel.records import Traffic
 from driftwheel.settings.serving import TrafficSettings
 from driftwheel.store.ledger import Ledger
+from driftwheel.store.row_values import storable
 from driftwheel.traffic.feedback import WrongFormError, give_feedback
 from serve.refusals import RequestRefused
-from serve.relaying.call import storable
 
 _ID_IN_BODY = re.compile(r"(?:chatcmpl-|cmpl-|resp_|embd-)(req_\d{8}T\d{9}_[0-9a-f]{8})")
 """The `id` of an answer's body: the engine writes the kind of answer before the request id that it was given."""

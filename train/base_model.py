@@ -11,6 +11,13 @@ from driftwheel.settings.data import Base
 from train.chat_template import name_end, set_template
 
 HUB_NAME = re.compile(r"^[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*$")
+_CONVERT = (
+    "the weights of {name!r} are only there as pytorch_model.bin: a pickled file can do whatever its author wrote, so "
+    "none is loaded here; where you trust it, convert it once: "
+    'python -c "from transformers import AutoModelForCausalLM as M, AutoTokenizer as T; '
+    "M.from_pretrained('{name}', dtype='auto').save_pretrained('{out}'); "
+    "T.from_pretrained('{name}').save_pretrained('{out}')\" and set model.base to {out}"
+)
 
 
 def identity(base: Base) -> str:
@@ -56,6 +63,8 @@ def load_weights(name: str, dtype: str, *, revision: str | None = None, **option
             name, revision=revision or "main", dtype=dtype, trust_remote_code=False, use_safetensors=True, **options
         )
     except (OSError, ValueError) as error:
+        if _is_pickled_only(name, error):
+            raise ConfigError(_CONVERT.format(name=name, out=f"{Path(name).name}-safetensors")) from error
         raise ConfigError(f"cannot load the base model {name!r}: {_first_line(error)}; check model.base") from error
 
 
@@ -123,6 +132,15 @@ def _usable(tokenizer: Any, name: str) -> Any:
         # Any token will do: the attention mask and the labels leave padding out.
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer
+
+
+def _is_pickled_only(name: str, error: Exception) -> bool:
+    """Say whether a model has weights, but none as safetensors."""
+    folder = Path(name)
+    if folder.is_dir():
+        return any(folder.glob("pytorch_model*.bin")) and not any(folder.glob("*.safetensors"))
+    # transformers says of a hub model which of the files that it looked for are not there.
+    return "safetensors" in str(error) and "does not appear to have" in str(error)
 
 
 def _first_line(error: Exception) -> str:

@@ -30,6 +30,7 @@ from train.runs import FOLD, STUDY, Fold, weights_path
 from train.training.checkpoints import last_complete_checkpoint
 from train.training.methods import why_only_merged
 from train.training.training_job import TrainingJob
+from train.weights.scheme_choice import require_layers
 
 log = structlog.get_logger()
 
@@ -51,6 +52,9 @@ def finetune(
     test split, ConflictError if another process trains this run. Whatever fails is written into the run's row first.
     """
     dataset = ledger.get(Dataset, dataset_id)
+    if settings.merge.kind == "merged":
+        # What no later step could store is said before hours of training, not after them.
+        require_layers(settings.quantize, settings.base)
     run = find_or_add_run(settings, ledger, dataset, study_id=study_id, fold=fold)
     rows_path = Path(dataset.path if fold is None else fold.path)
     conflict = f"another process is training {run.id}; wait for it or stop it"

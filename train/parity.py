@@ -7,6 +7,8 @@ The trainer answered the probes when training ended; here the merged and the qua
 trained ones, stops the publication with its name.
 """
 
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,18 +22,20 @@ from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
 from train.base_model import load_tokenizer, load_weights
 from train.fidelity.hops import measure, require
+from train.fidelity.noise import read_again
 from train.fidelity.parity_table import Parity, ParityTable, find_parity, load_parity, parity_folder
 from train.fidelity.pins import check_pins, read_pins
-from train.fidelity.probing import Reading, read_model
+from train.fidelity.probing import Probe, Reading, read_model
 from train.fidelity.structure import check_merged, check_quantized, check_weights
 from train.fidelity.trained import Trained, recall
 from train.runs import merged_path, weights_path
 from train.weights.adapter import KIND, check_adapter, load_adapted
 
 
-def parity(settings: Settings, ledger: Ledger, run_id: str, artifact: Path) -> Parity:
+def parity(settings: Settings, ledger: Ledger, run_id: str, artifact: Path, *, coarser: tuple[str, ...] = ()) -> Parity:
     """Measure the hops from a run's trainer to its artifact's files, or find them measured.
 
+    `coarser` names the schemes that were passed over before this artifact's, and is kept in its row.
     Raises ParityError naming the first form of the model that is not what was trained.
     """
     run = ledger.get(TrainingRun, run_id)
@@ -41,7 +45,7 @@ def parity(settings: Settings, ledger: Ledger, run_id: str, artifact: Path) -> P
         if artifacts.read_manifest(artifact).kind == KIND:
             stored = _measure_adapter(settings, ledger, run, artifact)
         else:
-            stored = _measure(settings, ledger, run, artifact)
+            stored = _measure(settings, ledger, run, artifact, coarser)
         with artifacts.writing(parity_folder(settings.root, artifact), facts) as aside:
             artifacts.write_json(aside / "parity.json", as_json(stored))
         found = load_parity(settings.root, artifact)
@@ -59,61 +63,92 @@ def hop_line(row: ParityRow) -> str:
             f"log-probabilities {apart:.2g} nats apart ({row.loss_share:.1%} of the loss; "
             f"most {row.max_logprob_difference:.2g})"
         )
-    return line
+    if (noise := row.noise) is not None:
+        low, high = noise.own_interval
+        line += (
+            f", reading twice {noise.loss_share:.1%} and {noise.agreeing} of {noise.items}, "
+            f"beyond it {noise.own_share:.1%} [{low:.1%}, {high:.1%}], loss {noise.loss_rise:+.1%}"
+        )
+    return line + "".join(f"\n{'':<10} passed over {reason}" for reason in row.coarser or ())
 
 
-def _measure(settings: Settings, ledger: Ledger, run: TrainingRun, artifact: Path) -> ParityTable:
+def _measure(
+    settings: Settings, ledger: Ledger, run: TrainingRun, artifact: Path, coarser: tuple[str, ...]
+) -> ParityTable:
     """Check and measure one form after the other, so that the first wrong one is the one that is named."""
-    merged = merged_path(run)
+    merged, label_field = merged_path(run), settings.dataset.label_field
     trained = recall(settings, ledger, run)
-    rows = [measure("trained", trained.readings, [], is_read_back=trained.is_read_back)]
+    table = _start(trained)
     weights = artifacts.verify(weights_path(run))
     # A run that is older than pins was pinned by its merge.
     pins = weights if weights.template_hash else artifacts.read_manifest(merged)
 
     check_merged(merged, weights.content_hash)
     check_pins("merged", pins, read_pins(merged))
-    readings, _ = _read("merged", merged, trained, trained.readings, label_field=settings.dataset.label_field)
-    chain = [("trained", trained.readings)]
-    rows.append(measure("merged", readings, chain))
-    require(settings.parity, rows)
+    readings, _ = _read("merged", merged, trained, trained.readings, label_field=label_field)
+    again = _read_again(run, merged, trained, readings, label_field=label_field)
+    table = table.plus("merged", readings, again)
+    require(settings.parity, table.rows)
 
     check_quantized(merged, artifact, run.id, settings.quantize.ignore)
     check_pins("quantized", pins, read_pins(artifact))
-    chain.append(("merged", readings))
     if not _is_copy(merged, artifact):
-        readings, model = _read("quantized", artifact, trained, readings, label_field=settings.dataset.label_field)
+        readings, model = _read("quantized", artifact, trained, readings, label_field=label_field)
         check_weights(merged, model, SCHEMES[artifacts.read_manifest(artifact).quantization])
-    rows.append(measure("quantized", readings, chain))
-    require(settings.parity, rows)
-    return _table(trained, rows, [*chain, ("quantized", readings)])
+        del model  # before the same files are read again
+        again = _read_again(run, artifact, trained, readings, label_field=label_field)
+    table = table.plus("quantized", readings, again, noise_from="merged", coarser=coarser)
+    require(settings.parity, table.rows)
+    return table
 
 
 def _measure_adapter(settings: Settings, ledger: Ledger, run: TrainingRun, artifact: Path) -> ParityTable:
     """Check and measure the adapter's files beside the base that an engine would run."""
     check_adapter(artifact, run)
     trained = recall(settings, ledger, run)
-    chain = [("trained", trained.readings)]
-    rows = [measure("trained", trained.readings, [], is_read_back=trained.is_read_back)]
-    model = load_adapted(artifact)
     # An engine on the base takes the adapter's tokenizer, so that is the one to measure with.
     tokenizer = load_tokenizer(str(artifact))
-    readings = read_model(
-        model,
-        tokenizer,
-        trained.probes,
-        trained.max_tokens,
-        is_autocast=False,
-        drafts=trained.readings,
-        label_field=settings.dataset.label_field,
+    label_field = settings.dataset.label_field
+
+    def read(dtype: str, is_autocast: bool, probes: Sequence[Probe], drafts: Sequence[Reading]) -> list[Reading]:
+        model = load_adapted(artifact, dtype)
+        limit = trained.max_tokens
+        return read_model(
+            model, tokenizer, probes, limit, is_autocast=is_autocast, drafts=drafts, label_field=label_field
+        )
+
+    readings = read(artifacts.read_manifest(artifact).dtype or "auto", False, trained.probes, trained.readings)
+    again = read_again(partial(read, "float32", _is_autocast(run)), trained.probes, readings)
+    return _start(trained).plus(KIND, readings, again)
+
+
+def _start(trained: Trained) -> ParityTable:
+    return ParityTable(
+        rows=[measure("trained", trained.readings, [], is_read_back=trained.is_read_back)],
+        max_tokens=trained.max_tokens,
+        probes=trained.probes,
+        readings={"trained": trained.readings},
     )
-    rows.append(measure(KIND, readings, chain))
-    require(settings.parity, rows)
-    return _table(trained, rows, [*chain, (KIND, readings)])
 
 
-def _table(trained: Trained, rows: list[ParityRow], chain: list[tuple[str, list[Reading]]]) -> ParityTable:
-    return ParityTable(rows=rows, max_tokens=trained.max_tokens, probes=trained.probes, readings=dict(chain))
+def _is_autocast(run: TrainingRun) -> bool:
+    """Say whether the trainer computed in bfloat16, its weights in float32 or not."""
+    return bool(run.settings.get("train", {}).get("bf16"))
+
+
+def _read_again(
+    run: TrainingRun, folder: Path, trained: Trained, readings: list[Reading], *, label_field: str | None
+) -> list[Reading]:
+    """Return what the same files make of the probes in the trainer's number types, and in other batches."""
+    model, tokenizer = load_weights(str(folder), "float32"), load_tokenizer(str(folder))
+
+    def read(probes: Sequence[Probe], drafts: Sequence[Reading]) -> list[Reading]:
+        limit, is_autocast = trained.max_tokens, _is_autocast(run)
+        return read_model(
+            model, tokenizer, probes, limit, is_autocast=is_autocast, drafts=drafts, label_field=label_field
+        )
+
+    return read_again(read, trained.probes, readings)
 
 
 def _read(

@@ -12,9 +12,8 @@ from pathlib import Path
 from driftwheel import artifacts
 from driftwheel.artifacts import Source
 from driftwheel.json_form import as_json
-from driftwheel.quantization import Scheme, scheme_of
+from driftwheel.quantization import Scheme
 from driftwheel.records import TrainingRun
-from driftwheel.settings.artifact import QuantizeSettings
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
 from train.base_model import load_tokenizer
@@ -24,13 +23,7 @@ from train.runs import merged_path, weights_path
 from train.weights.adapter import pack_adapter
 from train.weights.calibrated import calibrate
 from train.weights.rounding import round_to_nearest
-
-
-def chosen_scheme(settings: QuantizeSettings) -> Scheme:
-    """Return the scheme that `auto` means on this machine, or the one that was set."""
-    import torch
-
-    return scheme_of(settings.scheme, has_gpu=torch.cuda.is_available())
+from train.weights.scheme_choice import first_scheme
 
 
 def quantize(settings: Settings, ledger: Ledger, run_id: str) -> Path:
@@ -42,9 +35,10 @@ def quantize(settings: Settings, ledger: Ledger, run_id: str) -> Path:
     if settings.merge.kind == "adapter":
         return pack_adapter(settings, ledger, run_id)
     run = ledger.get(TrainingRun, run_id)
-    merged, scheme = merged_path(run), chosen_scheme(settings.quantize)
-    target = settings.root / "artifacts" / f"{run_id}-{scheme.name}"
+    merged = merged_path(run)
     whole = artifacts.verify(merged)
+    scheme = first_scheme(settings.quantize, merged)
+    target = settings.root / "artifacts" / f"{run_id}-{scheme.name}"
     # Days may lie between the merge and this, and a damaged merge would be quantized faithfully.
     check_merged(merged, artifacts.read_manifest(weights_path(run)).content_hash)
     check_pins("merged", whole, read_pins(merged))

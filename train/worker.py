@@ -11,8 +11,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 
+import structlog
+
 from driftwheel import artifacts, controls
-from driftwheel.errors import GateError
+from driftwheel.errors import GateError, ParityError
 from driftwheel.gate_verdict import GateVerdict
 from driftwheel.json_form import only_with
 from driftwheel.records import Dataset, ModelVersionStatus, TrainingRun
@@ -27,6 +29,7 @@ from train.evaluate import evaluate
 from train.evaluation.baseline import best_accuracy
 from train.evaluation.finished import load_evaluation
 from train.evaluation.general_tasks import forgotten
+from train.fidelity.hops import is_too_coarse
 from train.fidelity.parity_table import Parity, find_parity
 from train.finetune import finetune
 from train.gate import decide
@@ -37,6 +40,9 @@ from train.publish import publish
 from train.quantize import quantize
 from train.runs import merged_path
 from train.verdict.evidence import count_looks, read_items, what_stays_fixed
+from train.weights.scheme_choice import finer_scheme, why_not_first
+
+log = structlog.get_logger()
 
 
 @dataclass(frozen=True)
@@ -115,8 +121,9 @@ def _quantize(job: Job, progress: Progress) -> Progress:
 
 def _parity(job: Job, progress: Progress) -> Progress:
     """Compare each form of the files with what was trained, on the same prompts."""
-    found = parity(job.settings, job.ledger, progress.need("run_id"), Path(progress.need("artifact")))
-    return Progress(parity=tuple(found.rows))
+    run_id, artifact = progress.need("run_id"), Path(progress.need("artifact"))
+    found = _measure_fine_enough(job, run_id, artifact)
+    return Progress(artifact=str(found.artifact), parity=tuple(found.rows))
 
 
 def _evaluate(job: Job, progress: Progress) -> Progress:
@@ -202,13 +209,36 @@ def build_artifact(settings: Settings, ledger: Ledger, run_id: str) -> Path:
 def measure_forms(settings: Settings, ledger: Ledger, run_id: str, artifact: Path | None = None) -> Parity:
     """Measure the hops from a run's trainer to its artifact's files; builds what is missing.
 
-    Raises ParityError naming the first form of the model that is not what was trained.
+    Without an artifact `quantize.scheme: auto` takes a finer scheme where one changes the model too much. Raises
+    ParityError naming the first form of the model that is not what was trained.
     """
     job, known = Job(settings, ledger), artifact or build_artifact(settings, ledger, run_id)
     is_merged = artifacts.is_complete(merged_path(ledger.get(TrainingRun, run_id)))
     if not is_merged and find_parity(settings.root, known) is None:
         run_steps(job, Progress(run_id=run_id), "merge", "merge")
+    if artifact is None:
+        return _measure_fine_enough(job, run_id, known)
     return parity(settings, ledger, run_id, known)
+
+
+def _measure_fine_enough(job: Job, run_id: str, artifact: Path) -> Parity:
+    """Measure an artifact, and where `auto` chose a scheme that is too coarse for the model, a finer one instead."""
+    quantizing = job.settings.quantize
+    passed_over: tuple[str, ...] = ()
+    if reason := why_not_first(quantizing, artifacts.read_manifest(artifact).quantization):
+        passed_over = (reason,)
+    while True:
+        try:
+            return parity(job.settings, job.ledger, run_id, artifact, coarser=passed_over)
+        except ParityError as error:
+            scheme = artifacts.read_manifest(artifact).quantization
+            finer = finer_scheme(quantizing, scheme) if is_too_coarse(error) else None
+            if finer is None:
+                raise
+            log.warning("a scheme is too coarse for this model", run=run_id, scheme=scheme, next=finer.name)
+            passed_over = (*passed_over, f"{scheme}: {error}")
+            chosen = quantizing.model_copy(update={"scheme": finer.name})
+            artifact = quantize(job.settings.model_copy(update={"quantize": chosen}), job.ledger, run_id)
 
 
 def decide_against_live(settings: Settings, ledger: Ledger, *, evaluation: Path, dataset_id: str) -> GateVerdict:

@@ -28,18 +28,18 @@ class QuantizeSettings(Section):
 class ParitySettings(Section):
     items: int = Field(200, ge=8)
     """Test items that every form of the model answers: in the trainer, merged, quantized and served."""
-    merged_agreement: float = Field(0.97, gt=0, le=1)
-    """Share of greedy answers that merging must keep; refused when its 99 % upper bound is lower."""
-    merged_gap: float = Field(0.02, gt=0)
-    """Mean log-probability difference on reference tokens that merging may cause, as a share of their mean loss."""
-    quantized_agreement: float = Field(0.9, gt=0, le=1)
-    """The same share for the step from merged to quantized, where a model that is unsure of its answers loses some."""
-    quantized_gap: float = Field(0.1, gt=0)
-    """The same difference for the step from merged to quantized."""
-    served_agreement: float = Field(0.9, gt=0, le=1)
-    """The same share for the step from the quantized files to the endpoint."""
-    served_gap: float = Field(0.1, gt=0)
-    """The same difference for the step from the quantized files to the endpoint."""
+    merged_agreement: float | None = Field(None, gt=0, le=1)
+    """Share of greedy answers that merging must keep; None lets it lose 3 % more than reading the same model twice."""
+    merged_gap: float | None = Field(None, gt=0)
+    """Difference of log-probabilities that merging may cause, as a share of the loss; None goes by readers' noise."""
+    quantized_agreement: float | None = Field(None, gt=0, le=1)
+    """The same share for the step from merged to quantized; None lets it lose 10 % more than reading twice does."""
+    quantized_gap: float | None = Field(None, gt=0)
+    """The same difference for the step from merged to quantized; None allows more where no answer gets worse."""
+    served_agreement: float | None = Field(None, gt=0, le=1)
+    """The same share for the step from the quantized files to the endpoint; None lets it lose 10 % more."""
+    served_gap: float | None = Field(None, gt=0)
+    """The same difference for the step from the quantized files to the endpoint; None goes by the readers' noise."""
 
 
 class EvaluateSettings(Section):

@@ -10,9 +10,9 @@ from driftwheel.settings.section import Section
 class MonitorSettings(Section):
     interval_seconds: float = Field(10, gt=0)
     """Seconds between two looks at the traffic."""
-    window_rows: int = Field(200, ge=20)
+    window_rows: int = Field(200, ge=20, le=50_000)
     """Answered requests in a current window; a check runs each time a window is full."""
-    reference_rows: int = Field(600, ge=50)
+    reference_rows: int = Field(600, ge=50, le=200_000)
     """Requests that a current window is compared with."""
     false_alarms_per_month: float = Field(1.0, gt=0)
     """Declared budget; thresholds are calibrated so that steady traffic alarms no more often than this."""

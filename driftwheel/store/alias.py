@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from driftwheel.errors import ConflictError, NotFoundError
 from driftwheel.records import Alias, ModelVersion, utc_now
 from driftwheel.store.ledger import Ledger
+from driftwheel.store.row_values import storable
 from driftwheel.store.tables import TABLES
 
 _ALIAS = TABLES[Alias]
@@ -101,7 +102,11 @@ def observe_alias(
 
     A report that is older than the one in the row is dropped.
     """
-    values = {"observed_fence": fence, "observed_at": utc_now(), "observed_error": error}
+    values = {
+        "observed_fence": fence,
+        "observed_at": utc_now(),
+        "observed_error": None if error is None else storable(error),
+    }
     if version_id is not None:
         values["observed_version_id"] = version_id
     is_it = _ALIAS.c.id == alias_id(project, name)

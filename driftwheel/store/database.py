@@ -1,5 +1,6 @@
 """Opens a database URL with SQLAlchemy: SQLite or PostgreSQL, set up so that committed rows survive a crash."""
 
+import importlib.util
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -11,6 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy.pool import QueuePool
 
 from driftwheel.errors import ConfigError, StorageError
+from driftwheel.store.driver_errors import is_bug, refusal
 from driftwheel.store.sqlite import safe_sqlite_module
 from driftwheel.store.tables import STORAGE_ROOTS
 
@@ -32,6 +34,7 @@ def connect(url: str, sqlite_module: ModuleType | None = None, root: Path | None
     A transaction begins as a writing one where the connection's option `is_write` is set. `root` is the storage folder;
     that of a SQLite file is its own where none is given.
     """
+    _check_kind(url)
     engine = _connect_sqlite(url, sqlite_module) if url.startswith(SQLITE) else _connect_server(url)
     file = file_of(engine)
     root = root or (file.parent.absolute() if file is not None else None)
@@ -46,16 +49,22 @@ def named_errors(url: str) -> Iterator[str]:
 
     Raises ConfigError for an unusable URL, StorageError if the database refuses.
     """
-    address = url
+    address = (
+        f"***{url[url.rindex('@') :]}" if "@" in url else url
+    )  # before it is understood, anything may be a password
     try:
         address = sa.make_url(url).render_as_string(hide_password=True)
-        yield address
-    except sa.exc.ArgumentError as error:
-        raise ConfigError(f"storage.database_url {address!r} is not a database URL: {error}") from error
-    except sa.exc.DatabaseError as error:
-        raise StorageError(
-            f"cannot open the ledger at {address}: {error.orig}; check the path and its rights"
+    except (sa.exc.ArgumentError, ValueError) as error:  # ValueError of a port that is no number
+        raise ConfigError(
+            f"storage.database_url {address!r} is not a database URL; it looks like postgresql://USER@HOST:5432/NAME, "
+            "or sqlite:///FILE"
         ) from error
+    try:
+        yield address
+    except sa.exc.DatabaseError as error:
+        if is_bug(error):
+            raise
+        raise StorageError(f"cannot open the ledger at {address}: {refusal(error.orig or error)}") from error
 
 
 def file_of(engine: sa.Engine) -> Path | None:
@@ -73,6 +82,22 @@ def wait_for_turn(connection: sa.Connection, key: int) -> None:
     """Hold one of PostgreSQL's locks until the transaction ends; on SQLite only one transaction writes anyway."""
     if connection.dialect.name == "postgresql":
         connection.execute(sa.select(sa.func.pg_advisory_xact_lock(key)))
+
+
+def _check_kind(url: str) -> None:
+    """Raise ConfigError for another kind of database than the two that there are, or where its driver is missing."""
+    name = sa.make_url(with_driver(url)).drivername
+    kind, _, driver = name.partition("+")
+    if kind == "postgres":
+        raise ConfigError("storage.database_url begins with postgres://; say postgresql://")
+    if kind not in (SQLITE, "postgresql"):
+        raise ConfigError(
+            f"storage.database_url names a {kind} database; driftwheel keeps its ledger in sqlite or postgresql"
+        )
+    if driver not in ("", "psycopg", "pysqlite"):
+        raise ConfigError(f"storage.database_url names the driver {driver}; leave it out: {kind}://...")
+    if kind == "postgresql" and importlib.util.find_spec("psycopg") is None:
+        raise ConfigError("PostgreSQL needs the extra `postgres`: pip install -e '.[postgres]'")
 
 
 def _connect_server(url: str) -> sa.Engine:

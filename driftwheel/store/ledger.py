@@ -16,11 +16,14 @@ from typing import Any, TypeVar
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
-from driftwheel.errors import ConflictError, NotFoundError, StorageError
+from driftwheel.errors import ConflictError, NotFoundError
 from driftwheel.records import Step, Switch, utc_now
+from driftwheel.store.any_of import any_of
 from driftwheel.store.database import connect, named_errors, wait_for_turn
+from driftwheel.store.driver_errors import told
 from driftwheel.store.integrity import integrity_error
 from driftwheel.store.migrations import bring_up_to_date
+from driftwheel.store.row_values import can_be_kept, check_rows, with_told_errors
 from driftwheel.store.tables import INSERTION_ORDER, TABLES, row_of
 
 ONLY_LOCK = 0x6472696675
@@ -49,29 +52,21 @@ class Ledger:
     @contextmanager
     def read(self) -> Iterator[sa.Connection]:
         """Give a connection inside a read transaction; raises StorageError if the database refuses."""
-        try:
-            with self.engine.begin() as connection:
-                yield connection
-        except sa.exc.OperationalError as error:
-            raise StorageError(
-                f"the ledger at {self.address} refused a read: {error.orig}; check its path, rights and locks"
-            ) from error
+        with told(f"the ledger at {self.address} refused a read"), self.engine.begin() as connection:
+            yield connection
 
     @contextmanager
     def write(self) -> Iterator[sa.Connection]:
         """Give a connection inside a write transaction; a failure rolls back and raises StorageError."""
-        try:
-            with self.engine.execution_options(is_write=True).begin() as connection:
-                yield connection
-        except sa.exc.OperationalError as error:
-            raise StorageError(
-                f"the ledger at {self.address} refused a write: {error.orig}; check disk space and locks"
-            ) from error
+        engine = self.engine.execution_options(is_write=True)
+        with told(f"the ledger at {self.address} refused a write"), engine.begin() as connection:
+            yield connection
 
     def add(self, *records: Any) -> None:
         """Insert records, all or none.
 
-        Raises ConflictError for an id that is taken, RecordError for a missing value or a reference to nothing.
+        Raises ConflictError for an id that is taken, RecordError for a missing value, one that cannot be kept, or a
+        reference to nothing.
         """
         with self.write() as connection:
             self.add_with(connection, records)
@@ -79,8 +74,10 @@ class Ledger:
     def add_with(self, connection: sa.Connection, records: Sequence[Any]) -> None:
         """Insert records inside the caller's transaction, those first that others may name."""
         for record_type in sorted({type(r) for r in records}, key=lambda kind: INSERTION_ORDER[TABLES[kind]]):
-            table, rows = TABLES[record_type], [row_of(r) for r in records if type(r) is record_type]
-            with _told_apart(table, rows):
+            table = TABLES[record_type]
+            rows = [with_told_errors(row_of(r)) for r in records if type(r) is record_type]
+            check_rows(table, rows)
+            with _told_apart(connection, table, rows):
                 connection.execute(table.insert(), rows)
 
     def add_only(self, record: Any, **equals: Any) -> str | None:
@@ -179,7 +176,9 @@ class Ledger:
         if "updated_at" in table.c:
             changes.setdefault("updated_at", utc_now())
         guard = [table.c[n] == getattr(record, n) for n in ("status", "fence", "stage") if n in table.c]
-        with _told_apart(table, [{"id": identity, **changes}]):
+        changes = dict(with_told_errors(changes))
+        check_rows(table, [{"id": identity, **changes}])
+        with _told_apart(connection, table, [{"id": identity, **changes}]):
             done = connection.execute(sa.update(table).where(table.c.id == identity, *guard).values(**changes))
         if done.rowcount != 1:
             raise ConflictError(f"{identity} has changed since it was read; read it again and decide anew")
@@ -217,11 +216,11 @@ class Ledger:
 
 
 @contextmanager
-def _told_apart(table: sa.Table, rows: Sequence[Mapping[str, Any]]) -> Iterator[None]:
+def _told_apart(connection: sa.Connection, table: sa.Table, rows: Sequence[Mapping[str, Any]]) -> Iterator[None]:
     try:
         yield
     except sa.exc.IntegrityError as error:
-        raise integrity_error(error.orig or error, table, rows) from error
+        raise integrity_error(error.orig or error, table, rows, connection) from error
 
 
 def _put_switch(connection: sa.Connection, switch: Switch, value: Any) -> None:
@@ -240,5 +239,10 @@ def _typed(annotation: Any, value: Any) -> Any:
 
 def _conditions(table: sa.Table, equals: Mapping[str, Any]) -> list[sa.ColumnElement[bool]]:
     """Return what says that columns have the given values, or one of them where a list is given."""
-    columns = [(table.c[name], value) for name, value in equals.items()]
-    return [c.in_(value) if isinstance(value, list | tuple) else c == value for c, value in columns]
+    return [_condition(table.c[name], value) for name, value in equals.items()]
+
+
+def _condition(column: sa.Column[Any], value: Any) -> sa.ColumnElement[bool]:
+    if isinstance(value, list | tuple):
+        return any_of(column, [member for member in value if can_be_kept(member)])
+    return column == value if can_be_kept(value) else sa.false()  # PostgreSQL refuses even to look for a NUL

@@ -20,6 +20,7 @@ import structlog
 from driftwheel.errors import SchemaError, StorageError
 from driftwheel.store.added_objects import carry_over, objects_of
 from driftwheel.store.database import BUSY_MILLISECONDS, SQLITE, connect, driver_connection, file_of, named_errors
+from driftwheel.store.driver_errors import refusal
 from driftwheel.store.schema_lock import LOCK_NOT_AVAILABLE, TABLE_MILLISECONDS, in_the_way, locked
 from driftwheel.store.sqlite import copied
 from driftwheel.store.tables import STORAGE_ROOTS, metadata
@@ -155,7 +156,7 @@ def _upgrade_error(engine: sa.Engine, address: str, before: SchemaStatus, error:
     begun = f"cannot bring the ledger at {address} from revision {before.revision} to {before.newest}: "
     if getattr(origin, "sqlstate", None) == LOCK_NOT_AVAILABLE:
         return StorageError(f"{begun}{in_the_way(engine)}; nothing was changed")
-    return StorageError(f"{begun}{origin}; nothing was changed: check its rights and the disk's free space")
+    return StorageError(f"{begun}{refusal(origin)}; nothing was changed")
 
 
 @contextmanager
@@ -196,7 +197,7 @@ def _use_wal(engine: sa.Engine, address: str) -> None:
         with engine.connect() as connection:
             _switch_to_wal(driver_connection(connection), engine.dialect.loaded_dbapi.OperationalError)
     except engine.dialect.loaded_dbapi.Error as error:
-        raise StorageError(f"cannot open the ledger at {address}: {error}; check the path and its rights") from error
+        raise StorageError(f"cannot open the ledger at {address}: {refusal(error)}") from error
 
 
 def _switch_to_wal(connection: Any, refused: type[Exception]) -> None:

@@ -10,11 +10,11 @@ from dataclasses import fields
 from operator import attrgetter
 from typing import Any
 
-import sqlalchemy as sa
-
 from driftwheel.errors import StorageError
+from driftwheel.store.driver_errors import refusal, told
 from driftwheel.store.integrity import integrity_error
 from driftwheel.store.ledger import Ledger
+from driftwheel.store.row_values import checked_values
 from driftwheel.store.tables import TABLES, row_of
 
 LARGEST_STATEMENT_ROWS = 64
@@ -32,18 +32,20 @@ class Appender:
         processors = [columns[name].type.bind_processor(ledger.engine.dialect) for name in self._names]
         self._processors = [(place, processor) for place, processor in enumerate(processors) if processor is not None]
         self._table = TABLES[record_type]
+        self._check = checked_values(self._table, self._names)
         self._statements: dict[int, str] = {}
         self._pooled: Any = None
 
     def add(self, records: Sequence[Any]) -> None:
         """Insert all of the records or none.
 
-        Raises ConflictError for an id that is taken, RecordError for a missing value, StorageError if the database
-        refuses.
+        Raises ConflictError for an id that is taken, RecordError for a value that is missing or cannot be kept,
+        StorageError if the database refuses.
         """
         if self._ledger.engine.dialect.name != "sqlite":
             self._ledger.add(*records)
             return
+        rows = [self._row(record) for record in records]
         if self._pooled is None:
             self._pooled = self._open()
         connection = self._pooled.driver_connection
@@ -51,15 +53,13 @@ class Appender:
         try:
             cursor.execute("BEGIN IMMEDIATE")
             for start, stop in _pieces(len(records)):
-                values = [value for record in records[start:stop] for value in self._row(record)]
+                values = [value for row in rows[start:stop] for value in row]
                 cursor.execute(self._statement(stop - start), values)
             cursor.execute("COMMIT")
         except driver.IntegrityError as error:
             raise integrity_error(error, self._table, [row_of(record) for record in records]) from error
-        except driver.OperationalError as error:
-            raise StorageError(
-                f"the ledger at {self._ledger.address} refused a write: {error}; check disk space and locks"
-            ) from error
+        except driver.DatabaseError as error:
+            raise StorageError(f"the ledger at {self._ledger.address} refused a write: {refusal(error)}") from error
         finally:
             connection.rollback()  # which does nothing after a commit
 
@@ -69,15 +69,12 @@ class Appender:
             self._pooled.close()
 
     def _open(self) -> Any:
-        try:
+        with told(f"cannot open the ledger at {self._ledger.address}"):
             return self._ledger.engine.raw_connection()
-        except sa.exc.OperationalError as error:
-            raise StorageError(
-                f"cannot open the ledger at {self._ledger.address}: {error.orig}; check its path"
-            ) from error
 
     def _row(self, record: Any) -> list[Any]:
         row = list(self._values(record))
+        self._check(row)
         for place, processor in self._processors:
             row[place] = processor(row[place])
         return row

@@ -11,6 +11,7 @@ from driftwheel.records import Traffic, utc_now
 from driftwheel.settings.serving import TrafficSettings
 from driftwheel.store.answer_form import answer_form
 from driftwheel.store.ledger import Ledger
+from driftwheel.store.row_values import check_rows
 from driftwheel.store.tables import TABLES
 from driftwheel.traffic.redaction import rules_of
 
@@ -34,8 +35,8 @@ def give_feedback(
 
     A correction is the whole right answer, and goes before a label of the same call. A thumb up labels the answer with
     itself where no label is; a thumb down takes no label back. What people write keeps the rules that rows keep.
-    Raises NotFoundError, DataError, or WrongFormError for a correction in another form than the answers', whose label
-    is in `label_field`.
+    Raises NotFoundError, DataError, RecordError for a text that cannot be kept, or WrongFormError for a correction in
+    another form than the answers', whose label is in `label_field`.
     """
     if thumb is None and label is None and correction is None:
         raise DataError("feedback needs one of thumb (1 or -1), label or correction")
@@ -56,6 +57,7 @@ def give_feedback(
     elif thumb == 1 and row.label is None:
         changes |= {"label": row.answer, "label_source": "accepted"}
     table = TABLES[Traffic]
+    check_rows(table, [{"id": request_id, **changes}])
     with ledger.write() as connection:
         connection.execute(sa.update(table).where(table.c.id == request_id).values(**changes))
     return ledger.get(Traffic, request_id)

@@ -16,6 +16,7 @@ import structlog
 from driftwheel.errors import DataError, StorageError
 from driftwheel.records import Traffic
 from driftwheel.store.ledger import Ledger
+from driftwheel.store.row_values import storable
 from driftwheel.store.tables import TABLES
 from driftwheel.traffic.appender import Appender
 
@@ -76,7 +77,9 @@ class TrafficLog:
         """Make a written row partial, with the reason; raises StorageError."""
         table = TABLES[Traffic]
         with self._ledger.write() as connection:
-            connection.execute(sa.update(table).where(table.c.id == request_id).values(is_partial=True, error=reason))
+            connection.execute(
+                sa.update(table).where(table.c.id == request_id).values(is_partial=True, error=storable(reason))
+            )
 
     def close(self) -> None:
         """Write what is queued and stop."""

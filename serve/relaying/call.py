@@ -15,6 +15,7 @@ from typing import Any
 
 import msgspec
 
+from driftwheel.store.row_values import storable
 from serve.refusals import RequestRefused
 from serve.relaying.json_fields import check_depth, members
 
@@ -215,17 +216,6 @@ def _number(value: Any) -> float:
         return math.inf
     except ValueError:
         return 0.0
-
-
-def storable(text: str) -> str:
-    """Return text that every database takes: no lone surrogates, no NUL."""
-    if text.isascii():
-        return text.replace("\x00", "\ufffd") if "\x00" in text else text
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    return text.replace("\x00", "\ufffd")
 
 
 def prompt_of(fields: dict[str, Any]) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from serve.relaying.call import storable
+from driftwheel.store.row_values import storable
 from serve.relaying.usage_filter import UsageFilter
 
 _READ = msgspec.json.Decoder()
@@ -222,8 +222,8 @@ def _logprobs(tokens: Any) -> list[Any]:
 
 
 def _numbers(values: list[Any]) -> list[float]:
-    return [float(value) for value in values if isinstance(value, int | float) and not abs(value) > MAX_LOGPROB]
+    return [float(value) for value in values if isinstance(value, int | float) and abs(value) <= MAX_LOGPROB]
 
 
 def _count(value: Any) -> int:
-    return value if isinstance(value, int) and 0 <= value <= MAX_TOKENS else 0
+    return value if type(value) is int and 0 <= value <= MAX_TOKENS else 0  # not `true`, which is an int too

@@ -14,12 +14,13 @@ import structlog
 from driftwheel.errors import EngineError, StorageError
 from driftwheel.records import Traffic
 from driftwheel.settings.serving import ServeSettings
+from driftwheel.store.row_values import storable
 from driftwheel.traffic.log import TrafficLog
 from driftwheel.traffic.outcomes import CLIENT_CLOSED_REQUEST, CLIENT_LEFT
 from serve.http.messages import Response
 from serve.metrics import GatewayMetrics
 from serve.refusals import RequestRefused
-from serve.relaying.call import Call, storable
+from serve.relaying.call import Call
 from serve.relaying.capture import AnswerCapture, StreamCapture
 from serve.relaying.durable import DurableRows
 from serve.relaying.job import TIMED_OUT, Job

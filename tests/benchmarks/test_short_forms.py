@@ -95,6 +95,14 @@ SHORT = {
         "--count 200",
         (r"200 requests in \d+ s: [1-9]\d* that must be refused, [1-9]\d* that must not", r"bypasses 0 "),
     ),
+    "benchmarks.real_model": Short(
+        "--data {data} --home {home} --random --no-engine --steps 2 --rows 200",
+        (
+            r"merged +accuracy \d+\.\d%, \d+ of \d+ answers as trained .*, reading twice \d+\.\d% and",
+            r"quantized +accuracy \d+\.\d%, \d+ of \d+ answers as merged",
+            r"most memory of a process so far: \d+\.\d\d GiB",
+        ),
+    ),
     "benchmarks.watching": Short(
         "--short 1000 --long 2000 --looks 2",
         tuple(rf"{name} +│ +\d+\.\d +│ +\d+\.\d +│ +\d+\.\d\d +│" for name in ("idle", "full", "scrape")),
@@ -109,6 +117,7 @@ ELSEWHERE = {
     "benchmarks.gateways.upstream": "benchmarks/gateway.py",
     "benchmarks.matrix_products": "benchmarks/training.py",
     "benchmarks.parity": "tests/integration/test_serving_benchmarks.py",
+    "benchmarks.pretrained": "benchmarks/real_model.py",
     "benchmarks.quantization": "tests/integration/test_serving_benchmarks.py",
     "tests.suites.alias_races": "tests/unit/serve/test_faults_process.py",
     "tests.suites.chaos": "tests/integration/test_chaos.py",

@@ -24,8 +24,8 @@ from tests.support.edited_builds import Build, another_training
 from tests.support.planted_faults import FAULTS
 from tests.support.versions import add_with_parents
 from train.merge import merge
-from train.quantize import chosen_scheme
 from train.runs import newest_run, weights_path
+from train.weights.scheme_choice import chosen_scheme
 from train.worker import build_artifact, measure_forms
 
 

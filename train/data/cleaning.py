@@ -1,11 +1,14 @@
 """Cleans a text: removes markup and control characters, and repairs broken encodings."""
 
 import re
+import sys
 import unicodedata
 from functools import cache
 from html import unescape
 
 import ftfy
+
+from train.data.words import WORD
 
 # Only HTML's own names with name=value attributes count, so that `a <b and c> d` and `<order id>` stay.
 TAG = re.compile(
@@ -17,9 +20,11 @@ TAG = re.compile(
 SCRIPT = re.compile(r"<(script|style)\b[^>]*>.*?</\1\s*>", re.IGNORECASE | re.DOTALL)
 CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u200b\u2028\u2029\ufeff]")
 SPACES = re.compile(r"[ \t\u00a0]+")
-WORD = re.compile(r"[^\W_]+")
 NOT_TEXT = ("Cf", "Cc")  # zero-width signs, marks of direction, soft hyphens, control characters
-LATIN_MARKS = re.compile(r"[\u0300-\u036f]")  # accents; the marks of other scripts make other words
+# Accents, and what writers of Hebrew and Arabic may leave out: points, hamza on its carrier, the stretching tatweel.
+# The marks of other scripts make other words: the vowels of Hindi, the dakuten that tells ga from ka.
+OPTIONAL_MARKS = re.compile(r"[\u0300-\u036f\u0591-\u05c7\u0640\u064b-\u0655\u0670]")
+OPERATOR = re.compile(r"(?<=\d)\s*([-+*/^=<>\u00d7\u00f7%])\s*(?=\d)|(?<=\b[a-z])([+#]+)", re.IGNORECASE)
 
 
 def clean_prompt(text: str) -> str:
@@ -42,23 +47,43 @@ def clean_answer(text: str) -> str:
 
 def normalized(text: str) -> str:
     """Return the form in which two prompts count as exactly the same: case, width and spacing do not matter."""
-    return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
+    return " ".join(text.translate(_widths()).casefold().split())
 
 
 def folded(text: str) -> str:
     """Return the words of a text without case, accents, punctuation, invisible and look-alike characters.
 
-    Two texts with the same folded form are the same for a reader, whatever their bytes are.
+    Two texts with the same folded form are the same for a reader, whatever their bytes are. A character of a script
+    without spaces is a word, and so is what is done to two numbers (`3 + 5`) or tells languages apart (`c`, `c++`).
     """
-    decomposed = LATIN_MARKS.sub("", unicodedata.normalize("NFKD", text))
+    marked = "".join(OPERATOR.sub(_named, text))
+    decomposed = OPTIONAL_MARKS.sub("", unicodedata.normalize("NFKD", marked))
     seen = "".join(c for c in decomposed if unicodedata.category(c) not in NOT_TEXT or c.isspace())
-    plain = seen.translate(_lookalikes()).casefold().replace("'", "").replace("\u2019", "")
+    plain = seen.translate(_lookalikes()).casefold().replace("'", "").replace("\u2019", "").replace("_", " ")
     return " ".join(WORD.findall(plain)) or normalized(text)
+
+
+def _named(operator: re.Match[str]) -> str:
+    """Return the signs of an operator as a word, which punctuation is not."""
+    return (
+        " " + " ".join(unicodedata.name(sign).replace(" ", "").replace("-", "") for sign in operator[0].strip()) + " "
+    )
+
+
+@cache
+def _widths() -> dict[int, str]:
+    """Return the ordinary character for each that is only wider or narrower; a raised 2 is another character."""
+    found = {}
+    for code in (0x3000, *range(0xFF01, 0xFFEF)):
+        kind, *others = unicodedata.decomposition(chr(code)).split() or [""]
+        if kind in ("<wide>", "<narrow>"):
+            found[code] = chr(int(others[0], 16))
+    return found
 
 
 @cache
 def _lookalikes() -> dict[int, str]:
-    """Return the Latin letter for each Greek and Cyrillic letter that looks like it (Unicode TR39's confusables)."""
+    """Return the Latin letter for each Greek and Cyrillic one that looks like it (Unicode TR39); digits as 0 to 9."""
     from confusable_homoglyphs.confusables import confusables_data
 
     table = {}
@@ -67,4 +92,5 @@ def _lookalikes() -> dict[int, str]:
         latin = [o["c"] for o in others if len(o["c"]) == 1 and o["c"].isascii() and o["c"].isalpha()]
         if name.startswith(("GREEK", "CYRILLIC")) and latin:
             table[ord(letter)] = latin[0]
-    return table
+    digits = {code: unicodedata.decimal(chr(code), None) for code in range(0x660, sys.maxunicode)}
+    return table | {code: str(digit) for code, digit in digits.items() if digit is not None}

@@ -1,42 +1,19 @@
-"""Near-duplicate detection: shared trigrams find the candidates, edit distances decide.
+"""Finds near duplicates: texts that share a piece are candidates, and their edit distances decide.
 
-Whether two texts resemble one another depends on the two alone, in either order, never on what else is looked through:
-so rows that were parted as unlike are still unlike when a larger set is checked.
-
-Two texts resemble one another if one of these holds, the strictest first:
-  exact      the bytes are the same;
-  folded     the same but for case, spacing, accents, punctuation, invisible or look-alike characters;
-  near       the same words in any order, typos and one small word forgiven, but for `1 - similarity` of their letters;
-  contained  one stands in the other, typos forgiven as above, and is at least half of it.
-The last two ask that both name the same numbers: `order 4471` and `order 9082` are two questions.
+What resembles what is said in train/data/resemblance.py, how candidates are found in train/data/near_pairs.py.
 """
 
 import hashlib
-import re
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
-from typing import Any, Literal
+from functools import cached_property
 
-import numpy as np
-from rapidfuzz import fuzz
-from rapidfuzz.distance import OSA
-from sklearn.feature_extraction.text import HashingVectorizer
+from train.data.cleaning import normalized
+from train.data.near_pairs import Pieces, pairs_between, pairs_within
+from train.data.pair_kinds import resembling
+from train.data.resemblance import Kind, Text
 
-from train.data.cleaning import folded, normalized
-
-Kind = Literal["exact", "folded", "near", "contained"]
-
-NUMBER = re.compile(r"\d+")
-SAMPLED_TRIGRAMS = 24
-"""Trigrams of a text that are looked up, chosen by hash; a pair is compared if half of either's are in the other."""
-CHUNK_ROWS = 512
-CONTAINED_CHARACTERS = 11
-"""Shorter texts stand in too many others by chance."""
-CONTAINED_SHARE = 0.5
-INSERTED_CHARACTERS, INSERTED_AMONG_WORDS = 6, 3
-"""One small word may be inserted anywhere (`please`, `still`), but not into a text of two words."""
+STRICTEST_FIRST: tuple[Kind, ...] = ("exact", "folded", "near", "contained")
 
 
 def text_hash(text: str) -> str:
@@ -58,20 +35,32 @@ class NearDuplicates:
 
     def __init__(self, texts: Sequence[str], similarity: float) -> None:
         self._similarity = similarity
-        self._texts = [_Text(text) for text in texts]
-        self._trigrams = _trigrams(self._texts)
-        self._sample = _sample(self._trigrams)
-        self._lengths = _lengths(self._texts)
+        self._texts = _Distinct(texts, similarity)
 
     def matches(self, texts: Sequence[str]) -> list[Match]:
         """Return every pair of an asked and an indexed text that resemble one another."""
-        asked = [_Text(text) for text in texts]
-        trigrams = _trigrams(asked)
-        found = []
-        for row, column in self._candidates(trigrams, _sample(trigrams), _lengths(asked)):
-            if kind := _resemblance(asked[row], self._texts[column], self._similarity):
-                found.append(Match(row, column, kind))
-        return found
+        asked = _Distinct(texts, self._similarity)
+        found = [
+            Match(row, column, self._kind(asked, row, column, kind))
+            for first, second, kind in self._alike(asked)
+            for row in asked.members[first]
+            for column in self._texts.members[second]
+        ]
+        return sorted(found, key=lambda match: (match.asked, match.found))
+
+    def strictest(self, texts: Sequence[str]) -> list[Match]:
+        """Return for each asked text that resembles any the first of those that it resembles most strictly.
+
+        Of texts that are all the same `matches` would name every pair; here each is named once.
+        """
+        asked = _Distinct(texts, self._similarity)
+        best: dict[int, tuple[int, int]] = {}
+        for first, second, kind in self._alike(asked):
+            for row in asked.members[first]:
+                column = self._texts.first_like(second, asked.raw(row))
+                rank = STRICTEST_FIRST.index(self._kind(asked, row, column, kind))
+                best[row] = min(best.get(row, (rank, column)), (rank, column))
+        return [Match(row, column, STRICTEST_FIRST[rank]) for row, (rank, column) in sorted(best.items())]
 
     def like(self, text: str) -> list[int]:
         """Return the numbers of the indexed texts that a text resembles."""
@@ -80,36 +69,81 @@ class NearDuplicates:
     def pairs(self) -> list[Match]:
         """Return every pair of indexed texts that resemble one another, the smaller number first."""
         found = []
-        for row, column in self._candidates(self._trigrams, self._sample, self._lengths):
-            if row < column and (kind := _resemblance(self._texts[row], self._texts[column], self._similarity)):
-                found.append(Match(row, column, kind))
-        return found
+        for members in self._texts.members:
+            for place, row in enumerate(members):
+                found += [Match(row, column, self._kind(self._texts, row, column)) for column in members[place + 1 :]]
+        pieces = self._texts.pieces
+        for first, second, kind in resembling(pieces, pieces, pairs_within(pieces)):
+            rows, columns = self._texts.members[first], self._texts.members[second]
+            found += [Match(min(row, column), max(row, column), kind) for row in rows for column in columns]
+        return sorted(found, key=lambda match: (match.asked, match.found))
 
     def clusters(self) -> list[int]:
         """Return, for each text, the number of the first text of its cluster."""
-        parents = list(range(len(self._texts)))
-        for match in self.pairs():
-            a, b = sorted((root(parents, match.asked), root(parents, match.found)))
-            parents[b] = a
-        return [root(parents, number) for number in range(len(parents))]
+        pieces, members = self._texts.pieces, self._texts.members
+        parents = list(range(len(members)))
 
-    def _candidates(self, trigrams: Any, sample: Any, lengths: Any) -> Iterator[tuple[int, int]]:
-        """Yield the pairs of like length in which half of one text's sampled trigrams occur in the other."""
-        if not self._texts:
-            return
-        asked_need, own_need = _half(sample), _half(self._sample)
-        everything, sampled = self._trigrams.T.tocsr(), self._sample.T.tocsr()
-        for start in range(0, trigrams.shape[0], CHUNK_ROWS):
-            part = slice(start, start + CHUNK_ROWS)
-            by_asked, by_own = (sample[part] @ everything).tocoo(), (trigrams[part] @ sampled).tocoo()
-            kept = [by_asked.data >= asked_need[part][by_asked.row], by_own.data >= own_need[by_own.col]]
-            rows = np.concatenate([by_asked.row[kept[0]], by_own.row[kept[1]]]).astype(np.int64)
-            columns = np.concatenate([by_asked.col[kept[0]], by_own.col[kept[1]]])
-            codes = np.unique(rows * len(self._texts) + columns)
-            rows, columns = codes // len(self._texts) + start, codes % len(self._texts)
-            shorter = np.minimum(lengths[rows], self._lengths[columns])
-            alike = shorter >= CONTAINED_SHARE * np.maximum(lengths[rows], self._lengths[columns])
-            yield from zip(rows[alike].tolist(), columns[alike].tolist(), strict=True)
+        # What is joined already need not be compared: of a thousand alike, a thousand comparisons are enough.
+        def is_apart(first: int, second: int) -> bool:
+            return root(parents, first) != root(parents, second)
+
+        for first, second, _ in resembling(pieces, pieces, pairs_within(pieces), is_apart):
+            a, b = root(parents, first), root(parents, second)
+            parents[max(a, b)] = min(a, b)
+        return [members[root(parents, number)][0] for number in self._texts.numbers]
+
+    def _alike(self, asked: "_Distinct") -> Iterator[tuple[int, int, Kind]]:
+        """Yield the distinct texts that resemble one another, and how."""
+        known = {text.folded: number for number, text in enumerate(self._texts.texts)}
+        for number, text in enumerate(asked.texts):
+            if text.folded in known:
+                yield number, known[text.folded], "folded"
+        pairs = pairs_between(asked.pieces, self._texts.pieces)
+        for first, second, kind in resembling(asked.pieces, self._texts.pieces, pairs):
+            if kind not in ("exact", "folded"):
+                yield first, second, kind
+
+    def _kind(self, asked: "_Distinct", row: int, column: int, kind: Kind = "folded") -> Kind:
+        return "exact" if kind == "folded" and asked.raw(row) == self._texts.raw(column) else kind
+
+
+class _Distinct:
+    """Texts, those that are one once folded held once."""
+
+    def __init__(self, texts: Sequence[str], similarity: float) -> None:
+        self.texts: list[Text] = []
+        self.members: list[list[int]] = []
+        """The numbers of each distinct text, smallest first."""
+        self.numbers: list[int] = []
+        """Which distinct text each text is."""
+        self._raw, self._similarity = texts, similarity
+        known: dict[str, int] = {}
+        for number, raw in enumerate(texts):
+            text = Text(raw)
+            place = known.setdefault(text.folded, len(self.texts))
+            if place == len(self.texts):
+                self.texts.append(text)
+                self.members.append([])
+            self.members[place].append(number)
+            self.numbers.append(place)
+
+    @cached_property
+    def pieces(self) -> Pieces:
+        """The texts, cut into pieces."""
+        return Pieces(self.texts, self._similarity)
+
+    def raw(self, number: int) -> str:
+        """Return a text as it was given."""
+        return self._raw[number]
+
+    def first_like(self, place: int, raw: str) -> int:
+        """Return the number of the text of one folded form that is the same to the letter, else of the first one."""
+        number = self._first_exact.get(raw)
+        return self.members[place][0] if number is None or self.numbers[number] != place else number
+
+    @cached_property
+    def _first_exact(self) -> dict[str, int]:
+        return {raw: number for number, raw in reversed(list(enumerate(self._raw)))}
 
 
 def root(parents: list[int], number: int) -> int:
@@ -118,124 +152,3 @@ def root(parents: list[int], number: int) -> int:
         parents[number] = parents[parents[number]]
         number = parents[number]
     return number
-
-
-class _Text:
-    """A text in the forms that are compared."""
-
-    __slots__ = ("folded", "joined", "numbers", "raw", "words")
-
-    def __init__(self, raw: str) -> None:
-        self.raw = raw
-        self.folded = folded(raw)
-        self.words = self.folded.split()
-        self.joined = "".join(self.words)
-        self.numbers = Counter(NUMBER.findall(self.folded))
-
-
-def _resemblance(a: _Text, b: _Text, similarity: float) -> Kind | None:
-    """Return how two texts resemble one another, or None."""
-    if a.folded == b.folded:
-        return "exact" if a.raw == b.raw else "folded"
-    # Which words pair as typos may hang on the order, so there is one.
-    shorter, longer = sorted((a, b), key=lambda text: (len(text.joined), text.folded))
-    if a.numbers == b.numbers and _is_near(longer, shorter, similarity):
-        return "near"
-    return "contained" if shorter.numbers <= longer.numbers and _is_contained(shorter, longer, similarity) else None
-
-
-def _is_near(a: _Text, b: _Text, similarity: float) -> bool:
-    """Ask whether the words agree, or, where a typo joined or parted words, the letters."""
-    total = len(a.joined) + len(b.joined)
-    if abs(len(a.joined) - len(b.joined)) > max(INSERTED_CHARACTERS, (1 - similarity) * total):
-        return False
-    allowed = (1 - similarity) * total / 2
-    edits = max(1, min(2, int(allowed)), int(allowed / 2))
-    if OSA.distance(a.joined, b.joined, score_cutoff=edits) <= edits:
-        return True
-    rest_a, rest_b = _without_common(a.words, b.words)
-    typos = max(2, len(a.words) // 3)
-    if len(rest_a) + len(rest_b) > 2 * typos + max(1, allowed):
-        return False
-    left_a, left_b = _without_typos(rest_a, rest_b, typos)
-    if sum(map(len, left_a + left_b)) <= allowed:
-        return True
-    inserted = left_a + left_b if not left_a or not left_b else []
-    is_one_word = len(inserted) == 1 and len(inserted[0]) <= INSERTED_CHARACTERS
-    return is_one_word and min(len(a.words), len(b.words)) >= INSERTED_AMONG_WORDS
-
-
-def _without_common(a: Sequence[str], b: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Return the words of each that the other does not have."""
-    rest_a, rest_b = [], list(b)
-    for word in a:
-        if word in rest_b:
-            rest_b.remove(word)
-        else:
-            rest_a.append(word)
-    return rest_a, rest_b
-
-
-def _without_typos(rest_a: list[str], rest_b: list[str], typos: int) -> tuple[list[str], list[str]]:
-    """Return the words of each that are no typo of one of the other's; at most that many may be typos."""
-    left_a, left_b = [], list(rest_b)
-    for word in rest_a:
-        partner = next((other for other in left_b if _is_typo(word, other)), None) if typos else None
-        if partner is None:
-            left_a.append(word)
-        else:
-            left_b.remove(partner)
-            typos -= 1
-    return left_a, left_b
-
-
-def _is_typo(a: str, b: str) -> bool:
-    shorter = min(len(a), len(b))
-    edits = 2 if shorter >= 8 else 1
-    return (
-        max(len(a), len(b)) >= 2 and abs(len(a) - len(b)) <= edits and OSA.distance(a, b, score_cutoff=edits) <= edits
-    )
-
-
-def _is_contained(shorter: _Text, longer: _Text, similarity: float) -> bool:
-    characters = len(shorter.joined)
-    if characters < max(CONTAINED_CHARACTERS, CONTAINED_SHARE * len(longer.joined)):
-        return False
-    least = 100 * (1 - max((1 - similarity) / 2, 1 / characters)) - 0.01
-    return bool(fuzz.partial_ratio(shorter.joined, longer.joined, score_cutoff=least))
-
-
-def _trigrams(texts: Sequence[_Text]) -> Any:
-    """Return the sparse matrix of texts and the trigrams of their words."""
-    hashing = HashingVectorizer(
-        analyzer="char_wb",
-        ngram_range=(3, 3),
-        n_features=2**18,
-        lowercase=False,
-        norm=None,
-        alternate_sign=False,
-        binary=True,
-        dtype=np.float32,
-    )
-    return hashing.transform([text.folded for text in texts] or [""])[: len(texts)]
-
-
-def _sample(trigrams: Any) -> Any:
-    """Return the matrix with a sample of each text's trigrams: those of the smallest hashes, which are its columns."""
-    import scipy.sparse
-
-    starts, columns = [0], []
-    for first, last in pairwise(trigrams.indptr):
-        columns.append(np.sort(trigrams.indices[first:last])[:SAMPLED_TRIGRAMS])
-        starts.append(starts[-1] + len(columns[-1]))
-    indices = np.concatenate(columns) if columns else np.array([], dtype=np.int32)
-    data = np.ones(len(indices), dtype=np.float32)
-    return scipy.sparse.csr_matrix((data, indices, starts), shape=trigrams.shape)
-
-
-def _lengths(texts: Sequence[_Text]) -> Any:
-    return np.array([len(text.joined) for text in texts], dtype=np.int64)
-
-
-def _half(sample: Any) -> Any:
-    return np.ceil(np.diff(sample.indptr) / 2)

@@ -65,7 +65,7 @@ class HeldOut:
                 found[number] = Leak("future", row, None)
             if row.group in self._groups:
                 found[number] = Leak("group", row, self._groups[row.group])
-        for match in self._texts.matches([row.conversation for row in rows]):
+        for match in self._texts.strictest([row.conversation for row in rows]):
             leak = Leak(match.kind, rows[match.asked], self._rows[match.found])
             known = found.get(match.asked)
             if known is None or STRICTEST_FIRST.index(leak.kind) < STRICTEST_FIRST.index(known.kind):

@@ -1,6 +1,6 @@
 """The parity table: how far each form of a model is from the trained one, stored and read back."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from driftwheel import artifacts
@@ -8,7 +8,8 @@ from driftwheel.errors import GateError
 from driftwheel.json_form import from_json
 from driftwheel.scorecard import ParityRow, Scorecard
 from driftwheel.settings.artifact import ParitySettings
-from train.fidelity.hops import require
+from train.fidelity.hops import measure, require
+from train.fidelity.noise import ReadTwice
 from train.fidelity.probing import Probe, Reading
 
 
@@ -22,6 +23,30 @@ class ParityTable:
     probes: list[Probe]
     readings: dict[str, list[Reading]]
     """What each form makes of the probes, by the form's name, the trained one first."""
+    again: dict[str, list[Reading]] = field(default_factory=dict)
+    """What a second reading of the same files makes of them; empty in a table that is older than this."""
+
+    def twice(self, form: str) -> ReadTwice | None:
+        """Return both readings of a form's files."""
+        return ReadTwice(once=self.readings[form], again=self.again[form]) if form in self.again else None
+
+    def plus(
+        self,
+        hop: str,
+        readings: list[Reading],
+        again: list[Reading],
+        *,
+        noise_from: str | None = None,
+        coarser: tuple[str, ...] = (),
+    ) -> "ParityTable":
+        """Return the table with one form more, both readings of its files, and the hop to it.
+
+        The noise is that of the form itself, or of `noise_from` where the form's own belongs to what the hop changed.
+        """
+        wider = replace(self, readings={**self.readings, hop: readings}, again={**self.again, hop: again})
+        twice = wider.twice(noise_from or hop)
+        row = measure(hop, readings, list(self.readings.items()), twice=twice, coarser=coarser)
+        return replace(wider, rows=[*self.rows, row])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +63,8 @@ class Parity:
     """Longest answer that was generated."""
     digest: str
     """Content hash of the folder."""
+    twice: ReadTwice | None = None
+    """Both readings of the last form's files."""
 
 
 def parity_folder(root: Path, artifact: Path) -> Path:
@@ -78,4 +105,5 @@ def load_parity(root: Path, artifact: Path) -> Parity:
         rows=stored.rows,
         max_tokens=stored.max_tokens,
         digest=digest,
+        twice=stored.twice(list(stored.readings)[-1]),
     )

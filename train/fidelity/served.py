@@ -44,7 +44,7 @@ def measure_served(
         )
         for probe, answer, values in zip(parity.probes, given, logprobs, strict=True)
     ]
-    rows = [*parity.rows, measure("served", readings, parity.chain)]
+    rows = [*parity.rows, measure("served", readings, parity.chain, twice=parity.twice)]
     require(settings.parity, rows)
     return rows
 

@@ -102,7 +102,7 @@ def _saved_bytes(model: Any, train: TrainSettings, tokens: int) -> float:
     import torch
     from torch._subclasses.fake_tensor import FakeTensorMode
 
-    backbone = (model if train.method == "full" else model.get_base_model()).model
+    backbone = (model if train.method == "full" else model.get_base_model()).base_model
     saved: dict[int, int] = {}
     with FakeTensorMode():
         _give_shapes(model)

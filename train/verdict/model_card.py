@@ -138,14 +138,20 @@ def _parity(scorecard: Scorecard) -> str:
         if hop.against is not None:
             gaps = hop.mean_logprob_difference, hop.max_logprob_difference
             row += [hop.against, _with_interval(hop.agreement, hop.agreement_interval), *map(_number, gaps)]
-        rows.append(row + ["-"] * (7 - len(row)))
+        if hop.noise is not None:
+            row += [_number(hop.noise.loss_share), _with_interval(hop.noise.own_share, hop.noise.own_interval)]
+        rows.append(row + ["-"] * (9 - len(row)))
     if not rows:
         return ""
     header = ["form", "items", "accuracy", "against", "same greedy answers", "mean nats apart", "most nats apart"]
-    return (
-        "## What is served is what was trained\n\nThe same prompts through each form of the model, 95 % intervals. "
-        "Nats are differences of log-probabilities of the reference answers' tokens.\n\n" + _table(header, rows)
+    header += ["noise, share of the loss", "change beyond it"]
+    text = (
+        "The same prompts through each form of the model, 95 % intervals. Nats are differences of log-probabilities of "
+        "the reference answers' tokens. Noise is how far the same files are from themselves when they are read twice; "
+        "the interval of the change beyond it is 98 %."
     )
+    passed_over = [f"Passed over: {_plain(reason)}" for hop in scorecard.parity or () for reason in hop.coarser or ()]
+    return "\n\n".join(["## What is served is what was trained", text, _table(header, rows), *passed_over])
 
 
 def _fields(scorecard: Scorecard) -> str:

@@ -148,11 +148,10 @@ def require_effect(settings: ServeSettings, taken: Fingerprint, artifact: Path) 
         )
 
 
-def load_adapted(artifact: Path) -> Any:
-    """Return the base with the artifact's adapter beside it, as an engine holds it."""
+def load_adapted(artifact: Path, dtype: str) -> Any:
+    """Return the base in a number type with the artifact's adapter beside it, as an engine holds it."""
     from peft import PeftModel
 
     manifest = artifacts.read_manifest(artifact)
-    name = manifest.base_model or ""
-    base = load_weights(name, manifest.dtype or "auto", revision=manifest.base_revision or None)
+    base = load_weights(manifest.base_model or "", dtype, revision=manifest.base_revision or None)
     return PeftModel.from_pretrained(base, artifact)

@@ -34,6 +34,8 @@ WINDOW = sa.table(
     ),
     sa.column("over_in_a_row", sa.JSON()),
 )
+MOST_IDS = 10_000
+"""In one statement: PostgreSQL takes 65,535 parameters, and SQLite as many as it was built for."""
 Row = sa.RowMapping
 
 
@@ -132,6 +134,7 @@ def mark_requests(connection: sa.Connection, engine: Row) -> None:
     ids = details.pop("request_ids", None)
     if ids is None:
         return
-    checked = sa.update(REQUEST).where(REQUEST.c.id.in_(ids))
-    connection.execute(checked.values(check_id=engine["check_id"]))
+    for start in range(0, len(ids), MOST_IDS):
+        checked = sa.update(REQUEST).where(REQUEST.c.id.in_(ids[start : start + MOST_IDS]))
+        connection.execute(checked.values(check_id=engine["check_id"]))
     connection.execute(sa.update(SIGNAL).where(is_it).values(details=details))

@@ -9,7 +9,6 @@ Where several projects share the database only the count is made: each has a fol
 
 import os
 from pathlib import Path
-from typing import Any
 
 import sqlalchemy as sa
 import structlog
@@ -63,7 +62,7 @@ def _mend_json(table: sa.TableClause, column_name: str, keys: list[str], mends_i
     """Do the same to paths that are values of a JSON object; there are few such rows, so that each is read."""
     lost = 0
     for id, value in op.get_bind().execute(sa.select(table.c.id, table.c[column_name])).all():
-        changes: dict[str, Any] = {}
+        changes: dict[str, str] = {}
         for key in keys if isinstance(value, dict) else []:
             path = value.get(key)
             found = _found(path, mends_in, is_made=True) if mends_in and isinstance(path, str) else None

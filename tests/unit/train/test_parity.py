@@ -23,6 +23,7 @@ from train.fidelity.parity_table import find_parity
 from train.fidelity.trained import READINGS, recall
 from train.finetune import finetune
 from train.merge import merge
+from train.parity import hop_line
 from train.runs import weights_path
 from train.worker import build_artifact, measure_forms
 
@@ -186,3 +187,35 @@ def test_a_byte_changed_after_the_build_is_refused(loop: tuple[Build, Ledger]) -
     next(f for f in FAULTS if f.name == "one byte changed afterwards").plant(build)
     with pytest.raises(ArtifactError, match=r"model\.safetensors does not match its manifest"):
         measure_forms(build.settings, ledger, build.run.id, artifact)
+
+
+def test_auto_takes_a_finer_scheme_where_one_is_too_coarse_and_says_so(loop: tuple[Build, Ledger]) -> None:
+    build, ledger = loop
+    automatic = build.settings.quantize.model_copy(update={"scheme": "auto"})
+    strict = build.settings.parity.model_copy(update={"quantized_gap": 1e-9})
+    settings = build.settings.model_copy(update={"quantize": automatic, "parity": strict})
+    found = measure_forms(settings, ledger, build.run.id)
+    assert artifacts.read_manifest(found.artifact).quantization == "none"
+    (reason,) = found.rows[-1].coarser or ()
+    assert reason.startswith("w8a8: the quantized model is not what was trained (log-probabilities)")
+    assert f"passed over {reason}" in hop_line(found.rows[-1])
+    assert found.rows[-1].mean_logprob_difference == 0
+
+
+def test_a_scheme_that_a_person_chose_is_refused_and_not_exchanged(loop: tuple[Build, Ledger]) -> None:
+    build, ledger = loop
+    strict = build.settings.parity.model_copy(update={"quantized_gap": 1e-9})
+    with pytest.raises(ParityError, match=r"parity\.quantized_gap allows 0\.0%"):
+        measure_forms(build.settings.model_copy(update={"parity": strict}), ledger, build.run.id)
+
+
+def test_each_form_is_read_twice_and_the_noise_is_kept_for_the_endpoint(loop: tuple[Build, Ledger]) -> None:
+    build, ledger = loop
+    found = measure_forms(build.settings, ledger, build.run.id)
+    for row in found.rows[1:]:
+        assert row.noise is not None
+        assert 0 < row.noise.loss_share < 0.05
+        assert row.noise.items == row.items
+    assert found.twice is not None
+    assert list(found.twice.once) == found.chain[-1][1]
+    assert found.twice.again != found.twice.once

@@ -74,6 +74,29 @@ def test_a_reference_to_nothing_names_field_and_value(ledger: Ledger) -> None:
     assert ledger.count(Step) == 1
 
 
+def test_of_several_rows_the_right_one_is_named(ledger: Ledger) -> None:
+    ledger.add(replace(DECISION, id="decision_1"))
+    step = Step(id="s", project="support", decision_id="decision_1", name="train", status="done")
+    steps = [replace(step, id=f"decision_{n}/train", decision_id=f"decision_{n}") for n in (1, 2, 3)]
+    said = r"^decision_3/train names a record that is not in the ledger: step\.decision_id 'decision_3'; nothing"
+    with pytest.raises(RecordError, match=said):
+        ledger.add(replace(DECISION, id="decision_2"), *steps)
+    assert ledger.count(Step) == 0
+    with pytest.raises(ConflictError, match=r"^decision_1 is already in the ledger's table decision; nothing"):
+        ledger.add(*(replace(DECISION, id=f"decision_{n}") for n in (4, 1, 5)))
+    with pytest.raises(ConflictError, match=r"^decision_6 is already in the ledger's table decision; nothing"):
+        ledger.add(*(replace(DECISION, id=f"decision_{n}") for n in (7, 6, 6)))
+
+
+def test_a_number_that_is_taken_is_not_told_as_an_id(ledger: Ledger) -> None:
+    window = Window(id="check_1", project="p", version_id="version_1", number=1, rows=1)
+    add_with_parents(ledger, window)
+    said = r"^check_2: another record of the table drift_window has its version_id 'version_1' and number 1; nothing"
+    with pytest.raises(ConflictError, match=said):
+        ledger.add(replace(window, id="check_3", number=2), replace(window, id="check_2"))
+    assert ledger.count(Window) == 1
+
+
 @pytest.mark.parametrize(
     ("record", "column"),
     [

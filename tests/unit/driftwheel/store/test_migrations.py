@@ -1,5 +1,6 @@
 """A database of any released revision is upgraded whole or not at all, and one that is not ours is left alone."""
 
+import json
 import multiprocessing
 import os
 import resource
@@ -18,7 +19,7 @@ import sqlalchemy as sa
 import structlog
 
 from driftwheel.errors import DriftwheelError, RecordError, SchemaError, StorageError
-from driftwheel.records import RECORDS, Alias, TrainingRun
+from driftwheel.records import RECORDS, Alias, Traffic, TrainingRun
 from driftwheel.settings.settings import Settings
 from driftwheel.store import migrations
 from driftwheel.store.alias import move_alias
@@ -267,6 +268,18 @@ def test_a_database_from_before_the_latest_columns_and_tables_is_adopted(setting
     with closing(Ledger(settings.database_url)) as ledger, ledger.read() as connection:
         assert differences(connection) == []
         assert {row["answer"] for row in rows_in(connection)["req"].values()} == {"answer 0", "answer 1", "answer 2"}
+
+
+def test_a_check_of_more_requests_than_a_statement_has_parameters_becomes_a_window(
+    settings: Settings, engine: sa.Engine
+) -> None:
+    restore(1, settings.database_url)
+    ids = json.dumps({"request_ids": [*(f"gone_{n}" for n in range(260_000)), "req_0_1"]})
+    with engine.begin() as connection:
+        connection.execute(sa.text("UPDATE signal SET details = :details WHERE id = 'signal_0'"), {"details": ids})
+    engine.dispose()
+    with closing(Ledger(settings.database_url)) as ledger:
+        assert ledger.get(Traffic, "req_0_1").check_id == "check_0"
 
 
 def test_records_and_revisions_describe_the_same_tables(engine: sa.Engine) -> None:

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from driftwheel.errors import ConflictError, StorageError
+from driftwheel.errors import ConflictError, RecordError, StorageError
 from driftwheel.records import Traffic
 from driftwheel.store.ledger import Ledger
 from driftwheel.traffic.appender import Appender
@@ -63,7 +63,7 @@ def test_an_id_that_is_taken_keeps_the_whole_call_out(ledger: Ledger) -> None:
 
 def test_a_value_that_no_column_takes_leaves_no_open_transaction(ledger: Ledger) -> None:
     appender = Appender(ledger, Traffic)
-    with pytest.raises(OverflowError):
+    with pytest.raises(RecordError, match=r"req\.prompt_tokens is an integer beyond 64 bits"):
         appender.add([replace(ROW, prompt_tokens=2**70)])
     with ledger.write():
         pass

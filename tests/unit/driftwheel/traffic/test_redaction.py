@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from driftwheel.errors import ConfigError, DataError
+from driftwheel.errors import ConfigError, DataError, RecordError
 from driftwheel.records import Traffic, new_id
 from driftwheel.settings.load import load_settings
 from driftwheel.settings.settings import Settings
@@ -60,7 +60,7 @@ def test_no_file_of_the_ledger_ever_holds_what_a_rule_forbids(
     append(log, ROW).result(10)
     with pytest.raises(Exception, match="already in the ledger"):
         append(log, ROW).result(10)
-    with pytest.raises(OverflowError):
+    with pytest.raises(RecordError):
         append(log, replace(ROW, id="req_2", prompt_tokens=2**70)).result(10)
     give_feedback(settings.traffic, ledger, settings.project, "req_1", correction=json.dumps({"mail": MAIL}))
     log.close()

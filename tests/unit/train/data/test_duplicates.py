@@ -6,6 +6,8 @@ import pytest
 
 from examples.support.world import messages
 from train.data.duplicates import Match, NearDuplicates, text_hash
+from train.data.near_pairs import Pieces, pairs_within
+from train.data.resemblance import Text
 
 QUESTION = "my new card has not arrived after two weeks"
 
@@ -57,6 +59,83 @@ def test_a_text_resembles_another_in_the_strictest_way_that_holds(other: str, ki
 )
 def test_other_numbers_and_other_signs_are_another_text(a: str, b: str) -> None:
     assert NearDuplicates([a], 0.9).like(b) == []
+
+
+OPPOSITES = [
+    ("activate", "deactivate"),
+    ("how do i activate my card in the app", "how do i deactivate my card in the app"),
+    ("activate my new card please", "please deactivate my new card"),
+    ("where do i find the import settings of the app", "where do i find the export settings of the app"),
+    ("card lost", "card found"),
+    ("card lost", "card cost"),
+    ("order 12", "order 21"),
+    ("my new card has arrived in the mail today", "my new card has not arrived in the mail today"),
+    ("i can top up my account with a cheque", "i cant top up my account with a cheque"),
+    ("ich habe meine neue karte erhalten", "ich habe meine neue karte nicht erhalten"),
+    ("what is 3 + 5", "what is 3 - 5"),
+]
+
+
+@pytest.mark.parametrize("similarity", [0.5, 0.9, 1.0])
+@pytest.mark.parametrize(("a", "b"), OPPOSITES)
+def test_opposites_in_nearly_the_same_letters_are_no_near_duplicates_at_any_similarity(
+    a: str, b: str, similarity: float
+) -> None:
+    assert NearDuplicates([a], similarity).like(b) == []
+    assert NearDuplicates([b], similarity).like(a) == []
+
+
+LANGUAGES = [
+    ("我要买一张去北京的票", "我要退一张去北京的票"),
+    ("カードを止めたいです", "カードを使いたいです"),
+    ("かきはどこですか", "がきはどこですか"),
+    ("दिन कब", "दान कब"),
+    ("如何激活我的银行卡并查询余额", "如何停用我的银行卡并查询余额"),
+    ("可以在国外使用我的银行卡吗", "不可以在国外使用我的银行卡吗"),
+    ("أين بطاقتي الجديدة", "أين طلبي الجديد"),
+    ("카드가 있어요", "카드가 없어요"),
+    ("ฉันต้องการยกเลิกบัตร", "ฉันต้องการเปิดบัตร"),
+]
+
+
+@pytest.mark.parametrize(("text", "other"), LANGUAGES)
+def test_in_every_script_equal_texts_are_duplicates_and_different_ones_are_not(text: str, other: str) -> None:
+    assert NearDuplicates([text], 0.9).like(other) == []
+    assert NearDuplicates([text], 0.9).matches([f" {text}\u3002"]) == [Match(0, 0, "folded")]
+    assert text_hash(text) != text_hash(other)
+
+
+@pytest.mark.parametrize(
+    ("text", "other", "kind"),
+    [
+        ("请问我的信用卡丢失了应该怎么办理挂失手续", "请问我的信用卡丢失了应该怎么样办理挂失手续", "near"),
+        ("我的信用卡丢失了怎么办", "你好，我的信用卡丢失了怎么办，谢谢", "contained"),
+        ("wo bleibt meine neue Kreditkarte für das Konto", "wo bleibt meine neue Kreditkrate für das Konto", "near"),
+        ("Straße gesperrt, was tun", "STRASSE gesperrt - was tun?", "folded"),
+        ("بِطَاقَتِي الجديدة لم تصل بعد", "بطاقتي الجديدة لم تصل بعد", "folded"),
+        ("where is order ٤٤٧١", "where is order 4471", "folded"),
+    ],
+)
+def test_near_duplicates_are_found_in_other_languages(text: str, other: str, kind: str) -> None:
+    assert [match.kind for match in NearDuplicates([text], 0.9).matches([other])] == [kind]
+
+
+def test_each_text_is_named_once_by_its_strictest_match_however_many_are_the_same() -> None:
+    index = NearDuplicates([QUESTION.upper(), *[QUESTION] * 3, "my new card has not arived after two weeks"], 0.9)
+    assert index.strictest([QUESTION, "please cancel my plan"]) == [Match(0, 1, "exact")]
+
+
+def test_long_texts_are_found_by_a_sample_of_their_pieces() -> None:
+    chance = random.Random(3)
+    texts = [" ".join("".join(chance.choices("abcdefghij", k=5)) for _ in range(300)) for _ in range(20)]
+    noisy = [_with_swapped_letters(text, 15, chance) for text in texts]
+    found = {(m.asked, m.found) for m in NearDuplicates(texts, 0.9).matches(noisy)}
+    assert found == {(number, number) for number in range(20)}
+
+
+def test_questions_that_differ_in_a_number_alone_are_never_compared() -> None:
+    texts = [Text(f"where is my order number {number}, it is late") for number in range(1000, 3000)]
+    assert len(pairs_within(Pieces(texts, 0.9))) == 0
 
 
 def test_a_lower_similarity_forgives_more() -> None:
