@@ -85,7 +85,7 @@ def build_base(out: Path, questions: Sequence[Example]) -> None:
     model = make_model(tokenizer)
     pretrain(model, tokenizer, documents, seed=0)
     out.parent.mkdir(parents=True, exist_ok=True)
-    with writing(out, {"source": "banking77"}) as folder:
+    with writing(out, {"seed": 0}) as folder:
         model.to(torch.bfloat16).save_pretrained(folder)
         tokenizer.save_pretrained(folder)
 

@@ -16,6 +16,7 @@ from openai import AsyncOpenAI
 from driftwheel.settings.settings import Settings
 from train.asking.client import Endpoint
 from train.asking.engine_child import engine
+from train.asking.own_client import client_of
 
 ANSWER_TOKENS = 64
 STREAMS = (1, 8)
@@ -107,7 +108,7 @@ async def _streams(endpoint: Endpoint, prompts: Sequence[Any], streams: int) -> 
             tokens += reply.usage.completion_tokens if reply.usage else 0
         return tokens
 
-    async with AsyncOpenAI(base_url=f"{endpoint.url}/v1", api_key="none", timeout=300) as client:
+    async with client_of(endpoint.url, endpoint.api_key, timeout_seconds=300) as client:
         return sum(await asyncio.gather(*(stream(client, prompts[n::streams]) for n in range(streams))))
 
 

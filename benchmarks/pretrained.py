@@ -94,7 +94,7 @@ def _write(model: Any, tokenizer: Any, out: Path) -> None:
     import torch
 
     out.parent.mkdir(parents=True, exist_ok=True)
-    with writing(out, {"source": "SmolLM2-135M-Instruct"}) as folder:
+    with writing(out, {"seed": 0}) as folder:
         model.to(torch.bfloat16).save_pretrained(folder)
         tokenizer.save_pretrained(folder)
 

@@ -63,7 +63,7 @@ def prepare(home: Path, base: Path, rows: Sequence[Example], steps: int) -> Sett
         "train": {
             "learning_rate": 1e-3,
             "max_steps": steps,
-            "max_length": 160,
+            "max_length": 256,
             "eval_steps": max(steps // 2, 1),
             "early_stopping_patience": 0,
         },

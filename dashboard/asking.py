@@ -14,6 +14,8 @@ from driftwheel.settings.serving import ServeSettings
 KEYS_VARIABLE = "DRIFTWHEEL_API_KEYS"
 EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 """Addresses to listen on, and where such a gateway is asked from this machine."""
+OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+"""Without the environment's proxies: the gateway is this loop's own."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +52,7 @@ def ask(serve: ServeSettings, model: str, question: str, *, max_tokens: int) -> 
     request = urllib.request.Request(url, json.dumps(body).encode(), headers)
     started_at = time.monotonic()
     try:
-        with urllib.request.urlopen(request, timeout=serve.request_timeout_seconds) as response:
+        with OPENER.open(request, timeout=serve.request_timeout_seconds) as response:
             answer = json.load(response)["choices"][0]["message"]["content"]
             version_id = response.headers.get("x-driftwheel-version")
             request_id = response.headers.get("x-request-id")

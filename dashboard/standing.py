@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Any
 
 from dashboard.queries import age, latest_check, newest, short, version_names
+from driftwheel.controls import STALE_SECONDS
 from driftwheel.records import (
     NOUNS,
     Alias,
@@ -18,8 +19,6 @@ from driftwheel.records import (
 )
 from driftwheel.store.ledger import Ledger
 
-STALE_SECONDS = 60.0
-"""The gateway reports every 15 s: four reports are missing then."""
 WORST_FIRST = (DriftVerdict.DRIFTED, DriftVerdict.SUSPECTED, DriftVerdict.STEADY)
 LAMPS = {DriftVerdict.DRIFTED: "red", DriftVerdict.SUSPECTED: "amber", DriftVerdict.STEADY: "green"}
 

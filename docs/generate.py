@@ -47,7 +47,7 @@ def settings_tables() -> str:
 
 def verbs() -> str:
     """Return every verb of the command line with its arguments, as its own parser knows them."""
-    top, _ = parser_of([])
+    top, _ = parser_of(["--help"])
     common = _common_arguments()
     parts: list[str] = []
     for name in sorted(_choices(top)):
@@ -63,7 +63,7 @@ def parser_of(argv: Sequence[str]) -> tuple[argparse.ArgumentParser, list[str]]:
 
     Raises LookupError if the command line is not parsed at all.
     """
-    with patch.object(argparse.ArgumentParser, "parse_args", _stop):
+    with patch.object(argparse.ArgumentParser, "parse_known_args", _stop):
         try:
             driftwheel(argv)
         except _Stopped as stopped:
@@ -146,7 +146,7 @@ class _Stopped(Exception):
         self.parser, self.arguments = parser, arguments
 
 
-def _stop(parser: argparse.ArgumentParser, arguments: Sequence[str] | None = None) -> argparse.Namespace:
+def _stop(parser: argparse.ArgumentParser, arguments: Sequence[str] | None = None, _: object = None) -> None:
     raise _Stopped(parser, list(arguments or ()))
 
 

@@ -32,6 +32,8 @@ from driftwheel.store.ledger import Ledger
 PAUSED = "paused"
 CANARY_PLAN = "canary_plan"
 SHADOW = "shadow"
+STALE_SECONDS = 60.0
+"""The gateway reports every 15 s: four reports are missing then."""
 POLL_SECONDS = 0.1
 UNFINISHED = (DecisionStatus.AWAITING_APPROVAL, DecisionStatus.OPEN, DecisionStatus.RUNNING)
 
@@ -178,6 +180,16 @@ def approve(ledger: Ledger, project: str, decision_id: str) -> RetrainDecision:
 def refuse(ledger: Ledger, project: str, decision_id: str) -> RetrainDecision:
     """Turn down a decision that waits; raises ConflictError if it does not wait."""
     return _settle(ledger, project, decision_id, DecisionStatus.REFUSED)
+
+
+def waiting(ledger: Ledger, project: str) -> RetrainDecision:
+    """Return the only decision that waits for a person; raises NotFoundError for none, ConflictError for several."""
+    found = ledger.find(RetrainDecision, project=project, status=DecisionStatus.AWAITING_APPROVAL)
+    if not found:
+        raise NotFoundError(f"no retrain of {project!r} waits for approval; `driftwheel status` says what goes on")
+    if len(found) > 1:
+        raise ConflictError(f"{len(found)} retrains wait; name one: {', '.join(decision.id for decision in found)}")
+    return found[0]
 
 
 def _settle(ledger: Ledger, project: str, decision_id: str, status: DecisionStatus) -> RetrainDecision:

@@ -26,6 +26,8 @@ class Lineage:
     run_id: str | None = None
     seed: int | None = None
     method: str | None = None
+    started_from: str | None = None
+    """The run from whose merged weights the training went on; None where it started from the base model."""
     merged_from: MergedFrom | None = None
     base_model: str | None = None
     base_revision: str | None = None

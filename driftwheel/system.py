@@ -1,9 +1,10 @@
-"""Operating-system services: locks and children that die with their process, durable files, and the free memory."""
+"""Operating-system services: locks and children that die with their process, free ports, durable files, and memory."""
 
 import ctypes
 import fcntl
 import os
 import signal
+import socket
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -37,6 +38,19 @@ def die_with_parent(number: int = signal.SIGTERM) -> None:
     """
     if _libc is not None:
         _libc.prctl(PR_SET_PDEATHSIG, number)
+
+
+def why_not_listen(host: str, port: int) -> str | None:
+    """Return why this process cannot listen at an address, such as another one that does; None where it can."""
+    kind = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(kind) as probe:
+        # As servers do it: a connection that a dead server left behind is no reason.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            return error.strerror or str(error)
+    return None
 
 
 def sync(path: Path) -> None:

@@ -27,6 +27,7 @@ from serve.relaying.call import Call, read_call, trace_headers
 from serve.relaying.job import Job, Trace
 from serve.relaying.relay import RETRY_AFTER_SECONDS, Failover, Relay
 from serve.relaying.tracing import Tracing
+from serve.relaying.unwatched import WATCH, Unwatched
 from serve.routing.choice import unit_of
 from serve.routing.table import EngineRoute, RoutingTable
 
@@ -60,6 +61,7 @@ class Gateway:
         self._keys = keys
         self._admission = Admission(settings.serve, keys)
         self._ids = RequestIds()
+        self._unwatched = Unwatched(settings.traffic.unwatched)
         serve = settings.serve
         self.backpressure = Backpressure(
             max_body_bytes=serve.max_body_bytes,
@@ -150,6 +152,8 @@ class Gateway:
                 # Chosen now: by the time the first engine fails the alias may mean another version.
                 second = self.routes.other(call.model, route)
                 job = Job(request_id, request.path, call, route, request.caller, second, trace=trace)
+                if self._unwatched.has_rules or WATCH in request.headers:
+                    job.is_watched = not self._unwatched.covers(request.headers, call)
                 if trace is None and b"traceparent" in request.headers:
                     job.trace_headers = trace_headers(request.headers)
                 status = await self._ask(job, response)

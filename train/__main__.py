@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from driftwheel.cli.dispatch import run_verb
 
 VERBS = {
+    "init": ("train.verbs.init", "read a data file, and write the settings file of a loop for it"),
     "data": ("train.verbs.data", "check, build, show or compare Datasets"),
     "fit": ("train.verbs.fit", "say what can be trained here, and propose a configuration"),
     "finetune": ("train.verbs.finetune", "fine-tune the base model on a Dataset"),

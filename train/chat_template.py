@@ -28,11 +28,13 @@ ASKED, ANSWERED = [{"role": "user", "content": "Is it on?"}], [{"role": "assista
 def set_template(tokenizer: Any, settings: TemplateSettings) -> None:
     """Write a template and its variables into a base model's tokenizer; without a template it stays without.
 
-    Raises ConfigError for a file that cannot be read.
+    Raises ConfigError for a file that cannot be read, or a variable that the template does not know.
     """
     text = _read(settings.file) if settings.file else _own(tokenizer.chat_template)
     if not text:
         return
+    if unknown := [name for name in settings.kwargs or {} if name not in text]:
+        raise ConfigError(f"model.template.kwargs sets {unknown[0]}, which the chat template does not know; remove it")
     tokenizer.chat_template = text
     tokenizer.chat_template = with_variables(text, chosen_variables(tokenizer, settings))
 

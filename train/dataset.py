@@ -16,10 +16,9 @@ from driftwheel.store.ledger import Ledger
 from train.data.clean_rows import clean, split, stop_at_too_few
 from train.data.dataset_files import write
 from train.data.examples import Example, read_examples
-from train.data.formats import Reading, Row, read_sources
 from train.data.leaks import HeldOut, quarantined, refuse_leaks
 from train.data.preference_files import deal_preferences, learnable
-from train.data.row_shapes import PLAIN
+from train.data.source_rows import read_all
 from train.data.splits import Deal, group_numbers
 from train.data.tally import Tally
 
@@ -32,15 +31,8 @@ def build_dataset(settings: Settings, ledger: Ledger, sources: Sequence[str | Pa
     says so, rows are like earlier test rows.
     """
     tally = Tally()
-    rows: list[Row] = []
-    weighted = [(settings.resolve_source(s.path), s.weight) for s in settings.dataset.weighted_sources()]
-    for source, weight in [(source, 1.0) for source in sources] if sources else weighted:
-        for reading in read_sources(settings.dataset, [source]):
-            _refuse_plain_text(reading)
-            rows += [replace(row, weight=weight) for row in reading.rows]
-            tally.broken += reading.broken
-            tally.note_unused(reading)
-    tally.rows_in = len(rows) + len(tally.broken)
+    weighted = [(source, 1.0) for source in sources] if sources else settings.weighted_paths()
+    rows = read_all(settings.dataset, weighted, tally)
     _stop_at_too_many_broken(settings.dataset, tally)
     examples = clean(settings.dataset, learnable(rows, tally), tally)
     quarantine = quarantined(ledger, settings.project)
@@ -80,14 +72,6 @@ def _trained_ids(ledger: Ledger, project: str) -> set[str]:
     """Return the ids of the rows in every training split that the project ever had."""
     datasets = ledger.find(Dataset, project=project)
     return {e.id for dataset in datasets for e in read_examples(Path(dataset.path) / "train.jsonl")}
-
-
-def _refuse_plain_text(reading: Reading) -> None:
-    if reading.format == PLAIN:
-        raise DataError(
-            f"{reading.name} is plain text without questions and answers; a Dataset holds answers to learn, so "
-            "continue the pre-training elsewhere and name its result as model.base"
-        )
 
 
 def _stop_at_too_many_broken(settings: DatasetSettings, tally: Tally) -> None:

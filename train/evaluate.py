@@ -25,7 +25,6 @@ from driftwheel.settings.data import DatasetSettings
 from driftwheel.settings.serving import ServeSettings
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
-from train.asking.answer_progress import progress
 from train.asking.client import Answer, Endpoint, reference_logprobs
 from train.asking.engine_child import engine
 from train.data.examples import read_examples
@@ -49,6 +48,7 @@ from train.evaluation.scoring import (
 )
 from train.fidelity.parity_table import Parity
 from train.fidelity.served import measure_served, prompt_key
+from train.step_progress import progress
 from train.verdict.slices import name_slices
 
 PROBES = 8

@@ -26,7 +26,7 @@ from train.data.leaks import check_dataset
 from train.data.template_check import require_template, rows_of
 from train.fidelity.trained import choose_probes
 from train.launchers.registry import launch
-from train.runs import FOLD, STUDY, Fold, weights_path
+from train.runs import FOLD, STARTED_FROM, STUDY, Fold, started_from, weights_path
 from train.training.checkpoints import last_complete_checkpoint
 from train.training.methods import why_only_merged
 from train.training.training_job import TrainingJob
@@ -99,7 +99,9 @@ def find_or_add_run(
         **({"template_hash": template_hash(file)} if (file := settings.base.template.file) else {}),
         **({FOLD: fold.facts()} if fold else {}),
     }
-    settings_hash = content_hash(chosen)
+    # Beside what is hashed: the base's identity says already which weights these are.
+    settings_hash, start = content_hash(chosen), started_from(settings.root, settings.base_model())
+    chosen |= {STARTED_FROM: start} if start else {}
     found = ledger.find(
         TrainingRun, project=settings.project, dataset_id=dataset.id, settings_hash=settings_hash, limit=1
     )

@@ -15,6 +15,7 @@ from driftwheel.store.ledger import Ledger
 from train.base_model import load_tokenizer
 from train.fidelity.pins import check_pins, read_pins
 from train.runs import merged_path, weights_path
+from train.step_progress import progress
 from train.weights.whole_model import whole_model
 
 
@@ -33,7 +34,6 @@ def merge(settings: Settings, ledger: Ledger, run_id: str) -> Path:
     if run.status is not TrainingRunStatus.SUCCEEDED:
         raise ConflictError(f"{run_id} is {run.status}: only a run that succeeded can be merged; run finetune again")
     trained = artifacts.verify(weights)
-    model = whole_model(settings.root, settings.base, run, weights)
     facts = {
         "run_id": run.id,
         "dataset_id": run.dataset_id,
@@ -41,7 +41,8 @@ def merge(settings: Settings, ledger: Ledger, run_id: str) -> Path:
         "dtype": dtype,
         "weights_hash": trained.content_hash,
     }
-    with artifacts.writing(target, facts) as folder:
+    with progress("merge"), artifacts.writing(target, facts) as folder:
+        model = whole_model(settings.root, settings.base, run, weights)
         _cast(model, dtype).save_pretrained(folder)
         load_tokenizer(str(weights)).save_pretrained(folder)
         pins = read_pins(folder)

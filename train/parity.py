@@ -29,6 +29,7 @@ from train.fidelity.probing import Probe, Reading, read_model
 from train.fidelity.structure import check_merged, check_quantized, check_weights
 from train.fidelity.trained import Trained, recall
 from train.runs import merged_path, weights_path
+from train.step_progress import progress
 from train.weights.adapter import KIND, check_adapter, load_adapted
 
 
@@ -158,10 +159,11 @@ def _read(
     model, loaded = load_weights(str(folder), "auto", output_loading_info=True)
     if missing := sorted(loaded["missing_keys"]):
         raise ParityError(hop, "tensors", f"{missing[0]} is in no file of {folder}; build it again")
-    tokenizer = load_tokenizer(str(folder))
-    readings = read_model(
-        model, tokenizer, trained.probes, trained.max_tokens, is_autocast=False, drafts=drafts, label_field=label_field
-    )
+    tokenizer, probes = load_tokenizer(str(folder)), trained.probes
+    with progress(f"parity, {len(probes)} probes to the {hop} model"):
+        readings = read_model(
+            model, tokenizer, probes, trained.max_tokens, is_autocast=False, drafts=drafts, label_field=label_field
+        )
     return readings, model
 
 

@@ -25,6 +25,7 @@ from driftwheel.store.ledger import Ledger
 from train.data.leaks import leaks_into_judge, refuse_leaks
 from train.evaluation.finished import Evaluation, load_evaluation
 from train.fidelity.parity_table import require_parity
+from train.runs import STARTED_FROM
 from train.verdict.model_card import model_card
 from train.weights.adapter import require_effect
 
@@ -121,6 +122,7 @@ def _lineage(
         run_id=run.id,
         seed=run.seed,
         method=run.method,
+        started_from=run.settings.get(STARTED_FROM),
         merged_from=msgspec.convert(run.settings.get("merged_from"), MergedFrom | None),
         base_model=run.base_model,
         base_revision=settings.model.revision,

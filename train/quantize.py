@@ -20,6 +20,7 @@ from train.base_model import load_tokenizer
 from train.fidelity.pins import check_pins, read_pins
 from train.fidelity.structure import check_merged
 from train.runs import merged_path, weights_path
+from train.step_progress import progress
 from train.weights.adapter import pack_adapter
 from train.weights.calibrated import calibrate
 from train.weights.rounding import round_to_nearest
@@ -57,7 +58,7 @@ def quantize(settings: Settings, ledger: Ledger, run_id: str) -> Path:
         "settings_hash": settings.settings_hash,
         "source": as_json(source),
     }
-    with artifacts.writing(target, facts) as folder:
+    with progress(f"quantize ({scheme.name})"), artifacts.writing(target, facts) as folder:
         _write(settings, ledger, run, scheme, merged, folder)
         load_tokenizer(str(merged)).save_pretrained(folder)
         pins = read_pins(folder)

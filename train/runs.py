@@ -11,8 +11,10 @@ WHOLE = "model"
 """Folder of a run that has every weight of its own, and not an adapter beside its base."""
 
 
-STUDY, FOLD = "study", "fold"
-"""Keys of a run's settings: the search that it is a trial of, and the fold that it was trained on."""
+STUDY, FOLD, STARTED_FROM = "study", "fold", "started_from"
+"""Keys of a run's settings: the search that it is a trial of, the fold that it was trained on, and the run from whose
+merged weights it went on."""
+MERGED = "merged"
 
 
 def weights_path(run: TrainingRun) -> Path:
@@ -22,7 +24,13 @@ def weights_path(run: TrainingRun) -> Path:
 
 def merged_path(run: TrainingRun) -> Path:
     """Return the folder that holds a run's whole model, merged and cast."""
-    return Path(run.path) / "merged"
+    return Path(run.path) / MERGED
+
+
+def started_from(root: Path, base: str) -> str | None:
+    """Return the id of the run whose merged weights a base model is; None for a base model from elsewhere."""
+    folder = Path(base)
+    return folder.parent.name if folder.name == MERGED and folder.parent.parent == root / "runs" else None
 
 
 def newest_run(ledger: Ledger, project: str) -> TrainingRun:

@@ -35,11 +35,13 @@ from train.finetune import finetune
 from train.gate import decide
 from train.merge import merge
 from train.parity import parity
+from train.preference.prefer import preference_dataset
 from train.processes.process_tuning import tune_process
 from train.publish import publish
 from train.quantize import quantize
 from train.runs import merged_path
 from train.verdict.evidence import count_looks, read_items, what_stays_fixed
+from train.warm_start import starting_weights
 from train.weights.scheme_choice import finer_scheme, why_not_first
 
 log = structlog.get_logger()
@@ -95,15 +97,17 @@ class Progress:
 
 
 def _build_dataset(job: Job, progress: Progress) -> Progress:
-    """Turn labelled traffic and a replay share into a Dataset."""
+    """Turn labelled traffic, new rows of files and a replay share into a Dataset, with preferences if these teach."""
     dataset = dataset_from_traffic(job.settings, job.ledger, str(job.decision_id))
+    if job.settings.train.objective != "sft":
+        dataset = preference_dataset(job.settings, job.ledger, dataset, has_corrections=True)
     return Progress(dataset_id=dataset.id, train_rows=dataset.train_rows, test_rows=dataset.test_rows)
 
 
 def _finetune(job: Job, progress: Progress) -> Progress:
-    """Fine-tune the base model on the dataset."""
+    """Fine-tune on the dataset, from the base model or from the weights that are live."""
     tune_process()
-    run = finetune(job.settings, job.ledger, progress.need("dataset_id"))
+    run = finetune(starting_weights(job.settings, job.ledger), job.ledger, progress.need("dataset_id"))
     return Progress(run_id=run.id, metrics=run.metrics)
 
 

@@ -5,7 +5,6 @@ processes through an Executor, so that their memory returns and a pause can stop
 """
 
 import json
-import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
@@ -156,12 +155,13 @@ class Worker:
         """Run `python -m train step NAME` and return what it prints last."""
         made = json.dumps(as_json(progress))
         output = self._executor.run(
-            [sys.executable, "-m", "train", "step", step.name, made, "--config", str(self._settings.path)],
+            self._settings.child_command("train", "step", step.name, made),
             log_path=self._settings.root / "logs" / f"{decision_id}-{step.name}.log",
             is_held=lambda: controls.is_paused(self._ledger, self._settings.project),
             # A signal does not reach the other processes of a training on several GPUs.
             can_stand=step.name != "finetune" or self._settings.train.num_processes == 1,
-            environment={"OMP_WAIT_POLICY": "PASSIVE"},  # the engine that serves meanwhile needs the cores too
+            # The engine that serves meanwhile needs the cores too.
+            environment={**self._settings.child_environment(), "OMP_WAIT_POLICY": "PASSIVE"},
         )
         return from_json(output.strip().split("\n")[-1], Progress)
 

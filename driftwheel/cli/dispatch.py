@@ -5,9 +5,10 @@ once: a verb's module brings the database, pydantic or torch with it.
 """
 
 import argparse
+import difflib
 import importlib
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 Verbs = Mapping[str, tuple[str, str]]
 """Verb -> its module, which has `add_arguments` and `main`, and its help."""
@@ -31,13 +32,33 @@ def run_verb(
     if version is not None:
         parser.add_argument("--version", action="version", version=f"{prog} {version}")
     subparsers = parser.add_subparsers(title="verbs", dest="verb", metavar="VERB", required=True)
+    chosen = parser
     for name, (module, help_text) in verbs.items():
         verb = subparsers.add_parser(name, help=help_text, description=help_text, prog=command or f"{prog} {name}")
         if arguments[:1] == [name]:
+            chosen = verb
             importlib.import_module(module).add_arguments(verb)
-    parsed = parser.parse_args(arguments)
+    if arguments and not arguments[0].startswith("-") and arguments[0] not in verbs:
+        parser.error(f"no verb {arguments[0]!r}{_nearest(arguments[0], verbs)}; `{prog} --help` lists all")
+    parsed, unknown = parser.parse_known_args(arguments)
+    if unknown:
+        known = [option for each in _with_actions(chosen) for option in each._option_string_actions]
+        hints = [f"{word}{_nearest(word.partition('=')[0], known)}" for word in unknown]
+        chosen.error(f"unrecognized arguments: {', '.join(hints)}")
     # By name, because it imports structlog, and this is the first moment at which that is worth its half second.
     process = importlib.import_module("driftwheel.cli.process")
     main = importlib.import_module(verbs[parsed.verb][0]).main
     status: int = process.run_command(f"{prog.rpartition(' ')[2]} {parsed.verb}", main, parsed)
     return status
+
+
+def _nearest(word: str, known: Iterable[str]) -> str:
+    """Return a question about the known word that is most like another, or nothing."""
+    near = difflib.get_close_matches(word, list(known), n=1)
+    return f" (did you mean {near[0]}?)" if near else ""
+
+
+def _with_actions(parser: argparse.ArgumentParser) -> list[argparse.ArgumentParser]:
+    """Return a verb's parser and those of its actions, such as `keys create`."""
+    nested = [action.choices or {} for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
+    return [parser, *(choice for choices in nested for choice in choices.values())]

@@ -12,7 +12,6 @@ import json
 import os
 import platform
 import shutil
-import socket
 import subprocess
 import sys
 from collections.abc import Collection
@@ -27,6 +26,7 @@ from driftwheel.settings.serving import ServeSettings
 from driftwheel.settings.settings import Settings
 from driftwheel.settings.training import TrainSettings
 from driftwheel.store.sqlite import safe_sqlite_module
+from driftwheel.system import why_not_listen
 
 SIGNS = {"train": "trl", "serve": "httptools", "monitor": "evidently", "dashboard": "streamlit"}
 """By stage, a package that its extra brings and no other stage's does: where it is installed, so is the stage."""
@@ -235,10 +235,6 @@ def _ports(settings: Settings) -> list[Finding]:
 
 
 def _port(subject: str, host: str, port: int, stage: str) -> Finding:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError as error:
-            return Finding(subject, False, f"{host}:{port} cannot be used: {error.strerror}", (stage,))
-    return Finding(subject, True, f"{host}:{port} is free", (stage,))
+    reason = why_not_listen(host, port)
+    text = f"{host}:{port} cannot be used: {reason}" if reason else f"{host}:{port} is free"
+    return Finding(subject, reason is None, text, (stage,))

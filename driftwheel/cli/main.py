@@ -1,20 +1,25 @@
 """The `driftwheel` command: hands each verb to its file here, or to the stage that does it.
 
     driftwheel --help
+    driftwheel            what goes on here, and the next command
 
 A new verb is a file with `add_arguments` and `main`, and a line here.
 """
 
 import importlib
+import os
 import sys
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
 
 from driftwheel.cli.dispatch import run_verb
 
+SETTINGS_FILE = "driftwheel.yaml"
+BEGIN = f"""no loop here yet: there is no {SETTINGS_FILE}
+next: driftwheel init YOUR_DATA.csv      (`driftwheel demo` shows a loop; `driftwheel --help` lists all verbs)
+"""
 DESCRIPTION = "Fine-tune, serve, monitor and retrain your own language model."
 VERBS = {
-    "init": ("driftwheel.cli.init", "write a settings file"),
     "doctor": ("driftwheel.cli.doctor", "say what this machine can do and what is missing"),
     "up": ("driftwheel.cli.up", "gateway, monitor, worker and dashboard as child processes"),
     "status": ("driftwheel.cli.status", "what is live and what is going on"),
@@ -30,6 +35,7 @@ VERBS = {
     "db": ("driftwheel.cli.db", "show or upgrade the database's tables"),
 }
 STAGE_VERBS: dict[str, tuple[str, tuple[str, ...], str]] = {
+    "init": ("train.__main__", ("init",), "read a data file, and write the settings file of a loop for it"),
     "data": ("train.__main__", ("data",), "check, build, show or compare Datasets"),
     "train": ("train.__main__", ("finetune",), "fine-tune the base model on a Dataset"),
     "tune": ("train.__main__", ("tune",), "search for the settings that train best"),
@@ -53,11 +59,17 @@ STAGE_VERBS: dict[str, tuple[str, tuple[str, ...], str]] = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb and return the exit status: 0, 1 for an error of the project, 2 for wrong usage."""
     arguments = list(sys.argv[1:] if argv is None else argv)
+    if not arguments:
+        if not os.path.exists(SETTINGS_FILE):
+            sys.stdout.write(BEGIN)
+            return 0
+        arguments = ["status"]
     if arguments and arguments[0] in STAGE_VERBS:
         program, words, _ = STAGE_VERBS[arguments[0]]
         stage_main: Callable[..., int] = importlib.import_module(program).main
         return stage_main([*words, *arguments[1:]], command=f"driftwheel {arguments[0]}")
-    listed = VERBS | {name: (program, help_text) for name, (program, _, help_text) in STAGE_VERBS.items()}
+    of_stages = {name: (program, help_text) for name, (program, _, help_text) in STAGE_VERBS.items()}
+    listed = {"init": of_stages["init"]} | VERBS | of_stages  # a loop begins with it
     return run_verb("driftwheel", DESCRIPTION, listed, arguments, version=version("driftwheel"))
 
 

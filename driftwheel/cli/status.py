@@ -1,34 +1,45 @@
-"""Show one loop on one screen: what is live, what was measured last, what is going on.
+"""Show one loop on one screen: what is live, what was measured last, what is going on and why, and the next command.
 
 driftwheel status
 """
 
 import argparse
+import http.client
 import json
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime
+from http import HTTPStatus
+from pathlib import Path
 from typing import TypeVar
 
 from driftwheel.alias_key import AliasKey
 from driftwheel.check_details import DECIDING
 from driftwheel.cli.command import add_common_arguments, opened, plain
-from driftwheel.controls import is_paused
+from driftwheel.controls import STALE_SECONDS, is_paused
 from driftwheel.records import (
     Alias,
     Dataset,
+    DecisionStatus,
+    DecisionVerdict,
     DriftSignal,
     ModelVersion,
     ModelVersionStatus,
     RetrainDecision,
+    Step,
     Traffic,
     TrainingRun,
     TrainingRunStatus,
+    utc_now,
 )
+from driftwheel.settings.serving import ServeSettings
 from driftwheel.store.alias import find_alias
 from driftwheel.store.ledger import Ledger
 from driftwheel.store.tables import TABLES
 from driftwheel.traffic.retention import pruned_rows, unchecked_rows
 
+ASKED_SECONDS = 2.0
+"""A gateway answers this from memory."""
 Noun = TypeVar("Noun", Dataset, DriftSignal, ModelVersion, RetrainDecision, TrainingRun)
 
 
@@ -49,7 +60,14 @@ class Status:
     """Those of them that no drift check had seen."""
     signals: list[DriftSignal]
     decision: RetrainDecision | None
+    retrain: RetrainDecision | None
+    """The newest decision to retrain; decisions to hold may have been made since."""
+    step: Step | None
+    """The newest step of that retrain."""
     is_paused: bool
+    at: datetime
+    gateway: str | None = None
+    """What is wrong with the gateway on this machine, or with its engines; None where nothing is, or none was asked."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -61,6 +79,8 @@ def main(arguments: argparse.Namespace) -> None:
     """Print what is live and what is going on."""
     settings, ledger = opened(arguments)
     status = gather(ledger, settings.alias_key)
+    if status.alias is not None:
+        status = replace(status, gateway=ask_gateway(settings.serve, settings.logs))
     sys.stdout.write((as_json(status) if arguments.json else as_text(status)) + "\n")
 
 
@@ -68,6 +88,8 @@ def gather(ledger: Ledger, key: AliasKey) -> Status:
     """Read the status of one project."""
     project, alias = key.project, find_alias(ledger, *key)
     last = _newest(ledger, DriftSignal, project)
+    retrains = ledger.find(RetrainDecision, project=project, verdict=DecisionVerdict.RETRAIN, limit=1)
+    steps = ledger.find(Step, decision_id=retrains[0].id, limit=1) if retrains else []
     return Status(
         alias=alias,
         live=ledger.get(ModelVersion, alias.version_id) if alias else None,
@@ -80,8 +102,27 @@ def gather(ledger: Ledger, key: AliasKey) -> Status:
         pruned_unchecked=unchecked_rows(ledger, project),
         signals=ledger.find(DriftSignal, project=project, check_id=last.check_id, feature=DECIDING) if last else [],
         decision=_newest(ledger, RetrainDecision, project),
+        retrain=retrains[0] if retrains else None,
+        step=steps[0] if steps else None,
         is_paused=is_paused(ledger, project),
+        at=utc_now(),
     )
+
+
+def ask_gateway(serve: ServeSettings, logs: Path) -> str | None:
+    """Ask the gateway whether an engine answers users, and return what is wrong, or None."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(serve.host, serve.host)
+    connection = http.client.HTTPConnection(host, serve.port, timeout=ASKED_SECONDS)
+    try:
+        connection.request("GET", "/readyz")
+        status = connection.getresponse().status
+    except (OSError, http.client.HTTPException) as error:
+        return f"no gateway answers at http://{host}:{serve.port} ({error}); `driftwheel up` starts one"
+    finally:
+        connection.close()
+    if status == HTTPStatus.SERVICE_UNAVAILABLE:
+        return f"the gateway runs, but no engine answers; the newest of {logs}/engine-*.log says why"
+    return None
 
 
 def _newest(ledger: Ledger, noun: type[Noun], project: str) -> Noun | None:
@@ -96,13 +137,7 @@ def as_json(status: Status) -> str:
 
 def as_text(status: Status) -> str:
     """Return the status as aligned lines."""
-    version, decision = status.version, status.decision
-    lines = _live_lines(status)
-    lines += [
-        (name, f"{record.id} ({record.status})" if record else "none")
-        for name, record in (("dataset", status.dataset), ("run", status.run))
-    ]
-    lines.append(("version", f"v{version.number} {version.id} ({version.status})" if version else "none"))
+    lines = [*_live_lines(status), *_made_lines(status)]
     lines.append(("traffic", f"{status.requests} requests, {status.labelled} with a label"))
     if status.pruned:
         unchecked = f", {status.pruned_unchecked} of them before a drift check saw them" * bool(status.pruned_unchecked)
@@ -110,10 +145,44 @@ def as_text(status: Status) -> str:
     for signal in status.signals:
         numbers = f"score {signal.score:.3g} against {signal.threshold:.3g}, {signal.current_rows} rows"
         lines.append((f"{signal.kind} drift", f"{signal.verdict} ({numbers})"))
+    lines += _decision_lines(status)
+    lines.append(("retraining", "PAUSED" if status.is_paused else "on"))
+    if status.live is not None and (following := _following_step(status)):
+        lines.append(("next", following))
+    return "\n".join(f"{name:<14} {text}" for name, text in lines)
+
+
+def _made_lines(status: Status) -> list[tuple[str, str]]:
+    """Return what was made last, and why it failed or was refused."""
+    run, version = status.run, status.version
+    lines = [("dataset", f"{status.dataset.id} ({status.dataset.status})" if status.dataset else "none")]
+    why = f": {run.error}" if run is not None and run.error else ""
+    lines.append(("run", f"{run.id} ({run.status}{why})" if run else "none"))
+    is_refused = version is not None and version.status is ModelVersionStatus.REJECTED
+    why = f": {version.verdict.reason}" if version is not None and is_refused and version.verdict.reason else ""
+    return [*lines, ("version", f"v{version.number} {version.id} ({version.status}{why})" if version else "none")]
+
+
+def _decision_lines(status: Status) -> list[tuple[str, str]]:
+    decision, retrain = status.decision, status.retrain
+    lines = []
     if decision:
         lines.append(("decision", f"{decision.verdict}, {decision.status}: {'; '.join(decision.reasons)}"))
-    lines.append(("retraining", "PAUSED" if status.is_paused else "on"))
-    return "\n".join(f"{name:<14} {text}" for name, text in lines)
+    if retrain:
+        lines.append(("retrain", f"{retrain.id} {_how_far(status, retrain)}"))
+    return lines
+
+
+def _how_far(status: Status, retrain: RetrainDecision) -> str:
+    """Return where a retrain stands, and why it stands there."""
+    if retrain.status is DecisionStatus.AWAITING_APPROVAL:
+        return "waits for a person"
+    if retrain.status is DecisionStatus.OPEN:
+        return "waits, because retraining is paused" if status.is_paused else "waits for the worker"
+    if retrain.status is DecisionStatus.RUNNING:
+        at = f"at {status.step.name} since {status.step.created_at:%H:%M} UTC" if status.step else "has begun"
+        return f"{at}, held by the pause" if status.is_paused else at
+    return f"{retrain.status}: {retrain.error}" if retrain.error else f"{retrain.status}"
 
 
 def _live_lines(status: Status) -> list[tuple[str, str]]:
@@ -126,6 +195,8 @@ def _live_lines(status: Status) -> list[tuple[str, str]]:
     lines = [("live", f"{alias.name} -> v{live.number} {live.id} ({state})")]
     if alias.observed_error:
         lines.append(("error", alias.observed_error))
+    if status.gateway:
+        lines.append(("gateway", status.gateway))
     accuracy = live.scorecard.accuracy
     if accuracy is not None:
         low_high = live.scorecard.intervals.get("accuracy")
@@ -143,3 +214,23 @@ def _next_step(status: Status) -> str:
     if run is not None and run.status is TrainingRunStatus.SUCCEEDED and not was_judged:
         return "driftwheel publish"
     return "driftwheel train" if status.dataset is not None else "driftwheel data build"
+
+
+def _following_step(status: Status) -> str | None:
+    """Return the command that a loop with a live version waits for; None where it turns by itself."""
+    alias, live, version, run = status.alias, status.live, status.version, status.run
+    reported_at = alias.observed_at if alias else None
+    if reported_at is None:
+        return "driftwheel up (no gateway has served it yet)"
+    if (status.at - reported_at).total_seconds() > STALE_SECONDS:
+        return f"driftwheel up (no gateway has reported since {reported_at:%Y-%m-%d %H:%M} UTC)"
+    if status.is_paused:
+        return "driftwheel resume"
+    if status.retrain and status.retrain.status is DecisionStatus.AWAITING_APPROVAL:
+        return f"driftwheel approve {status.retrain.id} (or refuse)"
+    is_newer = version is not None and live is not None and version.number > live.number
+    if version is not None and is_newer and version.status is ModelVersionStatus.PUBLISHED:
+        return f"driftwheel promote v{version.number}"
+    if run is not None and run.status is TrainingRunStatus.SUCCEEDED and (version is None or version.run_id != run.id):
+        return "driftwheel publish" if live is None or live.run_id != run.id else None
+    return None

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
@@ -21,8 +21,10 @@ import structlog
 from driftwheel.api_keys import KEYS_VARIABLE
 from driftwheel.backoff import Backoff
 from driftwheel.cli.command import add_settings_arguments, settings_from
-from driftwheel.settings.settings import Settings
-from driftwheel.system import die_with_parent
+from driftwheel.errors import ConfigError
+from driftwheel.settings.serving import ServeSettings
+from driftwheel.settings.watching import DashboardSettings, MonitorSettings
+from driftwheel.system import die_with_parent, why_not_listen
 
 CHILDREN = {
     "gateway": ("serve", "gateway"),
@@ -46,11 +48,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(arguments: argparse.Namespace) -> None:
     """Run the loop's processes until SIGINT or SIGTERM, then stop them cleanly."""
     settings = settings_from(arguments)
+    require_free_ports(settings.serve, settings.monitor, settings.dashboard)
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
-    _announce(settings)
-    _supervise(children_of(settings.path, settings.logs, arguments.overrides), stop)
+    _announce(settings.serve, settings.monitor, settings.dashboard)
+    _supervise(children_of(settings.child_command, settings.child_environment(), settings.logs), stop)
 
 
 @dataclass
@@ -60,6 +63,8 @@ class Child:
     name: str
     argv: list[str]
     log_path: Path
+    environment: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """Beside this process's own."""
     process: "subprocess.Popen[bytes] | None" = None
     backoff: Backoff = field(default_factory=lambda: Backoff(quiet_seconds=STEADY_SECONDS))
     output: "IO[bytes] | None" = field(default=None, repr=False)
@@ -73,6 +78,7 @@ class Child:
             stdin=subprocess.DEVNULL,
             stdout=self.output,
             stderr=self.output,
+            env=os.environ | self.environment,
             preexec_fn=die_with_parent,  # no gateway is left behind
         )
         log.info("started", child=self.name, pid=self.process.pid, log=str(self.log_path))
@@ -116,23 +122,40 @@ class Child:
             self.output.close()
 
 
-def children_of(config_path: Path, logs: Path, overrides: Sequence[str] = ()) -> list[Child]:
-    """Return the loop's processes, not yet started."""
-    flags = ["--config", str(config_path), *(part for o in overrides for part in ("--set", o))]
-    return [
-        Child(name, [sys.executable, "-m", *module, *flags], logs / f"{name}.log") for name, module in CHILDREN.items()
+def children_of(command: Callable[..., list[str]], environment: Mapping[str, str], logs: Path) -> list[Child]:
+    """Return the loop's processes, not yet started; one that dies starts again with the settings of the others."""
+    return [Child(name, command(*words), logs / f"{name}.log", environment) for name, words in CHILDREN.items()]
+
+
+def require_free_ports(serve: ServeSettings, monitor: MonitorSettings, dashboard: DashboardSettings) -> None:
+    """Raise ConfigError naming each address that the loop's processes could not listen at."""
+    wanted = [
+        ("serve.port", serve.host, serve.port),
+        ("monitor.port", monitor.host, monitor.port),
+        ("dashboard.port", dashboard.host, dashboard.port),
     ]
+    found, seen = [], dict[int, str]()
+    for key, host, port in wanted:
+        reason = why_not_listen(host, port)
+        if port and port in seen:
+            reason = f"{seen[port]} is the same"
+        seen[port] = key
+        found += [f"{key} {port} on {host} ({reason})"] if reason else []
+    if found:
+        raise ConfigError(
+            f"cannot listen at {', '.join(found)}; nothing was started: stop what listens there (`ss -ltnp` names it), "
+            "or choose another port"
+        )
 
 
-def _announce(settings: Settings) -> None:
+def _announce(serve: ServeSettings, monitor: MonitorSettings, dashboard: DashboardSettings) -> None:
     """Say where everything listens, and make a key for this run where one is needed and none is given."""
-    if settings.serve.require_key and not os.environ.get(KEYS_VARIABLE):
+    if serve.require_key and not os.environ.get(KEYS_VARIABLE):
         os.environ[KEYS_VARIABLE] = secrets.token_urlsafe(24)
         sys.stdout.write(f"API key for this run: {os.environ[KEYS_VARIABLE]}  (set {KEYS_VARIABLE} to choose it)\n")
-    serve, dashboard = settings.serve, settings.dashboard
     sys.stdout.write(f"gateway    http://{serve.host}:{serve.port}/v1  (model {serve.alias!r})\n")
     sys.stdout.write(f"dashboard  http://{dashboard.host}:{dashboard.port}\n")
-    sys.stdout.write(f"metrics    http://{settings.monitor.host}:{settings.monitor.port}/metrics\n")
+    sys.stdout.write(f"metrics    http://{monitor.host}:{monitor.port}/metrics\n")
     sys.stdout.flush()
 
 

@@ -1,7 +1,11 @@
-"""Load the settings: defaults, then the file, the environment and `--set`, each over the one before."""
+"""Load the settings: defaults, then the file, the environment and `--set`, each over the one before.
+
+A child process begins with the settings that its parent had, instead of file and environment.
+"""
 
 import difflib
 import os
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -10,9 +14,21 @@ import yaml
 from pydantic import ValidationError
 
 from driftwheel.errors import ConfigError
+from driftwheel.settings.child import handed_on
 from driftwheel.settings.settings import Settings
 
 ENVIRONMENT_PREFIX = "DRIFTWHEEL__"
+Raw = dict[str, Any]
+"""Sections as they are written, before they are checked."""
+
+
+class _Yaml(yaml.SafeLoader):
+    """YAML in which 1e-5 is a number: YAML 1.1 asks for a point and a sign, and gives a text without them."""
+
+
+_Yaml.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?(\d[\d_]*\.?\d*|\.\d+)[eE][-+]?\d+"), list("-+0123456789.")
+)
 
 
 def load_settings(path: Path | str, overrides: Iterable[str] = (), environ: Mapping[str, str] = os.environ) -> Settings:
@@ -21,18 +37,12 @@ def load_settings(path: Path | str, overrides: Iterable[str] = (), environ: Mapp
     Raises ConfigError with file, key, reason and the nearest known key.
     """
     path = Path(path).expanduser().resolve()
-    try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise ConfigError(f"no settings file at {path}; `driftwheel init` writes one") from error
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(f"cannot read {path}: {error}") from error
-    if not isinstance(raw, dict):
-        raise ConfigError(f"{path} must hold sections such as `model:` and `dataset:`")
-    raw = {key: dict(value) if isinstance(value, dict) else value for key, value in raw.items()}
-    for name, value in environ.items():
-        if name.startswith(ENVIRONMENT_PREFIX):
-            _put(raw, name.removeprefix(ENVIRONMENT_PREFIX).lower().split("__"), value, name)
+    raw: Raw | None = handed_on(path, environ)
+    if raw is None:
+        raw = _read(path)
+        for name, value in environ.items():
+            if name.startswith(ENVIRONMENT_PREFIX):
+                _put(raw, name.removeprefix(ENVIRONMENT_PREFIX).lower().split("__"), value, name)
     for override in overrides:
         key, equals, value = override.partition("=")
         if not equals:
@@ -44,7 +54,23 @@ def load_settings(path: Path | str, overrides: Iterable[str] = (), environ: Mapp
         raise ConfigError(f"{path}: " + "; ".join(_explain(e) for e in error.errors())) from error
 
 
-def _put(raw: dict[str, Any], keys: list[str], value: str, name: str) -> None:
+def _read(path: Path) -> Raw:
+    try:
+        raw = _parse(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ConfigError(f"no settings file at {path}; `driftwheel init` writes one") from error
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(f"cannot read {path}: {error}") from error
+    if not isinstance(raw, dict):
+        raise ConfigError(f"{path} must hold sections such as `model:` and `dataset:`")
+    return {key: dict(value) if isinstance(value, dict) else value for key, value in raw.items()}
+
+
+def _parse(text: str) -> Any:
+    return yaml.load(text, Loader=_Yaml)  # a SafeLoader
+
+
+def _put(raw: Raw, keys: list[str], value: str, name: str) -> None:
     *sections, key = keys
     target = raw
     for section in sections:
@@ -52,7 +78,7 @@ def _put(raw: dict[str, Any], keys: list[str], value: str, name: str) -> None:
         if not isinstance(target, dict):
             raise ConfigError(f"{name}: {section!r} is not a section")
     try:
-        target[key] = yaml.safe_load(value)
+        target[key] = _parse(value)
     except yaml.YAMLError as error:
         raise ConfigError(f"{name}: {value!r} is not a YAML value: {error}") from error
 
@@ -70,4 +96,7 @@ def _explain(error: Any) -> str:
         return f"{where}: no such key; {hint}"
     if error["type"] == "missing":
         return f"{where}: is missing"
-    return f"{where}: {error['msg']} (got {error['input']!r})" if error["loc"] else error["msg"]
+    reason = error["msg"].removeprefix("Value error, ")
+    # A rule between the keys of a section is given all of the section, which would bury the reason.
+    is_whole = not location or isinstance(error["input"], dict)
+    return f"{where}: {reason}" + ("" if is_whole else f" (got {error['input']!r})")

@@ -11,6 +11,16 @@ ORIGIN = r"^(\*|null|[a-z][a-z0-9+.-]*://[^/\sA-Z]+)$"
 """As a browser writes one: without a path or a last slash. `null` is the origin of a file that was opened."""
 
 
+def check_pattern(name: str, pattern: str, harm: str) -> None:
+    """Raise ValueError for what is no regular expression, or one that every text matches, which would do harm."""
+    try:
+        matches_nothing = re.search(pattern, "") is not None
+    except re.error as error:
+        raise ValueError(f"{name} is no regular expression: {error}") from error
+    if matches_nothing:
+        raise ValueError(f"{name} matches the empty text, and {harm}")
+
+
 class TracingSettings(Section):
     endpoint: str | None = Field(None, pattern=r"^https?://")
     """Where an OTLP/HTTP collector takes traces, `http://HOST:4318/v1/traces` (extra `otel`); None makes no spans."""
@@ -93,6 +103,22 @@ class ServeSettings(Section):
         return self
 
 
+class UnwatchedSettings(Section):
+    user_agents: list[str] = []
+    """Regular expressions for the User-Agent of probers, such as `UptimeRobot`."""
+    system_prompts: list[str] = []
+    """Regular expressions for the system prompt of requests that no user made."""
+    first_texts: list[str] = []
+    """Regular expressions for the first user message, such as `Generate a concise.* title`."""
+
+    @field_validator("user_agents", "system_prompts", "first_texts")
+    @classmethod
+    def _are_patterns(cls, patterns: list[str]) -> list[str]:
+        for pattern in patterns:
+            check_pattern(repr(pattern), pattern, "would leave nothing to watch")
+        return patterns
+
+
 class TrafficSettings(Section):
     share: float = Field(1.0, gt=0, le=1)
     """Share of the requests that are logged, drawn by request id; feedback on the others finds no row."""
@@ -102,6 +128,9 @@ class TrafficSettings(Section):
     """Personal data that is replaced by `<EMAIL>` and so on before a row is written; then no body is kept."""
     redact_patterns: dict[str, str] = {}
     """Names and regular expressions of further things to replace: `{TICKET: "T-[0-9]{6}"}` makes `<TICKET>`."""
+    unwatched: UnwatchedSettings = UnwatchedSettings()
+    """Requests that are answered and logged, but neither watched nor learned; the header `x-driftwheel-watch: no` marks
+    one by itself."""
     keep_days: float | None = Field(None, gt=0)
     """Rows older than this are deleted, but for those that the loop still needs; None keeps them."""
     keep_mib: int | None = Field(None, ge=1)
@@ -111,10 +140,5 @@ class TrafficSettings(Section):
     @classmethod
     def _are_patterns(cls, patterns: dict[str, str]) -> dict[str, str]:
         for name, pattern in patterns.items():
-            try:
-                matches_nothing = re.search(pattern, "") is not None
-            except re.error as error:
-                raise ValueError(f"{name} is no regular expression: {error}") from error
-            if matches_nothing:
-                raise ValueError(f"{name} matches the empty text, and would replace nothing everywhere")
+            check_pattern(name, pattern, "would replace nothing everywhere")
         return patterns

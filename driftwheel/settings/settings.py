@@ -4,6 +4,7 @@ Precedence: defaults < file < environment ``DRIFTWHEEL__SECTION__KEY`` < ``--set
 Secrets are never settings: API keys come from the environment variable DRIFTWHEEL_API_KEYS.
 """
 
+import sys
 from pathlib import Path
 from typing import Self
 
@@ -12,6 +13,7 @@ from pydantic import Field, model_validator
 from driftwheel.alias_key import AliasKey
 from driftwheel.records import content_hash
 from driftwheel.settings.artifact import EvaluateSettings, GateSettings, MergeSettings, ParitySettings, QuantizeSettings
+from driftwheel.settings.child import hand_on
 from driftwheel.settings.data import HUB, SHIPPED, Base, DatasetSettings, ModelSettings
 from driftwheel.settings.section import Section
 from driftwheel.settings.serving import ServeSettings, TrafficSettings
@@ -106,6 +108,18 @@ class Settings(Section):
         """Return the base model as a local folder where there is one, else as the hub name."""
         local = self.resolve(self.model.base)
         return str(local) if local.exists() else self.model.base
+
+    def weighted_paths(self) -> list[tuple[str, float]]:
+        """Return the sources of `dataset.sources`, paths absolute, each with its weight."""
+        return [(self.resolve_source(source.path), source.weight) for source in self.dataset.weighted_sources()]
+
+    def child_command(self, *words: str) -> list[str]:
+        """Return the argv that runs one of our own modules, and its words, in the environment `child_environment`."""
+        return [sys.executable, "-m", *words, "--config", str(self.path)]
+
+    def child_environment(self) -> dict[str, str]:
+        """Return the variable, beside the rest of its environment, by which a child has these very settings."""
+        return hand_on(self.path, self.model_dump(mode="json"))
 
     @property
     def base(self) -> Base:

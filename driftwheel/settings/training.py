@@ -13,6 +13,8 @@ class TrainSettings(Section):
     """What is trained: low-rank adapters, adapters on a 4-bit base (GPU), or every weight."""
     objective: Literal["sft", "dpo", "kto"] = "sft"
     """Learn right answers (sft), better before worse ones (dpo), or good and bad ones (kto), from files or feedback."""
+    start_from: Literal["base", "live"] = "base"
+    """Weights that sft begins with: the base's, or the live version's, merged (the base's until one is live)."""
     beta: float = Field(0.1, gt=0)
     """How close dpo and kto stay to the model that they start from."""
     class_weights: Literal["none", "balanced"] | dict[str, Annotated[float, Field(gt=0)]] = "none"
@@ -99,6 +101,30 @@ class TrainSettings(Section):
     """Where they run: on this machine (accelerate), or on the nodes of a Ray cluster (Ray Train)."""
     ray_address: str = "auto"
     """The cluster, as `ray.init` takes it: `auto` is the one that this machine belongs to."""
+
+    @model_validator(mode="after")
+    def _can_be_trained_together(self) -> Self:
+        if self.num_processes == 1:
+            if self.executor == "ray":
+                raise ValueError("executor ray needs num_processes of 2 or more: one process a worker")
+            return self
+        alone = "set train.num_processes to 1"
+        if self.objective != "sft":
+            raise ValueError(
+                f"objective {self.objective} compares the answers of one batch and trains in one process; {alone}"
+            )
+        if self.fsdp and self.method == "qlora":
+            raise ValueError("4-bit weights are not sharded here; set train.fsdp to false, or train.method to lora")
+        if str(self.init_lora_weights).startswith("pissa"):
+            raise ValueError(f"init_lora_weights {self.init_lora_weights} needs the whole base saved again; {alone}")
+        if self.neftune_noise_alpha is not None:
+            raise ValueError(f"neftune_noise_alpha draws its noise in one process; {alone}")
+        return self
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether a retrain goes on from the live version's weights; dpo and kto do, since its answers were judged."""
+        return self.start_from == "live" or self.objective != "sft"
 
 
 class Range(Section):

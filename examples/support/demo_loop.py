@@ -69,7 +69,7 @@ class Demo:
 async def wait_until_ready(demo: Demo) -> None:
     """Wait until the gateway gives a real token."""
     deadline = time.monotonic() + demo.settings.serve.start_timeout_seconds
-    async with httpx2.AsyncClient() as http:
+    async with httpx2.AsyncClient(trust_env=False) as http:
         while time.monotonic() < deadline:
             try:
                 if (await http.get(f"{demo.client.url}/readyz")).status_code == 200:

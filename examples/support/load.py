@@ -8,10 +8,11 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 import httpx2
-from openai import AsyncOpenAI, OpenAIError
+from openai import OpenAIError
 
 from driftwheel.answers import label_of
 from examples.support.world import Example, answer
+from train.asking.own_client import client_of
 
 MAX_TOKENS = 32
 """Longer than any right answer, so that a cut one is a fault."""
@@ -48,8 +49,9 @@ class Client:
 
     def __post_init__(self) -> None:
         # No retries: a request that fails once must be seen to fail.
-        self._openai = AsyncOpenAI(base_url=f"{self.url}/v1", api_key=self.key, max_retries=0, timeout=120)
-        self._http = httpx2.AsyncClient(headers={"authorization": f"Bearer {self.key}"}, timeout=30)
+        self._openai = client_of(self.url, self.key, timeout_seconds=120, max_retries=0)
+        headers = {"authorization": f"Bearer {self.key}"}
+        self._http = httpx2.AsyncClient(headers=headers, timeout=30, trust_env=False)
 
     async def ask(self, example: Example, *, model: str | None = None, stream: bool = False) -> Reply:
         """Send one message and record the reply; a failure is recorded, not raised."""

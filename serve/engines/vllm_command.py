@@ -44,8 +44,10 @@ def engine_environment(serve: ServeSettings, model: str) -> dict[str, str]:
     """Return the environment of an engine: no telemetry, no hub for a local folder, no cores taken from others."""
     environment = dict(os.environ)
     environment |= {"VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1", "PROMETHEUS_DISABLE_CREATED_SERIES": "true"}
-    # The gateway checks keys; an engine's log or crash dump must not hold any.
-    environment.pop(KEYS_VARIABLE, None)
+    # The gateway checks keys; an engine's log or crash dump must not hold any. With vLLM's own variable the engine
+    # would want that key, which the gateway does not send.
+    for name in (KEYS_VARIABLE, "VLLM_API_KEY", "OPENAI_API_KEY"):
+        environment.pop(name, None)
     if not has_gpu():
         # `nobind`: vLLM would pin each engine's threads to the same cores, and a swap runs two engines.
         environment |= {"VLLM_CPU_OMP_THREADS_BIND": "nobind", "VLLM_ENABLE_V1_MULTIPROCESSING": "0"}

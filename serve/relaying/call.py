@@ -224,12 +224,13 @@ def prompt_of(fields: dict[str, Any]) -> str:
     if isinstance(messages, list) and any(isinstance(message, dict) for message in messages):
         for message in reversed(messages):
             if isinstance(message, dict) and message.get("role") == "user":
-                return storable(_text_of(message.get("content")))
+                return storable(text_of(message.get("content")))
         return ""
-    return storable(_text_of(fields.get("prompt", messages)))
+    return storable(text_of(fields.get("prompt", messages)))
 
 
-def _text_of(content: Any) -> str:
+def text_of(content: Any) -> str:
+    """Return the text of a message's content: as it is, or of its parts; empty for what holds none."""
     if isinstance(content, str):
         return content
     if not isinstance(content, list):
@@ -238,13 +239,13 @@ def _text_of(content: Any) -> str:
     return "\n".join(text for text in texts if isinstance(text, str))
 
 
-def user_of(fields: dict[str, Any]) -> str:
+def user_of(fields: Mapping[str, Any]) -> str:
     """Return the request's `user`, or the `safety_identifier` that OpenAI has made of it since."""
     named = (fields.get(name) for name in ("user", "safety_identifier"))
     return next((storable(user) for user in named if isinstance(user, str) and user), "")
 
 
-def conversation_of(fields: dict[str, Any]) -> str:
+def conversation_of(fields: Mapping[str, Any]) -> str:
     """Return the request's `metadata.conversation`."""
     metadata = fields.get("metadata")
     conversation = metadata.get("conversation") if isinstance(metadata, dict) else None

@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Protocol
 
 from driftwheel.records import Traffic, utc_now
+from driftwheel.traffic.outcomes import UNWATCHED
 from serve.access.caller import Caller
 from serve.relaying.call import Call
 from serve.routing.table import EngineRoute
@@ -46,8 +47,15 @@ class Job:
     used_tokens: int = 0
     trace_headers: str = ""
     """Header lines for the engine, each with its end."""
+    is_watched: bool = True
+    """It is a user's question: monitor, canary, mirror and datasets may read its row."""
     trace: Trace | None = None
     """The spans of the request, where there are any."""
+
+    @property
+    def alias(self) -> str:
+        """What its row goes by: the model's name as the client wrote it, marked where nobody is to watch it."""
+        return self.call.model if self.is_watched else f"{self.call.model}{UNWATCHED}"
 
     def start_over(self, request_id: str, route: EngineRoute) -> None:
         """Become the second try of a request whose first engine failed."""

@@ -210,7 +210,7 @@ class Relay:
             id=job.request_id,
             project=self._project,
             created_at=job.created_at,
-            alias=job.call.model,
+            alias=job.alias,
             version_id=job.route.version_id,
             route=job.path,
             status_code=status,

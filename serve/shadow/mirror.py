@@ -53,7 +53,8 @@ class Mirror:
 
     def offer(self, job: Job) -> None:
         """Copy a request that has been answered, if there is a shadow and it is not busy."""
-        if self.version_id is None or job.call.model != self._alias or job.route.version_id == self.version_id:
+        # The row's alias, not the model's name: what nobody is to watch is not compared, either.
+        if self.version_id is None or job.alias != self._alias or job.route.version_id == self.version_id:
             return
         route = self._routes.pick(self.version_id)
         if route is None or len(self._copies) >= MAX_COPIES:

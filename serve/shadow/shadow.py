@@ -55,7 +55,7 @@ def replay(
         asyncio.run(prove(settings.serve, version, engine))
         timeout_seconds = settings.serve.request_timeout_seconds
         with (
-            httpx2.Client(base_url=engine.url, timeout=timeout_seconds) as client,
+            httpx2.Client(base_url=engine.url, timeout=timeout_seconds, trust_env=False) as client,
             ThreadPoolExecutor(IN_FLIGHT) as pool,
         ):
             answers = list(pool.map(lambda row: _ask(client, engine.name, row), rows))

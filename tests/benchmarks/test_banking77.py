@@ -15,7 +15,7 @@ import yaml
 from rich.console import Console
 
 from benchmarks import banking77
-from driftwheel import controls
+from driftwheel import artifacts, controls
 from driftwheel.records import (
     DecisionStatus,
     DecisionVerdict,
@@ -32,7 +32,7 @@ from examples.support.demo_loop import Demo
 from examples.support.load import Client
 from examples.support.world import Example, messages
 from tests.support.fake_world import ALIAS, KEY, World
-from train.base_model import load_tokenizer
+from train.base_model import identity, load_tokenizer
 
 WINDOW_ROWS, STEADY_WINDOWS = 20, 2
 KNOWN, HELD_OUT = "card_lost", "refund"
@@ -138,5 +138,6 @@ def test_the_base_learns_from_the_questions_and_the_settings_can_be_loaded(
     banking77.build_base(tmp_path / "base", questions)
     assert load_tokenizer(str(tmp_path / "base")).chat_template
     settings = banking77.prepare(tmp_path, questions, tmp_path / "base")
+    assert identity(settings.base) == artifacts.read_manifest(tmp_path / "base").content_hash
     assert (settings.project, settings.serve.alias, settings.train.method) == ("banking", "banking", "full")
     assert len((tmp_path / "seed.jsonl").read_text(encoding="utf-8").splitlines()) == len(questions)

@@ -49,7 +49,7 @@ LATE = {
     "tokenizers": "examples/support",
     "streamlit": "dashboard",
     "torch": "examples/support train train/fidelity train/sizing train/training train/weights",
-    "transformers": "examples/support train train/fidelity train/kernels train/sizing train/weights",
+    "transformers": "examples/support train train/fidelity train/kernels train/sizing train/tuning train/weights",
     "trl": "train/training",
     "vllm": "serve/engines",
 }

@@ -13,6 +13,7 @@ from openai import APIError, AsyncOpenAI, BadRequestError
 
 from driftwheel.conversations import Messages, said, to_send
 from driftwheel.errors import EngineError
+from train.asking.own_client import client_of
 
 Token = tuple[bytes, float]
 """A token's bytes and its log-probability in nats."""
@@ -150,8 +151,7 @@ async def _each(
         on_done()
         return result
 
-    url = f"{endpoint.url.rstrip('/')}/v1"
-    async with AsyncOpenAI(base_url=url, api_key=endpoint.api_key, timeout=timeout_seconds) as client:
+    async with client_of(endpoint.url, endpoint.api_key, timeout_seconds=timeout_seconds) as client:
         # The first failure ends all of them: a partly asked test set is not scored, and no request may outlive the
         # client.
         tasks = [asyncio.ensure_future(one(client, entry)) for entry in entries]

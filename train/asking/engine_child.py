@@ -4,8 +4,8 @@ Stages never import one another, so the engine is reached as a user would reach 
 """
 
 import json
+import os
 import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import IO
 
 from driftwheel.errors import EngineError
-from driftwheel.settings.serving import ServeSettings
 from driftwheel.settings.settings import Settings
 from train.asking.client import Endpoint
+from train.step_progress import progress
 
 STOP_SECONDS = 30.0
 START_MARGIN_SECONDS = 30.0
@@ -30,25 +30,25 @@ def engine(settings: Settings, source: list[str]) -> Iterator[Endpoint]:
     Raises EngineError with the child's own message if it does not start.
     """
     # With port 0 the child takes a free port and says which.
-    argv = [sys.executable, "-m", "serve", "engine", "--config", str(settings.path), "--port", "0", *source]
-    for override in _serve_overrides(settings.serve, settings.root, settings.storage.database_url):
-        argv += ["--set", override]
+    argv = settings.child_command("serve", "engine", "--port", "0", *source)
     log_path = settings.root / "logs" / f"evaluation-engine-{datetime.now(UTC):%Y%m%dT%H%M%S%f}.log"
     log_path.parent.mkdir(parents=True, exist_ok=True)
     with log_path.open("w", encoding="utf-8") as log:
         # The child ends when its stdin does, so it cannot outlive this process.
-        child = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True)
+        child = subprocess.Popen(
+            argv,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            text=True,
+            env=os.environ | settings.child_environment(),
+        )
         try:
-            yield _wait_for_endpoint(child, settings.serve.start_timeout_seconds, source[1], log_path)
+            with progress("engine start"):
+                endpoint = _wait_for_endpoint(child, settings.serve.start_timeout_seconds, source[1], log_path)
+            yield endpoint
         finally:
             _stop(child)
-
-
-def _serve_overrides(settings: ServeSettings, root: Path, database_url: str | None) -> list[str]:
-    """Return the serving settings as flags: the file alone does not hold what came from `--set`."""
-    values = {f"serve.{key}": value for key, value in settings.model_dump(mode="json").items()}
-    values |= {"storage.root": str(root), "storage.database_url": database_url}
-    return [f"{key}={json.dumps(value)}" for key, value in values.items()]
 
 
 def _wait_for_endpoint(

@@ -5,7 +5,7 @@ Dataset is written and again before a model is trained on one, whatever wrote it
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -17,6 +17,7 @@ from driftwheel.settings.data import DatasetSettings
 from driftwheel.store.ledger import Ledger
 from train.data.duplicates import NearDuplicates
 from train.data.examples import Example, read_examples
+from train.runs import STARTED_FROM
 
 LeakKind = Literal["exact", "folded", "near", "contained", "group", "future"]
 MEANING: dict[LeakKind, str] = {
@@ -123,17 +124,11 @@ def check_dataset(settings: DatasetSettings, ledger: Ledger, project: str, datas
 
 
 def leaks_into_judge(settings: DatasetSettings, ledger: Ledger, run: TrainingRun, judge: Dataset) -> list[Leak]:
-    """Return the rows that a run, or a run it was merged from, learned and that leak into another Dataset's test rows.
+    """Return the rows that a run, or a run it was made from, learned and that leak into another Dataset's test rows.
 
     A run's own Dataset was checked before it was trained.
     """
-    others = [ledger.get(Dataset, dataset_id) for dataset_id in sorted(_learned_from(ledger, run) - {judge.id})]
-    rows = [
-        row
-        for dataset in others
-        for name in ("train", "validation")
-        for row in read_examples(Path(dataset.path) / f"{name}.jsonl")
-    ]
+    rows = _learned(ledger, _learned_from(ledger, run) - {judge.id})
     if not rows:
         return []
     cut = judge.report.time_cuts.get("test")
@@ -141,9 +136,22 @@ def leaks_into_judge(settings: DatasetSettings, ledger: Ledger, run: TrainingRun
     return HeldOut(test, settings.near_duplicate_similarity, cut).leaks(rows)
 
 
+def learned_rows(ledger: Ledger, run_id: str) -> list[Example]:
+    """Return every row that a run, or a run that it was made from, has learned."""
+    return _learned(ledger, _learned_from(ledger, ledger.get(TrainingRun, run_id)))
+
+
+def _learned(ledger: Ledger, dataset_ids: Iterable[str]) -> list[Example]:
+    folders = [Path(ledger.get(Dataset, dataset_id).path) for dataset_id in sorted(dataset_ids)]
+    names = ("train", "validation")
+    return [row for folder in folders for name in names for row in read_examples(folder / f"{name}.jsonl")]
+
+
 def _learned_from(ledger: Ledger, run: TrainingRun) -> set[str]:
-    """Return the ids of the Datasets that a run learned from, itself or through the runs it was merged from."""
-    parents = run.settings.get("merged_from", {}).get("run_ids", [])
-    if not parents:
-        return {run.dataset_id}
-    return set().union(*(_learned_from(ledger, ledger.get(TrainingRun, run_id)) for run_id in parents))
+    """Return the ids of the Datasets that a run learned from: itself, or through the runs that it was made from."""
+    merged = run.settings.get("merged_from", {}).get("run_ids", [])
+    start = run.settings.get(STARTED_FROM)
+    found = set() if merged else {run.dataset_id}
+    for run_id in [*merged, *([start] if start else [])]:
+        found |= _learned_from(ledger, ledger.get(TrainingRun, run_id))
+    return found

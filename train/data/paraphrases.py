@@ -21,12 +21,12 @@ from driftwheel.settings.artifact import EvaluateSettings
 from driftwheel.settings.data import DatasetSettings
 from driftwheel.settings.serving import ServeSettings
 from driftwheel.settings.settings import Settings
-from train.asking.answer_progress import progress
 from train.asking.client import Endpoint
 from train.data.duplicates import text_hash
 from train.data.examples import Example
 from train.data.rewording import REWORDED_TOKENS, flaw, request, reword
 from train.data.tally import Tally
+from train.step_progress import progress
 
 KEY_VARIABLE = "DRIFTWHEEL_PARAPHRASE_API_KEY"
 SOURCE = "paraphrase"

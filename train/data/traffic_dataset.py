@@ -1,4 +1,4 @@
-"""Builds a retrain's Dataset: fresh rows of labelled traffic, and replayed rows of the live version's Dataset."""
+"""Builds a retrain's Dataset: fresh rows of labelled traffic and of files, and replayed rows of the live Dataset."""
 
 import random
 from collections.abc import Sequence
@@ -13,17 +13,19 @@ from driftwheel.store.ledger import Ledger
 from train.data.clean_rows import clean, split, stop_at_too_few
 from train.data.dataset_files import read_splits, write
 from train.data.examples import Example
-from train.data.leaks import HeldOut, quarantined
+from train.data.leaks import HeldOut, learned_rows, quarantined
+from train.data.source_rows import new_in_sources
 from train.data.splits import Deal, Splits, TimedSplits, group_numbers
 from train.data.tally import Tally
 from train.data.traffic_rows import labelled_rows
 
 
 def dataset_from_traffic(settings: Settings, ledger: Ledger, decision_id: str) -> Dataset:
-    """Build a retrain's Dataset: fresh labelled traffic in slice `new`, replayed rows of the live dataset in `old`.
+    """Build a retrain's Dataset: fresh rows in slice `new`, replayed rows of the live dataset in `old`.
 
+    Fresh are the requests that were labelled since, and the rows of `dataset.sources` that no version has seen.
     Its test split holds fresh rows and the live dataset's whole test split, so that the gate sees both.
-    Raises DataError if there are too few labelled rows.
+    Raises DataError if there are too few fresh rows.
     """
     found = ledger.find(Dataset, project=settings.project, origin=decision_id, limit=1)
     if found:
@@ -36,13 +38,18 @@ def dataset_from_traffic(settings: Settings, ledger: Ledger, decision_id: str) -
     judging = HeldOut(quarantine, settings.dataset.near_duplicate_similarity)
     form = live_dataset.report.answer_form or form_of([e.answer for e in old["train"]])
     fresh = _fresh(settings.dataset, ledger, settings.serve.alias, live_dataset, form, tally)
+    added = new_in_sources(settings.dataset, ledger, settings.project, settings.weighted_paths(), tally)
+    # Where somebody labelled the same question in use, that label stands.
+    added = _drop(added, {e.id for e in fresh}, tally, "new in a file, but labelled in the traffic")
+    fresh += [replace(e, slice="new") for e in added]
     resembling = {leak.row.id for leak in judging.leaks(fresh) if leak.kind != "group"}
     fresh = _drop(fresh, resembling, tally, "quarantined: like a test item")
     stop_at_too_few(settings.dataset, fresh, tally)
-    timed = _split_fresh(settings.dataset, fresh, [*old["train"], *old["validation"]], quarantine, tally)
-    _add_replay(
-        settings.dataset, timed.splits, old, judging, tally, rows=round(settings.dataset.replay_share * len(fresh))
-    )
+    # Where the training goes on from the live weights, it has learned what these have, and is not judged on that.
+    learned = learned_rows(ledger, live.run_id) if settings.train.goes_on else [*old["train"], *old["validation"]]
+    timed = _split_fresh(settings.dataset, fresh, learned, quarantine, tally)
+    rows = round(settings.dataset.replay_share * len(fresh))
+    _add_replay(settings.dataset, timed.splits, old, judging, tally, rows=rows)
     _drop_late(timed, tally)
     return write(settings, ledger, timed, quarantine, tally, origin=decision_id)
 
@@ -88,8 +95,10 @@ def _add_replay(
     A row that weight or balance repeated there is as many times as likely to be drawn, and is drawn once.
     """
     chance = random.Random(settings.seed)
+    fresh = {e.id for rows in splits.values() for e in rows}
     for name in ("train", "validation"):
-        said = [e for e in old[name] if e.original is None]
+        # The newest answer to a question stands; the one before it is not learned beside it.
+        said = _drop([e for e in old[name] if e.original is None], fresh, tally, "in the live dataset, but asked again")
         replayed = list({e.id: e for e in chance.sample(said, len(said))}.values())[:rows]
         tested = {leak.row.id for leak in judging.leaks(replayed)}
         kept = _drop(replayed, tested, tally, "replayed, but like a test item")

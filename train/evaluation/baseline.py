@@ -41,7 +41,9 @@ def measure_baseline(settings: Settings, dataset: Dataset, endpoint: Endpoint | 
     if endpoint is not None:
         entries = _ask_each(settings, endpoint, dataset)
     else:
-        with engine(settings, ["--model", settings.base_model(), *_tokenizer(settings.base, settings.root)]) as own:
+        with engine(
+            settings, ["--model", settings.base_model(), *tokenizer_arguments(settings.base, settings.root)]
+        ) as own:
             entries = _ask_each(settings, own, dataset)
     with artifacts.writing(_folder(settings, dataset), {"base_model": settings.model.base}) as aside:
         artifacts.write_json(aside / "baseline.json", as_json(entries))
@@ -119,7 +121,7 @@ def _folder(settings: Settings, dataset: Dataset) -> Path:
     return evaluation_folder(settings, dataset, "baseline", *key)
 
 
-def _tokenizer(base: Base, root: Path) -> list[str]:
+def tokenizer_arguments(base: Base, root: Path) -> list[str]:
     """Return the arguments that let an engine on the base read conversations as a tuned model would."""
     try:
         tokenizer = load_base_tokenizer(base)

@@ -5,6 +5,7 @@ pytablewriter's typepy wants python-dateutil below 3. So it is a child process i
 """
 
 import json
+import os
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,6 +20,7 @@ from train.processes.executor import LocalExecutor
 
 LM_EVAL = ("lm-eval[api]==0.4.13", "transformers>=5.19,<5.20")
 """Transformers without torch, for its tokenizers."""
+OWN_HOSTS = ("127.0.0.1", "localhost", "::1")
 NOT_METRICS = ("alias", "name", "sample_len", "sample_count")
 
 
@@ -49,11 +51,17 @@ def measure_general(settings: Settings, endpoint: Endpoint, artifact: Path) -> d
         argv += ["--seed", str(settings.dataset.seed), "--limit", str(settings.evaluate.general_items)]
         if settings.evaluate.general_path:
             argv += ["--include_path", str(settings.resolve(settings.evaluate.general_path))]
-        LocalExecutor().run(argv, log_path=log_path, environment={"OPENAI_API_KEY": endpoint.api_key})
+        LocalExecutor().run(argv, log_path=log_path, environment=environment_of(endpoint))
         found = list(Path(folder).rglob("results_*.json"))
         if not found:
             raise EngineError(f"lm-eval wrote no results; see {log_path}")
         return read_results(json.loads(found[0].read_text(encoding="utf-8")))
+
+
+def environment_of(endpoint: Endpoint) -> dict[str, str]:
+    """Return what lm-eval must know: the endpoint's key, and that the machine's proxy is not for this machine."""
+    spared = ",".join([*filter(None, [os.environ.get("no_proxy", os.environ.get("NO_PROXY"))]), *OWN_HOSTS])
+    return {"OPENAI_API_KEY": endpoint.api_key, "no_proxy": spared, "NO_PROXY": spared}
 
 
 def read_results(results: Mapping[str, Any]) -> dict[str, GeneralTask]:

@@ -21,9 +21,9 @@ from driftwheel.settings.artifact import EvaluateSettings
 from driftwheel.settings.serving import ServeSettings
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
-from train.asking.answer_progress import progress
 from train.asking.client import Endpoint, ask_all
 from train.evaluation.scoring import judge_endpoint
+from train.step_progress import progress
 
 ITEMS = 100
 JUDGE_TOKENS = 512

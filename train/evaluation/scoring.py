@@ -18,10 +18,10 @@ from driftwheel.scorecard import Task
 from driftwheel.settings.artifact import EvaluateSettings
 from driftwheel.settings.serving import ServeSettings
 from driftwheel.settings.settings import Settings
-from train.asking.answer_progress import progress
 from train.asking.client import Answer, Endpoint, ask_all
 from train.evaluation.confidence import confidence
 from train.evaluation.scores import detect_task, grade_answer
+from train.step_progress import progress
 
 FORMAT = 2
 """Raise it when a scorecard means something else than before; evaluations of another format are redone."""

@@ -7,13 +7,13 @@ from driftwheel.conversations import Messages
 from driftwheel.errors import ParityError
 from driftwheel.scorecard import ParityRow
 from driftwheel.settings.settings import Settings
-from train.asking.answer_progress import progress
 from train.asking.client import Answer, Endpoint, token_logprobs
 from train.base_model import load_tokenizer
 from train.evaluation.scoring import ask
 from train.fidelity.hops import measure, require
 from train.fidelity.parity_table import Parity
 from train.fidelity.probing import Probe, reading_of
+from train.step_progress import progress
 
 
 def measure_served(

@@ -3,6 +3,7 @@
 import json
 import random
 from collections.abc import Collection
+from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -22,6 +23,7 @@ from train.fidelity.pins import read_pins
 from train.fidelity.probing import Probe, Reading, make_probes, read_model
 from train.processes.first_process import is_first_process
 from train.runs import weights_path
+from train.step_progress import progress
 
 READINGS = "parity_trained.json"
 COMPARED_ROWS = 16
@@ -49,9 +51,9 @@ def remember(settings: Settings, dataset_path: Path, trainer: Any, folder: Path)
     _compare_tokens(trainer, dataset_path)
     max_tokens = settings.evaluate.max_tokens
     probes = choose_probes(settings, dataset_path, tokenizer, end_ids(tokenizer, model.generation_config))
-    readings = read_model(
-        model, tokenizer, probes, max_tokens, is_autocast=settings.train.bf16, label_field=settings.dataset.label_field
-    )
+    is_autocast, label_field = settings.train.bf16, settings.dataset.label_field
+    with progress(f"{len(probes)} probes to the trained model") if is_first_process() else nullcontext():
+        readings = read_model(model, tokenizer, probes, max_tokens, is_autocast=is_autocast, label_field=label_field)
     if not is_first_process():
         return Pins()
     trained = Trained(probes=probes, readings=readings, max_tokens=max_tokens)

@@ -25,9 +25,8 @@ from train.data.preferences import preference_path
 from train.data.splits import SPLITS, group_numbers
 from train.data.tally import Tally
 from train.finetune import finetune
-from train.merge import merge
 from train.preference.preference_rows import AnswerFeedback, preferences
-from train.runs import newest_run
+from train.warm_start import judged_run, starting_weights
 
 FEWEST = 10
 """Fewer preferences of the wanted kind teach nothing that a held-out part could show."""
@@ -38,11 +37,10 @@ def prefer(settings: Settings, ledger: Ledger) -> TrainingRun:
 
     Raises DataError if there are too few of them.
     """
-    start = judged_run(ledger, settings.project, settings.serve.alias)
-    dataset = preference_dataset(settings, ledger, ledger.get(Dataset, start.dataset_id))
-    # A merged folder has no revision; the hub's would be looked for in it.
-    merged = settings.model.model_copy(update={"base": str(merge(settings, ledger, start.id)), "revision": None})
-    return finetune(settings.model_copy(update={"model": merged}), ledger, dataset.id)
+    live = live_version(ledger, settings.project, settings.serve.alias)
+    parent = ledger.get(Dataset, judged_run(ledger, settings.project, live).dataset_id)
+    dataset = preference_dataset(settings, ledger, parent)
+    return finetune(starting_weights(settings, ledger), ledger, dataset.id)
 
 
 def given_preferences(ledger: Ledger, project: str, objective: str) -> Dataset | None:
@@ -51,14 +49,14 @@ def given_preferences(ledger: Ledger, project: str, objective: str) -> Dataset |
     return next((d for d in newest if preference_path(Path(d.path), objective, "train").is_file()), None)
 
 
-def judged_run(ledger: Ledger, project: str, alias: str) -> TrainingRun:
-    """Return the run whose answers people judged: the live version's, or before the first version the newest."""
-    live = live_version(ledger, project, alias)
-    return newest_run(ledger, project) if live is None else ledger.get(TrainingRun, live.run_id)
+def preference_dataset(
+    settings: Settings, ledger: Ledger, parent: Dataset, *, has_corrections: bool = False
+) -> Dataset:
+    """Build the Dataset of the wanted preferences and its parent's rows, or find it built already.
 
-
-def preference_dataset(settings: Settings, ledger: Ledger, parent: Dataset) -> Dataset:
-    """Build the Dataset of the wanted preferences and its parent's rows, or find it built already."""
+    Preferences of whom the parent's test rows are, or like these, are left out, so that the gate asks what nothing has
+    taught. `has_corrections` says that the parent holds people's corrections already, split by itself.
+    """
     objective = settings.train.objective
     splits = read_splits(parent)
     held_out = [*splits["test"], *quarantined(ledger, settings.project)]
@@ -66,6 +64,8 @@ def preference_dataset(settings: Settings, ledger: Ledger, parent: Dataset) -> D
     tally = Tally()
     found = preferences(settings.dataset, ledger, settings.project, settings.serve.alias, tested, tally)
     wanted = [p for p in found if (p.correction if objective == "dpo" else p.thumb) is not None]
+    tested_groups = {e.group for e in held_out}  # nobody teaches what they are asked to judge
+    wanted = [p for p in wanted if p.group not in tested_groups]
     if len(wanted) < FEWEST:
         kind = "corrected answers" if objective == "dpo" else "answers with a thumb"
         left = "".join(f"; {count} left out: {reason}" for reason, count in tally.dropped.items())
@@ -77,7 +77,7 @@ def preference_dataset(settings: Settings, ledger: Ledger, parent: Dataset) -> D
     for name, part in parts.items():
         known = {e.conversation for e in splits[name]}
         corrected = [p.example for p in part if p.correction and p.example.conversation not in known]
-        rows[name] += [e.as_line() for e in corrected]
+        rows[name] += [] if has_corrections else [e.as_line() for e in corrected]
         rows[f"{objective}_{name}"] = [p.as_pair() if objective == "dpo" else p.as_judged() for p in part]
     if stored := find_stored(ledger, settings.project, rows):
         return stored

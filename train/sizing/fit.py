@@ -10,9 +10,10 @@ from driftwheel.errors import ConfigError
 from driftwheel.settings.data import Base, DatasetSettings
 from driftwheel.settings.settings import Settings
 from driftwheel.settings.training import TrainSettings
-from train.base_model import load_base_tokenizer, load_config
+from train.base_model import base_ends, load_base_tokenizer, load_config
 from train.data.formats import read_sources
 from train.data.rendering import token_counts
+from train.data.template_check import Templated, require_template
 from train.sizing.machine import Machine
 from train.sizing.memory import Estimate, estimate
 
@@ -59,7 +60,8 @@ def fits(wanted: Estimate, machine: Machine) -> bool:
 def examine_fit(settings: Settings, data: Path | None, machine: Machine) -> Fit:
     """Estimate each method for the settings' base model, and propose the first configuration that fits.
 
-    Raises ConfigError or NotFoundError if the model's configuration cannot be read.
+    Raises ConfigError or NotFoundError if the model's configuration cannot be read, DataError naming the first row that
+    its chat template does not give as it is.
     """
     config = load_config(settings.base_model(), revision=settings.model.revision)
     lengths = _lengths(settings.dataset, settings.base, data) if data else None
@@ -116,6 +118,8 @@ def _lengths(settings: DatasetSettings, base: Base, data: Path) -> DataLengths:
     if not rows:
         raise ConfigError(f"{data} has no row that can be read; `driftwheel data check` says why")
     tokenizer = load_base_tokenizer(base)
+    said = [Templated(name=r.place, prompt=r.prompt, completion=r.completion, tools=r.tools) for r in rows]
+    require_template(tokenizer, base_ends(base, tokenizer), said)
     lengths = sorted(token_counts(tokenizer, [([*r.prompt, *r.completion], r.tools) for r in rows]))
     last = len(lengths) - 1
     return DataLengths(len(lengths), lengths[last // 2], lengths[min(last, int(0.95 * len(lengths)))], lengths[last])

@@ -14,11 +14,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from transformers import TrainerCallback
 
 from driftwheel.errors import ConfigError
+from train.step_progress import PLAIN_LINE_SECONDS
 from train.training.checkpoints import CHECKPOINT_MARK
 from train.training.curves import CURVES, CurvePoint, as_line, read_curves
-
-PLAIN_LINE_SECONDS = 5.0
-"""In a log file a bar that is drawn anew would be thousands of lines."""
 
 
 class CurveWriter(TrainerCallback):  # type: ignore[misc]  # transformers is untyped
@@ -85,7 +83,9 @@ class ProgressBar(TrainerCallback):  # type: ignore[misc]  # transformers is unt
 
     def __init__(self, curves: CurveWriter, console: Console) -> None:
         self._curves, self._console = curves, console
-        self._loss = self._eval_loss = math.nan
+        self._loss: float | None = None
+        self._eval_loss: float | None = None
+        self._validated = 0
         self._started_at = self._printed_at = time.monotonic()
         self._first_step = 0
         columns = (TextColumn("fine-tuning"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"))
@@ -97,8 +97,10 @@ class ProgressBar(TrainerCallback):  # type: ignore[misc]  # transformers is unt
         self._started_at, self._first_step = time.monotonic(), state.global_step
         self._bar.update(self._task, total=state.max_steps, completed=state.global_step)
         self._bar.start()
-        if state.global_step:
-            self._console.print(f"resumed at step {state.global_step} of {state.max_steps}", highlight=False)
+        if state.global_step >= state.max_steps:
+            self._say(f"all {state.max_steps} steps were trained before; only the rest is done")
+        elif state.global_step:
+            self._say(f"resumed at step {state.global_step} of {state.max_steps}")
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Mapping[str, float], **_: Any) -> None:
         """Take over the newest losses."""
@@ -111,19 +113,60 @@ class ProgressBar(TrainerCallback):  # type: ignore[misc]  # transformers is unt
         per_step = (now - self._started_at) / max(1, state.global_step - self._first_step)
         tokens = self._curves.useful_tokens
         speed = tokens / max(self._curves.elapsed_seconds, 1e-6)
-        validation = "" if math.isnan(self._eval_loss) else f"validation {self._eval_loss:.4f}  "
-        text = f"loss {self._loss:.4f}  {validation}{speed:,.0f} tokens/s"
+        # The first loss is logged after the first step, and validation comes later.
+        loss = "" if self._loss is None else f"loss {self._loss:.4f}  "
+        validation = "" if self._eval_loss is None else f"validation {self._eval_loss:.4f}  "
+        text = f"{loss}{validation}{speed:,.0f} tokens/s"
         self._bar.update(self._task, completed=state.global_step, description=text)
         if not self._console.is_terminal and now - self._printed_at >= PLAIN_LINE_SECONDS:
             self._printed_at = now
             left = per_step * (state.max_steps - state.global_step)
-            line = f"step {state.global_step}/{state.max_steps}  {text}  {left:.0f} s left"
-            self._console.print(line, highlight=False, soft_wrap=True)
+            self._say(f"step {state.global_step}/{state.max_steps}  {text}  {left:.0f} s left")
+
+    def on_prediction_step(self, args: Any, state: Any, control: Any, eval_dataloader: Any = None, **_: Any) -> None:
+        """Count the batches of a validation, and print a line now and then."""
+        self._validated += 1
+        now, total = time.monotonic(), len(eval_dataloader) if eval_dataloader is not None else None
+        text = f"validation batch {self._validated}" + ("" if total is None else f"/{total}")
+        self._bar.update(self._task, description=text)
+        if not self._console.is_terminal and now - self._printed_at >= PLAIN_LINE_SECONDS:
+            self._printed_at = now
+            self._say(f"step {state.global_step}/{state.max_steps}  {text}")
+
+    def on_evaluate(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Begin the next validation at its first batch."""
+        self._validated = 0
 
     def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Stop the bar."""
+        """Stop the bar, and say how the training ended."""
         self.close()
+        losses = {"loss": self._loss, "validation": self._eval_loss}
+        shown = "".join(f"  {name} {loss:.4f}" for name, loss in losses.items() if loss is not None)
+        is_early = state.global_step < state.max_steps
+        why = ", because validation got no better" if is_early else ""
+        seconds = time.monotonic() - self._started_at
+        self._say(f"trained {state.global_step} of {state.max_steps} steps in {seconds:.0f} s{why}{shown}")
+
+    def _say(self, line: str) -> None:
+        self._console.print(line, highlight=False, soft_wrap=True)
 
     def close(self) -> None:
         """Stop the bar, also after a failure."""
         self._bar.stop()
+
+
+def end_with_the_last_step(trainer: Any) -> None:
+    """Keep a trainer from training on when it resumes from its last step's checkpoint.
+
+    Transformers looks whether it is done only after a step, so that a run which died between its last checkpoint and
+    the writing of its weights would learn from one more batch than its settings say.
+    """
+    drawn = trainer.get_batch_samples
+
+    def get_batch_samples(*given: Any) -> Any:
+        if trainer.state.global_step < trainer.state.max_steps:
+            return drawn(*given)
+        trainer.control.should_training_stop = True
+        return [], None
+
+    trainer.get_batch_samples = get_batch_samples

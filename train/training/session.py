@@ -12,7 +12,7 @@ from train.processes.first_process import folder_to_write, is_first_process
 from train.runs import weights_path
 from train.training.methods import keep_start, save_weights, why_only_merged
 from train.training.preference_trainer import make_preference_trainer
-from train.training.progress import CurveWriter, ProgressBar
+from train.training.progress import CurveWriter, ProgressBar, end_with_the_last_step
 from train.training.sharding import Together, peak_memory_bytes, whole_weights
 from train.training.trainer import make_trainer
 from train.training.training_job import TrainingJob
@@ -31,6 +31,7 @@ def train_here(job: TrainingJob) -> RunMetrics:
     callbacks = own if settings.train.num_processes == 1 else [Together(), *own]
     trainer = make(settings.train, settings.base, job.rows_path, path, callbacks)
     keep_start(trainer.model, settings.train, path)
+    end_with_the_last_step(trainer)
     try:
         result = trainer.train(resume_from_checkpoint=str(job.checkpoint) if job.checkpoint else None)
         facts = {

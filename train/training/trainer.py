@@ -25,7 +25,7 @@ from train.training.sharding import Arguments, Batch, prepare_sharding, process_
 from train.training.supervised_trainer import SupervisedTrainer
 
 OWN_KEYS = (
-    *("method", "objective", "beta", "class_weights", "early_stopping_patience"),
+    *("method", "objective", "start_from", "beta", "class_weights", "early_stopping_patience"),
     *("num_processes", "fsdp", "executor", "ray_address"),
 )
 """Keys of the train section that no TRL trainer takes as they are."""
@@ -130,6 +130,8 @@ def common_arguments(train: TrainSettings, run_path: Path, *, has_validation: bo
         "metric_for_best_model": "eval_loss" if has_validation else None,
         "greater_is_better": False if has_validation else None,
         "disable_tqdm": True,
+        # By default the Trainer logs an earlier loss in the place of one that is no number, and trains on.
+        "logging_nan_inf_filter": False,
         # A curve begins with the loss of the untrained model.
         "logging_first_step": True,
         # Pinned memory is for copies to a GPU; without one torch only warns of it.

@@ -74,6 +74,8 @@ def with_values(train: TrainSettings, values: Mapping[str, Any]) -> TrainSetting
         return TrainSettings(**{**train.model_dump(), **changes})
     except ValidationError as error:
         first = error.errors()[0]
+        if not first["loc"]:  # a rule between several keys
+            raise ConfigError(f"tune.space: {first['msg'].removeprefix('Value error, ')}") from error
         raise ConfigError(f"tune.space.{first['loc'][0]}: {first['msg']} (got {first['input']!r})") from error
 
 

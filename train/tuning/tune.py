@@ -23,7 +23,7 @@ from driftwheel.store.sqlite import safe_sqlite_module
 from driftwheel.system import only_process
 from train.base_model import identity
 from train.finetune import find_or_add_run, finetune
-from train.tuning.pruning import Pruner
+from train.tuning.pruning import pruner
 from train.tuning.search_report import ENDED, INTERRUPTED, Search, search_path, write_summary
 from train.tuning.search_space import Space, TrialValues, grid, is_whole, search_space, with_values
 
@@ -132,7 +132,7 @@ def _run_trial(settings: Settings, ledger: Ledger, dataset: Dataset, study: Stud
     run = find_or_add_run(chosen, ledger, dataset, study_id=study.study_name)
     trial.set_user_attr("run_id", run.id)
     try:
-        run = finetune(chosen, ledger, dataset.id, callbacks=[Pruner(trial)], study_id=study.study_name)
+        run = finetune(chosen, ledger, dataset.id, callbacks=[pruner(trial)], study_id=study.study_name)
     except optuna.TrialPruned as stop:
         trial.set_user_attr("error", str(stop))
         study.tell(trial, state=TrialState.PRUNED)

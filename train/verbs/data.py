@@ -28,6 +28,7 @@ from train.data.examples import Example
 from train.data.row_view import difference, in_template
 from train.data.template_check import faults, templated
 from train.dataset import build_dataset
+from train.step_progress import progress
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -54,7 +55,8 @@ def main(arguments: argparse.Namespace) -> None:
         return
     ledger = open_ledger(settings)
     if arguments.action == "build":
-        built = build_dataset(settings, ledger, _given(arguments.source) or None)
+        with progress("build the dataset"):
+            built = build_dataset(settings, ledger, _given(arguments.source) or None)
         if cut := built.report.rows_cut_by_max_length:
             sys.stderr.write(f"{cut} rows are longer than train.max_length and would lose their answer's end\n")
         print_record(built, as_json=arguments.json)

@@ -13,10 +13,12 @@ from driftwheel.errors import ConfigError
 from driftwheel.records import Dataset
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
+from train.dataset import build_dataset
 from train.finetune import finetune
 from train.preference.prefer import given_preferences, prefer
 from train.processes.process_tuning import tune_process
 from train.tuning.cross_validate import as_text, cross_validate, earlier_results
+from train.warm_start import starting_weights
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -38,11 +40,20 @@ def main(arguments: argparse.Namespace) -> None:
         run = finetune(settings, ledger, given.id) if given else prefer(settings, ledger)
         print_record(run, as_json=arguments.json)
         return
-    dataset_id = arguments.dataset or ledger.newest(Dataset, settings.project).id
+    known = next((found.id for found in ledger.find(Dataset, project=settings.project, limit=1)), None)
+    dataset_id = arguments.dataset or known or _told(build_dataset(settings, ledger)).id
+    settings = starting_weights(settings, ledger)
     if arguments.folds is not None:
         _cross_validate(settings, ledger, dataset_id, arguments)
         return
     print_record(finetune(settings, ledger, dataset_id), as_json=arguments.json)
+
+
+def _told(dataset: Dataset) -> Dataset:
+    """Say on stderr what the first Dataset, which nobody built by hand, holds."""
+    rows = f"{dataset.train_rows} rows to train, {dataset.validation_rows} to validate, {dataset.test_rows} to test"
+    sys.stderr.write(f"built {dataset.id} of dataset.sources: {rows}\n")
+    return dataset
 
 
 def _cross_validate(settings: Settings, ledger: Ledger, dataset_id: str, arguments: argparse.Namespace) -> None:

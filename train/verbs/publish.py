@@ -5,8 +5,9 @@ python -m train publish [--run ID]
 
 import argparse
 import json
+import os
 import subprocess
-import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 from driftwheel.cli.command import add_common_arguments, open_ledger, print_record, settings_from
@@ -41,21 +42,19 @@ def main(arguments: argparse.Namespace) -> None:
         raise NotFoundError(f"no artifact at {arguments.artifact}; `driftwheel quantize --run {run.id}` writes one")
     dataset_id = arguments.dataset or run.dataset_id
     refuse_learned(settings.dataset, ledger, run, dataset_id)
-    made = Progress(run_id=run.id, dataset_id=dataset_id, artifact=str(_build(arguments, run.id)))
+    given = [] if arguments.artifact is None else ["--artifact", str(arguments.artifact)]
+    argv = settings.child_command("train", "parity", "--run", run.id, "--json", *given)
+    artifact = _build(argv, settings.child_environment(), run.id)
+    made = Progress(run_id=run.id, dataset_id=dataset_id, artifact=str(artifact))
     is_first = live_version(ledger, settings.project, settings.serve.alias) is None
     job = Job(settings, ledger, with_baseline=is_first if arguments.baseline is None else arguments.baseline)
     version_id = run_steps(job, made, "evaluate", "publish_version").need("version_id")
     print_record(ledger.get(ModelVersion, version_id), as_json=arguments.json)
 
 
-def _build(arguments: argparse.Namespace, run_id: str) -> Path:
+def _build(argv: list[str], environment: Mapping[str, str], run_id: str) -> Path:
     """Merge, quantize and compare in a child of its own, so that its memory returns before the engine starts."""
-    argv = [sys.executable, "-m", "train", "parity", "--run", run_id, "--config", arguments.config, "--json"]
-    for override in arguments.overrides:
-        argv += ["--set", override]
-    if arguments.artifact is not None:
-        argv += ["--artifact", str(arguments.artifact)]
-    done = subprocess.run(argv, stdout=subprocess.PIPE, text=True, check=False)
+    done = subprocess.run(argv, stdout=subprocess.PIPE, text=True, check=False, env=os.environ | environment)
     if done.returncode != 0:
         raise DriftwheelError(f"`train parity` failed for {run_id}; its message stands above")
     return Path(json.loads(done.stdout.strip().split("\n")[-1])["path"])

@@ -11,8 +11,10 @@ from pathlib import Path
 
 from driftwheel.cli.command import add_common_arguments, open_ledger, settings_from
 from driftwheel.records import Dataset
+from train.processes.process_tuning import tune_process
 from train.tuning.search_report import as_text, write_picture
 from train.tuning.tune import open_study, tune
+from train.warm_start import starting_weights
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -25,12 +27,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(arguments: argparse.Namespace) -> None:
     """Search, and print the best trial with the flags that use it."""
+    tune_process()  # before a trial imports torch
     if arguments.trials is not None:
         arguments.overrides.append(f"tune.trials={arguments.trials}")
     settings = settings_from(arguments)
     ledger = open_ledger(settings)
     dataset_id = arguments.dataset or ledger.newest(Dataset, settings.project).id
-    search = tune(settings, ledger, dataset_id)
+    search = tune(starting_weights(settings, ledger), ledger, dataset_id)
     if arguments.picture:
         write_picture(open_study(settings, search.id), arguments.picture)
     sys.stdout.write((json.dumps(asdict(search), default=str) if arguments.json else as_text(search)) + "\n")

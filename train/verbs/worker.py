@@ -4,10 +4,16 @@ python -m train worker --config driftwheel.yaml
 """
 
 import argparse
+import os
+import sys
+from collections.abc import Callable
 
 from driftwheel.cli.command import add_settings_arguments, open_ledger, settings_from
 from train.processes.executor import LocalExecutor
 from train.workflow import Worker, only_worker
+
+INTERRUPTED = 130
+"""What a shell reports for SIGINT: 128 and the signal's number."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -22,7 +28,16 @@ def main(arguments: argparse.Namespace) -> None:
     with only_worker(settings.root):
         ledger = open_ledger(settings)
         worker = Worker(settings, ledger, LocalExecutor())
-        if arguments.once:
-            worker.run(lambda: worker.next_decision() is None)
-        else:
-            worker.run(lambda: False)
+        run_until_stopped(worker, (lambda: worker.next_decision() is None) if arguments.once else (lambda: False))
+
+
+def run_until_stopped(worker: Worker, should_stop: Callable[[], bool]) -> None:
+    """Run a worker; Ctrl-C ends this process at once, in the middle of a step too."""
+    try:
+        worker.run(should_stop)
+    except KeyboardInterrupt:
+        # The thread of a heavy step waits for its child, for hours maybe, and Python would wait for the thread. So this
+        # ends as a kill would, after which a worker resumes: the kernel ends the child with this process.
+        sys.stderr.write("stopped; a retrain that is under way goes on at its step when the worker starts again\n")
+        sys.stderr.flush()
+        os._exit(INTERRUPTED)

@@ -74,6 +74,13 @@ def _check(runs: Sequence[TrainingRun], shares: Sequence[float], density: float)
             raise ConflictError(f"{run.id} is {run.status}: only runs that succeeded can be combined")
         if run.settings["base_identity"] != runs[0].settings["base_identity"]:
             raise ConflictError(f"{run.id} and {runs[0].id} started from different models; combine runs of one base")
+        if _template_hash(run) != _template_hash(runs[0]):
+            raise ConflictError(f"{run.id} and {runs[0].id} learned other chat templates; combine runs of one template")
+
+
+def _template_hash(run: TrainingRun) -> str | None:
+    folder = weights_path(run)
+    return artifacts.read_manifest(folder).template_hash if artifacts.is_complete(folder) else None
 
 
 def _find_or_add(

@@ -1,15 +1,14 @@
 """The demo's base reads and writes conversations by a published template, in which it was pretrained."""
 
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
-from driftwheel.conversations import Message, said
+from driftwheel.conversations import said
 from driftwheel.settings.data import TemplateSettings
 from examples.support.build_base import TEMPLATE, framed, make_tokenizer
 from examples.support.world import unlabelled_text
 from train.chat_template import chosen_variables, shipped, turn_end
-from train.data.rendering import as_text
 from train.data.template_check import Templated, faults
 
 
@@ -28,4 +27,4 @@ def test_the_template_is_a_published_one_that_needs_no_setting(tokenizer: Any) -
 
 def test_the_text_for_the_base_is_framed_as_the_template_frames_it(tokenizer: Any) -> None:
     for document in unlabelled_text(300, 0):
-        assert framed(document) == as_text(tokenizer, cast("list[Message]", document))
+        assert framed(document) == tokenizer.apply_chat_template(document, tokenize=False)

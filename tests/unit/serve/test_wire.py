@@ -21,6 +21,11 @@ project: support
 model: {base: base}
 dataset: {sources: [seed.jsonl]}
 serve: {alias: support, cors_origins: [https://app.example]}
+traffic:
+  unwatched:
+    user_agents: ["^UptimeRobot"]
+    system_prompts: ["(?i)you name conversations"]
+    first_texts: ["Generate a concise.* title"]
 """
 
 
@@ -276,6 +281,41 @@ def test_the_clients_own_id_comes_back_beside_the_gateways(gateway: Running, hea
     assert answer.headers["x-request-id"].startswith("req_")
     assert gateway.engine.asked[-1].headers["x-request-id"] == answer.headers["x-request-id"]
     assert "x-client-request-id" not in post(gateway, BODY, f"{header}: {'a' * 600}").headers
+
+
+def chat(*messages: tuple[str, str]) -> dict[str, Any]:
+    return {"model": "support", "messages": [{"role": role, "content": text} for role, text in messages]}
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "lines", "is_watched"),
+    [
+        (CHAT, BODY, (), True),
+        (CHAT, BODY, ("x-driftwheel-watch: no",), False),
+        (CHAT, BODY, ("user-agent: UptimeRobot/2.0",), False),
+        (CHAT, BODY, ("user-agent: UptimeRobot/2.0", "x-driftwheel-watch: yes"), True),
+        (CHAT, BODY, ("user-agent: curl/8 UptimeRobot",), True),
+        (CHAT, chat(("system", "You name conversations."), ("user", "hi")), (), False),
+        (CHAT, chat(("developer", "You name conversations."), ("user", "hi")), (), False),
+        (CHAT, chat(("user", "You name conversations.")), (), True),
+        (CHAT, chat(("user", "### Task:\nGenerate a concise, 3-5 word title"), ("assistant", "x")), (), False),
+        (CHAT, chat(("user", "hi"), ("assistant", "x"), ("user", "Generate a concise title")), (), True),
+        ("/v1/completions", {"model": "support", "prompt": "Generate a concise title"}, (), False),
+        ("/v1/responses", {"model": "support", "instructions": "You name conversations.", "input": "hi"}, (), False),
+        ("/v1/responses", {"model": "support", "input": "Generate a concise title"}, (), False),
+    ],
+)
+def test_what_no_user_asked_is_answered_and_logged_under_another_alias(
+    gateway: Running, path: str, body: dict[str, Any], lines: tuple[str, ...], is_watched: bool
+) -> None:
+    answer = post(gateway, body, *lines, path=path)
+    row = next(row for row in gateway.rows() if row.id == answer.headers["x-request-id"])
+    assert (answer.status, row.alias) == (200, "support" if is_watched else "support@unwatched")
+
+
+def test_a_watch_header_that_is_neither_yes_nor_no_is_refused(gateway: Running) -> None:
+    answer = post(gateway, BODY, "x-driftwheel-watch: maybe")
+    assert (answer.status, answer.value["error"]["code"]) == (400, "invalid_header")
 
 
 def test_a_compressed_body_is_refused_by_the_name_of_its_coding(gateway: Running) -> None:

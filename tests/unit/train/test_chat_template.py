@@ -113,6 +113,11 @@ def test_of_templates_with_names_the_one_for_plain_conversations_is_taken() -> N
     assert tokenizer.chat_template == shipped("lfm2").read_text("utf-8")
 
 
+def test_a_variable_that_the_template_does_not_know_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="sets enable_thinkng, which the chat template does not know"):
+        load_base_tokenizer(base_of(save_tokenizer(tmp_path, "qwen3"), kwargs={"enable_thinkng": False}))
+
+
 @pytest.mark.parametrize(("file", "said"), [("trl:qwen4", "qwen3_5_think"), ("gone.jinja", "cannot read")])
 def test_a_file_that_is_not_there_is_named(tmp_path: Path, file: str, said: str) -> None:
     with pytest.raises(ConfigError, match=said):

@@ -12,17 +12,18 @@ import pytest
 from driftwheel.artifacts import verify
 from driftwheel.dataset_report import BrokenRow
 from driftwheel.errors import DataError
-from driftwheel.records import Alias, Dataset, ModelVersion, ModelVersionStatus, Traffic
+from driftwheel.records import Alias, Dataset, ModelVersion, ModelVersionStatus, Traffic, TrainingRun
 from driftwheel.settings.data import SourceSettings
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
 from examples.support.world import answer, messages
-from tests.support.versions import add_with_parents
+from tests.support.versions import add_with_parents, run_stub
 from train.data.dataset_files import read_splits
 from train.data.duplicates import NearDuplicates
 from train.data.leaks import HeldOut
 from train.data.traffic_dataset import dataset_from_traffic
 from train.dataset import build_dataset
+from train.runs import STARTED_FROM
 
 
 def write_rows(settings: Settings, rows: Sequence[Mapping[str, object]]) -> None:
@@ -399,3 +400,67 @@ def test_rows_of_a_weighty_source_are_replayed_as_many_times_as_often(settings: 
     replayed = [e.text in weighty for e in splits["train"] if e.source == "replay"]
     assert len(replayed) > 80
     assert 0.65 < sum(replayed) / len(replayed) < 0.9
+
+
+def test_a_retrain_learns_what_is_new_in_the_files(settings: Settings, ledger: Ledger, live: Dataset) -> None:
+    old = read_splits(live)
+    rows, corrected = seed_rows(), old["train"][0]
+    new = [{"prompt": e.text, "completion": answer(e)} for e in messages(300, 8, "shifted")]
+    anew = [{**row, "completion": "{}"} if row["prompt"] == corrected.text else row for row in rows]
+    write_rows(settings, [*anew, *new])
+    log_traffic(ledger, live, 400)
+    splits = read_splits(dataset := dataset_from_traffic(settings, ledger, "decision_1"))
+    found = {e.text: e for rows in splits.values() for e in rows}
+    unlike_tested = [row for row in new if str(row["prompt"]) in found]
+    assert len(unlike_tested) > 100
+    assert {found[str(row["prompt"])].slice for row in unlike_tested} == {"new"}
+    assert len([e for e in splits["test"] if e.source == "files" and e.slice == "new"]) > 30
+    assert [e.answer for e in splits["train"] if e.text == corrected.text] == ["{}"]
+    again = {e.id for rows in old.values() for e in rows} - {corrected.id}
+    from_files = [e for rows in splits.values() for e in rows if (e.slice, e.source) == ("new", "files")]
+    assert not again & {e.id for e in from_files}
+    assert dataset.report.sources["files"] > 100
+
+
+def test_files_alone_are_enough_for_a_retrain_and_one_that_is_gone_does_not_stop_it(
+    settings: Settings, ledger: Ledger, live: Dataset
+) -> None:
+    write_rows(settings, [*seed_rows(), *seed_rows(400, seed=8)])
+    wanted = with_dataset(settings, sources=["gone.jsonl", "seed.jsonl"])
+    splits = read_splits(dataset_from_traffic(wanted, ledger, "decision_1"))
+    assert {e.source for e in splits["train"]} == {"files", "replay"}
+
+
+def test_nothing_that_live_weights_have_learned_judges_those_that_go_on_from_them(
+    settings: Settings, ledger: Ledger, live: Dataset
+) -> None:
+    log_traffic(ledger, live, 400, created_at=live.created_at + timedelta(microseconds=1))
+    second = judged_on(ledger, dataset_from_traffic(with_dataset(settings, replay_share=0), ledger, "decision_1"), 2)
+    ledger.change(ledger.get(TrainingRun, "run"), dataset_id=live.id)
+    ledger.add(replace(run_stub("run_2"), dataset_id=second.id, settings={STARTED_FROM: "run"}))
+    ledger.change(ledger.get(ModelVersion, "version_2"), run_id="run_2")
+    ledger.change(ledger.get(Alias, "support/support"), version_id="version_2")
+    learned = read_splits(live)["train"][:100]
+    template = ledger.get(Traffic, "req_00000")
+    later = [(e.text, answer(e)) for e in messages(300, 77, "shifted")] + [(e.text, e.answer) for e in learned]
+    ledger.add(
+        *(
+            replace(
+                template,
+                id=f"req_later_{n}",
+                created_at=second.created_at + timedelta(seconds=1),
+                request="",
+                prompt=prompt,
+                label=label,
+                user_id="",
+            )
+            for n, (prompt, label) in enumerate(later)
+        )
+    )
+    tested = {}
+    for start in ("base", "live"):
+        started = settings.model_copy(update={"train": settings.train.model_copy(update={"start_from": start})})
+        rows = read_splits(dataset_from_traffic(started, ledger, f"decision_{start}"))["test"]
+        tested[start] = {e.id for e in rows if e.slice == "new"} & {e.id for e in learned}
+    assert len(tested["base"]) > 10
+    assert tested["live"] == set()

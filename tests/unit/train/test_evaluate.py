@@ -16,12 +16,23 @@ from driftwheel.predictions import read_predictions
 from driftwheel.probe_answers import Fingerprint
 from driftwheel.records import Dataset
 from driftwheel.scorecard import EarlierBaseline
+from driftwheel.settings.data import Base, TemplateSettings
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
+from tests.support.shipped_templates import save_tokenizer
 from train.asking.client import Endpoint
 from train.asking.engine_child import engine
+from train.base_model import load_base_tokenizer, load_tokenizer
 from train.evaluate import evaluate, summary
-from train.evaluation.baseline import best_accuracy, choose_shots, measure_baseline, nearest_shots, with_shots
+from train.evaluation.baseline import (
+    best_accuracy,
+    choose_shots,
+    find_baseline,
+    measure_baseline,
+    nearest_shots,
+    tokenizer_arguments,
+    with_shots,
+)
 from train.evaluation.finished import load_evaluation
 from train.evaluation.scoring import Row, sample
 
@@ -365,3 +376,25 @@ def test_a_sample_keeps_the_slices_in_proportion_and_is_the_same_each_time() -> 
     assert chosen == sample(rows, 30, seed=3)
     assert chosen != sample(rows, 30, seed=4)
     assert sample(rows, 100, seed=3) == rows
+
+
+def test_the_base_is_asked_by_the_template_that_a_tuned_model_learns(settings: Settings, tmp_path: Path) -> None:
+    base = Base(name="base", source=str(save_tokenizer(tmp_path / "base", "qwen3")))
+    flag, folder = tokenizer_arguments(base, settings.root)
+    assert flag == "--tokenizer"
+    asked = load_tokenizer(folder)
+    assert asked.chat_template == load_base_tokenizer(base).chat_template
+    assert asked.eos_token == "<|im_end|>"
+    assert tokenizer_arguments(base, settings.root) == [flag, folder]
+    assert tokenizer_arguments(Base(name="gone", source=str(tmp_path / "gone")), settings.root) == []
+
+
+def test_scores_of_the_base_by_another_template_are_others(
+    settings: Settings, dataset: Dataset, server: Server
+) -> None:
+    server.answer = right_but_for_login
+    measure_baseline(settings, dataset, server.endpoint)
+    template = TemplateSettings(file="trl:qwen3")
+    other = settings.model_copy(update={"model": settings.model.model_copy(update={"template": template})})
+    assert find_baseline(settings, dataset) is not None
+    assert find_baseline(other, dataset) is None

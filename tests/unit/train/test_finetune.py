@@ -1,26 +1,34 @@
 """Fine-tuning: real steps on a tiny model, curves, idempotence and every refusal."""
 
+import io
 import json
+import re
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
+from safetensors.torch import load_file, save_file
 
 from driftwheel import artifacts
 from driftwheel.errors import ArtifactError, ConfigError, ConflictError, DataError, DriftwheelError, NotFoundError
-from driftwheel.records import Dataset, TrainingRun, TrainingRunStatus
+from driftwheel.records import Alias, Dataset, ModelVersion, TrainingRun, TrainingRunStatus
 from driftwheel.settings.data import TemplateSettings
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
 from driftwheel.system import only_process
+from tests.support.versions import published_version
 from train.base_model import load_base_tokenizer, load_tokenizer
 from train.chat_template import answers_at_once
 from train.finetune import find_or_add_run, finetune
 from train.merge import merge
-from train.runs import weights_path
+from train.runs import STARTED_FROM, merged_path, weights_path
+from train.step_progress import PLAIN_LINE_SECONDS
 from train.training.checkpoints import CHECKPOINT_MARK, last_complete_checkpoint
 from train.training.curves import CurvePoint, as_line, read_curves
-from train.training.progress import CurveWriter
+from train.training.progress import CurveWriter, ProgressBar
+from train.warm_start import starting_weights
 
 
 def with_template(settings: Settings, **template: Any) -> Settings:
@@ -190,6 +198,91 @@ def test_a_loss_that_is_no_number_stops_with_advice(tmp_path: Path) -> None:
 
     with pytest.raises(ConfigError, match=r"lower train\.learning_rate"):
         CurveWriter(tmp_path).on_log(None, State(), None, {"loss": float("nan")})
+
+
+def test_a_training_whose_loss_becomes_no_number_ends(
+    train_settings: Settings, ledger: Ledger, dataset: Dataset, tiny_base: Path, tmp_path: Path
+) -> None:
+    """The Trainer would log the loss before it instead, and a run without a meaning would succeed."""
+    broken = tmp_path / "broken"
+    shutil.copytree(tiny_base, broken)
+    weights = load_file(broken / "model.safetensors")
+    weights["model.norm.weight"][0] = float("nan")
+    save_file(weights, broken / "model.safetensors", metadata={"format": "pt"})
+    settings = train_settings.model_copy(
+        update={"model": train_settings.model.model_copy(update={"base": str(broken)})}
+    )
+    with pytest.raises(ConfigError, match=r"the loss is nan at step 1; lower train\.learning_rate"):
+        finetune(settings, ledger, dataset.id)
+
+
+def test_a_training_goes_on_from_the_live_weights_if_it_is_told_to(
+    train_settings: Settings, ledger: Ledger, dataset: Dataset
+) -> None:
+    short = change_train(train_settings, max_steps=1, start_from="live")
+    first = finetune(starting_weights(short, ledger), ledger, dataset.id)
+    assert first.base_model == train_settings.model.base
+    version = add_live(ledger, first)
+    second = finetune(starting_weights(short, ledger), ledger, dataset.id)
+    assert second.base_model == str(merged_path(first))
+    assert second.settings[STARTED_FROM] == first.id
+    assert artifacts.verify(merge(short, ledger, second.id)).run_id == second.id
+    assert first.settings.get(STARTED_FROM) is None
+    assert version.run_id == first.id
+
+
+def test_a_run_that_died_after_its_last_step_is_not_trained_on(
+    train_settings: Settings, ledger: Ledger, dataset: Dataset, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Four steps end within an epoch, where the Trainer would take one more before it looks."""
+    wanted = change_train(train_settings, max_steps=4)
+    run = finetune(wanted, ledger, dataset.id)
+    weights = (weights_path(run) / "adapter_model.safetensors").read_bytes()
+    shutil.rmtree(weights_path(run))
+    ledger.change(run, status=TrainingRunStatus.FAILED)
+    capsys.readouterr()
+    again = finetune(wanted, ledger, dataset.id)
+    assert again.metrics.steps == 4
+    assert (weights_path(again) / "adapter_model.safetensors").read_bytes() == weights
+    said = capsys.readouterr().err
+    assert "all 4 steps were trained before" in said
+    assert "trained 4 of 4 steps" in said
+
+
+class Shown:
+    """A training whose every callback may print, as into a log file."""
+
+    def __init__(self) -> None:
+        self.file = io.StringIO()
+        self.bar = ProgressBar(CurveWriter(Path("unused")), Console(file=self.file, force_terminal=False))
+        self.global_step, self.max_steps = 0, 3
+
+    def call(self, name: str, **facts: Any) -> str:
+        """Call a callback, and return what it prints."""
+        self.bar._printed_at = -PLAIN_LINE_SECONDS
+        self.global_step += name == "on_step_end"
+        before = len(self.file.getvalue())
+        getattr(self.bar, name)(None, self, None, **facts)
+        return self.file.getvalue()[before:]
+
+
+def test_a_training_says_no_loss_before_it_has_one_and_says_how_it_ended() -> None:
+    shown = Shown()
+    shown.call("on_train_begin")
+    assert shown.call("on_step_end").startswith("step 1/3  0 tokens/s  ")
+    shown.call("on_log", logs={"loss": 0.5})
+    assert shown.call("on_step_end").startswith("step 2/3  loss 0.5000  0 tokens/s  ")
+    assert shown.call("on_prediction_step", eval_dataloader=[1, 2]) == "step 2/3  validation batch 1/2\n"
+    shown.call("on_log", logs={"eval_loss": 0.25})
+    ended = shown.call("on_train_end")
+    assert re.match(r"trained 2 of 3 steps in \d+ s, because validation got no better  loss 0.5000  val", ended)
+
+
+def add_live(ledger: Ledger, run: TrainingRun) -> ModelVersion:
+    version = published_version("version_1", run_id=run.id, dataset_id=run.dataset_id)
+    ledger.add(version)
+    ledger.add(Alias(id="support/support", project="support", name="support", version_id=version.id, fence=1))
+    return version
 
 
 @pytest.mark.parametrize(

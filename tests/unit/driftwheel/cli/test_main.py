@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import socket
 import subprocess
 import sys
 import tomllib
@@ -11,7 +12,10 @@ import pytest
 import yaml
 
 from driftwheel.cli.main import STAGE_VERBS, VERBS, main
+from driftwheel.controls import request_retrain
+from driftwheel.records import DecisionStatus
 from driftwheel.settings.settings import Settings
+from driftwheel.store.ledger import Ledger
 
 ROOT = Path(__file__).resolve().parents[4]
 HEAVY = (
@@ -125,3 +129,63 @@ def test_pause_and_resume_say_as_json_whether_retraining_is_paused(
     for verb, is_paused in (("pause", True), ("resume", False)):
         assert main([verb, "--config", str(settings.path), "--json"]) == 0
         assert json.loads(capsys.readouterr().out) == {"is_paused": is_paused}
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["stauts"], "no verb 'stauts' (did you mean status?); `driftwheel --help` lists all"),
+        (["tran"], "did you mean train?"),
+        (["status", "--confg", "x"], "unrecognized arguments: --confg (did you mean --config?)"),
+        (["train", "--datset=d"], "(did you mean --dataset?)"),
+        (["keys", "create", "n", "--scop", "ask", "--nmae"], "--nmae"),
+    ],
+    ids=["verb", "verb of a stage", "option", "option of a stage", "option of an action"],
+)
+def test_a_word_that_is_nearly_known_is_asked_about(
+    capsys: pytest.CaptureFixture[str], words: list[str], said: str
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(words)
+    assert ended.value.code == 2
+    assert said in capsys.readouterr().err
+
+
+def test_without_a_verb_the_command_says_what_goes_on_or_how_to_begin(
+    settings: Settings, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(settings.path.parent)
+    assert main([]) == 0
+    assert "nothing yet; next: driftwheel data build" in capsys.readouterr().out
+    settings.path.unlink()
+    assert main([]) == 0
+    assert "next: driftwheel init YOUR_DATA.csv" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("verb", "status"), [("approve", "open"), ("refuse", "refused")])
+def test_the_only_retrain_that_waits_needs_no_name(
+    settings: Settings, ledger: Ledger, capsys: pytest.CaptureFixture[str], verb: str, status: str
+) -> None:
+    flags = ["--config", str(settings.path), "--json"]
+    assert main([verb, *flags]) == 1
+    assert "no retrain of 'support' waits for approval" in capsys.readouterr().err
+    waiting = request_retrain(ledger, "support", trigger="policy", reason="drift")
+    ledger.change(waiting, status=DecisionStatus.AWAITING_APPROVAL)
+    assert main([verb, *flags]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["id"], told["status"]) == (waiting.id, status)
+
+
+def test_up_says_which_port_is_taken_before_it_starts_anything(
+    settings: Settings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        ports = [f"serve.port={port}", f"monitor.port={port + 1}", f"dashboard.port={port + 1}"]
+        flags = [word for override in ports for word in ("--set", override)]
+        assert main(["up", "--config", str(settings.path), *flags]) == 1
+    said = capsys.readouterr()
+    assert f"serve.port {port} on 127.0.0.1 (Address already in use)" in said.err
+    assert f"dashboard.port {port + 1} on 127.0.0.1 (monitor.port is the same)" in said.err
+    assert said.out == ""
+    assert not settings.logs.exists()

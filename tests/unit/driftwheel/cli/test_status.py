@@ -1,14 +1,33 @@
 """What is live is said with what it scored, and how sure that is."""
 
+import re
+import threading
 from dataclasses import replace
+from datetime import timedelta
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from driftwheel.cli.command import named_version
-from driftwheel.cli.status import as_text, gather
+from driftwheel.cli.status import as_text, ask_gateway, gather
+from driftwheel.controls import set_paused
 from driftwheel.errors import NotFoundError
-from driftwheel.records import Alias, Dataset, ModelVersion, ModelVersionStatus, TrainingRun, TrainingRunStatus
+from driftwheel.gate_verdict import GateVerdict
+from driftwheel.records import (
+    Alias,
+    Dataset,
+    DecisionStatus,
+    DecisionVerdict,
+    ModelVersion,
+    ModelVersionStatus,
+    RetrainDecision,
+    Step,
+    TrainingRun,
+    TrainingRunStatus,
+    utc_now,
+)
 from driftwheel.scorecard import Scorecard
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
@@ -82,3 +101,104 @@ def test_a_version_goes_by_its_id_or_its_number(settings: Settings, ledger: Ledg
     assert named_version(ledger, settings.project, "v1").id == "v1"
     with pytest.raises(NotFoundError, match="no version 'v3'"):
         named_version(ledger, settings.project, "v3")
+
+
+def make_live(ledger: Ledger, **alias: Any) -> None:
+    """Add a live version v1 of the run `r`, which the gateway has just reported."""
+    add_with_parents(ledger, replace(RUN, id="r"), version("version_1", 1, status=ModelVersionStatus.PUBLISHED))
+    facts: dict[str, Any] = {
+        "version_id": "version_1",
+        "observed_version_id": "version_1",
+        "observed_at": utc_now(),
+        "fence": 1,
+    }
+    ledger.add(Alias(id="support/support", project="support", name="support", **facts | alias))
+
+
+def decision(**facts: Any) -> RetrainDecision:
+    made: dict[str, Any] = {"verdict": DecisionVerdict.RETRAIN, "trigger": "policy", "remedy": "retrain", "reasons": []}
+    return RetrainDecision(id="decision_1", project="support", **made | facts)
+
+
+WAITING = decision(status=DecisionStatus.AWAITING_APPROVAL)
+
+
+def test_a_loop_that_turns_by_itself_waits_for_no_command(settings: Settings, ledger: Ledger) -> None:
+    make_live(ledger)
+    said = as_text(gather(ledger, settings.alias_key))
+    assert "(serving)" in said
+    assert "next  " not in said
+
+
+@pytest.mark.parametrize(
+    ("record", "alias", "words"),
+    [
+        (WAITING, {}, ["retrain        decision_1 waits for a person", "driftwheel approve decision_1 (or refuse)"]),
+        (decision(status=DecisionStatus.FAILED, error="too few rows"), {}, ["decision_1 failed: too few rows"]),
+        (decision(status=DecisionStatus.REFUSED, error="worse by 3"), {}, ["decision_1 refused: worse by 3"]),
+        (decision(status=DecisionStatus.OPEN), {}, ["decision_1 waits for the worker"]),
+        (version("v_2", 2, status=ModelVersionStatus.PUBLISHED), {}, ["next           driftwheel promote v2"]),
+        (
+            version("v_2", 2, status=ModelVersionStatus.REJECTED, verdict=GateVerdict(reason="loses 4 points")),
+            {},
+            ["v2 v_2 (rejected: loses 4 points)"],
+        ),
+        (None, {"observed_at": None}, ["next           driftwheel up (no gateway has served it yet)"]),
+        (None, {"observed_at": utc_now() - timedelta(minutes=5)}, ["driftwheel up (no gateway has reported since"]),
+        (None, {"observed_error": "the fingerprint differs"}, ["error          the fingerprint differs"]),
+        (replace(RUN, id="r2", status=TrainingRunStatus.FAILED, error="no memory"), {}, ["r2 (failed: no memory)"]),
+        (replace(RUN, id="r2"), {}, ["next           driftwheel publish"]),
+    ],
+    ids=[
+        "waits for approval",
+        "a retrain that failed",
+        "a retrain that the gate refused",
+        "no worker",
+        "published, not live",
+        "refused by the gate",
+        "never served",
+        "a silent gateway",
+        "a refused swap",
+        "a run that failed",
+        "a run that nobody judged",
+    ],
+)
+def test_status_says_why_and_what_comes_next(
+    settings: Settings, ledger: Ledger, record: Any, alias: dict[str, Any], words: list[str]
+) -> None:
+    make_live(ledger, **alias)
+    if record is not None:
+        add_with_parents(ledger, replace(record, created_at=utc_now()))
+    said = as_text(gather(ledger, settings.alias_key))
+    assert [word for word in words if word not in said] == [], said
+
+
+def test_a_retrain_that_is_held_says_where_and_by_what(settings: Settings, ledger: Ledger) -> None:
+    make_live(ledger)
+    ledger.add(decision(status=DecisionStatus.RUNNING))
+    hold = decision(status=DecisionStatus.CLOSED, verdict=DecisionVerdict.HOLD, reasons=["cool-down"])
+    ledger.add(replace(hold, id="decision_2", created_at=utc_now()))
+    ledger.put_step(Step(id="decision_1/merge", project="support", decision_id="decision_1", name="merge", status="x"))
+    set_paused(ledger, "support", True)
+    said = as_text(gather(ledger, settings.alias_key))
+    assert "decision       hold, closed: cool-down" in said
+    assert re.search(r"retrain        decision_1 at merge since ..:.. UTC, held by the pause", said)
+    assert "next           driftwheel resume" in said
+
+
+def test_a_dead_engine_and_a_dead_gateway_are_told_apart(settings: Settings, tmp_path: Path) -> None:
+    class NotReady(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(503)
+            self.end_headers()
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), NotReady) as server:
+        thread = threading.Thread(target=server.handle_request, daemon=True)
+        thread.start()
+        serve = settings.serve.model_copy(update={"port": server.server_address[1]})
+        assert "no engine answers; the newest of" in str(ask_gateway(serve, tmp_path))
+        thread.join()
+    assert "`driftwheel up` starts one" in str(ask_gateway(serve, tmp_path))

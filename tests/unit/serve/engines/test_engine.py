@@ -138,10 +138,12 @@ def test_vllm_listens_on_loopback_under_the_version_and_takes_further_arguments(
 def test_an_engine_gets_no_keys_no_telemetry_and_no_hub(
     settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("DRIFTWHEEL_API_KEYS", "secret")
+    keys = ("DRIFTWHEEL_API_KEYS", "VLLM_API_KEY", "OPENAI_API_KEY")
+    for name in keys:
+        monkeypatch.setenv(name, "secret")
     monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
     environment = engine_environment(settings.serve, str(tmp_path))
-    assert "DRIFTWHEEL_API_KEYS" not in environment
+    assert environment.keys() & set(keys) == set()
     assert (environment["VLLM_NO_USAGE_STATS"], environment["HF_HUB_OFFLINE"]) == ("1", "1")
     assert has_gpu() or Path(environment["LD_PRELOAD"].split()[-1]).is_file()
     assert "HF_HUB_OFFLINE" not in engine_environment(settings.serve, "Qwen/Qwen3-0.6B")

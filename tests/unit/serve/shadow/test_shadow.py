@@ -49,7 +49,10 @@ def test_the_report_has_the_rate_its_interval_and_the_twenty_most_changed() -> N
     assert as_text(flips).startswith("30 of 100 answers flip: 30.0% [21.9%, 39.6%]\n1 of 101 requests got no answer")
 
 
-def test_live_requests_are_copied_and_replayed_and_only_the_live_answer_is_sent(make_world: MakeWorld) -> None:
+def test_live_requests_are_copied_and_replayed_and_only_the_live_answer_is_sent(
+    make_world: MakeWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")  # which is not for the loop's own engines
     world = make_world()
     version = world.publish("v2", answer=LOST, seconds=0.2)
     asyncio.run(world.load(20, 0.5))

@@ -1,5 +1,6 @@
 """Each template that ships inside TRL gives a row alike to all who read it, or says which row it does not give."""
 
+import json
 import re
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,7 +18,7 @@ from train.base_model import base_ends, load_base_tokenizer, load_tokenizer
 from train.chat_template import name_end, shipped
 from train.data.examples import Example
 from train.data.row_view import in_template
-from train.data.template_check import Templated, faults, require_template
+from train.data.template_check import Templated, faults, require_template, rows_of
 from train.fidelity.probing import make_probes
 
 NO_LOSS = -100
@@ -166,3 +167,13 @@ def test_tools_that_the_template_leaves_out_are_named() -> None:
         found = [f.reason for f in faults(tokenizer, frozenset({tokenizer.eos_token_id}), [asking])]
         assert is_given == (not found)
         assert is_given or "leaves out the tool find_card" in found[0]
+
+
+def test_preferences_are_checked_answer_by_answer(tmp_path: Path) -> None:
+    for split in ("train", "validation"):
+        pair = {"prompt": [QUESTION], "chosen": [ANSWERED], "rejected": [said("assistant", "a <|im_end|> b")]}
+        (tmp_path / f"dpo_{split}.jsonl").write_text(json.dumps(pair) + "\n", encoding="utf-8")
+    tokenizer = quick("qwen2_5")
+    found = list(faults(tokenizer, frozenset({tokenizer.eos_token_id}), rows_of(tmp_path, "dpo")))
+    assert [fault.row for fault in found] == ["dpo_train.jsonl:1", "dpo_validation.jsonl:1"]
+    assert "its answer holds a token" in found[0].reason

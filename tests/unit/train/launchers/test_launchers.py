@@ -12,12 +12,13 @@ import pytest
 from driftwheel.errors import ConfigError, DataError, EngineError, StorageError
 from driftwheel.records import TrainingRun
 from driftwheel.run_metrics import RunMetrics
+from driftwheel.settings.load import load_settings
 from driftwheel.settings.settings import Settings
 from driftwheel.settings.training import TrainSettings
 from train import launchers
 from train.launchers.local import launch_command
 from train.launchers.ray import as_own_error, check_cluster, run_on_ray
-from train.launchers.registry import check_processes, launch, launcher
+from train.launchers.registry import launch, launcher
 from train.launchers.together import train_together, write_result
 from train.training.training_job import TrainingJob
 
@@ -65,7 +66,8 @@ def test_a_launcher_is_added_by_one_file_and_its_name(
 
 def test_nothing_heavy_is_imported_before_a_training_begins() -> None:
     """OpenMP and CUDA read their settings when torch is imported, and the verb sets them first."""
-    code = "import sys, train.verbs.finetune, train.launchers.rank; print(sorted({'torch', 'trl'} & set(sys.modules)))"
+    verbs = "train.verbs.finetune, train.verbs.tune, train.verbs.step, train.launchers.rank"
+    code = f"import sys, {verbs}; print(sorted({{'torch', 'trl'}} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 
@@ -150,7 +152,7 @@ def test_a_failed_ray_job_is_one_line(failures: dict[int, Exception], kind: type
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"objective": "dpo"}, "train.objective dpo"),
+        ({"objective": "dpo"}, "objective dpo"),
         ({"method": "qlora"}, "4-bit weights"),
         ({"init_lora_weights": "pissa"}, "pissa"),
         ({"neftune_noise_alpha": 5.0}, "neftune"),
@@ -159,8 +161,16 @@ def test_a_failed_ray_job_is_one_line(failures: dict[int, Exception], kind: type
     ids=["preferences", "sharded 4-bit weights", "pissa", "neftune", "ray with one worker"],
 )
 def test_what_cannot_be_trained_together_is_refused(changes: dict[str, Any], message: str) -> None:
-    with pytest.raises(ConfigError, match=message):
-        check_processes(TrainSettings(**{"num_processes": 2, **changes}))
+    with pytest.raises(ValueError, match=message):
+        TrainSettings(**{"num_processes": 2, **changes})
+
+
+def test_what_cannot_be_trained_together_is_refused_when_the_settings_are_read(settings: Settings) -> None:
+    with pytest.raises(ConfigError) as refused:
+        load_settings(settings.path, ["train.num_processes=2", "train.objective=dpo"])
+    assert str(refused.value).endswith(
+        "train: objective dpo compares the answers of one batch and trains in one process; set train.num_processes to 1"
+    )
 
 
 @pytest.mark.parametrize(
@@ -169,4 +179,4 @@ def test_what_cannot_be_trained_together_is_refused(changes: dict[str, Any], mes
     ids=["lora", "full", "qlora that is not sharded", "dora", "ray"],
 )
 def test_what_can_be_trained_together_is_let_through(changes: dict[str, Any]) -> None:
-    check_processes(TrainSettings(**{"num_processes": 2, **changes}))
+    assert TrainSettings(**{"num_processes": 2, **changes}).num_processes == 2

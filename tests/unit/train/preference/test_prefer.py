@@ -1,21 +1,24 @@
 """Preferences: feedback becomes rows, training widens the margin on held-out pairs, and the result merges."""
 
 import json
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from driftwheel.errors import ConfigError, DataError
-from driftwheel.records import Dataset, Traffic, TrainingRun
+from driftwheel.records import Alias, Dataset, Traffic, TrainingRun
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
+from tests.support.versions import add_with_parents, published_version
 from train.data.dataset_files import read_splits
 from train.data.preferences import read_preferences
 from train.finetune import finetune
 from train.merge import merge
 from train.preference.prefer import prefer, preference_dataset
 from train.preference.preference_rows import preferences
+from train.worker import Job, Progress, run_steps
 
 WORDS = (
     "amber",
@@ -217,3 +220,30 @@ def test_a_dataset_without_preferences_says_so(train_settings: Settings, ledger:
     with pytest.raises(DataError, match="no preferences for dpo"):
         finetune(wanting(train_settings, objective="dpo"), ledger, dataset.id)
     assert json.loads((Path(dataset.path) / "test.jsonl").read_text("utf-8").splitlines()[0])["id"] == "test0"
+
+
+@pytest.mark.parametrize("objective", ["dpo", "kto"])
+def test_a_retrain_learns_preferences_from_the_live_weights(
+    train_settings: Settings, ledger: Ledger, dataset: Dataset, start: TrainingRun, objective: str
+) -> None:
+    add_with_parents(ledger, published_version("version_1", run_id=start.id, dataset_id=dataset.id))
+    ledger.add(Alias(id="support/support", project="support", name="support", version_id="version_1", fence=1))
+    labels = {"label_source": "correction"} if objective == "dpo" else {"label_source": "accepted"}
+    thumbs = {"kto": (1, -1), "dpo": (None, None)}[objective]
+    ledger.add(
+        *(
+            asked(
+                n, label=RIGHT, thumb=thumbs[n % 2], created_at=dataset.created_at + timedelta(seconds=n + 1), **labels
+            )
+            for n in range(60)
+        )
+    )
+    settings = wanting(train_settings, objective=objective, max_steps=2)
+    made = run_steps(Job(settings, ledger, "decision_1"), Progress(), "build_dataset", "finetune")
+    run, built = ledger.get(TrainingRun, made.need("run_id")), ledger.get(Dataset, made.need("dataset_id"))
+    assert (run.settings["train"]["objective"], run.settings["started_from"]) == (objective, start.id)
+    assert built.report.objective == objective
+    judging = read_splits(built)["test"]
+    taught = read_preferences(Path(built.path), objective, "train")
+    assert {e.slice for e in judging} == {"old", "new"}
+    assert not {e.text for e in judging} & {row["prompt"][-1]["content"] for row in taught}

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 import yaml
 
-from driftwheel.errors import ConfigError
+from driftwheel.errors import ConfigError, DataError
+from driftwheel.settings.data import TemplateSettings
 from driftwheel.settings.settings import Settings
 from driftwheel.settings.training import TrainSettings
 from train.sizing.fit import as_text, examine_fit, fits
@@ -122,3 +123,13 @@ def test_doctor_ends_with_it_also_without_a_settings_file(tiny_base: Path, data:
     done = subprocess.run([sys.executable, *argv], capture_output=True, text=True, cwd=tmp_path, check=False)
     assert "10 rows of" in done.stdout, done.stderr
     assert "proposed, for the settings file:" in done.stdout
+
+
+def test_a_row_that_the_template_refuses_is_named(train_settings: Settings, tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    turns = [{"role": "user", "content": "a"}] * 2 + [{"role": "assistant", "content": "b"}]
+    path.write_text(json.dumps({"messages": turns}) + "\n", encoding="utf-8")
+    model = train_settings.model.model_copy(update={"template": TemplateSettings(file="trl:gemma3")})
+    settings = train_settings.model_copy(update={"model": model})
+    with pytest.raises(DataError, match=r"row rows\.jsonl:1 cannot be learned: .*must alternate"):
+        examine_fit(settings, path, CPU)

@@ -10,10 +10,11 @@ from driftwheel.errors import ConfigError, ConflictError
 from driftwheel.records import Dataset, TrainingRun, TrainingRunStatus
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
+from tests.support.edited_builds import manifest_json
 from tests.support.versions import add_with_parents
 from train.finetune import finetune
 from train.merge import merge
-from train.runs import newest_run
+from train.runs import newest_run, weights_path
 from train.weights.ensemble import combine, ensemble
 from train.worker import build_artifact
 
@@ -141,3 +142,12 @@ def test_refuses_what_cannot_be_combined(
     other = first if second is None else recorded(ledger, 2, **second)
     with pytest.raises(error, match=message):
         ensemble(settings, ledger, [first, other], **options)
+
+
+def test_runs_of_other_chat_templates_are_not_combined(
+    train_settings: Settings, ledger: Ledger, dataset: Dataset, pair: list[str]
+) -> None:
+    folder = weights_path(ledger.get(TrainingRun, pair[1]))
+    artifacts.write_json(folder / artifacts.MANIFEST, manifest_json(folder) | {"template_hash": "another"})
+    with pytest.raises(ConflictError, match="learned other chat templates"):
+        ensemble(change(train_settings), ledger, pair)

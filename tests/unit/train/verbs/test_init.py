@@ -1,0 +1,105 @@
+"""`init` reads the file that it is given, says what is in it, and writes settings with which the next step works."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from driftwheel.cli.main import main
+from driftwheel.settings.load import load_settings
+from examples.support.world import answer, messages
+from train.data.formats import read_file
+
+Initialized = Callable[..., tuple[Path, str]]
+LABELS = ("refund", "delivery", "other")
+
+
+@pytest.fixture
+def initialized(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Initialized:
+    """Write a file, run `init` on it in its folder, and return the settings file and what was said."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(name: str, text: str, *flags: str) -> tuple[Path, str]:
+        Path(name).write_text(text, encoding="utf-8")
+        status = main(["init", name, *flags])
+        captured = capsys.readouterr()
+        assert status == 0, captured.err
+        return tmp_path / "driftwheel.yaml", captured.out
+
+    return run
+
+
+def rows(count: int = 60) -> str:
+    return "".join(f"where is parcel {n},{LABELS[n % 3]}\n" for n in range(count))
+
+
+@pytest.mark.parametrize(
+    "header", ["prompt,completion", "text,label", "Question,Answer", "message,intent"], ids=lambda h: h
+)
+def test_a_csv_of_ones_own_works_at_once(initialized: Initialized, header: str) -> None:
+    config, said = initialized("My Tickets.csv", f"{header}\n{rows()}")
+    settings = load_settings(config, environ={})
+    reading = read_file(settings.dataset, settings.resolve("My Tickets.csv"))
+    assert {row.answer for row in reading.rows} == set(LABELS)
+    assert "60 rows of My Tickets.csv" in said
+    assert "labels   3: refund (20), delivery (20), other (20)" in said
+    assert (settings.project, settings.serve.alias) == ("my-tickets", "my-tickets")
+    assert "(--base chooses another)" in said
+
+
+def test_the_label_field_of_json_answers_is_found(initialized: Initialized) -> None:
+    lines = [
+        {"prompt": m.text, "completion": json.dumps({"intent": LABELS[n % 3], "note": f"n{n}"})}
+        for n, m in enumerate(messages(60, 1, "steady"))
+    ]
+    config, said = initialized("t.jsonl", "".join(json.dumps(line) + "\n" for line in lines), "--base", "a/b")
+    assert load_settings(config, environ={}).dataset.label_field == "intent"
+    assert "answers  JSON with intent, note, label_field intent" in said
+
+
+def test_two_fields_that_could_be_the_label_are_not_guessed_at(initialized: Initialized) -> None:
+    lines = [{"prompt": m.text, "completion": answer(m)} for m in messages(200, 1, "steady")]
+    text = "".join(json.dumps(line) + "\n" for line in lines)
+    config, said = initialized("t.jsonl", text)
+    assert load_settings(config, environ={}).dataset.label_field is None
+    assert "--label-field" in said
+
+
+def test_long_answers_get_room(initialized: Initialized) -> None:
+    config, said = initialized("t.csv", "prompt,completion\n" + "".join(f"q{n},{f'a{n} ' * 99}\n" for n in range(60)))
+    assert load_settings(config, environ={}).evaluate.max_tokens == 256
+    assert "free text, 60 different ones" in said
+
+
+def test_columns_of_unknown_names_are_asked_for_by_flags(initialized: Initialized, tmp_path: Path) -> None:
+    config, said = initialized("t.csv", f"foo,bar\n{rows()}")
+    assert "t.csv has the columns bar, foo: say which hold prompt and right answer with --prompt-column and" in said
+    config.unlink()
+    config, said = initialized("t.csv", f"foo,bar\n{rows()}", "--prompt-column", "foo", "--completion-column", "bar")
+    settings = load_settings(config, environ={})
+    assert len(read_file(settings.dataset, tmp_path / "t.csv").rows) == 60
+
+
+def test_paths_are_written_as_the_settings_file_sees_them(initialized: Initialized, tmp_path: Path) -> None:
+    (tmp_path / "base").mkdir()
+    (tmp_path / "loops").mkdir()
+    initialized("t.csv", f"prompt,completion\n{rows()}", "--config", "loops/a.yaml", "--base", "base")
+    settings = load_settings(tmp_path / "loops" / "a.yaml", environ={})
+    assert settings.resolve(settings.dataset.weighted_sources()[0].path) == tmp_path / "t.csv"
+    assert settings.base_model() == str(tmp_path / "base")
+
+
+def test_few_rows_are_told(initialized: Initialized) -> None:
+    assert "too few to split: dataset.min_rows asks for 50" in initialized("t.csv", f"prompt,completion\n{rows(9)}")[1]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"), [([], "name a file"), (["none.csv"], "no data file at none.csv")], ids=["none", "missing"]
+)
+def test_without_a_file_it_says_what_to_type(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, words: list[str], message: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["init", *words]) == 1
+    assert message in capsys.readouterr().err

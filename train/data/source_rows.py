@@ -1,0 +1,91 @@
+"""Reads the files of `dataset.sources`: all their rows for a first Dataset, and for a retrain those that are new."""
+
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+
+import structlog
+
+from driftwheel.errors import DataError
+from driftwheel.records import Dataset, ModelVersion, ModelVersionStatus, content_hash
+from driftwheel.settings.data import HUB, DatasetSettings
+from driftwheel.store.ledger import Ledger
+from train.data.clean_rows import clean
+from train.data.dataset_files import read_splits
+from train.data.examples import Example
+from train.data.formats import Reading, Row, read_sources
+from train.data.preference_files import learnable
+from train.data.row_shapes import PLAIN
+from train.data.tally import Tally
+
+log = structlog.get_logger()
+
+
+Weighted = Iterable[tuple[str, float] | tuple[str | Path, float]]
+"""Sources with their weights."""
+
+
+def read_all(settings: DatasetSettings, weighted: Weighted, tally: Tally) -> list[Row]:
+    """Return the rows of files, each with the weight of its file, and count them and the broken ones.
+
+    Raises DataError for a file that cannot be used.
+    """
+    rows: list[Row] = []
+    for source, weight in weighted:
+        for reading in read_sources(settings, [source]):
+            _refuse_plain_text(reading)
+            rows += [replace(row, weight=weight) for row in reading.rows]
+            tally.broken += reading.broken
+            tally.note_unused(reading)
+    tally.rows_in += len(rows) + len(tally.broken)
+    return rows
+
+
+def new_in_sources(
+    settings: DatasetSettings, ledger: Ledger, project: str, weighted: Weighted, tally: Tally
+) -> list[Example]:
+    """Return the rows of the source files that no published version has had in its Dataset: new ones, new answers.
+
+    A file that is gone does not stop a retrain, because what it held may have been learned already; the log names it.
+    Raises DataError for a file that cannot be used.
+    """
+    read = Tally()
+    rows = learnable(read_all(settings, _present(weighted), read), read)
+    known = known_rows(ledger, project)
+    fresh = [e for e in clean(settings, rows, read) if _said(e) not in known]
+    ids = {e.id for e in fresh}
+    tally.rows_in += len(fresh) + len(read.broken)
+    tally.broken += read.broken
+    tally.places |= {id: place for id, place in read.places.items() if id in ids}
+    tally.weights |= {id: weight for id, weight in read.weights.items() if id in ids}
+    return fresh
+
+
+def _refuse_plain_text(reading: Reading) -> None:
+    if reading.format == PLAIN:
+        raise DataError(
+            f"{reading.name} is plain text without questions and answers; a Dataset holds answers to learn, so "
+            "continue the pre-training elsewhere and name its result as model.base"
+        )
+
+
+def _present(weighted: Weighted) -> list[tuple[str | Path, float]]:
+    found = []
+    for path, weight in weighted:
+        if str(path).startswith(HUB) or Path(path).exists():
+            found.append((path, weight))
+        else:
+            log.warning("a source file is gone; the retrain goes on without what may be new in it", path=str(path))
+    return found
+
+
+def known_rows(ledger: Ledger, project: str) -> set[str]:
+    """Return question and answers of each row in the Dataset of a version that was published, whatever its split."""
+    versions = ledger.find(ModelVersion, project=project, status=ModelVersionStatus.PUBLISHED)
+    datasets = [ledger.get(Dataset, dataset_id) for dataset_id in {version.dataset_id for version in versions}]
+    return {_said(e) for dataset in datasets for rows in read_splits(dataset).values() for e in rows}
+
+
+def _said(example: Example) -> str:
+    """Return what tells a row from others: its question, and all that was answered."""
+    return content_hash([example.id, example.completion, sorted(example.references)])

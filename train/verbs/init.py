@@ -1,0 +1,210 @@
+"""Read a data file, say what is in it, and write the settings file of a new loop for it.
+
+    driftwheel init tickets.csv
+    driftwheel init tickets.csv --base Qwen/Qwen3-0.6B --project support
+
+What the file does not say is asked on a terminal; elsewhere a flag says it, or the default that is printed holds.
+"""
+
+import argparse
+import os
+import re
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import yaml
+
+from driftwheel.answers import parse_object
+from driftwheel.errors import ConfigError, DataError
+from driftwheel.settings.artifact import EvaluateSettings
+from driftwheel.settings.data import DatasetSettings
+from train.data.formats import Reading, read_file
+
+DEFAULT_BASE = "Qwen/Qwen3-0.6B"
+PROMPT_NAMES = ("prompt", "question", "text", "input", "message", "query", "utterance", "sentence", "instruction")
+ANSWER_NAMES = ("completion", "answer", "response", "output", "reply", "label", "intent", "category", "class", "target")
+ROWS_PER_LABEL = 5
+"""Answers that are said this often on average are labels, and not free text."""
+SHOWN_LABELS = 8
+USUAL_TOKENS, LONGEST_TOKENS = (EvaluateSettings.model_fields["max_tokens"].default, 1024)
+FEWEST_ROWS: int = DatasetSettings.model_fields["min_rows"].default
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the verb's arguments."""
+    parser.add_argument("data_file", nargs="?", metavar="FILE", help="examples: JSONL, JSON, CSV or Parquet")
+    parser.add_argument("--data", metavar="FILE", help="the same, as a flag")
+    parser.add_argument("--project", help="name of the loop, such as support (the file's name)")
+    parser.add_argument("--base", metavar="MODEL", help=f"folder or hub name of the base model ({DEFAULT_BASE})")
+    parser.add_argument("--prompt-column", metavar="NAME", help="column with the prompt (found by its name)")
+    parser.add_argument("--completion-column", metavar="NAME", help="column with the right answer (found by its name)")
+    parser.add_argument("--label-field", metavar="FIELD", help="field of a JSON answer that is the label")
+    parser.add_argument("--config", default="driftwheel.yaml", metavar="FILE", help="file to write (driftwheel.yaml)")
+
+
+def main(arguments: argparse.Namespace) -> None:
+    """Write the file; raises ConfigError if it exists, or the data does not."""
+    path, named = Path(arguments.config), arguments.data_file or arguments.data
+    if path.exists():
+        raise ConfigError(f"{path} exists already; give another name with --config, or remove it")
+    if named is None:
+        raise ConfigError("name a file with examples: driftwheel init YOUR_DATA.csv")
+    data = Path(named)
+    if not data.exists():
+        raise ConfigError(f"no data file at {data}")
+    found = look(data, columns_of(arguments))
+    for line in found.said:
+        sys.stdout.write(line + "\n")
+    base = arguments.base or _ask(f"base model, a folder or a hub name [{DEFAULT_BASE}]: ") or DEFAULT_BASE
+    sys.stdout.write(f"base     {base}" + ("" if arguments.base else " (--base chooses another)") + "\n")
+    project = arguments.project or project_name(data)
+    dataset = {"sources": [_beside(data, path)], **found.keys}
+    if label_field := arguments.label_field or found.label_field:
+        dataset["label_field"] = label_field
+    local = _beside(Path(base), path) if Path(base).is_dir() else base
+    path.write_text(settings_text(project, local, dataset, found.max_tokens), encoding="utf-8")
+    sys.stdout.write(f"wrote    {path}\nnext: driftwheel doctor, driftwheel train, driftwheel publish\n")
+
+
+@dataclass(kw_only=True)
+class Found:
+    """What a data file says by itself."""
+
+    keys: dict[str, object] = field(default_factory=dict)
+    """Keys of the dataset section without which the file could not be read."""
+    label_field: str | None = None
+    max_tokens: int | None = None
+    """Longest answer to generate, where that is more than the default."""
+    said: list[str] = field(default_factory=list)
+    """Lines for a person."""
+
+
+def columns_of(arguments: argparse.Namespace) -> dict[str, object]:
+    """Return the columns that flags name, as keys of the dataset section."""
+    given = {"prompt_column": arguments.prompt_column, "completion_column": arguments.completion_column}
+    return {key: name for key, name in given.items() if name}
+
+
+def look(data: Path, columns: dict[str, object]) -> Found:
+    """Read a file as its columns are called, and return what it holds; one that cannot be read is told, not refused."""
+    found = Found(keys=columns)
+    try:
+        reading = _read(data, found)
+    except DataError as error:
+        found.said.append(f"data     {error}")
+        found.said.append("         once it can be read, `driftwheel data check` says what is in it")
+        return found
+    broken = "".join(f", {len(reading.broken)} broken ({b.place} {b.reason})" for b in reading.broken[:1])
+    found.said.append(f"data     {len(reading.rows)} rows of {data.name}{broken}")
+    columns = {"format": reading.format, **found.keys}
+    found.said.append("columns  " + ", ".join(f"{key} {value}" for key, value in columns.items()))
+    if len(reading.rows) < FEWEST_ROWS:
+        found.said.append(f"         too few to split: dataset.min_rows asks for {FEWEST_ROWS}")
+    _look_at_answers([row.answer for row in reading.rows], found)
+    return found
+
+
+def _read(data: Path, found: Found) -> Reading:
+    """Read a file; where its columns have other names, take those that are most usual, or ask."""
+    try:
+        return read_file(DatasetSettings.model_validate({"sources": [str(data)], **found.keys}), data)
+    except DataError as error:
+        names = re.search(r"it has (.+?), and no row is of a known format", str(error))
+        if names is None:
+            raise
+        columns = names[1].split(", ")
+        prompt = found.keys.get("prompt_column") or _column(columns, PROMPT_NAMES, "prompt")
+        answer = found.keys.get("completion_column") or _column(columns, ANSWER_NAMES, "right answer")
+        if not prompt or not answer:
+            raise DataError(
+                f"{data.name} has the columns {', '.join(columns)}: say which hold prompt and right answer with "
+                "--prompt-column and --completion-column"
+            ) from error
+        found.keys = {"prompt_column": prompt, "completion_column": answer}
+        return read_file(DatasetSettings.model_validate({"sources": [str(data)], **found.keys}), data)
+
+
+def _column(columns: Sequence[str], usual: Sequence[str], what: str) -> str | None:
+    """Return the column with the most usual name for something, else the one that a person names."""
+    named = [column for name in usual for column in columns if column.lower() == name]
+    if named:
+        return named[0]
+    said = _ask(f"which column holds the {what}? ({', '.join(columns)}): ")
+    return said if said in columns else None
+
+
+def _look_at_answers(answers: Sequence[str], found: Found) -> None:
+    """Say which labels the answers are, or that they are free text, and how long they get."""
+    objects = [value for answer in answers if (value := parse_object(answer)) is not None]
+    if answers and len(objects) == len(answers):
+        fields = Counter(key for value in objects for key in value)
+        labels = {key: Counter(str(value.get(key)) for value in objects) for key in fields}
+        usable = [key for key, seen in labels.items() if len(seen) * ROWS_PER_LABEL <= len(answers)]
+        found.label_field = usable[0] if len(usable) == 1 else _asked_field(usable)
+        chosen = f", label_field {found.label_field}" if found.label_field else ""
+        if usable and not found.label_field:
+            chosen = f"; which one is the label, if one is? --label-field names it ({', '.join(usable)})"
+        found.said.append(f"answers  JSON with {', '.join(fields)}{chosen}")
+        if found.label_field:
+            found.said.append(_labels(labels[found.label_field]))
+    elif answers:
+        seen = Counter(answers)
+        is_text = len(seen) * ROWS_PER_LABEL > len(answers)
+        found.said.append(f"answers  free text, {len(seen)} different ones" if is_text else _labels(seen))
+    longest = max(map(len, answers), default=0)
+    tokens = USUAL_TOKENS
+    while tokens < longest / 2 and tokens < LONGEST_TOKENS:  # a token is two letters or more, but for rare scripts
+        tokens *= 2
+    found.max_tokens = tokens if tokens > USUAL_TOKENS else None
+
+
+def _asked_field(usable: Sequence[str]) -> str | None:
+    if not usable:
+        return None
+    said = _ask(f"which field of the answers is the label? ({', '.join(usable)}; none): ")
+    return said if said in usable else None
+
+
+def _labels(seen: Counter[str]) -> str:
+    shown = ", ".join(f"{label} ({count})" for label, count in seen.most_common(SHOWN_LABELS))
+    return f"labels   {len(seen)}: {shown}{', ...' if len(seen) > SHOWN_LABELS else ''}"
+
+
+def _ask(question: str) -> str | None:
+    """Ask a person; None where nobody sits at a terminal."""
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        return None
+    try:
+        return input(question).strip() or None
+    except EOFError:
+        return None
+
+
+def project_name(data: Path) -> str:
+    """Return a name for the loop of a data file: the file's, as far as names allow."""
+    name = re.sub(r"[^a-z0-9_-]+", "-", data.name.partition(".")[0].lower()).strip("-_")
+    return name[:63] or "loop"
+
+
+def _beside(path: Path, config: Path) -> str:
+    """Return a path as the settings file names it: from its own folder, or absolute where that is far away."""
+    relative = os.path.relpath(path.resolve(), config.resolve().parent)
+    return str(path.resolve()) if relative.startswith(os.pardir) else relative
+
+
+def settings_text(project: str, base: str, dataset: dict[str, object], max_tokens: int | None) -> str:
+    """Return the YAML of a new loop; every key left out has the default of the settings table."""
+    sections: dict[str, object] = {
+        "project": project,
+        "model": {"base": base},
+        "dataset": dataset,
+        "train": {"method": "lora", "num_train_epochs": 3, "learning_rate": 2e-4},
+        "quantize": {"scheme": "auto"},
+        **({"evaluate": {"max_tokens": max_tokens}} if max_tokens else {}),
+        "serve": {"alias": project, "port": 8000},
+        "policy": {"approval": "manual"},
+    }
+    return "# The whole loop in one file; `driftwheel doctor` checks it.\n" + yaml.safe_dump(sections, sort_keys=False)
