@@ -1,10 +1,11 @@
 """Reads what the stages left in the storage folder as table rows; a missing or broken file gives none."""
 
-import json
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Any
+
+from driftwheel.foreign_json import read_json
 
 
 def json_lines(path: Path, limit: int | None = None) -> list[dict[str, Any]]:
@@ -18,8 +19,8 @@ def _objects(path: Path) -> Iterator[dict[str, Any]]:
     with path.open(encoding="utf-8", errors="replace") as file:
         for line in file:
             try:
-                value = json.loads(line)
-            except json.JSONDecodeError:
+                value = read_json(line)
+            except ValueError:
                 return
             if isinstance(value, dict):
                 yield value
@@ -38,8 +39,8 @@ def searches(root: Path) -> list[dict[str, Any]]:
 
 def _object(path: Path) -> dict[str, Any] | None:
     try:
-        value = json.loads(path.read_text(encoding="utf-8", errors="replace"))
-    except (OSError, json.JSONDecodeError):
+        value = read_json(path.read_text(encoding="utf-8", errors="replace"))
+    except (OSError, ValueError):
         return None
     return value if isinstance(value, dict) else None
 

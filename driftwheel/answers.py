@@ -1,8 +1,11 @@
 """Read a model's answer: the JSON object that it is, the label that it claims, and whether its form is the task's."""
 
 import json
+import math
 from collections.abc import Sequence
 from typing import Literal
+
+from driftwheel.foreign_json import read_json
 
 AnswerForm = Literal["object", "text", "mixed"]
 """What a task's answers are: JSON objects, texts (labels or prose), or some of both."""
@@ -13,8 +16,8 @@ OBJECTS_SHARE = 0.95
 def parse_object(answer: str) -> dict[str, object] | None:
     """Return the JSON object that an answer is, or None."""
     try:
-        value = json.loads(answer)
-    except (ValueError, RecursionError):  # an integer of 5,000 digits is a ValueError too
+        value = read_json(answer)
+    except ValueError:
         return None
     return value if isinstance(value, dict) else None
 
@@ -64,6 +67,11 @@ def wrong_form(answer: str, form: AnswerForm | None, label_field: str | None) ->
 
 
 def _as_label(value: object) -> str | None:
-    if isinstance(value, str):
-        return value
-    return json.dumps(value) if isinstance(value, bool | int | float) else None
+    return value if isinstance(value, str) else as_label(value)
+
+
+def as_label(value: object) -> str | None:
+    """Return a number or a truth value as JSON writes it; None for what is neither, such as NaN."""
+    if isinstance(value, bool | int) or (isinstance(value, float) and math.isfinite(value)):
+        return json.dumps(value)
+    return None

@@ -63,6 +63,8 @@ class DatasetReport(RowLengths):
     broken: int | None = None
     broken_rows: list[BrokenRow] = field(default_factory=list)
     """The first of them."""
+    unused_columns: dict[str, list[str]] = field(default_factory=dict)
+    """Columns, and keys of messages, that nothing was learned from, by file."""
     dropped: dict[str, int] = field(default_factory=dict)
     """Rows by the reason why they were dropped."""
     mixed: dict[str, int] = field(default_factory=dict)
@@ -89,4 +91,4 @@ class DatasetReport(RowLengths):
     objective: str | None = None
     """What the preferences are for: `dpo` or `kto`."""
     preferences: dict[str, int] = field(default_factory=dict)
-    """Preferences by split."""
+    """Preferences by split; of a Dataset from files by file, such as `dpo_train`."""

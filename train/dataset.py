@@ -17,12 +17,13 @@ from train.data.clean_rows import clean, split, stop_at_cut, stop_at_too_few
 from train.data.dataset_files import write
 from train.data.examples import Example, read_examples
 from train.data.leaks import HeldOut, quarantined, refuse_leaks
-from train.data.source_rows import read_sources
+from train.data.preference_files import deal_preferences, learnable
+from train.data.source_rows import read_all
 from train.data.splits import Deal, group_numbers
 from train.data.tally import Tally
 
 
-def build_dataset(settings: Settings, ledger: Ledger, sources: Sequence[Path] | None = None) -> Dataset:
+def build_dataset(settings: Settings, ledger: Ledger, sources: Sequence[str | Path] | None = None) -> Dataset:
     """Build a Dataset from files, or find the one that was built from the same rows and settings.
 
     Rows like an earlier test row go to the test split again, so that a file that grew can be built again.
@@ -30,10 +31,10 @@ def build_dataset(settings: Settings, ledger: Ledger, sources: Sequence[Path] | 
     says so, rows are like earlier test rows.
     """
     tally = Tally()
-    weighted = [(path, 1.0) for path in sources] if sources else settings.weighted_paths()
-    rows = read_sources(settings.dataset, weighted, tally)
+    weighted = [(source, 1.0) for source in sources] if sources else settings.weighted_paths()
+    rows = read_all(settings.dataset, weighted, tally)
     _stop_at_too_many_broken(settings.dataset, tally)
-    examples = clean(settings.dataset, rows, tally)
+    examples = clean(settings.dataset, learnable(rows, tally), tally)
     quarantine = quarantined(ledger, settings.project)
     examples, tested = _treat_quarantined(settings.dataset, examples, quarantine, tally)
     stop_at_too_few(settings.dataset, examples, tally)
@@ -47,7 +48,9 @@ def build_dataset(settings: Settings, ledger: Ledger, sources: Sequence[Path] | 
         pinned={group for e, group in zip(examples, groups, strict=True) if e.id in tested},
         trained={group for e, group in zip(examples, groups, strict=True) if e.id in trained},
     )
-    return write(settings, ledger, split(settings.dataset, deal), quarantine, tally, origin="files")
+    timed = split(settings.dataset, deal)
+    preferences = deal_preferences(settings.dataset, rows, timed.splits, quarantine, tally)
+    return write(settings, ledger, timed, quarantine, tally, origin="files", preferences=preferences)
 
 
 def _treat_quarantined(

@@ -163,7 +163,7 @@ class Worker:
             # The engine that serves meanwhile needs the cores too.
             environment={**self._settings.child_environment(), "OMP_WAIT_POLICY": "PASSIVE"},
         )
-        return from_json(output.strip().splitlines()[-1], Progress)
+        return from_json(output.strip().split("\n")[-1], Progress)
 
 
 def _links(made: Progress) -> dict[str, str]:

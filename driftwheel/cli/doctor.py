@@ -21,6 +21,7 @@ from pathlib import Path
 from driftwheel.cli.command import add_common_arguments, settings_from
 from driftwheel.errors import ConfigError
 from driftwheel.quantization import AUTO, scheme_of
+from driftwheel.settings.data import HUB
 from driftwheel.settings.serving import ServeSettings
 from driftwheel.settings.settings import Settings
 from driftwheel.settings.training import TrainSettings
@@ -206,8 +207,8 @@ def _disk(path: Path) -> Finding:
 
 
 def _data_and_model(settings: Settings) -> list[Finding]:
-    paths = [settings.resolve(source.path) for source in settings.dataset.weighted_sources()]
-    findings = [_base_model(settings.base_model()), *map(_source, paths)]
+    sources = [settings.resolve_source(source.path) for source in settings.dataset.weighted_sources()]
+    findings = [_base_model(settings.base_model()), *map(_source, sources)]
     return [replace(finding, stages=("train",)) for finding in findings]
 
 
@@ -219,8 +220,10 @@ def _base_model(base: str) -> Finding:
     return Finding("base model", is_hub_name, f"{base} (from the hub, when trained)")
 
 
-def _source(path: Path) -> Finding:
-    return Finding("data", path.is_file(), str(path) if path.is_file() else f"no file at {path}")
+def _source(source: str) -> Finding:
+    if source.startswith(HUB):
+        return Finding("data", True, f"{source} (from the hub, when a Dataset is built)")
+    return Finding("data", Path(source).exists(), source if Path(source).exists() else f"no file at {source}")
 
 
 def _ports(settings: Settings) -> list[Finding]:

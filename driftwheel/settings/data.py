@@ -7,6 +7,8 @@ from pydantic import Field, StringConstraints, model_validator
 
 from driftwheel.settings.section import Section
 
+HUB = "hf://"
+"""How a source begins that is a data set of the Hugging Face hub."""
 SHIPPED = "trl:"
 """What `model.template.file` begins with where it names a template that ships inside TRL."""
 Variable = bool | int | float | str
@@ -49,16 +51,27 @@ class Base:
 
 class SourceSettings(Section):
     path: str
-    """JSONL, CSV or Parquet file, relative to the settings file."""
+    """A file or a folder, relative to the settings file, or a data set of the hub: `hf://OWNER/NAME:SPLIT`."""
     weight: float = Field(1.0, gt=0, le=10)
     """How often its training rows are drawn: 2 is each twice, 0.5 a random half; rows that judge stay as they are."""
 
 
 class DatasetSettings(Section):
     sources: list[str | SourceSettings] = Field(min_length=1)
-    """JSONL, CSV or Parquet files, relative to the settings file; `{path: FILE, weight: 2}` draws rows more often."""
-    format: Literal["auto", "prompt_completion", "messages", "alpaca", "sharegpt", "human_assistant"] = "auto"
-    """Shape of a row; `auto` looks at the first rows."""
+    """Data files, folders of them, or `hf://OWNER/NAME:SPLIT`; `{path: FILE, weight: 2}` draws rows more often."""
+    format: Literal[
+        "auto",
+        "prompt_completion",
+        "messages",
+        "alpaca",
+        "sharegpt",
+        "human_assistant",
+        "labelled_text",
+        "preference",
+        "kto",
+        "plain_text",
+    ] = "auto"
+    """Shape of a row; `auto` looks at the first row of each file."""
     prompt_column: str = "prompt"
     """Column with the prompt in prompt/completion rows."""
     completion_column: str = "completion"

@@ -14,7 +14,7 @@ from driftwheel.alias_key import AliasKey
 from driftwheel.records import content_hash
 from driftwheel.settings.artifact import EvaluateSettings, GateSettings, MergeSettings, ParitySettings, QuantizeSettings
 from driftwheel.settings.child import hand_on
-from driftwheel.settings.data import SHIPPED, Base, DatasetSettings, ModelSettings
+from driftwheel.settings.data import HUB, SHIPPED, Base, DatasetSettings, ModelSettings
 from driftwheel.settings.section import Section
 from driftwheel.settings.serving import ServeSettings, TrafficSettings
 from driftwheel.settings.training import TrainSettings, TuneSettings
@@ -100,14 +100,18 @@ class Settings(Section):
         """Return an absolute path; a relative one starts at the settings file's folder."""
         return (self.path.parent / Path(path).expanduser()).resolve()
 
+    def resolve_source(self, source: str) -> str:
+        """Return a source of data as an absolute path; a data set of the hub stays as it is."""
+        return source if source.startswith(HUB) else str(self.resolve(source))
+
     def base_model(self) -> str:
         """Return the base model as a local folder where there is one, else as the hub name."""
         local = self.resolve(self.model.base)
         return str(local) if local.exists() else self.model.base
 
-    def weighted_paths(self) -> list[tuple[Path, float]]:
-        """Return the files of `dataset.sources`, absolute, each with its weight."""
-        return [(self.resolve(source.path), source.weight) for source in self.dataset.weighted_sources()]
+    def weighted_paths(self) -> list[tuple[str, float]]:
+        """Return the sources of `dataset.sources`, paths absolute, each with its weight."""
+        return [(self.resolve_source(source.path), source.weight) for source in self.dataset.weighted_sources()]
 
     def child_command(self, *words: str) -> list[str]:
         """Return the argv that runs one of our own modules, and its words, in the environment `child_environment`."""

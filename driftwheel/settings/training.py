@@ -12,7 +12,7 @@ class TrainSettings(Section):
     method: Literal["lora", "qlora", "full"] = "lora"
     """What is trained: low-rank adapters, adapters on a 4-bit base (GPU), or every weight."""
     objective: Literal["sft", "dpo", "kto"] = "sft"
-    """Learn right answers (sft), corrections before the model's answers (dpo), or thumbs (kto)."""
+    """Learn right answers (sft), better before worse ones (dpo), or good and bad ones (kto), from files or feedback."""
     start_from: Literal["base", "live"] = "base"
     """Weights that sft begins with: the base's, or the live version's, merged (the base's until one is live)."""
     beta: float = Field(0.1, gt=0)

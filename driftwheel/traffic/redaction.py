@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
+from driftwheel.foreign_json import NestingError, read_json
 from driftwheel.records import Traffic
 from driftwheel.settings.serving import TrafficSettings
 from driftwheel.traffic.personal_data import redact
@@ -35,12 +36,12 @@ class Rules:
         if text.lstrip()[:1] not in ("{", "["):
             return self._clean_text(text)
         try:
-            value = json.loads(text)
+            value = read_json(text)
             cleaned = self._clean_value(value)
+        except (NestingError, RecursionError):
+            return ""
         except ValueError:
             return self._clean_text(text)
-        except RecursionError:
-            return ""
         return text if cleaned == value else json.dumps(cleaned, ensure_ascii=True)
 
     def clean_name(self, name: str) -> str:

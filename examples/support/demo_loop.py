@@ -58,7 +58,7 @@ class Demo:
         done = subprocess.run(argv, stdout=subprocess.PIPE, text=True, check=False)
         if done.returncode != 0:
             raise DriftwheelError(f"`driftwheel {arguments[0]}` failed; its message stands above")
-        result: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
+        result: dict[str, Any] = json.loads(done.stdout.strip().split("\n")[-1])
         return result
 
     def say(self, text: str) -> None:

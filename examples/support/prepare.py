@@ -54,7 +54,7 @@ def choose_ports(raw: dict[str, Any]) -> None:
 
 def shuffle_labels(source: Path, target: Path) -> Path:
     """Write a copy of training rows whose answers are dealt out at random."""
-    rows = [json.loads(line) for line in source.read_text(encoding="utf-8").splitlines()]
+    rows = [json.loads(line) for line in source.read_text(encoding="utf-8").split("\n") if line]
     answers = [row["completion"][0]["content"] for row in rows]
     random.Random(0).shuffle(answers)
     lines = [

@@ -39,10 +39,9 @@ def _print_list(console: Console, title: str, lines: list[str]) -> None:
 
 
 def _print_files(console: Console, files: list[FileFound]) -> None:
-    rows = [(file.file, file.format, file.rows, file.broken) for file in files]
-    _print_table(
-        console, "Files (another format is set with dataset.format)", ("file", "format", "rows", "broken"), rows
-    )
+    rows = [(f.file, f.format, f.rows, f.broken, ", ".join(f.unused)) for f in files]
+    title, columns = "Files (another format is set with dataset.format)", ("file", "format", "rows", "broken", "unused")
+    _print_table(console, title, columns, rows)
     for file in files:
         for broken in file.broken_rows:
             _say(console, f"  {broken.place} {broken.reason}")

@@ -31,9 +31,10 @@ from train.data.findings import (
     References,
     TemplateFound,
 )
-from train.data.formats import Row, read_file
+from train.data.formats import Row, read_sources
+from train.data.row_shapes import PLAIN
 from train.data.same_prompts import are_references
-from train.data.tally import SHOWN_BROKEN_ROWS, Tally, labels_seen_once, measure, quantiles
+from train.data.tally import SHOWN_BROKEN_ROWS, SHOWN_UNUSED, Tally, labels_seen_once, measure, quantiles
 from train.data.template_check import faults, templated
 
 SHOWN_EXAMPLES, SHOWN_LABELS, SHOWN_ONCE, SHOWN_OUTLIERS, SHOWN_CHARACTERS = 5, 20, 50, 50, 80
@@ -62,18 +63,22 @@ def check_files(
     settings: DatasetSettings,
     base: Base,
     max_length: int,
-    sources: Sequence[Path],
+    sources: Sequence[str | Path],
     compared_rows: int = NEAR_DUPLICATE_ROWS,
 ) -> Findings:
     """Return all findings about some files; raises DataError if one cannot be read."""
     files, rows, prompts = [], list[PlacedRow](), list[tuple[str, str]]()
-    for path in sources:
-        reading = read_file(settings, path)
+    for reading in read_sources(settings, sources):
         counts = {"rows": len(reading.rows), "broken": len(reading.broken)}
         shown = reading.broken[:SHOWN_BROKEN_ROWS]
-        files.append(FileFound(file=path.name, format=reading.format, **counts, broken_rows=shown))
-        rows += [_placed(settings, row) for row in reading.rows]
-        prompts += [(row.place, text_of(m)) for row in reading.rows for m in row.prompt if m["role"] != "assistant"]
+        counts |= {"pairs": sum(row.rejected is not None for row in reading.rows)}
+        counts |= {"bad": sum(row.is_good is False for row in reading.rows)}
+        unused = sorted(reading.unused)[:SHOWN_UNUSED]
+        files.append(FileFound(file=reading.name, format=reading.format, **counts, broken_rows=shown, unused=unused))
+        if reading.format != PLAIN:
+            learned = [row for row in reading.rows if row.is_good is not False]
+            rows += [_placed(settings, row) for row in learned]
+            prompts += [(row.place, text_of(m)) for row in learned for m in row.prompt if m["role"] != "assistant"]
     examples, labels = [row.example for row in rows], Counter(str(row.example.label) for row in rows)
     repeated = _repeated(rows)
     all_right = are_references(settings, [example.answer for example in examples])
@@ -114,11 +119,19 @@ def suggestions(settings: DatasetSettings, found: Findings) -> list[str]:
     broken, once = sum(file.broken for file in found.files), len(found.labels_seen_once)
     is_free_text = found.distinct_labels * 5 > found.rows
     most, least = max(labels.values(), default=1), min(labels.values(), default=1)
+    bad, pairs = sum(file.bad for file in found.files), sum(file.pairs for file in found.files)
+    unused = sorted({name for file in found.files for name in file.unused})
     conflicts, cut = found.conflicts.prompts, found.rows_cut_by_max_length
     mended, stripped = (found.cleaning[how].prompts if found.cleaning else 0 for how in ("unicode", "strip"))
     remedies = {
         f"{broken} broken rows stop a build: mend them, name their shape with dataset.format, or raise "
         "dataset.max_broken_share.": broken > settings.max_broken_share * (found.rows + broken),
+        f"Nothing is learned from {', '.join(unused)}: see the table of files.": unused,
+        "Plain text has no answers to learn, and stops a build: leave it out.": any(
+            f.format == PLAIN for f in found.files
+        ),
+        f"{bad} answers are marked as bad and are not learned; train.objective kto learns to avoid them.": bad,
+        f"Of {pairs} pairs the better answer is learned; train.objective dpo learns from both.": pairs,
         "Nearly every answer is its own label: if answers are JSON, name the label's field with dataset.label_field.": (
             is_free_text and not settings.label_field
         ),

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -35,8 +35,9 @@ def write(
     tally: Tally,
     *,
     origin: str,
+    preferences: Rows | None = None,
 ) -> Dataset:
-    """Write the splits and record them as a Dataset, or find the one with the same rows.
+    """Write the splits, and preferences beside them, and record them as a Dataset, or find the one with the same rows.
 
     Raises DataError if a split is empty, or if one leaks into another or into the quarantine.
     """
@@ -46,13 +47,17 @@ def write(
         raise DataError(
             f"no rows for the {' and '.join(empty)} split: too few groups; give more rows or raise the shares"
         )
+    rows: dict[str, Sequence[Mapping[str, object]]]
     rows = {name: [e.as_line() for e in examples] for name, examples in splits.items()}
+    rows |= preferences or {}
     if found := find_stored(ledger, settings.project, rows):
         return found
     leaks = find_leaks(splits, quarantine, settings.dataset.near_duplicate_similarity, timed.cuts)
     refuse_leaks("the new Dataset", leaks, "nothing was written; the splitting failed, please report it")
     tally.time_cuts = timed.cuts
     report = describe(settings.dataset, settings.base, settings.train.max_length, splits, tally)
+    if preferences:
+        report = replace(report, preferences={name: len(own) for name, own in preferences.items()})
     return store(ledger, settings.project, settings.root, rows, report, origin=origin)
 
 

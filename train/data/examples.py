@@ -79,8 +79,8 @@ def read_conversations(dataset_path: Path, split: str) -> list[dict[str, list[Me
     """Return a split's prompt and completion messages; raises ArtifactError or DataError."""
     path = dataset_path / f"{split}.jsonl"
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-        rows = [json.loads(line) for line in lines if line.strip()]
+        with path.open(encoding="utf-8") as file:
+            rows = [json.loads(line) for line in file if line.strip()]
         return [{"prompt": row["prompt"], "completion": row["completion"]} for row in rows]
     except OSError as error:
         raise ArtifactError(f"cannot read {path}: {error.strerror}; build the dataset again") from error

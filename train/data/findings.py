@@ -15,6 +15,12 @@ class FileFound:
     broken: int
     broken_rows: list[BrokenRow]
     """The first of them."""
+    unused: list[str] = field(default_factory=list)
+    """Columns, and keys of messages, that nothing is learned from."""
+    pairs: int = 0
+    """Rows with a better and a worse answer; the worse one is never learned."""
+    bad: int = 0
+    """Rows whose answer is marked as bad, and never learned."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,11 +1,6 @@
-"""Reads data files (JSONL, JSON, CSV, Parquet) row by row, and names the rows that cannot be read.
+"""Reads data files row by row as prompts and answers, and names the rows that cannot be read."""
 
-To read another kind of file, write a function and give its suffix a line in `FILE_KINDS`.
-"""
-
-import csv
-import json
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,7 +10,11 @@ from driftwheel.conversations import Message, Tool, said, text_of
 from driftwheel.dataset_report import BrokenRow
 from driftwheel.errors import DataError
 from driftwheel.settings.data import DatasetSettings
-from train.data.row_shapes import SHAPES, PromptAndAnswer, RawRow, ReadRow, detect_format
+from train.data.row_shapes import JUDGED, PLAIN, ambiguous_mark, detect_format, shape_of
+from train.reading.raw_rows import RawRow
+from train.reading.sources import Part, parts_of
+from train.shapes.columns import Columns, check_text
+from train.shapes.read_row import PromptAndAnswer, ReadRow
 
 SMALLEST_UNIX_SECONDS, SMALLEST_UNIX_MILLISECONDS = 1e8, 1e11  # smaller numbers may be dates such as 20260131
 
@@ -37,6 +36,10 @@ class Row:
     """What the assistant may call."""
     references: list[str] = field(default_factory=list)
     """Further right answers."""
+    rejected: list[Message] | None = None
+    """An answer to the same prompt that is worse; it is never learned."""
+    is_good: bool | None = None
+    """What a person thought of the answer; one that is bad is never learned."""
 
     @property
     def answer(self) -> str:
@@ -52,123 +55,83 @@ class Reading:
     broken: list[BrokenRow] = field(default_factory=list)
     format: str = "auto"
     """The shape that the rows were read as."""
+    name: str = ""
+    """The file, for messages to a person."""
+    unused: set[str] = field(default_factory=set)
+    """Columns, and keys of messages, that were not read."""
+    marks: set[str] = field(default_factory=set)
+    """What stands as `label` beside answers, and is neither true nor false."""
+
+
+def read_sources(settings: DatasetSettings, sources: Sequence[str | Path]) -> list[Reading]:
+    """Read files, folders and data sets of the hub, each file by itself; raises DataError as `read_file` does."""
+    return [_read(settings, part) for source in sources for part in parts_of(source)]
 
 
 def read_file(settings: DatasetSettings, path: Path) -> Reading:
     """Read every row of a file; raises DataError if the file is missing, unreadable, empty or of unknown shape."""
-    if not path.is_file():
-        raise DataError(f"no data file at {path}; check dataset.sources")
-    reading = Reading(format=settings.format)
-    try:
-        for place, row in _records(path, reading):
-            _read_row(settings, reading, place, row)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"cannot read {path}: {error}; it must be UTF-8") from error
-    if reading.format == "auto" and reading.broken:
-        first = reading.broken[0]
-        raise DataError(f"{first.place} {first.reason}, and no row is of a known format; set dataset.format")
-    if not reading.rows and not reading.broken:
-        raise DataError(f"{path} holds no rows")
+    (reading,) = read_sources(settings, [path])
     return reading
 
 
-def _read_row(settings: DatasetSettings, reading: Reading, place: str, row: RawRow) -> None:
+def _read(settings: DatasetSettings, part: Part) -> Reading:
+    reading = Reading(format=settings.format, name=part.name)
+    for found in part.read():
+        if isinstance(found, BrokenRow):
+            reading.broken.append(found)
+        else:
+            _read_row(settings, reading, *found)
+    if reading.format == "auto" and reading.broken:
+        first = reading.broken[0]
+        raise DataError(
+            f"{first.place} {first.reason}, and no row is of a known format; set dataset.format, or name the columns "
+            "with dataset.prompt_column and dataset.completion_column"
+        )
+    if settings.format == "auto" and reading.marks and reading.marks <= {"0", "1"}:
+        raise DataError(
+            f"{part.name} has 0 and 1 as `label` beside answers, which may say that answers are bad and good: set "
+            f"dataset.format to {JUDGED} if they do, else to {reading.format}"
+        )
+    if not reading.rows and not reading.broken:
+        raise DataError(f"{part.name} holds no rows")
+    return reading
+
+
+def _read_row(settings: DatasetSettings, reading: Reading, place: str, raw: RawRow) -> None:
     """Put a row to the others, or to the broken ones; the first row of a known format says which format all have."""
+    row = Columns(raw)
     if reading.format == "auto":
         reading.format = detect_format(settings, row)
     if reading.format == "auto":
-        names = ", ".join(sorted(row)) or "no columns"
+        names = ", ".join(sorted(map(str, row))) or "no columns"
         reading.broken.append(BrokenRow(place, f"is of no known format: it has {names}"))
         return
     try:
-        read = _whole(SHAPES[reading.format].read(row, settings))
-        _check_prompt(read.prompt)
+        row.refuse_what_cannot_be_done()
+        read = _whole(shape_of(settings, row, reading.format).read(row, settings))
+        if reading.format != PLAIN:
+            _check_prompt(read.prompt)
         time = _time(row[settings.time_column]) if settings.time_column else None
+        group = _group(row.get(settings.group_column)) if settings.group_column else None
     except (LookupError, TypeError, ValueError, AttributeError) as error:
         reading.broken.append(BrokenRow(place, _reason(error)))
         return
-    group = row.get(settings.group_column) if settings.group_column else None
-    group = None if group is None else str(group)
-    reading.rows.append(
-        Row(place, read.prompt, read.completion, group, time, tools=read.tools, references=read.references)
-    )
+    reading.rows.append(Row(place, group=group, time=time, **vars(read)))
+    reading.unused |= row.unused
+    if mark := ambiguous_mark(settings, row, reading.format):
+        reading.marks.add(mark)
+
+
+def _group(value: Any) -> str | None:
+    if value is None:
+        return None
+    check_text(str(value), "the group")
+    return str(value)
 
 
 def _whole(read: PromptAndAnswer | ReadRow) -> ReadRow:
     """Return a row of prompt and answer in its long form."""
     return read if isinstance(read, ReadRow) else ReadRow(prompt=read[0], completion=[said("assistant", read[1])])
-
-
-def _records(path: Path, reading: Reading) -> Iterator[tuple[str, RawRow]]:
-    kind = FILE_KINDS.get(path.suffix.lower())
-    if kind is None:
-        raise DataError(
-            f"{path}: cannot read {path.suffix or 'a file without a suffix'}; give .jsonl, .csv or .parquet"
-        )
-    yield from kind(path, reading)
-
-
-def _jsonl(path: Path, reading: Reading) -> Iterator[tuple[str, RawRow]]:
-    with path.open(encoding="utf-8-sig") as file:
-        for number, line in enumerate(file, 1):
-            if not line.strip():
-                continue
-            place = f"{path.name}:{number}"
-            try:
-                value = json.loads(line)
-            except (json.JSONDecodeError, RecursionError) as error:
-                reading.broken.append(BrokenRow(place, f"is not JSON: {error}"))
-                continue
-            if isinstance(value, dict):
-                yield place, value
-            else:
-                reading.broken.append(BrokenRow(place, f"is a JSON {type(value).__name__}, not an object"))
-
-
-def _json(path: Path, reading: Reading) -> Iterator[tuple[str, RawRow]]:
-    """Read a JSON list of rows; anything else is read as JSON lines."""
-    try:
-        values = json.loads(path.read_text(encoding="utf-8-sig"))
-    except (json.JSONDecodeError, RecursionError):
-        values = None
-    if not isinstance(values, list):
-        yield from _jsonl(path, reading)
-        return
-    for number, value in enumerate(values, 1):
-        if isinstance(value, dict):
-            yield f"{path.name}:{number}", value
-        else:
-            reading.broken.append(BrokenRow(f"{path.name}:{number}", f"is a {type(value).__name__}, not an object"))
-
-
-def _csv(path: Path, reading: Reading) -> Iterator[tuple[str, RawRow]]:
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        reader = csv.DictReader(file)
-        for value in reader:
-            place = f"{path.name}:{reader.line_num}"
-            if None in value or None in value.values():
-                wanted = len(reader.fieldnames or [])
-                reading.broken.append(BrokenRow(place, f"does not have the header's {wanted} columns"))
-            else:
-                yield place, value
-
-
-def _parquet(path: Path, reading: Reading) -> Iterator[tuple[str, RawRow]]:
-    import pyarrow
-    import pyarrow.parquet
-
-    try:
-        with pyarrow.parquet.ParquetFile(path) as file:
-            number = 0
-            for batch in file.iter_batches():
-                for value in batch.to_pylist():
-                    number += 1
-                    yield f"{path.name}:{number}", value
-    except pyarrow.ArrowException as error:
-        raise DataError(f"cannot read {path}: {error}") from error
-
-
-FILE_KINDS = {".jsonl": _jsonl, ".json": _json, ".csv": _csv, ".parquet": _parquet}
 
 
 def _time(value: Any) -> datetime:

@@ -98,12 +98,13 @@ def _answers(
 def _read_kept(path: Path) -> dict[str, str]:
     kept: dict[str, str] = {}
     if path.exists():
-        for line in path.read_text(encoding="utf-8").splitlines():
-            try:
-                entry = json.loads(line)
-            except json.JSONDecodeError:
-                continue  # the line that a killed build was writing
-            kept.setdefault(entry["key"], entry["text"])
+        with path.open(encoding="utf-8") as file:
+            for line in file:
+                try:
+                    entry = json.loads(line)
+                except json.JSONDecodeError:
+                    continue  # the line that a killed build was writing
+                kept.setdefault(entry["key"], entry["text"])
     return kept
 
 

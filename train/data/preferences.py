@@ -2,17 +2,23 @@
 
 import json
 from pathlib import Path
-from typing import Any
 
 from driftwheel.errors import DataError
+from train.reading.raw_rows import RawRow
 
-PreferenceRow = dict[str, Any]
+PreferenceRow = RawRow
 """A row as TRL takes it: `prompt` with `chosen` and `rejected` for DPO, with `completion` and `label` for KTO."""
+
+
+def preference_path(dataset_path: Path, objective: str, split: str) -> Path:
+    """Return where a Dataset keeps a split's preferences, if it has any of this kind."""
+    return dataset_path / f"{objective}_{split}.jsonl"
 
 
 def read_preferences(dataset_path: Path, objective: str, split: str) -> list[PreferenceRow]:
     """Return a split's preference rows as TRL takes them; raises DataError if the Dataset has none of this kind."""
-    path = dataset_path / f"{objective}_{split}.jsonl"
+    path = preference_path(dataset_path, objective, split)
     if not path.is_file():
         raise DataError(f"{dataset_path.name} holds no preferences for {objective}; `driftwheel train` builds its own")
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    with path.open(encoding="utf-8") as file:  # splitlines would also cut at U+2028, which JSON does not escape
+        return [json.loads(line) for line in file]

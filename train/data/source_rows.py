@@ -6,34 +6,43 @@ from pathlib import Path
 
 import structlog
 
+from driftwheel.errors import DataError
 from driftwheel.records import Dataset, ModelVersion, ModelVersionStatus, content_hash
-from driftwheel.settings.data import DatasetSettings
+from driftwheel.settings.data import HUB, DatasetSettings
 from driftwheel.store.ledger import Ledger
 from train.data.clean_rows import clean
 from train.data.dataset_files import read_splits
 from train.data.examples import Example
-from train.data.formats import Row, read_file
+from train.data.formats import Reading, Row, read_sources
+from train.data.preference_files import learnable
+from train.data.row_shapes import PLAIN
 from train.data.tally import Tally
 
 log = structlog.get_logger()
 
 
-def read_sources(settings: DatasetSettings, weighted: Iterable[tuple[Path, float]], tally: Tally) -> list[Row]:
+Weighted = Iterable[tuple[str, float] | tuple[str | Path, float]]
+"""Sources with their weights."""
+
+
+def read_all(settings: DatasetSettings, weighted: Weighted, tally: Tally) -> list[Row]:
     """Return the rows of files, each with the weight of its file, and count them and the broken ones.
 
     Raises DataError for a file that cannot be used.
     """
     rows: list[Row] = []
-    for path, weight in weighted:
-        reading = read_file(settings, path)
-        rows += [replace(row, weight=weight) for row in reading.rows]
-        tally.broken += reading.broken
+    for source, weight in weighted:
+        for reading in read_sources(settings, [source]):
+            _refuse_plain_text(reading)
+            rows += [replace(row, weight=weight) for row in reading.rows]
+            tally.broken += reading.broken
+            tally.note_unused(reading)
     tally.rows_in += len(rows) + len(tally.broken)
     return rows
 
 
 def new_in_sources(
-    settings: DatasetSettings, ledger: Ledger, project: str, weighted: Iterable[tuple[Path, float]], tally: Tally
+    settings: DatasetSettings, ledger: Ledger, project: str, weighted: Weighted, tally: Tally
 ) -> list[Example]:
     """Return the rows of the source files that no published version has had in its Dataset: new ones, new answers.
 
@@ -41,7 +50,7 @@ def new_in_sources(
     Raises DataError for a file that cannot be used.
     """
     read = Tally()
-    rows = read_sources(settings, _present(weighted), read)
+    rows = learnable(read_all(settings, _present(weighted), read), read)
     known = known_rows(ledger, project)
     fresh = [e for e in clean(settings, rows, read) if not _said(e) <= known]
     ids = {e.id for e in fresh}
@@ -52,10 +61,18 @@ def new_in_sources(
     return fresh
 
 
-def _present(weighted: Iterable[tuple[Path, float]]) -> list[tuple[Path, float]]:
+def _refuse_plain_text(reading: Reading) -> None:
+    if reading.format == PLAIN:
+        raise DataError(
+            f"{reading.name} is plain text without questions and answers; a Dataset holds answers to learn, so "
+            "continue the pre-training elsewhere and name its result as model.base"
+        )
+
+
+def _present(weighted: Weighted) -> list[tuple[str | Path, float]]:
     found = []
     for path, weight in weighted:
-        if path.exists():
+        if str(path).startswith(HUB) or Path(path).exists():
             found.append((path, weight))
         else:
             log.warning("a source file is gone; the retrain goes on without what may be new in it", path=str(path))

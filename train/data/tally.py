@@ -10,9 +10,10 @@ from driftwheel.errors import ConfigError, NotFoundError
 from driftwheel.settings.data import Base, DatasetSettings
 from train.base_model import load_base_tokenizer
 from train.data.examples import Example
+from train.data.formats import Reading
 from train.data.rendering import token_counts
 
-SHOWN_BROKEN_ROWS, SHOWN_LABELS = 20, 50
+SHOWN_BROKEN_ROWS, SHOWN_LABELS, SHOWN_UNUSED = 20, 50, 50
 """A report lies in a row of the database, so that it names no more than these."""
 
 
@@ -32,11 +33,18 @@ class Tally:
     paraphrases: ParaphraseCount = field(default_factory=ParaphraseCount)
     personal_data: Counter[str] = field(default_factory=Counter)
     """Pieces of personal data by kind, in the rows as they were read."""
+    unused: dict[str, list[str]] = field(default_factory=dict)
+    """Columns that no reader asked for, by file."""
     tested_before: int = 0
     """Rows that went to the test split because they are like an earlier test row."""
     time_cuts: dict[str, str] = field(default_factory=dict)
     tokens: dict[str, int] = field(default_factory=dict)
     """How many tokens each example has, by its id, as far as they were counted."""
+
+    def note_unused(self, reading: Reading) -> None:
+        """Note the columns of a file that are not used."""
+        if reading.unused:
+            self.unused[reading.name] = sorted(reading.unused)[:SHOWN_UNUSED]
 
 
 def count_tokens(base: Base, examples: Sequence[Example], tally: Tally) -> None:
@@ -68,6 +76,7 @@ def describe(
         time_cuts=tally.time_cuts,
         labels=dict(labels.most_common(SHOWN_LABELS)),
         distinct_labels=len(labels),
+        unused_columns=tally.unused,
         answer_form=form_of([e.answer for e in examples if "tool_calls" not in e.completion[-1]]),
         sources=dict(Counter(e.source for e in examples)),
         slices={name: dict(Counter(e.slice for e in rows)) for name, rows in splits.items()},

@@ -102,18 +102,22 @@ def choose_probes(settings: Settings, dataset_path: Path, tokenizer: Any, ends: 
 def _held_out_rows(dataset_path: Path) -> list[Row]:
     for split in ("test", "validation", "train"):
         path = dataset_path / f"{split}.jsonl"
-        lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+        lines = _lines(path) if path.is_file() else []
         if lines:
             return [{"id": f"{split}-{number}", **json.loads(line)} for number, line in enumerate(lines)]
     raise DataError(f"{dataset_path} has no rows; build the dataset again")
+
+
+def _lines(path: Path) -> list[str]:
+    with path.open(encoding="utf-8") as file:
+        return list(file)
 
 
 def _compare_tokens(trainer: Any, dataset_path: Path, learn: Learn = "last") -> None:
     """Raise ConfigError unless the trainer's own token ids are those that the chat template renders."""
     if trainer.eval_dataset is None or "input_ids" not in trainer.eval_dataset.column_names:
         return  # a preference trainer holds pairs
-    lines = (dataset_path / "validation.jsonl").read_text(encoding="utf-8").splitlines()
-    rows = (json.loads(line) for line in lines)
+    rows = (json.loads(line) for line in _lines(dataset_path / "validation.jsonl"))
     examples = (Example("", row["prompt"], row["completion"], None, "", tools=row.get("tools", [])) for row in rows)
     rendered = (s.ids for e in examples for s in learned_sequences(trainer.processing_class, e, learn))
     limit = trainer.args.max_length

@@ -2,13 +2,14 @@
 
     python -m train finetune --config driftwheel.yaml --set train.objective=dpo
 
-Training goes on from the merged model of the run that is live, because its answers are the ones that were judged. The
-Dataset holds the preferences beside the rows and the test split of that run's Dataset, so that the gate asks the
-same questions as before.
+Preferences from data files train the base model. Those from feedback go on from the merged model of the run that is
+live, because its answers are the ones that were judged. The Dataset holds the preferences beside the rows and the test
+split of that run's Dataset, so that the gate asks the same questions as before.
 """
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from sklearn.model_selection import GroupShuffleSplit
 
@@ -20,6 +21,7 @@ from driftwheel.store.alias import live_version
 from driftwheel.store.ledger import Ledger
 from train.data.dataset_files import find_stored, read_splits, store
 from train.data.leaks import quarantined
+from train.data.preferences import preference_path
 from train.data.splits import SPLITS, group_numbers
 from train.data.tally import Tally
 from train.finetune import finetune
@@ -39,6 +41,12 @@ def prefer(settings: Settings, ledger: Ledger) -> TrainingRun:
     parent = ledger.get(Dataset, judged_run(ledger, settings.project, live).dataset_id)
     dataset = preference_dataset(settings, ledger, parent)
     return finetune(starting_weights(settings, ledger), ledger, dataset.id)
+
+
+def given_preferences(ledger: Ledger, project: str, objective: str) -> Dataset | None:
+    """Return the newest Dataset that was built from files, if those held preferences of this kind."""
+    newest = ledger.find(Dataset, project=project, origin="files", limit=1)
+    return next((d for d in newest if preference_path(Path(d.path), objective, "train").is_file()), None)
 
 
 def preference_dataset(

@@ -11,7 +11,7 @@ from driftwheel.settings.data import Base, DatasetSettings
 from driftwheel.settings.settings import Settings
 from driftwheel.settings.training import TrainSettings
 from train.base_model import base_ends, load_base_tokenizer, load_config
-from train.data.formats import read_file
+from train.data.formats import read_sources
 from train.data.rendering import token_counts
 from train.data.template_check import Templated, require_template
 from train.sizing.machine import Machine
@@ -114,7 +114,7 @@ def _sections(base: Base, scheme: str, train: TrainSettings, machine: Machine) -
 
 
 def _lengths(settings: DatasetSettings, base: Base, data: Path) -> DataLengths:
-    rows = read_file(settings, data).rows
+    rows = [row for reading in read_sources(settings, [data]) for row in reading.rows]
     if not rows:
         raise ConfigError(f"{data} has no row that can be read; `driftwheel data check` says why")
     tokenizer = load_base_tokenizer(base)

@@ -32,11 +32,12 @@ def read_curves(run_path: Path) -> list[CurvePoint]:
     if not path.is_file():
         return []
     points = []
-    for line in path.read_text(encoding="utf-8").splitlines():
-        try:
-            points.append(msgspec.convert(json.loads(line), CurvePoint))
-        except (json.JSONDecodeError, msgspec.ValidationError):
-            break
+    with path.open(encoding="utf-8") as file:
+        for line in file:
+            try:
+                points.append(msgspec.convert(json.loads(line), CurvePoint))
+            except (json.JSONDecodeError, msgspec.ValidationError):
+                break
     return points
 
 

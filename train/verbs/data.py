@@ -18,7 +18,7 @@ from driftwheel.cli.command import add_common_arguments, open_ledger, print_reco
 from driftwheel.conversations import text_of
 from driftwheel.errors import ConfigError, NotFoundError
 from driftwheel.records import Dataset
-from driftwheel.settings.data import Base
+from driftwheel.settings.data import HUB, Base
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
 from train.base_model import base_ends, load_base_tokenizer
@@ -36,7 +36,12 @@ from train.step_progress import progress
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the verb's arguments."""
     parser.add_argument("action", choices=["check", "build", "show", "diff"])
-    parser.add_argument("--source", type=Path, action="append", metavar="FILE", help="instead of dataset.sources")
+    parser.add_argument(
+        "--source",
+        action="append",
+        metavar="SOURCE",
+        help="file, folder or hf://OWNER/NAME:SPLIT, instead of dataset.sources",
+    )
     parser.add_argument("--dataset", metavar="ID", help="show, diff: which Dataset (the newest)")
     parser.add_argument("--against", metavar="ID", help="diff: the older Dataset (the one before)")
     parser.add_argument("--split", choices=["train", "validation", "test"], default="train", help="show: which split")
@@ -48,13 +53,12 @@ def main(arguments: argparse.Namespace) -> None:
     """Run the action."""
     settings = settings_from(arguments)
     if arguments.action == "check":
-        check(settings, [p.resolve() for p in arguments.source or []], as_json=arguments.json)
+        check(settings, _given(arguments.source), as_json=arguments.json)
         return
     ledger = open_ledger(settings)
     if arguments.action == "build":
-        sources = [p.resolve() for p in arguments.source] if arguments.source else None
         with progress("build the dataset"):
-            built = build_dataset(settings, ledger, sources)
+            built = build_dataset(settings, ledger, _given(arguments.source) or None)
         print_record(built, as_json=arguments.json)
     elif arguments.action == "show":
         dataset = _chosen(ledger, settings.project, arguments.dataset)
@@ -62,6 +66,11 @@ def main(arguments: argparse.Namespace) -> None:
     else:
         new = _chosen(ledger, settings.project, arguments.dataset)
         show_difference(_chosen(ledger, settings.project, arguments.against, before=new), new, arguments.rows)
+
+
+def _given(sources: Sequence[str] | None) -> list[str]:
+    """Return the sources of the command line; a relative path starts where the command was given."""
+    return [source if source.startswith(HUB) else str(Path(source).resolve()) for source in sources or []]
 
 
 def _chosen(ledger: Ledger, project: str, dataset_id: str | None, before: Dataset | None = None) -> Dataset:
@@ -116,9 +125,9 @@ def show_difference(old: Dataset, new: Dataset, rows: int) -> None:
         console.print(Text(f"   label {label}: {count_before} -> {count_after}"))
 
 
-def check(settings: Settings, sources: list[Path], *, as_json: bool) -> None:
+def check(settings: Settings, sources: list[str], *, as_json: bool) -> None:
     """Print what the files hold, what is wrong with it, and what to do."""
-    files = sources or [settings.resolve(s.path) for s in settings.dataset.weighted_sources()]
+    files = sources or [settings.resolve_source(s.path) for s in settings.dataset.weighted_sources()]
     found = check_files(settings.dataset, settings.base, settings.train.max_length, files)
     if as_json:
         sys.stdout.write(json.dumps(asdict(found), ensure_ascii=False) + "\n")

@@ -15,7 +15,7 @@ from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
 from train.dataset import build_dataset
 from train.finetune import finetune
-from train.preference.prefer import prefer
+from train.preference.prefer import given_preferences, prefer
 from train.processes.process_tuning import tune_process
 from train.tuning.cross_validate import as_text, cross_validate, earlier_results
 from train.warm_start import starting_weights
@@ -36,7 +36,9 @@ def main(arguments: argparse.Namespace) -> None:
     if settings.train.objective != "sft" and arguments.dataset is None:
         if arguments.folds is not None:
             raise ConfigError("--folds cross-validates train.objective sft only; leave one of them out")
-        print_record(prefer(settings, ledger), as_json=arguments.json)
+        given = given_preferences(ledger, settings.project, settings.train.objective)
+        run = finetune(settings, ledger, given.id) if given else prefer(settings, ledger)
+        print_record(run, as_json=arguments.json)
         return
     known = next((found.id for found in ledger.find(Dataset, project=settings.project, limit=1)), None)
     dataset_id = arguments.dataset or known or _told(build_dataset(settings, ledger)).id

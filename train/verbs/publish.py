@@ -57,4 +57,4 @@ def _build(argv: list[str], environment: Mapping[str, str], run_id: str) -> Path
     done = subprocess.run(argv, stdout=subprocess.PIPE, text=True, check=False, env=os.environ | environment)
     if done.returncode != 0:
         raise DriftwheelError(f"`train parity` failed for {run_id}; its message stands above")
-    return Path(json.loads(done.stdout.strip().splitlines()[-1])["path"])
+    return Path(json.loads(done.stdout.strip().split("\n")[-1])["path"])

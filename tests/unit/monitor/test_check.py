@@ -202,6 +202,17 @@ def test_steady_traffic_is_left_alone_and_a_shift_is_found_in_time(watched: Sett
     assert "accuracy" in retrains[0].reasons[0]
 
 
+def test_a_number_of_5000_digits_in_feedback_ends_no_check(watched: Settings, ledger: Ledger) -> None:
+    send(ledger, WINDOW_ROWS, 2, "steady", 0)
+    text = f'{{"intent": "refund_request", "order": {"9" * 5000}}}'
+    table = TABLES[Traffic]
+    with ledger.write() as connection:
+        connection.execute(sa.update(table).where(table.c.id == "req_000007").values(label=text, answer=text))
+        connection.execute(sa.update(table).where(table.c.id == "req_000008").values(label="9" * 5000))
+    assert check(watched, ledger) is not None
+    assert verdicts(ledger, DriftKind.QUALITY) == ["steady"]
+
+
 def test_a_check_leaves_a_report_and_says_what_changed(watched: Settings, ledger: Ledger) -> None:
     send(ledger, WINDOW_ROWS, 3, "shifted", 0)
     result = check(watched, ledger)

@@ -43,6 +43,15 @@ def redacting(settings: Settings, **changes: Any) -> Settings:
     return settings.model_copy(update={"traffic": settings.traffic.model_copy(update=values)})
 
 
+def test_a_long_number_hides_no_escaped_mail(settings: Settings) -> None:
+    rules = rules_of(settings.traffic.model_copy(update={"redact": ["email"]}))
+    assert rules is not None
+    cleaned = rules.clean(f'{{"n": {"9" * 5000}, "from": "jo\\u002edoe\\u0040example.com"}}')
+    assert "example" not in cleaned
+    assert "<EMAIL>" in cleaned
+    assert rules.clean("[" * 100_000) == ""
+
+
 def test_no_file_of_the_ledger_ever_holds_what_a_rule_forbids(
     settings: Settings, ledger: Ledger, tmp_path: Path, capfd: pytest.CaptureFixture[str], append: Append
 ) -> None:

@@ -14,7 +14,8 @@ from driftwheel.errors import DataError
 from driftwheel.settings.data import DatasetSettings
 from train.data.formats import read_file
 from train.data.row_shapes import SHAPES as KNOWN_SHAPES
-from train.data.row_shapes import PromptAndAnswer, RawRow, Shape
+from train.reading.raw_rows import RawRow
+from train.shapes.read_row import PromptAndAnswer, Shape
 
 SETTINGS = DatasetSettings(sources=["x"], group_column="user")
 PROMPT, ANSWER = "where is my parcel", '{"intent":"delivery"}'
@@ -109,7 +110,7 @@ def test_a_conversation_becomes_one_row_that_ends_with_its_last_answer(tmp_path:
         ('{"prompt": [{"role": "robot", "content": "x"}], "completion": "b"}', "unknown role 'robot'"),
         ("[" * 100_000, "is not JSON"),
         ('{"prompt": [], "completion": "b"}', "does not end with a user turn"),
-        ('{"prompt": "a", "completion": []}', "index out of range"),
+        ('{"prompt": "a", "completion": []}', "completion is empty"),
         ('{"prompt": "a", "completion": [{"role": "user", "content": "b"}]}', "not of the assistant"),
     ],
     ids=[

@@ -38,6 +38,11 @@ def test_a_label_is_looked_for_behind_its_field() -> None:
     assert confidence(answer, found, "card", "intent") == pytest.approx(0.25)
 
 
+def test_a_label_that_is_a_number_is_found_without_marks() -> None:
+    found = tokens(('{"n": 12, "grade": ', 1), ("12", 0.5), ("}", 0.5), ("<end>", 0.5))
+    assert confidence('{"n": 12, "grade": 12}', found, "12", "grade") == pytest.approx(0.25)
+
+
 def test_the_calibration_error_is_the_weighted_gap_of_the_bins() -> None:
     found = calibration([0.95, 0.95, 0.95, 0.95, 0.25, 1.0], [True, True, True, False, True, True])
     low, high = found.reliability or ()
