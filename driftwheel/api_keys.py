@@ -23,6 +23,8 @@ KEY_PREFIX = "dwk_"
 RANDOM_BYTES = 32
 """256 bits: so many need no slow hash, which every request would have to wait for."""
 NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,62}")
+LARGEST_LIMIT = 10**15
+"""Of requests or tokens per minute; a bucket counts in floats, which are exact up to some 9 * 10**15."""
 MIN_CHARACTERS, MIN_DIFFERENT_CHARACTERS = 20, 10
 """Of a key that a person chose; `changeme-changeme-changeme` is long enough and has eight different characters."""
 
@@ -55,8 +57,13 @@ def create_key(
     if not NAME.fullmatch(name):
         raise ConfigError(f"key name {name!r} must match {NAME.pattern}; take another")
     for limit in (requests_per_minute, tokens_per_minute, max_concurrency):
-        if limit is not None and limit < 1:
-            raise ConfigError(f"limit {limit} of key {name!r} must be at least 1; leave it out for no limit")
+        if limit is not None and not 1 <= limit <= LARGEST_LIMIT:
+            bounds = f"at least 1 and at most {LARGEST_LIMIT}"
+            raise ConfigError(f"limit {limit} of key {name!r} must be {bounds}; leave it out for no limit")
+    if expires_at is not None and expires_at <= utc_now():
+        raise ConfigError(
+            f"key {name!r} would end at {expires_at:%Y-%m-%d %H:%M} UTC, which is over; choose a later day"
+        )
     key = KEY_PREFIX + secrets.token_urlsafe(RANDOM_BYTES)
     record = ApiKey(
         id=f"{project}/{name}",

@@ -72,6 +72,17 @@ def calls_as_text(calls: Sequence[ToolCall]) -> str:
     return json.dumps(made, ensure_ascii=False, sort_keys=True)
 
 
+def calls_in(text: str) -> list[dict[str, object]]:
+    """Return the calls of a text's last line, as `calls_as_text` writes them; none if it is anything else."""
+    try:
+        made = json.loads(text.rpartition("\n")[2])
+    except (ValueError, RecursionError):
+        return []
+    calls = made if isinstance(made, list) else []
+    is_written = all(isinstance(call, dict) and call.keys() == {"name", "arguments"} for call in calls)
+    return calls if is_written else []
+
+
 def last_text(messages: Messages, role: Role = "user") -> str:
     """Return what a role said last; empty if it said nothing."""
     return next((text_of(m) for m in reversed(messages) if m["role"] == role), "")

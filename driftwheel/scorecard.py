@@ -9,7 +9,7 @@ from typing import Literal
 from driftwheel.json_form import only_with
 from driftwheel.storage_path import StoragePath
 
-Task = Literal["labels", "json", "text", "extractive"]
+Task = Literal["labels", "json", "text", "extractive", "tools"]
 Interval = tuple[float, float]
 """Lower and upper end of a 95 % interval."""
 
@@ -191,6 +191,10 @@ class Scorecard:
     exact_match: float | None = None
     json_validity: float | None = None
     object_match: float | None = None
+    tool_names: float | None = None
+    """Share of answers that call the right tools, whatever they give them; no call where none is right."""
+    tool_calls: float | None = None
+    """Share of answers that call the right tools with the right arguments."""
     precision_macro: float | None = None
     recall_macro: float | None = None
     macro_f1: float | None = None

@@ -13,7 +13,7 @@ from driftwheel.records import Dataset
 from driftwheel.settings.data import DatasetSettings
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
-from train.data.clean_rows import clean, split, stop_at_too_few
+from train.data.clean_rows import clean, split, stop_at_cut, stop_at_too_few
 from train.data.dataset_files import write
 from train.data.examples import Example, read_examples
 from train.data.leaks import HeldOut, quarantined, refuse_leaks
@@ -37,6 +37,7 @@ def build_dataset(settings: Settings, ledger: Ledger, sources: Sequence[Path] | 
     quarantine = quarantined(ledger, settings.project)
     examples, tested = _treat_quarantined(settings.dataset, examples, quarantine, tally)
     stop_at_too_few(settings.dataset, examples, tally)
+    stop_at_cut(settings.base, settings.train.max_length, examples, tally)
     groups = group_numbers(examples, settings.dataset.near_duplicate_similarity)
     trained = _trained_ids(ledger, settings.project)
     deal = Deal(

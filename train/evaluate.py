@@ -15,6 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from driftwheel import artifacts, fingerprint
+from driftwheel.conversations import to_send
 from driftwheel.json_form import as_json
 from driftwheel.predictions import PREDICTIONS, Prediction
 from driftwheel.probe_answers import Fingerprint
@@ -45,6 +46,7 @@ from train.evaluation.scoring import (
     sample,
     score_items,
     task_of,
+    tools_of,
 )
 from train.fidelity.parity_table import Parity
 from train.fidelity.served import measure_served, prompt_key
@@ -84,7 +86,7 @@ def evaluate(
             with engine(settings, ["--artifact", str(artifact.resolve())]) as own:
                 # A new engine's first answers wait for kernels to be built; they are no latency that users see.
                 first = [row["prompt"] for row in rows[: settings.evaluate.concurrency]]
-                ask(settings.evaluate, settings.serve, own, first, "warm up")
+                ask(settings.evaluate, settings.serve, own, first, "warm up", tools=tools_of(rows)[: len(first)])
                 _write(settings, own, dataset, artifact, rows, folder, facts, is_own=True, parity=parity)
     if with_baseline and settings.evaluate.baseline_items:
         measure_baseline(settings, dataset)
@@ -113,7 +115,9 @@ def _write(
     # The clock is around these answers alone: what follows asks the same engine other things.
     started_at = time.monotonic()
     prompts = [row["prompt"] for row in rows]
-    answers = ask(settings.evaluate, settings.serve, endpoint, prompts, "evaluate", with_ids=is_own)
+    answers = ask(
+        settings.evaluate, settings.serve, endpoint, prompts, "evaluate", with_ids=is_own, tools=tools_of(rows)
+    )
     seconds = time.monotonic() - started_at
     slices = name_slices(read_examples(Path(dataset.path) / "test.jsonl"))
     items = score_items(rows, answers, slices, label_field=settings.dataset.label_field)
@@ -127,7 +131,8 @@ def _write(
         engine_start_seconds=endpoint.start_seconds,
     )
     if parity is not None:
-        known = {prompt_key(row["prompt"]): answer for row, answer in zip(rows, answers, strict=True)}
+        keys = [prompt_key(row["prompt"], tools) for row, tools in zip(rows, tools_of(rows), strict=True)]
+        known = dict(zip(keys, answers, strict=True))
         scorecard = replace(scorecard, parity=tuple(measure_served(settings, endpoint, parity, known)))
         facts["parity"] = parity.digest
     probes = _take_fingerprint(endpoint, rows, answers, seed=settings.dataset.seed) if is_own else Fingerprint()
@@ -160,7 +165,8 @@ def _perplexity(
     references = [
         (row["prompt"], expected_answer(row), answer.prompt_tokens)
         for row, answer in zip(rows, answers, strict=True)
-        if answer.error is None and answer.prompt_tokens
+        # A prompt with tools has other tokens than the messages alone, which are all that is sent here.
+        if answer.error is None and answer.prompt_tokens and not row.get("tools")
     ]
     chance = random.Random(f"{seed}-perplexity")
     chosen = chance.sample(references, min(PERPLEXITY_ITEMS, len(references)))
@@ -176,7 +182,7 @@ def _perplexity(
 
 
 def _take_fingerprint(endpoint: Endpoint, rows: Sequence[Row], answers: Sequence[Answer], *, seed: int) -> Fingerprint:
-    fit = [row["prompt"] for row, answer in zip(rows, answers, strict=True) if answer.error is None]
+    fit = [to_send(row["prompt"]) for row, answer in zip(rows, answers, strict=True) if answer.error is None]
     probes = random.Random(f"{seed}-probes").sample(fit, min(PROBES, len(fit)))
     taken = fingerprint.take(endpoint.url, endpoint.model, probes)
     if endpoint.base_model is not None:

@@ -132,7 +132,7 @@ def _train(settings: Settings, rows_path: Path, run: TrainingRun, callbacks: Seq
     # What is wrong with template and lengths would else be found when training has ended, and its weights were lost.
     tokenizer = load_base_tokenizer(settings.base)
     ends = base_ends(settings.base, tokenizer)
-    require_template(tokenizer, ends, rows_of(rows_path, settings.train.objective))
+    require_template(tokenizer, ends, rows_of(rows_path, settings.train.objective, settings.train.learn))
     choose_probes(settings, rows_path, tokenizer, ends)
     if reason := why_only_merged(settings.train):
         log.warning("this result can be served only after a merge", run=run.id, reason=reason)

@@ -31,6 +31,10 @@ def run_verb(
     parser = argparse.ArgumentParser(prog=prog, description=description)
     if version is not None:
         parser.add_argument("--version", action="version", version=f"{prog} {version}")
+    for argument in arguments:
+        # What is no UTF-8 arrives as lone surrogates, which neither a database nor a terminal takes.
+        if any("\ud800" <= letter <= "\udfff" for letter in argument):
+            parser.error(f"argument {argument!a} is not UTF-8")
     subparsers = parser.add_subparsers(title="verbs", dest="verb", metavar="VERB", required=True)
     chosen = parser
     for name, (module, help_text) in verbs.items():

@@ -11,11 +11,15 @@ import sys
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from driftwheel.api_keys import create_key, disable_key, keys_of, rotate_key
+from driftwheel.api_keys import LARGEST_LIMIT, create_key, disable_key, keys_of, rotate_key
+from driftwheel.argument_types import number, whole
 from driftwheel.cli.command import add_common_arguments, opened
 from driftwheel.records import ApiKey, ApiKeyStatus, Scope, utc_now
 
 DEFAULT_SCOPES = f"{Scope.ASK},{Scope.FEEDBACK}"
+SHORTEST_DAYS, MOST_DAYS = 1 / 24 / 60, 36_500.0
+"""A key that lives for less than a minute is a slip of the pen, and so is one for more than a hundred years."""
+MOST_HOURS = 24 * 366.0
 LIMITS = ("requests_per_minute", "tokens_per_minute", "max_concurrency")
 
 
@@ -36,16 +40,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         if name == "create":
             _add_create_arguments(action)
         if name == "rotate":
-            action.add_argument("--grace-hours", type=float, default=24.0, help="how long the old key works on (24)")
+            action.add_argument(
+                "--grace-hours", type=number(0, MOST_HOURS), default=24.0, help="how long the old key works on (24)"
+            )
 
 
 def _add_create_arguments(action: argparse.ArgumentParser) -> None:
     scopes_help = f"of {', '.join(Scope)} ({DEFAULT_SCOPES})"
     action.add_argument("--scopes", type=_scopes, default=DEFAULT_SCOPES, metavar="LIST", help=scopes_help)
-    action.add_argument("--expires-days", type=float, metavar="DAYS", help="the key ends then (never)")
-    action.add_argument("--requests-per-minute", type=int, metavar="N", help="more get 429 (no limit)")
-    action.add_argument("--tokens-per-minute", type=int, metavar="N", help="prompt and answer together (no limit)")
-    action.add_argument("--max-concurrency", type=int, metavar="N", help="requests in flight at once (no limit)")
+    action.add_argument(
+        "--expires-days", type=number(SHORTEST_DAYS, MOST_DAYS), metavar="DAYS", help="the key ends then (never)"
+    )
+    action.add_argument(
+        "--requests-per-minute", type=whole(1, LARGEST_LIMIT), metavar="N", help="more get 429 (no limit)"
+    )
+    action.add_argument(
+        "--tokens-per-minute", type=whole(1, LARGEST_LIMIT), metavar="N", help="prompt and answer together (no limit)"
+    )
+    action.add_argument(
+        "--max-concurrency", type=whole(1, LARGEST_LIMIT), metavar="N", help="requests in flight at once (no limit)"
+    )
 
 
 def main(arguments: argparse.Namespace) -> None:

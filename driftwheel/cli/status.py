@@ -167,7 +167,9 @@ def _decision_lines(status: Status) -> list[tuple[str, str]]:
     decision, retrain = status.decision, status.retrain
     lines = []
     if decision:
-        lines.append(("decision", f"{decision.verdict}, {decision.status}: {'; '.join(decision.reasons)}"))
+        said = f"{decision.verdict}, {decision.status}: {'; '.join(decision.reasons)}"
+        why = f" ({decision.error})" if decision.error and decision.verdict is DecisionVerdict.HOLD else ""
+        lines.append(("decision", f"{decision.id} {said}{why}"))
     if retrain:
         lines.append(("retrain", f"{retrain.id} {_how_far(status, retrain)}"))
     return lines

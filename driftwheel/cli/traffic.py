@@ -10,9 +10,9 @@ import json
 import sys
 from contextlib import closing
 from dataclasses import asdict
-from datetime import UTC, datetime
 from pathlib import Path
 
+from driftwheel.argument_types import moment
 from driftwheel.cli.command import add_common_arguments, open_ledger, plain, print_record, settings_from
 from driftwheel.errors import ConfigError
 from driftwheel.records import Traffic, utc_now
@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     exporting.set_defaults(act=export)
     exporting.add_argument("file", type=Path, metavar="FILE", help="a name that ends in .jsonl or .parquet")
     since_help = "only rows from then on, such as 2026-01-31"
-    exporting.add_argument("--since", type=_moment, metavar="TIME", help=since_help)
+    exporting.add_argument("--since", type=moment, metavar="TIME", help=since_help)
     exporting.add_argument("--labelled", action="store_true", help="only rows that people labelled")
     help_text = "delete now what traffic.keep_days and traffic.keep_mib let go; the gateway does so by itself"
     pruning = actions.add_parser("prune", help=help_text, description=help_text)
@@ -87,9 +87,3 @@ def prune(arguments: argparse.Namespace) -> None:
         return
     unchecked = f", {pruned.unchecked_rows} of them before a drift check saw them" if pruned.unchecked_rows else ""
     sys.stdout.write(f"deleted {pruned.rows} rows{unchecked}\n")
-
-
-def _moment(text: str) -> datetime:
-    """Read a time; one without an offset is UTC, as in the ledger."""
-    moment = datetime.fromisoformat(text)
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

@@ -43,7 +43,7 @@ class ParitySettings(Section):
 
 
 class EvaluateSettings(Section):
-    task: Literal["auto", "labels", "json", "text", "extractive"] = "auto"
+    task: Literal["auto", "labels", "json", "text", "extractive", "tools"] = "auto"
     """Which metrics; `auto` looks at the answers. Extractive is text that must come from the prompt."""
     max_items: int = Field(1000, ge=20)
     """Test items scored at most, drawn with the dataset's seed."""

@@ -18,6 +18,9 @@ from driftwheel.settings.child import handed_on
 from driftwheel.settings.settings import Settings
 
 ENVIRONMENT_PREFIX = "DRIFTWHEEL__"
+LONGEST_QUOTED = 200
+"""Characters of a wrong value that the error shows."""
+_RELATIVE_FILE = re.compile(r"(sqlite(?:\+pysqlite)?:///)(?!/|:memory:|file:)([^?]+)(.*)")
 Raw = dict[str, Any]
 """Sections as they are written, before they are checked."""
 
@@ -48,10 +51,29 @@ def load_settings(path: Path | str, overrides: Iterable[str] = (), environ: Mapp
         if not equals:
             raise ConfigError(f"--set {override!r} is not section.key=value")
         _put(raw, key.strip().split("."), value, f"--set {key}")
+    _check_keys(raw, path)
+    storage = raw.get("storage")
+    if isinstance(storage, dict) and isinstance(storage.get("database_url"), str):
+        storage["database_url"] = _anchored(storage["database_url"], path.parent)
     try:
-        return Settings(**raw, path=path)
+        return Settings.model_validate(raw | {"path": path})
     except ValidationError as error:
         raise ConfigError(f"{path}: " + "; ".join(_explain(e) for e in error.errors())) from error
+
+
+def _check_keys(keys: Iterable[object], path: Path) -> None:
+    for key in keys:
+        if not isinstance(key, str):
+            raise ConfigError(f"{path}: {key!r}: no such section; see docs/reference/settings.md")
+        if key == "path":
+            raise ConfigError(f"{path}: path: no such key; it is the settings file itself")
+
+
+def _anchored(url: str, folder: Path) -> str:
+    """Return a database URL whose SQLite file, where it is relative, starts at the settings file's folder."""
+    # Wherever a program is started: at another folder it would find another, empty ledger.
+    found = _RELATIVE_FILE.fullmatch(url)
+    return url if found is None else f"{found[1]}{(folder / found[2]).resolve()}{found[3]}"
 
 
 def _read(path: Path) -> Raw:
@@ -59,7 +81,7 @@ def _read(path: Path) -> Raw:
         raw = _parse(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise ConfigError(f"no settings file at {path}; `driftwheel init` writes one") from error
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:  # ValueError: no UTF-8, or 5,000 digits
         raise ConfigError(f"cannot read {path}: {error}") from error
     if not isinstance(raw, dict):
         raise ConfigError(f"{path} must hold sections such as `model:` and `dataset:`")
@@ -79,8 +101,8 @@ def _put(raw: Raw, keys: list[str], value: str, name: str) -> None:
             raise ConfigError(f"{name}: {section!r} is not a section")
     try:
         target[key] = _parse(value)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{name}: {value!r} is not a YAML value: {error}") from error
+    except (ValueError, RecursionError, yaml.YAMLError) as error:
+        raise ConfigError(f"{name}: {_cut(value)} is not a YAML value: {error}") from error
 
 
 def _explain(error: Any) -> str:
@@ -99,4 +121,9 @@ def _explain(error: Any) -> str:
     reason = error["msg"].removeprefix("Value error, ")
     # A rule between the keys of a section is given all of the section, which would bury the reason.
     is_whole = not location or isinstance(error["input"], dict)
-    return f"{where}: {reason}" + ("" if is_whole else f" (got {error['input']!r})")
+    return f"{where}: {reason}" + ("" if is_whole else f" (got {_cut(error['input'])})")
+
+
+def _cut(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= LONGEST_QUOTED else text[: LONGEST_QUOTED - 3] + "..."

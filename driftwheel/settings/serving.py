@@ -45,6 +45,8 @@ class ServeSettings(Section):
     """Origins of web pages that may ask from a browser, such as `https://app.example`; `*` means every page."""
     engine_args: list[str] = []
     """Further arguments for `vllm serve`."""
+    tool_call_parser: str = "auto"
+    """vLLM's parser of tool calls: `auto` chooses it by the chat template, `none` leaves calls as text, or its name."""
     max_model_len: int = Field(1024, ge=16)
     """Longest prompt and answer together, in tokens."""
     max_num_seqs: int = Field(32, ge=1)

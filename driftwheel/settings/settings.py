@@ -25,7 +25,7 @@ class StorageSettings(Section):
     root: str = ".driftwheel"
     """Folder for artifacts, reports and the default database, relative to the settings file."""
     database_url: str | None = None
-    """SQLAlchemy URL; None is SQLite in the storage folder."""
+    """SQLAlchemy URL; None is SQLite in the storage folder. A relative file starts at the settings file's folder."""
 
 
 class Settings(Section):

@@ -17,6 +17,8 @@ class TrainSettings(Section):
     """Weights that sft begins with: the base's, or the live version's, merged (the base's until one is live)."""
     beta: float = Field(0.1, gt=0)
     """How close dpo and kto stay to the model that they start from."""
+    learn: Literal["last", "all"] = "last"
+    """Which of a row's assistant turns are learned: its last one, or all of them but for those of weight 0."""
     class_weights: Literal["none", "balanced"] | dict[str, Annotated[float, Field(gt=0)]] = "none"
     """Weight of a row in the loss by its label: `balanced` gives rare labels more, or `{label: weight}`, others 1."""
     learning_rate: float = Field(2e-4, gt=0, le=1)
@@ -50,7 +52,7 @@ class TrainSettings(Section):
     )
     """First values of the adapters: PEFT's own, or the base's largest singular values (`pissa`, `pissa_niter_16`)."""
     max_length: int = Field(1024, ge=8)
-    """Longer examples are cut, in tokens."""
+    """Tokens of the longest example; a longer one is an error, because its answer would lose its end."""
     packing: bool = False
     """Put several examples into one row."""
     warmup_steps: float = Field(0.05, ge=0)

@@ -13,7 +13,7 @@ import msgspec
 import sqlalchemy as sa
 
 from driftwheel.errors import RecordError
-from driftwheel.store.tables import InStorage, UtcTime, metadata
+from driftwheel.store.tables import InStorage, Nested, UtcTime, metadata
 
 SMALLEST_INTEGER, LARGEST_INTEGER = -(2**63), 2**63 - 1
 """Of 64 bits, as both databases have them."""
@@ -127,7 +127,22 @@ def _inside(value: Any, place: str = "") -> str | None:
     return None
 
 
+def _nested(annotation: Any) -> Check:
+    """Return the check of a column that holds a dataclass: it must be possible to read it again."""
+
+    def check(value: Any) -> str | None:
+        try:
+            msgspec.convert(msgspec.to_builtins(value), annotation)
+        except (TypeError, ValueError, OverflowError) as error:
+            return f"cannot be written as JSON: {error}"
+        return None
+
+    return check
+
+
 def _check_of(column: sa.Column[Any]) -> Check:
+    if isinstance(column.type, Nested):
+        return _nested(column.type.annotation)
     kinds: list[tuple[type, Check]] = [
         (UtcTime, _moment),
         (InStorage, _text),

@@ -14,6 +14,7 @@ import sqlalchemy as sa
 
 from driftwheel.records import RECORDS, DriftSignal, RetrainDecision, Traffic, Window
 from driftwheel.storage_path import change_paths, is_path, lengthened, shortened
+from driftwheel.store.marked_floats import with_marked_floats, with_unmarked_floats
 
 STORAGE_ROOTS: WeakKeyDictionary[sa.Dialect, Path] = WeakKeyDictionary()
 """The storage folder of the engine that a dialect belongs to: column types are told nothing else of where they are."""
@@ -50,7 +51,8 @@ class InStorage(sa.types.TypeDecorator[str]):
 class Nested(sa.types.TypeDecorator[Any]):
     """A frozen dataclass, or a list or dict of such, stored as JSON; keys that it does not know are left out.
 
-    Paths that are fields of the dataclass itself are kept as `InStorage` keeps them.
+    Paths that are fields of the dataclass itself are kept as `InStorage` keeps them, and a number that is none, such as
+    the loss of a run that diverged, as an object: JSON has no word for it, and PostgreSQL takes none.
     """
 
     impl = sa.JSON
@@ -61,14 +63,19 @@ class Nested(sa.types.TypeDecorator[Any]):
         self.annotation = annotation
 
     def process_bind_param(self, value: Any, dialect: sa.Dialect) -> Any:
-        kept, root = msgspec.to_builtins(value), STORAGE_ROOTS.get(dialect)
+        kept, root = with_marked_floats(msgspec.to_builtins(value)), STORAGE_ROOTS.get(dialect)
         return change_paths(kept, self.annotation, shortened, root) if root is not None else kept
 
     def process_result_value(self, value: Any, dialect: sa.Dialect) -> Any:
         root = STORAGE_ROOTS.get(dialect)
         if root is not None:
             value = change_paths(value, self.annotation, lengthened, root)
-        return None if value is None else msgspec.convert(value, self.annotation)
+        if value is None:
+            return None
+        try:
+            return msgspec.convert(value, self.annotation)
+        except msgspec.ValidationError:  # few values hold a mark, and to look for it in each costs more
+            return msgspec.convert(with_unmarked_floats(value), self.annotation)
 
 
 def _holds_dataclass(annotation: Any) -> bool:

@@ -5,6 +5,7 @@ import os
 import types
 import typing
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from driftwheel.errors import ConfigError
+from driftwheel.errors import ConfigError, StorageError
 from driftwheel.records import Traffic
 from driftwheel.store.ledger import Ledger
 from driftwheel.store.tables import TABLES
@@ -26,7 +27,7 @@ def export_traffic(
 ) -> int:
     """Write a project's rows, oldest first, every field, and return how many.
 
-    Raises ConfigError if the name's ending says neither JSONL nor Parquet.
+    Raises ConfigError if the name's ending says neither JSONL nor Parquet, StorageError if it cannot be written.
     """
     writers = {".jsonl": _write_jsonl, ".parquet": _write_parquet}
     if path.suffix not in writers:
@@ -35,8 +36,13 @@ def export_traffic(
     try:
         rows = writers[path.suffix](part, _pages(ledger, project, since, only_labelled))
         os.replace(part, path)
+    except StorageError:
+        raise  # the ledger's, which is an OSError too
+    except OSError as error:
+        raise StorageError(f"cannot write {path}: {error.strerror or error}; name another file") from error
     finally:
-        part.unlink(missing_ok=True)
+        with suppress(OSError):  # of a folder that is not there, or that is none
+            part.unlink(missing_ok=True)
     return rows
 
 

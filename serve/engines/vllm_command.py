@@ -8,6 +8,7 @@ from pathlib import Path
 
 from driftwheel.api_keys import KEYS_VARIABLE
 from driftwheel.settings.serving import ServeSettings
+from serve.engines.tool_parser import tool_arguments
 
 GIB = 1 << 30
 ENGINE_BYTES = 2 * GIB
@@ -37,7 +38,7 @@ def vllm_command(serve: ServeSettings, model: str, name: str, port: int) -> list
     pairs = [part for pair in flags.items() for part in pair]
     quiet = ["--disable-fastapi-docs", "--disable-uvicorn-access-log"]
     launcher = [sys.executable, "-m", "serve.engines.vllm_cli", "serve", model]
-    return [*launcher, *pairs, *quiet, *eager, *serve.engine_args]
+    return [*launcher, *pairs, *quiet, *eager, *tool_arguments(serve, model), *serve.engine_args]
 
 
 def engine_environment(serve: ServeSettings, model: str) -> dict[str, str]:

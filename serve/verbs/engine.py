@@ -12,6 +12,7 @@ import sys
 from functools import partial
 from pathlib import Path
 
+from driftwheel.argument_types import whole
 from driftwheel.cli.command import add_settings_arguments, settings_from
 from driftwheel.errors import NotFoundError
 from driftwheel.settings.serving import ServeSettings
@@ -27,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     source.add_argument("--artifact", type=Path, metavar="DIR", help="artifact folder; checked against its manifest")
     source.add_argument("--model", metavar="MODEL", help="any model folder or hub name, unchecked")
     parser.add_argument("--tokenizer", type=Path, metavar="DIR", help="tokenizer and template for --model")
-    parser.add_argument("--port", type=int, default=0, help="port on loopback (a free one)")
+    parser.add_argument("--port", type=whole(0, 65_535), default=0, help="port on loopback (a free one)")
 
 
 def main(arguments: argparse.Namespace) -> None:

@@ -7,6 +7,7 @@ x-request-id that it was sent, as vLLM does, and remembers what it was asked.
 import asyncio
 import contextlib
 import json
+import re
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -30,6 +31,7 @@ TOOL, ARGUMENTS = "find_card", {"holder": "Ada"}
 SCHEMA_ANSWER = {"intent": "card", "sure": True}
 USAGE = {"prompt_tokens": 7, "completion_tokens": 3, "total_tokens": 10}
 RETRY_SECONDS = 1
+_LATER = re.compile(r"later (\d{3}) [\w-]+")
 
 
 @dataclass
@@ -43,10 +45,11 @@ class Asked:
 
 @dataclass
 class SpeakingEngine:
-    """The engine; `busy` holds the statuses of its next answers, each with a Retry-After."""
+    """The engine. A message such as `later 429 NAME` gets that status with a Retry-After the first time."""
 
     asked: list[Asked] = field(default_factory=list)
-    busy: list[int] = field(default_factory=list)
+    put_off: set[str] = field(default_factory=set)
+    """What was answered with a refusal once, and is answered now."""
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Answer one connection until it ends."""
@@ -62,9 +65,12 @@ class SpeakingEngine:
 
     def answer(self, asked: Asked) -> bytes:
         """Return the bytes of an answer."""
-        if self.busy:
-            return _framed(self.busy.pop(0), _error("busy"), f"retry-after: {RETRY_SECONDS}\r\n")
-        if "refuse me" in json.dumps(asked.body):
+        text = json.dumps(asked.body)
+        later = _LATER.search(text)
+        if later is not None and later.group() not in self.put_off:
+            self.put_off.add(later.group())
+            return _framed(int(later.group(1)), _error("busy"), f"retry-after: {RETRY_SECONDS}\r\n")
+        if "refuse me" in text:
             return _framed(400, _error("the prompt is too long"))
         make = {"/v1/completions": _completion, "/v1/responses": _response, "/v1/embeddings": _embedding}
         return make.get(asked.path, _chat)(asked)

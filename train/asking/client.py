@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from openai import APIError, AsyncOpenAI, BadRequestError
 
-from driftwheel.conversations import Messages, said, to_send
+from driftwheel.conversations import Message, Messages, Tool, ToolCall, said, text_of, to_send
 from driftwheel.errors import EngineError
 from train.asking.own_client import client_of
 
@@ -65,22 +65,28 @@ def ask_all(
     on_done: Callable[[], None] = lambda: None,
     with_ids: bool = False,
     with_logprobs: bool = True,
+    tools: Sequence[Sequence[Tool]] = (),
 ) -> list[Answer]:
     """Ask every conversation and return the answers in the same order; `with_ids` asks vLLM for token ids too.
 
+    `tools` are each conversation's; an answer that calls some has the calls as its text's last line.
     Some endpoints refuse a request for log-probabilities; where nothing needs them, leave them out.
 
     A conversation that the endpoint refuses (400: too long, no chat template) gives an answer with `error`.
     Raises EngineError if the endpoint fails in any other way.
     """
 
-    async def ask(client: AsyncOpenAI, messages: Messages) -> Answer:
-        extension = {"return_token_ids": True} if with_ids else {}
+    async def ask(client: AsyncOpenAI, question: tuple[Messages, Sequence[Tool]]) -> Answer:
+        extension: dict[str, object] = {"return_token_ids": True} if with_ids else {}
         if with_logprobs:
             extension["logprobs"] = True
+        messages, offered = question
+        if offered:
+            extension["tools"] = list(offered)
         return await _ask(client, endpoint.model, messages, max_tokens, extension)
 
-    return asyncio.run(_each(endpoint, conversations, ask, concurrency, timeout_seconds, on_done))
+    questions = list(zip(conversations, tools or [()] * len(conversations), strict=True))
+    return asyncio.run(_each(endpoint, questions, ask, concurrency, timeout_seconds, on_done))
 
 
 def reference_logprobs(
@@ -168,7 +174,7 @@ async def _each(
 
 
 async def _ask(
-    client: AsyncOpenAI, model: str, messages: Messages, max_tokens: int, extension: dict[str, bool]
+    client: AsyncOpenAI, model: str, messages: Messages, max_tokens: int, extension: dict[str, object]
 ) -> Answer:
     started_at = time.monotonic()
     conversation: Any = to_send(messages)
@@ -186,7 +192,7 @@ async def _ask(
     choice = reply.choices[0]
     tokens = (choice.logprobs.content if choice.logprobs else None) or []
     return Answer(
-        text=choice.message.content or "",
+        text=_text(choice.message),
         latency_seconds=time.monotonic() - started_at,
         mean_logprob=sum(token.logprob for token in tokens) / len(tokens) if tokens else None,
         prompt_tokens=reply.usage.prompt_tokens if reply.usage else 0,
@@ -196,6 +202,17 @@ async def _ask(
         prompt_ids=tuple((reply.model_extra or {}).get("prompt_token_ids") or ()),
         answer_ids=tuple((choice.model_extra or {}).get("token_ids") or ()),
     )
+
+
+def _text(message: Any) -> str:
+    """Return what an answer says, and its tool calls as its last line."""
+    called = [call for call in message.tool_calls or [] if call.type == "function"]
+    calls: list[ToolCall] = [
+        {"id": c.id, "type": "function", "function": {"name": c.function.name, "arguments": c.function.arguments}}
+        for c in called
+    ]
+    said: Message = {"role": "assistant", "content": message.content}
+    return text_of({**said, "tool_calls": calls} if calls else said)
 
 
 async def _read_reference(client: AsyncOpenAI, model: str, reference: tuple[Messages, str, int]) -> list[float] | None:

@@ -5,15 +5,16 @@ from functools import partial
 
 from driftwheel.answers import right_label
 from driftwheel.conversations import Message, text_of, with_text
-from driftwheel.errors import DataError
-from driftwheel.settings.data import DatasetSettings
+from driftwheel.errors import ConfigError, DataError, NotFoundError
+from driftwheel.settings.data import Base, DatasetSettings
 from driftwheel.traffic.personal_data import redact
 from train.data.cleaning import clean_answer, clean_prompt
 from train.data.examples import Example
 from train.data.formats import Row
+from train.data.learned_tokens import refuse_cut
 from train.data.same_prompts import Asked, are_references, merged, prompt_key
 from train.data.splits import Deal, TimedSplits, split_by_label, split_by_time
-from train.data.tally import Tally
+from train.data.tally import Tally, count_tokens
 
 
 def split(settings: DatasetSettings, deal: Deal) -> TimedSplits:
@@ -45,7 +46,7 @@ def clean(
             id=key[:16],
             prompt=prompt,
             completion=completion,
-            label=right_label(answer, settings.label_field),
+            label=None if "tool_calls" in completion[-1] else right_label(answer, settings.label_field),
             group=row.group or key[:16],
             time=row.time.isoformat(timespec="microseconds") if row.time else None,
             tools=row.tools,
@@ -77,6 +78,22 @@ def _treated(settings: DatasetSettings, text: str, tally: Tally) -> str:
     redacted, found = redact(text)
     tally.personal_data += found
     return redacted if settings.redact else text
+
+
+def cut_ids(base: Base, max_length: int, examples: Sequence[Example], tally: Tally) -> set[str]:
+    """Return the ids of rows whose answers would lose their ends; without a base model nobody can tell."""
+    try:
+        count_tokens(base, examples, tally)
+    except (ConfigError, NotFoundError):
+        return set()
+    return {e.id for e in examples if tally.tokens[e.id] > max_length}
+
+
+def stop_at_cut(base: Base, max_length: int, examples: Sequence[Example], tally: Tally) -> None:
+    """Raise DataError naming the first row whose answer would lose its end, and the length that holds all."""
+    cut = cut_ids(base, max_length, examples, tally)
+    lengths = [(tally.places[e.id], tally.tokens[e.id]) for e in examples if e.id in cut]
+    refuse_cut(lengths, max_length, "the data files")
 
 
 def stop_at_too_few(settings: DatasetSettings, examples: Sequence[Example], tally: Tally) -> None:

@@ -33,7 +33,7 @@ from train.data.findings import (
 )
 from train.data.formats import Row, read_file
 from train.data.same_prompts import are_references
-from train.data.tally import SHOWN_BROKEN_ROWS, labels_seen_once, measure, quantiles
+from train.data.tally import SHOWN_BROKEN_ROWS, Tally, labels_seen_once, measure, quantiles
 from train.data.template_check import faults, templated
 
 SHOWN_EXAMPLES, SHOWN_LABELS, SHOWN_ONCE, SHOWN_OUTLIERS, SHOWN_CHARACTERS = 5, 20, 50, 50, 80
@@ -83,7 +83,7 @@ def check_files(
         labels=dict(labels.most_common(SHOWN_LABELS)),
         distinct_labels=len(labels),
         labels_seen_once=labels_seen_once(examples)[:SHOWN_ONCE],
-        **(vars(measure(base, max_length, examples)) if rows else {}),
+        **(vars(measure(base, max_length, examples, Tally())) if rows else {}),
         languages=_languages(rows),
         duplicates=_duplicates(repeated),
         conflicts=_conflicts([] if all_right else repeated),
@@ -104,7 +104,8 @@ def _placed(settings: DatasetSettings, row: Row) -> PlacedRow:
     ]
     completion = [with_own_text(m, clean_answer) for m in row.completion]
     example = Example(row.place, prompt, completion, None, row.group or row.place, tools=row.tools)
-    return PlacedRow(row.place, replace(example, label=right_label(example.answer, settings.label_field)))
+    label = None if "tool_calls" in completion[-1] else right_label(example.answer, settings.label_field)
+    return PlacedRow(row.place, replace(example, label=label))
 
 
 def suggestions(settings: DatasetSettings, found: Findings) -> list[str]:
@@ -141,7 +142,8 @@ def suggestions(settings: DatasetSettings, found: Findings) -> list[str]:
         and not settings.redact,
         f"Near duplicates were looked for among the first {near.rows_compared:,} prompts only; a build compares "
         "all.": near.rows_left_out,
-        f"{cut} rows lose the end of their answer: raise train.max_length.": cut,
+        f"{cut} rows are longer than train.max_length and stop a build: set it to "
+        f"{found.tokens.max if found.tokens else 0}, or take them out.": cut,
         "Look at the outliers, and remove those that are not what users send.": found.outliers,
         f"There are fewer rows than dataset.min_rows ({settings.min_rows}): add some.": found.rows < settings.min_rows,
     }

@@ -6,24 +6,31 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from train.data.examples import Example
-from train.data.rendering import as_text
+from train.data.learned_tokens import Learn, learned_sequences
 
 
 @dataclass(frozen=True)
 class TemplatedRow:
-    """A row in the base model's chat template, cut where the loss begins."""
+    """A row in the base model's chat template, cut where the loss begins and ends."""
 
-    given: str
-    """What the model is given; no loss."""
-    learned: str
-    """What the loss is taken on: the answer, and the end that the model must learn to say."""
+    sequences: list[list[tuple[str, bool]]]
+    """Each sequence that is trained on: its pieces, and whether each is learned."""
+
+    @property
+    def given(self) -> str:
+        """What the model is given; no loss."""
+        return "".join(text for pieces in self.sequences for text, is_learned in pieces if not is_learned)
+
+    @property
+    def learned(self) -> str:
+        """What the loss is taken on: the answers, and the ends that the model must learn to say."""
+        return "".join(text for pieces in self.sequences for text, is_learned in pieces if is_learned)
 
 
-def in_template(tokenizer: Any, example: Example) -> TemplatedRow:
-    """Return a row as TRL trains on it with the loss on the completion only."""
-    given = as_text(tokenizer, example.prompt, example.tools, add_generation_prompt=True)
-    whole = as_text(tokenizer, [*example.prompt, *example.completion], example.tools)
-    return TemplatedRow(given, whole.removeprefix(given))
+def in_template(tokenizer: Any, example: Example, learn: Learn = "last") -> TemplatedRow:
+    """Return a row as it is trained on, with the very tokens and marks of the trainer."""
+    found = learned_sequences(tokenizer, example, learn)
+    return TemplatedRow([[(tokenizer.decode(ids), learned) for ids, learned in s.parts()] for s in found])
 
 
 @dataclass

@@ -35,6 +35,17 @@ class Tally:
     tested_before: int = 0
     """Rows that went to the test split because they are like an earlier test row."""
     time_cuts: dict[str, str] = field(default_factory=dict)
+    tokens: dict[str, int] = field(default_factory=dict)
+    """How many tokens each example has, by its id, as far as they were counted."""
+
+
+def count_tokens(base: Base, examples: Sequence[Example], tally: Tally) -> None:
+    """Count the tokens of examples that were not counted yet; raises ConfigError or NotFoundError without a base."""
+    missing = list({e.id: e for e in examples if e.id not in tally.tokens}.values())
+    if missing:
+        conversations = [([*e.prompt, *e.completion], e.tools) for e in missing]
+        counts = token_counts(load_base_tokenizer(base), conversations)
+        tally.tokens |= {e.id: count for e, count in zip(missing, counts, strict=True)}
 
 
 def describe(
@@ -60,11 +71,11 @@ def describe(
         answer_form=form_of([e.answer for e in examples if "tool_calls" not in e.completion[-1]]),
         sources=dict(Counter(e.source for e in examples)),
         slices={name: dict(Counter(e.slice for e in rows)) for name, rows in splits.items()},
-        **vars(measure(base, max_length, examples)),
+        **vars(measure(base, max_length, examples, tally)),
     )
 
 
-def measure(base: Base, max_length: int, examples: Sequence[Example]) -> RowLengths:
+def measure(base: Base, max_length: int, examples: Sequence[Example], tally: Tally) -> RowLengths:
     """Return how long rows are; without a base model it says why their tokens were not counted."""
     known = RowLengths(
         prompt_characters=quantiles([len(e.text) for e in examples]),
@@ -72,9 +83,10 @@ def measure(base: Base, max_length: int, examples: Sequence[Example]) -> RowLeng
         answer_characters=quantiles([len(e.answer) for e in examples]),
     )
     try:
-        lengths = token_counts(load_base_tokenizer(base), [([*e.prompt, *e.completion], e.tools) for e in examples])
+        count_tokens(base, examples, tally)
     except (ConfigError, NotFoundError) as error:
         return replace(known, tokens_not_counted=str(error))
+    lengths = [tally.tokens[e.id] for e in examples]
     cut = sum(length > max_length for length in lengths)
     return replace(known, tokens=quantiles(lengths), rows_cut_by_max_length=cut)
 

@@ -8,7 +8,7 @@ there. A template that fails teaches one thing, and asks and scores another.
 import json
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from driftwheel.conversations import Message, Tool
 from driftwheel.errors import ConfigError, DataError
 from train.chat_template import alternatives, turn_end
 from train.data.examples import Example, read_examples
+from train.data.learned_tokens import Learn, learned_turns
 from train.data.preferences import read_preferences
 from train.data.rendering import as_text, ids_of
 from train.data.splits import SPLITS
@@ -50,20 +51,21 @@ def templated(example: Example, name: str) -> Templated:
     return Templated(name=name, prompt=example.prompt, completion=example.completion, tools=example.tools)
 
 
-def rows_of(dataset_path: Path, objective: str) -> Iterator[Templated]:
+def rows_of(dataset_path: Path, objective: str, learn: Learn = "last") -> Iterator[Templated]:
     """Give every row that a training on a Dataset's folder reads, and those that it is judged by."""
     for split in SPLITS:
         path = dataset_path / f"{split}.jsonl"
         for row in read_examples(path) if path.is_file() else []:
-            yield templated(row, f"{row.id} ({path.name})")
+            for prompt, answer in learned_turns(row, learn):
+                yield templated(replace(row, prompt=prompt, completion=[answer]), f"{row.id} ({path.name})")
     if objective == "sft":
         return
     for split in ("train", "validation"):
         for number, pair in enumerate(read_preferences(dataset_path, objective, split), start=1):
-            for answer in ("chosen", "rejected", "completion"):
-                if answer in pair:
+            for key in ("chosen", "rejected", "completion"):
+                if key in pair:
                     name = f"{objective}_{split}.jsonl:{number}"
-                    yield Templated(name=name, prompt=pair["prompt"], completion=pair[answer])
+                    yield Templated(name=name, prompt=pair["prompt"], completion=pair[key])
 
 
 def require_template(tokenizer: Any, ends: Collection[int], rows: Iterable[Templated]) -> None:

@@ -10,7 +10,7 @@ from driftwheel.settings.data import DatasetSettings
 from driftwheel.settings.settings import Settings
 from driftwheel.store.alias import get_alias
 from driftwheel.store.ledger import Ledger
-from train.data.clean_rows import clean, split, stop_at_too_few
+from train.data.clean_rows import clean, cut_ids, split, stop_at_too_few
 from train.data.dataset_files import read_splits, write
 from train.data.examples import Example
 from train.data.leaks import HeldOut, learned_rows, quarantined
@@ -45,6 +45,8 @@ def dataset_from_traffic(settings: Settings, ledger: Ledger, decision_id: str) -
     fresh += [replace(e, slice="new") for e in added]
     resembling = {leak.row.id for leak in judging.leaks(fresh) if leak.kind != "group"}
     fresh = _drop(fresh, resembling, tally, "quarantined: like a test item")
+    cut = cut_ids(settings.base, settings.train.max_length, fresh, tally)
+    fresh = _drop(fresh, cut, tally, "longer than train.max_length")
     stop_at_too_few(settings.dataset, fresh, tally)
     # Where the training goes on from the live weights, it has learned what these have, and is not judged on that.
     learned = learned_rows(ledger, live.run_id) if settings.train.goes_on else [*old["train"], *old["validation"]]

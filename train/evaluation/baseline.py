@@ -24,7 +24,7 @@ from train.asking.engine_child import engine
 from train.base_model import load_base_tokenizer
 from train.chat_template import template_hash
 from train.evaluation.scores import score
-from train.evaluation.scoring import Row, ask, evaluation_folder, read_split, sample, score_items, task_of
+from train.evaluation.scoring import Row, ask, evaluation_folder, read_split, sample, score_items, task_of, tools_of
 
 Prompts = dict[str, PromptScore]
 """By the way of prompting: `plain`, `few_shot` and `retrieved`."""
@@ -155,7 +155,7 @@ def _ask_each(settings: Settings, endpoint: Endpoint, dataset: Dataset) -> Promp
 def _entry(
     settings: Settings, endpoint: Endpoint, rows: Sequence[Row], conversations: Sequence[Messages], title: str
 ) -> PromptScore:
-    answers = ask(settings.evaluate, settings.serve, endpoint, conversations, title)
+    answers = ask(settings.evaluate, settings.serve, endpoint, conversations, title, tools=tools_of(rows))
     if all(answer.error is not None for answer in answers):
         note = f"the engine refused every question (a base model may lack a chat template): {answers[0].error}"
         return PromptScore(note=note)

@@ -18,7 +18,7 @@ from driftwheel.settings.serving import ServeSettings
 from driftwheel.settings.settings import Settings
 from train.asking.client import Endpoint
 from train.data.rewording import flaw, request, reword
-from train.evaluation.scoring import Row, ask, judge_endpoint, sample, score_items
+from train.evaluation.scoring import Row, ask, judge_endpoint, sample, score_items, tools_of
 
 FAULTY_SHARE = 0.2
 """Share of the words that get a typo, and of the neighbors that change places."""
@@ -88,7 +88,7 @@ def measure_robustness(
     # One call for all kinds keeps the engine's queue full until the last.
     every = [row for faulty in asked.values() for row in faulty]
     prompts = [row["prompt"] for row in every]
-    answers = ask(settings.evaluate, settings.serve, endpoint, prompts, "robustness")
+    answers = ask(settings.evaluate, settings.serve, endpoint, prompts, "robustness", tools=tools_of(every))
     found = iter(score_items(every, answers, label_field=settings.dataset.label_field))
     before = {item.id: item for item in items}
     scored = {kind: [next(found) for _ in faulty] for kind, faulty in asked.items()}

@@ -6,13 +6,15 @@ from statistics import fmean
 from typing import Any
 
 from driftwheel.answers import field_for, form_of, label_of, parse_object, right_label
+from driftwheel.conversations import calls_in
 from driftwheel.intervals import share_interval
 from driftwheel.predictions import Prediction
-from driftwheel.scorecard import Interval, Scorecard, SliceScore, Task
+from driftwheel.scorecard import FieldScore, Interval, Scorecard, SliceScore, Task
 from train.evaluation.confidence import calibration
 from train.evaluation.label_scores import label_scores
 from train.evaluation.object_scores import field_scores, object_flags
 from train.evaluation.text_scores import TextScores, text_scores
+from train.evaluation.tool_scores import argument_scores, tool_flags
 
 
 def grade_answer(
@@ -20,9 +22,12 @@ def grade_answer(
 ) -> tuple[str | None, bool]:
     """Return the label that an answer claims and whether the answer is right.
 
-    Only an answer in the expected one's form has its label. Right means the label's, or that of a further reference,
-    where the item has one, and otherwise the whole answer of any reference but for space around it.
+    Where calls are expected, the same calls are right, whatever is said beside them. Only an answer in the expected
+    one's form has its label. Right means the label's, or that of a further reference, where the item has one, and
+    otherwise the whole answer of any reference but for space around it.
     """
+    if calls := calls_in(expected):
+        return None, calls_in(answer) == calls
     predicted = label_of(answer, field_for(form_of([expected]), label_field))
     if label is None:
         return predicted, answer.strip() in {text.strip() for text in (expected, *references)}
@@ -47,6 +52,8 @@ def score(items: Sequence[Prediction], task: Task) -> Scorecard:
     labelled = [] if is_text else [item for item in items if item.label is not None]
     sure = [item for item in labelled if item.confidence is not None]
     flags = object_flags(expected, answers) if has_objects else {"json_validity": [], "object_match": []}
+    if task == "tools":
+        flags |= tool_flags(expected, answers)
     flags["accuracy"] = [item.is_correct for item in items]
     flags["exact_match"] = [item.answer.strip() in {text.strip() for text in item.right_answers} for item in items]
     by_label = label_scores([(_label_meant(item), item.predicted) for item in labelled])
@@ -60,7 +67,7 @@ def score(items: Sequence[Prediction], task: Task) -> Scorecard:
         confusion=by_label.confusion,
         intervals=share_intervals(flags) | by_label.intervals,
         **vars(calibration([float(item.confidence or 0) for item in sure], [item.is_correct for item in sure])),
-        fields=field_scores(expected, answers) if has_objects else None,
+        fields=_fields(expected, answers, task),
         **vars(text_scores([item.right_answers for item in items], answers) if is_text else TextScores()),
         latency_p50_seconds=percentile([item.latency_seconds for item in items], 50),
         latency_p95_seconds=percentile([item.latency_seconds for item in items], 95),
@@ -79,6 +86,14 @@ def _object_meant(item: Prediction) -> str:
 def _label_meant(item: Prediction) -> str:
     """Return the right label that an answer gives; where it gives none of them, the item's own."""
     return str(item.predicted if item.references and item.is_correct else item.label)
+
+
+def _fields(expected: Sequence[str], answers: Sequence[str], task: Task) -> dict[str, FieldScore] | None:
+    """Return the scores of the arguments of calls, or of the fields of objects; None where answers have neither."""
+    if task == "tools":
+        return argument_scores(expected, answers)
+    has_objects = bool(expected) and all(parse_object(text) is not None for text in expected)
+    return field_scores(expected, answers) if has_objects else None
 
 
 def shares(flags: Mapping[str, Sequence[bool]]) -> dict[str, Any]:

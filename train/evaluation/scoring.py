@@ -10,7 +10,7 @@ from typing import Any
 
 from driftwheel import artifacts
 from driftwheel.answers import field_for, form_of
-from driftwheel.conversations import Messages, text_of
+from driftwheel.conversations import Messages, Tool, text_of
 from driftwheel.errors import ConfigError, DataError, EngineError
 from driftwheel.predictions import Prediction
 from driftwheel.records import Dataset, content_hash
@@ -69,12 +69,19 @@ def sample(rows: Sequence[Row], most: int, seed: int) -> list[Row]:
 def task_of(settings: EvaluateSettings, rows: Sequence[Row]) -> Task:
     """Return the task that the settings name, or the one that the expected answers look like."""
     chosen = settings.task
+    if chosen == "auto" and any("tool_calls" in row["completion"][-1] for row in rows):
+        return "tools"
     return detect_task([expected_answer(row) for row in rows]) if chosen == "auto" else chosen
 
 
 def expected_answer(row: Row) -> str:
     """Return a row's reference answer."""
     return text_of(row["completion"][-1])
+
+
+def tools_of(rows: Sequence[Row]) -> list[list[Tool]]:
+    """Return the tools of each row."""
+    return [row.get("tools", []) for row in rows]
 
 
 def score_items(
@@ -132,8 +139,12 @@ def ask(
     title: str,
     *,
     with_ids: bool = False,
+    tools: Sequence[Sequence[Tool]] = (),
 ) -> list[Answer]:
-    """Ask conversations with a progress bar on stderr; `with_ids` asks vLLM for token ids too."""
+    """Ask conversations with a progress bar on stderr; `with_ids` asks vLLM for token ids too.
+
+    `tools` are each conversation's; empty, none has any.
+    """
     if not conversations:
         return []
     with progress(title, len(conversations)) as on_done:
@@ -145,4 +156,5 @@ def ask(
             timeout_seconds=serve.request_timeout_seconds,
             on_done=on_done,
             with_ids=with_ids,
+            tools=tools,
         )

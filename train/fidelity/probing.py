@@ -56,12 +56,14 @@ def make_probes(tokenizer: Any, rows: Sequence[Row], max_tokens: int, *, ends: C
                 f"the chat template renders the prompt of {row['id']} otherwise once the answer follows; "
                 "parity cannot be measured with it: choose a template whose prompt is a prefix of the whole"
             )
+        # Calls are compared as the template writes them, because no parser reads what a model in memory says.
+        calls = row["completion"][-1].get("tool_calls")
         probes.append(
             Probe(
                 id=row["id"],
                 messages=row["prompt"],
-                expected=expected_answer(row),
-                label=row.get("label"),
+                expected=tokenizer.decode(reference_ids, skip_special_tokens=True) if calls else expected_answer(row),
+                label=None if calls else row.get("label"),
                 prompt_ids=prompt_ids,
                 reference_ids=reference_ids,
                 tools=tools,

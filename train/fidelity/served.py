@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 
-from driftwheel.conversations import Messages
+from driftwheel.conversations import Messages, Tool
 from driftwheel.errors import ParityError
 from driftwheel.scorecard import ParityRow
 from driftwheel.settings.settings import Settings
@@ -23,10 +23,11 @@ def measure_served(
 
     Raises ParityError if the endpoint reads other tokens than the trainer, or answers otherwise than the files do.
     """
-    unasked = [probe.messages for probe in parity.probes if prompt_key(probe.messages) not in known]
-    fresh = ask(settings.evaluate, settings.serve, endpoint, unasked, "parity", with_ids=True)
-    answers = {**known, **{prompt_key(messages): answer for messages, answer in zip(unasked, fresh, strict=True)}}
-    given = [answers[prompt_key(probe.messages)] for probe in parity.probes]
+    unasked = [probe for probe in parity.probes if prompt_key(probe.messages, probe.tools) not in known]
+    conversations, tools = [probe.messages for probe in unasked], [probe.tools for probe in unasked]
+    fresh = ask(settings.evaluate, settings.serve, endpoint, conversations, "parity", with_ids=True, tools=tools)
+    answers = {**known, **{prompt_key(p.messages, p.tools): a for p, a in zip(unasked, fresh, strict=True)}}
+    given = [answers[prompt_key(probe.messages, probe.tools)] for probe in parity.probes]
     for probe, answer in zip(parity.probes, given, strict=True):
         _require_same_prompt(probe, answer)
     with progress("reference answers", len(parity.probes)) as on_done:
@@ -49,9 +50,9 @@ def measure_served(
     return rows
 
 
-def prompt_key(messages: Messages) -> str:
+def prompt_key(messages: Messages, tools: Sequence[Tool] = ()) -> str:
     """Return what tells one conversation from another."""
-    return json.dumps(list(messages), sort_keys=True)
+    return json.dumps([list(messages), list(tools)], sort_keys=True)
 
 
 def _require_same_prompt(probe: Probe, answer: Answer) -> None:

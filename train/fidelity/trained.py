@@ -17,7 +17,8 @@ from driftwheel.records import Dataset, TrainingRun
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
 from train.base_model import end_ids, load_tokenizer, load_weights
-from train.data.rendering import as_ids
+from train.data.examples import Example
+from train.data.learned_tokens import Learn, learned_sequences
 from train.evaluation.scoring import Row
 from train.fidelity.pins import read_pins
 from train.fidelity.probing import Probe, Reading, make_probes, read_model
@@ -48,7 +49,7 @@ def remember(settings: Settings, dataset_path: Path, trainer: Any, folder: Path)
     Raises ConfigError if the trainer did not learn from the tokens that the template renders.
     """
     tokenizer, model = trainer.processing_class, trainer.accelerator.unwrap_model(trainer.model)
-    _compare_tokens(trainer, dataset_path)
+    _compare_tokens(trainer, dataset_path, settings.train.learn)
     max_tokens = settings.evaluate.max_tokens
     probes = choose_probes(settings, dataset_path, tokenizer, end_ids(tokenizer, model.generation_config))
     is_autocast, label_field = settings.train.bf16, settings.dataset.label_field
@@ -107,15 +108,14 @@ def _held_out_rows(dataset_path: Path) -> list[Row]:
     raise DataError(f"{dataset_path} has no rows; build the dataset again")
 
 
-def _compare_tokens(trainer: Any, dataset_path: Path) -> None:
+def _compare_tokens(trainer: Any, dataset_path: Path, learn: Learn = "last") -> None:
     """Raise ConfigError unless the trainer's own token ids are those that the chat template renders."""
     if trainer.eval_dataset is None or "input_ids" not in trainer.eval_dataset.column_names:
         return  # a preference trainer holds pairs
     lines = (dataset_path / "validation.jsonl").read_text(encoding="utf-8").splitlines()
     rows = (json.loads(line) for line in lines)
-    rendered = (
-        as_ids(trainer.processing_class, [*row["prompt"], *row["completion"]], row.get("tools", [])) for row in rows
-    )
+    examples = (Example("", row["prompt"], row["completion"], None, "", tools=row.get("tools", [])) for row in rows)
+    rendered = (s.ids for e in examples for s in learned_sequences(trainer.processing_class, e, learn))
     limit = trainer.args.max_length
     for tokenized in islice(trainer.eval_dataset, COMPARED_ROWS):
         learned = list(tokenized["input_ids"])

@@ -14,7 +14,8 @@ from driftwheel.errors import ConfigError, DataError
 from driftwheel.settings.data import Base
 from driftwheel.settings.training import TrainSettings
 from train.base_model import load_base_tokenizer, load_weights
-from train.data.examples import read_conversations, read_examples
+from train.data.examples import Example, read_examples
+from train.data.learned_tokens import Learned, training_rows
 from train.kernels.adapted_linear import fuse_adapters
 from train.kernels.completion_head import has_plain_frozen_head, score_completions_only
 from train.kernels.frozen_norm import replace_norms
@@ -25,7 +26,7 @@ from train.training.sharding import Arguments, Batch, prepare_sharding, process_
 from train.training.supervised_trainer import SupervisedTrainer
 
 OWN_KEYS = (
-    *("method", "objective", "start_from", "beta", "class_weights", "early_stopping_patience"),
+    *("method", "objective", "start_from", "beta", "learn", "class_weights", "early_stopping_patience"),
     *("num_processes", "fsdp", "executor", "ray_address"),
 )
 """Keys of the train section that no TRL trainer takes as they are."""
@@ -34,12 +35,14 @@ SHORT_FIRST = "short_first"
 
 
 def make_trainer(train: TrainSettings, base: Base, dataset_path: Path, run_path: Path, callbacks: Sequence[Any]) -> Any:
-    """Return a trainer with model, rows, early stopping and checkpoints set up, its loss on completions only.
+    """Return a trainer with model, rows, early stopping and checkpoints set up, its loss on what rows teach only.
 
     Raises ConfigError for settings that TRL refuses, NotFoundError for a missing base model.
     """
     prepare(train)
-    rows, validation = _training_rows(train, dataset_path), read_conversations(dataset_path, "validation")
+    tokenizer = load_base_tokenizer(base)
+    rows = _training_rows(train, tokenizer, dataset_path)
+    validation = [_row(sequence) for _, sequence in _sequences(train, tokenizer, dataset_path, "validation")]
     with naming_refused_settings():
         common = common_arguments(train, run_path, has_validation=bool(validation))
         # A validation loss over packed rows would depend on how they were packed.
@@ -51,7 +54,7 @@ def make_trainer(train: TrainSettings, base: Base, dataset_path: Path, run_path:
             args=arguments,
             train_dataset=datasets.Dataset.from_list(rows),
             eval_dataset=datasets.Dataset.from_list(validation) if validation else None,
-            processing_class=load_base_tokenizer(base),
+            processing_class=tokenizer,
             peft_config=adapter_config(train),
             callbacks=[*callbacks, *early_stopping(train, has_validation=bool(validation))],
         )
@@ -62,15 +65,26 @@ def make_trainer(train: TrainSettings, base: Base, dataset_path: Path, run_path:
     return trainer
 
 
-def _training_rows(train: TrainSettings, dataset_path: Path) -> Sequence[Batch]:
+def _training_rows(train: TrainSettings, tokenizer: Any, dataset_path: Path) -> Sequence[Batch]:
     """Return the training rows, each with its weight where they do not weigh the same; raises DataError for none."""
-    rows = read_conversations(dataset_path, "train")
-    if not rows:
+    found = _sequences(train, tokenizer, dataset_path, "train")
+    if not found:
         raise DataError(f"{dataset_path} has no training rows; add data and build the dataset again")
-    weights = row_weights(train, [e.label for e in read_examples(dataset_path / "train.jsonl")])
+    weights = row_weights(train, [example.label for example, _ in found])
+    rows = [_row(sequence) for _, sequence in found]
     if weights is None:
         return rows
     return [{**row, ROW_WEIGHT: weight} for row, weight in zip(rows, weights, strict=True)]
+
+
+def _sequences(train: TrainSettings, tokenizer: Any, dataset_path: Path, split: str) -> list[tuple[Example, Learned]]:
+    path = dataset_path / f"{split}.jsonl"
+    return training_rows(tokenizer, read_examples(path), train.learn, train.max_length, path.name)
+
+
+def _row(sequence: Learned) -> Batch:
+    """Return a sequence as TRL takes it, which leaves labels that are there as they are."""
+    return {"input_ids": sequence.ids, "labels": sequence.labels}
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
+from driftwheel.argument_types import whole
 from driftwheel.cli.command import add_common_arguments, open_ledger, print_record, settings_from
 from driftwheel.conversations import text_of
 from driftwheel.errors import ConfigError, NotFoundError
@@ -25,6 +26,7 @@ from train.data.check_tables import print_findings
 from train.data.data_check import check_files
 from train.data.dataset_files import read_splits
 from train.data.examples import Example
+from train.data.learned_tokens import Learn
 from train.data.row_view import difference, in_template
 from train.data.template_check import faults, templated
 from train.dataset import build_dataset
@@ -38,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dataset", metavar="ID", help="show, diff: which Dataset (the newest)")
     parser.add_argument("--against", metavar="ID", help="diff: the older Dataset (the one before)")
     parser.add_argument("--split", choices=["train", "validation", "test"], default="train", help="show: which split")
-    parser.add_argument("--rows", type=int, default=5, help="show, diff: how many rows")
+    parser.add_argument("--rows", type=whole(0, 1_000_000), default=5, help="show, diff: how many rows")
     add_common_arguments(parser)
 
 
@@ -53,12 +55,10 @@ def main(arguments: argparse.Namespace) -> None:
         sources = [p.resolve() for p in arguments.source] if arguments.source else None
         with progress("build the dataset"):
             built = build_dataset(settings, ledger, sources)
-        if cut := built.report.rows_cut_by_max_length:
-            sys.stderr.write(f"{cut} rows are longer than train.max_length and would lose their answer's end\n")
         print_record(built, as_json=arguments.json)
     elif arguments.action == "show":
         dataset = _chosen(ledger, settings.project, arguments.dataset)
-        show(settings.base, read_splits(dataset)[arguments.split][: arguments.rows])
+        show(settings.base, read_splits(dataset)[arguments.split][: arguments.rows], settings.train.learn)
     else:
         new = _chosen(ledger, settings.project, arguments.dataset)
         show_difference(_chosen(ledger, settings.project, arguments.against, before=new), new, arguments.rows)
@@ -77,7 +77,7 @@ def _is_older(dataset: Dataset, other: Dataset) -> bool:
     return (dataset.created_at, dataset.id) < (other.created_at, other.id)
 
 
-def show(base: Base, examples: Sequence[Example]) -> None:
+def show(base: Base, examples: Sequence[Example], learn: Learn = "last") -> None:
     """Print rows in the base model's template, what the loss is taken on standing out; without it, the messages."""
     console = Console(soft_wrap=True, highlight=False)
     begin, end = ("", "") if console.is_terminal else (">>>", "<<<")
@@ -93,8 +93,11 @@ def show(base: Base, examples: Sequence[Example]) -> None:
         elif fault := next(faults(tokenizer, base_ends(base, tokenizer), [templated(example, example.id)]), None):
             console.print(Text(f"row {fault.row} cannot be learned: {fault.reason}", "bold red"))
         else:
-            row = in_template(tokenizer, example)
-            console.print(Text.assemble((row.given, "dim"), (f"{begin}{row.learned.rstrip()}{end}", "bold green")))
+            for pieces in in_template(tokenizer, example, learn).sequences:
+                marked = [
+                    (f"{begin}{t.rstrip()}{end}", "bold green") if learned else (t, "dim") for t, learned in pieces
+                ]
+                console.print(Text.assemble(*marked))
         console.print(Text(f"label {example.label}, source {example.source}, slice {example.slice}\n", "italic"))
 
 

@@ -7,6 +7,7 @@ import argparse
 import json
 import sys
 
+from driftwheel.argument_types import whole
 from driftwheel.cli.command import add_common_arguments, named_version, open_ledger, settings_from
 from driftwheel.errors import NotFoundError
 from driftwheel.judgements import in_order
@@ -19,7 +20,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_common_arguments(parser)
     parser.add_argument("--second", metavar="VERSION", help="the one version (the newest)")
     parser.add_argument("--first", metavar="VERSION", help="the other (the one that the gate held against it)")
-    parser.add_argument("--items", type=int, default=ITEMS, metavar="N", help=f"most changed items to judge ({ITEMS})")
+    parser.add_argument(
+        "--items", type=whole(1, 1_000_000), default=ITEMS, metavar="N", help=f"most changed items to judge ({ITEMS})"
+    )
 
 
 def main(arguments: argparse.Namespace) -> None:

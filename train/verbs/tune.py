@@ -9,6 +9,7 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
+from driftwheel.argument_types import whole
 from driftwheel.cli.command import add_common_arguments, open_ledger, settings_from
 from driftwheel.records import Dataset
 from train.processes.process_tuning import tune_process
@@ -21,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the verb's arguments."""
     add_common_arguments(parser)
     parser.add_argument("--dataset", metavar="DATASET_ID", help="dataset to train on (the newest)")
-    parser.add_argument("--trials", type=int, metavar="N", help="trials in all (tune.trials)")
+    parser.add_argument("--trials", type=whole(1, 100_000), metavar="N", help="trials in all (tune.trials)")
     parser.add_argument("--picture", type=Path, metavar="FILE.html", help="draw the search into a file")
 
 

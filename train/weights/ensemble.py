@@ -8,6 +8,7 @@ other's B, and its other ways cut the result back to a low rank. Here nothing is
 model anyway.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Any, Literal, get_args
 
@@ -67,7 +68,7 @@ def _check(runs: Sequence[TrainingRun], shares: Sequence[float], density: float)
         raise ConfigError("name at least two different runs with --runs")
     if len(shares) != len(runs):
         raise ConfigError(f"{len(shares)} weights for {len(runs)} runs; give each run one")
-    if min(shares) <= 0 or not 0 < density <= 1:
+    if not all(0 < share < math.inf for share in shares) or not 0 < density <= 1:
         raise ConfigError("every weight must be above 0, and --density above 0 and at most 1")
     for run in runs:
         if run.status is not TrainingRunStatus.SUCCEEDED:

@@ -26,6 +26,8 @@ EXTRAS = {
 }
 """Package -> the extras that may bring what it imports, beside the requirements of all."""
 ELSEWHERE = {"llmcompressor": "it needs another torch, and train/processes/environments.py makes it an environment"}
+CLIENTS = "tests/clients/programs"
+"""Programs that run in an environment of their own, of requirements/clients.in."""
 UNIMPORTED = {
     "alembic": "the revisions of the database",
     "bitsandbytes": "transformers imports it for train.method qlora",
@@ -74,6 +76,8 @@ def imported(package: str) -> dict[str, str]:
     """Module -> a file of the package that imports it, wherever the import stands."""
     found = {}
     for path in sorted((ROOT / package).rglob("*.py")):
+        if path.is_relative_to(ROOT / CLIENTS) and package != CLIENTS:
+            continue
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
@@ -102,6 +106,18 @@ def test_what_a_package_imports_is_declared_for_it(package: str) -> None:
 @pytest.mark.parametrize("package", ["benchmarks", "docs", "tests"])
 def test_what_tests_and_benchmarks_import_is_a_requirement(package: str) -> None:
     assert {m: path for m, path in imported(package).items() if not provides(in_requirements(), m)} == {}
+
+
+def test_what_a_client_program_imports_is_pinned_for_it() -> None:
+    lines = (ROOT / "requirements" / "clients.txt").read_text(encoding="utf-8").splitlines()
+    pinned = {name_of(line) for line in lines if re.match(r"[\w.-]+==", line)}
+    # None of these is installed here, so a module is known by the beginning of its distribution's name.
+    names = {normal(module) for module in imported(CLIENTS)}
+    assert [name for name in names if not any(pin == name or pin.startswith(f"{name}-") for pin in pinned)] == []
+    assert not any("://" in line for line in lines)
+    lock = (ROOT / "tests" / "clients" / "package-lock.json").read_text(encoding="utf-8")
+    assert "integrity" in lock
+    assert "://" not in lock
 
 
 @pytest.mark.parametrize("extra", [None, "train", "serve", "monitor", "dashboard", "demo", "parquet", "otel", "ray"])

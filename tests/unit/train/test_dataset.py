@@ -160,15 +160,21 @@ def test_prompts_and_answers_stay_as_they_are_unless_cleaning_is_asked_for(setti
 
 
 def test_lengths_are_counted_in_the_base_models_tokens(train_settings: Settings, ledger: Ledger) -> None:
-    """The tiny base has one token for each digit; 80 digits more are 80 tokens more."""
+    """The tiny base has one token for each digit; 80 digits more are 80 tokens more, and too many."""
     chance = random.Random(0)
     prompts = ["".join(chance.choices("0123456789", k=20)) for _ in range(80)]
     write_rows(train_settings, [{"prompt": p, "completion": "{}"} for p in [*prompts, prompts[0] + "1" * 80]])
-    report = build_dataset(train_settings, ledger).report
+    with pytest.raises(DataError) as caught:
+        build_dataset(train_settings, ledger)
+    length = int(str(caught.value).partition("set train.max_length to ")[2].partition(",")[0])
+    assert str(caught.value).startswith("1 rows of the data files")
+    assert f"the first is seed.jsonl:81 with {length}" in str(caught.value)
+    train = train_settings.train.model_copy(update={"max_length": length})
+    report = build_dataset(train_settings.model_copy(update={"train": train}), ledger).report
     assert report.tokens is not None
-    assert report.tokens.max == report.tokens.p50 + 80
+    assert report.tokens.max == length == report.tokens.p50 + 80
     assert 22 < report.tokens.p50 <= 64
-    assert report.rows_cut_by_max_length == 1
+    assert report.rows_cut_by_max_length == 0
 
 
 def test_without_a_base_model_tokens_are_not_counted_and_the_report_says_why(

@@ -9,7 +9,7 @@ import pytest
 from driftwheel.api_keys import create_key, is_weak, rotate_key, state_of_keys
 from driftwheel.cli.main import main
 from driftwheel.errors import ConfigError, ConflictError
-from driftwheel.records import Scope
+from driftwheel.records import ApiKey, Scope, utc_now
 from driftwheel.settings.settings import Settings
 from driftwheel.store.database import connect
 from driftwheel.store.ledger import Ledger
@@ -47,6 +47,34 @@ def test_what_cannot_be_done_is_an_error(settings: Settings, arguments: list[str
     except SystemExit as error:
         got = int(error.code or 0)
     assert got == status
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        *(["create", "bot", f"--expires-days={days}"] for days in ("nan", "inf", "-1", "0", "1e12", "soon")),
+        *(["rotate", "bot", f"--grace-hours={hours}"] for hours in ("nan", "inf", "-1", "1e12")),
+        *(["create", "bot", f"--{limit}={'9' * 5000}"] for limit in ("requests-per-minute", "max-concurrency")),
+        ["create", "bot", "--tokens-per-minute=-5"],
+    ],
+    ids=lambda arguments: arguments[-1][:28],
+)
+def test_a_number_that_makes_no_sense_is_one_line_and_makes_no_key(
+    settings: Settings, ledger: Ledger, capsys: pytest.CaptureFixture[str], arguments: list[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["keys", *arguments, "--config", str(settings.path)])
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert (ended.value.code, "must be a" in last, " from " in last) == (2, True, True)
+    assert len(last) < 250
+    assert ledger.count(ApiKey) == 0
+
+
+def test_no_key_is_made_that_is_over_already(ledger: Ledger) -> None:
+    with pytest.raises(ConfigError, match="which is over"):
+        create_key(ledger, "support", "bot", [Scope.ASK], expires_at=utc_now() - timedelta(seconds=1))
+    with pytest.raises(ConfigError, match="at most 1000000000000000"):
+        create_key(ledger, "support", "bot", [Scope.ASK], requests_per_minute=2**63)
 
 
 def test_a_name_is_taken_once_and_a_limit_is_at_least_one(ledger: Ledger) -> None:

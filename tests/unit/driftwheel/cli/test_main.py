@@ -59,6 +59,37 @@ def test_help_lists_each_verb(capsys: pytest.CaptureFixture[str]) -> None:
     assert {*VERBS, *STAGE_VERBS} <= listed
 
 
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["retrain", "--reason", "caf\udce9"], r"argument 'caf\udce9' is not UTF-8"),
+        (
+            ["traffic", "export", "x.jsonl", "--since", "garbage"],
+            "argument --since: 'garbage' is not a time in ISO 8601",
+        ),
+        (["traffic", "export", "x.jsonl", "--since", "0001-01-01T00:00+12:00"], "is not a time in ISO 8601"),
+    ],
+    ids=["not UTF-8", "no time", "before all times"],
+)
+def test_an_argument_that_cannot_be_read_is_one_line_and_exit_status_2(
+    capsys: pytest.CaptureFixture[str], arguments: list[str], words: str
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    assert ended.value.code == 2
+    assert words in capsys.readouterr().err.splitlines()[-1]
+
+
+@pytest.mark.parametrize("name", ["nowhere/x.jsonl", "driftwheel.yaml/x.parquet", "folder.jsonl"])
+def test_an_export_that_cannot_be_written_is_one_line(
+    settings: Settings, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    (settings.path.parent / "folder.jsonl").mkdir()
+    path = settings.path.parent / name
+    assert main(["traffic", "export", str(path), "--config", str(settings.path)]) == 1
+    assert capsys.readouterr().err.splitlines()[-1].startswith(f"error: cannot write {path}: ")
+
+
 def test_a_missing_settings_file_is_one_line_and_exit_status_1(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

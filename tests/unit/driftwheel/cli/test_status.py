@@ -177,11 +177,11 @@ def test_a_retrain_that_is_held_says_where_and_by_what(settings: Settings, ledge
     make_live(ledger)
     ledger.add(decision(status=DecisionStatus.RUNNING))
     hold = decision(status=DecisionStatus.CLOSED, verdict=DecisionVerdict.HOLD, reasons=["cool-down"])
-    ledger.add(replace(hold, id="decision_2", created_at=utc_now()))
+    ledger.add(replace(hold, id="decision_2", created_at=utc_now(), error="no way back"))
     ledger.put_step(Step(id="decision_1/merge", project="support", decision_id="decision_1", name="merge", status="x"))
     set_paused(ledger, "support", True)
     said = as_text(gather(ledger, settings.alias_key))
-    assert "decision       hold, closed: cool-down" in said
+    assert "decision       decision_2 hold, closed: cool-down (no way back)" in said
     assert re.search(r"retrain        decision_1 at merge since ..:.. UTC, held by the pause", said)
     assert "next           driftwheel resume" in said
 

@@ -41,6 +41,14 @@ def test_every_shipped_settings_file_loads(path: Path) -> None:
         ("project: support\ndataset: {sources: [a]}\n", ["model", "is missing"]),
         ("project: [\n", ["cannot read"]),
         ("just text\n", ["must hold sections"]),
+        (MINIMAL + "path: elsewhere.yaml\n", ["path: no such key"]),
+        (MINIMAL + "7: {a: 1}\n", ["7: no such section"]),
+        (MINIMAL + "traffic: {keep_days: .inf}\n", ["traffic.keep_days", "finite number"]),
+        (MINIMAL + "traffic: {keep_days: 10000000}\n", ["traffic", "keep_days is at most 36600", "1e+07"]),
+        (MINIMAL + "serve: {drain_timeout_seconds: .nan}\n", ["serve.drain_timeout_seconds", "finite number"]),
+        (MINIMAL + "policy: {cooldown_seconds: 1.0e+12}\n", ["policy", "cooldown_seconds is at most 316224000"]),
+        (MINIMAL + "monitor: {window_rows: 2000000000}\n", ["monitor.window_rows", "less than or equal to 50000"]),
+        (MINIMAL + "train: {seed: " + "9" * 5000 + "}\n", ["cannot read"]),
     ],
     ids=[
         "unknown key",
@@ -56,12 +64,48 @@ def test_every_shipped_settings_file_loads(path: Path) -> None:
         "missing",
         "not YAML",
         "not a mapping",
+        "the file itself",
+        "a number as a section",
+        "no end",
+        "too long ago",
+        "no number",
+        "too long",
+        "too many rows",
+        "too many digits",
     ],
 )
 def test_a_bad_file_gives_one_error_that_says_what_and_where(tmp_path: Path, text: str, words: list[str]) -> None:
     with pytest.raises(ConfigError) as caught:
         load_settings(write(tmp_path, text), environ={})
     assert all(word in str(caught.value) for word in [*words, "driftwheel.yaml"])
+
+
+@pytest.mark.parametrize("override", ["path=x.yaml", "serve.drain_timeout_seconds=.inf", "train.seed=" + "9" * 5000])
+def test_a_bad_override_gives_one_short_error(tmp_path: Path, override: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_settings(write(tmp_path, MINIMAL), [override], environ={})
+    assert override.partition("=")[0] in str(caught.value)
+    assert len(str(caught.value)) < 700
+
+
+@pytest.mark.parametrize(
+    ("given", "found"),
+    [
+        ("sqlite:///ledger.db", "sqlite:///{folder}/ledger.db"),
+        ("sqlite:///../x.db?timeout=5", "sqlite:///{parent}/x.db?timeout=5"),
+        ("sqlite:////srv/ledger.db", "sqlite:////srv/ledger.db"),
+        ("sqlite:///:memory:", "sqlite:///:memory:"),
+        ("postgresql://loop@host/ledger", "postgresql://loop@host/ledger"),
+    ],
+)
+def test_a_relative_database_file_starts_at_the_settings_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: str, found: str
+) -> None:
+    folder = tmp_path / "loop"
+    folder.mkdir()
+    monkeypatch.chdir("/")
+    settings = load_settings(write(folder, MINIMAL + f"storage: {{database_url: '{given}'}}\n"), environ={})
+    assert settings.database_url == settings.storage.database_url == found.format(folder=folder, parent=tmp_path)
 
 
 def test_a_missing_file_says_how_to_write_one(tmp_path: Path) -> None:

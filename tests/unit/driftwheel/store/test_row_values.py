@@ -10,9 +10,11 @@ import pytest
 
 from driftwheel.check_details import DecisionBasis
 from driftwheel.errors import RecordError
-from driftwheel.records import DecisionStatus, DecisionVerdict, RetrainDecision, Traffic
+from driftwheel.records import DecisionStatus, DecisionVerdict, RetrainDecision, Step, Traffic, TrainingRun
+from driftwheel.run_metrics import RunMetrics
 from driftwheel.store.ledger import Ledger
 from driftwheel.traffic.appender import Appender
+from tests.support.versions import add_with_parents, run_stub
 
 pytestmark = pytest.mark.every_database
 ROW = Traffic(
@@ -79,15 +81,23 @@ def test_the_largest_values_there_are_come_back_as_they_went_in(ledger: Ledger) 
 
 
 def test_what_cannot_be_kept_inside_of_json_names_its_place(ledger: Ledger) -> None:
-    known = DecisionBasis(verdicts={"input": math.nan})  # type: ignore[dict-item]  # that is the point
-    with pytest.raises(
-        RecordError, match=r"^decision_1: decision\.known has nan at verdicts\.input, which is no number"
-    ):
+    known = DecisionBasis(verdicts={"input": 7})  # type: ignore[dict-item]  # that is the point
+    said = r"^decision_1: decision\.known cannot be written as JSON: Expected `str`, got `int` - at `\$\.verdicts"
+    with pytest.raises(RecordError, match=said):
         ledger.add(replace(DECISION, known=known))
     ledger.add(DECISION)
-    with pytest.raises(RecordError, match=r"^decision_1: decision\.known has nan"):
+    with pytest.raises(RecordError, match=said):
         ledger.change(DECISION, known=known)
     assert ledger.get(RetrainDecision, "decision_1") == DECISION
+    step = Step(id="s", project="p", decision_id="decision_1", name="n", status="done", output={"a": [{"b": math.nan}]})
+    with pytest.raises(RecordError, match=r"^s: step\.output has nan at a\.0\.b, which is no number"):
+        ledger.add(step)
+
+
+def test_metrics_that_are_no_number_come_back_from_both(ledger: Ledger) -> None:
+    metrics = RunMetrics(train_loss=math.inf, steps=3, eval_loss=-math.inf)
+    add_with_parents(ledger, replace(run_stub("run_1"), metrics=metrics))
+    assert ledger.get(TrainingRun, "run_1").metrics == metrics
 
 
 def test_an_error_is_written_down_whatever_it_quotes(ledger: Ledger) -> None:
