@@ -30,6 +30,8 @@ MEASURED = ["27M", "108M", "227M"]
 """The smallest is for trying this file out: the libraries take far more memory than it does."""
 VOCABULARY = 16_000
 BATCH, TOKENS, STEPS = 4, 128, 3
+FRAME = 4
+"""Tokens that the chat template puts around two messages; a longer row would be refused, as its answer would be cut."""
 METHODS: dict[str, dict[str, object]] = {
     "full": {"method": "full"},
     "lora": {},
@@ -95,7 +97,7 @@ def child(folder: Path, base: Path, method: str) -> None:
     from train.data.examples import Example
     from train.training.trainer import make_trainer
 
-    text = "q" * (TOKENS // 2)
+    text = "q" * ((TOKENS - FRAME) // 2)
     row = Example(id="row", prompt=[said("user", text)], completion=[said("assistant", text)], label=None, group="row")
     for split, rows in (("train", 16), ("validation", BATCH)):
         (folder / f"{split}.jsonl").write_text((json.dumps(asdict(row)) + "\n") * rows, encoding="utf-8")

@@ -150,7 +150,8 @@ def _make_keys(ledger: Ledger, project: str) -> tuple[dict[str, str], ApiKeys]:
         texts[state] = create_key(ledger, project, state, [Scope(state)])[1]
     for state in ("right", "disabled"):
         texts[state] = create_key(ledger, project, state, list(Scope))[1]
-    texts["expired"] = create_key(ledger, project, "expired", list(Scope), expires_at=now - hour)[1]
+    expired, texts["expired"] = create_key(ledger, project, "expired", list(Scope), expires_at=now + hour)
+    ledger.change(expired, expires_at=now - hour)
     texts["rotated away"] = create_key(ledger, project, "rotated", list(Scope))[1]
     texts["in its grace"] = create_key(ledger, project, "grace", list(Scope))[1]
     rotate_key(ledger, project, "rotated", -hour)
