@@ -55,7 +55,7 @@ def prepare(home: Path, base: Path, rows: Sequence[Example], steps: int) -> Sett
         "dataset": {
             "sources": ["seed.jsonl"],
             "label_field": "intent",
-            "validation_share": 0.02,
+            "validation_share": max(0.02, 10 / len(rows)),  # a trial of few rows too has some
             "test_share": 0.05,
             "max_rows_per_user": 5000,
         },
