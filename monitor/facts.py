@@ -4,6 +4,8 @@ import itertools
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
+import sqlalchemy as sa
+
 from driftwheel import controls
 from driftwheel.alias_key import AliasKey
 from driftwheel.check_details import DECIDING
@@ -22,6 +24,7 @@ from driftwheel.settings.watching import MonitorSettings, PolicySettings
 from driftwheel.store.alias import get_alias
 from driftwheel.store.ledger import Ledger
 from driftwheel.store.tables import TABLES
+from driftwheel.traffic.outcome_query import is_answered
 from monitor.observation import Observation
 from monitor.policy import PolicyFacts, Trial
 from monitor.quality import Baseline, judge_quality
@@ -67,7 +70,7 @@ def _refused_in_a_row(retrains: Sequence[RetrainDecision]) -> int:
 def _fresh_labels(ledger: Ledger, key: AliasKey, since: datetime) -> int:
     """Count the rows that were labelled since a moment; those that came with their label count from when they came."""
     columns, of = TABLES[Traffic].c, {"project": key.project, "alias": key.name}
-    is_labelled = columns.label.is_not(None)
+    is_labelled = sa.and_(columns.label.is_not(None), is_answered())  # as a retrain takes them
     # Two counts, because an index can answer each; it cannot answer one over the later of two columns.
     given = ledger.count(Traffic, is_labelled, columns.feedback_at > since, **of)
     came = ledger.count(Traffic, is_labelled, columns.feedback_at.is_(None), columns.created_at > since, **of)

@@ -5,6 +5,7 @@ import re
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from driftwheel.answers import as_label
 from driftwheel.records import Traffic
 from driftwheel.settings.serving import TrafficSettings
 from driftwheel.store.ledger import Ledger
@@ -60,14 +61,19 @@ def read_feedback(body: bytes) -> Feedback:
         raise RequestRefused(400, message, "invalid_field", param="request_id")
     if thumb is not None and (isinstance(thumb, bool) or thumb not in (1, -1)):
         raise RequestRefused(400, "thumb must be 1 or -1", "invalid_field", param="thumb")
+    rated: Literal[1, -1] | None = None if thumb is None else 1 if thumb > 0 else -1  # 1.0 is 1 too
     # A label of JSON answers may be a number or a truth value, and clients send it as what it is.
     if isinstance(fields.get("label"), bool | int | float):
-        fields["label"] = json.dumps(fields["label"])
+        fields["label"] = as_label(fields["label"])
+        if fields["label"] is None:
+            raise RequestRefused(
+                400, "label is a number without an end, or none at all", "invalid_field", param="label"
+            )
     texts = {name: _text_of(fields, name) for name in ("label", "correction")}
     if thumb is None and not any(texts.values()):
         raise RequestRefused(400, "feedback needs one of thumb (1 or -1), label or correction", "missing_field")
     in_body = _ID_IN_BODY.fullmatch(request_id)
-    return Feedback(request_id=in_body.group(1) if in_body else storable(request_id), thumb=thumb, **texts)
+    return Feedback(request_id=in_body.group(1) if in_body else storable(request_id), thumb=rated, **texts)
 
 
 def store_feedback(

@@ -157,8 +157,8 @@ class Gateway:
                 if trace is None and b"traceparent" in request.headers:
                     job.trace_headers = trace_headers(request.headers)
                 status = await self._ask(job, response)
-                # Only here, where it was answered: a shadow must not be asked what was refused.
-                self.on_answered(job)
+                if status == 200:  # a shadow must not be asked what was refused, by whomever
+                    self.on_answered(job)
             else:
                 status, content_type, body = await self._endpoints.answer(request)
                 response.send(status, self._headers(request_id, content_type, None), body)

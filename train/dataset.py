@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from driftwheel.errors import DataError
 from driftwheel.records import Dataset
 from driftwheel.settings.data import DatasetSettings
 from driftwheel.settings.settings import Settings
@@ -33,7 +32,6 @@ def build_dataset(settings: Settings, ledger: Ledger, sources: Sequence[str | Pa
     tally = Tally()
     weighted = [(source, 1.0) for source in sources] if sources else settings.weighted_paths()
     rows = read_all(settings.dataset, weighted, tally)
-    _stop_at_too_many_broken(settings.dataset, tally)
     examples = clean(settings.dataset, learnable(rows, tally), tally)
     quarantine = quarantined(ledger, settings.project)
     examples, tested = _treat_quarantined(settings.dataset, examples, quarantine, tally)
@@ -73,10 +71,3 @@ def _trained_ids(ledger: Ledger, project: str) -> set[str]:
     """Return the ids of the rows in every training split that the project ever had."""
     datasets = ledger.find(Dataset, project=project)
     return {e.id for dataset in datasets for e in read_examples(Path(dataset.path) / "train.jsonl")}
-
-
-def _stop_at_too_many_broken(settings: DatasetSettings, tally: Tally) -> None:
-    if len(tally.broken) > settings.max_broken_share * tally.rows_in:
-        shown = "; ".join(f"{b.place} {b.reason}" for b in tally.broken[:3])
-        count = f"{len(tally.broken)} of {tally.rows_in} rows are broken"
-        raise DataError(f"{count}, more than dataset.max_broken_share allows: {shown}")

@@ -28,6 +28,7 @@ from train.fidelity.trained import choose_probes
 from train.launchers.registry import launch
 from train.runs import FOLD, STARTED_FROM, STUDY, Fold, started_from, weights_path
 from train.training.checkpoints import last_complete_checkpoint
+from train.training.class_weights import check_class_weights
 from train.training.methods import why_only_merged
 from train.training.training_job import TrainingJob
 from train.weights.scheme_choice import require_layers
@@ -129,6 +130,7 @@ def find_or_add_run(
 
 def _train(settings: Settings, rows_path: Path, run: TrainingRun, callbacks: Sequence[Any]) -> RunMetrics:
     path = Path(run.path)
+    check_class_weights(settings.train)
     # What is wrong with template and lengths would else be found when training has ended, and its weights were lost.
     tokenizer = load_base_tokenizer(settings.base)
     ends = base_ends(settings.base, tokenizer)
@@ -136,7 +138,9 @@ def _train(settings: Settings, rows_path: Path, run: TrainingRun, callbacks: Seq
     choose_probes(settings, rows_path, tokenizer, ends)
     if reason := why_only_merged(settings.train):
         log.warning("this result can be served only after a merge", run=run.id, reason=reason)
-    text = yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    # Without the database's address, which may have a password in it; a run's folder is shown to others.
+    known = settings.model_dump(mode="json", exclude={"storage": {"database_url"}})
+    text = yaml.safe_dump(known, sort_keys=False, allow_unicode=True)
     (path / "settings.yaml").write_text(text, encoding="utf-8")
     checkpoint = last_complete_checkpoint(path)
     job = TrainingJob(settings=settings, rows_path=rows_path, run=run, checkpoint=checkpoint, callbacks=callbacks)

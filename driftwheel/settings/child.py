@@ -7,6 +7,8 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
+from driftwheel.errors import ConfigError
+
 HANDED_ON = "DRIFTWHEEL_HANDED_ON"
 """The variable of a child's environment with its settings. No flag holds them: the URL of the database may have a
 password in it, and every user of a machine can read the flags of all processes."""
@@ -19,5 +21,8 @@ def hand_on(path: Path, settings: Mapping[str, object]) -> dict[str, str]:
 
 def handed_on(path: Path, environ: Mapping[str, str]) -> dict[str, object] | None:
     """Return the settings that a parent has handed on, or None where it handed on none, or those of another file."""
-    handed = json.loads(environ.get(HANDED_ON, "{}"))
-    return handed["settings"] if handed.get("path") == str(path) else None
+    try:
+        handed = json.loads(environ.get(HANDED_ON, "{}"))
+        return handed["settings"] if handed.get("path") == str(path) else None
+    except (ValueError, TypeError, AttributeError, LookupError) as error:
+        raise ConfigError(f"{HANDED_ON} in the environment is not what a parent hands on; unset it") from error

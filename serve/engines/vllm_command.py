@@ -6,7 +6,6 @@ import os
 import sys
 from pathlib import Path
 
-from driftwheel.api_keys import KEYS_VARIABLE
 from driftwheel.settings.serving import ServeSettings
 from serve.engines.tool_parser import tool_arguments
 
@@ -45,9 +44,11 @@ def engine_environment(serve: ServeSettings, model: str) -> dict[str, str]:
     """Return the environment of an engine: no telemetry, no hub for a local folder, no cores taken from others."""
     environment = dict(os.environ)
     environment |= {"VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1", "PROMETHEUS_DISABLE_CREATED_SERIES": "true"}
-    # The gateway checks keys; an engine's log or crash dump must not hold any. With vLLM's own variable the engine
-    # would want that key, which the gateway does not send.
-    for name in (KEYS_VARIABLE, "VLLM_API_KEY", "OPENAI_API_KEY"):
+    # The gateway checks keys; an engine's log or crash dump must hold none, nor the database's password, which settings
+    # that were handed on have in them. With vLLM's own variable the engine would want that key, which the gateway does
+    # not send.
+    ours = [name for name in environment if name.startswith("DRIFTWHEEL")]
+    for name in (*ours, "VLLM_API_KEY", "OPENAI_API_KEY"):
         environment.pop(name, None)
     if not has_gpu():
         # `nobind`: vLLM would pin each engine's threads to the same cores, and a swap runs two engines.

@@ -75,7 +75,7 @@ def report(ledger: Ledger, key: AliasKey, version_id: str, *, label_field: str |
         sent |= {row.id: row for row in ledger.find(Traffic, id=ids[begin : begin + ID_CHUNK])}
     pairs = []
     for shadow, id in zip(shadows, ids, strict=True):
-        if id in sent and not sent[id].is_partial:
+        if id in sent and outcome_of(sent[id]) is Outcome.ANSWERED:
             is_whole = outcome_of(shadow) is Outcome.ANSWERED
             pairs.append(AnswerPair(id, sent[id].prompt, sent[id].answer, shadow.answer if is_whole else None))
     if not pairs:

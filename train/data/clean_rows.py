@@ -1,5 +1,6 @@
 """Cleans, deduplicates and splits rows on their way into a Dataset, and counts what is dropped."""
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 
@@ -12,7 +13,7 @@ from train.data.cleaning import clean_answer, clean_prompt
 from train.data.examples import Example
 from train.data.formats import Row
 from train.data.learned_tokens import refuse_cut
-from train.data.same_prompts import Asked, are_references, merged, prompt_key
+from train.data.same_prompts import Asked, are_references, every_answer, merged, prompt_key
 from train.data.splits import Deal, TimedSplits, split_by_label, split_by_time
 from train.data.tally import Tally, count_tokens
 
@@ -38,7 +39,7 @@ def clean(
             with_own_text(m, lambda text: _treated(settings, clean_answer(text), tally)) for m in row.completion
         ]
         answer = text_of(completion[-1])
-        if not answer.strip() or not all(text_of(m).strip() for m in prompt):
+        if not answer.strip() or not all(text_of(m).strip() for m in prompt if m["role"] != "tool"):
             tally.dropped["empty after cleaning"] += 1
             continue
         key = prompt_key(prompt, row.tools)
@@ -55,8 +56,7 @@ def clean(
         asked.append(Asked(key, example, row.place, row.weight))
     answers = known_answers or [row.example.answer for row in asked]
     found = merged(asked, are_references=are_references(settings, answers))
-    tally.dropped["duplicate"] += found.repeated
-    tally.dropped["duplicate with another answer"] += found.conflicting
+    tally.dropped += Counter({"duplicate": found.repeated, "duplicate with another answer": found.conflicting})
     tally.places |= {row.example.id: row.place for row in found.rows}
     tally.weights |= {row.example.id: row.weight for row in found.rows if row.weight != 1}
     return [row.example for row in found.rows]
@@ -81,18 +81,27 @@ def _treated(settings: DatasetSettings, text: str, tally: Tally) -> str:
 
 
 def cut_ids(base: Base, max_length: int, examples: Sequence[Example], tally: Tally) -> set[str]:
-    """Return the ids of rows whose answers would lose their ends; without a base model nobody can tell."""
+    """Return the ids of rows of which an answer would lose its end; without a base model nobody can tell."""
+    return {id for id, tokens in _longest(base, examples, tally).items() if tokens > max_length}
+
+
+def _longest(base: Base, examples: Sequence[Example], tally: Tally) -> dict[str, int]:
+    """Return how many tokens each row has with its longest right answer, by id; nothing without a base model."""
+    answers = [(e.id, answer) for e in examples for answer in every_answer([e], None)]
     try:
-        count_tokens(base, examples, tally)
+        count_tokens(base, [answer for _, answer in answers], tally)
     except (ConfigError, NotFoundError):
-        return set()
-    return {e.id for e in examples if tally.tokens[e.id] > max_length}
+        return {}
+    longest: dict[str, int] = {}
+    for id, answer in answers:
+        longest[id] = max(longest.get(id, 0), tally.tokens[answer.id])
+    return longest
 
 
 def stop_at_cut(base: Base, max_length: int, examples: Sequence[Example], tally: Tally) -> None:
     """Raise DataError naming the first row whose answer would lose its end, and the length that holds all."""
-    cut = cut_ids(base, max_length, examples, tally)
-    lengths = [(tally.places[e.id], tally.tokens[e.id]) for e in examples if e.id in cut]
+    longest = _longest(base, examples, tally)
+    lengths = [(tally.places[e.id], longest[e.id]) for e in examples if longest.get(e.id, 0) > max_length]
     refuse_cut(lengths, max_length, "the data files")
 
 

@@ -1,5 +1,6 @@
 """Reads data files row by row as prompts and answers, and names the rows that cannot be read."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -61,6 +62,8 @@ class Reading:
     """Columns, and keys of messages, that were not read."""
     marks: set[str] = field(default_factory=set)
     """What stands as `label` beside answers, and is neither true nor false."""
+    has_groups: bool = False
+    """Whether a row has the column that `dataset.group_column` names."""
 
 
 def read_sources(settings: DatasetSettings, sources: Sequence[str | Path]) -> list[Reading]:
@@ -70,8 +73,10 @@ def read_sources(settings: DatasetSettings, sources: Sequence[str | Path]) -> li
 
 def read_file(settings: DatasetSettings, path: Path) -> Reading:
     """Read every row of a file; raises DataError if the file is missing, unreadable, empty or of unknown shape."""
-    (reading,) = read_sources(settings, [path])
-    return reading
+    found = read_sources(settings, [path])
+    if len(found) != 1:
+        raise DataError(f"{path} holds {len(found)} files; name one of them here, and the folder in dataset.sources")
+    return found[0]
 
 
 def _read(settings: DatasetSettings, part: Part) -> Reading:
@@ -113,9 +118,10 @@ def _read_row(settings: DatasetSettings, reading: Reading, place: str, raw: RawR
             _check_prompt(read.prompt)
         time = _time(row[settings.time_column]) if settings.time_column else None
         group = _group(row.get(settings.group_column)) if settings.group_column else None
-    except (LookupError, TypeError, ValueError, AttributeError) as error:
+    except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
         reading.broken.append(BrokenRow(place, _reason(error)))
         return
+    reading.has_groups |= settings.group_column in row
     reading.rows.append(Row(place, group=group, time=time, **vars(read)))
     reading.unused |= row.unused
     if mark := ambiguous_mark(settings, row, reading.format):
@@ -123,8 +129,11 @@ def _read_row(settings: DatasetSettings, reading: Reading, place: str, raw: RawR
 
 
 def _group(value: Any) -> str | None:
-    if value is None:
+    """Return a group's name: a file with a gap in its column of numbers holds 1 as 1.0, and the gap as NaN."""
+    if value is None or (isinstance(value, float) and math.isnan(value)):
         return None
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
     check_text(str(value), "the group")
     return str(value)
 

@@ -27,7 +27,7 @@ def mix(settings: Settings, timed: TimedSplits, quarantine: Sequence[Example], t
     dataset, chance = settings.dataset, random.Random(settings.dataset.seed)
     train = weighted(timed.splits["train"], tally.weights, chance)
     tally.mixed["repeated or left out by weight"] = len(train) - len(timed.splits["train"])
-    drawn, train = len(train), every_answer(train)
+    drawn, train = len(train), every_answer(train, dataset.label_field)
     tally.mixed["further right answers"] = len(train) - drawn
     if dataset.balance == "oversample":
         balanced = oversampled(train, chance)

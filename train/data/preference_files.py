@@ -82,6 +82,9 @@ def _judged(settings: DatasetSettings, rows: Sequence[Row], tally: Tally) -> lis
         answers = [row.completion, row.rejected] if row.rejected is not None else [row.completion]
         cleaned = [e for a in answers for e in clean(settings, [replace(row, completion=a)], Tally())]
         if len(cleaned) == len(answers):
+            if row.rejected is not None and cleaned[0].completion == cleaned[1].completion:
+                tally.dropped["a preference whose two answers are alike after cleaning"] += 1
+                continue
             good = cleaned[0].completion if row.is_good is not False else None
             one = Judged(cleaned[0], good, cleaned[-1].completion if good is None or row.rejected is not None else None)
             found.setdefault(f"{one.example.id} {one.good} {one.bad}", one)

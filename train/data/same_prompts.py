@@ -8,7 +8,7 @@ JSON objects, and answers that are used twice on average, are labels; `dataset.s
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from driftwheel.answers import form_of
+from driftwheel.answers import form_of, right_label
 from driftwheel.conversations import Message, text_of
 from driftwheel.records import content_hash
 from driftwheel.settings.data import DatasetSettings
@@ -92,13 +92,14 @@ def _joined(first: Asked, row: Asked, answers: Sequence[str]) -> Asked:
     return replace(first, example=example, weight=max(first.weight, row.weight))
 
 
-def every_answer(rows: Sequence[Example]) -> list[Example]:
+def every_answer(rows: Sequence[Example], label_field: str | None) -> list[Example]:
     """Return a row to learn for each right answer of each row, as sets of meanings and texts are learned."""
     return [
         replace(
             row,
             id=f"{row.id}-r{number}" if number else row.id,
             completion=[{"role": "assistant", "content": answer}] if number else row.completion,
+            label=right_label(answer, label_field) if number else row.label,
             references=[],
         )
         for row in rows

@@ -28,16 +28,27 @@ Weighted = Iterable[tuple[str, float] | tuple[str | Path, float]]
 def read_all(settings: DatasetSettings, weighted: Weighted, tally: Tally) -> list[Row]:
     """Return the rows of files, each with the weight of its file, and count them and the broken ones.
 
-    Raises DataError for a file that cannot be used.
+    Raises DataError for a file that cannot be used, and where too many rows are broken.
     """
     rows: list[Row] = []
+    has_groups = settings.group_column is None
     for source, weight in weighted:
         for reading in read_sources(settings, [source]):
             _refuse_plain_text(reading)
+            has_groups = has_groups or reading.has_groups
             rows += [replace(row, weight=weight) for row in reading.rows]
             tally.broken += reading.broken
             tally.note_unused(reading)
+    if rows and not has_groups:
+        raise DataError(
+            f"no row has the column {settings.group_column!r} that dataset.group_column names; without it one group "
+            "would be learned and judged on"
+        )
     tally.rows_in += len(rows) + len(tally.broken)
+    if len(tally.broken) > settings.max_broken_share * tally.rows_in:
+        shown = "; ".join(f"{b.place} {b.reason}" for b in tally.broken[:3])
+        count = f"{len(tally.broken)} of {tally.rows_in} rows are broken"
+        raise DataError(f"{count}, more than dataset.max_broken_share allows: {shown}")
     return rows
 
 

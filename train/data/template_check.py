@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from driftwheel.conversations import Message, Tool
-from driftwheel.errors import ConfigError, DataError
+from driftwheel.errors import ConfigError, DataError, NotFoundError
+from driftwheel.settings.data import Base
+from train.base_model import base_ends, load_base_tokenizer
 from train.chat_template import alternatives, turn_end
 from train.data.examples import Example, read_examples
 from train.data.learned_tokens import Learn, learned_turns
@@ -75,6 +77,20 @@ def require_template(tokenizer: Any, ends: Collection[int], rows: Iterable[Templ
     """
     for fault in faults(tokenizer, ends, rows):
         raise DataError(f"row {fault.row} cannot be learned: {fault.reason}")
+
+
+def refused_ids(base: Base, learn: Learn, examples: Sequence[Example]) -> set[str]:
+    """Return the ids of rows that the base's template does not give as they are; without a base nobody can tell."""
+    try:
+        tokenizer = load_base_tokenizer(base)
+    except (ConfigError, NotFoundError):
+        return set()
+    turns = [
+        templated(replace(e, prompt=prompt, completion=[answer]), e.id)
+        for e in examples
+        for prompt, answer in learned_turns(e, learn)
+    ]
+    return {fault.row for fault in faults(tokenizer, base_ends(base, tokenizer), turns)}
 
 
 def faults(tokenizer: Any, ends: Collection[int], rows: Iterable[Templated]) -> Iterator[Fault]:

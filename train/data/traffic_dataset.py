@@ -17,6 +17,7 @@ from train.data.leaks import HeldOut, learned_rows, quarantined
 from train.data.source_rows import new_in_sources
 from train.data.splits import Deal, Splits, TimedSplits, group_numbers
 from train.data.tally import Tally
+from train.data.template_check import refused_ids
 from train.data.traffic_rows import labelled_rows
 
 
@@ -42,9 +43,14 @@ def dataset_from_traffic(settings: Settings, ledger: Ledger, decision_id: str) -
     added = new_in_sources(settings.dataset, ledger, settings.project, settings.weighted_paths(), tally)
     # Where somebody labelled the same question in use, that label stands.
     added = _drop(added, {e.id for e in fresh}, tally, "new in a file, but labelled in the traffic")
+    for e in fresh:
+        tally.weights.pop(e.id, None)  # a file's weight is not the traffic's
     fresh += [replace(e, slice="new") for e in added]
     resembling = {leak.row.id for leak in judging.leaks(fresh) if leak.kind != "group"}
     fresh = _drop(fresh, resembling, tally, "quarantined: like a test item")
+    # Dropped one by one: a training refuses all for the sake of one, and the next retrain would meet it again.
+    refused = refused_ids(settings.base, settings.train.learn, fresh)
+    fresh = _drop(fresh, refused, tally, "not given as it is by the chat template")
     cut = cut_ids(settings.base, settings.train.max_length, fresh, tally)
     fresh = _drop(fresh, cut, tally, "longer than train.max_length")
     stop_at_too_few(settings.dataset, fresh, tally)
@@ -107,7 +113,9 @@ def _add_replay(
     fresh = {e.id for rows in splits.values() for e in rows}
     for name in ("train", "validation"):
         # The newest answer to a question stands; the one before it is not learned beside it.
-        said = _drop([e for e in old[name] if e.original is None], fresh, tally, "in the live dataset, but asked again")
+        own = [e for e in old[name] if e.original is None]
+        again = {e.id for e in own if e.id.partition("-r")[0] in fresh}  # with all its right answers
+        said = _drop(own, again, tally, "in the live dataset, but asked again")
         replayed = list({e.id: e for e in chance.sample(said, len(said))}.values())[:rows]
         tested = {leak.row.id for leak in judging.leaks(replayed)}
         kept = _drop(replayed, tested, tally, "replayed, but like a test item")

@@ -106,11 +106,15 @@ def nearest_shots(known: Sequence[Row], rows: Sequence[Row], count: int) -> list
     return found
 
 
+FIRST = ("system", "developer")
+"""Whose turns are instructions, which stand before all others and are not said again with each example."""
+
+
 def with_shots(shots: Sequence[Row], prompt: Messages) -> list[Message]:
-    """Put examples before a prompt as earlier turns; a system message stays first and alone."""
-    system = [message for message in prompt if message["role"] == "system"]
-    turns = [m for shot in shots for m in (*shot["prompt"], *shot["completion"]) if m["role"] != "system"]
-    return [*system, *turns, *(message for message in prompt if message["role"] != "system")]
+    """Put examples before a prompt as earlier turns; what the system or a developer says stays first and alone."""
+    first = [message for message in prompt if message["role"] in FIRST]
+    turns = [m for shot in shots for m in (*shot["prompt"], *shot["completion"]) if m["role"] not in FIRST]
+    return [*first, *turns, *(message for message in prompt if message["role"] not in FIRST)]
 
 
 def _folder(settings: Settings, dataset: Dataset) -> Path:

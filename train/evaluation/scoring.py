@@ -23,7 +23,7 @@ from train.evaluation.confidence import confidence
 from train.evaluation.scores import detect_task, grade_answer
 from train.step_progress import progress
 
-FORMAT = 2
+FORMAT = 3
 """Raise it when a scorecard means something else than before; evaluations of another format are redone."""
 
 JUDGE_KEY_VARIABLE = "DRIFTWHEEL_JUDGE_API_KEY"

@@ -27,6 +27,8 @@ class Probe:
     """The reference answer up to its end token."""
     tools: list[Tool] = field(default_factory=list)
     """What the model may call."""
+    references: list[str] = field(default_factory=list)
+    """Further right answers."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,6 +69,7 @@ def make_probes(tokenizer: Any, rows: Sequence[Row], max_tokens: int, *, ends: C
                 prompt_ids=prompt_ids,
                 reference_ids=reference_ids,
                 tools=tools,
+                references=[] if calls else row.get("references", []),
             )
         )
     return probes
@@ -114,7 +117,7 @@ def reading_of(
 ) -> Reading:
     """Put an answer's text beside the expected one."""
     text = tokenizer.decode(answer_ids, skip_special_tokens=True)
-    _, is_correct = grade_answer(probe.expected, text, probe.label, label_field)
+    _, is_correct = grade_answer(probe.expected, text, probe.label, label_field, probe.references)
     return Reading(answer_ids=list(answer_ids), logprobs=list(logprobs), is_correct=is_correct)
 
 

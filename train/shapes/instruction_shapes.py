@@ -13,6 +13,8 @@ REFERENCES = "references"
 TEXTS = ("text", "sentence", "question", "utterance", "query", "message", "review", "tweet", "headline")
 LABELS = ("label_text", "label_name", "label", "labels", "category", "intent", "class", "target", "topic")
 """Names of the columns of a classified text, the likelier first; a label's name goes before its number."""
+MAY_ANSWER = frozenset({"answer", "answers", "response", "output", "reply", "completion", "summary", "translation"})
+"""Columns beside which a category is not what is to be learned; the settings must say which one it is."""
 ANSWERS = ("output", "response")
 INPUTS = ("input", "context")
 """Alpaca's names, and Dolly's."""
@@ -56,9 +58,9 @@ def label_columns(row: Columns) -> tuple[str, str]:
 
 
 def is_labelled(row: Columns) -> bool:
-    """Ask whether there are a text's and a label's column."""
+    """Ask whether there are a text's and a label's column, and none that may hold the answer instead."""
     names = {name.lower() for name in row}
-    return bool(names.intersection(TEXTS)) and bool(names.intersection(LABELS))
+    return bool(names.intersection(TEXTS)) and bool(names.intersection(LABELS)) and names.isdisjoint(MAY_ANSWER)
 
 
 def plain_text(row: Columns, settings: DatasetSettings) -> ReadRow:

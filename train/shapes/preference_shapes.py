@@ -38,7 +38,8 @@ def is_pair(row: Columns, settings: DatasetSettings) -> bool:
 
 def is_judged(row: Columns, settings: DatasetSettings) -> bool:
     """Ask whether a row has an answer, and a truth value that says whether it is good."""
-    return _reader(row, settings) is not None and any(_truth(dict.get(row, mark)) is not None for mark in MARKS)
+    marks = [dict.get(row, name) for name in _marks(settings)]
+    return _reader(row, settings) is not None and any(_truth(mark) is not None for mark in marks)
 
 
 def pair(row: Columns, settings: DatasetSettings) -> ReadRow:
@@ -60,7 +61,7 @@ def pair(row: Columns, settings: DatasetSettings) -> ReadRow:
 
 def judged(row: Columns, settings: DatasetSettings) -> ReadRow:
     """Read an answer, and whether it is good."""
-    mark = row.first(*MARKS) or MARKS[1]
+    mark = row.first(*_marks(settings)) or MARKS[1]
     value = row[mark]
     is_good = _truth(value)
     if is_good is None:
@@ -75,8 +76,15 @@ def judged(row: Columns, settings: DatasetSettings) -> ReadRow:
 
 def could_be_judged(row: Columns, settings: DatasetSettings) -> str | None:
     """Return the number 0 or 1 that stands as `label` beside an answer, which may be a class or a judgement."""
+    if MARKS[1] not in _marks(settings):
+        return None
     value = dict.get(row, MARKS[1])
     return None if _reader(row, settings) is None or is_empty(value) else str(value).strip()
+
+
+def _marks(settings: DatasetSettings) -> list[str]:
+    """Return the columns that may judge an answer: not those that the settings name as prompt or answer."""
+    return [name for name in MARKS if name not in (settings.prompt_column, settings.completion_column)]
 
 
 def _reader(row: Columns, settings: DatasetSettings) -> Callable[[Columns, DatasetSettings], ReadRow] | None:
@@ -98,6 +106,8 @@ def _given(row: Columns, settings: DatasetSettings) -> list[Message] | None:
     if row.holds("instruction"):
         return asked(row)
     if isinstance(row.get("input"), dict) and isinstance(row["input"].get("messages"), list):
+        if row["input"].get("tools"):
+            raise ValueError("input has tools, which dpo and kto cannot learn")
         return turns_of(row, row["input"]["messages"], "input.messages")  # OpenAI's
     return None
 
@@ -130,6 +140,8 @@ def _joined(before: list[Message] | None, shared: list[Message]) -> list[Message
     """Return the prompt; where both answers repeat it, it stands there once."""
     if not before or not shared:
         return before or shared
+    if before[-len(shared) :] == shared:
+        return before  # what both repeat is the end of the prompt
     asked_last = [turn["content"] for turn in shared if turn["role"] == "user"]
     return shared if asked_last and asked_last[-1] == before[-1]["content"] else [*before, *shared]
 

@@ -38,7 +38,9 @@ def turns_of(row: Columns, value: Any, name: str) -> list[Message]:
 
 
 def chat_of(row: Columns, value: Any, name: str) -> list[Message]:
-    """Return a prompt given as text or as messages."""
+    """Return a prompt given as text or as messages; a cell of a table has these as JSON."""
+    if isinstance(value, str) and value.lstrip().startswith("[{") and ('"role"' in value or '"from"' in value):
+        value = json_cell(value, name)
     return turns_of(row, value, name) if isinstance(value, list) else [said("user", text_of_cell(value, name))]
 
 

@@ -13,7 +13,7 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState
 from sqlalchemy.pool import NullPool
 
-from driftwheel.errors import ConfigError
+from driftwheel.errors import ConfigError, DataError
 from driftwheel.records import Dataset, content_hash
 from driftwheel.settings.settings import Settings
 from driftwheel.settings.training import TuneSettings
@@ -136,7 +136,7 @@ def _run_trial(settings: Settings, ledger: Ledger, dataset: Dataset, study: Stud
     except optuna.TrialPruned as stop:
         trial.set_user_attr("error", str(stop))
         study.tell(trial, state=TrialState.PRUNED)
-    except ConfigError as error:
+    except (ConfigError, DataError) as error:
         # Such as a learning rate at which the loss is no number, or a rank that does not fit the memory.
         trial.set_user_attr("error", str(error))
         study.tell(trial, state=TrialState.FAIL)

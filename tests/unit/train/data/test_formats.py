@@ -161,3 +161,40 @@ def test_a_json_list_is_read_and_an_odd_first_row_does_not_stop_the_file(tmp_pat
     reading = read_file(SETTINGS, path)
     assert len(reading.rows) == 1
     assert [b.place for b in reading.broken] == ["rows.json:1", "rows.json:3"]
+
+
+def test_a_time_beyond_the_calendar_is_a_broken_row(tmp_path: Path) -> None:
+    settings = DatasetSettings(sources=["x"], time_column="t")
+    path = tmp_path / "rows.jsonl"
+    path.write_text('{"prompt": "a", "completion": "b", "t": "9999-12-31T23:59:59-23:59"}\n', encoding="utf-8")
+    assert [row.place for row in read_file(settings, path).broken] == ["rows.jsonl:1"]
+
+
+def test_a_cell_of_messages_is_a_conversation(tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_text('prompt,completion\n"[{""role"": ""user"", ""content"": ""hi""}]",yo\n', encoding="utf-8")
+    (row,) = read_file(DatasetSettings(sources=["x"]), path).rows
+    assert row.prompt == [{"role": "user", "content": "hi"}]
+
+
+def test_a_group_is_one_however_its_number_is_written_and_a_gap_is_none(tmp_path: Path) -> None:
+    rows = [("1", '"a"'), ("1.0", '"b"'), ('"1"', '"c"'), ("NaN", '"d"')]
+    path = tmp_path / "rows.jsonl"
+    lines = [f'{{"prompt": {text}, "completion": "x", "user": {user}}}\n' for user, text in rows]
+    path.write_text("".join(lines), encoding="utf-8")
+    reading = read_file(SETTINGS, path)
+    assert [row.group for row in reading.rows] == ["1", "1", "1", None]
+
+
+def test_a_category_beside_an_answer_is_not_what_is_learned(tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_text("question,answer,category\nWhere?,Here,place\n", encoding="utf-8")
+    with pytest.raises(DataError, match=r"dataset\.completion_column"):
+        read_file(DatasetSettings(sources=["x"]), path)
+
+
+def test_a_folder_of_several_files_is_not_one_file(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.jsonl").write_text('{"prompt": "a", "completion": "b"}\n', encoding="utf-8")
+    with pytest.raises(DataError, match="holds 2 files"):
+        read_file(DatasetSettings(sources=["x"]), tmp_path)

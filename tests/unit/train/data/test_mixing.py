@@ -5,6 +5,7 @@ import random
 from collections import Counter
 from dataclasses import replace
 
+from driftwheel.conversations import said
 from driftwheel.settings.data import SourceSettings
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
@@ -13,13 +14,14 @@ from train.data.dataset_files import read_splits
 from train.data.examples import Example
 from train.data.leaks import HeldOut
 from train.data.mixing import copies, mix, oversampled, weighted
+from train.data.same_prompts import every_answer
 from train.data.splits import TimedSplits
 from train.data.tally import Tally
 from train.dataset import build_dataset
 
 
 def row(name: str, label: str = "x") -> Example:
-    return Example(name, [{"role": "user", "content": f"where is my parcel {name}"}], [], label, name)
+    return Example(name, [said("user", f"where is my parcel {name}")], [said("assistant", label)], label, name)
 
 
 def with_dataset(settings: Settings, **changes: object) -> Settings:
@@ -93,3 +95,9 @@ def test_a_build_mixes_training_rows_and_leaves_what_judges_alone(settings: Sett
     assert HeldOut([*splits["test"], *splits["validation"]], 0.9).leaks(made) == []
     assert dataset.report.sources["augmented"] == len(made)
     assert dataset.report.mixed["repeated or left out by weight"] > 300
+
+
+def test_each_right_answer_is_learned_with_its_own_label() -> None:
+    completion = [said("assistant", '{"intent": "a"}')]
+    row = Example("1", [said("user", "q")], completion, "a", "g", references=['{"intent": "b"}'])
+    assert [(e.id, e.label) for e in every_answer([row], "intent")] == [("1", "a"), ("1-r1", "b")]

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from driftwheel.conversations import said
 from driftwheel.dataset_report import ParaphraseCount
 from driftwheel.errors import ConfigError, EngineError
 from driftwheel.records import Dataset
@@ -74,7 +75,7 @@ def write_rows(settings: Settings, count: int = 200) -> None:
 
 
 def row(name: str, text: str, group: str | None = None) -> Example:
-    return Example(name, [{"role": "user", "content": text}], [], "x", group or name)
+    return Example(name, [said("user", text)], [said("assistant", "x")], "x", group or name)
 
 
 ROWS = [row("a", "where is parcel 17"), row("b", "cancel my plan"), row("c", "the screen is cracked")]

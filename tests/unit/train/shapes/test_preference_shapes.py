@@ -133,3 +133,25 @@ def test_a_class_beside_an_answer_is_a_column_that_is_not_used(tmp_path: Path) -
 def test_a_truth_value_beside_a_text_alone_is_its_label(tmp_path: Path) -> None:
     (found,) = read(tmp_path, {"text": "is it open?", "label": True}).rows
     assert (found.answer, found.is_good) == ("true", None)
+
+
+def test_what_stands_before_a_pair_stays_before_it_where_both_answers_repeat_its_end(tmp_path: Path) -> None:
+    before = [{"role": "system", "content": "You triage."}, asked("Hello"), said("Yes?"), asked()]
+    row = {"prompt": before, "chosen": [asked(), said(GOOD)], "rejected": [asked(), said(BAD)]}
+    (found,) = read(tmp_path, row).rows
+    assert (found.prompt, found.answer) == (before, GOOD)
+
+
+def test_a_truth_value_that_is_the_answer_is_no_judgement(tmp_path: Path) -> None:
+    settings = DatasetSettings(sources=["x"], prompt_column="text", completion_column="label")
+    rows = [{"text": "buy now", "label": True}, {"text": "hello mum", "label": False}]
+    found = read(tmp_path, *rows, settings=settings).rows
+    assert [(row.answer, row.is_good) for row in found] == [("true", None), ("false", None)]
+
+
+def test_tools_beside_a_pair_are_refused_by_name(tmp_path: Path) -> None:
+    given = {"messages": [asked()], "tools": [{"type": "function", "function": {"name": "look"}}]}
+    row = {"input": given, "preferred_output": [said(GOOD)], "non_preferred_output": [said(BAD)]}
+    reading = read(tmp_path, row)
+    assert not reading.rows
+    assert "tools" in reading.broken[0].reason
