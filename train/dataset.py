@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from driftwheel.errors import DataError
 from driftwheel.records import Dataset
 from driftwheel.settings.data import DatasetSettings
 from driftwheel.settings.settings import Settings
@@ -17,7 +18,7 @@ from train.data.dataset_files import write
 from train.data.examples import Example, read_examples
 from train.data.leaks import HeldOut, quarantined, refuse_leaks
 from train.data.preference_files import deal_preferences, learnable
-from train.data.source_rows import read_all
+from train.data.source_rows import read_all, too_many_broken
 from train.data.splits import Deal, group_numbers
 from train.data.tally import Tally
 
@@ -32,6 +33,8 @@ def build_dataset(settings: Settings, ledger: Ledger, sources: Sequence[str | Pa
     tally = Tally()
     weighted = [(source, 1.0) for source in sources] if sources else settings.weighted_paths()
     rows = read_all(settings.dataset, weighted, tally)
+    if reason := too_many_broken(settings.dataset, tally):
+        raise DataError(reason)
     examples = clean(settings.dataset, learnable(rows, tally), tally)
     quarantine = quarantined(ledger, settings.project)
     examples, tested = _treat_quarantined(settings.dataset, examples, quarantine, tally)

@@ -28,7 +28,7 @@ Weighted = Iterable[tuple[str, float] | tuple[str | Path, float]]
 def read_all(settings: DatasetSettings, weighted: Weighted, tally: Tally) -> list[Row]:
     """Return the rows of files, each with the weight of its file, and count them and the broken ones.
 
-    Raises DataError for a file that cannot be used, and where too many rows are broken.
+    Raises DataError for a file that cannot be used.
     """
     rows: list[Row] = []
     has_groups = settings.group_column is None
@@ -45,11 +45,16 @@ def read_all(settings: DatasetSettings, weighted: Weighted, tally: Tally) -> lis
             "would be learned and judged on"
         )
     tally.rows_in += len(rows) + len(tally.broken)
-    if len(tally.broken) > settings.max_broken_share * tally.rows_in:
-        shown = "; ".join(f"{b.place} {b.reason}" for b in tally.broken[:3])
-        count = f"{len(tally.broken)} of {tally.rows_in} rows are broken"
-        raise DataError(f"{count}, more than dataset.max_broken_share allows: {shown}")
     return rows
+
+
+def too_many_broken(settings: DatasetSettings, tally: Tally) -> str | None:
+    """Say so where more rows are broken than may be; None else."""
+    if len(tally.broken) <= settings.max_broken_share * tally.rows_in:
+        return None
+    shown = "; ".join(f"{b.place} {b.reason}" for b in tally.broken[:3])
+    count = f"{len(tally.broken)} of {tally.rows_in} rows are broken"
+    return f"{count}, more than dataset.max_broken_share allows: {shown}"
 
 
 def new_in_sources(
@@ -62,6 +67,10 @@ def new_in_sources(
     """
     read = Tally()
     rows = learnable(read_all(settings, _present(weighted), read), read)
+    if reason := too_many_broken(settings, read):
+        # The labels of the traffic are at hand all the same, and a retrain does not wait for somebody's file.
+        log.warning("the source files are left out of this retrain", reason=reason)
+        rows = []
     known = known_rows(ledger, project)
     fresh = [e for e in clean(settings, rows, read) if not _said(e) <= known]
     ids = {e.id for e in fresh}
