@@ -67,7 +67,7 @@ def read_feedback(body: bytes) -> Feedback:
         fields["label"] = as_label(fields["label"])
         if fields["label"] is None:
             raise RequestRefused(
-                400, "label is a number without an end, or none at all", "invalid_field", param="label"
+                400, "label must be a finite number, a truth value or text", "invalid_field", param="label"
             )
     texts = {name: _text_of(fields, name) for name in ("label", "correction")}
     if thumb is None and not any(texts.values()):
