@@ -32,14 +32,19 @@ def prepare(console: Console, home: Path) -> Settings:
     raw = yaml.safe_load(CONFIG.read_text(encoding="utf-8"))
     raw["model"]["base"] = str(base)
     choose_ports(raw)
-    rows = [
-        {"prompt": e.text, "completion": answer(e), "conversation": f"seed-{number}"}
-        for number, e in enumerate(messages(SEED_ROWS, SEEDS["seed"], "steady"))
-    ]
-    (home / "seed.jsonl").write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), "utf-8")
+    write_seed(home / "seed.jsonl", messages(SEED_ROWS, SEEDS["seed"], "steady"))
     path = home / "driftwheel.yaml"
     path.write_text(yaml.safe_dump(raw, sort_keys=False), encoding="utf-8")
     return load_settings(path)
+
+
+def write_seed(path: Path, examples: list[Example]) -> None:
+    """Write labelled messages as a source file, each a conversation of its own."""
+    rows = (
+        {"prompt": e.text, "completion": answer(e), "conversation": f"seed-{number}"}
+        for number, e in enumerate(examples)
+    )
+    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
 
 
 def choose_ports(raw: dict[str, Any]) -> None:

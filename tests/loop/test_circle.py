@@ -5,7 +5,6 @@ numbers to their bars, this test holds the wiring.
 """
 
 import asyncio
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -31,8 +30,8 @@ from driftwheel.store.tables import TABLES
 from examples.support import build_base
 from examples.support.demo_loop import Demo, running, until, wait_until_ready
 from examples.support.load import Client, accuracy
-from examples.support.prepare import CONFIG, choose_ports
-from examples.support.world import answer, messages
+from examples.support.prepare import CONFIG, choose_ports, write_seed
+from examples.support.world import messages
 from train.worker import STEPS
 
 pytestmark = pytest.mark.timeout(1500)
@@ -66,8 +65,7 @@ def settings(tmp_path: Path, base: Path) -> Settings:
     for section, values in OVERRIDES.items():
         raw[section].update(values)
     choose_ports(raw)
-    rows = [{"prompt": e.text, "completion": answer(e)} for e in messages(900, 1, "steady")]
-    (tmp_path / "seed.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    write_seed(tmp_path / "seed.jsonl", messages(900, 1, "steady"))
     path = tmp_path / "driftwheel.yaml"
     path.write_text(yaml.safe_dump(raw), encoding="utf-8")
     return load_settings(path)

@@ -20,17 +20,23 @@ from tests.support.versions import add_with_parents
 WRITTEN: dict[str, dict[str, Any]] = json.loads((Path(__file__).parent / "written" / "version.json").read_text())
 """Written by the program whose scorecards, verdicts, fingerprints and lineages were dictionaries."""
 
-ADDED = {"baseline": None, "earlier_baseline": None}
+CALLS = {"tool_names": None, "tool_calls": None}
+"""What a scorecard says since then of tool calls: nothing was scored."""
+
+BASELINES = {"baseline": None, "earlier_baseline": None}
 """The file leaves these out, as they are known only when it is read."""
+
+STARTED = {"started_from": None}
+"""What a lineage says since then of a warm start: it was from the base."""
 
 
 def cases() -> list[Any]:
     """Every one of those objects with its record, and what may stand in its JSON beside what was there."""
     kinds: tuple[tuple[str, type, dict[str, Any]], ...] = (
-        ("scorecard_files", Scorecard, ADDED),
-        ("scorecards", Scorecard, {}),
+        ("scorecard_files", Scorecard, BASELINES | CALLS),
+        ("scorecards", Scorecard, CALLS),
         ("verdicts", GateVerdict, {}),
-        ("lineages", Lineage, {}),
+        ("lineages", Lineage, STARTED),
         ("fingerprints", Fingerprint, {"probes": []}),
     )
     return [
@@ -76,4 +82,8 @@ def test_a_row_that_was_written_as_dictionaries_is_read_as_records(ledger: Ledge
     with ledger.write() as connection:
         connection.execute(sa.update(columns).values(raw))
     found = ledger.get(ModelVersion, "version_1")
-    assert {name: as_json(getattr(found, name)) for name in raw} == raw
+    assert {name: as_json(getattr(found, name)) for name in raw} == {
+        **raw,
+        "scorecard": CALLS | raw["scorecard"],
+        "lineage": STARTED | raw["lineage"],
+    }
