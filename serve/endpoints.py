@@ -14,6 +14,7 @@ from driftwheel.store.ledger import Ledger
 from driftwheel.traffic.feedback import Author
 from serve import alerts, feedback_route, openapi
 from serve.access.allow_list import MODELS, ONE_MODEL, ROUTES, template_of
+from serve.access.ledger_turns import LedgerTurns
 from serve.http.messages import Request
 from serve.metrics import CONTENT_TYPE, GatewayMetrics
 from serve.refusals import RequestRefused, no_model
@@ -34,8 +35,8 @@ class Endpoints:
     def __init__(self, settings: Settings, ledger: Ledger, routes: RoutingTable, metrics: GatewayMetrics) -> None:
         self._settings, self._ledger, self._routes, self._metrics = settings, ledger, routes, metrics
         self._started_at = int(time.time())
-        # Two repeats of one alert at once would both find that it has not asked yet.
-        self._alerts = asyncio.Lock()
+        # One after the other also because two repeats of one alert at once would both find that it has not asked yet.
+        self._turns = LedgerTurns()
         self._from_memory: dict[str, Callable[[Request], Answer]] = {
             "/healthz": self._health,
             "/readyz": self._readiness,
@@ -59,7 +60,8 @@ class Endpoints:
         if template in self._from_memory:
             return self._from_memory[template](request)
         try:
-            return 200, JSON_TYPE, json.dumps(await self._from_ledger[template](request)).encode()
+            async with self._turns.turn(request.caller.id):
+                return 200, JSON_TYPE, json.dumps(await self._from_ledger[template](request)).encode()
         except NotFoundError as error:
             raise RequestRefused(404, str(error), "not_found") from error
         except StorageError as error:
@@ -83,8 +85,7 @@ class Endpoints:
 
     async def _alert(self, request: Request) -> dict[str, object]:
         fields = feedback_route.read_object(request.body)
-        async with self._alerts:
-            return asdict(await asyncio.to_thread(alerts.take_alerts, self._ledger, self._settings.project, fields))
+        return asdict(await asyncio.to_thread(alerts.take_alerts, self._ledger, self._settings.project, fields))
 
     def _health(self, _: Request) -> Answer:
         return 200, JSON_TYPE, b'{"status": "alive"}'

@@ -17,6 +17,8 @@ from serve.refusals import RequestRefused
 _ID_IN_BODY = re.compile(r"(?:chatcmpl-|cmpl-|resp_|embd-)(req_\d{8}T\d{9}_[0-9a-f]{8})")
 """The `id` of an answer's body: the engine writes the kind of answer before the request id that it was given."""
 FEEDBACK_FIELDS = ("request_id", "thumb", "label", "correction", "comment", "signal", "withdraw")
+MOST_BYTES = 262_144
+"""Of one body: every word is kept, and the longest answer of a small model takes a quarter of this."""
 TEXTS = ("label", "correction", "comment", "signal")
 
 
@@ -55,6 +57,8 @@ def read_object(body: bytes) -> dict[str, Any]:
 
 def read_feedback(body: bytes) -> Opinion:
     """Return checked feedback; raises RequestRefused naming the wrong field."""
+    if len(body) > MOST_BYTES:
+        raise RequestRefused(413, f"feedback may be at most {MOST_BYTES} bytes long", "body_too_large")
     fields = read_object(body)
     for name in fields:
         if name not in FEEDBACK_FIELDS:
