@@ -11,6 +11,7 @@ from driftwheel.errors import NotFoundError, StorageError
 from driftwheel.records import Scope
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
+from driftwheel.traffic.feedback import Author
 from serve import alerts, feedback_route, openapi
 from serve.access.allow_list import MODELS, ONE_MODEL, ROUTES, template_of
 from serve.http.messages import Request
@@ -44,7 +45,7 @@ class Endpoints:
             ONE_MODEL: self._model,
             "/openapi.json": lambda _: (200, JSON_TYPE, openapi.document()),
         }
-        self._from_ledger: dict[str, Callable[[bytes], Awaitable[dict[str, object]]]] = {
+        self._from_ledger: dict[str, Callable[[Request], Awaitable[dict[str, object]]]] = {
             "/v1/feedback": self._feedback,
             "/v1/hooks/alertmanager": self._alert,
         }
@@ -58,29 +59,30 @@ class Endpoints:
         if template in self._from_memory:
             return self._from_memory[template](request)
         try:
-            return 200, JSON_TYPE, json.dumps(await self._from_ledger[template](request.body)).encode()
+            return 200, JSON_TYPE, json.dumps(await self._from_ledger[template](request)).encode()
         except NotFoundError as error:
             raise RequestRefused(404, str(error), "not_found") from error
         except StorageError as error:
             headers = (("retry-after", str(RETRY_AFTER_SECONDS)),)
             raise RequestRefused(503, str(error), "ledger_unavailable", headers=headers) from error
 
-    async def _feedback(self, body: bytes) -> dict[str, object]:
-        feedback = feedback_route.read_feedback(body)
+    async def _feedback(self, request: Request) -> dict[str, object]:
+        opinion, caller = feedback_route.read_feedback(request.body), request.caller
         row = await asyncio.to_thread(
             feedback_route.store_feedback,
             self._settings.traffic,
             self._ledger,
             self._settings.project,
-            feedback,
+            opinion,
+            author=Author(id=caller.id, trust=caller.trust),
             label_field=self._settings.dataset.label_field,
         )
-        for kind in feedback.kinds:
+        for kind in opinion.kinds:
             self._metrics.feedback.labels(kind).inc()
         return {"request_id": row.id, "thumb": row.thumb, "label": row.label, "label_source": row.label_source}
 
-    async def _alert(self, body: bytes) -> dict[str, object]:
-        fields = feedback_route.read_object(body)
+    async def _alert(self, request: Request) -> dict[str, object]:
+        fields = feedback_route.read_object(request.body)
         async with self._alerts:
             return asdict(await asyncio.to_thread(alerts.take_alerts, self._ledger, self._settings.project, fields))
 

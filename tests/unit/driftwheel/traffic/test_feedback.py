@@ -7,17 +7,19 @@ from typing import Any
 import pytest
 
 from driftwheel.answers import AnswerForm
+from driftwheel.by_whom import Trust
 from driftwheel.dataset_report import DatasetReport
 from driftwheel.errors import DataError
 from driftwheel.records import Dataset, Traffic
 from driftwheel.settings.settings import Settings
 from driftwheel.store.answer_form import label_field_of
 from driftwheel.store.ledger import Ledger
-from driftwheel.traffic.feedback import WrongFormError, give_feedback
+from driftwheel.traffic.feedback import Author, WrongFormError, give_feedback
 from serve.feedback_route import read_feedback, store_feedback
 from serve.refusals import RequestRefused
 from tests.support.versions import add_with_parents, dataset_stub, published_version
 
+TRUSTED = Author(id="support/ops", trust=Trust.TRUSTED)
 TOOLS = [{"type": "function", "function": {"name": "weather"}}]
 ROW = Traffic(
     id="req_1",
@@ -40,7 +42,7 @@ def served(ledger: Ledger, form: AnswerForm | None) -> None:
 
 def correct(settings: Settings, ledger: Ledger, correction: str) -> Traffic:
     return give_feedback(
-        settings.traffic, ledger, settings.project, "req_1", correction=correction, label_field="intent"
+        settings.traffic, ledger, settings.project, "req_1", author=TRUSTED, correction=correction, label_field="intent"
     )
 
 
@@ -84,7 +86,7 @@ def test_the_gateway_answers_422_with_the_form(settings: Settings, ledger: Ledge
     served(ledger, "object")
     feedback = read_feedback(b'{"request_id": "req_1", "correction": "card_lost"}')
     with pytest.raises(RequestRefused, match="JSON object with the field 'intent'") as caught:
-        store_feedback(settings.traffic, ledger, settings.project, feedback, label_field="intent")
+        store_feedback(settings.traffic, ledger, settings.project, feedback, author=TRUSTED, label_field="intent")
     assert (caught.value.status, caught.value.code, caught.value.param) == (422, "wrong_form", "correction")
 
 
