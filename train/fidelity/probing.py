@@ -5,6 +5,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from driftwheel.accelerator import has_gpu
 from driftwheel.conversations import Message, Tool
 from driftwheel.errors import ConfigError
 from train.base_model import CPU, end_ids
@@ -48,9 +49,7 @@ def reading_device() -> str:
 
     Of two devices each rounds in its own way, and their difference would be part of the verdict on a form.
     """
-    import torch
-
-    return "cuda" if torch.cuda.is_available() else CPU
+    return "cuda" if has_gpu() else CPU
 
 
 def free_memory(device: str) -> None:
