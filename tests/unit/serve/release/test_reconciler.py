@@ -132,17 +132,15 @@ def test_the_desired_version_goes_live_and_both_sides_are_written_down(world: Wo
     assert world.stages() == {"v1": Stage.LIVE}
 
 
-def test_a_swap_keeps_the_old_engine_for_a_rollback_within_a_second(world: World) -> None:
+def test_a_swap_keeps_the_old_engine_so_that_a_rollback_starts_none(world: World) -> None:
     async def scene() -> None:
-        world.publish("v1", start_seconds=1.5)
+        world.publish("v1")
         world.publish("v2")
         await world.make_live("v1")
         await world.make_live("v2")
         await world.until(lambda: world.stages() == {"v1": Stage.SHADOW, "v2": Stage.LIVE})
         assert world.routes.pick("v1") is not None  # warm under its exact name
-        started = time.monotonic()
         await world.make_live("v1")
-        assert time.monotonic() - started < 1
         assert world.starts == ["v1", "v2"]
         await world.until(lambda: world.stages() == {"v1": Stage.LIVE, "v2": Stage.SHADOW})
 
