@@ -6,12 +6,13 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
-from driftwheel.conversations import Message, said
+from driftwheel.conversations import Message, said, text_of
 from driftwheel.records import Traffic
 from driftwheel.settings.data import DatasetSettings
 from driftwheel.store.ledger import Ledger
 from driftwheel.store.tables import TABLES
 from driftwheel.traffic.outcome_query import is_answered
+from train.data.clean_rows import cleaned
 from train.data.duplicates import NearDuplicates
 from train.data.examples import Example
 from train.data.tally import Tally
@@ -80,32 +81,39 @@ def preferences(
     per_user: Counter[str] = Counter()
     found = []
     for request in traffic:
-        preference = _preference(request, tally)
-        if preference is None:
-            continue
+        preference = _preference(settings, request, tally)
         user = request.user_id or request.key_id
-        is_empty = preference.correction is None and preference.thumb is None
-        if is_empty or per_user[user] >= settings.max_rows_per_user:
+        if preference is None or (preference.correction is None and preference.thumb is None):
             continue
-        if not quarantine.like(preference.example.conversation):
+        if per_user[user] >= settings.max_rows_per_user:
+            tally.dropped["feedback over dataset.max_rows_per_user"] += 1
+        elif quarantine.like(preference.example.conversation):
+            tally.dropped["feedback on a question like a test item"] += 1
+        else:
             per_user[user] += 1
             found.append(preference)
     return found
 
 
-def _preference(request: Traffic, tally: Tally) -> AnswerFeedback | None:
+def _preference(settings: DatasetSettings, request: Traffic, tally: Tally) -> AnswerFeedback | None:
+    """Return what was thought of an answer, its texts treated as those of rows to learn are."""
     asked = asked_of(request, tally)
     if asked is None:
         return None
     if asked.tools or any("tool_calls" in message for message in asked.messages):
         tally.dropped["requests with tools, which are learned from corrections alone"] += 1
         return None
-    correction = request.label if request.label_source == "correction" else None
+    prompt = cleaned(settings, asked.messages, tally)
+    right = request.label if request.label_source == "correction" else None
+    answer, correction = (text_of(cleaned(settings, _said(text or ""), tally)[0]) for text in (request.answer, right))
+    if not answer or not all(text_of(message).strip() for message in prompt):
+        tally.dropped["feedback on a question or an answer that is empty after cleaning"] += 1
+        return None
     return AnswerFeedback(
         id=request.id,
-        prompt=asked.messages,
-        answer=request.answer,
-        correction=correction if correction and correction.strip() != request.answer.strip() else None,
+        prompt=prompt,
+        answer=answer,
+        correction=correction if correction.strip() not in ("", answer.strip()) else None,
         thumb=request.thumb,
         group=request.conversation_id or request.user_id or request.id,
     )
