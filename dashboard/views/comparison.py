@@ -54,7 +54,7 @@ def show_numbers(found: Comparison) -> None:
 
 def judge_answers(found: Comparison, judged: list[Judgement]) -> None:
     """Draw the next changed item that this person has not judged, the versions hidden, and what she said so far."""
-    judge = st.text_input("Your name", key="judge", max_chars=80).strip()
+    judge = page.ask_name("Your name")
     items = comparing.blind(found.pairs, judge)
     if not items:
         st.text("Both versions gave the same answers.")

@@ -19,8 +19,11 @@ from driftwheel.errors import DriftwheelError
 from driftwheel.settings.load import load_settings
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
+from driftwheel.traffic.feedback import Author, person
 
 NOTICE = "notice"
+NAME = "judge"
+"""Key of the field for a person's name, on every page that asks for it."""
 LONGEST_TEXT = 500
 """Characters of a value in a table."""
 LONGEST_BLOCK = 10_000
@@ -58,6 +61,16 @@ def _box(word: str, color: Any, text: str) -> None:
 def problem(text: str, word: str = "Not done") -> None:
     """Show what went wrong, as text."""
     _box(word, "red", text)
+
+
+def author() -> Author:
+    """Return who gives feedback in this tab: the name that was given on it, or the dashboard."""
+    return person(str(st.session_state.get(NAME) or "dashboard"))
+
+
+def ask_name(label: str, *, key: str = NAME) -> str:
+    """Draw the field for a person's name, and return it; the tab remembers it on all pages."""
+    return (st.text_input(label, key=key, max_chars=80, persist_state="session") or "").strip()
 
 
 def text(title: str, content: str, *, key: str) -> None:

@@ -12,7 +12,7 @@ from dashboard.views import page
 from driftwheel.asked import UnreadableRequestError, read_asked
 from driftwheel.conversations import text_of
 from driftwheel.records import Traffic
-from driftwheel.traffic.feedback import give_feedback
+from driftwheel.traffic.feedback import Author, give_feedback, withdraw_feedback, words_about
 from driftwheel.traffic.outcomes import Outcome
 
 # In pixels: with what they would like, these two would push the others out of sight.
@@ -187,25 +187,56 @@ def show_conversation(row: Traffic) -> None:
                 st.json(tool, expanded=False)
 
 
-def give(request_id: str, **said: object) -> None:
-    """Write down what a person says about the request that they saw."""
-    field = settings.dataset.label_field
-    give_feedback(settings.traffic, ledger, settings.project, request_id, label_field=field, **said)  # type: ignore[arg-type]
-
-
-def save_correction(request_id: str, key: str) -> None:
+def save_correction(author: Author, request_id: str, key: str) -> None:
     """Write down the text of a correction, and say so on the next run of the page."""
     correction = st.session_state[key]
     if correction.strip():
-        page.act(partial(give, request_id, correction=correction), f"The correction of {request_id} is recorded.")
+        page.act(
+            partial(give, author, request_id, correction=correction), f"The correction of {request_id} is recorded."
+        )
+
+
+def give(author: Author, request_id: str, **said: object) -> None:
+    """Write down what a person says about the request that they saw."""
+    field, project = settings.dataset.label_field, settings.project
+    give_feedback(settings.traffic, ledger, project, request_id, author=author, label_field=field, **said)  # type: ignore[arg-type]  # `said` is a thumb or a correction
+
+
+def show_words(row: Traffic) -> bool:
+    """Draw who said what about an answer; return whether something that was said here can be taken back."""
+    words = words_about(ledger, [row.id]).get(row.id, [])
+    if words:
+        lines = [
+            {
+                "time (UTC)": f"{word.created_at:%Y-%m-%d %H:%M:%S}",
+                "author": word.author,
+                "trust": str(word.trust),
+                "kind": str(word.kind),
+                "said": word.value[: page.LONGEST_TEXT],
+                "withdrawn": word.withdrawn_at is not None,
+            }
+            for word in words
+        ]
+        st.dataframe(lines, hide_index=True, key=page.drawn_key("words", [row.id]))
+    return any(word.author == page.author().id and word.withdrawn_at is None for word in words)
 
 
 def show_feedback(row: Traffic) -> None:
-    """Draw the ways to judge an answer; each belongs to this request, whatever the page shows next."""
+    """Draw what was said and the ways to judge an answer; each belongs to this request, whatever is shown next."""
+    can_take_back, author = show_words(row), page.author()
     with st.container(horizontal=True):
         for thumb, (label, icon, key) in THUMBS.items():
             done = f"Thumb {'up' if thumb == 1 else 'down'} for {row.id} is recorded."
-            page.action(label, partial(give, row.id, thumb=thumb), done, key=key, seen=[row.id], icon=icon)
+            page.action(label, partial(give, author, row.id, thumb=thumb), done, key=key, seen=[row.id], icon=icon)
+        if can_take_back:
+            page.action(
+                "Take back",
+                partial(withdraw_feedback, ledger, settings.project, row.id, author=author),
+                f"What was said here of {row.id} counts no more.",
+                key="take_back",
+                seen=[row.id],
+                icon=":material/undo:",
+            )
     text_key = page.drawn_key("correction", [row.id])
     with st.form(page.drawn_key("correct-form", [row.id]), clear_on_submit=True):
         st.text_area("The whole right answer", key=text_key)
@@ -213,7 +244,7 @@ def show_feedback(row: Traffic) -> None:
             "Save the correction",
             key=page.drawn_key("correct", [row.id]),
             on_click=save_correction,
-            args=(row.id, text_key),
+            args=(author, row.id, text_key),
         )
 
 
