@@ -15,12 +15,14 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Collection
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
+from driftwheel.accelerator import look
 from driftwheel.cli.command import add_common_arguments, settings_from
+from driftwheel.cli.finding import Finding
+from driftwheel.cli.gpu_findings import gpu_findings
 from driftwheel.errors import ConfigError
-from driftwheel.quantization import AUTO, scheme_of
 from driftwheel.settings.data import HUB
 from driftwheel.settings.serving import ServeSettings
 from driftwheel.settings.settings import Settings
@@ -41,29 +43,6 @@ VLLM_FLOOR = (0, 18)
 RAY_FLOOR = (2, 54)
 NEEDED_DISK_GIB, NEEDED_MEMORY_GIB = 5, 8
 GIB = 1 << 30
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One line of the doctor's report."""
-
-    subject: str
-    is_fine: bool
-    text: str
-    stages: tuple[str, ...] = ()
-    """The stages that need it; every one does where none is named."""
-    is_needed: bool = True
-    """Whether one of them is wanted on this machine."""
-
-    @property
-    def is_missing(self) -> bool:
-        """Whether something has to be done about it here."""
-        return self.is_needed and not self.is_fine
-
-    @property
-    def mark(self) -> str:
-        """How its line begins."""
-        return "ok" if self.is_fine else "MISSING" if self.is_needed else "unused"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -109,13 +88,15 @@ def examine(settings: Settings | None, stages: Collection[str] | None = None) ->
     What no wanted stage needs does not count as missing; wanted are the given ones, else those that are installed.
     """
     wanted = installed_stages() if stages is None else stages
+    found = look()
     findings = [_python(), _stages(wanted)]
     for stage, floors in FLOORS.items():
         findings += [replace(_package(name, floor, stage), stages=(stage,)) for name, floor in floors.items()]
-    findings += [_vllm(settings.serve if settings else None), _sqlite(), _gpu(), _memory()]
+    findings += [_vllm(settings.serve if settings else None), _sqlite()]
+    findings += [*gpu_findings(found, settings), _memory()]
     findings.append(_disk(settings.root if settings else Path.cwd()))
     if settings is not None:
-        findings += _data_and_model(settings) + _processes(settings.train) + _ports(settings)
+        findings += _data_and_model(settings) + _processes(settings.train, len(found.gpus)) + _ports(settings)
     return [replace(found, is_needed=not found.stages or not {*wanted}.isdisjoint(found.stages)) for found in findings]
 
 
@@ -169,19 +150,7 @@ def _sqlite() -> Finding:
     return Finding("sqlite", True, f"{module.sqlite_version} by {module.__name__}")
 
 
-def _gpu_count() -> int:
-    return len(list(Path("/dev").glob("nvidia[0-9]*")))
-
-
-def _gpu() -> Finding:
-    count = _gpu_count()
-    without = f"none: CPU engine, {scheme_of(AUTO, has_gpu=False).name}, small models"
-    text = f"{count} NVIDIA device(s)" if count else without
-    return Finding("gpu", True, text + (f"; train.num_processes {count} trains on all" if count > 1 else ""))
-
-
-def _processes(train: TrainSettings) -> list[Finding]:
-    count = _gpu_count()
+def _processes(train: TrainSettings, count: int) -> list[Finding]:
     if train.executor == "ray":
         ray = _package("ray", RAY_FLOOR, "ray")
         return [Finding("ray", ray.is_fine, f"{ray.text}, cluster {train.ray_address}", ("train",))]

@@ -55,7 +55,7 @@ class TrainSettings(Section):
     """Tokens of the longest example; a longer one is an error, because its answer would lose its end."""
     packing: bool = False
     """Put several examples into one row."""
-    warmup_steps: float = Field(0.05, ge=0)
+    warmup_steps: float = Field(0.0, ge=0)
     """Steps of warm-up; below 1 a share of all steps."""
     weight_decay: float = Field(0.0, ge=0)
     """AdamW weight decay."""
@@ -73,14 +73,15 @@ class TrainSettings(Section):
     """Longer gradients are cut to this; 0 cuts none."""
     neftune_noise_alpha: float | None = Field(None, gt=0)
     """Noise on the embeddings while training (NEFTune)."""
-    lr_scheduler_type: str = "cosine"
+    lr_scheduler_type: str = "linear"
     """Schedule of the learning rate."""
     lr_scheduler_kwargs: dict[str, Any] | None = None
     """The schedule's further arguments, such as num_cycles."""
     gradient_checkpointing: bool = False
     """Trade speed for memory."""
-    train_sampling_strategy: Literal["random", "sequential", "group_by_length", "short_first"] = "group_by_length"
-    """Order of the examples; grouping by length wastes less padding, `short_first` begins with an epoch by length."""
+    train_sampling_strategy: Literal["random", "sequential", "group_by_length", "short_first"] = "random"
+    """Order of the examples; grouping by length wastes less padding on a GPU, but a step of rows that are alike learns
+    less. `short_first` begins with an epoch by length."""
     bf16: bool = True
     """Mixed precision in bfloat16."""
     eval_steps: int = Field(50, ge=1)

@@ -24,8 +24,8 @@ from typing import Literal
 from rapidfuzz import fuzz
 from rapidfuzz.distance import OSA
 
+from driftwheel.words import is_unspaced, unspaced_characters
 from train.data.cleaning import folded
-from train.data.words import is_unspaced, unspaced_characters
 
 Kind = Literal["exact", "folded", "near", "contained"]
 

@@ -15,7 +15,7 @@ from driftwheel.answers import parse_object
 from driftwheel.conversations import text_of
 from driftwheel.predictions import Prediction
 from driftwheel.scorecard import Task
-from train.data.words import words
+from driftwheel.words import words
 from train.evaluation.scoring import Row, expected_answer
 
 GRAM_WORDS = 3

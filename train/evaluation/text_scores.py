@@ -1,13 +1,13 @@
 """ROUGE, BLEU, chrF and word F1 of texts in any language, against one or several right answers."""
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
 import regex
 
-from train.data.words import unspaced_characters, words
+from driftwheel.grades import Words, token_f1
+from driftwheel.words import unspaced_characters
 
 ROUGE = {"rouge_1": "rouge1", "rouge_2": "rouge2", "rouge_l": "rougeL"}
 UNSPACED_SHARE = 0.3
@@ -40,7 +40,7 @@ def text_scores(right: Sequence[Sequence[str]], answers: Sequence[str]) -> TextS
     import sacrebleu
     from rouge_score.rouge_scorer import RougeScorer
 
-    scorer = RougeScorer(list(ROUGE.values()), tokenizer=_Words())
+    scorer = RougeScorer(list(ROUGE.values()), tokenizer=Words())
     rouge = [scorer.score_multi(texts, given) for texts, given in zip(right, answers, strict=True)]
     # A stream holds one right answer of each item; sacrebleu passes over None where an item has fewer.
     streams = [list(stream) for stream in zip(*_level(right), strict=True)]
@@ -66,18 +66,3 @@ def tokenizer_for(right: Sequence[Sequence[str]]) -> str:
 def _level(right: Sequence[Sequence[str]]) -> list[list[str | None]]:
     most = max(map(len, right))
     return [[*answers, *[None] * (most - len(answers))] for answers in right]
-
-
-def token_f1(expected: str, answer: str) -> float:
-    """Return the F1 of two texts as bags of words (Rajpurkar et al. 2016), 0 to 1; two empty texts agree."""
-    right, given = Counter(words(expected)), Counter(words(answer))
-    if not right or not given:
-        return float(right == given)
-    return 2 * (right & given).total() / (right.total() + given.total())
-
-
-class _Words:
-    """rouge_score's own tokenizer drops every letter outside a to z."""
-
-    def tokenize(self, text: str) -> list[str]:
-        return words(text)

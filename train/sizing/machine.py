@@ -5,6 +5,7 @@ import importlib.util
 from dataclasses import dataclass
 from pathlib import Path
 
+from driftwheel.accelerator import look
 from driftwheel.quantization import usable_schemes
 from driftwheel.settings.training import TrainSettings
 from driftwheel.system import available_bytes
@@ -78,17 +79,15 @@ class Machine:
 
 def this_machine() -> Machine:
     """Look at this machine."""
-    import torch
-
     packages = frozenset(p for p in ("bitsandbytes", "flash_attn", "ray", "zentorch") if importlib.util.find_spec(p))
-    if not torch.cuda.is_available():
+    found = look()
+    if not found.has_gpu:
         processor = _processor()
         is_amd = processor.get("vendor_id") == "AuthenticAMD"
         return Machine(float(available_bytes()), None, None, _flags(processor), packages, is_amd=is_amd)
-    free = {i: torch.cuda.mem_get_info(i)[0] for i in range(torch.cuda.device_count())}
-    best = max(free, key=lambda i: free[i])
-    name, capability = torch.cuda.get_device_name(best), torch.cuda.get_device_capability(best)
-    return Machine(float(free[best]), name, capability, _flags(_processor()), packages, len(free))
+    best = max(found.gpus, key=lambda gpu: gpu.free_bytes)
+    flags = _flags(_processor())
+    return Machine(float(best.free_bytes), best.name, best.capability, flags, packages, len(found.gpus))
 
 
 def _processor() -> dict[str, str]:

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from transformers.trainer_pt_utils import LengthGroupedSampler
+from torch.utils.data import Sampler
 from trl import SFTTrainer
 
 from train.training.class_weights import ROW_WEIGHT
@@ -20,12 +20,14 @@ TOKEN_WEIGHTS = "token_weights"
 """The rows' weights in a batch, spread over its tokens."""
 
 
-class ShortFirst(LengthGroupedSampler):  # type: ignore[misc]  # transformers is untyped
-    """Rows from short to long in the first epoch, and grouped by length in the later ones."""
+class ShortFirst(Sampler[int]):  # type: ignore[misc]  # torch is not followed
+    """Rows from short to long in the first epoch, and in a random order in the later ones."""
 
-    def __init__(self, lengths: Sequence[int], batch_rows: int, seed: int) -> None:
-        super().__init__(batch_rows, lengths=list(lengths), generator=torch.Generator())
-        self._seed, self._epoch = seed, 0
+    def __init__(self, lengths: Sequence[int], seed: int) -> None:
+        self._lengths, self._seed, self._epoch = lengths, seed, 0
+
+    def __len__(self) -> int:
+        return len(self._lengths)
 
     def set_epoch(self, epoch: int) -> None:
         """Say which epoch is drawn next."""
@@ -33,11 +35,9 @@ class ShortFirst(LengthGroupedSampler):  # type: ignore[misc]  # transformers is
 
     def __iter__(self) -> Iterator[int]:
         """Draw an epoch; which row of equal length comes first is chance."""
-        self.generator.manual_seed(self._seed + self._epoch)
-        if self._epoch:
-            return iter(super().__iter__())
-        order = torch.randperm(len(self.lengths), generator=self.generator).tolist()
-        return iter(sorted(order, key=lambda number: self.lengths[number]))
+        generator = torch.Generator().manual_seed(self._seed + self._epoch)
+        order: list[int] = torch.randperm(len(self._lengths), generator=generator).tolist()
+        return iter(order if self._epoch else sorted(order, key=self._lengths.__getitem__))
 
 
 class SupervisedTrainer(SFTTrainer):  # type: ignore[misc]  # trl is untyped
@@ -59,7 +59,7 @@ class SupervisedTrainer(SFTTrainer):  # type: ignore[misc]  # trl is untyped
         if not self._is_short_first:
             return super()._get_train_sampler(train_dataset)
         lengths = [len(ids) for ids in (train_dataset or self.train_dataset)["input_ids"]]
-        return ShortFirst(lengths, self.args.train_batch_size * self.args.gradient_accumulation_steps, self.args.seed)
+        return ShortFirst(lengths, self.args.seed)
 
     def get_batch_samples(self, *given: Any) -> Any:
         """Return a step's batches, their weights scaled to a mean of 1 over all of the step's tokens."""

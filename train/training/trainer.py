@@ -31,7 +31,7 @@ OWN_KEYS = (
 )
 """Keys of the train section that no TRL trainer takes as they are."""
 SHORT_FIRST = "short_first"
-"""A sampling strategy of ours: it begins otherwise, and then groups rows by length as transformers' own does."""
+"""A sampling strategy of ours, which transformers does not know: it begins otherwise, and goes on at random."""
 
 
 def make_trainer(train: TrainSettings, base: Base, dataset_path: Path, run_path: Path, callbacks: Sequence[Any]) -> Any:
@@ -130,7 +130,7 @@ def common_arguments(train: TrainSettings, run_path: Path, *, has_validation: bo
     """Return what every trainer of TRL is told: the train section, when to validate, where to save."""
     passed = train.model_dump(exclude={*OWN_KEYS, *ADAPTER_KEYS})
     if train.train_sampling_strategy == SHORT_FIRST:
-        passed["train_sampling_strategy"] = "group_by_length"
+        passed["train_sampling_strategy"] = "random"
     has_gpu = torch.cuda.is_available()
     return {
         **passed,

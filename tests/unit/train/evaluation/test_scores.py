@@ -4,11 +4,12 @@ from dataclasses import replace
 
 import pytest
 
+from driftwheel.grades import token_f1
 from driftwheel.predictions import Prediction
 from driftwheel.scorecard import SliceScore
 from train.evaluation.label_scores import OTHER
 from train.evaluation.scores import detect_task, grade_answer, percentile, perplexity, score
-from train.evaluation.text_scores import text_scores, token_f1, tokenizer_for
+from train.evaluation.text_scores import text_scores, tokenizer_for
 
 
 def item(number: int, expected: str, answer: str, label: str | None = None, predicted: str | None = None) -> Prediction:

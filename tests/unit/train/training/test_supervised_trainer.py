@@ -187,6 +187,33 @@ def test_short_rows_come_first_in_the_first_epoch_only(
     assert first != second != third
 
 
+@pytest.mark.parametrize("strategy", [None, "short_first"], ids=["by default", "short_first, its second epoch"])
+def test_a_steps_rows_are_no_more_alike_in_length_than_chance_makes_them(
+    train_settings: Settings, dataset: Dataset, tmp_path: Path, strategy: str | None
+) -> None:
+    # A step of rows that are alike in length learned less: at equal steps its loss was 1.5 times plain TRL's.
+    write_rows(dataset, "train", [1, 9] * 32)
+    train = TrainSettings(max_length=250, per_device_train_batch_size=8)
+    if strategy is not None:
+        train = train.model_copy(update={"train_sampling_strategy": strategy})
+    trainer = make_trainer(train, train_settings.base, Path(dataset.path), tmp_path / "run", [])
+    trainer.data_collator.torch_call = lambda rows: {"lengths": torch.tensor([len(r["input_ids"]) for r in rows])}
+    trainer.data_collator.padding_free = False
+    loader = trainer.get_train_dataloader()
+    if strategy is not None:
+        assert sum(is_mixed(batch) for batch in loader) <= 1, "its first epoch is sorted"
+        loader.set_epoch(1)
+    batches = list(loader)
+    assert sum(map(is_mixed, batches)) == len(batches) == 8
+    middle = torch.cat([batch["lengths"] for batch in batches]) > 70
+    places = middle.nonzero().double()
+    assert 26 < float(places.mean()) < 37, "long rows come at no time of the epoch more than short ones"
+
+
+def is_mixed(batch: Any) -> bool:
+    return len({int(length) > 70 for length in batch["lengths"]}) == 2
+
+
 def train_section(**changes: Any) -> TrainSettings:
     return TrainSettings(**changes)
 
