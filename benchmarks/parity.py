@@ -29,7 +29,7 @@ from train.asking.engine_child import engine
 from train.base_model import load_tokenizer, load_weights
 from train.fidelity.hops import measure
 from train.fidelity.parity_table import Parity
-from train.fidelity.probing import Reading, read_model
+from train.fidelity.probing import Reading, read_model, reading_device
 from train.fidelity.served import measure_served
 from train.merge import merge
 from train.parity import hop_line
@@ -129,7 +129,7 @@ def print_table(subject: Subject, *, with_faults: bool) -> int:
 def _read_again(subject: Subject, found: Parity) -> ParityRow:
     """Measure the merged model against itself, each second probe in batches of its own."""
     folder = merge(subject.settings, subject.ledger, subject.run.id)
-    model, tokenizer = load_weights(str(folder), "auto"), load_tokenizer(str(folder))
+    model, tokenizer = load_weights(str(folder), "auto", device=reading_device()), load_tokenizer(str(folder))
     readings: list[Reading] = list(found.chain[1][1])
     for start in (0, 1):
         part = found.probes[start::2]

@@ -28,6 +28,14 @@ LARGEST_LIMIT = 10**15
 MIN_CHARACTERS, MIN_DIFFERENT_CHARACTERS = 20, 10
 """Of a key that a person chose; `changeme-changeme-changeme` is long enough and has eight different characters."""
 
+IMPLIED = {Scope.LABEL: (Scope.FEEDBACK,), Scope.LABEL_TRUSTED: (Scope.LABEL, Scope.FEEDBACK)}
+"""What a scope is worth beside itself: who may judge anybody's answers may give feedback."""
+
+
+def with_implied(scopes: Iterable[Scope]) -> frozenset[Scope]:
+    """Return everything that some scopes are good for."""
+    return frozenset(part for scope in scopes for part in (scope, *IMPLIED.get(scope, ())))
+
 
 def digest_of(key: str | bytes) -> str:
     """Return what the ledger keeps of a key."""

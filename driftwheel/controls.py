@@ -1,7 +1,7 @@
 """Controls of the loop for command line, dashboard and webhook: each one is a single change of the ledger.
 
-Nothing here starts a process or waits for one but `wait_until_observed`: gateway, monitor and worker see the change and
-act on it (they are reconcilers), so that a control works while they are down.
+Nothing here starts a process, and only `has_gateway` and `wait_until_observed` wait for one: gateway, monitor and
+worker see the change and act on it (they are reconcilers), so that a control works while they are down.
 """
 
 import json
@@ -35,6 +35,8 @@ SHADOW = "shadow"
 STALE_SECONDS = 60.0
 """The gateway reports every 15 s: four reports are missing then."""
 POLL_SECONDS = 0.1
+GATEWAY_LOOK_SECONDS = 6.0
+"""The gateway that leads counts a heartbeat on the alias' row every 2 s; three are missing then."""
 UNFINISHED = (DecisionStatus.AWAITING_APPROVAL, DecisionStatus.OPEN, DecisionStatus.RUNNING)
 
 
@@ -104,6 +106,19 @@ def rollback_with(ledger: Ledger, connection: sa.Connection, alias: Alias) -> Al
     # With the fence that was read: of two people who roll back at once one is told, and nobody goes back two versions.
     plan = _plan(alias.name, alias.fence, [])
     return move_alias_with(ledger, connection, alias, alias.previous_version_id, switch=plan)
+
+
+def has_gateway(ledger: Ledger, alias: Alias, patience_seconds: float = GATEWAY_LOOK_SECONDS) -> bool:
+    """Say whether a gateway looks after an alias: it has reported on it, or its heartbeat comes within the patience.
+
+    A gateway that waits for its first alias has reported nothing, and may need minutes for its first engine.
+    """
+    deadline = time.monotonic() + patience_seconds
+    while (current := ledger.get(Alias, alias.id)).observed_at is None and current.heartbeats == alias.heartbeats:
+        if time.monotonic() >= deadline:
+            return False
+        time.sleep(POLL_SECONDS)
+    return True
 
 
 def wait_until_observed(serve: ServeSettings, ledger: Ledger, alias: Alias) -> Alias:

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, ClassVar
 
+from driftwheel.by_whom import Feedback
 from driftwheel.check_details import DecisionBasis, SignalDetails
 from driftwheel.dataset_report import DatasetReport
 from driftwheel.gate_verdict import GateVerdict
@@ -94,7 +95,9 @@ class DecisionStatus(StrEnum):
 
 class Scope(StrEnum):
     ASK = "ask"  # ask the model
-    FEEDBACK = "feedback"  # say what was right
+    FEEDBACK = "feedback"  # say what was right, of one's own requests
+    LABEL = "label"  # the same of anybody's requests
+    LABEL_TRUSTED = "label:trusted"  # the same, believed without a cap
     OPERATE = "operate"  # ask for a retrain
     READ = "read"  # metrics
 
@@ -231,7 +234,7 @@ class Traffic:
     conversation_id: str = ""
     error: str | None = None
     thumb: int | None = None
-    """Feedback: 1 up, -1 down."""
+    """1 up, -1 down. This field and the three below sum up the request's Feedback rows, and are written with them."""
     label: str | None = None
     """The right answer: given by a label, or by a person's correction of the answer."""
     label_source: str | None = None
@@ -422,4 +425,4 @@ class ApiKey:
 
 
 NOUNS = (Dataset, TrainingRun, ModelVersion, Deployment, Traffic, DriftSignal, RetrainDecision)
-RECORDS = (*NOUNS, Window, Alias, Step, Switch, Judgement, ApiKey)
+RECORDS = (*NOUNS, Feedback, Window, Alias, Step, Switch, Judgement, ApiKey)

@@ -11,8 +11,10 @@ from driftwheel.errors import NotFoundError, StorageError
 from driftwheel.records import Scope
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
+from driftwheel.traffic.feedback import Author
 from serve import alerts, feedback_route, openapi
 from serve.access.allow_list import MODELS, ONE_MODEL, ROUTES, template_of
+from serve.access.ledger_turns import LedgerTurns
 from serve.http.messages import Request
 from serve.metrics import CONTENT_TYPE, GatewayMetrics
 from serve.refusals import RequestRefused, no_model
@@ -33,8 +35,8 @@ class Endpoints:
     def __init__(self, settings: Settings, ledger: Ledger, routes: RoutingTable, metrics: GatewayMetrics) -> None:
         self._settings, self._ledger, self._routes, self._metrics = settings, ledger, routes, metrics
         self._started_at = int(time.time())
-        # Two repeats of one alert at once would both find that it has not asked yet.
-        self._alerts = asyncio.Lock()
+        # One after the other also because two repeats of one alert at once would both find that it has not asked yet.
+        self._turns = LedgerTurns()
         self._from_memory: dict[str, Callable[[Request], Answer]] = {
             "/healthz": self._health,
             "/readyz": self._readiness,
@@ -44,7 +46,7 @@ class Endpoints:
             ONE_MODEL: self._model,
             "/openapi.json": lambda _: (200, JSON_TYPE, openapi.document()),
         }
-        self._from_ledger: dict[str, Callable[[bytes], Awaitable[dict[str, object]]]] = {
+        self._from_ledger: dict[str, Callable[[Request], Awaitable[dict[str, object]]]] = {
             "/v1/feedback": self._feedback,
             "/v1/hooks/alertmanager": self._alert,
         }
@@ -58,31 +60,32 @@ class Endpoints:
         if template in self._from_memory:
             return self._from_memory[template](request)
         try:
-            return 200, JSON_TYPE, json.dumps(await self._from_ledger[template](request.body)).encode()
+            async with self._turns.turn(request.caller.id):
+                return 200, JSON_TYPE, json.dumps(await self._from_ledger[template](request)).encode()
         except NotFoundError as error:
             raise RequestRefused(404, str(error), "not_found") from error
         except StorageError as error:
             headers = (("retry-after", str(RETRY_AFTER_SECONDS)),)
             raise RequestRefused(503, str(error), "ledger_unavailable", headers=headers) from error
 
-    async def _feedback(self, body: bytes) -> dict[str, object]:
-        feedback = feedback_route.read_feedback(body)
+    async def _feedback(self, request: Request) -> dict[str, object]:
+        opinion, caller = feedback_route.read_feedback(request.body), request.caller
         row = await asyncio.to_thread(
             feedback_route.store_feedback,
             self._settings.traffic,
             self._ledger,
             self._settings.project,
-            feedback,
+            opinion,
+            author=Author(id=caller.id, trust=caller.trust),
             label_field=self._settings.dataset.label_field,
         )
-        for kind in feedback.kinds:
+        for kind in opinion.kinds:
             self._metrics.feedback.labels(kind).inc()
         return {"request_id": row.id, "thumb": row.thumb, "label": row.label, "label_source": row.label_source}
 
-    async def _alert(self, body: bytes) -> dict[str, object]:
-        fields = feedback_route.read_object(body)
-        async with self._alerts:
-            return asdict(await asyncio.to_thread(alerts.take_alerts, self._ledger, self._settings.project, fields))
+    async def _alert(self, request: Request) -> dict[str, object]:
+        fields = feedback_route.read_object(request.body)
+        return asdict(await asyncio.to_thread(alerts.take_alerts, self._ledger, self._settings.project, fields))
 
     def _health(self, _: Request) -> Answer:
         return 200, JSON_TYPE, b'{"status": "alive"}'

@@ -56,7 +56,7 @@ class GatewayMetrics:
         self._input_tokens, self._output_tokens = self.tokens.labels("input"), self.tokens.labels("output")
         self._durations: dict[tuple[str, str], Histogram] = {}
         self._requests: dict[tuple[str, str, int], Counter] = {}
-        for kind in ("thumb_up", "thumb_down", "label", "correction"):
+        for kind in ("thumb_up", "thumb_down", "label", "correction", "comment", "signal", "withdrawn"):
             self.feedback.labels(kind)
 
     def count_request(self, route: str, version_id: str, status: int) -> None:

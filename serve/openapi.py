@@ -3,6 +3,7 @@
 import json
 from functools import cache
 
+from driftwheel.traffic.feedback import SIGNALS
 from serve.access.allow_list import ONE_MODEL, ROUTES, Openness, Route
 from serve.relaying.call import MOST
 
@@ -39,7 +40,15 @@ BODIES: dict[str, Schema] = {
         "type": "object",
         "required": ["request_id"],
         "additionalProperties": False,
-        "properties": {"request_id": _TEXT, "thumb": {"enum": [1, -1]}, "label": _LABEL, "correction": _TEXT},
+        "properties": {
+            "request_id": _TEXT,
+            "thumb": {"enum": [1, -1]},
+            "label": _LABEL,
+            "correction": _TEXT,
+            "comment": _TEXT,
+            "signal": {"enum": [*SIGNALS]},
+            "withdraw": {"type": "boolean"},
+        },
     },
     "/v1/hooks/alertmanager": {
         "type": "object",
@@ -55,6 +64,7 @@ REFUSALS = {
     "404": "no such route, model or request",
     "405": "another method",
     "408": "the request came too slowly",
+    "409": "too much was said about one answer",
     "413": "the body is too large",
     "415": "the body is compressed",
     "422": "the correction is in another form than the answers",

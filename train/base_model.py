@@ -11,6 +11,7 @@ from driftwheel.settings.data import Base
 from train.chat_template import name_end, set_template
 
 HUB_NAME = re.compile(r"^[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*$")
+CPU = "cpu"
 _CONVERT = (
     "the weights of {name!r} are only there as pytorch_model.bin: a pickled file can do whatever its author wrote, so "
     "none is loaded here; where you trust it, convert it once: "
@@ -49,14 +50,16 @@ def load_config(name: str, *, revision: str | None = None) -> Any:
         raise ConfigError(f"cannot read the configuration of {name!r}: {reason}; check model.base") from error
 
 
-def load_weights(name: str, dtype: str, *, revision: str | None = None, **options: Any) -> Any:
-    """Load a causal language model from a folder or from the hub.
+def load_weights(name: str, dtype: str, *, revision: str | None = None, device: str = CPU, **options: Any) -> Any:
+    """Load a causal language model from a folder or from the hub, straight to a device.
 
     Raises NotFoundError if there is no such model, ConfigError if it cannot be read.
     """
     from transformers import AutoModelForCausalLM
 
     _require(name)
+    if device != CPU:
+        options["device_map"] = device
     try:
         # A pickled file or a repository's own code does whatever its author wrote; neither is loaded.
         return AutoModelForCausalLM.from_pretrained(

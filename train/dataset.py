@@ -21,6 +21,7 @@ from train.data.preference_files import deal_preferences, learnable
 from train.data.source_rows import read_all, too_many_broken
 from train.data.splits import Deal, group_numbers
 from train.data.tally import Tally
+from train.evaluation.criterion_choice import refuse_misfit
 
 
 def build_dataset(settings: Settings, ledger: Ledger, sources: Sequence[str | Path] | None = None) -> Dataset:
@@ -28,7 +29,7 @@ def build_dataset(settings: Settings, ledger: Ledger, sources: Sequence[str | Pa
 
     Rows like an earlier test row go to the test split again, so that a file that grew can be built again.
     Raises DataError if a file cannot be used, too many rows are broken, too few are left, or, where `dataset.on_leak`
-    says so, rows are like earlier test rows.
+    says so, rows are like earlier test rows. Raises ConfigError if `evaluate.criterion` cannot grade such answers.
     """
     tally = Tally()
     weighted = [(source, 1.0) for source in sources] if sources else settings.weighted_paths()
@@ -50,6 +51,8 @@ def build_dataset(settings: Settings, ledger: Ledger, sources: Sequence[str | Pa
         trained={group for e, group in zip(examples, groups, strict=True) if e.id in trained},
     )
     timed = split(settings.dataset, deal)
+    answers = [example.answer for example in examples]
+    refuse_misfit(settings.evaluate, settings.dataset.label_field, answers, len(timed.splits["test"]))
     preferences = deal_preferences(settings.dataset, rows, timed.splits, quarantine, tally)
     return write(settings, ledger, timed, quarantine, tally, origin="files", preferences=preferences)
 

@@ -25,7 +25,7 @@ from train.fidelity.hops import measure, require
 from train.fidelity.noise import read_again
 from train.fidelity.parity_table import Parity, ParityTable, find_parity, load_parity, parity_folder
 from train.fidelity.pins import check_pins, read_pins
-from train.fidelity.probing import Probe, Reading, read_model
+from train.fidelity.probing import Probe, Reading, free_memory, read_model, reading_device
 from train.fidelity.structure import check_merged, check_quantized, check_weights
 from train.fidelity.trained import Trained, recall
 from train.runs import merged_path, weights_path
@@ -43,10 +43,14 @@ def parity(settings: Settings, ledger: Ledger, run_id: str, artifact: Path, *, c
     found = find_parity(settings.root, artifact)
     if found is None:
         facts = {"run_id": run_id, "artifact": artifacts.verify(artifact).content_hash}
-        if artifacts.read_manifest(artifact).kind == KIND:
-            stored = _measure_adapter(settings, ledger, run, artifact)
-        else:
-            stored = _measure(settings, ledger, run, artifact, coarser)
+        device = reading_device()
+        try:
+            if artifacts.read_manifest(artifact).kind == KIND:
+                stored = _measure_adapter(settings, ledger, run, artifact, device)
+            else:
+                stored = _measure(settings, ledger, run, artifact, coarser, device)
+        finally:
+            free_memory(device)
         with artifacts.writing(parity_folder(settings.root, artifact), facts) as aside:
             artifacts.write_json(aside / "parity.json", as_json(stored))
         found = load_parity(settings.root, artifact)
@@ -74,11 +78,11 @@ def hop_line(row: ParityRow) -> str:
 
 
 def _measure(
-    settings: Settings, ledger: Ledger, run: TrainingRun, artifact: Path, coarser: tuple[str, ...]
+    settings: Settings, ledger: Ledger, run: TrainingRun, artifact: Path, coarser: tuple[str, ...], device: str
 ) -> ParityTable:
     """Check and measure one form after the other, so that the first wrong one is the one that is named."""
     merged, label_field = merged_path(run), settings.dataset.label_field
-    trained = recall(settings, ledger, run)
+    trained = recall(settings, ledger, run, device)
     table = _start(trained)
     weights = artifacts.verify(weights_path(run))
     # A run that is older than pins was pinned by its merge.
@@ -103,16 +107,16 @@ def _measure(
     return table
 
 
-def _measure_adapter(settings: Settings, ledger: Ledger, run: TrainingRun, artifact: Path) -> ParityTable:
+def _measure_adapter(settings: Settings, ledger: Ledger, run: TrainingRun, artifact: Path, device: str) -> ParityTable:
     """Check and measure the adapter's files beside the base that an engine would run."""
     check_adapter(artifact, run)
-    trained = recall(settings, ledger, run)
+    trained = recall(settings, ledger, run, device)
     # An engine on the base takes the adapter's tokenizer, so that is the one to measure with.
     tokenizer = load_tokenizer(str(artifact))
     label_field = settings.dataset.label_field
 
     def read(dtype: str, is_autocast: bool, probes: Sequence[Probe], drafts: Sequence[Reading]) -> list[Reading]:
-        model = load_adapted(artifact, dtype)
+        model = load_adapted(artifact, dtype, trained.device)
         limit = trained.max_tokens
         return read_model(
             model, tokenizer, probes, limit, is_autocast=is_autocast, drafts=drafts, label_field=label_field
@@ -141,7 +145,8 @@ def _read_again(
     run: TrainingRun, folder: Path, trained: Trained, readings: list[Reading], *, label_field: str | None
 ) -> list[Reading]:
     """Return what the same files make of the probes in the trainer's number types, and in other batches."""
-    model, tokenizer = load_weights(str(folder), "float32"), load_tokenizer(str(folder))
+    model = load_weights(str(folder), "float32", device=trained.device)
+    tokenizer = load_tokenizer(str(folder))
 
     def read(probes: Sequence[Probe], drafts: Sequence[Reading]) -> list[Reading]:
         limit, is_autocast = trained.max_tokens, _is_autocast(run)
@@ -156,7 +161,7 @@ def _read(
     hop: str, folder: Path, trained: Trained, drafts: list[Reading], *, label_field: str | None
 ) -> tuple[list[Reading], Any]:
     """Return what a folder's model makes of the probes, and the model, whose weights are decompressed by then."""
-    model, loaded = load_weights(str(folder), "auto", output_loading_info=True)
+    model, loaded = load_weights(str(folder), "auto", device=trained.device, output_loading_info=True)
     if missing := sorted(loaded["missing_keys"]):
         raise ParityError(hop, "tensors", f"{missing[0]} is in no file of {folder}; build it again")
     tokenizer, probes = load_tokenizer(str(folder)), trained.probes

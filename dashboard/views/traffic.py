@@ -1,5 +1,7 @@
 """Traffic: find answered requests, look at one, say whether it was right."""
 
+from typing import Literal
+
 import streamlit as st
 
 from dashboard import queries, traffic_search
@@ -8,10 +10,12 @@ from dashboard.views import page
 from driftwheel.asked import UnreadableRequestError, read_asked
 from driftwheel.conversations import text_of
 from driftwheel.records import Traffic
-from driftwheel.traffic.feedback import give_feedback
+from driftwheel.traffic.feedback import give_feedback, person, withdraw_feedback, words_about
 from driftwheel.traffic.outcomes import Outcome
 
 PAGE_ROWS = 100
+AUTHOR = person("dashboard")
+"""Who presses here: the pages ask nobody for a name."""
 # In pixels: with what they would like, these two would push the others out of sight.
 WIDTHS = {"prompt": 230, "answer": 160}
 
@@ -104,22 +108,50 @@ def show_conversation(row: Traffic) -> None:
 def correct(row: Traffic, correction: str) -> Traffic:
     """Give a request its right answer."""
     field = settings.dataset.label_field
-    return give_feedback(settings.traffic, ledger, settings.project, row.id, correction=correction, label_field=field)
+    return give_feedback(
+        settings.traffic, ledger, settings.project, row.id, author=AUTHOR, correction=correction, label_field=field
+    )
+
+
+def rate(row: Traffic, thumb: Literal[1, -1]) -> Traffic:
+    """Say of an answer that it was right, or wrong."""
+    return give_feedback(settings.traffic, ledger, settings.project, row.id, author=AUTHOR, thumb=thumb)
+
+
+def take_back(row: Traffic) -> Traffic:
+    """Withdraw what was said here."""
+    return withdraw_feedback(ledger, settings.project, row.id, author=AUTHOR)
+
+
+def show_words(row: Traffic) -> bool:
+    """Draw who said what about an answer; return whether something that was said here can be taken back."""
+    words = words_about(ledger, [row.id]).get(row.id, [])
+    if words:
+        lines = [
+            {
+                "time (UTC)": f"{word.created_at:%Y-%m-%d %H:%M:%S}",
+                "author": word.author,
+                "trust": str(word.trust),
+                "kind": str(word.kind),
+                "said": word.value,
+                "withdrawn": word.withdrawn_at is not None,
+            }
+            for word in words
+        ]
+        st.dataframe(lines, hide_index=True, key="words")
+    return any(word.author == AUTHOR.id and word.withdrawn_at is None for word in words)
 
 
 def show_feedback(row: Traffic) -> None:
-    """Draw the ways to judge an answer."""
+    """Draw what was said about an answer, and the ways to judge it."""
+    can_take_back = show_words(row)
     with st.container(horizontal=True):
         if st.button("Right", icon=":material/thumb_up:", key="thumb_up"):
-            page.act(
-                lambda: give_feedback(settings.traffic, ledger, settings.project, row.id, thumb=1),
-                "Thumb up is recorded.",
-            )
+            page.act(lambda: rate(row, 1), "Thumb up is recorded.")
         if st.button("Wrong", icon=":material/thumb_down:", key="thumb_down"):
-            page.act(
-                lambda: give_feedback(settings.traffic, ledger, settings.project, row.id, thumb=-1),
-                "Thumb down is recorded.",
-            )
+            page.act(lambda: rate(row, -1), "Thumb down is recorded.")
+        if can_take_back and st.button("Take back", icon=":material/undo:", key="take_back"):
+            page.act(lambda: take_back(row), "What was said here counts no more.")
     with st.form("correct", clear_on_submit=True):
         correction = st.text_area("The whole right answer", key="correction")
         if st.form_submit_button("Save the correction", key="correct") and correction.strip():

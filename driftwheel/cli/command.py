@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from driftwheel import json_form
-from driftwheel.controls import wait_until_observed
+from driftwheel.controls import has_gateway, wait_until_observed
 from driftwheel.records import Alias, ModelVersion
 from driftwheel.settings.load import load_settings
 from driftwheel.settings.serving import ServeSettings
@@ -69,9 +69,12 @@ def add_wait_argument(parser: argparse.ArgumentParser) -> None:
 
 
 def print_when_served(arguments: argparse.Namespace, serve: ServeSettings, ledger: Ledger, alias: Alias) -> None:
-    """Print an alias that was moved, once the gateway serves it; at once where no gateway has ever looked at it."""
-    if not arguments.no_wait and alias.observed_at is not None:
-        alias = wait_until_observed(serve, ledger, alias)
+    """Print an alias that was moved, once the gateway serves it; where none looks after it, say that nothing serves."""
+    if not arguments.no_wait:
+        if has_gateway(ledger, alias):
+            alias = wait_until_observed(serve, ledger, alias)
+        else:
+            sys.stderr.write(f"no gateway runs yet: {alias.version_id} is served once `driftwheel serve` is started\n")
     print_record(alias, as_json=arguments.json)
 
 

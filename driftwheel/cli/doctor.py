@@ -15,20 +15,21 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Collection
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
+from driftwheel.accelerator import look
 from driftwheel.cli.command import add_common_arguments, settings_from
+from driftwheel.cli.finding import Finding
+from driftwheel.cli.gpu_findings import gpu_findings
+from driftwheel.cli.processor_findings import processor_findings
 from driftwheel.errors import ConfigError
-from driftwheel.processor import core_count, this_processor
-from driftwheel.quantization import AUTO, scheme_of
 from driftwheel.settings.data import HUB
 from driftwheel.settings.serving import ServeSettings
 from driftwheel.settings.settings import Settings
 from driftwheel.settings.training import TrainSettings
 from driftwheel.store.sqlite import safe_sqlite_module
 from driftwheel.system import why_not_listen
-from driftwheel.training_speed import kept_path, kept_speeds, machine_key
 
 SIGNS = {"train": "trl", "serve": "httptools", "monitor": "evidently", "dashboard": "streamlit"}
 """By stage, a package that its extra brings and no other stage's does: where it is installed, so is the stage."""
@@ -43,29 +44,6 @@ VLLM_FLOOR = (0, 18)
 RAY_FLOOR = (2, 54)
 NEEDED_DISK_GIB, NEEDED_MEMORY_GIB = 5, 8
 GIB = 1 << 30
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One line of the doctor's report."""
-
-    subject: str
-    is_fine: bool
-    text: str
-    stages: tuple[str, ...] = ()
-    """The stages that need it; every one does where none is named."""
-    is_needed: bool = True
-    """Whether one of them is wanted on this machine."""
-
-    @property
-    def is_missing(self) -> bool:
-        """Whether something has to be done about it here."""
-        return self.is_needed and not self.is_fine
-
-    @property
-    def mark(self) -> str:
-        """How its line begins."""
-        return "ok" if self.is_fine else "MISSING" if self.is_needed else "unused"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -111,14 +89,15 @@ def examine(settings: Settings | None, stages: Collection[str] | None = None) ->
     What no wanted stage needs does not count as missing; wanted are the given ones, else those that are installed.
     """
     wanted = installed_stages() if stages is None else stages
+    found = look()
     findings = [_python(), _stages(wanted)]
     for stage, floors in FLOORS.items():
         findings += [replace(_package(name, floor, stage), stages=(stage,)) for name, floor in floors.items()]
-    findings += [_vllm(settings.serve if settings else None), _sqlite(), _gpu(), _processor(), _memory()]
-    findings += [] if _gpu_count() else [_training_speed(settings.train if settings else None)]
+    findings += [_vllm(settings.serve if settings else None), _sqlite()]
+    findings += [*gpu_findings(found, settings), *processor_findings(settings, has_gpu=found.has_gpu), _memory()]
     findings.append(_disk(settings.root if settings else Path.cwd()))
     if settings is not None:
-        findings += _data_and_model(settings) + _processes(settings.train) + _ports(settings)
+        findings += _data_and_model(settings) + _processes(settings.train, len(found.gpus)) + _ports(settings)
     return [replace(found, is_needed=not found.stages or not {*wanted}.isdisjoint(found.stages)) for found in findings]
 
 
@@ -172,38 +151,7 @@ def _sqlite() -> Finding:
     return Finding("sqlite", True, f"{module.sqlite_version} by {module.__name__}")
 
 
-def _gpu_count() -> int:
-    return len(list(Path("/dev").glob("nvidia[0-9]*")))
-
-
-def _gpu() -> Finding:
-    count = _gpu_count()
-    without = f"none: CPU engine, {scheme_of(AUTO, has_gpu=False).name}, small models"
-    text = f"{count} NVIDIA device(s)" if count else without
-    return Finding("gpu", True, text + (f"; train.num_processes {count} trains on all" if count > 1 else ""))
-
-
-def _processor() -> Finding:
-    found = this_processor()
-    extensions = ", ".join(found.extensions) or "no extension that makes products fast"
-    return Finding("processor", True, f"{found.name}, {core_count()} cores: {extensions}")
-
-
-def _training_speed(train: TrainSettings | None) -> Finding:
-    """Say what was measured of number types and threads, which only a process with torch in it can do."""
-    if _version("torch") is None:
-        return Finding("training speed", True, "is measured where torch is installed", ("train",))
-    known = kept_speeds().get(machine_key())
-    told = "not measured yet: the first training does it, or `driftwheel doctor --model NAME`"
-    if known is not None:
-        told = f"{known.told} (remove {kept_path()} to measure again)"
-    if train is not None and train.bf16 is not None:
-        told = f"train.bf16 is set to {str(train.bf16).lower()}; {told}"
-    return Finding("training speed", True, told, ("train",))
-
-
-def _processes(train: TrainSettings) -> list[Finding]:
-    count = _gpu_count()
+def _processes(train: TrainSettings, count: int) -> list[Finding]:
     if train.executor == "ray":
         ray = _package("ray", RAY_FLOOR, "ray")
         return [Finding("ray", ray.is_fine, f"{ray.text}, cluster {train.ray_address}", ("train",))]

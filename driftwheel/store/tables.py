@@ -12,6 +12,7 @@ from weakref import WeakKeyDictionary
 import msgspec
 import sqlalchemy as sa
 
+from driftwheel.by_whom import Feedback
 from driftwheel.records import RECORDS, DriftSignal, RetrainDecision, Traffic, Window
 from driftwheel.storage_path import change_paths, is_path, lengthened, shortened
 from driftwheel.store.marked_floats import with_marked_floats, with_unmarked_floats
@@ -120,7 +121,7 @@ REFERENCES = {
 }
 """Columns that must hold the id of a row in another table, or nothing where they may.
 
-Not those of Traffic, whose rows are never refused for that; for the others see docs/decisions."""
+Not those of Traffic and its Feedback, whose rows are never refused for that; for the others see docs/decisions."""
 
 
 def _reference(table: str, column: str) -> list[sa.ForeignKey]:
@@ -172,6 +173,9 @@ sa.Index(
     "ix_decision_project_verdict",
     *(_decision.project, _decision.verdict, _decision.created_at, _decision.status, _decision.trigger),
 )
+_feedback = TABLES[Feedback].c
+sa.Index("ix_feedback_request_id", _feedback.request_id)
+sa.Index("ix_feedback_author", _feedback.project, _feedback.author, _feedback.created_at)
 sa.Index("ix_drift_window_version_id_number", _window.version_id, _window.number, unique=True)
 
 

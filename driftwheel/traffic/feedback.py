@@ -1,23 +1,53 @@
-"""Attaches thumbs, labels and corrections to logged requests."""
+"""Keeps what people say about answers: each word a row with its author; what they amount to stands in the request's."""
 
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime
 from typing import Literal
 
 import sqlalchemy as sa
 
 from driftwheel.answers import wrong_form
 from driftwheel.asked import UnreadableRequestError, read_answer, read_asked
-from driftwheel.errors import DataError, NotFoundError
-from driftwheel.records import Traffic, utc_now
+from driftwheel.by_whom import Feedback, FeedbackKind, Trust
+from driftwheel.errors import ConflictError, DataError, NotFoundError
+from driftwheel.records import Traffic, new_id, utc_now
 from driftwheel.settings.serving import TrafficSettings
 from driftwheel.store.answer_form import answer_form
 from driftwheel.store.ledger import Ledger
 from driftwheel.store.row_values import check_rows
 from driftwheel.store.tables import TABLES
+from driftwheel.traffic.feedback_summary import counted, summed_up
 from driftwheel.traffic.redaction import rules_of
+
+PERSON = "person:"
+"""How the author's id begins that is no API key."""
+MOST_WORDS = 100
+"""Of one author about one answer: nobody changes their mind so often, and every word stays."""
+SIGNALS = ("regenerated", "abandoned", "copied", "edited")
+"""What a user may do with an answer that an application can see."""
 
 
 class WrongFormError(DataError):
     """A correction is no answer of this task: it has another form than the answers that the model learned."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Author:
+    """Who gives feedback, and how far they are trusted."""
+
+    id: str
+    """Id of the API key, or `person:` and a name."""
+    trust: Trust = Trust.NONE
+
+    def may_judge(self, row: Traffic) -> bool:
+        """Say whether the request is the author's own, or the author may judge anybody's."""
+        return self.trust is not Trust.NONE or row.key_id == self.id
+
+
+def person(name: str) -> Author:
+    """Return a person at the command line or the dashboard, who could write into the ledger just as well."""
+    return Author(id=f"{PERSON}{name}", trust=Trust.TRUSTED)
 
 
 def give_feedback(
@@ -26,41 +56,147 @@ def give_feedback(
     project: str,
     request_id: str,
     *,
+    author: Author,
     thumb: Literal[1, -1] | None = None,
     label: str | None = None,
     correction: str | None = None,
+    comment: str | None = None,
+    signal: str | None = None,
     label_field: str | None = None,
 ) -> Traffic:
-    """Attach feedback to a request that the project answered; the last label or correction counts, and the last thumb.
+    """Add an author's words about an answer of the project; return the request with what all words amount to.
 
-    A correction is the whole right answer, and goes before a label of the same call. A thumb up labels the answer with
-    itself where no label is; a thumb down takes no label back. What people write keeps the rules that rows keep.
-    Raises NotFoundError, DataError, RecordError for a text that cannot be kept, or WrongFormError for a correction in
-    another form than the answers', whose label is in `label_field`.
+    The newest label or correction of an author counts, and the newest thumb; of several authors the most trusted one's,
+    then the newest. A correction is the whole right answer, and goes before a label of the same call. A thumb up
+    labels the answer with itself where no label is. What people write keeps the rules that rows keep. Who says the
+    same again adds nothing.
+    Raises NotFoundError for a request that is not there or not the author's to judge, DataError, RecordError for a text
+    that cannot be kept, ConflictError for too many words, or WrongFormError for a correction in another form than the
+    answers', whose label is in `label_field`.
     """
-    if thumb is None and label is None and correction is None:
-        raise DataError("feedback needs one of thumb (1 or -1), label or correction")
-    found = ledger.find(Traffic, id=request_id, project=project)
-    if not found:
-        raise NotFoundError(f"no request {request_id!r} in project {project!r}")
-    row, rules = found[0], rules_of(traffic)
+    said = {
+        FeedbackKind.LABEL: label,
+        FeedbackKind.CORRECTION: correction,
+        FeedbackKind.THUMB: None if thumb is None else str(thumb),
+        FeedbackKind.COMMENT: comment,
+        FeedbackKind.SIGNAL: signal,
+    }
+    words = {kind: value for kind, value in said.items() if value is not None}
+    if not words:
+        raise DataError("feedback needs one of thumb (1 or -1), label, correction, comment or signal")
+    if signal is not None and signal not in SIGNALS:
+        raise DataError(f"unknown signal {signal!r}; known are {', '.join(SIGNALS)}")
+    row, rules = _judged(ledger, project, request_id, author), rules_of(traffic)
     if rules is not None:
-        label, correction = (None if text is None else rules.clean(text) for text in (label, correction))
-    if correction is not None:
-        _check_form(ledger, row, correction, label_field)
-    changes: dict[str, object] = {"feedback_at": utc_now()}
-    if thumb is not None:
-        changes["thumb"] = thumb
-    if correction is not None or label is not None:
-        changes["label"] = correction if correction is not None else label
-        changes["label_source"] = "correction" if correction is not None else "label"
-    elif thumb == 1 and row.label is None:
-        changes |= {"label": row.answer, "label_source": "accepted"}
-    table = TABLES[Traffic]
-    check_rows(table, [{"id": request_id, **changes}])
+        words = {kind: value if kind in _FIXED else rules.clean(value) for kind, value in words.items()}
+    if FeedbackKind.CORRECTION in words:
+        _check_form(ledger, row, words[FeedbackKind.CORRECTION], label_field)
+    at = utc_now()
+    new = [_word(row, author, kind, value, at) for kind, value in words.items()]
     with ledger.write() as connection:
-        connection.execute(sa.update(table).where(table.c.id == request_id).values(**changes))
-    return ledger.get(Traffic, request_id)
+        given = _given(connection, row.id)
+        new = [word for word in new if not _is_said(word, given)]
+        if len(new) + sum(word.author == author.id for word in given) > MOST_WORDS:
+            raise ConflictError(f"{author.id or 'this caller'} has said {MOST_WORDS} things about {row.id}: no more")
+        if new:
+            ledger.add_with(connection, new)
+            _sum_up(connection, row, [*given, *new])
+    return ledger.get(Traffic, row.id)
+
+
+_FIXED = (FeedbackKind.THUMB, FeedbackKind.SIGNAL)
+"""Kinds whose values are no free text."""
+
+
+def withdraw_feedback(
+    ledger: Ledger,
+    project: str,
+    request_id: str,
+    *,
+    author: Author,
+    of: str | None = None,
+    kinds: Sequence[FeedbackKind] = tuple(FeedbackKind),
+) -> Traffic:
+    """Take back what an author said about an answer, as if it had not been said; the rows stay, marked.
+
+    `of` names another author, for one who is trusted. Raises NotFoundError where there is nothing to take back.
+    """
+    if of is not None and of != author.id and author.trust is not Trust.TRUSTED:
+        raise NotFoundError(f"{author.id} takes back their own words alone")
+    row, whose = _judged(ledger, project, request_id, author), author.id if of is None else of
+    with ledger.write() as connection:
+        given = _given(connection, row.id)
+        taken = {w.id for w in given if w.author == whose and w.kind in kinds and w.withdrawn_at is None}
+        if not taken:
+            raise NotFoundError(f"{whose or 'this caller'} has said nothing about {row.id} that could be withdrawn")
+        at, table = utc_now(), TABLES[Feedback]
+        connection.execute(sa.update(table).where(table.c.id.in_(sorted(taken))).values(withdrawn_at=at))
+        _sum_up(connection, row, [replace(w, withdrawn_at=at) if w.id in taken else w for w in given])
+    return ledger.get(Traffic, row.id)
+
+
+def withdraw_all(ledger: Ledger, project: str, of: str, *, by: Author, since: datetime | None = None) -> int:
+    """Take back everything that one author said, such as a key in wrong hands; return about how many requests."""
+    columns = TABLES[Feedback].c
+    query = sa.select(columns.request_id).distinct().where(columns.project == project, columns.author == of)
+    query = query.where(columns.withdrawn_at.is_(None), *([columns.created_at >= since] if since else []))
+    with ledger.read() as connection:
+        ids = connection.execute(query.order_by(columns.request_id)).scalars().all()
+    for request_id in ids:
+        withdraw_feedback(ledger, project, request_id, author=by, of=of)
+    return len(ids)
+
+
+def words_about(ledger: Ledger, request_ids: Sequence[str]) -> dict[str, list[Feedback]]:
+    """Return the feedback of some requests, the oldest first, what was withdrawn included."""
+    found: dict[str, list[Feedback]] = {}
+    for row in ledger.find(Feedback, request_id=list(request_ids), newest_first=False):
+        found.setdefault(row.request_id, []).append(row)
+    return found
+
+
+def _judged(ledger: Ledger, project: str, request_id: str, author: Author) -> Traffic:
+    """Return a request that an author may judge; another's is told as one that is not there."""
+    found = ledger.find(Traffic, id=request_id, project=project)
+    if not found or not author.may_judge(found[0]):
+        whose = "" if author.trust is not Trust.NONE else " that this key asked; others' need the scope `label`"
+        raise NotFoundError(f"no request {request_id!r} in project {project!r}{whose}")
+    return found[0]
+
+
+def _word(row: Traffic, author: Author, kind: FeedbackKind, value: str, at: datetime) -> Feedback:
+    return Feedback(
+        id=new_id("feedback", [row.id, author.id, kind, value, at], at),
+        project=row.project,
+        created_at=at,
+        request_id=row.id,
+        author=author.id,
+        trust=author.trust,
+        kind=kind,
+        value=value,
+    )
+
+
+def _is_said(word: Feedback, given: Sequence[Feedback]) -> bool:
+    """Say whether the author's newest word of the kind is the same: a client that sends twice has said it once."""
+    mine = counted([w for w in given if w.author == word.author], word.kind)
+    return bool(mine) and (mine[0].value, mine[0].trust) == (word.value, word.trust)
+
+
+def _given(connection: sa.Connection, request_id: str) -> list[Feedback]:
+    """Return the feedback of a request, and hold its row: of two who judge at once one sums up after the other."""
+    traffic, feedback = TABLES[Traffic], TABLES[Feedback]
+    held = connection.execute(sa.select(traffic.c.id).where(traffic.c.id == request_id).with_for_update()).scalar()
+    if held is None:
+        raise NotFoundError(f"request {request_id!r} was deleted meanwhile")
+    rows = connection.execute(sa.select(feedback).where(feedback.c.request_id == request_id)).mappings()
+    return [Feedback(**{**row, "kind": FeedbackKind(row["kind"]), "trust": Trust(row["trust"])}) for row in rows]
+
+
+def _sum_up(connection: sa.Connection, row: Traffic, given: Sequence[Feedback]) -> None:
+    table, changes = TABLES[Traffic], asdict(summed_up(row.answer, given))
+    check_rows(table, [{"id": row.id, **changes}])
+    connection.execute(sa.update(table).where(table.c.id == row.id).values(**changes))
 
 
 def _check_form(ledger: Ledger, row: Traffic, correction: str, label_field: str | None) -> None:

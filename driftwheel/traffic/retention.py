@@ -18,6 +18,7 @@ import sqlalchemy as sa
 import structlog
 
 from driftwheel.alias_key import AliasKey
+from driftwheel.by_whom import Feedback
 from driftwheel.records import Alias, Dataset, ModelVersion, Traffic
 from driftwheel.settings.settings import Settings
 from driftwheel.settings.watching import MonitorSettings
@@ -184,9 +185,10 @@ def _waits_for_window(ledger: Ledger, key: AliasKey) -> sa.ColumnElement[bool]:
 def _delete_batch(
     ledger: Ledger, connection: sa.Connection, key: AliasKey, batch: Sequence[tuple[str, bool]]
 ) -> Pruned:
-    """Delete rows and count them in the same transaction, so that no crash comes between."""
-    is_it = _TRAFFIC.id.in_([request_id for request_id, _ in batch])
-    deleted = connection.execute(sa.delete(TABLES[Traffic]).where(is_it)).rowcount
+    """Delete rows with their feedback and count them in the same transaction, so that no crash comes between."""
+    ids = [request_id for request_id, _ in batch]
+    deleted = connection.execute(sa.delete(TABLES[Traffic]).where(_TRAFFIC.id.in_(ids))).rowcount
+    connection.execute(sa.delete(TABLES[Feedback]).where(TABLES[Feedback].c.request_id.in_(ids)))
     found = Pruned(rows=deleted, unchecked_rows=sum(bool(waits) for _, waits in batch))
     for name, count in ((PRUNED, found.rows), (UNCHECKED, found.unchecked_rows)):
         if count:

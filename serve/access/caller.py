@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from driftwheel.by_whom import Trust
 from driftwheel.records import Scope
 from serve.access.rate_limit import RateLimit
 
@@ -14,9 +15,17 @@ class Caller:
     scopes: frozenset[Scope]
     rate_limit: RateLimit | None = None
 
+    @property
+    def trust(self) -> Trust:
+        """How far the caller's feedback is trusted."""
+        if Scope.LABEL_TRUSTED in self.scopes:
+            return Trust.TRUSTED
+        return Trust.LABEL if Scope.LABEL in self.scopes else Trust.NONE
 
-ANONYMOUS = Caller("", frozenset(Scope))
-"""Who asks without a key where none is required."""
+
+TRUSTING = frozenset({Scope.LABEL, Scope.LABEL_TRUSTED})
+ANONYMOUS = Caller("", frozenset(Scope) - TRUSTING)
+"""Who asks without a key where none is required: many may, so that nobody knows whose word it is."""
 
 
 NOBODY = Caller("", frozenset())

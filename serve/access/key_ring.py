@@ -9,7 +9,7 @@ from datetime import datetime
 
 import structlog
 
-from driftwheel.api_keys import KEYS_VARIABLE, keys_of, state_of_keys
+from driftwheel.api_keys import KEYS_VARIABLE, keys_of, state_of_keys, with_implied
 from driftwheel.errors import StorageError
 from driftwheel.records import ApiKey, ApiKeyStatus, Scope
 from driftwheel.store.ledger import Ledger
@@ -56,7 +56,7 @@ class ApiKeys:
                 # What was used stays used: else any change of any key would fill every bucket.
                 known = self._rate_limits.get(record.id)
                 rate_limits[record.id] = known if known and known.numbers == numbers else RateLimit(*numbers)
-            caller = Caller(record.id, frozenset(map(Scope, record.scopes)), rate_limits.get(record.id))
+            caller = Caller(record.id, with_implied(map(Scope, record.scopes)), rate_limits.get(record.id))
             ends_at = _timestamp(record.expires_at)
             callers[bytes.fromhex(record.digest)] = (caller, ends_at)
             if record.previous_digest is not None and record.previous_ends_at is not None:

@@ -8,6 +8,7 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
+from driftwheel.accelerator import has_gpu
 from driftwheel.artifacts import read_manifest, verify
 from driftwheel.errors import EngineError, GateError
 from driftwheel.records import ModelVersion
@@ -15,7 +16,7 @@ from driftwheel.settings.serving import ServeSettings
 from driftwheel.system import available_bytes
 from serve.engines.engine import Engine
 from serve.engines.lora import ADAPTER
-from serve.engines.vllm_command import ENGINE_BYTES, GIB, has_gpu
+from serve.engines.vllm_command import ENGINE_BYTES, GIB
 
 CALL_SECONDS = 300.0
 """New weights are read from the disk within one call: 16 GB at 100 MB/s take half of it."""

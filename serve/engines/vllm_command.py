@@ -1,11 +1,11 @@
 """The command line and the environment of a vLLM engine, on a GPU or a CPU."""
 
-import importlib.metadata
 import importlib.util
 import os
 import sys
 from pathlib import Path
 
+from driftwheel.accelerator import has_gpu
 from driftwheel.settings.serving import ServeSettings
 from serve.engines.tool_parser import tool_arguments
 
@@ -68,11 +68,3 @@ def _openmp() -> list[str]:
     torch = importlib.util.find_spec("torch")
     folders = [Path(folder) for folder in (torch.submodule_search_locations or [] if torch else [])]
     return [str(path) for folder in folders for path in sorted((folder / "lib").glob("libgomp*.so*"))[:1]]
-
-
-def has_gpu() -> bool:
-    """Say whether the installed vLLM is the GPU build."""
-    try:
-        return not importlib.metadata.version("vllm").endswith("+cpu")
-    except importlib.metadata.PackageNotFoundError:
-        return False

@@ -23,6 +23,7 @@ import pytest
 import yaml
 
 from driftwheel import fingerprint
+from driftwheel.accelerator import has_gpu
 from driftwheel.artifacts import read_manifest
 from driftwheel.controls import promote, rollback
 from driftwheel.conversations import said
@@ -32,7 +33,6 @@ from driftwheel.settings.load import load_settings
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
 from serve.engines.engine import free_port
-from serve.engines.vllm_command import has_gpu
 from tests.suites.differential import Server, compare, report
 from tests.support.differential_cases import cases
 from tests.support.edited_builds import edit_tensors, rebuild

@@ -146,8 +146,8 @@ def _make_keys(ledger: Ledger, project: str) -> tuple[dict[str, str], ApiKeys]:
     """Make one key in each state."""
     now, hour = utc_now(), timedelta(hours=1)
     texts = {"none": "", "unknown": "dwk_nobody-has-this-key-0123456789"}
-    for state in ("ask", "feedback", "operate", "read"):
-        texts[state] = create_key(ledger, project, state, [Scope(state)])[1]
+    for scope in Scope:
+        texts[scope.value] = create_key(ledger, project, scope.value.replace(":", "-"), [scope])[1]
     for state in ("right", "disabled"):
         texts[state] = create_key(ledger, project, state, list(Scope))[1]
     expired, texts["expired"] = create_key(ledger, project, "expired", list(Scope), expires_at=now + hour)

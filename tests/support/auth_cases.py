@@ -38,6 +38,8 @@ SCOPES = {
     "feedback": {"feedback"},
     "operate": {"operate"},
     "read": {"read"},
+    "label": {"feedback"},
+    "label:trusted": {"feedback"},
     "right": {"ask", "feedback", "operate", "read"},
     "in its grace": {"ask", "feedback", "operate", "read"},
 }

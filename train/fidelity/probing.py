@@ -1,12 +1,14 @@
 """Asks a model in memory the probe prompts: greedy answers, and log-probabilities of the reference answers."""
 
+import gc
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from driftwheel.accelerator import has_gpu
 from driftwheel.conversations import Message, Tool
 from driftwheel.errors import ConfigError
-from train.base_model import end_ids
+from train.base_model import CPU, end_ids
 from train.data.rendering import as_ids
 from train.evaluation.scores import grade_answer
 from train.evaluation.scoring import Row, expected_answer
@@ -40,6 +42,23 @@ class Reading:
     logprobs: list[float]
     """Of the reference answer's tokens, in nats."""
     is_correct: bool
+
+
+def reading_device() -> str:
+    """Return the one device on which every form of a model is read here: the GPU where there is one.
+
+    Of two devices each rounds in its own way, and their difference would be part of the verdict on a form.
+    """
+    return "cuda" if has_gpu() else CPU
+
+
+def free_memory(device: str) -> None:
+    """Give a device what models that were read held of it, so that an engine can have it."""
+    import torch
+
+    if device != CPU:
+        gc.collect()
+        torch.cuda.empty_cache()
 
 
 def make_probes(tokenizer: Any, rows: Sequence[Row], max_tokens: int, *, ends: Collection[int] = ()) -> list[Probe]:

@@ -4,7 +4,7 @@ import json
 import random
 from collections.abc import Collection
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from driftwheel.json_form import as_json, from_json
 from driftwheel.records import Dataset, TrainingRun
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
-from train.base_model import end_ids, load_tokenizer, load_weights
+from train.base_model import CPU, end_ids, load_tokenizer, load_weights
 from train.data.examples import Example
 from train.data.learned_tokens import Learn, learned_sequences
 from train.evaluation.scoring import Row
@@ -39,7 +39,9 @@ class Trained:
     max_tokens: int
     """Longest answer that was generated."""
     is_read_back: bool = False
-    """The model was read from disk, because its run is older than parity tables."""
+    """The model was read from disk: its run is older than parity tables, or it was trained on another device."""
+    device: str = ""
+    """Kind of the device that computed the readings; empty where they are older than this."""
 
 
 def remember(settings: Settings, dataset_path: Path, trainer: Any, folder: Path) -> Pins:
@@ -57,29 +59,35 @@ def remember(settings: Settings, dataset_path: Path, trainer: Any, folder: Path)
         readings = read_model(model, tokenizer, probes, max_tokens, is_autocast=is_autocast, label_field=label_field)
     if not is_first_process():
         return Pins()
-    trained = Trained(probes=probes, readings=readings, max_tokens=max_tokens)
+    trained = Trained(probes=probes, readings=readings, max_tokens=max_tokens, device=model.device.type)
     artifacts.write_json(folder / READINGS, as_json(trained))
     is_whole = settings.train.method == "full"
     return read_pins(folder, None if is_whole else settings.base_model(), settings.model.revision)
 
 
-def recall(settings: Settings, ledger: Ledger, run: TrainingRun) -> Trained:
-    """Return what a run's trainer remembered; a run that is older than this has its weights read back from disk."""
+def recall(settings: Settings, ledger: Ledger, run: TrainingRun, device: str = CPU) -> Trained:
+    """Return what a run's trainer remembered, on the device on which the other forms are read.
+
+    A run that is older than this, or was trained on another device, has its weights read back from disk.
+    """
     path = weights_path(run) / READINGS
     if not path.is_file():
-        return _read_back(settings, ledger, run)
-    return from_json(path.read_bytes(), Trained)
+        return _read_back(settings, ledger, run, device)
+    trained = from_json(path.read_bytes(), Trained)
+    if trained.device not in ("", device):
+        return _read_back(settings, ledger, run, device)
+    return replace(trained, device=device)
 
 
-def load_trained(run: TrainingRun, *, revision: str | None) -> Any:
+def load_trained(run: TrainingRun, *, revision: str | None, device: str = CPU) -> Any:
     """Load what a run trained as its trainer held it: whole weights in float32, or the adapter on its frozen base."""
     source = str(weights_path(run))
     if run.method == "full":
-        return load_weights(source, "float32")
+        return load_weights(source, "float32", device=device)
     from peft import PeftModel
 
     dtype = "bfloat16" if run.settings["train"]["bf16"] else "float32"
-    return PeftModel.from_pretrained(load_weights(run.base_model, dtype, revision=revision), source)
+    return PeftModel.from_pretrained(load_weights(run.base_model, dtype, revision=revision, device=device), source)
 
 
 def choose_probes(settings: Settings, dataset_path: Path, tokenizer: Any, ends: Collection[int]) -> list[Probe]:
@@ -133,14 +141,14 @@ def _compare_tokens(trainer: Any, dataset_path: Path, learn: Learn = "last") -> 
             )
 
 
-def _read_back(settings: Settings, ledger: Ledger, run: TrainingRun) -> Trained:
+def _read_back(settings: Settings, ledger: Ledger, run: TrainingRun, device: str) -> Trained:
     tokenizer = load_tokenizer(str(weights_path(run)))
     max_tokens = settings.evaluate.max_tokens
-    model = load_trained(run, revision=settings.model.revision)
+    model = load_trained(run, revision=settings.model.revision, device=device)
     ends = end_ids(tokenizer, model.generation_config)
     probes = choose_probes(settings, Path(ledger.get(Dataset, run.dataset_id).path), tokenizer, ends)
     is_autocast = bool(run.settings["train"]["bf16"])
     readings = read_model(
         model, tokenizer, probes, max_tokens, is_autocast=is_autocast, label_field=settings.dataset.label_field
     )
-    return Trained(probes=probes, readings=readings, max_tokens=max_tokens, is_read_back=True)
+    return Trained(probes=probes, readings=readings, max_tokens=max_tokens, is_read_back=True, device=device)

@@ -4,6 +4,7 @@ import importlib.metadata
 import importlib.util
 from dataclasses import dataclass
 
+from driftwheel.accelerator import look
 from driftwheel.processor import this_processor
 from driftwheel.quantization import usable_schemes
 from driftwheel.settings.training import TrainSettings
@@ -87,14 +88,10 @@ class Machine:
 
 def this_machine() -> Machine:
     """Look at this machine."""
-    import torch
-
     packages = frozenset(p for p in ("bitsandbytes", "flash_attn", "ray", "zentorch") if importlib.util.find_spec(p))
-    found = this_processor()
-    if not torch.cuda.is_available():
+    found, seen = look(), this_processor()
+    if not found.has_gpu:
         memory = float(available_bytes())
-        return Machine(memory, None, None, found.flags, packages, is_amd=found.is_amd, speed=speed())
-    free = {i: torch.cuda.mem_get_info(i)[0] for i in range(torch.cuda.device_count())}
-    best = max(free, key=lambda i: free[i])
-    name, capability = torch.cuda.get_device_name(best), torch.cuda.get_device_capability(best)
-    return Machine(float(free[best]), name, capability, found.flags, packages, len(free))
+        return Machine(memory, None, None, seen.flags, packages, is_amd=seen.is_amd, speed=speed())
+    best = max(found.gpus, key=lambda gpu: gpu.free_bytes)
+    return Machine(float(best.free_bytes), best.name, best.capability, seen.flags, packages, len(found.gpus))

@@ -10,6 +10,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+from driftwheel.accelerator import has_gpu, look
 from driftwheel.errors import ConfigError
 from driftwheel.settings.training import TrainSettings
 
@@ -25,8 +26,7 @@ LARGEST_SERVED_RANK = 512
 
 def check_method(train: TrainSettings) -> None:
     """Raise ConfigError for a combination that means nothing or cannot be merged, or that this machine cannot train."""
-    import torch
-
+    check_device()
     if train.method == "full":
         for key in ("use_rslora", "use_dora", "init_lora_weights", "lora_modules_to_save"):
             if getattr(train, key) != TrainSettings.model_fields[key].default:
@@ -40,10 +40,21 @@ def check_method(train: TrainSettings) -> None:
         )
     if train.method != "qlora":
         return
-    if not torch.cuda.is_available():
+    if not has_gpu():
         raise ConfigError("train.method qlora needs a CUDA GPU and there is none; set train.method to lora")
     if importlib.util.find_spec("bitsandbytes") is None:
         raise ConfigError("train.method qlora needs bitsandbytes; install the gpu extra: pip install -e '.[gpu]'")
+
+
+def check_device() -> None:
+    """Raise ConfigError where a GPU is there and torch cannot use it: it would train on the CPU without a word."""
+    import torch
+
+    if has_gpu() != torch.cuda.is_available():
+        one, other = ("the driver", "torch") if has_gpu() else ("torch", "nvidia-smi, with the packages that are here,")
+        found = look()
+        reason = "; ".join(found.problems()) or f"driver {found.driver}, torch {torch.__version__}"
+        raise ConfigError(f"{one} has a GPU to compute on and {other} has none: {reason}; see `driftwheel doctor`")
 
 
 def changes_base(train: TrainSettings) -> bool:

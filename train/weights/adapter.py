@@ -17,7 +17,7 @@ from driftwheel.settings.data import Base, TemplateSettings
 from driftwheel.settings.serving import ServeSettings
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
-from train.base_model import identity, load_base_tokenizer, load_tokenizer, load_weights
+from train.base_model import CPU, identity, load_base_tokenizer, load_tokenizer, load_weights
 from train.fidelity.pins import check_pins, pins_of, read_pins
 from train.fidelity.structure import check_finite
 from train.runs import weights_path
@@ -148,10 +148,10 @@ def require_effect(settings: ServeSettings, taken: Fingerprint, artifact: Path) 
         )
 
 
-def load_adapted(artifact: Path, dtype: str) -> Any:
+def load_adapted(artifact: Path, dtype: str, device: str = CPU) -> Any:
     """Return the base in a number type with the artifact's adapter beside it, as an engine holds it."""
     from peft import PeftModel
 
     manifest = artifacts.read_manifest(artifact)
-    base = load_weights(manifest.base_model or "", dtype, revision=manifest.base_revision or None)
+    base = load_weights(manifest.base_model or "", dtype, revision=manifest.base_revision or None, device=device)
     return PeftModel.from_pretrained(base, artifact)

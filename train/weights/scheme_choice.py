@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from driftwheel.accelerator import has_gpu
 from driftwheel.errors import ConfigError
 from driftwheel.quantization import AUTO, NONE, SCHEMES, Scheme, scheme_of
 from driftwheel.settings.artifact import QuantizeSettings
@@ -12,9 +13,7 @@ from train.base_model import load_config
 
 def chosen_scheme(settings: QuantizeSettings) -> Scheme:
     """Return the scheme that was set, or the one that `auto` begins with on this machine."""
-    import torch
-
-    return scheme_of(settings.scheme, has_gpu=torch.cuda.is_available())
+    return scheme_of(settings.scheme, has_gpu=has_gpu())
 
 
 def finer_scheme(settings: QuantizeSettings, coarser: str) -> Scheme | None:

@@ -19,6 +19,7 @@ from driftwheel.store.ledger import Ledger
 from tests.support.edited_builds import Build
 from tests.support.planted_faults import FAULTS, Fault
 from tests.support.versions import add_with_parents
+from train.base_model import load_weights
 from train.fidelity.parity_table import find_parity
 from train.fidelity.trained import READINGS, recall
 from train.finetune import finetune
@@ -133,6 +134,28 @@ def test_a_clean_build_is_what_was_trained_and_is_measured_once(loop: tuple[Buil
     written_at = (found.folder / artifacts.MANIFEST).stat().st_mtime_ns
     assert measure_forms(build.settings, ledger, build.run.id).rows == found.rows
     assert (found.folder / artifacts.MANIFEST).stat().st_mtime_ns == written_at
+
+
+def test_all_forms_are_read_on_one_device(loop: tuple[Build, Ledger]) -> None:
+    """What a GPU's trainer remembered is no measure for files that are read on a CPU: its rounding is another."""
+    build, ledger = loop
+    path = weights_path(build.run) / READINGS
+    remembered = json.loads(path.read_text(encoding="utf-8"))
+    assert remembered["device"] == "cpu"
+    path.write_text(json.dumps({**remembered, "device": "cuda"}), encoding="utf-8")
+    elsewhere = recall(build.settings, ledger, build.run, "cpu")
+    assert (elsewhere.device, elsewhere.is_read_back) == ("cpu", True)
+    # A run that is older than this says nothing of its device: most likely it was this machine's.
+    path.write_text(json.dumps({**remembered, "device": ""}), encoding="utf-8")
+    older = recall(build.settings, ledger, build.run, "cpu")
+    assert (older.device, older.is_read_back) == ("cpu", False)
+
+
+def test_weights_are_loaded_straight_to_the_device_on_which_they_are_read(tiny_base: Path) -> None:
+    """The device without memory stands for a GPU: it shows where the loader put what it read."""
+    model = load_weights(str(tiny_base), "float32", device="meta")
+    assert {parameter.device.type for parameter in model.parameters()} == {"meta"}
+    assert load_weights(str(tiny_base), "float32").device.type == "cpu"
 
 
 def test_the_trainer_remembers_what_its_weights_on_disk_answer(loop: tuple[Build, Ledger]) -> None:

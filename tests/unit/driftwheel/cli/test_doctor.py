@@ -5,7 +5,8 @@ import json
 
 import pytest
 
-from driftwheel.cli.doctor import FLOORS, SIGNS, Finding, examine, installed_stages
+from driftwheel.cli.doctor import FLOORS, SIGNS, examine, installed_stages
+from driftwheel.cli.finding import Finding
 from driftwheel.cli.main import main
 from driftwheel.settings.settings import Settings
 

@@ -18,6 +18,7 @@ import pytest
 import sqlalchemy as sa
 import structlog
 
+from driftwheel.by_whom import Feedback
 from driftwheel.errors import DriftwheelError, RecordError, SchemaError, StorageError
 from driftwheel.records import RECORDS, Alias, Traffic, TrainingRun
 from driftwheel.settings.settings import Settings
@@ -32,6 +33,8 @@ from tests.support.kept_databases import REVISIONS, Rows, kept_rows, restore, ro
 NOBODY = 65534
 WINDOWS = 4
 """The revision in which a check became a window."""
+FEEDBACK = 7
+"""The revision in which feedback got authors."""
 KILLS = 50
 FORK = multiprocessing.get_context("fork")
 pytestmark = pytest.mark.every_database
@@ -64,7 +67,20 @@ def upgraded(rows: Rows, revision: int) -> Rows:
         rows["alias"] = {row["id"]: row for row in rows["alias"].values()}
     if revision < WINDOWS:
         _adopt_checks(rows)
+    if revision < FEEDBACK:
+        _adopt_feedback(rows)
     return rows
+
+
+def _adopt_feedback(rows: Rows) -> None:
+    """Make a row of each label and each thumb that the requests' summaries hold."""
+    words = rows.setdefault("feedback", {})
+    for request in rows["req"].values():
+        for kind, value in ((request["label_source"], request["label"]), ("thumb", request["thumb"])):
+            if value is not None:
+                kept = {"id": f"feedback_{request['id']}_{kind}", "project": request["project"], "kind": kind}
+                kept |= {"created_at": request["feedback_at"], "request_id": request["id"], "value": str(value)}
+                words[kept["id"]] = kept | {"author": "legacy", "trust": "none", "withdrawn_at": None}
 
 
 def _adopt_checks(rows: Rows) -> None:
@@ -238,6 +254,29 @@ def test_old_rows_that_name_nothing_stay_and_are_reported(settings: Settings, en
         assert move_alias(ledger, "support", alias.name, "version_0").previous_version_id == "gone"
         with pytest.raises(RecordError, match=r"alias\.version_id 'elsewhere'"):
             move_alias(ledger, "support", alias.name, "elsewhere")
+
+
+@pytest.mark.parametrize(
+    ("source", "thumb", "kinds", "label"),
+    [
+        ("correction", "NULL", {("correction", "card_lost")}, "card_lost"),
+        ("accepted", "1", {("thumb", "1")}, "card_lost"),
+        ("accepted", "NULL", {("thumb", "1")}, "card_lost"),
+        ("accepted", "-1", {("thumb", "-1")}, None),
+    ],
+    ids=["a correction", "an accepted answer", "one without its thumb", "one that was taken back"],
+)
+def test_old_feedback_becomes_rows_of_an_author_whom_nobody_trusts(
+    settings: Settings, engine: sa.Engine, source: str, thumb: str, kinds: set[tuple[str, str]], label: str | None
+) -> None:
+    change = f"UPDATE req SET label_source = '{source}', thumb = {thumb}, feedback_at = NULL WHERE id = 'req_0_1'"
+    restore_changed(settings, engine, change)
+    with closing(Ledger(settings.database_url)) as ledger:
+        found = ledger.find(Feedback, request_id="req_0_1")
+        assert {(w.kind, w.value) for w in found} == kinds
+        row = ledger.get(Traffic, "req_0_1")
+        assert {(w.author, w.trust, w.created_at) for w in found} == {("legacy", "none", row.created_at)}
+        assert row.label == label
 
 
 def test_the_file_before_the_upgrade_is_kept_beside_it(settings: Settings) -> None:

@@ -7,17 +7,19 @@ from typing import Any
 import pytest
 
 from driftwheel.answers import AnswerForm
+from driftwheel.by_whom import Trust
 from driftwheel.dataset_report import DatasetReport
 from driftwheel.errors import DataError
 from driftwheel.records import Dataset, Traffic
 from driftwheel.settings.settings import Settings
 from driftwheel.store.answer_form import label_field_of
 from driftwheel.store.ledger import Ledger
-from driftwheel.traffic.feedback import WrongFormError, give_feedback
+from driftwheel.traffic.feedback import Author, WrongFormError, give_feedback
 from serve.feedback_route import read_feedback, store_feedback
 from serve.refusals import RequestRefused
 from tests.support.versions import add_with_parents, dataset_stub, published_version
 
+TRUSTED = Author(id="support/ops", trust=Trust.TRUSTED)
 TOOLS = [{"type": "function", "function": {"name": "weather"}}]
 ROW = Traffic(
     id="req_1",
@@ -40,7 +42,7 @@ def served(ledger: Ledger, form: AnswerForm | None) -> None:
 
 def correct(settings: Settings, ledger: Ledger, correction: str) -> Traffic:
     return give_feedback(
-        settings.traffic, ledger, settings.project, "req_1", correction=correction, label_field="intent"
+        settings.traffic, ledger, settings.project, "req_1", author=TRUSTED, correction=correction, label_field="intent"
     )
 
 
@@ -84,7 +86,7 @@ def test_the_gateway_answers_422_with_the_form(settings: Settings, ledger: Ledge
     served(ledger, "object")
     feedback = read_feedback(b'{"request_id": "req_1", "correction": "card_lost"}')
     with pytest.raises(RequestRefused, match="JSON object with the field 'intent'") as caught:
-        store_feedback(settings.traffic, ledger, settings.project, feedback, label_field="intent")
+        store_feedback(settings.traffic, ledger, settings.project, feedback, author=TRUSTED, label_field="intent")
     assert (caught.value.status, caught.value.code, caught.value.param) == (422, "wrong_form", "correction")
 
 
@@ -99,3 +101,9 @@ def test_a_version_that_answers_in_texts_has_its_labels_in_no_field(settings: Se
     served(ledger, "text")
     named = settings.dataset.model_copy(update={"label_field": "intent"})
     assert (label_field_of(named, ledger, "v1"), label_field_of(named, ledger, "v9")) == (None, "intent")
+
+
+def test_a_word_that_is_too_long_is_refused() -> None:
+    with pytest.raises(RequestRefused, match="at most 262144 bytes") as caught:
+        read_feedback(json.dumps({"request_id": "r", "comment": "x" * 262_144}).encode())
+    assert caught.value.status == 413

@@ -14,9 +14,11 @@ from driftwheel.errors import ConflictError, DataError, NotFoundError, RecordErr
 from driftwheel.records import Traffic
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
-from driftwheel.traffic.feedback import give_feedback
+from driftwheel.traffic.feedback import Author, give_feedback
 from driftwheel.traffic.log import MAX_QUEUED, TrafficLog
 
+OWNER = Author(id="")
+"""Who asked without a key."""
 Append = Callable[[TrafficLog, Traffic], "Future[None]"]
 pytestmark = pytest.mark.every_database
 ROW = Traffic(
@@ -135,16 +137,16 @@ def test_feedback_labels_its_row(
     settings: Settings, ledger: Ledger, feedback: dict[str, Any], label: str | None, source: str | None
 ) -> None:
     ledger.add(ROW)
-    row = give_feedback(settings.traffic, ledger, settings.project, "req_1", **feedback)
+    row = give_feedback(settings.traffic, ledger, settings.project, "req_1", author=OWNER, **feedback)
     assert (row.label, row.label_source) == (label, source)
     assert row.feedback_at is not None
 
 
 def test_feedback_needs_a_request_and_something_to_say(settings: Settings, ledger: Ledger) -> None:
     with pytest.raises(NotFoundError, match="req_9"):
-        give_feedback(settings.traffic, ledger, settings.project, "req_9", thumb=1)
+        give_feedback(settings.traffic, ledger, settings.project, "req_9", author=OWNER, thumb=1)
     ledger.add(ROW)
     with pytest.raises(NotFoundError, match="'other'"):
-        give_feedback(settings.traffic, ledger, "other", "req_1", thumb=1)
+        give_feedback(settings.traffic, ledger, "other", "req_1", author=OWNER, thumb=1)
     with pytest.raises(DataError, match="thumb"):
-        give_feedback(settings.traffic, ledger, settings.project, "req_1")
+        give_feedback(settings.traffic, ledger, settings.project, "req_1", author=OWNER)

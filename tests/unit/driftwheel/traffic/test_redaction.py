@@ -14,7 +14,7 @@ from driftwheel.records import Traffic, new_id
 from driftwheel.settings.load import load_settings
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
-from driftwheel.traffic.feedback import give_feedback
+from driftwheel.traffic.feedback import give_feedback, person
 from driftwheel.traffic.log import TrafficLog
 from driftwheel.traffic.redaction import is_drawn, keeping, rules_of
 
@@ -62,7 +62,9 @@ def test_no_file_of_the_ledger_ever_holds_what_a_rule_forbids(
         append(log, ROW).result(10)
     with pytest.raises(RecordError):
         append(log, replace(ROW, id="req_2", prompt_tokens=2**70)).result(10)
-    give_feedback(settings.traffic, ledger, settings.project, "req_1", correction=json.dumps({"mail": MAIL}))
+    give_feedback(
+        settings.traffic, ledger, settings.project, "req_1", author=person("Ada"), correction=json.dumps({"mail": MAIL})
+    )
     log.close()
     (row,) = ledger.find(Traffic)
     assert (row.prompt, row.answer, row.error) == ("i am <EMAIL>", "your card <CARD>", "no <EMAIL>")

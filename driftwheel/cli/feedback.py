@@ -1,0 +1,102 @@
+"""Show what was said about an answer and by whom, say something about it, or take back what an author said.
+
+driftwheel feedback show|give|withdraw
+
+One file for three actions: they are one verb, and share its words.
+"""
+
+import argparse
+import getpass
+import json
+import sys
+from dataclasses import asdict
+
+from driftwheel.argument_types import moment
+from driftwheel.by_whom import Feedback
+from driftwheel.cli.command import add_common_arguments, opened, plain, print_record
+from driftwheel.errors import ConfigError
+from driftwheel.records import Traffic
+from driftwheel.traffic.feedback import Author, give_feedback, person, withdraw_all, withdraw_feedback, words_about
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the verb's actions, each with its arguments."""
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+    for name, act, help_text in (
+        ("show", _show, "print what was said about an answer, and by whom"),
+        ("give", _give, "say whether an answer was right, or what the right one is"),
+        ("withdraw", _withdraw, "take back what an author said, about one answer or about all"),
+    ):
+        action = actions.add_parser(name, help=help_text, description=help_text)
+        action.set_defaults(act=act)
+        add_common_arguments(action)
+        few = "?" if name == "withdraw" else None
+        action.add_argument("id", nargs=few, metavar="REQUEST_ID", help="the x-request-id of the answer")
+        if name == "give":
+            action.add_argument("--thumb", type=int, choices=(1, -1), help="1 for right, -1 for wrong")
+            action.add_argument("--label", metavar="TEXT", help="the right label")
+            action.add_argument("--correction", metavar="TEXT", help="the whole right answer")
+            action.add_argument("--comment", metavar="TEXT", help="what you have to say about it")
+        if name == "withdraw":
+            of_help = "id of another author, such as PROJECT/KEY_NAME (you)"
+            action.add_argument("--author", metavar="ID", help=of_help)
+            since_help = "only what was said from then on, such as 2026-01-31"
+            action.add_argument("--since", type=moment, metavar="TIME", help=since_help)
+
+
+def main(arguments: argparse.Namespace) -> None:
+    """Run the action."""
+    arguments.act(arguments)
+
+
+def _me() -> Author:
+    return person(getpass.getuser())
+
+
+def _show(arguments: argparse.Namespace) -> None:
+    settings, ledger = opened(arguments)
+    ledger.get(Traffic, arguments.id, project=settings.project)
+    for word in words_about(ledger, [arguments.id]).get(arguments.id, []):
+        if arguments.json:
+            sys.stdout.write(json.dumps(asdict(word), default=plain) + "\n")
+        else:
+            sys.stdout.write(_line(word) + "\n")
+
+
+def _line(word: Feedback) -> str:
+    # As JSON, so that what somebody wrote says nothing to the terminal.
+    end = ", withdrawn" if word.withdrawn_at else ""
+    author = f"{word.author or 'without a key'} (trust: {word.trust}{end})"
+    return f"{word.created_at:%Y-%m-%d %H:%M:%S}  {author}  {word.kind} {json.dumps(word.value)}"
+
+
+def _give(arguments: argparse.Namespace) -> None:
+    settings, ledger = opened(arguments)
+    row = give_feedback(
+        settings.traffic,
+        ledger,
+        settings.project,
+        arguments.id,
+        author=_me(),
+        thumb=arguments.thumb,
+        label=arguments.label,
+        correction=arguments.correction,
+        comment=arguments.comment,
+        label_field=settings.dataset.label_field,
+    )
+    print_record(row, as_json=arguments.json)
+
+
+def _withdraw(arguments: argparse.Namespace) -> None:
+    settings, ledger = opened(arguments)
+    if arguments.id:
+        row = withdraw_feedback(ledger, settings.project, arguments.id, author=_me(), of=arguments.author)
+        print_record(row, as_json=arguments.json)
+        return
+    if arguments.author is None:
+        raise ConfigError("name a request, or an author with --author to take back everything that it said")
+    count = withdraw_all(ledger, settings.project, arguments.author, by=_me(), since=arguments.since)
+    if arguments.json:
+        sys.stdout.write(json.dumps({"author": arguments.author, "requests": count}) + "\n")
+    else:
+        sys.stdout.write(f"what {arguments.author} said about {count} answers counts no more\n")
