@@ -48,7 +48,7 @@ HELD_OUT_INTENTS, SHIFT_SHARE, FEEDBACK_SHARE = 10, 0.7, 0.9
 TRAFFIC_ROWS, STEADY_ROWS = 1200, 600  # questions of known intents that are kept back, and those sent before the shift
 BASE_STEPS = 600  # its words are people's own and more than the demo's
 OVERRIDES: dict[str, dict[str, Any]] = {
-    "dataset": {"near_duplicate_similarity": 0.9, "test_share": 0.1, "max_rows_per_user": 5000, "group_column": None},
+    "dataset": {"near_duplicate_similarity": 0.9, "test_share": 0.1, "group_column": None},
     "train": {"method": "full", "num_train_epochs": 8, "learning_rate": 1.5e-3, "eval_steps": 150},
     "evaluate": {"max_items": 1500, "baseline_items": 100},
     "serve": {"alias": "banking"},

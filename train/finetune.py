@@ -69,7 +69,7 @@ def finetune(
         if run.status is not TrainingRunStatus.RUNNING:
             run = ledger.change(run, status=TrainingRunStatus.RUNNING, error=None, finished_at=None)
         try:
-            check_dataset(settings.dataset, ledger, settings.project, dataset)
+            check_dataset(settings.dataset, ledger, settings.project, dataset, settings.train.learn)
             metrics = _train(settings, rows_path, run, callbacks)
         except Exception as error:
             message = f"{type(error).__name__}: {error}"

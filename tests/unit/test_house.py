@@ -45,7 +45,7 @@ LATE = {
     "sacrebleu": "driftwheel train/evaluation",
     "safetensors": "train/fidelity train/weights",
     "scipy": "train/data",
-    "sklearn": "train/evaluation",
+    "sklearn": "train/data train/evaluation",
     "tokenizers": "examples/support",
     "streamlit": "dashboard",
     "torch": "examples/support train train/fidelity train/processes train/sizing train/training train/weights",

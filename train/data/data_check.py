@@ -32,6 +32,7 @@ from train.data.findings import (
     TemplateFound,
 )
 from train.data.formats import Row, read_sources
+from train.data.learned_tokens import Learn, each_learned
 from train.data.row_shapes import PLAIN
 from train.data.same_prompts import are_references
 from train.data.tally import SHOWN_BROKEN_ROWS, SHOWN_UNUSED, Tally, labels_seen_once, measure, quantiles
@@ -65,6 +66,7 @@ def check_files(
     max_length: int,
     sources: Sequence[str | Path],
     compared_rows: int = NEAR_DUPLICATE_ROWS,
+    learn: Learn = "last",
 ) -> Findings:
     """Return all findings about some files; raises DataError if one cannot be read."""
     files, rows, prompts = [], list[PlacedRow](), list[tuple[str, str]]()
@@ -97,7 +99,7 @@ def check_files(
         near_duplicates=_near_pairs(settings, repeated, compared_rows),
         personal_data=_personal_data(rows),
         outliers=_outliers(rows),
-        template=_template(base, rows),
+        template=_template(base, rows, learn),
     )
     return replace(found, suggestions=suggestions(settings, found))
 
@@ -231,7 +233,7 @@ def _personal_data(rows: Sequence[PlacedRow]) -> dict[str, PersonalDataFound]:
     return {k: PersonalDataFound(count=len(own), examples=own[:SHOWN_EXAMPLES]) for k, own in pieces.items()}
 
 
-def _template(base: Base, rows: Sequence[PlacedRow]) -> TemplateFound:
+def _template(base: Base, rows: Sequence[PlacedRow], learn: Learn) -> TemplateFound:
     """Return what the base's template does with the rows: some of each order of roles, and others evenly."""
     try:
         tokenizer = load_base_tokenizer(base)
@@ -239,10 +241,11 @@ def _template(base: Base, rows: Sequence[PlacedRow]) -> TemplateFound:
         return TemplateFound()  # the lengths say why
     kinds = {tuple(m["role"] for m in row.example.prompt): row for row in reversed(rows)}
     chosen = {id(row): row for row in (*kinds.values(), *rows[:: len(rows) // TEMPLATE_ROWS + 1])}.values()
-    said = [templated(row.example, row.place) for row in chosen]
-    found = list(faults(tokenizer, base_ends(base, tokenizer), said))
+    said = [templated(turn, row.place) for row in chosen for turn in each_learned([row.example], learn)]
+    by_row = {fault.row: fault for fault in faults(tokenizer, base_ends(base, tokenizer), said)}
+    found = list(by_row.values())
     return TemplateFound(
-        rows_checked=len(said),
+        rows_checked=len(chosen),
         faults=len(found),
         examples=[f"{fault.row} {fault.reason}" for fault in found[:SHOWN_EXAMPLES]],
     )

@@ -67,6 +67,9 @@ def deal_preferences(
             if answer
         ]
     whole = [kind for kind in ("dpo", "kto") if all(files[f"{kind}_{name}"] for name in LEARNED)]
+    for kind in {"dpo", "kto"}.difference(whole):
+        if left := sum(len(files[f"{kind}_{name}"]) for name in LEARNED):
+            tally.dropped[f"preferences for {kind}, too few to hold some of them out"] += left
     return {name: own for name, own in files.items() if name.split("_")[0] in whole}
 
 
@@ -81,13 +84,16 @@ def _judged(settings: DatasetSettings, rows: Sequence[Row], tally: Tally) -> lis
             continue
         answers = [row.completion, row.rejected] if row.rejected is not None else [row.completion]
         cleaned = [e for a in answers for e in clean(settings, [replace(row, completion=a)], Tally())]
-        if len(cleaned) == len(answers):
-            if row.rejected is not None and cleaned[0].completion == cleaned[1].completion:
-                tally.dropped["a preference whose two answers are alike after cleaning"] += 1
-                continue
-            good = cleaned[0].completion if row.is_good is not False else None
-            one = Judged(cleaned[0], good, cleaned[-1].completion if good is None or row.rejected is not None else None)
-            found.setdefault(f"{one.example.id} {one.good} {one.bad}", one)
+        if len(cleaned) < len(answers):
+            tally.dropped["a preference of which a text is empty after cleaning"] += 1
+            continue
+        if row.rejected is not None and cleaned[0].completion == cleaned[1].completion:
+            tally.dropped["a preference whose two answers are alike after cleaning"] += 1
+            continue
+        good = cleaned[0].completion if row.is_good is not False else None
+        one = Judged(cleaned[0], good, cleaned[-1].completion if good is None or row.rejected is not None else None)
+        if found.setdefault(f"{one.example.id} {one.good} {one.bad}", one) is not one:
+            tally.dropped["a preference that repeats another"] += 1
     return list(found.values())
 
 
