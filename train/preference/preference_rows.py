@@ -15,6 +15,7 @@ from driftwheel.traffic.outcome_query import is_answered
 from train.data.clean_rows import cleaned
 from train.data.duplicates import NearDuplicates
 from train.data.examples import Example
+from train.data.shared_frame import Compared
 from train.data.tally import Tally
 from train.data.traffic_rows import asked_of
 
@@ -77,7 +78,8 @@ def preferences(
         alias=alias,
         newest_first=False,
     )
-    quarantine = NearDuplicates(test_texts, settings.near_duplicate_similarity)
+    compared = Compared(tally.shared)
+    quarantine = NearDuplicates(compared.texts(test_texts), settings.near_duplicate_similarity)
     per_user: Counter[str] = Counter()
     found = []
     for request in traffic:
@@ -87,7 +89,7 @@ def preferences(
             continue
         if per_user[user] >= settings.max_rows_per_user:
             tally.dropped["feedback over dataset.max_rows_per_user"] += 1
-        elif quarantine.like(preference.example.conversation):
+        elif quarantine.like(compared.text(preference.example.conversation)):
             tally.dropped["feedback on a question like a test item"] += 1
         else:
             per_user[user] += 1
