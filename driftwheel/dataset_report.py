@@ -102,6 +102,8 @@ class DatasetReport(RowLengths):
     answer_form: AnswerForm | None = None
     """What the answers are: JSON objects, texts or both; None in older Datasets."""
     sources: dict[str, int] = field(default_factory=dict)
+    unverified: dict[str, int] = field(default_factory=dict)
+    """Rows that nobody trusted has vouched for, by the API key that did."""
     slices: dict[str, dict[str, int]] = field(default_factory=dict)
     """Rows by split and slice."""
     shared: SharedFrame = field(default_factory=SharedFrame)

@@ -31,7 +31,7 @@ VERBS = {
     "pause": ("driftwheel.cli.pause", "stop retraining"),
     "resume": ("driftwheel.cli.resume", "continue retraining"),
     "traffic": ("driftwheel.cli.traffic", "show, export or prune the logged requests"),
-    "feedback": ("driftwheel.cli.feedback", "show, give or withdraw what was said about an answer"),
+    "feedback": ("driftwheel.cli.feedback", "show, give, confirm or withdraw what was said about answers"),
     "keys": ("driftwheel.cli.keys", "make, list, disable and rotate the API keys of the gateway"),
     "db": ("driftwheel.cli.db", "show or upgrade the database's tables"),
 }

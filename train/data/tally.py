@@ -82,6 +82,7 @@ def describe(
         unused_columns=tally.unused,
         answer_form=form_of([e.answer for e in examples if "tool_calls" not in e.completion[-1]]),
         sources=dict(Counter(e.source for e in examples)),
+        unverified=dict(Counter(e.author for e in examples if e.author is not None)),
         slices={name: dict(Counter(e.slice for e in rows)) for name, rows in splits.items()},
         **vars(measure(base, max_length, examples, tally)),
     )
