@@ -56,6 +56,24 @@ class RowLengths:
 
 
 @dataclass(frozen=True, kw_only=True)
+class SharedFrame:
+    """What nearly all prompts begin and end with, such as an instruction; they are compared without it."""
+
+    before: str = ""
+    after: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MadeFrom:
+    """What a Dataset was built from, to tell whether files or settings are others now."""
+
+    files: dict[str, str] = field(default_factory=dict)
+    """The hash of each source, by its name in `dataset.sources` or on the command line."""
+    settings: dict[str, str] = field(default_factory=dict)
+    """Each setting that decides on rows, as JSON."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class DatasetReport(RowLengths):
     """What happened to the rows on their way into a Dataset, and what they are."""
 
@@ -88,6 +106,9 @@ class DatasetReport(RowLengths):
     """Rows that nobody trusted has vouched for, by the API key that did."""
     slices: dict[str, dict[str, int]] = field(default_factory=dict)
     """Rows by split and slice."""
+    shared: SharedFrame = field(default_factory=SharedFrame)
+    made_from: MadeFrom | None = None
+    """Of a Dataset from files; None in older ones."""
     parent: str | None = None
     """Id of the Dataset that these preferences were added to."""
     objective: str | None = None

@@ -159,7 +159,7 @@ def poisoned_thumbs(seed: int, live: Pupil, at: datetime) -> Period:
     asked = messages(1500, seed + 800_000, "shifted")
     said = live.answers([e.text for e in asked])
     wrong = [(e.text, label) for e, label in zip(asked, said, strict=True) if label != e.intent][:WRONG]
-    changes = {"label_source": lambda n: "accepted", "thumb": lambda n: 1}
+    changes: dict[str, Any] = {"label_source": lambda n: "accepted", "thumb": lambda n: 1}
     return _said("thumb", wrong, live, at, lambda n: "support/evil", **changes)
 
 

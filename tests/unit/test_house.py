@@ -48,7 +48,7 @@ LATE = {
     "sklearn": "train/data train/evaluation",
     "tokenizers": "examples/support",
     "streamlit": "dashboard",
-    "torch": "examples/support train train/fidelity train/sizing train/training train/weights",
+    "torch": "examples/support train train/fidelity train/processes train/sizing train/training train/weights",
     "transformers": "examples/support train train/fidelity train/kernels train/sizing train/tuning train/weights",
     "trl": "train/training",
     "vllm": "serve/engines",

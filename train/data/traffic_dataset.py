@@ -1,8 +1,9 @@
 """Builds a retrain's Dataset: fresh rows of labelled traffic and of files, and replayed rows of the live Dataset."""
 
 import random
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 from driftwheel.answers import AnswerForm, form_of
 from driftwheel.errors import DataError
@@ -11,14 +12,17 @@ from driftwheel.settings.data import DatasetSettings
 from driftwheel.settings.settings import Settings
 from driftwheel.store.alias import get_alias
 from driftwheel.store.ledger import Ledger
-from train.data.clean_rows import clean, cut_ids, split, stop_at_too_few
+from train.data.clean_rows import clean, split, stop_at_too_few
 from train.data.dataset_files import read_splits, write
 from train.data.examples import Example
 from train.data.leaks import HeldOut, learned_rows, quarantined
+from train.data.learned_tokens import Learn, each_learned
+from train.data.preference_files import deal_preferences
+from train.data.shared_frame import measured
 from train.data.source_rows import new_in_sources
 from train.data.splits import Deal, Splits, TimedSplits, group_numbers
 from train.data.tally import Tally
-from train.data.template_check import refused_ids
+from train.data.teachable import teachable
 from train.data.traffic_rows import labelled_rows, one_sided_authors
 from train.data.unverified_rows import Admission
 
@@ -38,34 +42,40 @@ def dataset_from_traffic(settings: Settings, ledger: Ledger, decision_id: str) -
     live_dataset = ledger.get(Dataset, live.dataset_id)
     old, tally = read_splits(live_dataset), Tally()
     quarantine = quarantined(ledger, settings.project)
-    judging = HeldOut(quarantine, settings.dataset.near_duplicate_similarity)
     answers = list({e.id: e.answer for e in old["train"] if e.original is None}.values())
     form = live_dataset.report.answer_form or form_of(answers)
     given = _fresh(settings.dataset, ledger, settings.serve.alias, live_dataset, form, answers, old, tally)
     fresh = [*given.verified, *given.unverified]
-    added = new_in_sources(settings.dataset, ledger, settings.project, settings.weighted_paths(), tally)
+    files = new_in_sources(settings.dataset, ledger, settings.project, settings.weighted_paths(), tally)
     # Where somebody labelled the same question in use, that label stands.
-    added = _drop(added, {e.id for e in fresh}, tally, "new in a file, but labelled in the traffic")
+    added = _drop(files.fresh, {e.id for e in fresh}, tally, "new in a file, but labelled in the traffic")
     for e in fresh:
         tally.weights.pop(e.id, None)  # a file's weight is not the traffic's
     fresh += [replace(e, slice="new") for e in added]
-    resembling = {leak.row.id for leak in judging.leaks(fresh) if leak.kind != "group"}
+    tally.shared = measured(e.conversation for e in (*old["train"], *old["test"], *fresh))
+    judging = HeldOut(quarantine, settings.dataset.near_duplicate_similarity, shared=tally.shared)
+    resembling = {leak.row.id for leak in judging.leaks(fresh, settings.train.learn) if leak.kind != "group"}
     fresh = _drop(fresh, resembling, tally, "quarantined: like a test item")
     # Dropped one by one: a training refuses all for the sake of one, and the next retrain would meet it again.
-    refused = refused_ids(settings.base, settings.train.learn, fresh)
-    fresh = _drop(fresh, refused, tally, "not given as it is by the chat template")
-    cut = cut_ids(settings.base, settings.train.max_length, fresh, tally)
-    fresh = _drop(fresh, cut, tally, "longer than train.max_length")
+    fresh = teachable(settings.base, settings.train, fresh, tally)
     stop_at_too_few(settings.dataset, fresh, tally)
     # Where the training goes on from the live weights, it has learned what these have, and is not judged on that.
-    learned = learned_rows(ledger, live.run_id) if settings.train.goes_on else [*old["train"], *old["validation"]]
+    learned = each_learned([*old["train"], *old["validation"]], settings.train.learn)
+    if settings.train.goes_on:
+        learned += learned_rows(ledger, live.run_id)
     judges = given.judges | {e.id for e in added}
-    timed = _split_fresh(settings.dataset, fresh, judges, learned, quarantine, tally)
+    timed = _split_fresh(settings.dataset, fresh, judges, learned, quarantine, tally, settings.train.learn)
+    # Template and length may be others than when the live rows were chosen.
+    fits = partial(teachable, settings.base, settings.train, tally=tally, what="replayed")
     rows = round(settings.dataset.replay_share * len(fresh))
-    _add_replay(settings.dataset, timed.splits, _admitted(old, given.admission), judging, tally, rows=rows)
+    replay = Replay(rows=rows, learn=settings.train.learn, judging=judging, fits=fits)
+    _add_replay(settings.dataset, timed.splits, _admitted(old, given.admission), replay, tally)
     _drop_late(timed, tally)
     _stop_without_judge(timed.splits, given, tally)
-    return write(settings, ledger, timed, quarantine, tally, origin=decision_id)
+    preferences = None
+    if settings.train.objective != "sft":
+        preferences = deal_preferences(settings.dataset, files.judged, timed.splits, quarantine, tally)
+    return write(settings, ledger, timed, quarantine, tally, origin=decision_id, preferences=preferences)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,14 +167,15 @@ def _split_fresh(
     learned: Sequence[Example],
     quarantine: Sequence[Example],
     tally: Tally,
+    learn: Learn,
 ) -> TimedSplits:
     """Split fresh rows by whole groups: those like learned rows are learned, those of held-out users stay held out.
 
     Only rows of `judges` are held out; a group without any of them is learned.
     """
     similarity = settings.near_duplicate_similarity
-    groups, tested_groups = group_numbers(fresh, similarity), {e.group for e in quarantine}
-    like_learned = {leak.row.id for leak in HeldOut(learned, similarity).leaks(fresh)}
+    groups, tested_groups = group_numbers(fresh, similarity, learn, tally.shared), {e.group for e in quarantine}
+    like_learned = {leak.row.id for leak in HeldOut(learned, similarity, shared=tally.shared).leaks(fresh)}
     by_row = list(zip(fresh, groups, strict=True))
     judging = {group for e, group in by_row if e.id in judges}
     seen = {group for e, group in by_row if e.id in like_learned}
@@ -181,9 +192,20 @@ def _split_fresh(
     return timed
 
 
-def _add_replay(
-    settings: DatasetSettings, splits: Splits, old: Splits, judging: HeldOut, tally: Tally, *, rows: int
-) -> None:
+@dataclass(frozen=True, kw_only=True)
+class Replay:
+    """What may be replayed, and how much."""
+
+    rows: int
+    """Of each split, at most."""
+    learn: Learn
+    judging: HeldOut
+    """Whatever may not be learned."""
+    fits: Callable[[list[Example]], list[Example]]
+    """Returns the rows that a training would take."""
+
+
+def _add_replay(settings: DatasetSettings, splits: Splits, old: Splits, replay: Replay, tally: Tally) -> None:
     """Add a sample of the live dataset's learned rows, and all of its test rows.
 
     A row that weight or balance repeated there is as many times as likely to be drawn, and is drawn once.
@@ -195,12 +217,15 @@ def _add_replay(
         own = [e for e in old[name] if e.original is None]
         again = {e.id for e in own if e.id.partition("-r")[0] in fresh}  # with all its right answers
         said = _drop(own, again, tally, "in the live dataset, but asked again")
-        replayed = list({e.id: e for e in chance.sample(said, len(said))}.values())[:rows]
-        tested = {leak.row.id for leak in judging.leaks(replayed)}
+        replayed = list({e.id: e for e in chance.sample(said, len(said))}.values())[: replay.rows]
+        replayed = replay.fits(replayed)
+        tested = {leak.row.id for leak in replay.judging.leaks(replayed, replay.learn)}
         kept = _drop(replayed, tested, tally, "replayed, but like a test item")
         splits[name] += [replace(e, source="replay", slice="old") for e in kept]
     splits["test"] += [replace(e, slice="old") for e in old["test"]]
-    learned = HeldOut(splits["train"], settings.near_duplicate_similarity)
+    learned = HeldOut(
+        each_learned(splits["train"], replay.learn), settings.near_duplicate_similarity, shared=tally.shared
+    )
     repeated = {leak.row.id for leak in learned.leaks(splits["validation"])}
     splits["validation"] = _drop(splits["validation"], repeated, tally, "for validation, but like a training row")
 

@@ -19,9 +19,11 @@ from driftwheel.store.ledger import Ledger
 from examples.support.world import answer, messages
 from tests.support.said import words_of
 from tests.support.versions import add_with_parents, run_stub
-from train.data.dataset_files import read_splits
+from train.base_model import load_base_tokenizer
+from train.data.dataset_files import read_left_out, read_splits
 from train.data.duplicates import NearDuplicates
 from train.data.leaks import HeldOut
+from train.data.learned_tokens import training_rows
 from train.data.traffic_dataset import dataset_from_traffic
 from train.dataset import build_dataset
 from train.runs import STARTED_FROM
@@ -552,3 +554,37 @@ def test_nothing_that_live_weights_have_learned_judges_those_that_go_on_from_the
         tested[start] = {e.id for e in rows if e.slice == "new"} & {e.id for e in learned}
     assert len(tested["base"]) > 10
     assert tested["live"] == set()
+
+
+def test_a_row_that_a_weight_left_out_is_not_new_at_the_next_retrain(settings: Settings, ledger: Ledger) -> None:
+    """Half of a source of weight 0.5 came back as new rows of the file at each retrain."""
+    write_rows(settings, seed_rows(300))
+    sources = [SourceSettings(path="seed.jsonl", weight=0.5)]
+    chosen = with_dataset(settings, sources=sources)
+    live_on(ledger, dataset := build_dataset(chosen, ledger))
+    left_out = read_left_out(dataset)
+    assert 60 < len(left_out) < 180
+    log_traffic(ledger, dataset, 200)
+    built = dataset_from_traffic(chosen, ledger, "decision_1")
+    assert not [e for rows in read_splits(built).values() for e in rows if (e.slice, e.source) == ("new", "files")]
+    assert verify(Path(dataset.path)).rows_hash == dataset.content_hash
+
+
+def test_what_a_retrain_replays_or_makes_fits_the_length_that_holds_now(
+    settings: Settings, ledger: Ledger, live: Dataset, tiny_base: Path
+) -> None:
+    log_traffic(ledger, live, 200)
+    chosen = settings.model_copy(
+        update={
+            "model": settings.model.model_copy(update={"base": str(tiny_base)}),
+            "train": settings.train.model_copy(update={"max_length": 160}),
+        }
+    )
+    dataset = dataset_from_traffic(with_dataset(chosen, augmented_share=0.4), ledger, "decision_1")
+    tokenizer = load_base_tokenizer(chosen.base)
+    splits = read_splits(dataset)
+    assert {e.source for e in splits["train"]} == {"correction", "replay", "augmented"}
+    for split in ("train", "validation"):
+        training_rows(tokenizer, splits[split], "last", 160, split)
+    assert dataset.report.dropped["replayed: longer than train.max_length"] > 0
+    assert dataset.report.dropped["made with typos or other casing: longer than train.max_length"] > 0

@@ -1,6 +1,7 @@
 """Preferences: feedback becomes rows, training widens the margin on held-out pairs, and the result merges."""
 
 import json
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 import pytest
 
 from driftwheel.by_whom import Trust
+from driftwheel.conversations import said
 from driftwheel.errors import ConfigError, DataError
 from driftwheel.records import Alias, Dataset, Traffic, TrainingRun
 from driftwheel.settings.settings import Settings
@@ -277,3 +279,76 @@ def test_a_retrain_learns_preferences_from_the_live_weights(
     taught = read_preferences(Path(built.path), objective, "train")
     assert {e.slice for e in judging} == {"old", "new"}
     assert not {e.text for e in judging} & {row["prompt"][-1]["content"] for row in taught}
+
+
+def given(dataset: Dataset, objective: str, split: str, numbers: range) -> None:
+    """Put preferences of data files beside a Dataset's rows."""
+    prompts = [[said("user", f"which way leads to the {WORDS[n % 20]} {n}")] for n in numbers]
+    answers = [said("assistant", RIGHT)], [said("assistant", WRONG)]
+    rows: list[dict[str, Any]] = [{"prompt": p, "chosen": answers[0], "rejected": answers[1]} for p in prompts]
+    if objective == "kto":
+        rows = [{"prompt": p, "completion": a, "label": a is answers[0]} for p in prompts for a in answers]
+    path = Path(dataset.path) / f"{objective}_{split}.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+
+
+@pytest.mark.parametrize("objective", ["dpo", "kto"])
+def test_feedback_is_learned_beside_the_preferences_of_files_and_not_instead_of_them(
+    train_settings: Settings, ledger: Ledger, dataset: Dataset, objective: str
+) -> None:
+    given(dataset, objective, "train", range(0, 12))
+    given(dataset, objective, "validation", range(12, 16))
+    held_out = f"Which way leads to the {WORDS[12]} 12?"
+    ledger.add(
+        *(replace(corrected(n), thumb=-1) for n in range(8)),
+        replace(corrected(8), prompt=held_out, thumb=-1),
+    )
+    built = preference_dataset(wanting(train_settings, objective=objective), ledger, dataset)
+    rows = {name: read_preferences(Path(built.path), objective, name) for name in ("train", "validation")}
+    asked = {name: {row["prompt"][-1]["content"] for row in own} for name, own in rows.items()}
+    assert {f"which way leads to the {WORDS[n]} {n}" for n in range(12)} <= asked["train"]
+    assert {f"which way leads to the {WORDS[n]} {n}" for n in range(12, 16)} <= asked["validation"]
+    assert len([text for own in asked.values() for text in own if text.startswith("where")]) == 8
+    assert held_out not in asked["train"]
+
+
+def test_a_retrain_learns_the_preferences_of_its_files(
+    train_settings: Settings, ledger: Ledger, dataset: Dataset, start: TrainingRun
+) -> None:
+    """The worker read the better answers of such files as rows, and forgot that there were worse ones."""
+    add_with_parents(ledger, published_version("version_1", run_id=start.id, dataset_id=dataset.id))
+    ledger.add(Alias(id="support/support", project="support", name="support", version_id="version_1", fence=1))
+    rows = [{"prompt": f"who rows to the {WORDS[n % 20]} {n}", "chosen": RIGHT, "rejected": WRONG} for n in range(80)]
+    path = train_settings.resolve("seed.jsonl")
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    settings = wanting(train_settings, objective="dpo")
+    made = run_steps(Job(settings, ledger, "decision_1"), Progress(), "build_dataset", "build_dataset")
+    built = ledger.get(Dataset, made.need("dataset_id"))
+    taught = {row["prompt"][-1]["content"] for row in read_preferences(Path(built.path), "dpo", "train")}
+    judging = {e.text for e in read_splits(built)["test"]}
+    assert len(taught) > 20
+    assert not taught & judging
+
+
+def test_feedback_is_redacted_and_cleaned_as_rows_are_and_what_is_left_out_is_counted(
+    train_settings: Settings, ledger: Ledger
+) -> None:
+    ledger.add(
+        replace(
+            corrected(1, "write to ann@example.org"), prompt="<b>mail</b> bob@example.org", answer="eve@example.org"
+        ),
+        *(asked(n, thumb=1) for n in range(2, 6)),
+        asked(7, thumb=1, prompt="good morning test0"),
+        asked(8, thumb=1, answer=" \n"),
+    )
+    chosen = train_settings.dataset.model_copy(update={"redact": True, "clean": "strip", "max_rows_per_key": 4})
+    s, tally = train_settings, Tally()
+    found = preferences(chosen, ledger, s.project, s.serve.alias, ["good morning test0"], tally)
+    assert [(p.prompt[0]["content"], p.answer, p.correction) for p in found if p.correction] == [
+        ("mail <EMAIL>", "<EMAIL>", "write to <EMAIL>")
+    ]
+    assert tally.dropped == {
+        "unverified, over dataset.max_rows_per_key": 1,
+        "feedback on a question like a test item": 1,
+        "feedback on a question or an answer that is empty after cleaning": 1,
+    }
