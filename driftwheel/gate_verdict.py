@@ -14,7 +14,7 @@ Verdict = Literal["PROMOTE", "REJECT", "INCONCLUSIVE"]
 
 @dataclass(frozen=True, kw_only=True)
 class SliceVerdict:
-    """What one slice says about a candidate: shares of right answers, candidate minus the other."""
+    """What one slice says about a candidate: shares of right answers, or mean grades, candidate minus the other."""
 
     slice: str
     role: str = "-"
@@ -81,5 +81,9 @@ class GateVerdict:
     """How many candidates were judged on these items, this one included."""
     live_version_id: str | None = None
     notes: tuple[str, ...] = ()
+    criterion: str | None = only_with("criterion")
+    """By what the answers were graded; None where they are right or wrong."""
+    ungraded: int | None = only_with("ungraded")
+    """Target items that one of the two has no grade on."""
     general: dict[str, dict[str, Measurement]] | None = only_with("general")
     """Candidate minus live on tasks that have nothing to do with training."""

@@ -37,6 +37,8 @@ class Prediction:
     """The slices of the test split that it belongs to, beside its own `slice`."""
     references: tuple[str, ...] = ()
     """Further right answers, beside the expected one."""
+    grade: float | None = None
+    """How good the answer is by the scorecard's criterion, from 0 to 1; None where that could not be told."""
 
     @property
     def right_answers(self) -> list[str]:

@@ -6,6 +6,7 @@ Every field has a default, so that a scorecard that an older program wrote can s
 from dataclasses import dataclass, field
 from typing import Literal
 
+from driftwheel.grades import Criterion
 from driftwheel.json_form import only_with
 from driftwheel.storage_path import StoragePath
 
@@ -25,6 +26,9 @@ class SliceScore:
 
     items: int
     accuracy: float
+    grade: float | None = only_with("grade")
+    """Mean grade of the items, where the criterion is not right or wrong."""
+    grade_interval: Interval | None = only_with("grade")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,6 +160,9 @@ class PromptScore:
 
     items: int = 0
     unanswered: int | None = None
+    criterion: Criterion | None = only_with("criterion")
+    grade: float | None = only_with("criterion")
+    ungraded: int | None = only_with("criterion")
     accuracy: float | None = None
     exact_match: float | None = None
     macro_f1: float | None = None
@@ -187,6 +194,12 @@ class Scorecard:
     items: int = 0
     unanswered: int = 0
     """Items that the engine refused; they count as wrong."""
+    criterion: Criterion | None = only_with("criterion")
+    """What graded the answers; None where an older program wrote the scorecard, and then they are right or wrong."""
+    grade: float | None = only_with("criterion")
+    """Mean grade of the answers that have one; for labels it is the accuracy."""
+    ungraded: int | None = only_with("criterion")
+    """Answers that the criterion or its grader could not grade; they count neither way."""
     accuracy: float | None = None
     exact_match: float | None = None
     json_validity: float | None = None

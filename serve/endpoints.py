@@ -7,13 +7,14 @@ from collections.abc import Awaitable, Callable
 from dataclasses import asdict
 from urllib.parse import unquote
 
-from driftwheel.errors import NotFoundError, StorageError
+from driftwheel.errors import ConflictError, DataError, DriftwheelError, NotFoundError, RecordError, StorageError
 from driftwheel.records import Scope
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
 from driftwheel.traffic.feedback import Author
 from serve import alerts, feedback_route, openapi
 from serve.access.allow_list import MODELS, ONE_MODEL, ROUTES, template_of
+from serve.access.ledger_turns import LedgerTurns
 from serve.http.messages import Request
 from serve.metrics import CONTENT_TYPE, GatewayMetrics
 from serve.refusals import RequestRefused, no_model
@@ -28,14 +29,29 @@ Answer = tuple[int, str, bytes]
 """Status, content type and body."""
 
 
+def refusal_of(error: DriftwheelError) -> RequestRefused:
+    """Return what a client is told of an error that its request met; what no client can put right is a 5xx."""
+    match error:
+        case NotFoundError():
+            return RequestRefused(404, str(error), "not_found")
+        case ConflictError():
+            return RequestRefused(409, str(error), "conflict")
+        case DataError() | RecordError():
+            return RequestRefused(422, str(error), "cannot_be_kept")
+        case StorageError():
+            headers = (("retry-after", str(RETRY_AFTER_SECONDS)),)
+            return RequestRefused(503, str(error), "ledger_unavailable", headers=headers)
+    return RequestRefused(500, str(error), "internal_error")
+
+
 class Endpoints:
     """Answers what is not for an engine; what needs the ledger runs on a thread, never on the event loop."""
 
     def __init__(self, settings: Settings, ledger: Ledger, routes: RoutingTable, metrics: GatewayMetrics) -> None:
         self._settings, self._ledger, self._routes, self._metrics = settings, ledger, routes, metrics
         self._started_at = int(time.time())
-        # Two repeats of one alert at once would both find that it has not asked yet.
-        self._alerts = asyncio.Lock()
+        # One after the other also because two repeats of one alert at once would both find that it has not asked yet.
+        self._turns = LedgerTurns()
         self._from_memory: dict[str, Callable[[Request], Answer]] = {
             "/healthz": self._health,
             "/readyz": self._readiness,
@@ -59,12 +75,12 @@ class Endpoints:
         if template in self._from_memory:
             return self._from_memory[template](request)
         try:
-            return 200, JSON_TYPE, json.dumps(await self._from_ledger[template](request)).encode()
-        except NotFoundError as error:
-            raise RequestRefused(404, str(error), "not_found") from error
-        except StorageError as error:
-            headers = (("retry-after", str(RETRY_AFTER_SECONDS)),)
-            raise RequestRefused(503, str(error), "ledger_unavailable", headers=headers) from error
+            async with self._turns.turn(request.caller.id):
+                return 200, JSON_TYPE, json.dumps(await self._from_ledger[template](request)).encode()
+        except RequestRefused:
+            raise
+        except (NotFoundError, StorageError, ConflictError, DataError, RecordError) as error:
+            raise refusal_of(error) from error
 
     async def _feedback(self, request: Request) -> dict[str, object]:
         opinion, caller = feedback_route.read_feedback(request.body), request.caller
@@ -83,8 +99,7 @@ class Endpoints:
 
     async def _alert(self, request: Request) -> dict[str, object]:
         fields = feedback_route.read_object(request.body)
-        async with self._alerts:
-            return asdict(await asyncio.to_thread(alerts.take_alerts, self._ledger, self._settings.project, fields))
+        return asdict(await asyncio.to_thread(alerts.take_alerts, self._ledger, self._settings.project, fields))
 
     def _health(self, _: Request) -> Answer:
         return 200, JSON_TYPE, b'{"status": "alive"}'

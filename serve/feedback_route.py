@@ -2,6 +2,7 @@
 
 import json
 import re
+import sys
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -17,6 +18,8 @@ from serve.refusals import RequestRefused
 _ID_IN_BODY = re.compile(r"(?:chatcmpl-|cmpl-|resp_|embd-)(req_\d{8}T\d{9}_[0-9a-f]{8})")
 """The `id` of an answer's body: the engine writes the kind of answer before the request id that it was given."""
 FEEDBACK_FIELDS = ("request_id", "thumb", "label", "correction", "comment", "signal", "withdraw")
+MOST_BYTES = 262_144
+"""Of one body: every word is kept, and the longest answer of a small model takes a quarter of this."""
 TEXTS = ("label", "correction", "comment", "signal")
 
 
@@ -46,8 +49,14 @@ def read_object(body: bytes) -> dict[str, Any]:
     """Return a body's JSON object; raises RequestRefused."""
     try:
         value = json.loads(body)
-    except (ValueError, RecursionError) as error:
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise RequestRefused(400, f"the body is not JSON: {error}", "invalid_json") from error
+    except RecursionError as error:
+        raise RequestRefused(400, "the body is nested too deeply", "invalid_json") from error
+    except ValueError as error:  # Python converts no integer of more digits (CVE-2020-10735)
+        digits = sys.get_int_max_str_digits()
+        message = f"the body holds a number of more than {digits:,} digits; send it as text, in quotes"
+        raise RequestRefused(400, message, "number_too_long") from error
     if not isinstance(value, dict):
         raise RequestRefused(400, "the body must be a JSON object", "invalid_json")
     return value
@@ -55,6 +64,8 @@ def read_object(body: bytes) -> dict[str, Any]:
 
 def read_feedback(body: bytes) -> Opinion:
     """Return checked feedback; raises RequestRefused naming the wrong field."""
+    if len(body) > MOST_BYTES:
+        raise RequestRefused(413, f"feedback may be at most {MOST_BYTES} bytes long", "body_too_large")
     fields = read_object(body)
     for name in fields:
         if name not in FEEDBACK_FIELDS:

@@ -12,9 +12,10 @@ from driftwheel.errors import ConflictError
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
 from driftwheel.traffic.log import TrafficLog
-from serve.access.allow_list import ROUTES, template_of
+from serve.access.allow_list import ROUTES, Openness, template_of
 from serve.access.backpressure import Backpressure
 from serve.access.key_ring import ApiKeys
+from serve.access.rate_limit import RateLimit, held_to
 from serve.access.startup import check_exposure, make_room_for_sockets
 from serve.admission import Admission
 from serve.endpoints import JSON_TYPE, Endpoints
@@ -154,14 +155,17 @@ class Gateway:
                 job = Job(request_id, request.path, call, route, request.caller, second, trace=trace)
                 if self._unwatched.has_rules or WATCH in request.headers:
                     job.is_watched = not self._unwatched.covers(request.headers, call)
+                    self.metrics.unwatched.inc(not job.is_watched)
                 if trace is None and b"traceparent" in request.headers:
                     job.trace_headers = trace_headers(request.headers)
                 status = await self._ask(job, response)
                 if status == 200:  # a shadow must not be asked what was refused, by whomever
                     self.on_answered(job)
             else:
-                status, content_type, body = await self._endpoints.answer(request)
-                response.send(status, self._headers(request_id, content_type, None), body)
+                limit = None if template is None else self._limit_of(request, template)
+                with held_to(limit) as limits:
+                    status, content_type, body = await self._endpoints.answer(request)
+                response.send(status, [*self._headers(request_id, content_type, None), *limits()], body)
         except RequestRefused as refusal:
             status = refusal.status
             answered_id, by = (job.request_id, job.route) if job else (request_id, None)
@@ -174,6 +178,11 @@ class Gateway:
             # Here, because a bug leaves this method too, and the connection answers it with the 500 that is counted.
             route_name = template if template is not None else OTHER_ROUTE
             self.metrics.count_request(route_name, job.route.version_id if job else NO_VERSION, status)
+
+    @staticmethod
+    def _limit_of(request: Request, template: str) -> RateLimit | None:
+        """Return what limits a request that no engine answers; a probe's is never refused."""
+        return None if ROUTES[template].openness is Openness.ANYBODY else request.caller.rate_limit
 
     async def _ask(self, job: Job, response: Response) -> int:
         rate_limit = job.caller.rate_limit

@@ -16,12 +16,13 @@ from pathlib import Path
 
 from driftwheel import artifacts, fingerprint
 from driftwheel.conversations import to_send
-from driftwheel.json_form import as_json
+from driftwheel.grades import Criterion
+from driftwheel.json_form import as_json, from_json
 from driftwheel.predictions import PREDICTIONS, Prediction
 from driftwheel.probe_answers import Fingerprint
 from driftwheel.records import Dataset, TrainingRun
 from driftwheel.scorecard import Interval, Scorecard
-from driftwheel.settings.artifact import EvaluateSettings
+from driftwheel.settings.artifact import EvaluateSettings, GateSettings
 from driftwheel.settings.data import DatasetSettings
 from driftwheel.settings.serving import ServeSettings
 from driftwheel.settings.settings import Settings
@@ -30,9 +31,11 @@ from train.asking.client import Answer, Endpoint, reference_logprobs
 from train.asking.engine_child import engine
 from train.data.examples import read_examples
 from train.data.leaks import leaks_into_judge
-from train.evaluation.baseline import measure_baseline
+from train.evaluation.baseline import lacks_grades, measure_baseline
+from train.evaluation.criterion_choice import choose_criterion, refuse_costs
 from train.evaluation.finished import Evaluation, load_evaluation
 from train.evaluation.general_tasks import measure_general, metrics_of
+from train.evaluation.graders import with_grades
 from train.evaluation.hallucination import Shown, made_up_flags, prompt_overlap, shown_by
 from train.evaluation.robustness import measure_robustness
 from train.evaluation.scores import perplexity, score, share_intervals, shares
@@ -42,6 +45,7 @@ from train.evaluation.scoring import (
     ask,
     evaluation_folder,
     expected_answer,
+    learned_answers,
     read_split,
     sample,
     score_items,
@@ -77,25 +81,30 @@ def evaluate(
     dataset = ledger.get(Dataset, dataset_id)
     manifest = artifacts.verify(artifact)
     folder = evaluation_folder(settings, dataset, manifest.content_hash)
-    if not _is_done(folder, parity):
+    if not _is_done(settings.gate, folder, parity):
         rows = sample(read_split(dataset, "test"), settings.evaluate.max_items, settings.dataset.seed)
+        learned = read_split(dataset, "train")
+        criterion = choose_criterion(settings.evaluate, settings.dataset.label_field, learned_answers(learned))
+        refuse_costs(settings.evaluate, criterion, len(rows), with_baseline=with_baseline)
         facts = {"artifact": manifest.content_hash, "dataset_id": dataset_id, "format": FORMAT}
         if endpoint is not None:
-            _write(settings, endpoint, dataset, artifact, rows, folder, facts, is_own=False)
+            _write(settings, endpoint, dataset, artifact, rows, folder, facts, criterion, is_own=False)
         else:
             with engine(settings, ["--artifact", str(artifact.resolve())]) as own:
                 # A new engine's first answers wait for kernels to be built; they are no latency that users see.
                 first = [row["prompt"] for row in rows[: settings.evaluate.concurrency]]
                 ask(settings.evaluate, settings.serve, own, first, "warm up", tools=tools_of(rows)[: len(first)])
-                _write(settings, own, dataset, artifact, rows, folder, facts, is_own=True, parity=parity)
+                _write(settings, own, dataset, artifact, rows, folder, facts, criterion, is_own=True, parity=parity)
     if with_baseline and settings.evaluate.baseline_items:
         measure_baseline(settings, dataset)
     return load_evaluation(settings, ledger, folder)
 
 
-def _is_done(folder: Path, parity: Parity | None) -> bool:
-    """Say whether an evaluation is finished and holds the parity table that is wanted."""
+def _is_done(settings: GateSettings, folder: Path, parity: Parity | None) -> bool:
+    """Say whether an evaluation is finished, has the grades it needs, and holds the parity table that is wanted."""
     if not artifacts.is_complete(folder):
+        return False
+    if lacks_grades(from_json((folder / "scorecard.json").read_bytes(), Scorecard), settings.max_ungraded):
         return False
     return parity is None or artifacts.read_manifest(folder).parity == parity.digest
 
@@ -108,6 +117,7 @@ def _write(
     rows: Sequence[Row],
     folder: Path,
     facts: dict[str, object],
+    criterion: Criterion,
     *,
     is_own: bool,
     parity: Parity | None = None,
@@ -121,8 +131,9 @@ def _write(
     seconds = time.monotonic() - started_at
     slices = name_slices(read_examples(Path(dataset.path) / "test.jsonl"))
     items = score_items(rows, answers, slices, label_field=settings.dataset.label_field)
+    items = with_grades(settings.evaluate, criterion, items)
     scorecard = replace(
-        _scores(settings.evaluate, rows, items, shown_by(read_split(dataset, "train"))),
+        _scores(settings.evaluate, rows, items, criterion, shown_by(read_split(dataset, "train"))),
         completion_tokens_per_second=sum(answer.completion_tokens for answer in answers) / seconds,
         robustness=measure_robustness(settings, endpoint, rows, items),
         general=measure_general(settings, endpoint, artifact),
@@ -143,10 +154,12 @@ def _write(
         artifacts.write_json(aside / "fingerprint.json", as_json(probes))
 
 
-def _scores(settings: EvaluateSettings, rows: Sequence[Row], items: Sequence[Prediction], shown: Shown) -> Scorecard:
+def _scores(
+    settings: EvaluateSettings, rows: Sequence[Row], items: Sequence[Prediction], criterion: Criterion, shown: Shown
+) -> Scorecard:
     """Return what the answers alone decide, and how many of them are made up."""
     task = task_of(settings, rows)
-    scores, flags = score(items, task), made_up_flags(rows, items, task, shown)
+    scores, flags = score(items, task, criterion), made_up_flags(rows, items, task, shown)
     overlap = prompt_overlap(rows, items) if task == "extractive" else None
     intervals = scores.intervals | share_intervals(flags)
     return replace(scores, **shares(flags), intervals=intervals, prompt_overlap=overlap)

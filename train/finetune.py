@@ -26,6 +26,7 @@ from train.data.leaks import check_dataset
 from train.data.template_check import require_template, rows_of
 from train.fidelity.trained import choose_probes
 from train.launchers.registry import launch
+from train.processes.number_type import with_number_type
 from train.runs import FOLD, STARTED_FROM, STUDY, Fold, started_from, weights_path
 from train.sizing.training_room import training_room
 from train.training.checkpoints import last_complete_checkpoint
@@ -54,6 +55,8 @@ def finetune(
     test split, ConflictError if another process trains this run. Whatever fails is written into the run's row first.
     """
     dataset = ledger.get(Dataset, dataset_id)
+    # Before the run is looked for: the number type is a part of what makes a run.
+    settings = settings.model_copy(update={"train": with_number_type(settings.train)})
     if settings.merge.kind == "merged":
         # What no later step could store is said before hours of training, not after them.
         require_layers(settings.quantize, settings.base)
@@ -67,7 +70,7 @@ def finetune(
         if run.status is not TrainingRunStatus.RUNNING:
             run = ledger.change(run, status=TrainingRunStatus.RUNNING, error=None, finished_at=None)
         try:
-            check_dataset(settings.dataset, ledger, settings.project, dataset)
+            check_dataset(settings.dataset, ledger, settings.project, dataset, settings.train.learn)
             metrics = _train(settings, rows_path, run, callbacks)
         except Exception as error:
             message = f"{type(error).__name__}: {error}"

@@ -12,6 +12,9 @@ Pure: no clock, no chance, no files. One REJECT rejects; one INCONCLUSIVE leaves
   that an equal candidate would pass in all of them together. There it must be shown not to lose more than a margin: a
   one-sided question, a one-sided bound at `confidence` (the two-sided interval at 2 * confidence - 1, Schuirmann 1987).
 * **Watched**: every smaller slice. There a significant loss rejects; by chance one does so in at most 1 - confidence.
+
+Where answers are good by degrees (`criterion`), the same is asked of the differences of grades, by tests that hold for
+any distribution of them (`verdict/graded.py`). Items without a grade count neither way; too many leave it open.
 """
 
 from collections.abc import Sequence
@@ -19,20 +22,12 @@ from dataclasses import replace
 
 from driftwheel.errors import GateError
 from driftwheel.gate_verdict import GateVerdict, SliceVerdict, Verdict, Watched, Won
-from driftwheel.intervals import paired_interval
+from driftwheel.grades import Criterion
 from driftwheel.settings.artifact import GateSettings
-from train.verdict.paired import (
-    Pairs,
-    detectable_gain,
-    items_needed,
-    margin_p,
-    mcnemar_p,
-    passing_chance,
-    shared_chance,
-    shared_level,
-)
+from train.verdict.graded import GradedPairs
+from train.verdict.paired import Pairs, shared_chance, shared_level
 from train.verdict.paired_tables import Fixed, Item, Table, count
-from train.verdict.verdict_words import in_words, notes, points
+from train.verdict.verdict_words import amount, in_words, notes, points
 
 KEPT_SHARE = 0.5
 """Share of what a version won that those after it must be shown to keep, as in non-inferiority trials."""
@@ -46,36 +41,38 @@ def decide(
     candidate: Sequence[Item],
     live: Sequence[Item] | None,
     *,
-    baseline_accuracy: float | None = None,
+    baseline: float | None = None,
     earlier_looks: int = 0,
     fixed: Sequence[Fixed] = (),
     live_version_id: str | None = None,
+    criterion: Criterion = "right",
 ) -> GateVerdict:
     """Return the verdict on a candidate beside the live version, both asked the same items.
 
-    Without a live version it must beat `baseline_accuracy`, the best that the untuned base model reaches.
+    Without a live version it must beat `baseline`, the best that the untuned base model reaches by the criterion.
     `earlier_looks` counts the other candidates that were judged on the same target items.
     Raises GateError if the two were not asked the same items.
     """
     if not candidate:
         raise GateError("the candidate was scored on no items: there is nothing to judge; evaluate it again")
     if live is None:
-        return _first_verdict(candidate, baseline_accuracy)
+        return _first_verdict(settings, candidate, baseline, criterion)
     if earlier_looks >= settings.max_looks:
         return _spent(settings, candidate, earlier_looks, live_version_id)
-    answers = {item.id: item.is_correct for item in live}
+    answers = {item.id: item.outcome(criterion) for item in live}
     if len(answers) != len(live) or answers.keys() != {i.id for i in candidate} or len(answers) != len(candidate):
         raise GateError("candidate and live version were not asked the same items; evaluate both again")
-    found = decide_counted(settings, count(candidate, answers, settings.contracts, fixed))
+    tables = count(candidate, answers, settings.contracts, fixed, criterion)
+    found = _ungraded(settings, tables) or decide_counted(settings, tables, criterion)
     found = replace(found, looks=earlier_looks + 1, live_version_id=live_version_id)
-    return replace(found, notes=tuple(notes(found)))
+    return found if found.p_value is None else replace(found, notes=tuple(notes(found)))
 
 
-def decide_counted(settings: GateSettings, tables: Sequence[Table]) -> GateVerdict:
+def decide_counted(settings: GateSettings, tables: Sequence[Table], criterion: Criterion = "right") -> GateVerdict:
     """Return the verdict on counted tables, the target's first, but for what is known only of the versions."""
     unmeasured = [table for table in tables if table.role == "fixed" and not table.pairs.items]
     target, level = tables[0].pairs, settings.false_promotion / settings.candidates
-    p_value = margin_p(target.gained, target.lost, target.items, settings.min_gain, level)
+    p_value = target.gain_p(settings.min_gain, level)
     margins = _margins(settings, [table for table in tables[1:] if table not in unmeasured])
     watched = _watch(settings, [table for table, margin in margins if margin is None])
     entries = [_decide_target(settings, target, level, p_value)]
@@ -83,7 +80,7 @@ def decide_counted(settings: GateSettings, tables: Sequence[Table]) -> GateVerdi
     entries += [entry for entry in watched.worst if entry.verdict == "REJECT"]
     verdict = _worst(entries)
     # With a required gain the smallest visible one lies about as far above it as it would above none.
-    seen = detectable_gain(target.noise, target.items, level)
+    seen = target.detectable_gain(level)
     needed = [entry.items_needed for entry in entries if entry.items_needed is not None]
     found = GateVerdict(
         verdict=verdict,
@@ -100,6 +97,8 @@ def decide_counted(settings: GateSettings, tables: Sequence[Table]) -> GateVerdi
         fixed=_won(settings, tables) if verdict == "PROMOTE" else (),
         unmeasured=tuple(table.pairs.slice for table in unmeasured),
         max_looks=settings.max_looks,
+        criterion=None if criterion == "right" else criterion,
+        ungraded=tables[0].ungraded or None,
     )
     return replace(found, reason=in_words(found))
 
@@ -108,7 +107,7 @@ def _margins(settings: GateSettings, tables: Sequence[Table]) -> list[tuple[Tabl
     """Say how much each slice may lose, or None if its items are too few to show that and it is only watched."""
     allowed = [_allowed(settings, table) for table in tables]
     chances = [
-        passing_chance(table.noise, table.pairs.items, margin, 1 - settings.confidence) if table.pairs.items else 0.0
+        table.pairs.passing_chance(table.noise, margin, 1 - settings.confidence) if table.pairs.items else 0.0
         for table, margin in zip(tables, allowed, strict=True)
     ]
     enough = shared_chance([c for table, c in zip(tables, chances, strict=True) if table.role == "slice"])
@@ -125,8 +124,8 @@ def _allowed(settings: GateSettings, table: Table) -> float:
     return max(settings.max_regression, settings.max_slice_regression if table.role == "slice" else 0.0)
 
 
-def _decide_target(settings: GateSettings, pairs: Pairs, level: float, p_value: float) -> SliceVerdict:
-    low, high = paired_interval(pairs.gained, pairs.lost, pairs.items, settings.confidence)
+def _decide_target(settings: GateSettings, pairs: Pairs | GradedPairs, level: float, p_value: float) -> SliceVerdict:
+    low, high = pairs.interval(settings.confidence)
     goal, needed = settings.min_gain, None
     verdict: Verdict = "INCONCLUSIVE"
     if high < 0:
@@ -150,7 +149,7 @@ def _decide_kept(settings: GateSettings, table: Table, margin: float) -> SliceVe
     if not pairs.items:
         reason = "the test set has no item of it"
         return _entry(table, -margin, (-1.0, 1.0), "INCONCLUSIVE", reason, settings.min_items)
-    low, high = paired_interval(pairs.gained, pairs.lost, pairs.items, 2 * settings.confidence - 1)
+    low, high = pairs.interval(2 * settings.confidence - 1)
     least, needed = settings.min_items if table.role == "part" else 0, None
     verdict: Verdict = "INCONCLUSIVE"
     # With too few items a single lost one could pass the limit: only a significant loss counts there.
@@ -167,23 +166,23 @@ def _decide_kept(settings: GateSettings, table: Table, margin: float) -> SliceVe
     return _entry(table, -margin, (low, high), verdict, reason, needed)
 
 
-def _needed(pairs: Pairs, margin: float, level: float, least: int) -> int | None:
+def _needed(pairs: Pairs | GradedPairs, margin: float, level: float, least: int) -> int | None:
     """Return how many items are still missing, at least those up to a minimum; None if more would not settle it."""
-    missing, found = least - pairs.items, items_needed(pairs, margin, level)
+    missing, found = least - pairs.items, pairs.needed(margin, level)
     return max(missing, found or 0) if missing > 0 else found
 
 
 def _watch(settings: GateSettings, tables: Sequence[Table]) -> Watched:
     """Return how many slices are only watched, at which level each, and those that lost most surely."""
     level = shared_level([t.pairs.gained + t.pairs.lost for t in tables], 1 - settings.confidence)
-    losing = [(mcnemar_p(t.pairs.lost, t.pairs.gained), t) for t in tables if t.pairs.lost > t.pairs.gained]
+    losing = [(t.pairs.lost_p(), t) for t in tables if t.pairs.items and t.pairs.difference < 0]
     worst = sorted(losing, key=lambda pair: (pair[0], pair[1].pairs.slice))[:WORST_SHOWN]
     return Watched(slices=len(tables), level=level, worst=tuple(_watched(settings, t, p, level) for p, t in worst))
 
 
 def _watched(settings: GateSettings, table: Table, p_value: float, level: float) -> SliceVerdict:
     pairs = table.pairs
-    interval = paired_interval(pairs.gained, pairs.lost, pairs.items, settings.confidence)
+    interval = pairs.interval(settings.confidence)
     if p_value <= level:
         return _entry(table, None, interval, "REJECT", f"it is surely worse than {table.against}", None)
     return _entry(table, None, interval, "PROMOTE", "it has no sure loss", None)
@@ -193,7 +192,7 @@ def _won(settings: GateSettings, tables: Sequence[Table]) -> tuple[Won, ...]:
     """Return the target, and the labels that surely gained: what this version fixes and later ones keep fixed."""
     labels = [t for t in tables if t.role == "slice" and "label:" in t.pairs.slice]
     level = shared_level([t.pairs.gained + t.pairs.lost for t in labels], 1 - settings.confidence)
-    won = [tables[0], *(t for t in labels if mcnemar_p(t.pairs.gained, t.pairs.lost) <= level)]
+    won = [tables[0], *(t for t in labels if t.pairs.won_p() <= level)]
     return tuple(Won(slice=t.pairs.slice, gain=t.pairs.difference, items=t.pairs.items) for t in won)
 
 
@@ -211,8 +210,8 @@ def _entry(
         role=table.role if margin is not None else "watched",
         against=table.against,
         items=pairs.items,
-        candidate_accuracy=(pairs.both + pairs.gained) / pairs.items if pairs.items else None,
-        live_accuracy=(pairs.both + pairs.lost) / pairs.items if pairs.items else None,
+        candidate_accuracy=pairs.candidate_mean if pairs.items else None,
+        live_accuracy=pairs.other_mean if pairs.items else None,
         difference=pairs.difference if pairs.items else None,
         interval=interval,
         margin=margin,
@@ -229,18 +228,45 @@ def _worst(entries: Sequence[SliceVerdict]) -> Verdict:
     return min((entry.verdict for entry in entries), key=order.index)
 
 
-def _first_verdict(candidate: Sequence[Item], baseline_accuracy: float | None) -> GateVerdict:
-    accuracy = sum(item.is_correct for item in candidate) / len(candidate)
-    floor = baseline_accuracy or 0.0
-    verdict: Verdict = "PROMOTE" if accuracy > floor else "REJECT"
-    against = "nothing (no baseline was measured)" if baseline_accuracy is None else f"the base model's {floor:.1%}"
+def _first_verdict(
+    settings: GateSettings, candidate: Sequence[Item], baseline: float | None, criterion: Criterion
+) -> GateVerdict:
+    outcomes = [item.outcome(criterion) for item in candidate]
+    known = [outcome for outcome in outcomes if outcome is not None]
+    missing = len(outcomes) - len(known)
+    if not known or missing > settings.max_ungraded * len(outcomes):
+        return without_grades(missing, len(outcomes), "all items")
+    mean, floor = sum(known) / len(known), baseline or 0.0
+    verdict: Verdict = "PROMOTE" if mean > floor else "REJECT"
+    against = f"the base model's {amount(floor, criterion)}"
+    against = "nothing (no baseline was measured)" if baseline is None else against
     does = "no version is live and it beats" if verdict == "PROMOTE" else "no version is live, and it does not beat"
     return GateVerdict(
         verdict=verdict,
-        reason=f"{does} {against}: {accuracy:.1%} on {len(candidate)} items",
-        items=len(candidate),
-        difference=None if baseline_accuracy is None else accuracy - baseline_accuracy,
+        reason=f"{does} {against}: {amount(mean, criterion)} on {len(known)} items",
+        items=len(known),
+        difference=None if baseline is None else mean - baseline,
+        criterion=None if criterion == "right" else criterion,
+        ungraded=missing or None,
     )
+
+
+def _ungraded(settings: GateSettings, tables: Sequence[Table]) -> GateVerdict | None:
+    """Return the verdict where too many items of the target, a part or a contract have no grade; None otherwise."""
+    for table in tables:
+        total = table.pairs.items + table.ungraded
+        if table.role in ("target", "part", "contract") and table.ungraded > settings.max_ungraded * total:
+            return without_grades(table.ungraded, total, f"{table.pairs.slice} items")
+    return None
+
+
+def without_grades(missing: int, total: int, which: str) -> GateVerdict:
+    """Return the verdict where the grader left too many answers without a grade."""
+    reason = (
+        f"{missing} of {total} {which} have no grade, more than gate.max_ungraded allows: the grader was down, slow or "
+        "made no sense; see that it answers, and publish again"
+    )
+    return GateVerdict(verdict="INCONCLUSIVE", reason=reason, items=total - missing, ungraded=missing)
 
 
 def _spent(settings: GateSettings, candidate: Sequence[Item], looks: int, live: str | None) -> GateVerdict:

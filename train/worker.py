@@ -7,7 +7,7 @@ finished work instead of redoing it. `workflow.py` carries a decision through al
 the verbs run some of them in their own process.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 
@@ -16,23 +16,25 @@ import structlog
 from driftwheel import artifacts, controls
 from driftwheel.errors import GateError, ParityError
 from driftwheel.gate_verdict import GateVerdict
+from driftwheel.grades import Criterion
 from driftwheel.json_form import only_with
 from driftwheel.records import Dataset, ModelVersionStatus, TrainingRun
 from driftwheel.run_metrics import RunMetrics
-from driftwheel.scorecard import ParityRow
+from driftwheel.scorecard import ParityRow, Scorecard
+from driftwheel.settings.artifact import GateSettings
 from driftwheel.settings.settings import Settings
 from driftwheel.storage_path import StoragePath
 from driftwheel.store.alias import live_version
 from driftwheel.store.ledger import Ledger
 from train.data.traffic_dataset import dataset_from_traffic
 from train.evaluate import evaluate
-from train.evaluation.baseline import best_accuracy
+from train.evaluation.baseline import best_outcome, lacks_grades
 from train.evaluation.finished import load_evaluation
 from train.evaluation.general_tasks import forgotten
 from train.fidelity.hops import is_too_coarse
 from train.fidelity.parity_table import Parity, find_parity
 from train.finetune import finetune
-from train.gate import decide
+from train.gate import decide, without_grades
 from train.merge import merge
 from train.parity import parity
 from train.preference.prefer import preference_dataset
@@ -41,6 +43,7 @@ from train.publish import publish
 from train.quantize import quantize
 from train.runs import merged_path
 from train.verdict.evidence import count_looks, read_items, what_stays_fixed
+from train.verdict.paired_tables import Item
 from train.warm_start import starting_weights
 from train.weights.scheme_choice import finer_scheme, why_not_first
 
@@ -74,6 +77,7 @@ class Progress:
     parity: tuple[ParityRow, ...] | None = only_with("parity")
     evaluation: StoragePath | None = only_with("evaluation")
     accuracy: float | None = only_with("accuracy")
+    grade: float | None = only_with("grade")
     verdict: GateVerdict | None = only_with("verdict")
     version_id: str | None = only_with("version_id")
     number: int | None = only_with("number")
@@ -141,7 +145,7 @@ def _evaluate(job: Job, progress: Progress) -> Progress:
         with_baseline=job.with_baseline,
         parity=find_parity(job.settings.root, artifact),
     )
-    return Progress(evaluation=str(done.folder), accuracy=done.scorecard.accuracy)
+    return Progress(evaluation=str(done.folder), accuracy=done.scorecard.accuracy, grade=done.scorecard.grade)
 
 
 def _gate(job: Job, progress: Progress) -> Progress:
@@ -252,16 +256,26 @@ def decide_against_live(settings: Settings, ledger: Ledger, *, evaluation: Path,
         raise GateError(f"{evaluation} was scored on {candidate.scorecard.dataset_id}, not on {dataset_id}")
     dataset, live = ledger.get(Dataset, dataset_id), live_version(ledger, settings.project, settings.serve.alias)
     items = read_items(evaluation, dataset)
+    criterion: Criterion = candidate.scorecard.criterion or "right"
     if live is None:
-        return decide(settings.gate, items, None, baseline_accuracy=best_accuracy(candidate.scorecard.baseline))
+        return _decide_first(settings.gate, candidate.scorecard, items, criterion)
     answered = evaluate(settings, ledger, artifact=Path(live.path), dataset_id=dataset_id)
     verdict = decide(
         settings.gate,
         items,
         read_items(answered.folder, dataset),
         earlier_looks=count_looks(ledger, settings.project, items, str(artifacts.read_manifest(evaluation).artifact)),
-        fixed=what_stays_fixed(ledger, live),
+        fixed=what_stays_fixed(ledger, live, criterion),
         live_version_id=live.id,
+        criterion=criterion,
     )
     general = forgotten(candidate.scorecard.general or {}, answered.scorecard.general or {})
     return replace(verdict, general=general)
+
+
+def _decide_first(settings: GateSettings, card: Scorecard, items: Sequence[Item], criterion: Criterion) -> GateVerdict:
+    """Return the verdict on a first version beside the base model, whose best prompt it must beat."""
+    for name, prompt in (card.baseline or {}).items():
+        if lacks_grades(prompt, settings.max_ungraded):
+            return without_grades(prompt.ungraded or 0, prompt.items, f"answers of the base model ({name})")
+    return decide(settings, items, None, baseline=best_outcome(card.baseline, card.criterion), criterion=criterion)

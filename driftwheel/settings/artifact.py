@@ -47,6 +47,8 @@ class EvaluateSettings(Section):
     """Which metrics; `auto` looks at the answers. Extractive is text that must come from the prompt."""
     max_items: int = Field(1000, ge=20)
     """Test items scored at most, drawn with the dataset's seed."""
+    criterion: Literal["auto", "right", "fields", "calls", "chrf", "rouge_l", "token_f1", "judge", "http"] = "auto"
+    """What grades an answer; `auto` takes right or wrong for labels, fields of JSON, calls of tools, chrF of texts."""
     max_tokens: int = Field(64, ge=1)
     """Longest answer, in tokens."""
     concurrency: int = Field(16, ge=1)
@@ -70,10 +72,19 @@ class EvaluateSettings(Section):
     judge_model: str | None = None
     """Name of the judge's model at that endpoint."""
 
+    judge_max_calls: int = Field(2000, ge=1)
+    """Most calls of the judge or the grader for one version's grades, those of the base model's answers included."""
+    grader_url: str | None = None
+    """Where `criterion: http` sends each prompt, answer and references, to get `{"grade": x}` with x from 0 to 1."""
+
     @model_validator(mode="after")
     def _judge_is_whole(self) -> Self:
         if (self.judge_url is None) != (self.judge_model is None):
             raise ValueError("judge_url and judge_model belong together: set both or none")
+        if self.criterion == "judge" and self.judge_url is None:
+            raise ValueError("criterion judge needs judge_url and judge_model")
+        if self.criterion == "http" and self.grader_url is None:
+            raise ValueError("criterion http needs grader_url")
         return self
 
 
@@ -87,12 +98,14 @@ class GateSettings(Section):
     confidence: float = Field(0.95, gt=0.5, lt=1)
     """Confidence of the intervals shown, and with which what must not get worse is shown not to."""
     min_gain: float = Field(0.0, ge=0, lt=1)
-    """The target items must be shown to gain more than this, as a share of correct answers."""
+    """The target items must be shown to gain more than this, as a share of correct answers or a mean grade."""
     max_regression: float = Field(0.02, ge=0, lt=1)
-    """Old items, and each slice in `gate.contracts`, may lose at most this share of correct answers."""
+    """Old items, and each slice in `gate.contracts`, may lose at most this share of correct answers or mean grade."""
     max_slice_regression: float = Field(0.03, ge=0, lt=1)
     """Each slice with enough items may lose at most this share, or `max_regression` if that is more."""
     contracts: list[str] = []
     """Slices, such as `label:refund`, that must be shown not to get worse however few items they have."""
     min_items: int = Field(100, ge=10)
     """Fewer paired items are INCONCLUSIVE."""
+    max_ungraded: float = Field(0.02, ge=0, lt=1)
+    """More items than this share without a grade, by a grader that failed, are INCONCLUSIVE."""

@@ -82,8 +82,8 @@ class TrainSettings(Section):
     train_sampling_strategy: Literal["random", "sequential", "group_by_length", "short_first"] = "random"
     """Order of the examples; grouping by length wastes less padding on a GPU, but a step of rows that are alike learns
     less. `short_first` begins with an epoch by length."""
-    bf16: bool = True
-    """Mixed precision in bfloat16."""
+    bf16: bool | None = None
+    """Mixed precision in bfloat16; empty takes what trains faster on this machine, which is measured once and kept."""
     eval_steps: int = Field(50, ge=1)
     """Validate and save every so many steps."""
     logging_steps: int = Field(5, ge=1)

@@ -7,7 +7,9 @@ are this process' own.
 """
 
 import math
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 from serve.refusals import RequestRefused
 
@@ -52,14 +54,18 @@ class RateLimit:
         self._max_concurrency = max_concurrency
         self._in_flight = 0
 
-    def enter(self, now: float) -> None:
-        """Begin a request, or raise RequestRefused (429); `leave` must follow if it does not raise."""
+    def enter(self, now: float, *, costs_tokens: bool = True) -> None:
+        """Begin a request, or raise RequestRefused (429); `leave` must follow if it does not raise.
+
+        One that no engine answers costs no tokens, and is let in by a key that has none left.
+        """
         if self._max_concurrency is not None and self._in_flight >= self._max_concurrency:
             message = f"this key has {self._max_concurrency} requests in flight, which is its limit"
             raise self._refusal(message, "concurrency_limit_exceeded", CONCURRENCY_RETRY_SECONDS, now)
         # Nothing is taken until both have enough: who is refused pays for nothing.
         # A request's tokens are not known yet, so any rest of that bucket lets it in.
-        for name, bucket, needed in (("requests", self._requests, 1.0), ("tokens", self._tokens, 0.001)):
+        tokens = self._tokens if costs_tokens else None
+        for name, bucket, needed in (("requests", self._requests, 1.0), ("tokens", tokens, 0.001)):
             if bucket is not None and bucket.level(now) < needed:
                 message = f"this key's {bucket.per_minute} {name} per minute are used up"
                 raise self._refusal(message, "rate_limit_exceeded", bucket.seconds_until(needed, now), now)
@@ -88,6 +94,22 @@ class RateLimit:
     def _refusal(self, message: str, code: str, seconds: float, now: float) -> RequestRefused:
         headers: Sequence[tuple[str, str]] = [("retry-after", str(max(1, math.ceil(seconds)))), *self.headers(now)]
         return RequestRefused(429, message, code, headers=tuple(headers))
+
+
+@contextmanager
+def held_to(limit: RateLimit | None) -> Iterator[Callable[[], list[tuple[str, str]]]]:
+    """Hold a request that costs no tokens to its key's limit, if there is one; give what makes its answer's headers.
+
+    Raises RequestRefused (429).
+    """
+    if limit is None:
+        yield list
+        return
+    limit.enter(time.monotonic(), costs_tokens=False)
+    try:
+        yield lambda: limit.headers(time.monotonic())
+    finally:
+        limit.leave(0, time.monotonic())
 
 
 def _duration(seconds: float) -> str:

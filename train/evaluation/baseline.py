@@ -13,9 +13,10 @@ from typing import Any
 from driftwheel import artifacts
 from driftwheel.conversations import Message, Messages, text_of
 from driftwheel.errors import ConfigError, NotFoundError
+from driftwheel.grades import Criterion
 from driftwheel.json_form import as_json, from_json
 from driftwheel.records import Dataset, content_hash
-from driftwheel.scorecard import EarlierBaseline, PromptScore
+from driftwheel.scorecard import EarlierBaseline, PromptScore, Scorecard
 from driftwheel.settings.data import Base, TemplateSettings
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
@@ -23,8 +24,20 @@ from train.asking.client import Endpoint
 from train.asking.engine_child import engine
 from train.base_model import load_base_tokenizer
 from train.chat_template import template_hash
+from train.evaluation.criterion_choice import choose_criterion
+from train.evaluation.graders import with_grades
 from train.evaluation.scores import score
-from train.evaluation.scoring import Row, ask, evaluation_folder, read_split, sample, score_items, task_of, tools_of
+from train.evaluation.scoring import (
+    Row,
+    ask,
+    evaluation_folder,
+    learned_answers,
+    read_split,
+    sample,
+    score_items,
+    task_of,
+    tools_of,
+)
 
 Prompts = dict[str, PromptScore]
 """By the way of prompting: `plain`, `few_shot` and `retrieved`."""
@@ -36,7 +49,8 @@ def measure_baseline(settings: Settings, dataset: Dataset, endpoint: Endpoint | 
     The result has entries `plain`, `few_shot` and `retrieved`; one that could not be asked says why in `note`.
     """
     found = find_baseline(settings, dataset)
-    if found is not None:
+    # A grader that was down is asked again.
+    if found is not None and not any(lacks_grades(entry, settings.gate.max_ungraded) for entry in found.values()):
         return found
     if endpoint is not None:
         entries = _ask_each(settings, endpoint, dataset)
@@ -76,6 +90,19 @@ def best_accuracy(entries: Prompts | None) -> float | None:
     """Return the best of the prompts' accuracies; None if none could be asked."""
     known = [entry.accuracy for entry in (entries or {}).values() if entry.accuracy is not None]
     return max(known) if known else None
+
+
+def best_outcome(entries: Prompts | None, criterion: Criterion | None) -> float | None:
+    """Return the best of the prompts' mean grades by a criterion, or accuracies without one; None without any."""
+    if criterion is None:
+        return best_accuracy(entries)
+    found = [entry.grade for entry in (entries or {}).values() if entry.criterion == criterion]
+    return max((grade for grade in found if grade is not None), default=None)
+
+
+def lacks_grades(card: Scorecard | PromptScore, most: float) -> bool:
+    """Say whether a larger share of answers than allowed has no grade."""
+    return (card.ungraded or 0) > most * card.items
 
 
 def choose_shots(rows: Sequence[Row], count: int, seed: int) -> list[Row]:
@@ -149,20 +176,31 @@ def _ask_each(settings: Settings, endpoint: Endpoint, dataset: Dataset) -> Promp
     plain = [list(row["prompt"]) for row in rows]
     few_shot = [with_shots(shots, row["prompt"]) for row in rows]
     retrieved = [with_shots(found, row["prompt"]) for found, row in zip(near, rows, strict=True)]
+    criterion = choose_criterion(settings.evaluate, settings.dataset.label_field, learned_answers(known))
+    asked = {
+        "plain": (plain, "base model, plain"),
+        "few_shot": (few_shot, f"base model, {len(shots)} examples"),
+        "retrieved": (retrieved, "base model, nearest examples"),
+    }
     return {
-        "plain": _entry(settings, endpoint, rows, plain, "base model, plain"),
-        "few_shot": _entry(settings, endpoint, rows, few_shot, f"base model, {len(shots)} examples"),
-        "retrieved": _entry(settings, endpoint, rows, retrieved, "base model, nearest examples"),
+        name: _entry(settings, endpoint, criterion, rows, conversations, title)
+        for name, (conversations, title) in asked.items()
     }
 
 
 def _entry(
-    settings: Settings, endpoint: Endpoint, rows: Sequence[Row], conversations: Sequence[Messages], title: str
+    settings: Settings,
+    endpoint: Endpoint,
+    criterion: Criterion,
+    rows: Sequence[Row],
+    conversations: Sequence[Messages],
+    title: str,
 ) -> PromptScore:
     answers = ask(settings.evaluate, settings.serve, endpoint, conversations, title, tools=tools_of(rows))
     if all(answer.error is not None for answer in answers):
         note = f"the engine refused every question (a base model may lack a chat template): {answers[0].error}"
         return PromptScore(note=note)
     items = score_items(rows, answers, label_field=settings.dataset.label_field)
-    scores = score(items, task_of(settings.evaluate, rows))
+    items = with_grades(settings.evaluate, criterion, items)
+    scores = score(items, task_of(settings.evaluate, rows), criterion)
     return PromptScore(**{f.name: getattr(scores, f.name) for f in fields(PromptScore) if f.name != "note"})

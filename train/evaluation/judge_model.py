@@ -22,7 +22,7 @@ from driftwheel.settings.serving import ServeSettings
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
 from train.asking.client import Endpoint, ask_all
-from train.evaluation.scoring import judge_endpoint
+from train.evaluation.graders import judge_endpoint
 from train.step_progress import progress
 
 ITEMS = 100

@@ -18,7 +18,8 @@ from driftwheel.settings.serving import ServeSettings
 from driftwheel.settings.settings import Settings
 from train.asking.client import Endpoint
 from train.data.rewording import flaw, request, reword
-from train.evaluation.scoring import Row, ask, judge_endpoint, sample, score_items, tools_of
+from train.evaluation.graders import judge_endpoint
+from train.evaluation.scoring import Row, ask, sample, score_items, tools_of
 
 FAULTY_SHARE = 0.2
 """Share of the words that get a typo, and of the neighbors that change places."""

@@ -6,7 +6,9 @@ from statistics import fmean
 from typing import Any
 
 from driftwheel.answers import field_for, form_of, label_of, parse_object, right_label
+from driftwheel.bounded_means import mean_interval
 from driftwheel.conversations import calls_in
+from driftwheel.grades import Criterion
 from driftwheel.intervals import share_interval
 from driftwheel.predictions import Prediction
 from driftwheel.scorecard import FieldScore, Interval, Scorecard, SliceScore, Task
@@ -41,8 +43,10 @@ def detect_task(expected: Sequence[str]) -> Task:
     return "labels" if 2 * len({text.strip() for text in expected}) <= len(expected) else "text"
 
 
-def score(items: Sequence[Prediction], task: Task) -> Scorecard:
+def score(items: Sequence[Prediction], task: Task, criterion: Criterion = "right") -> Scorecard:
     """Return the part of a scorecard that answers alone decide; what does not apply to the task is None.
+
+    By another criterion than right or wrong the scorecard has the mean grade too.
 
     Shares are from 0 to 1, and `intervals` holds the 95 % interval of each.
     """
@@ -61,11 +65,12 @@ def score(items: Sequence[Prediction], task: Task) -> Scorecard:
         task=task,
         items=len(items),
         unanswered=sum(item.error is not None for item in items),
+        **_grades(items, criterion),
         **shares(flags),
         **vars(by_label.means),
         labels=by_label.labels,
         confusion=by_label.confusion,
-        intervals=share_intervals(flags) | by_label.intervals,
+        intervals=share_intervals(flags) | by_label.intervals | grade_interval(items, criterion),
         **vars(calibration([float(item.confidence or 0) for item in sure], [item.is_correct for item in sure])),
         fields=_fields(expected, answers, task),
         **vars(text_scores([item.right_answers for item in items], answers) if is_text else TextScores()),
@@ -73,8 +78,22 @@ def score(items: Sequence[Prediction], task: Task) -> Scorecard:
         latency_p95_seconds=percentile([item.latency_seconds for item in items], 95),
         prompt_tokens_mean=fmean(item.prompt_tokens for item in items) if items else None,
         completion_tokens_mean=fmean(item.completion_tokens for item in items) if items else None,
-        slices=_by_slice(items),
+        slices=_by_slice(items, criterion),
     )
+
+
+def _grades(items: Sequence[Prediction], criterion: Criterion) -> dict[str, Any]:
+    """Return the fields of a scorecard that hold its grades; none where answers are right or wrong."""
+    if criterion == "right":
+        return {}
+    known = [item.grade for item in items if item.grade is not None]
+    return {"criterion": criterion, "grade": fmean(known) if known else None, "ungraded": len(items) - len(known)}
+
+
+def grade_interval(items: Sequence[Prediction], criterion: Criterion) -> dict[str, Interval | None]:
+    """Return the 95 % interval of the mean grade by its name, valid for any distribution of grades."""
+    known = [item.grade for item in items if item.grade is not None]
+    return {"grade": mean_interval(known)} if known and criterion != "right" else {}
 
 
 def _fields(expected: Sequence[str], answers: Sequence[str], task: Task) -> dict[str, FieldScore] | None:
@@ -119,12 +138,20 @@ def percentile(values: Sequence[float], percent: float) -> float | None:
     return sorted(values)[max(0, math.ceil(percent / 100 * len(values)) - 1)]
 
 
-def _by_slice(items: Sequence[Prediction]) -> dict[str, SliceScore]:
-    """Return the accuracy of old and new items, and by length, source and age; labels have scores of their own."""
-    groups: dict[str, list[bool]] = {}
+def _by_slice(items: Sequence[Prediction], criterion: Criterion) -> dict[str, SliceScore]:
+    """Return the scores of old and new items, and by length, source and age; labels have scores of their own."""
+    groups: dict[str, list[Prediction]] = {}
     for item in items:
         for name in (item.slice, *(name for name in item.slices if not name.startswith("label:"))):
-            groups.setdefault(name, []).append(item.is_correct)
-    return {
-        name: SliceScore(items=len(flags), accuracy=sum(flags) / len(flags)) for name, flags in sorted(groups.items())
-    }
+            groups.setdefault(name, []).append(item)
+    return {name: _slice_score(own, criterion) for name, own in sorted(groups.items())}
+
+
+def _slice_score(items: Sequence[Prediction], criterion: Criterion) -> SliceScore:
+    grades = _grades(items, criterion)
+    return SliceScore(
+        items=len(items),
+        accuracy=sum(item.is_correct for item in items) / len(items),
+        grade=grades.get("grade"),
+        grade_interval=grade_interval(items, criterion).get("grade"),
+    )

@@ -1,7 +1,6 @@
 """Asks an endpoint a Dataset's test rows and scores the answers; shared by evaluation and baseline."""
 
 import json
-import os
 import random
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 from driftwheel import artifacts
 from driftwheel.answers import field_for, form_of
 from driftwheel.conversations import Messages, Tool, text_of
-from driftwheel.errors import ConfigError, DataError, EngineError
+from driftwheel.errors import DataError, EngineError
 from driftwheel.predictions import Prediction
 from driftwheel.records import Dataset, content_hash
 from driftwheel.scorecard import Task
@@ -25,8 +24,6 @@ from train.step_progress import progress
 
 FORMAT = 3
 """Raise it when a scorecard means something else than before; evaluations of another format are redone."""
-
-JUDGE_KEY_VARIABLE = "DRIFTWHEEL_JUDGE_API_KEY"
 
 Row = dict[str, Any]
 
@@ -79,6 +76,11 @@ def expected_answer(row: Row) -> str:
     return text_of(row["completion"][-1])
 
 
+def learned_answers(rows: Sequence[Row]) -> list[str]:
+    """Return the right answers of training rows, each row's once, however often it is learned."""
+    return list({row["id"]: expected_answer(row) for row in rows if row.get("original") is None}.values())
+
+
 def tools_of(rows: Sequence[Row]) -> list[list[Tool]]:
     """Return the tools of each row."""
     return [row.get("tools", []) for row in rows]
@@ -121,14 +123,6 @@ def score_items(
             )
         )
     return items
-
-
-def judge_endpoint(settings: EvaluateSettings, environ: Mapping[str, str] = os.environ) -> Endpoint:
-    """Return the endpoint of the model that judges and rewords; raises ConfigError if none is configured."""
-    if settings.judge_url is None or settings.judge_model is None:
-        raise ConfigError("evaluate.judge_url and evaluate.judge_model name no judge; set both")
-    url = settings.judge_url.rstrip("/").removesuffix("/v1")
-    return Endpoint(url=url, model=settings.judge_model, api_key=environ.get(JUDGE_KEY_VARIABLE, "none"))
 
 
 def ask(

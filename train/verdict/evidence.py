@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from driftwheel import artifacts
+from driftwheel.grades import Criterion
 from driftwheel.predictions import read_predictions
 from driftwheel.records import Dataset, ModelVersion
 from driftwheel.store.ledger import Ledger
@@ -19,7 +20,7 @@ def read_items(evaluation: Path, dataset: Dataset) -> list[Item]:
     """Return an evaluation's items, each with the slices of its dataset's test split that it belongs to."""
     named = name_slices(read_examples(Path(dataset.path) / "test.jsonl"))
     scored = read_predictions(evaluation)
-    return [Item(item.id, item.slice, item.is_correct, named.get(item.id, ())) for item in scored]
+    return [Item(item.id, item.slice, item.is_correct, named.get(item.id, ()), item.grade) for item in scored]
 
 
 def count_looks(ledger: Ledger, project: str, items: Sequence[Item], artifact_hash: str) -> int:
@@ -30,6 +31,8 @@ def count_looks(ledger: Ledger, project: str, items: Sequence[Item], artifact_ha
     for version in ledger.find(ModelVersion, project=project):
         if version.verdict.live_version_id is None or version.manifest_hash == artifact_hash:
             continue
+        if version.verdict.ungraded and version.verdict.p_value is None:
+            continue  # its items had no grades, so that the verdict says nothing of them
         dataset_id = str(version.scorecard.dataset_id)
         if dataset_id not in is_same:
             test = read_examples(Path(ledger.get(Dataset, dataset_id).path) / "test.jsonl")
@@ -38,19 +41,21 @@ def count_looks(ledger: Ledger, project: str, items: Sequence[Item], artifact_ha
     return looks
 
 
-def what_stays_fixed(ledger: Ledger, live: ModelVersion) -> list[Fixed]:
+def what_stays_fixed(ledger: Ledger, live: ModelVersion, criterion: Criterion = "right") -> list[Fixed]:
     """Return what the live version won when it was promoted, and each version before it that it was judged against.
 
-    Versions that were rolled back are not among them. A version whose evaluation is gone binds nobody.
+    Versions that were rolled back are not among them. A version whose evaluation is gone binds nobody, and neither does
+    one that was judged by another criterion.
     """
     found: list[Fixed] = []
     version: ModelVersion | None = live
     while version is not None:
         evaluation = Path(str(version.scorecard.predictions_path)).parent
-        if version.verdict.fixed and artifacts.is_complete(evaluation):
+        is_alike = (version.scorecard.criterion or "right") == criterion
+        if version.verdict.fixed and is_alike and artifacts.is_complete(evaluation):
             members = groups(read_items(evaluation, ledger.get(Dataset, str(version.scorecard.dataset_id))))
             for won in version.verdict.fixed:
-                answers = {item.id: item.is_correct for item in members.get(won.slice, [])}
+                answers = {item.id: item.outcome(criterion) for item in members.get(won.slice, [])}
                 found.append(Fixed(won.slice, version.number, won.gain, answers))
         before = version.verdict.live_version_id
         version = ledger.get(ModelVersion, before) if before else None

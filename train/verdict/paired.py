@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from scipy.special import bdtr, bdtrc, betaincinv, gammaln, xlog1py, xlogy
 
-from driftwheel.intervals import tango_statistic
+from driftwheel.intervals import paired_interval, tango_statistic
 
 POWER = 0.8
 """Chance with which a stated number of items would settle it, and with which a stated gain would have been seen."""
@@ -53,6 +53,37 @@ class Pairs:
     def noise(self) -> float:
         """Share of items on which an equal candidate would differ: twice the smaller side, which no effect swells."""
         return max(2 * min(self.gained, self.lost), 1) / self.items
+
+    @property
+    def candidate_mean(self) -> float:
+        return (self.both + self.gained) / self.items
+
+    @property
+    def other_mean(self) -> float:
+        return (self.both + self.lost) / self.items
+
+    def interval(self, confidence: float) -> tuple[float, float]:
+        return paired_interval(self.gained, self.lost, self.items, confidence)
+
+    def gain_p(self, margin: float, level: float) -> float:
+        """Return a p-value for a difference of at most `margin`, good for tests at `level`."""
+        return margin_p(self.gained, self.lost, self.items, margin, level)
+
+    def won_p(self) -> float:
+        """Return the p-value that equal models differ so in the candidate's favour."""
+        return mcnemar_p(self.gained, self.lost)
+
+    def lost_p(self) -> float:
+        return mcnemar_p(self.lost, self.gained)
+
+    def detectable_gain(self, level: float) -> float | None:
+        return detectable_gain(self.noise, self.items, level)
+
+    def needed(self, margin: float, level: float) -> int | None:
+        return items_needed(self, margin, level)
+
+    def passing_chance(self, noise: float, margin: float, level: float) -> float:
+        return passing_chance(noise, self.items, margin, level)
 
 
 def mcnemar_p(gained: int, lost: int) -> float:

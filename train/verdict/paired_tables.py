@@ -1,9 +1,11 @@
-"""Four-fold tables of paired answers: of the target, of each other part, of each slice."""
+"""Tables of paired answers, right or wrong ones and graded ones: of the target, of each other part, of each slice."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from driftwheel.grades import Criterion
+from train.verdict.graded import GradedPairs
 from train.verdict.paired import Pairs
 
 Role = Literal["target", "part", "contract", "fixed", "slice"]
@@ -21,6 +23,16 @@ class Item:
     slice: str
     is_correct: bool
     slices: tuple[str, ...] = ()
+    grade: float | None = None
+    """From 0 to 1; None where the criterion or its grader could not tell."""
+
+    def outcome(self, criterion: Criterion) -> float | None:
+        """Return what the gate compares: 0 or 1 for labels, and otherwise the grade."""
+        return float(self.is_correct) if criterion == "right" else self.grade
+
+
+Outcomes = Mapping[str, float | None]
+"""By item id, how good the answer was; None is an answer without a grade."""
 
 
 @dataclass(frozen=True)
@@ -30,25 +42,27 @@ class Fixed:
     slice: str
     version: int
     gain: float
-    answers: Mapping[str, bool]
-    """By item id, whether that version was right."""
+    answers: Outcomes
+    """That version's own."""
 
 
 @dataclass(frozen=True)
 class Table:
     """The pairs of one slice, and what is asked of it."""
 
-    pairs: Pairs
+    pairs: Pairs | GradedPairs
     role: Role
     against: str = LIVE
     gain: float = 0.0
     """What was won there, for a slice that stays fixed."""
     part_noise: float = 0.0
     """Noise of the part that a slice is cut from: a steadier estimate than the slice's own."""
+    ungraded: int = 0
+    """Items that one of the two has no grade on; they are not among the pairs."""
 
     @property
     def noise(self) -> float:
-        """Share of items on which an equal candidate would differ."""
+        """How an equal candidate would differ: the share of items, or the variance of the grades' differences."""
         return max(self.pairs.noise, self.part_noise)
 
 
@@ -70,9 +84,13 @@ def groups(items: Sequence[Item]) -> dict[str, list[Item]]:
 
 
 def count(
-    candidate: Sequence[Item], live: Mapping[str, bool], contracts: Sequence[str], fixed: Sequence[Fixed]
+    candidate: Sequence[Item],
+    live: Outcomes,
+    contracts: Sequence[str],
+    fixed: Sequence[Fixed],
+    criterion: Criterion = "right",
 ) -> list[Table]:
-    """Return the tables, the target's first; `live` says by item id whether the live version was right.
+    """Return the tables, the target's first; `live` holds the live version's outcomes by the criterion.
 
     A contract or fixed slice without any item gets an empty table; a part is kept without a contract.
     """
@@ -80,26 +98,31 @@ def count(
     tables: list[Table] = []
     noise: dict[str, float] = {}
     for number, (name, items) in enumerate(found.items()):
-        pairs = _pairs(name, items, live)
+        pairs, ungraded = _pairs(name, items, live, criterion)
         if number == 0 or name in parts:
-            noise[name] = pairs.noise
-            tables.append(Table(pairs, "part" if number else "target"))
+            noise[name] = pairs.noise if pairs.items else 0.0
+            tables.append(Table(pairs, "part" if number else "target", ungraded=ungraded))
         elif name not in contracts:
-            tables.append(Table(pairs, "slice", part_noise=noise.get(items[0].slice, tables[0].pairs.noise)))
+            steady = noise.get(items[0].slice, noise[next(iter(noise))])
+            tables.append(Table(pairs, "slice", part_noise=steady, ungraded=ungraded))
     for name in [contract for contract in contracts if contract not in noise]:
         items = found.get(name) or [item for item in candidate if name in item.slices]
-        tables.append(Table(_pairs(name, items, live), "contract"))
+        pairs, ungraded = _pairs(name, items, live, criterion)
+        tables.append(Table(pairs, "contract", ungraded=ungraded))
     for won in fixed:
         items = [item for item in candidate if item.id in won.answers]
-        steady = noise.get(items[0].slice, tables[0].pairs.noise) if items else 0.0
-        pairs = _pairs(f"{won.slice} of v{won.version}", items, won.answers)
-        tables.append(Table(pairs, "fixed", f"v{won.version}", won.gain, steady))
+        steady = noise.get(items[0].slice, noise[next(iter(noise))]) if items else 0.0
+        pairs, ungraded = _pairs(f"{won.slice} of v{won.version}", items, won.answers, criterion)
+        tables.append(Table(pairs, "fixed", f"v{won.version}", won.gain, steady, ungraded))
     return tables
 
 
-def _pairs(name: str, items: Sequence[Item], other: Mapping[str, bool]) -> Pairs:
-    outcomes = [(item.is_correct, other[item.id]) for item in items]
-    both, gained, lost, neither = (
-        outcomes.count(kind) for kind in ((True, True), (True, False), (False, True), (False, False))
-    )
-    return Pairs(name, both, gained, lost, neither)
+def _pairs(name: str, items: Sequence[Item], other: Outcomes, criterion: Criterion) -> tuple[Pairs | GradedPairs, int]:
+    """Return the pairs of a slice, and how many of its items lack a grade."""
+    both = [(item.outcome(criterion), other[item.id]) for item in items]
+    if criterion == "right":
+        cells = ((True, True), (True, False), (False, True), (False, False))
+        return Pairs(name, *(both.count(cell) for cell in cells)), 0
+    graded = [(mine, theirs) for mine, theirs in both if mine is not None and theirs is not None]
+    pairs = GradedPairs(name, tuple(mine for mine, _ in graded), tuple(theirs for _, theirs in graded))
+    return pairs, len(both) - len(graded)

@@ -19,7 +19,7 @@ def in_words(verdict: GateVerdict) -> str:
         rest = f"and {len(deciding) - len(named)} slices more" if len(deciding) > len(named) else ""
     is_open = verdict.verdict == verdict.slices[0].verdict == "INCONCLUSIVE"
     sight = _sight(verdict) if is_open else ""
-    return "; ".join(filter(None, [*(_entry_in_words(entry) for entry in named), rest, sight]))
+    return "; ".join(filter(None, [*(_entry_in_words(entry, verdict.criterion) for entry in named), rest, sight]))
 
 
 def notes(verdict: GateVerdict) -> list[str]:
@@ -38,8 +38,17 @@ def notes(verdict: GateVerdict) -> list[str]:
     return found
 
 
+def amount(outcome: float, criterion: str | None) -> str:
+    """Return a share of right answers in percent, or a mean grade of 100 with its criterion."""
+    return f"{outcome:.1%}" if criterion in (None, "right") else f"{100 * outcome:.1f} of 100 ({criterion})"
+
+
+def _short(outcome: float, criterion: str | None) -> str:
+    return amount(outcome, criterion).partition(" ")[0]
+
+
 def points(share: float, *, signed: bool = False) -> str:
-    """Return a share of correct answers in points."""
+    """Return a share of right answers, or a difference of mean grades, in points of a hundred."""
     return f"{100 * share:{'+' if signed else ''}.1f} points"
 
 
@@ -49,13 +58,14 @@ def _sight(verdict: GateVerdict) -> str:
     return f"the smallest gain that {verdict.items} items could show is {points(verdict.detectable_gain)}"
 
 
-def _entry_in_words(entry: SliceVerdict) -> str:
-    if not entry.items or entry.interval is None or entry.difference is None:
+def _entry_in_words(entry: SliceVerdict, criterion: str | None) -> str:
+    mine, theirs = entry.candidate_accuracy, entry.live_accuracy
+    if entry.interval is None or entry.difference is None or mine is None or theirs is None:
         return f"on {entry.slice} {entry.reason}"
     low, high = entry.interval
     more = f"; about {entry.items_needed} more items would settle it" if entry.items_needed else ""
     interval = f"[{points(low, signed=True)}, {points(high, signed=True)}]"
     return (
-        f"on {entry.items} {entry.slice} items {entry.reason}: {entry.candidate_accuracy:.1%} against "
-        f"{entry.live_accuracy:.1%}, {points(entry.difference, signed=True)} {interval}{more}"
+        f"on {entry.items} {entry.slice} items {entry.reason}: {_short(mine, criterion)} against "
+        f"{amount(theirs, criterion)}, {points(entry.difference, signed=True)} {interval}{more}"
     )

@@ -17,6 +17,7 @@ import pytest
 import uvloop
 
 from driftwheel.api_keys import create_key, keys_of
+from driftwheel.by_whom import Feedback
 from driftwheel.errors import ConfigError
 from driftwheel.records import RetrainDecision, Scope, Traffic
 from driftwheel.settings.settings import Settings
@@ -379,6 +380,9 @@ def test_the_openapi_document_names_every_route_and_method(world: World) -> None
         ("POST", "/v1/feedback", {"request_id": "req_none", "thumb": 1}, 404, "not_found"),
         ("POST", "/v1/feedback", {"request_id": "req_none", "thumb": 2}, 400, "invalid_field"),
         ("POST", "/v1/feedback", {"request_id": "req_none"}, 400, "missing_field"),
+        ("POST", "/v1/feedback", {"request_id": "req_none", "signal": "sung"}, 400, "invalid_field"),
+        ("POST", "/v1/feedback", {"request_id": "req_none", "withdraw": "yes"}, 400, "invalid_field"),
+        ("POST", "/v1/feedback", {"request_id": "req_none", "withdraw": True, "thumb": 1}, 400, "invalid_field"),
     ],
 )
 def test_what_cannot_be_answered_says_why(
@@ -421,6 +425,56 @@ def test_a_key_with_limits_is_told_them_and_held_to_them(world: World) -> None:
     assert 50 < int(headers["retry-after"]) <= 61  # 10 tokens were used of 5, so 5 and a bit must flow back
     assert json.loads(body)["error"]["code"] == "rate_limit_exceeded"
     assert world.ask("/v1/feedback", {"request_id": "r"}, key=key)[0] == 403
+
+
+@pytest.mark.parametrize(
+    ("path", "method", "body"),
+    [
+        ("/v1/feedback", "POST", {"request_id": "req_none", "thumb": 1}),
+        ("/v1/hooks/alertmanager", "POST", {"alerts": []}),
+        ("/v1/models", "GET", None),
+        ("/openapi.json", "GET", None),
+        ("/metrics", "GET", None),
+    ],
+)
+def test_a_keys_limit_holds_on_every_route(world: World, path: str, method: str, body: Any) -> None:
+    _, key = create_key(world.ledger, "support", "bot", list(Scope), requests_per_minute=5, tokens_per_minute=1)
+    world.run(lambda: world.keys.load(keys_of(world.ledger, "support")))
+    assert world.ask(CHAT, BODY, key=key)[0] == 200  # and now it has no tokens left, which only engines cost
+    answers = [world.ask(path, body, key=key, method=method)[0] for _ in range(10)]
+    assert answers == [answers[0]] * 4 + [429] * 6
+    assert answers[0] in (200, 404)
+    assert world.ask("/healthz", key=key, method="GET")[0] == 200
+
+
+def test_a_key_that_may_only_give_feedback_judges_no_others_answers(world: World) -> None:
+    keys = {
+        name: create_key(world.ledger, "support", name, scopes)[1]
+        for name, scopes in (
+            ("web", [Scope.ASK, Scope.FEEDBACK]),
+            ("shop", [Scope.FEEDBACK]),
+            ("crowd", [Scope.LABEL]),
+            ("desk", [Scope.LABEL_TRUSTED]),
+        )
+    }
+    world.run(lambda: world.keys.load(keys_of(world.ledger, "support")))
+    request_id = world.ask(CHAT, BODY, key=keys["web"])[1]["x-request-id"]
+
+    def label(name: str, text: str) -> tuple[int, Any]:
+        status, _, answer = world.ask("/v1/feedback", {"request_id": request_id, "label": text}, key=keys[name])
+        return status, json.loads(answer).get("label")
+
+    assert label("shop", "stolen") == (404, None)
+    assert label("web", "card") == (200, "card")
+    assert label("crowd", "loan") == (200, "loan")
+    assert label("desk", "refund") == (200, "refund")
+    assert label("web", "card again") == (200, "refund")
+    assert label("crowd", "loan again") == (200, "refund")
+    status, _, answer = world.ask("/v1/feedback", {"request_id": request_id, "withdraw": True}, key=keys["desk"])
+    assert (status, json.loads(answer)["label"]) == (200, "loan again")
+    assert world.ask("/v1/feedback", {"request_id": request_id, "withdraw": True}, key=keys["desk"])[0] == 404
+    trusts = {word.author: word.trust for word in world.ledger.find(Feedback)}
+    assert trusts == {"support/web": "none", "support/crowd": "label", "support/desk": "trusted"}
 
 
 def test_headers_that_never_end_are_refused(world: World) -> None:

@@ -257,7 +257,7 @@ def test_the_demo_and_banking77_are_still_promoted() -> None:
 )
 def test_the_first_version_must_beat_the_base_model(right: int, baseline: float | None, verdict: str) -> None:
     candidate, _ = pairs("old", right, 0, 0, 100 - right)
-    found = decide(SETTINGS, candidate, None, baseline_accuracy=baseline)
+    found = decide(SETTINGS, candidate, None, baseline=baseline)
     assert (found.verdict, found.interval, found.live_version_id) == (verdict, None, None)
     assert f"{right / 100:.1%}" in found.reason
 

@@ -101,3 +101,9 @@ def test_a_version_that_answers_in_texts_has_its_labels_in_no_field(settings: Se
     served(ledger, "text")
     named = settings.dataset.model_copy(update={"label_field": "intent"})
     assert (label_field_of(named, ledger, "v1"), label_field_of(named, ledger, "v9")) == (None, "intent")
+
+
+def test_a_word_that_is_too_long_is_refused() -> None:
+    with pytest.raises(RequestRefused, match="at most 262144 bytes") as caught:
+        read_feedback(json.dumps({"request_id": "r", "comment": "x" * 262_144}).encode())
+    assert caught.value.status == 413

@@ -15,8 +15,8 @@ from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
 from tests.support.versions import add_with_parents
 from train.asking.client import Endpoint
+from train.evaluation.graders import judge_endpoint
 from train.evaluation.judge_model import judge_versions, question, settled, summary, verdict_of
-from train.evaluation.scoring import judge_endpoint
 
 ServeJson = Callable[[Callable[[str, Any, Any], tuple[int, Any]]], str]
 

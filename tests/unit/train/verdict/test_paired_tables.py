@@ -1,5 +1,6 @@
 """Items become tables: which slices there are, and whose answers they compare."""
 
+from train.verdict.paired import Pairs
 from train.verdict.paired_tables import Fixed, Item, count, groups
 
 ITEMS = [
@@ -35,6 +36,7 @@ def test_without_new_items_all_are_the_target_and_slices_have_plain_names() -> N
 def test_a_table_counts_who_was_right() -> None:
     tables = {t.pairs.slice: t for t in count(ITEMS, LIVE, [], [])}
     old = tables["old"].pairs
+    assert isinstance(old, Pairs)
     assert (old.both, old.gained, old.lost, old.neither) == (1, 1, 1, 0)
     assert (tables["new"].role, tables["old"].role, tables["old label:card"].role) == ("target", "part", "slice")
     assert tables["old label:card"].noise == 2 / 3, "a small slice is as noisy as its part"

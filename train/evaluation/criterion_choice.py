@@ -1,0 +1,77 @@
+"""Chooses the criterion by which a task's answers are graded, and refuses one that cannot grade them."""
+
+from collections.abc import Sequence
+from statistics import median
+
+from driftwheel.answers import form_of, parse_object, right_label
+from driftwheel.conversations import calls_in
+from driftwheel.errors import ConfigError
+from driftwheel.grades import Criterion
+from driftwheel.scorecard import Task
+from driftwheel.settings.artifact import EvaluateSettings
+from driftwheel.words import words
+
+PROMPTINGS = 3
+"""Ways in which the base model is asked: plainly, with fixed and with retrieved examples."""
+BY_TASK: dict[Task, Criterion] = {
+    "labels": "right",
+    "json": "fields",
+    "tools": "calls",
+    "text": "chrf",
+    "extractive": "token_f1",
+}
+
+
+def choose_criterion(settings: EvaluateSettings, label_field: str | None, answers: Sequence[str]) -> Criterion:
+    """Return the criterion that the settings name, or the one that fits a task's right answers.
+
+    The answers are those of the training rows: of few test items each label may stand there once, as texts do. One
+    word is right or wrong, however rarely it comes.
+    """
+    if settings.criterion != "auto":
+        return settings.criterion
+    if settings.task in ("labels", "text", "extractive", "tools"):
+        return BY_TASK[settings.task]
+    if any(calls_in(answer) for answer in answers):
+        return BY_TASK["tools"]
+    is_repeated = 2 * len({answer.strip() for answer in answers}) <= len(answers)
+    if form_of(answers) == "text":
+        is_one_word = median(len(words(answer)) for answer in answers) <= 1
+        return BY_TASK["labels" if is_repeated or is_one_word else "text"]
+    objects = bool(answers) and all(parse_object(answer) is not None for answer in answers)
+    # A label field says what is right of an object; without one an object that comes again and again is a label.
+    is_labelled = label_field is not None and all(right_label(answer, label_field) is not None for answer in answers)
+    return BY_TASK["labels" if is_repeated or is_labelled or not objects else "json"]
+
+
+def refuse_misfit(settings: EvaluateSettings, label_field: str | None, answers: Sequence[str], tested: int) -> None:
+    """Raise ConfigError if the chosen criterion cannot grade such answers, or would cost more than is allowed."""
+    criterion = choose_criterion(settings, label_field, answers)
+    fits = {"fields": lambda text: parse_object(text) is not None, "calls": lambda text: bool(calls_in(text))}
+    graded = sum(map(fits[criterion], answers)) if criterion in fits else len(answers)
+    # A tool task has rows whose right answer is to call none.
+    if not graded or (criterion == "fields" and graded < len(answers)):
+        wanted = {"fields": "are no JSON objects", "calls": "hold no call of a tool"}[criterion] if answers else "lack"
+        raise ConfigError(
+            f"evaluate.criterion {criterion} cannot grade this task: {len(answers) - graded} of {len(answers)} right "
+            f"answers {wanted}; set evaluate.criterion to auto, or to chrf for texts"
+        )
+    refuse_costs(settings, criterion, tested, with_baseline=True)
+
+
+def refuse_costs(settings: EvaluateSettings, criterion: Criterion, tested: int, *, with_baseline: bool) -> None:
+    """Raise ConfigError if a judge or grader would be asked more often than `evaluate.judge_max_calls`."""
+    calls = asked_calls(settings, criterion, tested, with_baseline=with_baseline)
+    if calls > settings.judge_max_calls:
+        raise ConfigError(
+            f"the {criterion} would be asked {calls} times to grade one version, and evaluate.judge_max_calls is "
+            f"{settings.judge_max_calls}; raise it, or lower evaluate.max_items or evaluate.baseline_items"
+        )
+
+
+def asked_calls(settings: EvaluateSettings, criterion: Criterion, tested: int, *, with_baseline: bool) -> int:
+    """Return how often a judge or grader is asked for one version's grades; nobody is asked by other criteria."""
+    if criterion not in ("judge", "http"):
+        return 0
+    items = min(tested, settings.max_items)
+    return items + (PROMPTINGS * min(items, settings.baseline_items) if with_baseline else 0)
