@@ -11,6 +11,7 @@ from pathlib import Path
 
 from driftwheel.answers import right_label
 from driftwheel.conversations import text_of
+from driftwheel.dataset_report import SharedFrame
 from driftwheel.errors import ConfigError, NotFoundError
 from driftwheel.settings.data import Base, DatasetSettings
 from driftwheel.traffic.personal_data import find_personal_data, redact
@@ -35,6 +36,7 @@ from train.data.formats import Row, read_sources
 from train.data.learned_tokens import Learn, each_learned
 from train.data.row_shapes import PLAIN
 from train.data.same_prompts import are_references
+from train.data.shared_frame import Compared, measured
 from train.data.tally import SHOWN_BROKEN_ROWS, SHOWN_UNUSED, Tally, labels_seen_once, measure, quantiles
 from train.data.template_check import faults, templated
 
@@ -153,6 +155,8 @@ def suggestions(settings: DatasetSettings, found: Findings) -> list[str]:
         "questions.": near.pairs,
         f"{found.template.faults} of {found.template.rows_checked} rows looked at cannot be learned with the chat "
         "template, and stop a training: see the reasons.": found.template.faults,
+        f"Nearly all prompts {_shared_words(near.shared)}, and are compared without that: it belongs into a column "
+        "`system` if the served model gets it as a system message.": near.shared.before or near.shared.after,
         "There is personal data: set dataset.redact to true to replace it.": found.personal_data
         and not settings.redact,
         f"Near duplicates were looked for among the first {near.rows_compared:,} prompts only; a build compares "
@@ -163,6 +167,12 @@ def suggestions(settings: DatasetSettings, found: Findings) -> list[str]:
         f"There are fewer rows than dataset.min_rows ({settings.min_rows}): add some.": found.rows < settings.min_rows,
     }
     return [sentence for sentence, holds in remedies.items() if holds]
+
+
+def _shared_words(shared: SharedFrame) -> str:
+    """Say what prompts begin and end with, cut to what a line holds."""
+    parts = [("begin", shared.before.strip()), ("end", shared.after.strip())]
+    return " and ".join(f"{verb} with {_excerpt(text)!r}" for verb, text in parts if text)
 
 
 def _languages(rows: Sequence[PlacedRow]) -> dict[str, float]:
@@ -202,8 +212,11 @@ def _references(groups: Sequence[Sequence[PlacedRow]]) -> References:
 
 def _near_pairs(settings: DatasetSettings, groups: Sequence[Sequence[PlacedRow]], compared_rows: int) -> NearPairs:
     firsts = [group[0] for group in groups][:compared_rows]
-    pairs = NearDuplicates([r.example.conversation for r in firsts], settings.near_duplicate_similarity).pairs()
+    conversations = [row.example.conversation for row in firsts]
+    shared = measured(conversations)
+    pairs = NearDuplicates(Compared(shared).texts(conversations), settings.near_duplicate_similarity).pairs()
     return NearPairs(
+        shared=shared,
         pairs=len(pairs),
         rows_compared=len(firsts),
         rows_left_out=len(groups) - len(firsts),
