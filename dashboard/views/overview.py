@@ -6,6 +6,7 @@ from dashboard import circle, queries, standing, timelines, traffic_search
 from dashboard.views import page
 from driftwheel import controls
 from driftwheel.records import ModelVersion, RetrainDecision
+from driftwheel.scorecard import headline
 from driftwheel.store.alias import find_alias
 
 settings, ledger = page.start(__file__, "The loop, where it stands, and whether it needs you.")
@@ -31,15 +32,15 @@ def show_tiles(live: ModelVersion | None, minutes: list[traffic_search.Minute]) 
     """Draw one row of numbers."""
     last = minutes[-2] if len(minutes) > 1 else minutes[-1]  # the present minute is not over
     latencies = [m.latency_p50_seconds for m in minutes if m.latency_p50_seconds is not None]
-    accuracy = live.scorecard.accuracy if live else None
+    judged = headline(live.scorecard if live else None)
     columns = st.columns(4)
     columns[0].metric("Live version", f"v{live.number}" if live else "none", border=True, height="stretch")
-    interval = live.scorecard.intervals.get("accuracy") if live else None
+    name = judged.name.capitalize() if judged else "Accuracy"
     columns[1].metric(
-        "Accuracy when judged",
-        f"{accuracy:.1%}" if accuracy is not None else "unknown",
+        f"{name} when judged",
+        judged.text if judged else "unknown",
         border=True,
-        delta=f"{interval[0]:.1%} to {interval[1]:.1%}" if interval else None,
+        delta=judged.reach or None if judged else None,
         delta_color="off",
         delta_arrow="off",
         height="stretch",
