@@ -56,6 +56,14 @@ class RowLengths:
 
 
 @dataclass(frozen=True, kw_only=True)
+class SharedFrame:
+    """What nearly all prompts begin and end with, such as an instruction; they are compared without it."""
+
+    before: str = ""
+    after: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
 class MadeFrom:
     """What a Dataset was built from, to tell whether files or settings are others now."""
 
@@ -98,6 +106,7 @@ class DatasetReport(RowLengths):
     """Rows that nobody trusted has vouched for, by the API key that did."""
     slices: dict[str, dict[str, int]] = field(default_factory=dict)
     """Rows by split and slice."""
+    shared: SharedFrame = field(default_factory=SharedFrame)
     made_from: MadeFrom | None = None
     """Of a Dataset from files; None in older ones."""
     parent: str | None = None

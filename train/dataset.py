@@ -21,6 +21,7 @@ from train.data.leaks import HeldOut, quarantined, refuse_leaks
 from train.data.learned_tokens import Learn
 from train.data.made_from import made_from
 from train.data.preference_files import deal_preferences, learnable
+from train.data.shared_frame import measured
 from train.data.source_rows import read_all, too_many_broken
 from train.data.splits import Deal, group_numbers
 from train.data.tally import Tally
@@ -41,10 +42,11 @@ def build_dataset(settings: Settings, ledger: Ledger, sources: Sequence[str | Pa
         raise DataError(reason)
     examples = clean(settings.dataset, learnable(rows, tally), tally)
     quarantine = quarantined(ledger, settings.project)
+    tally.shared = measured(e.conversation for e in examples)
     examples, tested = _treat_quarantined(settings.dataset, examples, quarantine, tally, settings.train.learn)
     stop_at_too_few(settings.dataset, examples, tally)
     stop_at_cut(settings.base, settings.train.max_length, examples, tally)
-    groups = group_numbers(examples, settings.dataset.near_duplicate_similarity, settings.train.learn)
+    groups = group_numbers(examples, settings.dataset.near_duplicate_similarity, settings.train.learn, tally.shared)
     trained = _trained_ids(ledger, settings.project)
     deal = Deal(
         examples,
@@ -74,7 +76,7 @@ def _treat_quarantined(
     settings: DatasetSettings, examples: list[Example], quarantine: Sequence[Example], tally: Tally, learn: Learn
 ) -> tuple[list[Example], set[str]]:
     """Do what `dataset.on_leak` says with rows like earlier test rows; return the rows, and the ids of those."""
-    leaks = HeldOut(quarantine, settings.near_duplicate_similarity).leaks(examples, learn)
+    leaks = HeldOut(quarantine, settings.near_duplicate_similarity, shared=tally.shared).leaks(examples, learn)
     if settings.on_leak == "refuse":
         remedy = "take them out, or set dataset.on_leak to `test` (back to the test split) or `drop`"
         refuse_leaks("the data files", [replace(leak, place=tally.places[leak.row.id]) for leak in leaks], remedy)

@@ -22,15 +22,15 @@ from driftwheel.accelerator import look
 from driftwheel.cli.command import add_common_arguments, settings_from
 from driftwheel.cli.finding import Finding
 from driftwheel.cli.gpu_findings import gpu_findings
+from driftwheel.cli.processor_findings import processor_findings
 from driftwheel.errors import ConfigError
-from driftwheel.processor import core_count, this_processor
+from driftwheel.settings.artifact import QuantizeSettings
 from driftwheel.settings.data import HUB
 from driftwheel.settings.serving import ServeSettings
 from driftwheel.settings.settings import Settings
 from driftwheel.settings.training import TrainSettings
 from driftwheel.store.sqlite import safe_sqlite_module
 from driftwheel.system import why_not_listen
-from driftwheel.training_speed import kept_path, kept_speeds, machine_key
 
 SIGNS = {"train": "trl", "serve": "httptools", "monitor": "evidently", "dashboard": "streamlit"}
 """By stage, a package that its extra brings and no other stage's does: where it is installed, so is the stage."""
@@ -95,8 +95,8 @@ def examine(settings: Settings | None, stages: Collection[str] | None = None) ->
     for stage, floors in FLOORS.items():
         findings += [replace(_package(name, floor, stage), stages=(stage,)) for name, floor in floors.items()]
     findings += [_vllm(settings.serve if settings else None), _sqlite()]
-    findings += [*gpu_findings(found, settings), _processor(), _memory()]
-    findings += [] if found.has_gpu else [_training_speed(settings.train if settings else None)]
+    findings += gpu_findings(settings.quantize if settings else QuantizeSettings(), found)
+    findings += [*processor_findings(settings, has_gpu=found.has_gpu), _memory()]
     findings.append(_disk(settings.root if settings else Path.cwd()))
     if settings is not None:
         findings += _data_and_model(settings) + _processes(settings.train, len(found.gpus)) + _ports(settings)
@@ -151,25 +151,6 @@ def _sqlite() -> Finding:
     except ConfigError as error:
         return Finding("sqlite", False, str(error))
     return Finding("sqlite", True, f"{module.sqlite_version} by {module.__name__}")
-
-
-def _processor() -> Finding:
-    found = this_processor()
-    extensions = ", ".join(found.extensions) or "no extension that makes products fast"
-    return Finding("processor", True, f"{found.name}, {core_count()} cores: {extensions}")
-
-
-def _training_speed(train: TrainSettings | None) -> Finding:
-    """Say what was measured of number types and threads, which only a process with torch in it can do."""
-    if _version("torch") is None:
-        return Finding("training speed", True, "is measured where torch is installed", ("train",))
-    known = kept_speeds().get(machine_key())
-    told = "not measured yet: the first training does it, or `driftwheel doctor --model NAME`"
-    if known is not None:
-        told = f"{known.told} (remove {kept_path()} to measure again)"
-    if train is not None and train.bf16 is not None:
-        told = f"train.bf16 is set to {str(train.bf16).lower()}; {told}"
-    return Finding("training speed", True, told, ("train",))
 
 
 def _processes(train: TrainSettings, count: int) -> list[Finding]:

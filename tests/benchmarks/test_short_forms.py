@@ -42,6 +42,15 @@ SHORT = {
             r"all gains: better on the same items \d+ of 24: ",
         ),
     ),
+    "benchmarks.gate_of_grades": Short(
+        "--loops 3 --prompts 40",
+        (
+            r"chrF, equal:\n  a better mean +[0-3] of 3: ",
+            r"judge, rare losses:(\n  .*){5}\n  the gate  +0 of 3: ",
+            r"chrF, [\d,]+ items: [0-3] of 3: ",
+            r"slice of 200 items, the gate +blocks [0-2] of 2: ",
+        ),
+    ),
     "benchmarks.gateway": Short(
         "--only direct driftwheel --rounds 1 --seconds 0.2 --home {home}",
         (
@@ -124,6 +133,16 @@ SHORT = {
             r"most memory of a process so far: \d+\.\d\d GiB",
         ),
     ),
+    "benchmarks.dashboard": Short(
+        "--rows 1000 --long 2 --runs 1",
+        (
+            *(
+                rf"{name} +│ +\d+\.\d\d +│ +\d+\.\d{{3}} +│ +[\d,]+ +│"
+                for name in ("overview, shared", "traffic", "label")
+            ),
+            r"a word that nobody has +│ +\d+\.\d{3} +│",
+        ),
+    ),
     "benchmarks.watching": Short(
         "--short 1000 --long 2000 --looks 2",
         tuple(rf"{name} +│ +\d+\.\d +│ +\d+\.\d +│ +\d+\.\d\d +│" for name in ("idle", "full", "scrape")),
@@ -142,6 +161,7 @@ ELSEWHERE = {
     "benchmarks.quantization": "tests/integration/test_serving_benchmarks.py",
     "tests.suites.alias_races": "tests/unit/serve/test_faults_process.py",
     "tests.suites.chaos": "tests/integration/test_chaos.py",
+    "tests.suites.dashboard_races": "tests/browser/test_races.py",
     "tests.suites.differential": "tests/integration/test_serving.py",
     "tests.suites.disk_full": "tests/integration/test_durability.py",
     "tests.suites.durability": "tests/integration/test_durability.py",

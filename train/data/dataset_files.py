@@ -65,7 +65,7 @@ def write(
     if found := find_stored(ledger, settings.project, rows):
         return found
     similarity = settings.dataset.near_duplicate_similarity
-    leaks = find_leaks(splits, quarantine, similarity, timed.cuts, settings.train.learn)
+    leaks = find_leaks(splits, quarantine, similarity, timed.cuts, settings.train.learn, tally.shared)
     refuse_leaks("the new Dataset", leaks, "nothing was written; the splitting failed, please report it")
     tally.time_cuts = timed.cuts
     report = describe(settings.dataset, settings.base, settings.train.max_length, splits, tally)

@@ -11,6 +11,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Literal
 
+from driftwheel.dataset_report import SharedFrame
 from driftwheel.errors import DataError
 from driftwheel.records import Dataset, ModelVersion, ModelVersionStatus, TrainingRun
 from driftwheel.settings.data import DatasetSettings
@@ -18,6 +19,7 @@ from driftwheel.store.ledger import Ledger
 from train.data.duplicates import NearDuplicates
 from train.data.examples import Example, read_examples
 from train.data.learned_tokens import Learn, each_learned
+from train.data.shared_frame import NOTHING_SHARED, Compared
 from train.runs import STARTED_FROM
 
 LeakKind = Literal["exact", "folded", "near", "contained", "group", "future"]
@@ -54,9 +56,11 @@ class Leak:
 class HeldOut:
     """Rows that judge, against which others are checked."""
 
-    def __init__(self, rows: Sequence[Example], similarity: float, cut: str | None = None) -> None:
-        self._rows, self._cut = rows, cut
-        self._texts = NearDuplicates([row.conversation for row in rows], similarity)
+    def __init__(
+        self, rows: Sequence[Example], similarity: float, cut: str | None = None, shared: SharedFrame = NOTHING_SHARED
+    ) -> None:
+        self._rows, self._cut, self._compared = rows, cut, Compared(shared)
+        self._texts = NearDuplicates(self._compared.texts([row.conversation for row in rows]), similarity)
         self._groups = {row.group: row for row in rows}
 
     def leaks(self, rows: Sequence[Example], learn: Learn = "last") -> list[Leak]:
@@ -68,7 +72,8 @@ class HeldOut:
             if row.group in self._groups:
                 found[number] = Leak("group", row, self._groups[row.group])
         taught = [(number, turn) for number, row in enumerate(rows) for turn in each_learned([row], learn)]
-        for match in self._texts.strictest([turn.conversation for _, turn in taught]):
+        asked = self._compared.texts([turn.conversation for _, turn in taught])
+        for match in self._texts.strictest(asked):
             number, turn = taught[match.asked]
             leak, known = Leak(match.kind, turn, self._rows[match.found]), found.get(number)
             if known is None or STRICTEST_FIRST.index(leak.kind) < STRICTEST_FIRST.index(known.kind):
@@ -100,11 +105,13 @@ def find_leaks(
     similarity: float,
     cuts: Mapping[str, str],
     learn: Learn = "last",
+    shared: SharedFrame = NOTHING_SHARED,
 ) -> list[Leak]:
     """Return the leaks from training and validation into the test rows and quarantine, and between the two."""
-    held_out = HeldOut([*splits["test"], *quarantine], similarity, cuts.get("test"))
+    held_out = HeldOut([*splits["test"], *quarantine], similarity, cuts.get("test"), shared)
     leaks = held_out.leaks([*splits["train"], *splits["validation"]], learn)
-    return leaks + HeldOut(splits["validation"], similarity, cuts.get("validation")).leaks(splits["train"], learn)
+    validating = HeldOut(splits["validation"], similarity, cuts.get("validation"), shared)
+    return leaks + validating.leaks(splits["train"], learn)
 
 
 def refuse_leaks(name: str, leaks: Sequence[Leak], remedy: str) -> None:
@@ -127,7 +134,7 @@ def check_dataset(
     splits = {name: read_examples(Path(dataset.path) / f"{name}.jsonl") for name in ("train", "validation", "test")}
     quarantine = quarantined(ledger, project, before=dataset.created_at)
     cuts = dataset.report.time_cuts
-    leaks = find_leaks(splits, quarantine, settings.near_duplicate_similarity, cuts, learn)
+    leaks = find_leaks(splits, quarantine, settings.near_duplicate_similarity, cuts, learn, dataset.report.shared)
     refuse_leaks(dataset.id, leaks, "build the dataset again: `driftwheel data build`")
 
 
@@ -141,7 +148,7 @@ def leaks_into_judge(settings: DatasetSettings, ledger: Ledger, run: TrainingRun
         return []
     cut = judge.report.time_cuts.get("test")
     test = read_examples(Path(judge.path) / "test.jsonl")
-    return HeldOut(test, settings.near_duplicate_similarity, cut).leaks(rows)
+    return HeldOut(test, settings.near_duplicate_similarity, cut, judge.report.shared).leaks(rows)
 
 
 def learned_rows(ledger: Ledger, run_id: str) -> list[Example]:

@@ -64,7 +64,11 @@ def _unlike(
 ) -> list[Example]:
     """Return the made rows that resemble no judging row; the report counts the others."""
     similarity = settings.near_duplicate_similarity
-    leaks = {leak.row.id for leak in HeldOut(judging, similarity).leaks(made, learn)} if made else set()
+    leaks = (
+        {leak.row.id for leak in HeldOut(judging, similarity, shared=tally.shared).leaks(made, learn)}
+        if made
+        else set()
+    )
     tally.dropped[reason] += len(leaks)
     return [e for e in made if e.id not in leaks]
 

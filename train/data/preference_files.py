@@ -50,7 +50,7 @@ def deal_preferences(
     """Return the preference rows by file, such as `dpo_train`; none of a kind that has none for one of its splits."""
     judged = _judged(settings, rows, tally)
     by_split: dict[str, list[Judged]] = {name: [] for name in LEARNED}
-    for one, name in zip(judged, _split_names(settings, judged, splits, quarantine), strict=True):
+    for one, name in zip(judged, _split_names(settings, judged, splits, quarantine, tally), strict=True):
         if name in by_split:
             by_split[name].append(one)
         else:
@@ -102,13 +102,14 @@ def _split_names(
     judged: Sequence[Judged],
     splits: Mapping[str, Sequence[Example]],
     quarantine: Sequence[Example],
+    tally: Tally,
 ) -> list[str]:
     """Return each row's split: that of its prompt, or for a prompt that is nowhere else one drawn by its group."""
     known = {e.id: name for name, examples in splits.items() for e in examples}
     new = [one.example for one in judged if one.example.id not in known]
-    tested = HeldOut([*splits["test"], *quarantine], settings.near_duplicate_similarity)
+    tested = HeldOut([*splits["test"], *quarantine], settings.near_duplicate_similarity, shared=tally.shared)
     known |= {leak.row.id: "test" for leak in tested.leaks(new)}
-    held_out = HeldOut(splits["validation"], settings.near_duplicate_similarity)
+    held_out = HeldOut(splits["validation"], settings.near_duplicate_similarity, shared=tally.shared)
     known |= {leak.row.id: "validation" for leak in held_out.leaks([e for e in new if e.id not in known])}
     for e in new:
         drawn = random.Random(f"{settings.seed} {e.group}").random() < settings.validation_share

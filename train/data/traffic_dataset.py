@@ -18,6 +18,7 @@ from train.data.examples import Example
 from train.data.leaks import HeldOut, learned_rows, quarantined
 from train.data.learned_tokens import Learn, each_learned
 from train.data.preference_files import deal_preferences
+from train.data.shared_frame import measured
 from train.data.source_rows import new_in_sources
 from train.data.splits import Deal, Splits, TimedSplits, group_numbers
 from train.data.tally import Tally
@@ -41,7 +42,6 @@ def dataset_from_traffic(settings: Settings, ledger: Ledger, decision_id: str) -
     live_dataset = ledger.get(Dataset, live.dataset_id)
     old, tally = read_splits(live_dataset), Tally()
     quarantine = quarantined(ledger, settings.project)
-    judging = HeldOut(quarantine, settings.dataset.near_duplicate_similarity)
     answers = list({e.id: e.answer for e in old["train"] if e.original is None}.values())
     form = live_dataset.report.answer_form or form_of(answers)
     given = _fresh(settings.dataset, ledger, settings.serve.alias, live_dataset, form, answers, old, tally)
@@ -52,6 +52,8 @@ def dataset_from_traffic(settings: Settings, ledger: Ledger, decision_id: str) -
     for e in fresh:
         tally.weights.pop(e.id, None)  # a file's weight is not the traffic's
     fresh += [replace(e, slice="new") for e in added]
+    tally.shared = measured(e.conversation for e in (*old["train"], *old["test"], *fresh))
+    judging = HeldOut(quarantine, settings.dataset.near_duplicate_similarity, shared=tally.shared)
     resembling = {leak.row.id for leak in judging.leaks(fresh, settings.train.learn) if leak.kind != "group"}
     fresh = _drop(fresh, resembling, tally, "quarantined: like a test item")
     # Dropped one by one: a training refuses all for the sake of one, and the next retrain would meet it again.
@@ -172,8 +174,8 @@ def _split_fresh(
     Only rows of `judges` are held out; a group without any of them is learned.
     """
     similarity = settings.near_duplicate_similarity
-    groups, tested_groups = group_numbers(fresh, similarity, learn), {e.group for e in quarantine}
-    like_learned = {leak.row.id for leak in HeldOut(learned, similarity).leaks(fresh)}
+    groups, tested_groups = group_numbers(fresh, similarity, learn, tally.shared), {e.group for e in quarantine}
+    like_learned = {leak.row.id for leak in HeldOut(learned, similarity, shared=tally.shared).leaks(fresh)}
     by_row = list(zip(fresh, groups, strict=True))
     judging = {group for e, group in by_row if e.id in judges}
     seen = {group for e, group in by_row if e.id in like_learned}
@@ -221,7 +223,9 @@ def _add_replay(settings: DatasetSettings, splits: Splits, old: Splits, replay: 
         kept = _drop(replayed, tested, tally, "replayed, but like a test item")
         splits[name] += [replace(e, source="replay", slice="old") for e in kept]
     splits["test"] += [replace(e, slice="old") for e in old["test"]]
-    learned = HeldOut(each_learned(splits["train"], replay.learn), settings.near_duplicate_similarity)
+    learned = HeldOut(
+        each_learned(splits["train"], replay.learn), settings.near_duplicate_similarity, shared=tally.shared
+    )
     repeated = {leak.row.id for leak in learned.leaks(splits["validation"])}
     splits["validation"] = _drop(splits["validation"], repeated, tally, "for validation, but like a training row")
 

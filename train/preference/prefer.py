@@ -13,6 +13,7 @@ from pathlib import Path
 
 from sklearn.model_selection import GroupShuffleSplit
 
+from driftwheel.dataset_report import SharedFrame
 from driftwheel.errors import DataError
 from driftwheel.records import Dataset, TrainingRun
 from driftwheel.settings.data import DatasetSettings
@@ -25,6 +26,7 @@ from train.data.examples import Example
 from train.data.leaks import quarantined
 from train.data.preference_files import LEARNED
 from train.data.preferences import PreferenceRow, preference_path, read_preferences
+from train.data.shared_frame import Compared
 from train.data.splits import SPLITS, group_numbers
 from train.data.tally import Tally
 from train.finetune import finetune
@@ -64,7 +66,7 @@ def preference_dataset(
     splits = read_splits(parent)
     held_out = [*splits["test"], *quarantined(ledger, settings.project)]
     tested = [e.conversation for e in held_out]
-    tally = Tally()
+    tally = Tally(shared=parent.report.shared)
     found = preferences(settings.dataset, ledger, settings.project, settings.serve.alias, tested, tally)
     wanted = [p for p in found if (p.correction if objective == "dpo" else p.thumb) is not None]
     tested_groups = {e.group for e in held_out}  # nobody teaches what they are asked to judge
@@ -77,7 +79,11 @@ def preference_dataset(
         raise DataError(
             f"only {len(wanted)} {kind} in the traffic{left}, and {objective} needs {FEWEST}; ask for feedback"
         )
-    parts = _split(settings.dataset, wanted) if not given["train"] else _beside(settings.dataset, wanted, given, tally)
+    parts = (
+        _split(settings.dataset, wanted, parent.report.shared)
+        if not given["train"]
+        else _beside(settings.dataset, wanted, given, tally)
+    )
     rows = {name: [e.as_line() for e in splits[name]] for name in SPLITS}
     for name, part in parts.items():
         known = {e.conversation for e in splits[name]}
@@ -106,18 +112,22 @@ def _beside(
 ) -> dict[str, list[AnswerFeedback]]:
     """Split feedback beside preferences of files, which are split already; what is like the other part is left out."""
     groups = {p.group for p in wanted}
-    parts = _split(settings, wanted) if len(groups) > 1 else {"train": wanted, "validation": []}
+    parts = _split(settings, wanted, tally.shared) if len(groups) > 1 else {"train": wanted, "validation": []}
     for name, other in (("train", "validation"), ("validation", "train")):
         asked = [Example("", row["prompt"], [], None, "").conversation for row in given[other]]
-        index = NearDuplicates(asked, settings.near_duplicate_similarity)
-        like = {match.asked for match in index.strictest([p.example.conversation for p in parts[name]])}
+        compared = Compared(tally.shared)
+        index = NearDuplicates(compared.texts(asked), settings.near_duplicate_similarity)
+        own = compared.texts([p.example.conversation for p in parts[name]])
+        like = {match.asked for match in index.strictest(own)}
         tally.dropped["feedback on a question like a held-out or learned preference of a file"] += len(like)
         parts[name] = [p for number, p in enumerate(parts[name]) if number not in like]
     return parts
 
 
-def _split(settings: DatasetSettings, wanted: Sequence[AnswerFeedback]) -> dict[str, list[AnswerFeedback]]:
-    groups = group_numbers([p.example for p in wanted], settings.near_duplicate_similarity)
+def _split(
+    settings: DatasetSettings, wanted: Sequence[AnswerFeedback], shared: SharedFrame
+) -> dict[str, list[AnswerFeedback]]:
+    groups = group_numbers([p.example for p in wanted], settings.near_duplicate_similarity, shared=shared)
     if len(set(groups)) < 2:
         raise DataError("all preferences come from one conversation or user; one part must be held out")
     # By whole conversations and users: one person's taste on both sides would flatter the model.

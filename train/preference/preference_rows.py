@@ -18,6 +18,7 @@ from driftwheel.traffic.outcome_query import is_answered
 from train.data.clean_rows import cleaned
 from train.data.duplicates import NearDuplicates
 from train.data.examples import Example
+from train.data.shared_frame import Compared
 from train.data.tally import Tally
 from train.data.traffic_rows import UNKNOWN, asked_of
 from train.data.unverified_rows import over_cap
@@ -82,7 +83,8 @@ def preferences(
         alias=alias,
         newest_first=False,
     )
-    quarantine = NearDuplicates(test_texts, settings.near_duplicate_similarity)
+    compared = Compared(tally.shared)
+    quarantine = NearDuplicates(compared.texts(test_texts), settings.near_duplicate_similarity)
     words = words_about(ledger, [request.id for request in traffic])
     of_author: Counter[str] = Counter()
     found = []
@@ -91,7 +93,7 @@ def preferences(
         if preference is None or (preference.correction is None and preference.thumb is None):
             continue
         author = _untrusted_author(request, words.get(request.id, []))
-        if quarantine.like(preference.example.conversation):
+        if quarantine.like(compared.text(preference.example.conversation)):
             tally.dropped["feedback on a question like a test item"] += 1
         elif author is not None and (reason := over_cap(settings, of_author, author)):
             tally.dropped[reason] += 1

@@ -15,6 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from driftwheel.accelerator import has_gpu, look
 from driftwheel.processor import core_count
 from driftwheel.settings.training import TrainSettings
 from driftwheel.training_speed import (
@@ -41,18 +42,17 @@ def with_number_type(train: TrainSettings) -> TrainSettings:
     """Return the settings with a number type: the one that they name, else the faster one of this machine."""
     if train.bf16 is not None:
         return train
-    import torch
-
-    if torch.cuda.is_available():
-        return train.model_copy(update={"bf16": torch.cuda.get_device_capability() >= BF16_CAPABILITY})
+    if has_gpu():
+        capability = look().capability
+        return train.model_copy(update={"bf16": capability is None or capability >= BF16_CAPABILITY})
     return train.model_copy(update={"bf16": speed().is_bf16_faster(train.method)})
 
 
 def use_best_threads() -> None:
     """Let torch use as many threads as train fastest here now; what OMP_NUM_THREADS says wins."""
-    import torch
+    if "OMP_NUM_THREADS" not in os.environ and not has_gpu():
+        import torch
 
-    if "OMP_NUM_THREADS" not in os.environ and not torch.cuda.is_available():
         torch.set_num_threads(speed().best_threads(state_now()))
 
 

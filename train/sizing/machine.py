@@ -89,9 +89,9 @@ class Machine:
 def this_machine() -> Machine:
     """Look at this machine."""
     packages = frozenset(p for p in ("bitsandbytes", "flash_attn", "ray", "zentorch") if importlib.util.find_spec(p))
-    processor, found = this_processor(), look()
+    found, seen = look(), this_processor()
     if not found.has_gpu:
         memory = float(available_bytes())
-        return Machine(memory, None, None, processor.flags, packages, is_amd=processor.is_amd, speed=speed())
+        return Machine(memory, None, None, seen.flags, packages, is_amd=seen.is_amd, speed=speed())
     best = max(found.gpus, key=lambda gpu: gpu.free_bytes)
-    return Machine(float(best.free_bytes), best.name, best.capability, processor.flags, packages, len(found.gpus))
+    return Machine(float(best.free_bytes), best.name, best.capability, seen.flags, packages, len(found.gpus))

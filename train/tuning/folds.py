@@ -33,7 +33,7 @@ def make_folds(
         return folds
     splits = read_splits(dataset)
     examples = [*splits["train"], *splits["validation"]]
-    for fold, held_out in zip(folds, _held_out(settings, examples, count, learn), strict=True):
+    for fold, held_out in zip(folds, _held_out(settings, dataset, examples, count, learn), strict=True):
         with artifacts.writing(fold.path, {"dataset_id": dataset.id, **fold.facts()}) as folder:
             _write(folder / "train.jsonl", [e for i, e in enumerate(examples) if i not in held_out])
             judging = [e for i, e in enumerate(examples) if i in held_out and e.original is None]
@@ -46,8 +46,10 @@ def folds_path(root: Path, seed: int, dataset_id: str, count: int, learn: Learn 
     return root / "folds" / f"{dataset_id}-{count}-{seed}{'-all' if learn == 'all' else ''}"
 
 
-def _held_out(settings: DatasetSettings, examples: list[Example], count: int, learn: Learn) -> list[set[int]]:
-    groups = group_numbers(examples, settings.near_duplicate_similarity, learn)
+def _held_out(
+    settings: DatasetSettings, dataset: Dataset, examples: list[Example], count: int, learn: Learn
+) -> list[set[int]]:
+    groups = group_numbers(examples, settings.near_duplicate_similarity, learn, dataset.report.shared)
     if len(set(groups)) < count:
         raise DataError(f"only {len(set(groups))} groups of rows for {count} folds; give more rows or fewer folds")
     labels = [str(e.label) for e in examples]
