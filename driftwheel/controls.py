@@ -70,6 +70,25 @@ def promote(
     return move_alias(ledger, *key, version_id, fence=fence, switch=_plan(key.name, fence, canary_shares))
 
 
+def promote_judged(ledger: Ledger, key: AliasKey, version_id: str, *, seen_fence: int | None) -> Alias:
+    """Make a version the desired one for a worker, only if the alias is as it was when the version was judged.
+
+    A worker that died after its own move finds it done. Raises ConflictError where anybody moved the alias since, such
+    as a person who went back: nobody has judged the version beside what is live now.
+    """
+    alias = find_alias(ledger, *key)
+    if alias is None or seen_fence is None:  # no version was live, or a job of before fences were noted
+        return promote(ledger, key, version_id)
+    if (alias.fence, alias.version_id) == (seen_fence + 1, version_id):
+        return alias
+    if alias.fence != seen_fence:
+        raise ConflictError(
+            f"alias {key.name!r} was moved since {version_id} was judged (fence {seen_fence}, now {alias.fence}): "
+            f"`driftwheel promote {version_id}` makes it live all the same"
+        )
+    return promote(ledger, key, version_id, fence=seen_fence)
+
+
 def _ask_whether_published(ledger: Ledger, project: str, version_id: str) -> None:
     version = ledger.get(ModelVersion, version_id, project=project)
     if version.status is not ModelVersionStatus.PUBLISHED:
