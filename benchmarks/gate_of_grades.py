@@ -211,7 +211,8 @@ def candidate(pool: Pool, chance: np.random.Generator, size: int, loss: float) -
     lost, rest = cells
     items = chance.integers(0, len(pool.plain), 400)
     new = ("new", drawn(chance, pool.good, items), drawn(chance, pool.poor, items))
-    old = pairs("old", *(np.concatenate([lost[at], rest[at]]) for at in (1, 2)), "part")
+    mine, theirs = (np.concatenate([lost[at], rest[at]]) for at in (1, 2))
+    old = pairs("old", mine, theirs, "part")
     return [
         pairs(*new, "target"),
         old,

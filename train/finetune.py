@@ -28,6 +28,7 @@ from train.fidelity.trained import choose_probes
 from train.launchers.registry import launch
 from train.processes.number_type import with_number_type
 from train.runs import FOLD, STARTED_FROM, STUDY, Fold, started_from, weights_path
+from train.sizing.training_room import training_room
 from train.training.checkpoints import last_complete_checkpoint
 from train.training.class_weights import check_class_weights
 from train.training.methods import why_only_merged
@@ -98,7 +99,8 @@ def find_or_add_run(
     """Return the row of the run that trains these settings on this dataset, new if there is none."""
     chosen = {
         "model": settings.model.model_dump(mode="json"),
-        "train": settings.train.model_dump(mode="json"),
+        # On other devices it is the same run.
+        "train": settings.train.model_dump(mode="json", exclude={"devices"}),
         "base_identity": identity(settings.base),
         **({"template_hash": template_hash(file)} if (file := settings.base.template.file) else {}),
         **({FOLD: fold.facts()} if fold else {}),
@@ -147,4 +149,5 @@ def _train(settings: Settings, rows_path: Path, run: TrainingRun, callbacks: Seq
     (path / "settings.yaml").write_text(text, encoding="utf-8")
     checkpoint = last_complete_checkpoint(path)
     job = TrainingJob(settings=settings, rows_path=rows_path, run=run, checkpoint=checkpoint, callbacks=callbacks)
-    return launch(job)
+    with training_room(settings.train, settings.serve, settings.base, settings.root, run.id):
+        return launch(job)

@@ -98,6 +98,8 @@ class TrainSettings(Section):
     """Passed to the Trainer: tensorboard, mlflow, wandb ..."""
     num_processes: int = Field(1, ge=1)
     """Processes that train together, one a GPU; a step learns from this many times the examples per device."""
+    devices: list[Annotated[int, Field(ge=0)]] = []
+    """Numbers of the GPUs to train on, as nvidia-smi shows them; empty means those with most free memory."""
     fsdp: bool = True
     """Several processes keep a shard of the weights each (FSDP2); off, each keeps them all."""
     executor: Literal["local", "ray"] = "local"

@@ -158,7 +158,11 @@ def test_no_module_is_long() -> None:
 @pytest.mark.parametrize(
     ("room", "verbs", "parts"),
     [
-        ("driftwheel/cli", CLI_VERBS, {"command", "dispatch", "main", "process"}),
+        (
+            "driftwheel/cli",
+            CLI_VERBS,
+            {"command", "dispatch", "finding", "gpu_findings", "main", "process", "processor_findings"},
+        ),
         ("train/verbs", TRAIN_VERBS, set[str]()),
         ("serve/verbs", SERVE_VERBS, set[str]()),
     ],

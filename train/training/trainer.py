@@ -28,7 +28,7 @@ from train.training.supervised_trainer import SupervisedTrainer
 
 OWN_KEYS = (
     *("method", "objective", "start_from", "beta", "learn", "class_weights", "early_stopping_patience"),
-    *("num_processes", "fsdp", "executor", "ray_address"),
+    *("num_processes", "devices", "fsdp", "executor", "ray_address"),
 )
 """Keys of the train section that no TRL trainer takes as they are."""
 SHORT_FIRST = "short_first"
