@@ -59,6 +59,13 @@ SHORT = {
             r"driftwheel +│ +[1-9]\d*\.\d │ +- │ +[1-9]\d* │( +\d+\.\d\d │){2} +0 │( +\d+\.\d\d │){3}\n",
         ),
     ),
+    "benchmarks.quality": Short(
+        "--streams 2",
+        (
+            r"all labelled, at once +│ retrain +│ accuracy +│ [012] +│",
+            r"steady, corrections only +│ nothing +│ no accuracy +│ [012] +│",
+        ),
+    ),
     "benchmarks.leaks": Short(
         "--data {data} --rows 60 --share 0.05 --show 1",
         (
