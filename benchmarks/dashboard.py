@@ -78,7 +78,6 @@ def fill(settings: Settings, ledger: Ledger, rows: int, long: int) -> None:
         )
         one = "(SELECT * FROM req LIMIT 1)"
         connection.execute(sa.text(f"INSERT INTO req ({names}) {few} SELECT {values} FROM {one}, n"))
-        connection.execute(sa.text("ANALYZE"))
 
 
 def measure(runs: int) -> Iterator[Cost]:

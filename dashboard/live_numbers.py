@@ -111,12 +111,12 @@ def sentence(served: Served) -> str:
 
 def _quality(served: Served) -> str:
     measured, judged = served.measured, served.judged
-    then = f"{judged.share:.1%} when it was judged on {judged.at:%Y-%m-%d}" if judged else "never judged by accuracy"
+    then = f"{judged.share:.1%} when it was judged on {judged.at:%Y-%m-%d}" if judged else ""
     if measured is None:
-        return f"How well is not known: none of its checked requests has a label ({then})."
-    verdict = ", which is worse" if served.is_worse_than_judged else ""
+        return f"How well is not known: none of its checked requests has a label{f' ({then})' if then else ''}."
     of = f"{measured.items:,} labelled requests up to {_clock(measured.at)}"
-    return f"{measured.share:.1%} of its answers are right, measured on {of}{verdict}; {then}."
+    against = f"; {'that is worse than ' if served.is_worse_than_judged else 'it was '}{then}" if then else ""
+    return f"{measured.share:.1%} of its answers are right, measured on {of}{against}."
 
 
 def _clock(moment: datetime) -> str:

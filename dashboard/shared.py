@@ -19,7 +19,7 @@ SHARED_SECONDS = 4
 """Below the five seconds after which a tab asks again: each of its looks finds what is new."""
 COUNT_SECONDS = 60
 QUIET_SECONDS = 600
-SHOWN_MINUTES, MOVING_MINUTES = 30, 3
+SHOWN_MINUTES, MOVING_MINUTES = 30, 2
 """The newest minutes are counted at each look, as long answers are written late; the older ones are kept."""
 
 
@@ -55,7 +55,7 @@ def overview(url: str, key: AliasKey, _ledger: Ledger) -> Overview:
         sentence=live_numbers.sentence(served),
         drawings=_drawings(url, key, _ledger, served),
         minutes=counted,
-        requests_chart=timelines.requests_per_minute(counted).to_dict(),
+        requests_chart=timelines.requests_spec(counted),
         gateway=standing.gateway_state(alias),
         moving_to=desired if desired != served.name else None,
         is_paused=controls.is_paused(_ledger, key.project),

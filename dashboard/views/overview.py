@@ -7,6 +7,9 @@ from dashboard import circle, queries, shared
 from dashboard.live_numbers import Accuracy
 from dashboard.views import page
 
+BAD_WORDS = ("silent", "stale", "refused")
+"""States of the gateway in which nobody may get an answer: the first thing that one sees."""
+
 settings, ledger = page.start(__file__, "The loop, where it stands, and whether it needs you.")
 
 
@@ -14,6 +17,8 @@ settings, ledger = page.start(__file__, "The loop, where it stands, and whether 
 def show_now() -> None:
     """Draw what is true now, again every five seconds; all tabs share what is read for it."""
     now = shared.overview(ledger.url, settings.alias_key, ledger)
+    if now.gateway[0] in BAD_WORDS:
+        page.problem(now.gateway[1], f"gateway: {now.gateway[0]}")
     with st.container(border=True):
         st.text(now.sentence)
         drawing, lamp = now.drawings[st.context.theme.type == "dark"], circle.LAMP_WORDS[now.served.lamp]
