@@ -134,7 +134,7 @@ def wait_until_observed(serve: ServeSettings, ledger: Ledger, alias: Alias) -> A
 
     Raises EngineError if the gateway refused it or did not report in time, ConflictError if someone moved on.
     """
-    patience_seconds = serve.start_timeout_seconds + serve.drain_timeout_seconds
+    patience_seconds = serve.start_timeout_seconds + serve.drain_timeout_seconds + serve.room_timeout_seconds
     deadline = time.monotonic() + patience_seconds
     while time.monotonic() < deadline:
         current = ledger.get(Alias, alias.id)

@@ -89,6 +89,13 @@ SHORT = {
             r"│ products +│ +[1-9][\d,]* \(",
         ),
     ),
+    "benchmarks.equal_steps": Short(
+        "--seeds 1 --steps 2 --rows 64 --base-steps 2 --only support --data {data} --home {home}",
+        (
+            r"support, seed 0: plain TRL \d\.\d{4}, driftwheel \d\.\d{4}",
+            r"│ support +│ \d\.\d{4} \(.*│ \d\.\d{4} \(.*│ \d\.\d{3} \[0\.000, inf\] +│ +\d+\.\d │ +\d+\.\d │",
+        ),
+    ),
     "tests.suites.attack": Short(
         "--share 0.01 --idle-seconds 1 --only huge_headers",
         (

@@ -164,7 +164,9 @@ def _untagged(text: str) -> str:
 def grade_said(reply: str) -> float | None:
     """Return the grade of a judge's last line, as a share of the best; None if it holds something else."""
     lines = reply.strip().splitlines()
-    found = re.fullmatch(r"(?:grade|score)?\W*(\d{1,2})(?:\s*/\s*10)?\W*", lines[-1].strip(), re.I) if lines else None
+    found = (
+        re.fullmatch(r"(?:grade|score)?[^\w-]*(\d{1,2})(?:\s*/\s*10)?\W*", lines[-1].strip(), re.I) if lines else None
+    )
     return int(found[1]) / BEST if found and int(found[1]) <= BEST else None
 
 

@@ -1,5 +1,6 @@
 """The gate's table of cases where answers are good by degrees, and what tests for means or signs would let through."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -13,7 +14,7 @@ from train.verdict.paired_tables import Fixed, Item
 SETTINGS = GateSettings()
 
 
-def graded(part: str, grades: list[float | None], slices: tuple[str, ...] = ()) -> list[Item]:
+def graded(part: str, grades: Sequence[float | None], slices: tuple[str, ...] = ()) -> list[Item]:
     return [Item(f"{part}-{n}", part, False, slices, grade) for n, grade in enumerate(grades)]
 
 
@@ -103,10 +104,11 @@ def test_a_little_gain_on_most_answers_does_not_hide_the_loss_of_a_few() -> None
 
 def test_items_without_a_grade_count_neither_way_and_too_many_leave_it_open() -> None:
     mine, theirs = two(0.05)
+    many = [None] * 21
     lacking = SETTINGS.model_copy(update={"max_ungraded": 0.02})
-    a_few = decide(lacking, graded("old", [None] * 20 + mine[20:]), graded("old", theirs), criterion="judge")
+    a_few = decide(lacking, graded("old", [*many[1:], *mine[20:]]), graded("old", theirs), criterion="judge")
     assert (a_few.verdict, a_few.items, a_few.ungraded) == ("PROMOTE", 980, 20)
-    for sides in (([None] * 21 + mine[21:], theirs), (mine, [None] * 21 + theirs[21:]), ([None] * 1000, theirs)):
+    for sides in (([*many, *mine[21:]], theirs), (mine, [*many, *theirs[21:]]), ([None] * 1000, theirs)):
         found = decide(lacking, graded("old", sides[0]), graded("old", sides[1]), criterion="judge")
         assert found.verdict == "INCONCLUSIVE"
         assert "items have no grade" in found.reason

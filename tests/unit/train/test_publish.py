@@ -1,8 +1,10 @@
 """Finished evaluations become verdicts and versions, on a real ledger and real folders."""
 
 import json
+import random
 import shutil
 from argparse import Namespace
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -98,8 +100,9 @@ def scored(
     baseline: float | None = None,
     table: tuple[ParityRow, ...] = TABLE,
     general: dict[str, GeneralTask] | None = None,
+    grades: Sequence[float | None] = (),
 ) -> Path:
-    """A finished evaluation in which the first `right` items are right."""
+    """A finished evaluation in which the first `right` items are right, or all have grades by chrF."""
     first_row = int(read_examples(Path(dataset.path) / "test.jsonl")[0].id.removeprefix("row-"))
     digest = artifacts.read_manifest(artifact).content_hash
     items = [
@@ -114,6 +117,7 @@ def scored(
             is_correct=n < right,
             latency_seconds=0.1,
             mean_logprob=-0.1,
+            grade=grades[n] if grades else float(n < right),
         )
         for n in range(ITEMS)
     ]
@@ -121,15 +125,16 @@ def scored(
     with artifacts.writing(folder, {"artifact": digest}) as aside:
         lines = [json.dumps(asdict(item)) + "\n" for item in items]
         (aside / "predictions.jsonl").write_text("".join(lines), encoding="utf-8")
-        card = replace(score(items, "labels"), dataset_id=dataset.id, parity=table, general=general)
+        scores = score(items, "labels", "chrf" if grades else "right")
+        card = replace(scores, dataset_id=dataset.id, parity=table, general=general)
         artifacts.write_json(aside / "scorecard.json", as_json(card))
         artifacts.write_json(aside / "fingerprint.json", {"probes": [{"messages": [], "tokens": [], "logprobs": []}]})
     if baseline is not None:
         place = evaluation_folder(settings, dataset, "baseline", settings.base_model(), settings.model.revision)
+        shares = {"plain": 0.0, "few_shot": baseline / 2, "retrieved": baseline}
+        kind = {"accuracy": 0.0, "criterion": "chrf"} if grades else {}
         entries = {
-            "plain": {"items": 60, "accuracy": 0.0},
-            "few_shot": {"items": 60, "accuracy": baseline / 2},
-            "retrieved": {"items": 60, "accuracy": baseline},
+            name: {"items": 60, **kind, "grade" if grades else "accuracy": share} for name, share in shares.items()
         }
         with artifacts.writing(place, {}) as aside:
             artifacts.write_json(aside / "baseline.json", entries)
@@ -216,6 +221,41 @@ def test_of_those_who_publish_at_once_each_gets_a_number_of_its_own(
         versions = list(pool.map(publish_one, numbers))
     assert sorted(v.number for v in ledger.find(ModelVersion)) == [1, 2, 3, 4, 5, 6, 7, 8]
     assert [v.id for v in versions[:8]] == [v.id for v in versions[8:]]
+
+
+def test_a_text_task_turns_by_its_grades(settings: Settings, ledger: Ledger, dataset: Dataset) -> None:
+    """No answer equals its reference: the first version was REJECTED at 0.0 %, and the next was INCONCLUSIVE."""
+    artifact = built(settings, ledger, 1)
+    first = scored(settings, dataset, artifact, right=0, baseline=0.3, grades=[0.5, 0.7] * 100)
+    verdict = decide_against_live(settings, ledger, evaluation=first, dataset_id=dataset.id)
+    assert verdict.verdict == "PROMOTE"
+    assert "beats the base model's 30.0 of 100 (chrf): 60.0 of 100 (chrf) on 200 items" in verdict.reason
+    v1 = publish(settings, ledger, run_id="run_1", artifact=artifact, evaluation=first, verdict=verdict)
+    assert v1.status is ModelVersionStatus.PUBLISHED
+    move_alias(ledger, "support", "support", v1.id)
+    chance = random.Random(0)
+    second = [min(1.0, grade + chance.gauss(0.12, 0.1)) for grade in [0.5, 0.7] * 100]
+    better = scored(settings, dataset, built(settings, ledger, 2), right=0, grades=second)
+    verdict = decide_against_live(settings, ledger, evaluation=better, dataset_id=dataset.id)
+    assert (verdict.verdict, verdict.criterion, verdict.items) == ("PROMOTE", "chrf", 200)
+    alike = scored(settings, dataset, built(settings, ledger, 3), right=0, grades=[0.52, 0.69] * 100)
+    verdict = decide_against_live(settings, ledger, evaluation=alike, dataset_id=dataset.id)
+    assert verdict.verdict == "INCONCLUSIVE"
+    assert verdict.items_needed is not None
+    assert verdict.detectable_gain is not None
+
+
+def test_a_grader_that_was_down_at_the_base_model_leaves_the_first_version_open(
+    settings: Settings, ledger: Ledger, dataset: Dataset
+) -> None:
+    first = scored(settings, dataset, built(settings, ledger, 1), right=0, grades=[0.6] * 200)
+    place = evaluation_folder(settings, dataset, "baseline", settings.base_model(), settings.model.revision)
+    lacking = {"items": 60, "accuracy": 0.0, "criterion": "chrf", "grade": None, "ungraded": 60}
+    with artifacts.writing(place, {}) as aside:
+        artifacts.write_json(aside / "baseline.json", {"plain": lacking})
+    verdict = decide_against_live(settings, ledger, evaluation=first, dataset_id=dataset.id)
+    assert verdict.verdict == "INCONCLUSIVE"
+    assert "60 of 60 answers of the base model (plain) have no grade" in verdict.reason
 
 
 @pytest.mark.parametrize(
