@@ -11,7 +11,6 @@ read.
 """
 
 import argparse
-import resource
 import statistics
 import tempfile
 from collections.abc import Iterator
@@ -147,8 +146,7 @@ def main() -> None:
             found.add_row(name, f"{took:.3f}")
         ledger.close()
     Console().print(pages, found)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
-    print(f"filled in {filling:.0f} CPU s; most memory of this process {peak} MiB")
+    print(f"filled in {filling:.0f} CPU s")
 
 
 if __name__ == "__main__":

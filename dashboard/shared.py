@@ -84,9 +84,17 @@ def _request_count(url: str, project: str, _ledger: Ledger) -> int:
 def _minutes(url: str, project: str, ledger: Ledger) -> list[Minute]:
     now = utc_now().replace(second=0, microsecond=0)
     moving = now - timedelta(minutes=MOVING_MINUTES - 1)
-    quiet = [moving - timedelta(minutes=i) for i in range(SHOWN_MINUTES - MOVING_MINUTES, 0, -1)]
-    kept = [_quiet_minute(url, project, at, ledger) for at in quiet]
-    return [*kept, *traffic_search.minutes(ledger, project, start=moving, now=now)]
+    return [
+        *_quiet_minutes(url, project, moving, ledger),
+        *traffic_search.minutes(ledger, project, start=moving, now=now),
+    ]
+
+
+@st.cache_data(ttl=COUNT_SECONDS, max_entries=8, show_spinner=False)
+def _quiet_minutes(url: str, project: str, end: datetime, _ledger: Ledger) -> list[Minute]:
+    """Return the minutes before the moving ones: a new list each minute, of which one is counted."""
+    quiet = [end - timedelta(minutes=i) for i in range(SHOWN_MINUTES - MOVING_MINUTES, 0, -1)]
+    return [_quiet_minute(url, project, at, _ledger) for at in quiet]
 
 
 @st.cache_data(ttl=QUIET_SECONDS, max_entries=256, show_spinner=False)

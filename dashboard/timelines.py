@@ -36,7 +36,7 @@ def requests_per_minute(minutes: Sequence[Minute]) -> Any:
     )
 
 
-def requests_spec(minutes: Sequence[Minute]) -> dict[str, Any]:
+def requests_spec(minutes: Sequence[Minute]) -> Any:
     """Return the same chart as Vega-Lite's JSON, without Altair's check of it, which costs as much as the query."""
     spec = copy.deepcopy(_checked_spec())
     spec["data"] = {"values": _by_outcome(minutes)}

@@ -35,8 +35,8 @@ def show_tiles(now: shared.Overview) -> None:
     last = minutes[-2] if len(minutes) > 1 else minutes[-1]  # the present minute is not over
     latencies = [m.latency_p50_seconds for m in minutes if m.latency_p50_seconds is not None]
     version = now.served.name
-    tiles = st.container(horizontal=True)
-    tiles.metric(
+    tiles = st.columns([2, 3, 3, 3, 3])  # so wide that no title is cut: it says of which version a number is
+    tiles[0].metric(
         "Answering now",
         version,
         border=True,
@@ -45,16 +45,16 @@ def show_tiles(now: shared.Overview) -> None:
         delta_arrow="off",
         height="stretch",
     )
-    show_accuracy(tiles, f"Measured accuracy of {version}", now.served.measured, "labelled requests")
-    show_accuracy(tiles, f"Accuracy of {version} when judged", now.served.judged, "test items")
-    tiles.metric(
+    show_accuracy(tiles[1], f"Measured accuracy of {version}", now.served.measured, "labelled requests")
+    show_accuracy(tiles[2], f"Judged accuracy of {version}", now.served.judged, "test items")
+    tiles[3].metric(
         "Requests in the last minute",
         last.requests,
         border=True,
         chart_data=[m.requests for m in minutes],
         height="stretch",
     )
-    tiles.metric(
+    tiles[4].metric(
         "Latency, median",
         f"{latencies[-1] * 1000:.0f} ms" if latencies else "unknown",
         border=True,
@@ -63,9 +63,9 @@ def show_tiles(now: shared.Overview) -> None:
     )
 
 
-def show_accuracy(tiles: DeltaGenerator, title: str, found: Accuracy | None, of: str) -> None:
+def show_accuracy(tile: DeltaGenerator, title: str, found: Accuracy | None, of: str) -> None:
     """Draw an accuracy with its interval, on how many, and up to when."""
-    with tiles.container(border=True, height="stretch"):
+    with tile.container(border=True, height="stretch"):
         st.metric(title, f"{found.share:.1%}" if found else "unknown")
         if found is None:
             st.caption(

@@ -81,5 +81,5 @@ def test_the_overview_shows_the_measured_number_beside_the_judged_one(
     page = view("overview")
     shown = {metric.label: metric.value for metric in page.metric}
     assert shown["Measured accuracy of v1"] == "63.0%"
-    assert shown["Accuracy of v1 when judged"] == "91.0%"
+    assert shown["Judged accuracy of v1"] == "91.0%"
     assert "v1 answers. 63.0% of its answers are right" in texts(page)
