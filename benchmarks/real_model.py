@@ -57,7 +57,6 @@ def prepare(home: Path, base: Path, rows: Sequence[Example], steps: int) -> Sett
             "label_field": "intent",
             "validation_share": max(0.02, 10 / len(rows)),  # a trial of few rows too has some
             "test_share": 0.05,
-            "max_rows_per_user": 5000,
         },
         # The rate is LoRA's usual one for so small a model; the steps are what a laptop does in half an hour.
         "train": {

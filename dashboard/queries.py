@@ -1,16 +1,14 @@
 """The ledger queries that most pages share, and how moments, ids and nested values are shown."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
 import sqlalchemy as sa
 
-from driftwheel.alias_key import AliasKey
 from driftwheel.check_details import DECIDING, DecisionBasis, SignalDetails
-from driftwheel.records import Dataset, DriftSignal, ModelVersion, Step, TrainingRun, utc_now
-from driftwheel.store.alias import find_alias
+from driftwheel.records import Dataset, DriftKind, DriftSignal, ModelVersion, Step, TrainingRun, utc_now
 from driftwheel.store.ledger import Ledger
 from driftwheel.store.tables import TABLES
 
@@ -49,16 +47,11 @@ def known_in(record: SignalDetails | DecisionBasis) -> dict[str, object]:
     return {name: value for name, value in asdict(record).items() if value not in (None, [], {})}
 
 
-def newest(ledger: Ledger, noun: Any, project: str, limit: int = 200, **equals: Any) -> list[Any]:
-    """Return the newest records of a noun."""
-    return ledger.find(noun, project=project, limit=limit, **equals)
-
-
-def live_version(ledger: Ledger, key: AliasKey) -> ModelVersion | None:
-    """Return the version that the alias asks for."""
-    alias = find_alias(ledger, *key)
-    found = ledger.find(ModelVersion, id=alias.version_id) if alias else []
-    return found[0] if found else None
+def newest(
+    ledger: Ledger, noun: Any, project: str, limit: int = 200, without: Sequence[str] = (), **equals: Any
+) -> list[Any]:
+    """Return the newest records of a noun; fields named in `without` are not read."""
+    return ledger.find(noun, project=project, limit=limit, without=without, **equals)
 
 
 def version_names(ledger: Ledger, project: str) -> dict[str, str]:
@@ -69,9 +62,13 @@ def version_names(ledger: Ledger, project: str) -> dict[str, str]:
         return {row.id: f"v{row.number}" for row in connection.execute(query)}
 
 
-def latest_check(ledger: Ledger, project: str) -> list[DriftSignal]:
-    """Return the signals of the newest check."""
-    last = newest(ledger, DriftSignal, project, limit=1)
+def latest_check(ledger: Ledger, project: str, version_id: str | None = None) -> list[DriftSignal]:
+    """Return the signals of the newest check, of one version if it is given."""
+    if version_id is None:
+        last = newest(ledger, DriftSignal, project, limit=1)
+    else:  # each check writes one decisive signal of this kind, and an index finds it
+        kind = DriftKind.QUALITY
+        last = newest(ledger, DriftSignal, project, limit=1, version_id=version_id, feature=DECIDING, kind=kind)
     return newest(ledger, DriftSignal, project, check_id=last[0].check_id) if last else []
 
 

@@ -9,18 +9,29 @@ from driftwheel.controls import STALE_SECONDS
 from driftwheel.records import (
     NOUNS,
     Alias,
+    Dataset,
     Deployment,
     DriftSignal,
     DriftVerdict,
     ModelVersion,
     RetrainDecision,
     Traffic,
+    TrainingRun,
     utc_now,
 )
 from driftwheel.store.ledger import Ledger
 
 WORST_FIRST = (DriftVerdict.DRIFTED, DriftVerdict.SUSPECTED, DriftVerdict.STEADY)
 LAMPS = {DriftVerdict.DRIFTED: "red", DriftVerdict.SUSPECTED: "amber", DriftVerdict.STEADY: "green"}
+
+
+HEAVY: dict[type, tuple[str, ...]] = {
+    Traffic: ("request", "response"),
+    ModelVersion: ("scorecard", "verdict", "fingerprint", "lineage"),
+    Dataset: ("report",),
+    TrainingRun: ("metrics",),
+}
+"""Fields that the stations do not show; each may be megabytes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,18 +70,24 @@ def gateway_state(alias: Alias | None, now: datetime | None = None) -> tuple[str
     return "serving", "The gateway serves the desired version."
 
 
-def stations(ledger: Ledger, project: str) -> list[Station]:
-    """Return the seven nouns in the order of the circle, each with its newest record."""
+def stations(ledger: Ledger, project: str, requests: int | None = None) -> list[Station]:
+    """Return the seven nouns in the order of the circle, each with its newest record.
+
+    `requests` is how many the log holds; they are counted where it is not given, which takes 0.1 s for a million.
+    """
+    if requests is None:
+        requests = ledger.count(Traffic, project=project)
     titles = ("Dataset", "Training run", "Model version", "Deployment", "Traffic", "Drift signal", "Retrain decision")
     found = []
     for noun, title in zip(NOUNS, titles, strict=True):
-        records = newest(ledger, noun, project, limit=1)
+        records = newest(ledger, noun, project, limit=1, without=HEAVY.get(noun, ()))
         record = records[0] if records else None
+        is_counted = noun is Traffic and record is not None
         found.append(
             Station(
                 noun=title,
                 id=record.id if record else None,
-                title=_title(ledger, project, record),
+                title=f"{requests:,} requests" if is_counted else _title(ledger, project, record),
                 status=_status(ledger, project, record),
             )
         )
@@ -85,8 +102,8 @@ def _title(ledger: Ledger, project: str, record: Any) -> str:
     if isinstance(record, Deployment):
         version = version_names(ledger, project).get(record.version_id, short(record.version_id))
         return f"{record.alias} to {version}"
-    if isinstance(record, Traffic):
-        return f"{ledger.count(Traffic, project=project):,} requests"
+    if isinstance(record, DriftSignal):
+        return f"check of {version_names(ledger, project).get(record.version_id, short(record.version_id))}"
     return short(record.id)
 
 

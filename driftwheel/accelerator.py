@@ -171,6 +171,10 @@ def visible(gpus: Sequence[Gpu], chosen: str | None) -> tuple[Gpu, ...]:
         return tuple(gpus)
     found: list[Gpu] = []
     for word in map(str.strip, chosen.split(",")):
+        if word.startswith("MIG-") and gpus:
+            # A part of a GPU, of whose memory nvidia-smi's table says nothing.
+            found.append(Gpu(index=len(found), uuid=word, name="MIG instance", capability=gpus[0].capability))
+            continue
         match = [g for g in gpus if word and (word == str(g.index) or (len(word) > 4 and g.uuid.startswith(word)))]
         if len(match) != 1:
             break

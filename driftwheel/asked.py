@@ -166,6 +166,7 @@ def tool_call(call_id: str, name: object, arguments: object) -> ToolCall:
     text = "{}" if arguments in (None, "") else _string(arguments, "a tool call's arguments")
     try:
         value = json.loads(text)
+        json.dumps(value, allow_nan=False)
     except (ValueError, RecursionError):
         value = None
     if not isinstance(value, dict):

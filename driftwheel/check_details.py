@@ -31,7 +31,18 @@ class SignalDetails:
     """Prompts least like anything in the reference."""
     evidently: ColumnDrift | None = None
     accuracy: float | None = None
-    """Share of right answers among the labelled rows of the window."""
+    """Share of right answers among the labelled rows of the newest windows; None where they are no fair sample."""
+    accuracy_low: float | None = None
+    accuracy_high: float | None = None
+    """Ends of its 95 % interval, which holds what the answers without a label might be."""
+    estimate: float | None = None
+    """The same share among labels that people chose to give; it says less, and starts no retrain."""
+    basis: str | None = None
+    """Which answers are labelled."""
+    is_proved: bool | None = None
+    """Whether a loss is beyond an anytime-valid bound; an alarm without it is an estimate."""
+    said: list[str] = field(default_factory=list)
+    """How often people correct and complain, now and before, in words."""
     baseline: float | None = None
     """The same when the version was judged."""
     labelled_rows: int | None = None

@@ -22,12 +22,14 @@ from driftwheel.records import (
     ModelVersionStatus,
     RetrainDecision,
     Stage,
+    Switch,
     new_id,
     utc_now,
 )
 from driftwheel.settings.serving import ServeSettings
 from driftwheel.store.alias import find_alias, move_alias, move_alias_with
 from driftwheel.store.ledger import Ledger
+from driftwheel.store.tables import TABLES
 
 PAUSED = "paused"
 CANARY_PLAN = "canary_plan"
@@ -85,11 +87,17 @@ def canary_plan(serve: ServeSettings, ledger: Ledger, alias: Alias) -> list[floa
     return list(serve.canary_shares) if serve.rollout == "canary" else []
 
 
-def rollback(ledger: Ledger, key: AliasKey) -> Alias:
-    """Make the alias' previous version the desired one again, at once for all requests."""
+def rollback(ledger: Ledger, key: AliasKey, *, fence: int | None = None) -> Alias:
+    """Make the alias' previous version the desired one again, at once for all requests.
+
+    `fence` is the number that the caller saw; None means whatever it is now. Raises NotFoundError where there is no
+    version to go back to, ConflictError if the alias moved first.
+    """
     alias = find_alias(ledger, *key)
     if alias is None:
         raise NotFoundError(f"alias {key.name!r} has no earlier version to go back to")
+    if fence is not None and alias.fence != fence:
+        raise ConflictError(f"alias {key.name!r} is at fence {alias.fence}, not {fence}: someone moved it first")
     with ledger.write() as connection:
         return rollback_with(ledger, connection, alias)
 
@@ -126,7 +134,7 @@ def wait_until_observed(serve: ServeSettings, ledger: Ledger, alias: Alias) -> A
 
     Raises EngineError if the gateway refused it or did not report in time, ConflictError if someone moved on.
     """
-    patience_seconds = serve.start_timeout_seconds + serve.drain_timeout_seconds
+    patience_seconds = serve.start_timeout_seconds + serve.drain_timeout_seconds + serve.room_timeout_seconds
     deadline = time.monotonic() + patience_seconds
     while time.monotonic() < deadline:
         current = ledger.get(Alias, alias.id)
@@ -214,9 +222,28 @@ def _settle(ledger: Ledger, project: str, decision_id: str, status: DecisionStat
     return ledger.change(decision, status=status)
 
 
-def set_paused(ledger: Ledger, project: str, value: bool) -> None:
-    """Stop or continue retraining; the worker looks before every step, and the switch survives restarts."""
-    ledger.set_switch(project, PAUSED, "yes" if value else "")
+def set_paused(ledger: Ledger, project: str, value: bool, *, seen: str | None = None) -> None:
+    """Stop or continue retraining; the worker looks before every step, and the switch survives restarts.
+
+    `seen` is the mark that `pause_mark` gave the caller; None means whatever it is now. Raises ConflictError if someone
+    turned the switch since.
+    """
+    with ledger.write() as connection:
+        if seen is not None and _pause_mark(connection, project) != seen:
+            raise ConflictError("someone paused or resumed retraining meanwhile")
+        ledger.set_switch_with(connection, project, PAUSED, "yes" if value else "")
+
+
+def pause_mark(ledger: Ledger, project: str) -> str:
+    """Return what tells one turn of the pause switch from the next; empty before the first."""
+    with ledger.read() as connection:
+        return _pause_mark(connection, project)
+
+
+def _pause_mark(connection: sa.Connection, project: str) -> str:
+    switch = TABLES[Switch].c
+    at = connection.execute(sa.select(switch.updated_at).where(switch.id == f"{project}/{PAUSED}")).scalar()
+    return at.isoformat() if at is not None else ""
 
 
 def is_paused(ledger: Ledger, project: str) -> bool:

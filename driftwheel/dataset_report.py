@@ -56,6 +56,24 @@ class RowLengths:
 
 
 @dataclass(frozen=True, kw_only=True)
+class SharedFrame:
+    """What nearly all prompts begin and end with, such as an instruction; they are compared without it."""
+
+    before: str = ""
+    after: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MadeFrom:
+    """What a Dataset was built from, to tell whether files or settings are others now."""
+
+    files: dict[str, str] = field(default_factory=dict)
+    """The hash of each source, by its name in `dataset.sources` or on the command line."""
+    settings: dict[str, str] = field(default_factory=dict)
+    """Each setting that decides on rows, as JSON."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class DatasetReport(RowLengths):
     """What happened to the rows on their way into a Dataset, and what they are."""
 
@@ -84,8 +102,13 @@ class DatasetReport(RowLengths):
     answer_form: AnswerForm | None = None
     """What the answers are: JSON objects, texts or both; None in older Datasets."""
     sources: dict[str, int] = field(default_factory=dict)
+    unverified: dict[str, int] = field(default_factory=dict)
+    """Rows that nobody trusted has vouched for, by the API key that did."""
     slices: dict[str, dict[str, int]] = field(default_factory=dict)
     """Rows by split and slice."""
+    shared: SharedFrame = field(default_factory=SharedFrame)
+    made_from: MadeFrom | None = None
+    """Of a Dataset from files; None in older ones."""
     parent: str | None = None
     """Id of the Dataset that these preferences were added to."""
     objective: str | None = None

@@ -103,7 +103,7 @@ def _decide(settings: Settings, ledger: Ledger, look: Look, signals: Sequence[Dr
         ledger,
         settings.alias_key,
         look.version,
-        look.sample.answered,
+        look.evidence.windows[-1],
         checks=look.number - 1,
         level=look.level,
         is_input_steady=decisive[DriftKind.INPUT].verdict in (DriftVerdict.STEADY, DriftVerdict.INSUFFICIENT),

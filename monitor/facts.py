@@ -25,9 +25,9 @@ from driftwheel.store.alias import get_alias
 from driftwheel.store.ledger import Ledger
 from driftwheel.store.tables import TABLES
 from driftwheel.traffic.outcome_query import is_answered
-from monitor.observation import Observation
+from monitor.opinions import WindowEvidence
 from monitor.policy import PolicyFacts, Trial
-from monitor.quality import Baseline, judge_quality
+from monitor.quality import Baseline, judge_window
 
 NOT_PROMOTED = (DecisionStatus.REFUSED, DecisionStatus.FAILED, DecisionStatus.ROLLED_BACK)
 
@@ -50,6 +50,7 @@ def gather_facts(
         quality_text=quality_text(quality),
         is_quality_known=quality.verdict is not DriftVerdict.INSUFFICIENT,
         is_quality_suspected=quality.verdict is DriftVerdict.SUSPECTED,
+        is_quality_proved=quality.details.is_proved is not False,
         live_since=get_alias(ledger, *key).updated_at,
         is_paused=controls.is_paused(ledger, key.project),
         is_retraining=any(d.status in controls.UNFINISHED for d in retrains),
@@ -79,10 +80,20 @@ def _fresh_labels(ledger: Ledger, key: AliasKey, since: datetime) -> int:
 
 def quality_text(quality: DriftSignal) -> str:
     """Say the quality signal in words."""
+    details = quality.details
+    judged = f", {details.baseline:.1%} when the version was judged" if details.baseline is not None else ""
+    if quality.verdict is not DriftVerdict.INSUFFICIENT and details.accuracy is not None:
+        return f"accuracy {details.accuracy:.1%} on {quality.current_rows} labelled rows{judged}"
+    if details.is_proved:
+        return (
+            f"accuracy {details.baseline or 0:.1%} when the version was judged, now at least {quality.score:.1%} less"
+        )
+    said = f": {'; '.join(details.said)}" if details.said else ""
     if quality.verdict is DriftVerdict.INSUFFICIENT:
-        return f"quality is unknown ({quality.current_rows} labelled rows in the window)"
-    numbers = f"accuracy {quality.details.accuracy:.1%} on {quality.current_rows} labelled rows"
-    return f"{numbers}, {quality.details.baseline:.1%} when the version was judged"
+        return f"quality is unknown ({quality.current_rows} labelled rows in the window){said}"
+    if details.estimate is not None:
+        said = f": {details.estimate:.1%} of {quality.current_rows} labels say right{judged}{said.replace(':', ';', 1)}"
+    return f"quality is only estimated{said}"
 
 
 def trial_of(
@@ -91,7 +102,7 @@ def trial_of(
     ledger: Ledger,
     key: AliasKey,
     version: ModelVersion,
-    rows: Sequence[Observation],
+    window: WindowEvidence,
     *,
     checks: int,
     level: float,
@@ -110,7 +121,7 @@ def trial_of(
     is_worse, text = False, "the version before was never judged on traffic"
     if judged is not None and judged.details.accuracy is not None:
         last = Baseline(round(judged.details.accuracy * judged.current_rows), judged.current_rows)
-        quality = judge_quality(rows, last)
+        quality = judge_window(window, are_labels_sampled=monitor.labels_are_sampled, baseline=last)
         has_labels = quality.labelled_rows >= monitor.min_labels
         is_worse = has_labels and quality.is_lost(level, monitor.max_quality_drop)
         text = (

@@ -10,6 +10,7 @@ from driftwheel.store.alias import find_alias
 from driftwheel.store.answer_form import label_field_of
 from driftwheel.store.ledger import Ledger
 from monitor.calibration import level_per_decision
+from monitor.evidence import Evidence, evidence_of
 from monitor.observation import Observation, Sample
 from monitor.references import Reference, reference_of
 from monitor.windows import Source, first_rows, last_window, unread
@@ -28,6 +29,7 @@ class Look:
     """The version's first observations, as many as a window holds."""
     sample: Sample
     check_id: str
+    evidence: Evidence
     before: Window | None
     """The version's window before this one."""
     report_path: Path
@@ -64,6 +66,7 @@ def next_look(settings: Settings, ledger: Ledger) -> Look | None:
     rows = unread(ledger, source, window_rows)
     if len(rows) < window_rows:
         return None
+    sample = Sample(rows)
     version, before = ledger.get(ModelVersion, version_id), last_window(ledger, version_id)
     check_id = new_id("check", [version_id, rows[0].id, before.number if before else 0])
     return Look(
@@ -73,8 +76,9 @@ def next_look(settings: Settings, ledger: Ledger) -> Look | None:
         source=source,
         reference=reference_of(settings.monitor, ledger, version, source, seed=settings.dataset.seed),
         first=first_rows(ledger, source, window_rows),
-        sample=Sample(rows),
+        sample=sample,
         check_id=check_id,
+        evidence=evidence_of(settings.monitor, ledger, source, before, sample.answered),
         before=before,
         report_path=settings.root / "reports" / check_id,
     )

@@ -7,6 +7,9 @@ from typing import Protocol
 from driftwheel.answers import label_of
 from driftwheel.traffic.outcomes import Outcome, outcome_of
 
+ACCEPTED = "accepted"
+"""Source of a label that a thumb up made of the answer itself: an opinion, and no label."""
+
 
 class TrafficColumns(Protocol):
     """The columns of a logged request that are observed; only these are loaded, so reading another is a type error."""
@@ -21,6 +24,10 @@ class TrafficColumns(Protocol):
     def label(self) -> str | None: ...
     @property
     def label_source(self) -> str | None: ...
+    @property
+    def thumb(self) -> int | None: ...
+    @property
+    def key_id(self) -> str: ...
     @property
     def latency_seconds(self) -> float: ...
     @property
@@ -46,7 +53,10 @@ class Observation:
     label: str | None
     """Label that the answer claims."""
     right_label: str | None = None
-    """Label that people gave; None where nobody did."""
+    """Label that people gave; None where nobody did, or only liked the answer."""
+    thumb: int | None = None
+    author: str = ""
+    """The key that asked."""
     latency_seconds: float | None = None
     is_failed: bool = False
     at: datetime | None = None
@@ -81,7 +91,7 @@ class Sample:
 
 def observe(row: TrafficColumns, label_field: str | None) -> Observation:
     """Turn a traffic row into an observation; a row that was refused or left is none, and must not come here."""
-    right = row.label
+    right = None if row.label_source == ACCEPTED else row.label
     if right is not None and row.label_source != "label":
         right = label_of(right, label_field)
     return Observation(
@@ -90,6 +100,8 @@ def observe(row: TrafficColumns, label_field: str | None) -> Observation:
         answer=row.answer,
         label=label_of(row.answer, label_field),
         right_label=right,
+        thumb=row.thumb,
+        author=row.key_id,
         latency_seconds=row.latency_seconds,
         is_failed=outcome_of(row) is Outcome.FAILED,
         at=row.created_at,

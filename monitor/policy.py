@@ -38,6 +38,9 @@ class PolicyFacts:
     """The window had enough labelled rows to judge quality."""
     is_quality_suspected: bool = False
     """Quality was lost in this window, but not yet in `monitor.persistence` windows in a row."""
+    is_quality_proved: bool = True
+    """The loss is beyond an anytime-valid bound, by labels that nothing about the answers decided; else it is an
+    estimate, such as a rise of corrections or of thumbs down."""
     live_since: datetime | None = None
     """When the live version was made; a schedule counts from here until the first retrain."""
     is_paused: bool = False
@@ -72,7 +75,8 @@ def decide(facts: PolicyFacts, settings: PolicySettings) -> Decision:
     if DriftKind.ENGINE in facts.drifted:
         return _hold("engine", [*cause, "the engine is at fault: errors or latency; retraining does not help"])
     if trigger is None:
-        is_blind = bool(facts.drifted) and not facts.is_quality_known
+        is_estimate = DriftKind.QUALITY in facts.drifted and not facts.is_quality_proved
+        is_blind = is_estimate or (bool(facts.drifted) and not facts.is_quality_known)
         return _hold("label" if is_blind else "none", cause)
     if facts.fresh_labels < settings.min_fresh_labels:
         missing = f"{facts.fresh_labels} fresh labelled rows, {settings.min_fresh_labels} needed: label more"
@@ -98,11 +102,13 @@ def _disappointment(facts: PolicyFacts) -> str | None:
 
 def _cause(facts: PolicyFacts, settings: PolicySettings) -> tuple[str | None, list[str]]:
     shifted = sorted(facts.drifted & {DriftKind.INPUT, DriftKind.OUTPUT})
-    if DriftKind.QUALITY in facts.drifted:
+    if DriftKind.QUALITY in facts.drifted and facts.is_quality_proved:
         drift = [f"{' and '.join(shifted)} drift"] if shifted else []
         return "policy", [facts.quality_text, *drift]
     if _is_due(facts, settings):
         return "schedule", [f"the last retrain is more than {settings.schedule_seconds:.0f} s ago"]
+    if DriftKind.QUALITY in facts.drifted:
+        return None, [f"{facts.quality_text}; an estimate retrains nothing: label the audit sample to decide"]
     if facts.is_quality_suspected:
         return None, [f"{facts.quality_text}: an alarm if the next windows say the same"]
     if shifted:

@@ -1,13 +1,33 @@
-"""Compares a window's accuracy on labelled rows with the scorecard, and its failures and latency with limits."""
+"""Judges quality from whatever people said, and an engine by its failures and latency.
+
+A loss is proved, or it is an estimate. It is proved only by labels of which nothing about the answer decided whether
+they came: an answer that nobody labelled counts as right there. Everything else, such as the rates at which people
+correct and complain, is an estimate: it may ring an alarm and ask for labels, and starts no retrain.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
 
+import numpy as np
 from scipy.stats import fisher_exact
 
+from driftwheel.intervals import Interval, share_interval
 from driftwheel.scorecard import Scorecard
+from monitor.betting import Outcomes, design_effect, lower_bound, restarted_capital
 from monitor.observation import Observation
+from monitor.opinions import (
+    CONFIRMING_SHARE,
+    HORIZONS,
+    Rate,
+    Said,
+    WindowEvidence,
+    contradicted,
+    rates,
+    rise_p_value,
+    without_loudest,
+    wrong_labels,
+)
 
 MAX_ERROR_SHARE, MAX_LATENCY_RATIO = 0.05, 3.0
 """Fixed, as a broken engine is no matter of chance: one failure in twenty, or answers that take three times as long."""
@@ -49,7 +69,22 @@ def baseline_of(scorecard: Scorecard) -> Baseline:
 
 def judge_quality(rows: Sequence[Observation], baseline: Baseline) -> Quality:
     """Compare a window's labelled rows with the baseline by Fisher's exact test, one-sided; none means no loss."""
-    known = [row.is_correct for row in rows if row.is_correct is not None]
+    return _against([row.is_correct for row in rows if row.is_correct is not None], baseline)
+
+
+def judge_window(window: WindowEvidence, baseline: Baseline, *, are_labels_sampled: bool) -> Quality:
+    """Compare a window with what another version had.
+
+    Where fewer than most answers are labelled and nobody says that they were sampled, the others count as right: who
+    corrects only what is wrong must not make a version look worse than it is.
+    """
+    known = [row.is_correct for row in window.rows if row.is_correct is not None]
+    if not are_labels_sampled and len(known) < MOST_ANSWERS * len(window.rows):
+        known = [row.is_correct is not False for row in window.rows] if known else []
+    return _against(known, baseline)
+
+
+def _against(known: Sequence[bool], baseline: Baseline) -> Quality:
     correct = sum(known)
     table = [[correct, len(known) - correct], [baseline.correct, baseline.items - baseline.correct]]
     if not known:
@@ -58,6 +93,205 @@ def judge_quality(rows: Sequence[Observation], baseline: Baseline) -> Quality:
     # Exact, because labels are few: an approximation by the normal distribution is off with a dozen of them.
     p_value = float(fisher_exact(table, alternative="less").pvalue)
     return Quality(accuracy, len(known), p_value, baseline.accuracy - accuracy)
+
+
+MOST_ANSWERS = 0.75
+"""Where so many are labelled, their accuracy is shown as one; its interval still holds what the others might be."""
+ESTIMATES = 4
+"""Rates that share the level: corrections, both rates of thumbs, and labels against the scorecard."""
+LABELS_AGAINST_SCORECARD = "wrong labels per label"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Accuracy:
+    """Share of right answers among those labelled, and where it comes from."""
+
+    right: float
+    labelled: float
+    of: float
+    """Answers that might have been labelled."""
+    basis: str
+
+    @property
+    def value(self) -> float:
+        """The share among the labelled."""
+        return self.right / max(1.0, self.labelled)
+
+    @property
+    def interval(self) -> Interval:
+        """Wilson's interval of the share, widened by what the answers without a label might be (Manski 1989)."""
+        low, high = share_interval(round(self.right), round(self.labelled)) or (0.0, 1.0)
+        coverage = self.labelled / max(1.0, self.of)
+        return low * coverage, high * coverage + 1 - coverage
+
+
+@dataclass(frozen=True, kw_only=True)
+class Assessment:
+    """What is known of a version's quality."""
+
+    labelled: int
+    """Labelled rows among the newest windows, as many windows as are needed for `monitor.min_labels`."""
+    accuracy: Accuracy | None
+    """None where what is labelled is no fair sample."""
+    estimate: Accuracy | None
+    """The same among labels that may be no fair sample; None where labels only say what is wrong."""
+    drop: float
+    """How far the newest answers are below the baseline, at least."""
+    is_proved: bool
+    """Quality is lost for sure: by more than allowed, and by an anytime-valid bound beyond chance."""
+    rates: tuple[Rate, ...]
+    """The rates at which people correct and complain."""
+    risen: tuple[Rate, ...]
+    """Those of them that rose beyond chance."""
+    p_value: float
+
+    @property
+    def is_judged(self) -> bool:
+        """Whether labels say how many answers are right, and not only that some are wrong."""
+        return self.accuracy is not None or self.estimate is not None
+
+
+NOTHING = Accuracy(right=0, labelled=0, of=0, basis="no labels that say how many answers are right")
+
+
+def assess(
+    windows: Sequence[WindowEvidence],
+    baseline: Baseline,
+    *,
+    level: float,
+    min_labels: int,
+    max_drop: float,
+    are_labels_sampled: bool = False,
+) -> Assessment:
+    """Judge a version by what was said about its windows up to now, the oldest first; half the level is for the proof.
+
+    Labels count in the window of their request, whenever they come.
+    """
+    # Up to the last window of which anybody has said anything: labels of the newest ones may be still on their way.
+    told = len(windows) - next((n for n, w in enumerate(reversed(windows)) if any(r.is_said for r in w.rows)), 0)
+    newest = pooled(windows[:told], min_labels)
+    said = _answers(newest)
+    populations = [_with_missing_as_right(windows), _audited(windows)]
+    populations += [_labels(windows)] if are_labels_sampled else []
+    effect = _effect(without_loudest(windows, HORIZONS[0])[-HORIZONS[-1] :])
+    mean = lower_bound(baseline.correct, baseline.items)
+    capitals = np.stack([restarted_capital(p[-HORIZONS[-1] :], mean, effect) for p in populations])
+    # The largest of all moments: labels of the newest windows may not be there yet, and until then they seem right.
+    capital = float(capitals.mean(axis=0).max())
+    drop = baseline.accuracy - _newest_share(populations[int(np.argmax(capitals.max(axis=1)))][:told], min_labels)
+    found = [*rates(windows, effect), *_labels_against(windows, baseline, min_labels, effect)]
+    each = level / 2 / ESTIMATES
+    accuracy = _accuracy(newest, windows, min_labels, are_labels_sampled=are_labels_sampled)
+    return Assessment(
+        labelled=sum(row.is_correct is not None for row in said),
+        accuracy=accuracy,
+        estimate=None if accuracy else _estimate(newest, min_labels),
+        drop=baseline.accuracy - accuracy.value if accuracy else max(0.0, drop),
+        is_proved=capital >= 2 / level and drop > max_drop,
+        rates=tuple(found),
+        risen=tuple(rate for rate in found if rate.p_value < each),
+        p_value=min([1.0, 2 / max(2.0, capital), *(rate.p_value * 2 * ESTIMATES for rate in found)]),
+    )
+
+
+def pooled(windows: Sequence[WindowEvidence], min_labels: int) -> Sequence[WindowEvidence]:
+    """Return the newest windows, as many as hold enough labels, and eight at most."""
+    for count in range(1, HORIZONS[-1] + 1):
+        if sum(row.is_correct is not None for row in _answers(windows[-count:])) >= min_labels:
+            return windows[-count:]
+    return windows[-HORIZONS[-1] :]
+
+
+def _answers(windows: Sequence[WindowEvidence]) -> list[Said]:
+    return [row for window in windows for row in window.rows]
+
+
+def _with_missing_as_right(windows: Sequence[WindowEvidence]) -> list[Outcomes]:
+    """Return all answers of each window: what nobody contradicted counts as right, so that no choice biases a proof."""
+    return [Outcomes(len(w.rows) - contradicted([w]), len(w.rows)) for w in windows]
+
+
+def _audited(windows: Sequence[WindowEvidence]) -> list[Outcomes]:
+    samples = [[row for row in window.rows if row.is_audited] for window in windows]
+    return [Outcomes(sum(row.is_correct is not False for row in sample), len(sample)) for sample in samples]
+
+
+def _labels(windows: Sequence[WindowEvidence]) -> list[Outcomes]:
+    labelled = [[row.is_correct for row in window.rows if row.is_correct is not None] for window in windows]
+    return [Outcomes(sum(known), len(known)) for known in labelled]
+
+
+def _newest_share(population: Sequence[Outcomes], least: int) -> float:
+    """Return the share of right ones among the newest, at least so many; 1 where there are fewer."""
+    right = items = 0.0
+    for outcomes in reversed(population):
+        right, items = right + outcomes.right, items + outcomes.items
+        if items >= least:
+            return right / items
+    return 1.0
+
+
+def _effect(windows: Sequence[WindowEvidence]) -> float:
+    """Return the design effect of what people say: the larger one of corrections and of thumbs down."""
+    effects = [1.0]
+    for is_said in (lambda row: row.is_correct is False, lambda row: row.thumb == -1):
+        said = [np.array([is_said(row) for row in w.rows], dtype=np.float64) for w in windows if w.rows]
+        # Within windows: that the windows differ is what is looked for.
+        effects.append(design_effect(np.concatenate([values - values.mean() for values in said])) if said else 1.0)
+    return max(effects)
+
+
+def _labels_against(
+    windows: Sequence[WindowEvidence], baseline: Baseline, min_labels: int, effect: float
+) -> list[Rate]:
+    """Compare what is wrong among the labels with the scorecard, where they also confirm answers."""
+    found = []
+    for horizon in HORIZONS:
+        wrong, said = wrong_labels(windows[-horizon:])
+        if said >= min_labels and said - wrong >= CONFIRMING_SHARE * said:
+            before = (baseline.items - baseline.correct, baseline.items)
+            found.append((rise_p_value((wrong, said), before, effect), wrong, said))
+    if not found:
+        return []
+    p_value, wrong, said = min(found)
+    return [
+        Rate(
+            name=LABELS_AGAINST_SCORECARD,
+            count=wrong,
+            of=said,
+            before_count=baseline.items - baseline.correct,
+            before_of=baseline.items,
+            p_value=min(1.0, p_value * len(found)),
+        )
+    ]
+
+
+def _accuracy(
+    newest: Sequence[WindowEvidence],
+    windows: Sequence[WindowEvidence],
+    min_labels: int,
+    *,
+    are_labels_sampled: bool,
+) -> Accuracy | None:
+    """Return the accuracy by the fairest sample of answers that is there."""
+    rows = _answers(newest)
+    whole = _among(rows, "most answers labelled")
+    if whole.labelled >= min_labels and (whole.labelled >= MOST_ANSWERS * whole.of or are_labels_sampled):
+        return whole
+    audited = [row for row in _answers(windows[-HORIZONS[-1] :]) if row.is_audited]
+    audit = _among(audited, "audit sample")
+    return audit if audit.labelled >= max(min_labels, MOST_ANSWERS * audit.of) else None
+
+
+def _estimate(newest: Sequence[WindowEvidence], min_labels: int) -> Accuracy | None:
+    found = _among(_answers(newest), "labels that people chose to give")
+    is_sample = found.labelled >= min_labels and found.right >= CONFIRMING_SHARE * found.labelled
+    return found if is_sample else None
+
+
+def _among(rows: Sequence[Said], basis: str) -> Accuracy:
+    known = [row.is_correct for row in rows if row.is_correct is not None]
+    return Accuracy(right=sum(known), labelled=len(known), of=len(rows), basis=basis)
 
 
 @dataclass(frozen=True)

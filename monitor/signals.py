@@ -9,8 +9,10 @@ from monitor import wording
 from monitor.drift import KindJudgment, judge_kind
 from monitor.features import Feature
 from monitor.look import Look
-from monitor.quality import baseline_of, judge_engine, judge_quality
+from monitor.quality import NOTHING, assess, baseline_of, judge_engine
 from monitor.report import write_report
+
+PROOF = "betting on a fall of the accuracy, restarted"
 
 
 def judge_drift(look: Look, features: Sequence[Feature]) -> list[KindJudgment]:
@@ -93,24 +95,42 @@ def _feature_signals(look: Look, result: KindJudgment, columns: dict[str, Column
 
 
 def quality_signal(look: Look) -> DriftSignal:
-    """Hold the window's labelled rows against what the version was judged at."""
+    """Hold what was said about the version's answers, whenever it came, against what the version was judged at."""
     monitor, baseline = look.monitor, baseline_of(look.version.scorecard)
-    quality = judge_quality(look.sample.answered, baseline)
-    if quality.labelled_rows < monitor.min_labels:
-        verdict = DriftVerdict.INSUFFICIENT
+    known = assess(
+        look.evidence.windows,
+        baseline,
+        level=look.level,
+        min_labels=monitor.min_labels,
+        max_drop=monitor.max_quality_drop,
+        are_labels_sampled=monitor.labels_are_sampled,
+    )
+    is_estimate = bool(known.risen) and not known.is_proved
+    if look.evidence.has_news and (known.is_judged or known.is_proved or is_estimate):
+        verdict = _verdict(look, DriftKind.QUALITY, known.is_proved or is_estimate)
     else:
-        verdict = _verdict(look, DriftKind.QUALITY, quality.is_lost(look.level, monitor.max_quality_drop))
+        verdict = DriftVerdict.INSUFFICIENT
+    share = known.accuracy
+    low, high = share.interval if share else (None, None)
     return replace(
         _blank(look, DriftKind.QUALITY),
-        method="Fisher's exact test, one-sided",
-        score=quality.drop,
+        method=PROOF if not is_estimate else "Fisher's exact test of rates, an estimate",
+        score=known.drop,
         threshold=monitor.max_quality_drop,
-        p_value=quality.p_value,
+        p_value=known.p_value,
         verdict=verdict,
-        current_rows=quality.labelled_rows,
+        current_rows=known.labelled,
         reference_rows=baseline.items,
         details=SignalDetails(
-            accuracy=quality.accuracy, baseline=baseline.accuracy, labelled_rows=quality.labelled_rows
+            accuracy=share.value if share else None,
+            accuracy_low=low,
+            accuracy_high=high,
+            estimate=known.estimate.value if known.estimate else None,
+            basis=(known.accuracy or known.estimate or NOTHING).basis,
+            baseline=baseline.accuracy,
+            labelled_rows=known.labelled,
+            is_proved=known.is_proved,
+            said=[rate.text for rate in (known.risen or known.rates) if rate.of],
         ),
     )
 

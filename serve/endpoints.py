@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import asdict
 from urllib.parse import unquote
 
-from driftwheel.errors import NotFoundError, StorageError
+from driftwheel.errors import ConflictError, DataError, DriftwheelError, NotFoundError, RecordError, StorageError
 from driftwheel.records import Scope
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
@@ -27,6 +27,21 @@ JSON_TYPE = "application/json"
 
 Answer = tuple[int, str, bytes]
 """Status, content type and body."""
+
+
+def refusal_of(error: DriftwheelError) -> RequestRefused:
+    """Return what a client is told of an error that its request met; what no client can put right is a 5xx."""
+    match error:
+        case NotFoundError():
+            return RequestRefused(404, str(error), "not_found")
+        case ConflictError():
+            return RequestRefused(409, str(error), "conflict")
+        case DataError() | RecordError():
+            return RequestRefused(422, str(error), "cannot_be_kept")
+        case StorageError():
+            headers = (("retry-after", str(RETRY_AFTER_SECONDS)),)
+            return RequestRefused(503, str(error), "ledger_unavailable", headers=headers)
+    return RequestRefused(500, str(error), "internal_error")
 
 
 class Endpoints:
@@ -62,11 +77,10 @@ class Endpoints:
         try:
             async with self._turns.turn(request.caller.id):
                 return 200, JSON_TYPE, json.dumps(await self._from_ledger[template](request)).encode()
-        except NotFoundError as error:
-            raise RequestRefused(404, str(error), "not_found") from error
-        except StorageError as error:
-            headers = (("retry-after", str(RETRY_AFTER_SECONDS)),)
-            raise RequestRefused(503, str(error), "ledger_unavailable", headers=headers) from error
+        except RequestRefused:
+            raise
+        except (NotFoundError, StorageError, ConflictError, DataError, RecordError) as error:
+            raise refusal_of(error) from error
 
     async def _feedback(self, request: Request) -> dict[str, object]:
         opinion, caller = feedback_route.read_feedback(request.body), request.caller

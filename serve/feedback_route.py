@@ -2,6 +2,7 @@
 
 import json
 import re
+import sys
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -48,8 +49,14 @@ def read_object(body: bytes) -> dict[str, Any]:
     """Return a body's JSON object; raises RequestRefused."""
     try:
         value = json.loads(body)
-    except (ValueError, RecursionError) as error:
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise RequestRefused(400, f"the body is not JSON: {error}", "invalid_json") from error
+    except RecursionError as error:
+        raise RequestRefused(400, "the body is nested too deeply", "invalid_json") from error
+    except ValueError as error:  # Python converts no integer of more digits (CVE-2020-10735)
+        digits = sys.get_int_max_str_digits()
+        message = f"the body holds a number of more than {digits:,} digits; send it as text, in quotes"
+        raise RequestRefused(400, message, "number_too_long") from error
     if not isinstance(value, dict):
         raise RequestRefused(400, "the body must be a JSON object", "invalid_json")
     return value

@@ -155,6 +155,7 @@ class Gateway:
                 job = Job(request_id, request.path, call, route, request.caller, second, trace=trace)
                 if self._unwatched.has_rules or WATCH in request.headers:
                     job.is_watched = not self._unwatched.covers(request.headers, call)
+                    self.metrics.unwatched.inc(not job.is_watched)
                 if trace is None and b"traceparent" in request.headers:
                     job.trace_headers = trace_headers(request.headers)
                 status = await self._ask(job, response)

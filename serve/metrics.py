@@ -46,6 +46,11 @@ class GatewayMetrics:
             "Answers given although their row could not be written",
             registry=self.registry,
         )
+        self.unwatched = Counter(
+            "driftwheel_unwatched_requests_total",
+            "Requests that are neither watched nor learned, because their sender or a rule says so",
+            registry=self.registry,
+        )
         self.feedback = Counter("driftwheel_feedback_total", "Feedback by kind", ["kind"], registry=self.registry)
         self.version_info = Gauge(
             "driftwheel_version_info",

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from driftwheel.dataset_report import MadeFrom
 from driftwheel.errors import DataError
 from driftwheel.records import Dataset
 from driftwheel.settings.data import DatasetSettings
@@ -17,7 +18,10 @@ from train.data.clean_rows import clean, split, stop_at_cut, stop_at_too_few
 from train.data.dataset_files import write
 from train.data.examples import Example, read_examples
 from train.data.leaks import HeldOut, quarantined, refuse_leaks
+from train.data.learned_tokens import Learn
+from train.data.made_from import made_from
 from train.data.preference_files import deal_preferences, learnable
+from train.data.shared_frame import measured
 from train.data.source_rows import read_all, too_many_broken
 from train.data.splits import Deal, group_numbers
 from train.data.tally import Tally
@@ -38,10 +42,11 @@ def build_dataset(settings: Settings, ledger: Ledger, sources: Sequence[str | Pa
         raise DataError(reason)
     examples = clean(settings.dataset, learnable(rows, tally), tally)
     quarantine = quarantined(ledger, settings.project)
-    examples, tested = _treat_quarantined(settings.dataset, examples, quarantine, tally)
+    tally.shared = measured(e.conversation for e in examples)
+    examples, tested = _treat_quarantined(settings.dataset, examples, quarantine, tally, settings.train.learn)
     stop_at_too_few(settings.dataset, examples, tally)
     stop_at_cut(settings.base, settings.train.max_length, examples, tally)
-    groups = group_numbers(examples, settings.dataset.near_duplicate_similarity)
+    groups = group_numbers(examples, settings.dataset.near_duplicate_similarity, settings.train.learn, tally.shared)
     trained = _trained_ids(ledger, settings.project)
     deal = Deal(
         examples,
@@ -54,14 +59,24 @@ def build_dataset(settings: Settings, ledger: Ledger, sources: Sequence[str | Pa
     answers = [example.answer for example in examples]
     refuse_misfit(settings.evaluate, settings.dataset.label_field, answers, len(timed.splits["test"]))
     preferences = deal_preferences(settings.dataset, rows, timed.splits, quarantine, tally)
-    return write(settings, ledger, timed, quarantine, tally, origin="files", preferences=preferences)
+    built = write(settings, ledger, timed, quarantine, tally, origin="files", preferences=preferences)
+    named = settings.named_paths()
+    names = {path: name for name, path in named.items()}
+    paths = {names.get(str(source), str(source)): str(source) for source in sources} if sources else named
+    made = made_from(settings.dataset, settings.train.learn, paths)
+    # The same rows may come of other settings; then the row says which they were last.
+    return built if built.report.made_from == made else _noted(ledger, built, made)
+
+
+def _noted(ledger: Ledger, dataset: Dataset, made: MadeFrom) -> Dataset:
+    return ledger.change(dataset, report=replace(dataset.report, made_from=made))
 
 
 def _treat_quarantined(
-    settings: DatasetSettings, examples: list[Example], quarantine: Sequence[Example], tally: Tally
+    settings: DatasetSettings, examples: list[Example], quarantine: Sequence[Example], tally: Tally, learn: Learn
 ) -> tuple[list[Example], set[str]]:
     """Do what `dataset.on_leak` says with rows like earlier test rows; return the rows, and the ids of those."""
-    leaks = HeldOut(quarantine, settings.near_duplicate_similarity).leaks(examples)
+    leaks = HeldOut(quarantine, settings.near_duplicate_similarity, shared=tally.shared).leaks(examples, learn)
     if settings.on_leak == "refuse":
         remedy = "take them out, or set dataset.on_leak to `test` (back to the test split) or `drop`"
         refuse_leaks("the data files", [replace(leak, place=tally.places[leak.row.id]) for leak in leaks], remedy)

@@ -26,7 +26,9 @@ from train.data.leaks import check_dataset
 from train.data.template_check import require_template, rows_of
 from train.fidelity.trained import choose_probes
 from train.launchers.registry import launch
+from train.processes.number_type import with_number_type
 from train.runs import FOLD, STARTED_FROM, STUDY, Fold, started_from, weights_path
+from train.sizing.training_room import training_room
 from train.training.checkpoints import last_complete_checkpoint
 from train.training.class_weights import check_class_weights
 from train.training.methods import why_only_merged
@@ -53,6 +55,8 @@ def finetune(
     test split, ConflictError if another process trains this run. Whatever fails is written into the run's row first.
     """
     dataset = ledger.get(Dataset, dataset_id)
+    # Before the run is looked for: the number type is a part of what makes a run.
+    settings = settings.model_copy(update={"train": with_number_type(settings.train)})
     if settings.merge.kind == "merged":
         # What no later step could store is said before hours of training, not after them.
         require_layers(settings.quantize, settings.base)
@@ -66,7 +70,7 @@ def finetune(
         if run.status is not TrainingRunStatus.RUNNING:
             run = ledger.change(run, status=TrainingRunStatus.RUNNING, error=None, finished_at=None)
         try:
-            check_dataset(settings.dataset, ledger, settings.project, dataset)
+            check_dataset(settings.dataset, ledger, settings.project, dataset, settings.train.learn)
             metrics = _train(settings, rows_path, run, callbacks)
         except Exception as error:
             message = f"{type(error).__name__}: {error}"
@@ -95,7 +99,8 @@ def find_or_add_run(
     """Return the row of the run that trains these settings on this dataset, new if there is none."""
     chosen = {
         "model": settings.model.model_dump(mode="json"),
-        "train": settings.train.model_dump(mode="json"),
+        # On other devices it is the same run.
+        "train": settings.train.model_dump(mode="json", exclude={"devices"}),
         "base_identity": identity(settings.base),
         **({"template_hash": template_hash(file)} if (file := settings.base.template.file) else {}),
         **({FOLD: fold.facts()} if fold else {}),
@@ -144,4 +149,5 @@ def _train(settings: Settings, rows_path: Path, run: TrainingRun, callbacks: Seq
     (path / "settings.yaml").write_text(text, encoding="utf-8")
     checkpoint = last_complete_checkpoint(path)
     job = TrainingJob(settings=settings, rows_path=rows_path, run=run, checkpoint=checkpoint, callbacks=callbacks)
-    return launch(job)
+    with training_room(settings.train, settings.serve, settings.base, settings.root, run.id):
+        return launch(job)

@@ -4,11 +4,11 @@ from functools import partial
 
 import streamlit as st
 
-from dashboard import charts, comparing, queries
+from dashboard import charts, comparing, moves, queries
 from dashboard.views import page
 from driftwheel.comparison import Comparison, compare
 from driftwheel.errors import DriftwheelError
-from driftwheel.judgements import in_order, is_model, judgements_of, record_judgement
+from driftwheel.judgements import in_order, is_model, judgements_of
 from driftwheel.records import Judgement, ModelVersion, Preference
 
 SIDES = {"left": "Left is better", "right": "Right is better", "both": "Both are good", "neither": "Both are bad"}
@@ -19,7 +19,7 @@ def chosen_pair(versions: list[ModelVersion]) -> tuple[ModelVersion, ModelVersio
     newest = versions[0]
     other = next((v for v in versions if v.id == newest.verdict.live_version_id), versions[1])
     left, right = st.columns(2)
-    names = {v.id: f"v{v.number}, {v.status}, {queries.short(v.id)}" for v in versions}
+    names = {v.id: f"v{v.number}  {queries.short(v.id)}" for v in versions}
     ids = list(names)
     one = left.selectbox("One", ids, index=ids.index(other.id), format_func=lambda i: names[i], key="one")
     two = right.selectbox("The other", ids, format_func=lambda i: names[i], key="two")
@@ -54,7 +54,7 @@ def show_numbers(found: Comparison) -> None:
 
 def judge_answers(found: Comparison, judged: list[Judgement]) -> None:
     """Draw the next changed item that this person has not judged, the versions hidden, and what she said so far."""
-    judge = st.text_input("Your name", key="judge", max_chars=80).strip()
+    judge = page.ask_name("Your name")
     items = comparing.blind(found.pairs, judge)
     if not items:
         st.text("Both versions gave the same answers.")
@@ -64,7 +64,8 @@ def judge_answers(found: Comparison, judged: list[Judgement]) -> None:
     st.progress(done / len(items), text=f"{done} of the {len(items)} most changed answers judged")
     open_items = [item for item in items if item.item_id not in mine]
     if open_items:
-        show_blind(found, open_items[0], judge)
+        with page.place_for("pair", [pair[0].id, pair[1].id, open_items[0].item_id, judge]):
+            show_blind(found, open_items[0], judge)
     else:
         st.text("You have judged all of them.")
     if mine:
@@ -83,18 +84,20 @@ def show_blind(found: Comparison, item: comparing.Blind, judge: str) -> None:
         st.code(item.expected, language=None, wrap_lines=True)
     with st.container(horizontal=True):
         for side, label in SIDES.items():
-            if st.button(label, key=f"judge_{side}", disabled=not judge):
-                record = partial(
-                    record_judgement,
-                    ledger,
-                    *pair,
-                    dataset_id=found.dataset_id,
-                    item_id=item.item_id,
-                    judge=judge,
-                    preference=item.preference(side),
-                    first_was_left=item.first_is_left,
-                )
-                page.act(record, f"Recorded. Left was {names[0 if item.first_is_left else 1]}.")
+            record = partial(
+                moves.judge,
+                ledger,
+                *pair,
+                dataset_id=found.dataset_id,
+                item_id=item.item_id,
+                judge=judge,
+                preference=item.preference(side),
+                first_was_left=item.first_is_left,
+            )
+            done = f"Recorded. Left was {names[0 if item.first_is_left else 1]}."
+            # The sides are dealt anew for each person, so the name is a part of what was seen.
+            seen = [pair[0].id, pair[1].id, item.item_id, judge]
+            page.action(label, record, done, key=f"judge_{side}", seen=seen, disabled=not judge)
     if not judge:
         st.caption("Your judgement is stored under your name.")
 

@@ -1,8 +1,10 @@
 """Retrain decisions: the queue, why each was made, how far it got; approve, refuse, retrain now, pause."""
 
+from functools import partial
+
 import streamlit as st
 
-from dashboard import queries, timelines
+from dashboard import moves, queries, timelines
 from dashboard.views import page
 from driftwheel import controls
 from driftwheel.records import DecisionStatus, DecisionVerdict, RetrainDecision
@@ -11,22 +13,46 @@ from driftwheel.records import DecisionStatus, DecisionVerdict, RetrainDecision
 def show_controls() -> None:
     """Draw the buttons that steer retraining."""
     paused = controls.is_paused(ledger, settings.project)
+    mark, newest = controls.pause_mark(ledger, settings.project), moves.newest_retrain(ledger, settings.project)
     with st.container(horizontal=True, vertical_alignment="center"):
-        question = "Start a retrain from the labelled traffic now?"
-        if page.confirmed("Retrain now", key="retrain_now", question=question, type="primary"):
-            page.act(
-                lambda: controls.request_retrain(
-                    ledger, settings.project, trigger="button", reason="a person asked for it on the dashboard"
-                ),
-                "A retrain is recorded; the worker takes it next.",
-            )
-        if st.button("Resume" if paused else "Pause", key="pause"):
-            page.act(
-                lambda: controls.set_paused(ledger, settings.project, not paused),
-                "Retraining goes on." if paused else "Retraining is paused.",
-            )
+        page.confirmed_action(
+            "Retrain now",
+            partial(moves.request_retrain, ledger, settings.project, seen=newest),
+            "A retrain is recorded; the worker takes it next.",
+            key="retrain_now",
+            seen=[newest],
+            question="Start a retrain from the labelled traffic now?",
+            type="primary",
+        )
+        page.action(
+            "Resume" if paused else "Pause",
+            partial(moves.set_paused, ledger, settings.project, not paused, seen=mark),
+            "Retraining goes on." if paused else "Retraining is paused.",
+            key="pause",
+            seen=[mark],
+        )
         st.badge("retraining is paused" if paused else "retraining is on", color="orange" if paused else "green")
         st.caption(f"Approval is {settings.policy.approval}.")
+
+
+def show_approval(decision: RetrainDecision) -> None:
+    """Draw the buttons that settle a retrain which waits for a person."""
+    with st.container(horizontal=True):
+        page.action(
+            "Approve",
+            partial(moves.approve, ledger, settings.project, decision.id),
+            "Approved; the worker takes it next.",
+            key="approve",
+            seen=[decision.id],
+            type="primary",
+        )
+        page.action(
+            "Refuse",
+            partial(moves.refuse, ledger, settings.project, decision.id),
+            "Refused; nothing follows.",
+            key="refuse",
+            seen=[decision.id],
+        )
 
 
 def show_decision(decision: RetrainDecision) -> None:
@@ -36,14 +62,7 @@ def show_decision(decision: RetrainDecision) -> None:
     if decision.error:
         page.problem(decision.error, "Error")
     if decision.status is DecisionStatus.AWAITING_APPROVAL:
-        with st.container(horizontal=True):
-            if st.button("Approve", key="approve", type="primary"):
-                page.act(
-                    lambda: controls.approve(ledger, settings.project, decision.id),
-                    "Approved; the worker takes it next.",
-                )
-            if st.button("Refuse", key="refuse"):
-                page.act(lambda: controls.refuse(ledger, settings.project, decision.id), "Refused; nothing follows.")
+        show_approval(decision)
     steps = queries.steps_of(ledger, decision.id)
     if steps:
         st.subheader("Steps", anchor=False)
@@ -59,6 +78,7 @@ def show_decision(decision: RetrainDecision) -> None:
     page.facts(
         {
             "id": decision.id,
+            "status": str(decision.status).replace("_", " "),
             "decided": decision.created_at,
             "trigger": decision.trigger,
             "remedy": decision.remedy,
@@ -98,11 +118,8 @@ st.dataframe(
 )
 waiting = [d for d in decisions if d.status is DecisionStatus.AWAITING_APPROVAL]
 ordered = [*waiting, *(d for d in decisions if d not in waiting)]
-show_decision(
-    page.choose(
-        "Decision",
-        ordered,
-        lambda d: f"{d.created_at:%Y-%m-%d %H:%M:%S} UTC  {d.verdict}, {d.status}".replace("_", " "),
-        key="decision",
-    )
+chosen = page.choose(
+    "Decision", ordered, lambda d: f"{d.created_at:%Y-%m-%d %H:%M:%S} UTC  {d.verdict}", key="decision"
 )
+with page.place_for("chosen", [chosen.id]):
+    show_decision(chosen)

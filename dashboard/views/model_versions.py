@@ -1,10 +1,11 @@
 """Model versions: scorecards side by side, verdicts, lineage; promote and roll back."""
 
+from functools import partial
+
 import streamlit as st
 
-from dashboard import charts, files, queries, scorecards
+from dashboard import charts, files, moves, queries, scorecards
 from dashboard.views import page
-from driftwheel import controls
 from driftwheel.json_form import as_json
 from driftwheel.records import ModelVersion, ModelVersionStatus
 from driftwheel.scorecard import FaultScore, Scorecard
@@ -97,23 +98,31 @@ def show_parity(version: ModelVersion) -> None:
 def show_moves(version: ModelVersion) -> None:
     """Draw the buttons that move the alias."""
     alias = find_alias(ledger, *settings.alias_key)
-    is_live = alias is not None and alias.version_id == version.id
+    is_live, fence = alias is not None and alias.version_id == version.id, moves.seen_fence(alias)
     names = queries.version_names(ledger, settings.project)
+    previous = alias.previous_version_id if alias else None
+    earlier = names.get(previous or "", "the previous version")
     with st.container(horizontal=True):
-        cannot = is_live or version.status is not ModelVersionStatus.PUBLISHED
-        question = f"Make v{version.number} live for `{settings.serve.alias}`? The gateway proves it first."
-        if page.confirmed("Promote", key="promote", question=question, disabled=cannot, type="primary"):
-            fence = alias.fence if alias else None
-            page.act(
-                lambda: controls.promote(ledger, settings.alias_key, version.id, fence=fence),
-                f"v{version.number} is the desired version; the gateway swaps when it has proved it.",
-            )
-        previous = alias.previous_version_id if alias else None
-        question = f"Go back to {names.get(previous or '', 'the previous version')}?"
-        if page.confirmed("Roll back", key="rollback", question=question, disabled=previous is None):
-            page.act(
-                lambda: controls.rollback(ledger, settings.alias_key), "The previous version is the desired one again."
-            )
+        page.confirmed_action(
+            "Promote",
+            partial(moves.promote, ledger, settings.alias_key, version.id, fence=fence),
+            f"v{version.number} is the desired version; the gateway swaps when it has proved it.",
+            key="promote",
+            seen=[version.id, fence],
+            question=f"Make v{version.number} live for `{settings.serve.alias}`? The gateway proves it first.",
+            disabled=is_live or version.status is not ModelVersionStatus.PUBLISHED,
+            type="primary",
+        )
+        page.confirmed_action(
+            "Roll back",
+            partial(moves.rollback, ledger, settings.alias_key, fence=fence),
+            f"{earlier} is the desired version again.",
+            key="rollback",
+            seen=[previous, fence],
+            question=f"Go back to {earlier}?",
+            disabled=previous is None,
+        )
+        st.badge(str(version.status), color=COLORS.get(str(version.status), "gray"))  # type: ignore[arg-type]  # as below
         if is_live:
             st.badge("live", color="green")
 
@@ -124,8 +133,9 @@ if not versions:
     page.nothing_yet("There is no model version yet.", "driftwheel publish")
     st.stop()
 show_scorecards(versions)
-version = page.choose("Version", versions, lambda v: f"v{v.number}, {v.status}, {queries.short(v.id)}", key="version")
-show_moves(version)
+version = page.choose("Version", versions, lambda v: f"v{v.number}  {queries.short(v.id)}", key="version")
+with page.place_for("moves", [version.id]):
+    show_moves(version)
 judged, mistakes, labels, faults, parity, lineage, card = st.tabs(
     ["Verdict", "Confusion matrix", "Labels and calibration", "Robustness", "Parity", "Lineage", "Model card"]
 )

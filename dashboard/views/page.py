@@ -4,23 +4,33 @@ Streamlit reads most strings as markdown. Whatever a user, a model or an error m
 `st.text`, `st.code` or a table, never through `st.write`, `st.error` or a label.
 """
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
-from dashboard import pages, queries
+from dashboard import pages, queries, shared
 from dashboard.handover import handed_over
 from driftwheel.cli.command import open_ledger
 from driftwheel.errors import DriftwheelError
 from driftwheel.settings.load import load_settings
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
+from driftwheel.traffic.feedback import Author, person
 
 NOTICE = "notice"
+ACTS = "acts"
+"""How often something was done in this tab."""
+NAME = "judge"
+"""Key of the field for a person's name, on every page that asks for it."""
 LONGEST_TEXT = 500
+"""Characters of a value in a table."""
+LONGEST_BLOCK = 10_000
+"""Characters of a text that is shown at once; what is longer is opened on demand, as it may be megabytes."""
 
 
 @st.cache_resource(show_spinner=False)
@@ -56,28 +66,97 @@ def problem(text: str, word: str = "Not done") -> None:
     _box(word, "red", text)
 
 
+def place_for(name: str, of: Sequence[object]) -> DeltaGenerator:
+    """Return where one thing is drawn, apart from where the thing before it stood.
+
+    A browser gets a page piece by piece, and each piece takes the place of the one before: while another request came,
+    the buttons of the last one would stand under the words of the next. Here the two take turns at two places.
+    """
+    state, mark = st.session_state, [*map(str, of)]
+    last, turn = state.get(f"place-{name}", (None, 1))
+    if last != mark:
+        turn = 1 - turn
+        state[f"place-{name}"] = (mark, turn)
+    return (st.container(), st.container())[turn].container(key=drawn_key(name, of))
+
+
+def author() -> Author:
+    """Return who gives feedback in this tab: the name that was given on it, or the dashboard."""
+    return person(str(st.session_state.get(NAME) or "").strip() or "dashboard")
+
+
+def ask_name(label: str, *, key: str = NAME) -> str:
+    """Draw the field for a person's name, and return it; the tab remembers it on all pages."""
+    return (st.text_input(label, key=key, max_chars=80, persist_state="session") or "").strip()
+
+
+def text(title: str, content: str, *, key: str) -> None:
+    """Show a text from outside as text under its title; the rest of a very long one on demand."""
+    st.text(title)
+    is_cut = len(content) > LONGEST_BLOCK and not st.toggle(f"Show all {len(content):,} characters", key=key)
+    st.code((content[:LONGEST_BLOCK] if is_cut else content) or "(empty)", language=None, wrap_lines=True)
+    if is_cut:
+        st.caption(f"The first {LONGEST_BLOCK:,} of {len(content):,} characters.")
+
+
 def nothing_yet(what: str, command: str) -> None:
     """Say that there is nothing yet and which command makes the first."""
     st.info(f"{what} To make one:")
     st.code(command, language="bash")
 
 
+def notice(word: str, color: str, text: str) -> None:
+    """Keep a sentence for the page that is drawn next."""
+    st.session_state[NOTICE] = (word, color, text)
+
+
+def count_act() -> None:
+    """Remember that something was changed here, so that what was read before is read anew."""
+    st.session_state[ACTS] = st.session_state.get(ACTS, 0) + 1
+    shared.forget()
+
+
 def act(do: Callable[[], Any], done: str) -> None:
-    """Do one change of the ledger, keep a sentence about it for the next run of the page, and rerun."""
+    """Do one change of the ledger, and keep a sentence about it for the page that is drawn next."""
     try:
         do()
     except DriftwheelError as error:
-        st.session_state[NOTICE] = ("Not done", "red", str(error))
+        notice("Not done", "red", str(error))
     else:
-        st.session_state[NOTICE] = ("Done", "green", done)
-    st.rerun()
+        notice("Done", "green", done)
+    count_act()
 
 
-def confirmed(label: str, *, key: str, question: str, disabled: bool = False, type: Any = "secondary") -> bool:
-    """Draw a button that asks once more; true when the person has said yes."""
-    with st.popover(label, disabled=disabled, type=type, key=f"{key}-popover"):
+def action(label: str, do: Callable[[], Any], done: str, *, key: str, seen: Sequence[object], **looks: Any) -> None:
+    """Draw a button that changes the ledger as the person saw it.
+
+    `do` holds what was drawn, and `seen` tells one such drawing from the next. It is a callback, and `seen` is in the
+    button's key: Streamlit runs the whole page anew at a click, and what the new run would read may be another world
+    than the one that was clicked on. A click on a button that is drawn no more does nothing.
+    """
+    st.button(label, key=drawn_key(key, seen), on_click=act, args=(do, done), **looks)
+
+
+def drawn_key(key: str, seen: Sequence[object]) -> str:
+    """Return the key of a widget that belongs to one drawing of the world."""
+    return "-".join([key, *map(str, seen)])
+
+
+def confirmed_action(
+    label: str,
+    do: Callable[[], Any],
+    done: str,
+    *,
+    key: str,
+    seen: Sequence[object],
+    question: str,
+    disabled: bool = False,
+    type: Any = "secondary",
+) -> None:
+    """Draw a button like `action` that asks once more."""
+    with st.popover(label, disabled=disabled, type=type, key=drawn_key(f"{key}-popover", seen)):
         st.write(question)
-        return st.button(f"Yes, {label.lower()}", key=key, type="primary", disabled=disabled)
+        action(f"Yes, {label.lower()}", do, done, key=key, seen=seen, type="primary", disabled=disabled)
 
 
 def facts(values: Mapping[str, object]) -> None:
@@ -95,7 +174,13 @@ def _plain(value: Any) -> str:
 
 
 def choose(label: str, records: Sequence[Any], name: Callable[[Any], str], *, key: str) -> Any:
-    """Let a person choose one record; the first is the default."""
-    names = {r.id: name(r) for r in records}
-    chosen = st.selectbox(label, list(names), format_func=lambda id: names[id], key=key)
+    """Let a person choose one record; the first is the default.
+
+    A browser remembers the words of the choice, so they must not change with the record: its status does not belong
+    into its name. The choice stands in the page's address. Where two have the same name, their ids are told too.
+    """
+    named = Counter(name(r) for r in records)
+    names = {r.id: name(r) if named[name(r)] == 1 else f"{name(r)}  {r.id}" for r in records}
+    ids = list(names)
+    chosen = st.selectbox(label, ids, format_func=lambda id: names[id], key=key, bind="query-params")
     return next(r for r in records if r.id == chosen)

@@ -9,6 +9,7 @@ import difflib
 import importlib
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 
 Verbs = Mapping[str, tuple[str, str]]
 """Verb -> its module, which has `add_arguments` and `main`, and its help."""
@@ -22,10 +23,12 @@ def run_verb(
     *,
     command: str | None = None,
     version: str | None = None,
+    other_names: Mapping[str, str] = MappingProxyType({}),
 ) -> int:
     """Run one verb of a program and return the exit status: 0, 1 for an error of the project, 2 for wrong usage.
 
     `command` is what the user typed, if not `prog` and the verb; `version` is what `--version` prints.
+    `other_names` are words that other programs have for what a verb does here.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     parser = argparse.ArgumentParser(prog=prog, description=description)
@@ -43,7 +46,9 @@ def run_verb(
             chosen = verb
             importlib.import_module(module).add_arguments(verb)
     if arguments and not arguments[0].startswith("-") and arguments[0] not in verbs:
-        parser.error(f"no verb {arguments[0]!r}{_nearest(arguments[0], verbs)}; `{prog} --help` lists all")
+        meant = other_names.get(arguments[0].lower().replace("-", "").replace("_", ""))
+        hint = f" (did you mean {meant}?)" if meant else _nearest(arguments[0].lower(), verbs)
+        parser.error(f"no verb {arguments[0]!r}{hint}; `{prog} --help` lists all")
     parsed, unknown = parser.parse_known_args(arguments)
     if unknown:
         known = [option for each in _with_actions(chosen) for option in each._option_string_actions]

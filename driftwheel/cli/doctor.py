@@ -22,7 +22,9 @@ from driftwheel.accelerator import look
 from driftwheel.cli.command import add_common_arguments, settings_from
 from driftwheel.cli.finding import Finding
 from driftwheel.cli.gpu_findings import gpu_findings
+from driftwheel.cli.processor_findings import processor_findings
 from driftwheel.errors import ConfigError
+from driftwheel.settings.artifact import QuantizeSettings
 from driftwheel.settings.data import HUB
 from driftwheel.settings.serving import ServeSettings
 from driftwheel.settings.settings import Settings
@@ -93,7 +95,8 @@ def examine(settings: Settings | None, stages: Collection[str] | None = None) ->
     for stage, floors in FLOORS.items():
         findings += [replace(_package(name, floor, stage), stages=(stage,)) for name, floor in floors.items()]
     findings += [_vllm(settings.serve if settings else None), _sqlite()]
-    findings += [*gpu_findings(found, settings), _memory()]
+    findings += gpu_findings(settings.quantize if settings else QuantizeSettings(), found)
+    findings += [*processor_findings(settings, has_gpu=found.has_gpu), _memory()]
     findings.append(_disk(settings.root if settings else Path.cwd()))
     if settings is not None:
         findings += _data_and_model(settings) + _processes(settings.train, len(found.gpus)) + _ports(settings)

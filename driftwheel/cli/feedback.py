@@ -1,8 +1,8 @@
 """Show what was said about an answer and by whom, say something about it, or take back what an author said.
 
-driftwheel feedback show|give|withdraw
+driftwheel feedback show|give|confirm|withdraw
 
-One file for three actions: they are one verb, and share its words.
+One file for four actions: they are one verb, and share its words.
 """
 
 import argparse
@@ -16,7 +16,15 @@ from driftwheel.by_whom import Feedback
 from driftwheel.cli.command import add_common_arguments, opened, plain, print_record
 from driftwheel.errors import ConfigError
 from driftwheel.records import Traffic
-from driftwheel.traffic.feedback import Author, give_feedback, person, withdraw_all, withdraw_feedback, words_about
+from driftwheel.traffic.feedback import (
+    Author,
+    confirm_feedback,
+    give_feedback,
+    person,
+    withdraw_all,
+    withdraw_feedback,
+    words_about,
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -25,21 +33,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     for name, act, help_text in (
         ("show", _show, "print what was said about an answer, and by whom"),
         ("give", _give, "say whether an answer was right, or what the right one is"),
+        ("confirm", _confirm, "vouch for what an author without trust said was right"),
         ("withdraw", _withdraw, "take back what an author said, about one answer or about all"),
     ):
         action = actions.add_parser(name, help=help_text, description=help_text)
         action.set_defaults(act=act)
         add_common_arguments(action)
-        few = "?" if name == "withdraw" else None
-        action.add_argument("id", nargs=few, metavar="REQUEST_ID", help="the x-request-id of the answer")
+        if name != "confirm":
+            few = "?" if name == "withdraw" else None
+            action.add_argument("id", nargs=few, metavar="REQUEST_ID", help="the x-request-id of the answer")
         if name == "give":
             action.add_argument("--thumb", type=int, choices=(1, -1), help="1 for right, -1 for wrong")
             action.add_argument("--label", metavar="TEXT", help="the right label")
             action.add_argument("--correction", metavar="TEXT", help="the whole right answer")
             action.add_argument("--comment", metavar="TEXT", help="what you have to say about it")
-        if name == "withdraw":
-            of_help = "id of another author, such as PROJECT/KEY_NAME (you)"
-            action.add_argument("--author", metavar="ID", help=of_help)
+        if name in ("withdraw", "confirm"):
+            of_help = "id of the author, such as PROJECT/KEY_NAME" + (" (you)" if name == "withdraw" else "")
+            action.add_argument("--author", metavar="ID", help=of_help, required=name == "confirm")
             since_help = "only what was said from then on, such as 2026-01-31"
             action.add_argument("--since", type=moment, metavar="TIME", help=since_help)
 
@@ -87,6 +97,13 @@ def _give(arguments: argparse.Namespace) -> None:
     print_record(row, as_json=arguments.json)
 
 
+def _confirm(arguments: argparse.Namespace) -> None:
+    settings, ledger = opened(arguments)
+    of, since = arguments.author, arguments.since
+    count = confirm_feedback(settings.traffic, ledger, settings.project, of, by=_me(), since=since)
+    _print_count(arguments, count, f"you say what {of} said about {count} answers")
+
+
 def _withdraw(arguments: argparse.Namespace) -> None:
     settings, ledger = opened(arguments)
     if arguments.id:
@@ -96,7 +113,9 @@ def _withdraw(arguments: argparse.Namespace) -> None:
     if arguments.author is None:
         raise ConfigError("name a request, or an author with --author to take back everything that it said")
     count = withdraw_all(ledger, settings.project, arguments.author, by=_me(), since=arguments.since)
-    if arguments.json:
-        sys.stdout.write(json.dumps({"author": arguments.author, "requests": count}) + "\n")
-    else:
-        sys.stdout.write(f"what {arguments.author} said about {count} answers counts no more\n")
+    _print_count(arguments, count, f"what {arguments.author} said about {count} answers counts no more")
+
+
+def _print_count(arguments: argparse.Namespace, count: int, sentence: str) -> None:
+    said = json.dumps({"author": arguments.author, "requests": count}) if arguments.json else sentence
+    sys.stdout.write(said + "\n")

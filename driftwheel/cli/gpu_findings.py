@@ -3,13 +3,13 @@
 from driftwheel.accelerator import Accelerator, Gpu, GpuProcess
 from driftwheel.cli.finding import Finding
 from driftwheel.quantization import AUTO, SCHEMES, scheme_of, usable_schemes
-from driftwheel.settings.settings import Settings
+from driftwheel.settings.artifact import QuantizeSettings
 
 GIB = 1 << 30
 COMPUTING = ("train", "serve")
 
 
-def gpu_findings(found: Accelerator, settings: Settings | None) -> list[Finding]:
+def gpu_findings(quantize: QuantizeSettings, found: Accelerator) -> list[Finding]:
     """Return the lines on what there is to compute on; one line where there is no sign of a GPU."""
     if not found.gpus and not found.problems():
         return [Finding("gpu", True, f"none: CPU engine, {scheme_of(AUTO, has_gpu=False).name}, small models")]
@@ -20,7 +20,7 @@ def gpu_findings(found: Accelerator, settings: Settings | None) -> list[Finding]
         lines.append(Finding("gpu driver", True, f"{found.driver}, runs CUDA up to {cuda}"))
     lines += [Finding("gpu memory", True, _holder(process, found)) for process in found.processes]
     if found.has_gpu:
-        lines.append(_kernels(found, settings))
+        lines.append(_kernels(quantize, found))
         if len(found.gpus) > 1:
             lines.append(Finding("gpus", True, f"train.num_processes {len(found.gpus)} trains on all"))
     elif found.gpus and not found.problems():
@@ -44,10 +44,10 @@ def _holder(process: GpuProcess, found: Accelerator) -> str:
     return f"{held} of GPU {index} is held by process {process.process_id} ({process.name})"
 
 
-def _kernels(found: Accelerator, settings: Settings | None) -> Finding:
+def _kernels(quantize: QuantizeSettings, found: Accelerator) -> Finding:
     """Say which schemes vLLM serves with kernels of their own here, and whether the chosen one is among them."""
     usable = usable_schemes(found.capability, frozenset())
-    chosen = scheme_of(settings.quantize.scheme if settings else AUTO, has_gpu=True)
+    chosen = scheme_of(quantize.scheme, has_gpu=True)
     name = chosen.kernels_of or chosen.name
     lacking = [scheme.name for scheme in SCHEMES.values() if (scheme.kernels_of or scheme.name) not in usable]
     text = f"{', '.join(usable)}" + (f"; without kernels here: {', '.join(lacking)}" if lacking else "")

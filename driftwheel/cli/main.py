@@ -31,7 +31,7 @@ VERBS = {
     "pause": ("driftwheel.cli.pause", "stop retraining"),
     "resume": ("driftwheel.cli.resume", "continue retraining"),
     "traffic": ("driftwheel.cli.traffic", "show, export or prune the logged requests"),
-    "feedback": ("driftwheel.cli.feedback", "show, give or withdraw what was said about an answer"),
+    "feedback": ("driftwheel.cli.feedback", "show, give, confirm or withdraw what was said about answers"),
     "keys": ("driftwheel.cli.keys", "make, list, disable and rotate the API keys of the gateway"),
     "db": ("driftwheel.cli.db", "show or upgrade the database's tables"),
 }
@@ -57,6 +57,41 @@ STAGE_VERBS: dict[str, tuple[str, tuple[str, ...], str]] = {
 """The verbs of the stages: the module of the stage's command, the arguments that choose the verb there, the help."""
 
 
+OTHER_NAMES = {
+    "finetune": "train",
+    "sft": "train",
+    "fit": "train",
+    "new": "init",
+    "create": "init",
+    "setup": "init",
+    "build": "data build",
+    "dataset": "data",
+    "datasets": "data",
+    "eval": "evaluate",
+    "test": "evaluate",
+    "compare": "judge",
+    "deploy": "promote",
+    "release": "promote",
+    "rollout": "promote",
+    "start": "up",
+    "run": "up",
+    "stop": "pause",
+    "reject": "refuse",
+    "decline": "refuse",
+    "export": "traffic",
+    "logs": "traffic",
+    "watch": "monitor",
+    "drift": "check",
+    "gateway": "serve",
+    "server": "serve",
+    "ui": "dashboard",
+    "key": "keys",
+    "migrate": "db",
+    "step": "worker",
+}
+"""What a verb is called elsewhere, for who types that here; without hyphens."""
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb and return the exit status: 0, 1 for an error of the project, 2 for wrong usage."""
     arguments = list(sys.argv[1:] if argv is None else argv)
@@ -71,7 +106,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return stage_main([*words, *arguments[1:]], command=f"driftwheel {arguments[0]}")
     of_stages = {name: (program, help_text) for name, (program, _, help_text) in STAGE_VERBS.items()}
     listed = {"init": of_stages["init"]} | VERBS | of_stages  # a loop begins with it
-    return run_verb("driftwheel", DESCRIPTION, listed, arguments, version=version("driftwheel"))
+    return run_verb(
+        "driftwheel", DESCRIPTION, listed, arguments, version=version("driftwheel"), other_names=OTHER_NAMES
+    )
 
 
 if __name__ == "__main__":

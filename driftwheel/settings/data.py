@@ -118,8 +118,13 @@ class DatasetSettings(Section):
     """Rows of the previous dataset kept in a retrain, as a multiple of the fresh rows."""
     fresh_test_share: float = Field(0.3, gt=0, lt=0.8)
     """Share of fresh traffic held out for the gate when a retrain builds its dataset."""
-    max_rows_per_user: int = Field(1000, ge=1)
-    """Labelled rows of one user or key that a retrain may learn from."""
+    max_rows_per_key: int = Field(20, ge=0)
+    """Rows of one API key without trust that a retrain may learn from; one with scope `label:trusted` has no cap."""
+    max_unverified_rows: int = Field(100, ge=0)
+    """Rows of all keys without trust together that it may learn; `driftwheel feedback confirm` vouches for more."""
+    trusted_labels: Literal["checked", "sampled"] = "checked"
+    """`sampled` promises that trusted labels were asked for without looking at the answer; `checked` lets judge only
+    those of authors who also say so where the model was right."""
     max_accepted_rows: int = Field(500, ge=0)
     """Rows that a retrain may learn from on a thumbs-up alone."""
     seed: int = 0

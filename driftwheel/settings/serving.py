@@ -54,7 +54,16 @@ class ServeSettings(Section):
     kv_cache_gib: int = Field(1, ge=1)
     """Memory of the key-value cache without a GPU, in GiB."""
     gpu_memory_utilization: float = Field(0.4, gt=0, le=1)
-    """Share of GPU memory per engine; two engines live through a swap."""
+    """Most of a GPU that one engine may take; two engines live through a swap."""
+    gpu_kv_cache_gib: float | None = Field(None, gt=0)
+    """Memory of an engine's key-value cache on each of its GPUs, in GiB; None is what `max_num_seqs` requests of
+    `max_model_len` tokens take, twice, as far as `gpu_memory_utilization` allows."""
+    tensor_parallel: int = Field(1, ge=1)
+    """GPUs that share one engine's weights."""
+    devices: list[Annotated[int, Field(ge=0)]] = []
+    """Numbers of the GPUs for engines, as nvidia-smi shows them; replicas take them in turn. Empty means all."""
+    room_timeout_seconds: float = Field(120, ge=0)
+    """Longest wait for GPU memory that others hold, before an engine is started."""
     enforce_eager: bool = False
     """Skip compilation: faster start, slower answers."""
     start_timeout_seconds: float = Field(300, gt=0)

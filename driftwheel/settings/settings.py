@@ -113,6 +113,10 @@ class Settings(Section):
         """Return the sources of `dataset.sources`, paths absolute, each with its weight."""
         return [(self.resolve_source(source.path), source.weight) for source in self.dataset.weighted_sources()]
 
+    def named_paths(self) -> dict[str, str]:
+        """Return the absolute path of each source of `dataset.sources`, by its name there."""
+        return {source.path: self.resolve_source(source.path) for source in self.dataset.weighted_sources()}
+
     def child_command(self, *words: str) -> list[str]:
         """Return the argv that runs one of our own modules, and its words, in the environment `child_environment`."""
         return [sys.executable, "-m", *words, "--config", str(self.path)]

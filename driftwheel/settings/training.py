@@ -82,8 +82,8 @@ class TrainSettings(Section):
     train_sampling_strategy: Literal["random", "sequential", "group_by_length", "short_first"] = "random"
     """Order of the examples; grouping by length wastes less padding on a GPU, but a step of rows that are alike learns
     less. `short_first` begins with an epoch by length."""
-    bf16: bool = True
-    """Mixed precision in bfloat16."""
+    bf16: bool | None = None
+    """Mixed precision in bfloat16; empty takes what trains faster on this machine, which is measured once and kept."""
     eval_steps: int = Field(50, ge=1)
     """Validate and save every so many steps."""
     logging_steps: int = Field(5, ge=1)
@@ -98,6 +98,8 @@ class TrainSettings(Section):
     """Passed to the Trainer: tensorboard, mlflow, wandb ..."""
     num_processes: int = Field(1, ge=1)
     """Processes that train together, one a GPU; a step learns from this many times the examples per device."""
+    devices: list[Annotated[int, Field(ge=0)]] = []
+    """Numbers of the GPUs to train on, as nvidia-smi shows them; empty means those with most free memory."""
     fsdp: bool = True
     """Several processes keep a shard of the weights each (FSDP2); off, each keeps them all."""
     executor: Literal["local", "ray"] = "local"

@@ -24,6 +24,10 @@ class MonitorSettings(Section):
     """Resamplings of the reference when a threshold is calibrated."""
     min_labels: int = Field(30, ge=5)
     """Labelled rows in a window before quality is judged."""
+    audit_share: float = Field(0.05, ge=0, le=1)
+    """Share of the answers that are drawn by lot for the audit sample, whose labels can prove a loss."""
+    labels_are_sampled: bool = False
+    """Whether people label answers without looking for wrong ones; else few labels are an estimate: no retrain."""
     max_quality_drop: float = Field(0.1, gt=0, lt=1)
     """Quality counts as lost when the window's accuracy is below the scorecard's by more than this, beyond chance."""
     host: str = "127.0.0.1"

@@ -17,7 +17,7 @@ from driftwheel.store.answer_form import answer_form
 from driftwheel.store.ledger import Ledger
 from driftwheel.store.row_values import check_rows
 from driftwheel.store.tables import TABLES
-from driftwheel.traffic.feedback_summary import counted, summed_up
+from driftwheel.traffic.feedback_summary import ANSWERING, counted, summed_up
 from driftwheel.traffic.redaction import rules_of
 
 PERSON = "person:"
@@ -135,11 +135,38 @@ def withdraw_feedback(
     return ledger.get(Traffic, row.id)
 
 
+def confirm_feedback(
+    traffic: TrafficSettings, ledger: Ledger, project: str, of: str, *, by: Author, since: datetime | None = None
+) -> int:
+    """Say again, as one's own words, what another author said was right; return about how many requests.
+
+    So a person vouches for the labels of a key that is not trusted. The words that are confirmed stay as they are.
+    """
+    said = ledger.find(Feedback, *_of_author(of, since), project=project, kind=[*ANSWERING, FeedbackKind.THUMB])
+    of_request: dict[str, list[Feedback]] = {}
+    for word in said:
+        of_request.setdefault(word.request_id, []).append(word)
+    for request_id, words in of_request.items():
+        right = {str(word.kind): word.value for kinds in _VOUCHED for word in counted(words, *kinds)}
+        thumb: Literal[1, -1] | None = None if "thumb" not in right else 1 if right["thumb"] == "1" else -1
+        label, correction = right.get("label"), right.get("correction")
+        give_feedback(traffic, ledger, project, request_id, author=by, thumb=thumb, label=label, correction=correction)
+    return len(of_request)
+
+
+_VOUCHED = (ANSWERING, (FeedbackKind.THUMB,))
+
+
+def _of_author(of: str, since: datetime | None) -> list[sa.ColumnElement[bool]]:
+    columns = TABLES[Feedback].c
+    conditions = [columns.author == of, columns.withdrawn_at.is_(None)]
+    return [*conditions, columns.created_at >= since] if since else conditions
+
+
 def withdraw_all(ledger: Ledger, project: str, of: str, *, by: Author, since: datetime | None = None) -> int:
     """Take back everything that one author said, such as a key in wrong hands; return about how many requests."""
     columns = TABLES[Feedback].c
-    query = sa.select(columns.request_id).distinct().where(columns.project == project, columns.author == of)
-    query = query.where(columns.withdrawn_at.is_(None), *([columns.created_at >= since] if since else []))
+    query = sa.select(columns.request_id).distinct().where(columns.project == project, *_of_author(of, since))
     with ledger.read() as connection:
         ids = connection.execute(query.order_by(columns.request_id)).scalars().all()
     for request_id in ids:

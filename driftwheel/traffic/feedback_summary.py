@@ -45,6 +45,15 @@ def summed_up(answer: str, given: Sequence[Feedback]) -> Summary:
     return Summary(thumb=thumb, label=label, label_source=source, feedback_at=max(moments, default=None))
 
 
+def decided_by(given: Sequence[Feedback]) -> Feedback | None:
+    """Return the word that the label of a request follows from, or None where nothing says which answer is right."""
+    words = counted(given, *ANSWERING)
+    if words:
+        return words[0]
+    thumbs = counted(given, FeedbackKind.THUMB)
+    return thumbs[0] if thumbs and int(thumbs[0].value) == 1 else None
+
+
 def _age(row: Feedback) -> tuple[datetime, bool, str]:
     # A correction goes before a label of the same call: it says which label is right, and the rest of the answer too.
     return row.created_at, row.kind == FeedbackKind.CORRECTION, row.id

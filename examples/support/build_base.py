@@ -11,19 +11,21 @@ import argparse
 import json
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
 from driftwheel.artifacts import is_complete, read_manifest, writing
 from driftwheel.records import content_hash
+from driftwheel.settings.training import TrainSettings
 from examples.support.world import Document, unlabelled_text
 from train.chat_template import shipped
+from train.processes.number_type import use_best_threads, with_number_type
+from train.step_progress import PLAIN_LINE_SECONDS, progress
 
-RECIPE: dict[str, Any] = {
-    "format": 4,
+Recipe = dict[str, Any]
+RECIPE: Recipe = {
+    "format": 5,
     "documents": 6000,
     "vocabulary": 1536,
     "hidden_size": 192,
@@ -33,11 +35,13 @@ RECIPE: dict[str, Any] = {
     "key_value_heads": 3,
     "head_dim": 64,
     "positions": 2048,
-    "block_tokens": 128,
-    "batch_rows": 24,
-    "steps": 600,
-    "learning_rate": 3e-3,
+    "block_tokens": 64,
+    "batch_rows": 32,
+    "steps": 150,
+    "matrix_rate": 2e-2,
+    "learning_rate": 5e-3,
 }
+"""Muon (Jordan et al. 2024) learns in 150 steps of 2,048 tokens what AdamW learned in 600 steps of 3,072."""
 TEMPLATE = "qwen3_instruct_2507"
 """A published chat template, which ships inside TRL: ChatML with tools, and nothing between prompt and answer."""
 
@@ -83,21 +87,21 @@ def make_tokenizer(documents: list[Document]) -> Any:
     return tokenizer
 
 
-def make_model(tokenizer: Any) -> Any:
-    """Return an untrained Qwen3 of about 3 million parameters; its output layer is not tied to the embedding."""
+def make_model(tokenizer: Any, recipe: Recipe = RECIPE) -> Any:
+    """Return an untrained Qwen3, by RECIPE of 2.4 million parameters; its output layer is not tied to the embedding."""
     from transformers import Qwen3Config, Qwen3ForCausalLM
 
     # The vocabulary is rounded up so that quantized kernels get matrices in whole blocks.
     vocabulary = (len(tokenizer) + 63) // 64 * 64
     config = Qwen3Config(
         vocab_size=vocabulary,
-        hidden_size=RECIPE["hidden_size"],
-        intermediate_size=RECIPE["intermediate_size"],
-        num_hidden_layers=RECIPE["layers"],
-        num_attention_heads=RECIPE["heads"],
-        num_key_value_heads=RECIPE["key_value_heads"],
-        head_dim=RECIPE["head_dim"],
-        max_position_embeddings=RECIPE["positions"],
+        hidden_size=recipe["hidden_size"],
+        intermediate_size=recipe["intermediate_size"],
+        num_hidden_layers=recipe["layers"],
+        num_attention_heads=recipe["heads"],
+        num_key_value_heads=recipe["key_value_heads"],
+        head_dim=recipe["head_dim"],
+        max_position_embeddings=recipe["positions"],
         tie_word_embeddings=False,
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
@@ -114,36 +118,72 @@ def framed(document: Document) -> str:
     return "".join(f"<|im_start|>{m['role']}\n{m['content']}<|im_end|>\n" for m in document)
 
 
-def pretrain(model: Any, tokenizer: Any, documents: list[Document], seed: int) -> float:
-    """Train on blocks of documents in the chat format's frame; return the last mean loss in nats."""
+def pretrain(
+    model: Any,
+    tokenizer: Any,
+    documents: list[Document],
+    seed: int,
+    recipe: Recipe = RECIPE,
+    every_seconds: float = PLAIN_LINE_SECONDS,
+) -> float:
+    """Train on blocks of documents in the chat format's frame; return the last mean loss in nats.
+
+    How far it is stands on stderr: as a bar on a terminal, else as a line every so many seconds.
+    """
     import torch
 
+    attention = model.config._attn_implementation
+    # The fused attention's way back takes a third of a step of such short blocks on a CPU.
+    model.set_attn_implementation("eager")
     text = "".join(framed(document) + "<|endoftext|>" for document in documents)
-    tokens = torch.tensor(tokenizer(text)["input_ids"])
-    size, rows = RECIPE["block_tokens"], RECIPE["batch_rows"]
-    blocks = tokens[: len(tokens) // size * size].view(-1, size)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=RECIPE["learning_rate"], weight_decay=0.01)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, RECIPE["learning_rate"], total_steps=RECIPE["steps"], pct_start=0.1
-    )
-    generator = torch.Generator().manual_seed(seed)
+    batches = _batches(tokenizer(text)["input_ids"], recipe, seed)
+    optimizers, schedules = _optimizers(model, recipe)
+    is_bf16 = bool(with_number_type(TrainSettings(method="full")).bf16)
     recent: list[float] = []
     model.train()
-    columns = (TextColumn("base model"), BarColumn(), TextColumn("{task.description}"), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True)) as progress:
-        task = progress.add_task("", total=RECIPE["steps"])
-        for _ in range(RECIPE["steps"]):
-            batch = blocks[torch.randint(len(blocks), (rows,), generator=generator)]
-            with torch.autocast("cpu", torch.bfloat16):
+    with progress("base model", recipe["steps"], every_seconds=every_seconds) as advance:
+        for _ in range(recipe["steps"]):
+            batch = next(batches)
+            with torch.autocast("cpu", torch.bfloat16, enabled=is_bf16):
                 loss = model(input_ids=batch, labels=batch).loss
             loss.backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-            optimizer.step()
-            schedule.step()
-            optimizer.zero_grad()
+            for optimizer, schedule in zip(optimizers, schedules, strict=True):
+                optimizer.step()
+                schedule.step()
+                optimizer.zero_grad()
             recent = [*recent[-19:], float(loss.detach())]
-            progress.update(task, advance=1, description=f"loss {sum(recent) / len(recent):.2f}")
+            advance()
+    model.set_attn_implementation(attention)
     return sum(recent) / len(recent)
+
+
+def _batches(ids: list[int], recipe: Recipe, seed: int) -> Iterator[Any]:
+    """Draw each step's blocks of neighboring tokens, every block once before any comes again."""
+    import torch
+
+    size, generator = recipe["block_tokens"], torch.Generator().manual_seed(seed)
+    blocks = torch.tensor(ids[: len(ids) // size * size]).view(-1, size)
+    while True:
+        for drawn in torch.randperm(len(blocks), generator=generator).split(recipe["batch_rows"]):
+            yield blocks[drawn]
+
+
+def _optimizers(model: Any, recipe: Recipe) -> tuple[list[Any], list[Any]]:
+    """Return Muon for the layers' matrices and AdamW for the rest, as Muon's authors say, and their schedules."""
+    import torch
+
+    matrices = [p for name, p in model.named_parameters() if p.ndim == 2 and ".layers." in name]
+    rest = [p for name, p in model.named_parameters() if p.ndim != 2 or ".layers." not in name]
+    rates = (recipe["matrix_rate"], recipe["learning_rate"])
+    optimizers = [
+        torch.optim.Muon(matrices, lr=rates[0], weight_decay=0.01),
+        torch.optim.AdamW(rest, lr=rates[1], betas=(0.9, 0.95), weight_decay=0.01, fused=True),
+    ]
+    # Muon's momentum stays: OneCycleLR's own course of it is made for SGD.
+    course = {"total_steps": recipe["steps"], "pct_start": 0.1, "cycle_momentum": False}
+    scheduler = torch.optim.lr_scheduler.OneCycleLR
+    return optimizers, [scheduler(o, rate, **course) for o, rate in zip(optimizers, rates, strict=True)]
 
 
 def main() -> int:
@@ -153,6 +193,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     started_at = time.monotonic()
+    use_best_threads()
     out = build_base(arguments.out.resolve(), arguments.seed)
     config = json.loads((out / "config.json").read_text(encoding="utf-8"))
     print(f"base model at {out}: {config['model_type']}, {time.monotonic() - started_at:.0f} s")

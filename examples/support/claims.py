@@ -31,6 +31,15 @@ class Measured:
     rollback_seconds: float = math.nan
     has_rolled_back: bool = False
     circle_seconds: float = math.nan
+    load_before: float = 0.0
+    """Processes that wanted to run before the demo began."""
+    cores: int = 1
+
+    @property
+    def other_work(self) -> str:
+        """What else the machine did as the demo began, or nothing: then the demo's own speed is not what was timed."""
+        is_beside = self.load_before > self.cores / 2
+        return f"load {self.load_before:.1f} on {self.cores} cores before it began" if is_beside else ""
 
 
 @dataclass(frozen=True)
@@ -103,5 +112,11 @@ def hold_against_bars(m: Measured) -> list[Claim]:
             f"{m.rollback_seconds:.1f} s",
             m.has_rolled_back and m.rollback_seconds <= 10,
         ),
-        Claim("the circle after set-up", "<= 10 minutes", f"{minutes:.1f} minutes", minutes <= 10, is_required=False),
+        Claim(
+            "the circle after set-up",
+            "<= 10 minutes",
+            f"{minutes:.1f} minutes" + (f", beside other work: {m.other_work}" if m.other_work else ""),
+            minutes <= 10,
+            is_required=False,
+        ),
     ]

@@ -21,6 +21,8 @@ from rich.console import Console
 from driftwheel.api_keys import KEYS_VARIABLE
 from driftwheel.cli.command import open_ledger
 from driftwheel.cli.process import run_command
+from driftwheel.processor import core_count
+from examples.support.claims import Measured
 from examples.support.demo_loop import Demo, running
 from examples.support.demo_steps import first_version, turn
 from examples.support.load import Client
@@ -37,6 +39,9 @@ def run(arguments: argparse.Namespace) -> None:
     """Turn the circle and exit with its status."""
     console = Console(stderr=False, soft_wrap=False)
     home = arguments.home or Path.cwd() / ".driftwheel" / f"demo-{time.strftime('%Y%m%dT%H%M%S')}"
+    measured = Measured(load_before=os.getloadavg()[0], cores=core_count())
+    if measured.other_work:
+        console.print(f"this machine is the reason if all takes longer: it does other work, {measured.other_work}")
     started_at = time.monotonic()
     console.rule("[bold]set-up: base model and data", align="left")
     settings = prepare(console, home.resolve())
@@ -44,7 +49,7 @@ def run(arguments: argparse.Namespace) -> None:
     os.environ.setdefault(KEYS_VARIABLE, secrets.token_urlsafe(24))
     url = f"http://{settings.serve.host}:{settings.serve.port}"
     client = Client(url, os.environ[KEYS_VARIABLE], settings.serve.alias)
-    demo = Demo(console, settings, open_ledger(settings), client)
+    demo = Demo(console, settings, open_ledger(settings), client, measured=measured)
     demo.measured.v1 = first_version(demo).id
     with running(settings) as up:
 

@@ -18,6 +18,7 @@ from driftwheel.artifacts import is_complete, verify
 from driftwheel.errors import ArtifactError, EngineError
 from driftwheel.settings.serving import ServeSettings
 from driftwheel.system import die_with_parent
+from serve.engines.gpu_engine import room_for_engine
 from serve.engines.liveness import answers_token
 from serve.engines.lora import Lora, lora_arguments, lora_in
 from serve.engines.vllm_command import engine_environment, vllm_command
@@ -149,12 +150,15 @@ def start(
 ) -> Engine:
     """Start an engine on a model folder or hub name; the log of the engine before it is kept as `.log.1`.
 
-    Replicas of a version differ in port and log. Raises EngineError if the log or the process cannot be made.
+    Replicas of a version differ in port, log and, where there are several, in GPUs. Waits for memory of a GPU. Raises
+    EngineError if there is none, or if the log or the process cannot be made.
     """
     port = port or free_port()
     number = f"-{replica}" if replica else ""
     log_path = logs / f"engine-{name.replace('/', '_')}{number}.log"
+    room = room_for_engine(serve, logs, model, name, replica)
     command = (build or vllm_command)(serve, model, name, port)
+    devices = room.environment if room else {}
     try:
         log_path.parent.mkdir(parents=True, exist_ok=True)
         if log_path.exists():
@@ -165,12 +169,16 @@ def start(
                 stdout=log,
                 stderr=log,
                 stdin=subprocess.DEVNULL,
-                env=engine_environment(serve, model) | dict(environment),
+                env=engine_environment(serve, model) | devices | dict(environment),
                 start_new_session=True,  # Ctrl-C must reach only the gateway, which drains first
                 preexec_fn=die_with_parent,
             )
     except OSError as error:
+        if room:
+            room.give_back()
         raise EngineError(f"cannot start engine {name}: {error}; check the disk and the process limit") from error
+    if room:
+        room.belongs_to(process.pid)
     return Engine(name, port, process, log_path, time.monotonic())
 
 

@@ -15,6 +15,7 @@ from driftwheel.records import ModelVersion
 from driftwheel.settings.serving import ServeSettings
 from driftwheel.system import available_bytes
 from serve.engines.engine import Engine
+from serve.engines.gpu_engine import fits_twice_on_gpu
 from serve.engines.lora import ADAPTER
 from serve.engines.vllm_command import ENGINE_BYTES, GIB
 
@@ -40,7 +41,7 @@ def way_to_swap(serve: ServeSettings, artifact: Path) -> str:
 def fits_twice(serve: ServeSettings, artifact: Path) -> bool:
     """Say whether memory allows two engines on artifacts of this size."""
     if has_gpu():
-        return serve.gpu_memory_utilization <= 0.5
+        return fits_twice_on_gpu(serve, str(artifact))
     weights_bytes = sum(path.stat().st_size for path in artifact.glob("*.safetensors"))
     needed_bytes = weights_bytes + serve.kv_cache_gib * GIB + ENGINE_BYTES
     return 2 * needed_bytes <= available_bytes()

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from driftwheel.accelerator import has_gpu
 from driftwheel.settings.serving import ServeSettings
+from serve.engines.gpu_engine import gpu_flags
 from serve.engines.tool_parser import tool_arguments
 
 GIB = 1 << 30
@@ -30,7 +31,7 @@ def vllm_command(serve: ServeSettings, model: str, name: str, port: int) -> list
         "--disable-access-log-for-endpoints": "/health,/metrics",
     }
     if has_gpu():
-        flags["--gpu-memory-utilization"] = str(serve.gpu_memory_utilization)
+        flags |= gpu_flags(serve, model)
     else:
         flags["--kv-cache-memory-bytes"] = str(serve.kv_cache_gib * GIB)
     eager = ["--enforce-eager"] if serve.enforce_eager else []

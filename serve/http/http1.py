@@ -30,8 +30,19 @@ MAX_HEADER_BYTES, MAX_HEADERS = 65_536, 100
 MAX_PIPELINED = 32
 """Requests of one connection that wait for the answers before theirs; each may hold a body."""
 VERSIONS = ("1.1", "1.0")
+BODILESS = ("GET", "HEAD", "OPTIONS")
+"""Methods whose bodies mean nothing (RFC 9110, section 9.3). Probes and preflights come without a key, so that anybody
+could fill the gateway's memory with what nobody would read."""
 NEVER = math.inf
-ONCE = (b"authorization", b"host", b"content-type", b"content-encoding", b"transfer-encoding")
+ONCE = (
+    b"authorization",
+    b"host",
+    b"content-type",
+    b"content-encoding",
+    b"transfer-encoding",
+    b"content-length",
+    b"x-driftwheel-watch",
+)
 """Headers that mean two things to two readers when they come twice."""
 
 log = structlog.get_logger()
@@ -200,6 +211,8 @@ class ServerConnection(asyncio.Protocol):
             self._refuse(RequestRefused(400, "only HTTP/1.0 and HTTP/1.1 are spoken here", "http_version"))
         elif not self._may_go_on(request, has_body=length != b"0" or b"transfer-encoding" in request.headers):
             pass
+        elif request.method in BODILESS and length.strip(b"0"):
+            self._refuse_any_body()
         elif length.isdigit() and int(length) > self._max_body_bytes:
             self._refuse_body()
         elif b"expect" in request.headers and self._may_continue(request):
@@ -231,7 +244,9 @@ class ServerConnection(asyncio.Protocol):
         self._header_bytes = 0
         if self._is_deaf:
             return
-        if self._body_bytes > self._max_body_bytes:
+        if self._request.method in BODILESS:  # one that came in chunks
+            self._refuse_any_body()
+        elif self._body_bytes > self._max_body_bytes:
             self._refuse_body()
         elif not self._backpressure.take(self._request, len(body)):
             self._refuse(TOO_MANY_BYTES)
@@ -306,6 +321,10 @@ class ServerConnection(asyncio.Protocol):
     def _refuse_headers(self) -> None:
         message = f"the headers are over {MAX_HEADER_BYTES} bytes, or more than {MAX_HEADERS}"
         self._refuse(RequestRefused(431, message, "headers_too_large"))
+
+    def _refuse_any_body(self) -> None:
+        method = self._request.method
+        self._refuse(RequestRefused(400, f"{method} takes no body; send it without one", "no_body_taken"))
 
     def _refuse_body(self) -> None:
         message = f"the body is over {self._max_body_bytes} bytes (serve.max_body_bytes); send less"

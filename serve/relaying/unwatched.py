@@ -1,8 +1,9 @@
 """Which requests are neither watched nor learned: those whose sender says so, and those that a rule finds.
 
 Probers, and the requests for a title that chat programs send beside each conversation, are no questions of users. They
-are answered and logged as all others, but their rows go by another alias, so that the monitor, the canary, the mirror
-and the next dataset do not take them for users' requests.
+are answered and logged as all others, but their rows go by another alias, so that the monitor, the mirror and the next
+dataset do not take them for users' requests. A canary hears of those that its engine failed: no word of a sender hides
+a broken engine.
 """
 
 import re

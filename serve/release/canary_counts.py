@@ -7,12 +7,16 @@ from typing import Any
 import sqlalchemy as sa
 
 from driftwheel.answers import parse_object
+from driftwheel.by_whom import Feedback, FeedbackKind, Trust
 from driftwheel.records import Alias, Traffic, utc_now
 from driftwheel.settings.serving import ServeSettings
 from driftwheel.store.ledger import Ledger
 from driftwheel.store.tables import TABLES
+from driftwheel.traffic.feedback import words_about
+from driftwheel.traffic.feedback_summary import ANSWERING, counted
+from driftwheel.traffic.outcome_query import is_outcome
+from driftwheel.traffic.outcomes import UNWATCHED, outcome_of
 from driftwheel.traffic.outcomes import Outcome as Fate
-from driftwheel.traffic.outcomes import outcome_of
 from serve.release.canary_rule import Outcome, Tally
 from serve.routing.choice import unit_of
 
@@ -65,10 +69,11 @@ class CanaryCounts:
             if row.id not in self._seen:
                 self._seen[row.id] = now
                 self.tally.add(self._outcome(row))
-        for row in self._disliked_rows():
-            if row.id not in self._disliked:
-                self._disliked.add(row.id)
-                self.tally.dislike(self._outcome(row))
+        disliked = [row for row in self._disliked_rows() if row.id not in self._disliked]
+        words = words_about(self._ledger, [row.id for row in disliked])
+        for row in disliked:
+            self._disliked.add(row.id)
+            self.tally.dislike(self._outcome(row), _untrusted(words.get(row.id, [])))
         self._read_until = now
         # Rows are read again for LATE_SECONDS; what was seen before that cannot come again and need not be remembered.
         horizon = now - timedelta(seconds=2 * LATE_SECONDS)
@@ -82,7 +87,12 @@ class CanaryCounts:
         oldest = now - timedelta(seconds=self._serve.request_timeout_seconds + LATE_SECONDS)
         ended = sa.type_coerce(table.created_at, sa.BigInteger) + table.latency_seconds * MICROSECONDS
         since = (self._read_until.timestamp() - LATE_SECONDS) * MICROSECONDS
-        query = self._query(table.created_at >= max(self._began_at, oldest), ended >= since).order_by(ended)
+        # A failure is the engine's doing whoever asked: the word of a sender must not hide a canary that is broken.
+        # What counts are mishaps, each dealt like the others, so that those of unwatched requests need no answers
+        # beside them.
+        is_evidence = sa.or_(table.alias == self._alias.name, is_outcome(Fate.FAILED))
+        times = (table.created_at >= max(self._began_at, oldest), ended >= since)
+        query = self._query(is_evidence, *times).order_by(ended)
         with self._ledger.read() as connection:
             return connection.execute(query).all()
 
@@ -90,7 +100,9 @@ class CanaryCounts:
         # The time before the query: feedback that comes while it runs is found by the next look.
         table, now = TABLES[Traffic].c, utc_now()
         since = self._liked_until - timedelta(seconds=LATE_SECONDS)
-        is_disliked = sa.or_(table.thumb == -1, table.label_source == "correction")
+        is_disliked = sa.and_(
+            table.alias == self._alias.name, sa.or_(table.thumb == -1, table.label_source == "correction")
+        )
         query = self._query(table.created_at >= self._began_at, table.feedback_at >= since, is_disliked)
         with self._ledger.read() as connection:
             rows = connection.execute(query.order_by(table.feedback_at)).all()
@@ -101,7 +113,7 @@ class CanaryCounts:
         table = TABLES[Traffic].c
         of_canary = [
             table.project == self._alias.project,
-            table.alias == self._alias.name,
+            table.alias.in_((self._alias.name, f"{self._alias.name}{UNWATCHED}")),
             table.version_id.in_(self._versions),
         ]
         return sa.select(*(table[name] for name in COLUMNS)).where(*of_canary, *conditions)
@@ -118,3 +130,15 @@ class CanaryCounts:
             latency_seconds=row.latency_seconds,
             is_valid=not (self._is_json_task and is_whole) or parse_object(row.answer) is not None,
         )
+
+
+def _untrusted(given: Sequence[Feedback]) -> str | None:
+    """Return who dislikes an answer, or None if that is an author who is trusted."""
+    thumbs, words = counted(given, FeedbackKind.THUMB), counted(given, *ANSWERING)
+    against = [
+        *(w for w in thumbs[:1] if int(w.value) < 0),
+        *(w for w in words[:1] if w.kind == FeedbackKind.CORRECTION),
+    ]
+    if any(word.trust is Trust.TRUSTED for word in against):
+        return None
+    return against[0].author if against else ""

@@ -10,12 +10,14 @@ gateways on one ledger one leads; the others make live what it made live.
 
 import asyncio
 import time
+from functools import partial
 
 import structlog
 
 from driftwheel.backoff import LONGEST_SECONDS, Backoff
 from driftwheel.controls import canary_plan
 from driftwheel.errors import DriftwheelError, GateError
+from driftwheel.gpu_room import FOLDER, is_room_wanted
 from driftwheel.records import Alias, ModelVersion, ModelVersionStatus, Stage, utc_now
 from driftwheel.settings.settings import Settings
 from driftwheel.store.alias import find_alias
@@ -65,7 +67,8 @@ class Reconciler:
         self._restores = Backoff(first_seconds=LONGEST_SECONDS)
         self._canary: CanaryRun | None = None
         self._shadow = ShadowSwitch(settings.project, ledger, self._fleet, self._deployments, mirror, self._prove_any)
-        self._standby = Standby(settings.serve, self._fleet, routes, self._deployments, self._shadow.end)
+        wanted = partial(is_room_wanted, settings.root / FOLDER)
+        self._standby = Standby(settings.serve, self._fleet, routes, self._deployments, self._shadow.end, wanted)
         self._follower = Follower(ledger, routes, self._fleet, self._deployments, self._prove, self._standby.keep)
 
     def engine_of(self, route: EngineRoute) -> ServingEngine | None:

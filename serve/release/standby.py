@@ -20,7 +20,10 @@ log = structlog.get_logger()
 
 
 class Standby:
-    """The versions of a fleet that are not live; `leave` is told of each that ends."""
+    """The versions of a fleet that are not live; `leave` is told of each that ends.
+
+    `is_room_wanted` says whether somebody waits for the memory that they take.
+    """
 
     def __init__(
         self,
@@ -29,9 +32,10 @@ class Standby:
         routes: RoutingTable,
         deployments: Deployments,
         leave: Callable[[str], None],
+        is_room_wanted: Callable[[], bool],
     ) -> None:
         self._serve, self._fleet, self._routes, self._deployments = serve, fleet, routes, deployments
-        self._leave = leave
+        self._leave, self._is_room_wanted = leave, is_room_wanted
         self._warm_until: dict[str, float] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -44,8 +48,12 @@ class Standby:
         self._warm_until.pop(version_id, None)
 
     async def stop_expired(self) -> None:
-        """Retire what has been warm for long enough."""
-        for version_id in [v for v, until in self._warm_until.items() if time.monotonic() > until]:
+        """Retire what has been warm for long enough; all of it where a training or an evaluation waits for a GPU."""
+        now = time.monotonic()
+        if len(self._warm_until) > 0 and await asyncio.to_thread(self._is_room_wanted):
+            log.info("warm engines give way on the GPU", versions=list(self._warm_until))
+            self._warm_until = dict.fromkeys(self._warm_until, -1.0)
+        for version_id in [v for v, until in self._warm_until.items() if now > until]:
             await self.retire(version_id, in_background=True)
 
     async def make_room(self, version: ModelVersion, live_id: str | None) -> None:

@@ -127,7 +127,7 @@ def test_the_circle_scores_shifts_waits_and_scores_again(world: World) -> None:
 def test_the_base_learns_from_the_questions_and_the_settings_can_be_loaded(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(build_base.RECIPE, "steps", 2)
+    monkeypatch.setattr(banking77, "BASE_STEPS", 2)
     monkeypatch.setitem(build_base.RECIPE, "vocabulary", 300)
     path = tmp_path / "train.csv"
     with path.open("w", newline="", encoding="utf-8") as file:

@@ -98,6 +98,13 @@ SHORT = {
             r"│ products +│ +[1-9][\d,]* \(",
         ),
     ),
+    "benchmarks.equal_steps": Short(
+        "--seeds 1 --steps 2 --rows 64 --base-steps 2 --only support --data {data} --home {home}",
+        (
+            r"support, seed 0: plain TRL \d\.\d{4}, driftwheel \d\.\d{4}",
+            r"│ support +│ \d\.\d{4} \(.*│ \d\.\d{4} \(.*│ \d\.\d{3} \[0\.000, inf\] +│ +\d+\.\d │ +\d+\.\d │",
+        ),
+    ),
     "tests.suites.attack": Short(
         "--share 0.01 --idle-seconds 1 --only huge_headers",
         (
@@ -119,6 +126,16 @@ SHORT = {
             r"most memory of a process so far: \d+\.\d\d GiB",
         ),
     ),
+    "benchmarks.dashboard": Short(
+        "--rows 1000 --long 2 --runs 1",
+        (
+            *(
+                rf"{name} +│ +\d+\.\d\d +│ +\d+\.\d{{3}} +│ +[\d,]+ +│"
+                for name in ("overview, shared", "traffic", "label")
+            ),
+            r"a word that nobody has +│ +\d+\.\d{3} +│",
+        ),
+    ),
     "benchmarks.watching": Short(
         "--short 1000 --long 2000 --looks 2",
         tuple(rf"{name} +│ +\d+\.\d +│ +\d+\.\d +│ +\d+\.\d\d +│" for name in ("idle", "full", "scrape")),
@@ -137,6 +154,7 @@ ELSEWHERE = {
     "benchmarks.quantization": "tests/integration/test_serving_benchmarks.py",
     "tests.suites.alias_races": "tests/unit/serve/test_faults_process.py",
     "tests.suites.chaos": "tests/integration/test_chaos.py",
+    "tests.suites.dashboard_races": "tests/browser/test_races.py",
     "tests.suites.differential": "tests/integration/test_serving.py",
     "tests.suites.disk_full": "tests/integration/test_durability.py",
     "tests.suites.durability": "tests/integration/test_durability.py",

@@ -396,7 +396,8 @@ def _signals(settings: Settings, version_id: str, check: int, at: datetime) -> l
         for feature in ("all", "prompt_words"):
             is_moving = kind in (DriftKind.INPUT, DriftKind.QUALITY)
             score = (0.2 + 0.15 * check) if is_moving else 0.15 + 0.02 * check
-            details = SignalDetails(shifted_words=[HOSTILE])
+            quality = SignalDetails(accuracy=0.93 - 0.06 * check, baseline=0.91, labelled_rows=100)
+            details = {DriftKind.INPUT: SignalDetails(shifted_words=[HOSTILE]), DriftKind.QUALITY: quality}
             found.append(
                 DriftSignal(
                     id=new_id("signal", [check, kind, feature], at),
@@ -414,7 +415,7 @@ def _signals(settings: Settings, version_id: str, check: int, at: datetime) -> l
                     check_id=f"check_{check}",
                     verdict=verdict[check] if is_moving else DriftVerdict.STEADY,
                     report_path=str(folder),
-                    details=details if kind is DriftKind.INPUT else SignalDetails(),
+                    details=details.get(kind, SignalDetails()),
                 )
             )
     return found

@@ -45,10 +45,10 @@ LATE = {
     "sacrebleu": "driftwheel train/evaluation",
     "safetensors": "train/fidelity train/weights",
     "scipy": "train/data",
-    "sklearn": "train/evaluation",
+    "sklearn": "train/data train/evaluation",
     "tokenizers": "examples/support",
     "streamlit": "dashboard",
-    "torch": "examples/support train train/fidelity train/sizing train/training train/weights",
+    "torch": "examples/support train train/fidelity train/processes train/sizing train/training train/weights",
     "transformers": "examples/support train train/fidelity train/kernels train/sizing train/tuning train/weights",
     "trl": "train/training",
     "vllm": "serve/engines",
@@ -158,7 +158,11 @@ def test_no_module_is_long() -> None:
 @pytest.mark.parametrize(
     ("room", "verbs", "parts"),
     [
-        ("driftwheel/cli", CLI_VERBS, {"command", "dispatch", "main", "process"}),
+        (
+            "driftwheel/cli",
+            CLI_VERBS,
+            {"command", "dispatch", "finding", "gpu_findings", "main", "process", "processor_findings"},
+        ),
         ("train/verbs", TRAIN_VERBS, set[str]()),
         ("serve/verbs", SERVE_VERBS, set[str]()),
     ],

@@ -45,17 +45,17 @@ def engine(settings: Settings, source: list[str]) -> Iterator[Endpoint]:
         )
         try:
             with progress("engine start"):
-                endpoint = _wait_for_endpoint(child, settings.serve.start_timeout_seconds, source[1], log_path)
+                # It first waits for memory of a GPU.
+                patience = settings.serve.room_timeout_seconds + settings.serve.start_timeout_seconds
+                endpoint = _wait_for_endpoint(child, patience, source[1], log_path)
             yield endpoint
         finally:
             _stop(child)
 
 
-def _wait_for_endpoint(
-    child: "subprocess.Popen[str]", start_timeout_seconds: float, name: str, log_path: Path
-) -> Endpoint:
+def _wait_for_endpoint(child: "subprocess.Popen[str]", patience_seconds: float, name: str, log_path: Path) -> Endpoint:
     # Reading a line waits for ever on a child that hangs before it prints one.
-    timer = threading.Timer(start_timeout_seconds + START_MARGIN_SECONDS, child.kill)
+    timer = threading.Timer(patience_seconds + START_MARGIN_SECONDS, child.kill)
     timer.start()
     try:
         endpoint = _read_endpoint(child.stdout) if child.stdout else None

@@ -1,12 +1,14 @@
 """Cleans, deduplicates and splits rows on their way into a Dataset, and counts what is dropped."""
 
+import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 
 from driftwheel.answers import right_label
-from driftwheel.conversations import Message, text_of, with_text
+from driftwheel.conversations import Message, ToolCall, text_of, with_text
 from driftwheel.errors import ConfigError, DataError, NotFoundError
+from driftwheel.foreign_json import read_json
 from driftwheel.settings.data import Base, DatasetSettings
 from driftwheel.traffic.personal_data import redact
 from train.data.cleaning import clean_answer, clean_prompt
@@ -34,10 +36,7 @@ def clean(
     """
     asked = []
     for row in rows:
-        prompt = [_cleaned(settings, m, tally) for m in row.prompt]
-        completion = [
-            with_own_text(m, lambda text: _treated(settings, clean_answer(text), tally)) for m in row.completion
-        ]
+        prompt, completion = cleaned(settings, row.prompt, tally), cleaned(settings, row.completion, tally)
         answer = text_of(completion[-1])
         if not answer.strip() or not all(text_of(m).strip() for m in prompt if m["role"] != "tool"):
             tally.dropped["empty after cleaning"] += 1
@@ -63,14 +62,51 @@ def clean(
 
 
 def with_own_text(message: Message, change: Callable[[str], str]) -> Message:
-    """Return a message with its text changed; tool calls stay as they are."""
-    return message if message["content"] is None else with_text(message, change(message["content"]))
+    """Return a copy of a message with its text changed; tool calls stay as they are."""
+    return message.copy() if message["content"] is None else with_text(message, change(message["content"]))
+
+
+def cleaned(settings: DatasetSettings, messages: Iterable[Message], tally: Tally) -> list[Message]:
+    """Return messages as the settings want them; what the assistant said before is an answer too."""
+    return [_cleaned(settings, message, tally) for message in messages]
 
 
 def _cleaned(settings: DatasetSettings, message: Message, tally: Tally) -> Message:
-    """Return a message of a prompt as the settings want it; what the assistant said in it is an answer too."""
     change = clean_answer if message["role"] == "assistant" else partial(clean_prompt, how=settings.clean)
-    return with_own_text(message, lambda text: _treated(settings, change(text), tally))
+    message = with_own_text(message, lambda text: _treated(settings, change(text), tally))
+    if calls := message.get("tool_calls"):
+        message["tool_calls"] = [_treated_call(settings, call, tally) for call in calls]
+    return message
+
+
+def _treated_call(settings: DatasetSettings, call: ToolCall, tally: Tally) -> ToolCall:
+    """Do with a call's arguments as with texts, value by value, so that they stay a JSON object."""
+    given = call["function"]["arguments"]
+    found = Counter[str]()
+    redacted = _redacted(read_json(given), found)
+    tally.personal_data += found
+    arguments = json.dumps(redacted, ensure_ascii=False) if found and settings.redact else given
+    return {**call, "function": {**call["function"], "arguments": arguments}}
+
+
+def _redacted(value: object, found: Counter[str]) -> object:
+    """Return a JSON value without personal data; a number such as that of a card becomes the text of its kind."""
+    if isinstance(value, dict):
+        return {_without(key, found): _redacted(part, found) for key, part in value.items()}
+    if isinstance(value, list):
+        return [_redacted(part, found) for part in value]
+    if isinstance(value, str):
+        return _without(value, found)
+    if isinstance(value, int) and not isinstance(value, bool):
+        written = _without(str(value), found)
+        return value if written == str(value) else written
+    return value
+
+
+def _without(text: str, found: Counter[str]) -> str:
+    redacted, pieces = redact(text)
+    found.update(pieces)
+    return redacted
 
 
 def _treated(settings: DatasetSettings, text: str, tally: Tally) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from driftwheel.answers import right_label
 from driftwheel.conversations import text_of
+from driftwheel.dataset_report import SharedFrame
 from driftwheel.errors import ConfigError, NotFoundError
 from driftwheel.settings.data import Base, DatasetSettings
 from driftwheel.traffic.personal_data import find_personal_data, redact
@@ -33,8 +34,10 @@ from train.data.findings import (
     TemplateFound,
 )
 from train.data.formats import Row, read_sources
+from train.data.learned_tokens import Learn, each_learned
 from train.data.row_shapes import PLAIN
 from train.data.same_prompts import are_references
+from train.data.shared_frame import Compared, measured
 from train.data.tally import SHOWN_BROKEN_ROWS, SHOWN_UNUSED, Tally, labels_seen_once, measure, quantiles
 from train.data.template_check import faults, templated
 
@@ -66,6 +69,7 @@ def check_files(
     max_length: int,
     sources: Sequence[str | Path],
     compared_rows: int = NEAR_DUPLICATE_ROWS,
+    learn: Learn = "last",
 ) -> Findings:
     """Return all findings about some files; raises DataError if one cannot be read."""
     files, rows, prompts = [], list[PlacedRow](), list[tuple[str, str]]()
@@ -99,7 +103,7 @@ def check_files(
         near_duplicates=_near_pairs(settings, repeated, compared_rows),
         personal_data=_personal_data(rows),
         outliers=_outliers(rows),
-        template=_template(base, rows),
+        template=_template(base, rows, learn),
     )
     return replace(found, suggestions=suggestions(settings, found))
 
@@ -161,6 +165,8 @@ def suggestions(settings: DatasetSettings, found: Findings) -> list[str]:
         "nothing.": useless.empty,
         f"{useless.echoed} right answers only repeat their prompt: a model that copies would be right; take them "
         "out, unless the task is to copy.": useless.echoed,
+        f"Nearly all prompts {_shared_words(near.shared)}, and are compared without that: it belongs into a column "
+        "`system` if the served model gets it as a system message.": near.shared.before or near.shared.after,
         "There is personal data: set dataset.redact to true to replace it.": found.personal_data
         and not settings.redact,
         f"Near duplicates were looked for among the first {near.rows_compared:,} prompts only; a build compares "
@@ -171,6 +177,12 @@ def suggestions(settings: DatasetSettings, found: Findings) -> list[str]:
         f"There are fewer rows than dataset.min_rows ({settings.min_rows}): add some.": found.rows < settings.min_rows,
     }
     return [sentence for sentence, holds in remedies.items() if holds]
+
+
+def _shared_words(shared: SharedFrame) -> str:
+    """Say what prompts begin and end with, cut to what a line holds."""
+    parts = [("begin", shared.before.strip()), ("end", shared.after.strip())]
+    return " and ".join(f"{verb} with {_excerpt(text)!r}" for verb, text in parts if text)
 
 
 def _languages(rows: Sequence[PlacedRow]) -> dict[str, float]:
@@ -222,8 +234,11 @@ def _useless_answers(rows: Sequence[PlacedRow]) -> AnswersFound:
 
 def _near_pairs(settings: DatasetSettings, groups: Sequence[Sequence[PlacedRow]], compared_rows: int) -> NearPairs:
     firsts = [group[0] for group in groups][:compared_rows]
-    pairs = NearDuplicates([r.example.conversation for r in firsts], settings.near_duplicate_similarity).pairs()
+    conversations = [row.example.conversation for row in firsts]
+    shared = measured(conversations)
+    pairs = NearDuplicates(Compared(shared).texts(conversations), settings.near_duplicate_similarity).pairs()
     return NearPairs(
+        shared=shared,
         pairs=len(pairs),
         rows_compared=len(firsts),
         rows_left_out=len(groups) - len(firsts),
@@ -253,7 +268,7 @@ def _personal_data(rows: Sequence[PlacedRow]) -> dict[str, PersonalDataFound]:
     return {k: PersonalDataFound(count=len(own), examples=own[:SHOWN_EXAMPLES]) for k, own in pieces.items()}
 
 
-def _template(base: Base, rows: Sequence[PlacedRow]) -> TemplateFound:
+def _template(base: Base, rows: Sequence[PlacedRow], learn: Learn) -> TemplateFound:
     """Return what the base's template does with the rows: some of each order of roles, and others evenly."""
     try:
         tokenizer = load_base_tokenizer(base)
@@ -261,10 +276,11 @@ def _template(base: Base, rows: Sequence[PlacedRow]) -> TemplateFound:
         return TemplateFound()  # the lengths say why
     kinds = {tuple(m["role"] for m in row.example.prompt): row for row in reversed(rows)}
     chosen = {id(row): row for row in (*kinds.values(), *rows[:: len(rows) // TEMPLATE_ROWS + 1])}.values()
-    said = [templated(row.example, row.place) for row in chosen]
-    found = list(faults(tokenizer, base_ends(base, tokenizer), said))
+    said = [templated(turn, row.place) for row in chosen for turn in each_learned([row.example], learn)]
+    by_row = {fault.row: fault for fault in faults(tokenizer, base_ends(base, tokenizer), said)}
+    found = list(by_row.values())
     return TemplateFound(
-        rows_checked=len(said),
+        rows_checked=len(chosen),
         faults=len(found),
         examples=[f"{fault.row} {fault.reason}" for fault in found[:SHOWN_EXAMPLES]],
     )

@@ -18,13 +18,22 @@ from train.data.mixing import mix
 from train.data.splits import SPLITS, Splits, TimedSplits
 from train.data.tally import Tally, describe
 
+LEFT_OUT = "left_out"
+"""File of the rows that were read and that no split holds, because the weight of their source is below 1."""
+
 Rows = Mapping[str, Sequence[Mapping[str, Any]]]
-"""Rows as their files hold them, by split; beside the three splits a file may hold preferences."""
+"""Rows as their files hold them, by split; beside the three splits a file may hold preferences or rows left out."""
 
 
 def read_splits(dataset: Dataset) -> Splits:
     """Read a Dataset's rows by split."""
     return {name: read_examples(Path(dataset.path) / f"{name}.jsonl") for name in SPLITS}
+
+
+def read_left_out(dataset: Dataset) -> list[Example]:
+    """Return the rows that the weights of their sources left out of a Dataset's training rows."""
+    path = Path(dataset.path) / f"{LEFT_OUT}.jsonl"
+    return read_examples(path) if path.is_file() else []
 
 
 def write(
@@ -49,10 +58,14 @@ def write(
         )
     rows: dict[str, Sequence[Mapping[str, object]]]
     rows = {name: [e.as_line() for e in examples] for name, examples in splits.items()}
+    kept = {e.id.partition("-r")[0] for e in splits["train"]}
+    if left_out := [e.as_line() for e in timed.splits["train"] if e.id.partition("-r")[0] not in kept]:
+        rows[LEFT_OUT] = left_out
     rows |= preferences or {}
     if found := find_stored(ledger, settings.project, rows):
         return found
-    leaks = find_leaks(splits, quarantine, settings.dataset.near_duplicate_similarity, timed.cuts)
+    similarity = settings.dataset.near_duplicate_similarity
+    leaks = find_leaks(splits, quarantine, similarity, timed.cuts, settings.train.learn, tally.shared)
     refuse_leaks("the new Dataset", leaks, "nothing was written; the splitting failed, please report it")
     tally.time_cuts = timed.cuts
     report = describe(settings.dataset, settings.base, settings.train.max_length, splits, tally)

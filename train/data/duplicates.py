@@ -62,6 +62,18 @@ class NearDuplicates:
                 best[row] = min(best.get(row, (rank, column)), (rank, column))
         return [Match(row, column, STRICTEST_FIRST[rank]) for row, (rank, column) in sorted(best.items())]
 
+    def first_of_each_like(self, texts: Sequence[str]) -> list[tuple[int, int]]:
+        """Return the number of each asked text with the first indexed text of every folded form that it resembles.
+
+        Texts of one folded form are in one cluster, so that the first stands for all: of a thousand greetings and a
+        thousand conversations that begin with one, `matches` would name a million pairs.
+        """
+        asked = _Distinct(texts, self._similarity)
+        pairs = {(first, second) for first, second, _ in self._alike(asked)} if texts else set()
+        return [
+            (row, self._texts.members[second][0]) for first, second in sorted(pairs) for row in asked.members[first]
+        ]
+
     def like(self, text: str) -> list[int]:
         """Return the numbers of the indexed texts that a text resembles."""
         return sorted(match.found for match in self.matches([text]))

@@ -7,6 +7,9 @@ from pathlib import Path
 from driftwheel.conversations import Message, Tool, last_text, text_of
 from driftwheel.errors import ArtifactError, DataError
 
+MOSTLY_LACKING = ("tools", "references", "author")
+"""Fields of a row that came later, and that most rows lack."""
+
 
 @dataclass(frozen=True)
 class Example:
@@ -30,6 +33,8 @@ class Example:
     """What the assistant may call."""
     references: list[str] = field(default_factory=list)
     """Further right answers, beside the completion's."""
+    author: str | None = None
+    """Who said what the right answer is, where that is nobody who is trusted with it: an API key's id."""
 
     @property
     def text(self) -> str:
@@ -58,7 +63,7 @@ class Example:
 
     def as_line(self) -> dict[str, object]:
         """Return the row as its file holds it, without what most rows lack, so that their hashes stay as they were."""
-        return {key: value for key, value in asdict(self).items() if value or key not in ("tools", "references")}
+        return {key: value for key, value in asdict(self).items() if value or key not in MOSTLY_LACKING}
 
 
 def read_examples(path: Path) -> list[Example]:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from driftwheel.dataset_report import BrokenRow, RowLengths
+from driftwheel.dataset_report import BrokenRow, RowLengths, SharedFrame
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,6 +76,8 @@ class NearPairs:
     rows_compared: int
     rows_left_out: int
     examples: list[list[str]]
+    shared: SharedFrame = field(default_factory=SharedFrame)
+    """What nearly all prompts begin and end with; it was left out of the comparison."""
 
 
 @dataclass(frozen=True, kw_only=True)

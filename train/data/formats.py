@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-from driftwheel.conversations import Message, Tool, said, text_of
+from driftwheel.conversations import Message, Tool, is_learned, said, text_of
 from driftwheel.dataset_report import BrokenRow
 from driftwheel.errors import DataError
 from driftwheel.settings.data import DatasetSettings
@@ -106,7 +106,10 @@ def _read_row(settings: DatasetSettings, reading: Reading, place: str, raw: RawR
     """Put a row to the others, or to the broken ones; the first row of a known format says which format all have."""
     row = Columns(raw)
     if reading.format == "auto":
-        reading.format = detect_format(settings, row)
+        try:
+            reading.format = detect_format(settings, row)
+        except ValueError as error:
+            raise DataError(f"{place} {error}") from error
     if reading.format == "auto":
         names = ", ".join(sorted(map(str, row))) or "no columns"
         reading.broken.append(BrokenRow(place, f"is of no known format: it has {names}"))
@@ -116,6 +119,7 @@ def _read_row(settings: DatasetSettings, reading: Reading, place: str, raw: RawR
         read = _whole(shape_of(settings, row, reading.format).read(row, settings))
         if reading.format != PLAIN:
             _check_prompt(read.prompt)
+        _check_calls(read)
         time = _time(row[settings.time_column]) if settings.time_column else None
         group = _group(row.get(settings.group_column)) if settings.group_column else None
     except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
@@ -162,6 +166,16 @@ def _time(value: Any) -> datetime:
 def _check_prompt(prompt: list[Message]) -> None:
     if not prompt or prompt[-1]["role"] not in ("user", "tool"):
         raise ValueError("the prompt does not end with a user turn")
+
+
+def _check_calls(read: ReadRow) -> None:
+    """Raise ValueError for a learned call of a tool that is not among the tools of the row, where it has any."""
+    offered = {cast(Tool, tool["function"])["name"] for tool in read.tools}
+    for message in (*read.prompt, *read.completion, *(read.rejected or ())):
+        for call in message.get("tool_calls", ()) if is_learned(message) and offered else ():
+            if call["function"]["name"] not in offered:
+                known = ", ".join(sorted(map(str, offered)))
+                raise ValueError(f"calls the tool {call['function']['name']!r}, and offers only {known}")
 
 
 def _reason(error: Exception) -> str:

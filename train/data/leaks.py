@@ -11,12 +11,15 @@ from datetime import datetime
 from pathlib import Path
 from typing import Literal
 
+from driftwheel.dataset_report import SharedFrame
 from driftwheel.errors import DataError
 from driftwheel.records import Dataset, ModelVersion, ModelVersionStatus, TrainingRun
 from driftwheel.settings.data import DatasetSettings
 from driftwheel.store.ledger import Ledger
 from train.data.duplicates import NearDuplicates
 from train.data.examples import Example, read_examples
+from train.data.learned_tokens import Learn, each_learned
+from train.data.shared_frame import NOTHING_SHARED, Compared
 from train.runs import STARTED_FROM
 
 LeakKind = Literal["exact", "folded", "near", "contained", "group", "future"]
@@ -53,24 +56,28 @@ class Leak:
 class HeldOut:
     """Rows that judge, against which others are checked."""
 
-    def __init__(self, rows: Sequence[Example], similarity: float, cut: str | None = None) -> None:
-        self._rows, self._cut = rows, cut
-        self._texts = NearDuplicates([row.conversation for row in rows], similarity)
+    def __init__(
+        self, rows: Sequence[Example], similarity: float, cut: str | None = None, shared: SharedFrame = NOTHING_SHARED
+    ) -> None:
+        self._rows, self._cut, self._compared = rows, cut, Compared(shared)
+        self._texts = NearDuplicates(self._compared.texts([row.conversation for row in rows]), similarity)
         self._groups = {row.group: row for row in rows}
 
-    def leaks(self, rows: Sequence[Example]) -> list[Leak]:
-        """Return at most one leak for each row, of the strictest kind that holds."""
+    def leaks(self, rows: Sequence[Example], learn: Learn = "last") -> list[Leak]:
+        """Return at most one leak for each row, of the strictest kind that holds for any of its learned turns."""
         found: dict[int, Leak] = {}
         for number, row in enumerate(rows):
             if self._cut and row.time and row.time > self._cut:
                 found[number] = Leak("future", row, None)
             if row.group in self._groups:
                 found[number] = Leak("group", row, self._groups[row.group])
-        for match in self._texts.strictest([row.conversation for row in rows]):
-            leak = Leak(match.kind, rows[match.asked], self._rows[match.found])
-            known = found.get(match.asked)
+        taught = [(number, turn) for number, row in enumerate(rows) for turn in each_learned([row], learn)]
+        asked = self._compared.texts([turn.conversation for _, turn in taught])
+        for match in self._texts.strictest(asked):
+            number, turn = taught[match.asked]
+            leak, known = Leak(match.kind, turn, self._rows[match.found]), found.get(number)
             if known is None or STRICTEST_FIRST.index(leak.kind) < STRICTEST_FIRST.index(known.kind):
-                found[match.asked] = leak
+                found[number] = leak
         return [found[number] for number in sorted(found)]
 
 
@@ -93,12 +100,18 @@ def quarantined(ledger: Ledger, project: str, before: datetime | None = None) ->
 
 
 def find_leaks(
-    splits: Mapping[str, Sequence[Example]], quarantine: Sequence[Example], similarity: float, cuts: Mapping[str, str]
+    splits: Mapping[str, Sequence[Example]],
+    quarantine: Sequence[Example],
+    similarity: float,
+    cuts: Mapping[str, str],
+    learn: Learn = "last",
+    shared: SharedFrame = NOTHING_SHARED,
 ) -> list[Leak]:
     """Return the leaks from training and validation into the test rows and quarantine, and between the two."""
-    held_out = HeldOut([*splits["test"], *quarantine], similarity, cuts.get("test"))
-    leaks = held_out.leaks([*splits["train"], *splits["validation"]])
-    return leaks + HeldOut(splits["validation"], similarity, cuts.get("validation")).leaks(splits["train"])
+    held_out = HeldOut([*splits["test"], *quarantine], similarity, cuts.get("test"), shared)
+    leaks = held_out.leaks([*splits["train"], *splits["validation"]], learn)
+    validating = HeldOut(splits["validation"], similarity, cuts.get("validation"), shared)
+    return leaks + validating.leaks(splits["train"], learn)
 
 
 def refuse_leaks(name: str, leaks: Sequence[Leak], remedy: str) -> None:
@@ -111,7 +124,9 @@ def refuse_leaks(name: str, leaks: Sequence[Leak], remedy: str) -> None:
         )
 
 
-def check_dataset(settings: DatasetSettings, ledger: Ledger, project: str, dataset: Dataset) -> None:
+def check_dataset(
+    settings: DatasetSettings, ledger: Ledger, project: str, dataset: Dataset, learn: Learn = "last"
+) -> None:
     """Raise DataError if a Dataset's learned rows leak into its test rows, or into what was quarantined before it.
 
     The files are read afresh: it does not matter who wrote them.
@@ -119,7 +134,7 @@ def check_dataset(settings: DatasetSettings, ledger: Ledger, project: str, datas
     splits = {name: read_examples(Path(dataset.path) / f"{name}.jsonl") for name in ("train", "validation", "test")}
     quarantine = quarantined(ledger, project, before=dataset.created_at)
     cuts = dataset.report.time_cuts
-    leaks = find_leaks(splits, quarantine, settings.near_duplicate_similarity, cuts)
+    leaks = find_leaks(splits, quarantine, settings.near_duplicate_similarity, cuts, learn, dataset.report.shared)
     refuse_leaks(dataset.id, leaks, "build the dataset again: `driftwheel data build`")
 
 
@@ -128,30 +143,36 @@ def leaks_into_judge(settings: DatasetSettings, ledger: Ledger, run: TrainingRun
 
     A run's own Dataset was checked before it was trained.
     """
-    rows = _learned(ledger, _learned_from(ledger, run) - {judge.id})
+    rows = _learned(ledger, [learned for learned in _learned_from(ledger, run) if learned[0] != judge.id])
     if not rows:
         return []
     cut = judge.report.time_cuts.get("test")
     test = read_examples(Path(judge.path) / "test.jsonl")
-    return HeldOut(test, settings.near_duplicate_similarity, cut).leaks(rows)
+    return HeldOut(test, settings.near_duplicate_similarity, cut, judge.report.shared).leaks(rows)
 
 
 def learned_rows(ledger: Ledger, run_id: str) -> list[Example]:
-    """Return every row that a run, or a run that it was made from, has learned."""
+    """Return every row that a run, or a run that it was made from, has learned; one for each learned turn."""
     return _learned(ledger, _learned_from(ledger, ledger.get(TrainingRun, run_id)))
 
 
-def _learned(ledger: Ledger, dataset_ids: Iterable[str]) -> list[Example]:
-    folders = [Path(ledger.get(Dataset, dataset_id).path) for dataset_id in sorted(dataset_ids)]
-    names = ("train", "validation")
-    return [row for folder in folders for name in names for row in read_examples(folder / f"{name}.jsonl")]
+def _learned(ledger: Ledger, learned: Iterable[tuple[str, Learn]]) -> list[Example]:
+    rows: list[Example] = []
+    for dataset_id, learn in sorted(learned):
+        folder = Path(ledger.get(Dataset, dataset_id).path)
+        for name in ("train", "validation"):
+            rows += each_learned(read_examples(folder / f"{name}.jsonl"), learn)
+    return rows
 
 
-def _learned_from(ledger: Ledger, run: TrainingRun) -> set[str]:
-    """Return the ids of the Datasets that a run learned from: itself, or through the runs that it was made from."""
+def _learned_from(ledger: Ledger, run: TrainingRun) -> set[tuple[str, Learn]]:
+    """Return the Datasets that a run learned from, itself or through the runs that it was made from, and which turns.
+
+    A run of before `train.learn` learned last turns.
+    """
     merged = run.settings.get("merged_from", {}).get("run_ids", [])
     start = run.settings.get(STARTED_FROM)
-    found = set() if merged else {run.dataset_id}
+    found = set() if merged else {(run.dataset_id, run.settings.get("train", {}).get("learn", "last"))}
     for run_id in [*merged, *([start] if start else [])]:
         found |= _learned_from(ledger, ledger.get(TrainingRun, run_id))
     return found

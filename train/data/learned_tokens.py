@@ -7,7 +7,7 @@ its own, so that it is learned after exactly the tokens after which it will be a
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from driftwheel.conversations import Message, is_learned
@@ -63,6 +63,19 @@ def learned_turns(example: Example, learn: Learn) -> list[tuple[list[Message], M
     last = len(messages) - 1
     earlier = [n for n in range(1, last) if is_learned(messages[n])] if learn == "all" else []
     return [(messages[:n], messages[n]) for n in (last, *reversed(earlier))]
+
+
+def each_learned(rows: Iterable[Example], learn: Learn) -> list[Example]:
+    """Return a row for each turn that is learned, asked by what is said before it; those of one row share its id.
+
+    What each of them asks is taught by the row, so that neither may be asked by a row that judges.
+    """
+    found = []
+    for row in rows:
+        found.append(row)
+        earlier = [n for n in range(1, len(row.prompt)) if is_learned(row.prompt[n])] if learn == "all" else []
+        found += [replace(row, prompt=row.prompt[:n], completion=[row.prompt[n]], references=[]) for n in earlier]
+    return found
 
 
 def training_rows(

@@ -7,16 +7,19 @@ import random
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 
 from driftwheel.conversations import with_text
 from driftwheel.settings.data import DatasetSettings
 from driftwheel.settings.settings import Settings
 from train.data.examples import Example
 from train.data.leaks import HeldOut
+from train.data.learned_tokens import Learn
 from train.data.paraphrases import paraphrases
 from train.data.same_prompts import every_answer
 from train.data.splits import Splits, TimedSplits
 from train.data.tally import Tally
+from train.data.teachable import teachable
 
 REPEATED_AT_MOST = 10
 """A row that is seen more often than this is learned by heart."""
@@ -33,26 +36,39 @@ def mix(settings: Settings, timed: TimedSplits, quarantine: Sequence[Example], t
         balanced = oversampled(train, chance)
         tally.mixed["repeated for balance"] = len(balanced) - len(train)
         train = balanced
+    # What is made obeys what rows of files obey: a rewording may be longer than its original.
+    learn, fits = settings.train.learn, partial(teachable, settings.base, settings.train, tally=tally)
     judging = [*timed.splits["test"], *timed.splits["validation"], *quarantine]
     if dataset.paraphrase_url:
         reworded = paraphrases(settings, train, tally)
-        made = _unlike(dataset, judging, reworded, tally, "paraphrase: like a judging row")
+        made = _unlike(dataset, judging, reworded, tally, "paraphrase: like a judging row", learn)
+        made = fits(made, what="paraphrase")
         tally.mixed["made in other words"] = len(made)
         train = train + made
     if dataset.augmented_share:
         made = copies(train, round(len(train) * dataset.augmented_share / (1 - dataset.augmented_share)), chance)
-        made = _unlike(dataset, judging, made, tally, "made with typos or other casing: like a judging row")
+        made = _unlike(dataset, judging, made, tally, "made with typos or other casing: like a judging row", learn)
+        made = fits(made, what="made with typos or other casing")
         tally.mixed["made with typos or other casing"] = len(made)
         train = train + made
     return {**timed.splits, "train": train}
 
 
 def _unlike(
-    settings: DatasetSettings, judging: Sequence[Example], made: Sequence[Example], tally: Tally, reason: str
+    settings: DatasetSettings,
+    judging: Sequence[Example],
+    made: Sequence[Example],
+    tally: Tally,
+    reason: str,
+    learn: Learn,
 ) -> list[Example]:
     """Return the made rows that resemble no judging row; the report counts the others."""
     similarity = settings.near_duplicate_similarity
-    leaks = {leak.row.id for leak in HeldOut(judging, similarity).leaks(made)} if made else set()
+    leaks = (
+        {leak.row.id for leak in HeldOut(judging, similarity, shared=tally.shared).leaks(made, learn)}
+        if made
+        else set()
+    )
     tally.dropped[reason] += len(leaks)
     return [e for e in made if e.id not in leaks]
 

@@ -9,7 +9,7 @@ from rapidfuzz import fuzz, process
 from rapidfuzz.distance import OSA
 
 from train.data.near_pairs import Pieces
-from train.data.resemblance import CONTAINED_CHARACTERS, TYPOS, Kind, resemblance
+from train.data.resemblance import CONTAINED_CHARACTERS, LONGEST, TYPOS, Kind, resemblance
 from train.data.signatures import in_any_order
 
 PAIRS_AT_ONCE = 200_000
@@ -32,7 +32,17 @@ def resembling(
 
 
 def _may(asked: Pieces, held: Pieces, pairs: Array) -> Array:
-    """Ask of each pair whether the letters of one stand in the other, whole or nearly, or the words in any order."""
+    """Ask of each pair whether the letters of one stand in the other, whole or nearly, or the words in any order.
+
+    Of very long texts no letters are compared, which would take the square of their lengths.
+    """
+    lengths = asked.signatures.characters[pairs[:, 0]], held.signatures.characters[pairs[:, 1]]
+    found = np.maximum(*lengths) > LONGEST
+    found[~found] = _may_of_usual(asked, held, pairs[~found])
+    return found
+
+
+def _may_of_usual(asked: Pieces, held: Pieces, pairs: Array) -> Array:
     a, b = pairs[:, 0], pairs[:, 1]
     n, m = asked.signatures.characters[a], held.signatures.characters[b]
     shorter, either = np.minimum(n, m), (1 - asked.similarity) * (n + m) / 2

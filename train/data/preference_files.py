@@ -50,7 +50,7 @@ def deal_preferences(
     """Return the preference rows by file, such as `dpo_train`; none of a kind that has none for one of its splits."""
     judged = _judged(settings, rows, tally)
     by_split: dict[str, list[Judged]] = {name: [] for name in LEARNED}
-    for one, name in zip(judged, _split_names(settings, judged, splits, quarantine), strict=True):
+    for one, name in zip(judged, _split_names(settings, judged, splits, quarantine, tally), strict=True):
         if name in by_split:
             by_split[name].append(one)
         else:
@@ -67,6 +67,9 @@ def deal_preferences(
             if answer
         ]
     whole = [kind for kind in ("dpo", "kto") if all(files[f"{kind}_{name}"] for name in LEARNED)]
+    for kind in {"dpo", "kto"}.difference(whole):
+        if left := sum(len(files[f"{kind}_{name}"]) for name in LEARNED):
+            tally.dropped[f"preferences for {kind}, too few to hold some of them out"] += left
     return {name: own for name, own in files.items() if name.split("_")[0] in whole}
 
 
@@ -81,13 +84,16 @@ def _judged(settings: DatasetSettings, rows: Sequence[Row], tally: Tally) -> lis
             continue
         answers = [row.completion, row.rejected] if row.rejected is not None else [row.completion]
         cleaned = [e for a in answers for e in clean(settings, [replace(row, completion=a)], Tally())]
-        if len(cleaned) == len(answers):
-            if row.rejected is not None and cleaned[0].completion == cleaned[1].completion:
-                tally.dropped["a preference whose two answers are alike after cleaning"] += 1
-                continue
-            good = cleaned[0].completion if row.is_good is not False else None
-            one = Judged(cleaned[0], good, cleaned[-1].completion if good is None or row.rejected is not None else None)
-            found.setdefault(f"{one.example.id} {one.good} {one.bad}", one)
+        if len(cleaned) < len(answers):
+            tally.dropped["a preference of which a text is empty after cleaning"] += 1
+            continue
+        if row.rejected is not None and cleaned[0].completion == cleaned[1].completion:
+            tally.dropped["a preference whose two answers are alike after cleaning"] += 1
+            continue
+        good = cleaned[0].completion if row.is_good is not False else None
+        one = Judged(cleaned[0], good, cleaned[-1].completion if good is None or row.rejected is not None else None)
+        if found.setdefault(f"{one.example.id} {one.good} {one.bad}", one) is not one:
+            tally.dropped["a preference that repeats another"] += 1
     return list(found.values())
 
 
@@ -96,13 +102,14 @@ def _split_names(
     judged: Sequence[Judged],
     splits: Mapping[str, Sequence[Example]],
     quarantine: Sequence[Example],
+    tally: Tally,
 ) -> list[str]:
     """Return each row's split: that of its prompt, or for a prompt that is nowhere else one drawn by its group."""
     known = {e.id: name for name, examples in splits.items() for e in examples}
     new = [one.example for one in judged if one.example.id not in known]
-    tested = HeldOut([*splits["test"], *quarantine], settings.near_duplicate_similarity)
+    tested = HeldOut([*splits["test"], *quarantine], settings.near_duplicate_similarity, shared=tally.shared)
     known |= {leak.row.id: "test" for leak in tested.leaks(new)}
-    held_out = HeldOut(splits["validation"], settings.near_duplicate_similarity)
+    held_out = HeldOut(splits["validation"], settings.near_duplicate_similarity, shared=tally.shared)
     known |= {leak.row.id: "validation" for leak in held_out.leaks([e for e in new if e.id not in known])}
     for e in new:
         drawn = random.Random(f"{settings.seed} {e.group}").random() < settings.validation_share

@@ -6,6 +6,7 @@ checked. Two texts resemble one another if one of these holds, the strictest fir
   folded     the same but for case, spacing, accents, punctuation, invisible or look-alike characters;
   near       the same words in any order, typos and one small word forgiven, but for `1 - similarity` of their letters;
   contained  one stands in the other, typos forgiven as above, and is at least half of it.
+Of texts of more than 5,000 letters, runs of five words are compared instead.
 
 At no similarity do the last two hold between texts that say different things in nearly the same letters:
   other numbers (`order 4471`, `order 9082`);
@@ -52,6 +53,9 @@ NO_SLIPS = "now note know can do did is are was has have had could would should 
 """One letter away from a negation, and words of their own: `can` and `cant`, `now` and `not`."""
 DENYING_SIMILARITY = 0.9
 """Where only one of two texts denies, less forgiveness would pass over the word that does."""
+LONGEST, RUN_WORDS = 5_000, 5
+"""Texts of more letters are compared by runs of so many words: edits would take the square of their lengths, which is
+minutes for a cell of a megabyte."""
 NOTHING: Counter[str] = Counter()
 
 
@@ -96,6 +100,8 @@ def resemblance(a: Text, b: Text, similarity: float) -> Kind | None:
     """Return how two texts resemble one another, or None."""
     if a.folded == b.folded:
         return "exact" if a.raw == b.raw else "folded"
+    if max(a.characters, b.characters) > LONGEST:
+        return _of_long_texts(a, b, similarity)
     # Which words pair as typos may hang on the order, so there is one.
     shorter, longer = sorted((a, b), key=lambda text: (text.characters, text.folded))
     if not shorter.numbers <= longer.numbers:
@@ -107,6 +113,24 @@ def resemblance(a: Text, b: Text, similarity: float) -> Kind | None:
     elif _is_contained(shorter, longer, similarity):
         kind = "contained"
     return None if kind and _has_opposites(*rest) else kind
+
+
+def _of_long_texts(a: Text, b: Text, similarity: float) -> Kind | None:
+    """Return how two very long texts resemble one another, by the runs of words that they share: in linear time."""
+    if a.folded == b.folded:
+        return "exact" if a.raw == b.raw else "folded"
+    shorter, longer = sorted((_runs(text.words) for text in (a, b)), key=Counter.total)
+    total, shared = shorter.total(), (shorter & longer).total()
+    # A word that is changed is in each of the runs that it is part of.
+    least = 1 - RUN_WORDS * (1 - similarity)
+    if not total or shared < least * total or total < CONTAINED_SHARE * longer.total():
+        return None
+    differing, allowed = longer.total() - shorter.total(), (1 - similarity) * (longer.total() + total)
+    return "near" if differing <= allowed and shared >= least * longer.total() else "contained"
+
+
+def _runs(words: Sequence[str]) -> Counter[tuple[str, ...]]:
+    return Counter(zip(*(words[start:] for start in range(RUN_WORDS)), strict=False))
 
 
 Rest = tuple[list[str], list[str]]
@@ -184,13 +208,18 @@ def _are_opposites(one: str, other: str) -> bool:
 
 def _without_common(a: Sequence[str], b: Sequence[str]) -> Rest:
     """Return the words of each that the other does not have."""
-    rest_a, rest_b = [], list(b)
-    for word in a:
-        if word in rest_b:
-            rest_b.remove(word)
+    return _without(a, Counter(b)), _without(b, Counter(a))
+
+
+def _without(words: Sequence[str], others: Counter[str]) -> list[str]:
+    """Return the words that are left when each of the others has taken its first like; it empties the others."""
+    rest = []
+    for word in words:
+        if others[word] > 0:
+            others[word] -= 1
         else:
-            rest_a.append(word)
-    return rest_a, rest_b
+            rest.append(word)
+    return rest
 
 
 def _without_typos(rest_a: list[str], rest_b: list[str], typos: int) -> Rest:

@@ -1,7 +1,7 @@
 """Reads the files of `dataset.sources`: all their rows for a first Dataset, and for a retrain those that are new."""
 
 from collections.abc import Iterable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import structlog
@@ -11,7 +11,7 @@ from driftwheel.records import Dataset, ModelVersion, ModelVersionStatus, conten
 from driftwheel.settings.data import HUB, DatasetSettings
 from driftwheel.store.ledger import Ledger
 from train.data.clean_rows import clean
-from train.data.dataset_files import read_splits
+from train.data.dataset_files import read_left_out, read_splits
 from train.data.examples import Example
 from train.data.formats import Reading, Row, read_sources
 from train.data.preference_files import learnable
@@ -57,28 +57,39 @@ def too_many_broken(settings: DatasetSettings, tally: Tally) -> str | None:
     return f"{count}, more than dataset.max_broken_share allows: {shown}"
 
 
+@dataclass(frozen=True, kw_only=True)
+class InSources:
+    """What a retrain finds in the source files."""
+
+    fresh: list[Example]
+    """Rows that no published version has had in its Dataset: new ones, new answers."""
+    judged: list[Row]
+    """Every row that says which answer is better, or whether one is good; these are few, and are learned each time."""
+
+
 def new_in_sources(
     settings: DatasetSettings, ledger: Ledger, project: str, weighted: Weighted, tally: Tally
-) -> list[Example]:
-    """Return the rows of the source files that no published version has had in its Dataset: new ones, new answers.
+) -> InSources:
+    """Return what is new in the source files, and the preferences in them.
 
     A file that is gone does not stop a retrain, because what it held may have been learned already; the log names it.
     Raises DataError for a file that cannot be used.
     """
     read = Tally()
-    rows = learnable(read_all(settings, _present(weighted), read), read)
+    given = read_all(settings, _present(weighted), read)
     if reason := too_many_broken(settings, read):
         # The labels of the traffic are at hand all the same, and a retrain does not wait for somebody's file.
         log.warning("the source files are left out of this retrain", reason=reason)
-        rows = []
+        given = []
     known = known_rows(ledger, project)
-    fresh = [e for e in clean(settings, rows, read) if not _said(e) <= known]
+    fresh = [e for e in clean(settings, learnable(given, read), read) if not _said(e) <= known]
     ids = {e.id for e in fresh}
     tally.rows_in += len(fresh) + len(read.broken)
     tally.broken += read.broken
     tally.places |= {id: place for id, place in read.places.items() if id in ids}
     tally.weights |= {id: weight for id, weight in read.weights.items() if id in ids}
-    return fresh
+    judged = [row for row in given if row.rejected is not None or row.is_good is not None]
+    return InSources(fresh=fresh, judged=judged)
 
 
 def _refuse_plain_text(reading: Reading) -> None:
@@ -100,10 +111,14 @@ def _present(weighted: Weighted) -> list[tuple[str | Path, float]]:
 
 
 def known_rows(ledger: Ledger, project: str) -> set[str]:
-    """Return question and answers of each row in the Dataset of a version that was published, whatever its split."""
+    """Return question and answers of each row in the Dataset of a version that was published, whatever its split.
+
+    A row that was left out by the weight of its source was read like the others, and is not new either.
+    """
     versions = ledger.find(ModelVersion, project=project, status=ModelVersionStatus.PUBLISHED)
     datasets = [ledger.get(Dataset, dataset_id) for dataset_id in {version.dataset_id for version in versions}]
-    return {said for dataset in datasets for rows in read_splits(dataset).values() for e in rows for said in _said(e)}
+    read = [[*read_splits(dataset).values(), read_left_out(dataset)] for dataset in datasets]
+    return {said for splits in read for rows in splits for e in rows for said in _said(e)}
 
 
 def _said(example: Example) -> set[str]:

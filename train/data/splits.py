@@ -8,19 +8,32 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from driftwheel.dataset_report import SharedFrame
 from train.data.duplicates import NearDuplicates, root
 from train.data.examples import Example
+from train.data.learned_tokens import Learn, each_learned
+from train.data.shared_frame import NOTHING_SHARED, Compared
 
 SPLITS = ("train", "validation", "test")
 Splits = dict[str, list[Example]]
 
 
-def group_numbers(examples: Sequence[Example], similarity: float) -> list[int]:
-    """Return a group number per example: equal groups and prompts that resemble one another share one."""
-    parents = NearDuplicates([e.conversation for e in examples], similarity).clusters()
+def group_numbers(
+    examples: Sequence[Example], similarity: float, learn: Learn = "last", shared: SharedFrame = NOTHING_SHARED
+) -> list[int]:
+    """Return a group number per example: equal groups and prompts that resemble one another share one.
+
+    Where all turns are learned, what asks for an earlier turn resembles prompts too; two of these that do not judge
+    may be alike, so that not all that begins with a greeting is one group.
+    """
+    compared = Compared(shared)
+    index = NearDuplicates(compared.texts([e.conversation for e in examples]), similarity)
+    parents = index.clusters()
     first: dict[str, int] = {}
-    for number, example in enumerate(examples):
-        other = first.setdefault(example.group, number)
+    joined = [(number, first.setdefault(e.group, number)) for number, e in enumerate(examples)]
+    earlier = [(number, turn) for number, e in enumerate(examples) for turn in each_learned([e], learn)[1:]]
+    like = index.first_of_each_like(compared.texts([turn.conversation for _, turn in earlier]))
+    for number, other in [*joined, *((earlier[asked][0], found) for asked, found in like)]:
         a, b = sorted((root(parents, number), root(parents, other)))
         parents[b] = a
     return [root(parents, number) for number in range(len(parents))]

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from driftwheel.answers import form_of
-from driftwheel.dataset_report import BrokenRow, DatasetReport, Lengths, ParaphraseCount, RowLengths
+from driftwheel.dataset_report import BrokenRow, DatasetReport, Lengths, ParaphraseCount, RowLengths, SharedFrame
 from driftwheel.errors import ConfigError, NotFoundError
 from driftwheel.settings.data import Base, DatasetSettings
 from train.base_model import load_base_tokenizer
@@ -38,6 +38,8 @@ class Tally:
     tested_before: int = 0
     """Rows that went to the test split because they are like an earlier test row."""
     time_cuts: dict[str, str] = field(default_factory=dict)
+    shared: SharedFrame = field(default_factory=SharedFrame)
+    """What nearly all prompts begin and end with, without which they are compared."""
     tokens: dict[str, int] = field(default_factory=dict)
     """How many tokens each example has, by its id, as far as they were counted."""
 
@@ -74,11 +76,13 @@ def describe(
         labels_seen_once=labels_seen_once(examples),
         tested_before=tally.tested_before,
         time_cuts=tally.time_cuts,
+        shared=tally.shared,
         labels=dict(labels.most_common(SHOWN_LABELS)),
         distinct_labels=len(labels),
         unused_columns=tally.unused,
         answer_form=form_of([e.answer for e in examples if "tool_calls" not in e.completion[-1]]),
         sources=dict(Counter(e.source for e in examples)),
+        unverified=dict(Counter(e.author for e in examples if e.author is not None)),
         slices={name: dict(Counter(e.slice for e in rows)) for name, rows in splits.items()},
         **vars(measure(base, max_length, examples, tally)),
     )

@@ -1,24 +1,30 @@
 """Builds a retrain's Dataset: fresh rows of labelled traffic and of files, and replayed rows of the live Dataset."""
 
 import random
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 
 from driftwheel.answers import AnswerForm, form_of
+from driftwheel.errors import DataError
 from driftwheel.records import Dataset, ModelVersion
 from driftwheel.settings.data import DatasetSettings
 from driftwheel.settings.settings import Settings
 from driftwheel.store.alias import get_alias
 from driftwheel.store.ledger import Ledger
-from train.data.clean_rows import clean, cut_ids, split, stop_at_too_few
+from train.data.clean_rows import clean, split, stop_at_too_few
 from train.data.dataset_files import read_splits, write
 from train.data.examples import Example
 from train.data.leaks import HeldOut, learned_rows, quarantined
+from train.data.learned_tokens import Learn, each_learned
+from train.data.preference_files import deal_preferences
+from train.data.shared_frame import measured
 from train.data.source_rows import new_in_sources
 from train.data.splits import Deal, Splits, TimedSplits, group_numbers
 from train.data.tally import Tally
-from train.data.template_check import refused_ids
-from train.data.traffic_rows import labelled_rows
+from train.data.teachable import teachable
+from train.data.traffic_rows import labelled_rows, one_sided_authors
+from train.data.unverified_rows import Admission
 
 
 def dataset_from_traffic(settings: Settings, ledger: Ledger, decision_id: str) -> Dataset:
@@ -36,31 +42,55 @@ def dataset_from_traffic(settings: Settings, ledger: Ledger, decision_id: str) -
     live_dataset = ledger.get(Dataset, live.dataset_id)
     old, tally = read_splits(live_dataset), Tally()
     quarantine = quarantined(ledger, settings.project)
-    judging = HeldOut(quarantine, settings.dataset.near_duplicate_similarity)
     answers = list({e.id: e.answer for e in old["train"] if e.original is None}.values())
     form = live_dataset.report.answer_form or form_of(answers)
-    fresh = _fresh(settings.dataset, ledger, settings.serve.alias, live_dataset, form, answers, tally)
-    added = new_in_sources(settings.dataset, ledger, settings.project, settings.weighted_paths(), tally)
+    given = _fresh(settings.dataset, ledger, settings.serve.alias, live_dataset, form, answers, old, tally)
+    fresh = [*given.verified, *given.unverified]
+    files = new_in_sources(settings.dataset, ledger, settings.project, settings.weighted_paths(), tally)
     # Where somebody labelled the same question in use, that label stands.
-    added = _drop(added, {e.id for e in fresh}, tally, "new in a file, but labelled in the traffic")
+    added = _drop(files.fresh, {e.id for e in fresh}, tally, "new in a file, but labelled in the traffic")
     for e in fresh:
         tally.weights.pop(e.id, None)  # a file's weight is not the traffic's
     fresh += [replace(e, slice="new") for e in added]
-    resembling = {leak.row.id for leak in judging.leaks(fresh) if leak.kind != "group"}
+    tally.shared = measured(e.conversation for e in (*old["train"], *old["test"], *fresh))
+    judging = HeldOut(quarantine, settings.dataset.near_duplicate_similarity, shared=tally.shared)
+    resembling = {leak.row.id for leak in judging.leaks(fresh, settings.train.learn) if leak.kind != "group"}
     fresh = _drop(fresh, resembling, tally, "quarantined: like a test item")
     # Dropped one by one: a training refuses all for the sake of one, and the next retrain would meet it again.
-    refused = refused_ids(settings.base, settings.train.learn, fresh)
-    fresh = _drop(fresh, refused, tally, "not given as it is by the chat template")
-    cut = cut_ids(settings.base, settings.train.max_length, fresh, tally)
-    fresh = _drop(fresh, cut, tally, "longer than train.max_length")
+    fresh = teachable(settings.base, settings.train, fresh, tally)
     stop_at_too_few(settings.dataset, fresh, tally)
     # Where the training goes on from the live weights, it has learned what these have, and is not judged on that.
-    learned = learned_rows(ledger, live.run_id) if settings.train.goes_on else [*old["train"], *old["validation"]]
-    timed = _split_fresh(settings.dataset, fresh, learned, quarantine, tally)
+    learned = each_learned([*old["train"], *old["validation"]], settings.train.learn)
+    if settings.train.goes_on:
+        learned += learned_rows(ledger, live.run_id)
+    judges = given.judges | {e.id for e in added}
+    timed = _split_fresh(settings.dataset, fresh, judges, learned, quarantine, tally, settings.train.learn)
+    # Template and length may be others than when the live rows were chosen.
+    fits = partial(teachable, settings.base, settings.train, tally=tally, what="replayed")
     rows = round(settings.dataset.replay_share * len(fresh))
-    _add_replay(settings.dataset, timed.splits, old, judging, tally, rows=rows)
+    replay = Replay(rows=rows, learn=settings.train.learn, judging=judging, fits=fits)
+    _add_replay(settings.dataset, timed.splits, _admitted(old, given.admission), replay, tally)
     _drop_late(timed, tally)
-    return write(settings, ledger, timed, quarantine, tally, origin=decision_id)
+    _stop_without_judge(timed.splits, given, tally)
+    preferences = None
+    if settings.train.objective != "sft":
+        preferences = deal_preferences(settings.dataset, files.judged, timed.splits, quarantine, tally)
+    return write(settings, ledger, timed, quarantine, tally, origin=decision_id, preferences=preferences)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Given:
+    """What people said was right since the live Dataset was built."""
+
+    verified: list[Example]
+    """By authors who are trusted with labels."""
+    unverified: list[Example]
+    """By others, as far as these are admitted."""
+    judges: frozenset[str]
+    """Ids of the rows that may judge."""
+    one_sided: tuple[str, ...]
+    """Trusted authors whose labels say only where the model was wrong, or only where it was right."""
+    admission: Admission
 
 
 def _fresh(
@@ -70,41 +100,112 @@ def _fresh(
     live_dataset: Dataset,
     form: AnswerForm | None,
     answers: Sequence[str],
+    old: Splits,
     tally: Tally,
-) -> list[Example]:
+) -> Given:
     """Return the traffic that was labelled since the live dataset was built."""
     since = live_dataset.created_at
     rows = labelled_rows(settings, ledger, live_dataset.project, alias, since=since, tally=tally, form=form)
-    sources = {r.row.place: r.source for r in rows}
-    examples = clean(settings, [r.row for r in rows], tally, answers)
-    return [replace(e, slice="new", source=sources[tally.places[e.id]]) for e in examples]
+    by_place, one_sided = {r.row.place: r for r in rows}, one_sided_authors(settings, rows)
+
+    def cleaned(*, is_verified: bool) -> list[Example]:
+        taken = [r.row for r in rows if r.is_verified is is_verified]
+        return [
+            replace(
+                e,
+                slice="new",
+                source=by_place[tally.places[e.id]].source,
+                author=None if is_verified else by_place[tally.places[e.id]].author,
+            )
+            for e in clean(settings, taken, tally, answers)
+        ]
+
+    # Apart: where several labelled one question, a trusted label stands, and no other is a further right answer to it.
+    verified = cleaned(is_verified=True)
+    known = {e.id for e in verified}
+    judges = frozenset(id for id in known if by_place[tally.places[id]].author not in one_sided)
+    others = _drop(cleaned(is_verified=False), known, tally, "unverified, but a trusted author labelled it too")
+    learned = [e for name in ("train", "validation") for e in old[name]]
+    proven = [*verified, *(e for e in learned if e.author is None)]
+    admission = Admission(settings, proven, [*others, *(e for e in learned if e.author is not None)], tally)
+    admitted = admission.admit(others)
+    return Given(verified=verified, unverified=admitted, judges=judges, one_sided=tuple(one_sided), admission=admission)
+
+
+def _admitted(old: Splits, admission: Admission) -> Splits:
+    """Return the live dataset's rows, those without trust only as far as this Dataset's caps let them."""
+    without = {name: [e for e in rows if e.author is None] for name, rows in old.items()}
+    unverified = {e.id: e for e in old["train"] if e.author is not None}
+    return without | {"train": [*without["train"], *admission.admit(unverified.values())]}
+
+
+def _stop_without_judge(splits: Splits, given: Given, tally: Tally) -> None:
+    """Raise DataError if people said what is right, and nobody whose word may judge a candidate.
+
+    What judges must not be what taught it: before anything is trained, because the gate could decide nothing.
+    """
+    if any(e.slice == "new" for e in splits["test"]):
+        return
+    dropped = ", ".join(f"{n} {why}" for why, n in tally.dropped.items() if n) or "none dropped"
+    needed = (
+        "label answers as they come, the right ones too, by a key with the scope `label:trusted` or at the dashboard, "
+        "or take labels of others over as yours by `driftwheel feedback confirm`"
+    )
+    if given.one_sided:
+        needed = (
+            f"{', '.join(given.one_sided)} only told where the model was wrong, or only where it was right, and such "
+            f"items let a candidate win that is no better; {needed}. Where the model never is right, or never wrong, "
+            "dataset.trusted_labels: sampled says that nobody chose by the answer"
+        )
+    raise DataError(f"no fresh row may judge the candidate ({dropped}): {needed}")
 
 
 def _split_fresh(
     settings: DatasetSettings,
     fresh: list[Example],
+    judges: Collection[str],
     learned: Sequence[Example],
     quarantine: Sequence[Example],
     tally: Tally,
+    learn: Learn,
 ) -> TimedSplits:
-    """Split fresh rows by whole groups: those like learned rows are learned, those of held-out users stay held out."""
+    """Split fresh rows by whole groups: those like learned rows are learned, those of held-out users stay held out.
+
+    Only rows of `judges` are held out; a group without any of them is learned.
+    """
     similarity = settings.near_duplicate_similarity
-    groups, tested_groups = group_numbers(fresh, similarity), {e.group for e in quarantine}
-    like_learned = {leak.row.id for leak in HeldOut(learned, similarity).leaks(fresh)}
+    groups, tested_groups = group_numbers(fresh, similarity, learn, tally.shared), {e.group for e in quarantine}
+    like_learned = {leak.row.id for leak in HeldOut(learned, similarity, shared=tally.shared).leaks(fresh)}
     by_row = list(zip(fresh, groups, strict=True))
+    judging = {group for e, group in by_row if e.id in judges}
     seen = {group for e, group in by_row if e.id in like_learned}
     pinned = {group for e, group in by_row if e.group in tested_groups}
-    dealt = [(e, group) for e, group in by_row if group not in seen]
+    taught = seen | {group for group in groups if group not in judging}
+    dealt = [(e, group) for e, group in by_row if group not in taught]
     shares = {"test": settings.fresh_test_share, "validation": settings.validation_share}
     timed = split(settings, Deal([e for e, _ in dealt], [group for _, group in dealt], shares, pinned))
-    timed.splits["train"] += [e for e, group in by_row if group in seen - pinned]
-    tally.dropped["like both a test row and a training row"] += sum(group in seen & pinned for group in groups)
+    for name in ("test", "validation"):
+        mixed = {e.id for e in timed.splits[name] if e.id not in judges}
+        timed.splits[name] = _drop(timed.splits[name], mixed, tally, "may not judge, but belongs to rows that do")
+    timed.splits["train"] += [e for e, group in by_row if group in taught - pinned]
+    tally.dropped["like both a test row and a training row"] += sum(group in taught & pinned for group in groups)
     return timed
 
 
-def _add_replay(
-    settings: DatasetSettings, splits: Splits, old: Splits, judging: HeldOut, tally: Tally, *, rows: int
-) -> None:
+@dataclass(frozen=True, kw_only=True)
+class Replay:
+    """What may be replayed, and how much."""
+
+    rows: int
+    """Of each split, at most."""
+    learn: Learn
+    judging: HeldOut
+    """Whatever may not be learned."""
+    fits: Callable[[list[Example]], list[Example]]
+    """Returns the rows that a training would take."""
+
+
+def _add_replay(settings: DatasetSettings, splits: Splits, old: Splits, replay: Replay, tally: Tally) -> None:
     """Add a sample of the live dataset's learned rows, and all of its test rows.
 
     A row that weight or balance repeated there is as many times as likely to be drawn, and is drawn once.
@@ -116,12 +217,15 @@ def _add_replay(
         own = [e for e in old[name] if e.original is None]
         again = {e.id for e in own if e.id.partition("-r")[0] in fresh}  # with all its right answers
         said = _drop(own, again, tally, "in the live dataset, but asked again")
-        replayed = list({e.id: e for e in chance.sample(said, len(said))}.values())[:rows]
-        tested = {leak.row.id for leak in judging.leaks(replayed)}
+        replayed = list({e.id: e for e in chance.sample(said, len(said))}.values())[: replay.rows]
+        replayed = replay.fits(replayed)
+        tested = {leak.row.id for leak in replay.judging.leaks(replayed, replay.learn)}
         kept = _drop(replayed, tested, tally, "replayed, but like a test item")
         splits[name] += [replace(e, source="replay", slice="old") for e in kept]
     splits["test"] += [replace(e, slice="old") for e in old["test"]]
-    learned = HeldOut(splits["train"], settings.near_duplicate_similarity)
+    learned = HeldOut(
+        each_learned(splits["train"], replay.learn), settings.near_duplicate_similarity, shared=tally.shared
+    )
     repeated = {leak.row.id for leak in learned.leaks(splits["validation"])}
     splits["validation"] = _drop(splits["validation"], repeated, tally, "for validation, but like a training row")
 

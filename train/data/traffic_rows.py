@@ -1,29 +1,44 @@
 """Reads labelled traffic as rows to learn from, each with its source; never an unconfirmed answer of the model."""
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 import sqlalchemy as sa
 
-from driftwheel.answers import AnswerForm, field_for, label_of, wrong_form
+from driftwheel.answers import AnswerForm, field_for, label_of, right_label, wrong_form
 from driftwheel.asked import Asked, UnreadableRequestError, read_answer, read_asked
+from driftwheel.by_whom import Trust
 from driftwheel.conversations import said
 from driftwheel.records import Traffic
 from driftwheel.settings.data import DatasetSettings
 from driftwheel.store.ledger import Ledger
 from driftwheel.store.tables import TABLES
+from driftwheel.traffic.feedback import words_about
+from driftwheel.traffic.feedback_summary import decided_by
 from driftwheel.traffic.outcome_query import is_answered
 from train.data.formats import Row
 from train.data.tally import Tally
 
+LEAST_SHARE = 0.02
+"""Of an author's labels, on each side. A model that answers a whole window right, or wrong, is rarer than that."""
+UNKNOWN = ""
+"""The author of a label that stands in a request without a row of feedback."""
+
 
 @dataclass(frozen=True)
 class LabelledRow:
-    """A row and where its answer comes from: `correction`, `label` or `accepted`."""
+    """A row, where its answer comes from, and whose word that is."""
 
     row: Row
     source: str
+    """`correction`, `label` or `accepted`."""
+    author: str
+    is_verified: bool
+    """The author is trusted with labels."""
+    confirms: bool
+    """What was said is that the model was right."""
 
 
 def labelled_rows(
@@ -36,9 +51,10 @@ def labelled_rows(
     tally: Tally,
     form: AnswerForm | None = None,
 ) -> list[LabelledRow]:
-    """Return the answered requests that people labelled since a moment, newest first, within the caps.
+    """Return the answered requests that people labelled since a moment, newest first.
 
-    An answer in another form than the live version's answers is counted and left out.
+    An answer in another form than the live version's answers is counted and left out, and so are accepted answers over
+    their cap. A label of which nobody knows who gave it is nobody's whom one could trust.
     """
     label_field = field_for(form, settings.label_field)
     columns = TABLES[Traffic].c
@@ -51,22 +67,51 @@ def labelled_rows(
         alias=alias,
     )
     tally.rows_in += len(traffic)
-    per_user: Counter[str] = Counter()
+    words = words_about(ledger, [request.id for request in traffic])
     accepted, rows = 0, list[LabelledRow]()
     for request in traffic:
-        row = _row(request, form, label_field, tally)
-        source, user = str(request.label_source), request.user_id or request.key_id
+        row, word = _row(request, form, label_field, tally), decided_by(words.get(request.id, []))
         if row is None:
             continue
-        if per_user[user] >= settings.max_rows_per_user:
-            tally.dropped["over dataset.max_rows_per_user"] += 1
-        elif source == "accepted" and accepted >= settings.max_accepted_rows:
+        if request.label_source == "accepted" and accepted >= settings.max_accepted_rows:
             tally.dropped["over dataset.max_accepted_rows"] += 1
-        else:
-            per_user[user] += 1
-            accepted += source == "accepted"
-            rows.append(LabelledRow(row, source))
+            continue
+        accepted += request.label_source == "accepted"
+        rows.append(
+            LabelledRow(
+                row=row,
+                source=str(request.label_source),
+                author=word.author if word else UNKNOWN,
+                is_verified=word is not None and word.trust is Trust.TRUSTED,
+                confirms=is_confirmed(request, label_field),
+            )
+        )
     return rows
+
+
+def one_sided_authors(settings: DatasetSettings, rows: Sequence[LabelledRow]) -> list[str]:
+    """Return the trusted authors who say (nearly) only where the model was wrong, or only where it was right.
+
+    Where only wrong answers are corrected the live version has none of these items right, and a candidate that is no
+    better, but wrong elsewhere, seems to win.
+    """
+    if settings.trusted_labels == "sampled":
+        return []
+    said, confirmed = Counter[str](), Counter[str]()
+    for row in rows:
+        if row.is_verified:
+            said[row.author] += 1
+            confirmed[row.author] += row.confirms
+    return sorted(a for a, n in said.items() if min(confirmed[a], n - confirmed[a]) < LEAST_SHARE * n)
+
+
+def is_confirmed(request: Traffic, label_field: str | None) -> bool:
+    """Say whether the label of a request is what the model said."""
+    if request.label is None:
+        return False
+    is_label_alone = request.label_source == "label" and label_field is not None
+    right = request.label if is_label_alone else right_label(request.label, label_field)
+    return right == right_label(request.answer, label_field)
 
 
 def _row(request: Traffic, form: AnswerForm | None, label_field: str | None, tally: Tally) -> Row | None:

@@ -54,7 +54,7 @@ def remember(settings: Settings, dataset_path: Path, trainer: Any, folder: Path)
     _compare_tokens(trainer, dataset_path, settings.train.learn)
     max_tokens = settings.evaluate.max_tokens
     probes = choose_probes(settings, dataset_path, tokenizer, end_ids(tokenizer, model.generation_config))
-    is_autocast, label_field = settings.train.bf16, settings.dataset.label_field
+    is_autocast, label_field = bool(settings.train.bf16), settings.dataset.label_field
     with progress(f"{len(probes)} probes to the trained model") if is_first_process() else nullcontext():
         readings = read_model(model, tokenizer, probes, max_tokens, is_autocast=is_autocast, label_field=label_field)
     if not is_first_process():

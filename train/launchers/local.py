@@ -42,7 +42,7 @@ def launch_command(train: TrainSettings, job_path: Path) -> list[str]:
     options = {
         "--num_machines": "1",
         "--num_processes": str(train.num_processes),
-        "--mixed_precision": "bf16" if train.bf16 else "no",
+        "--mixed_precision": "no" if train.bf16 is False else "bf16",
         "--dynamo_backend": "no",
         "--main_process_port": "0",
     }

@@ -7,21 +7,26 @@ live, because its answers are the ones that were judged. The Dataset holds the p
 split of that run's Dataset, so that the gate asks the same questions as before.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from sklearn.model_selection import GroupShuffleSplit
 
+from driftwheel.dataset_report import SharedFrame
 from driftwheel.errors import DataError
 from driftwheel.records import Dataset, TrainingRun
 from driftwheel.settings.data import DatasetSettings
 from driftwheel.settings.settings import Settings
 from driftwheel.store.alias import live_version
 from driftwheel.store.ledger import Ledger
-from train.data.dataset_files import find_stored, read_splits, store
+from train.data.dataset_files import LEFT_OUT, find_stored, read_left_out, read_splits, store
+from train.data.duplicates import NearDuplicates
+from train.data.examples import Example
 from train.data.leaks import quarantined
-from train.data.preferences import preference_path
+from train.data.preference_files import LEARNED
+from train.data.preferences import PreferenceRow, preference_path, read_preferences
+from train.data.shared_frame import Compared
 from train.data.splits import SPLITS, group_numbers
 from train.data.tally import Tally
 from train.finetune import finetune
@@ -61,34 +66,68 @@ def preference_dataset(
     splits = read_splits(parent)
     held_out = [*splits["test"], *quarantined(ledger, settings.project)]
     tested = [e.conversation for e in held_out]
-    tally = Tally()
+    tally = Tally(shared=parent.report.shared)
     found = preferences(settings.dataset, ledger, settings.project, settings.serve.alias, tested, tally)
     wanted = [p for p in found if (p.correction if objective == "dpo" else p.thumb) is not None]
     tested_groups = {e.group for e in held_out}  # nobody teaches what they are asked to judge
+    tally.dropped["feedback of those whose questions judge"] += sum(p.group in tested_groups for p in wanted)
     wanted = [p for p in wanted if p.group not in tested_groups]
-    if len(wanted) < FEWEST:
+    given = {name: _given(parent, objective, name) for name in LEARNED}
+    if len(wanted) + len(given["train"]) < FEWEST:
         kind = "corrected answers" if objective == "dpo" else "answers with a thumb"
-        left = "".join(f"; {count} left out: {reason}" for reason, count in tally.dropped.items())
+        left = "".join(f"; {count} left out: {reason}" for reason, count in tally.dropped.items() if count)
         raise DataError(
             f"only {len(wanted)} {kind} in the traffic{left}, and {objective} needs {FEWEST}; ask for feedback"
         )
-    parts = _split(settings.dataset, wanted)
+    parts = (
+        _split(settings.dataset, wanted, parent.report.shared)
+        if not given["train"]
+        else _beside(settings.dataset, wanted, given, tally)
+    )
     rows = {name: [e.as_line() for e in splits[name]] for name in SPLITS}
     for name, part in parts.items():
         known = {e.conversation for e in splits[name]}
         corrected = [p.example for p in part if p.correction and p.example.conversation not in known]
         rows[name] += [] if has_corrections else [e.as_line() for e in corrected]
-        rows[f"{objective}_{name}"] = [p.as_pair() if objective == "dpo" else p.as_judged() for p in part]
+        own = [p.as_pair() if objective == "dpo" else p.as_judged() for p in part]
+        rows[f"{objective}_{name}"] = [*given[name], *own]
+    if left_out := read_left_out(parent):
+        rows[LEFT_OUT] = [e.as_line() for e in left_out]
     if stored := find_stored(ledger, settings.project, rows):
         return stored
-    counts = {name: len(part) for name, part in parts.items()}
-    dropped = {**parent.report.dropped, **tally.dropped}
+    counts = {name: len(rows[f"{objective}_{name}"]) for name in LEARNED}
+    dropped = {**parent.report.dropped, **{reason: count for reason, count in tally.dropped.items() if count}}
     report = replace(parent.report, parent=parent.id, objective=objective, preferences=counts, dropped=dropped)
     return store(ledger, settings.project, settings.root, rows, report, origin="feedback")
 
 
-def _split(settings: DatasetSettings, wanted: Sequence[AnswerFeedback]) -> dict[str, list[AnswerFeedback]]:
-    groups = group_numbers([p.example for p in wanted], settings.near_duplicate_similarity)
+def _given(parent: Dataset, objective: str, split: str) -> list[PreferenceRow]:
+    """Return the preferences of data files that a Dataset holds."""
+    folder = Path(parent.path)
+    return read_preferences(folder, objective, split) if preference_path(folder, objective, split).is_file() else []
+
+
+def _beside(
+    settings: DatasetSettings, wanted: list[AnswerFeedback], given: Mapping[str, Sequence[PreferenceRow]], tally: Tally
+) -> dict[str, list[AnswerFeedback]]:
+    """Split feedback beside preferences of files, which are split already; what is like the other part is left out."""
+    groups = {p.group for p in wanted}
+    parts = _split(settings, wanted, tally.shared) if len(groups) > 1 else {"train": wanted, "validation": []}
+    for name, other in (("train", "validation"), ("validation", "train")):
+        asked = [Example("", row["prompt"], [], None, "").conversation for row in given[other]]
+        compared = Compared(tally.shared)
+        index = NearDuplicates(compared.texts(asked), settings.near_duplicate_similarity)
+        own = compared.texts([p.example.conversation for p in parts[name]])
+        like = {match.asked for match in index.strictest(own)}
+        tally.dropped["feedback on a question like a held-out or learned preference of a file"] += len(like)
+        parts[name] = [p for number, p in enumerate(parts[name]) if number not in like]
+    return parts
+
+
+def _split(
+    settings: DatasetSettings, wanted: Sequence[AnswerFeedback], shared: SharedFrame
+) -> dict[str, list[AnswerFeedback]]:
+    groups = group_numbers([p.example for p in wanted], settings.near_duplicate_similarity, shared=shared)
     if len(set(groups)) < 2:
         raise DataError("all preferences come from one conversation or user; one part must be held out")
     # By whole conversations and users: one person's taste on both sides would flatter the model.

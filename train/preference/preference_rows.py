@@ -6,16 +6,22 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
-from driftwheel.conversations import Message, said
+from driftwheel.by_whom import Feedback, FeedbackKind, Trust
+from driftwheel.conversations import Message, said, text_of
 from driftwheel.records import Traffic
 from driftwheel.settings.data import DatasetSettings
 from driftwheel.store.ledger import Ledger
 from driftwheel.store.tables import TABLES
+from driftwheel.traffic.feedback import words_about
+from driftwheel.traffic.feedback_summary import ANSWERING, counted
 from driftwheel.traffic.outcome_query import is_answered
+from train.data.clean_rows import cleaned
 from train.data.duplicates import NearDuplicates
 from train.data.examples import Example
+from train.data.shared_frame import Compared
 from train.data.tally import Tally
-from train.data.traffic_rows import asked_of
+from train.data.traffic_rows import UNKNOWN, asked_of
+from train.data.unverified_rows import over_cap
 
 
 @dataclass(frozen=True)
@@ -63,8 +69,9 @@ def preferences(
 ) -> list[AnswerFeedback]:
     """Return what people thought of answers, oldest first; none whose prompt is like a test item.
 
-    A correction that says what the model said is no preference. Each user counts at most
-    `dataset.max_rows_per_user` times. The tally counts the requests that cannot be learned, by reason.
+    A correction that says what the model said is no preference. A key without trust counts at most
+    `dataset.max_rows_per_key` times, all of them together at most `dataset.max_unverified_rows` times. The tally counts
+    the requests that cannot be learned, by reason.
     """
     tally = tally or Tally()
     columns = TABLES[Traffic].c
@@ -76,36 +83,56 @@ def preferences(
         alias=alias,
         newest_first=False,
     )
-    quarantine = NearDuplicates(test_texts, settings.near_duplicate_similarity)
-    per_user: Counter[str] = Counter()
+    compared = Compared(tally.shared)
+    quarantine = NearDuplicates(compared.texts(test_texts), settings.near_duplicate_similarity)
+    words = words_about(ledger, [request.id for request in traffic])
+    of_author: Counter[str] = Counter()
     found = []
     for request in traffic:
-        preference = _preference(request, tally)
-        if preference is None:
+        preference = _preference(settings, request, tally)
+        if preference is None or (preference.correction is None and preference.thumb is None):
             continue
-        user = request.user_id or request.key_id
-        is_empty = preference.correction is None and preference.thumb is None
-        if is_empty or per_user[user] >= settings.max_rows_per_user:
-            continue
-        if not quarantine.like(preference.example.conversation):
-            per_user[user] += 1
+        author = _untrusted_author(request, words.get(request.id, []))
+        if quarantine.like(compared.text(preference.example.conversation)):
+            tally.dropped["feedback on a question like a test item"] += 1
+        elif author is not None and (reason := over_cap(settings, of_author, author)):
+            tally.dropped[reason] += 1
+        else:
+            of_author.update([] if author is None else [author])
             found.append(preference)
     return found
 
 
-def _preference(request: Traffic, tally: Tally) -> AnswerFeedback | None:
+def _untrusted_author(request: Traffic, given: Sequence[Feedback]) -> str | None:
+    """Return whose word a preference is, or None if every word that it follows from is trusted."""
+    kinds: list[Sequence[FeedbackKind]] = [[FeedbackKind.THUMB]] if request.thumb is not None else []
+    kinds += [ANSWERING] if request.label_source == "correction" else []
+    for deciding in kinds:
+        words = counted(given, *deciding)
+        if not words or words[0].trust is not Trust.TRUSTED:
+            return words[0].author if words else UNKNOWN
+    return None
+
+
+def _preference(settings: DatasetSettings, request: Traffic, tally: Tally) -> AnswerFeedback | None:
+    """Return what was thought of an answer, its texts treated as those of rows to learn are."""
     asked = asked_of(request, tally)
     if asked is None:
         return None
     if asked.tools or any("tool_calls" in message for message in asked.messages):
         tally.dropped["requests with tools, which are learned from corrections alone"] += 1
         return None
-    correction = request.label if request.label_source == "correction" else None
+    prompt = cleaned(settings, asked.messages, tally)
+    right = request.label if request.label_source == "correction" else None
+    answer, correction = (text_of(cleaned(settings, _said(text or ""), tally)[0]) for text in (request.answer, right))
+    if not answer or not all(text_of(message).strip() for message in prompt):
+        tally.dropped["feedback on a question or an answer that is empty after cleaning"] += 1
+        return None
     return AnswerFeedback(
         id=request.id,
-        prompt=asked.messages,
-        answer=request.answer,
-        correction=correction if correction and correction.strip() != request.answer.strip() else None,
+        prompt=prompt,
+        answer=answer,
+        correction=correction if correction.strip() not in ("", answer.strip()) else None,
         thumb=request.thumb,
         group=request.conversation_id or request.user_id or request.id,
     )

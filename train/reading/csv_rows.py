@@ -31,16 +31,21 @@ def csv_rows(path: Path) -> Found:
             return
         if isinstance(header, BrokenRow):
             raise DataError(f"{header.place} {header.reason}; a table begins with the names of its columns")
-        names = header[1]
+        names = _names(header[1])
         if twice := {name for name in names if names.count(name) > 1}:
             raise DataError(f"{header[0]} names the column {min(twice)!r} twice; give each its own name")
         for record in records:
             if isinstance(record, BrokenRow):
                 yield record
-            elif len(record[1]) != len(names):
+            elif len(record[1]) < len(names) or any(record[1][len(names) :]):
                 yield BrokenRow(record[0], f"does not have the header's {len(names)} columns but {len(record[1])}")
             else:
-                yield record[0], dict(zip(names, record[1], strict=True))
+                yield record[0], dict(zip(names, record[1], strict=False))
+
+
+def _names(header: Sequence[str]) -> list[str]:
+    """Return the columns' names without the space around them; those that a spreadsheet left empty are numbered."""
+    return [name.strip() or f"column {number}" for number, name in enumerate(header, 1)]
 
 
 def _delimiter(head: Sequence[str], *, prefers_tab: bool) -> str:
@@ -80,7 +85,8 @@ def _records(path: Path, lines: Iterator[str], delimiter: str) -> Iterator[tuple
         if cells is None:
             return
         width = width or len(cells)
-        if len(taken) > 1 and len(cells) != width:
+        # Empty cells after the last column are a spreadsheet's.
+        if len(taken) > 1 and (len(cells) < width or any(cells[width:])):
             raise DataError(_unclosed(path.name, first + _last_quote(taken, delimiter)[0]))
         if cells:
             yield place, cells

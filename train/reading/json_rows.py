@@ -8,12 +8,14 @@ import itertools
 import json
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from driftwheel.dataset_report import BrokenRow
 from driftwheel.errors import DataError
 from driftwheel.foreign_json import read_json
+from driftwheel.store.row_values import storable
 from train.reading.opened import open_text
-from train.reading.raw_rows import Found, placed
+from train.reading.raw_rows import Found, PlacedRow, RawRow, placed
 
 NumberedLines = Iterable[tuple[int, str]]
 
@@ -32,7 +34,7 @@ def json_rows(path: Path) -> Found:
 def _whole(path: Path, start: int, text: str) -> Found:
     """Read a text as one JSON value; raises DataError if it is none, unless its first line is one."""
     try:
-        value = read_json(text)
+        value = read_json(text, _as_object)
     except ValueError as error:
         if _is_json(text.partition("\n")[0]):
             yield from _lines(path.name, enumerate(io.StringIO(text), start))
@@ -42,7 +44,7 @@ def _whole(path: Path, start: int, text: str) -> Found:
             line, why = start + error.lineno - 1, error.msg
         raise DataError(f"{path.name}:{line} is not JSON, though the file begins as one value: {why}") from error
     for number, item in enumerate(value if isinstance(value, list) else [value], 1):
-        yield placed(f"{path.name}:{number}", item)
+        yield _placed(f"{path.name}:{number}", item)
 
 
 def _lines(name: str, lines: NumberedLines) -> Found:
@@ -51,9 +53,42 @@ def _lines(name: str, lines: NumberedLines) -> Found:
             continue
         place = f"{name}:{number}"
         try:
-            yield placed(place, read_json(line))
+            yield _placed(place, read_json(line, _as_object))
         except ValueError as error:
             yield BrokenRow(place, f"is not JSON: {error}")
+
+
+class _Faulty(RawRow):
+    """An object with keys of which one would be lost, or be no text, and why."""
+
+    fault = ""
+
+
+def _as_object(pairs: list[tuple[str, Any]]) -> RawRow:
+    found, fault = dict(pairs), None
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        fault = f"has the key {max(names, key=names.count)!a} twice, and only one of the two could be learned"
+    elif odd := [name for name in found if name != storable(name)]:
+        fault = f"has the key {odd[0]!a}, which holds half of a surrogate pair or a NUL and is no text"
+    if fault is None:
+        return found
+    faulty = _Faulty(found)
+    faulty.fault = fault
+    return faulty
+
+
+def _placed(place: str, value: Any) -> PlacedRow | BrokenRow:
+    fault = _fault_in(value)
+    return BrokenRow(place, fault) if fault else placed(place, value)
+
+
+def _fault_in(value: Any) -> str | None:
+    """Return what is wrong with the keys of an object, or of one within it."""
+    if isinstance(value, _Faulty):
+        return value.fault
+    parts = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return next((fault for part in parts if (fault := _fault_in(part))), None)
 
 
 def _is_json(line: str) -> bool:

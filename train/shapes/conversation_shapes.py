@@ -38,8 +38,9 @@ def human_assistant(row: Columns, settings: DatasetSettings) -> ReadRow:
 
 
 def has_turns(value: Any) -> bool:
-    """Ask whether a text has marked turns."""
-    return bool(TURN.search(str(value)))
+    """Ask whether a text begins with a marked turn and holds one of the assistant; a mark within may be a quotation."""
+    roles = [role.lower() for role in TURN.findall(str(value))]
+    return "assistant" in roles and TURN.match(str(value).lstrip()) is not None
 
 
 def _conversation(row: Columns, name: str) -> ReadRow:

@@ -1,5 +1,6 @@
 """Shapes of one question and its answer: prompt and completion, Alpaca's, and a text beside its label."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from driftwheel.conversations import Message, said
@@ -43,24 +44,39 @@ def asked(row: Columns) -> list[Message]:
 
 def labelled_text(row: Columns, settings: DatasetSettings) -> ReadRow:
     """Read a text and its label, by the usual names of such columns."""
-    text, label = label_columns(row)
+    text, label = label_columns(row, settings)
     prompt = with_system(row, [said("user", text_of_cell(row[text], text))])
     return ReadRow(prompt=prompt, completion=[said("assistant", answer_of_cell(row[label], label))])
 
 
-def label_columns(row: Columns) -> tuple[str, str]:
-    """Return the names of a text's and a label's column; raises KeyError."""
-    text = next((name for name in row if name.lower() in TEXTS), None)
-    label = min((n for n in row if n.lower() in LABELS), key=lambda n: LABELS.index(n.lower()), default=None)
+def label_columns(row: Columns, settings: DatasetSettings) -> tuple[str, str]:
+    """Return the names of a text's and a label's column; raises KeyError.
+
+    A column that the settings name goes before the usual names, and these before the settings' defaults.
+    """
+    text = _named(row, settings, "prompt_column", [name for name in row if name.lower() in TEXTS])
+    labels = sorted((name for name in row if name.lower() in LABELS), key=lambda name: LABELS.index(name.lower()))
+    label = _named(row, settings, "completion_column", labels)
     if text is None or label is None:
         raise KeyError(TEXTS[0] if text is None else LABELS[2])
     return text, label
 
 
-def is_labelled(row: Columns) -> bool:
+def _named(row: Columns, settings: DatasetSettings, setting: str, usual: Sequence[str]) -> str | None:
+    """Return the column that a setting names, if the row has it, or a usual one, or that of the setting's default."""
+    column: str = getattr(settings, setting)
+    given = [column] if column in row else []
+    return next(iter([*given, *usual] if setting in settings.model_fields_set else [*usual, *given]), None)
+
+
+def is_labelled(row: Columns, settings: DatasetSettings) -> bool:
     """Ask whether there are a text's and a label's column, and none that may hold the answer instead."""
-    names = {name.lower() for name in row}
-    return bool(names.intersection(TEXTS)) and bool(names.intersection(LABELS)) and names.isdisjoint(MAY_ANSWER)
+    try:
+        text, label = label_columns(row, settings)
+    except KeyError:
+        return False
+    is_named = label == settings.completion_column
+    return text != label and (is_named or {name.lower() for name in row}.isdisjoint(MAY_ANSWER))
 
 
 def plain_text(row: Columns, settings: DatasetSettings) -> ReadRow:

@@ -80,4 +80,9 @@ def _arguments(value: Any, name: str) -> str:
     parsed = json_cell(value, name)
     if not isinstance(parsed, dict):
         raise ValueError(f"{name} is no JSON object")
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    try:
+        written = json.dumps(parsed, ensure_ascii=False, allow_nan=False)
+    except ValueError as error:
+        raise ValueError(f"{name} holds NaN or an infinite number, which no JSON has") from error
+    check_text(written, name)
+    return value if isinstance(value, str) else written

@@ -65,12 +65,12 @@ def examine_fit(settings: Settings, data: Path | None, machine: Machine) -> Fit:
     """
     config = load_config(settings.base_model(), revision=settings.model.revision)
     lengths = _lengths(settings.dataset, settings.base, data) if data else None
-    train = settings.train.model_copy(update={"bf16": settings.train.bf16 and machine.has_fast_bf16})
+    train = settings.train
     if lengths is not None:
         train = train.model_copy(update={"max_length": _rounded(min(train.max_length, lengths.longest))})
     is_cuda = machine.gpu is not None
     methods: tuple[Literal["full", "lora", "qlora"], ...] = ("full", "lora", "qlora")
-    chosen = [_of_method(train, method) for method in methods]
+    chosen = [_of_method(train, method, machine) for method in methods]
     return Fit(
         model=settings.model.base,
         machine=machine,
@@ -81,20 +81,22 @@ def examine_fit(settings: Settings, data: Path | None, machine: Machine) -> Fit:
     )
 
 
-def _of_method(train: TrainSettings, method: str) -> TrainSettings:
+def _of_method(train: TrainSettings, method: str, machine: Machine) -> TrainSettings:
+    changed = train.model_copy(update={"method": method})
     plain = {k: TrainSettings.model_fields[k].default for k in ("use_dora", "use_rslora", "init_lora_weights")}
-    return train.model_copy(update={"method": method, **(plain if method == "full" else {})})
+    bf16 = machine.trains_in_bf16(changed)
+    return changed.model_copy(update={"bf16": bf16, **(plain if method == "full" else {})})
 
 
 def _propose(base: Base, scheme: str, config: Any, train: TrainSettings, machine: Machine) -> Sections | None:
     """Return the first that fits: the settings' method, then smaller batches, then checkpointing, then QLoRA."""
-    tried = [train]
+    tried = [train.model_copy(update={"bf16": machine.trains_in_bf16(train)})]
     while tried[-1].per_device_train_batch_size > 1:
         batch, steps = tried[-1].per_device_train_batch_size // 2, tried[-1].gradient_accumulation_steps * 2
         smaller = {"per_device_train_batch_size": batch, "gradient_accumulation_steps": steps}
         tried.append(tried[-1].model_copy(update=smaller))
     tried += [t.model_copy(update={"gradient_checkpointing": True}) for t in tried]
-    tried += [_of_method(t, m) for m in ("lora", "qlora") if m != train.method for t in list(tried)]
+    tried += [_of_method(t, m, machine) for m in ("lora", "qlora") if m != train.method for t in list(tried)]
     for candidate in tried:
         is_possible = machine.lacks(candidate) is None
         if is_possible and fits(estimate(config, candidate, is_cuda=machine.gpu is not None), machine):
@@ -142,7 +144,7 @@ def as_text(fit: Fit) -> str:
     lines += [
         f"memory           {_size(machine.memory_bytes)} free ({place})",
         f"attention        {machine.attention}",
-        f"number type      {'bfloat16' if machine.has_fast_bf16 else 'float32: bfloat16 is slow here'}",
+        f"number type      {machine.number_type}",
         f"quantization     {', '.join(machine.quantizations)}",
         *([f"kernels          faster ones for W8A8 and W4A16: {how}"] if (how := machine.faster_kernels) else []),
         f"processes        {machine.processes}",

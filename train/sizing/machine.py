@@ -3,15 +3,14 @@
 import importlib.metadata
 import importlib.util
 from dataclasses import dataclass
-from pathlib import Path
 
 from driftwheel.accelerator import look
+from driftwheel.processor import this_processor
 from driftwheel.quantization import usable_schemes
 from driftwheel.settings.training import TrainSettings
 from driftwheel.system import available_bytes
-
-BF16_CAPABILITY = (8, 0)
-"""From Ampere on a GPU multiplies bfloat16 in hardware; older ones convert, and lose the time that it would save."""
+from driftwheel.training_speed import Speed
+from train.processes.number_type import BF16_CAPABILITY, speed
 
 
 @dataclass(frozen=True)
@@ -29,13 +28,23 @@ class Machine:
     gpu_count: int = 0
     is_amd: bool = False
     """Whether AMD made the processor."""
+    speed: Speed | None = None
+    """What was measured of number types and threads; None with a GPU."""
 
-    @property
-    def has_fast_bf16(self) -> bool:
-        """Whether bfloat16 has instructions of its own here; without them it is slower than float32."""
+    def trains_in_bf16(self, train: TrainSettings) -> bool:
+        """Say whether a training computes in bfloat16 here: as it is set, else as is faster."""
+        if train.bf16 is not None:
+            return train.bf16
         if self.capability is not None:
             return self.capability >= BF16_CAPABILITY
-        return bool(self.cpu_flags & {"avx512_bf16", "amx_bf16", "bf16"})
+        return self.speed is None or self.speed.is_bf16_faster(train.method)
+
+    @property
+    def number_type(self) -> str:
+        """What is known of number types here, for a person."""
+        if self.capability is not None:
+            return "bfloat16" if self.capability >= BF16_CAPABILITY else "float32: bfloat16 is slow here"
+        return "not measured" if self.speed is None else f"{self.speed.told} (measured)"
 
     @property
     def attention(self) -> str:
@@ -80,22 +89,9 @@ class Machine:
 def this_machine() -> Machine:
     """Look at this machine."""
     packages = frozenset(p for p in ("bitsandbytes", "flash_attn", "ray", "zentorch") if importlib.util.find_spec(p))
-    found = look()
+    found, seen = look(), this_processor()
     if not found.has_gpu:
-        processor = _processor()
-        is_amd = processor.get("vendor_id") == "AuthenticAMD"
-        return Machine(float(available_bytes()), None, None, _flags(processor), packages, is_amd=is_amd)
+        memory = float(available_bytes())
+        return Machine(memory, None, None, seen.flags, packages, is_amd=seen.is_amd, speed=speed())
     best = max(found.gpus, key=lambda gpu: gpu.free_bytes)
-    flags = _flags(_processor())
-    return Machine(float(best.free_bytes), best.name, best.capability, flags, packages, len(found.gpus))
-
-
-def _processor() -> dict[str, str]:
-    """Return what Linux says about the first processor."""
-    first, _, _ = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").partition("\n\n")
-    pairs = (line.partition(":") for line in first.splitlines())
-    return {name.strip(): value.strip() for name, _, value in pairs}
-
-
-def _flags(processor: dict[str, str]) -> frozenset[str]:
-    return frozenset(processor.get("flags", processor.get("Features", "")).split())
+    return Machine(float(best.free_bytes), best.name, best.capability, seen.flags, packages, len(found.gpus))

@@ -117,14 +117,14 @@ def _saved_bytes(model: Any, train: TrainSettings, tokens: int) -> float:
         ids = torch.zeros(train.per_device_train_batch_size, tokens, dtype=torch.long)
         with (
             torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor),
-            torch.autocast("cpu", dtype=torch.bfloat16, enabled=train.bf16),
+            torch.autocast("cpu", dtype=torch.bfloat16, enabled=train.bf16 is not False),
         ):
             backbone(input_ids=ids, use_cache=False)
     total = float(sum(saved.values()))
     if not train.gradient_checkpointing:
         return total
     layers = int(model.config.num_hidden_layers)
-    kept = layers * ids.numel() * int(model.config.hidden_size) * (2 if train.bf16 else 4)
+    kept = layers * ids.numel() * int(model.config.hidden_size) * (4 if train.bf16 is False else 2)
     return float(kept + total / layers)
 
 

@@ -69,7 +69,7 @@ def base_dtype(train: TrainSettings) -> str:
     takes a part out of, stay in float32: a small step is lost when it is added to a bfloat16 number.
     """
     is_frozen = train.method != "full" and not changes_base(train)
-    return "bfloat16" if is_frozen and train.bf16 else "float32"
+    return "bfloat16" if is_frozen and train.bf16 is not False else "float32"
 
 
 def why_only_merged(train: TrainSettings) -> str | None:

@@ -17,6 +17,7 @@ from driftwheel.settings.training import TrainSettings
 from train.base_model import load_base_tokenizer
 from train.data.preferences import PreferenceRow, read_preferences
 from train.data.rendering import as_an_engine, token_counts
+from train.processes.number_type import with_number_type
 from train.training.methods import adapter_config
 from train.training.sharding import Arguments
 from train.training.trainer import common_arguments, early_stopping, load_base, naming_refused_settings, prepare
@@ -35,6 +36,7 @@ def make_preference_trainer(
     from trl import DPOConfig, DPOTrainer, KTOConfig, KTOTrainer
 
     prepare(train)
+    train = with_number_type(train)
     tokenizer = load_base_tokenizer(base)
     rows = {s: _rows(tokenizer, train, dataset_path, s) for s in ("train", "validation")}
     arguments = common_arguments(train, run_path, has_validation=True)

@@ -9,6 +9,7 @@ from driftwheel.json_form import as_json
 from driftwheel.run_metrics import RunMetrics
 from train.fidelity.trained import remember
 from train.processes.first_process import folder_to_write, is_first_process
+from train.processes.number_type import use_best_threads
 from train.runs import weights_path
 from train.training.methods import keep_start, save_weights, why_only_merged
 from train.training.preference_trainer import make_preference_trainer
@@ -27,6 +28,8 @@ def train_here(job: TrainingJob) -> RunMetrics:
     curves = CurveWriter(path)
     bar = ProgressBar(curves, Console(stderr=True))
     own = [curves, bar, *job.callbacks] if is_first_process() else []
+    if settings.train.num_processes == 1:  # several have one core each
+        use_best_threads()
     make = make_trainer if settings.train.objective == "sft" else make_preference_trainer
     callbacks = own if settings.train.num_processes == 1 else [Together(), *own]
     trainer = make(settings.train, settings.base, job.rows_path, path, callbacks)

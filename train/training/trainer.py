@@ -20,6 +20,7 @@ from train.kernels.adapted_linear import fuse_adapters
 from train.kernels.completion_head import has_plain_frozen_head, score_completions_only
 from train.kernels.frozen_norm import replace_norms
 from train.kernels.short_attention import use_short_attention
+from train.processes.number_type import with_number_type
 from train.training.class_weights import ROW_WEIGHT, check_class_weights, row_weights
 from train.training.methods import ADAPTER_KEYS, adapter_config, base_dtype, check_method
 from train.training.sharding import Arguments, Batch, prepare_sharding, process_arguments, share_batches
@@ -27,7 +28,7 @@ from train.training.supervised_trainer import SupervisedTrainer
 
 OWN_KEYS = (
     *("method", "objective", "start_from", "beta", "learn", "class_weights", "early_stopping_patience"),
-    *("num_processes", "fsdp", "executor", "ray_address"),
+    *("num_processes", "devices", "fsdp", "executor", "ray_address"),
 )
 """Keys of the train section that no TRL trainer takes as they are."""
 SHORT_FIRST = "short_first"
@@ -40,6 +41,7 @@ def make_trainer(train: TrainSettings, base: Base, dataset_path: Path, run_path:
     Raises ConfigError for settings that TRL refuses, NotFoundError for a missing base model.
     """
     prepare(train)
+    train = with_number_type(train)
     tokenizer = load_base_tokenizer(base)
     rows = _training_rows(train, tokenizer, dataset_path)
     validation = [_row(sequence) for _, sequence in _sequences(train, tokenizer, dataset_path, "validation")]

@@ -35,7 +35,8 @@ class TrainingJob:
             raise ConfigError("a search trains each trial in one process; set train.num_processes to 1 for it")
         path.parent.mkdir(parents=True, exist_ok=True)
         told = {
-            "settings": self.settings.model_dump(mode="json"),
+            # A folder of a run is shown to others, and its processes never open the ledger.
+            "settings": self.settings.model_dump(mode="json", exclude={"storage": {"database_url"}}),
             "settings_path": str(self.settings.path),
             "rows_path": str(self.rows_path),
             "run": {name: getattr(self.run, name) for name in RUN_FIELDS},

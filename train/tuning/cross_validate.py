@@ -18,6 +18,7 @@ from driftwheel.records import Dataset, TrainingRun, content_hash
 from driftwheel.settings.settings import Settings
 from driftwheel.settings.training import TrainSettings
 from driftwheel.store.ledger import Ledger
+from train.data.learned_tokens import Learn
 from train.finetune import finetune
 from train.training.curves import CurvePoint, read_curves
 from train.tuning.folds import folds_path, make_folds
@@ -54,11 +55,12 @@ def cross_validate(settings: Settings, ledger: Ledger, dataset_id: str, count: i
     """
     dataset = ledger.get(Dataset, dataset_id)
     steady = settings.model_copy(update={"train": settings.train.model_copy(update={"early_stopping_patience": 0})})
-    folds = make_folds(settings.dataset, settings.root, dataset, count)
+    folds = make_folds(settings.dataset, settings.root, dataset, count, settings.train.learn)
     runs = [finetune(steady, ledger, dataset_id, fold=fold) for fold in folds]
     result = _judge(settings.train, dataset_id, runs)
     name = RESULT.format(content_hash(result.train)[:12])
-    artifacts.write_json(folds_path(settings.root, settings.dataset.seed, dataset_id, count) / name, asdict(result))
+    folder = folds_path(settings.root, settings.dataset.seed, dataset_id, count, settings.train.learn)
+    artifacts.write_json(folder / name, asdict(result))
     return result
 
 
@@ -93,9 +95,9 @@ def _losses(curves: list[dict[int, CurvePoint]], step: int) -> list[float]:
     return [loss for own in curves if (loss := own[step].eval_loss) is not None]
 
 
-def earlier_results(root: Path, seed: int, dataset_id: str, count: int) -> list[CrossValidation]:
+def earlier_results(root: Path, seed: int, dataset_id: str, count: int, learn: Learn = "last") -> list[CrossValidation]:
     """Return every result on these folds, the least mean loss first."""
-    paths = folds_path(root, seed, dataset_id, count).glob(RESULT.format("*"))
+    paths = folds_path(root, seed, dataset_id, count, learn).glob(RESULT.format("*"))
     results = [CrossValidation(**json.loads(path.read_text(encoding="utf-8"))) for path in paths]
     return sorted(results, key=lambda result: result.loss)
 

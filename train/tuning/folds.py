@@ -17,20 +17,23 @@ from driftwheel.records import Dataset
 from driftwheel.settings.data import DatasetSettings
 from train.data.dataset_files import read_splits
 from train.data.examples import Example
+from train.data.learned_tokens import Learn
 from train.data.splits import group_numbers
 from train.runs import Fold
 
 
-def make_folds(settings: DatasetSettings, root: Path, dataset: Dataset, count: int) -> list[Fold]:
+def make_folds(
+    settings: DatasetSettings, root: Path, dataset: Dataset, count: int, learn: Learn = "last"
+) -> list[Fold]:
     """Write a Dataset's folds, or find them written; raises DataError if it has fewer groups than folds."""
     seed = settings.seed
-    parent = folds_path(root, seed, dataset.id, count)
+    parent = folds_path(root, seed, dataset.id, count, learn)
     folds = [Fold(number, count, seed, parent / str(number)) for number in range(1, count + 1)]
     if all(artifacts.is_complete(fold.path) for fold in folds):
         return folds
     splits = read_splits(dataset)
     examples = [*splits["train"], *splits["validation"]]
-    for fold, held_out in zip(folds, _held_out(settings, examples, count), strict=True):
+    for fold, held_out in zip(folds, _held_out(settings, dataset, examples, count, learn), strict=True):
         with artifacts.writing(fold.path, {"dataset_id": dataset.id, **fold.facts()}) as folder:
             _write(folder / "train.jsonl", [e for i, e in enumerate(examples) if i not in held_out])
             judging = [e for i, e in enumerate(examples) if i in held_out and e.original is None]
@@ -38,13 +41,15 @@ def make_folds(settings: DatasetSettings, root: Path, dataset: Dataset, count: i
     return folds
 
 
-def folds_path(root: Path, seed: int, dataset_id: str, count: int) -> Path:
-    """Return the folder of a Dataset's folds."""
-    return root / "folds" / f"{dataset_id}-{count}-{seed}"
+def folds_path(root: Path, seed: int, dataset_id: str, count: int, learn: Learn = "last") -> Path:
+    """Return the folder of a Dataset's folds; which rows may be parted hangs on which turns are learned."""
+    return root / "folds" / f"{dataset_id}-{count}-{seed}{'-all' if learn == 'all' else ''}"
 
 
-def _held_out(settings: DatasetSettings, examples: list[Example], count: int) -> list[set[int]]:
-    groups = group_numbers(examples, settings.near_duplicate_similarity)
+def _held_out(
+    settings: DatasetSettings, dataset: Dataset, examples: list[Example], count: int, learn: Learn
+) -> list[set[int]]:
+    groups = group_numbers(examples, settings.near_duplicate_similarity, learn, dataset.report.shared)
     if len(set(groups)) < count:
         raise DataError(f"only {len(set(groups))} groups of rows for {count} folds; give more rows or fewer folds")
     labels = [str(e.label) for e in examples]

@@ -23,6 +23,7 @@ from driftwheel.store.sqlite import safe_sqlite_module
 from driftwheel.system import only_process
 from train.base_model import identity
 from train.finetune import find_or_add_run, finetune
+from train.processes.number_type import with_number_type
 from train.tuning.pruning import pruner
 from train.tuning.search_report import ENDED, INTERRUPTED, Search, search_path, write_summary
 from train.tuning.search_space import Space, TrialValues, grid, is_whole, search_space, with_values
@@ -127,7 +128,8 @@ def _is_exhausted(settings: TuneSettings, study: Study) -> bool:
 
 def _run_trial(settings: Settings, ledger: Ledger, dataset: Dataset, study: Study) -> None:
     trial = study.ask()
-    train = with_values(settings.train, suggest(trial, search_space(settings.tune, settings.train)))
+    drawn = with_values(settings.train, suggest(trial, search_space(settings.tune, settings.train)))
+    train = with_number_type(drawn)
     chosen = settings.model_copy(update={"train": train})
     run = find_or_add_run(chosen, ledger, dataset, study_id=study.study_name)
     trial.set_user_attr("run_id", run.id)

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.text import Text
@@ -26,9 +27,11 @@ from train.data.check_tables import print_findings
 from train.data.data_check import check_files
 from train.data.dataset_files import read_splits
 from train.data.examples import Example
-from train.data.learned_tokens import Learn
+from train.data.learned_tokens import Learn, each_learned
+from train.data.made_from import made_from, newest_built
+from train.data.preferences import PreferenceRow, preference_path, read_preferences
 from train.data.row_view import difference, in_template
-from train.data.template_check import faults, templated
+from train.data.template_check import Fault, faults, templated
 from train.dataset import build_dataset
 from train.step_progress import progress
 
@@ -61,7 +64,16 @@ def main(arguments: argparse.Namespace) -> None:
             built = build_dataset(settings, ledger, _given(arguments.source) or None)
         print_record(built, as_json=arguments.json)
     elif arguments.action == "show":
-        dataset = _chosen(ledger, settings.project, arguments.dataset)
+        now = made_from(settings.dataset, settings.train.learn, {} if arguments.dataset else settings.named_paths())
+        taken = None if arguments.dataset else newest_built(ledger, settings.project, now)[0]
+        dataset = taken or _chosen(ledger, settings.project, arguments.dataset)
+        path = preference_path(Path(dataset.path), settings.train.objective, arguments.split)
+        if path.is_file():
+            rows = read_preferences(Path(dataset.path), settings.train.objective, arguments.split)
+            show_preferences(settings.base, rows[: arguments.rows])
+            return
+        if settings.train.objective != "sft":
+            sys.stderr.write(f"{dataset.id} has no {path.name}; these are its rows of answers\n")
         show(settings.base, read_splits(dataset)[arguments.split][: arguments.rows], settings.train.learn)
     else:
         new = _chosen(ledger, settings.project, arguments.dataset)
@@ -99,7 +111,7 @@ def show(base: Base, examples: Sequence[Example], learn: Learn = "last") -> None
         if tokenizer is None:
             for message in [*example.prompt, *example.completion]:
                 console.print(Text(f"{message['role']:>9}: {text_of(message)}"))
-        elif fault := next(faults(tokenizer, base_ends(base, tokenizer), [templated(example, example.id)]), None):
+        elif fault := _fault(base, tokenizer, example, learn):
             console.print(Text(f"row {fault.row} cannot be learned: {fault.reason}", "bold red"))
         else:
             for pieces in in_template(tokenizer, example, learn).sequences:
@@ -108,6 +120,21 @@ def show(base: Base, examples: Sequence[Example], learn: Learn = "last") -> None
                 ]
                 console.print(Text.assemble(*marked))
         console.print(Text(f"label {example.label}, source {example.source}, slice {example.slice}\n", "italic"))
+
+
+def _fault(base: Base, tokenizer: Any, example: Example, learn: Learn) -> Fault | None:
+    """Return why a row cannot be learned, for the first of its learned turns of which that holds."""
+    turns = [templated(turn, example.id) for turn in each_learned([example], learn)]
+    return next(faults(tokenizer, base_ends(base, tokenizer), turns), None)
+
+
+def show_preferences(base: Base, rows: Sequence[PreferenceRow]) -> None:
+    """Print preferences as they are trained on, each answer after its prompt."""
+    for row in rows:
+        for key in ("chosen", "rejected", "completion"):
+            if key in row:
+                thought = key if key != "completion" else "good" if row["label"] else "bad"
+                show(base, [Example(thought, row["prompt"], row[key], thought, "", source="preference")])
 
 
 def show_difference(old: Dataset, new: Dataset, rows: int) -> None:
@@ -128,7 +155,7 @@ def show_difference(old: Dataset, new: Dataset, rows: int) -> None:
 def check(settings: Settings, sources: list[str], *, as_json: bool) -> None:
     """Print what the files hold, what is wrong with it, and what to do."""
     files = sources or [settings.resolve_source(s.path) for s in settings.dataset.weighted_sources()]
-    found = check_files(settings.dataset, settings.base, settings.train.max_length, files)
+    found = check_files(settings.dataset, settings.base, settings.train.max_length, files, learn=settings.train.learn)
     if as_json:
         sys.stdout.write(json.dumps(asdict(found), ensure_ascii=False) + "\n")
     else:

@@ -20,8 +20,9 @@ import yaml
 from driftwheel.answers import parse_object
 from driftwheel.errors import ConfigError, DataError
 from driftwheel.settings.artifact import EvaluateSettings
-from driftwheel.settings.data import DatasetSettings
-from train.data.formats import Reading, read_file
+from driftwheel.settings.data import HUB, DatasetSettings
+from driftwheel.settings.settings import Settings
+from train.data.formats import Reading, read_sources
 
 DEFAULT_BASE = "Qwen/Qwen3-0.6B"
 PROMPT_NAMES = ("prompt", "question", "text", "input", "message", "query", "utterance", "sentence", "instruction")
@@ -35,7 +36,8 @@ FEWEST_ROWS: int = DatasetSettings.model_fields["min_rows"].default
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the verb's arguments."""
-    parser.add_argument("data_file", nargs="?", metavar="FILE", help="examples: JSONL, JSON, CSV or Parquet")
+    what = f"examples: JSONL, JSON, CSV or Parquet, a folder of them, or {HUB}OWNER/NAME:SPLIT"
+    parser.add_argument("data_file", nargs="?", metavar="FILE", help=what)
     parser.add_argument("--data", metavar="FILE", help="the same, as a flag")
     parser.add_argument("--project", help="name of the loop, such as support (the file's name)")
     parser.add_argument("--base", metavar="MODEL", help=f"folder or hub name of the base model ({DEFAULT_BASE})")
@@ -52,16 +54,15 @@ def main(arguments: argparse.Namespace) -> None:
         raise ConfigError(f"{path} exists already; give another name with --config, or remove it")
     if named is None:
         raise ConfigError("name a file with examples: driftwheel init YOUR_DATA.csv")
-    data = Path(named)
-    if not data.exists():
-        raise ConfigError(f"no data file at {data}")
-    found = look(data, columns_of(arguments))
+    if not named.startswith(HUB) and not Path(named).exists():
+        raise ConfigError(f"no data file at {named}")
+    project = _checked(arguments.project) if arguments.project else project_name(named)
+    found = look(named, columns_of(arguments))
     for line in found.said:
         sys.stdout.write(line + "\n")
     base = arguments.base or _ask(f"base model, a folder or a hub name [{DEFAULT_BASE}]: ") or DEFAULT_BASE
     sys.stdout.write(f"base     {base}" + ("" if arguments.base else " (--base chooses another)") + "\n")
-    project = arguments.project or project_name(data)
-    dataset = {"sources": [_beside(data, path)], **found.keys}
+    dataset = {"sources": [named if named.startswith(HUB) else _beside(Path(named), path)], **found.keys}
     if label_field := arguments.label_field or found.label_field:
         dataset["label_field"] = label_field
     local = _beside(Path(base), path) if Path(base).is_dir() else base
@@ -82,13 +83,25 @@ class Found:
     """Lines for a person."""
 
 
+def _checked(project: str) -> str:
+    """Return a project's name; raises ConfigError with one that is allowed, for it is the alias' name, too."""
+    (pattern,) = (m.pattern for m in Settings.model_fields["project"].metadata if hasattr(m, "pattern"))
+    if not re.fullmatch(pattern, project):
+        near = re.sub(r"[^a-z0-9_-]+", "-", project.lower()).strip("-_")[:63] or "loop"
+        raise ConfigError(
+            f"--project {project!r} is no name for a loop: small letters, digits, - and _ are allowed, 63 at most; "
+            f"such as {near}"
+        )
+    return project
+
+
 def columns_of(arguments: argparse.Namespace) -> dict[str, object]:
     """Return the columns that flags name, as keys of the dataset section."""
     given = {"prompt_column": arguments.prompt_column, "completion_column": arguments.completion_column}
     return {key: name for key, name in given.items() if name}
 
 
-def look(data: Path, columns: dict[str, object]) -> Found:
+def look(data: str, columns: dict[str, object]) -> Found:
     """Read a file as its columns are called, and return what it holds; one that cannot be read is told, not refused."""
     found = Found(keys=columns)
     try:
@@ -98,7 +111,7 @@ def look(data: Path, columns: dict[str, object]) -> Found:
         found.said.append("         once it can be read, `driftwheel data check` says what is in it")
         return found
     broken = "".join(f", {len(reading.broken)} broken ({b.place} {b.reason})" for b in reading.broken[:1])
-    found.said.append(f"data     {len(reading.rows)} rows of {data.name}{broken}")
+    found.said.append(f"data     {len(reading.rows)} rows of {reading.name}{broken}")
     columns = {"format": reading.format, **found.keys}
     found.said.append("columns  " + ", ".join(f"{key} {value}" for key, value in columns.items()))
     if len(reading.rows) < FEWEST_ROWS:
@@ -107,10 +120,10 @@ def look(data: Path, columns: dict[str, object]) -> Found:
     return found
 
 
-def _read(data: Path, found: Found) -> Reading:
+def _read(data: str, found: Found) -> Reading:
     """Read a file; where its columns have other names, take those that are most usual, or ask."""
     try:
-        return read_file(DatasetSettings.model_validate({"sources": [str(data)], **found.keys}), data)
+        return _together(data, found.keys)
     except DataError as error:
         names = re.search(r"it has (.+?), and no row is of a known format", str(error))
         if names is None:
@@ -120,11 +133,20 @@ def _read(data: Path, found: Found) -> Reading:
         answer = found.keys.get("completion_column") or _column(columns, ANSWER_NAMES, "right answer")
         if not prompt or not answer:
             raise DataError(
-                f"{data.name} has the columns {', '.join(columns)}: say which hold prompt and right answer with "
+                f"{Path(data).name} has the columns {', '.join(columns)}: say which hold prompt and right answer with "
                 "--prompt-column and --completion-column"
             ) from error
         found.keys = {"prompt_column": prompt, "completion_column": answer}
-        return read_file(DatasetSettings.model_validate({"sources": [str(data)], **found.keys}), data)
+        return _together(data, found.keys)
+
+
+def _together(data: str, keys: dict[str, object]) -> Reading:
+    """Read a source as one, however many files it has; raises DataError for one without rows, as a build does."""
+    files = read_sources(DatasetSettings.model_validate({"sources": [data], **keys}), [data])
+    formats = ", ".join(dict.fromkeys(file.format for file in files))
+    name = Path(data).name if len(files) == 1 else f"{len(files)} files of {Path(data).name}"
+    rows = [row for file in files for row in file.rows]
+    return Reading(rows=rows, broken=[b for file in files for b in file.broken], format=formats, name=name)
 
 
 def _column(columns: Sequence[str], usual: Sequence[str], what: str) -> str | None:
@@ -183,9 +205,10 @@ def _ask(question: str) -> str | None:
         return None
 
 
-def project_name(data: Path) -> str:
-    """Return a name for the loop of a data file: the file's, as far as names allow."""
-    name = re.sub(r"[^a-z0-9_-]+", "-", data.name.partition(".")[0].lower()).strip("-_")
+def project_name(data: str) -> str:
+    """Return a name for the loop of a source of data: the file's, folder's or data set's, as far as names allow."""
+    of_hub = data.removeprefix(HUB).partition(":")[0].partition("@")[0] if data.startswith(HUB) else data
+    name = re.sub(r"[^a-z0-9_-]+", "-", Path(of_hub).resolve().name.partition(".")[0].lower()).strip("-_")
     return name[:63] or "loop"
 
 

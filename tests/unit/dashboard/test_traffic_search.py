@@ -1,5 +1,7 @@
 """A search finds what matches, and each request is in one minute."""
 
+import statistics
+from dataclasses import replace
 from datetime import UTC, datetime
 from types import ModuleType
 
@@ -7,6 +9,7 @@ import pytest
 
 from dashboard import traffic_search
 from dashboard.traffic_search import TrafficFilter
+from driftwheel.records import Traffic
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
 
@@ -39,9 +42,79 @@ def test_minutes_hold_every_request_once(seed: ModuleType, ledger: Ledger, setti
         (TrafficFilter(version_id="nobody"), 0),
     ],
 )
-def test_search_counts_what_matches(
+def test_search_finds_what_matches(
     wanted: TrafficFilter, count: int, seeded: dict[str, str], ledger: Ledger, settings: Settings
 ) -> None:
-    rows, total = traffic_search.search_traffic(ledger, settings.project, wanted, limit=10)
-    assert total == count
-    assert len(rows) == min(10, count)
+    found = traffic_search.search_traffic(ledger, settings.project, wanted, limit=200)
+    assert len(found.ids) == count
+    assert found.older is None
+    assert len(traffic_search.lines_of(ledger, settings.project, found.ids)) == count
+
+
+@pytest.mark.parametrize("wanted", [TrafficFilter(), TrafficFilter(outcome="answered")])
+@pytest.mark.parametrize("scanned", [7, 1000])
+def test_pages_hold_every_match_once_in_the_order_of_time(
+    wanted: TrafficFilter, scanned: int, seeded: dict[str, str], ledger: Ledger, settings: Settings
+) -> None:
+    everything = traffic_search.search_traffic(ledger, settings.project, wanted, limit=200).ids
+    assert len(everything) > 100
+    found: list[str] = []
+    place = None
+    while True:
+        page = traffic_search.search_traffic(ledger, settings.project, wanted, before=place, limit=10, scanned=scanned)
+        found += page.ids
+        assert len(page.ids) <= 10
+        if page.older is None:
+            break
+        place = page.older
+    assert tuple(found) == everything
+
+
+def test_pages_go_on_through_many_requests_of_one_moment(
+    seeded: dict[str, str], ledger: Ledger, settings: Settings
+) -> None:
+    first = ledger.find(Traffic, project=settings.project, limit=1)[0]
+    ledger.add(*(replace(first, id=f"req_{n:03}", created_at=NOW) for n in range(30)))
+    wanted, place, found = TrafficFilter(text="nobody wrote this"), None, 0
+    for _ in range(200):
+        page = traffic_search.search_traffic(ledger, settings.project, wanted, before=place, limit=10, scanned=5)
+        found += len(page.ids)
+        if page.older is None:
+            break
+        assert page.searched_to is not None
+        place = page.older
+    else:
+        raise AssertionError("the search came to no end")
+    assert found == 0
+
+
+def test_a_search_says_how_far_it_came(seeded: dict[str, str], ledger: Ledger, settings: Settings) -> None:
+    rows = ledger.find(Traffic, project=settings.project)
+    found = traffic_search.search_traffic(
+        ledger, settings.project, TrafficFilter(text="card number 149 is"), scanned=100
+    )
+    assert found.ids == ()
+    assert found.searched_to == rows[100].created_at
+
+
+def test_an_id_is_found_however_old_its_request_is(seeded: dict[str, str], ledger: Ledger, settings: Settings) -> None:
+    oldest = ledger.find(Traffic, project=settings.project)[-1]
+    found = traffic_search.search_traffic(ledger, settings.project, TrafficFilter(text=oldest.id), scanned=1)
+    assert found.ids == (oldest.id,)
+
+
+def test_lines_hold_long_texts_cut(seeded: dict[str, str], ledger: Ledger, settings: Settings) -> None:
+    first = ledger.find(Traffic, project=settings.project, limit=1)[0]
+    ledger.add(replace(first, id="req_long", prompt="x" * 2_100_000, answer="y" * 2_100_000, label="z" * 2_100_000))
+    (line,) = traffic_search.lines_of(ledger, settings.project, ("req_long",))
+    assert [len(text or "") for text in (line.prompt, line.answer, line.label)] == [300] * 3
+
+
+@pytest.mark.every_database
+def test_the_median_of_a_minute_is_exact(seed: ModuleType, ledger: Ledger, settings: Settings) -> None:
+    seed.fill(settings, ledger, NOW)
+    rows = ledger.find(Traffic, project=settings.project)
+    for minute in traffic_search.minutes(ledger, settings.project, now=NOW):
+        latencies = [r.latency_seconds for r in rows if r.created_at.replace(second=0, microsecond=0) == minute.at]
+        assert minute.requests == len(latencies)
+        assert minute.latency_p50_seconds == (pytest.approx(statistics.median(latencies)) if latencies else None)

@@ -1,22 +1,20 @@
 """Every page runs without a loop and with a full one, and its buttons do what they say."""
 
 import shutil
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
 from streamlit.testing.v1 import AppTest
 
-import dashboard
 from dashboard.pages import PAGES
 from driftwheel import controls
 from driftwheel.records import DecisionStatus, Judgement, Preference, RetrainDecision, Traffic
 from driftwheel.settings.settings import Settings
 from driftwheel.store.alias import get_alias
 from driftwheel.store.ledger import Ledger
+from tests.support.drawn_pages import VIEWS, button, view
 
-VIEWS = Path(dashboard.__file__).parent / "views"
 TITLES = {page.name: page.title for page in PAGES}
 MARKUP = ("markdown", "caption", "error", "info", "warning", "success")
 
@@ -24,11 +22,6 @@ MARKUP = ("markdown", "caption", "error", "info", "warning", "success")
 @pytest.fixture(autouse=True)
 def _shown(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DRIFTWHEEL_CONFIG", str(settings.path))
-
-
-def view(name: str) -> AppTest:
-    """Run one page."""
-    return AppTest.from_file(VIEWS / f"{name}.py", default_timeout=30).run()
 
 
 @pytest.mark.parametrize("name", TITLES)
@@ -59,23 +52,23 @@ def test_every_page_is_in_the_navigation(seeded: dict[str, str]) -> None:
 def test_promote_moves_the_alias(seeded: dict[str, str], ledger: Ledger, settings: Settings) -> None:
     page = view("model_versions")
     page.selectbox(key="version").select(seeded["v2"]).run()
-    page.button(key="promote").click().run()
+    button(page, "promote").click().run()
     assert get_alias(ledger, settings.project, settings.serve.alias).version_id == seeded["v2"]
-    page.button(key="rollback").click().run()
+    button(page, "rollback").click().run()
     assert get_alias(ledger, settings.project, settings.serve.alias).version_id == seeded["v1"]
 
 
 def test_a_rejected_version_cannot_be_promoted(seeded: dict[str, str]) -> None:
     page = view("model_versions")
     page.selectbox(key="version").select(seeded["rejected"]).run()
-    assert page.button(key="promote").disabled
+    assert button(page, "promote").disabled
 
 
 def test_pause_sets_the_switch_and_resume_clears_it(seeded: dict[str, str], ledger: Ledger, settings: Settings) -> None:
     page = view("decisions")
-    page.button(key="pause").click().run()
+    button(page, "pause").click().run()
     assert controls.is_paused(ledger, settings.project)
-    page.button(key="pause").click().run()
+    button(page, "pause").click().run()
     assert not controls.is_paused(ledger, settings.project)
 
 
@@ -83,12 +76,12 @@ def test_pause_sets_the_switch_and_resume_clears_it(seeded: dict[str, str], ledg
 def test_a_waiting_decision_is_settled(
     key: str, status: DecisionStatus, seeded: dict[str, str], ledger: Ledger
 ) -> None:
-    view("decisions").button(key=key).click().run()
+    button(view("decisions"), key).click().run()
     assert ledger.get(RetrainDecision, seeded["waiting"]).status is status
 
 
 def test_retrain_now_records_a_decision(ledger: Ledger, settings: Settings) -> None:
-    view("decisions").button(key="retrain_now").click().run()
+    button(view("decisions"), "retrain_now").click().run()
     (found,) = ledger.find(RetrainDecision, project=settings.project)
     assert (found.trigger, found.status) == ("button", DecisionStatus.OPEN)
 
@@ -96,7 +89,7 @@ def test_retrain_now_records_a_decision(ledger: Ledger, settings: Settings) -> N
 def test_a_second_retrain_is_refused_in_words(seeded: dict[str, str], ledger: Ledger) -> None:
     before = ledger.count(RetrainDecision)
     page = view("decisions")
-    page.button(key="retrain_now").click().run()
+    button(page, "retrain_now").click().run()
     assert ledger.count(RetrainDecision) == before
     assert any("one retrain at a time" in t.value for t in page.text)
 
@@ -104,10 +97,10 @@ def test_a_second_retrain_is_refused_in_words(seeded: dict[str, str], ledger: Le
 def test_a_thumb_and_a_correction_reach_the_request(seeded: dict[str, str], ledger: Ledger, settings: Settings) -> None:
     newest = ledger.find(Traffic, project=settings.project, limit=1)[0]
     page = view("traffic")
-    page.button(key="thumb_up").click().run()
+    button(page, "thumb_up").click().run()
     assert ledger.get(Traffic, newest.id).thumb == 1
-    page.text_area(key="correction").input('{"intent": "refund"}')
-    page.button(key="correct").click().run()
+    page.text_area[0].input('{"intent": "refund"}')
+    button(page, "correct").click().run()
     found = ledger.get(Traffic, newest.id)
     assert (found.label, found.label_source) == ('{"intent": "refund"}', "correction")
 
@@ -116,7 +109,7 @@ def test_the_playground_says_that_the_gateway_is_down(seeded: dict[str, str], mo
     monkeypatch.setenv("DRIFTWHEEL__SERVE__PORT", "1")
     page = view("playground")
     page.text_area(key="question").input("hello")
-    page.button(key="ask_both").click().run()
+    button(page, "ask_both").click().run()
     assert not page.exception
     assert sum("No gateway answers" in t.value for t in page.text) == 2
 
@@ -126,10 +119,10 @@ def test_a_blind_judgement_is_stored_once_and_counted(seeded: dict[str, str], le
     page.selectbox(key="one").select(seeded["v2"]).run()
     page.selectbox(key="two").select(seeded["v1"]).run()
     page.radio(key="shown").set_value("Judge the answers").run()
-    assert page.button(key="judge_left").disabled, "a judgement needs a name"
+    assert button(page, "judge_left").disabled, "a judgement needs a name"
     page.text_input(key="judge").input("Ada").run()
     left = page.code[1].value
-    page.button(key="judge_left").click().run()
+    button(page, "judge_left").click().run()
     assert not page.exception
     (found,) = ledger.find(Judgement)
     assert (found.judge, found.first_version_id, found.second_version_id) == ("Ada", seeded["v1"], seeded["v2"])

@@ -82,6 +82,11 @@ def test_devices_are_hidden_as_cuda_hides_them(tmp_path: Path, chosen: str | Non
     assert bool(found.processes) == (0 in left), "what holds a hidden GPU is not ours to look at"
 
 
+def test_a_part_of_a_gpu_is_a_gpu_of_unknown_memory(tmp_path: Path) -> None:
+    (part,) = seen(tmp_path, "mig.gpus", visible_devices="MIG-1234").gpus
+    assert (part.uuid, part.total_bytes, part.capability) == ("MIG-1234", 0, (8, 0))
+
+
 def test_an_id_that_two_gpus_begin_with_names_none() -> None:
     gpus = [Gpu(index=0, uuid="GPU-aa11"), Gpu(index=1, uuid="GPU-aa22")]
     assert visible(gpus, "GPU-aa") == ()

@@ -29,6 +29,11 @@ def test_a_good_turn_holds_every_claim() -> None:
     assert [claim.text for claim in hold_against_bars(GOOD) if not claim.is_met] == []
 
 
+def test_a_slow_circle_names_what_else_the_machine_did() -> None:
+    told = [hold_against_bars(replace(GOOD, load_before=load, cores=2))[-1].measured for load in (0.4, 8.0)]
+    assert told == ["8.3 minutes", "8.3 minutes, beside other work: load 8.0 on 2 cores before it began"]
+
+
 def test_a_turn_that_measured_nothing_fails() -> None:
     assert sum(claim.is_met for claim in hold_against_bars(Measured())) == 0
 

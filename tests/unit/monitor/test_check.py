@@ -267,6 +267,43 @@ def test_a_window_without_labels_does_not_end_a_run_of_lost_quality(watched: Set
     assert verdicts(ledger, DriftKind.QUALITY) == ["suspected", "insufficient", "drifted"]
 
 
+def conclude_undrawn(watched: Settings, ledger: Ledger) -> DriftSignal:
+    """Check the next window without drawing a report; return its quality signal."""
+    look = next_look(watched, ledger)
+    assert look is not None
+    result = conclude(watched, ledger, look, judge_drift(look, FEATURES), {})
+    return next(s for s in result.signals if s.kind is DriftKind.QUALITY)
+
+
+def say(ledger: Ledger, first: int, last: int, **values: Any) -> None:
+    """Attach feedback to requests by their numbers, now."""
+    table = TABLES[Traffic]
+    is_meant = table.c.id.between(f"req_{first:06d}", f"req_{last:06d}")
+    with ledger.write() as connection:
+        connection.execute(sa.update(table).where(is_meant).values(feedback_at=utc_now(), **values))
+
+
+def test_labels_that_come_after_their_window_was_cut_are_counted(watched: Settings, ledger: Ledger) -> None:
+    for number in range(3):
+        send(ledger, WINDOW_ROWS, 3 + number, "shifted", 1000 * number, is_labelled=False)
+        assert conclude_undrawn(watched, ledger).verdict is DriftVerdict.INSUFFICIENT
+    right = '{"intent":"order_status","urgency":"low"}'
+    say(ledger, 0, 1099, label=right, label_source="correction")
+    send(ledger, WINDOW_ROWS, 6, "shifted", 3000, is_labelled=False)
+    signal = conclude_undrawn(watched, ledger)
+    assert (signal.verdict, signal.details.is_proved, signal.details.accuracy) == ("suspected", True, 0.0)
+
+
+def test_an_answer_that_somebody_liked_is_no_labelled_one(watched: Settings, ledger: Ledger) -> None:
+    send(ledger, WINDOW_ROWS, 2, "steady", 0, is_labelled=False)
+    answer_column = TABLES[Traffic].c.answer
+    say(ledger, 0, 65, label=answer_column, label_source="accepted", thumb=1)
+    say(ledger, 66, 99, thumb=-1)
+    signal = conclude_undrawn(watched, ledger)
+    assert (signal.verdict, signal.details.accuracy) == (DriftVerdict.INSUFFICIENT, None)
+    assert "thumbs down per thumb 34.0% of 100" in signal.details.said
+
+
 def follow_up(ledger: Ledger) -> None:
     """Let version_2 follow version_1, as the outcome of a retrain."""
     version = replace(ledger.get(ModelVersion, "version_1"), id="version_2", number=2)

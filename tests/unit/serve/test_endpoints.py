@@ -2,11 +2,20 @@
 
 import pytest
 
+from driftwheel.errors import (
+    ConflictError,
+    DataError,
+    DriftwheelError,
+    EngineError,
+    NotFoundError,
+    RecordError,
+    StorageError,
+)
 from driftwheel.records import Scope
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
 from serve.access.allow_list import ROUTES, Route
-from serve.endpoints import Endpoints
+from serve.endpoints import Endpoints, refusal_of
 from serve.metrics import GatewayMetrics
 from serve.routing.table import RoutingTable
 
@@ -25,3 +34,20 @@ def test_a_handler_that_nobody_can_reach_is_refused_at_the_start(
     monkeypatch.delitem(ROUTES, "/metrics")
     with pytest.raises(ValueError, match="/metrics is on"):
         Endpoints(settings, ledger, RoutingTable(), GatewayMetrics())
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (NotFoundError("no request"), 404),
+        (ConflictError("moved first"), 409),
+        (RecordError("traffic.label holds a NUL"), 422),
+        (DataError("nothing was said"), 422),
+        (StorageError("the disk is full"), 503),
+        (EngineError("a bug"), 500),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, Exception) else "",
+)
+def test_what_a_client_can_put_right_is_no_error_of_the_servers(error: DriftwheelError, status: int) -> None:
+    refusal = refusal_of(error)
+    assert (refusal.status, str(error) in refusal.body().decode()) == (status, True)

@@ -318,6 +318,53 @@ def test_a_watch_header_that_is_neither_yes_nor_no_is_refused(gateway: Running) 
     assert (answer.status, answer.value["error"]["code"]) == (400, "invalid_header")
 
 
+def test_two_words_on_watching_are_refused_and_not_the_last_one_taken(gateway: Running) -> None:
+    answer = post(gateway, BODY, "x-driftwheel-watch: yes", "x-driftwheel-watch: no")
+    assert (answer.status, answer.value["error"]["code"]) == (400, "repeated_header")
+
+
+def test_requests_that_nobody_watches_are_counted(gateway: Running) -> None:
+    def counted() -> float:
+        page = exchange(gateway, head("GET", "/metrics"))[0].body.decode()
+        return float(page.partition("\ndriftwheel_unwatched_requests_total ")[2].split()[0])
+
+    before = counted()
+    for lines in (("x-driftwheel-watch: no",), ("user-agent: UptimeRobot/2.0",), ("x-driftwheel-watch: yes",), ()):
+        post(gateway, BODY, *lines)
+    assert counted() == before + 2
+
+
+@pytest.mark.parametrize("key", [None, KEY], ids=["stranger", "key"])
+@pytest.mark.parametrize(("method", "path"), [("GET", "/healthz"), ("HEAD", "/readyz"), ("OPTIONS", "/healthz")])
+@pytest.mark.parametrize(
+    "lines", [("content-length: 900000",), ("transfer-encoding: chunked",)], ids=["long", "chunks"]
+)
+def test_a_probe_brings_no_body_that_would_be_held(
+    gateway: Running, method: str, path: str, key: str | None, lines: tuple[str, ...]
+) -> None:
+    """Strangers could fill the gateway's memory with bodies of requests that need no key."""
+    with socket.create_connection(("127.0.0.1", gateway.port), timeout=10) as client:
+        client.sendall(head(method, path, *lines, key=key) + b"20000\r\n" + b"a" * 0x20000)
+        said = client.makefile("rb").readline()
+    assert said.split()[1] == b"400"
+    empty = exchange(gateway, head(method, path, "transfer-encoding: chunked", key=key) + b"0\r\n\r\n")
+    assert empty[0].status in (200, 204)
+
+
+def test_a_preflight_brings_no_body_either(gateway: Running) -> None:
+    lines = (f"origin: {PAGE}", "access-control-request-method: POST", "content-length: 900000")
+    with socket.create_connection(("127.0.0.1", gateway.port), timeout=10) as client:
+        client.sendall(head("OPTIONS", CHAT, *lines, key=None))
+        said = client.makefile("rb").readline()
+    assert said.split()[1] == b"400"
+
+
+def test_a_number_of_five_thousand_digits_is_told_from_what_is_no_json(gateway: Running) -> None:
+    answer = post(gateway, b'{"request_id": "req_1", "label": ' + b"7" * 5000 + b"}", path="/v1/feedback")
+    assert (answer.status, answer.value["error"]["code"]) == (400, "number_too_long")
+    assert "send it as text" in answer.value["error"]["message"]
+
+
 def test_a_compressed_body_is_refused_by_the_name_of_its_coding(gateway: Running) -> None:
     answer = post(gateway, b"\x1f\x8b", "content-encoding: gzip")
     assert (answer.status, "gzip" in answer.value["error"]["message"]) == (415, True)

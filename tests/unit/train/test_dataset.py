@@ -17,13 +17,18 @@ from driftwheel.settings.data import SourceSettings
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
 from examples.support.world import answer, messages
+from tests.support.said import words_of
 from tests.support.versions import add_with_parents, run_stub
-from train.data.dataset_files import read_splits
+from train.base_model import load_base_tokenizer
+from train.data.dataset_files import read_left_out, read_splits
 from train.data.duplicates import NearDuplicates
 from train.data.leaks import HeldOut
+from train.data.learned_tokens import training_rows
 from train.data.traffic_dataset import dataset_from_traffic
 from train.dataset import build_dataset
 from train.runs import STARTED_FROM
+
+ANSWER = '{"intent":"refund_request","urgency":"low"}'
 
 
 def write_rows(settings: Settings, rows: Sequence[Mapping[str, object]]) -> None:
@@ -249,15 +254,22 @@ def log_traffic(ledger: Ledger, dataset: Dataset, count: int, **changes: object)
             status_code=200,
             prompt=example.text,
             request=json.dumps({"messages": [{"role": "user", "content": example.text}]}),
-            answer='{"intent":"refund_request","urgency":"low"}',
+            answer=ANSWER,
             latency_seconds=0.1,
             label=answer(example),
             label_source="correction",
             user_id=f"u{number % 97}",
         )
+        if number % 4 == 0:  # who labels says so where the model was right, too
+            row = replace(row, answer=answer(example))
         rows.append(replace(row, **changes))  # type: ignore[arg-type]
-    ledger.add(*rows)
+    add_said(ledger, *rows)
     return rows
+
+
+def add_said(ledger: Ledger, *rows: Traffic) -> None:
+    """Add requests that an author who is trusted has labelled."""
+    ledger.add(*rows, *words_of(rows))
 
 
 def test_fresh_rows_are_new_replayed_rows_are_old_and_the_test_split_has_both(
@@ -281,8 +293,12 @@ def test_a_decision_gets_its_dataset_once(settings: Settings, ledger: Ledger, li
 def test_what_was_ever_tested_is_never_trained_on(settings: Settings, ledger: Ledger, live: Dataset) -> None:
     rows = log_traffic(ledger, live, 400)
     tested = read_splits(live)["test"][:30]
-    ledger.add(
-        *(replace(rows[0], id=f"req_leak_{n}", prompt=e.text, request="", label=e.answer) for n, e in enumerate(tested))
+    add_said(
+        ledger,
+        *(
+            replace(rows[0], id=f"req_leak_{n}", prompt=e.text, request="", label=e.answer)
+            for n, e in enumerate(tested)
+        ),
     )
     dataset = dataset_from_traffic(settings, ledger, "decision_1")
     splits = read_splits(dataset)
@@ -294,16 +310,18 @@ def test_what_was_ever_tested_is_never_trained_on(settings: Settings, ledger: Le
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"label": "hub_offline", "label_source": "label"}, "40 labelled, but the whole right answer is not known"),
-        ({"user_id": "one user"}, "30 over dataset.max_rows_per_user"),
+        (
+            {"label": "hub_offline", "label_source": "label", "answer": ANSWER},
+            "40 labelled, but the whole right answer is not known",
+        ),
         ({"label_source": "accepted"}, "35 over dataset.max_accepted_rows"),
     ],
-    ids=["a label alone", "one busy user", "thumbs alone"],
+    ids=["a label alone", "thumbs alone"],
 )
 def test_rows_that_prove_little_are_dropped_and_counted(
     settings: Settings, ledger: Ledger, live: Dataset, changes: dict[str, object], reason: str
 ) -> None:
-    capped = with_dataset(settings, max_rows_per_user=10, max_accepted_rows=5)
+    capped = with_dataset(settings, max_accepted_rows=5)
     log_traffic(ledger, live, 40, **changes)
     with pytest.raises(DataError, match=reason):
         dataset_from_traffic(capped, ledger, "decision_1")
@@ -323,8 +341,12 @@ def test_a_retrain_keeps_users_and_near_duplicates_in_one_split(
 ) -> None:
     rows = log_traffic(ledger, live, 400)
     known = read_splits(live)["train"][:20]  # each asked again by a user who also asks new things
-    ledger.add(
-        *(replace(rows[n], id=f"req_known_{n}", prompt=e.text, request="", label=e.answer) for n, e in enumerate(known))
+    add_said(
+        ledger,
+        *(
+            replace(rows[n], id=f"req_known_{n}", prompt=e.text, request="", label=e.answer)
+            for n, e in enumerate(known)
+        ),
     )
     splits = read_splits(dataset_from_traffic(settings, ledger, "decision_1"))
     fresh = {name: {e.group for e in rows if e.slice == "new"} for name, rows in splits.items()}
@@ -414,7 +436,7 @@ def test_a_user_who_was_tested_is_never_learned_from(settings: Settings, ledger:
     first = read_splits(judged_on(ledger, dataset_from_traffic(settings, ledger, "decision_1"), 2))
     for number, e in enumerate(messages(400, 77, "shifted")):  # the same users ask new things
         body = json.dumps({"messages": [{"role": "user", "content": e.text}]})
-        ledger.add(replace(row, id=f"req_late_{number}", prompt=e.text, request=body, user_id=f"u{number % 97}"))
+        add_said(ledger, replace(row, id=f"req_late_{number}", prompt=e.text, request=body, user_id=f"u{number % 97}"))
     users = {e.group for e in first["test"] if e.slice == "new"}
     later = read_splits(dataset_from_traffic(with_dataset(settings, seed=3), ledger, "decision_2"))
     assert users
@@ -509,7 +531,8 @@ def test_nothing_that_live_weights_have_learned_judges_those_that_go_on_from_the
     learned = read_splits(live)["train"][:100]
     template = ledger.get(Traffic, "req_00000")
     later = [(e.text, answer(e)) for e in messages(300, 77, "shifted")] + [(e.text, e.answer) for e in learned]
-    ledger.add(
+    add_said(
+        ledger,
         *(
             replace(
                 template,
@@ -517,11 +540,12 @@ def test_nothing_that_live_weights_have_learned_judges_those_that_go_on_from_the
                 created_at=second.created_at + timedelta(seconds=1),
                 request="",
                 prompt=prompt,
+                answer=label if n % 4 == 0 else ANSWER,
                 label=label,
                 user_id="",
             )
             for n, (prompt, label) in enumerate(later)
-        )
+        ),
     )
     tested = {}
     for start in ("base", "live"):
@@ -530,3 +554,37 @@ def test_nothing_that_live_weights_have_learned_judges_those_that_go_on_from_the
         tested[start] = {e.id for e in rows if e.slice == "new"} & {e.id for e in learned}
     assert len(tested["base"]) > 10
     assert tested["live"] == set()
+
+
+def test_a_row_that_a_weight_left_out_is_not_new_at_the_next_retrain(settings: Settings, ledger: Ledger) -> None:
+    """Half of a source of weight 0.5 came back as new rows of the file at each retrain."""
+    write_rows(settings, seed_rows(300))
+    sources = [SourceSettings(path="seed.jsonl", weight=0.5)]
+    chosen = with_dataset(settings, sources=sources)
+    live_on(ledger, dataset := build_dataset(chosen, ledger))
+    left_out = read_left_out(dataset)
+    assert 60 < len(left_out) < 180
+    log_traffic(ledger, dataset, 200)
+    built = dataset_from_traffic(chosen, ledger, "decision_1")
+    assert not [e for rows in read_splits(built).values() for e in rows if (e.slice, e.source) == ("new", "files")]
+    assert verify(Path(dataset.path)).rows_hash == dataset.content_hash
+
+
+def test_what_a_retrain_replays_or_makes_fits_the_length_that_holds_now(
+    settings: Settings, ledger: Ledger, live: Dataset, tiny_base: Path
+) -> None:
+    log_traffic(ledger, live, 200)
+    chosen = settings.model_copy(
+        update={
+            "model": settings.model.model_copy(update={"base": str(tiny_base)}),
+            "train": settings.train.model_copy(update={"max_length": 160}),
+        }
+    )
+    dataset = dataset_from_traffic(with_dataset(chosen, augmented_share=0.4), ledger, "decision_1")
+    tokenizer = load_base_tokenizer(chosen.base)
+    splits = read_splits(dataset)
+    assert {e.source for e in splits["train"]} == {"correction", "replay", "augmented"}
+    for split in ("train", "validation"):
+        training_rows(tokenizer, splits[split], "last", 160, split)
+    assert dataset.report.dropped["replayed: longer than train.max_length"] > 0
+    assert dataset.report.dropped["made with typos or other casing: longer than train.max_length"] > 0

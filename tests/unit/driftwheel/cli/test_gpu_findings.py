@@ -7,7 +7,7 @@ import pytest
 
 from driftwheel.accelerator import GPU_QUERY, PROCESS_QUERY, Accelerator, Builds, look
 from driftwheel.cli.gpu_findings import gpu_findings
-from driftwheel.settings.settings import Settings
+from driftwheel.settings.artifact import QuantizeSettings
 
 SAID = Path(__file__).parents[1] / "nvidia_smi"
 
@@ -20,13 +20,16 @@ def machine(tmp_path: Path, name: str, version: str = "version_13.txt", **builds
     return replace(look(ask, {}, tmp_path), builds=Builds(**builds))
 
 
-def lines(found: Accelerator, settings: Settings | None = None) -> list[str]:
-    return [f"{finding.mark} {finding.subject} {finding.text}" for finding in gpu_findings(found, settings)]
+def lines(found: Accelerator, scheme: str = "auto") -> list[str]:
+    return [
+        f"{finding.mark} {finding.subject} {finding.text}"
+        for finding in gpu_findings(QuantizeSettings(scheme=scheme), found)
+    ]
 
 
-def test_one_gpu_is_shown_with_driver_memory_holders_and_kernels(tmp_path: Path, settings: Settings) -> None:
+def test_one_gpu_is_shown_with_driver_memory_holders_and_kernels(tmp_path: Path) -> None:
     found = machine(tmp_path, "h200", torch="2.13.0", vllm="0.32.0", cuda="13.0.88")
-    assert lines(found, settings) == [
+    assert lines(found) == [
         "ok gpu 0: NVIDIA H200, 60 of 140 GiB free, compute capability 9.0",
         "ok gpu driver 580.95.05, runs CUDA up to 13.0",
         "ok gpu memory 56.2 GiB of GPU 0 is held by process 4711 (VLLM::EngineCore)",
@@ -35,13 +38,14 @@ def test_one_gpu_is_shown_with_driver_memory_holders_and_kernels(tmp_path: Path,
     ]
 
 
-def test_a_scheme_without_kernels_on_the_gpu_is_missing_with_what_to_set(tmp_path: Path, settings: Settings) -> None:
+def test_a_scheme_without_kernels_on_the_gpu_is_missing_with_what_to_set(tmp_path: Path) -> None:
     found = machine(tmp_path, "two", "version_12.txt", torch="2.13.0", vllm="0.32.0", cuda="12.8.90")
-    (line,) = [line for line in lines(found, settings) if "gpu kernels" in line]
+    (line,) = [line for line in lines(found) if "gpu kernels" in line]
     assert line.startswith("MISSING")
     assert "quantize.scheme fp8_dynamic has no kernels on this GPU: set it to w8a8" in line
-    chosen = settings.model_copy(update={"quantize": settings.quantize.model_copy(update={"scheme": "w4a16_awq"})})
-    assert any(line.startswith("ok gpu kernels") for line in lines(found, chosen)), "it is served by w4a16's kernels"
+    assert any(line.startswith("ok gpu kernels") for line in lines(found, "w4a16_awq")), (
+        "it is served by w4a16's kernels"
+    )
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from driftwheel.cli.main import STAGE_VERBS, VERBS, main
+from driftwheel.cli.main import OTHER_NAMES, STAGE_VERBS, VERBS, main
 from driftwheel.controls import request_retrain
 from driftwheel.records import DecisionStatus
 from driftwheel.settings.settings import Settings
@@ -165,13 +165,25 @@ def test_pause_and_resume_say_as_json_whether_retraining_is_paused(
 @pytest.mark.parametrize(
     ("words", "said"),
     [
+        (["finetune"], "no verb 'finetune' (did you mean train?); `driftwheel --help` lists all"),
+        (["Fine-Tune"], "no verb 'Fine-Tune' (did you mean train?); `driftwheel --help` lists all"),
+        (["STATUS"], "no verb 'STATUS' (did you mean status?); `driftwheel --help` lists all"),
         (["stauts"], "no verb 'stauts' (did you mean status?); `driftwheel --help` lists all"),
         (["tran"], "did you mean train?"),
         (["status", "--confg", "x"], "unrecognized arguments: --confg (did you mean --config?)"),
         (["train", "--datset=d"], "(did you mean --dataset?)"),
         (["keys", "create", "n", "--scop", "ask", "--nmae"], "--nmae"),
     ],
-    ids=["verb", "verb of a stage", "option", "option of a stage", "option of an action"],
+    ids=[
+        "word of others",
+        "hyphen",
+        "capitals",
+        "verb",
+        "verb of a stage",
+        "option",
+        "option of a stage",
+        "option of an action",
+    ],
 )
 def test_a_word_that_is_nearly_known_is_asked_about(
     capsys: pytest.CaptureFixture[str], words: list[str], said: str
@@ -220,3 +232,9 @@ def test_up_says_which_port_is_taken_before_it_starts_anything(
     assert f"dashboard.port {port + 1} on 127.0.0.1 (monitor.port is the same)" in said.err
     assert said.out == ""
     assert not settings.logs.exists()
+
+
+def test_what_a_verb_is_called_elsewhere_is_no_verb_here_and_means_one() -> None:
+    verbs = {*VERBS, *STAGE_VERBS}
+    assert not verbs & OTHER_NAMES.keys()
+    assert {meant.partition(" ")[0] for meant in OTHER_NAMES.values()} <= verbs

@@ -14,7 +14,9 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from driftwheel.accelerator import Accelerator, Gpu
 from driftwheel.artifacts import read_manifest
+from driftwheel.gpu_room import FOLDER, Wanted, reserve
 from driftwheel.probe_answers import Fingerprint, ProbeAnswer
 from driftwheel.records import Alias, Deployment, ModelVersion, ModelVersionStatus, Stage
 from driftwheel.settings.serving import ServeSettings
@@ -332,6 +334,32 @@ def test_an_engine_is_warm_only_for_so_long(world: World) -> None:
         assert world.served() == "v2"
 
     asyncio.run(scene())
+
+
+def test_a_warm_engine_gives_way_to_a_training_that_waits_for_its_gpu(world: World) -> None:
+    """The GPU is made up: it is full for as long as the warm engine runs."""
+
+    async def scene() -> None:
+        world.publish("v1")
+        world.publish("v2")
+        await world.make_live("v1")
+        old = world.engine("v1")
+        await world.make_live("v2")
+        await world.until(lambda: world.stages()["v1"] is Stage.SHADOW)
+
+        def look() -> Accelerator:
+            return Accelerator(gpus=(Gpu(index=0, total_bytes=10, free_bytes=0 if old.is_running else 10),))
+
+        training = Wanted(name="training", bytes_per_gpu=5, remedy="wait")
+        waiting = asyncio.create_task(
+            asyncio.to_thread(reserve, world.settings.root / FOLDER, training, [(0,)], 30, look)
+        )
+        await world.until(waiting.done)
+        assert (await waiting).holder.name == "training"
+        assert world.served() == "v2"
+
+    asyncio.run(scene())
+    assert world.stages() == {"v1": Stage.RETIRED, "v2": Stage.LIVE}
 
 
 def test_stopping_ends_every_engine_and_retires_every_deployment(world: World) -> None:

@@ -1,6 +1,7 @@
 """Texts that a reader would call the same are found, strangers are not."""
 
 import random
+import time
 
 import pytest
 
@@ -190,3 +191,21 @@ def _with_swapped_letters(text: str, times: int, chance: random.Random) -> str:
 def test_the_hash_ignores_what_does_not_matter() -> None:
     assert text_hash("Where  is my parcel") == text_hash("where is my PARCEL ")
     assert text_hash("where is my parcel") != text_hash("where is my parcels")
+
+
+def _long(seed: int, count: int) -> list[str]:
+    chance = random.Random(seed)
+    known = ["".join(random.Random(n).choices("abcdefghijklmnoprstuvw", k=3 + n % 7)) for n in range(3000)]
+    return chance.choices(known, k=count)
+
+
+def test_very_long_texts_are_compared_in_linear_time_and_by_the_same_notion() -> None:
+    """Two cells of 2 MB took minutes: edits were counted letter by letter."""
+    words, chance = _long(1, 60_000), random.Random(2)
+    near = [chance.choice(words) if chance.random() < 0.01 else word for word in words]
+    texts = [" ".join(own) for own in (words, near, words[:42_000], _long(3, 60_000))]
+    began = time.process_time()
+    assert [match.kind for match in NearDuplicates(texts[:1], 0.9).matches(texts[1:])] == ["near", "contained"]
+    assert NearDuplicates(texts[:1], 0.9).matches([texts[0].upper()])[0].kind == "folded"
+    assert NearDuplicates(["a" * 400_000], 0.9).like("b" * 400_000) == []
+    assert time.process_time() - began < 30, "the square of the lengths would take an hour"

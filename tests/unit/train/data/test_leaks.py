@@ -13,9 +13,10 @@ from driftwheel.records import Dataset, ModelVersion, ModelVersionStatus, Traini
 from driftwheel.scorecard import Scorecard
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
-from tests.support.versions import add_with_parents
+from tests.support.versions import add_with_parents, run_stub
 from train.data.examples import Example
 from train.data.leaks import HeldOut, check_dataset, find_leaks, leaks_into_judge, refuse_leaks
+from train.data.splits import group_numbers
 from train.finetune import finetune
 from train.publish import refuse_learned
 
@@ -171,3 +172,47 @@ def test_a_dataset_does_not_judge_a_run_that_learned_its_test_rows_or_was_merged
             refuse_learned(train_settings.dataset, ledger, run, other.id)
     assert leaks_into_judge(train_settings.dataset, ledger, learned, dataset) == []
     assert leaks_into_judge(train_settings.dataset, ledger, innocent, other) == []
+
+
+LATER = "i would also like to change my plan to the one with more data, which my neighbour has had since the spring"
+
+
+OTHER = "where do you send a new card to, as i have moved to another town and forgot to tell anybody of it for months"
+
+
+def test_an_earlier_learned_turn_of_a_row_leaks_as_its_last_one_does() -> None:
+    """With `train.learn: all` only a row's last prompt was compared, and what its earlier turns taught was judged."""
+    turns = [said("user", TESTED.text), said("assistant", "in Ulm"), said("user", f"and {LATER}")]
+    taught = replace(row("a", ""), prompt=turns)
+    masked = replace(taught, prompt=[turns[0], {**turns[1], "weight": 0}, turns[2]])
+    held_out = HeldOut([TESTED], 0.9)
+    assert [(leak.kind, leak.row.id, leak.row.text) for leak in held_out.leaks([masked, taught], "all")] == [
+        ("exact", "a", TESTED.text)
+    ]
+    assert held_out.leaks([taught], "last") == held_out.leaks([masked], "all") == []
+    assert group_numbers([TESTED, taught], 0.9, "all") == [0, 0]
+    assert group_numbers([TESTED, masked], 0.9, "all") == group_numbers([TESTED, taught], 0.9) == [0, 1]
+    other = replace(taught, id="b", group="b", prompt=[*turns[:2], said("user", OTHER)])
+    assert group_numbers([taught, other], 0.9, "all") == [0, 1], "alike where neither judges"
+
+
+def test_a_run_that_learned_all_turns_is_judged_on_none_of_them(
+    train_settings: Settings, ledger: Ledger, dataset: Dataset, tmp_path: Path
+) -> None:
+    test = json.loads((Path(dataset.path) / "test.jsonl").read_text(encoding="utf-8").splitlines()[0])
+    path = Path(dataset.path) / "train.jsonl"
+    turns = [*test["prompt"], *test["completion"], said("user", LATER)]
+    with path.open("a", encoding="utf-8") as file:
+        file.write(json.dumps({**test, "id": "long", "group": "long", "prompt": turns}) + "\n")
+    check_dataset(train_settings.dataset, ledger, train_settings.project, dataset)
+    with pytest.raises(DataError, match=r"1 rows leak .*long .*the same text as"):
+        check_dataset(train_settings.dataset, ledger, train_settings.project, dataset, "all")
+    other = replace(dataset, id="dataset_2", content_hash="2", path=str(tmp_path / "other"))
+    Path(other.path).mkdir()
+    (Path(other.path) / "test.jsonl").write_text(json.dumps(test) + "\n", encoding="utf-8")
+    ledger.add(other)
+    for learn in ("last", "all"):
+        run = replace(run_stub(f"run_{learn}"), dataset_id=dataset.id, settings={"train": {"learn": learn}})
+        ledger.add(run)
+        found = {leak.row.id for leak in leaks_into_judge(train_settings.dataset, ledger, run, other)}
+        assert ("long" in found) == (learn == "all")

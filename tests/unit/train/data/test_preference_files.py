@@ -140,3 +140,15 @@ def test_a_file_of_preferences_trains_the_base_model(train_settings: Settings, l
     run = finetune(train_settings.model_copy(update={"train": train}), ledger, given.id)
     assert run.metrics.reward_margin is not None
     assert run.metrics.reward_margin > 0
+
+
+def test_each_preference_that_is_not_learned_is_counted(settings: Settings, ledger: Ledger) -> None:
+    rows = [*pairs(120), {"prompt": " ", "chosen": GOOD, "rejected": BAD}, pairs(1)[0]]
+    dropped = built(settings, ledger, rows).report.dropped
+    assert dropped["a preference of which a text is empty after cleaning"] == 1
+    assert dropped["a preference that repeats another"] == 1
+    few = built(
+        settings, ledger, [*[{"prompt": question(n), "completion": GOOD} for n in range(119)], *pairs(120)[-1:]]
+    )
+    assert sum(count for reason, count in few.report.dropped.items() if "to hold some of them out" in reason) in (0, 3)
+    assert few.report.preferences == {}

@@ -94,6 +94,13 @@ def test_a_job_comes_back_as_it_was_written(job: TrainingJob, tmp_path: Path) ->
     assert replace(found, run=replace(found.run, created_at=job.run.created_at)) == job
 
 
+def test_a_job_file_holds_no_address_of_the_database(job: TrainingJob, tmp_path: Path) -> None:
+    storage = job.settings.storage.model_copy(update={"database_url": "postgresql://flow:secret@db/ledger"})
+    replace(job, settings=job.settings.model_copy(update={"storage": storage})).write(tmp_path / "job.json")
+    assert "secret" not in (tmp_path / "job.json").read_text(encoding="utf-8")
+    assert TrainingJob.read(tmp_path / "job.json").settings.storage.database_url is None
+
+
 def test_the_first_process_tells_the_waiting_one_its_metrics(job: TrainingJob) -> None:
     metrics = RunMetrics(train_loss=0.5, steps=24, stopped_early=False)
     assert train_together(job, lambda path: write_result(path, metrics)) == metrics

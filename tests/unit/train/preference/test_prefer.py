@@ -1,19 +1,24 @@
 """Preferences: feedback becomes rows, training widens the margin on held-out pairs, and the result merges."""
 
 import json
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from driftwheel.by_whom import Trust
+from driftwheel.conversations import said
 from driftwheel.errors import ConfigError, DataError
 from driftwheel.records import Alias, Dataset, Traffic, TrainingRun
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
+from tests.support.said import words_of
 from tests.support.versions import add_with_parents, published_version
 from train.data.dataset_files import read_splits
 from train.data.preferences import read_preferences
+from train.data.tally import Tally
 from train.finetune import finetune
 from train.merge import merge
 from train.preference.prefer import prefer, preference_dataset
@@ -61,6 +66,11 @@ def asked(number: int, **changes: Any) -> Traffic:
     return Traffic(**{**values, **changes})
 
 
+def add_said(ledger: Ledger, *rows: Traffic) -> None:
+    """Add requests with the words of an author who is trusted."""
+    ledger.add(*rows, *words_of(rows))
+
+
 def corrected(number: int, text: str = RIGHT) -> Traffic:
     return asked(number, label=text, label_source="correction")
 
@@ -71,7 +81,7 @@ def wanting(settings: Settings, **changes: Any) -> Settings:
         update={
             "train": settings.train.model_copy(update=train),
             "merge": settings.merge.model_copy(update={"dtype": "float32"}),
-            "dataset": settings.dataset.model_copy(update={"validation_share": 0.3}),
+            "dataset": settings.dataset.model_copy(update={"validation_share": 0.3, "trusted_labels": "sampled"}),
         }
     )
 
@@ -110,7 +120,7 @@ def right_before_wrong(ledger: Ledger, run: TrainingRun) -> list[dict[str, Any]]
 def test_dpo_widens_the_margin_on_pairs_that_it_never_saw(
     train_settings: Settings, ledger: Ledger, start: TrainingRun
 ) -> None:
-    ledger.add(*(corrected(n) for n in range(20)))
+    add_said(ledger, *(corrected(n) for n in range(20)))
     settings = wanting(train_settings, objective="dpo")
     run = prefer(settings, ledger)
 
@@ -126,7 +136,9 @@ def test_dpo_widens_the_margin_on_pairs_that_it_never_saw(
 def test_kto_makes_answers_with_a_thumb_up_likelier_than_those_with_a_thumb_down(
     train_settings: Settings, ledger: Ledger, start: TrainingRun
 ) -> None:
-    ledger.add(*(asked(n, thumb=1 if n % 4 == 0 else -1, answer=RIGHT if n % 4 == 0 else WRONG) for n in range(20)))
+    add_said(
+        ledger, *(asked(n, thumb=1 if n % 4 == 0 else -1, answer=RIGHT if n % 4 == 0 else WRONG) for n in range(20))
+    )
     settings = wanting(train_settings, objective="kto", max_steps=16)
     run = prefer(settings, ledger)
     pairs = right_before_wrong(ledger, run)
@@ -136,7 +148,7 @@ def test_kto_makes_answers_with_a_thumb_up_likelier_than_those_with_a_thumb_down
 def test_the_dataset_keeps_the_judged_runs_rows_and_test_items_and_learns_the_corrections_too(
     train_settings: Settings, ledger: Ledger, dataset: Dataset
 ) -> None:
-    ledger.add(*(corrected(n) for n in range(20)))
+    add_said(ledger, *(corrected(n) for n in range(20)))
     settings = wanting(train_settings, objective="dpo")
     built = preference_dataset(settings, ledger, dataset)
     old, new = read_splits(dataset), read_splits(built)
@@ -168,17 +180,36 @@ def test_the_dataset_keeps_the_judged_runs_rows_and_test_items_and_learns_the_co
 def test_only_whole_answers_that_people_judged_are_preferences(
     train_settings: Settings, ledger: Ledger, traffic: Traffic, kept: bool
 ) -> None:
-    ledger.add(traffic)
+    add_said(ledger, traffic)
     s = train_settings
     found = preferences(s.dataset, ledger, s.project, s.serve.alias, ["good morning test0"])
     assert bool(found) is kept
 
 
-def test_one_user_counts_only_so_often(train_settings: Settings, ledger: Ledger) -> None:
-    ledger.add(*(asked(n, thumb=1, user_id="one") for n in range(5)))
-    capped = train_settings.dataset.model_copy(update={"max_rows_per_user": 3})
-    found = preferences(capped, ledger, train_settings.project, train_settings.serve.alias, [])
-    assert [p.id for p in found] == ["req_000", "req_001", "req_002"]
+@pytest.mark.parametrize(
+    ("trust", "kept"), [(Trust.NONE, [0, 1, 2, 10, 11]), (Trust.LABEL, [0, 1, 2, 10, 11]), (Trust.TRUSTED, None)]
+)
+def test_thumbs_of_keys_without_trust_count_only_so_often_whatever_user_the_body_names(
+    train_settings: Settings, ledger: Ledger, trust: Trust, kept: list[int] | None
+) -> None:
+    """A cap by the request's `user` was none: the client chooses that field."""
+    for author in (0, 10):
+        rows = [asked(author + n, thumb=1, user_id=f"user {n}") for n in range(5)]
+        ledger.add(*rows, *words_of(rows, author=f"support/{author}", trust=trust))
+    capped = train_settings.dataset.model_copy(update={"max_rows_per_key": 3, "max_unverified_rows": 5})
+    tally = Tally()
+    found = preferences(capped, ledger, train_settings.project, train_settings.serve.alias, [], tally)
+    numbers = [0, 1, 2, 3, 4, 10, 11, 12, 13, 14] if kept is None else kept
+    assert [p.id for p in found] == [f"req_{n:03d}" for n in numbers]
+    assert tally.dropped.total() == 10 - len(numbers)
+
+
+def test_a_thumb_of_which_nobody_knows_whose_it_is_is_nobodys_whom_one_could_trust(
+    train_settings: Settings, ledger: Ledger
+) -> None:
+    ledger.add(*(asked(n, thumb=1) for n in range(40)))
+    found = preferences(train_settings.dataset, ledger, train_settings.project, train_settings.serve.alias, [])
+    assert len(found) == train_settings.dataset.max_rows_per_key
 
 
 @pytest.mark.parametrize(
@@ -205,13 +236,13 @@ def test_says_what_feedback_is_missing(
     error: type[Exception],
     message: str,
 ) -> None:
-    ledger.add(*traffic)
+    add_said(ledger, *traffic)
     with pytest.raises(error, match=message):
         prefer(wanting(train_settings, objective=objective), ledger)
 
 
 def test_kto_refuses_a_batch_of_one(train_settings: Settings, ledger: Ledger, start: TrainingRun) -> None:
-    ledger.add(*(asked(n, thumb=(1, -1)[n % 2]) for n in range(20)))
+    add_said(ledger, *(asked(n, thumb=(1, -1)[n % 2]) for n in range(20)))
     with pytest.raises(ConfigError, match="2 or more"):
         prefer(wanting(train_settings, objective="kto", per_device_train_batch_size=1), ledger)
 
@@ -230,13 +261,14 @@ def test_a_retrain_learns_preferences_from_the_live_weights(
     ledger.add(Alias(id="support/support", project="support", name="support", version_id="version_1", fence=1))
     labels = {"label_source": "correction"} if objective == "dpo" else {"label_source": "accepted"}
     thumbs = {"kto": (1, -1), "dpo": (None, None)}[objective]
-    ledger.add(
+    add_said(
+        ledger,
         *(
             asked(
                 n, label=RIGHT, thumb=thumbs[n % 2], created_at=dataset.created_at + timedelta(seconds=n + 1), **labels
             )
             for n in range(60)
-        )
+        ),
     )
     settings = wanting(train_settings, objective=objective, max_steps=2)
     made = run_steps(Job(settings, ledger, "decision_1"), Progress(), "build_dataset", "finetune")
@@ -247,3 +279,76 @@ def test_a_retrain_learns_preferences_from_the_live_weights(
     taught = read_preferences(Path(built.path), objective, "train")
     assert {e.slice for e in judging} == {"old", "new"}
     assert not {e.text for e in judging} & {row["prompt"][-1]["content"] for row in taught}
+
+
+def given(dataset: Dataset, objective: str, split: str, numbers: range) -> None:
+    """Put preferences of data files beside a Dataset's rows."""
+    prompts = [[said("user", f"which way leads to the {WORDS[n % 20]} {n}")] for n in numbers]
+    answers = [said("assistant", RIGHT)], [said("assistant", WRONG)]
+    rows: list[dict[str, Any]] = [{"prompt": p, "chosen": answers[0], "rejected": answers[1]} for p in prompts]
+    if objective == "kto":
+        rows = [{"prompt": p, "completion": a, "label": a is answers[0]} for p in prompts for a in answers]
+    path = Path(dataset.path) / f"{objective}_{split}.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+
+
+@pytest.mark.parametrize("objective", ["dpo", "kto"])
+def test_feedback_is_learned_beside_the_preferences_of_files_and_not_instead_of_them(
+    train_settings: Settings, ledger: Ledger, dataset: Dataset, objective: str
+) -> None:
+    given(dataset, objective, "train", range(0, 12))
+    given(dataset, objective, "validation", range(12, 16))
+    held_out = f"Which way leads to the {WORDS[12]} 12?"
+    ledger.add(
+        *(replace(corrected(n), thumb=-1) for n in range(8)),
+        replace(corrected(8), prompt=held_out, thumb=-1),
+    )
+    built = preference_dataset(wanting(train_settings, objective=objective), ledger, dataset)
+    rows = {name: read_preferences(Path(built.path), objective, name) for name in ("train", "validation")}
+    asked = {name: {row["prompt"][-1]["content"] for row in own} for name, own in rows.items()}
+    assert {f"which way leads to the {WORDS[n]} {n}" for n in range(12)} <= asked["train"]
+    assert {f"which way leads to the {WORDS[n]} {n}" for n in range(12, 16)} <= asked["validation"]
+    assert len([text for own in asked.values() for text in own if text.startswith("where")]) == 8
+    assert held_out not in asked["train"]
+
+
+def test_a_retrain_learns_the_preferences_of_its_files(
+    train_settings: Settings, ledger: Ledger, dataset: Dataset, start: TrainingRun
+) -> None:
+    """The worker read the better answers of such files as rows, and forgot that there were worse ones."""
+    add_with_parents(ledger, published_version("version_1", run_id=start.id, dataset_id=dataset.id))
+    ledger.add(Alias(id="support/support", project="support", name="support", version_id="version_1", fence=1))
+    rows = [{"prompt": f"who rows to the {WORDS[n % 20]} {n}", "chosen": RIGHT, "rejected": WRONG} for n in range(80)]
+    path = train_settings.resolve("seed.jsonl")
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    settings = wanting(train_settings, objective="dpo")
+    made = run_steps(Job(settings, ledger, "decision_1"), Progress(), "build_dataset", "build_dataset")
+    built = ledger.get(Dataset, made.need("dataset_id"))
+    taught = {row["prompt"][-1]["content"] for row in read_preferences(Path(built.path), "dpo", "train")}
+    judging = {e.text for e in read_splits(built)["test"]}
+    assert len(taught) > 20
+    assert not taught & judging
+
+
+def test_feedback_is_redacted_and_cleaned_as_rows_are_and_what_is_left_out_is_counted(
+    train_settings: Settings, ledger: Ledger
+) -> None:
+    ledger.add(
+        replace(
+            corrected(1, "write to ann@example.org"), prompt="<b>mail</b> bob@example.org", answer="eve@example.org"
+        ),
+        *(asked(n, thumb=1) for n in range(2, 6)),
+        asked(7, thumb=1, prompt="good morning test0"),
+        asked(8, thumb=1, answer=" \n"),
+    )
+    chosen = train_settings.dataset.model_copy(update={"redact": True, "clean": "strip", "max_rows_per_key": 4})
+    s, tally = train_settings, Tally()
+    found = preferences(chosen, ledger, s.project, s.serve.alias, ["good morning test0"], tally)
+    assert [(p.prompt[0]["content"], p.answer, p.correction) for p in found if p.correction] == [
+        ("mail <EMAIL>", "<EMAIL>", "write to <EMAIL>")
+    ]
+    assert tally.dropped == {
+        "unverified, over dataset.max_rows_per_key": 1,
+        "feedback on a question like a test item": 1,
+        "feedback on a question or an answer that is empty after cleaning": 1,
+    }

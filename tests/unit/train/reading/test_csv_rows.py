@@ -107,3 +107,29 @@ def test_every_line_of_any_text_is_a_row_or_named(tmp_path_factory: pytest.TempP
     else:
         several = sum(str(row[1].values()).count("\\n") for row in found if not isinstance(row, BrokenRow))
         assert len(found) + several == len(written)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "prompt , completion\na,b\nc,d\n",
+        "prompt,completion,,\na,b,,\nc,d,,\n",
+        "prompt,completion\na,b,,\nc,d\n",
+        'prompt,completion,,\na,b,,\n"c",d,,\n',
+    ],
+    ids=["spaces", "empty names", "empty cells", "quoted"],
+)
+def test_what_a_spreadsheet_adds_is_no_column(tmp_path: Path, text: str) -> None:
+    """The column ` completion` was not found, and two empty names were one name twice."""
+    rows = [dict(row[1]) for row in read(tmp_path, text) if not isinstance(row, BrokenRow)]
+    held = [{name: cell for name, cell in row.items() if cell} for row in rows]
+    assert held == [{"prompt": "a", "completion": "b"}, {"prompt": "c", "completion": "d"}]
+
+
+def test_a_cell_without_a_column_is_not_lost(tmp_path: Path) -> None:
+    (row,) = read(tmp_path, "prompt,completion\na,b,c\n")
+    assert isinstance(row, BrokenRow)
+    assert read(tmp_path, "prompt,completion,\na,b,c\n") == [
+        ("a.csv:2", {"prompt": "a", "completion": "b", "column 3": "c"})
+    ]
+    assert len(read(tmp_path, 'prompt,completion,\n"a\nb",c,\n')) == 1

@@ -78,3 +78,25 @@ def test_any_bytes_are_rows_or_one_error(tmp_path_factory: pytest.TempPathFactor
     ):
         lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
         assert len(found) == sum(bool(line.strip()) for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        ('{"prompt": "a", "completion": "b", "prompt": "c"}', "has the key 'prompt' twice"),
+        ('{"messages": [{"role": "user", "content": "a", "content": "b"}]}', "has the key 'content' twice"),
+        (r'{"prompt": "a", "\ud83d": "b"}', r"has the key '\ud83d', which holds half of a surrogate pair"),
+        (r'{"prompt": "a", "meta": {"\u0000": "b"}}', r"has the key '\x00', which holds"),
+    ],
+    ids=["column", "within a message", "half of a pair", "NUL"],
+)
+@pytest.mark.parametrize("is_array", [False, True], ids=["lines", "array"])
+def test_keys_of_which_one_would_be_lost_break_their_row_alone(
+    tmp_path: Path, row: str, reason: str, is_array: bool
+) -> None:
+    """The last of two values was learned, and nothing said so."""
+    good = '{"prompt": "a", "completion": "b"}'
+    found = read(tmp_path, f"[{good},\n{row},\n{good}]" if is_array else f"{good}\n{row}\n{good}\n")
+    assert [isinstance(row, BrokenRow) for row in found] == [False, True, False]
+    assert isinstance(found[1], BrokenRow)
+    assert found[1].reason.startswith(reason)

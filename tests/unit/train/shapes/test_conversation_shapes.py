@@ -133,6 +133,19 @@ PICTURE = [{"type": "image_url", "image_url": {"url": "data:image/png;base64,iVB
         ({"messages": [ASKED, {**CALLING, "tool_calls": [{"function": {"arguments": "{}"}}]}]}, "names no function"),
         ({"messages": [ASKED, turn("function_call", "weather")]}, "is text, but not JSON"),
         ({"messages": [ASKED, turn("function_call", '{"name": "a", "arguments": [1]}')]}, "is no JSON object"),
+        ({"messages": [ASKED, turn("function_call", '{"name": "a", "arguments": {"b": NaN}}')]}, "holds NaN"),
+        (
+            {"messages": [ASKED, turn("function_call", '{"name": "a", "arguments": "{\\"b\\": -Infinity}"}')]},
+            "infinite",
+        ),
+        (
+            {"messages": [ASKED, turn("function_call", '{"name": "a", "arguments": "{\\"b\\": \\"\\\\ud83d\\"}"}')]},
+            "half of",
+        ),
+        (
+            {"messages": [ASKED, CALLING], "tools": [{"type": "function", "function": {"name": "time"}}]},
+            "calls the tool 'weather', and offers only time",
+        ),
         ({"messages": [ASKED, ADVICE], "tools": [{"type": "retrieval", "function": {"name": "a"}}]}, "'retrieval'"),
         ({"messages": [ASKED, ADVICE], "tools": "weather"}, "tools is text, but not JSON"),
         ({"messages": [turn("system", "a"), ASKED, ADVICE], "system": "b"}, "begins with another system turn"),
@@ -196,3 +209,8 @@ def test_every_record_is_a_row_or_named(tmp_path_factory: pytest.TempPathFactory
         assert len(reading.rows) + len(reading.broken) == 1 + len(rows)
         for row in reading.rows:
             json.dumps([row.prompt, row.completion, row.tools, row.references], ensure_ascii=False).encode()
+
+
+def test_a_call_that_is_not_learned_may_be_of_a_tool_that_is_offered_no_more(tmp_path: Path) -> None:
+    row = {"messages": [ASKED, {**CALLING, "weight": 0}, RESULT, ADVICE], "tools": [{"function": {"name": "time"}}]}
+    assert [found.answer for found in read(tmp_path, row).rows] == [ADVICE["content"]]

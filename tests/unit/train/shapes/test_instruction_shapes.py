@@ -145,3 +145,44 @@ def test_tools_in_parquet_lose_the_keys_that_others_have(tmp_path: Path) -> None
     pyarrow.parquet.write_table(pa.Table.from_pylist([row]), tmp_path / "rows.parquet")
     (read_row,) = read_file(SETTINGS, tmp_path / "rows.parquet").rows
     assert read_row.tools == tools
+
+
+@pytest.mark.parametrize(
+    ("columns", "named", "expected"),
+    [
+        ("title,text,label", {"prompt_column": "title"}, ("a", "c")),
+        ("text,label,intent", {"completion_column": "intent"}, ("a", "c")),
+        ("text,label,intent", {}, ("a", "b")),
+        ("body,text,label", {"prompt_column": "Body"}, ("b", "c")),
+        ("prompt,label,note", {}, ("a", "b")),
+        ("text,completion,note", {}, ("a", "b")),
+    ],
+    ids=["text", "label", "neither", "another", "default prompt", "default completion"],
+)
+def test_a_column_that_is_named_goes_before_the_usual_names(
+    tmp_path: Path, columns: str, named: dict[str, str], expected: tuple[str, str]
+) -> None:
+    """Of two named columns one was taken, where the other was not there."""
+    path = tmp_path / "rows.csv"
+    path.write_text(f"{columns}\na,b,c\n", encoding="utf-8")
+    reading = read_file(DatasetSettings.model_validate({"sources": ["x"], **named}), path)
+    (row,) = reading.rows
+    assert (reading.format, (row.prompt[0]["content"], row.answer)) == ("labelled_text", expected)
+
+
+def test_labels_beside_prompts_and_completions_are_learned_where_the_format_says_so(tmp_path: Path) -> None:
+    row = {"prompt": "a", "completion": "b", "label": "c"}
+    for said, answer in (("labelled_text", "c"), ("prompt_completion", "b"), ("auto", "b")):
+        settings = DatasetSettings.model_validate({"sources": ["x"], "format": said})
+        assert [row.answer for row in read(tmp_path, row, settings=settings).rows] == [answer]
+
+
+def test_a_text_that_quotes_a_turn_is_a_text_and_a_conversation_beside_a_label_is_asked_for(tmp_path: Path) -> None:
+    quoted = {"text": "what does ### Human: mean", "label": "format"}
+    assert [row.answer for row in read(tmp_path, quoted).rows] == ["format"]
+    talk = {"text": "### Human: hi\n### Assistant: go away", "label": "rude"}
+    with pytest.raises(DataError, match=r"rows\.json:1 has a conversation as its text, and 'label' beside it"):
+        read(tmp_path, talk)
+    for said, answer in (("human_assistant", "go away"), ("labelled_text", "rude")):
+        settings = DatasetSettings.model_validate({"sources": ["x"], "format": said})
+        assert [row.answer for row in read(tmp_path, talk, settings=settings).rows] == [answer]

@@ -14,10 +14,14 @@ from driftwheel.errors import ConfigError, DataError
 from driftwheel.settings.data import TemplateSettings
 from driftwheel.settings.settings import Settings
 from driftwheel.settings.training import TrainSettings
+from driftwheel.training_speed import Speed
 from train.sizing.fit import as_text, examine_fit, fits
 from train.sizing.machine import Machine, this_machine
 
-CPU = Machine(64e9, None, None, frozenset({"avx512_bf16", "avx512_vnni"}), frozenset())
+AMX = Speed(frozen={"bfloat16": 0.02, "float32": 0.06}, trained={"bfloat16": 0.03, "float32": 0.09}, threads={})
+NO_AMX = Speed(frozen={"bfloat16": 0.3, "float32": 0.2}, trained={"bfloat16": 0.4, "float32": 0.2}, threads={})
+"""A Sapphire Rapids whose flags name AVX-512 with BF16, but not AMX: its products in float32 are the faster ones."""
+CPU = Machine(64e9, None, None, frozenset({"avx512_bf16", "avx512_vnni"}), frozenset(), speed=AMX)
 H200 = Machine(139e9, "NVIDIA H200", (9, 0), frozenset(), frozenset({"bitsandbytes"}))
 
 
@@ -68,12 +72,13 @@ def test_says_what_would_be_enough_where_nothing_fits(train_settings: Settings) 
     ("machine", "scheme", "bf16"),
     [
         (CPU, "w8a8", True),
-        (replace(CPU, cpu_flags=frozenset({"avx2"})), "none", False),
+        (replace(CPU, speed=NO_AMX), "w8a8", False),
+        (replace(CPU, cpu_flags=frozenset({"avx2"}), speed=NO_AMX), "none", False),
         (H200, "fp8_dynamic", True),
         (replace(H200, capability=(8, 0)), "w8a8", True),
         (replace(H200, capability=(7, 5)), "w8a8", False),
     ],
-    ids=["server CPU", "old CPU", "Hopper", "Ampere", "Turing"],
+    ids=["server CPU", "its flags without its speed", "old CPU", "Hopper", "Ampere", "Turing"],
 )
 def test_the_machine_decides_number_type_and_quantization(
     train_settings: Settings, machine: Machine, scheme: str, bf16: bool
@@ -81,6 +86,13 @@ def test_the_machine_decides_number_type_and_quantization(
     proposal = examine_fit(train_settings, None, machine).proposal
     assert proposal is not None
     assert (proposal["quantize"]["scheme"], proposal["train"]["bf16"]) == (scheme, bf16)
+
+
+def test_a_number_type_that_is_set_is_taken_whatever_was_measured(train_settings: Settings) -> None:
+    for is_set in (True, False):
+        proposal = examine_fit(with_train(train_settings, bf16=is_set), None, replace(CPU, speed=NO_AMX)).proposal
+        assert proposal is not None
+        assert proposal["train"]["bf16"] is is_set
 
 
 @pytest.mark.parametrize(

@@ -103,3 +103,45 @@ def test_without_a_file_it_says_what_to_type(
     monkeypatch.chdir(tmp_path)
     assert main(["init", *words]) == 1
     assert message in capsys.readouterr().err
+
+
+def test_a_folder_is_read_as_all_its_files(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A folder of two files was told to be read once it were one file."""
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "Ticket data"
+    folder.mkdir()
+    (folder / "a.csv").write_text(f"text,label\n{rows(30)}", encoding="utf-8")
+    lines = [json.dumps({"prompt": f"hello {n}", "completion": LABELS[n % 3]}) for n in range(30)]
+    (folder / "b.jsonl").write_text("\n".join(lines), encoding="utf-8")
+    assert main(["init", "Ticket data"]) == 0
+    said = capsys.readouterr().out
+    assert "60 rows of 2 files of Ticket data" in said
+    assert "columns  format labelled_text, prompt_completion" in said
+    settings = load_settings(tmp_path / "driftwheel.yaml", environ={})
+    assert (settings.project, settings.dataset.sources) == ("ticket-data", ["Ticket data"])
+
+
+def test_a_data_set_of_the_hub_is_named_as_it_is(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`hf://` was taken for a file that is not there; what stands for the hub here is a folder, as in its own tests."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "Bank.77").mkdir()
+    (tmp_path / "Bank.77" / "train.csv").write_text(f"text,label\n{rows()}", encoding="utf-8")
+    source = f"hf://{tmp_path}/Bank.77:train"
+    assert main(["init", source, "--base", "a/b"]) == 0
+    assert "60 rows of Bank.77:train" in capsys.readouterr().out
+    settings = load_settings(tmp_path / "driftwheel.yaml", environ={})
+    assert (settings.project, settings.dataset.sources) == ("bank", [source])
+
+
+def test_a_project_that_is_no_name_is_one_clear_error(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.csv").write_text(f"text,label\n{rows()}", encoding="utf-8")
+    assert main(["init", "a.csv", "--project", "Support Desk"]) == 1
+    assert "small letters, digits, - and _ are allowed, 63 at most; such as support-desk" in capsys.readouterr().err
+    assert not (tmp_path / "driftwheel.yaml").exists()

@@ -1,0 +1,140 @@
+"""Moves that a person makes on the world that was drawn: refused in plain words where it has moved on meanwhile.
+
+A page is a picture of the past. Each function here takes what the page showed (the alias' fence, the newest retrain,
+the mark of the pause switch) and changes the ledger only if that still holds: nobody overrides what they never saw.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from dashboard.queries import age, version_names
+from driftwheel import controls
+from driftwheel.alias_key import AliasKey
+from driftwheel.errors import ConflictError
+from driftwheel.judgements import record_judgement
+from driftwheel.records import (
+    Alias,
+    DecisionStatus,
+    DecisionVerdict,
+    Judgement,
+    ModelVersion,
+    Preference,
+    RetrainDecision,
+)
+from driftwheel.store.alias import find_alias
+from driftwheel.store.ledger import Ledger
+
+LOOK_AGAIN = "Nothing was changed: look again, and decide anew."
+SETTLED = {
+    DecisionStatus.OPEN: "was approved",
+    DecisionStatus.RUNNING: "was approved and is running",
+    DecisionStatus.PROMOTED: "was approved, and its version is live",
+    DecisionStatus.REFUSED: "was refused",
+    DecisionStatus.ROLLED_BACK: "was approved, and its version was rolled back",
+    DecisionStatus.FAILED: "was approved, and has failed",
+    DecisionStatus.CLOSED: "was closed",
+}
+
+
+def seen_fence(alias: Alias | None) -> int:
+    """Return the fence that a page shows; 0 stands for an alias that nobody has promoted to yet."""
+    return alias.fence if alias is not None else 0
+
+
+def promote(ledger: Ledger, key: AliasKey, version_id: str, *, fence: int) -> Alias:
+    """Make a version the desired one; raises ConflictError if the alias has moved since the page was drawn."""
+    with _told(ledger, key, fence):
+        return controls.promote(ledger, key, version_id, fence=fence)
+
+
+def rollback(ledger: Ledger, key: AliasKey, *, fence: int) -> Alias:
+    """Go back to the version that the page named; raises ConflictError if the alias has moved since."""
+    with _told(ledger, key, fence):
+        return controls.rollback(ledger, key, fence=fence)
+
+
+@contextmanager
+def _told(ledger: Ledger, key: AliasKey, fence: int) -> Iterator[None]:
+    try:
+        yield
+    except ConflictError as error:
+        alias = find_alias(ledger, *key)
+        if alias is None or alias.fence == fence:
+            raise
+        name = version_names(ledger, key.project).get(alias.version_id, alias.version_id)
+        raise ConflictError(f"{name} was promoted meanwhile ({age(alias.updated_at)}). {LOOK_AGAIN}") from error
+
+
+def approve(ledger: Ledger, project: str, decision_id: str) -> RetrainDecision:
+    """Let a retrain that waits go on; raises ConflictError if somebody has settled it meanwhile."""
+    with _told_settled(ledger, project, decision_id):
+        return controls.approve(ledger, project, decision_id)
+
+
+def refuse(ledger: Ledger, project: str, decision_id: str) -> RetrainDecision:
+    """Turn down a retrain that waits; raises ConflictError if somebody has settled it meanwhile."""
+    with _told_settled(ledger, project, decision_id):
+        return controls.refuse(ledger, project, decision_id)
+
+
+@contextmanager
+def _told_settled(ledger: Ledger, project: str, decision_id: str) -> Iterator[None]:
+    try:
+        yield
+    except ConflictError as error:
+        decision = ledger.get(RetrainDecision, decision_id, project=project)
+        if decision.status is DecisionStatus.AWAITING_APPROVAL:
+            raise
+        what = SETTLED.get(decision.status, f"became {decision.status}")
+        raise ConflictError(f"This retrain {what} meanwhile ({age(decision.updated_at)}). {LOOK_AGAIN}") from error
+
+
+def set_paused(ledger: Ledger, project: str, value: bool, *, seen: str) -> None:
+    """Pause or resume retraining; raises ConflictError if somebody has turned the switch since the page was drawn."""
+    try:
+        controls.set_paused(ledger, project, value, seen=seen)
+    except ConflictError as error:
+        now = "paused" if controls.is_paused(ledger, project) else "resumed"
+        raise ConflictError(f"Somebody {now} retraining meanwhile. {LOOK_AGAIN}") from error
+
+
+def newest_retrain(ledger: Ledger, project: str) -> str:
+    """Return the id of the newest decision to retrain; empty before the first."""
+    found = ledger.find(RetrainDecision, project=project, verdict=DecisionVerdict.RETRAIN, limit=1)
+    return found[0].id if found else ""
+
+
+def request_retrain(ledger: Ledger, project: str, *, seen: str) -> RetrainDecision:
+    """Ask for a retrain; raises ConflictError if one was decided since the page was drawn, or is unfinished."""
+    newest = newest_retrain(ledger, project)
+    if newest != seen:
+        raise ConflictError(f"A retrain was decided meanwhile ({newest}). {LOOK_AGAIN}")
+    reason = "a person asked for it on the dashboard"
+    return controls.request_retrain(ledger, project, trigger="button", reason=reason)
+
+
+def judge(
+    ledger: Ledger,
+    first: ModelVersion,
+    second: ModelVersion,
+    *,
+    dataset_id: str,
+    item_id: str,
+    judge: str,
+    preference: Preference,
+    first_was_left: bool,
+) -> Judgement:
+    """Store what a person prefers of the answers that they saw; raises ConflictError if they said otherwise before."""
+    stored = record_judgement(
+        ledger,
+        first,
+        second,
+        dataset_id=dataset_id,
+        item_id=item_id,
+        judge=judge,
+        preference=preference,
+        first_was_left=first_was_left,
+    )
+    if stored.preference is not preference:
+        raise ConflictError(f"You had judged this one before ({stored.preference}); what you said first stays.")
+    return stored

@@ -1,0 +1,97 @@
+"""What was measured of this machine's CPU: the number type and the threads that train fastest, kept for next time.
+
+It is kept in the user's cache folder by processor, cores and torch's version, so that another machine with the same
+home folder, or a new version of torch, is measured by itself.
+"""
+
+import json
+import os
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+from driftwheel.processor import core_count, is_busy, this_processor
+
+BFLOAT16, FLOAT32 = "bfloat16", "float32"
+ALONE, BUSY = "alone", "beside other work"
+NEEDED_GAIN = 1.1
+"""float32 takes twice the memory and one thread leaves cores idle, so each has to be faster by this to be chosen."""
+
+Seconds = dict[str, float]
+"""The least seconds of a step, by what was tried."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Speed:
+    """What was measured on this machine."""
+
+    frozen: Seconds
+    """A layer's step by number type, its weights frozen, as with adapters."""
+    trained: Seconds
+    """The same with weights that are trained."""
+    threads: dict[str, Seconds]
+    """Of the faster type by number of threads, alone and beside other work, as far as each was met."""
+
+    def is_bf16_faster(self, method: str) -> bool:
+        """Say whether a training method is better computed in bfloat16 here."""
+        seconds = self.trained if method == "full" else self.frozen
+        return seconds[BFLOAT16] <= seconds[FLOAT32] * NEEDED_GAIN
+
+    def best_threads(self, state: str) -> int:
+        """Return the number of threads for a training that begins alone or beside other work; all of them in doubt."""
+        seconds = {int(count): least for count, least in self.threads[state].items()}
+        return max(count for count, least in seconds.items() if least <= min(seconds.values()) * NEEDED_GAIN)
+
+    @property
+    def told(self) -> str:
+        """What was found, for a person."""
+        types = ", ".join(
+            f"{BFLOAT16} {seconds[FLOAT32] / seconds[BFLOAT16]:.1f} times as fast as {FLOAT32} {of}"
+            for of, seconds in (("for adapters", self.frozen), ("for whole weights", self.trained))
+        )
+        threads = ", ".join(f"{self.best_threads(state)} threads {state}" for state in self.threads)
+        return f"{types}; {threads}"
+
+
+def state_now() -> str:
+    """Say whether this process has the machine to itself."""
+    return BUSY if is_busy() else ALONE
+
+
+def kept_path() -> Path:
+    """Return the file of measurements."""
+    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "driftwheel" / "training-speed.json"
+
+
+def machine_key() -> str:
+    """Return what tells this machine from others, and its torch from other versions."""
+    found = this_processor()
+    # oneDNN's own way to be kept from an extension that the processor has.
+    limit = os.environ.get("ONEDNN_MAX_CPU_ISA", "")
+    return "; ".join(
+        (found.name, " ".join(found.extensions), f"{core_count()} cores", f"torch {version('torch')}", limit)
+    )
+
+
+def kept_speeds(path: Path | None = None) -> dict[str, Speed]:
+    """Read what was measured before, by machine; a file that is none of ours holds nothing."""
+    try:
+        kept = json.loads((path or kept_path()).read_text(encoding="utf-8"))
+        return {key: Speed(**known) for key, known in kept.items()}
+    except (OSError, ValueError, TypeError, AttributeError):
+        return {}
+
+
+def keep_speed(found: Speed, path: Path | None = None) -> None:
+    """Write what was measured beside what is known of other machines."""
+    path = path or kept_path()
+    kept = {**kept_speeds(path), machine_key(): found}
+    aside = path.with_name(f"{path.name}.{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        aside.write_text(json.dumps({key: asdict(known) for key, known in kept.items()}, indent=1), encoding="utf-8")
+        aside.replace(path)
+    except OSError:  # a folder that cannot be written costs a few seconds each time, and no training
+        with suppress(OSError):
+            aside.unlink()

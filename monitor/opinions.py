@@ -1,0 +1,194 @@
+"""What people said about a version's answers, window by window, and the rates at which they say it; pure.
+
+Labels, corrections and thumbs are three different things. A correction or a label that contradicts the answer says that
+this answer was wrong, and nothing about the others; a label that confirms it says that it was right. A thumb is an
+opinion. An answer that got a thumb up is no labelled one.
+"""
+
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from scipy.stats import hypergeom
+
+CONFIRMING_SHARE = 0.05
+"""Of the labels: where fewer confirm the answer, people label what is wrong, and the labels are corrections."""
+MOST_TIMES_THE_OTHERS, FEW = 2.0, 3.0
+"""An author's opinions count at most twice as often per request as those of the others do; three always count."""
+HORIZONS = (1, 3, 8)
+"""Newest windows that are pooled and compared: a large change shows in one, a small or seldom told one in eight."""
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """One answered request with what was said about it."""
+
+    author: str
+    is_audited: bool
+    is_correct: bool | None = None
+    """Whether the answer's label is the right one; None where nobody labelled or corrected it."""
+    thumb: int | None = None
+
+    @property
+    def is_said(self) -> bool:
+        """Whether anybody said anything."""
+        return self.is_correct is not None or self.thumb is not None
+
+
+@dataclass(frozen=True)
+class WindowEvidence:
+    """The answered requests of one window, with what was said about them up to now."""
+
+    rows: tuple[Said, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rate:
+    """How often something was said in the newest windows, and how often before."""
+
+    name: str
+    count: float
+    of: float
+    before_count: float
+    before_of: float
+    p_value: float
+    """Chance of such a rise or a larger one, over all horizons."""
+
+    @property
+    def share(self) -> float:
+        """The share now."""
+        return self.count / max(1e-9, self.of)
+
+    @property
+    def before(self) -> float:
+        """The share before."""
+        return self.before_count / max(1e-9, self.before_of)
+
+    @property
+    def text(self) -> str:
+        """Both shares in words."""
+        before = f", {self.before:.1%} of {self.before_of:,.0f} before" if self.before_of else ""
+        return f"{self.name} {self.share:.1%} of {self.of:,.0f}{before}"
+
+
+def is_audited(request_id: str, share: float) -> bool:
+    """Say whether a request is in the audit sample: drawn by its id, so that nothing about its answer has a say."""
+    digest = hashlib.blake2b(request_id.encode(), digest_size=8).digest()
+    return int.from_bytes(digest) < share * 2**64
+
+
+def capped_by_author(count: Counter[str], requests: Counter[str]) -> dict[str, float]:
+    """Return how often each author's opinions count: per request at most twice as often as those of all others.
+
+    Where only one key asks there is nobody to compare it with, and all of its opinions count.
+    """
+    said, asked = sum(count.values()), sum(requests.values())
+    capped: dict[str, float] = {}
+    for author, own in count.items():
+        others_asked = asked - requests[author]
+        most = MOST_TIMES_THE_OTHERS * requests[author] * (said - own) / max(1, others_asked)
+        capped[author] = float(own) if others_asked == 0 else min(float(own), max(FEW, most))
+    return capped
+
+
+def without_loudest(windows: Sequence[WindowEvidence], newest: int) -> Sequence[WindowEvidence]:
+    """Leave out the one author who is furthest over the cap in the newest windows, with all of its requests.
+
+    A cap alone still lets a loud key raise or silence a rate a little, and to tell more than one such key from users
+    who are really hit would take a trust that no key has.
+    """
+    rows = [row for window in windows[-newest:] for row in window.rows]
+    said, asked = Counter(row.author for row in rows if row.is_said), Counter(row.author for row in rows)
+    over = {author: said[author] - most for author, most in capped_by_author(said, asked).items()}
+    loudest = max(over, key=lambda author: over[author], default=None)
+    if loudest is None or over[loudest] <= 0:
+        return windows
+    return [WindowEvidence(tuple(row for row in window.rows if row.author != loudest)) for window in windows]
+
+
+def counted(windows: Iterable[WindowEvidence], is_said: Callable[[Said], bool]) -> dict[str, float]:
+    """Count what was said by author, capped."""
+    rows = [row for window in windows for row in window.rows]
+    return capped_by_author(Counter(row.author for row in rows if is_said(row)), Counter(row.author for row in rows))
+
+
+def contradicted(windows: Sequence[WindowEvidence]) -> float:
+    """Return how many answers were contradicted by a label or a correction, capped by author."""
+    return sum(counted(windows, lambda row: row.is_correct is False).values())
+
+
+def rates(windows: Sequence[WindowEvidence], design_effect: float = 1.0) -> list[Rate]:
+    """Return the rates of corrections and thumbs in the newest windows against the version's first ones."""
+    return [
+        _rate("corrections per answer", windows, _corrections, design_effect),
+        _rate("thumbs down per thumb", windows, _downs_of_thumbs, design_effect),
+        _rate("thumbs down per answer", windows, _downs, design_effect),
+    ]
+
+
+Counts = tuple[float, float]
+
+
+def _corrections(windows: Sequence[WindowEvidence]) -> Counts:
+    return contradicted(windows), sum(len(window.rows) for window in windows)
+
+
+def _downs(windows: Sequence[WindowEvidence]) -> Counts:
+    downs = counted(windows, lambda row: row.thumb == -1)
+    return sum(downs.values()), sum(len(window.rows) for window in windows)
+
+
+def _downs_of_thumbs(windows: Sequence[WindowEvidence]) -> Counts:
+    return share_of(windows, lambda row: row.thumb == -1, lambda row: row.thumb is not None)
+
+
+def wrong_labels(windows: Sequence[WindowEvidence]) -> Counts:
+    """Return how many labels contradict the answer, and how many there are, capped by author."""
+    return share_of(windows, lambda row: row.is_correct is False, lambda row: row.is_correct is not None)
+
+
+def share_of(
+    windows: Sequence[WindowEvidence], is_hit: Callable[[Said], bool], is_said: Callable[[Said], bool]
+) -> Counts:
+    """Count hits among what was said; an author whose words are capped keeps the share of them that are hits."""
+    hits = Counter(row.author for window in windows for row in window.rows if is_hit(row))
+    said = Counter(row.author for window in windows for row in window.rows if is_said(row))
+    capped = counted(windows, is_said)
+    return sum(hits[author] * most / said[author] for author, most in capped.items()), sum(capped.values())
+
+
+def _rate(
+    name: str, windows: Sequence[WindowEvidence], count: Callable[[Sequence[WindowEvidence]], Counts], effect: float
+) -> Rate:
+    """Compare the newest windows, by every horizon, with the first ones; the most striking horizon is shown."""
+    found = []
+    for horizon in HORIZONS:
+        if len(windows) > horizon:
+            heard = without_loudest(windows, horizon)
+            now, before = count(heard[-horizon:]), count(heard[: min(HORIZONS[-1], len(windows) - horizon)])
+            found.append((rise_p_value(now, before, effect), now, before))
+    if not found:
+        now = count(windows)
+        return Rate(name=name, count=now[0], of=now[1], before_count=0, before_of=0, p_value=1.0)
+    p_value, now, before = min(found)
+    return Rate(
+        name=name,
+        count=now[0],
+        of=now[1],
+        before_count=before[0],
+        before_of=before[1],
+        p_value=min(1.0, p_value * len(found)),  # Bonferroni over the horizons
+    )
+
+
+def rise_p_value(now: Counts, before: Counts, design_effect: float = 1.0) -> float:
+    """Return the p-value of Fisher's exact test that a share has risen; 1 where either side is empty.
+
+    Counts are divided by the design effect: as many independent words would say as much.
+    """
+    counts = [round(value / design_effect) for value in (*now, *before)]
+    hits, items, hits_before, items_before = counts
+    if not items or not items_before:
+        return 1.0
+    return float(hypergeom.sf(hits - 1, items + items_before, hits + hits_before, items))

@@ -1,0 +1,85 @@
+"""The lamp and each accuracy are of the version that answers now, and say of when they are."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from types import ModuleType
+
+import pytest
+
+from dashboard import live_numbers
+from driftwheel.intervals import share_interval
+from driftwheel.records import Alias, DriftKind, DriftSignal, ModelVersion
+from driftwheel.settings.settings import Settings
+from driftwheel.store.alias import get_alias
+from driftwheel.store.ledger import Ledger
+from tests.support.drawn_pages import texts, view
+
+NOW = datetime(2026, 5, 4, 12, 30, 20, tzinfo=UTC)
+
+
+@pytest.fixture
+def ids(seed: ModuleType, settings: Settings, ledger: Ledger) -> dict[str, str]:
+    return dict(seed.fill(settings, ledger, NOW))
+
+
+def swapped(settings: Settings, ledger: Ledger, version_id: str) -> Alias:
+    """Let the gateway report that it serves another version."""
+    alias = get_alias(ledger, *settings.alias_key)
+    return ledger.change(alias, version_id=version_id, fence=alias.fence + 1, observed_version_id=version_id)
+
+
+def test_both_accuracies_and_the_lamp_say_of_which_version_and_of_when(
+    ids: dict[str, str], settings: Settings, ledger: Ledger
+) -> None:
+    served = live_numbers.served_now(ledger, settings.alias_key, get_alias(ledger, *settings.alias_key))
+    assert (served.name, served.lamp, served.drifted) == ("v1", "red", ("input", "quality"))
+    assert served.judged is not None
+    assert (served.judged.share, served.judged.at) == (0.91, NOW - timedelta(hours=3))
+    assert served.measured is not None
+    assert (round(served.measured.share, 2), served.measured.items) == (0.63, 100)
+    assert served.measured.interval == share_interval(63, 100)
+    assert served.measured.at == NOW - timedelta(minutes=10)
+    assert served.is_worse_than_judged
+    assert live_numbers.sentence(served) == (
+        "v1 answers. 63.0% of its answers are right, measured on 100 labelled requests up to 2026-05-04 12:20 UTC, "
+        "which is worse; 91.0% when it was judged on 2026-05-04. "
+        "Drift in input, quality, in the check of 2026-05-04 12:20 UTC."
+    )
+
+
+def test_a_new_version_inherits_neither_lamp_nor_measured_accuracy(
+    ids: dict[str, str], settings: Settings, ledger: Ledger
+) -> None:
+    served = live_numbers.served_now(ledger, settings.alias_key, swapped(settings, ledger, ids["v2"]))
+    assert (served.name, served.lamp, served.checked_at, served.measured) == ("v2", "gray", None, None)
+    assert "The monitor has not checked it yet" in live_numbers.sentence(served)
+
+
+def test_until_the_gateway_swaps_the_numbers_are_of_what_it_serves(
+    ids: dict[str, str], settings: Settings, ledger: Ledger
+) -> None:
+    alias = replace(get_alias(ledger, *settings.alias_key), version_id=ids["v2"], fence=2)
+    assert live_numbers.served_now(ledger, settings.alias_key, alias).name == "v1"
+
+
+def test_an_accuracy_without_labels_is_not_taken_for_a_measured_one(
+    ids: dict[str, str], settings: Settings, ledger: Ledger
+) -> None:
+    version = ledger.get(ModelVersion, ids["v2"])
+    signal = ledger.find(DriftSignal, kind=DriftKind.QUALITY, feature="all")[0]
+    blank = replace(signal.details, accuracy=0.943, labelled_rows=0)
+    ledger.add(replace(signal, id="signal_blank", version_id=version.id, check_id="check_blank", details=blank))
+    served = live_numbers.served_now(ledger, settings.alias_key, swapped(settings, ledger, version.id))
+    assert served.measured is None
+    assert "How well is not known" in live_numbers.sentence(served)
+
+
+def test_the_overview_shows_the_measured_number_beside_the_judged_one(
+    seeded: dict[str, str], settings: Settings, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DRIFTWHEEL_CONFIG", str(settings.path))
+    page = view("overview")
+    shown = {metric.label: metric.value for metric in page.metric}
+    assert shown["Measured accuracy of v1"] == "63.0%"
+    assert shown["Accuracy of v1 when judged"] == "91.0%"
+    assert "v1 answers. 63.0% of its answers are right" in texts(page)

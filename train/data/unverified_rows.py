@@ -1,0 +1,125 @@
+"""Admits rows that nobody trusted has vouched for: few of each key, few in all, and none that looks planted.
+
+Who may ask the model may also say what it should have said, and a model learns what it is told. So a row of a key
+without trust teaches only where trusted rows say the same of questions like it: it adds words to what is known, and no
+answer. What is held back waits for a person (`driftwheel feedback confirm`); nothing here ever judges a candidate.
+"""
+
+import itertools
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+from driftwheel.settings.data import DatasetSettings
+from driftwheel.words import words
+from train.data.examples import Example
+from train.data.tally import Tally
+
+NEIGHBOURS = 5
+"""Trusted rows that are asked what a row's label is; an odd number, so that two labels do not draw."""
+LEAST_SIMILARITY = 0.15
+"""Cosine of TF-IDF vectors of words and pairs of words; two questions with a rare word in common have about 0.2."""
+ROWS_OF_A_LABEL = 5
+"""With fewer rows on average for each answer the task is one of free text."""
+PLANTED_WORD_ROWS, PLANTED_PAIR_ROWS = 2, 3
+"""Unverified rows that share what no trusted row has: from so many on it is no slip of the pen. A single word is rarer
+than a pair of words, which honest people come upon by chance."""
+
+
+class Admission:
+    """What rows of keys without trust may still be learned."""
+
+    def __init__(
+        self, settings: DatasetSettings, verified: Sequence[Example], unverified: Sequence[Example], tally: Tally
+    ) -> None:
+        """Compare all unverified rows, fresh ones and those learned before, with the trusted ones."""
+        self._settings, self._tally = settings, tally
+        self._planted = planted(unverified, verified)
+        self._contradicted = contradicted(unverified, verified)
+        self._of_author: Counter[str] = Counter()
+
+    def admit(self, rows: Iterable[Example]) -> list[Example]:
+        """Return the rows that may be learned, in the order given; the report counts the others by reason.
+
+        Each author's first row comes before anybody's second, so that one who sends many keeps nobody else out.
+        """
+        kept = []
+        for row in _in_turns(rows):
+            if reason := self._against(row):
+                self._tally.dropped[reason] += 1
+            else:
+                self._of_author[str(row.author)] += 1
+                kept.append(row)
+        return kept
+
+    def _against(self, row: Example) -> str | None:
+        if row.id in self._planted:
+            return "unverified, with words that no trusted row has"
+        if row.id in self._contradicted:
+            return "unverified, and trusted rows do not say the same"
+        return over_cap(self._settings, self._of_author, str(row.author))
+
+
+def over_cap(settings: DatasetSettings, of_author: Counter[str], author: str) -> str | None:
+    """Say which cap one more row of an author without trust would break, if it would break one."""
+    if of_author[author] >= settings.max_rows_per_key:
+        return "unverified, over dataset.max_rows_per_key"
+    if of_author.total() >= settings.max_unverified_rows:
+        return "unverified, over dataset.max_unverified_rows"
+    return None
+
+
+def planted(unverified: Sequence[Example], verified: Sequence[Example]) -> set[str]:
+    """Return the ids of rows with words, or pairs of words, that several unverified rows have and no trusted one."""
+    known = {phrase for row in verified for phrase in _phrases(row)}
+    holders: dict[str, set[str]] = {}
+    for row in unverified:
+        for phrase in _phrases(row) - known:
+            holders.setdefault(phrase, set()).add(row.id)
+    least = {True: PLANTED_PAIR_ROWS, False: PLANTED_WORD_ROWS}
+    return {id for phrase, ids in holders.items() if len(ids) >= least[" " in phrase] for id in ids}
+
+
+def contradicted(unverified: Sequence[Example], verified: Sequence[Example]) -> set[str]:
+    """Return the ids of rows with another label than most of the trusted rows that are most like them, or like none.
+
+    Where answers are free texts, of which hardly two are the same, nobody can be asked so, and none is returned.
+    """
+    labelled = [row for row in verified if row.label is not None]
+    if not unverified:
+        return set()
+    if not labelled:
+        return {row.id for row in unverified if row.label is not None}
+    if len({row.label for row in labelled}) * ROWS_OF_A_LABEL >= len(labelled):
+        return set()
+    from sklearn.feature_extraction.text import TfidfVectorizer
+    from sklearn.metrics.pairwise import linear_kernel
+
+    vectors = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, token_pattern=r"(?u)\b\w+\b")
+    known = vectors.fit_transform([row.conversation for row in labelled])
+    nearness = linear_kernel(vectors.transform([row.conversation for row in unverified]), known)
+    found = set()
+    for row, near in zip(unverified, nearness, strict=True):
+        votes: Counter[str] = Counter()
+        for number in near.argsort()[-NEIGHBOURS:]:
+            if near[number] >= LEAST_SIMILARITY:
+                votes[str(labelled[number].label)] += near[number]
+        if not votes or votes.most_common(1)[0][0] != row.label:
+            found.add(row.id)
+    return found
+
+
+def _phrases(row: Example) -> set[str]:
+    """Return a question's words, its pairs of words, and the signs in it that belong to no word."""
+    said = words(row.conversation)
+    signs = {sign for sign in row.conversation if not sign.isalnum() and not sign.isspace()}
+    return {*said, *signs, *(f"{a} {b}" for a, b in itertools.pairwise(said))}
+
+
+def _in_turns(rows: Iterable[Example]) -> list[Example]:
+    """Return rows so that each author's n-th comes before anybody's next one."""
+    turns: Counter[str] = Counter()
+    numbered = []
+    for row in rows:
+        numbered.append((turns[str(row.author)], row))
+        turns[str(row.author)] += 1
+    return [row for _, row in sorted(numbered, key=lambda pair: pair[0])]
