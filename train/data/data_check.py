@@ -161,12 +161,12 @@ def suggestions(settings: DatasetSettings, found: Findings) -> list[str]:
         "questions.": near.pairs,
         f"{found.template.faults} of {found.template.rows_checked} rows looked at cannot be learned with the chat "
         "template, and stop a training: see the reasons.": found.template.faults,
+        f"Nearly all prompts {_shared_words(near.shared)}, and are compared without that: it belongs into a column "
+        "`system` if the served model gets it as a system message.": near.shared.before or near.shared.after,
         f"{useless.empty} right answers are empty: a build leaves such rows out, and an empty reference grades "
         "nothing.": useless.empty,
         f"{useless.echoed} right answers only repeat their prompt: a model that copies would be right; take them "
         "out, unless the task is to copy.": useless.echoed,
-        f"Nearly all prompts {_shared_words(near.shared)}, and are compared without that: it belongs into a column "
-        "`system` if the served model gets it as a system message.": near.shared.before or near.shared.after,
         "There is personal data: set dataset.redact to true to replace it.": found.personal_data
         and not settings.redact,
         f"Near duplicates were looked for among the first {near.rows_compared:,} prompts only; a build compares "
