@@ -15,7 +15,7 @@ import structlog
 
 from driftwheel import artifacts, controls
 from driftwheel.errors import ConflictError, GateError, ParityError
-from driftwheel.gate_verdict import GateVerdict
+from driftwheel.gate_verdict import GateVerdict, Override
 from driftwheel.grades import Criterion
 from driftwheel.json_form import only_with
 from driftwheel.records import Dataset, ModelVersionStatus, TrainingRun
@@ -60,6 +60,8 @@ class Job:
     """None where a person publishes a run by hand."""
     with_baseline: bool = False
     """Ask the base model too, plainly and with examples."""
+    override: Override | None = None
+    """Publish it whatever the gate says."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -169,6 +171,7 @@ def _publish_version(job: Job, progress: Progress) -> Progress:
         evaluation=Path(progress.need("evaluation")),
         verdict=progress.verdict or GateVerdict(),
         decision_id=job.decision_id,
+        override=job.override,
     )
     return Progress(version_id=version.id, number=version.number, status=version.status.value)
 

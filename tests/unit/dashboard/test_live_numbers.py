@@ -47,6 +47,18 @@ def test_both_accuracies_and_the_lamp_say_of_which_version_and_of_when(
     )
 
 
+def test_a_text_task_is_shown_by_its_grade(ids: dict[str, str], settings: Settings, ledger: Ledger) -> None:
+    version = ledger.get(ModelVersion, ids["v1"])
+    card = replace(version.scorecard, criterion="chrf", grade=0.61, ungraded=1, intervals={"grade": (0.58, 0.64)})
+    ledger.change(version, scorecard=replace(card, accuracy=0.0))
+    served = live_numbers.served_now(ledger, settings.alias_key, get_alias(ledger, *settings.alias_key))
+    assert served.judged is not None
+    shown = served.judged.found
+    assert (shown.name, shown.text, shown.reach) == ("grade by chrf", "61.0 of 100", "58.0 to 64.0")
+    assert not served.is_worse_than_judged, "a share of right answers is not compared with a grade"
+    assert "61.0 of 100 (grade by chrf) when it was judged" in live_numbers.sentence(served)
+
+
 def test_a_new_version_inherits_neither_lamp_nor_measured_accuracy(
     ids: dict[str, str], settings: Settings, ledger: Ledger
 ) -> None:

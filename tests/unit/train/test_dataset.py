@@ -11,7 +11,7 @@ import pytest
 
 from driftwheel.artifacts import verify
 from driftwheel.dataset_report import BrokenRow
-from driftwheel.errors import DataError
+from driftwheel.errors import ConfigError, DataError
 from driftwheel.records import Alias, Dataset, ModelVersion, ModelVersionStatus, Traffic, TrainingRun
 from driftwheel.settings.data import SourceSettings
 from driftwheel.settings.settings import Settings
@@ -128,6 +128,18 @@ def _names_and_foods(count: int) -> list[tuple[str, str]]:
     chance = random.Random(5)
     letters = "abcdefghijklmnopqrstuvwxyz"
     return [("".join(chance.choices(letters, k=9)), "".join(chance.choices(letters, k=8))) for _ in range(count)]
+
+
+def test_a_criterion_that_cannot_grade_the_task_is_refused_before_anything_is_written(
+    settings: Settings, ledger: Ledger
+) -> None:
+    write_rows(settings, [{"prompt": a, "completion": f"So says {b}."} for a, b in _names_and_foods(60)])
+    fields = settings.evaluate.model_copy(update={"criterion": "fields"})
+    refused = with_dataset(settings.model_copy(update={"evaluate": fields}), min_rows=20)
+    with pytest.raises(ConfigError, match="fields cannot grade this task: 60 of 60 right answers are no JSON objects"):
+        build_dataset(refused, ledger)
+    assert ledger.count(Dataset) == 0
+    assert build_dataset(with_dataset(settings, min_rows=20), ledger).test_rows
 
 
 @pytest.mark.parametrize(("said", "kept"), [("auto", 1), ("references", 0), ("conflict", 1)])
