@@ -130,7 +130,7 @@ class Assessment:
     """What is known of a version's quality."""
 
     labelled: int
-    """Labelled rows among the newest windows, as many windows as are needed for `monitor.min_labels`."""
+    """Rows that the accuracy is of, or else the labelled ones of as many windows as `monitor.min_labels` needs."""
     accuracy: Accuracy | None
     """None where what is labelled is no fair sample."""
     estimate: Accuracy | None
@@ -183,7 +183,7 @@ def assess(
     each = level / 2 / ESTIMATES
     accuracy = _accuracy(newest, windows, min_labels, are_labels_sampled=are_labels_sampled)
     return Assessment(
-        labelled=sum(row.is_correct is not None for row in said),
+        labelled=round(accuracy.labelled) if accuracy else sum(row.is_correct is not None for row in said),
         accuracy=accuracy,
         estimate=None if accuracy else _estimate(newest, min_labels),
         drop=baseline.accuracy - accuracy.value if accuracy else max(0.0, drop),

@@ -59,6 +59,10 @@ SHORT = {
             r"driftwheel +│ +[1-9]\d*\.\d │ +- │ +[1-9]\d* │( +\d+\.\d\d │){2} +0 │( +\d+\.\d\d │){3}\n",
         ),
     ),
+    "benchmarks.drift": Short(
+        "--data {data} --windows 1 --rows 60 --reference 120",
+        (r"80% +│ 0% +│ [01] of 1 +│ [01] of 1 +│", r"0% +│ 50% +│ [01] of 1 +│ [01] of 1 +│"),
+    ),
     "benchmarks.quality": Short(
         "--streams 2",
         (

@@ -23,7 +23,8 @@ def observe(place: int, author: str = "") -> Observation:
 
 def bursts(random: np.random.Generator, count: int, again: float) -> list[Observation]:
     """Return rows of which each has the intent of the one before with this probability."""
-    rows, intent = [], None
+    rows: list[Observation] = []
+    intent: str | None = None
     while len(rows) < count:
         place = int(random.integers(len(POOL)))
         if intent is None or random.random() >= again:
