@@ -29,6 +29,7 @@ PAGES = (
     Page("comparison", "Compare versions", "Build"),
     Page("deployments", "Deployments", "Serve"),
     Page("traffic", "Traffic", "Serve"),
+    Page("label", "Label", "Serve"),
     Page("playground", "Playground", "Serve"),
     Page("drift_signals", "Drift signals", "Watch"),
     Page("decisions", "Retrain decisions", "Watch"),

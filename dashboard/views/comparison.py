@@ -64,7 +64,8 @@ def judge_answers(found: Comparison, judged: list[Judgement]) -> None:
     st.progress(done / len(items), text=f"{done} of the {len(items)} most changed answers judged")
     open_items = [item for item in items if item.item_id not in mine]
     if open_items:
-        show_blind(found, open_items[0], judge)
+        with page.place_for("pair", [pair[0].id, pair[1].id, open_items[0].item_id, judge]):
+            show_blind(found, open_items[0], judge)
     else:
         st.text("You have judged all of them.")
     if mine:

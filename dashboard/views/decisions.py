@@ -118,11 +118,8 @@ st.dataframe(
 )
 waiting = [d for d in decisions if d.status is DecisionStatus.AWAITING_APPROVAL]
 ordered = [*waiting, *(d for d in decisions if d not in waiting)]
-show_decision(
-    page.choose(
-        "Decision",
-        ordered,
-        lambda d: f"{d.created_at:%Y-%m-%d %H:%M:%S} UTC  {d.verdict}",
-        key="decision",
-    )
+chosen = page.choose(
+    "Decision", ordered, lambda d: f"{d.created_at:%Y-%m-%d %H:%M:%S} UTC  {d.verdict}", key="decision"
 )
+with page.place_for("chosen", [chosen.id]):
+    show_decision(chosen)

@@ -132,7 +132,8 @@ if not versions:
     st.stop()
 show_scorecards(versions)
 version = page.choose("Version", versions, lambda v: f"v{v.number}  {queries.short(v.id)}", key="version")
-show_moves(version)
+with page.place_for("moves", [version.id]):
+    show_moves(version)
 judged, mistakes, labels, faults, parity, lineage, card = st.tabs(
     ["Verdict", "Confusion matrix", "Labels and calibration", "Robustness", "Parity", "Lineage", "Model card"]
 )

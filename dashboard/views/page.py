@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from dashboard import pages, queries, shared
 from dashboard.handover import handed_over
@@ -22,6 +23,8 @@ from driftwheel.store.ledger import Ledger
 from driftwheel.traffic.feedback import Author, person
 
 NOTICE = "notice"
+ACTS = "acts"
+"""How often something was done in this tab."""
 NAME = "judge"
 """Key of the field for a person's name, on every page that asks for it."""
 LONGEST_TEXT = 500
@@ -63,9 +66,23 @@ def problem(text: str, word: str = "Not done") -> None:
     _box(word, "red", text)
 
 
+def place_for(name: str, of: Sequence[object]) -> DeltaGenerator:
+    """Return where one thing is drawn, apart from where the thing before it stood.
+
+    A browser gets a page piece by piece, and each piece takes the place of the one before: while another request came,
+    the buttons of the last one would stand under the words of the next. Here the two take turns at two places.
+    """
+    state, mark = st.session_state, [*map(str, of)]
+    last, turn = state.get(f"place-{name}", (None, 1))
+    if last != mark:
+        turn = 1 - turn
+        state[f"place-{name}"] = (mark, turn)
+    return (st.container(), st.container())[turn].container(key=drawn_key(name, of))
+
+
 def author() -> Author:
     """Return who gives feedback in this tab: the name that was given on it, or the dashboard."""
-    return person(str(st.session_state.get(NAME) or "dashboard"))
+    return person(str(st.session_state.get(NAME) or "").strip() or "dashboard")
 
 
 def ask_name(label: str, *, key: str = NAME) -> str:
@@ -88,15 +105,26 @@ def nothing_yet(what: str, command: str) -> None:
     st.code(command, language="bash")
 
 
+def notice(word: str, color: str, text: str) -> None:
+    """Keep a sentence for the page that is drawn next."""
+    st.session_state[NOTICE] = (word, color, text)
+
+
+def count_act() -> None:
+    """Remember that something was changed here, so that what was read before is read anew."""
+    st.session_state[ACTS] = st.session_state.get(ACTS, 0) + 1
+    shared.forget()
+
+
 def act(do: Callable[[], Any], done: str) -> None:
     """Do one change of the ledger, and keep a sentence about it for the page that is drawn next."""
     try:
         do()
     except DriftwheelError as error:
-        st.session_state[NOTICE] = ("Not done", "red", str(error))
+        notice("Not done", "red", str(error))
     else:
-        st.session_state[NOTICE] = ("Done", "green", done)
-    shared.forget()
+        notice("Done", "green", done)
+    count_act()
 
 
 def action(label: str, do: Callable[[], Any], done: str, *, key: str, seen: Sequence[object], **looks: Any) -> None:
@@ -149,9 +177,10 @@ def choose(label: str, records: Sequence[Any], name: Callable[[Any], str], *, ke
     """Let a person choose one record; the first is the default.
 
     A browser remembers the words of the choice, so they must not change with the record: its status does not belong
-    into its name. Where two have the same name, their ids are told too.
+    into its name. The choice stands in the page's address. Where two have the same name, their ids are told too.
     """
     named = Counter(name(r) for r in records)
     names = {r.id: name(r) if named[name(r)] == 1 else f"{name(r)}  {r.id}" for r in records}
-    chosen = st.selectbox(label, list(names), format_func=lambda id: names[id], key=key)
+    ids = list(names)
+    chosen = st.selectbox(label, ids, format_func=lambda id: names[id], key=key, bind="query-params")
     return next(r for r in records if r.id == chosen)

@@ -17,7 +17,7 @@ from driftwheel.traffic.outcomes import Outcome
 
 # In pixels: with what they would like, these two would push the others out of sight.
 WIDTHS = {"prompt": 230, "answer": 160}
-PLACES, DRAWN = "traffic_places", "traffic_drawn"
+PLACES, DRAWN, LINES = "traffic_places", "traffic_drawn", "traffic_lines"
 THUMBS = {1: ("Right", ":material/thumb_up:", "thumb_up"), -1: ("Wrong", ":material/thumb_down:", "thumb_down")}
 
 
@@ -25,7 +25,12 @@ def chosen_filter() -> TrafficFilter:
     """Draw the search fields, which stand in the page's address, and return what they hold."""
     columns = st.columns([3, 1, 1, 1])
     bind: Literal["query-params"] = "query-params"
-    text = columns[0].text_input("Search in prompts, answers, labels and ids", key="search", bind=bind)
+    text = columns[0].text_input(
+        "Search in prompts, answers, labels and ids",
+        key="search",
+        bind=bind,
+        help=f"In the first {traffic_search.SEARCHED_CHARACTERS:,} characters of each; an id is found at any age.",
+    )
     names = queries.version_names(ledger, settings.project)
     version = columns[1].selectbox(
         "Version", [None, *names], format_func=lambda i: names.get(i, "all"), key="of", bind=bind
@@ -55,6 +60,15 @@ def found_once(wanted: TrafficFilter) -> Found:
         state[DRAWN] = (*seen, found)
     shown: Found = state[DRAWN][2]
     return shown
+
+
+def lines_once(found: Found) -> list[Line]:
+    """Return the lines of a page: read once, and again when something was done here, as their texts never change."""
+    state, mark = st.session_state, (found.ids, st.session_state.get(page.ACTS, 0))
+    if state.get(LINES, (None,))[0] != mark:
+        state[LINES] = (mark, traffic_search.lines_of(ledger, settings.project, found.ids))
+    lines: list[Line] = state[LINES][1]
+    return lines
 
 
 def turn_page(place: Place | None) -> None:
@@ -252,7 +266,8 @@ def show_chosen(request_id: str) -> None:
     """Draw the request with an id, or say that there is none."""
     found = ledger.find(Traffic, id=request_id, project=settings.project, without=("response",))
     if found:
-        show_request(found[0])
+        with page.place_for("request", [request_id]):
+            show_request(found[0])
     else:
         page.problem(
             f"There is no request {request_id!r} in {settings.project}: it was deleted, or never here.", "Gone"
@@ -265,7 +280,7 @@ settings, ledger = page.start(
 chosen_id = st.query_params.get("id")
 wanted = chosen_filter()
 found = found_once(wanted)
-lines = traffic_search.lines_of(ledger, settings.project, found.ids)
+lines = lines_once(found)
 if lines:
     show_newer(wanted, lines)
     show_lines(lines, chosen_id)

@@ -7,10 +7,13 @@ from typing import Any
 import sqlalchemy as sa
 
 from driftwheel.answers import parse_object
+from driftwheel.by_whom import Feedback, FeedbackKind, Trust
 from driftwheel.records import Alias, Traffic, utc_now
 from driftwheel.settings.serving import ServeSettings
 from driftwheel.store.ledger import Ledger
 from driftwheel.store.tables import TABLES
+from driftwheel.traffic.feedback import words_about
+from driftwheel.traffic.feedback_summary import ANSWERING, counted
 from driftwheel.traffic.outcome_query import is_outcome
 from driftwheel.traffic.outcomes import UNWATCHED, outcome_of
 from driftwheel.traffic.outcomes import Outcome as Fate
@@ -66,10 +69,11 @@ class CanaryCounts:
             if row.id not in self._seen:
                 self._seen[row.id] = now
                 self.tally.add(self._outcome(row))
-        for row in self._disliked_rows():
-            if row.id not in self._disliked:
-                self._disliked.add(row.id)
-                self.tally.dislike(self._outcome(row))
+        disliked = [row for row in self._disliked_rows() if row.id not in self._disliked]
+        words = words_about(self._ledger, [row.id for row in disliked])
+        for row in disliked:
+            self._disliked.add(row.id)
+            self.tally.dislike(self._outcome(row), _untrusted(words.get(row.id, [])))
         self._read_until = now
         # Rows are read again for LATE_SECONDS; what was seen before that cannot come again and need not be remembered.
         horizon = now - timedelta(seconds=2 * LATE_SECONDS)
@@ -126,3 +130,15 @@ class CanaryCounts:
             latency_seconds=row.latency_seconds,
             is_valid=not (self._is_json_task and is_whole) or parse_object(row.answer) is not None,
         )
+
+
+def _untrusted(given: Sequence[Feedback]) -> str | None:
+    """Return who dislikes an answer, or None if that is an author who is trusted."""
+    thumbs, words = counted(given, FeedbackKind.THUMB), counted(given, *ANSWERING)
+    against = [
+        *(w for w in thumbs[:1] if int(w.value) < 0),
+        *(w for w in words[:1] if w.kind == FeedbackKind.CORRECTION),
+    ]
+    if any(word.trust is Trust.TRUSTED for word in against):
+        return None
+    return against[0].author if against else ""

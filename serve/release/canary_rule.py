@@ -15,6 +15,7 @@ arms; J. Przyborowski and H. Wilenski, Biometrika 31 (1940), on the conditional 
 
 import math
 from bisect import insort
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -51,6 +52,9 @@ RATIOS: tuple[tuple[float, float], ...] = (
 """Weight, and how many times as often as the live version the canary fails. Half of the weight is on a
 crash: mostly on one beside a live version that fails now and then too."""
 
+FEWEST_VOICES, OPINIONS_OF_ONE = 3, 2
+"""Keys without trust whose dislikes throw a canary out, and how often each of them counts. What the engine does counts
+at once, whoever asked: clients do not choose which version they get."""
 SLOW_QUANTILE = 0.9
 MIN_LATENCIES, MAX_LATENCIES = 30, 1000
 """Live answers before any is called slow, since a quantile of fewer is noise; and those that are remembered."""
@@ -62,6 +66,7 @@ class Action(StrEnum):
     WAIT = "wait"
     ADVANCE = "advance"  # to the next share, or live
     ROLL_BACK = "roll_back"
+    ASK = "ask"  # stay at this share until a person decides
 
 
 @dataclass
@@ -73,6 +78,10 @@ class Period:
     live_answers: int = 0
     mishaps: dict[Mishap, tuple[int, int]] = field(default_factory=dict)
     """Kind to the counts of canary and live."""
+    voices: set[str] = field(default_factory=set)
+    """Authors without trust who disliked answers of the canary."""
+    is_vouched: bool = False
+    """An author who is trusted with labels did."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +102,6 @@ class Outcome:
     is_error: bool = False
     latency_seconds: float = 0.0
     is_valid: bool = True
-    is_disliked: bool = False
 
 
 class Tally:
@@ -103,6 +111,7 @@ class Tally:
         self._slowdown = slowdown
         self._live_latencies: list[float] = []
         self._counted: set[tuple[Mishap, str]] = set()
+        self._opinions: Counter[str] = Counter()
         self.periods: list[Period] = []
 
     def begin(self, share: float) -> None:
@@ -124,9 +133,21 @@ class Tally:
         if not outcome.is_valid:
             self._count(Mishap.INVALID, outcome)
 
-    def dislike(self, outcome: Outcome) -> None:
-        """Count a person's word on an answer, which comes later."""
+    def dislike(self, outcome: Outcome, author: str | None = None) -> None:
+        """Count a person's word on an answer, which comes later; `author` is one without trust.
+
+        Each of these counts a few times, whichever version the words are about: the coin is as fair for the first words
+        of everybody as for all, and nobody's sixtieth word says more than the first.
+        """
+        if author is not None:
+            if self._opinions[author] >= OPINIONS_OF_ONE:
+                return
+            self._opinions[author] += 1
         self._count(Mishap.DISLIKED, outcome)
+        if outcome.is_canary and author is not None:
+            self.periods[-1].voices.add(author)
+        elif outcome.is_canary:
+            self.periods[-1].is_vouched = True
 
     def _is_slow(self, outcome: Outcome) -> bool:
         """Compare with the live answers so far, and then remember this one: the limit never knows its own request."""
@@ -161,13 +182,22 @@ def decide(
     for kind, budget in BUDGET.items():
         evidence = sum(log_evidence(*p.mishaps.get(kind, (0, 0)), p.share) for p in periods)
         if evidence >= -math.log(false_rollback * budget):
-            return Verdict(Action.ROLL_BACK, _complaint(periods, kind, evidence))
+            complaint = _complaint(periods, kind, evidence)
+            if kind is Mishap.DISLIKED and not _are_heard(periods):  # the last kind: those of the engine come first
+                return Verdict(Action.ASK, f"{complaint}; fewer than {FEWEST_VOICES} keys say so, none of them trusted")
+            return Verdict(Action.ROLL_BACK, complaint)
     last = periods[-1]
     if last.canary_answers >= min_requests and seconds >= min_seconds:
         return Verdict(Action.ADVANCE, f"{last.canary_answers} answers at {last.share:.0%} were no worse than live")
     return Verdict(
         Action.WAIT, f"{last.canary_answers} of {min_requests} answers, {seconds:.0f} of {min_seconds:.0f} s"
     )
+
+
+def _are_heard(periods: Sequence[Period]) -> bool:
+    """Say whether enough authors dislike the canary's answers to throw it out for that."""
+    voices = set().union(*(period.voices for period in periods))
+    return any(period.is_vouched for period in periods) or len(voices) >= FEWEST_VOICES
 
 
 @lru_cache(maxsize=65536)

@@ -15,6 +15,7 @@ from serve.routing.choice import Split
 from serve.routing.table import RoutingTable
 
 ROLLED_BACK = "canary rolled back:"
+WAITS = "canary waits for a person:"
 log = structlog.get_logger()
 
 
@@ -39,6 +40,7 @@ class CanaryRun:
         # A copy: shares that are done are taken off it.
         self._shares = list(shares)
         self._began_at = 0.0
+        self._has_asked = False
 
     async def begin(self) -> None:
         """Let the first share of the requests through."""
@@ -62,7 +64,9 @@ class CanaryRun:
         )
         if verdict.action is Action.ROLL_BACK:
             raise CanaryFailedError(verdict.reason)
-        if verdict.action is Action.WAIT:
+        if verdict.action is Action.ASK:
+            await self._ask(verdict.reason)
+        if verdict.action in (Action.WAIT, Action.ASK):
             return False
         log.info("canary passed", version=self.version_id, share=self._shares[0], reason=verdict.reason)
         self._shares.pop(0)
@@ -72,6 +76,16 @@ class CanaryRun:
         await asyncio.to_thread(self._deployments.share_out, self.version_id, self._shares[0])
         self._take_share()
         return False
+
+    async def _ask(self, reason: str) -> None:
+        """Say once that a person must decide; the canary keeps its share, and goes no further."""
+        if not self._has_asked:
+            self._has_asked = True
+            text = (
+                f"{WAITS} {reason}. `driftwheel rollback` takes it back; `driftwheel promote` after it lets it go live"
+            )
+            await asyncio.to_thread(self._deployments.explain, self.version_id, text)
+            log.warning("canary waits for a person", version=self.version_id, reason=reason)
 
     def _take_share(self) -> None:
         self._began_at = time.monotonic()

@@ -101,6 +101,12 @@ class Deployments:
             self._set(connection, None, [Stage.LIVE], Stage.LIVE, share=1.0 - share)
 
     @by_leader
+    def explain(self, version_id: str, reason: str) -> None:
+        """Write why a canary goes no further by itself."""
+        with self.election.write() as connection:
+            self._set(connection, version_id, [Stage.CANARY], Stage.CANARY, reason=reason)
+
+    @by_leader
     def end_canary(self, version_id: str, stage: Stage, reason: str) -> None:
         """Say that a canary has ended without going live, and why; the live version has everything again."""
         with self.election.write() as connection:

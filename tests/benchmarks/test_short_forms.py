@@ -117,6 +117,16 @@ SHORT = {
             r"most memory of a process so far: \d+\.\d\d GiB",
         ),
     ),
+    "benchmarks.dashboard": Short(
+        "--rows 1000 --long 2 --runs 1",
+        (
+            *(
+                rf"{name} +│ +\d+\.\d\d +│ +\d+\.\d{{3}} +│ +[\d,]+ +│"
+                for name in ("overview, shared", "traffic", "label")
+            ),
+            r"a word that nobody has +│ +\d+\.\d{3} +│",
+        ),
+    ),
     "benchmarks.watching": Short(
         "--short 1000 --long 2000 --looks 2",
         tuple(rf"{name} +│ +\d+\.\d +│ +\d+\.\d +│ +\d+\.\d\d +│" for name in ("idle", "full", "scrape")),
@@ -135,6 +145,7 @@ ELSEWHERE = {
     "benchmarks.quantization": "tests/integration/test_serving_benchmarks.py",
     "tests.suites.alias_races": "tests/unit/serve/test_faults_process.py",
     "tests.suites.chaos": "tests/integration/test_chaos.py",
+    "tests.suites.dashboard_races": "tests/browser/test_races.py",
     "tests.suites.differential": "tests/integration/test_serving.py",
     "tests.suites.disk_full": "tests/integration/test_durability.py",
     "tests.suites.durability": "tests/integration/test_durability.py",

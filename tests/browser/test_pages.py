@@ -3,11 +3,7 @@
 Skipped without Chromium, except where the environment says CI.
 """
 
-import importlib.util
 import os
-import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,20 +12,9 @@ from urllib.request import urlopen
 import pytest
 
 from dashboard.pages import PAGES
-from driftwheel.settings.load import load_settings
-from driftwheel.store.ledger import Ledger
-from tests.support.absent import absent
+from tests.support.dashboard_browser import FLAGS, chromium_path, dashboard_on
 
 TITLES = {"" if page is PAGES[0] else page.name: page.title for page in PAGES}
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 QUIET_MS = 1500
 NOT_OURS = (
     "/_stcore/",  # Streamlit looks for its base path below a page's own path first
@@ -38,53 +23,15 @@ NOT_OURS = (
 )
 
 
-def _chromium() -> str:
-    path = shutil.which("chromium") or shutil.which("google-chrome")
-    if path is None:
-        absent("Chromium", install="Debian's package chromium")
-    return path
-
-
 @pytest.fixture
 def address(tmp_path: Path) -> Iterator[str]:
     """The address of a dashboard that shows a loop with every noun."""
-    spec = importlib.util.spec_from_file_location("dashboard_seed", Path(__file__).with_name("seed.py"))
-    assert spec is not None
-    assert spec.loader is not None
-    seed = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(seed)
-    config = seed.write_settings(tmp_path)
-    settings = load_settings(config, environ={})
-    ledger = Ledger(settings.database_url)
-    seed.fill(settings, ledger)
-    ledger.close()
-    argv = [sys.executable, "-m", "dashboard", "--config", str(config), "--set", "dashboard.port=0"]
-    with (tmp_path / "log").open("wb") as log:
-        process = subprocess.Popen(argv, stderr=log, stdout=log)
-        try:
-            yield _address_in(tmp_path / "log", process)
-        finally:
-            process.terminate()
-            process.wait(30)
-
-
-def _address_in(log: Path, process: "subprocess.Popen[bytes]") -> str:
-    import json
-    import time
-
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        for line in log.read_text(encoding="utf-8").splitlines():
-            if '"url"' in line:
-                return str(json.loads(line)["url"])
-        if process.poll() is not None:
-            break
-        time.sleep(0.1)
-    raise AssertionError(f"the dashboard did not start:\n{log.read_text(encoding='utf-8')}")
+    with dashboard_on(tmp_path) as shown:
+        yield shown.address
 
 
 def test_every_page_works_in_a_browser_and_runs_no_text_from_outside(address: str) -> None:
-    chromium = _chromium()
+    chromium = chromium_path()
     from playwright.sync_api import sync_playwright
 
     with urlopen(f"{address}/_stcore/health", timeout=30) as answer:

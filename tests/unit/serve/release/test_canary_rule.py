@@ -95,6 +95,50 @@ def test_an_unhappy_user_counts_once_for_each_kind() -> None:
     assert tally.periods[0].canary_answers == 20
 
 
+def disliking(words: list[tuple[str | None, bool]], share: float = 0.1) -> Verdict:
+    """Return the verdict on who disliked an answer, and whether that was the canary's."""
+    tally = Tally(slowdown=1.5)
+    tally.begin(share)
+    for number, (author, is_canary) in enumerate(words):
+        tally.add(Outcome(is_canary, f"r{number}"))
+        tally.dislike(Outcome(is_canary, f"r{number}"), author)
+    tally.periods[0].canary_answers = 500
+    return verdict(*tally.periods, seconds=99)
+
+
+@pytest.mark.parametrize(
+    ("words", "share", "action"),
+    [
+        ([("one", True)] * 60, 0.1, Action.ADVANCE),
+        ([("one", True), ("two", True)] * 60, 0.1, Action.ADVANCE),
+        ([("one", True), ("two", True)] * 60, 0.02, Action.ASK),
+        ([("one", True), ("two", True), ("three", True)] * 60, 0.1, Action.ROLL_BACK),
+        ([(f"key {n}", True) for n in range(20)], 0.1, Action.ROLL_BACK),
+        ([(f"key {n}", n % 10 == 0) for n in range(400)], 0.1, Action.ADVANCE),
+        ([(None, True)] * 8, 0.1, Action.ROLL_BACK),
+        ([("one", False)] * 60 + [("one", True)] * 60, 0.1, Action.ADVANCE),
+    ],
+    ids=[
+        "60 thumbs of one key",
+        "two keys",
+        "two keys, where few words are evidence",
+        "three keys",
+        "many",
+        "no worse",
+        "a trusted author",
+        "one key, late",
+    ],
+)
+def test_one_loud_key_throws_no_canary_out(words: list[tuple[str | None, bool]], share: float, action: Action) -> None:
+    """Eight thumbs down of one key ended a canary in 0.4 s; the engine's own failures still end one at once."""
+    assert disliking(words, share).action is action
+
+
+def test_what_the_engine_does_goes_before_what_people_say() -> None:
+    period = Period(0.02, 500, 500, {Mishap.DISLIKED: (4, 0), Mishap.ERROR: (4, 0)}, voices={"one"})
+    assert verdict(period, seconds=99).action is Action.ROLL_BACK
+
+
 def test_clean_canaries_are_left_alone_at_any_moment() -> None:
     """The declared chance is 5 % here, so that a level that is ten times too high would show within 200 runs."""
     random, rolled_back = Random(1), 0

@@ -1,0 +1,126 @@
+"""The queue of requests to label: those the model was least sure of, and among them some by chance, for honesty.
+
+Labels of uncertain answers alone would say that the model is worse than it is, so every fifth is drawn by chance from
+all that have no label. What is drawn is fixed when a sitting begins; whether a request is still open is asked before it
+is shown.
+"""
+
+import random
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+
+from dashboard.traffic_search import SCANNED_ROWS
+from driftwheel.alias_key import AliasKey
+from driftwheel.answers import label_of
+from driftwheel.by_whom import FeedbackKind
+from driftwheel.errors import ConflictError
+from driftwheel.records import Dataset, ModelVersion, Traffic
+from driftwheel.settings.serving import TrafficSettings
+from driftwheel.store.ledger import Ledger
+from driftwheel.store.tables import TABLES
+from driftwheel.traffic.feedback import Author, give_feedback, words_about
+from driftwheel.traffic.outcome_query import is_answered, is_unwatched
+
+SITTING = 200
+RANDOM_EVERY = 5
+"""Each of these places of the queue is drawn by chance."""
+MOST_KEYS = 9
+
+_TRAFFIC = TABLES[Traffic].c
+
+
+@dataclass(frozen=True, kw_only=True)
+class ToLabel:
+    """One request as it is shown to who labels."""
+
+    id: str
+    prompt: str
+    answer: str
+    suggestion: str | None
+    """The label that the model's answer claims; None where it is no label."""
+
+
+def draw_queue(ledger: Ledger, project: str, seed: int, rows: int = SITTING) -> tuple[str, ...]:
+    """Return the ids of answered requests without a label, in the order in which to ask for them.
+
+    Of the newest requests alone, as many as one step of a search reads: older ones say less of now.
+    """
+    newest = sa.select(_TRAFFIC.created_at).where(_TRAFFIC.project == project).order_by(_TRAFFIC.created_at.desc())
+    is_open = [_TRAFFIC.project == project, _TRAFFIC.label.is_(None), is_answered(), sa.not_(is_unwatched())]
+    with ledger.read() as connection:
+        wall = connection.execute(newest.limit(1).offset(SCANNED_ROWS)).scalar()
+        query = sa.select(_TRAFFIC.id, _TRAFFIC.mean_logprob, _TRAFFIC.created_at).where(*is_open)
+        found = connection.execute(query if wall is None else query.where(_TRAFFIC.created_at >= wall)).all()
+    # Where nobody asked for log-probabilities all are alike, and the newest come first.
+    newest_first = sorted(found, key=lambda row: (-row.created_at.timestamp(), row.id))
+    unsure = sorted(newest_first, key=lambda row: 0.0 if row.mean_logprob is None else row.mean_logprob)
+    ids = [row.id for row in unsure]
+    return _mixed(ids, random.Random(seed).sample(sorted(ids), k=min(rows, len(ids))), rows)
+
+
+def _mixed(unsure: Sequence[str], by_chance: Sequence[str], rows: int) -> tuple[str, ...]:
+    """Return every fifth by chance and the others in order, each once."""
+    chosen: dict[str, None] = {}
+    in_order, chance = iter(unsure), iter(by_chance)
+    while len(chosen) < min(rows, len(unsure)):
+        source = chance if len(chosen) % RANDOM_EVERY == RANDOM_EVERY - 1 else in_order
+        chosen[next(id for id in source if id not in chosen)] = None
+    return tuple(chosen)
+
+
+def next_of(
+    ledger: Ledger, project: str, queue: Sequence[str], passed: Collection[str], label_field: str | None
+) -> ToLabel | None:
+    """Return the first request of a queue that is still without a label and was not passed; None at its end."""
+    open_ids = [id for id in queue if id not in passed]
+    query = sa.select(_TRAFFIC.id).where(_TRAFFIC.project == project, _TRAFFIC.label.is_(None))
+    with ledger.read() as connection:
+        still = set(connection.execute(query.where(_TRAFFIC.id.in_(open_ids))).scalars())
+    chosen = next((id for id in open_ids if id in still), None)
+    if chosen is None:
+        return None
+    row = ledger.get(Traffic, chosen, without=("request", "response"))
+    return ToLabel(id=row.id, prompt=row.prompt, answer=row.answer, suggestion=label_of(row.answer, label_field))
+
+
+def labels_of(ledger: Ledger, project: str, version_id: str) -> list[str]:
+    """Return the labels that a version learned, the most frequent first; none where the task has no labels."""
+    versions = ledger.find(
+        ModelVersion, id=version_id, project=project, without=("scorecard", "fingerprint", "verdict")
+    )
+    if not versions:
+        return []
+    labels = ledger.get(Dataset, versions[0].dataset_id).report.labels
+    return sorted(labels, key=lambda name: (-labels[name], name))
+
+
+def give_label(
+    traffic: TrafficSettings, ledger: Ledger, project: str, request_id: str, *, author: Author, label: str | None
+) -> None:
+    """Write down a person's label of the request that they saw, or with None that the answer is right as it is.
+
+    Raises ConflictError where somebody else has labelled it meanwhile: theirs stays, and the two should talk.
+    """
+    said = [w for w in words_about(ledger, [request_id]).get(request_id, []) if w.withdrawn_at is None]
+    others = [w for w in said if w.author != author.id and w.kind in (FeedbackKind.LABEL, FeedbackKind.CORRECTION)]
+    if others:
+        raise ConflictError(f"{others[-1].author} has labelled {request_id} meanwhile; yours was not written down")
+    if label is None:
+        give_feedback(traffic, ledger, project, request_id, author=author, thumb=1)
+    else:
+        give_feedback(traffic, ledger, project, request_id, author=author, label=label)
+
+
+def fresh_labels(ledger: Ledger, key: AliasKey) -> int:
+    """Return how many labels came since the newest Dataset was made: those that the next retrain would learn from."""
+    since = sa.select(sa.func.max(TABLES[Dataset].c.created_at)).where(TABLES[Dataset].c.project == key.project)
+    with ledger.read() as connection:
+        made_at = connection.execute(since).scalar()
+        count = sa.select(sa.func.count()).where(
+            _TRAFFIC.project == key.project, _TRAFFIC.alias == key.name, _TRAFFIC.label.is_not(None)
+        )
+        if made_at is not None:
+            count = count.where(_TRAFFIC.feedback_at > made_at)
+        return int(connection.execute(count).scalar_one())

@@ -1,0 +1,34 @@
+"""Fifty messages are labelled with at most sixty key presses, each the one that stood on the page."""
+
+from pathlib import Path
+
+from driftwheel.by_whom import Feedback
+from driftwheel.records import Traffic
+from tests.support.dashboard_browser import chromium_path, dashboard_on, tab_of
+
+MESSAGES, MOST_PRESSES = 50, 60
+WAIT_MS = 30_000
+PROMPT = '[class*="st-key-label-"] [data-testid="stCode"]'
+ONE_MESSAGE = f"() => document.querySelectorAll('{PROMPT}').length === 1"
+"""While the next one is drawn, both are there for a moment."""
+OTHER_MESSAGE = f"before => [...document.querySelectorAll('{PROMPT}')].every(code => code.innerText !== before)"
+
+
+def test_fifty_messages_take_at_most_sixty_key_presses(tmp_path: Path) -> None:
+    expected: dict[str, str] = {}
+    presses = 0
+    with dashboard_on(tmp_path) as shown, tab_of(chromium_path()) as tab:
+        tab.goto(f"{shown.address}/label")
+        for number in range(MESSAGES):
+            tab.wait_for_function(ONE_MESSAGE, timeout=WAIT_MS)
+            prompt = tab.locator(PROMPT).inner_text()
+            # Hostile answers hold no label, so that there is nothing to accept: the second key is another label.
+            key, label = ("2", "refund") if "hacked" in prompt or number % 10 == 9 else ("a", "card_lost")
+            tab.keyboard.press(key)
+            presses += 1
+            expected[prompt.strip()] = label
+            tab.wait_for_function(OTHER_MESSAGE, arg=prompt, timeout=WAIT_MS)
+        given = {shown.ledger.get(Traffic, word.request_id).prompt: word.value for word in shown.ledger.find(Feedback)}
+        assert tab.evaluate("window.hacked") is None
+    assert given == expected
+    assert presses <= MOST_PRESSES
