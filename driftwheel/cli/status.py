@@ -32,10 +32,12 @@ from driftwheel.records import (
     TrainingRunStatus,
     utc_now,
 )
+from driftwheel.scorecard import Scorecard, headline
 from driftwheel.settings.serving import ServeSettings
 from driftwheel.store.alias import find_alias
 from driftwheel.store.ledger import Ledger
 from driftwheel.store.tables import TABLES
+from driftwheel.traffic.outcome_query import is_unwatched
 from driftwheel.traffic.retention import pruned_rows, unchecked_rows
 
 ASKED_SECONDS = 2.0
@@ -97,7 +99,7 @@ def gather(ledger: Ledger, key: AliasKey) -> Status:
         run=_newest(ledger, TrainingRun, project),
         version=_newest(ledger, ModelVersion, project),
         requests=ledger.count(Traffic, project=project),
-        labelled=ledger.count(Traffic, TABLES[Traffic].c.label.is_not(None), project=project),
+        labelled=ledger.count(Traffic, TABLES[Traffic].c.label.is_not(None), ~is_unwatched(), project=project),
         pruned=pruned_rows(ledger, project),
         pruned_unchecked=unchecked_rows(ledger, project),
         signals=ledger.find(DriftSignal, project=project, check_id=last.check_id, feature=DECIDING) if last else [],
@@ -199,12 +201,14 @@ def _live_lines(status: Status) -> list[tuple[str, str]]:
         lines.append(("error", alias.observed_error))
     if status.gateway:
         lines.append(("gateway", status.gateway))
-    accuracy = live.scorecard.accuracy
-    if accuracy is not None:
-        low_high = live.scorecard.intervals.get("accuracy")
-        reach = f" [{low_high[0]:.1%}, {low_high[1]:.1%}]" if low_high else ""
-        lines.append(("accuracy", f"{accuracy:.1%}{reach} when it was judged"))
+    if (judged := headline(live.scorecard)) is not None:
+        reach = f" [{judged.reach.replace(' to ', ', ')}]" if judged.interval else ""
+        lines.append((judged.name.partition(" ")[0], f"{judged.text}{reach} when it was judged{_by(live.scorecard)}"))
     return lines
+
+
+def _by(card: Scorecard) -> str:
+    return f", by {card.criterion}" if card.criterion else ""
 
 
 def _next_step(status: Status) -> str:

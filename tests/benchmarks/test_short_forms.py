@@ -42,12 +42,28 @@ SHORT = {
             r"all gains: better on the same items \d+ of 24: ",
         ),
     ),
+    "benchmarks.gate_of_grades": Short(
+        "--loops 3 --prompts 40",
+        (
+            r"chrF, equal:\n  a better mean +[0-3] of 3: ",
+            r"judge, rare losses:(\n  .*){5}\n  the gate  +0 of 3: ",
+            r"chrF, [\d,]+ items: [0-3] of 3: ",
+            r"slice of 200 items, the gate +blocks [0-2] of 2: ",
+        ),
+    ),
     "benchmarks.gateway": Short(
         "--only direct driftwheel --rounds 1 --seconds 0.2 --home {home}",
         (
             r"driftwheel answers, [1-9]\d* MiB",
             r"driftwheel +│ +[1-9][\d,]*\.\d │ +- │ +[1-9][\d,]* │ +\d+\.\d\d │ +\d+\.\d\d │ +0 │\n",
             r"driftwheel +│ +[1-9]\d*\.\d │ +- │ +[1-9]\d* │( +\d+\.\d\d │){2} +0 │( +\d+\.\d\d │){3}\n",
+        ),
+    ),
+    "benchmarks.quality": Short(
+        "--streams 2",
+        (
+            r"all labelled, at once +│ retrain +│ accuracy +│ [012] +│",
+            r"steady, corrections only +│ nothing +│ no accuracy +│ [012] +│",
         ),
     ),
     "benchmarks.leaks": Short(
@@ -93,7 +109,7 @@ SHORT = {
         "--seeds 1 --steps 2 --rows 64 --base-steps 2 --only support --data {data} --home {home}",
         (
             r"support, seed 0: plain TRL \d\.\d{4}, driftwheel \d\.\d{4}",
-            r"│ support +│ \d\.\d{4} \(.*│ \d\.\d{4} \(.*│ \d\.\d{3} \[0\.000, inf\] +│ +\d+\.\d │ +\d+\.\d │",
+            r"│ support +│ \d\.\d{4} \(.*│ \d\.\d{4} \(.*│ \d\.\d{3} \[0\.000, inf\] +│ +\d+\.\d +│ +\d+\.\d +│",
         ),
     ),
     "tests.suites.attack": Short(

@@ -24,6 +24,7 @@ from driftwheel.records import (
     ModelVersionStatus,
     RetrainDecision,
     Step,
+    Traffic,
     TrainingRun,
     TrainingRunStatus,
     utc_now,
@@ -31,6 +32,7 @@ from driftwheel.records import (
 from driftwheel.scorecard import Scorecard
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
+from driftwheel.traffic.outcomes import UNWATCHED
 from tests.support.versions import add_with_parents
 
 DATASET = Dataset(
@@ -79,6 +81,17 @@ def test_the_live_versions_accuracy_stands_with_its_interval(settings: Settings,
         ledger, Alias(id="support/support", project="support", name="support", version_id="version_1", fence=1)
     )
     assert "accuracy       92.6% [90.4%, 94.3%] when it was judged" in as_text(gather(ledger, settings.alias_key))
+
+
+def test_a_text_tasks_grade_stands_where_a_label_tasks_accuracy_does(settings: Settings, ledger: Ledger) -> None:
+    scorecard = Scorecard(accuracy=0.0, criterion="chrf", grade=0.614, intervals={"grade": (0.58, 0.642)})
+    add_with_parents(ledger, version("version_1", 1, scorecard=scorecard))
+    add_with_parents(
+        ledger, Alias(id="support/support", project="support", name="support", version_id="version_1", fence=1)
+    )
+    text = as_text(gather(ledger, settings.alias_key))
+    assert "grade          61.4 of 100 [58.0, 64.2] when it was judged, by chrf" in text
+    assert "0.0%" not in text
 
 
 def test_before_anything_is_live_the_next_command_is_named(settings: Settings, ledger: Ledger) -> None:
@@ -202,3 +215,23 @@ def test_a_dead_engine_and_a_dead_gateway_are_told_apart(settings: Settings, tmp
         assert "no engine answers; the newest of" in str(ask_gateway(serve, tmp_path))
         thread.join()
     assert "`driftwheel up` starts one" in str(ask_gateway(serve, tmp_path))
+
+
+def test_labels_of_requests_that_nobody_learns_from_are_not_counted(settings: Settings, ledger: Ledger) -> None:
+    for number, alias in enumerate(("support", f"support{UNWATCHED}")):
+        ledger.add(
+            Traffic(
+                id=f"req_{number}",
+                project=settings.project,
+                alias=alias,
+                version_id="v1",
+                route="/v1/chat/completions",
+                status_code=200,
+                prompt="hi",
+                answer="x",
+                latency_seconds=0.1,
+                label="x",
+                label_source="label",
+            )
+        )
+    assert "2 requests, 1 with a label" in as_text(gather(ledger, settings.alias_key))
