@@ -32,7 +32,7 @@ from train.processes.process_tuning import tune_process
 
 TRL, OURS = "plain TRL", "driftwheel"
 RATE, BATCH_ROWS, RANK, HELD_OUT_ROWS, EVALUATED_ROWS = 3e-3, 32, 32, 200, 50
-LOOKS = (0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
+LOOKS = (0.7, 0.8, 0.9, 1.0)
 """Shares of the steps after which driftwheel's adapter is kept, to find the time to equal loss."""
 SMALL: dict[str, Any] = {
     **RECIPE,

@@ -117,7 +117,8 @@ def promoted(differences: Any, level: float = LEVEL) -> Any:
 
     log(1 + x) is at most x - x**2 / 2 + x**3 / 3, which needs three sums only.
     """
-    sums = [(differences**power).sum(axis=0)[:, None] for power in (1, 2, 3)]
+    squares = differences * differences
+    sums = [power.sum(axis=0)[:, None] for power in (differences, squares, squares * differences)]
     most = (SIZES * sums[0] - SIZES**2 * sums[1] / 2 + SIZES**3 * sums[2] / 3).max(axis=1)
     found = np.zeros(differences.shape[1], dtype=bool)
     for column in np.flatnonzero(most >= -math.log(level)):
@@ -128,18 +129,20 @@ def promoted(differences: Any, level: float = LEVEL) -> Any:
 def rules(mine: Any, theirs: Any) -> dict[str, Any]:
     """Return each rule's decisions on columns of candidates."""
     differences = mine - theirs[:, None]
-    items = len(theirs)
-    error = np.maximum(differences.std(axis=0, ddof=1) / math.sqrt(items), 1e-12)
-    apart = np.sqrt((mine.var(axis=0, ddof=1) + theirs.var(ddof=1)) / items)
-    mean = differences.mean(axis=0)
-    root = np.maximum(np.sqrt((differences**2).sum(axis=0)), 1e-12)
+    items, mean = len(theirs), differences.mean(axis=0)
+    squares = np.einsum("ij,ij->j", differences, differences)
+    error = np.sqrt(np.maximum(squares / items - mean**2, 1e-24) / items)
+    of_mine = np.einsum("ij,ij->j", mine, mine) / items - mine.mean(axis=0) ** 2
+    apart = np.sqrt((of_mine + theirs.var()) / items)
+    root = np.maximum(np.sqrt(squares), 1e-12)
+    not_shared = promoted(differences, SETTINGS.false_promotion)
     return {
         "a better mean": mean > 0,
         "95 % interval of the mean": mean > 1.96 * error,
         "unpaired, at the gate's level": mean > norm.isf(LEVEL) * apart,
-        "signs as coin tosses, at its level": differences.sum(axis=0) > norm.isf(LEVEL) * root,
-        "the gate, its budget not shared": promoted(differences, SETTINGS.false_promotion),
-        "the gate": promoted(differences),
+        "signs as coin tosses, at its level": items * mean > norm.isf(LEVEL) * root,
+        "the gate, its budget not shared": not_shared,
+        "the gate": not_shared & promoted(np.where(not_shared, differences, 0.0)),
     }
 
 
@@ -155,7 +158,7 @@ def no_better(pools: Sequence[Pool], loops: int, chance: np.random.Generator) ->
                 mine = drawn(chance, pool.plain, items, CANDIDATES) if kind == "equal" else _rarely_lost(chance, theirs)
                 for name, decisions in rules(mine, theirs).items():
                     counts[name] = counts.get(name, 0) + int(decisions.any())
-            print(f"{pool.name}, {kind}:")
+            print(f"{pool.name}, {kind}:", flush=True)
             for name, count in counts.items():
                 print(f"  {name:<36} {share(count, loops)}")
     print()

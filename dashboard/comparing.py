@@ -3,11 +3,13 @@
 import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 from typing import Any
 
 from dashboard.charts import Difference
 from dashboard.scorecards import Row, share_text
 from driftwheel.answers import parse_object
+from driftwheel.bounded_means import mean_interval
 from driftwheel.comparison import Comparison, most_changed
 from driftwheel.intervals import paired_interval, share_interval
 from driftwheel.judgements import agreement, is_model, peoples_word
@@ -69,9 +71,7 @@ def measures(comparison: Comparison, names: tuple[str, str]) -> list[dict[str, s
         against = getattr(other, key)
         if _is_number(value) and _is_number(against):
             shown = [share_text(getattr(card, key), card.intervals.get(key)) for card in (one, other)]
-            interval = (
-                _paired("", comparison.pairs, PAIRED[key]).interval if key in PAIRED and comparison.pairs else None
-            )
+            interval = _paired_interval(key, comparison.pairs)
             rows.append(
                 {
                     "measure": key.replace("_", " "),
@@ -84,19 +84,27 @@ def measures(comparison: Comparison, names: tuple[str, str]) -> list[dict[str, s
     return rows
 
 
+def _paired_interval(measure: str, pairs: Pairs) -> tuple[float, float] | None:
+    """Return the interval of the difference, where every item decides the measure for itself."""
+    if pairs and measure == "grade":
+        found = _graded("", pairs)
+        return found.interval if found else None
+    return _paired("", pairs, PAIRED[measure]).interval if pairs and measure in PAIRED else None
+
+
 def _difference(difference: float, *, is_share: bool) -> str:
     return f"{difference * 100:+.1f} points" if is_share else f"{difference:+.4g}"
 
 
 def by_slice(pairs: Pairs) -> list[Difference]:
-    """Return the accuracies' difference for all items first, then for the slices with most items."""
+    """Return the difference of accuracies, or of mean grades, for all items first, then for the largest slices."""
     groups: dict[str, list[tuple[Prediction, Prediction]]] = {}
     for pair in pairs:
         for name in _slices(pair[1]):
             groups.setdefault(name, []).append(pair)
     largest = sorted(groups, key=lambda name: (-len(groups[name]), name))[:MOST_SLICES]
     parts = {"all items": pairs, **{name: groups[name] for name in largest}}
-    return [_paired(name, part, PAIRED["accuracy"]) for name, part in parts.items() if part]
+    return [_graded(name, part) or _paired(name, part, PAIRED["accuracy"]) for name, part in parts.items() if part]
 
 
 def confusion_change(pairs: Pairs) -> tuple[list[str], list[list[int]]]:
@@ -159,6 +167,15 @@ def _paired(name: str, pairs: Pairs, is_good: Callable[[Prediction], bool]) -> D
     lost = sum(is_good(a) and not is_good(b) for a, b in pairs)
     interval = paired_interval(gained, lost, len(pairs))
     return Difference(slice=name, difference=(gained - lost) / len(pairs), interval=interval, items=len(pairs))
+
+
+def _graded(name: str, pairs: Pairs) -> Difference | None:
+    """Return the difference of the mean grades; None where answers are right or wrong, or have no grades."""
+    found = [b.grade - a.grade for a, b in pairs if a.grade is not None and b.grade is not None]
+    if not found or all(one.grade == float(one.is_correct) for pair in pairs for one in pair):
+        return None
+    interval = mean_interval(found, low=-1.0)
+    return Difference(slice=name, difference=fmean(found), interval=interval, items=len(found))
 
 
 def _is_number(value: Any) -> bool:

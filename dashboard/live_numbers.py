@@ -1,18 +1,19 @@
-"""What is known of the version that answers now, and of no other: its last check, its accuracy judged and measured.
+"""What is known of the version that answers now, and of no other: its last check, its quality judged and measured.
 
-The newest check of a project may be of the version before, and the accuracy of the gate is as old as the version: each
+The newest check of a project may be of the version before, and the gate's number is as old as the version: each
 number here carries the version that it is of, and the moment.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from dashboard.queries import latest_check, newest
 from dashboard.standing import lamp
 from driftwheel.alias_key import AliasKey
 from driftwheel.check_details import DECIDING
-from driftwheel.intervals import Interval, share_interval
+from driftwheel.intervals import share_interval
 from driftwheel.records import Alias, DriftKind, DriftSignal, DriftVerdict, ModelVersion
+from driftwheel.scorecard import Headline, headline
 from driftwheel.store.ledger import Ledger
 
 CHECKS = 50
@@ -20,11 +21,10 @@ CHECKS = 50
 
 
 @dataclass(frozen=True, kw_only=True)
-class Accuracy:
-    """A share of right answers, on how many, and up to when."""
+class Quality:
+    """An accuracy or a mean grade, on how many answers, and up to when."""
 
-    share: float
-    interval: Interval | None
+    found: Headline
     items: int
     at: datetime
 
@@ -39,16 +39,16 @@ class Served:
     drifted: tuple[str, ...] = ()
     """The kinds of drift that its last check rang or suspected."""
     checked_at: datetime | None = None
-    judged: Accuracy | None = None
-    measured: Accuracy | None = None
+    judged: Quality | None = None
+    measured: Quality | None = None
     """On the labelled requests of its newest window that had any."""
 
     @property
     def is_worse_than_judged(self) -> bool:
-        """Whether both intervals leave no doubt."""
-        if self.judged is None or self.measured is None:
+        """Whether both intervals leave no doubt; a grade and an accuracy cannot be compared."""
+        if self.judged is None or self.measured is None or self.judged.found.name != self.measured.found.name:
             return False
-        judged, measured = self.judged.interval, self.measured.interval
+        judged, measured = self.judged.found.interval, self.measured.found.interval
         return judged is not None and measured is not None and measured[1] < judged[0]
 
 
@@ -73,22 +73,24 @@ def served_now(ledger: Ledger, key: AliasKey, alias: Alias | None) -> Served:
     )
 
 
-def _judged(version: ModelVersion) -> Accuracy | None:
+def _judged(version: ModelVersion) -> Quality | None:
     card = version.scorecard
-    if card.accuracy is None:
+    found = headline(card)
+    if found is None:
         return None
-    interval = card.intervals.get("accuracy")
-    ends = (interval[0], interval[1]) if interval else share_interval(round(card.accuracy * card.items), card.items)
-    return Accuracy(share=card.accuracy, interval=ends, items=card.items, at=version.created_at)
+    if found.interval is None and card.criterion is None:
+        found = replace(found, interval=share_interval(round(found.value * card.items), card.items))
+    return Quality(found=found, items=card.items, at=version.created_at)
 
 
-def _measured(ledger: Ledger, version: ModelVersion) -> Accuracy | None:
+def _measured(ledger: Ledger, version: ModelVersion) -> Quality | None:
     of = {"version_id": version.id, "feature": DECIDING, "kind": DriftKind.QUALITY}
     for signal in newest(ledger, DriftSignal, version.project, limit=CHECKS, **of):
         share, rows = signal.details.accuracy, signal.details.labelled_rows
         if share is not None and rows:  # without labels, the accuracy in the signal is the gate's
             at = signal.window_ended_at or signal.created_at
-            return Accuracy(share=share, interval=share_interval(round(share * rows), rows), items=rows, at=at)
+            interval = share_interval(round(share * rows), rows)
+            return Quality(found=Headline(name="accuracy", value=share, interval=interval), items=rows, at=at)
     return None
 
 
@@ -111,12 +113,15 @@ def sentence(served: Served) -> str:
 
 def _quality(served: Served) -> str:
     measured, judged = served.measured, served.judged
-    then = f"{judged.share:.1%} when it was judged on {judged.at:%Y-%m-%d}" if judged else ""
+    then = ""
+    if judged:
+        by = "" if judged.found.name == "accuracy" else f" ({judged.found.name})"
+        then = f"{judged.found.text}{by} when it was judged on {judged.at:%Y-%m-%d}"
     if measured is None:
         return f"How well is not known: none of its checked requests has a label{f' ({then})' if then else ''}."
     of = f"{measured.items:,} labelled requests up to {_clock(measured.at)}"
     against = f"; {'that is worse than ' if served.is_worse_than_judged else 'it was '}{then}" if then else ""
-    return f"{measured.share:.1%} of its answers are right, measured on {of}{against}."
+    return f"{measured.found.text} of its answers are right, measured on {of}{against}."
 
 
 def _clock(moment: datetime) -> str:

@@ -34,6 +34,8 @@ def _numbers(card: Scorecard | PromptScore) -> dict[str, str]:
 
 
 def _by_slice(card: Scorecard) -> dict[str, str]:
+    if card.criterion is not None:
+        return {f"grade, {name} items": share_text(s.grade, s.grade_interval) for name, s in card.slices.items()}
     return {
         f"accuracy, {name} items": share_text(
             part.accuracy, share_interval(round(part.accuracy * part.items), part.items)

@@ -42,15 +42,19 @@ def compare(root: Path, first: ModelVersion, second: ModelVersion) -> Comparison
 
 
 def most_changed(pairs: Sequence[tuple[Prediction, Prediction]], limit: int) -> list[tuple[Prediction, Prediction]]:
-    """Return the pairs whose answers differ: first where only one is right, then by how little the words agree."""
+    """Return the pairs whose answers differ: first those with grades furthest apart, then by how little words agree."""
     changed = [(a, b) for a, b in pairs if a.answer.split() != b.answer.split()]
     return sorted(changed, key=_sameness)[:limit]
 
 
-def _sameness(pair: tuple[Prediction, Prediction]) -> tuple[bool, float, str]:
+def _sameness(pair: tuple[Prediction, Prediction]) -> tuple[float, float, str]:
     first, second = pair
     likeness = difflib.SequenceMatcher(None, first.answer.split(), second.answer.split(), autojunk=False)
-    return first.is_correct == second.is_correct, likeness.ratio(), first.id
+    return -abs(_outcome(second) - _outcome(first)), likeness.ratio(), first.id
+
+
+def _outcome(item: Prediction) -> float:
+    return float(item.is_correct) if item.grade is None else item.grade
 
 
 def _evaluations(root: Path, artifact_hash: str) -> dict[str, Path]:

@@ -254,3 +254,34 @@ class Scorecard:
     """The base model on the same items, by the way of prompting; added like `predictions_path`."""
     earlier_baseline: EarlierBaseline | None = None
     """The base model on an earlier Dataset, where it was not asked on this one."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Headline:
+    """The one number by which a version is judged: its accuracy, or its mean grade by the criterion."""
+
+    name: str
+    value: float
+    interval: Interval | None
+
+    @property
+    def text(self) -> str:
+        """The number as people read it: a share in percent, a grade of 100."""
+        return f"{self.value:.1%}" if self.name == "accuracy" else f"{100 * self.value:.1f} of 100"
+
+    @property
+    def reach(self) -> str:
+        """Its interval in the same unit; empty without one."""
+        if self.interval is None:
+            return ""
+        low, high = self.interval
+        return f"{low:.1%} to {high:.1%}" if self.name == "accuracy" else f"{100 * low:.1f} to {100 * high:.1f}"
+
+
+def headline(card: Scorecard | PromptScore | None) -> Headline | None:
+    """Return the number by which a scorecard is judged; None where it was not measured."""
+    if card is None:
+        return None
+    name, value = ("accuracy", card.accuracy) if card.criterion is None else (f"grade by {card.criterion}", card.grade)
+    key = "accuracy" if card.criterion is None else "grade"
+    return None if value is None else Headline(name=name, value=value, interval=(card.intervals or {}).get(key))

@@ -169,11 +169,13 @@ class LedgerCollector(Collector):
                 continue
             info.add_metric([alias.name, alias.observed_version_id], 1)
             card = self._ledger.get(ModelVersion, alias.observed_version_id).scorecard
-            for metric in ("accuracy", "macro_f1", "json_validity"):
+            for metric in ("accuracy", "grade", "macro_f1", "json_validity"):
                 if (score := getattr(card, metric)) is not None:
                     evaluated.add_metric([metric, EVERY_ITEM], score)
             for name, part in card.slices.items():
                 evaluated.add_metric(["accuracy", name], part.accuracy)
+                if part.grade is not None:
+                    evaluated.add_metric(["grade", name], part.grade)
         yield from (info, in_sync, evaluated)
 
 

@@ -4,7 +4,7 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from dashboard import circle, queries, shared
-from dashboard.live_numbers import Accuracy
+from dashboard.live_numbers import Quality
 from dashboard.views import page
 
 BAD_WORDS = ("silent", "stale", "refused")
@@ -45,8 +45,9 @@ def show_tiles(now: shared.Overview) -> None:
         delta_arrow="off",
         height="stretch",
     )
-    show_accuracy(tiles[1], f"Measured accuracy of {version}", now.served.measured, "labelled requests")
-    show_accuracy(tiles[2], f"Judged accuracy of {version}", now.served.judged, "test items")
+    judged = now.served.judged.found.name if now.served.judged else "accuracy"
+    show_quality(tiles[1], f"Measured accuracy of {version}", now.served.measured, "labelled requests")
+    show_quality(tiles[2], f"Judged {judged} of {version}", now.served.judged, "test items")
     tiles[3].metric(
         "Requests in the last minute",
         last.requests,
@@ -63,18 +64,16 @@ def show_tiles(now: shared.Overview) -> None:
     )
 
 
-def show_accuracy(tile: DeltaGenerator, title: str, found: Accuracy | None, of: str) -> None:
-    """Draw an accuracy with its interval, on how many, and up to when."""
+def show_quality(tile: DeltaGenerator, title: str, quality: Quality | None, of: str) -> None:
+    """Draw an accuracy or a grade with its interval, on how many, and up to when."""
     with tile.container(border=True, height="stretch"):
-        st.metric(title, f"{found.share:.1%}" if found else "unknown")
-        if found is None:
-            st.caption(
-                "No labelled requests were checked." if of != "test items" else "It was judged by other numbers."
-            )
+        st.metric(title, quality.found.text if quality else "unknown")
+        if quality is None:
+            st.caption("No labelled requests were checked." if of != "test items" else "It was never judged.")
             return
-        if found.interval:
-            st.caption(f"{found.interval[0]:.1%} to {found.interval[1]:.1%} (95 %)")
-        st.caption(f"{found.items:,} {of}, {queries.age(found.at)}")
+        if quality.found.reach:
+            st.caption(f"{quality.found.reach} (95 %)")
+        st.caption(f"{quality.items:,} {of}, {queries.age(quality.at)}")
 
 
 def show_state(now: shared.Overview) -> None:

@@ -32,6 +32,7 @@ from driftwheel.records import (
     TrainingRunStatus,
     utc_now,
 )
+from driftwheel.scorecard import Scorecard, headline
 from driftwheel.settings.serving import ServeSettings
 from driftwheel.store.alias import find_alias
 from driftwheel.store.ledger import Ledger
@@ -199,12 +200,14 @@ def _live_lines(status: Status) -> list[tuple[str, str]]:
         lines.append(("error", alias.observed_error))
     if status.gateway:
         lines.append(("gateway", status.gateway))
-    accuracy = live.scorecard.accuracy
-    if accuracy is not None:
-        low_high = live.scorecard.intervals.get("accuracy")
-        reach = f" [{low_high[0]:.1%}, {low_high[1]:.1%}]" if low_high else ""
-        lines.append(("accuracy", f"{accuracy:.1%}{reach} when it was judged"))
+    if (judged := headline(live.scorecard)) is not None:
+        reach = f" [{judged.reach.replace(' to ', ', ')}]" if judged.interval else ""
+        lines.append((judged.name.partition(" ")[0], f"{judged.text}{reach} when it was judged{_by(live.scorecard)}"))
     return lines
+
+
+def _by(card: Scorecard) -> str:
+    return f", by {card.criterion}" if card.criterion else ""
 
 
 def _next_step(status: Status) -> str:

@@ -42,6 +42,15 @@ SHORT = {
             r"all gains: better on the same items \d+ of 24: ",
         ),
     ),
+    "benchmarks.gate_of_grades": Short(
+        "--loops 3 --prompts 40",
+        (
+            r"chrF, equal:\n  a better mean +[0-3] of 3: ",
+            r"judge, rare losses:(\n  .*){5}\n  the gate  +0 of 3: ",
+            r"chrF, [\d,]+ items: [0-3] of 3: ",
+            r"slice of 200 items, the gate +blocks [0-2] of 2: ",
+        ),
+    ),
     "benchmarks.gateway": Short(
         "--only direct driftwheel --rounds 1 --seconds 0.2 --home {home}",
         (

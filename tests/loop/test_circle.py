@@ -50,7 +50,7 @@ OVERRIDES = {
 def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A base model by the example's own code, with fewer steps."""
     steps = build_base.RECIPE["steps"]
-    build_base.RECIPE["steps"] = 80
+    build_base.RECIPE["steps"] = 60
     try:
         return build_base.build_base(tmp_path_factory.mktemp("base") / "base")
     finally:

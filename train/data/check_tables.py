@@ -25,6 +25,8 @@ def print_findings(console: Console, found: Findings) -> None:
     _print_table(console, "Personal data", ("kind", "pieces", "such as"), pieces)
     outliers = [(row.place, row.why, row.text) for row in found.outliers]
     _print_table(console, "Outliers", ("row", "why", "text"), outliers)
+    if found.useless_answers.examples:
+        _print_list(console, "Right answers that teach and grade nothing", found.useless_answers.examples)
     if found.template.examples:
         _print_list(console, "Rows that the chat template does not give as they are", found.template.examples)
     _say(console, "What to do", style="bold")

@@ -22,6 +22,7 @@ from train.data.cleaning_preview import preview
 from train.data.duplicates import NearDuplicates
 from train.data.examples import Example
 from train.data.findings import (
+    AnswersFound,
     Conflicts,
     Duplicates,
     FileFound,
@@ -98,6 +99,7 @@ def check_files(
         conflicts=_conflicts([] if all_right else repeated),
         references=_references(repeated if all_right else []),
         cleaning=preview(prompts),
+        useless_answers=_useless_answers(rows),
         near_duplicates=_near_pairs(settings, repeated, compared_rows),
         personal_data=_personal_data(rows),
         outliers=_outliers(rows),
@@ -112,7 +114,10 @@ def _placed(settings: DatasetSettings, row: Row) -> PlacedRow:
         for m in row.prompt
     ]
     completion = [with_own_text(m, clean_answer) for m in row.completion]
-    example = Example(row.place, prompt, completion, None, row.group or row.place, tools=row.tools)
+    references = [clean_answer(text) for text in row.references]
+    example = Example(
+        row.place, prompt, completion, None, row.group or row.place, tools=row.tools, references=references
+    )
     label = None if "tool_calls" in completion[-1] else right_label(example.answer, settings.label_field)
     return PlacedRow(row.place, replace(example, label=label))
 
@@ -125,6 +130,7 @@ def suggestions(settings: DatasetSettings, found: Findings) -> list[str]:
     most, least = max(labels.values(), default=1), min(labels.values(), default=1)
     bad, pairs = sum(file.bad for file in found.files), sum(file.pairs for file in found.files)
     unused = sorted({name for file in found.files for name in file.unused})
+    useless = found.useless_answers
     conflicts, cut = found.conflicts.prompts, found.rows_cut_by_max_length
     mended, stripped = (found.cleaning[how].prompts if found.cleaning else 0 for how in ("unicode", "strip"))
     remedies = {
@@ -157,6 +163,10 @@ def suggestions(settings: DatasetSettings, found: Findings) -> list[str]:
         "template, and stop a training: see the reasons.": found.template.faults,
         f"Nearly all prompts {_shared_words(near.shared)}, and are compared without that: it belongs into a column "
         "`system` if the served model gets it as a system message.": near.shared.before or near.shared.after,
+        f"{useless.empty} right answers are empty: a build leaves such rows out, and an empty reference grades "
+        "nothing.": useless.empty,
+        f"{useless.echoed} right answers only repeat their prompt: a model that copies would be right; take them "
+        "out, unless the task is to copy.": useless.echoed,
         "There is personal data: set dataset.redact to true to replace it.": found.personal_data
         and not settings.redact,
         f"Near duplicates were looked for among the first {near.rows_compared:,} prompts only; a build compares "
@@ -208,6 +218,18 @@ def _references(groups: Sequence[Sequence[PlacedRow]]) -> References:
     several = [group for group in groups if len({row.example.answer for row in group}) > 1]
     answers = sum(len({row.example.answer for row in group}) for group in several)
     return References(prompts=len(several), answers=answers, examples=_shown(several))
+
+
+def _useless_answers(rows: Sequence[PlacedRow]) -> AnswersFound:
+    """Return the rows of which a right answer is empty, or the prompt again whatever its case and punctuation."""
+    empty = [row.place for row in rows if not all(text.strip() for text in row.example.answers)]
+    echoed = [
+        row.place
+        for row in rows
+        if (asked := folded(row.example.text)) and any(folded(text) == asked for text in row.example.answers)
+    ]
+    shown = [f"{place} empty" for place in empty] + [f"{place} the prompt again" for place in echoed]
+    return AnswersFound(empty=len(empty), echoed=len(echoed), examples=shown[:SHOWN_EXAMPLES])
 
 
 def _near_pairs(settings: DatasetSettings, groups: Sequence[Sequence[PlacedRow]], compared_rows: int) -> NearPairs:

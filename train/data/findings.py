@@ -50,6 +50,16 @@ class References:
 
 
 @dataclass(frozen=True, kw_only=True)
+class AnswersFound:
+    """Rows with a right answer that teaches and grades nothing: it is empty, or it is the prompt again."""
+
+    empty: int = 0
+    echoed: int = 0
+    examples: list[str] = field(default_factory=list)
+    """Where the first of them stand."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class CleaningFound:
     """Prompts that a choice of `dataset.clean` would change."""
 
@@ -116,6 +126,7 @@ class Findings(RowLengths):
     references: References = field(default_factory=References)
     cleaning: dict[str, CleaningFound] = field(default_factory=dict)
     """What each choice of `dataset.clean` would change; answers are changed by none."""
+    useless_answers: AnswersFound = field(default_factory=AnswersFound)
     near_duplicates: NearPairs
     personal_data: dict[str, PersonalDataFound]
     outliers: list[Outlier]

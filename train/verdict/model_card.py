@@ -5,12 +5,15 @@ from collections.abc import Sequence
 from typing import Any
 
 from driftwheel.gate_verdict import GateVerdict, SliceVerdict
+from driftwheel.grades import MEANINGS
 from driftwheel.intervals import share_interval
 from driftwheel.lineage import Lineage
 from driftwheel.records import Dataset, ModelVersion, TrainingRun
-from driftwheel.scorecard import EarlierBaseline, PromptScore, Scorecard
+from driftwheel.scorecard import EarlierBaseline, PromptScore, Scorecard, SliceScore, headline
 
 MEASURES = {
+    "grade": "mean grade by the criterion",
+    "ungraded": "answers without a grade",
     "accuracy": "accuracy",
     "exact_match": "exact match",
     "precision_macro": "precision, macro",
@@ -110,24 +113,31 @@ def _scores(scorecard: Scorecard) -> str:
     if not baseline:
         notes.append(_earlier_baseline(scorecard.earlier_baseline))
     place = f"On the test split of `{scorecard.dataset_id}`, asked greedily. In brackets 95 % intervals (Wilson)."
+    if scorecard.criterion is not None:
+        place += f" The criterion is `{scorecard.criterion}`: {MEANINGS[scorecard.criterion]}, from 0 to 1."
     return "\n\n".join(["## Scores", place, _table(header, rows), *notes])
 
 
 def _earlier_baseline(earlier: EarlierBaseline | None) -> str:
     if earlier is None:
         return "The base model was not asked on this dataset."
-    reached = "; ".join(
-        f"{name.replace('_', '-')} {_measure(card, 'accuracy')}" for name, card in earlier.prompts.items()
-    )
-    return f"The base model was asked on `{earlier.dataset_id}`, other test items; its accuracy there: {reached}."
+    found = {name.replace("_", "-"): headline(card) for name, card in earlier.prompts.items()}
+    measure = next((one.name for one in found.values() if one), "accuracy")
+    reached = "; ".join(f"{name} {_with_interval(h.value, h.interval) if h else '-'}" for name, h in found.items())
+    return f"The base model was asked on `{earlier.dataset_id}`, other test items; its {measure} there: {reached}."
 
 
 def _slices(scorecard: Scorecard) -> str:
+    is_graded = scorecard.criterion is not None
     rows = [
-        [name, str(s.items), _with_interval(s.accuracy, share_interval(round(s.accuracy * s.items), s.items))]
+        [name, str(s.items), _with_interval(s.grade, s.grade_interval) if is_graded else _accuracy(s)]
         for name, s in scorecard.slices.items()
     ]
-    return _table(["slice", "items", "accuracy"], rows) if len(rows) > 1 else ""
+    return _table(["slice", "items", "mean grade" if is_graded else "accuracy"], rows) if len(rows) > 1 else ""
+
+
+def _accuracy(part: SliceScore) -> str:
+    return _with_interval(part.accuracy, share_interval(round(part.accuracy * part.items), part.items))
 
 
 def _parity(scorecard: Scorecard) -> str:

@@ -1,5 +1,6 @@
 """Differences are second minus first and paired; a blind pair gives away nothing and means the right version."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -53,6 +54,22 @@ def test_a_measure_is_compared_with_its_paired_interval() -> None:
     }
     assert (items["difference"], unanswered["difference"]) == ("+0", "+0")
     assert (brier["difference"], brier["95 % interval"]) == ("-0.1", "")
+
+
+def test_grades_are_compared_by_their_mean_difference() -> None:
+    both = [(replace(a, grade=0.5), replace(b, grade=0.7 if n else 0.2)) for n, (a, b) in enumerate(pairs(OUTCOMES))]
+    found = comparing.by_slice(both)[0]
+    assert found.difference == pytest.approx(0.15)
+    assert found.interval is not None
+    low, high = found.interval
+    assert low < 0.15 < high
+    one = Scorecard(criterion="chrf", grade=0.5, ungraded=0, intervals={"grade": (0.4, 0.8)})
+    cards = (one, replace(one, grade=0.65))
+    row = next(r for r in comparing.measures(Comparison("d", cards, both), ("v1", "v2")) if r["measure"] == "grade")
+    assert row["difference"] == "+15.0 points"
+    assert row["95 % interval"] == f"{low * 100:+.1f} to {high * 100:+.1f}"
+    labels = [tuple(replace(one, grade=float(one.is_correct)) for one in pair) for pair in pairs(OUTCOMES)]
+    assert comparing.by_slice(labels) == comparing.by_slice(pairs(OUTCOMES))  # type: ignore[arg-type]
 
 
 def test_slices_are_those_of_the_items() -> None:

@@ -34,10 +34,10 @@ def test_both_accuracies_and_the_lamp_say_of_which_version_and_of_when(
     served = live_numbers.served_now(ledger, settings.alias_key, get_alias(ledger, *settings.alias_key))
     assert (served.name, served.lamp, served.drifted) == ("v1", "red", ("input", "quality"))
     assert served.judged is not None
-    assert (served.judged.share, served.judged.at) == (0.91, NOW - timedelta(hours=3))
+    assert (served.judged.found.value, served.judged.at) == (0.91, NOW - timedelta(hours=3))
     assert served.measured is not None
-    assert (round(served.measured.share, 2), served.measured.items) == (0.63, 100)
-    assert served.measured.interval == share_interval(63, 100)
+    assert (round(served.measured.found.value, 2), served.measured.items) == (0.63, 100)
+    assert served.measured.found.interval == share_interval(63, 100)
     assert served.measured.at == NOW - timedelta(minutes=10)
     assert served.is_worse_than_judged
     assert live_numbers.sentence(served) == (

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from dashboard import scorecards
 from driftwheel.records import ModelVersion
-from driftwheel.scorecard import FaultScore, FieldScore, LabelScore, ParityRow, Scorecard
+from driftwheel.scorecard import FaultScore, FieldScore, LabelScore, ParityRow, Scorecard, SliceScore
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
 
@@ -14,6 +14,15 @@ def test_scorecards_stand_beside_the_baselines(seeded: dict[str, str], ledger: L
     columns = scorecards.scorecard_columns(versions)
     assert list(columns) == ["base, plain", "base, few-shot", "v1", "v2", "v3"]
     assert columns["v2"]["accuracy, old items"] == "93.0% [87.4, 96.6]"
+
+
+def test_grades_of_slices_stand_where_accuracies_do(seeded: dict[str, str], ledger: Ledger) -> None:
+    part = SliceScore(items=9, accuracy=0.0, grade=0.62, grade_interval=(0.5, 0.7))
+    card = Scorecard(criterion="chrf", grade=0.62, intervals={"grade": (0.5, 0.7)}, slices={"old": part})
+    version = replace(ledger.get(ModelVersion, seeded["rejected"]), scorecard=card)
+    (column,) = scorecards.scorecard_columns([version]).values()
+    assert column["grade, old items"] == "62.0% [50.0, 70.0]"
+    assert not any(name.startswith("accuracy") for name in column)
 
 
 def test_shares_stand_with_their_intervals() -> None:

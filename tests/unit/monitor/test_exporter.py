@@ -137,6 +137,9 @@ def test_decisions_traffic_and_the_pause_are_counted(
     assert page.get_sample_value("driftwheel_retrain_paused") == 1
 
 
+SLICES = ("all", "old")
+
+
 @pytest.mark.parametrize(
     ("observed", "error", "is_in_sync", "live"),
     [(None, None, 0, None), ("v2", None, 1, "v2"), ("v1", None, 0, "v1"), ("v2", "refused", 0, "v2")],
@@ -146,7 +149,8 @@ def test_the_alias_says_what_is_served(
     page: CollectorRegistry, ledger: Ledger, observed: str | None, error: str | None, is_in_sync: float, live: str
 ) -> None:
     for number, id_ in enumerate(["v1", "v2"], 1):
-        card = Scorecard(accuracy=0.5 * number, slices={"old": SliceScore(items=5, accuracy=0.4)})
+        part = SliceScore(items=5, accuracy=0.4, grade=0.3 * number)
+        card = Scorecard(accuracy=0.5 * number, criterion="chrf", grade=0.25 * number, slices={"old": part})
         add_with_parents(
             ledger,
             ModelVersion(
@@ -181,6 +185,8 @@ def test_the_alias_says_what_is_served(
     accuracy = page.get_sample_value("driftwheel_eval_score_ratio", {"metric": "accuracy", "slice": "all"})
     assert accuracy == {None: None, "v1": 0.5, "v2": 1.0}[live]
     assert page.get_sample_value("driftwheel_eval_score_ratio", {"metric": "macro_f1", "slice": "all"}) is None
+    grades = [page.get_sample_value("driftwheel_eval_score_ratio", {"metric": "grade", "slice": s}) for s in SLICES]
+    assert grades == {None: [None, None], "v1": [0.25, 0.3], "v2": [0.5, 0.6]}[live]
 
 
 def test_a_failed_check_is_counted(settings: Settings, ledger: Ledger) -> None:

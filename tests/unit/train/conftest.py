@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -81,6 +82,7 @@ def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=raw, eos_token="<|im_end|>", pad_token="<|endoftext|>")
     tokenizer.chat_template = TEMPLATE
     torch.set_num_threads(1)  # two threads on a busy machine wait for each other longer than such steps take
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # or a training would take as many as were measured to be fastest
     torch.manual_seed(0)
     model = Qwen3ForCausalLM(
         Qwen3Config(

@@ -81,6 +81,17 @@ def test_the_live_versions_accuracy_stands_with_its_interval(settings: Settings,
     assert "accuracy       92.6% [90.4%, 94.3%] when it was judged" in as_text(gather(ledger, settings.alias_key))
 
 
+def test_a_text_tasks_grade_stands_where_a_label_tasks_accuracy_does(settings: Settings, ledger: Ledger) -> None:
+    scorecard = Scorecard(accuracy=0.0, criterion="chrf", grade=0.614, intervals={"grade": (0.58, 0.642)})
+    add_with_parents(ledger, version("version_1", 1, scorecard=scorecard))
+    add_with_parents(
+        ledger, Alias(id="support/support", project="support", name="support", version_id="version_1", fence=1)
+    )
+    text = as_text(gather(ledger, settings.alias_key))
+    assert "grade          61.4 of 100 [58.0, 64.2] when it was judged, by chrf" in text
+    assert "0.0%" not in text
+
+
 def test_before_anything_is_live_the_next_command_is_named(settings: Settings, ledger: Ledger) -> None:
     steps = [
         (None, "driftwheel data build"),

@@ -46,6 +46,31 @@ def path(settings: Settings) -> Path:
     return found
 
 
+def test_right_answers_that_are_empty_or_the_prompt_again_are_found(settings: Settings, tmp_path: Path) -> None:
+    rows: list[dict[str, Any]] = [
+        {"prompt": f"say fact {n}", "completion": f"The fact is number {n}."} for n in range(20)
+    ]
+    rows += [
+        {"prompt": "Copy this, please", "completion": "copy this please!"},
+        {"prompt": "two texts", "completion": "a right text", "references": ["another right text", "  "]},
+        {"prompt": "nothing to say", "completion": " "},
+    ]
+    path = tmp_path / "texts.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    found = check_files(settings.dataset, settings.base, settings.train.max_length, [path])
+    assert (found.useless_answers.empty, found.useless_answers.echoed) == (2, 1)
+    assert found.useless_answers.examples == [
+        "texts.jsonl:22 empty",
+        "texts.jsonl:23 empty",
+        "texts.jsonl:21 the prompt again",
+    ]
+    assert any("2 right answers are empty" in sentence for sentence in found.suggestions)
+    assert any("1 right answers only repeat their prompt" in sentence for sentence in found.suggestions)
+    console = Console(file=StringIO(), width=120)
+    print_findings(console, found)
+    assert "texts.jsonl:21 the prompt again" in console.file.getvalue()  # type: ignore[attr-defined]
+
+
 def test_what_was_planted_is_found(settings: Settings, path: Path) -> None:
     found = check_files(settings.dataset, settings.base, settings.train.max_length, [path])
     (file,) = found.files

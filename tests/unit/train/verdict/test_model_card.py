@@ -91,3 +91,21 @@ def test_what_prompting_reached_is_said_in_every_case() -> None:
     earlier = card(earlier_baseline={"dataset_id": "dataset_0", "prompts": prompts})
     assert "asked on `dataset_0`, other test items; its accuracy there: plain 0.1; retrieved 0.5." in earlier
     assert "base model, retrieved prompt" in card(baseline=prompts)
+
+
+def test_a_text_tasks_card_shows_grades_and_names_the_criterion() -> None:
+    text = card(
+        criterion="chrf",
+        grade=0.614,
+        ungraded=3,
+        intervals={"grade": [0.58, 0.642]},
+        slices={
+            "new": {"items": 50, "accuracy": 0.0, "grade": 0.7, "grade_interval": [0.6, 0.8]},
+            "old": {"items": 150, "accuracy": 0.0, "grade": 0.5, "grade_interval": [0.45, 0.55]},
+        },
+        baseline={"plain": {"items": 60, "accuracy": 0.0, "criterion": "chrf", "grade": 0.2, "ungraded": 0}},
+    )
+    assert "| mean grade by the criterion | 0.614 [0.58, 0.642] | 0.2 |" in text
+    assert "| answers without a grade | 3 | 0 |" in text
+    assert "The criterion is `chrf`: chrF beside the right answers, from 0 to 1." in text
+    assert "| new | 50 | 0.7 [0.6, 0.8] |" in text
