@@ -2,7 +2,8 @@
 
 Statistics: the two-sample Kolmogorov-Smirnov distance for numbers, total variation for categories, and the
 squared maximum mean discrepancy (Gretton et al. 2012, JMLR 13, eq. 5) with a cosine kernel for texts. All are
-computed for every permutation in one go, on the window size at hand.
+computed for every permutation in one go, on the window size at hand. Where neighbours in time are alike, the permuted
+statistics are widened by the design effect: a window of bursts is worth fewer rows than it has.
 """
 
 from collections.abc import Callable, Sequence
@@ -11,12 +12,14 @@ from typing import Any
 
 import numpy as np
 from scipy import sparse
+from scipy.stats import rankdata
 
 from driftwheel.records import DriftKind
 from monitor.calibration import Array, Judgment, judge
+from monitor.dependence import design_effect_of, widened
 from monitor.features import FEATURES, Feature, Measure
 from monitor.observation import Observation
-from monitor.wording import word_vectors
+from monitor.wording import similarity, word_vectors
 
 
 @dataclass(frozen=True)
@@ -58,14 +61,51 @@ def judge_kind(
     """Compare a window with a reference by every feature of one kind."""
     judged = [feature for feature in features if feature.kind is kind]
     pooled, is_current = [*reference, *current], deal_out(len(reference), len(current), permutations, seed)
-    statistics = [STATISTICS[f.measure]([f.value(row) for row in pooled], is_current) for f in judged]
+    values = [[f.value(row) for row in pooled] for f in judged]
+    statistics = [STATISTICS[f.measure](of, is_current) for f, of in zip(judged, values, strict=True)]
     table = np.stack(statistics, axis=1)
+    for column, (feature, of) in enumerate(zip(judged, values, strict=True)):
+        now, before = (design_effect_of(PRODUCTS[feature.measure](part)) for part in _in_time(of, reference, current))
+        rows = (len(current), len(reference))
+        table[1:, column] = widened(table[1:, column], now, before, rows, POWERS[feature.measure])
     judgment = judge(table[0], table[1:], level)
     scores = [
         FeatureScore(f.name, f.measure, float(judgment.feature_scores[i]), float(judgment.feature_p_values[i]))
         for i, f in enumerate(judged)
     ]
     return KindJudgment(kind, judgment, scores)
+
+
+def _in_time(
+    values: Sequence[Any], reference: Sequence[Observation], current: Sequence[Observation]
+) -> tuple[Sequence[Any], Sequence[Any]]:
+    """Return the values of the window and of the reference; of judged items none, because they are a random sample."""
+    of_reference = values[: len(reference)] if all(row.at is not None for row in reference) else ()
+    return (values[len(reference) :] if all(row.at is not None for row in current) else ()), of_reference
+
+
+def _rank_products(values: Sequence[Any]) -> Array:
+    ranks = rankdata(values) if len(values) else np.zeros(0)
+    return np.outer(ranks, ranks) / max(1, len(ranks)) ** 2
+
+
+def _equalities(values: Sequence[Any]) -> Array:
+    places = np.unique(np.asarray(values, dtype=str), return_inverse=True)[1] if len(values) else np.zeros(0)
+    return np.equal.outer(places, places).astype(np.float64)
+
+
+def _text_products(values: Sequence[Any]) -> Array:
+    return similarity(values) if len(values) else np.zeros((0, 0))
+
+
+PRODUCTS: dict[Measure, Callable[[Sequence[Any]], Array]] = {
+    Measure.NUMBER: _rank_products,
+    Measure.CATEGORY: _equalities,
+    Measure.TEXT: _text_products,
+}
+"""Scalar products of the values of a feature, which say how alike neighbours in time are."""
+POWERS = {Measure.NUMBER: 0.5, Measure.CATEGORY: 0.5, Measure.TEXT: 1.0}
+"""Of the squared distance of two means with which a statistic grows: KS distance and total variation are no squares."""
 
 
 def ks(values: Sequence[Any], is_current: Array) -> Array:

@@ -1,5 +1,6 @@
 """Observations of answered requests and judged test items, and samples of them; pure."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -65,6 +66,14 @@ class Observation:
     def is_correct(self) -> bool | None:
         """Whether the answer's label is the right one; None where that is not known."""
         return None if self.right_label is None else self.label == self.right_label
+
+
+def without_repeats(rows: Sequence[Observation]) -> tuple[Observation, ...]:
+    """Keep the first of what one key asks word for word again: a client that resends is one user, and no drift."""
+    kept: dict[tuple[str, str], Observation] = {}
+    for row in rows:
+        kept.setdefault((row.author, row.prompt), row)
+    return tuple(kept.values())
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from monitor import wording
 from monitor.drift import KindJudgment, judge_kind
 from monitor.features import Feature
 from monitor.look import Look
+from monitor.observation import without_repeats
 from monitor.quality import NOTHING, assess, baseline_of, judge_engine
 from monitor.report import write_report
 
@@ -18,11 +19,11 @@ PROOF = "betting on a fall of the accuracy, restarted"
 def judge_drift(look: Look, features: Sequence[Feature]) -> list[KindJudgment]:
     """Judge input and output, or those of the two that have rows enough on both sides."""
     references = {DriftKind.INPUT: look.reference.input, DriftKind.OUTPUT: look.reference.output}
-    current, monitor = look.sample.answered, look.monitor
+    current, monitor = without_repeats(look.sample.answered), look.monitor
     return [
         judge_kind(
             kind,
-            reference,
+            without_repeats(reference),
             current,
             level=look.level,
             permutations=monitor.permutations,

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from sklearn.feature_extraction.text import HashingVectorizer
+from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS, HashingVectorizer
+from sklearn.preprocessing import normalize
 
 from monitor.calibration import Array
 from monitor.observation import Observation
@@ -15,6 +16,7 @@ WORD = re.compile(r"[^\W\d_][\w'-]+")
 HASHED_FEATURES = 2**14
 """Two words that share a number only blur the distance, and a window has some thousands of words and pairs."""
 
+LEAST_WEIGHT = 0.1  # so that a text of nothing but words that all texts have still has a direction
 # Hashing needs no vocabulary, so nothing is fitted to one side only: that would break exchangeability.
 _VECTORIZER = HashingVectorizer(
     n_features=HASHED_FEATURES, ngram_range=(1, 2), alternate_sign=False, norm="l2", token_pattern=r"(?u)\b\w+\b"
@@ -22,8 +24,15 @@ _VECTORIZER = HashingVectorizer(
 
 
 def word_vectors(texts: Sequence[str]) -> Any:
-    """Return the hashed words and word pairs of texts as a sparse matrix (texts, hashes); each row has length 1."""
-    return _VECTORIZER.transform(texts)
+    """Return the hashed words and word pairs of texts as a sparse matrix (texts, hashes); each row has length 1.
+
+    Weighted by inverse document frequency among these very texts (Spärck Jones 1972): that of a pooled sample does not
+    change when its rows are dealt out again, so that the comparison stays fair.
+    """
+    counts = _VECTORIZER.transform(texts)
+    in_texts = np.bincount(counts.indices, minlength=HASHED_FEATURES)
+    counts.data *= np.log((1 + len(texts)) / (1 + in_texts))[counts.indices] + LEAST_WEIGHT
+    return normalize(counts, copy=False)
 
 
 def similarity(texts: Sequence[str]) -> Array:
@@ -33,10 +42,10 @@ def similarity(texts: Sequence[str]) -> Array:
 
 
 def shifted_words(reference: Sequence[Observation], current: Sequence[Observation], count: int = 15) -> list[str]:
-    """Return the words whose share of messages grew most."""
+    """Return the words whose share of messages grew most; those that any sentence has tell nothing and are left out."""
     before, after = _word_shares(reference), _word_shares(current)
-    growth = {word: share - before.get(word, 0.0) for word, share in after.items()}
-    return sorted(growth, key=lambda word: -growth[word])[:count]
+    growth = {w: share - before.get(w, 0.0) for w, share in after.items() if w not in ENGLISH_STOP_WORDS}
+    return sorted((word for word in growth if growth[word] > 0), key=lambda word: -growth[word])[:count]
 
 
 def strangest(reference: Sequence[Observation], current: Sequence[Observation], count: int = 5) -> list[str]:

@@ -14,10 +14,15 @@ def show_controls() -> None:
     """Draw the buttons that steer retraining."""
     paused = controls.is_paused(ledger, settings.project)
     mark, newest = controls.pause_mark(ledger, settings.project), moves.newest_retrain(ledger, settings.project)
+    against = controls.what_stands_against(settings.policy, ledger, settings.alias_key)
+    why_now = ""
+    if against:
+        st.caption("No retrain now: " + "; ".join(against) + ".")
+        why_now = st.text_input("Why one is needed all the same", key="why_now", max_chars=200)
     with st.container(horizontal=True, vertical_alignment="center"):
         page.confirmed_action(
             "Retrain now",
-            partial(moves.request_retrain, ledger, settings.project, seen=newest),
+            partial(moves.request_retrain, settings.policy, ledger, settings.alias_key, seen=newest, why_now=why_now),
             "A retrain is recorded; the worker takes it next.",
             key="retrain_now",
             seen=[newest],

@@ -59,6 +59,13 @@ SHORT = {
             r"driftwheel +│ +[1-9]\d*\.\d │ +- │ +[1-9]\d* │( +\d+\.\d\d │){2} +0 │( +\d+\.\d\d │){3}\n",
         ),
     ),
+    "benchmarks.quality": Short(
+        "--streams 2",
+        (
+            r"all labelled, at once +│ retrain +│ accuracy +│ [012] +│",
+            r"steady, corrections only +│ nothing +│ no accuracy +│ [012] +│",
+        ),
+    ),
     "benchmarks.leaks": Short(
         "--data {data} --rows 60 --share 0.05 --show 1",
         (
@@ -102,7 +109,7 @@ SHORT = {
         "--seeds 1 --steps 2 --rows 64 --base-steps 2 --only support --data {data} --home {home}",
         (
             r"support, seed 0: plain TRL \d\.\d{4}, driftwheel \d\.\d{4}",
-            r"│ support +│ \d\.\d{4} \(.*│ \d\.\d{4} \(.*│ \d\.\d{3} \[0\.000, inf\] +│ +\d+\.\d │ +\d+\.\d │",
+            r"│ support +│ \d\.\d{4} \(.*│ \d\.\d{4} \(.*│ \d\.\d{3} \[0\.000, inf\] +│ +\d+\.\d +│ +\d+\.\d +│",
         ),
     ),
     "tests.suites.attack": Short(

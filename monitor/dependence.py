@@ -1,0 +1,77 @@
+"""By how much less a window's rows say because they come in bursts: the design effect, from batch means; pure.
+
+People ask again, so neighbours in time are alike, and a window of 200 requests is worth fewer. The variance of the mean
+of dependent rows is that of independent ones times the ratio of their long-run covariance to their covariance; batch
+means estimate the first one (Flegal and Jones, Annals of Statistics 38, 2010; for vectors the trace of both, and their
+Frobenius norms, which say how the squared distance of two means varies).
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from monitor.calibration import Array
+
+BLOCKS = 10
+"""Of a window: long ones see long bursts, and few of them are known badly."""
+SHUFFLES = 4
+"""Of the rows: without any order both numbers are not 1 either, because few blocks of many words are mostly noise."""
+
+
+@dataclass(frozen=True)
+class DesignEffect:
+    """How many times larger the expected squared distance of two means is, and its spread; 1 for independent rows."""
+
+    size: float = 1.0
+    spread: float = 1.0
+
+
+INDEPENDENT = DesignEffect()
+
+
+def design_effect_of(gram: Array) -> DesignEffect:
+    """Return the design effect of rows in their order, given their scalar products of shape (rows, rows)."""
+    rows = len(gram) // BLOCKS * BLOCKS
+    centered = _centered(gram[:rows, :rows]) if rows >= 2 * BLOCKS else np.zeros((0, 0))
+    if rows < 2 * BLOCKS or np.trace(centered) < 1e-9:
+        return INDEPENDENT
+    size, spread = _of_blocks(centered)
+    random = np.random.default_rng(rows)
+    orders = [random.permutation(rows) for _ in range(SHUFFLES)]
+    sizes, spreads = zip(*(_of_blocks(centered[np.ix_(order, order)]) for order in orders), strict=True)
+    larger = max(1.0, size / max(1e-12, float(np.mean(sizes))))
+    return DesignEffect(larger, max(larger, spread / max(1e-12, float(np.mean(spreads)))))
+
+
+def widened(
+    permuted: Array, current: DesignEffect, reference: DesignEffect, rows: tuple[int, int], power: float
+) -> Array:
+    """Return statistics of independent rows as those of bursts would be: of larger size and spread.
+
+    `rows` are those of window and reference; a statistic grows with this power of the squared distance of the means.
+    """
+    shares = 1 / rows[0], 1 / rows[1]
+
+    def factor(of_current: float, of_reference: float) -> float:
+        return float(((of_current * shares[0] + of_reference * shares[1]) / sum(shares)) ** power)
+
+    size, spread = factor(current.size, reference.size), factor(current.spread, reference.spread)
+    mean = permuted.mean(axis=0)
+    return np.asarray(mean * size + (permuted - mean) * spread)
+
+
+def _of_blocks(gram: Array) -> tuple[float, float]:
+    length = len(gram) // BLOCKS
+    means = _centered(gram.reshape(BLOCKS, length, BLOCKS, length).mean(axis=(1, 3)))
+    return float(np.trace(means)), _norm(means)
+
+
+def _centered(gram: Array) -> Array:
+    means = gram.mean(axis=0)
+    return np.asarray(gram - means - means[:, np.newaxis] + means.mean())
+
+
+def _norm(gram: Array) -> float:
+    """Return the Frobenius norm of the covariance, without the rows' products with themselves, which would bias it."""
+    squares = np.square(gram)
+    return float(np.sqrt(max(0.0, squares.sum() - np.trace(squares)) / (len(gram) * (len(gram) - 1))))
