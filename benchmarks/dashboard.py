@@ -11,7 +11,6 @@ read.
 """
 
 import argparse
-import resource
 import statistics
 import tempfile
 from collections.abc import Iterator
@@ -78,7 +77,6 @@ def fill(settings: Settings, ledger: Ledger, rows: int, long: int) -> None:
         )
         one = "(SELECT * FROM req LIMIT 1)"
         connection.execute(sa.text(f"INSERT INTO req ({names}) {few} SELECT {values} FROM {one}, n"))
-        connection.execute(sa.text("ANALYZE"))
 
 
 def measure(runs: int) -> Iterator[Cost]:
@@ -148,8 +146,7 @@ def main() -> None:
             found.add_row(name, f"{took:.3f}")
         ledger.close()
     Console().print(pages, found)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
-    print(f"filled in {filling:.0f} CPU s; most memory of this process {peak} MiB")
+    print(f"filled in {filling:.0f} CPU s")
 
 
 if __name__ == "__main__":

@@ -6,14 +6,22 @@ python -m dashboard --config driftwheel.yaml
 import streamlit as st
 
 from dashboard.pages import PAGES, Page, by_section
+from dashboard.views import page
+from driftwheel.errors import DriftwheelError
 
 
-def shown(page: Page) -> st.Page:
+def shown(entry: Page) -> st.Page:
     """Return a page as Streamlit has it."""
     # No page has an icon: Streamlit makes it the tab's icon, which the browser would fetch from the internet.
-    return st.Page(page.path, title=page.title, url_path=page.name, default=page is PAGES[0])
+    return st.Page(entry.path, title=entry.title, url_path=entry.name, default=entry is PAGES[0])
 
 
 st.set_page_config(page_title="driftwheel", layout="wide")
-navigation = {section: [shown(page) for page in pages] for section, pages in by_section(PAGES).items()}
-st.navigation(navigation, expanded=True).run()
+navigation = {section: [shown(entry) for entry in pages] for section, pages in by_section(PAGES).items()}
+chosen = st.navigation(navigation, expanded=True)
+try:
+    chosen.run()
+except DriftwheelError as error:  # a locked or broken database, a folder that is gone: a sentence and no traceback
+    page.problem(str(error), "Cannot show this page")
+    st.text("What to look at next:")
+    st.code("driftwheel doctor", language="bash")

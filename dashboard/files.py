@@ -1,5 +1,6 @@
 """Reads what the stages left in the storage folder as table rows; a missing or broken file gives none."""
 
+import os
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
@@ -24,6 +25,17 @@ def _objects(path: Path) -> Iterator[dict[str, Any]]:
                 return
             if isinstance(value, dict):
                 yield value
+
+
+def tail_of(path: Path, limit: int = 8_000) -> str:
+    """Return the last bytes of a log as text, from the beginning of a line; nothing of one that is not there."""
+    if not path.is_file():
+        return ""
+    with path.open("rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(0, size - limit))
+        text = file.read().decode(errors="replace")
+    return text if size <= limit else text.partition("\n")[2]
 
 
 def curves(run_path: Path) -> list[dict[str, Any]]:

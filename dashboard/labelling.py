@@ -75,9 +75,10 @@ def next_of(
 ) -> ToLabel | None:
     """Return the first request of a queue that is still without a label and was not passed; None at its end."""
     open_ids = [id for id in queue if id not in passed]
-    query = sa.select(_TRAFFIC.id).where(_TRAFFIC.project == project, _TRAFFIC.label.is_(None))
+    # By id alone: asked for more, SQLite without statistics walks through all requests of the project.
+    query = sa.select(_TRAFFIC.id, _TRAFFIC.project, _TRAFFIC.label.is_(None)).where(_TRAFFIC.id.in_(open_ids))
     with ledger.read() as connection:
-        still = set(connection.execute(query.where(_TRAFFIC.id.in_(open_ids))).scalars())
+        still = {id for id, of, is_open in connection.execute(query) if of == project and is_open}
     chosen = next((id for id in open_ids if id in still), None)
     if chosen is None:
         return None

@@ -113,15 +113,15 @@ def sentence(served: Served) -> str:
 
 def _quality(served: Served) -> str:
     measured, judged = served.measured, served.judged
-    then = "never judged"
+    then = ""
     if judged:
         by = "" if judged.found.name == "accuracy" else f" ({judged.found.name})"
         then = f"{judged.found.text}{by} when it was judged on {judged.at:%Y-%m-%d}"
     if measured is None:
-        return f"How well is not known: none of its checked requests has a label ({then})."
-    verdict = ", which is worse" if served.is_worse_than_judged else ""
+        return f"How well is not known: none of its checked requests has a label{f' ({then})' if then else ''}."
     of = f"{measured.items:,} labelled requests up to {_clock(measured.at)}"
-    return f"{measured.found.text} of its answers are right, measured on {of}{verdict}; {then}."
+    against = f"; {'that is worse than ' if served.is_worse_than_judged else 'it was '}{then}" if then else ""
+    return f"{measured.found.text} of its answers are right, measured on {of}{against}."
 
 
 def _clock(moment: datetime) -> str:

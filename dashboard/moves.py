@@ -21,6 +21,7 @@ from driftwheel.records import (
     Preference,
     RetrainDecision,
 )
+from driftwheel.settings.watching import PolicySettings
 from driftwheel.store.alias import find_alias
 from driftwheel.store.ledger import Ledger
 
@@ -104,13 +105,19 @@ def newest_retrain(ledger: Ledger, project: str) -> str:
     return found[0].id if found else ""
 
 
-def request_retrain(ledger: Ledger, project: str, *, seen: str) -> RetrainDecision:
-    """Ask for a retrain; raises ConflictError if one was decided since the page was drawn, or is unfinished."""
-    newest = newest_retrain(ledger, project)
+def request_retrain(
+    policy: PolicySettings, ledger: Ledger, key: AliasKey, *, seen: str, why_now: str = ""
+) -> RetrainDecision:
+    """Ask for a retrain; `why_now` is the reason why what stands against it does not hold this time.
+
+    Raises ConflictError if one was decided since the page was drawn, or something stands against it.
+    """
+    newest = newest_retrain(ledger, key.project)
     if newest != seen:
         raise ConflictError(f"A retrain was decided meanwhile ({newest}). {LOOK_AGAIN}")
-    reason = "a person asked for it on the dashboard"
-    return controls.request_retrain(ledger, project, trigger="button", reason=reason)
+    reason = why_now.strip() or "a person asked for it on the dashboard"
+    override = bool(why_now.strip())
+    return controls.request_retrain(policy, ledger, key, trigger="button", reason=reason, override=override)
 
 
 def judge(

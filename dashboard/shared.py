@@ -19,7 +19,7 @@ SHARED_SECONDS = 4
 """Below the five seconds after which a tab asks again: each of its looks finds what is new."""
 COUNT_SECONDS = 60
 QUIET_SECONDS = 600
-SHOWN_MINUTES, MOVING_MINUTES = 30, 3
+SHOWN_MINUTES, MOVING_MINUTES = 30, 2
 """The newest minutes are counted at each look, as long answers are written late; the older ones are kept."""
 
 
@@ -55,7 +55,7 @@ def overview(url: str, key: AliasKey, _ledger: Ledger) -> Overview:
         sentence=live_numbers.sentence(served),
         drawings=_drawings(url, key, _ledger, served),
         minutes=counted,
-        requests_chart=timelines.requests_per_minute(counted).to_dict(),
+        requests_chart=timelines.requests_spec(counted),
         gateway=standing.gateway_state(alias),
         moving_to=desired if desired != served.name else None,
         is_paused=controls.is_paused(_ledger, key.project),
@@ -84,9 +84,17 @@ def _request_count(url: str, project: str, _ledger: Ledger) -> int:
 def _minutes(url: str, project: str, ledger: Ledger) -> list[Minute]:
     now = utc_now().replace(second=0, microsecond=0)
     moving = now - timedelta(minutes=MOVING_MINUTES - 1)
-    quiet = [moving - timedelta(minutes=i) for i in range(SHOWN_MINUTES - MOVING_MINUTES, 0, -1)]
-    kept = [_quiet_minute(url, project, at, ledger) for at in quiet]
-    return [*kept, *traffic_search.minutes(ledger, project, start=moving, now=now)]
+    return [
+        *_quiet_minutes(url, project, moving, ledger),
+        *traffic_search.minutes(ledger, project, start=moving, now=now),
+    ]
+
+
+@st.cache_data(ttl=COUNT_SECONDS, max_entries=8, show_spinner=False)
+def _quiet_minutes(url: str, project: str, end: datetime, _ledger: Ledger) -> list[Minute]:
+    """Return the minutes before the moving ones: a new list each minute, of which one is counted."""
+    quiet = [end - timedelta(minutes=i) for i in range(SHOWN_MINUTES - MOVING_MINUTES, 0, -1)]
+    return [_quiet_minute(url, project, at, _ledger) for at in quiet]
 
 
 @st.cache_data(ttl=QUIET_SECONDS, max_entries=256, show_spinner=False)

@@ -66,7 +66,10 @@ def gateway_state(alias: Alias | None, now: datetime | None = None) -> tuple[str
     if alias.observed_version_id != alias.version_id:
         return "moving", "The gateway is proving the desired version before it swaps."
     if ((now or utc_now()) - alias.observed_at).total_seconds() > STALE_SECONDS:
-        return "stale", "The gateway serves the desired version, but has not reported for a minute."
+        return (
+            "stale",
+            "The gateway has not reported for a minute: it is down, or cannot write. Start it with `driftwheel serve`.",
+        )
     return "serving", "The gateway serves the desired version."
 
 

@@ -7,7 +7,8 @@ worker see the change and act on it (they are reconcilers), so that a control wo
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 
 import sqlalchemy as sa
 
@@ -15,6 +16,7 @@ from driftwheel.alias_key import AliasKey
 from driftwheel.errors import ConflictError, EngineError, GateError, NotFoundError
 from driftwheel.records import (
     Alias,
+    Dataset,
     DecisionStatus,
     DecisionVerdict,
     Deployment,
@@ -26,10 +28,13 @@ from driftwheel.records import (
     new_id,
     utc_now,
 )
+from driftwheel.retrain_limits import history_of, lacking_labels, obstacles
 from driftwheel.settings.serving import ServeSettings
-from driftwheel.store.alias import find_alias, move_alias, move_alias_with
+from driftwheel.settings.watching import PolicySettings
+from driftwheel.store.alias import find_alias, live_version, move_alias, move_alias_with
 from driftwheel.store.ledger import Ledger
 from driftwheel.store.tables import TABLES
+from driftwheel.traffic.fresh_labels import fresh_labels
 
 PAUSED = "paused"
 CANARY_PLAN = "canary_plan"
@@ -63,6 +68,25 @@ def promote(
         found = find_alias(ledger, *key)
         fence = found.fence if found else 0
     return move_alias(ledger, *key, version_id, fence=fence, switch=_plan(key.name, fence, canary_shares))
+
+
+def promote_judged(ledger: Ledger, key: AliasKey, version_id: str, *, seen_fence: int | None) -> Alias:
+    """Make a version the desired one for a worker, only if the alias is as it was when the version was judged.
+
+    A worker that died after its own move finds it done. Raises ConflictError where anybody moved the alias since, such
+    as a person who went back: nobody has judged the version beside what is live now.
+    """
+    alias = find_alias(ledger, *key)
+    if alias is None or seen_fence is None:  # no version was live, or a job of before fences were noted
+        return promote(ledger, key, version_id)
+    if (alias.fence, alias.version_id) == (seen_fence + 1, version_id):
+        return alias
+    if alias.fence != seen_fence:
+        raise ConflictError(
+            f"alias {key.name!r} was moved since {version_id} was judged (fence {seen_fence}, now {alias.fence}): "
+            f"`driftwheel promote {version_id}` makes it live all the same"
+        )
+    return promote(ledger, key, version_id, fence=seen_fence)
 
 
 def _ask_whether_published(ledger: Ledger, project: str, version_id: str) -> None:
@@ -154,28 +178,73 @@ def wait_until_observed(serve: ServeSettings, ledger: Ledger, alias: Alias) -> A
     raise EngineError(f"the gateway did not report {alias.version_id} live in time; is `driftwheel serve` running?")
 
 
-def request_retrain(ledger: Ledger, project: str, *, trigger: str, reason: str) -> RetrainDecision:
-    """Open a retrain that a person or a hook asks for; the worker takes it at once, whatever `policy.approval` says.
+PEOPLE = ("button",)
+"""Triggers behind which stands a person, who may override what stands against a retrain, with a reason."""
 
-    Cool-down, daily budget and refused candidates, which hold the policy's own retrains, do not hold this one.
-    Raises ConflictError while another retrain is unfinished.
+
+@dataclass(frozen=True, kw_only=True)
+class _Standing:
+    """What is known of a project's retrains when one is asked for."""
+
+    now: datetime
+    is_paused: bool
+    is_retraining: bool
+    last_retrain_at: datetime | None
+    retrains_last_day: int
+    refused_in_a_row: int
+
+
+def request_retrain(
+    policy: PolicySettings, ledger: Ledger, key: AliasKey, *, trigger: str, reason: str, override: bool = False
+) -> RetrainDecision:
+    """Open a retrain that a person or a hook asks for, within the limits that hold the policy's own.
+
+    What a person asks for is approved by that; a hook's waits for a person where `policy.approval` says so. A person
+    may override the limits: pause, cool-down, budget, refused candidates and too few labels; the decision says so.
+    Raises ConflictError naming what stands against it, and while another retrain is unfinished.
     """
+    is_person = trigger in PEOPLE
+    found = [] if override and is_person else what_stands_against(policy, ledger, key)
+    if found:
+        way = "; `driftwheel retrain --override` goes on all the same, and your reason is kept" if is_person else ""
+        raise ConflictError(f"no retrain now: {'; '.join(found)}{way}")
     at = utc_now()
+    is_approved = is_person or policy.approval == "auto"
     decision = RetrainDecision(
-        id=new_id("decision", [project, trigger, reason, at], at),
-        project=project,
+        id=new_id("decision", [key.project, trigger, reason, at], at),
+        project=key.project,
         created_at=at,
         verdict=DecisionVerdict.RETRAIN,
-        status=DecisionStatus.OPEN,
+        status=DecisionStatus.OPEN if is_approved else DecisionStatus.AWAITING_APPROVAL,
         trigger=trigger,
         remedy="retrain",
-        reasons=[reason],
+        reasons=[reason, *_overridden(policy, ledger, key, is_asked=override and is_person)],
     )
     # Asked and written in one transaction: a button, a hook and the policy at once make one retrain.
-    unfinished_id = ledger.add_only(decision, project=project, status=UNFINISHED)
+    unfinished_id = ledger.add_only(decision, project=key.project, status=UNFINISHED)
     if unfinished_id is not None:
         raise ConflictError(f"{unfinished_id} is unfinished: one retrain at a time; wait or refuse it")
     return decision
+
+
+def what_stands_against(policy: PolicySettings, ledger: Ledger, key: AliasKey) -> list[str]:
+    """Return what stands against a retrain now, in words."""
+    retrains = ledger.find(RetrainDecision, project=key.project, verdict=DecisionVerdict.RETRAIN)
+    now = utc_now()
+    standing = _Standing(
+        now=now,
+        is_paused=is_paused(ledger, key.project),
+        is_retraining=any(decision.status in UNFINISHED for decision in retrains),
+        **vars(history_of(retrains, now)),
+    )
+    version = live_version(ledger, *key)
+    since = ledger.get(Dataset, version.dataset_id).created_at if version else datetime.min.replace(tzinfo=UTC)
+    missing = lacking_labels(policy, fresh_labels(ledger, key, since))
+    return [*obstacles(policy, standing), *([missing] if missing else [])]
+
+
+def _overridden(policy: PolicySettings, ledger: Ledger, key: AliasKey, *, is_asked: bool) -> list[str]:
+    return [f"overridden: {what}" for what in what_stands_against(policy, ledger, key)] if is_asked else []
 
 
 def record_with(ledger: Ledger, connection: sa.Connection, decision: RetrainDecision) -> RetrainDecision:

@@ -54,6 +54,16 @@ class Won:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Override:
+    """That a person published a version against the verdict, and why."""
+
+    by: str
+    at: str
+    """ISO 8601, in UTC."""
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class GateVerdict:
     """The gate's verdict on a candidate; without a live version, or on a spent test set, most fields are None."""
 
@@ -85,5 +95,6 @@ class GateVerdict:
     """By what the answers were graded; None where they are right or wrong."""
     ungraded: int | None = only_with("ungraded")
     """Target items that one of the two has no grade on."""
+    override: Override | None = only_with("override")
     general: dict[str, dict[str, Measurement]] | None = only_with("general")
     """Candidate minus live on tasks that have nothing to do with training."""

@@ -1,35 +1,28 @@
 """Gathers the facts for the policy from the ledger."""
 
-import itertools
-from collections.abc import Sequence
-from datetime import datetime, timedelta
-
-import sqlalchemy as sa
+from datetime import datetime
 
 from driftwheel import controls
 from driftwheel.alias_key import AliasKey
 from driftwheel.check_details import DECIDING
 from driftwheel.records import (
     Dataset,
-    DecisionStatus,
     DecisionVerdict,
     DriftKind,
     DriftSignal,
     DriftVerdict,
     ModelVersion,
     RetrainDecision,
-    Traffic,
 )
+from driftwheel.retrain_limits import history_of
 from driftwheel.settings.watching import MonitorSettings, PolicySettings
 from driftwheel.store.alias import get_alias
 from driftwheel.store.ledger import Ledger
 from driftwheel.store.tables import TABLES
-from driftwheel.traffic.outcome_query import is_answered
+from driftwheel.traffic.fresh_labels import fresh_labels
 from monitor.opinions import WindowEvidence
 from monitor.policy import PolicyFacts, Trial
 from monitor.quality import Baseline, judge_window
-
-NOT_PROMOTED = (DecisionStatus.REFUSED, DecisionStatus.FAILED, DecisionStatus.ROLLED_BACK)
 
 
 def gather_facts(
@@ -43,10 +36,11 @@ def gather_facts(
 ) -> PolicyFacts:
     """Read from the ledger what the policy may know."""
     retrains = ledger.find(RetrainDecision, project=key.project, verdict=DecisionVerdict.RETRAIN)
+    history = history_of(retrains, now)
     return PolicyFacts(
         now=now,
         drifted=drifted,
-        fresh_labels=_fresh_labels(ledger, key, ledger.get(Dataset, version.dataset_id).created_at),
+        fresh_labels=fresh_labels(ledger, key, ledger.get(Dataset, version.dataset_id).created_at),
         quality_text=quality_text(quality),
         is_quality_known=quality.verdict is not DriftVerdict.INSUFFICIENT,
         is_quality_suspected=quality.verdict is DriftVerdict.SUSPECTED,
@@ -54,28 +48,11 @@ def gather_facts(
         live_since=get_alias(ledger, *key).updated_at,
         is_paused=controls.is_paused(ledger, key.project),
         is_retraining=any(d.status in controls.UNFINISHED for d in retrains),
-        last_retrain_at=retrains[0].created_at if retrains else None,
-        # A retrain ahead of the clock means that the clock was set back; it still counts against the budget.
-        retrains_last_day=sum(abs(now - d.created_at) < timedelta(days=1) for d in retrains),
-        refused_in_a_row=_refused_in_a_row(retrains),
+        last_retrain_at=history.last_retrain_at,
+        retrains_last_day=history.retrains_last_day,
+        refused_in_a_row=history.refused_in_a_row,
         trial=trial,
     )
-
-
-def _refused_in_a_row(retrains: Sequence[RetrainDecision]) -> int:
-    """Count those since the last promotion that came to nothing; the retrains are given newest first."""
-    since = itertools.takewhile(lambda d: d.status is not DecisionStatus.PROMOTED, retrains)
-    return sum(decision.status in NOT_PROMOTED for decision in since)
-
-
-def _fresh_labels(ledger: Ledger, key: AliasKey, since: datetime) -> int:
-    """Count the rows that were labelled since a moment; those that came with their label count from when they came."""
-    columns, of = TABLES[Traffic].c, {"project": key.project, "alias": key.name}
-    is_labelled = sa.and_(columns.label.is_not(None), is_answered())  # as a retrain takes them
-    # Two counts, because an index can answer each; it cannot answer one over the later of two columns.
-    given = ledger.count(Traffic, is_labelled, columns.feedback_at > since, **of)
-    came = ledger.count(Traffic, is_labelled, columns.feedback_at.is_(None), columns.created_at > since, **of)
-    return given + came
 
 
 def quality_text(quality: DriftSignal) -> str:

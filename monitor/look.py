@@ -10,9 +10,9 @@ from driftwheel.store.alias import find_alias
 from driftwheel.store.answer_form import label_field_of
 from driftwheel.store.ledger import Ledger
 from monitor.calibration import level_per_decision
-from monitor.evidence import Evidence, evidence_of
 from monitor.observation import Observation, Sample
 from monitor.references import Reference, reference_of
+from monitor.what_was_said import Evidence, evidence_of
 from monitor.windows import Source, first_rows, last_window, unread
 
 

@@ -1,10 +1,10 @@
 """The retrain policy: decides on retrain, roll back or hold from signals and facts, with reasons; pure."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from driftwheel.records import DecisionStatus, DecisionVerdict, DriftKind
+from driftwheel.retrain_limits import lacking_labels, obstacles
 from driftwheel.settings.watching import PolicySettings
 
 
@@ -78,11 +78,10 @@ def decide(facts: PolicyFacts, settings: PolicySettings) -> Decision:
         is_estimate = DriftKind.QUALITY in facts.drifted and not facts.is_quality_proved
         is_blind = is_estimate or (bool(facts.drifted) and not facts.is_quality_known)
         return _hold("label" if is_blind else "none", cause)
-    if facts.fresh_labels < settings.min_fresh_labels:
-        missing = f"{facts.fresh_labels} fresh labelled rows, {settings.min_fresh_labels} needed: label more"
+    if missing := lacking_labels(settings, facts.fresh_labels):
         return _hold("label", [*cause, missing])
-    if obstacles := _obstacles(facts, settings):
-        return _hold("wait", [*cause, *obstacles])
+    if found := obstacles(settings, facts):
+        return _hold("wait", [*cause, *found])
     status = DecisionStatus.OPEN if settings.approval == "auto" else DecisionStatus.AWAITING_APPROVAL
     return Decision(
         DecisionVerdict.RETRAIN, status, trigger, "retrain", [*cause, f"{facts.fresh_labels} fresh labelled rows"]
@@ -122,24 +121,6 @@ def _is_due(facts: PolicyFacts, settings: PolicySettings) -> bool:
     if settings.schedule_seconds == 0 or since is None:
         return False
     return abs(facts.now - since) >= timedelta(seconds=settings.schedule_seconds)
-
-
-def _obstacles(facts: PolicyFacts, settings: PolicySettings) -> Sequence[str]:
-    found = []
-    if facts.is_paused:
-        found.append("retraining is paused")
-    if facts.is_retraining:
-        found.append("another retrain is under way")
-    if facts.last_retrain_at is not None:
-        # A retrain in the future means that the clock was set back; the pause then still ends.
-        waited = abs((facts.now - facts.last_retrain_at).total_seconds())
-        if waited < settings.cooldown_seconds:
-            found.append(f"cool-down: {settings.cooldown_seconds - waited:.0f} s left")
-    if facts.retrains_last_day >= settings.max_retrains_per_day:
-        found.append(f"{facts.retrains_last_day} retrains in 24 hours, the budget is {settings.max_retrains_per_day}")
-    if facts.refused_in_a_row >= settings.max_failed_gates:
-        found.append(f"{facts.refused_in_a_row} candidates in a row were refused: a person must start the next")
-    return found
 
 
 def _hold(remedy: str, reasons: list[str]) -> Decision:

@@ -1,10 +1,12 @@
 """The Alertmanager webhook: a firing alert with the label action=retrain asks for a retrain, once."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from driftwheel import controls
+from driftwheel.alias_key import AliasKey
 from driftwheel.errors import ConflictError
+from driftwheel.settings.watching import PolicySettings
 from driftwheel.store.ledger import Ledger
 from driftwheel.store.row_values import storable
 from serve.refusals import RequestRefused
@@ -17,18 +19,22 @@ class AlertsTaken:
     requested: list[str]
     """Ids of the decisions that were asked for."""
     ignored: int
+    against: list[str] = field(default_factory=list)
+    """What stood against a retrain, for each alert that asked for one and got none."""
 
 
-def take_alerts(ledger: Ledger, project: str, body: dict[str, Any]) -> AlertsTaken:
+def take_alerts(policy: PolicySettings, ledger: Ledger, key: AliasKey, body: dict[str, Any]) -> AlertsTaken:
     """Ask for a retrain for each new firing alert labelled action=retrain of an Alertmanager webhook, version 4.
 
-    The same alert (fingerprint and start) never asks twice. One that comes while another retrain is unfinished
-    is not remembered, so that Alertmanager's next repeat asks again if it still fires. Blocks.
+    The same alert (fingerprint and start) never asks twice. One that comes while something stands against a retrain,
+    such as another one or the cool-down, is not remembered, so that Alertmanager's next repeat asks again if it still
+    fires; the answer says what that was. Blocks.
     """
     alerts = body.get("alerts")
     if not isinstance(alerts, list):
         raise RequestRefused(400, "alerts must be a list (Alertmanager webhook, version 4)", "invalid_field")
-    requested, ignored = [], 0
+    requested, ignored, project = [], 0, key.project
+    against: list[str] = []
     for alert in alerts:
         labels = alert.get("labels") if isinstance(alert, dict) else None
         if not isinstance(labels, dict) or alert.get("status") != "firing" or labels.get("action") != "retrain":
@@ -39,11 +45,12 @@ def take_alerts(ledger: Ledger, project: str, body: dict[str, Any]) -> AlertsTak
         if not decision_id:
             reason = storable(f"alert {labels.get('alertname', 'without name')} since {alert.get('startsAt')}")
             try:
-                decision_id = controls.request_retrain(ledger, project, trigger="webhook", reason=reason).id
-            except ConflictError:
+                decision_id = controls.request_retrain(policy, ledger, key, trigger="webhook", reason=reason).id
+            except ConflictError as error:
                 ignored += 1
+                against.append(str(error))
                 continue
             # After the decision: a crash in between lets the next repeat ask again; else the alert would be lost.
             ledger.set_switch(project, name, decision_id)
             requested.append(decision_id)
-    return AlertsTaken(requested=requested, ignored=ignored)
+    return AlertsTaken(requested=requested, ignored=ignored, against=against)

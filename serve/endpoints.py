@@ -99,7 +99,8 @@ class Endpoints:
 
     async def _alert(self, request: Request) -> dict[str, object]:
         fields = feedback_route.read_object(request.body)
-        return asdict(await asyncio.to_thread(alerts.take_alerts, self._ledger, self._settings.project, fields))
+        policy, key = self._settings.policy, self._settings.alias_key
+        return asdict(await asyncio.to_thread(alerts.take_alerts, policy, self._ledger, key, fields))
 
     def _health(self, _: Request) -> Answer:
         return 200, JSON_TYPE, b'{"status": "alive"}'

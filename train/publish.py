@@ -9,6 +9,7 @@ published.
 import importlib.metadata
 import platform
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -16,7 +17,7 @@ import msgspec
 from driftwheel import artifacts
 from driftwheel.artifacts import Manifest
 from driftwheel.errors import ArtifactError
-from driftwheel.gate_verdict import GateVerdict
+from driftwheel.gate_verdict import GateVerdict, Override
 from driftwheel.lineage import Lineage, MergedFrom
 from driftwheel.records import Dataset, ModelVersion, ModelVersionStatus, TrainingRun, new_id, utc_now
 from driftwheel.settings.data import DatasetSettings
@@ -41,11 +42,14 @@ def publish(
     evaluation: Evaluation | Path,
     verdict: GateVerdict,
     decision_id: str | None = None,
+    override: Override | None = None,
 ) -> ModelVersion:
     """Record a judged artifact as the project's next version, or return the version that it already is.
 
-    PROMOTE publishes it, every other verdict rejects it. Raises ArtifactError if a file was changed, ParityError if a
-    form of the model is over its tolerance, DataError if the run learned rows that it was judged on.
+    PROMOTE publishes it, every other verdict rejects it, unless a person overrides that: then the verdict stays as it
+    is, with who did so and why beside it. What follows is overridden by nobody. Raises ArtifactError if a file was
+    changed, ParityError if a form of the model is over its tolerance, DataError if the run learned rows that it was
+    judged on.
     """
     if isinstance(evaluation, Path):
         evaluation = load_evaluation(settings, ledger, evaluation)
@@ -60,6 +64,11 @@ def publish(
     require_effect(settings.serve, evaluation.fingerprint, artifact)
     refuse_learned(settings.dataset, ledger, run, str(evaluation.scorecard.dataset_id))
     version = _find(ledger, settings.project, run_id, manifest.content_hash)
+    if override is not None and verdict.verdict != "PROMOTE":
+        verdict = replace(verdict, override=override)
+    if version is not None and verdict.override is not None and version.status is ModelVersionStatus.REJECTED:
+        overridden = replace(version.verdict, override=override)
+        version = ledger.change(version, status=ModelVersionStatus.PUBLISHED, verdict=overridden)
     if version is None:
         version = _record(settings, ledger, run, artifact, manifest, evaluation, verdict, decision_id)
     _write_card(ledger, settings.root, version, run)
@@ -84,7 +93,7 @@ def _record(
     decision_id: str | None,
 ) -> ModelVersion:
     at = utc_now()
-    is_published = verdict.verdict == "PROMOTE"
+    is_published = verdict.verdict == "PROMOTE" or verdict.override is not None
     version = ModelVersion(
         id=new_id("version", [run.id, manifest.content_hash], at),
         project=settings.project,

@@ -14,8 +14,8 @@ from pathlib import Path
 import structlog
 
 from driftwheel import artifacts, controls
-from driftwheel.errors import GateError, ParityError
-from driftwheel.gate_verdict import GateVerdict
+from driftwheel.errors import ConflictError, GateError, ParityError
+from driftwheel.gate_verdict import GateVerdict, Override
 from driftwheel.grades import Criterion
 from driftwheel.json_form import only_with
 from driftwheel.records import Dataset, ModelVersionStatus, TrainingRun
@@ -24,7 +24,7 @@ from driftwheel.scorecard import ParityRow, Scorecard
 from driftwheel.settings.artifact import GateSettings
 from driftwheel.settings.settings import Settings
 from driftwheel.storage_path import StoragePath
-from driftwheel.store.alias import live_version
+from driftwheel.store.alias import find_alias, live_version
 from driftwheel.store.ledger import Ledger
 from train.data.traffic_dataset import dataset_from_traffic
 from train.evaluate import evaluate
@@ -60,6 +60,8 @@ class Job:
     """None where a person publishes a run by hand."""
     with_baseline: bool = False
     """Ask the base model too, plainly and with examples."""
+    override: Override | None = None
+    """Publish it whatever the gate says."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,6 +81,8 @@ class Progress:
     accuracy: float | None = only_with("accuracy")
     grade: float | None = only_with("grade")
     verdict: GateVerdict | None = only_with("verdict")
+    seen_fence: int | None = only_with("seen_fence")
+    """Of the alias when the candidate was judged beside the live version."""
     version_id: str | None = only_with("version_id")
     number: int | None = only_with("number")
     status: str | None = only_with("status")
@@ -151,7 +155,10 @@ def _evaluate(job: Job, progress: Progress) -> Progress:
 def _gate(job: Job, progress: Progress) -> Progress:
     """Decide on it beside the live version on the same items."""
     evaluation, dataset_id = Path(progress.need("evaluation")), progress.need("dataset_id")
-    return Progress(verdict=decide_against_live(job.settings, job.ledger, evaluation=evaluation, dataset_id=dataset_id))
+    # Before the live version is read: a move in between is then seen as one.
+    alias = find_alias(job.ledger, *job.settings.alias_key)
+    verdict = decide_against_live(job.settings, job.ledger, evaluation=evaluation, dataset_id=dataset_id)
+    return Progress(verdict=verdict, seen_fence=None if alias is None else alias.fence)
 
 
 def _publish_version(job: Job, progress: Progress) -> Progress:
@@ -164,6 +171,7 @@ def _publish_version(job: Job, progress: Progress) -> Progress:
         evaluation=Path(progress.need("evaluation")),
         verdict=progress.verdict or GateVerdict(),
         decision_id=job.decision_id,
+        override=job.override,
     )
     return Progress(version_id=version.id, number=version.number, status=version.status.value)
 
@@ -172,7 +180,11 @@ def _roll_out(job: Job, progress: Progress) -> Progress:
     """Make a published version the desired one and wait until the gateway serves it."""
     if progress.status != ModelVersionStatus.PUBLISHED:
         return Progress(rolled_out=False, reason=progress.verdict.reason if progress.verdict else "")
-    alias = controls.promote(job.ledger, job.settings.alias_key, progress.need("version_id"))
+    key, version_id = job.settings.alias_key, progress.need("version_id")
+    try:
+        alias = controls.promote_judged(job.ledger, key, version_id, seen_fence=progress.seen_fence)
+    except ConflictError as error:
+        return Progress(rolled_out=False, reason=str(error))
     return Progress(rolled_out=True, fence=controls.wait_until_observed(job.settings.serve, job.ledger, alias).fence)
 
 

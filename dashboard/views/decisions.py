@@ -4,20 +4,25 @@ from functools import partial
 
 import streamlit as st
 
-from dashboard import moves, queries, timelines
+from dashboard import files, moves, queries, timelines
 from dashboard.views import page
 from driftwheel import controls
-from driftwheel.records import DecisionStatus, DecisionVerdict, RetrainDecision
+from driftwheel.records import DecisionStatus, DecisionVerdict, RetrainDecision, utc_now
 
 
 def show_controls() -> None:
     """Draw the buttons that steer retraining."""
     paused = controls.is_paused(ledger, settings.project)
     mark, newest = controls.pause_mark(ledger, settings.project), moves.newest_retrain(ledger, settings.project)
+    against = controls.what_stands_against(settings.policy, ledger, settings.alias_key)
+    why_now = ""
+    if against:
+        st.caption("No retrain now: " + "; ".join(against) + ".")
+        why_now = st.text_input("Why one is needed all the same", key="why_now", max_chars=200)
     with st.container(horizontal=True, vertical_alignment="center"):
         page.confirmed_action(
             "Retrain now",
-            partial(moves.request_retrain, ledger, settings.project, seen=newest),
+            partial(moves.request_retrain, settings.policy, ledger, settings.alias_key, seen=newest, why_now=why_now),
             "A retrain is recorded; the worker takes it next.",
             key="retrain_now",
             seen=[newest],
@@ -63,17 +68,10 @@ def show_decision(decision: RetrainDecision) -> None:
         page.problem(decision.error, "Error")
     if decision.status is DecisionStatus.AWAITING_APPROVAL:
         show_approval(decision)
-    steps = queries.steps_of(ledger, decision.id)
-    if steps:
-        st.subheader("Steps", anchor=False)
-        st.altair_chart(timelines.step_timeline(steps), alt="Steps of the retrain over time")
-        st.dataframe(
-            [
-                {"step": s.name, "status": s.status, "attempt": s.attempt, "error": s.error, "output": str(s.output)}
-                for s in steps
-            ],
-            hide_index=True,
-        )
+    if decision.status is DecisionStatus.RUNNING:
+        st.fragment(show_steps, run_every="5s")(decision.id)
+    else:
+        show_steps(decision.id)
     st.subheader("What was known", anchor=False)
     page.facts(
         {
@@ -89,6 +87,33 @@ def show_decision(decision: RetrainDecision) -> None:
             **queries.known_in(decision.known),
         }
     )
+
+
+def show_steps(decision_id: str) -> None:
+    """Draw the steps of a retrain with their times, and the end of the log of the one that ran last."""
+    steps = queries.steps_of(ledger, decision_id)
+    if not steps:
+        return
+    st.subheader("Steps", anchor=False)
+    st.altair_chart(timelines.step_timeline(steps), alt="Steps of the retrain over time")
+    st.dataframe(
+        [
+            {
+                "step": s.name.replace("_", " "),
+                "status": s.status,
+                "took": queries.span((s.finished_at or utc_now()) - s.created_at),
+                "attempt": s.attempt,
+                "error": s.error,
+                "output": str(s.output)[: page.LONGEST_TEXT],
+            }
+            for s in steps
+        ],
+        hide_index=True,
+    )
+    box = st.expander(f"Log of {steps[-1].name}", key=page.drawn_key("log", [decision_id]), on_change="rerun")
+    if box.open:
+        tail = files.tail_of(settings.logs / f"{decision_id}-{steps[-1].name}.log")
+        box.code(tail or "This step has written no log.", language=None, wrap_lines=True)
 
 
 settings, ledger = page.start(__file__, "Retrain or hold, with the reasons.")

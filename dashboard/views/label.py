@@ -1,6 +1,7 @@
 """Label: the queue of requests that nobody has labelled yet, one key press each."""
 
 import random
+import re
 from functools import partial
 
 import streamlit as st
@@ -14,6 +15,7 @@ from driftwheel.traffic.feedback import Author, withdraw_feedback
 
 QUEUE, PASSED, DONE = "label_queue", "label_passed", "label_done"
 IN_A_ROW = 3
+PLAIN = re.compile(r"[^\W_]+([ _-][^\W_]+)*")
 
 
 def sitting() -> tuple[str, ...]:
@@ -79,15 +81,17 @@ def show_keys(shown: ToLabel, labels: list[str], author: Author) -> None:
         for column, number in zip(st.columns(IN_A_ROW), range(start, start + IN_A_ROW), strict=True):
             if number < min(len(labels), labelling.MOST_KEYS):
                 with column.container(horizontal=True, vertical_alignment="center"):
-                    # The label stands beside its button: what is on a button is Markdown, and labels are users' text.
+                    # What is on a button is Markdown, and labels are users' text: one with signs stands beside it.
+                    is_plain = PLAIN.fullmatch(labels[number]) is not None
                     st.button(
-                        str(number + 1),
+                        labels[number] if is_plain else "This label:",
                         key=page.drawn_key(f"label_{number + 1}", [shown.id]),
                         on_click=give,
                         args=(author, shown.id, labels[number]),
                         shortcut=str(number + 1),
                     )
-                    st.text(labels[number])
+                    if not is_plain:
+                        st.text(labels[number])
     if len(labels) > labelling.MOST_KEYS:
         key = page.drawn_key("other", [shown.id])
         others = [None, *labels[labelling.MOST_KEYS :]]

@@ -40,6 +40,8 @@ def show_verdict(version: ModelVersion) -> None:
         return
     color = {"PROMOTE": "green", "REJECT": "red"}.get(verdict.verdict, "orange")
     st.badge(verdict.verdict, color=color)  # type: ignore[arg-type]  # see training_runs
+    if verdict.override is not None:
+        st.text(f"Overridden by {verdict.override.by} at {verdict.override.at}: {verdict.override.reason}")
     for line in (verdict.reason, *verdict.notes):
         st.text(line)
     chart = charts.interval(charts.differences_of(verdict))

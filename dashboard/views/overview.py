@@ -7,6 +7,9 @@ from dashboard import circle, queries, shared
 from dashboard.live_numbers import Quality
 from dashboard.views import page
 
+BAD_WORDS = ("silent", "stale", "refused")
+"""States of the gateway in which nobody may get an answer: the first thing that one sees."""
+
 settings, ledger = page.start(__file__, "The loop, where it stands, and whether it needs you.")
 
 
@@ -14,6 +17,8 @@ settings, ledger = page.start(__file__, "The loop, where it stands, and whether 
 def show_now() -> None:
     """Draw what is true now, again every five seconds; all tabs share what is read for it."""
     now = shared.overview(ledger.url, settings.alias_key, ledger)
+    if now.gateway[0] in BAD_WORDS:
+        page.problem(now.gateway[1], f"gateway: {now.gateway[0]}")
     with st.container(border=True):
         st.text(now.sentence)
         drawing, lamp = now.drawings[st.context.theme.type == "dark"], circle.LAMP_WORDS[now.served.lamp]
@@ -30,8 +35,8 @@ def show_tiles(now: shared.Overview) -> None:
     last = minutes[-2] if len(minutes) > 1 else minutes[-1]  # the present minute is not over
     latencies = [m.latency_p50_seconds for m in minutes if m.latency_p50_seconds is not None]
     version = now.served.name
-    tiles = st.container(horizontal=True)
-    tiles.metric(
+    tiles = st.columns([2, 3, 3, 3, 3])  # so wide that no title is cut: it says of which version a number is
+    tiles[0].metric(
         "Answering now",
         version,
         border=True,
@@ -40,17 +45,17 @@ def show_tiles(now: shared.Overview) -> None:
         delta_arrow="off",
         height="stretch",
     )
-    judged = now.served.judged.found.name.capitalize() if now.served.judged else "Accuracy"
-    show_quality(tiles, f"Measured accuracy of {version}", now.served.measured, "labelled requests")
-    show_quality(tiles, f"{judged} of {version} when judged", now.served.judged, "test items")
-    tiles.metric(
+    judged = now.served.judged.found.name if now.served.judged else "accuracy"
+    show_quality(tiles[1], f"Measured accuracy of {version}", now.served.measured, "labelled requests")
+    show_quality(tiles[2], f"Judged {judged} of {version}", now.served.judged, "test items")
+    tiles[3].metric(
         "Requests in the last minute",
         last.requests,
         border=True,
         chart_data=[m.requests for m in minutes],
         height="stretch",
     )
-    tiles.metric(
+    tiles[4].metric(
         "Latency, median",
         f"{latencies[-1] * 1000:.0f} ms" if latencies else "unknown",
         border=True,
@@ -59,9 +64,9 @@ def show_tiles(now: shared.Overview) -> None:
     )
 
 
-def show_quality(tiles: DeltaGenerator, title: str, quality: Quality | None, of: str) -> None:
+def show_quality(tile: DeltaGenerator, title: str, quality: Quality | None, of: str) -> None:
     """Draw an accuracy or a grade with its interval, on how many, and up to when."""
-    with tiles.container(border=True, height="stretch"):
+    with tile.container(border=True, height="stretch"):
         st.metric(title, quality.found.text if quality else "unknown")
         if quality is None:
             st.caption("No labelled requests were checked." if of != "test items" else "It was never judged.")

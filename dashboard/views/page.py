@@ -92,7 +92,7 @@ def ask_name(label: str, *, key: str = NAME) -> str:
 
 def text(title: str, content: str, *, key: str) -> None:
     """Show a text from outside as text under its title; the rest of a very long one on demand."""
-    st.text(title)
+    (st.caption if title.replace(" ", "").isalpha() else st.text)(title)  # a caption is Markdown, and roles are users'
     is_cut = len(content) > LONGEST_BLOCK and not st.toggle(f"Show all {len(content):,} characters", key=key)
     st.code((content[:LONGEST_BLOCK] if is_cut else content) or "(empty)", language=None, wrap_lines=True)
     if is_cut:

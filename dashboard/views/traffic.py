@@ -86,12 +86,12 @@ def table_row(row: Line, names: dict[str, str]) -> Row:
     """Return one line of the table."""
     return {
         "time (UTC)": f"{row.created_at:%Y-%m-%d %H:%M:%S}",
-        "version": names.get(row.version_id, row.version_id),
-        "status": "cut off" if row.is_partial else str(row.status_code),
         "prompt": row.prompt,
         "answer": row.answer,
         "label": row.label or "",
         "thumb": {1: "up", -1: "down"}.get(row.thumb or 0, ""),
+        "version": names.get(row.version_id, row.version_id),
+        "status": "cut off" if row.is_partial else str(row.status_code),
         "ms": round(row.latency_seconds * 1000),
     }
 

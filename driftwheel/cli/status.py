@@ -37,6 +37,7 @@ from driftwheel.settings.serving import ServeSettings
 from driftwheel.store.alias import find_alias
 from driftwheel.store.ledger import Ledger
 from driftwheel.store.tables import TABLES
+from driftwheel.traffic.outcome_query import is_unwatched
 from driftwheel.traffic.retention import pruned_rows, unchecked_rows
 
 ASKED_SECONDS = 2.0
@@ -98,7 +99,7 @@ def gather(ledger: Ledger, key: AliasKey) -> Status:
         run=_newest(ledger, TrainingRun, project),
         version=_newest(ledger, ModelVersion, project),
         requests=ledger.count(Traffic, project=project),
-        labelled=ledger.count(Traffic, TABLES[Traffic].c.label.is_not(None), project=project),
+        labelled=ledger.count(Traffic, TABLES[Traffic].c.label.is_not(None), ~is_unwatched(), project=project),
         pruned=pruned_rows(ledger, project),
         pruned_unchecked=unchecked_rows(ledger, project),
         signals=ledger.find(DriftSignal, project=project, check_id=last.check_id, feature=DECIDING) if last else [],

@@ -113,7 +113,7 @@ SHORT = {
         "--seeds 1 --steps 2 --rows 64 --base-steps 2 --only support --data {data} --home {home}",
         (
             r"support, seed 0: plain TRL \d\.\d{4}, driftwheel \d\.\d{4}",
-            r"│ support +│ \d\.\d{4} \(.*│ \d\.\d{4} \(.*│ \d\.\d{3} \[0\.000, inf\] +│ +\d+\.\d │ +\d+\.\d │",
+            r"│ support +│ \d\.\d{4} \(.*│ \d\.\d{4} \(.*│ \d\.\d{3} \[0\.000, inf\] +│ +\d+\.\d +│ +\d+\.\d +│",
         ),
     ),
     "tests.suites.attack": Short(

@@ -81,7 +81,9 @@ def test_qlora_learns_on_the_gpu_and_merges_into_the_whole_base(config_path: Pat
     assert losses[-1] < 0.8 * losses[0]
     # It learned beside a 4-bit base and is merged into the 16-bit one. How far apart these are, no one has measured.
     loose = {"parity__merged_agreement": 0.5, "parity__merged_gap": 1.0}
-    rows = verb(config_path, "parity", "--run", run_id, quantize__scheme="none", **loose)["rows"]
+    measured = verb(config_path, "parity", "--run", run_id, quantize__scheme="none", **loose)
+    rows = measured["rows"]
+    assert not rows[0]["is_read_back"], "all forms are read on the device that trained"
     assert rows[1]["hop"] == "merged"
     assert rows[1]["agreement"] > 0.5, rows[1]
 

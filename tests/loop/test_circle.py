@@ -108,7 +108,9 @@ async def go_around(demo: Demo) -> RetrainDecision:
     """Send labelled traffic, ask for a retrain, swap under load; every request must be answered and logged."""
     await wait_until_ready(demo)
     before = await demo.client.send(messages(400, 3, "shifted"), feedback_share=1.0)
-    asked = controls.request_retrain(demo.ledger, demo.settings.project, trigger="button", reason="loop test")
+    asked = controls.request_retrain(
+        demo.settings.policy, demo.ledger, demo.settings.alias_key, trigger="button", override=True, reason="loop test"
+    )
     unfinished = (DecisionStatus.OPEN, DecisionStatus.RUNNING)
     deadline = asyncio.get_running_loop().time() + 1000
     async with demo.client.load(messages(200, 5, "shifted"), per_second=5) as during:

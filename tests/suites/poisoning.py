@@ -222,9 +222,14 @@ def bound(won: int, tried: int) -> float:
 
 
 def examine(
-    count: int, seed: int, folder: Path, trust: Trust = Trust.NONE, names: Sequence[str] = tuple(ATTACKS)
+    count: int,
+    seed: int,
+    folder: Path,
+    trust: Trust = Trust.NONE,
+    names: Sequence[str] = tuple(ATTACKS),
+    tell: Callable[[str, list[Outcome]], None] = lambda name, outcomes: None,
 ) -> dict[str, list[Outcome]]:
-    """Run each attack so many times."""
+    """Run each attack so many times; `tell` is told of each when all its runs are done."""
     (folder / "base").mkdir()
     base, found = Loop(folder / "base"), dict[str, list[Outcome]]()
     for name in names:
@@ -233,7 +238,16 @@ def examine(
             place = folder / f"{name}-{n}"
             found[name].append(try_attack(base, name, seed + n, place, trust))
             shutil.rmtree(place)
+        tell(name, found[name])
     return found
+
+
+def print_line(attack: str, outcomes: list[Outcome]) -> None:
+    """Print how often one attack has won."""
+    won, some = sum(o.has_won for o in outcomes), sum(o.promoted > 0 for o in outcomes)
+    reach = f"at most {bound(won, len(outcomes)):.1%} of such attacks win"
+    sys.stdout.write(f"{attack:32} {won} of {len(outcomes)} won ({reach}); {some} honest gains promoted\n")
+    sys.stdout.flush()
 
 
 def main() -> int:
@@ -247,11 +261,8 @@ def main() -> int:
     trust = PLANTS[parsed.plant]() if parsed.plant else Trust.NONE
     with tempfile.TemporaryDirectory(prefix="driftwheel-poison-") as name:
         folder = Path(name)
-        found = examine(parsed.count, parsed.seed, folder, trust, parsed.attack or tuple(ATTACKS))
-        for attack, outcomes in found.items():
-            won, some = sum(o.has_won for o in outcomes), sum(o.promoted > 0 for o in outcomes)
-            reach = f"at most {bound(won, len(outcomes)):.1%} of such attacks win"
-            sys.stdout.write(f"{attack:32} {won} of {len(outcomes)} won ({reach}); {some} honest gains promoted\n")
+        names = parsed.attack or tuple(ATTACKS)
+        found = examine(parsed.count, parsed.seed, folder, trust, names, print_line)
         (folder / "honest").mkdir()
         base = Loop(folder / "honest")
         good = sum(try_honest(base, parsed.seed + n, folder / f"honest-{n}") for n in range(parsed.count))

@@ -45,7 +45,8 @@ def with_number_type(train: TrainSettings) -> TrainSettings:
     if has_gpu():
         capability = look().capability
         return train.model_copy(update={"bf16": capability is None or capability >= BF16_CAPABILITY})
-    return train.model_copy(update={"bf16": speed().is_bf16_faster(train.method)})
+    known = kept_speeds().get(machine_key()) or speed()
+    return train.model_copy(update={"bf16": known.is_bf16_faster(train.method)})
 
 
 def use_best_threads() -> None:

@@ -10,6 +10,7 @@ import torch
 import transformers
 from trl import SFTConfig
 
+from driftwheel.accelerator import look
 from driftwheel.errors import ConfigError, DataError
 from driftwheel.settings.data import Base
 from driftwheel.settings.training import TrainSettings
@@ -22,6 +23,7 @@ from train.kernels.frozen_norm import replace_norms
 from train.kernels.short_attention import use_short_attention
 from train.processes.number_type import with_number_type
 from train.training.class_weights import ROW_WEIGHT, check_class_weights, row_weights
+from train.training.gpu_choice import gpu_choice, installed_kernels
 from train.training.methods import ADAPTER_KEYS, adapter_config, base_dtype, check_method
 from train.training.sharding import Arguments, Batch, prepare_sharding, process_arguments, share_batches
 from train.training.supervised_trainer import SupervisedTrainer
@@ -42,17 +44,18 @@ def make_trainer(train: TrainSettings, base: Base, dataset_path: Path, run_path:
     """
     prepare(train)
     train = with_number_type(train)
+    choice = gpu_choice(train, look().capability, installed_kernels())
     tokenizer = load_base_tokenizer(base)
     rows = _training_rows(train, tokenizer, dataset_path)
     validation = [_row(sequence) for _, sequence in _sequences(train, tokenizer, dataset_path, "validation")]
     with naming_refused_settings():
         common = common_arguments(train, run_path, has_validation=bool(validation))
         # A validation loss over packed rows would depend on how they were packed.
-        arguments = SFTConfig(**common, completion_only_loss=True, eval_packing=False)
+        arguments = SFTConfig(**common, **choice.arguments, completion_only_loss=True, eval_packing=False)
         prepare_sharding(arguments)
         trainer = SupervisedTrainer(
             is_short_first=train.train_sampling_strategy == SHORT_FIRST,
-            model=load_base(train, base),
+            model=load_base(train, base, choice.attention),
             args=arguments,
             train_dataset=datasets.Dataset.from_list(rows),
             eval_dataset=datasets.Dataset.from_list(validation) if validation else None,
@@ -63,6 +66,8 @@ def make_trainer(train: TrainSettings, base: Base, dataset_path: Path, run_path:
     trainer.remove_callback(transformers.PrinterCallback)
     if not torch.cuda.is_available():
         _spare_the_cpu(trainer)
+    elif choice.is_padding_free:
+        _leave_padding_out(trainer)
     share_batches(trainer, train)
     return trainer
 
@@ -106,11 +111,15 @@ def _spare_the_cpu(trainer: Any) -> None:
     fuse_adapters(model)
     replace_norms(model)
     if use_short_attention(model):
-        # TRL takes this setting only without max_length; here every row has already been cut.
-        trainer.padding_free = trainer.data_collator.padding_free = True
+        _leave_padding_out(trainer)
     causal = model.get_base_model() if hasattr(model, "get_base_model") else model
     if has_plain_frozen_head(causal):
         score_completions_only(causal)
+
+
+def _leave_padding_out(trainer: Any) -> None:
+    # TRL takes this setting only without max_length; here every row has already been cut.
+    trainer.padding_free = trainer.data_collator.padding_free = True
 
 
 def prepare(train: TrainSettings) -> None:
@@ -157,9 +166,9 @@ def common_arguments(train: TrainSettings, run_path: Path, *, has_validation: bo
     }
 
 
-def load_base(train: TrainSettings, base: Base) -> Any:
-    """Load the base in the type that its training wants."""
-    options: Arguments = {}
+def load_base(train: TrainSettings, base: Base, attention: str | None = None) -> Any:
+    """Load the base in the type that its training wants, with that attention or with transformers' own choice."""
+    options: Arguments = {} if attention is None else {"attn_implementation": attention}
     if train.method == "qlora":
         # QLoRA's own recipe (Dettmers et al. 2023, section 3): NF4, its scales quantized too, products in bfloat16.
         options["quantization_config"] = transformers.BitsAndBytesConfig(

@@ -4,6 +4,7 @@ python -m train publish [--run ID]
 """
 
 import argparse
+import getpass
 import json
 import os
 import subprocess
@@ -12,7 +13,8 @@ from pathlib import Path
 
 from driftwheel.cli.command import add_common_arguments, open_ledger, print_record, settings_from
 from driftwheel.errors import DriftwheelError, NotFoundError
-from driftwheel.records import ModelVersion, TrainingRun
+from driftwheel.gate_verdict import Override
+from driftwheel.records import ModelVersion, TrainingRun, utc_now
 from driftwheel.store.alias import live_version
 from train.publish import refuse_learned
 from train.runs import newest_run
@@ -31,6 +33,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=None,
         help="also score the base model (only if no version is live)",
     )
+    parser.add_argument(
+        "--override", type=_reason, metavar="REASON", help="publish it whatever the gate says; who and why is kept"
+    )
+
+
+def _reason(text: str) -> str:
+    if not text.strip():
+        raise argparse.ArgumentTypeError("say why: the reason stands in the version's verdict and card")
+    return text.strip()
 
 
 def main(arguments: argparse.Namespace) -> None:
@@ -47,7 +58,11 @@ def main(arguments: argparse.Namespace) -> None:
     artifact = _build(argv, settings.child_environment(), run.id)
     made = Progress(run_id=run.id, dataset_id=dataset_id, artifact=str(artifact))
     is_first = live_version(ledger, settings.project, settings.serve.alias) is None
-    job = Job(settings, ledger, with_baseline=is_first if arguments.baseline is None else arguments.baseline)
+    override = arguments.override and Override(
+        by=f"person:{getpass.getuser()}", at=utc_now().isoformat(timespec="seconds"), reason=arguments.override
+    )
+    with_baseline = is_first if arguments.baseline is None else arguments.baseline
+    job = Job(settings, ledger, with_baseline=with_baseline, override=override)
     version_id = run_steps(job, made, "evaluate", "publish_version").need("version_id")
     print_record(ledger.get(ModelVersion, version_id), as_json=arguments.json)
 

@@ -225,6 +225,9 @@ def _general(scorecard: Scorecard, verdict: GateVerdict) -> str:
 
 def _gate(verdict: GateVerdict) -> str:
     text = f"## Gate\n\n**{verdict.verdict or 'not judged'}**: {_plain(verdict.reason)}"
+    if verdict.override is not None:
+        who, why = _plain(verdict.override.by), _plain(verdict.override.reason)
+        text += f"\n\n**Overridden** by {who} at {verdict.override.at}: {why}"
     header = ["slice", "asked", "items", "this version", "against", "difference", "interval", "limit", "verdict"]
     watched = verdict.watched.worst if verdict.watched else ()
     rows = [_gate_row(entry) for entry in (*verdict.slices, *(e for e in watched if e.verdict != "REJECT"))]

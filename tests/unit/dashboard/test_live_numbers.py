@@ -34,17 +34,29 @@ def test_both_accuracies_and_the_lamp_say_of_which_version_and_of_when(
     served = live_numbers.served_now(ledger, settings.alias_key, get_alias(ledger, *settings.alias_key))
     assert (served.name, served.lamp, served.drifted) == ("v1", "red", ("input", "quality"))
     assert served.judged is not None
-    assert (served.judged.share, served.judged.at) == (0.91, NOW - timedelta(hours=3))
+    assert (served.judged.found.value, served.judged.at) == (0.91, NOW - timedelta(hours=3))
     assert served.measured is not None
-    assert (round(served.measured.share, 2), served.measured.items) == (0.63, 100)
-    assert served.measured.interval == share_interval(63, 100)
+    assert (round(served.measured.found.value, 2), served.measured.items) == (0.63, 100)
+    assert served.measured.found.interval == share_interval(63, 100)
     assert served.measured.at == NOW - timedelta(minutes=10)
     assert served.is_worse_than_judged
     assert live_numbers.sentence(served) == (
-        "v1 answers. 63.0% of its answers are right, measured on 100 labelled requests up to 2026-05-04 12:20 UTC, "
-        "which is worse; 91.0% when it was judged on 2026-05-04. "
+        "v1 answers. 63.0% of its answers are right, measured on 100 labelled requests up to 2026-05-04 12:20 UTC; "
+        "that is worse than 91.0% when it was judged on 2026-05-04. "
         "Drift in input, quality, in the check of 2026-05-04 12:20 UTC."
     )
+
+
+def test_a_text_task_is_shown_by_its_grade(ids: dict[str, str], settings: Settings, ledger: Ledger) -> None:
+    version = ledger.get(ModelVersion, ids["v1"])
+    card = replace(version.scorecard, criterion="chrf", grade=0.61, ungraded=1, intervals={"grade": (0.58, 0.64)})
+    ledger.change(version, scorecard=replace(card, accuracy=0.0))
+    served = live_numbers.served_now(ledger, settings.alias_key, get_alias(ledger, *settings.alias_key))
+    assert served.judged is not None
+    shown = served.judged.found
+    assert (shown.name, shown.text, shown.reach) == ("grade by chrf", "61.0 of 100", "58.0 to 64.0")
+    assert not served.is_worse_than_judged, "a share of right answers is not compared with a grade"
+    assert "61.0 of 100 (grade by chrf) when it was judged" in live_numbers.sentence(served)
 
 
 def test_a_new_version_inherits_neither_lamp_nor_measured_accuracy(
@@ -81,5 +93,5 @@ def test_the_overview_shows_the_measured_number_beside_the_judged_one(
     page = view("overview")
     shown = {metric.label: metric.value for metric in page.metric}
     assert shown["Measured accuracy of v1"] == "63.0%"
-    assert shown["Accuracy of v1 when judged"] == "91.0%"
+    assert shown["Judged accuracy of v1"] == "91.0%"
     assert "v1 answers. 63.0% of its answers are right" in texts(page)

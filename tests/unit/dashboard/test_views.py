@@ -1,19 +1,22 @@
 """Every page runs without a loop and with a full one, and its buttons do what they say."""
 
 import shutil
+from dataclasses import replace
 from types import ModuleType
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 from streamlit.testing.v1 import AppTest
 
+from dashboard import files
 from dashboard.pages import PAGES
 from driftwheel import controls
 from driftwheel.records import DecisionStatus, Judgement, Preference, RetrainDecision, Traffic
 from driftwheel.settings.settings import Settings
 from driftwheel.store.alias import get_alias
 from driftwheel.store.ledger import Ledger
-from tests.support.drawn_pages import VIEWS, button, view
+from tests.support.drawn_pages import VIEWS, button, texts, view
 
 TITLES = {page.name: page.title for page in PAGES}
 MARKUP = ("markdown", "caption", "error", "info", "warning", "success")
@@ -81,14 +84,23 @@ def test_a_waiting_decision_is_settled(
 
 
 def test_retrain_now_records_a_decision(ledger: Ledger, settings: Settings) -> None:
-    button(view("decisions"), "retrain_now").click().run()
+    page = view("decisions")
+    button(page, "retrain_now").click().run()
+    assert ledger.count(RetrainDecision) == 0, "too few labels stand against it"
+    page.text_input(key="why_now").input("the new shop opens tomorrow").run()
+    button(page, "retrain_now").click().run()
     (found,) = ledger.find(RetrainDecision, project=settings.project)
     assert (found.trigger, found.status) == ("button", DecisionStatus.OPEN)
+    assert found.reasons == [
+        "the new shop opens tomorrow",
+        "overridden: 0 fresh labelled rows, 200 needed: label more",
+    ]
 
 
 def test_a_second_retrain_is_refused_in_words(seeded: dict[str, str], ledger: Ledger) -> None:
     before = ledger.count(RetrainDecision)
     page = view("decisions")
+    page.text_input(key="why_now").input("now").run()
     button(page, "retrain_now").click().run()
     assert ledger.count(RetrainDecision) == before
     assert any("one retrain at a time" in t.value for t in page.text)
@@ -138,3 +150,61 @@ def test_versions_that_were_not_asked_the_same_are_not_compared(seeded: dict[str
     shutil.rmtree(settings.root / "evaluations" / "evaluation-3")
     page = view("comparison")
     assert any("were not asked the same items" in t.value for t in page.text)
+
+
+def test_a_running_retrain_shows_its_steps_and_the_end_of_the_log(
+    seeded: dict[str, str], ledger: Ledger, settings: Settings
+) -> None:
+    decision = ledger.find(RetrainDecision, status=DecisionStatus.FAILED)[0]
+    ledger.change(decision, status=DecisionStatus.RUNNING)
+    settings.logs.mkdir(parents=True, exist_ok=True)
+    (settings.logs / f"{decision.id}-evaluate.log").write_text("x" * 9_000 + "\nitem 7 of 120\n", encoding="utf-8")
+    page = view("decisions")
+    page.selectbox(key="decision").select(decision.id).run()
+    assert not page.exception
+    steps = next(frame.value for frame in page.dataframe if "took" in frame.value)
+    assert list(steps["took"]) == ["1 min 00 s", "3 min 00 s", "1 min 00 s", "2 min 00 s"]
+    (log,) = [box for box in page.expander if box.label == "Log of evaluate"]
+    assert not log.code
+    assert files.tail_of(settings.logs / f"{decision.id}-evaluate.log") == "item 7 of 120\n"
+
+
+def test_a_page_that_cannot_read_says_so_and_names_a_command(
+    seeded: dict[str, str], ledger: Ledger, settings: Settings
+) -> None:
+    with ledger.write() as connection:
+        connection.execute(sa.text("DROP TABLE judgement"))
+        connection.execute(sa.text("ALTER TABLE decision RENAME TO gone"))
+    app = AppTest.from_file(VIEWS.parent / "app.py", default_timeout=30).run()
+    app.switch_page("views/decisions.py").run()
+    assert not app.exception
+    assert "refused a read" in texts(app)
+    assert app.code[0].value == "driftwheel doctor"
+
+
+def test_a_link_opens_one_request_whole(seeded: dict[str, str], ledger: Ledger, settings: Settings) -> None:
+    oldest = ledger.find(Traffic, project=settings.project)[-1]
+    prompt = "word " * 420_000
+    ledger.add(replace(oldest, id="req_linked", prompt=prompt))
+    page = view("traffic", id="req_linked")
+    assert "req_linked" in list(page.dataframe[-1].value["value"])
+    assert [len(code.value) for code in page.code if code.value.startswith("word")] == [10_000]
+    page.toggle[0].set_value(True).run()
+    assert [code.value for code in page.code if code.value.startswith("word")] == [prompt]
+
+
+def test_a_link_to_a_request_that_is_gone_says_so(seeded: dict[str, str]) -> None:
+    page = view("traffic", id="req_gone")
+    assert not page.exception
+    assert "There is no request 'req_gone' in support" in texts(page)
+
+
+@pytest.mark.parametrize("query", [{"outcome": "nonsense"}, {"of": "v99"}, {"search": "nobody wrote this"}])
+def test_a_filter_in_the_address_is_obeyed_or_told(query: dict[str, str], seeded: dict[str, str]) -> None:
+    page = view("traffic", **query)
+    assert not page.exception
+    if "search" in query:
+        assert page.text_input(key="search").value == "nobody wrote this"
+        assert "No request matches." in texts(page)
+    else:
+        assert len(page.dataframe[0].value) == 100

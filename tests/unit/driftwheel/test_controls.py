@@ -76,16 +76,27 @@ def test_waiting_returns_when_the_gateway_serves_it_and_raises_when_it_refuses(
 
 
 def test_only_one_retrain_is_asked_for_at_a_time(ledger: Ledger, settings: Settings) -> None:
-    first = controls.request_retrain(ledger, settings.project, trigger="button", reason="stale")
+    first = controls.request_retrain(
+        settings.policy, ledger, settings.alias_key, trigger="button", override=True, reason="stale"
+    )
     with pytest.raises(ConflictError, match=first.id):
-        controls.request_retrain(ledger, settings.project, trigger="button", reason="again")
+        controls.request_retrain(
+            settings.policy, ledger, settings.alias_key, trigger="button", override=True, reason="again"
+        )
 
 
 @pytest.mark.every_database
 def test_of_many_who_ask_for_a_retrain_at_once_one_gets_it(ledger: Ledger, settings: Settings) -> None:
     def ask(number: int) -> bool:
         try:
-            controls.request_retrain(ledger, settings.project, trigger="hook", reason=f"asked by {number}")
+            controls.request_retrain(
+                settings.policy,
+                ledger,
+                settings.alias_key,
+                trigger="button",
+                override=True,
+                reason=f"asked by {number}",
+            )
         except ConflictError:
             return False
         return True
@@ -101,7 +112,9 @@ def recorded(ledger: Ledger, decision: RetrainDecision) -> RetrainDecision:
 
 
 def test_a_retrain_that_somebody_else_began_meanwhile_is_not_begun_twice(settings: Settings, ledger: Ledger) -> None:
-    other = controls.request_retrain(ledger, settings.project, trigger="button", reason="stale")
+    other = controls.request_retrain(
+        settings.policy, ledger, settings.alias_key, trigger="button", override=True, reason="stale"
+    )
     wanted = replace(other, id="decision_of_the_check", trigger="policy", reasons=["drift"])
     held = recorded(ledger, wanted)
     assert (held.verdict, held.status, held.remedy) == (DecisionVerdict.HOLD, DecisionStatus.CLOSED, "none")
@@ -112,7 +125,9 @@ def test_a_retrain_that_somebody_else_began_meanwhile_is_not_begun_twice(setting
 
 
 def test_a_waiting_decision_is_settled_once(ledger: Ledger, settings: Settings) -> None:
-    waiting = controls.request_retrain(ledger, settings.project, trigger="button", reason="stale")
+    waiting = controls.request_retrain(
+        settings.policy, ledger, settings.alias_key, trigger="button", override=True, reason="stale"
+    )
     with pytest.raises(ConflictError, match="not awaiting approval"):
         controls.approve(ledger, settings.project, waiting.id)
     add_with_parents(ledger, replace(waiting, id="decision_w", status=DecisionStatus.AWAITING_APPROVAL))

@@ -440,6 +440,7 @@ def test_the_daily_budget_counts_one_day(watched: Settings, ledger: Ledger, age:
             trigger="policy",
             remedy="retrain",
             reasons=[],
+            dataset_id="dataset",  # one that a person turns down has none, and is no retrain
         ),
     )
     send(ledger, 7, 2, "steady", 0)

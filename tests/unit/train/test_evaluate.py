@@ -26,6 +26,7 @@ from train.base_model import load_base_tokenizer, load_tokenizer
 from train.evaluate import evaluate, summary
 from train.evaluation.baseline import (
     best_accuracy,
+    best_outcome,
     choose_shots,
     find_baseline,
     measure_baseline,
@@ -173,6 +174,40 @@ def test_a_scorecard_holds_what_the_endpoint_answered(
     assert bin_.accuracy == pytest.approx(2 / 3)
     assert (first.label, first.predicted, first.is_correct) == ("login", "card", False)
     assert Path(card.predictions_path or "").is_file()
+
+
+def test_a_text_is_graded_by_its_references_and_so_are_the_base_models_answers(
+    settings: Settings, ledger: Ledger, artifact: Path, server: Server
+) -> None:
+    """By exact equality all of them were wrong."""
+
+    def text(number: int) -> Row:
+        said = f"The house number {number} stands at the old river."
+        row_of_text = row(number, said) | {"references": [f"At the old river stands house {number}."]}
+        return row_of_text | {"completion": [{"role": "assistant", "content": said}]}
+
+    path = settings.root / "datasets" / "dataset_t"
+    with artifacts.writing(path, {}) as folder:
+        for split, first, count in (("train", 0, 12), ("validation", 100, 3), ("test", 200, 9)):
+            lines = [json.dumps(text(n)) + "\n" for n in range(first, first + count)]
+            (folder / f"{split}.jsonl").write_text("".join(lines), "utf-8")
+    facts = {"project": "support", "content_hash": artifacts.read_manifest(path).content_hash, "path": str(path)}
+    rows = {"train_rows": 12, "validation_rows": 3, "test_rows": 9}
+    record = Dataset(id="dataset_t", origin="files", **facts, **rows)  # type: ignore[arg-type]
+    ledger.add(record)
+    server.answer = lambda messages: f"At the old river stands the house {messages[-1]['content'].split()[1]}."
+    card = evaluate(settings, ledger, artifact=artifact, dataset_id="dataset_t", endpoint=server.endpoint).scorecard
+    assert (card.criterion, card.accuracy, card.ungraded) == ("chrf", 0.0, 0)
+    assert card.grade is not None
+    assert 0.8 < card.grade < 1
+    assert card.intervals["grade"] is not None
+    items = read_predictions(Path(str(card.predictions_path)).parent)
+    assert all(item.grade is not None and 0.8 < item.grade < 1 for item in items)
+    assert "grade  " in summary(card)
+    server.answer = lambda messages: "I do not know."
+    entries = measure_baseline(settings, record, server.endpoint)
+    assert best_outcome(entries, "chrf") == max(entry.grade or 0 for entry in entries.values())
+    assert best_outcome(entries, "chrf") < card.grade  # type: ignore[operator]
 
 
 def test_an_answer_may_hold_any_line_separator(

@@ -8,12 +8,13 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from driftwheel import artifacts
 from driftwheel.errors import ArtifactError, GateError, ParityError
-from driftwheel.gate_verdict import GateVerdict, Won
+from driftwheel.gate_verdict import GateVerdict, Override, Won
 from driftwheel.json_form import as_json, from_json
 from driftwheel.predictions import Prediction
 from driftwheel.records import Dataset, ModelVersion, ModelVersionStatus, TrainingRun
@@ -243,6 +244,41 @@ def test_a_text_task_turns_by_its_grades(settings: Settings, ledger: Ledger, dat
     assert verdict.verdict == "INCONCLUSIVE"
     assert verdict.items_needed is not None
     assert verdict.detectable_gain is not None
+
+
+def test_a_person_may_publish_against_the_verdict_and_that_is_written_down(
+    settings: Settings, ledger: Ledger, dataset: Dataset
+) -> None:
+    why = Override(by="person:ann", at="2026-11-30T06:00:00+00:00", reason="the new tone is worth | two points")
+    artifact = built(settings, ledger, 1)
+    evaluation = scored(settings, dataset, artifact, right=20, baseline=0.4)
+    verdict = decide_against_live(settings, ledger, evaluation=evaluation, dataset_id=dataset.id)
+    asked: dict[str, Any] = {"run_id": "run_1", "artifact": artifact, "evaluation": evaluation, "verdict": verdict}
+    rejected = publish(settings, ledger, **asked)
+    assert rejected.status is ModelVersionStatus.REJECTED
+    version = publish(settings, ledger, **asked, override=why)
+    assert (version.id, version.status) == (rejected.id, ModelVersionStatus.PUBLISHED)
+    kept = ledger.get(ModelVersion, version.id)
+    assert (kept.verdict.verdict, kept.verdict.override) == ("REJECT", why)
+    text = card_path(settings.root, version.id).read_text("utf-8")
+    assert "**REJECT**" in text
+    assert "**Overridden** by person:ann at 2026-11-30T06:00:00+00:00: the new tone is worth \\| two points" in text
+    assert publish(settings, ledger, **asked) == kept, "once published it stays so"
+    other = built(settings, ledger, 2)
+    apart = scored(settings, dataset, other, right=20, table=())
+    with pytest.raises(GateError, match="without a parity table"):
+        publish(settings, ledger, run_id="run_2", artifact=other, evaluation=apart, verdict=verdict, override=why)
+
+
+def test_a_verdict_that_promotes_needs_no_override(settings: Settings, ledger: Ledger, dataset: Dataset) -> None:
+    why = Override(by="person:ann", at="2026-11-30T06:00:00+00:00", reason="to be sure")
+    artifact = built(settings, ledger, 1)
+    evaluation = scored(settings, dataset, artifact, right=150, baseline=0.4)
+    verdict = decide_against_live(settings, ledger, evaluation=evaluation, dataset_id=dataset.id)
+    version = publish(
+        settings, ledger, run_id="run_1", artifact=artifact, evaluation=evaluation, verdict=verdict, override=why
+    )
+    assert (version.status, version.verdict.override) == (ModelVersionStatus.PUBLISHED, None)
 
 
 def test_a_grader_that_was_down_at_the_base_model_leaves_the_first_version_open(

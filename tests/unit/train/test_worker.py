@@ -76,7 +76,9 @@ def test_a_worker_killed_in_a_step_resumes_there_and_repeats_no_finished_step(
     settings: Settings, ledger: Ledger, tmp_path: Path
 ) -> None:
     decision, diary = (
-        controls.request_retrain(ledger, settings.project, trigger="button", reason="stale"),
+        controls.request_retrain(
+            settings.policy, ledger, settings.alias_key, trigger="button", override=True, reason="stale"
+        ),
         tmp_path / "diary",
     )
     assert run_worker(settings, diary, "die") == 9
@@ -96,7 +98,9 @@ def test_a_worker_killed_in_a_step_resumes_there_and_repeats_no_finished_step(
 @pytest.mark.every_database
 def test_a_worker_goes_on_after_its_storage_folder_was_moved(settings: Settings, tmp_path: Path) -> None:
     with closing(Ledger(settings.database_url)) as ledger:
-        decision = controls.request_retrain(ledger, settings.project, trigger="button", reason="stale")
+        decision = controls.request_retrain(
+            settings.policy, ledger, settings.alias_key, trigger="button", override=True, reason="stale"
+        )
     assert run_worker(settings, tmp_path / "diary", "die") == 9
     raw, elsewhere = yaml.safe_load(settings.path.read_text()), tmp_path / "elsewhere"
     settings.root.rename(elsewhere)
@@ -118,7 +122,9 @@ def test_a_worker_goes_on_after_its_storage_folder_was_moved(settings: Settings,
 def test_a_retrain_that_ends_without_promotion_says_why(
     settings: Settings, ledger: Ledger, tmp_path: Path, mode: str, status: DecisionStatus, error: str
 ) -> None:
-    decision = controls.request_retrain(ledger, settings.project, trigger="button", reason="stale")
+    decision = controls.request_retrain(
+        settings.policy, ledger, settings.alias_key, trigger="button", override=True, reason="stale"
+    )
     assert run_worker(settings, tmp_path / "diary", mode) == 0
     done = ledger.get(RetrainDecision, decision.id)
     assert done.status is status
@@ -131,7 +137,9 @@ def test_a_second_worker_on_the_same_folder_is_refused(settings: Settings) -> No
 
 
 def test_a_decision_that_waits_for_approval_is_left_alone(settings: Settings, ledger: Ledger, tmp_path: Path) -> None:
-    decision = controls.request_retrain(ledger, settings.project, trigger="policy", reason="drift")
+    decision = controls.request_retrain(
+        settings.policy, ledger, settings.alias_key, trigger="button", override=True, reason="drift"
+    )
     ledger.change(decision, status=DecisionStatus.AWAITING_APPROVAL)
     assert run_worker(settings, tmp_path / "diary", "go on") == 0
     assert not (tmp_path / "diary").exists()

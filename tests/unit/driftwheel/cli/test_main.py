@@ -212,7 +212,9 @@ def test_the_only_retrain_that_waits_needs_no_name(
     flags = ["--config", str(settings.path), "--json"]
     assert main([verb, *flags]) == 1
     assert "no retrain of 'support' waits for approval" in capsys.readouterr().err
-    waiting = request_retrain(ledger, "support", trigger="policy", reason="drift")
+    waiting = request_retrain(
+        settings.policy, ledger, settings.alias_key, trigger="button", override=True, reason="drift"
+    )
     ledger.change(waiting, status=DecisionStatus.AWAITING_APPROVAL)
     assert main([verb, *flags]) == 0
     told = json.loads(capsys.readouterr().out)

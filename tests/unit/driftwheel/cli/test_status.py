@@ -24,6 +24,7 @@ from driftwheel.records import (
     ModelVersionStatus,
     RetrainDecision,
     Step,
+    Traffic,
     TrainingRun,
     TrainingRunStatus,
     utc_now,
@@ -31,6 +32,7 @@ from driftwheel.records import (
 from driftwheel.scorecard import Scorecard
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
+from driftwheel.traffic.outcomes import UNWATCHED
 from tests.support.versions import add_with_parents
 
 DATASET = Dataset(
@@ -213,3 +215,23 @@ def test_a_dead_engine_and_a_dead_gateway_are_told_apart(settings: Settings, tmp
         assert "no engine answers; the newest of" in str(ask_gateway(serve, tmp_path))
         thread.join()
     assert "`driftwheel up` starts one" in str(ask_gateway(serve, tmp_path))
+
+
+def test_labels_of_requests_that_nobody_learns_from_are_not_counted(settings: Settings, ledger: Ledger) -> None:
+    for number, alias in enumerate(("support", f"support{UNWATCHED}")):
+        ledger.add(
+            Traffic(
+                id=f"req_{number}",
+                project=settings.project,
+                alias=alias,
+                version_id="v1",
+                route="/v1/chat/completions",
+                status_code=200,
+                prompt="hi",
+                answer="x",
+                latency_seconds=0.1,
+                label="x",
+                label_source="label",
+            )
+        )
+    assert "2 requests, 1 with a label" in as_text(gather(ledger, settings.alias_key))

@@ -64,8 +64,11 @@ def test_build_and_train_name_the_same_dataset(settings: Settings, ledger: Ledge
     assert build_dataset(chosen, ledger) == first
     assert taken(chosen, ledger) == (first, [])
     assert taken(with_dataset(chosen, seed=1), ledger) == (second, [])
-    same = with_dataset(chosen, max_rows_per_user=7)
-    assert taken(same, ledger)[1] == ["dataset.max_rows_per_user was 1000 and is 7", "dataset.seed was 1 and is 0"]
+    same = with_dataset(chosen, max_rows_per_key=7)
+    assert taken(same, ledger)[1] == [
+        f"dataset.max_rows_per_key was {chosen.dataset.max_rows_per_key} and is 7",
+        "dataset.seed was 1 and is 0",
+    ]
     again = build_dataset(same, ledger)
     assert again.id == first.id, "the same rows"
     assert taken(same, ledger) == (again, [])

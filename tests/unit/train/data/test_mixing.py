@@ -10,10 +10,12 @@ from driftwheel.settings.data import SourceSettings
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
 from examples.support.world import answer, messages
+from train.base_model import load_base_tokenizer
 from train.data.dataset_files import read_splits
 from train.data.examples import Example
 from train.data.leaks import HeldOut
 from train.data.mixing import copies, mix, oversampled, weighted
+from train.data.rendering import token_counts
 from train.data.same_prompts import every_answer
 from train.data.splits import TimedSplits
 from train.data.tally import Tally
@@ -101,3 +103,19 @@ def test_each_right_answer_is_learned_with_its_own_label() -> None:
     completion = [said("assistant", '{"intent": "a"}')]
     row = Example("1", [said("user", "q")], completion, "a", "g", references=['{"intent": "b"}'])
     assert [(e.id, e.label) for e in every_answer([row], "intent")] == [("1", "a"), ("1-r1", "b")]
+
+
+def test_a_copy_that_is_longer_than_rows_may_be_is_left_out(train_settings: Settings) -> None:
+    """A doubled letter made a row over `train.max_length`, and the training stopped at it."""
+    rows = [row(f"r{n}") for n in range(10, 60)]
+    (length,) = set(
+        token_counts(load_base_tokenizer(train_settings.base), [([*e.prompt, *e.completion], ()) for e in rows])
+    )
+    train = train_settings.train.model_copy(update={"max_length": length})
+    chosen = with_dataset(train_settings.model_copy(update={"train": train}), augmented_share=0.5)
+    tally = Tally()
+    mixed = mix(chosen, TimedSplits({"train": rows, "validation": [], "test": []}), [], tally)
+    made = [e for e in mixed["train"] if e.original]
+    assert made
+    assert max(len(e.text) for e in made) <= len(rows[0].text)
+    assert tally.dropped["made with typos or other casing: longer than train.max_length"] > 0

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from driftwheel.settings.data import DatasetSettings
@@ -194,7 +194,8 @@ COLUMNS = {
 }
 
 
-@settings(max_examples=30)  # each is read in five kinds of file
+# Each is read in five kinds of file; how long that takes is no part of what is tested.
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(rows=st.lists(st.fixed_dictionaries({}, optional=COLUMNS), min_size=1, max_size=4))
 def test_every_record_is_a_row_or_named(tmp_path_factory: pytest.TempPathFactory, rows: list[dict[str, Any]]) -> None:
     folder = tmp_path_factory.getbasetemp()

@@ -1,0 +1,85 @@
+"""What stands against another retrain, whoever asks: pause, an unfinished one, cool-down, budget, breaker; pure."""
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Protocol
+
+from driftwheel.records import DecisionStatus, RetrainDecision
+from driftwheel.settings.watching import PolicySettings
+
+NOT_PROMOTED = (DecisionStatus.REFUSED, DecisionStatus.FAILED, DecisionStatus.ROLLED_BACK)
+
+
+class Standing(Protocol):
+    """What is known of the retrains so far."""
+
+    @property
+    def now(self) -> datetime: ...
+    @property
+    def is_paused(self) -> bool: ...
+    @property
+    def is_retraining(self) -> bool: ...
+    @property
+    def last_retrain_at(self) -> datetime | None: ...
+    @property
+    def retrains_last_day(self) -> int: ...
+    @property
+    def refused_in_a_row(self) -> int: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class History:
+    """The retrains of a project, as far as limits ask for them."""
+
+    last_retrain_at: datetime | None
+    retrains_last_day: int
+    refused_in_a_row: int
+    """Since the last promotion, those that ended without one, or with one that was rolled back."""
+
+
+def history_of(retrains: Sequence[RetrainDecision], now: datetime) -> History:
+    """Return what counts of the decisions to retrain, which are given newest first.
+
+    One that a person turned down was no retrain: it costs no budget, starts no cool-down, and no candidate failed.
+    """
+    begun = [decision for decision in retrains if not was_turned_down(decision)]
+    since = itertools.takewhile(lambda d: d.status is not DecisionStatus.PROMOTED, begun)
+    return History(
+        last_retrain_at=begun[0].created_at if begun else None,
+        # A retrain ahead of the clock means that the clock was set back; it still counts against the budget.
+        retrains_last_day=sum(abs(now - d.created_at) < timedelta(days=1) for d in begun),
+        refused_in_a_row=sum(decision.status in NOT_PROMOTED for decision in since),
+    )
+
+
+def was_turned_down(decision: RetrainDecision) -> bool:
+    """Say whether a person refused a decision; what the gate refuses has a Dataset by then."""
+    return decision.status is DecisionStatus.REFUSED and decision.dataset_id is None
+
+
+def obstacles(policy: PolicySettings, standing: Standing) -> list[str]:
+    """Return what stands against another retrain now, in words."""
+    found = []
+    if standing.is_paused:
+        found.append("retraining is paused")
+    if standing.is_retraining:
+        found.append("another retrain is under way")
+    if standing.last_retrain_at is not None:
+        # A retrain in the future means that the clock was set back; the pause then still ends.
+        waited = abs((standing.now - standing.last_retrain_at).total_seconds())
+        if waited < policy.cooldown_seconds:
+            found.append(f"cool-down: {policy.cooldown_seconds - waited:.0f} s left")
+    if standing.retrains_last_day >= policy.max_retrains_per_day:
+        found.append(f"{standing.retrains_last_day} retrains in 24 hours, the budget is {policy.max_retrains_per_day}")
+    if standing.refused_in_a_row >= policy.max_failed_gates:
+        found.append(f"{standing.refused_in_a_row} candidates in a row were refused: a person must start the next")
+    return found
+
+
+def lacking_labels(policy: PolicySettings, fresh_labels: int) -> str | None:
+    """Say how many labelled rows are missing for a retrain, if any are."""
+    if fresh_labels >= policy.min_fresh_labels:
+        return None
+    return f"{fresh_labels} fresh labelled rows, {policy.min_fresh_labels} needed: label more"

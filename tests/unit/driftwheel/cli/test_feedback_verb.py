@@ -1,0 +1,57 @@
+"""The verb `feedback` gives, shows, confirms and withdraws what was said about answers."""
+
+import json
+from typing import Any
+
+import pytest
+
+from driftwheel.by_whom import Trust
+from driftwheel.cli.main import main
+from driftwheel.records import Traffic
+from driftwheel.settings.settings import Settings
+from driftwheel.store.ledger import Ledger
+from driftwheel.traffic.feedback import Author, give_feedback
+from tests.unit.driftwheel.traffic.test_log import ROW
+
+WEB = Author(id="support/web", trust=Trust.LABEL)
+
+
+def run(settings: Settings, capsys: pytest.CaptureFixture[str], *arguments: str) -> list[dict[str, Any]]:
+    assert main(["feedback", *arguments, "--config", str(settings.path), "--json"]) == 0
+    return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+
+
+def test_a_person_gives_shows_and_withdraws(
+    settings: Settings, ledger: Ledger, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ledger.add(ROW)
+    run(settings, capsys, "give", ROW.id, "--label", "\x1b[2Jrefund", "--thumb", "-1")
+    words = run(settings, capsys, "show", ROW.id)
+    assert {(word["kind"], word["trust"], word["author"][:7]) for word in words} == {
+        ("label", "trusted", "person:"),
+        ("thumb", "trusted", "person:"),
+    }
+    assert main(["feedback", "show", ROW.id, "--config", str(settings.path)]) == 0
+    assert "\x1b" not in capsys.readouterr().out, "what somebody wrote says nothing to the terminal"
+    run(settings, capsys, "withdraw", ROW.id)
+    row = ledger.get(Traffic, ROW.id)
+    assert (row.label, row.thumb) == (None, None)
+    assert all(word["withdrawn_at"] for word in run(settings, capsys, "show", ROW.id))
+
+
+def test_a_person_vouches_for_another_author_and_takes_everything_of_one_back(
+    settings: Settings, ledger: Ledger, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ledger.add(ROW, Traffic(**vars(ROW) | {"id": "req_2"}))
+    give_feedback(settings.traffic, ledger, settings.project, ROW.id, author=WEB, label="card")
+    give_feedback(settings.traffic, ledger, settings.project, "req_2", author=WEB, thumb=1)
+    assert run(settings, capsys, "confirm", "--author", WEB.id) == [{"author": WEB.id, "requests": 2}]
+    trusts = {word["trust"] for id in (ROW.id, "req_2") for word in run(settings, capsys, "show", id)}
+    assert trusts == {"label", "trusted"}
+    assert run(settings, capsys, "withdraw", "--author", WEB.id) == [{"author": WEB.id, "requests": 2}]
+    assert ledger.get(Traffic, ROW.id).label == "card", "the person's own word stays"
+
+
+def test_a_withdrawal_needs_a_request_or_an_author(settings: Settings, ledger: Ledger) -> None:
+    assert main(["feedback", "withdraw", "--config", str(settings.path)]) == 1
+    assert main(["feedback", "withdraw", "req_none", "--config", str(settings.path)]) == 1

@@ -1,0 +1,41 @@
+"""systemd takes the unit without a word, and finds it well enough shut off."""
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[3]
+UNIT = ROOT / "deploy" / "systemd" / "driftwheel.service"
+PROGRAM = "/opt/driftwheel/.venv/bin/driftwheel"
+MOST_EXPOSURE = 40
+"""Tenths of systemd's own points, of 100; an unit without any of these settings has 96."""
+
+
+@pytest.fixture
+def unit(tmp_path: Path) -> Path:
+    """The unit with a program that is on this machine, which systemd looks for."""
+    if shutil.which("systemd-analyze") is None:
+        pytest.skip("systemd-analyze is not on this machine: Debian's package systemd")
+    text = UNIT.read_text(encoding="utf-8")
+    assert f"ExecStart={PROGRAM} up\n" in text
+    path = tmp_path / UNIT.name
+    path.write_text(text.replace(PROGRAM, "/bin/true"), encoding="utf-8")
+    return path
+
+
+def analyze(*words: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(["systemd-analyze", *words], capture_output=True, text=True, check=False)
+
+
+def test_the_unit_has_no_word_that_systemd_does_not_know(unit: Path) -> None:
+    done = analyze("verify", str(unit))
+    assert (done.returncode, done.stderr) == (0, "")
+    unit.write_text(unit.read_text(encoding="utf-8").replace("ProtectHome", "ProtectHouse"), encoding="utf-8")
+    assert "ProtectHouse" in analyze("verify", str(unit)).stderr, "else this test could not fail"
+
+
+def test_the_service_can_reach_little_of_the_machine(unit: Path) -> None:
+    done = analyze("security", "--offline=true", f"--threshold={MOST_EXPOSURE}", "--no-pager", str(unit))
+    assert done.returncode == 0, done.stdout[-500:]
