@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.absent import absent
+
 ROOT = Path(__file__).resolve().parents[3]
 UNIT = ROOT / "deploy" / "systemd" / "driftwheel.service"
 PROGRAM = "/opt/driftwheel/.venv/bin/driftwheel"
@@ -17,7 +19,7 @@ MOST_EXPOSURE = 40
 def unit(tmp_path: Path) -> Path:
     """The unit with a program that is on this machine, which systemd looks for."""
     if shutil.which("systemd-analyze") is None:
-        pytest.skip("systemd-analyze is not on this machine: Debian's package systemd")
+        absent("systemd-analyze", install="Debian's package systemd")
     text = UNIT.read_text(encoding="utf-8")
     assert f"ExecStart={PROGRAM} up\n" in text
     path = tmp_path / UNIT.name
