@@ -136,7 +136,8 @@ def test_waiting_for_one_loop_is_not_held_up_by_the_canary_of_another(
             reason="",
         )
     )
-    serve = loops["support"].serve.model_copy(update={"start_timeout_seconds": 0.3, "drain_timeout_seconds": 0.0})
+    limits = {"start_timeout_seconds": 0.3, "drain_timeout_seconds": 0.0, "room_timeout_seconds": 0.0}
+    serve = loops["support"].serve.model_copy(update=limits)
     hasty = loops["support"].model_copy(update={"serve": serve})
     waiting = threading.Thread(target=_wait, args=(hasty, ledger), daemon=True)
     waiting.start()
