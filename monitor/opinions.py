@@ -81,7 +81,8 @@ def is_audited(request_id: str, share: float) -> bool:
 def capped_by_author(count: Counter[str], requests: Counter[str]) -> dict[str, float]:
     """Return how often each author's opinions count: per request at most twice as often as those of all others.
 
-    Where only one key asks there is nobody to compare it with, and all of its opinions count.
+    `requests` are those of the keys that say something at all; where that is one key there is nobody to compare it
+    with, and all of its opinions count.
     """
     said, asked = sum(count.values()), sum(requests.values())
     capped: dict[str, float] = {}
@@ -99,8 +100,8 @@ def without_loudest(windows: Sequence[WindowEvidence], newest: int) -> Sequence[
     who are really hit would take a trust that no key has.
     """
     rows = [row for window in windows[-newest:] for row in window.rows]
-    said, asked = Counter(row.author for row in rows if row.is_said), Counter(row.author for row in rows)
-    over = {author: said[author] - most for author, most in capped_by_author(said, asked).items()}
+    said = Counter(row.author for row in rows if row.is_said)
+    over = {author: said[author] - most for author, most in capped_by_author(said, _asked_by_speakers(rows)).items()}
     loudest = max(over, key=lambda author: over[author], default=None)
     if loudest is None or over[loudest] <= 0:
         return windows
@@ -110,7 +111,13 @@ def without_loudest(windows: Sequence[WindowEvidence], newest: int) -> Sequence[
 def counted(windows: Iterable[WindowEvidence], is_said: Callable[[Said], bool]) -> dict[str, float]:
     """Count what was said by author, capped."""
     rows = [row for window in windows for row in window.rows]
-    return capped_by_author(Counter(row.author for row in rows if is_said(row)), Counter(row.author for row in rows))
+    return capped_by_author(Counter(row.author for row in rows if is_said(row)), _asked_by_speakers(rows))
+
+
+def _asked_by_speakers(rows: Sequence[Said]) -> Counter[str]:
+    """Count the requests of each key that says anything: the silence of one that never speaks is no opinion."""
+    speakers = {row.author for row in rows if row.is_said}
+    return Counter(row.author for row in rows if row.author in speakers)
 
 
 def contradicted(windows: Sequence[WindowEvidence]) -> float:

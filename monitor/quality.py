@@ -6,7 +6,7 @@ correct and complain, is an estimate: it may ring an alarm and ask for labels, a
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median
 
 import numpy as np
@@ -69,32 +69,43 @@ def baseline_of(scorecard: Scorecard) -> Baseline:
 
 def judge_quality(rows: Sequence[Observation], baseline: Baseline) -> Quality:
     """Compare a window's labelled rows with the baseline by Fisher's exact test, one-sided; none means no loss."""
-    return _against([row.is_correct for row in rows if row.is_correct is not None], baseline)
+    known = [row.is_correct for row in rows if row.is_correct is not None]
+    return _against(sum(known), len(known), baseline)
 
 
 def judge_window(window: WindowEvidence, baseline: Baseline, *, are_labels_sampled: bool) -> Quality:
-    """Compare a window with what another version had.
+    """Compare a window with what another version had; a loss that too few keys report is no loss beyond chance.
 
     Where fewer than most answers are labelled and nobody says that they were sampled, the others count as right: who
     corrects only what is wrong must not make a version look worse than it is.
     """
-    known = [row.is_correct for row in window.rows if row.is_correct is not None]
-    if not are_labels_sampled and len(known) < MOST_ANSWERS * len(window.rows):
-        known = [row.is_correct is not False for row in window.rows] if known else []
-    return _against(known, baseline)
+    wrong, said = wrong_labels([window])
+    labelled = sum(row.is_correct is not None for row in window.rows)
+    if labelled and not are_labels_sampled and labelled < MOST_ANSWERS * len(window.rows):
+        wrong, said = contradicted([window]), len(window.rows)
+    quality = _against(round(said - wrong), round(said), baseline)
+    return quality if _is_heard(window) else replace(quality, p_value=1.0)
 
 
-def _against(known: Sequence[bool], baseline: Baseline) -> Quality:
-    correct = sum(known)
-    table = [[correct, len(known) - correct], [baseline.correct, baseline.items - baseline.correct]]
-    if not known:
+def _is_heard(window: WindowEvidence) -> bool:
+    """Say whether three keys report wrong answers, or such that asked most of the requests."""
+    voices = {row.author for row in window.rows if row.is_correct is False}
+    asked = sum(row.author in voices for row in window.rows)
+    return len(voices) >= FEWEST_VOICES or asked >= MOST_ANSWERS * len(window.rows)
+
+
+def _against(correct: int, items: int, baseline: Baseline) -> Quality:
+    table = [[correct, items - correct], [baseline.correct, baseline.items - baseline.correct]]
+    if not items:
         return Quality(baseline.accuracy, 0, 1.0, 0.0)
-    accuracy = correct / len(known)
+    accuracy = correct / items
     # Exact, because labels are few: an approximation by the normal distribution is off with a dozen of them.
     p_value = float(fisher_exact(table, alternative="less").pvalue)
-    return Quality(accuracy, len(known), p_value, baseline.accuracy - accuracy)
+    return Quality(accuracy, items, p_value, baseline.accuracy - accuracy)
 
 
+FEWEST_VOICES = 3
+"""A version goes back to the one before it for what so many keys report, and not for the word of a single one."""
 MOST_ANSWERS = 0.75
 """Where so many are labelled, their accuracy is shown as one; its interval still holds what the others might be."""
 ESTIMATES = 4

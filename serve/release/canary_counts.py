@@ -6,7 +6,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from driftwheel.answers import parse_object
+from driftwheel.answers import label_of, parse_object
 from driftwheel.by_whom import Feedback, FeedbackKind, Trust
 from driftwheel.records import Alias, Traffic, utc_now
 from driftwheel.settings.serving import ServeSettings
@@ -30,6 +30,9 @@ COLUMNS = (
     "is_partial",
     "latency_seconds",
     "answer",
+    "label",
+    "label_source",
+    "thumb",
     "finish_reason",
     "key_id",
     "user_id",
@@ -49,13 +52,13 @@ class CanaryCounts:
         live_id: str,
         canary_id: str,
         *,
-        is_json_task: bool,
+        label_field: str | None,
     ) -> None:
-        self._serve, self._ledger, self._alias, self._is_json_task = serve, ledger, alias, is_json_task
+        self._serve, self._ledger, self._alias, self._label_field = serve, ledger, alias, label_field
         self._canary_id, self._versions = canary_id, (live_id, canary_id)
         self._began_at = self._read_until = self._liked_until = utc_now()
         self._seen: dict[str, datetime] = {}
-        self._disliked: set[str] = set()
+        self._disliked: set[tuple[str, str | None]] = set()
         self.tally = Tally(serve.canary_slowdown)
 
     def begin(self, share: float) -> None:
@@ -69,16 +72,22 @@ class CanaryCounts:
             if row.id not in self._seen:
                 self._seen[row.id] = now
                 self.tally.add(self._outcome(row))
-        disliked = [row for row in self._disliked_rows() if row.id not in self._disliked]
-        words = words_about(self._ledger, [row.id for row in disliked])
-        for row in disliked:
-            self._disliked.add(row.id)
-            self.tally.dislike(self._outcome(row), _untrusted(words.get(row.id, [])))
+        self._read_dislikes()
         self._read_until = now
         # Rows are read again for LATE_SECONDS; what was seen before that cannot come again and need not be remembered.
         horizon = now - timedelta(seconds=2 * LATE_SECONDS)
         self._seen = {id: at for id, at in self._seen.items() if at > horizon}
         return self.tally
+
+    def _read_dislikes(self) -> None:
+        """Count each row once for each author whose word on it decides: one that is trusted may come after another."""
+        rows = [row for row in self._disliked_rows() if (row.id, None) not in self._disliked]
+        words = words_about(self._ledger, [row.id for row in rows])
+        for row in rows:
+            author = self._untrusted(row.answer, words.get(row.id, []))
+            if (row.id, author) not in self._disliked:
+                self._disliked.add((row.id, author))
+                self.tally.dislike(self._outcome(row), author)
 
     def _ended(self, now: datetime) -> Sequence[sa.Row[Any]]:
         """Return the rows whose answers ended since the last look; the index bounds how far back is searched."""
@@ -107,7 +116,7 @@ class CanaryCounts:
         with self._ledger.read() as connection:
             rows = connection.execute(query.order_by(table.feedback_at)).all()
         self._liked_until = now
-        return rows
+        return [row for row in rows if row.thumb == -1 or not self._is_confirmed(row.answer, row.label)]
 
     def _query(self, *conditions: sa.ColumnElement[bool]) -> sa.Select[Any]:
         table = TABLES[Traffic].c
@@ -128,17 +137,21 @@ class CanaryCounts:
             # takes less than the live version does, as one whose chat template raises on a system message.
             is_error=fate in (Fate.FAILED, Fate.REFUSED),
             latency_seconds=row.latency_seconds,
-            is_valid=not (self._is_json_task and is_whole) or parse_object(row.answer) is not None,
+            is_valid=self._label_field is None or not is_whole or parse_object(row.answer) is not None,
         )
 
+    def _untrusted(self, answer: str, given: Sequence[Feedback]) -> str | None:
+        """Return who dislikes an answer, or None if that is an author who is trusted."""
+        thumbs, words = counted(given, FeedbackKind.THUMB), counted(given, *ANSWERING)
+        against = [
+            *(w for w in thumbs[:1] if int(w.value) < 0),
+            *(w for w in words[:1] if w.kind == FeedbackKind.CORRECTION and not self._is_confirmed(answer, w.value)),
+        ]
+        if any(word.trust is Trust.TRUSTED for word in against):
+            return None
+        return against[0].author if against else ""
 
-def _untrusted(given: Sequence[Feedback]) -> str | None:
-    """Return who dislikes an answer, or None if that is an author who is trusted."""
-    thumbs, words = counted(given, FeedbackKind.THUMB), counted(given, *ANSWERING)
-    against = [
-        *(w for w in thumbs[:1] if int(w.value) < 0),
-        *(w for w in words[:1] if w.kind == FeedbackKind.CORRECTION),
-    ]
-    if any(word.trust is Trust.TRUSTED for word in against):
-        return None
-    return against[0].author if against else ""
+    def _is_confirmed(self, answer: str, correction: str) -> bool:
+        """Say whether a correction has the answer's own label, as that of a person who only looked has."""
+        label = label_of(correction, self._label_field)
+        return correction == answer or (label is not None and label == label_of(answer, self._label_field))

@@ -210,8 +210,8 @@ class Reconciler:
         await asyncio.to_thread(self._shadow.end, alias.version_id)
         live_id = str(self._live_id)
         serve, dataset = self._settings.serve, self._settings.dataset
-        is_json_task = await asyncio.to_thread(label_field_of, dataset, self._ledger, live_id) is not None
-        counts = CanaryCounts(serve, self._ledger, alias, live_id, alias.version_id, is_json_task=is_json_task)
+        field = await asyncio.to_thread(label_field_of, dataset, self._ledger, live_id)
+        counts = CanaryCounts(serve, self._ledger, alias, live_id, alias.version_id, label_field=field)
         self._canary = CanaryRun(serve, counts, self._routes, self._deployments, alias, shares)
         await self._canary.begin()
 

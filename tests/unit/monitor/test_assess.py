@@ -73,6 +73,19 @@ def test_sixty_thumbs_of_one_key_neither_silence_nor_raise_an_alarm() -> None:
         assert bool(known.risen) is (thumb == 1)
 
 
+@pytest.mark.parametrize("silent", [1, 10])
+def test_the_silence_of_a_second_key_does_not_hide_a_total_loss(silent: int) -> None:
+    """A key that never says anything capped the only key that does at three words a window."""
+
+    def one_speaks(wrong: int) -> WindowEvidence:
+        spoken = [Said("web", False, n * 77 % 190 >= wrong) for n in range(190)]
+        return WindowEvidence((*spoken, *[Said("batch", False)] * silent))
+
+    known = judged(*[one_speaks(8)] * 6, *[one_speaks(95)] * 3)
+    assert known.is_proved
+    assert "corrections per answer" in [rate.name for rate in known.risen]
+
+
 def test_one_key_counts_as_often_per_request_as_two_others() -> None:
     requests = Counter({"a": 100, "b": 100, "loud": 100})
     assert capped_by_author(Counter({"a": 10, "b": 10, "loud": 90}), requests) == {"a": 10, "b": 10, "loud": 20}

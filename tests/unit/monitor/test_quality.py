@@ -4,7 +4,8 @@ import pytest
 
 from driftwheel.scorecard import Scorecard, SliceScore
 from monitor.observation import Observation
-from monitor.quality import Baseline, baseline_of, judge_engine, judge_quality
+from monitor.opinions import Said, WindowEvidence
+from monitor.quality import Baseline, baseline_of, judge_engine, judge_quality, judge_window
 
 BASELINE = Baseline(correct=540, items=600)
 
@@ -35,6 +36,27 @@ def test_the_baseline_is_the_new_slice_where_there_is_one() -> None:
     assert baseline_of(card) == Baseline(540, 600)
     card.slices["new"] = SliceScore(accuracy=0.8, items=200)
     assert baseline_of(card) == Baseline(160, 200)
+
+
+@pytest.mark.parametrize(
+    ("corrected", "others_wrong", "is_lost"),
+    [
+        ({"evil": 70}, 0, False),
+        ({"evil": 70}, 9, False),
+        ({"web": 190}, 0, True),
+        ({"a": 20, "b": 20, "c": 20}, 0, True),
+    ],
+    ids=["one key of ten", "beside a few others'", "the key that asks nearly all", "three keys"],
+)
+def test_one_key_of_many_does_not_send_a_version_back(
+    corrected: dict[str, int], others_wrong: int, is_lost: bool
+) -> None:
+    """One untrusted key that corrected its own requests rolled a good version back in its trial windows."""
+    said = [Said(author, False, False) for author, count in corrected.items() for _ in range(count)]
+    silent = range(200 - len(said))
+    others = [Said(f"key{n % 9}", False, False if n < others_wrong else None) for n in silent]
+    window = WindowEvidence((*said, *others))
+    assert judge_window(window, BASELINE, are_labels_sampled=False).is_lost(1 / 2160, 0.1) is is_lost
 
 
 def test_failures_and_slowness_are_the_engines() -> None:

@@ -36,7 +36,7 @@ def row(name: str, alias: str = "support", status_code: int = 200, **changes: An
 def test_a_failure_of_the_engine_counts_whoever_says_that_nobody_watches(settings: Settings, ledger: Ledger) -> None:
     """With `x-driftwheel-watch: no` a broken canary was never rolled back."""
     add_with_parents(ledger, published_version("v1"), published_version("v2", number=2))
-    counts = CanaryCounts(settings.serve, ledger, ALIAS, "v1", "v2", is_json_task=False)
+    counts = CanaryCounts(settings.serve, ledger, ALIAS, "v1", "v2", label_field=None)
     counts.begin(0.5)
     unwatched = f"support{UNWATCHED}"
     ledger.add(
@@ -61,7 +61,7 @@ def test_a_failure_of_the_engine_counts_whoever_says_that_nobody_watches(setting
 def test_sixty_thumbs_of_one_key_count_as_one_voice(
     settings: Settings, ledger: Ledger, trust: Trust, counted: int, voices: set[str], is_vouched: bool
 ) -> None:
-    counts = CanaryCounts(settings.serve, ledger, ALIAS, "v1", "v2", is_json_task=False)
+    counts = CanaryCounts(settings.serve, ledger, ALIAS, "v1", "v2", label_field=None)
     counts.begin(0.1)
     at = utc_now() + timedelta(milliseconds=1)
     said = {"thumb": -1, "feedback_at": at, "created_at": at, "version_id": "v2", "user_id": ""}
@@ -70,3 +70,49 @@ def test_sixty_thumbs_of_one_key_count_as_one_voice(
     (period,) = counts.read().periods
     assert period.mishaps[Mishap.DISLIKED] == (counted, 0)
     assert (period.voices, period.is_vouched) == (voices, is_vouched)
+
+
+def test_a_trusted_word_counts_on_an_answer_that_a_key_disliked_before(settings: Settings, ledger: Ledger) -> None:
+    """A row was remembered at its first dislike, and no later word on it was read: the canary went live."""
+    counts = CanaryCounts(settings.serve, ledger, ALIAS, "v1", "v2", label_field=None)
+    counts.begin(0.1)
+    rows = [replace(row(f"req_{n}"), thumb=-1, feedback_at=utc_now() + timedelta(seconds=1)) for n in range(40)]
+    ledger.add(*rows, *words_of(rows, author="support/web", trust=Trust.NONE))
+    (period,) = counts.read().periods
+    assert (period.mishaps[Mishap.DISLIKED], period.is_vouched) == ((OPINIONS_OF_ONE, 0), False)
+    ledger.add(*words_of(rows, author="person:Ada"))
+    counts.read()
+    assert (period.mishaps[Mishap.DISLIKED], period.is_vouched) == ((40, 0), True)
+
+
+@pytest.mark.parametrize(
+    ("label_field", "right", "thumb", "disliked", "is_vouched"),
+    [
+        (None, "{}", None, 0, False),
+        (None, '{"intent": "other"}', None, 10, True),
+        ("intent", '{"intent":  "refund"}', None, 0, False),
+        ("intent", '{"intent": "other"}', None, 10, True),
+        ("intent", "an apology", None, 10, True),
+        (None, "{}", -1, 10, True),
+    ],
+    ids=["same text", "another text", "same label", "another label", "another form", "disliked all the same"],
+)
+def test_a_correction_that_says_what_the_answer_said_is_no_dislike(
+    settings: Settings,
+    ledger: Ledger,
+    label_field: str | None,
+    right: str,
+    thumb: int | None,
+    disliked: int,
+    is_vouched: bool,
+) -> None:
+    """Ten corrections that confirmed the canary's answers rolled it back."""
+    counts = CanaryCounts(settings.serve, ledger, ALIAS, "v1", "v2", label_field=label_field)
+    counts.begin(0.1)
+    said: dict[str, Any] = {"label_source": "correction", "thumb": thumb, "feedback_at": utc_now()}
+    answer = '{"intent": "refund"}' if label_field else "{}"
+    rows = [row(f"req_{n}", answer=answer, label=right, **said) for n in range(10)]
+    ledger.add(*rows, *words_of(rows))
+    (period,) = counts.read().periods
+    assert period.mishaps.get(Mishap.DISLIKED, (0, 0)) == (disliked, 0)
+    assert period.is_vouched is is_vouched
