@@ -100,8 +100,12 @@ def _give(arguments: argparse.Namespace) -> None:
 def _confirm(arguments: argparse.Namespace) -> None:
     settings, ledger = opened(arguments)
     of, since = arguments.author, arguments.since
-    count = confirm_feedback(settings.traffic, ledger, settings.project, of, by=_me(), since=since)
-    _print_count(arguments, count, f"you say what {of} said about {count} answers")
+    found = confirm_feedback(settings.traffic, ledger, settings.project, of, by=_me(), since=since)
+    sentence = f"you say what {of} said about {found.requests} answers"
+    if found.left_out:
+        sentence += f"; {found.left_out} were left out, the first because of {json.dumps(found.reason)}"
+    left_out = {"left_out": found.left_out, "reason": found.reason} if found.left_out else {}
+    _print_count(arguments, found.requests, sentence, **left_out)
 
 
 def _withdraw(arguments: argparse.Namespace) -> None:
@@ -116,6 +120,6 @@ def _withdraw(arguments: argparse.Namespace) -> None:
     _print_count(arguments, count, f"what {arguments.author} said about {count} answers counts no more")
 
 
-def _print_count(arguments: argparse.Namespace, count: int, sentence: str) -> None:
-    said = json.dumps({"author": arguments.author, "requests": count}) if arguments.json else sentence
+def _print_count(arguments: argparse.Namespace, count: int, sentence: str, **more: object) -> None:
+    said = json.dumps({"author": arguments.author, "requests": count, **more}) if arguments.json else sentence
     sys.stdout.write(said + "\n")

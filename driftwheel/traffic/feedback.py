@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Literal
 
 import sqlalchemy as sa
@@ -17,7 +17,7 @@ from driftwheel.store.answer_form import answer_form
 from driftwheel.store.ledger import Ledger
 from driftwheel.store.row_values import check_rows
 from driftwheel.store.tables import TABLES
-from driftwheel.traffic.feedback_summary import ANSWERING, counted, summed_up
+from driftwheel.traffic.feedback_summary import ANSWERING, DECIDING, counted, summed_up
 from driftwheel.traffic.redaction import rules_of
 
 PERSON = "person:"
@@ -69,7 +69,7 @@ def give_feedback(
     The newest label or correction of an author counts, and the newest thumb; of several authors the most trusted one's,
     then the newest. A correction is the whole right answer, and goes before a label of the same call. A thumb up
     labels the answer with itself where no label is. What people write keeps the rules that rows keep. Who says the
-    same again adds nothing.
+    same again adds nothing. A label is stripped, as those are that are read from answers.
     Raises NotFoundError for a request that is not there or not the author's to judge, DataError, RecordError for a text
     that cannot be kept, ConflictError for too many words, or WrongFormError for a correction in another form than the
     answers', whose label is in `label_field`.
@@ -86,20 +86,22 @@ def give_feedback(
         raise DataError("feedback needs one of thumb (1 or -1), label, correction, comment or signal")
     if signal is not None and signal not in SIGNALS:
         raise DataError(f"unknown signal {signal!r}; known are {', '.join(SIGNALS)}")
+    if FeedbackKind.LABEL in words:
+        words[FeedbackKind.LABEL] = _stripped(words[FeedbackKind.LABEL])
     row, rules = _judged(ledger, project, request_id, author), rules_of(traffic)
     if rules is not None:
         words = {kind: value if kind in _FIXED else rules.clean(value) for kind, value in words.items()}
     if FeedbackKind.CORRECTION in words:
         _check_form(ledger, row, words[FeedbackKind.CORRECTION], label_field)
-    at = utc_now()
-    new = [_word(row, author, kind, value, at) for kind, value in words.items()]
     with ledger.write() as connection:
         given = _given(connection, row.id)
-        new = [word for word in new if not _is_said(word, given)]
+        at = _after(given)
+        new = _unsaid([_word(row, author, kind, value, at) for kind, value in words.items()], given)
         if len(new) + sum(word.author == author.id for word in given) > MOST_WORDS:
             raise ConflictError(f"{author.id or 'this caller'} has said {MOST_WORDS} things about {row.id}: no more")
         if new:
             ledger.add_with(connection, new)
+        if any(word.kind in DECIDING for word in new):
             _sum_up(connection, row, [*given, *new])
     return ledger.get(Traffic, row.id)
 
@@ -135,14 +137,26 @@ def withdraw_feedback(
     return ledger.get(Traffic, row.id)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Confirmed:
+    """About how many requests somebody said again what another author had said."""
+
+    requests: int
+    left_out: int
+    reason: str | None
+    """Why the first one was left out."""
+
+
 def confirm_feedback(
     traffic: TrafficSettings, ledger: Ledger, project: str, of: str, *, by: Author, since: datetime | None = None
-) -> int:
-    """Say again, as one's own words, what another author said was right; return about how many requests.
+) -> Confirmed:
+    """Say again, as one's own words, what another author said was right.
 
-    So a person vouches for the labels of a key that is not trusted. The words that are confirmed stay as they are.
+    So a person vouches for the labels of a key that is not trusted. The words that are confirmed stay as they are. What
+    cannot be said again, such as a correction in a form that the task has no more, is left out.
     """
-    said = ledger.find(Feedback, *_of_author(of, since), project=project, kind=[*ANSWERING, FeedbackKind.THUMB])
+    said = ledger.find(Feedback, *_of_author(of, since), project=project, kind=DECIDING)
+    left_out: list[str] = []
     of_request: dict[str, list[Feedback]] = {}
     for word in said:
         of_request.setdefault(word.request_id, []).append(word)
@@ -150,8 +164,14 @@ def confirm_feedback(
         right = {str(word.kind): word.value for kinds in _VOUCHED for word in counted(words, *kinds)}
         thumb: Literal[1, -1] | None = None if "thumb" not in right else 1 if right["thumb"] == "1" else -1
         label, correction = right.get("label"), right.get("correction")
-        give_feedback(traffic, ledger, project, request_id, author=by, thumb=thumb, label=label, correction=correction)
-    return len(of_request)
+        try:
+            give_feedback(
+                traffic, ledger, project, request_id, author=by, thumb=thumb, label=label, correction=correction
+            )
+        except (DataError, ConflictError) as error:
+            left_out.append(f"{request_id}: {error}")
+    first = left_out[0] if left_out else None
+    return Confirmed(requests=len(of_request) - len(left_out), left_out=len(left_out), reason=first)
 
 
 _VOUCHED = (ANSWERING, (FeedbackKind.THUMB,))
@@ -204,10 +224,36 @@ def _word(row: Traffic, author: Author, kind: FeedbackKind, value: str, at: date
     )
 
 
+def _stripped(label: str) -> str:
+    """Return a label without the space around it; raises DataError if nothing is left."""
+    if not label.strip():
+        raise DataError("the label is blank")
+    return label.strip()
+
+
+def _after(given: Sequence[Feedback]) -> datetime:
+    """Return the moment of a new word: later than every word before it, also where the clock was set back."""
+    return max([utc_now(), *(word.created_at + timedelta(microseconds=1) for word in given)])
+
+
+def _unsaid(new: Sequence[Feedback], given: Sequence[Feedback]) -> list[Feedback]:
+    """Return the words of a call that say something new; what says which answer is right is said together."""
+    unsaid = [word for word in new if not _is_said(word, given)]
+    if not any(word.kind in ANSWERING for word in unsaid):
+        return unsaid
+    return [word for word in new if word.kind in ANSWERING or word in unsaid]
+
+
 def _is_said(word: Feedback, given: Sequence[Feedback]) -> bool:
-    """Say whether the author's newest word of the kind is the same: a client that sends twice has said it once."""
-    mine = counted([w for w in given if w.author == word.author], word.kind)
-    return bool(mine) and (mine[0].value, mine[0].trust) == (word.value, word.trust)
+    """Say whether the author's newest word of the kind is the same: a client that sends twice has said it once.
+
+    A label is said no more where the author gave a correction after it, and the other way round.
+    """
+    mine = [w for w in given if w.author == word.author]
+    same = counted(mine, word.kind)
+    if not same or (same[0].value, same[0].trust) != (word.value, word.trust):
+        return False
+    return word.kind not in ANSWERING or same[0].created_at == counted(mine, *ANSWERING)[0].created_at
 
 
 def _given(connection: sa.Connection, request_id: str) -> list[Feedback]:

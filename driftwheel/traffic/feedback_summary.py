@@ -10,6 +10,8 @@ BY_TRUST = tuple(Trust)
 """The least trusted first."""
 ANSWERING = (FeedbackKind.LABEL, FeedbackKind.CORRECTION)
 """What says which answer is right."""
+DECIDING = (*ANSWERING, FeedbackKind.THUMB)
+"""What a request's label and thumb follow from; comments and signals stand beside it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,27 +33,33 @@ def counted(given: Sequence[Feedback], *kinds: FeedbackKind) -> list[Feedback]:
     for row in sorted(given, key=_age):
         if row.kind in kinds and row.withdrawn_at is None:
             of_author[row.author] = row
-    return sorted(of_author.values(), key=lambda row: (BY_TRUST.index(Trust(row.trust)), _age(row)), reverse=True)
+    return sorted(of_author.values(), key=lambda row: (_trust(row), _age(row)), reverse=True)
 
 
 def summed_up(answer: str, given: Sequence[Feedback]) -> Summary:
     """Return what the feedback of one request amounts to; an answer that a thumb up accepts is its own label."""
-    thumbs, words = counted(given, FeedbackKind.THUMB), counted(given, *ANSWERING)
+    thumbs, word = counted(given, FeedbackKind.THUMB), decided_by(given)
     thumb = int(thumbs[0].value) if thumbs else None
-    label, source = (words[0].value, str(words[0].kind)) if words else (None, None)
-    if not words and thumb == 1:
+    label, source = (word.value, str(word.kind)) if word else (None, None)
+    if word and word.kind == FeedbackKind.THUMB:
         label, source = answer, "accepted"
-    moments = [row.created_at for row in given if row.withdrawn_at is None]
+    moments = [row.created_at for row in given if row.kind in DECIDING and row.withdrawn_at is None]
     return Summary(thumb=thumb, label=label, label_source=source, feedback_at=max(moments, default=None))
 
 
 def decided_by(given: Sequence[Feedback]) -> Feedback | None:
-    """Return the word that the label of a request follows from, or None where nothing says which answer is right."""
-    words = counted(given, *ANSWERING)
-    if words:
-        return words[0]
-    thumbs = counted(given, FeedbackKind.THUMB)
-    return thumbs[0] if thumbs and int(thumbs[0].value) == 1 else None
+    """Return the word that the label of a request follows from, or None where nothing says which answer is right.
+
+    A thumb up of higher trust goes before a label or correction of lower trust.
+    """
+    words, thumbs = counted(given, *ANSWERING), counted(given, FeedbackKind.THUMB)
+    accepting = [row for row in thumbs[:1] if int(row.value) == 1]
+    # The first of equals is taken, and so an answering word goes before a thumb of the same trust.
+    return max([*words[:1], *accepting], key=_trust, default=None)
+
+
+def _trust(row: Feedback) -> int:
+    return BY_TRUST.index(Trust(row.trust))
 
 
 def _age(row: Feedback) -> tuple[datetime, bool, str]:

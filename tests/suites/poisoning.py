@@ -124,7 +124,7 @@ class Loop:
             taught = splits["train"]
             if any(row.thumb is not None for row in came.rows):  # as KTO learns them, beside the rows
                 texts = [e.text for e in splits["test"]]
-                liked = preferences(settings.dataset, ledger, "support", "support", texts)
+                liked = preferences(settings.dataset, ledger, "support", "support", texts, objective="kto")
                 taught = [*taught, *(p.example for p in liked if p.thumb == 1)]
             candidate = pupil(taught, settings)
             verdict = decide(

@@ -19,6 +19,9 @@ from train.data.same_prompts import Asked, are_references, every_answer, merged,
 from train.data.splits import Deal, TimedSplits, split_by_label, split_by_time
 from train.data.tally import Tally, count_tokens
 
+UNVERIFIED = "unverified"
+"""How the reasons begin for which rows of authors without trust are left out."""
+
 
 def split(settings: DatasetSettings, deal: Deal) -> TimedSplits:
     """Split by time where the settings name its column, else by label."""
@@ -145,7 +148,14 @@ def stop_at_too_few(settings: DatasetSettings, examples: Sequence[Example], tall
     """Raise DataError if fewer rows are left than `dataset.min_rows`."""
     if len(examples) < settings.min_rows:
         dropped = ", ".join(f"{n} {why}" for why, n in tally.dropped.items()) or "none dropped"
+        needed = "give more rows"
+        if any(n and why.startswith(UNVERIFIED) for why, n in tally.dropped.items()):
+            # Of rows that nobody trusted has vouched for, more do not help.
+            needed += (
+                ". Unverified rows teach little however many there are: label by a key with the scope `label:trusted`, "
+                "or vouch for what was said by `driftwheel feedback confirm`"
+            )
         raise DataError(
             f"only {len(examples)} of {tally.rows_in} rows can be used ({dropped}); dataset.min_rows asks for "
-            f"{settings.min_rows}: give more rows"
+            f"{settings.min_rows}: {needed}"
         )

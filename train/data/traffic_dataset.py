@@ -23,7 +23,7 @@ from train.data.source_rows import new_in_sources
 from train.data.splits import Deal, Splits, TimedSplits, group_numbers
 from train.data.tally import Tally
 from train.data.teachable import teachable
-from train.data.traffic_rows import labelled_rows, one_sided_authors
+from train.data.traffic_rows import labelled_rows, one_sided_authors, within_cap
 from train.data.unverified_rows import Admission
 
 
@@ -106,7 +106,9 @@ def _fresh(
     """Return the traffic that was labelled since the live dataset was built."""
     since = live_dataset.created_at
     rows = labelled_rows(settings, ledger, live_dataset.project, alias, since=since, tally=tally, form=form)
-    by_place, one_sided = {r.row.place: r for r in rows}, one_sided_authors(settings, rows)
+    one_sided = one_sided_authors(settings, rows)  # of all that they said, and not of what a cap leaves
+    rows = within_cap(settings, rows, tally)
+    by_place = {r.row.place: r for r in rows}
 
     def cleaned(*, is_verified: bool) -> list[Example]:
         taken = [r.row for r in rows if r.is_verified is is_verified]

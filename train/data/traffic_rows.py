@@ -53,8 +53,8 @@ def labelled_rows(
 ) -> list[LabelledRow]:
     """Return the answered requests that people labelled since a moment, newest first.
 
-    An answer in another form than the live version's answers is counted and left out, and so are accepted answers over
-    their cap. A label of which nobody knows who gave it is nobody's whom one could trust.
+    An answer in another form than the live version's answers is counted and left out. A label of which nobody knows who
+    gave it is nobody's whom one could trust.
     """
     label_field = field_for(form, settings.label_field)
     columns = TABLES[Traffic].c
@@ -68,15 +68,11 @@ def labelled_rows(
     )
     tally.rows_in += len(traffic)
     words = words_about(ledger, [request.id for request in traffic])
-    accepted, rows = 0, list[LabelledRow]()
+    rows = list[LabelledRow]()
     for request in traffic:
         row, word = _row(request, form, label_field, tally), decided_by(words.get(request.id, []))
         if row is None:
             continue
-        if request.label_source == "accepted" and accepted >= settings.max_accepted_rows:
-            tally.dropped["over dataset.max_accepted_rows"] += 1
-            continue
-        accepted += request.label_source == "accepted"
         rows.append(
             LabelledRow(
                 row=row,
@@ -103,6 +99,18 @@ def one_sided_authors(settings: DatasetSettings, rows: Sequence[LabelledRow]) ->
             said[row.author] += 1
             confirmed[row.author] += row.confirms
     return sorted(a for a, n in said.items() if min(confirmed[a], n - confirmed[a]) < LEAST_SHARE * n)
+
+
+def within_cap(settings: DatasetSettings, rows: Sequence[LabelledRow], tally: Tally) -> list[LabelledRow]:
+    """Return the rows without accepted ones over `dataset.max_accepted_rows`: trusted ones come first, then the newest.
+
+    So nobody's thumbs take the place of answers that a trusted author accepted.
+    """
+    accepted = sorted((row for row in rows if row.source == "accepted"), key=lambda row: not row.is_verified)
+    over = {row.row.place for row in accepted[settings.max_accepted_rows :]}
+    if over:
+        tally.dropped["over dataset.max_accepted_rows"] += len(over)
+    return [row for row in rows if row.row.place not in over]
 
 
 def is_confirmed(request: Traffic, label_field: str | None) -> bool:

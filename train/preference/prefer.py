@@ -67,8 +67,9 @@ def preference_dataset(
     held_out = [*splits["test"], *quarantined(ledger, settings.project)]
     tested = [e.conversation for e in held_out]
     tally = Tally(shared=parent.report.shared)
-    found = preferences(settings.dataset, ledger, settings.project, settings.serve.alias, tested, tally)
-    wanted = [p for p in found if (p.correction if objective == "dpo" else p.thumb) is not None]
+    wanted = preferences(
+        settings.dataset, ledger, settings.project, settings.serve.alias, tested, tally, objective=objective
+    )
     tested_groups = {e.group for e in held_out}  # nobody teaches what they are asked to judge
     tally.dropped["feedback of those whose questions judge"] += sum(p.group in tested_groups for p in wanted)
     wanted = [p for p in wanted if p.group not in tested_groups]

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import sqlalchemy as sa
 
@@ -66,8 +66,10 @@ def preferences(
     alias: str,
     test_texts: Sequence[str],
     tally: Tally | None = None,
+    *,
+    objective: str,
 ) -> list[AnswerFeedback]:
-    """Return what people thought of answers, oldest first; none whose prompt is like a test item.
+    """Return corrections for `dpo`, or thumbs for `kto`, oldest first; none whose prompt is like a test item.
 
     A correction that says what the model said is no preference. A key without trust counts at most
     `dataset.max_rows_per_key` times, all of them together at most `dataset.max_unverified_rows` times. The tally counts
@@ -90,9 +92,11 @@ def preferences(
     found = []
     for request in traffic:
         preference = _preference(settings, request, tally)
-        if preference is None or (preference.correction is None and preference.thumb is None):
+        if preference is None:
             continue
-        author = _untrusted_author(request, words.get(request.id, []))
+        preference, author = _of_whom(preference, words.get(request.id, []), objective)
+        if (preference.correction if objective == "dpo" else preference.thumb) is None:
+            continue
         if quarantine.like(compared.text(preference.example.conversation)):
             tally.dropped["feedback on a question like a test item"] += 1
         elif author is not None and (reason := over_cap(settings, of_author, author)):
@@ -103,15 +107,26 @@ def preferences(
     return found
 
 
-def _untrusted_author(request: Traffic, given: Sequence[Feedback]) -> str | None:
-    """Return whose word a preference is, or None if every word that it follows from is trusted."""
-    kinds: list[Sequence[FeedbackKind]] = [[FeedbackKind.THUMB]] if request.thumb is not None else []
-    kinds += [ANSWERING] if request.label_source == "correction" else []
-    for deciding in kinds:
-        words = counted(given, *deciding)
-        if not words or words[0].trust is not Trust.TRUSTED:
-            return words[0].author if words else UNKNOWN
-    return None
+def _of_whom(
+    preference: AnswerFeedback, given: Sequence[Feedback], objective: str
+) -> tuple[AnswerFeedback, str | None]:
+    """Return a preference with whose word it is, or None if that author is trusted.
+
+    What the objective does not learn stays beside it only where its author is trusted, or the same: a thumb of anybody
+    takes no trust from a correction, nor the other way round.
+    """
+    correcting, rating = _untrusted_author(given, *ANSWERING), _untrusted_author(given, FeedbackKind.THUMB)
+    if objective == "dpo":
+        return preference if rating in (None, correcting) else replace(preference, thumb=None), correcting
+    return preference if correcting in (None, rating) else replace(preference, correction=None), rating
+
+
+def _untrusted_author(given: Sequence[Feedback], *kinds: FeedbackKind) -> str | None:
+    """Return whose word of the kinds counts, or None if that author is trusted."""
+    words = counted(given, *kinds)
+    if not words:
+        return UNKNOWN
+    return None if words[0].trust is Trust.TRUSTED else words[0].author
 
 
 def _preference(settings: DatasetSettings, request: Traffic, tally: Tally) -> AnswerFeedback | None:

@@ -10,6 +10,7 @@ from driftwheel.cli.main import main
 from driftwheel.records import Traffic
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
+from driftwheel.traffic import feedback
 from driftwheel.traffic.feedback import Author, give_feedback
 from tests.unit.driftwheel.traffic.test_log import ROW
 
@@ -50,6 +51,21 @@ def test_a_person_vouches_for_another_author_and_takes_everything_of_one_back(
     assert trusts == {"label", "trusted"}
     assert run(settings, capsys, "withdraw", "--author", WEB.id) == [{"author": WEB.id, "requests": 2}]
     assert ledger.get(Traffic, ROW.id).label == "card", "the person's own word stays"
+
+
+def test_what_cannot_be_confirmed_is_left_out_and_the_others_are_confirmed(
+    settings: Settings, ledger: Ledger, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number, correction in enumerate(['{"intent":"card"}', "card please", '{"intent":"refund"}']):
+        row = Traffic(**vars(ROW) | {"id": f"req_{number}"})
+        ledger.add(row)
+        give_feedback(settings.traffic, ledger, settings.project, row.id, author=WEB, correction=correction)
+    monkeypatch.setattr(feedback, "answer_form", lambda *_: "object")
+    (found,) = run(settings, capsys, "confirm", "--author", WEB.id)
+    assert (found["requests"], found["left_out"]) == (2, 1)
+    assert found["reason"].startswith("req_1: the correction must be")
+    assert main(["feedback", "confirm", "--author", WEB.id, "--config", str(settings.path)]) == 0
+    assert "2 answers; 1 were left out" in capsys.readouterr().out
 
 
 def test_a_withdrawal_needs_a_request_or_an_author(settings: Settings, ledger: Ledger) -> None:

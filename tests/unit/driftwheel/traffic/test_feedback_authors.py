@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 
 from driftwheel.by_whom import Feedback, FeedbackKind, Trust
-from driftwheel.errors import ConflictError, NotFoundError
-from driftwheel.records import Traffic
+from driftwheel.errors import ConflictError, DataError, NotFoundError
+from driftwheel.records import Traffic, utc_now
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
 from driftwheel.traffic import feedback
 from driftwheel.traffic.feedback import Author, give_feedback, person, withdraw_all, withdraw_feedback, words_about
-from driftwheel.traffic.feedback_summary import counted, summed_up
+from driftwheel.traffic.feedback_summary import counted, decided_by, summed_up
 from tests.unit.driftwheel.traffic.test_log import ROW
 
 pytestmark = pytest.mark.every_database
@@ -106,6 +106,39 @@ def test_who_says_the_same_twice_has_said_it_once(give: Give, ledger: Ledger) ->
     assert give(WEB, label="card").label == "card"
 
 
+def test_the_last_word_counts_whatever_was_said_before_it(give: Give, ledger: Ledger) -> None:
+    give(ADA, label="refund")
+    give(ADA, correction='{"intent":"delivery"}')
+    assert summary(give(ADA, label="refund")) == (None, "refund", "label")
+    both = {"label": "refund", "correction": '{"intent":"refund"}'}
+    for _ in range(3):
+        assert give(ADA, **both).label_source == "correction"
+    assert ledger.count(Feedback) == 5
+
+
+def test_a_clock_that_was_set_back_makes_no_later_word_an_earlier_one(
+    give: Give, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    give(ADA, label="card", thumb=1)
+    monkeypatch.setattr(feedback, "utc_now", lambda: utc_now() - timedelta(hours=1))
+    assert summary(give(ADA, label="refund", thumb=-1)) == (-1, "refund", "label")
+
+
+def test_a_label_is_stripped_and_a_blank_one_refused(give: Give, ledger: Ledger) -> None:
+    assert give(ADA, label=" card\n").label == "card"
+    with pytest.raises(DataError, match="blank"):
+        give(ADA, label=" \n")
+    assert ledger.count(Feedback) == 1
+
+
+def test_comments_and_signals_move_neither_label_nor_its_moment(give: Give, settings: Settings, ledger: Ledger) -> None:
+    at = give(ADA, label="card").feedback_at
+    assert give(WEB, signal="copied", comment="hm").feedback_at == at
+    ledger.add(Traffic(**vars(ROW) | {"id": "req_2", "label": "card", "label_source": "label"}))
+    row = give_feedback(settings.traffic, ledger, settings.project, "req_2", author=ADA, comment="came with its label")
+    assert (*summary(row), row.feedback_at) == (None, "card", "label", None)
+
+
 def test_nobody_fills_the_ledger_with_words_about_one_answer(
     give: Give, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -149,6 +182,9 @@ def word(
         ([word("a", "thumb", "-1", 1), word("b", "thumb", "1", 2)], (1, "answer", "accepted")),
         ([word("a", "thumb", "-1", 1, "label"), word("b", "thumb", "1", 2)], (-1, None, None)),
         ([word("a", "label", "x", 1, "trusted"), word("b", "label", "y", 2, "label")], (None, "x", "label")),
+        ([word("a", "thumb", "1", 1, "trusted"), word("b", "label", "y", 2)], (1, "answer", "accepted")),
+        ([word("a", "thumb", "1", 1, "trusted"), word("b", "label", "y", 2, "trusted")], (1, "y", "label")),
+        ([word("a", "thumb", "-1", 1, "trusted"), word("b", "label", "y", 2)], (-1, "y", "label")),
         ([word("a", "correction", "x", 1), word("a", "label", "y", 1)], (None, "x", "correction")),
         ([word("a", "correction", "x", 1), word("a", "label", "y", 2)], (None, "y", "label")),
         ([word("a", "label", "x", 1), word("a", "thumb", "1", 2)], (1, "x", "label")),
@@ -165,3 +201,9 @@ def test_what_several_words_amount_to(given: list[Feedback], expected: tuple[Any
 def test_an_author_counts_once_however_often_they_speak() -> None:
     given = [word("a", "thumb", "1", n) for n in range(60)] + [word("b", "thumb", "-1", 5)]
     assert [(w.author, w.value) for w in counted(given, FeedbackKind.THUMB)] == [("a", "1"), ("b", "-1")]
+
+
+def test_the_label_is_the_word_of_the_most_trusted_who_says_which_answer_is_right() -> None:
+    thumb, label = word("a", "thumb", "1", 1, "trusted"), word("b", "label", "y", 2)
+    assert decided_by([label, thumb]) == thumb
+    assert decided_by([label, word("c", "thumb", "1", 3)]) == label

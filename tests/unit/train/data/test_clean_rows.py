@@ -1,12 +1,14 @@
 """What is done to texts is done to what tool calls say, too, and nothing else of them changes."""
 
 import json
+from collections import Counter
 
 import pytest
 
 from driftwheel.conversations import Message, said
+from driftwheel.errors import DataError
 from driftwheel.settings.settings import Settings
-from train.data.clean_rows import clean
+from train.data.clean_rows import clean, stop_at_too_few
 from train.data.formats import Row
 from train.data.tally import Tally
 
@@ -34,3 +36,14 @@ def test_personal_data_in_the_arguments_of_a_call_is_counted_and_redacted(
             wanted = {**json.loads(GIVEN), "to": ["<EMAIL>"], "card": "<CARD>"}
             assert json.loads(arguments) == wanted
     assert call["tool_calls"][0]["function"]["arguments"] == GIVEN, "what was read stays as it is"
+
+
+@pytest.mark.parametrize("reason", ["duplicate", "unverified, and trusted rows do not say the same"])
+def test_where_nobody_trusted_vouched_for_rows_more_rows_are_not_all_that_is_asked_for(
+    settings: Settings, reason: str
+) -> None:
+    tally = Tally(rows_in=300, dropped=Counter({reason: 300}))
+    with pytest.raises(DataError, match="give more rows") as caught:
+        stop_at_too_few(settings.dataset, [], tally)
+    told = ["label:trusted" in str(caught.value), "driftwheel feedback confirm" in str(caught.value)]
+    assert told == [reason.startswith("unverified")] * 2

@@ -11,15 +11,17 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from driftwheel.asked import UnreadableRequestError, read_asked
+from driftwheel.by_whom import Trust
 from driftwheel.records import Traffic
 from driftwheel.settings.data import DatasetSettings
 from driftwheel.store.ledger import Ledger
+from tests.support.said import words_of
 from train.base_model import load_tokenizer
 from train.data.clean_rows import clean
 from train.data.examples import Example, read_examples
 from train.data.rendering import as_text
 from train.data.tally import Tally
-from train.data.traffic_rows import labelled_rows
+from train.data.traffic_rows import labelled_rows, one_sided_authors, within_cap
 
 SETTINGS = DatasetSettings(sources=["x"])
 TOOLS = [{"type": "function", "function": {"name": "weather", "parameters": {"type": "object"}}}]
@@ -215,3 +217,20 @@ def test_corrections_in_another_form_are_counted_and_not_learned(ledger: Ledger)
     rows = labelled_rows(SETTINGS, ledger, "support", "support", since=since, tally=tally, form="object")
     assert [found.row.answer for found in rows] == ["{}"]
     assert dict(tally.dropped) == {"labelled with an answer in another form than the others'": 1}
+
+
+def test_thumbs_of_an_untrusted_key_use_up_no_room_of_trusted_ones(ledger: Ledger) -> None:
+    accepted = {"label": "wrong", "label_source": "accepted", "thumb": 1}
+    desk = [asked(n, [{"role": "user", "content": f"q {n}"}], **(accepted if n % 2 else {})) for n in range(8)]
+    newer = {"created_at": datetime(2026, 1, 3, tzinfo=UTC), **accepted}
+    app = [asked(n, [{"role": "user", "content": f"q {n}"}], **newer) for n in range(10, 16)]
+    ledger.add(*desk, *app, *words_of(desk), *words_of(app, author="support/app", trust=Trust.NONE))
+    capped, tally = SETTINGS.model_copy(update={"max_accepted_rows": 5}), Tally()
+    rows = labelled_rows(capped, ledger, "support", "support", since=datetime(2026, 1, 1, tzinfo=UTC), tally=tally)
+    assert one_sided_authors(capped, rows) == []
+    kept = within_cap(capped, rows, tally)
+    assert [row.row.place for row in kept] == [
+        "req_015",
+        *(f"req_{n:03d}" for n in range(7, -1, -1)),
+    ]
+    assert dict(tally.dropped) == {"over dataset.max_accepted_rows": 5}

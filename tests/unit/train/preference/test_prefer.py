@@ -182,7 +182,8 @@ def test_only_whole_answers_that_people_judged_are_preferences(
 ) -> None:
     add_said(ledger, traffic)
     s = train_settings
-    found = preferences(s.dataset, ledger, s.project, s.serve.alias, ["good morning test0"])
+    objective = "dpo" if traffic.thumb is None else "kto"
+    found = preferences(s.dataset, ledger, s.project, s.serve.alias, ["good morning test0"], objective=objective)
     assert bool(found) is kept
 
 
@@ -198,7 +199,8 @@ def test_thumbs_of_keys_without_trust_count_only_so_often_whatever_user_the_body
         ledger.add(*rows, *words_of(rows, author=f"support/{author}", trust=trust))
     capped = train_settings.dataset.model_copy(update={"max_rows_per_key": 3, "max_unverified_rows": 5})
     tally = Tally()
-    found = preferences(capped, ledger, train_settings.project, train_settings.serve.alias, [], tally)
+    s = train_settings
+    found = preferences(capped, ledger, s.project, s.serve.alias, [], tally, objective="kto")
     numbers = [0, 1, 2, 3, 4, 10, 11, 12, 13, 14] if kept is None else kept
     assert [p.id for p in found] == [f"req_{n:03d}" for n in numbers]
     assert tally.dropped.total() == 10 - len(numbers)
@@ -208,8 +210,31 @@ def test_a_thumb_of_which_nobody_knows_whose_it_is_is_nobodys_whom_one_could_tru
     train_settings: Settings, ledger: Ledger
 ) -> None:
     ledger.add(*(asked(n, thumb=1) for n in range(40)))
-    found = preferences(train_settings.dataset, ledger, train_settings.project, train_settings.serve.alias, [])
-    assert len(found) == train_settings.dataset.max_rows_per_key
+    s = train_settings
+    found = preferences(s.dataset, ledger, s.project, s.serve.alias, [], objective="kto")
+    assert len(found) == s.dataset.max_rows_per_key
+
+
+@pytest.mark.parametrize(("objective", "kept"), [("dpo", 9), ("kto", 3)])
+def test_what_an_untrusted_key_says_takes_no_trust_from_what_a_trusted_author_says(
+    train_settings: Settings, ledger: Ledger, objective: str, kept: int
+) -> None:
+    rows, thumbs = [corrected(n) for n in range(9)], [asked(n, thumb=-1) for n in range(9)]
+    ledger.add(*(replace(row, thumb=-1) for row in rows), *words_of(rows))
+    ledger.add(*words_of(thumbs, author="support/app", trust=Trust.NONE))
+    s, capped = train_settings, train_settings.dataset.model_copy(update={"max_rows_per_key": 3})
+    found = preferences(capped, ledger, s.project, s.serve.alias, [], objective=objective)
+    assert len(found) == kept
+    assert {(p.correction, p.thumb) for p in found} == {(RIGHT, None if objective == "dpo" else -1)}
+
+
+def test_a_trusted_thumb_brings_no_untrusted_correction_with_it(train_settings: Settings, ledger: Ledger) -> None:
+    row = replace(corrected(1), thumb=-1)
+    words = [*words_of([asked(1, thumb=-1)]), *words_of([corrected(1)], author="support/app", trust=Trust.NONE)]
+    ledger.add(row, *words)
+    s = train_settings
+    (found,) = preferences(s.dataset, ledger, s.project, s.serve.alias, [], objective="kto")
+    assert (found.correction, found.thumb) == (None, -1)
 
 
 @pytest.mark.parametrize(
@@ -341,12 +366,13 @@ def test_feedback_is_redacted_and_cleaned_as_rows_are_and_what_is_left_out_is_co
         asked(7, thumb=1, prompt="good morning test0"),
         asked(8, thumb=1, answer=" \n"),
     )
-    chosen = train_settings.dataset.model_copy(update={"redact": True, "clean": "strip", "max_rows_per_key": 4})
+    chosen = train_settings.dataset.model_copy(update={"redact": True, "clean": "strip", "max_rows_per_key": 3})
     s, tally = train_settings, Tally()
-    found = preferences(chosen, ledger, s.project, s.serve.alias, ["good morning test0"], tally)
-    assert [(p.prompt[0]["content"], p.answer, p.correction) for p in found if p.correction] == [
+    found = preferences(chosen, ledger, s.project, s.serve.alias, ["good morning test0"], objective="dpo")
+    assert [(p.prompt[0]["content"], p.answer, p.correction) for p in found] == [
         ("mail <EMAIL>", "<EMAIL>", "write to <EMAIL>")
     ]
+    preferences(chosen, ledger, s.project, s.serve.alias, ["good morning test0"], tally, objective="kto")
     assert tally.dropped == {
         "unverified, over dataset.max_rows_per_key": 1,
         "feedback on a question like a test item": 1,
