@@ -27,9 +27,12 @@ Pairs = Sequence[tuple[Prediction, Prediction]]
 
 PAIRED: dict[str, Callable[[Prediction], bool]] = {
     "accuracy": lambda item: item.is_correct,
-    "exact_match": lambda item: item.answer.strip() == item.expected.strip(),
+    "exact_match": lambda item: item.answer.strip() in {text.strip() for text in item.right_answers},
     "json_validity": lambda item: parse_object(item.answer) is not None,
-    "object_match": lambda item: parse_object(item.answer) == parse_object(item.expected),
+    "object_match": lambda item: (
+        (given := parse_object(item.answer)) is not None
+        and given in [parse_object(text) for text in item.right_answers]
+    ),
 }
 """Shares that each item decides for itself, so that their difference has a paired interval."""
 

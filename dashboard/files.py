@@ -1,7 +1,9 @@
 """Reads what the stages left in the storage folder as table rows; a missing or broken file gives none."""
 
 import os
+from collections import Counter
 from collections.abc import Iterator
+from functools import lru_cache
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -70,6 +72,13 @@ def sample_rows(dataset_path: Path, split: str, limit: int = 50) -> list[dict[st
         }
         for row in json_lines(dataset_path / f"{split}.jsonl", limit)
     ]
+
+
+@lru_cache(maxsize=4)
+def labels_in(path: Path) -> Counter[str]:
+    """Count the labels of a split, which is written once and never changed."""
+    lines = _objects(path) if path.is_file() else ()
+    return Counter(label for row in lines if isinstance(label := row.get("label"), str))
 
 
 def _last_content(messages: Any) -> str:

@@ -8,25 +8,28 @@ is shown.
 import random
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import sqlalchemy as sa
 
+from dashboard.files import labels_in
 from dashboard.traffic_search import SCANNED_ROWS
-from driftwheel.alias_key import AliasKey
 from driftwheel.answers import label_of
-from driftwheel.by_whom import FeedbackKind
 from driftwheel.errors import ConflictError
 from driftwheel.records import Dataset, ModelVersion, Traffic
 from driftwheel.settings.serving import TrafficSettings
 from driftwheel.store.ledger import Ledger
 from driftwheel.store.tables import TABLES
 from driftwheel.traffic.feedback import Author, give_feedback, words_about
+from driftwheel.traffic.feedback_summary import ANSWERING
 from driftwheel.traffic.outcome_query import is_answered, is_unwatched
 
 SITTING = 200
 RANDOM_EVERY = 5
 """Each of these places of the queue is drawn by chance."""
 MOST_KEYS = 9
+NO_LABEL = "(none)"
+"""How a Dataset's report calls the rows that have none."""
 
 _TRAFFIC = TABLES[Traffic].c
 
@@ -93,35 +96,31 @@ def labels_of(ledger: Ledger, project: str, version_id: str) -> list[str]:
     )
     if not versions:
         return []
-    labels = ledger.get(Dataset, versions[0].dataset_id).report.labels
-    return sorted(labels, key=lambda name: (-labels[name], name))
+    dataset = ledger.get(Dataset, versions[0].dataset_id)
+    known, count = dataset.report.labels, dataset.report.distinct_labels
+    if count * 5 > dataset.train_rows + dataset.validation_rows + dataset.test_rows:
+        return []  # free texts, of which hardly one is said twice
+    if count > len(known):  # a report names the commonest alone
+        known = labels_in(Path(dataset.path) / "train.jsonl") or known
+    return sorted(known.keys() - {NO_LABEL}, key=lambda name: (-known[name], name))
 
 
 def give_label(
     traffic: TrafficSettings, ledger: Ledger, project: str, request_id: str, *, author: Author, label: str | None
-) -> None:
+) -> tuple[str, ...]:
     """Write down a person's label of the request that they saw, or with None that the answer is right as it is.
 
+    Returns the ids of the words that this added, for who takes them back.
     Raises ConflictError where somebody else has labelled it meanwhile: theirs stays, and the two should talk.
     """
-    said = [w for w in words_about(ledger, [request_id]).get(request_id, []) if w.withdrawn_at is None]
-    others = [w for w in said if w.author != author.id and w.kind in (FeedbackKind.LABEL, FeedbackKind.CORRECTION)]
+    before = words_about(ledger, [request_id]).get(request_id, [])
+    others = [w for w in before if w.withdrawn_at is None and w.author != author.id and w.kind in ANSWERING]
     if others:
         raise ConflictError(f"{others[-1].author} has labelled {request_id} meanwhile; yours was not written down")
     if label is None:
         give_feedback(traffic, ledger, project, request_id, author=author, thumb=1)
     else:
         give_feedback(traffic, ledger, project, request_id, author=author, label=label)
-
-
-def fresh_labels(ledger: Ledger, key: AliasKey) -> int:
-    """Return how many labels came since the newest Dataset was made: those that the next retrain would learn from."""
-    since = sa.select(sa.func.max(TABLES[Dataset].c.created_at)).where(TABLES[Dataset].c.project == key.project)
-    with ledger.read() as connection:
-        made_at = connection.execute(since).scalar()
-        count = sa.select(sa.func.count()).where(
-            _TRAFFIC.project == key.project, _TRAFFIC.alias == key.name, _TRAFFIC.label.is_not(None)
-        )
-        if made_at is not None:
-            count = count.where(_TRAFFIC.feedback_at > made_at)
-        return int(connection.execute(count).scalar_one())
+    known = {word.id for word in before}
+    after = words_about(ledger, [request_id])[request_id]
+    return tuple(word.id for word in after if word.author == author.id and word.id not in known)

@@ -89,7 +89,9 @@ def _measured(ledger: Ledger, version: ModelVersion) -> Quality | None:
         share, rows = signal.details.accuracy, signal.details.labelled_rows
         if share is not None and rows:  # without labels, the accuracy in the signal is the gate's
             at = signal.window_ended_at or signal.created_at
-            interval = share_interval(round(share * rows), rows)
+            low, high = signal.details.accuracy_low, signal.details.accuracy_high
+            # The monitor's holds what the answers without a label might be; older signals have none.
+            interval = share_interval(round(share * rows), rows) if low is None or high is None else (low, high)
             return Quality(found=Headline(name="accuracy", value=share, interval=interval), items=rows, at=at)
     return None
 

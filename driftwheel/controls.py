@@ -8,7 +8,7 @@ import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import datetime
 
 import sqlalchemy as sa
 
@@ -16,7 +16,6 @@ from driftwheel.alias_key import AliasKey
 from driftwheel.errors import ConflictError, EngineError, GateError, NotFoundError
 from driftwheel.records import (
     Alias,
-    Dataset,
     DecisionStatus,
     DecisionVerdict,
     Deployment,
@@ -31,10 +30,10 @@ from driftwheel.records import (
 from driftwheel.retrain_limits import history_of, lacking_labels, obstacles
 from driftwheel.settings.serving import ServeSettings
 from driftwheel.settings.watching import PolicySettings
-from driftwheel.store.alias import find_alias, live_version, move_alias, move_alias_with
+from driftwheel.store.alias import find_alias, move_alias, move_alias_with
 from driftwheel.store.ledger import Ledger
 from driftwheel.store.tables import TABLES
-from driftwheel.traffic.fresh_labels import fresh_labels
+from driftwheel.traffic.fresh_labels import fresh_for_retrain
 
 PAUSED = "paused"
 CANARY_PLAN = "canary_plan"
@@ -237,9 +236,7 @@ def what_stands_against(policy: PolicySettings, ledger: Ledger, key: AliasKey) -
         is_retraining=any(decision.status in UNFINISHED for decision in retrains),
         **vars(history_of(retrains, now)),
     )
-    version = live_version(ledger, *key)
-    since = ledger.get(Dataset, version.dataset_id).created_at if version else datetime.min.replace(tzinfo=UTC)
-    missing = lacking_labels(policy, fresh_labels(ledger, key, since))
+    missing = lacking_labels(policy, fresh_for_retrain(ledger, key))
     return [*obstacles(policy, standing), *([missing] if missing else [])]
 
 

@@ -6,10 +6,14 @@ home folder, or a new version of torch, is measured by itself.
 
 import json
 import os
+import tempfile
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
+
+import structlog
 
 from driftwheel.processor import core_count, is_busy, this_processor
 
@@ -17,6 +21,8 @@ BFLOAT16, FLOAT32 = "bfloat16", "float32"
 ALONE, BUSY = "alone", "beside other work"
 NEEDED_GAIN = 1.1
 """float32 takes twice the memory and one thread leaves cores idle, so each has to be faster by this to be chosen."""
+
+log = structlog.get_logger()
 
 Seconds = dict[str, float]
 """The least seconds of a step, by what was tried."""
@@ -61,7 +67,17 @@ def state_now() -> str:
 
 def kept_path() -> Path:
     """Return the file of measurements."""
-    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "driftwheel" / "training-speed.json"
+    return _cache_folder() / "driftwheel" / "training-speed.json"
+
+
+def _cache_folder() -> Path:
+    named = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    if named.is_absolute():  # an empty or relative one is not obeyed, as the XDG specification says
+        return named
+    try:
+        return Path.home() / ".cache"
+    except RuntimeError:  # a service's user may have no home
+        return Path(tempfile.gettempdir()) / f"cache-{os.getuid()}"
 
 
 def machine_key() -> str:
@@ -78,9 +94,19 @@ def kept_speeds(path: Path | None = None) -> dict[str, Speed]:
     """Read what was measured before, by machine; a file that is none of ours holds nothing."""
     try:
         kept = json.loads((path or kept_path()).read_text(encoding="utf-8"))
-        return {key: Speed(**known) for key, known in kept.items()}
-    except (OSError, ValueError, TypeError, AttributeError):
+        return {key: speed for key, known in kept.items() if (speed := _read(known)) is not None}
+    except (OSError, ValueError, AttributeError):
         return {}
+
+
+def _read(known: object) -> Speed | None:
+    """Return a machine's measurement; None where something is missing that would be asked of it."""
+    try:
+        speed = Speed(**known)  # type: ignore[arg-type]
+        _ = {**speed.threads}, speed.told, speed.is_bf16_faster("full"), speed.is_bf16_faster("lora")
+    except (ValueError, TypeError, KeyError, AttributeError, ZeroDivisionError):
+        return None
+    return speed
 
 
 def keep_speed(found: Speed, path: Path | None = None) -> None:
@@ -92,6 +118,13 @@ def keep_speed(found: Speed, path: Path | None = None) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         aside.write_text(json.dumps({key: asdict(known) for key, known in kept.items()}, indent=1), encoding="utf-8")
         aside.replace(path)
-    except OSError:  # a folder that cannot be written costs a few seconds each time, and no training
+    except OSError as error:  # a folder that cannot be written costs a few seconds each time, and no training
         with suppress(OSError):
             aside.unlink()
+        _warn(path, str(error))
+
+
+@cache
+def _warn(path: Path, reason: str) -> None:
+    """Say once that each process measures anew, so that two of one run may compute in different number types."""
+    log.warning("measurement_not_kept", path=str(path), reason=reason, next="set train.bf16, or XDG_CACHE_HOME")

@@ -12,6 +12,7 @@ from dashboard.views import page
 from driftwheel.errors import DriftwheelError
 from driftwheel.store.alias import find_alias
 from driftwheel.traffic.feedback import Author, withdraw_feedback
+from driftwheel.traffic.fresh_labels import fresh_for_retrain
 
 QUEUE, PASSED, DONE = "label_queue", "label_passed", "label_done"
 IN_A_ROW = 3
@@ -33,12 +34,12 @@ def give(author: Author, request_id: str, label: str | None) -> None:
     """Label the request that was shown, and remember it for Undo; one that is refused is passed over."""
     state = st.session_state
     try:
-        labelling.give_label(settings.traffic, ledger, settings.project, request_id, author=author, label=label)
+        words = labelling.give_label(settings.traffic, ledger, settings.project, request_id, author=author, label=label)
     except DriftwheelError as error:
         page.notice("Not done", "red", str(error))
     else:
         page.count_act()
-        state[DONE] = [*state[DONE], (author, request_id)]
+        state[DONE] = [*state[DONE], (author, request_id, words)]
     state[PASSED] = [*state[PASSED], request_id]
 
 
@@ -53,11 +54,11 @@ def skip(request_id: str) -> None:
     st.session_state[PASSED] = [*st.session_state[PASSED], request_id]
 
 
-def undo(author: Author, request_id: str) -> None:
-    """Take back the last label, and show its request again."""
+def undo(author: Author, request_id: str, words: tuple[str, ...]) -> None:
+    """Take back the last label and nothing else that its author said, and show its request again."""
     state = st.session_state
     page.act(
-        partial(withdraw_feedback, ledger, settings.project, request_id, author=author),
+        partial(withdraw_feedback, ledger, settings.project, request_id, author=author, ids=words),
         f"The label of {request_id} is taken back.",
     )
     state[DONE] = [done for done in state[DONE] if done[1] != request_id]
@@ -125,7 +126,7 @@ page.ask_name("Your name, which is kept with each label")
 author = page.author()
 queue = sitting()
 shown = labelling.next_of(ledger, settings.project, queue, st.session_state[PASSED], settings.dataset.label_field)
-count, needed = labelling.fresh_labels(ledger, settings.alias_key), settings.policy.min_fresh_labels
+count, needed = fresh_for_retrain(ledger, settings.alias_key), settings.policy.min_fresh_labels
 st.progress(min(1.0, count / needed), text=f"{count:,} of the {needed:,} labels that a retrain needs")
 if shown is not None:
     with page.place_for("label", [shown.id]):

@@ -1,6 +1,6 @@
 """Keeps what people say about answers: each word a row with its author; what they amount to stands in the request's."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from typing import Literal
@@ -118,17 +118,20 @@ def withdraw_feedback(
     author: Author,
     of: str | None = None,
     kinds: Sequence[FeedbackKind] = tuple(FeedbackKind),
+    ids: Collection[str] | None = None,
 ) -> Traffic:
     """Take back what an author said about an answer, as if it had not been said; the rows stay, marked.
 
-    `of` names another author, for one who is trusted. Raises NotFoundError where there is nothing to take back.
+    `of` names another author, for one who is trusted; `ids` names single words. Raises NotFoundError where there is
+    nothing to take back.
     """
     if of is not None and of != author.id and author.trust is not Trust.TRUSTED:
         raise NotFoundError(f"{author.id} takes back their own words alone")
     row, whose = _judged(ledger, project, request_id, author), author.id if of is None else of
     with ledger.write() as connection:
         given = _given(connection, row.id)
-        taken = {w.id for w in given if w.author == whose and w.kind in kinds and w.withdrawn_at is None}
+        said = [w for w in given if w.author == whose and w.kind in kinds and w.withdrawn_at is None]
+        taken = {w.id for w in said if ids is None or w.id in ids}
         if not taken:
             raise NotFoundError(f"{whose or 'this caller'} has said nothing about {row.id} that could be withdrawn")
         at, table = utc_now(), TABLES[Feedback]

@@ -1,11 +1,12 @@
 """Counts the labelled rows that no Dataset could have learned from yet."""
 
-from datetime import datetime
+from datetime import UTC, datetime
 
 import sqlalchemy as sa
 
 from driftwheel.alias_key import AliasKey
-from driftwheel.records import Traffic
+from driftwheel.records import Dataset, Traffic
+from driftwheel.store.alias import live_version
 from driftwheel.store.ledger import Ledger
 from driftwheel.store.tables import TABLES
 from driftwheel.traffic.outcome_query import is_answered
@@ -19,3 +20,10 @@ def fresh_labels(ledger: Ledger, key: AliasKey, since: datetime) -> int:
     given = ledger.count(Traffic, is_labelled, columns.feedback_at > since, **of)
     came = ledger.count(Traffic, is_labelled, columns.feedback_at.is_(None), columns.created_at > since, **of)
     return given + came
+
+
+def fresh_for_retrain(ledger: Ledger, key: AliasKey) -> int:
+    """Count the labels that a retrain would find beside those that the live version could learn from."""
+    version = live_version(ledger, *key)
+    since = ledger.get(Dataset, version.dataset_id).created_at if version else datetime.min.replace(tzinfo=UTC)
+    return fresh_labels(ledger, key, since)

@@ -65,5 +65,21 @@ def _cut(text: str, shared: str) -> str:
         return text[len(shared) :]
     if len(text) * ROOM < len(shared):
         return text
-    found = fuzz.partial_ratio_alignment(shared.lower(), text[: int(ROOM * len(shared))].lower(), score_cutoff=ALIKE)
-    return text if found is None else text[found.dest_end :]
+    frame, folded, room = _folded(shared), _folded(text), int(ROOM * len(shared))
+    for start in sorted({0, max(0, len(text) - room)}):  # a person may have put the instruction behind the question
+        # Filled up, because of two texts the shorter one is looked for, and found as a whole, question included.
+        part = folded[start : start + room].ljust(len(frame) + 1, "\0")
+        found = fuzz.partial_ratio_alignment(frame, part, score_cutoff=ALIKE)
+        if found is not None:
+            before = folded[: start + found.dest_start]
+            rest = text[start + found.dest_end :]
+            # Where somebody put words into the instruction, its own beginning may stand before what is most like it.
+            rest = rest if frame.startswith(before) else text[: len(before)] + rest
+            return rest if rest.strip() or folded.strip() == frame.strip() else text
+    return text
+
+
+def _folded(text: str) -> str:
+    """Return a text in small letters, each in its place: the small form of U+0130 is two characters."""
+    lower = text.lower()
+    return lower if len(lower) == len(text) else "".join(c.lower() if len(c.lower()) == 1 else c for c in text)

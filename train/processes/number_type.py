@@ -54,13 +54,14 @@ def use_best_threads() -> None:
     if "OMP_NUM_THREADS" not in os.environ and not has_gpu():
         import torch
 
-        torch.set_num_threads(speed().best_threads(state_now()))
+        state = state_now()  # once: measuring is work by itself, and may turn it
+        torch.set_num_threads(speed(state).best_threads(state))
 
 
-def speed(path: Path | None = None) -> Speed:
-    """Return what was measured on this machine before, or measure it now, which takes a few seconds."""
-    path = path or kept_path()
-    known, state = kept_speeds(path).get(machine_key()), state_now()
+def speed(state: str | None = None, path: Path | None = None) -> Speed:
+    """Return what was measured on this machine in a state before, or measure it now, which takes a few seconds."""
+    path, state = path or kept_path(), state or state_now()
+    known = kept_speeds(path).get(machine_key())
     if known is not None and state in known.threads:
         return known
     known = known or measure_types()

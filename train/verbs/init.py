@@ -17,7 +17,7 @@ from pathlib import Path
 
 import yaml
 
-from driftwheel.answers import parse_object
+from driftwheel.answers import as_label, parse_object
 from driftwheel.errors import ConfigError, DataError
 from driftwheel.settings.artifact import EvaluateSettings
 from driftwheel.settings.data import HUB, DatasetSettings
@@ -29,6 +29,8 @@ PROMPT_NAMES = ("prompt", "question", "text", "input", "message", "query", "utte
 ANSWER_NAMES = ("completion", "answer", "response", "output", "reply", "label", "intent", "category", "class", "target")
 ROWS_PER_LABEL = 5
 """Answers that are said this often on average are labels, and not free text."""
+LABEL_FIELDS = ("label", "intent", "category", "class", "sentiment", "topic", "type", "kind", "queue", "team", "target")
+"""How a field of an answer is called that is the label; another is one only where it is the sole field, or named."""
 SHOWN_LABELS = 8
 USUAL_TOKENS, LONGEST_TOKENS = (EvaluateSettings.model_fields["max_tokens"].default, 1024)
 FEWEST_ROWS: int = DatasetSettings.model_fields["min_rows"].default
@@ -163,9 +165,10 @@ def _look_at_answers(answers: Sequence[str], found: Found) -> None:
     objects = [value for answer in answers if (value := parse_object(answer)) is not None]
     if answers and len(objects) == len(answers):
         fields = Counter(key for value in objects for key in value)
-        labels = {key: Counter(str(value.get(key)) for value in objects) for key in fields}
-        usable = [key for key, seen in labels.items() if len(seen) * ROWS_PER_LABEL <= len(answers)]
-        found.label_field = usable[0] if len(usable) == 1 else _asked_field(usable)
+        labels = {key: seen for key in fields if (seen := _values([value.get(key) for value in objects]))}
+        usable = list(labels)
+        is_clear = len(usable) == 1 and (len(fields) == 1 or usable[0].lower() in LABEL_FIELDS)
+        found.label_field = usable[0] if is_clear else _asked_field(usable)
         chosen = f", label_field {found.label_field}" if found.label_field else ""
         if usable and not found.label_field:
             chosen = f"; which one is the label, if one is? --label-field names it ({', '.join(usable)})"
@@ -181,6 +184,14 @@ def _look_at_answers(answers: Sequence[str], found: Found) -> None:
     while tokens < longest / 2 and tokens < LONGEST_TOKENS:  # a token is two letters or more, but for rare scripts
         tokens *= 2
     found.max_tokens = tokens if tokens > USUAL_TOKENS else None
+
+
+def _values(values: Sequence[object]) -> Counter[str] | None:
+    """Count a field's values; None where they are no labels: one in all, hardly any twice, or not all plain."""
+    texts = [value if isinstance(value, str) else as_label(value) for value in values]
+    seen = Counter(text for text in texts if text is not None)
+    is_usable = len(seen) > 1 and len(seen) * ROWS_PER_LABEL <= len(values) == seen.total()
+    return seen if is_usable else None
 
 
 def _asked_field(usable: Sequence[str]) -> str | None:

@@ -56,6 +56,14 @@ def test_a_measure_is_compared_with_its_paired_interval() -> None:
     assert (brier["difference"], brier["95 % interval"]) == ("-0.1", "")
 
 
+def test_further_right_answers_are_as_good_in_the_interval_as_in_the_scorecard() -> None:
+    for measure, given in (("exact_match", " b "), ("object_match", '{"b": 1}')):
+        good = replace(item(0, "b"), answer=given, references=(given.strip(),))
+        assert comparing.PAIRED[measure](good)
+        assert not comparing.PAIRED[measure](replace(good, references=("c",)))
+    assert not comparing.PAIRED["object_match"](replace(item(0, "b"), references=("no object",)))
+
+
 def test_grades_are_compared_by_their_mean_difference() -> None:
     both = [(replace(a, grade=0.5), replace(b, grade=0.7 if n else 0.2)) for n, (a, b) in enumerate(pairs(OUTCOMES))]
     found = comparing.by_slice(both)[0]

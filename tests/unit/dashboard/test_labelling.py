@@ -1,16 +1,21 @@
 """The labelling queue asks for the least sure answers first, with some by chance, and nobody's label is overridden."""
 
+import json
 from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
 
 import pytest
 
 from dashboard import labelling
 from driftwheel.by_whom import Feedback
 from driftwheel.errors import ConflictError
-from driftwheel.records import Traffic
+from driftwheel.records import Dataset, ModelVersion, Traffic
 from driftwheel.settings.settings import Settings
+from driftwheel.store.alias import live_version
 from driftwheel.store.ledger import Ledger
-from driftwheel.traffic.feedback import give_feedback, person
+from driftwheel.traffic.feedback import give_feedback, person, withdraw_feedback
+from driftwheel.traffic.fresh_labels import fresh_for_retrain
 from tests.support.drawn_pages import button, texts, view
 
 
@@ -67,6 +72,62 @@ def test_of_two_who_label_one_request_the_second_is_told(
     assert ledger.count(Feedback, request_id=rows[0].id) == 1
 
 
+@pytest.mark.parametrize(
+    ("labels", "distinct", "in_train", "offered"),
+    [
+        ({f"A summary, number {n}.": 1 for n in range(50)}, 600, [], []),
+        ({"a": 700, "(none)": 400, "b": 120}, 3, [], ["a", "b"]),
+        ({"a": 900, "b": 200}, 4, [*"aaabbcd", None], ["a", "b", "c", "d"]),
+        ({"a": 900, "b": 200}, 4, [], ["a", "b"]),
+    ],
+    ids=["free texts", "rows without one", "more than a report names", "no file any more"],
+)
+def test_what_is_offered_is_every_label_and_no_free_text(
+    seeded: dict[str, str],
+    settings: Settings,
+    ledger: Ledger,
+    tmp_path: Path,
+    labels: dict[str, int],
+    distinct: int,
+    in_train: list[str | None],
+    offered: list[str],
+) -> None:
+    if in_train:
+        lines = "".join(json.dumps({"label": label}) + "\n" for label in in_train)
+        (tmp_path / "train.jsonl").write_text(lines, encoding="utf-8")
+    version = ledger.get(ModelVersion, seeded["v1"])
+    dataset = ledger.get(Dataset, version.dataset_id)
+    report = replace(dataset.report, labels=labels, distinct_labels=distinct)
+    ledger.add(replace(dataset, id="dataset_other", path=str(tmp_path), report=report))
+    ledger.change(version, dataset_id="dataset_other")
+    assert labelling.labels_of(ledger, settings.project, version.id) == offered
+
+
+def test_what_is_taken_back_is_the_word_that_was_given(rows: list[Traffic], settings: Settings, ledger: Ledger) -> None:
+    """Undo took an earlier comment and thumb, too."""
+    ada, of = person("Ada"), (ledger, settings.project, rows[0].id)
+    give_feedback(settings.traffic, *of, author=ada, thumb=-1, comment="too short")
+    words = labelling.give_label(settings.traffic, *of, author=ada, label=None)
+    assert len(words) == 1
+    withdraw_feedback(*of, author=ada, ids=words)
+    row = ledger.get(Traffic, rows[0].id)
+    assert (row.label, row.thumb) == (None, -1)
+    kept = [word for word in ledger.find(Feedback, request_id=row.id) if word.withdrawn_at is None]
+    assert {word.value for word in kept} == {"-1", "too short"}
+
+
+def test_the_progress_counts_as_the_retrain_does(rows: list[Traffic], settings: Settings, ledger: Ledger) -> None:
+    """A Dataset that nobody serves hid labels, and a row that came with its label was none."""
+    version = live_version(ledger, *settings.alias_key)
+    assert version is not None
+    dataset = ledger.get(Dataset, version.dataset_id)
+    after = dataset.created_at + timedelta(days=1)
+    ledger.add(replace(dataset, id="dataset_newer", created_at=after + timedelta(days=1)))
+    before = fresh_for_retrain(ledger, settings.alias_key)
+    ledger.add(replace(rows[0], id="req_with_label", label="refund", created_at=after))
+    assert fresh_for_retrain(ledger, settings.alias_key) == before + 1
+
+
 def test_keys_label_skip_and_take_back(
     rows: list[Traffic], settings: Settings, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -78,11 +139,14 @@ def test_keys_label_skip_and_take_back(
     first, second = ledger.get(Traffic, rows[0].id), ledger.get(Traffic, rows[1].id)
     assert (first.label, first.label_source) == ("card_lost", "label")
     assert [word.author for word in ledger.find(Feedback, request_id=first.id)] == ["person:Ada"]
+    give_feedback(settings.traffic, ledger, settings.project, second.id, author=person("Ada"), comment="odd")
     button(page, "label_3").click().run()
     assert ledger.get(Traffic, second.id).label == "delivery"
     button(page, "undo").click().run()
     assert ledger.get(Traffic, second.id).label is None
     assert "is taken back" in texts(page)
+    (comment,) = ledger.find(Feedback, request_id=second.id, kind="comment")
+    assert comment.withdrawn_at is None
     button(page, "skip").click().run()
     button(page, "label_2").click().run()
     assert ledger.get(Traffic, second.id).label is None

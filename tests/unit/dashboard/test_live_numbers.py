@@ -86,6 +86,19 @@ def test_an_accuracy_without_labels_is_not_taken_for_a_measured_one(
     assert "How well is not known" in live_numbers.sentence(served)
 
 
+def test_the_interval_is_the_monitors_where_it_said_one(
+    ids: dict[str, str], settings: Settings, ledger: Ledger
+) -> None:
+    """Its interval holds what the answers without a label might be; one of the labelled alone is too narrow."""
+    (signal,) = ledger.find(DriftSignal, kind=DriftKind.QUALITY, feature="all", version_id=ids["v1"], limit=1)
+    wide = replace(signal.details, accuracy=0.8, labelled_rows=600, accuracy_low=0.64, accuracy_high=0.86)
+    at = NOW + timedelta(minutes=1)
+    ledger.add(replace(signal, id="signal_wide", check_id="check_wide", created_at=at, details=wide))
+    served = live_numbers.served_now(ledger, settings.alias_key, get_alias(ledger, *settings.alias_key))
+    assert served.measured is not None
+    assert served.measured.found.interval == (0.64, 0.86)
+
+
 def test_the_overview_shows_the_measured_number_beside_the_judged_one(
     seeded: dict[str, str], settings: Settings, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,11 +1,13 @@
 """What was measured of a machine is kept by machine, and decides by a clear difference only."""
 
-from dataclasses import replace
+import json
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
+import structlog
 
-from driftwheel.training_speed import Speed, keep_speed, kept_speeds, machine_key
+from driftwheel.training_speed import Speed, keep_speed, kept_path, kept_speeds, machine_key
 
 SPEED = Speed(
     frozen={"bfloat16": 0.1, "float32": 0.3},
@@ -39,7 +41,18 @@ def test_another_machines_measurement_stays_beside_this_ones(tmp_path: Path, mon
     assert kept_speeds(path) == {other: SPEED, machine_key(): replace(SPEED, threads={})}
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{", '{"a": 3}', '{"a": {"frozen": {}}}'])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[]",
+        "{",
+        '{"a": 3}',
+        '{"a": {"frozen": {}}}',
+        '{"a": {"frozen": {}, "trained": {}, "threads": {}}}',
+        '{"a": {"frozen": null, "trained": null, "threads": null}}',
+    ],
+)
 def test_a_broken_file_is_no_measurement(tmp_path: Path, text: str) -> None:
     path = tmp_path / "speed.json"
     path.write_text(text, encoding="utf-8")
@@ -48,9 +61,35 @@ def test_a_broken_file_is_no_measurement(tmp_path: Path, text: str) -> None:
     assert kept_speeds(path) == {machine_key(): SPEED}
 
 
-def test_a_folder_that_cannot_be_written_is_no_error(tmp_path: Path) -> None:
-    (tmp_path / "file").touch()
-    keep_speed(SPEED, tmp_path / "file" / "speed.json")
+def test_a_broken_entry_hides_no_other(tmp_path: Path) -> None:
+    path = tmp_path / "speed.json"
+    broken = {"frozen": SPEED.frozen, "trained": SPEED.trained, "threads": {"alone": {}}}
+    path.write_text(json.dumps({"a": asdict(SPEED), "b": broken}), encoding="utf-8")
+    assert kept_speeds(path) == {"a": SPEED}
+
+
+def test_a_folder_that_cannot_be_written_is_no_error_and_said_once(tmp_path: Path) -> None:
+    path = tmp_path / "file" / "speed.json"
+    path.parent.touch()
+    with structlog.testing.capture_logs() as logged:
+        keep_speed(SPEED, path)
+        keep_speed(SPEED, path)
+    (warning,) = logged
+    assert (warning["path"], warning["next"]) == (str(path), "set train.bf16, or XDG_CACHE_HOME")
+
+
+def test_the_cache_folder_needs_no_home_and_is_never_relative(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def homeless() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for relative in ("", "here"):
+        monkeypatch.setenv("XDG_CACHE_HOME", relative)
+        assert kept_path() == tmp_path / ".cache" / "driftwheel" / "training-speed.json"
+    monkeypatch.setattr(Path, "home", homeless)
+    assert kept_path().is_absolute()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert kept_path() == tmp_path / "driftwheel" / "training-speed.json"
 
 
 def test_a_person_is_told_what_was_found() -> None:

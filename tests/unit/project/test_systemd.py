@@ -38,6 +38,13 @@ def test_the_unit_has_no_word_that_systemd_does_not_know(unit: Path) -> None:
     assert "ProtectHouse" in analyze("verify", str(unit)).stderr, "else this test could not fail"
 
 
+def test_what_was_measured_is_kept_where_the_service_may_write(unit: Path) -> None:
+    lines = unit.read_text(encoding="utf-8").splitlines()
+    assert {"ProtectHome=yes", "CacheDirectory=driftwheel", "Environment=XDG_CACHE_HOME=/var/cache/driftwheel"} <= {
+        *lines
+    }
+
+
 def test_the_service_can_reach_little_of_the_machine(unit: Path) -> None:
     done = analyze("security", "--offline=true", f"--threshold={MOST_EXPOSURE}", "--no-pager", str(unit))
     assert done.returncode == 0, done.stdout[-500:]

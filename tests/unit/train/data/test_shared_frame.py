@@ -78,6 +78,27 @@ def test_an_instruction_that_somebody_retyped_is_one_too(change: Callable[[str],
     assert retyped.strip() == "where is my hub"
 
 
+@pytest.mark.parametrize("question", ["My parcel is lost!", "Login fails", f"Can I pay by card? {'I have two. ' * 20}"])
+def test_a_question_before_the_instruction_stays(question: str) -> None:
+    """It was dropped with all that stands before the instruction's end, and so such prompts were one text."""
+    for shared in (SharedFrame(before=f"{BEFORE}\n"), SharedFrame(after=f"\n{BEFORE}")):
+        for text in (f"{question}\n\n{BEFORE.strip()}", f"{BEFORE.strip()}\n\n{question}"):
+            assert Compared(shared).text(text).strip() == question.strip()
+
+
+def test_a_short_question_behind_a_shorter_instruction_stays() -> None:
+    """A text that is not longer than the instruction was found in it as a whole, question included."""
+    compared = Compared(SharedFrame(before=BEFORE))
+    shorter = BEFORE.replace(" with care", "")
+    assert compared.text(f"{shorter}refund").strip() == "refund"
+    assert compared.text(BEFORE.upper()) == ""
+
+
+def test_letters_whose_small_form_is_longer_move_nothing() -> None:
+    compared = Compared(SharedFrame(before=f"{'İ' * 30} instruction to follow closely: "))
+    assert compared.text(f"{'İ' * 30} Instruction to follow closely: my question stays") == "my question stays"
+
+
 def test_what_is_short_or_not_in_nearly_all_is_left_alone() -> None:
     inputs = questions(40)
     assert measured([f"{BEFORE}{text}" for text in inputs[:30]] + inputs[30:]) == SharedFrame()

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -59,6 +60,22 @@ def test_threads_are_those_that_were_fastest_unless_the_environment_says(
         assert torch.get_num_threads() == 1
     finally:
         torch.set_num_threads(before)
+
+
+def test_other_work_that_begins_during_the_measurement_changes_nothing(
+    cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The state was asked twice, and the second answer was no key of what was measured for the first."""
+    keep_speed(replace(SLOW_BF16, threads={}), cache)
+    loads = iter([0.0])
+    monkeypatch.setattr("os.getloadavg", lambda: (next(loads, 999.0),) * 3)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    before = torch.get_num_threads()
+    try:
+        use_best_threads()
+    finally:
+        torch.set_num_threads(before)
+    assert set(kept_speeds(cache)[machine_key()].threads) == {"alone"}
 
 
 def test_tries_take_turns_and_a_slow_machine_ends_them_early() -> None:

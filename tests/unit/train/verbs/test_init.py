@@ -66,6 +66,26 @@ def test_two_fields_that_could_be_the_label_are_not_guessed_at(initialized: Init
     assert "--label-field" in said
 
 
+@pytest.mark.parametrize(
+    ("objects", "field", "candidates"),
+    [
+        ([{"name": f"n{n}", "amount": n, "version": 1} for n in range(60)], None, ""),
+        ([{"name": f"n{n}", "tags": [], "note": None} for n in range(60)], None, ""),
+        ([{"name": f"n{n}", "currency": "EUR" if n % 9 else "USD"} for n in range(60)], None, "(currency)"),
+        ([{"name": f"n{n}", "sentiment": n % 3} for n in range(60)], "sentiment", ""),
+        ([{"is_spam": n % 2 == 0} for n in range(60)], "is_spam", ""),
+    ],
+    ids=["one value", "no plain values", "unusual name", "usual name", "sole field"],
+)
+def test_a_field_is_taken_for_the_label_only_where_it_is_clear(
+    initialized: Initialized, objects: list[dict[str, object]], field: str | None, candidates: str
+) -> None:
+    lines = [{"prompt": f"question {n}", "completion": json.dumps(value)} for n, value in enumerate(objects)]
+    config, said = initialized("t.jsonl", "".join(json.dumps(line) + "\n" for line in lines))
+    assert load_settings(config, environ={}).dataset.label_field == field
+    assert (f"--label-field names it {candidates}" in said) == bool(candidates)
+
+
 def test_long_answers_get_room(initialized: Initialized) -> None:
     config, said = initialized("t.csv", "prompt,completion\n" + "".join(f"q{n},{f'a{n} ' * 99}\n" for n in range(60)))
     assert load_settings(config, environ={}).evaluate.max_tokens == 256
