@@ -32,7 +32,7 @@ MEANINGS: Mapping[Criterion, str] = {
 def grade(criterion: Criterion, answer: str, references: Sequence[str]) -> float | None:
     """Return the grade of an answer beside its right answers, from 0 to 1.
 
-    None means that it cannot be graded: no right answer says anything, or they are not of the criterion's kind.
+    None means that it cannot be graded: no right answer says anything.
     Raises ValueError for `judge` and `http`, which are asked elsewhere.
     """
     if criterion not in LOCAL:
@@ -45,10 +45,10 @@ def _right(answer: str, references: Sequence[str]) -> float:
     return float(answer.strip() in {text.strip() for text in references})
 
 
-def _fields(answer: str, references: Sequence[str]) -> float | None:
+def _fields(answer: str, references: Sequence[str]) -> float:
     objects = [value for text in references if (value := parse_object(text)) is not None]
-    if not objects:
-        return None
+    if not objects:  # among objects a few right answers are texts, as broken rows or refusals are
+        return _said(answer, references)
     given = parse_object(answer)
     return 0.0 if given is None else max(_equal_leaves(wanted, given) for wanted in objects)
 
@@ -68,14 +68,15 @@ def _leaves(value: object, path: tuple[str, ...] = ()) -> dict[tuple[str, ...], 
 
 
 def _calls(answer: str, references: Sequence[str]) -> float:
-    given = calls_in(answer)
-    return max(_equal_calls(calls_in(text), given) for text in references)
+    return max(_equal_calls(text, answer) for text in references)
 
 
-def _equal_calls(wanted: Sequence[Mapping[str, object]], given: Sequence[Mapping[str, object]]) -> float:
-    """Return the mean over the calls, in their order; where no call is right, calling none is."""
-    pairs = zip(wanted, given, strict=False)
-    return sum(_equal_call(a, b) for a, b in pairs) / max(len(wanted), len(given)) if wanted or given else 1.0
+def _equal_calls(reference: str, answer: str) -> float:
+    """Return the mean over the calls, in their order; where none is right and none is made, what is said counts."""
+    wanted, given = calls_in(reference), calls_in(answer)
+    if not wanted and not given:
+        return _fields(answer, [reference])
+    return sum(_equal_call(a, b) for a, b in zip(wanted, given, strict=False)) / max(len(wanted), len(given))
 
 
 def _equal_call(wanted: Mapping[str, object], given: Mapping[str, object]) -> float:
@@ -85,6 +86,11 @@ def _equal_call(wanted: Mapping[str, object], given: Mapping[str, object]) -> fl
     right, found = _leaves(wanted["arguments"]), _leaves(given["arguments"])
     every = right.keys() | found.keys()
     return (1 + sum(right.get(name) == found.get(name) for name in every)) / (1 + len(every))
+
+
+def _said(answer: str, references: Sequence[str]) -> float:
+    """Return 0 for an object where a text is right, and otherwise how like the text is."""
+    return 0.0 if parse_object(answer) is not None else _chrf(answer, references)
 
 
 def _chrf(answer: str, references: Sequence[str]) -> float:

@@ -14,6 +14,7 @@ from train.evaluation.scores import score
 
 ServeJson = Callable[[Callable[[str, Any, Any], tuple[int, Any]]], str]
 TEXTS = [f"The {n}. house stands at the old river." for n in range(20)]
+OBJECTS = [f'{{"n": {n}, "house": "old"}}' for n in range(20)]
 LABELS = ["lost card", "new card"] * 20
 CALL = '[{"name": "book", "arguments": {"day": 3}}]'
 
@@ -150,6 +151,12 @@ def test_an_answer_cannot_pose_as_a_reference() -> None:
         pytest.param(['{"a": 1, "n": 1}', '{"a": 2, "n": 2}'], None, "fields", id="objects"),
         pytest.param(['{"a": 1}', '{"a": 2}'] * 9, None, "right", id="objects that come again"),
         pytest.param([CALL, "I cannot."], None, "calls", id="calls"),
+        pytest.param([*TEXTS, '{"a": 1}'], None, "chrf", id="an object among texts"),
+        pytest.param([*TEXTS, CALL], None, "chrf", id="a call among texts"),
+        pytest.param([*TEXTS, *[CALL] * 2], None, "calls", id="some calls among texts"),
+        pytest.param([*OBJECTS, "Sorry, no."], None, "fields", id="a text among objects"),
+        pytest.param([*OBJECTS, "{}"], "n", "right", id="an object without the label field"),
+        pytest.param([*OBJECTS, *TEXTS], None, "right", id="as many texts as objects"),
         pytest.param([], None, "right", id="nothing"),
     ],
 )
