@@ -15,6 +15,7 @@ import pytest
 from driftwheel import artifacts
 from driftwheel.errors import ArtifactError, GateError, ParityError
 from driftwheel.gate_verdict import GateVerdict, Override, Won
+from driftwheel.grades import Criterion
 from driftwheel.json_form import as_json, from_json
 from driftwheel.predictions import Prediction
 from driftwheel.records import Dataset, ModelVersion, ModelVersionStatus, TrainingRun
@@ -102,8 +103,9 @@ def scored(
     table: tuple[ParityRow, ...] = TABLE,
     general: dict[str, GeneralTask] | None = None,
     grades: Sequence[float | None] = (),
+    criterion: Criterion = "chrf",
 ) -> Path:
-    """A finished evaluation in which the first `right` items are right, or all have grades by chrF."""
+    """A finished evaluation in which the first `right` items are right, or all have grades by a criterion."""
     first_row = int(read_examples(Path(dataset.path) / "test.jsonl")[0].id.removeprefix("row-"))
     digest = artifacts.read_manifest(artifact).content_hash
     items = [
@@ -126,7 +128,7 @@ def scored(
     with artifacts.writing(folder, {"artifact": digest}) as aside:
         lines = [json.dumps(asdict(item)) + "\n" for item in items]
         (aside / "predictions.jsonl").write_text("".join(lines), encoding="utf-8")
-        scores = score(items, "labels", "chrf" if grades else "right")
+        scores = score(items, "labels", criterion if grades else "right")
         card = replace(scores, dataset_id=dataset.id, parity=table, general=general)
         artifacts.write_json(aside / "scorecard.json", as_json(card))
         artifacts.write_json(aside / "fingerprint.json", {"probes": [{"messages": [], "tokens": [], "logprobs": []}]})
@@ -244,6 +246,17 @@ def test_a_text_task_turns_by_its_grades(settings: Settings, ledger: Ledger, dat
     assert verdict.verdict == "INCONCLUSIVE"
     assert verdict.items_needed is not None
     assert verdict.detectable_gain is not None
+
+
+def test_grades_by_two_criteria_are_not_compared(settings: Settings, ledger: Ledger, dataset: Dataset) -> None:
+    artifact = built(settings, ledger, 1)
+    first = scored(settings, dataset, artifact, right=0, baseline=0.3, grades=[0.6] * 200)
+    verdict = decide_against_live(settings, ledger, evaluation=first, dataset_id=dataset.id)
+    v1 = publish(settings, ledger, run_id="run_1", artifact=artifact, evaluation=first, verdict=verdict)
+    move_alias(ledger, "support", "support", v1.id)
+    other = scored(settings, dataset, built(settings, ledger, 2), right=0, grades=[0.9] * 200, criterion="rouge_l")
+    with pytest.raises(GateError, match="graded by rouge_l and the live version by chrf"):
+        decide_against_live(settings, ledger, evaluation=other, dataset_id=dataset.id)
 
 
 def test_a_person_may_publish_against_the_verdict_and_that_is_written_down(
