@@ -283,6 +283,40 @@ def test_a_person_may_publish_against_the_verdict_and_that_is_written_down(
         publish(settings, ledger, run_id="run_2", artifact=other, evaluation=apart, verdict=verdict, override=why)
 
 
+def test_a_new_verdict_replaces_one_that_settled_nothing(settings: Settings, ledger: Ledger, dataset: Dataset) -> None:
+    """The grader was down, and answers again."""
+    artifact = built(settings, ledger, 1)
+
+    def judged(grades: Sequence[float | None]) -> ModelVersion:
+        folder = scored(settings, dataset, artifact, right=0, baseline=0.3, grades=grades)
+        verdict = decide_against_live(settings, ledger, evaluation=folder, dataset_id=dataset.id)
+        return publish(settings, ledger, run_id="run_1", artifact=artifact, evaluation=folder, verdict=verdict)
+
+    first = judged([None] * 200)
+    assert (first.status, first.verdict.verdict) == (ModelVersionStatus.REJECTED, "INCONCLUSIVE")
+    second = judged([0.8] * 200)
+    assert (second.id, second.status, second.verdict.verdict) == (first.id, ModelVersionStatus.PUBLISHED, "PROMOTE")
+    assert second.scorecard.grade == pytest.approx(0.8)
+    assert judged([0.1] * 200) == second == ledger.get(ModelVersion, first.id), "once published it stays so"
+
+
+def test_an_override_acts_on_the_stored_verdict_and_is_never_lost(
+    settings: Settings, ledger: Ledger, dataset: Dataset
+) -> None:
+    why = Override(by="person:ann", at="2026-11-30T06:00:00+00:00", reason="the new tone")
+    artifact = built(settings, ledger, 1)
+    folder = scored(settings, dataset, artifact, right=20, baseline=0.4)
+    asked: dict[str, Any] = {"run_id": "run_1", "artifact": artifact, "evaluation": folder}
+    rejected = publish(settings, ledger, **asked, verdict=GateVerdict(verdict="REJECT"))
+    assert publish(settings, ledger, **asked, verdict=PROMOTE) == rejected, "a settled verdict stays"
+    version = publish(settings, ledger, **asked, verdict=PROMOTE, override=why)
+    assert (version.status, version.verdict.verdict) == (ModelVersionStatus.PUBLISHED, "REJECT")
+    again = replace(why, at="2026-11-30T07:00:00+00:00")
+    assert publish(settings, ledger, **asked, verdict=PROMOTE, override=again).verdict.override == why
+    with pytest.raises(GateError, match="person:ann published v1"):
+        publish(settings, ledger, **asked, verdict=PROMOTE, override=replace(why, by="person:bob"))
+
+
 def test_a_verdict_that_promotes_needs_no_override(settings: Settings, ledger: Ledger, dataset: Dataset) -> None:
     why = Override(by="person:ann", at="2026-11-30T06:00:00+00:00", reason="to be sure")
     artifact = built(settings, ledger, 1)
