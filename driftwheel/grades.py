@@ -10,12 +10,17 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Literal
 
+import regex
+
 from driftwheel.answers import parse_object
 from driftwheel.conversations import calls_in
 from driftwheel.words import words
 
 Criterion = Literal["right", "fields", "calls", "chrf", "rouge_l", "token_f1", "judge", "http"]
 """`right` is 0 or 1; `judge` and `http` ask somebody else; the others compare with the right answers here."""
+
+WHOLE = regex.compile(r"(?:(?<!\w)[-+\u2212])?\d+(?:[.,:/-]\d+)*|\b\p{L}[+#]+(?!\w)")
+"""What loses its meaning where its signs are dropped: 3.5 and 5.3, -5 and 5, C++ and C."""
 
 MEANINGS: Mapping[Criterion, str] = {
     "right": "share of right answers",
@@ -101,6 +106,8 @@ def _chrf(answer: str, references: Sequence[str]) -> float:
 
 def _rouge_l(answer: str, references: Sequence[str]) -> float:
     """F-measure of the longest common subsequence of words, the best right answer's (Lin 2004, sections 2.1 and 3)."""
+    if not any(tokens(text) for text in references):
+        return _right(answer, references)
     return float(_rouge_scorer().score_multi(references, answer)["rougeL"].fmeasure)
 
 
@@ -109,11 +116,21 @@ def _token_f1(answer: str, references: Sequence[str]) -> float:
 
 
 def token_f1(expected: str, answer: str) -> float:
-    """Return the F1 of two texts as bags of words (Rajpurkar et al. 2016), 0 to 1; two empty texts agree."""
-    right, given = Counter(words(expected)), Counter(words(answer))
+    """Return the F1 of two texts as bags of words (Rajpurkar et al. 2016), 0 to 1; without words they must be equal."""
+    right, given = Counter(tokens(expected)), Counter(tokens(answer))
     if not right or not given:
-        return float(right == given)
+        return float(expected.strip() == answer.strip())
     return 2 * (right & given).total() / (right.total() + given.total())
+
+
+def tokens(text: str) -> list[str]:
+    """Return a text's words in lower case, with numbers, dates and names such as C++ whole."""
+    found: list[str] = []
+    end = 0
+    for match in WHOLE.finditer(text):
+        found += [*words(text[end : match.start()]), match[0].lower().replace("\u2212", "-")]
+        end = match.end()
+    return found + words(text[end:])
 
 
 LOCAL: Mapping[str, Callable[[str, Sequence[str]], float | None]] = {
@@ -131,7 +148,7 @@ class Words:
 
     def tokenize(self, text: str) -> list[str]:
         """Return a text's words."""
-        return words(text)
+        return tokens(text)
 
 
 @lru_cache(maxsize=1)

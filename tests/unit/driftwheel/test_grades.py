@@ -6,6 +6,8 @@ from driftwheel.grades import LOCAL, MEANINGS, Criterion, grade
 
 CALL = '[{"name": "book", "arguments": {"day": 3, "who": "Ann"}}]'
 
+SIGNS = [("3.5", "5.3"), ("-5", "5"), ("C++", "C"), ("2024-01-02", "2024-02-01"), ("🙂", ""), ("+", "-")]
+
 
 @pytest.mark.parametrize(
     ("criterion", "answer", "references", "expected"),
@@ -32,6 +34,13 @@ CALL = '[{"name": "book", "arguments": {"day": 3, "who": "Ann"}}]'
         pytest.param("calls", CALL, ["It is closed."], 0.0, id="a call where a text is right"),
         pytest.param("calls", '{"a": 1, "b": 3}', ['{"a": 1, "b": 2}'], 0.5, id="an object instead of a call"),
         pytest.param("calls", "It is closed.", [CALL, "It is closed."], 1.0, id="a call or a text is right"),
+        *(
+            pytest.param(criterion, answer, [right], 0.0, id=f"{criterion}: {answer} is not {right}")
+            for criterion in ("token_f1", "rouge_l")
+            for right, answer in SIGNS
+        ),
+        pytest.param("token_f1", "\u22125 kg", ["-5kg."], 1.0, id="a number and its unit"),
+        pytest.param("rouge_l", "🙂", ["🙂 "], 1.0, id="no words at all"),
         pytest.param("token_f1", "the cat", ["a dog", "the cat sat"], 0.8, id="the best right answer counts"),
         pytest.param("chrf", "a cheap pub", ["other words", "a cheap pub"], 1.0, id="the same text"),
         pytest.param("chrf", "", ["a cheap pub"], 0.0, id="an empty answer"),
