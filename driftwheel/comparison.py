@@ -2,7 +2,7 @@
 
 import difflib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from driftwheel.artifacts import MANIFEST, Manifest, read_manifest
@@ -25,6 +25,7 @@ class Comparison:
 def compare(root: Path, first: ModelVersion, second: ModelVersion) -> Comparison:
     """Read what both versions answered on the newest dataset that both were evaluated on.
 
+    Grades by two criteria say nothing beside each other, and are left out.
     Raises NotFoundError if there is none, ArtifactError if an evaluation cannot be read.
     """
     of_first, of_second = _evaluations(root, first.manifest_hash), _evaluations(root, second.manifest_hash)
@@ -38,6 +39,9 @@ def compare(root: Path, first: ModelVersion, second: ModelVersion) -> Comparison
     answers = {item.id: item for item in read_predictions(folders[0])}
     pairs = [(answers[item.id], item) for item in read_predictions(folders[1]) if item.id in answers]
     cards = [from_json((folder / "scorecard.json").read_bytes(), Scorecard) for folder in folders]
+    if cards[0].criterion != cards[1].criterion:
+        cards = [replace(card, grade=None) for card in cards]
+        pairs = [(replace(a, grade=None), replace(b, grade=None)) for a, b in pairs]
     return Comparison(shared[-1], (cards[0], cards[1]), pairs)
 
 

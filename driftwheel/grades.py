@@ -10,12 +10,17 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Literal
 
+import regex
+
 from driftwheel.answers import parse_object
 from driftwheel.conversations import calls_in
 from driftwheel.words import words
 
 Criterion = Literal["right", "fields", "calls", "chrf", "rouge_l", "token_f1", "judge", "http"]
 """`right` is 0 or 1; `judge` and `http` ask somebody else; the others compare with the right answers here."""
+
+WHOLE = regex.compile(r"(?:(?<!\w)[-+\u2212])?\d+(?:[.,:/-]\d+)*|\b\p{L}[+#]+(?!\w)")
+"""What loses its meaning where its signs are dropped: 3.5 and 5.3, -5 and 5, C++ and C."""
 
 MEANINGS: Mapping[Criterion, str] = {
     "right": "share of right answers",
@@ -32,7 +37,7 @@ MEANINGS: Mapping[Criterion, str] = {
 def grade(criterion: Criterion, answer: str, references: Sequence[str]) -> float | None:
     """Return the grade of an answer beside its right answers, from 0 to 1.
 
-    None means that it cannot be graded: no right answer says anything, or they are not of the criterion's kind.
+    None means that it cannot be graded: no right answer says anything.
     Raises ValueError for `judge` and `http`, which are asked elsewhere.
     """
     if criterion not in LOCAL:
@@ -45,10 +50,10 @@ def _right(answer: str, references: Sequence[str]) -> float:
     return float(answer.strip() in {text.strip() for text in references})
 
 
-def _fields(answer: str, references: Sequence[str]) -> float | None:
+def _fields(answer: str, references: Sequence[str]) -> float:
     objects = [value for text in references if (value := parse_object(text)) is not None]
-    if not objects:
-        return None
+    if not objects:  # among objects a few right answers are texts, as broken rows or refusals are
+        return _said(answer, references)
     given = parse_object(answer)
     return 0.0 if given is None else max(_equal_leaves(wanted, given) for wanted in objects)
 
@@ -68,14 +73,15 @@ def _leaves(value: object, path: tuple[str, ...] = ()) -> dict[tuple[str, ...], 
 
 
 def _calls(answer: str, references: Sequence[str]) -> float:
-    given = calls_in(answer)
-    return max(_equal_calls(calls_in(text), given) for text in references)
+    return max(_equal_calls(text, answer) for text in references)
 
 
-def _equal_calls(wanted: Sequence[Mapping[str, object]], given: Sequence[Mapping[str, object]]) -> float:
-    """Return the mean over the calls, in their order; where no call is right, calling none is."""
-    pairs = zip(wanted, given, strict=False)
-    return sum(_equal_call(a, b) for a, b in pairs) / max(len(wanted), len(given)) if wanted or given else 1.0
+def _equal_calls(reference: str, answer: str) -> float:
+    """Return the mean over the calls, in their order; where none is right and none is made, what is said counts."""
+    wanted, given = calls_in(reference), calls_in(answer)
+    if not wanted and not given:
+        return _fields(answer, [reference])
+    return sum(_equal_call(a, b) for a, b in zip(wanted, given, strict=False)) / max(len(wanted), len(given))
 
 
 def _equal_call(wanted: Mapping[str, object], given: Mapping[str, object]) -> float:
@@ -87,6 +93,11 @@ def _equal_call(wanted: Mapping[str, object], given: Mapping[str, object]) -> fl
     return (1 + sum(right.get(name) == found.get(name) for name in every)) / (1 + len(every))
 
 
+def _said(answer: str, references: Sequence[str]) -> float:
+    """Return 0 for an object where a text is right, and otherwise how like the text is."""
+    return 0.0 if parse_object(answer) is not None else _chrf(answer, references)
+
+
 def _chrf(answer: str, references: Sequence[str]) -> float:
     """chrF2 of the best right answer (Popovic 2015), as sacrebleu computes it for a sentence."""
     score: float = _chrf_metric().sentence_score(answer.strip(), [text.strip() for text in references]).score
@@ -95,6 +106,8 @@ def _chrf(answer: str, references: Sequence[str]) -> float:
 
 def _rouge_l(answer: str, references: Sequence[str]) -> float:
     """F-measure of the longest common subsequence of words, the best right answer's (Lin 2004, sections 2.1 and 3)."""
+    if not any(tokens(text) for text in references):
+        return _right(answer, references)
     return float(_rouge_scorer().score_multi(references, answer)["rougeL"].fmeasure)
 
 
@@ -103,11 +116,21 @@ def _token_f1(answer: str, references: Sequence[str]) -> float:
 
 
 def token_f1(expected: str, answer: str) -> float:
-    """Return the F1 of two texts as bags of words (Rajpurkar et al. 2016), 0 to 1; two empty texts agree."""
-    right, given = Counter(words(expected)), Counter(words(answer))
+    """Return the F1 of two texts as bags of words (Rajpurkar et al. 2016), 0 to 1; without words they must be equal."""
+    right, given = Counter(tokens(expected)), Counter(tokens(answer))
     if not right or not given:
-        return float(right == given)
+        return float(expected.strip() == answer.strip())
     return 2 * (right & given).total() / (right.total() + given.total())
+
+
+def tokens(text: str) -> list[str]:
+    """Return a text's words in lower case, with numbers, dates and names such as C++ whole."""
+    found: list[str] = []
+    end = 0
+    for match in WHOLE.finditer(text):
+        found += [*words(text[end : match.start()]), match[0].lower().replace("\u2212", "-")]
+        end = match.end()
+    return found + words(text[end:])
 
 
 LOCAL: Mapping[str, Callable[[str, Sequence[str]], float | None]] = {
@@ -125,7 +148,7 @@ class Words:
 
     def tokenize(self, text: str) -> list[str]:
         """Return a text's words."""
-        return words(text)
+        return tokens(text)
 
 
 @lru_cache(maxsize=1)

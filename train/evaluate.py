@@ -22,7 +22,7 @@ from driftwheel.predictions import PREDICTIONS, Prediction
 from driftwheel.probe_answers import Fingerprint
 from driftwheel.records import Dataset, TrainingRun
 from driftwheel.scorecard import Interval, Scorecard
-from driftwheel.settings.artifact import EvaluateSettings, GateSettings
+from driftwheel.settings.artifact import EvaluateSettings
 from driftwheel.settings.data import DatasetSettings
 from driftwheel.settings.serving import ServeSettings
 from driftwheel.settings.settings import Settings
@@ -31,7 +31,7 @@ from train.asking.client import Answer, Endpoint, reference_logprobs
 from train.asking.engine_child import engine
 from train.data.examples import read_examples
 from train.data.leaks import leaks_into_judge
-from train.evaluation.baseline import lacks_grades, measure_baseline
+from train.evaluation.baseline import measure_baseline
 from train.evaluation.criterion_choice import choose_criterion, refuse_costs
 from train.evaluation.finished import Evaluation, load_evaluation
 from train.evaluation.general_tasks import measure_general, metrics_of
@@ -81,7 +81,7 @@ def evaluate(
     dataset = ledger.get(Dataset, dataset_id)
     manifest = artifacts.verify(artifact)
     folder = evaluation_folder(settings, dataset, manifest.content_hash)
-    if not _is_done(settings.gate, folder, parity):
+    if not _is_done(folder, parity):
         rows = sample(read_split(dataset, "test"), settings.evaluate.max_items, settings.dataset.seed)
         learned = read_split(dataset, "train")
         criterion = choose_criterion(settings.evaluate, settings.dataset.label_field, learned_answers(learned))
@@ -100,11 +100,13 @@ def evaluate(
     return load_evaluation(settings, ledger, folder)
 
 
-def _is_done(settings: GateSettings, folder: Path, parity: Parity | None) -> bool:
-    """Say whether an evaluation is finished, has the grades it needs, and holds the parity table that is wanted."""
+def _is_done(folder: Path, parity: Parity | None) -> bool:
+    """Say whether an evaluation is finished, has all grades, and holds the parity table that is wanted."""
     if not artifacts.is_complete(folder):
         return False
-    if lacks_grades(from_json((folder / "scorecard.json").read_bytes(), Scorecard), settings.max_ungraded):
+    card = from_json((folder / "scorecard.json").read_bytes(), Scorecard)
+    # Few are missing here and few at the other version, but together they may be too many for any verdict.
+    if card.ungraded and card.criterion in ("judge", "http"):
         return False
     return parity is None or artifacts.read_manifest(folder).parity == parity.digest
 

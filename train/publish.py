@@ -11,12 +11,13 @@ import platform
 import subprocess
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
 from driftwheel import artifacts
 from driftwheel.artifacts import Manifest
-from driftwheel.errors import ArtifactError
+from driftwheel.errors import ArtifactError, GateError
 from driftwheel.gate_verdict import GateVerdict, Override
 from driftwheel.lineage import Lineage, MergedFrom
 from driftwheel.records import Dataset, ModelVersion, ModelVersionStatus, TrainingRun, new_id, utc_now
@@ -47,9 +48,9 @@ def publish(
     """Record a judged artifact as the project's next version, or return the version that it already is.
 
     PROMOTE publishes it, every other verdict rejects it, unless a person overrides that: then the verdict stays as it
-    is, with who did so and why beside it. What follows is overridden by nobody. Raises ArtifactError if a file was
-    changed, ParityError if a form of the model is over its tolerance, DataError if the run learned rows that it was
-    judged on.
+    is, with who did so and why beside it. A new verdict replaces one that settled nothing. What follows is overridden
+    by nobody. Raises ArtifactError if a file was changed, ParityError if a form of the model is over its tolerance,
+    DataError if the run learned rows that it was judged on, GateError if somebody else has overridden the verdict.
     """
     if isinstance(evaluation, Path):
         evaluation = load_evaluation(settings, ledger, evaluation)
@@ -66,13 +67,42 @@ def publish(
     version = _find(ledger, settings.project, run_id, manifest.content_hash)
     if override is not None and verdict.verdict != "PROMOTE":
         verdict = replace(verdict, override=override)
-    if version is not None and verdict.override is not None and version.status is ModelVersionStatus.REJECTED:
-        overridden = replace(version.verdict, override=override)
-        version = ledger.change(version, status=ModelVersionStatus.PUBLISHED, verdict=overridden)
     if version is None:
         version = _record(settings, ledger, run, artifact, manifest, evaluation, verdict, decision_id)
+    elif version.status is ModelVersionStatus.REJECTED:
+        version = _judge_again(ledger, version, evaluation, verdict, override)
+    _refuse_second(version, override)
     _write_card(ledger, settings.root, version, run)
     return version
+
+
+def _judge_again(
+    ledger: Ledger, version: ModelVersion, evaluation: Evaluation, verdict: GateVerdict, override: Override | None
+) -> ModelVersion:
+    """Give a rejected version the new verdict if its own settled nothing, or a person's word against its own."""
+    changes: dict[str, Any] = {}
+    if version.verdict.verdict == "INCONCLUSIVE":  # the grader is back, or there are more items
+        lineage = replace(version.lineage, judged_against=verdict.live_version_id)
+        changes = {"scorecard": evaluation.scorecard, "lineage": lineage}
+    else:
+        verdict = replace(version.verdict, override=override)
+    if verdict == version.verdict:
+        return version
+    return ledger.change(version, status=_status(verdict), verdict=verdict, **changes)
+
+
+def _status(verdict: GateVerdict) -> ModelVersionStatus:
+    is_published = verdict.verdict == "PROMOTE" or verdict.override is not None
+    return ModelVersionStatus.PUBLISHED if is_published else ModelVersionStatus.REJECTED
+
+
+def _refuse_second(version: ModelVersion, override: Override | None) -> None:
+    """Raise GateError if a person's word would be lost, because another's published the version before."""
+    first = version.verdict.override
+    if first and override and (first.by, first.reason) != (override.by, override.reason):
+        raise GateError(
+            f"{first.by} published v{version.number} against its verdict at {first.at}; nothing is left to override"
+        )
 
 
 def refuse_learned(settings: DatasetSettings, ledger: Ledger, run: TrainingRun, dataset_id: str) -> None:
@@ -93,12 +123,11 @@ def _record(
     decision_id: str | None,
 ) -> ModelVersion:
     at = utc_now()
-    is_published = verdict.verdict == "PROMOTE" or verdict.override is not None
     version = ModelVersion(
         id=new_id("version", [run.id, manifest.content_hash], at),
         project=settings.project,
         created_at=at,
-        status=ModelVersionStatus.PUBLISHED if is_published else ModelVersionStatus.REJECTED,
+        status=_status(verdict),
         number=0,  # the ledger gives it one
         run_id=run.id,
         dataset_id=run.dataset_id,

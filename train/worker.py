@@ -42,7 +42,7 @@ from train.processes.process_tuning import tune_process
 from train.publish import publish
 from train.quantize import quantize
 from train.runs import merged_path
-from train.verdict.evidence import count_looks, read_items, what_stays_fixed
+from train.verdict.evidence import count_looks, read_items, require_one_criterion, what_stays_fixed
 from train.verdict.paired_tables import Item
 from train.warm_start import starting_weights
 from train.weights.scheme_choice import finer_scheme, why_not_first
@@ -272,6 +272,7 @@ def decide_against_live(settings: Settings, ledger: Ledger, *, evaluation: Path,
     if live is None:
         return _decide_first(settings.gate, candidate.scorecard, items, criterion)
     answered = evaluate(settings, ledger, artifact=Path(live.path), dataset_id=dataset_id)
+    require_one_criterion(criterion, answered.scorecard)
     verdict = decide(
         settings.gate,
         items,

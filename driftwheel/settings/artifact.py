@@ -1,6 +1,7 @@
 """Settings of merging, quantizing, parity, evaluation and gate: from a run to a version."""
 
 from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, model_validator
 
@@ -85,7 +86,17 @@ class EvaluateSettings(Section):
             raise ValueError("criterion judge needs judge_url and judge_model")
         if self.criterion == "http" and self.grader_url is None:
             raise ValueError("criterion http needs grader_url")
+        if self.grader_url is not None and not _is_web_address(self.grader_url):
+            raise ValueError(f"grader_url {self.grader_url!r} is no address; write http:// or https://, host and path")
         return self
+
+
+def _is_web_address(text: str) -> bool:
+    try:
+        url = urlsplit(text)
+        return url.scheme in ("http", "https") and bool(url.hostname) and url.port != 0
+    except ValueError:  # a bracket that is not closed, or a port that is no number
+        return False
 
 
 class GateSettings(Section):

@@ -1,9 +1,9 @@
 """Chooses the criterion by which a task's answers are graded, and refuses one that cannot grade them."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from statistics import median
 
-from driftwheel.answers import form_of, parse_object, right_label
+from driftwheel.answers import OBJECTS_SHARE, parse_object, right_label
 from driftwheel.conversations import calls_in
 from driftwheel.errors import ConfigError
 from driftwheel.grades import Criterion
@@ -26,31 +26,44 @@ def choose_criterion(settings: EvaluateSettings, label_field: str | None, answer
     """Return the criterion that the settings name, or the one that fits a task's right answers.
 
     The answers are those of the training rows: of few test items each label may stand there once, as texts do. One
-    word is right or wrong, however rarely it comes.
+    word is right or wrong, however rarely it comes. A few answers of another kind do not decide.
     """
     if settings.criterion != "auto":
         return settings.criterion
     if settings.task in ("labels", "text", "extractive", "tools"):
         return BY_TASK[settings.task]
-    if any(calls_in(answer) for answer in answers):
+    few = 1 - OBJECTS_SHARE
+    if _share(answers, lambda answer: bool(calls_in(answer))) > few:
         return BY_TASK["tools"]
     is_repeated = 2 * len({answer.strip() for answer in answers}) <= len(answers)
-    if form_of(answers) == "text":
+    objects = _share(answers, is_object)
+    if answers and objects <= few:
         is_one_word = median(len(words(answer)) for answer in answers) <= 1
         return BY_TASK["labels" if is_repeated or is_one_word else "text"]
-    objects = bool(answers) and all(parse_object(answer) is not None for answer in answers)
     # A label field says what is right of an object; without one an object that comes again and again is a label.
-    is_labelled = label_field is not None and all(right_label(answer, label_field) is not None for answer in answers)
-    return BY_TASK["labels" if is_repeated or is_labelled or not objects else "json"]
+    labelled = (
+        0.0 if label_field is None else _share(answers, lambda answer: right_label(answer, label_field) is not None)
+    )
+    is_json = objects >= OBJECTS_SHARE and labelled < OBJECTS_SHARE and not is_repeated
+    return BY_TASK["json" if is_json else "labels"]
+
+
+def is_object(answer: str) -> bool:
+    """Say whether an answer is a JSON object."""
+    return parse_object(answer) is not None
+
+
+def _share(answers: Sequence[str], fits: Callable[[str], bool]) -> float:
+    return sum(map(fits, answers)) / len(answers) if answers else 0.0
 
 
 def refuse_misfit(settings: EvaluateSettings, label_field: str | None, answers: Sequence[str], tested: int) -> None:
     """Raise ConfigError if the chosen criterion cannot grade such answers, or would cost more than is allowed."""
     criterion = choose_criterion(settings, label_field, answers)
-    fits = {"fields": lambda text: parse_object(text) is not None, "calls": lambda text: bool(calls_in(text))}
+    fits = {"fields": is_object, "calls": lambda text: bool(calls_in(text))}
     graded = sum(map(fits[criterion], answers)) if criterion in fits else len(answers)
     # A tool task has rows whose right answer is to call none.
-    if not graded or (criterion == "fields" and graded < len(answers)):
+    if not graded or (criterion == "fields" and graded < OBJECTS_SHARE * len(answers)):
         wanted = {"fields": "are no JSON objects", "calls": "hold no call of a tool"}[criterion] if answers else "lack"
         raise ConfigError(
             f"evaluate.criterion {criterion} cannot grade this task: {len(answers) - graded} of {len(answers)} right "

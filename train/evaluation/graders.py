@@ -19,6 +19,7 @@ from openai import APIError
 
 from driftwheel.conversations import Messages, said
 from driftwheel.errors import ConfigError
+from driftwheel.foreign_json import read_json
 from driftwheel.grades import Criterion, grade
 from driftwheel.predictions import Prediction
 from driftwheel.settings.artifact import EvaluateSettings
@@ -118,7 +119,7 @@ async def _by_grader(
         asked = {"prompt": item.prompt, "answer": item.answer, "references": item.right_answers}
         reply = await client.post(url, json=asked)
         failures.last = f"HTTP {reply.status_code}: {reply.text[:80]!r}"
-        return grade_sent(reply.raise_for_status().json())
+        return grade_sent(read_json(reply.raise_for_status().content))
 
     async with httpx2.AsyncClient(timeout=TIMEOUT_SECONDS, trust_env=not is_own(url)) as client:
         return await _each(settings.concurrency, items, one, failures, on_done)
@@ -139,8 +140,16 @@ async def _each(
                 return None
             try:
                 found = await grade_one(item)
-            # A ValueError is JSON that is none; a wrong shape of the judge's reply is an IndexError or so.
-            except (APIError, httpx2.HTTPError, ValueError, LookupError, AttributeError, TypeError) as error:
+            # JSON that is none or is too deep; a wrong shape of the judge's reply is an IndexError or so.
+            except (
+                APIError,
+                httpx2.HTTPError,
+                ValueError,
+                RecursionError,
+                LookupError,
+                AttributeError,
+                TypeError,
+            ) as error:
                 failures.last, found = f"{type(error).__name__}: {error}", None
             failures.in_a_row = 0 if found is not None else failures.in_a_row + 1
         on_done()
@@ -165,7 +174,11 @@ def grade_said(reply: str) -> float | None:
     """Return the grade of a judge's last line, as a share of the best; None if it holds something else."""
     lines = reply.strip().splitlines()
     found = (
-        re.fullmatch(r"(?:grade|score)?[^\w-]*(\d{1,2})(?:\s*/\s*10)?\W*", lines[-1].strip(), re.I) if lines else None
+        re.fullmatch(
+            r"(?:grade|score)?[^\w\-\u2212\uff0d]*(\d{1,2})(?:\s*/\s*10)?[^\w%\uff05]*", lines[-1].strip(), re.I
+        )
+        if lines
+        else None
     )
     return int(found[1]) / BEST if found and int(found[1]) <= BEST else None
 

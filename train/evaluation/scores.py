@@ -33,7 +33,9 @@ def grade_answer(
     predicted = label_of(answer, field_for(form_of([expected]), label_field))
     if label is None:
         return predicted, answer.strip() in {text.strip() for text in (expected, *references)}
-    return predicted, predicted == label or predicted in {right_label(text, label_field) for text in references}
+    # A reference may hold no label, and neither may the answer: that is no agreement.
+    labels = {label, *(right_label(text, label_field) for text in references)}
+    return predicted, predicted is not None and predicted in labels
 
 
 def detect_task(expected: Sequence[str]) -> Task:

@@ -22,7 +22,7 @@ from train.evaluation.confidence import confidence
 from train.evaluation.scores import detect_task, grade_answer
 from train.step_progress import progress
 
-FORMAT = 3
+FORMAT = 4
 """Raise it when a scorecard means something else than before; evaluations of another format are redone."""
 
 Row = dict[str, Any]

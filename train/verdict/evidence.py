@@ -4,9 +4,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from driftwheel import artifacts
+from driftwheel.errors import GateError
 from driftwheel.grades import Criterion
 from driftwheel.predictions import read_predictions
 from driftwheel.records import Dataset, ModelVersion
+from driftwheel.scorecard import Scorecard
 from driftwheel.store.ledger import Ledger
 from train.data.examples import read_examples
 from train.verdict.paired_tables import Fixed, Item, groups
@@ -21,6 +23,15 @@ def read_items(evaluation: Path, dataset: Dataset) -> list[Item]:
     named = name_slices(read_examples(Path(dataset.path) / "test.jsonl"))
     scored = read_predictions(evaluation)
     return [Item(item.id, item.slice, item.is_correct, named.get(item.id, ()), item.grade) for item in scored]
+
+
+def require_one_criterion(criterion: Criterion, live: Scorecard) -> None:
+    """Raise GateError if the live version's answers have grades by another criterion than the candidate's."""
+    if (live.criterion or "right") != criterion:
+        raise GateError(
+            f"the candidate is graded by {criterion} and the live version by {live.criterion or 'right'}: their grades "
+            "cannot be compared; set evaluate.criterion to one of them, and evaluate both again"
+        )
 
 
 def count_looks(ledger: Ledger, project: str, items: Sequence[Item], artifact_hash: str) -> int:

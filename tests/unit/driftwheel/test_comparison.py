@@ -2,6 +2,7 @@
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -43,12 +44,14 @@ def item(id: str, answer: str, *, is_correct: bool = True) -> Prediction:
     )
 
 
-def evaluated(root: Path, number: int, dataset_id: str, items: list[Prediction], name: str, age: int = 0) -> Path:
+def evaluated(
+    root: Path, number: int, dataset_id: str, items: list[Prediction], name: str, age: int = 0, **card: object
+) -> Path:
     folder = root / "evaluations" / name
     with artifacts.writing(folder, {"artifact": f"hash-{number}", "dataset_id": dataset_id}) as aside:
         lines = [json.dumps(as_json(i), ensure_ascii=False) + "\n" for i in items]
         (aside / "predictions.jsonl").write_text("".join(lines), encoding="utf-8")
-        artifacts.write_json(aside / "scorecard.json", {"dataset_id": name})
+        artifacts.write_json(aside / "scorecard.json", {"dataset_id": name, **card})
     os.utime(folder / "manifest.json", (1000 - age, 1000 - age))
     return folder
 
@@ -67,6 +70,17 @@ def test_the_newest_shared_dataset_is_compared_item_by_item(tmp_path: Path) -> N
         ("b", "y", "z"),
         ("a", "one\u2028line", "w"),
     ]
+
+
+@pytest.mark.parametrize(("criterion", "grades"), [("chrf", (0.4, 0.7)), ("rouge_l", (None, None))])
+def test_grades_are_shown_beside_each_other_only_by_one_criterion(
+    tmp_path: Path, criterion: str, grades: tuple[float | None, float | None]
+) -> None:
+    evaluated(tmp_path, 1, "d", [replace(item("a", "x"), grade=0.4)], "a", criterion="chrf", grade=0.4)
+    evaluated(tmp_path, 2, "d", [replace(item("a", "y"), grade=0.7)], "b", criterion=criterion, grade=0.7)
+    found = compare(tmp_path, version(1), version(2))
+    assert tuple(card.grade for card in found.scorecards) == grades
+    assert tuple(one.grade for one in found.pairs[0]) == grades
 
 
 def test_versions_without_shared_items_are_refused_with_the_way_out(tmp_path: Path) -> None:

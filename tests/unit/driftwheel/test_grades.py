@@ -6,6 +6,8 @@ from driftwheel.grades import LOCAL, MEANINGS, Criterion, grade
 
 CALL = '[{"name": "book", "arguments": {"day": 3, "who": "Ann"}}]'
 
+SIGNS = [("3.5", "5.3"), ("-5", "5"), ("C++", "C"), ("2024-01-02", "2024-02-01"), ("🙂", ""), ("+", "-")]
+
 
 @pytest.mark.parametrize(
     ("criterion", "answer", "references", "expected"),
@@ -19,13 +21,26 @@ CALL = '[{"name": "book", "arguments": {"day": 3, "who": "Ann"}}]'
         pytest.param("fields", '{"a": 1, "z": 2}', ['{"a": 1}'], 0.5, id="a field too many counts"),
         pytest.param("fields", '{"a": {"b": 1, "c": 2}}', ['{"a": {"b": 1, "c": 3}}'], 0.5, id="fields of fields"),
         pytest.param("fields", "no object", ['{"a": 1}'], 0.0, id="no object has no field"),
-        pytest.param("fields", '{"a": 1}', ["no object"], None, id="a reference without fields grades nothing"),
+        pytest.param("fields", '{"a": 1}', ["no object"], 0.0, id="an object where a text is right"),
+        pytest.param("fields", "no object", ["no object"], 1.0, id="a text where a text is right"),
         pytest.param("fields", "{}", ["{}"], 1.0, id="nothing to say"),
         pytest.param("calls", CALL, [CALL], 1.0, id="the same call"),
         pytest.param("calls", CALL.replace("3", "4"), [CALL], 2 / 3, id="name and one of two arguments"),
         pytest.param("calls", CALL.replace("book", "cancel"), [CALL], 0.0, id="another tool"),
         pytest.param("calls", "I cannot.", [CALL], 0.0, id="no call"),
         pytest.param("calls", CALL[:-1] + ", " + CALL[1:], [CALL], 0.5, id="a call too many"),
+        pytest.param("calls", "#### ####", ["It is closed."], 0.0, id="calling nothing is not enough"),
+        pytest.param("calls", "It is closed.", ["It is closed."], 1.0, id="the right text instead of a call"),
+        pytest.param("calls", CALL, ["It is closed."], 0.0, id="a call where a text is right"),
+        pytest.param("calls", '{"a": 1, "b": 3}', ['{"a": 1, "b": 2}'], 0.5, id="an object instead of a call"),
+        pytest.param("calls", "It is closed.", [CALL, "It is closed."], 1.0, id="a call or a text is right"),
+        *(
+            pytest.param(criterion, answer, [right], 0.0, id=f"{criterion}: {answer} is not {right}")
+            for criterion in ("token_f1", "rouge_l")
+            for right, answer in SIGNS
+        ),
+        pytest.param("token_f1", "\u22125 kg", ["-5kg."], 1.0, id="a number and its unit"),
+        pytest.param("rouge_l", "🙂", ["🙂 "], 1.0, id="no words at all"),
         pytest.param("token_f1", "the cat", ["a dog", "the cat sat"], 0.8, id="the best right answer counts"),
         pytest.param("chrf", "a cheap pub", ["other words", "a cheap pub"], 1.0, id="the same text"),
         pytest.param("chrf", "", ["a cheap pub"], 0.0, id="an empty answer"),

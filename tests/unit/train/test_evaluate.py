@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -300,6 +300,22 @@ def test_finished_work_is_found_and_not_redone(
     (first.folder / "predictions.jsonl").write_text("", encoding="utf-8")
     with pytest.raises(ArtifactError, match=r"predictions\.jsonl"):
         load_evaluation(settings, ledger, first.folder)
+
+
+def test_an_answer_without_a_grade_is_graded_when_it_is_evaluated_again(
+    settings: Settings, ledger: Ledger, dataset: Dataset, artifact: Path, server: Server, serve_json: ServeJson
+) -> None:
+    replies: Iterator[tuple[int, Any]] = iter([(503, {})])
+    url = serve_json(lambda _path, _headers, _body: next(replies, (200, {"grade": 0.5})))
+    graded = settings.evaluate.model_copy(update={"criterion": "http", "grader_url": url, "concurrency": 1})
+    # Few are missing: the gate alone would let it pass.
+    lenient = {"evaluate": graded, "gate": settings.gate.model_copy(update={"max_ungraded": 0.5})}
+    asking = settings.model_copy(update=lenient)
+    missing = [
+        evaluate(asking, ledger, artifact=artifact, dataset_id=dataset.id, endpoint=server.endpoint).scorecard.ungraded
+        for _ in range(2)
+    ]
+    assert missing == [1, 0]
 
 
 def test_an_item_that_the_engine_refuses_counts_as_wrong(

@@ -15,6 +15,7 @@ import pytest
 from driftwheel import artifacts
 from driftwheel.errors import ArtifactError, GateError, ParityError
 from driftwheel.gate_verdict import GateVerdict, Override, Won
+from driftwheel.grades import Criterion
 from driftwheel.json_form import as_json, from_json
 from driftwheel.predictions import Prediction
 from driftwheel.records import Dataset, ModelVersion, ModelVersionStatus, TrainingRun
@@ -102,8 +103,9 @@ def scored(
     table: tuple[ParityRow, ...] = TABLE,
     general: dict[str, GeneralTask] | None = None,
     grades: Sequence[float | None] = (),
+    criterion: Criterion = "chrf",
 ) -> Path:
-    """A finished evaluation in which the first `right` items are right, or all have grades by chrF."""
+    """A finished evaluation in which the first `right` items are right, or all have grades by a criterion."""
     first_row = int(read_examples(Path(dataset.path) / "test.jsonl")[0].id.removeprefix("row-"))
     digest = artifacts.read_manifest(artifact).content_hash
     items = [
@@ -126,7 +128,7 @@ def scored(
     with artifacts.writing(folder, {"artifact": digest}) as aside:
         lines = [json.dumps(asdict(item)) + "\n" for item in items]
         (aside / "predictions.jsonl").write_text("".join(lines), encoding="utf-8")
-        scores = score(items, "labels", "chrf" if grades else "right")
+        scores = score(items, "labels", criterion if grades else "right")
         card = replace(scores, dataset_id=dataset.id, parity=table, general=general)
         artifacts.write_json(aside / "scorecard.json", as_json(card))
         artifacts.write_json(aside / "fingerprint.json", {"probes": [{"messages": [], "tokens": [], "logprobs": []}]})
@@ -246,6 +248,17 @@ def test_a_text_task_turns_by_its_grades(settings: Settings, ledger: Ledger, dat
     assert verdict.detectable_gain is not None
 
 
+def test_grades_by_two_criteria_are_not_compared(settings: Settings, ledger: Ledger, dataset: Dataset) -> None:
+    artifact = built(settings, ledger, 1)
+    first = scored(settings, dataset, artifact, right=0, baseline=0.3, grades=[0.6] * 200)
+    verdict = decide_against_live(settings, ledger, evaluation=first, dataset_id=dataset.id)
+    v1 = publish(settings, ledger, run_id="run_1", artifact=artifact, evaluation=first, verdict=verdict)
+    move_alias(ledger, "support", "support", v1.id)
+    other = scored(settings, dataset, built(settings, ledger, 2), right=0, grades=[0.9] * 200, criterion="rouge_l")
+    with pytest.raises(GateError, match="graded by rouge_l and the live version by chrf"):
+        decide_against_live(settings, ledger, evaluation=other, dataset_id=dataset.id)
+
+
 def test_a_person_may_publish_against_the_verdict_and_that_is_written_down(
     settings: Settings, ledger: Ledger, dataset: Dataset
 ) -> None:
@@ -268,6 +281,40 @@ def test_a_person_may_publish_against_the_verdict_and_that_is_written_down(
     apart = scored(settings, dataset, other, right=20, table=())
     with pytest.raises(GateError, match="without a parity table"):
         publish(settings, ledger, run_id="run_2", artifact=other, evaluation=apart, verdict=verdict, override=why)
+
+
+def test_a_new_verdict_replaces_one_that_settled_nothing(settings: Settings, ledger: Ledger, dataset: Dataset) -> None:
+    """The grader was down, and answers again."""
+    artifact = built(settings, ledger, 1)
+
+    def judged(grades: Sequence[float | None]) -> ModelVersion:
+        folder = scored(settings, dataset, artifact, right=0, baseline=0.3, grades=grades)
+        verdict = decide_against_live(settings, ledger, evaluation=folder, dataset_id=dataset.id)
+        return publish(settings, ledger, run_id="run_1", artifact=artifact, evaluation=folder, verdict=verdict)
+
+    first = judged([None] * 200)
+    assert (first.status, first.verdict.verdict) == (ModelVersionStatus.REJECTED, "INCONCLUSIVE")
+    second = judged([0.8] * 200)
+    assert (second.id, second.status, second.verdict.verdict) == (first.id, ModelVersionStatus.PUBLISHED, "PROMOTE")
+    assert second.scorecard.grade == pytest.approx(0.8)
+    assert judged([0.1] * 200) == second == ledger.get(ModelVersion, first.id), "once published it stays so"
+
+
+def test_an_override_acts_on_the_stored_verdict_and_is_never_lost(
+    settings: Settings, ledger: Ledger, dataset: Dataset
+) -> None:
+    why = Override(by="person:ann", at="2026-11-30T06:00:00+00:00", reason="the new tone")
+    artifact = built(settings, ledger, 1)
+    folder = scored(settings, dataset, artifact, right=20, baseline=0.4)
+    asked: dict[str, Any] = {"run_id": "run_1", "artifact": artifact, "evaluation": folder}
+    rejected = publish(settings, ledger, **asked, verdict=GateVerdict(verdict="REJECT"))
+    assert publish(settings, ledger, **asked, verdict=PROMOTE) == rejected, "a settled verdict stays"
+    version = publish(settings, ledger, **asked, verdict=PROMOTE, override=why)
+    assert (version.status, version.verdict.verdict) == (ModelVersionStatus.PUBLISHED, "REJECT")
+    again = replace(why, at="2026-11-30T07:00:00+00:00")
+    assert publish(settings, ledger, **asked, verdict=PROMOTE, override=again).verdict.override == why
+    with pytest.raises(GateError, match="person:ann published v1"):
+        publish(settings, ledger, **asked, verdict=PROMOTE, override=replace(why, by="person:bob"))
 
 
 def test_a_verdict_that_promotes_needs_no_override(settings: Settings, ledger: Ledger, dataset: Dataset) -> None:

@@ -1,6 +1,8 @@
 """Graders behind a real HTTP server: what they say, what they cannot say, and what they cost."""
 
+import threading
 from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
 
 import pytest
@@ -14,6 +16,7 @@ from train.evaluation.scores import score
 
 ServeJson = Callable[[Callable[[str, Any, Any], tuple[int, Any]]], str]
 TEXTS = [f"The {n}. house stands at the old river." for n in range(20)]
+OBJECTS = [f'{{"n": {n}, "house": "old"}}' for n in range(20)]
 LABELS = ["lost card", "new card"] * 20
 CALL = '[{"name": "book", "arguments": {"day": 3}}]'
 
@@ -111,10 +114,38 @@ def test_the_users_own_grader_gets_prompt_answer_and_references(serve_json: Serv
         ("", None),
         ("between 3 and 4", None),
         ("-3", None),
+        ("\u22123", None),
+        ("10%", None),
+        ("Grade: 8.", 0.8),
     ],
 )
 def test_the_last_line_of_a_judge_holds_its_grade(reply: str, grade: float | None) -> None:
     assert grade_said(reply) == grade
+
+
+class TooDeep(BaseHTTPRequestHandler):
+    """Answers with JSON that nobody can read."""
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(b"[" * 200_000)
+
+
+def test_a_reply_that_is_nested_too_deeply_is_no_grade() -> None:
+    with HTTPServer(("127.0.0.1", 0), TooDeep) as server:
+        thread = threading.Thread(target=server.handle_request)
+        thread.start()
+        settings = EvaluateSettings(criterion="http", grader_url=f"http://127.0.0.1:{server.server_port}/")
+        assert [one.grade for one in with_grades(settings, "http", [item(0, "x")])] == [None]
+        thread.join()
+
+
+@pytest.mark.parametrize("url", ["localhost:9", "http://", "ftp://x/", "http://[bad/", "http://x:port/"])
+def test_a_grader_needs_a_web_address(url: str) -> None:
+    with pytest.raises(ValueError, match="is no address"):
+        EvaluateSettings(grader_url=url)
 
 
 @pytest.mark.parametrize(
@@ -150,6 +181,12 @@ def test_an_answer_cannot_pose_as_a_reference() -> None:
         pytest.param(['{"a": 1, "n": 1}', '{"a": 2, "n": 2}'], None, "fields", id="objects"),
         pytest.param(['{"a": 1}', '{"a": 2}'] * 9, None, "right", id="objects that come again"),
         pytest.param([CALL, "I cannot."], None, "calls", id="calls"),
+        pytest.param([*TEXTS, '{"a": 1}'], None, "chrf", id="an object among texts"),
+        pytest.param([*TEXTS, CALL], None, "chrf", id="a call among texts"),
+        pytest.param([*TEXTS, *[CALL] * 2], None, "calls", id="some calls among texts"),
+        pytest.param([*OBJECTS, "Sorry, no."], None, "fields", id="a text among objects"),
+        pytest.param([*OBJECTS, "{}"], "n", "right", id="an object without the label field"),
+        pytest.param([*OBJECTS, *TEXTS], None, "right", id="as many texts as objects"),
         pytest.param([], None, "right", id="nothing"),
     ],
 )

@@ -143,6 +143,11 @@ def test_each_reference_is_right(answer: str, label: str | None, is_right: bool)
     assert found.exact_match == found.accuracy == is_right
 
 
+@pytest.mark.parametrize("answer", ["", "no idea", '{"note": "x"}'])
+def test_a_reference_without_a_label_makes_no_answer_right(answer: str) -> None:
+    assert grade_answer('{"intent": "a"}', answer, "a", "intent", ['{"note": "x"}']) == (None, False)
+
+
 def test_text_gets_rouge_and_bleu_in_any_script() -> None:
     half = score([item(0, "a b c d", "a x c y")], "text")
     assert half.rouge_l == pytest.approx(0.5)
