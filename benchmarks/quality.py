@@ -25,7 +25,6 @@ from monitor.quality import Assessment, Baseline, assess
 ROWS, KEYS, STEADY, AFTER = 200, 20, 12, 8
 BASELINE = Baseline(correct=570, items=600)
 LEVEL = level_per_decision(1.0, 24)
-PERSISTENCE = 2
 Generator = np.random.Generator
 
 

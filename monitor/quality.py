@@ -1,4 +1,4 @@
-"""Judges quality from whatever people said, and an engine by its failures and latency.
+"""Judges quality from whatever people said.
 
 A loss is proved, or it is an estimate. It is proved only by labels of which nothing about the answer decided whether
 they came: an answer that nobody labelled counts as right there. Everything else, such as the rates at which people
@@ -7,7 +7,6 @@ correct and complain, is an estimate: it may ring an alarm and ask for labels, a
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from statistics import median
 
 import numpy as np
 from scipy.stats import fisher_exact
@@ -15,7 +14,6 @@ from scipy.stats import fisher_exact
 from driftwheel.intervals import Interval, share_interval
 from driftwheel.scorecard import Scorecard
 from monitor.betting import Outcomes, design_effect, lower_bound, restarted_capital
-from monitor.observation import Observation
 from monitor.opinions import (
     CONFIRMING_SHARE,
     HORIZONS,
@@ -28,9 +26,6 @@ from monitor.opinions import (
     without_loudest,
     wrong_labels,
 )
-
-MAX_ERROR_SHARE, MAX_LATENCY_RATIO = 0.05, 3.0
-"""Fixed, as a broken engine is no matter of chance: one failure in twenty, or answers that take three times as long."""
 
 
 @dataclass(frozen=True)
@@ -65,12 +60,6 @@ def baseline_of(scorecard: Scorecard) -> Baseline:
     facts = scorecard.slices.get("new") or scorecard
     # A scorecard keeps shares, and the test needs counts.
     return Baseline(round((facts.accuracy or 0.0) * facts.items), facts.items)
-
-
-def judge_quality(rows: Sequence[Observation], baseline: Baseline) -> Quality:
-    """Compare a window's labelled rows with the baseline by Fisher's exact test, one-sided; none means no loss."""
-    known = [row.is_correct for row in rows if row.is_correct is not None]
-    return _against(sum(known), len(known), baseline)
 
 
 def judge_window(window: WindowEvidence, baseline: Baseline, *, are_labels_sampled: bool) -> Quality:
@@ -303,25 +292,3 @@ def _estimate(newest: Sequence[WindowEvidence], min_labels: int) -> Accuracy | N
 def _among(rows: Sequence[Said], basis: str) -> Accuracy:
     known = [row.is_correct for row in rows if row.is_correct is not None]
     return Accuracy(right=sum(known), labelled=len(known), of=len(rows), basis=basis)
-
-
-@dataclass(frozen=True)
-class EngineState:
-    """How the engine did in a window."""
-
-    error_share: float
-    latency_ratio: float
-    """Median latency over that of the version's first window."""
-
-    @property
-    def score(self) -> float:
-        """The worse of both, as a multiple of what is allowed."""
-        return max(self.error_share / MAX_ERROR_SHARE, self.latency_ratio / MAX_LATENCY_RATIO)
-
-
-def judge_engine(rows: Sequence[Observation], first: Sequence[Observation]) -> EngineState:
-    """Compare failures and latency with the version's first window; the limits are fixed, not calibrated."""
-    now = [r.latency_seconds for r in rows if r.latency_seconds is not None and not r.is_failed]
-    then = [r.latency_seconds for r in first if r.latency_seconds is not None and not r.is_failed]
-    ratio = median(now) / max(median(then), 1e-6) if now and then else 1.0
-    return EngineState(sum(r.is_failed for r in rows) / max(1, len(rows)), ratio)

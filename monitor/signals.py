@@ -7,10 +7,11 @@ from driftwheel.check_details import DECIDING, ColumnDrift, SignalDetails
 from driftwheel.records import DriftKind, DriftSignal, DriftVerdict, new_id, utc_now
 from monitor import wording
 from monitor.drift import KindJudgment, judge_kind
+from monitor.engine_state import judge_engine
 from monitor.features import Feature
 from monitor.look import Look
 from monitor.observation import without_repeats
-from monitor.quality import NOTHING, assess, baseline_of, judge_engine
+from monitor.quality import NOTHING, assess, baseline_of
 from monitor.report import write_report
 
 PROOF = "betting on a fall of the accuracy, restarted"

@@ -55,6 +55,12 @@ def redact(text: str, kinds: Collection[str] = KINDS) -> tuple[str, Counter[str]
     return text, Counter(piece.kind for piece in pieces)
 
 
+def excerpt(text: str, characters: int = 80) -> str:
+    """Return the beginning of a text, as much as a line holds, without personal data."""
+    # Twice as much is searched, so that nothing is cut in the middle and then not known for what it is.
+    return redact(text[: 2 * characters])[0][:characters]
+
+
 def _candidates(text: str) -> Iterator[PersonalData]:
     for match in EMAIL.finditer(text):
         yield PersonalData("EMAIL", *match.span(), match.group())

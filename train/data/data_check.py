@@ -1,4 +1,4 @@
-"""Checks the rows of data files before training, and names a remedy for each finding.
+"""Checks the rows of data files before training: what is in them, and what a training would stumble over.
 
 Nothing is changed and nothing is recorded; the base model is only asked for its tokenizer.
 """
@@ -11,10 +11,9 @@ from pathlib import Path
 
 from driftwheel.answers import right_label
 from driftwheel.conversations import text_of
-from driftwheel.dataset_report import SharedFrame
 from driftwheel.errors import ConfigError, NotFoundError
 from driftwheel.settings.data import Base, DatasetSettings
-from driftwheel.traffic.personal_data import find_personal_data, redact
+from driftwheel.traffic.personal_data import excerpt, find_personal_data
 from train.base_model import base_ends, load_base_tokenizer
 from train.data.clean_rows import with_own_text
 from train.data.cleaning import clean_answer, clean_prompt, folded
@@ -35,13 +34,14 @@ from train.data.findings import (
 )
 from train.data.formats import Row, read_sources
 from train.data.learned_tokens import Learn, each_learned
+from train.data.remedies import remedies
 from train.data.row_shapes import PLAIN
 from train.data.same_prompts import are_references
 from train.data.shared_frame import Compared, measured
 from train.data.tally import SHOWN_BROKEN_ROWS, SHOWN_UNUSED, Tally, labels_seen_once, measure, quantiles
 from train.data.template_check import faults, templated
 
-SHOWN_EXAMPLES, SHOWN_LABELS, SHOWN_ONCE, SHOWN_OUTLIERS, SHOWN_CHARACTERS = 5, 20, 50, 50, 80
+SHOWN_EXAMPLES, SHOWN_LABELS, SHOWN_ONCE, SHOWN_OUTLIERS = 5, 20, 50, 50
 """What a person reads on a screen or two; the counts beside them are of all rows."""
 LANGUAGE_ROWS, LANGUAGE_CHARACTERS, LANGUAGE_SHARE = 2000, 20, 0.01
 """Languages are told from so many rows at most, of so many characters at least; rarer ones are mistaken short texts."""
@@ -49,8 +49,6 @@ OUTLIER_FACTOR, NEAR_EMPTY_LETTERS, ODD_SHARE = 4, 3, 0.3
 """An outlier is so many times the 95th percentile long, has fewer letters, or so large a share of odd characters."""
 NEAR_DUPLICATE_ROWS = 200_000
 """Near duplicates are looked for among the first so many rows, which takes minutes; a build looks among all."""
-
-
 TEMPLATE_ROWS = 2000
 """The chat template is tried on about so many rows, which takes some seconds; a training tries it on all."""
 
@@ -105,7 +103,7 @@ def check_files(
         outliers=_outliers(rows),
         template=_template(base, rows, learn),
     )
-    return replace(found, suggestions=suggestions(settings, found))
+    return replace(found, suggestions=remedies(settings, found))
 
 
 def _placed(settings: DatasetSettings, row: Row) -> PlacedRow:
@@ -120,69 +118,6 @@ def _placed(settings: DatasetSettings, row: Row) -> PlacedRow:
     )
     label = None if "tool_calls" in completion[-1] else right_label(example.answer, settings.label_field)
     return PlacedRow(row.place, replace(example, label=label))
-
-
-def suggestions(settings: DatasetSettings, found: Findings) -> list[str]:
-    """Return a sentence for each finding that a setting or an edit puts right."""
-    labels, near = found.labels, found.near_duplicates
-    broken, once = sum(file.broken for file in found.files), len(found.labels_seen_once)
-    is_free_text = found.distinct_labels * 5 > found.rows
-    most, least = max(labels.values(), default=1), min(labels.values(), default=1)
-    bad, pairs = sum(file.bad for file in found.files), sum(file.pairs for file in found.files)
-    unused = sorted({name for file in found.files for name in file.unused})
-    useless = found.useless_answers
-    conflicts, cut = found.conflicts.prompts, found.rows_cut_by_max_length
-    mended, stripped = (found.cleaning[how].prompts if found.cleaning else 0 for how in ("unicode", "strip"))
-    remedies = {
-        f"{broken} broken rows stop a build: mend them, name their shape with dataset.format, or raise "
-        "dataset.max_broken_share.": broken > settings.max_broken_share * (found.rows + broken),
-        f"Nothing is learned from {', '.join(unused)}: see the table of files.": unused,
-        "Plain text has no answers to learn, and stops a build: leave it out.": any(
-            f.format == PLAIN for f in found.files
-        ),
-        f"{bad} answers are marked as bad and are not learned; train.objective kto learns to avoid them.": bad,
-        f"Of {pairs} pairs the better answer is learned; train.objective dpo learns from both.": pairs,
-        "Nearly every answer is its own label: if answers are JSON, name the label's field with dataset.label_field.": (
-            is_free_text and not settings.label_field
-        ),
-        f"The commonest label has {most // least} times the rows of the rarest shown: add rows of the rare ones.": (
-            not is_free_text and most > 10 * least
-        ),
-        f"{once} labels stand on one row each: correct them if they are misspelled, else add rows.": once,
-        f"{conflicts} prompts have different answers, and a build keeps the first: correct the others, or set "
-        "dataset.same_prompt to references if all are right.": conflicts,
-        f"{found.references.prompts} prompts have several answers, and all of them count as right: set "
-        "dataset.same_prompt to conflict if only one is.": found.references.prompts,
-        f"{mended} prompts have broken encodings or invisible characters: mend the file, or set dataset.clean to "
-        "unicode; the served model is asked what users send.": mended and settings.clean == "off",
-        f"{stripped} prompts hold HTML, or space around them, and stay as they are: set dataset.clean to strip if what "
-        "users send has none.": stripped and settings.clean != "strip",
-        "Near duplicates stay in one split: raise dataset.near_duplicate_similarity if the pairs shown are different "
-        "questions.": near.pairs,
-        f"{found.template.faults} of {found.template.rows_checked} rows looked at cannot be learned with the chat "
-        "template, and stop a training: see the reasons.": found.template.faults,
-        f"Nearly all prompts {_shared_words(near.shared)}, and are compared without that: it belongs into a column "
-        "`system` if the served model gets it as a system message.": near.shared.before or near.shared.after,
-        f"{useless.empty} right answers are empty: a build leaves such rows out, and an empty reference grades "
-        "nothing.": useless.empty,
-        f"{useless.echoed} right answers only repeat their prompt: a model that copies would be right; take them "
-        "out, unless the task is to copy.": useless.echoed,
-        "There is personal data: set dataset.redact to true to replace it.": found.personal_data
-        and not settings.redact,
-        f"Near duplicates were looked for among the first {near.rows_compared:,} prompts only; a build compares "
-        "all.": near.rows_left_out,
-        f"{cut} rows are longer than train.max_length and stop a build: set it to "
-        f"{found.tokens.max if found.tokens else 0}, or take them out.": cut,
-        "Look at the outliers, and remove those that are not what users send.": found.outliers,
-        f"There are fewer rows than dataset.min_rows ({settings.min_rows}): add some.": found.rows < settings.min_rows,
-    }
-    return [sentence for sentence, holds in remedies.items() if holds]
-
-
-def _shared_words(shared: SharedFrame) -> str:
-    """Say what prompts begin and end with, cut to what a line holds."""
-    parts = [("begin", shared.before.strip()), ("end", shared.after.strip())]
-    return " and ".join(f"{verb} with {_excerpt(text)!r}" for verb, text in parts if text)
 
 
 def _languages(rows: Sequence[PlacedRow]) -> dict[str, float]:
@@ -248,14 +183,9 @@ def _near_pairs(settings: DatasetSettings, groups: Sequence[Sequence[PlacedRow]]
 
 def _shown(groups: Sequence[Sequence[PlacedRow]]) -> list[list[str]]:
     return [
-        [f"{row.place} {_excerpt(row.example.text)!r} -> {row.example.answer[:40]}" for row in group[:3]]
+        [f"{row.place} {excerpt(row.example.text)!r} -> {row.example.answer[:40]}" for row in group[:3]]
         for group in groups[:SHOWN_EXAMPLES]
     ]
-
-
-def _excerpt(text: str) -> str:
-    """Return the beginning of a text, without personal data."""
-    return redact(text[: 2 * SHOWN_CHARACTERS])[0][:SHOWN_CHARACTERS]
 
 
 def _personal_data(rows: Sequence[PlacedRow]) -> dict[str, PersonalDataFound]:
@@ -303,5 +233,5 @@ def _outliers(rows: Sequence[PlacedRow]) -> list[Outlier]:
             "its answer is empty": not answer,
             "its prompt has broken or odd characters": "\ufffd" in text or odd > ODD_SHARE * max(1, len(text)),
         }
-        found += [Outlier(place=row.place, why=why, text=_excerpt(text)) for why, holds in reasons.items() if holds]
+        found += [Outlier(place=row.place, why=why, text=excerpt(text)) for why, holds in reasons.items() if holds]
     return found[:SHOWN_OUTLIERS]

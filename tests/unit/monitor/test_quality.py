@@ -3,18 +3,16 @@
 import pytest
 
 from driftwheel.scorecard import Scorecard, SliceScore
-from monitor.observation import Observation
 from monitor.opinions import Said, WindowEvidence
-from monitor.quality import Baseline, baseline_of, judge_engine, judge_quality, judge_window
+from monitor.quality import Baseline, baseline_of, judge_window
 
 BASELINE = Baseline(correct=540, items=600)
 
 
-def rows(correct: int, wrong: int, unlabelled: int = 0) -> list[Observation]:
-    outcomes = [*["a"] * correct, *["b"] * wrong, *[None] * unlabelled]
-    return [
-        Observation(id=str(n), prompt="", answer="a", label="a", right_label=right) for n, right in enumerate(outcomes)
-    ]
+def window_of(correct: int, wrong: int, unlabelled: int = 0) -> WindowEvidence:
+    """Return requests of as many keys."""
+    outcomes = [*[True] * correct, *[False] * wrong, *[None] * unlabelled]
+    return WindowEvidence(tuple(Said(f"key{n}", False, outcome) for n, outcome in enumerate(outcomes)))
 
 
 @pytest.mark.parametrize(
@@ -23,11 +21,12 @@ def rows(correct: int, wrong: int, unlabelled: int = 0) -> list[Observation]:
     ids=["as judged", "a little worse", "much worse", "worse, but too few to tell", "all wrong"],
 )
 def test_quality_is_lost_beyond_chance_only(correct: int, wrong: int, is_lost: bool) -> None:
-    assert judge_quality(rows(correct, wrong, 50), BASELINE).is_lost(1 / 2160, 0.1) is is_lost
+    quality = judge_window(window_of(correct, wrong, 50), BASELINE, are_labels_sampled=True)
+    assert quality.is_lost(1 / 2160, 0.1) is is_lost
 
 
 def test_no_labels_mean_no_verdict() -> None:
-    quality = judge_quality(rows(0, 0, 100), BASELINE)
+    quality = judge_window(window_of(0, 0, 100), BASELINE, are_labels_sampled=True)
     assert (quality.labelled_rows, quality.drop, quality.p_value) == (0, 0.0, 1.0)
 
 
@@ -57,12 +56,3 @@ def test_one_key_of_many_does_not_send_a_version_back(
     others = [Said(f"key{n % 9}", False, False if n < others_wrong else None) for n in silent]
     window = WindowEvidence((*said, *others))
     assert judge_window(window, BASELINE, are_labels_sampled=False).is_lost(1 / 2160, 0.1) is is_lost
-
-
-def test_failures_and_slowness_are_the_engines() -> None:
-    fast = [Observation(id="1", prompt="", answer="", label=None, latency_seconds=0.1)] * 20
-    slow = [Observation(id="1", prompt="", answer="", label=None, latency_seconds=0.5)] * 20
-    failed = [Observation(id="1", prompt="", answer="", label=None, is_failed=True)] * 5
-    assert judge_engine(fast, fast).score < 1
-    assert judge_engine(slow, fast).score > 1
-    assert judge_engine([*fast, *failed], fast).score > 1
