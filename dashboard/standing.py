@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any
 
 from dashboard.queries import age, latest_check, newest, short, version_names
-from driftwheel.controls import STALE_SECONDS
+from driftwheel.gateway_reports import STALE_SECONDS
 from driftwheel.records import (
     NOUNS,
     Alias,

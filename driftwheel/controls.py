@@ -1,11 +1,10 @@
 """Controls of the loop for command line, dashboard and webhook: each one is a single change of the ledger.
 
-Nothing here starts a process, and only `has_gateway` and `wait_until_observed` wait for one: gateway, monitor and
-worker see the change and act on it (they are reconcilers), so that a control works while they are down.
+Nothing here starts a process or waits for one: gateway, monitor and worker see the change and act on it (they are
+reconcilers), so that a control works while they are down.
 """
 
 import json
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -13,16 +12,14 @@ from datetime import datetime
 import sqlalchemy as sa
 
 from driftwheel.alias_key import AliasKey
-from driftwheel.errors import ConflictError, EngineError, GateError, NotFoundError
+from driftwheel.errors import ConflictError, GateError, NotFoundError
 from driftwheel.records import (
     Alias,
     DecisionStatus,
     DecisionVerdict,
-    Deployment,
     ModelVersion,
     ModelVersionStatus,
     RetrainDecision,
-    Stage,
     Switch,
     new_id,
     utc_now,
@@ -38,11 +35,6 @@ from driftwheel.traffic.fresh_labels import fresh_for_retrain
 PAUSED = "paused"
 CANARY_PLAN = "canary_plan"
 SHADOW = "shadow"
-STALE_SECONDS = 60.0
-"""The gateway reports every 15 s: four reports are missing then."""
-POLL_SECONDS = 0.1
-GATEWAY_LOOK_SECONDS = 6.0
-"""The gateway that leads counts a heartbeat on the alias' row every 2 s; three are missing then."""
 UNFINISHED = (DecisionStatus.AWAITING_APPROVAL, DecisionStatus.OPEN, DecisionStatus.RUNNING)
 
 
@@ -137,44 +129,6 @@ def rollback_with(ledger: Ledger, connection: sa.Connection, alias: Alias) -> Al
     # With the fence that was read: of two people who roll back at once one is told, and nobody goes back two versions.
     plan = _plan(alias.name, alias.fence, [])
     return move_alias_with(ledger, connection, alias, alias.previous_version_id, switch=plan)
-
-
-def has_gateway(ledger: Ledger, alias: Alias, patience_seconds: float = GATEWAY_LOOK_SECONDS) -> bool:
-    """Say whether a gateway looks after an alias: it has reported on it, or its heartbeat comes within the patience.
-
-    A gateway that waits for its first alias has reported nothing, and may need minutes for its first engine.
-    """
-    deadline = time.monotonic() + patience_seconds
-    while (current := ledger.get(Alias, alias.id)).observed_at is None and current.heartbeats == alias.heartbeats:
-        if time.monotonic() >= deadline:
-            return False
-        time.sleep(POLL_SECONDS)
-    return True
-
-
-def wait_until_observed(serve: ServeSettings, ledger: Ledger, alias: Alias) -> Alias:
-    """Wait until the gateway serves what the alias row asks for; while a canary runs, wait for its end.
-
-    Raises EngineError if the gateway refused it or did not report in time, ConflictError if someone moved on.
-    """
-    patience_seconds = serve.start_timeout_seconds + serve.drain_timeout_seconds + serve.room_timeout_seconds
-    deadline = time.monotonic() + patience_seconds
-    while time.monotonic() < deadline:
-        current = ledger.get(Alias, alias.id)
-        if current.fence != alias.fence:
-            raise ConflictError(f"alias {alias.name!r} was moved to {current.version_id} meanwhile")
-        if current.observed_fence == current.fence:
-            if current.observed_error:
-                raise EngineError(f"the gateway refused {current.version_id}: {current.observed_error}")
-            if current.observed_version_id == current.version_id:
-                return current
-        # A canary takes as long as its shares do; the patience counts from its end.
-        if ledger.count(
-            Deployment, project=alias.project, alias=alias.name, fence=alias.fence, stage=Stage.CANARY.value
-        ):
-            deadline = time.monotonic() + patience_seconds
-        time.sleep(POLL_SECONDS)
-    raise EngineError(f"the gateway did not report {alias.version_id} live in time; is `driftwheel serve` running?")
 
 
 PEOPLE = ("button",)

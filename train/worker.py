@@ -16,6 +16,7 @@ import structlog
 from driftwheel import artifacts, controls
 from driftwheel.errors import ConflictError, GateError, ParityError
 from driftwheel.gate_verdict import GateVerdict, Override
+from driftwheel.gateway_reports import wait_until_observed
 from driftwheel.grades import Criterion
 from driftwheel.json_form import only_with
 from driftwheel.records import Dataset, ModelVersionStatus, TrainingRun
@@ -185,7 +186,7 @@ def _roll_out(job: Job, progress: Progress) -> Progress:
         alias = controls.promote_judged(job.ledger, key, version_id, seen_fence=progress.seen_fence)
     except ConflictError as error:
         return Progress(rolled_out=False, reason=str(error))
-    return Progress(rolled_out=True, fence=controls.wait_until_observed(job.settings.serve, job.ledger, alias).fence)
+    return Progress(rolled_out=True, fence=wait_until_observed(job.settings.serve, job.ledger, alias).fence)
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from driftwheel import json_form
-from driftwheel.controls import has_gateway, wait_until_observed
+from driftwheel.gateway_reports import has_gateway, wait_until_observed
 from driftwheel.records import Alias, ModelVersion
 from driftwheel.settings.load import load_settings
 from driftwheel.settings.serving import ServeSettings

@@ -16,7 +16,8 @@ from typing import TypeVar
 from driftwheel.alias_key import AliasKey
 from driftwheel.check_details import DECIDING
 from driftwheel.cli.command import add_common_arguments, opened, plain
-from driftwheel.controls import STALE_SECONDS, is_paused
+from driftwheel.controls import is_paused
+from driftwheel.gateway_reports import STALE_SECONDS
 from driftwheel.records import (
     Alias,
     Dataset,

@@ -8,6 +8,7 @@ import pytest
 from driftwheel import controls
 from driftwheel.errors import ConflictError, EngineError, GateError, NotFoundError
 from driftwheel.gate_verdict import GateVerdict
+from driftwheel.gateway_reports import wait_until_observed
 from driftwheel.records import Alias, DecisionStatus, DecisionVerdict, ModelVersion, ModelVersionStatus, RetrainDecision
 from driftwheel.settings.settings import Settings
 from driftwheel.store.alias import observe_alias
@@ -63,16 +64,16 @@ def test_waiting_returns_when_the_gateway_serves_it_and_raises_when_it_refuses(
     alias = controls.promote(ledger, settings.alias_key, "version_1")
     with ledger.write() as connection:
         observe_alias(connection, "support", "support", version_id="version_1", fence=alias.fence)
-    assert controls.wait_until_observed(settings.serve, ledger, alias).observed_version_id == "version_1"
+    assert wait_until_observed(settings.serve, ledger, alias).observed_version_id == "version_1"
     moved = controls.promote(ledger, settings.alias_key, "version_2")
     with ledger.write() as connection:
         observe_alias(
             connection, "support", "support", version_id=None, fence=moved.fence, error="another model answers"
         )
     with pytest.raises(EngineError, match="another model answers"):
-        controls.wait_until_observed(settings.serve, ledger, moved)
+        wait_until_observed(settings.serve, ledger, moved)
     with pytest.raises(ConflictError, match="meanwhile"):
-        controls.wait_until_observed(settings.serve, ledger, alias)
+        wait_until_observed(settings.serve, ledger, alias)
 
 
 def test_only_one_retrain_is_asked_for_at_a_time(ledger: Ledger, settings: Settings) -> None:

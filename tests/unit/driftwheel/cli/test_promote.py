@@ -9,6 +9,7 @@ import pytest
 
 from driftwheel import controls
 from driftwheel.cli.main import main
+from driftwheel.gateway_reports import has_gateway
 from driftwheel.records import ModelVersion, ModelVersionStatus
 from driftwheel.settings.settings import Settings
 from driftwheel.store.alias import find_alias, observe_alias, send_heartbeat
@@ -57,9 +58,9 @@ def test_the_first_promotion_waits_for_the_first_engine(
 
 def test_where_no_gateway_runs_the_version_waits_for_one(published: Ledger, settings: Settings) -> None:
     alias = controls.promote(published, settings.alias_key, "version_1")
-    assert not controls.has_gateway(published, alias, patience_seconds=0.2)
+    assert not has_gateway(published, alias, patience_seconds=0.2)
     assert send_heartbeat(published, alias, "here:8000/1")
-    assert controls.has_gateway(published, alias, patience_seconds=0.2)
+    assert has_gateway(published, alias, patience_seconds=0.2)
 
 
 def test_nobody_is_told_that_a_version_is_live_that_no_gateway_serves(

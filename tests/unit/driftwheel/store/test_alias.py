@@ -6,6 +6,7 @@ import pytest
 
 from driftwheel import controls
 from driftwheel.errors import ConflictError, EngineError, NotFoundError
+from driftwheel.gateway_reports import wait_until_observed
 from driftwheel.records import Deployment, Stage
 from driftwheel.settings.settings import Settings
 from driftwheel.store.alias import find_alias, get_alias, leader_of, move_alias, observe_alias
@@ -147,4 +148,4 @@ def test_waiting_for_one_loop_is_not_held_up_by_the_canary_of_another(
 
 def _wait(settings: Settings, ledger: Ledger) -> None:
     with pytest.raises(EngineError):
-        controls.wait_until_observed(settings.serve, ledger, get_alias(ledger, "support", "default"))
+        wait_until_observed(settings.serve, ledger, get_alias(ledger, "support", "default"))
