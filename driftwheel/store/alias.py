@@ -51,20 +51,27 @@ def move_alias(
 ) -> Alias:
     """Point an alias at a version by compare-and-set.
 
-    `fence` is the number that the caller read; None means whatever it is now. `switch` is a name and a value to set
-    together with the move. Raises ConflictError if another writer moved it first.
+    `fence` is the number that the caller read; None means whatever it is now, so that whoever comes last has the say.
+    `switch` is a name and a value to set together with the move. Raises ConflictError if another writer moved it first.
     """
-    current = find_alias(ledger, project, name)
-    if current is None:
-        first = Alias(id=alias_id(project, name), project=project, name=name, version_id=version_id, fence=1)
-        ledger.add(first)
-        return first
-    if fence is not None and current.fence != fence:
-        raise ConflictError(f"alias {name!r} is at fence {current.fence}, not {fence}: someone moved it first")
-    if current.version_id == version_id:
-        return current
     with ledger.write() as connection:
+        current = _locked_alias(connection, project, name)
+        if current is None:
+            first = Alias(id=alias_id(project, name), project=project, name=name, version_id=version_id, fence=1)
+            ledger.add_with(connection, [first])
+            return first
+        if fence is not None and current.fence != fence:
+            raise ConflictError(f"alias {name!r} is at fence {current.fence}, not {fence}: someone moved it first")
+        if current.version_id == version_id:
+            return current
         return move_alias_with(ledger, connection, current, version_id, switch=switch)
+
+
+def _locked_alias(connection: sa.Connection, project: str, name: str) -> Alias | None:
+    """Return a project's alias, and let nobody change it before the caller's transaction ends."""
+    query = sa.select(_ALIAS).where(_ALIAS.c.id == alias_id(project, name)).with_for_update()
+    row = connection.execute(query).mappings().one_or_none()
+    return None if row is None else Alias(**row)
 
 
 def move_alias_with(
