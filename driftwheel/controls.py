@@ -12,18 +12,10 @@ from datetime import datetime
 import sqlalchemy as sa
 
 from driftwheel.alias_key import AliasKey
+from driftwheel.bookkeeping import Switch
 from driftwheel.errors import ConflictError, GateError, NotFoundError
-from driftwheel.records import (
-    Alias,
-    DecisionStatus,
-    DecisionVerdict,
-    ModelVersion,
-    ModelVersionStatus,
-    RetrainDecision,
-    Switch,
-    new_id,
-    utc_now,
-)
+from driftwheel.identity import new_id, utc_now
+from driftwheel.records import Alias, DecisionStatus, DecisionVerdict, ModelVersion, ModelVersionStatus, RetrainDecision
 from driftwheel.retrain_limits import history_of, lacking_labels, obstacles
 from driftwheel.settings.serving import ServeSettings
 from driftwheel.settings.watching import PolicySettings

@@ -18,7 +18,8 @@ from driftwheel.backoff import LONGEST_SECONDS, Backoff
 from driftwheel.controls import canary_plan
 from driftwheel.errors import DriftwheelError, GateError
 from driftwheel.gpu_room import FOLDER, is_room_wanted
-from driftwheel.records import Alias, ModelVersion, ModelVersionStatus, Stage, utc_now
+from driftwheel.identity import utc_now
+from driftwheel.records import Alias, DeploymentStage, ModelVersion, ModelVersionStatus
 from driftwheel.settings.settings import Settings
 from driftwheel.store.alias import find_alias
 from driftwheel.store.answer_form import label_field_of
@@ -219,7 +220,7 @@ class Reconciler:
         """Ask the canary how it goes; go live, refuse, or break it off because the alias moved on."""
         try:
             if alias.fence != canary.alias.fence:
-                await self._end_canary(canary, Stage.SHADOW, "the alias moved on")
+                await self._end_canary(canary, DeploymentStage.SHADOW, "the alias moved on")
                 self._standby.keep(canary.version_id)
             elif not self._fleet.is_running(canary.version_id):
                 raise CanaryFailedError("its engine died")
@@ -230,10 +231,10 @@ class Reconciler:
                 await self._report(alias, alias.observed_fence)
         except CanaryFailedError as error:
             reason = f"{ROLLED_BACK} {error}"
-            await self._end_canary(canary, Stage.DRAINING, reason)
+            await self._end_canary(canary, DeploymentStage.DRAINING, reason)
             await self._refuse(alias, CanaryFailedError(reason))
 
-    async def _end_canary(self, canary: CanaryRun, stage: Stage, reason: str) -> None:
+    async def _end_canary(self, canary: CanaryRun, stage: DeploymentStage, reason: str) -> None:
         self._routes.splits.pop(canary.alias.name, None)
         self._canary = None
         await asyncio.to_thread(self._deployments.end_canary, canary.version_id, stage, reason)
