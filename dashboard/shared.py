@@ -15,6 +15,7 @@ from dashboard.standing import Station
 from dashboard.traffic_search import Minute
 from driftwheel import controls
 from driftwheel.alias_key import AliasKey
+from driftwheel.identity import utc_now
 from driftwheel.records import (
     Alias,
     DecisionStatus,
@@ -26,7 +27,6 @@ from driftwheel.records import (
     Traffic,
     TrainingRun,
     TrainingRunStatus,
-    utc_now,
 )
 from driftwheel.store.alias import find_alias
 from driftwheel.store.ledger import Ledger

@@ -9,6 +9,7 @@ import sqlalchemy as sa
 
 from dashboard.queries import age, latest_check, newest, short, version_names
 from driftwheel.gateway_reports import STALE_SECONDS
+from driftwheel.identity import utc_now
 from driftwheel.records import (
     NOUNS,
     Alias,
@@ -20,7 +21,6 @@ from driftwheel.records import (
     RetrainDecision,
     Traffic,
     TrainingRun,
-    utc_now,
 )
 from driftwheel.store.ledger import Ledger
 from driftwheel.store.tables import TABLES

@@ -5,7 +5,8 @@ from datetime import timedelta
 
 import pytest
 
-from driftwheel.records import DecisionStatus, RetrainDecision, Step, utc_now
+from driftwheel.identity import utc_now
+from driftwheel.records import DecisionStatus, RetrainDecision, Step
 from driftwheel.settings.settings import Settings
 from driftwheel.store.alias import get_alias
 from driftwheel.store.ledger import Ledger

@@ -6,7 +6,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from dashboard.pace import NEWEST_ROWS, Pace, pace, percentile
-from driftwheel.records import Traffic, new_id
+from driftwheel.identity import new_id
+from driftwheel.records import Traffic
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
 
