@@ -62,7 +62,7 @@ class Client:
             "messages": [{"role": "user", "content": example.text}],
             "temperature": 0,
             "max_tokens": self.task.max_tokens,
-            "extra_headers": {"authorization": f"Bearer {key}"},
+            "extra_headers": {"Authorization": f"Bearer {key}"},
         }
         try:
             raw = await self._openai.chat.completions.with_raw_response.create(**request, stream=stream)  # type: ignore[call-overload]
