@@ -5,6 +5,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from driftwheel.settings.secret import without_user
 from driftwheel.settings.section import Section
 
 ORIGIN = r"^(\*|null|[a-z][a-z0-9+.-]*://[^/\sA-Z]+)$"
@@ -28,6 +29,11 @@ class TracingSettings(Section):
     """Share of the requests that get spans; of one that comes with a `traceparent`, its caller has decided."""
     content: bool = False
     """Put the last user message and the answer into the spans; not where `traffic.redact` forbids to keep them."""
+
+    @field_validator("endpoint")
+    @classmethod
+    def _collector_has_no_password(cls, endpoint: str | None) -> str | None:
+        return without_user(endpoint, "serve.tracing.endpoint", "OTEL_EXPORTER_OTLP_HEADERS")
 
 
 class ServeSettings(Section):
@@ -106,6 +112,13 @@ class ServeSettings(Section):
     """What is dealt to canary or live as one: each request, or all of a `user` (else key), or all of a key."""
     tracing: TracingSettings = TracingSettings()
     """OpenTelemetry."""
+
+    @field_validator("engines")
+    @classmethod
+    def _engines_have_no_password(cls, engines: list[str]) -> list[str]:
+        for url in engines:
+            without_user(url, "the URL of an engine", None)
+        return engines
 
     @model_validator(mode="after")
     def _only_engine_is_alone(self) -> Self:

@@ -9,6 +9,7 @@ import sqlalchemy as sa
 
 from driftwheel.api_keys import KEYS_VARIABLE, MIN_CHARACTERS, MIN_DIFFERENT_CHARACTERS, is_weak
 from driftwheel.errors import ConfigError
+from driftwheel.private_files import is_reachable
 from driftwheel.settings.serving import ServeSettings
 from driftwheel.settings.settings import Settings
 from serve.access.key_ring import ApiKeys
@@ -58,7 +59,7 @@ def check_files(config_path: Path, database_url: str) -> None:
     beside = config_path.parent / ENVIRONMENT_FILE
     paths += [beside] if KEYS_VARIABLE in _text(beside) else []
     for path in paths:
-        if path.exists() and path.stat().st_mode & (stat.S_IROTH | stat.S_IWOTH) and _is_reachable(path.resolve()):
+        if path.exists() and path.stat().st_mode & (stat.S_IROTH | stat.S_IWOTH) and is_reachable(path.resolve()):
             raise ConfigError(f"{path} holds secrets and every user of this machine can read it; chmod o-rwx {path}")
 
 
@@ -89,8 +90,3 @@ def is_loopback(host: str) -> bool:
 
 def _text(path: Path) -> str:
     return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
-
-
-def _is_reachable(path: Path) -> bool:
-    """Say whether others may pass through every folder on the way."""
-    return all(folder.stat().st_mode & stat.S_IXOTH for folder in path.parents)
