@@ -5,6 +5,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from driftwheel.settings.engine_flags import refuse_opening_flags
 from driftwheel.settings.secret import without_user
 from driftwheel.settings.section import Section
 
@@ -50,7 +51,7 @@ class ServeSettings(Section):
     cors_origins: list[Annotated[str, Field(pattern=ORIGIN)]] = []
     """Origins of web pages that may ask from a browser, such as `https://app.example`; `*` means every page."""
     engine_args: list[str] = []
-    """Further arguments for `vllm serve`."""
+    """Further arguments for `vllm serve`; those that would open the engine are refused."""
     tool_call_parser: str = "auto"
     """vLLM's parser of tool calls: `auto` chooses it by the chat template, `none` leaves calls as text, or its name."""
     max_model_len: int = Field(1024, ge=16)
@@ -112,6 +113,11 @@ class ServeSettings(Section):
     """What is dealt to canary or live as one: each request, or all of a `user` (else key), or all of a key."""
     tracing: TracingSettings = TracingSettings()
     """OpenTelemetry."""
+
+    @field_validator("engine_args")
+    @classmethod
+    def _engine_stays_closed(cls, arguments: list[str]) -> list[str]:
+        return refuse_opening_flags(arguments)
 
     @field_validator("engines")
     @classmethod
