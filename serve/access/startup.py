@@ -1,6 +1,5 @@
 """Checks before the gateway listens: an unsafe host, key or file mode is an error that says how to fix it."""
 
-import ipaddress
 import resource
 import stat
 from pathlib import Path
@@ -9,6 +8,7 @@ import sqlalchemy as sa
 
 from driftwheel.api_keys import KEYS_VARIABLE, MIN_CHARACTERS, MIN_DIFFERENT_CHARACTERS, is_weak
 from driftwheel.errors import ConfigError
+from driftwheel.exposure import check_listener
 from driftwheel.private_files import is_reachable
 from driftwheel.settings.serving import ServeSettings
 from driftwheel.settings.settings import Settings
@@ -28,14 +28,7 @@ def check_start(settings: Settings, keys: ApiKeys) -> None:
 
 def check_exposure(serve: ServeSettings, host: str, keys: ApiKeys) -> None:
     """Raise ConfigError if the gateway would answer other machines without a key, or nobody at all."""
-    how = f"`driftwheel keys create NAME` makes a key, or set {KEYS_VARIABLE} to one or more, separated by commas"
-    if serve.require_key and not keys:
-        raise ConfigError(f"serve.require_key is on and there is no key, so nobody could be answered; {how}")
-    if not is_loopback(host) and not (serve.require_key and keys):
-        raise ConfigError(
-            f"serve.host {host} is reachable from other machines and no key is required; "
-            f"set serve.require_key ({how}), or listen on 127.0.0.1"
-        )
+    check_listener("serve", host, is_required=serve.require_key, has_keys=bool(keys))
 
 
 def check_keys(keys: ApiKeys) -> None:
@@ -78,14 +71,6 @@ def make_room_for_sockets(max_connections: int) -> None:
         )
     if soft != unlimited and soft < needed:
         resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
-
-
-def is_loopback(host: str) -> bool:
-    """Say whether an address can only be reached from this machine."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def _text(path: Path) -> str:
