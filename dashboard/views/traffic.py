@@ -39,13 +39,8 @@ def chosen_filter() -> TrafficFilter:
     outcome = columns[2].selectbox(
         "Outcome", [None, *map(str, Outcome)], format_func=lambda o: o or "all", key="outcome", bind=bind
     )
-    feedback = columns[3].selectbox(
-        "Feedback",
-        [None, "labelled", "thumb up", "thumb down", "none"],
-        format_func=lambda f: f or "all",
-        key="feedback",
-        bind=bind,
-    )
+    said = [None, "labelled", "thumb up", "thumb down", "none"]
+    feedback = columns[3].selectbox("Feedback", said, format_func=lambda f: f or "all", key="feedback", bind=bind)
     return TrafficFilter(text=(text or "").strip(), version_id=version, outcome=outcome, feedback=feedback)
 
 
