@@ -54,6 +54,7 @@ def clean(
             time=row.time.isoformat(timespec="microseconds") if row.time else None,
             tools=row.tools,
             references=[_treated(settings, clean_answer(text), tally) for text in row.references],
+            groups=row.groups,
         )
         asked.append(Asked(key, example, row.place, row.weight))
     answers = known_answers or [row.example.answer for row in asked]
