@@ -19,7 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from dashboard.sign_in import CALLER_HEADER, PAGE_HEADERS, SESSION_HOURS, Sessions, sign_in_page
 from driftwheel.exposure import is_loopback
-from driftwheel.records import utc_now
+from driftwheel.identity import utc_now
 
 HEALTH = "/_stcore/health"
 """A probe learns from it whether the process lives, and no more."""

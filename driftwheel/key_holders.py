@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from driftwheel.api_keys import KEYS_VARIABLE, digest_of, is_weak, keys_of, with_implied
+from driftwheel.bookkeeping import ApiKey, ApiKeyStatus, Scope
 from driftwheel.errors import ConfigError
-from driftwheel.records import ApiKey, ApiKeyStatus, Scope
 from driftwheel.store.ledger import Ledger
 from driftwheel.store.tables import TABLES
 

@@ -9,8 +9,8 @@ import streamlit as st
 from dashboard import labelling
 from dashboard.labelling import ToLabel
 from dashboard.views import page
+from driftwheel.bookkeeping import Scope
 from driftwheel.errors import DriftwheelError
-from driftwheel.records import Scope
 from driftwheel.store.alias import find_alias
 from driftwheel.traffic.feedback import Author, withdraw_feedback
 from driftwheel.traffic.fresh_labels import fresh_for_retrain

@@ -16,11 +16,12 @@ from streamlit.delta_generator import DeltaGenerator
 from dashboard import pages, queries, shared
 from dashboard.handover import handed_over, needs_key
 from dashboard.sign_in import CALLER_HEADER
+from driftwheel.bookkeeping import Scope
 from driftwheel.by_whom import Trust
 from driftwheel.cli.command import open_ledger
 from driftwheel.errors import ConflictError, DriftwheelError
+from driftwheel.identity import utc_now
 from driftwheel.key_holders import KeyHolder, holder_named
-from driftwheel.records import Scope, utc_now
 from driftwheel.settings.load import load_settings
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
@@ -53,7 +54,9 @@ def start(view: str | Path, sentence: str) -> tuple[Settings, Ledger]:
     settings, ledger = loop()
     holder()
     st.title(pages.title_of(view), anchor=False)
-    st.caption(sentence)
+    # The project on every page: people have several loops open, and a button acts on one of them. Its name holds
+    # letters, digits and hyphens alone, so that Markdown is safe.
+    st.caption(f"Project **{settings.project}**. {sentence}")
     message = st.session_state.pop(NOTICE, None)
     if message:
         _box(*message)
@@ -69,6 +72,12 @@ def _box(word: str, color: Any, text: str) -> None:
 def problem(text: str, word: str = "Not done") -> None:
     """Show what went wrong, as text."""
     _box(word, "red", text)
+
+
+def way(label: str, to: str, *, key: str, type: Any = "secondary", **query: str) -> None:
+    """Draw a button that opens another page, named by its file; `query` goes into that page's address."""
+    if st.button(label, key=key, type=type):
+        st.switch_page(f"views/{to}.py", query_params=query)
 
 
 def place_for(name: str, of: Sequence[object]) -> DeltaGenerator:

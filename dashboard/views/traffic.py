@@ -10,8 +10,9 @@ from dashboard.scorecards import Row
 from dashboard.traffic_search import Found, Line, Place, TrafficFilter
 from dashboard.views import page
 from driftwheel.asked import UnreadableRequestError, read_asked
+from driftwheel.bookkeeping import Scope
 from driftwheel.conversations import text_of
-from driftwheel.records import Scope, Traffic
+from driftwheel.records import Traffic
 from driftwheel.traffic.feedback import Author, give_feedback, withdraw_feedback, words_about
 from driftwheel.traffic.outcomes import Outcome
 
@@ -38,13 +39,8 @@ def chosen_filter() -> TrafficFilter:
     outcome = columns[2].selectbox(
         "Outcome", [None, *map(str, Outcome)], format_func=lambda o: o or "all", key="outcome", bind=bind
     )
-    feedback = columns[3].selectbox(
-        "Feedback",
-        [None, "labelled", "thumb up", "thumb down", "none"],
-        format_func=lambda f: f or "all",
-        key="feedback",
-        bind=bind,
-    )
+    said = [None, "labelled", "thumb up", "thumb down", "none"]
+    feedback = columns[3].selectbox("Feedback", said, format_func=lambda f: f or "all", key="feedback", bind=bind)
     return TrafficFilter(text=(text or "").strip(), version_id=version, outcome=outcome, feedback=feedback)
 
 

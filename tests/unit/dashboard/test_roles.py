@@ -9,8 +9,9 @@ from dashboard.handover import KEY_VARIABLE, hand_over
 from dashboard.sign_in import CALLER_HEADER
 from driftwheel import controls
 from driftwheel.api_keys import create_key, disable_key
+from driftwheel.bookkeeping import Scope
 from driftwheel.by_whom import Feedback, Trust
-from driftwheel.records import Scope, Traffic
+from driftwheel.records import Traffic
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
 from tests.support.drawn_pages import button, view

@@ -8,8 +8,8 @@ import pytest
 from prometheus_client import CollectorRegistry, Gauge
 
 from driftwheel.api_keys import KEYS_VARIABLE, create_key
+from driftwheel.bookkeeping import Scope
 from driftwheel.errors import ConfigError
-from driftwheel.records import Scope
 from driftwheel.settings.settings import Settings
 from driftwheel.settings.watching import MonitorSettings
 from driftwheel.store.ledger import Ledger
