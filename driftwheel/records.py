@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, ClassVar
 
-from driftwheel.by_whom import Feedback
+from driftwheel.by_whom import Event, Feedback
 from driftwheel.check_details import DecisionBasis, SignalDetails
 from driftwheel.dataset_report import DatasetReport
 from driftwheel.gate_verdict import GateVerdict
@@ -425,4 +425,4 @@ class ApiKey:
 
 
 NOUNS = (Dataset, TrainingRun, ModelVersion, Deployment, Traffic, DriftSignal, RetrainDecision)
-RECORDS = (*NOUNS, Feedback, Window, Alias, Step, Switch, Judgement, ApiKey)
+RECORDS = (*NOUNS, Feedback, Window, Alias, Step, Switch, Judgement, ApiKey, Event)

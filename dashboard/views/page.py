@@ -15,6 +15,7 @@ from streamlit.delta_generator import DeltaGenerator
 
 from dashboard import pages, queries, shared
 from dashboard.handover import handed_over
+from driftwheel.by_whom import Cause
 from driftwheel.cli.command import open_ledger
 from driftwheel.errors import DriftwheelError
 from driftwheel.settings.load import load_settings
@@ -83,6 +84,11 @@ def place_for(name: str, of: Sequence[object]) -> DeltaGenerator:
 def author() -> Author:
     """Return who gives feedback in this tab: the name that was given on it, or the dashboard."""
     return person(str(st.session_state.get(NAME) or "").strip() or "dashboard")
+
+
+def cause() -> Cause:
+    """Return who presses a button in this tab, for the event that it writes."""
+    return Cause(actor=author().id)
 
 
 def ask_name(label: str, *, key: str = NAME) -> str:

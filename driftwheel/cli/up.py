@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
@@ -20,10 +21,13 @@ import structlog
 
 from driftwheel.api_keys import KEYS_VARIABLE
 from driftwheel.backoff import Backoff
-from driftwheel.cli.command import add_settings_arguments, settings_from
-from driftwheel.errors import ConfigError
+from driftwheel.by_whom import me
+from driftwheel.cli.command import add_settings_arguments, open_ledger, settings_from
+from driftwheel.errors import ConfigError, StorageError
 from driftwheel.settings.serving import ServeSettings
+from driftwheel.settings.settings import Settings
 from driftwheel.settings.watching import DashboardSettings, MonitorSettings
+from driftwheel.store.seen_settings import note_changed_settings
 from driftwheel.system import die_with_parent, why_not_listen
 
 CHILDREN = {
@@ -53,7 +57,18 @@ def main(arguments: argparse.Namespace) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
     _announce(settings.serve, settings.monitor, settings.dashboard)
+    _note_settings(settings)
     _supervise(children_of(settings.child_command, settings.child_environment(), settings.logs), stop)
+
+
+def _note_settings(settings: Settings) -> None:
+    """Write down what was set otherwise since the last start."""
+    try:
+        with closing(open_ledger(settings)) as ledger:
+            note_changed_settings(ledger, settings.project, settings.model_dump(mode="json"), me())
+    except StorageError as error:
+        # A database that comes up later than the loop: its processes wait for it, and the next start compares.
+        log.warning("whether settings have changed was not written down", error=str(error))
 
 
 @dataclass
