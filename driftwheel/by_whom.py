@@ -4,9 +4,11 @@ import getpass
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from enum import StrEnum
 from typing import ClassVar
+
+from driftwheel.identity import utc_now
 
 PERSON = "person:"
 """How an author's or an actor's id begins that is no API key's; a process of the loop has the next one."""
@@ -38,7 +40,7 @@ class Feedback:
     prefix: ClassVar[str] = "feedback"
     id: str
     project: str
-    created_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+    created_at: datetime = field(default_factory=utc_now)
     request_id: str
     author: str
     """Id of the API key, or `person:` and a name; `legacy` for what was said before authors were written down."""
@@ -112,7 +114,7 @@ class Event:
     prefix: ClassVar[str] = "event"
     id: str
     project: str
-    created_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+    created_at: datetime = field(default_factory=utc_now)
     actor: str
     """Id of the API key, `person:` and a name, or `process:` and which of the loop's."""
     action: Action

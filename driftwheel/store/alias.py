@@ -10,7 +10,8 @@ import sqlalchemy as sa
 
 from driftwheel.by_whom import Action, Cause, Facts, me
 from driftwheel.errors import ConflictError, NotFoundError
-from driftwheel.records import Alias, ModelVersion, utc_now
+from driftwheel.identity import utc_now
+from driftwheel.records import Alias, ModelVersion
 from driftwheel.store.events import note_with
 from driftwheel.store.ledger import Ledger
 from driftwheel.store.row_values import storable

@@ -9,11 +9,12 @@ import sqlalchemy as sa
 
 from driftwheel import controls
 from driftwheel.api_keys import create_key, disable_key, rotate_key
+from driftwheel.bookkeeping import Scope
 from driftwheel.by_whom import Action, Cause, Event, me, process
 from driftwheel.cli.history import line
 from driftwheel.cli.main import main
 from driftwheel.errors import ConflictError, DriftwheelError
-from driftwheel.records import Alias, DecisionStatus, RetrainDecision, Scope, Stage
+from driftwheel.records import Alias, DecisionStatus, DeploymentStage, RetrainDecision
 from driftwheel.settings.settings import Settings
 from driftwheel.store.alias import get_alias
 from driftwheel.store.events import events_of, note, note_with
@@ -113,13 +114,13 @@ DEEDS: dict[Action, tuple[str, Deed]] = {
     ),
     Action.BEGIN_CANARY: (
         "process:gateway",
-        lambda s, ledger: gateway(s, ledger).open(alias(s, ledger), "v2", Stage.CANARY, 0.1, "canary at fence 2"),
+        lambda s, ledger: gateway(s, ledger).open(alias(s, ledger), "v2", DeploymentStage.CANARY, 0.1, "canary"),
     ),
     Action.ADVANCE_CANARY: ("process:gateway", lambda s, ledger: gateway(s, ledger).share_out("v2", 0.5)),
     Action.HOLD_CANARY: ("process:gateway", lambda s, ledger: gateway(s, ledger).explain("v2", "waits")),
     Action.ABORT_CANARY: (
         "process:gateway",
-        lambda s, ledger: gateway(s, ledger).end_canary("v2", Stage.DRAINING, "its engine died"),
+        lambda s, ledger: gateway(s, ledger).end_canary("v2", DeploymentStage.DRAINING, "its engine died"),
     ),
     Action.PUBLISH: ("process:worker", published),
     Action.WITHDRAW_FEEDBACK: ("person:Ann", withdrew),

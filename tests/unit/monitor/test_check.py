@@ -12,7 +12,9 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from driftwheel.bookkeeping import Window
 from driftwheel.by_whom import Action
+from driftwheel.identity import utc_now
 from driftwheel.records import (
     Alias,
     Dataset,
@@ -25,8 +27,6 @@ from driftwheel.records import (
     ModelVersionStatus,
     RetrainDecision,
     Traffic,
-    Window,
-    utc_now,
 )
 from driftwheel.scorecard import Scorecard
 from driftwheel.settings.settings import Settings

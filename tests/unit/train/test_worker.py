@@ -10,9 +10,10 @@ import pytest
 import yaml
 
 from driftwheel import controls
+from driftwheel.bookkeeping import Step
 from driftwheel.by_whom import Action
 from driftwheel.errors import ConflictError
-from driftwheel.records import DecisionStatus, RetrainDecision, Step
+from driftwheel.records import DecisionStatus, RetrainDecision
 from driftwheel.settings.load import load_settings
 from driftwheel.settings.settings import Settings
 from driftwheel.store.events import events_of
