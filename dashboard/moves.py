@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from dashboard.queries import age, version_names
-from driftwheel import controls
+from driftwheel import approvals, controls
 from driftwheel.alias_key import AliasKey
 from driftwheel.bookkeeping import Judgement, Preference
 from driftwheel.by_whom import Cause
@@ -63,13 +63,13 @@ def _told(ledger: Ledger, key: AliasKey, fence: int) -> Iterator[None]:
 def approve(ledger: Ledger, project: str, decision_id: str, *, by: Cause | None = None) -> RetrainDecision:
     """Let a retrain that waits go on; raises ConflictError if somebody has settled it meanwhile."""
     with _told_settled(ledger, project, decision_id):
-        return controls.approve(ledger, project, decision_id, by=by)
+        return approvals.approve(ledger, project, decision_id, by=by)
 
 
 def refuse(ledger: Ledger, project: str, decision_id: str, *, by: Cause | None = None) -> RetrainDecision:
     """Turn down a retrain that waits; raises ConflictError if somebody has settled it meanwhile."""
     with _told_settled(ledger, project, decision_id):
-        return controls.refuse(ledger, project, decision_id, by=by)
+        return approvals.refuse(ledger, project, decision_id, by=by)
 
 
 @contextmanager

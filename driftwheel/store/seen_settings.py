@@ -14,7 +14,7 @@ _PASSWORD = re.compile(r"(?<=://)[^/?#\s]*@")
 """Of a URL: what stands before the host is nobody's business."""
 
 
-def note_changed_settings(ledger: Ledger, project: str, settings: Mapping[str, object], by: Cause) -> Event | None:
+def note_changed_settings(settings: Mapping[str, object], ledger: Ledger, project: str, by: Cause) -> Event | None:
     """Compare the settings with those of the last start, keep them, and return the event of the change, if any.
 
     A key that one of the two does not have is given as None. Passwords of URLs are neither kept nor compared.

@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 import sqlalchemy as sa
 
-from driftwheel import controls
+from driftwheel import approvals, controls
 from driftwheel.api_keys import create_key, disable_key, rotate_key
 from driftwheel.bookkeeping import Scope
 from driftwheel.by_whom import Action, Cause, Event, me, process
@@ -85,8 +85,8 @@ def rotated_key(settings: Settings, ledger: Ledger) -> None:
 
 
 def set_otherwise(settings: Settings, ledger: Ledger) -> None:
-    note_changed_settings(ledger, "support", {"policy": {"approval": "auto"}}, ANN)
-    note_changed_settings(ledger, "support", {"policy": {"approval": "manual"}}, ANN)
+    note_changed_settings({"policy": {"approval": "auto"}}, ledger, "support", ANN)
+    note_changed_settings({"policy": {"approval": "manual"}}, ledger, "support", ANN)
 
 
 def published(settings: Settings, ledger: Ledger) -> None:
@@ -98,8 +98,8 @@ DEEDS: dict[Action, tuple[str, Deed]] = {
     Action.PROMOTE: ("person:Ann", lambda s, ledger: controls.promote(ledger, s.alias_key, "v3", by=ANN)),
     Action.ROLL_BACK: ("person:Ann", went_back),
     Action.ASK_RETRAIN: ("person:Ann", retrain),
-    Action.APPROVE: ("person:Ann", lambda s, ledger: controls.approve(ledger, "support", waiting(s, ledger), by=ANN)),
-    Action.REFUSE: ("person:Ann", lambda s, ledger: controls.refuse(ledger, "support", waiting(s, ledger), by=ANN)),
+    Action.APPROVE: ("person:Ann", lambda s, ledger: approvals.approve(ledger, "support", waiting(s, ledger), by=ANN)),
+    Action.REFUSE: ("person:Ann", lambda s, ledger: approvals.refuse(ledger, "support", waiting(s, ledger), by=ANN)),
     Action.PAUSE: ("person:Ann", lambda s, ledger: controls.set_paused(ledger, "support", True, by=ANN)),
     Action.RESUME: ("person:Ann", lambda s, ledger: controls.set_paused(ledger, "support", False, by=ANN)),
     Action.SHADOW: (me().actor, lambda s, ledger: shadow._switch(ledger, "support", "v1", Action.SHADOW)),
@@ -161,7 +161,7 @@ def test_a_control_that_is_refused_leaves_no_event_and_a_lost_event_no_control(
     decision = retrain(settings, ledger)
     count = ledger.count(Event)
     with pytest.raises(ConflictError):
-        controls.approve(ledger, "support", decision.id, by=ANN)
+        approvals.approve(ledger, "support", decision.id, by=ANN)
     with pytest.raises(ConflictError):
         controls.set_paused(ledger, "support", True, seen="another moment", by=ANN)
     assert ledger.count(Event) == count
@@ -192,7 +192,7 @@ def test_a_refusal_that_is_met_again_and_again_is_one_event(settings: Settings, 
 def test_settings_are_compared_with_the_last_start_and_keep_no_password(ledger: Ledger) -> None:
     def start(url: str, **policy: object) -> Event | None:
         storage = {"database_url": url}
-        return note_changed_settings(ledger, "support", {"policy": policy, "storage": storage}, ANN)
+        return note_changed_settings({"policy": policy, "storage": storage}, ledger, "support", ANN)
 
     assert start("postgresql://a:secret@db/loop", approval="auto") is None
     assert start("postgresql://a:secret@db/loop", approval="auto") is None
