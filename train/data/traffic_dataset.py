@@ -25,6 +25,7 @@ from train.data.tally import Tally
 from train.data.teachable import teachable
 from train.data.traffic_rows import labelled_rows, one_sided_authors, within_cap
 from train.data.unverified_rows import Admission
+from train.data.withdrawn_rows import without_withdrawn
 
 
 def dataset_from_traffic(settings: Settings, ledger: Ledger, decision_id: str) -> Dataset:
@@ -44,6 +45,7 @@ def dataset_from_traffic(settings: Settings, ledger: Ledger, decision_id: str) -
     quarantine = quarantined(ledger, settings.project)
     answers = list({e.id: e.answer for e in old["train"] if e.original is None}.values())
     form = live_dataset.report.answer_form or form_of(answers)
+    old = without_withdrawn(settings.dataset, ledger, old, form, tally)
     given = _fresh(settings.dataset, ledger, settings.serve.alias, live_dataset, form, answers, old, tally)
     fresh = [*given.verified, *given.unverified]
     files = new_in_sources(settings.dataset, ledger, settings.project, settings.weighted_paths(), tally)
