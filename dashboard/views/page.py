@@ -48,7 +48,9 @@ def start(view: str | Path, sentence: str) -> tuple[Settings, Ledger]:
     """Draw the head of the page in a file, with its title from the registry, and return settings and ledger."""
     settings, ledger = loop()
     st.title(pages.title_of(view), anchor=False)
-    st.caption(sentence)
+    # The project on every page: people have several loops open, and a button acts on one of them. Its name holds
+    # letters, digits and hyphens alone, so that Markdown is safe.
+    st.caption(f"Project **{settings.project}**. {sentence}")
     message = st.session_state.pop(NOTICE, None)
     if message:
         _box(*message)
@@ -64,6 +66,12 @@ def _box(word: str, color: Any, text: str) -> None:
 def problem(text: str, word: str = "Not done") -> None:
     """Show what went wrong, as text."""
     _box(word, "red", text)
+
+
+def way(label: str, to: str, *, key: str, type: Any = "secondary", **query: str) -> None:
+    """Draw a button that opens another page, named by its file; `query` goes into that page's address."""
+    if st.button(label, key=key, type=type):
+        st.switch_page(f"views/{to}.py", query_params=query)
 
 
 def place_for(name: str, of: Sequence[object]) -> DeltaGenerator:
