@@ -41,6 +41,8 @@ class Row:
     """An answer to the same prompt that is worse; it is never learned."""
     is_good: bool | None = None
     """What a person thought of the answer; one that is bad is never learned."""
+    request_id: str | None = None
+    """The logged request that was labelled, if it is one."""
 
     @property
     def answer(self) -> str:
