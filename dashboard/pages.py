@@ -31,7 +31,7 @@ PAGES = (
     Page("traffic", "Traffic", "Serve"),
     Page("label", "Label", "Serve"),
     Page("playground", "Playground", "Serve"),
-    Page("drift_signals", "Drift signals", "Watch"),
+    Page("drift_signals", "Drift", "Watch"),
     Page("decisions", "Retrain decisions", "Watch"),
 )
 """In the order of the navigation; the first is where the dashboard opens."""
