@@ -15,6 +15,7 @@ from dashboard.standing import Station
 from dashboard.traffic_search import Minute
 from driftwheel import controls
 from driftwheel.alias_key import AliasKey
+from driftwheel.bookkeeping import Step
 from driftwheel.identity import utc_now
 from driftwheel.records import (
     Alias,
@@ -23,7 +24,6 @@ from driftwheel.records import (
     ModelVersion,
     ModelVersionStatus,
     RetrainDecision,
-    Step,
     Traffic,
     TrainingRun,
     TrainingRunStatus,

@@ -8,7 +8,8 @@ from datetime import datetime
 from statistics import median
 from typing import Any
 
-from driftwheel.records import Step, TrainingRun
+from driftwheel.bookkeeping import Step
+from driftwheel.records import TrainingRun
 
 REMEMBERED_STEPS = 60
 """Of earlier retrains: about six of them."""

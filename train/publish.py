@@ -7,6 +7,7 @@ published.
 """
 
 import importlib.metadata
+import os
 import platform
 import subprocess
 from dataclasses import replace
@@ -17,6 +18,7 @@ import msgspec
 
 from driftwheel import artifacts
 from driftwheel.artifacts import ArtifactManifest
+from driftwheel.child_secrets import without_secrets
 from driftwheel.errors import ArtifactError, GateError
 from driftwheel.gate_verdict import GateVerdict, Override
 from driftwheel.identity import new_id, utc_now
@@ -181,7 +183,8 @@ def code_revision() -> str | None:
     """Return the checkout's commit, marked if files differ from it; None outside a checkout."""
     argv = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
     try:
-        done = subprocess.run(argv, capture_output=True, text=True, check=True, timeout=10)
+        bare = without_secrets(os.environ)
+        done = subprocess.run(argv, capture_output=True, text=True, check=True, timeout=10, env=bare)
     except (OSError, subprocess.SubprocessError):
         return None
     return done.stdout.strip()

@@ -5,8 +5,9 @@ from datetime import timedelta
 
 import pytest
 
+from driftwheel.bookkeeping import Step
 from driftwheel.identity import utc_now
-from driftwheel.records import DecisionStatus, RetrainDecision, Step
+from driftwheel.records import DecisionStatus, RetrainDecision
 from driftwheel.settings.settings import Settings
 from driftwheel.store.alias import get_alias
 from driftwheel.store.ledger import Ledger
