@@ -24,7 +24,7 @@ class Page:
 PAGES = (
     Page("overview", "Now"),
     Page("datasets", "Datasets", "Build"),
-    Page("training_runs", "Training runs", "Build"),
+    Page("training_runs", "Train and retrain", "Build"),
     Page("model_versions", "Model versions", "Build"),
     Page("comparison", "Compare versions", "Build"),
     Page("deployments", "Deployments", "Serve"),
