@@ -27,6 +27,7 @@ PAGES = (
     Page("training_runs", "Train and retrain", "Build"),
     Page("model_versions", "Model versions", "Build"),
     Page("comparison", "Compare versions", "Build"),
+    Page("operate", "Operate", "Serve"),
     Page("deployments", "Deployments", "Serve"),
     Page("traffic", "Traffic", "Serve"),
     Page("label", "Label", "Serve"),
