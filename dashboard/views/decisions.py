@@ -22,7 +22,15 @@ def show_controls() -> None:
     with st.container(horizontal=True, vertical_alignment="center"):
         page.confirmed_action(
             "Retrain now",
-            partial(moves.request_retrain, settings.policy, ledger, settings.alias_key, seen=newest, why_now=why_now),
+            partial(
+                moves.request_retrain,
+                settings.policy,
+                ledger,
+                settings.alias_key,
+                seen=newest,
+                why_now=why_now,
+                by=page.cause(),
+            ),
             "A retrain is recorded; the worker takes it next.",
             key="retrain_now",
             seen=[newest],
@@ -31,7 +39,7 @@ def show_controls() -> None:
         )
         page.action(
             "Resume" if paused else "Pause",
-            partial(moves.set_paused, ledger, settings.project, not paused, seen=mark),
+            partial(moves.set_paused, ledger, settings.project, not paused, seen=mark, by=page.cause()),
             "Retraining goes on." if paused else "Retraining is paused.",
             key="pause",
             seen=[mark],
@@ -45,7 +53,7 @@ def show_approval(decision: RetrainDecision) -> None:
     with st.container(horizontal=True):
         page.action(
             "Approve",
-            partial(moves.approve, ledger, settings.project, decision.id),
+            partial(moves.approve, ledger, settings.project, decision.id, by=page.cause()),
             "Approved; the worker takes it next.",
             key="approve",
             seen=[decision.id],
@@ -53,7 +61,7 @@ def show_approval(decision: RetrainDecision) -> None:
         )
         page.action(
             "Refuse",
-            partial(moves.refuse, ledger, settings.project, decision.id),
+            partial(moves.refuse, ledger, settings.project, decision.id, by=page.cause()),
             "Refused; nothing follows.",
             key="refuse",
             seen=[decision.id],
