@@ -106,8 +106,8 @@ def request_retrain(
     *,
     seen: str,
     why_now: str = "",
-    by: Cause | None = None,
     fence: int | None = None,
+    by: Cause | None = None,
 ) -> RetrainDecision:
     """Ask for a retrain; `why_now` is the reason why what stands against it does not hold this time.
 

@@ -124,7 +124,7 @@ def show_remedies() -> None:
         page.way("Label some requests", "label", key="to_label")
         page.confirmed_action(
             "Retrain",
-            partial(moves.request_retrain, settings.policy, ledger, settings.alias_key, seen=newest),
+            partial(moves.request_retrain, settings.policy, ledger, settings.alias_key, seen=newest, by=page.cause()),
             "A retrain is recorded; the worker takes it next.",
             key="retrain",
             seen=[newest],

@@ -127,7 +127,11 @@ def start(newest: str, fence: int, why_key: str) -> None:
     """Ask for a retrain of the world that the form was drawn on."""
     why = st.session_state[why_key]
     ask = partial(moves.request_retrain, settings.policy, ledger, settings.alias_key, why_now=why)
-    page.act(partial(ask, seen=newest, fence=fence), "A retrain is recorded; the worker takes it next.", Scope.OPERATE)
+    page.act(
+        partial(ask, seen=newest, fence=fence, by=page.cause()),
+        "A retrain is recorded; the worker takes it next.",
+        Scope.OPERATE,
+    )
 
 
 def usual_time() -> str:
