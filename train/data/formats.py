@@ -43,6 +43,8 @@ class Row:
     """What a person thought of the answer; one that is bad is never learned."""
     groups: dict[str, str] = field(default_factory=dict)
     """Its value in each column of `dataset.slice_columns` that it has."""
+    request_id: str | None = None
+    """The logged request that was labelled, if it is one."""
 
     @property
     def answer(self) -> str:
