@@ -11,7 +11,8 @@ from dashboard.live_numbers import Served
 from dashboard.traffic_search import Minute
 from driftwheel import controls
 from driftwheel.alias_key import AliasKey
-from driftwheel.records import RetrainDecision, Traffic, utc_now
+from driftwheel.identity import utc_now
+from driftwheel.records import RetrainDecision, Traffic
 from driftwheel.store.alias import find_alias
 from driftwheel.store.ledger import Ledger
 

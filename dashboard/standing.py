@@ -6,6 +6,7 @@ from typing import Any
 
 from dashboard.queries import age, latest_check, newest, short, version_names
 from driftwheel.gateway_reports import STALE_SECONDS
+from driftwheel.identity import utc_now
 from driftwheel.records import (
     NOUNS,
     Alias,
@@ -17,7 +18,6 @@ from driftwheel.records import (
     RetrainDecision,
     Traffic,
     TrainingRun,
-    utc_now,
 )
 from driftwheel.store.ledger import Ledger
 

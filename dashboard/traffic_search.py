@@ -9,7 +9,8 @@ from datetime import datetime, timedelta
 
 import sqlalchemy as sa
 
-from driftwheel.records import Traffic, utc_now
+from driftwheel.identity import utc_now
+from driftwheel.records import Traffic
 from driftwheel.store.ledger import Ledger
 from driftwheel.store.tables import TABLES
 from driftwheel.traffic.outcome_query import is_outcome

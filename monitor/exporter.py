@@ -20,6 +20,7 @@ from driftwheel import controls
 from driftwheel.check_details import DECIDING
 from driftwheel.cli.command import add_settings_arguments, open_ledger, settings_from
 from driftwheel.errors import ConflictError
+from driftwheel.identity import utc_now
 from driftwheel.records import (
     Alias,
     DecisionStatus,
@@ -29,7 +30,6 @@ from driftwheel.records import (
     ModelVersion,
     RetrainDecision,
     Traffic,
-    utc_now,
 )
 from driftwheel.settings.serving import ServeSettings
 from driftwheel.settings.settings import Settings

@@ -3,7 +3,9 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from driftwheel.records import DriftKind, ModelVersion, Window, new_id
+from driftwheel.bookkeeping import Window
+from driftwheel.identity import new_id
+from driftwheel.records import DriftKind, ModelVersion
 from driftwheel.settings.settings import Settings
 from driftwheel.settings.watching import MonitorSettings
 from driftwheel.store.alias import find_alias

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from driftwheel.check_details import DECIDING, ColumnDrift, SignalDetails
-from driftwheel.records import DriftKind, DriftSignal, DriftVerdict, new_id, utc_now
+from driftwheel.identity import new_id, utc_now
+from driftwheel.records import DriftKind, DriftSignal, DriftVerdict
 from monitor import wording
 from monitor.drift import KindJudgment, judge_kind
 from monitor.engine_state import judge_engine

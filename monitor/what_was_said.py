@@ -8,7 +8,8 @@ from typing import Any
 import sqlalchemy as sa
 
 from driftwheel.answers import label_of
-from driftwheel.records import Traffic, Window
+from driftwheel.bookkeeping import Window
+from driftwheel.records import Traffic
 from driftwheel.settings.watching import MonitorSettings
 from driftwheel.store.any_of import any_of
 from driftwheel.store.ledger import Ledger

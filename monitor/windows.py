@@ -10,8 +10,9 @@ from dataclasses import MISSING, dataclass, fields
 
 import sqlalchemy as sa
 
+from driftwheel.bookkeeping import Window
 from driftwheel.errors import ConflictError
-from driftwheel.records import DriftSignal, Traffic, Window
+from driftwheel.records import DriftSignal, Traffic
 from driftwheel.store.any_of import any_of
 from driftwheel.store.ledger import Ledger
 from driftwheel.store.tables import TABLES

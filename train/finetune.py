@@ -15,7 +15,8 @@ import yaml
 
 from driftwheel import artifacts
 from driftwheel.errors import ConfigError, DriftwheelError, StorageError
-from driftwheel.records import Dataset, TrainingRun, TrainingRunStatus, content_hash, new_id, utc_now
+from driftwheel.identity import content_hash, new_id, utc_now
+from driftwheel.records import Dataset, TrainingRun, TrainingRunStatus
 from driftwheel.run_metrics import RunMetrics
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger

@@ -16,11 +16,12 @@ from typing import Any
 import msgspec
 
 from driftwheel import artifacts
-from driftwheel.artifacts import Manifest
+from driftwheel.artifacts import ArtifactManifest
 from driftwheel.errors import ArtifactError, GateError
 from driftwheel.gate_verdict import GateVerdict, Override
+from driftwheel.identity import new_id, utc_now
 from driftwheel.lineage import Lineage, MergedFrom
-from driftwheel.records import Dataset, ModelVersion, ModelVersionStatus, TrainingRun, new_id, utc_now
+from driftwheel.records import Dataset, ModelVersion, ModelVersionStatus, TrainingRun
 from driftwheel.settings.data import DatasetSettings
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
@@ -121,7 +122,7 @@ def _record(
     ledger: Ledger,
     run: TrainingRun,
     artifact: Path,
-    manifest: Manifest,
+    manifest: ArtifactManifest,
     evaluation: Evaluation,
     verdict: GateVerdict,
     decision_id: str | None,
@@ -152,7 +153,7 @@ def _lineage(
     settings: Settings,
     ledger: Ledger,
     run: TrainingRun,
-    manifest: Manifest,
+    manifest: ArtifactManifest,
     verdict: GateVerdict,
     decision_id: str | None,
 ) -> Lineage:

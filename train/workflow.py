@@ -17,9 +17,11 @@ import structlog
 from dbos import DBOS, DBOSConfig, DBOSPortableJSONSerializer, SetWorkflowID
 
 from driftwheel import controls
+from driftwheel.bookkeeping import Step
 from driftwheel.errors import DriftwheelError
+from driftwheel.identity import utc_now
 from driftwheel.json_form import as_json, from_json
-from driftwheel.records import DecisionStatus, DecisionVerdict, RetrainDecision, Step, utc_now
+from driftwheel.records import DecisionStatus, DecisionVerdict, RetrainDecision
 from driftwheel.settings.settings import Settings
 from driftwheel.storage_path import change_paths, lengthened, shortened
 from driftwheel.store.ledger import Ledger

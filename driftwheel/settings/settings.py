@@ -11,7 +11,7 @@ from typing import Self
 from pydantic import Field, model_validator
 
 from driftwheel.alias_key import AliasKey
-from driftwheel.records import content_hash
+from driftwheel.identity import content_hash
 from driftwheel.settings.artifact import EvaluateSettings, GateSettings, MergeSettings, ParitySettings, QuantizeSettings
 from driftwheel.settings.child import hand_on
 from driftwheel.settings.data import HUB, SHIPPED, Base, DatasetSettings, ModelSettings

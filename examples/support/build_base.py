@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from driftwheel.artifacts import is_complete, read_manifest, writing
-from driftwheel.records import content_hash
+from driftwheel.identity import content_hash
 from driftwheel.settings.training import TrainSettings
 from examples.support.world import Document, unlabelled_text
 from train.chat_template import shipped

@@ -12,15 +12,15 @@ import pytest
 import yaml
 
 from driftwheel import controls
+from driftwheel.bookkeeping import Step
 from driftwheel.records import (
     Alias,
     Dataset,
     DecisionStatus,
     Deployment,
+    DeploymentStage,
     ModelVersion,
     RetrainDecision,
-    Stage,
-    Step,
     Traffic,
 )
 from driftwheel.settings.load import load_settings
@@ -101,7 +101,9 @@ def test_labelled_traffic_becomes_a_better_version_that_serves_without_a_failed_
     assert ledger.get(Dataset, second.dataset_id).origin == decision.id
     assert ledger.get(Alias, "support/support").observed_version_id == second.id
     stages = {d.version_id: d.stage for d in ledger.find(Deployment, newest_first=False)}
-    assert stages == {first["id"]: Stage.RETIRED, second.id: Stage.RETIRED}, "everything is stopped at the end"
+    assert stages == {first["id"]: DeploymentStage.RETIRED, second.id: DeploymentStage.RETIRED}, (
+        "everything is stopped at the end"
+    )
 
 
 async def go_around(demo: Demo) -> RetrainDecision:

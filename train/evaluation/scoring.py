@@ -11,8 +11,9 @@ from driftwheel import artifacts
 from driftwheel.answers import field_for, form_of
 from driftwheel.conversations import Messages, Tool, text_of
 from driftwheel.errors import DataError, EngineError
+from driftwheel.identity import content_hash
 from driftwheel.predictions import Prediction
-from driftwheel.records import Dataset, content_hash
+from driftwheel.records import Dataset
 from driftwheel.scorecard import Task
 from driftwheel.settings.artifact import EvaluateSettings
 from driftwheel.settings.serving import ServeSettings

@@ -14,7 +14,8 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from sqlalchemy.pool import NullPool
 
 from driftwheel.errors import ConfigError, DataError
-from driftwheel.records import Dataset, content_hash
+from driftwheel.identity import content_hash
+from driftwheel.records import Dataset
 from driftwheel.settings.settings import Settings
 from driftwheel.settings.training import TuneSettings
 from driftwheel.store.database import with_driver

@@ -14,7 +14,8 @@ from pathlib import Path
 from driftwheel.cli.command import add_common_arguments, open_ledger, print_record, settings_from
 from driftwheel.errors import DriftwheelError, NotFoundError
 from driftwheel.gate_verdict import Override
-from driftwheel.records import ModelVersion, TrainingRun, utc_now
+from driftwheel.identity import utc_now
+from driftwheel.records import ModelVersion, TrainingRun
 from driftwheel.store.alias import live_version
 from train.publish import refuse_learned
 from train.runs import newest_run
