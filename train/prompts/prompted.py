@@ -11,11 +11,12 @@ import shutil
 from pathlib import Path
 
 from driftwheel import artifacts
-from driftwheel.artifacts import Manifest
+from driftwheel.artifacts import ArtifactManifest
 from driftwheel.conversations import said
 from driftwheel.errors import ArtifactError, ConfigError, GateError
+from driftwheel.identity import content_hash
 from driftwheel.json_form import as_json
-from driftwheel.records import ModelVersion, ModelVersionStatus, content_hash
+from driftwheel.records import ModelVersion, ModelVersionStatus
 from driftwheel.store.ledger import Ledger
 from train.prompts.prompt_file import BETWEEN, FIRST, Prompt
 
@@ -82,7 +83,7 @@ def _share(source: Path, target: Path) -> None:
         shutil.copy2(source, target)
 
 
-def require_same_model(ledger: Ledger, project: str, artifact: Path, manifest: Manifest) -> None:
+def require_same_model(ledger: Ledger, project: str, artifact: Path, manifest: ArtifactManifest) -> None:
     """Raise GateError unless an artifact with a prompt is, but for its template, a published version's.
 
     So it needs no parity table of its own: its weights are, byte by byte, those that were compared with the trained.
