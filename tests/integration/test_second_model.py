@@ -22,7 +22,7 @@ from driftwheel.settings.load import load_settings
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
 from examples.support.world import answer, messages
-from tests.support.versions import add_with_parents, published_version
+from tests.support.versions import add_with_parents, published_version, run_stub
 from train.asking.client import Endpoint
 from train.asking.engine_child import engine
 from train.data.dataset_files import read_splits
@@ -214,8 +214,9 @@ def test_a_real_engine_judges_each_pair_in_both_orders(
 
 def test_a_prompt_is_served_as_it_was_tried_and_is_a_version(world: World, dataset: Dataset) -> None:
     settings, ledger, digest = world.settings, world.ledger, artifacts.read_manifest(world.artifact).content_hash
-    plain = published_version("version_9", number=9, dataset_id=dataset.id)
-    add_with_parents(ledger, replace(plain, path=str(world.artifact), manifest_hash=digest))
+    trained = replace(run_stub("run_9"), project="support", dataset_id=dataset.id)
+    plain = published_version("version_9", number=9, run_id=trained.id, dataset_id=dataset.id)
+    add_with_parents(ledger, trained, replace(plain, path=str(world.artifact), manifest_hash=digest))
     version = ledger.get(ModelVersion, "version_9")
     prompt = Prompt(instructions="Name the intent.", examples=(Shot(prompt="Is {{it}} on?", completion="{}"),))
     none, tried = try_prompts(settings, dataset, version, {"p": prompt}, world.endpoint)
