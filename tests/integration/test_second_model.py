@@ -189,16 +189,11 @@ def test_a_real_engine_judges_each_pair_in_both_orders(
         done = evaluate(settings, world.ledger, artifact=artifact, dataset_id=dataset.id, endpoint=world.endpoint)
         add_with_parents(
             world.ledger,
-            ModelVersion(
-                id=f"version_{number}",
-                project="support",
-                status=ModelVersionStatus.PUBLISHED,
+            published_version(
+                f"version_{number}",
                 number=number,
-                run_id="run",
                 dataset_id=dataset.id,
-                base_model="base",
                 path=str(artifact),
-                quantization="none",
                 manifest_hash=artifacts.read_manifest(artifact).content_hash,
                 scorecard=done.scorecard,
             ),
