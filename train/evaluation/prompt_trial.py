@@ -14,7 +14,7 @@ from driftwheel.grades import Criterion
 from driftwheel.intervals import Interval, paired_interval
 from driftwheel.predictions import Prediction
 from driftwheel.records import Dataset, ModelVersion
-from driftwheel.scorecard import Scorecard
+from driftwheel.scorecard import Scorecard, Task
 from driftwheel.settings.data import DatasetSettings
 from driftwheel.settings.settings import Settings
 from train.asking.client import Endpoint
@@ -23,9 +23,9 @@ from train.data.dataset_files import read_splits
 from train.data.examples import Example
 from train.data.leaks import HeldOut
 from train.evaluation.criterion_choice import choose_criterion, refuse_costs
-from train.evaluation.graders import with_grades
+from train.evaluation.graded_rows import ask_rows
 from train.evaluation.scores import score
-from train.evaluation.scoring import Row, ask, learned_answers, read_split, sample, score_items, task_of, tools_of
+from train.evaluation.scoring import learned_answers, read_split, sample, task_of
 from train.prompts.prompt_file import Prompt, with_prompt
 
 NO_PROMPT = "no prompt"
@@ -90,41 +90,33 @@ def try_prompts(
     learned = learned_answers(read_split(dataset, "train"))
     criterion = choose_criterion(settings.evaluate, settings.dataset.label_field, learned)
     refuse_costs(settings.evaluate, criterion, len(rows) * (len(prompts) + 1), with_baseline=False)
+    asked: dict[str, list[Prediction] | str] = {}
     with nullcontext(endpoint) if endpoint else engine(settings, ["--artifact", version.path]) as own:
-        asked = {
-            name: _ask(settings, own, rows, prompt, name, criterion)
-            for name, prompt in {NO_PROMPT: Prompt(), **prompts}.items()
-        }
-    without = asked[NO_PROMPT]
-    if isinstance(without, str):
-        raise EngineError(without)
-    return [_trial(settings, rows, name, criterion, items, without) for name, items in asked.items()]
-
-
-def _ask(
-    settings: Settings, endpoint: Endpoint, rows: Sequence[Row], prompt: Prompt, name: str, criterion: Criterion
-) -> list[Prediction] | str:
-    """Return the answers after a prompt, graded, or why there is none."""
-    conversations = [with_prompt(prompt, row["prompt"]) for row in rows]
-    answers = ask(settings.evaluate, settings.serve, endpoint, conversations, name, tools=tools_of(rows))
-    try:
-        items = score_items(rows, answers, label_field=settings.dataset.label_field)
-    except EngineError as error:  # such as a prompt that is longer than the model's context
-        return str(error)
-    return with_grades(settings.evaluate, criterion, items)
+        for name, prompt in {NO_PROMPT: Prompt(), **prompts}.items():
+            conversations = [with_prompt(prompt, row["prompt"]) for row in rows]
+            label_field = settings.dataset.label_field
+            try:
+                asked[name] = ask_rows(
+                    settings.evaluate, settings.serve, label_field, own, criterion, rows, conversations, name
+                )
+            except EngineError as error:  # such as a prompt that is longer than the model's context
+                if name == NO_PROMPT:
+                    raise
+                asked[name] = str(error)
+    task = task_of(settings.evaluate, rows)
+    return [_trial(name, items, asked[NO_PROMPT], task, criterion) for name, items in asked.items()]
 
 
 def _trial(
-    settings: Settings,
-    rows: Sequence[Row],
     name: str,
-    criterion: Criterion,
     items: list[Prediction] | str,
-    without: Sequence[Prediction],
+    without: list[Prediction] | str,
+    task: Task,
+    criterion: Criterion,
 ) -> Trial:
-    if isinstance(items, str):
-        return Trial(prompt=name, criterion=criterion, note=items)
-    scores = score(items, task_of(settings.evaluate, rows), criterion)
+    if isinstance(items, str) or isinstance(without, str):
+        return Trial(prompt=name, criterion=criterion, note=str(items))
+    scores = score(items, task, criterion)
     if name == NO_PROMPT:
         return Trial(prompt=name, criterion=criterion, scores=scores)
     difference, interval = compare(items, without, criterion)

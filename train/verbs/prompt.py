@@ -6,7 +6,7 @@ python -m train prompt try|publish FILE
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -17,9 +17,7 @@ from driftwheel.cli.command import add_common_arguments, named_version, open_led
 from driftwheel.errors import ConfigError
 from driftwheel.json_form import as_json
 from driftwheel.records import Dataset, ModelVersion
-from driftwheel.settings.settings import Settings
 from driftwheel.store.alias import get_alias
-from driftwheel.store.ledger import Ledger
 from train.evaluation.prompt_trial import Trial, refuse_shown, try_prompts
 from train.prompts.prompt_file import Prompt, read_prompt
 from train.prompts.prompted import write_prompted
@@ -56,19 +54,17 @@ def main(arguments: argparse.Namespace) -> None:
         return
     if len(prompts) != 1:
         raise ConfigError("publish takes one prompt; `driftwheel prompt try` compares several")
-    published = publish_prompt(settings, ledger, dataset, version, prompts)
+    published = publish_prompt(Job(settings, ledger), dataset, version, prompts)
     print_record(published, as_json=arguments.json)
 
 
-def publish_prompt(
-    settings: Settings, ledger: Ledger, dataset: Dataset, version: ModelVersion, prompts: dict[str, Prompt]
-) -> ModelVersion:
+def publish_prompt(job: Job, dataset: Dataset, version: ModelVersion, prompts: Mapping[str, Prompt]) -> ModelVersion:
     """Put a version's model behind a prompt, evaluate it, let the gate judge it, and record it as a version."""
-    refuse_shown(settings.dataset, dataset, prompts)
-    artifact = write_prompted(settings.root, version, next(iter(prompts.values())))
+    refuse_shown(job.settings.dataset, dataset, prompts)
+    artifact = write_prompted(job.settings.root, version, next(iter(prompts.values())))
     made = Progress(run_id=version.run_id, dataset_id=dataset.id, artifact=str(artifact))
-    done = run_steps(Job(settings, ledger), made, "evaluate", "publish_version")
-    return ledger.get(ModelVersion, done.need("version_id"))
+    done = run_steps(job, made, "evaluate", "publish_version")
+    return job.ledger.get(ModelVersion, done.need("version_id"))
 
 
 def _print_trials(trials: Sequence[Trial], *, as_json: bool) -> None:
