@@ -23,9 +23,10 @@ def unit(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     """The unit with a program that is on this machine, which systemd looks for."""
     if shutil.which("systemd-analyze") is None:
         absent("systemd-analyze", install="Debian's package systemd")
-    text = (ROOT / "deploy" / "systemd" / request.param).read_text(encoding="utf-8")
-    assert f"ExecStart={PROGRAM} {UNITS[request.param]}\n" in text
-    path = tmp_path / request.param
+    name: str = request.param
+    text = (ROOT / "deploy" / "systemd" / name).read_text(encoding="utf-8")
+    assert f"ExecStart={PROGRAM} {UNITS[name]}\n" in text
+    path = tmp_path / name
     path.write_text(text.replace(PROGRAM, "/bin/true"), encoding="utf-8")
     return path
 
