@@ -33,6 +33,7 @@ VERBS = {
     "traffic": ("driftwheel.cli.traffic", "show, export or prune the logged requests"),
     "feedback": ("driftwheel.cli.feedback", "show, give, confirm or withdraw what was said about answers"),
     "keys": ("driftwheel.cli.keys", "make, list, disable and rotate the API keys of the gateway"),
+    "artifacts": ("driftwheel.cli.artifacts", "store versions' files for other machines, or fetch them"),
     "db": ("driftwheel.cli.db", "show or upgrade the database's tables"),
 }
 STAGE_VERBS: dict[str, tuple[str, tuple[str, ...], str]] = {

@@ -107,6 +107,11 @@ class ServeSettings(Section):
     tracing: TracingSettings = TracingSettings()
     """OpenTelemetry."""
 
+    @property
+    def starts_engines(self) -> bool:
+        """Whether engines are children of the gateway."""
+        return not self.engines
+
     @model_validator(mode="after")
     def _only_engine_is_alone(self) -> Self:
         if self.swap == "in_place" and (self.replicas > 1 or self.engines or self.rollout == "canary"):

@@ -23,6 +23,7 @@ from driftwheel.settings.settings import Settings
 from driftwheel.store.alias import find_alias
 from driftwheel.store.answer_form import label_field_of
 from driftwheel.store.ledger import Ledger
+from driftwheel.version_files import bring
 from serve.engines.adapters import StartEngine
 from serve.engines.engine import start_artifact
 from serve.engines.fleet import Fleet
@@ -169,6 +170,7 @@ class Reconciler:
         new = await asyncio.to_thread(self._published, alias.version_id)
         if await asyncio.to_thread(self._plan, alias):
             raise GateError(f"a canary of {new.id} needs a second engine, and there is one only; promote it directly")
+        await self._bring(new)
         await asyncio.to_thread(check_reload, old, new)
         with self._routes.closed():
             await self._fleet.reload(old, new)
@@ -266,8 +268,14 @@ class Reconciler:
     async def _ensure(self, version: ModelVersion) -> None:
         """Have a version's engines running and proved, with no more engines at a time than two versions need."""
         if not self._fleet.is_running(version.id):
+            await self._bring(version)
             await self._standby.make_room(version, self._live_id)
         await self._fleet.ensure(version)
+
+    async def _bring(self, version: ModelVersion) -> None:
+        """Have a version's files here, if it is here that its engines load them."""
+        if self._settings.serve.starts_engines:
+            await asyncio.to_thread(bring, self._settings.storage, version)
 
     async def _tend(self) -> None:
         """Take dead engines of the serving versions out, and have the missing ones started beside those that live."""
