@@ -16,8 +16,9 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from driftwheel.identity import utc_now
 from driftwheel.intervals import share_interval
-from driftwheel.records import DriftKind, utc_now
+from driftwheel.records import DriftKind
 from monitor.calibration import level_per_decision
 from monitor.drift import judge_kind
 from monitor.observation import Observation, without_repeats

@@ -10,17 +10,10 @@ from contextlib import contextmanager
 from dashboard.queries import age, version_names
 from driftwheel import controls
 from driftwheel.alias_key import AliasKey
+from driftwheel.bookkeeping import Judgement, Preference
 from driftwheel.errors import ConflictError
 from driftwheel.judgements import record_judgement
-from driftwheel.records import (
-    Alias,
-    DecisionStatus,
-    DecisionVerdict,
-    Judgement,
-    ModelVersion,
-    Preference,
-    RetrainDecision,
-)
+from driftwheel.records import Alias, DecisionStatus, DecisionVerdict, ModelVersion, RetrainDecision
 from driftwheel.settings.watching import PolicySettings
 from driftwheel.store.alias import find_alias
 from driftwheel.store.ledger import Ledger

@@ -22,7 +22,7 @@ class Page:
 
 
 PAGES = (
-    Page("overview", "Overview"),
+    Page("overview", "Now"),
     Page("datasets", "Datasets", "Build"),
     Page("training_runs", "Training runs", "Build"),
     Page("model_versions", "Model versions", "Build"),

@@ -7,8 +7,10 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from driftwheel.bookkeeping import Step
 from driftwheel.check_details import DECIDING, DecisionBasis, SignalDetails
-from driftwheel.records import Dataset, DriftKind, DriftSignal, ModelVersion, Step, TrainingRun, utc_now
+from driftwheel.identity import utc_now
+from driftwheel.records import Dataset, DriftKind, DriftSignal, ModelVersion, TrainingRun
 from driftwheel.store.ledger import Ledger
 from driftwheel.store.tables import TABLES
 

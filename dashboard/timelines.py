@@ -9,7 +9,9 @@ import altair as alt
 
 from dashboard.charts import BLUE, COLORS, ORANGE, sized
 from dashboard.traffic_search import Minute
-from driftwheel.records import DriftSignal, DriftVerdict, Step, utc_now
+from driftwheel.bookkeeping import Step
+from driftwheel.identity import utc_now
+from driftwheel.records import DriftSignal, DriftVerdict
 
 VERDICT_COLORS = {"steady": "green", "suspected": "amber", "drifted": "red", "insufficient": "gray"}
 

@@ -11,8 +11,9 @@ from datetime import datetime, timedelta
 
 import sqlalchemy as sa
 
+from driftwheel.bookkeeping import ApiKey, ApiKeyStatus, Scope
 from driftwheel.errors import ConfigError, ConflictError, NotFoundError
-from driftwheel.records import ApiKey, ApiKeyStatus, Scope, utc_now
+from driftwheel.identity import utc_now
 from driftwheel.store.ledger import Ledger
 from driftwheel.store.tables import TABLES
 

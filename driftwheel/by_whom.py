@@ -1,9 +1,11 @@
 """Records of who said what about an answer, and how far each author is trusted."""
 
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from enum import StrEnum
 from typing import ClassVar
+
+from driftwheel.identity import utc_now
 
 
 class Trust(StrEnum):
@@ -29,7 +31,7 @@ class Feedback:
     prefix: ClassVar[str] = "feedback"
     id: str
     project: str
-    created_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+    created_at: datetime = field(default_factory=utc_now)
     request_id: str
     author: str
     """Id of the API key, or `person:` and a name; `legacy` for what was said before authors were written down."""

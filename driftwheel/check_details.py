@@ -5,6 +5,8 @@ Every field has a default, so that what an older program wrote can still be read
 
 from dataclasses import dataclass, field
 
+from driftwheel.diagnosis import Diagnosis, Finding
+
 DECIDING = "all"
 """The feature of the drift signal that decides its kind; the other signals of the kind are its single features."""
 
@@ -29,6 +31,8 @@ class SignalDetails:
     """Words whose share of the prompts grew most."""
     strangest_prompts: list[str] = field(default_factory=list)
     """Prompts least like anything in the reference."""
+    diagnosis: Diagnosis | None = None
+    """What changed, in sentences; with the decisive signal of each kind that is over its threshold."""
     evidently: ColumnDrift | None = None
     accuracy: float | None = None
     """Share of right answers among the labelled rows of the newest windows; None where they are no fair sample."""
@@ -45,6 +49,8 @@ class SignalDetails:
     """How often people correct and complain, now and before, in words."""
     baseline: float | None = None
     """The same when the version was judged."""
+    criterion: str | None = None
+    """What graded the answers, where they are good by degrees; then all these shares are mean grades."""
     labelled_rows: int | None = None
     error_share: float | None = None
     latency_ratio: float | None = None
@@ -58,5 +64,7 @@ class DecisionBasis:
     version_id: str | None = None
     verdicts: dict[str, str] = field(default_factory=dict)
     """The verdict on each kind of drift."""
+    findings: list[Finding] = field(default_factory=list)
+    """What changed in prompts and answers, in sentences, each with what would help."""
     fresh_labels: int | None = None
     refused_in_a_row: int | None = None

@@ -12,18 +12,10 @@ from datetime import datetime
 import sqlalchemy as sa
 
 from driftwheel.alias_key import AliasKey
+from driftwheel.bookkeeping import Switch
 from driftwheel.errors import ConflictError, GateError, NotFoundError
-from driftwheel.records import (
-    Alias,
-    DecisionStatus,
-    DecisionVerdict,
-    ModelVersion,
-    ModelVersionStatus,
-    RetrainDecision,
-    Switch,
-    new_id,
-    utc_now,
-)
+from driftwheel.identity import new_id, utc_now
+from driftwheel.records import Alias, DecisionStatus, DecisionVerdict, ModelVersion, ModelVersionStatus, RetrainDecision
 from driftwheel.retrain_limits import history_of, lacking_labels, obstacles
 from driftwheel.settings.serving import ServeSettings
 from driftwheel.settings.watching import PolicySettings
@@ -52,7 +44,7 @@ def promote(
     empty list means all at once. Raises GateError if the version was not published, ConflictError if the alias moved
     first.
     """
-    _ask_whether_published(ledger, key.project, version_id)
+    published_version(ledger, key.project, version_id)
     if canary_shares is None:
         return move_alias(ledger, *key, version_id, fence=fence)
     if fence is None:
@@ -80,11 +72,13 @@ def promote_judged(ledger: Ledger, key: AliasKey, version_id: str, *, seen_fence
     return promote(ledger, key, version_id, fence=seen_fence)
 
 
-def _ask_whether_published(ledger: Ledger, project: str, version_id: str) -> None:
+def published_version(ledger: Ledger, project: str, version_id: str) -> ModelVersion:
+    """Return a version that may serve traffic; raises GateError, with the gate's reason, for one that may not."""
     version = ledger.get(ModelVersion, version_id, project=project)
     if version.status is not ModelVersionStatus.PUBLISHED:
         reason = version.verdict.reason or "it was never judged"
         raise GateError(f"{version_id} is {version.status}, not published ({reason}); it cannot serve traffic")
+    return version
 
 
 def _plan(alias: str, fence: int, shares: Sequence[float]) -> tuple[str, str]:
@@ -125,7 +119,7 @@ def rollback_with(ledger: Ledger, connection: sa.Connection, alias: Alias) -> Al
     """
     if alias.previous_version_id is None:
         raise NotFoundError(f"alias {alias.name!r} has no earlier version to go back to")
-    _ask_whether_published(ledger, alias.project, alias.previous_version_id)
+    published_version(ledger, alias.project, alias.previous_version_id)
     # With the fence that was read: of two people who roll back at once one is told, and nobody goes back two versions.
     plan = _plan(alias.name, alias.fence, [])
     return move_alias_with(ledger, connection, alias, alias.previous_version_id, switch=plan)

@@ -16,11 +16,11 @@ from pathlib import Path
 
 import msgspec
 
-from driftwheel.artifacts import MANIFEST, Manifest, file_sha256, is_complete, read_manifest, verify
+from driftwheel.artifacts import MANIFEST, ArtifactManifest, file_sha256, is_complete, read_manifest, verify
 from driftwheel.errors import ArtifactError, NotFoundError, StorageError
+from driftwheel.identity import content_hash, utc_now
 from driftwheel.json_form import as_json, from_json
 from driftwheel.object_store import ObjectStore
-from driftwheel.records import content_hash, utc_now
 from driftwheel.system import one_after_another, sync
 
 GRACE = timedelta(hours=24)
@@ -41,7 +41,7 @@ class Collected:
     bytes: int
 
 
-def put_artifact(store: ObjectStore, folder: Path, *, again: bool = False) -> Manifest:
+def put_artifact(store: ObjectStore, folder: Path, *, again: bool = False) -> ArtifactManifest:
     """Store a finished artifact; what is there already is sent only `again`, so a put that broke off goes on.
 
     Raises ArtifactError if a file was changed, StorageError if the store refuses for longer than its patience.
@@ -122,7 +122,7 @@ def _named_by(store: ObjectStore, content_hash: str) -> Iterator[str]:
         yield entry.sha256
 
 
-def _stored_manifest(store: ObjectStore, wanted: str) -> tuple[bytes, Manifest]:
+def _stored_manifest(store: ObjectStore, wanted: str) -> tuple[bytes, ArtifactManifest]:
     """Return an artifact's manifest, as it is stored and read; raises NotFoundError or ArtifactError."""
     try:
         mark = store.read(_mark(wanted)).decode(errors="replace")
@@ -135,7 +135,7 @@ def _stored_manifest(store: ObjectStore, wanted: str) -> tuple[bytes, Manifest]:
     if hashlib.sha256(text).hexdigest() != mark:
         raise _other_bytes(store, f"the manifest of {wanted[:12]}", mark)
     try:
-        manifest = from_json(text, Manifest)
+        manifest = from_json(text, ArtifactManifest)
     except (ValueError, msgspec.ValidationError) as error:
         raise ArtifactError(f"{store.url}: the manifest of {wanted[:12]} cannot be read: {error}") from error
     if not manifest.content_hash == wanted == content_hash(as_json(manifest.files)):
@@ -143,7 +143,7 @@ def _stored_manifest(store: ObjectStore, wanted: str) -> tuple[bytes, Manifest]:
     return text, manifest
 
 
-def _fill(store: ObjectStore, manifest: Manifest, aside: Path, report: Report) -> None:
+def _fill(store: ObjectStore, manifest: ArtifactManifest, aside: Path, report: Report) -> None:
     done, all_bytes = 0, sum(entry.bytes for entry in manifest.files.values())
     aside.mkdir(parents=True, exist_ok=True)
     for stray in [p for p in aside.rglob("*") if p.is_file() and p.relative_to(aside).as_posix() not in manifest.files]:
@@ -176,7 +176,7 @@ def _pieces(store: ObjectStore, name: str, sha256: str) -> Iterator[bytes]:
         raise ArtifactError(f"{store.url} has lost {name} (files/{sha256[:64]}); {PUT_AGAIN}") from error
 
 
-def _check_room(target: Path, manifest: Manifest) -> None:
+def _check_room(target: Path, manifest: ArtifactManifest) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     needed, free = sum(e.bytes for e in manifest.files.values()), shutil.disk_usage(target.parent).free
     if needed + SPARE_BYTES > free:

@@ -12,9 +12,11 @@ import sqlalchemy as sa
 import structlog
 
 from driftwheel import controls
+from driftwheel.bookkeeping import Window
 from driftwheel.check_details import DECIDING, ColumnDrift, DecisionBasis
 from driftwheel.cli.command import add_common_arguments, open_ledger, print_record, settings_from
 from driftwheel.errors import GateError, NotFoundError
+from driftwheel.identity import new_id, utc_now
 from driftwheel.records import (
     Alias,
     DecisionStatus,
@@ -23,9 +25,6 @@ from driftwheel.records import (
     DriftSignal,
     DriftVerdict,
     RetrainDecision,
-    Window,
-    new_id,
-    utc_now,
 )
 from driftwheel.settings.settings import Settings
 from driftwheel.store.alias import get_alias

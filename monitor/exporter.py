@@ -12,14 +12,14 @@ from datetime import datetime, timedelta
 from wsgiref.simple_server import WSGIServer
 
 import sqlalchemy as sa
-from prometheus_client import CollectorRegistry, start_http_server
+from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from driftwheel import controls
 from driftwheel.check_details import DECIDING
 from driftwheel.cli.command import add_settings_arguments, open_ledger, settings_from
-from driftwheel.errors import ConflictError
+from driftwheel.identity import utc_now
 from driftwheel.records import (
     Alias,
     DecisionStatus,
@@ -29,13 +29,13 @@ from driftwheel.records import (
     ModelVersion,
     RetrainDecision,
     Traffic,
-    utc_now,
 )
 from driftwheel.settings.serving import ServeSettings
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
 from driftwheel.store.tables import TABLES
 from driftwheel.traffic.retention import pruned_rows
+from monitor.guarded_metrics import serve_metrics
 
 EVERY_ITEM = "all"
 """Slice of the scores of the whole test split."""
@@ -180,17 +180,10 @@ class LedgerCollector(Collector):
 
 
 def start_exporter(settings: Settings, ledger: Ledger, checks: CheckCounter) -> WSGIServer:
-    """Serve /metrics on monitor.host and monitor.port; raises ConflictError if the port is taken."""
+    """Serve the metrics of a project; raises what `serve_metrics` raises."""
     registry = CollectorRegistry(auto_describe=False)
     registry.register(LedgerCollector(settings.serve, ledger, settings.project, checks))
-    host, port = settings.monitor.host, settings.monitor.port
-    try:
-        server, _ = start_http_server(port, host, registry)
-    except OSError as error:
-        raise ConflictError(
-            f"cannot listen on {host}:{port}: {error.strerror}; set monitor.port to a free one"
-        ) from error
-    return server
+    return serve_metrics(settings.monitor, ledger, settings.project, registry)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

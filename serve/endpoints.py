@@ -7,8 +7,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import asdict
 from urllib.parse import unquote
 
+from driftwheel.bookkeeping import Scope
 from driftwheel.errors import ConflictError, DataError, DriftwheelError, NotFoundError, RecordError, StorageError
-from driftwheel.records import Scope
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
 from driftwheel.traffic.feedback import Author

@@ -7,6 +7,7 @@ published.
 """
 
 import importlib.metadata
+import os
 import platform
 import subprocess
 from dataclasses import replace
@@ -16,11 +17,13 @@ from typing import Any
 import msgspec
 
 from driftwheel import artifacts
-from driftwheel.artifacts import Manifest
+from driftwheel.artifacts import ArtifactManifest
+from driftwheel.child_secrets import without_secrets
 from driftwheel.errors import ArtifactError, GateError
 from driftwheel.gate_verdict import GateVerdict, Override
+from driftwheel.identity import new_id, utc_now
 from driftwheel.lineage import Lineage, MergedFrom
-from driftwheel.records import Dataset, ModelVersion, ModelVersionStatus, TrainingRun, new_id, utc_now
+from driftwheel.records import Dataset, ModelVersion, ModelVersionStatus, TrainingRun
 from driftwheel.settings.data import DatasetSettings
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
@@ -121,7 +124,7 @@ def _record(
     ledger: Ledger,
     run: TrainingRun,
     artifact: Path,
-    manifest: Manifest,
+    manifest: ArtifactManifest,
     evaluation: Evaluation,
     verdict: GateVerdict,
     decision_id: str | None,
@@ -152,7 +155,7 @@ def _lineage(
     settings: Settings,
     ledger: Ledger,
     run: TrainingRun,
-    manifest: Manifest,
+    manifest: ArtifactManifest,
     verdict: GateVerdict,
     decision_id: str | None,
 ) -> Lineage:
@@ -184,7 +187,8 @@ def code_revision() -> str | None:
     """Return the checkout's commit, marked if files differ from it; None outside a checkout."""
     argv = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
     try:
-        done = subprocess.run(argv, capture_output=True, text=True, check=True, timeout=10)
+        bare = without_secrets(os.environ)
+        done = subprocess.run(argv, capture_output=True, text=True, check=True, timeout=10, env=bare)
     except (OSError, subprocess.SubprocessError):
         return None
     return done.stdout.strip()

@@ -7,7 +7,8 @@ import streamlit as st
 from dashboard import files, moves, queries, timelines
 from dashboard.views import page
 from driftwheel import controls
-from driftwheel.records import DecisionStatus, DecisionVerdict, RetrainDecision, utc_now
+from driftwheel.identity import utc_now
+from driftwheel.records import DecisionStatus, DecisionVerdict, RetrainDecision
 
 
 def show_controls() -> None:

@@ -13,8 +13,9 @@ from datetime import datetime, timedelta
 
 from driftwheel.api_keys import LARGEST_LIMIT, create_key, disable_key, keys_of, rotate_key
 from driftwheel.argument_types import number, whole
+from driftwheel.bookkeeping import ApiKey, ApiKeyStatus, Scope
 from driftwheel.cli.command import add_common_arguments, opened
-from driftwheel.records import ApiKey, ApiKeyStatus, Scope, utc_now
+from driftwheel.identity import utc_now
 
 DEFAULT_SCOPES = f"{Scope.ASK},{Scope.FEEDBACK}"
 SHORTEST_DAYS, MOST_DAYS = 1 / 24 / 60, 36_500.0

@@ -20,6 +20,7 @@ import structlog
 
 from driftwheel.api_keys import KEYS_VARIABLE
 from driftwheel.backoff import Backoff
+from driftwheel.child_secrets import JUDGE_KEY, PARAPHRASE_KEY, for_stage
 from driftwheel.cli.command import add_settings_arguments, settings_from
 from driftwheel.errors import ConfigError
 from driftwheel.settings.serving import ServeSettings
@@ -32,6 +33,13 @@ CHILDREN = {
     "worker": ("train", "worker"),
     "dashboard": ("dashboard",),
 }
+NEEDS = {
+    "gateway": (KEYS_VARIABLE,),
+    "monitor": (KEYS_VARIABLE,),
+    "worker": (JUDGE_KEY, PARAPHRASE_KEY),
+    "dashboard": (KEYS_VARIABLE,),
+}
+"""Which of our own secrets each is given: the keys that it knows callers by or asks with, and no others."""
 STEADY_SECONDS = 60.0
 """A child that lived so long did start; its next death counts as the first one."""
 LOOK_SECONDS = 0.5
@@ -78,7 +86,7 @@ class Child:
             stdin=subprocess.DEVNULL,
             stdout=self.output,
             stderr=self.output,
-            env=os.environ | self.environment,
+            env=for_stage(os.environ, NEEDS.get(self.name, ())) | dict(self.environment),
             preexec_fn=die_with_parent,  # no gateway is left behind
         )
         log.info("started", child=self.name, pid=self.process.pid, log=str(self.log_path))

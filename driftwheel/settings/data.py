@@ -3,8 +3,10 @@
 from dataclasses import dataclass, field
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import Field, StringConstraints, field_validator, model_validator
 
+from driftwheel.child_secrets import PARAPHRASE_KEY
+from driftwheel.settings.secret import without_user
 from driftwheel.settings.section import Section
 
 HUB = "hf://"
@@ -129,6 +131,11 @@ class DatasetSettings(Section):
     """Rows that a retrain may learn from on a thumbs-up alone."""
     seed: int = 0
     """Seed of splits and sampling."""
+
+    @field_validator("paraphrase_url")
+    @classmethod
+    def _paraphraser_is_told_its_key_apart(cls, url: str | None) -> str | None:
+        return without_user(url, "paraphrase_url", PARAPHRASE_KEY)
 
     @model_validator(mode="after")
     def _paraphraser_is_whole(self) -> Self:

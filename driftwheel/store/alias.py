@@ -7,7 +7,8 @@ desired half of the row is written by people and the worker, the observed half b
 import sqlalchemy as sa
 
 from driftwheel.errors import ConflictError, NotFoundError
-from driftwheel.records import Alias, ModelVersion, utc_now
+from driftwheel.identity import utc_now
+from driftwheel.records import Alias, ModelVersion
 from driftwheel.store.ledger import Ledger
 from driftwheel.store.row_values import storable
 from driftwheel.store.tables import TABLES

@@ -12,8 +12,9 @@ from weakref import WeakKeyDictionary
 import msgspec
 import sqlalchemy as sa
 
+from driftwheel.bookkeeping import Window
 from driftwheel.by_whom import Feedback
-from driftwheel.records import RECORDS, DriftSignal, RetrainDecision, Traffic, Window
+from driftwheel.records import RECORDS, DriftSignal, RetrainDecision, Traffic
 from driftwheel.storage_path import change_paths, is_path, lengthened, shortened
 from driftwheel.store.marked_floats import with_marked_floats, with_unmarked_floats
 

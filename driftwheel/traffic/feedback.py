@@ -11,7 +11,8 @@ from driftwheel.answers import wrong_form
 from driftwheel.asked import UnreadableRequestError, read_answer, read_asked
 from driftwheel.by_whom import Feedback, FeedbackKind, Trust
 from driftwheel.errors import ConflictError, DataError, NotFoundError
-from driftwheel.records import Traffic, new_id, utc_now
+from driftwheel.identity import new_id, utc_now
+from driftwheel.records import Traffic
 from driftwheel.settings.serving import TrafficSettings
 from driftwheel.store.answer_form import answer_form
 from driftwheel.store.ledger import Ledger

@@ -18,6 +18,9 @@ from driftwheel.backoff import Backoff
 from driftwheel.errors import DriftwheelError, EngineError
 from driftwheel.records import ModelVersion
 from driftwheel.settings.serving import ServeSettings
+from driftwheel.settings.settings import StorageSettings
+from driftwheel.stored_artifacts import Report
+from driftwheel.version_files import bring
 from serve.engines.adapters import Slot, StartEngine
 from serve.engines.engine import Engine, start_artifact
 from serve.engines.in_place import reload_weights
@@ -59,8 +62,9 @@ class Fleet:
         routes: RoutingTable,
         start: StartEngine = start_artifact,
         launchers: Sequence[type[Launcher]] = LAUNCHERS,
+        storage: StorageSettings | None = None,
     ) -> None:
-        self._serve, self._routes = serve, routes
+        self._serve, self._routes, self._storage = serve, routes, storage
         self._launcher = launcher_for(serve, logs, start, launchers)
         self._sets: defaultdict[str, ReplicaSet] = defaultdict(ReplicaSet)
         self._ending: list[ReplicaSet] = []
@@ -90,6 +94,11 @@ class Fleet:
     def may_start(self, version_id: str) -> bool:
         """Say whether the wait after a version's last restart is over."""
         return self._sets[version_id].backoff.is_due(time.monotonic())
+
+    async def bring(self, version: ModelVersion, report: Report = lambda done, all: None) -> None:
+        """Have a version's files here, if it is here that its engines load them; raises ArtifactError, StorageError."""
+        if self._serve.starts_engines and self._storage is not None:
+            await asyncio.to_thread(bring, self._storage, version, report)
 
     async def ensure(self, version: ModelVersion) -> None:
         """Have every replica of a version running and proved.

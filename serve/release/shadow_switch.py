@@ -11,7 +11,7 @@ import structlog
 
 from driftwheel.controls import SHADOW
 from driftwheel.errors import DriftwheelError, GateError
-from driftwheel.records import Alias, Stage
+from driftwheel.records import Alias, DeploymentStage
 from driftwheel.store.ledger import Ledger
 from serve.engines.fleet import Fleet
 from serve.release.deployments import Deployments
@@ -61,7 +61,9 @@ class ShadowSwitch:
             return
         self._fleet.admit(wanted)
         standby.forget(wanted)
-        await asyncio.to_thread(self._deployments.open, alias, wanted, Stage.SHADOW, 0.0, f"{SHADOW} of live requests")
+        await asyncio.to_thread(
+            self._deployments.open, alias, wanted, DeploymentStage.SHADOW, 0.0, f"{SHADOW} of live requests"
+        )
         self._mirror.version_id = wanted
         log.info("shadow begins", version=wanted)
 

@@ -14,7 +14,8 @@ import sqlalchemy as sa
 from driftwheel.alias_key import AliasKey
 from driftwheel.controls import SHADOW
 from driftwheel.errors import ConflictError, EngineError, NotFoundError
-from driftwheel.records import Deployment, ModelVersion, Stage, Traffic, utc_now
+from driftwheel.identity import utc_now
+from driftwheel.records import Deployment, DeploymentStage, ModelVersion, Traffic
 from driftwheel.settings.serving import ServeSettings
 from driftwheel.settings.settings import Settings
 from driftwheel.store.answer_form import label_field_of
@@ -107,7 +108,7 @@ def begin(serve: ServeSettings, ledger: Ledger, project: str, version: ModelVers
     ledger.set_switch(project, SHADOW, version.id)
     deadline = time.monotonic() + serve.start_timeout_seconds + serve.drain_timeout_seconds
     while time.monotonic() < deadline:
-        rows = ledger.find(Deployment, project=project, version_id=version.id, stage=Stage.SHADOW.value)
+        rows = ledger.find(Deployment, project=project, version_id=version.id, stage=DeploymentStage.SHADOW.value)
         if any(row.created_at >= asked_at for row in rows):
             return
         if ledger.switch(project, SHADOW) != version.id:

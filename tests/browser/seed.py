@@ -7,9 +7,11 @@ from pathlib import Path
 import msgspec
 
 from driftwheel import artifacts
+from driftwheel.bookkeeping import Step
 from driftwheel.check_details import DecisionBasis, SignalDetails
 from driftwheel.dataset_report import DatasetReport
 from driftwheel.gate_verdict import GateVerdict
+from driftwheel.identity import new_id, utc_now
 from driftwheel.json_form import as_json
 from driftwheel.lineage import Lineage
 from driftwheel.records import (
@@ -18,19 +20,16 @@ from driftwheel.records import (
     DecisionStatus,
     DecisionVerdict,
     Deployment,
+    DeploymentStage,
     DriftKind,
     DriftSignal,
     DriftVerdict,
     ModelVersion,
     ModelVersionStatus,
     RetrainDecision,
-    Stage,
-    Step,
     Traffic,
     TrainingRun,
     TrainingRunStatus,
-    new_id,
-    utc_now,
 )
 from driftwheel.run_metrics import RunMetrics
 from driftwheel.scorecard import Scorecard
@@ -355,7 +354,9 @@ def _deployments(settings: Settings, versions: list[ModelVersion], now: datetime
             fence=1,
             reason=HOSTILE,
         )
-        for i, (stage, share) in enumerate(((Stage.SHADOW, 0.0), (Stage.LIVE, 1.0), (Stage.CANARY, 0.1)))
+        for i, (stage, share) in enumerate(
+            ((DeploymentStage.SHADOW, 0.0), (DeploymentStage.LIVE, 1.0), (DeploymentStage.CANARY, 0.1))
+        )
     ]
 
 

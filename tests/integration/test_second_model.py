@@ -15,7 +15,8 @@ import pytest
 import yaml
 
 from driftwheel import artifacts
-from driftwheel.records import Dataset, Judgement, ModelVersion, ModelVersionStatus
+from driftwheel.bookkeeping import Judgement
+from driftwheel.records import Dataset, ModelVersion, ModelVersionStatus
 from driftwheel.settings.load import load_settings
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger

@@ -28,7 +28,7 @@ from driftwheel.artifacts import read_manifest
 from driftwheel.controls import promote, rollback
 from driftwheel.conversations import said
 from driftwheel.probe_answers import Fingerprint
-from driftwheel.records import Alias, Deployment, ModelVersion, ModelVersionStatus, Stage, Traffic
+from driftwheel.records import Alias, Deployment, DeploymentStage, ModelVersion, ModelVersionStatus, Traffic
 from driftwheel.settings.load import load_settings
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
@@ -313,7 +313,7 @@ def test_a_swap_and_a_rollback_under_load_fail_no_request(world: World) -> None:
     assert load.errors == []
     assert set(load.versions) == {"v1", "a0"}
     assert rollback_seconds < 10
-    live = world.ledger.find(Deployment, stage=Stage.LIVE.value)
+    live = world.ledger.find(Deployment, stage=DeploymentStage.LIVE.value)
     assert [row.version_id for row in live] == ["v1"]
 
 

@@ -16,7 +16,7 @@ import yaml
 
 from driftwheel.artifacts import read_manifest, write_json, writing
 from driftwheel.probe_answers import Fingerprint, ProbeAnswer
-from driftwheel.records import Alias, Deployment, ModelVersion, ModelVersionStatus, Stage
+from driftwheel.records import Alias, Deployment, DeploymentStage, ModelVersion, ModelVersionStatus
 from driftwheel.settings.load import load_settings
 from driftwheel.store.ledger import Ledger
 from serve.engines.engine import free_port
@@ -125,7 +125,7 @@ class World:
         alias = self.alias()
         return alias.observed_fence == alias.fence and alias.observed_version_id is not None
 
-    def stages(self) -> dict[str, Stage]:
+    def stages(self) -> dict[str, DeploymentStage]:
         """Return each version's newest stage."""
         return {row.version_id: row.stage for row in self.ledger.find(Deployment, newest_first=False)}
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from driftwheel.answers import form_of, right_label
 from driftwheel.conversations import Message, text_of
-from driftwheel.records import content_hash
+from driftwheel.identity import content_hash
 from driftwheel.settings.data import DatasetSettings
 from train.data.duplicates import text_hash
 from train.data.examples import Example

@@ -7,7 +7,8 @@ from pathlib import Path
 import structlog
 
 from driftwheel.errors import DataError
-from driftwheel.records import Dataset, ModelVersion, ModelVersionStatus, content_hash
+from driftwheel.identity import content_hash
+from driftwheel.records import Dataset, ModelVersion, ModelVersionStatus
 from driftwheel.settings.data import HUB, DatasetSettings
 from driftwheel.store.ledger import Ledger
 from train.data.clean_rows import clean

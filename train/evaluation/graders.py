@@ -12,6 +12,7 @@ import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx2
 import structlog
@@ -81,7 +82,7 @@ def with_grades(settings: EvaluateSettings, criterion: Criterion, items: Sequenc
 
 def _asked(settings: EvaluateSettings, criterion: Criterion, items: Sequence[Prediction]) -> list[float | None]:
     """Ask the judge or the grader for each item, and say on stderr beforehand how often that will be."""
-    who = f"{settings.judge_model} at {settings.judge_url}" if criterion == "judge" else str(settings.grader_url)
+    who = f"{settings.judge_model} at {settings.judge_url}" if criterion == "judge" else _grader_host(settings)
     sys.stderr.write(f"{who} is asked for {len(items)} grades (evaluate.judge_max_calls {settings.judge_max_calls})\n")
     failures = _Failures()
     with progress("grade", len(items)) as on_done:
@@ -90,6 +91,15 @@ def _asked(settings: EvaluateSettings, criterion: Criterion, items: Sequence[Pre
     if missing := found.count(None):
         log.warning("answers have no grade", count=missing, of=len(items), grader=who, last=failures.last)
     return found
+
+
+def _grader_host(settings: EvaluateSettings) -> str:
+    """Return where the grader is, without what may be a token in its address."""
+    return f"the grader at {urlsplit(_grader_url(settings)).hostname}"
+
+
+def _grader_url(settings: EvaluateSettings) -> str:
+    return settings.grader_url.get_secret_value() if settings.grader_url is not None else ""
 
 
 async def _by_judge(
@@ -113,7 +123,7 @@ async def _by_judge(
 async def _by_grader(
     settings: EvaluateSettings, items: Sequence[Prediction], failures: _Failures, on_done: Callable[[], None]
 ) -> list[float | None]:
-    url = str(settings.grader_url)
+    url = _grader_url(settings)
 
     async def one(item: Prediction) -> float | None:
         asked = {"prompt": item.prompt, "answer": item.answer, "references": item.right_answers}

@@ -10,13 +10,14 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from driftwheel.bookkeeping import Judgement, Preference
 from driftwheel.comparison import compare, most_changed
 from driftwheel.conversations import Messages, said
 from driftwheel.errors import EngineError
 from driftwheel.intervals import share_interval
 from driftwheel.judgements import MODEL_PREFIX, agreement, in_order, judgements_of, peoples_word, record_judgement
 from driftwheel.predictions import Prediction
-from driftwheel.records import Judgement, ModelVersion, Preference
+from driftwheel.records import ModelVersion
 from driftwheel.settings.artifact import EvaluateSettings
 from driftwheel.settings.serving import ServeSettings
 from driftwheel.settings.settings import Settings

@@ -6,18 +6,10 @@ from datetime import timedelta
 import pytest
 
 from driftwheel import controls
+from driftwheel.bookkeeping import Judgement, Preference
+from driftwheel.identity import new_id, utc_now
 from driftwheel.judgements import record_judgement
-from driftwheel.records import (
-    Alias,
-    DecisionStatus,
-    Judgement,
-    ModelVersion,
-    Preference,
-    RetrainDecision,
-    Traffic,
-    new_id,
-    utc_now,
-)
+from driftwheel.records import Alias, DecisionStatus, ModelVersion, RetrainDecision, Traffic
 from driftwheel.settings.settings import Settings
 from driftwheel.store.alias import get_alias
 from driftwheel.store.ledger import Ledger

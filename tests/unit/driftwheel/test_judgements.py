@@ -4,9 +4,10 @@ from typing import Any
 
 import pytest
 
+from driftwheel.bookkeeping import Judgement, Preference
 from driftwheel.errors import DataError
 from driftwheel.judgements import agreement, in_order, judgements_of, peoples_word, record_judgement
-from driftwheel.records import Judgement, ModelVersion, Preference
+from driftwheel.records import ModelVersion
 from driftwheel.store.ledger import Ledger
 from tests.support.versions import add_with_parents
 

@@ -14,8 +14,9 @@ import pytest
 from driftwheel.artifacts import MANIFEST, is_complete, verify, write_json, writing
 from driftwheel.cli.main import main
 from driftwheel.errors import ArtifactError, ConfigError, NotFoundError, StorageError
+from driftwheel.identity import utc_now
 from driftwheel.object_store import ObjectStore, open_store
-from driftwheel.records import ModelVersion, utc_now
+from driftwheel.records import ModelVersion
 from driftwheel.settings.load import load_settings
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger

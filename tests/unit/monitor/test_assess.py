@@ -8,7 +8,8 @@ import pytest
 from monitor.betting import Outcomes, design_effect, lower_bound, restarted_capital
 from monitor.calibration import Array, level_per_decision
 from monitor.opinions import Said, WindowEvidence, capped_by_author, is_audited, rise_p_value
-from monitor.quality import Assessment, Baseline, assess
+from monitor.quality import Assessment, assess
+from monitor.standard import Baseline
 
 BASELINE = Baseline(correct=570, items=600)
 

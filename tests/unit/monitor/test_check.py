@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from driftwheel.bookkeeping import Window
+from driftwheel.identity import utc_now
 from driftwheel.records import (
     Alias,
     Dataset,
@@ -24,8 +26,6 @@ from driftwheel.records import (
     ModelVersionStatus,
     RetrainDecision,
     Traffic,
-    Window,
-    utc_now,
 )
 from driftwheel.scorecard import Scorecard
 from driftwheel.settings.settings import Settings

@@ -17,9 +17,10 @@ import pytest
 import uvloop
 
 from driftwheel.api_keys import create_key, keys_of
+from driftwheel.bookkeeping import Scope
 from driftwheel.by_whom import Feedback
 from driftwheel.errors import ConfigError
-from driftwheel.records import DecisionStatus, RetrainDecision, Scope, Traffic
+from driftwheel.records import DecisionStatus, RetrainDecision, Traffic
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
 from driftwheel.traffic.log import TrafficLog

@@ -10,8 +10,9 @@ import pytest
 import yaml
 
 from driftwheel import controls
+from driftwheel.bookkeeping import Step
 from driftwheel.errors import ConflictError
-from driftwheel.records import DecisionStatus, RetrainDecision, Step
+from driftwheel.records import DecisionStatus, RetrainDecision
 from driftwheel.settings.load import load_settings
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger

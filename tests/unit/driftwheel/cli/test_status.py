@@ -10,11 +10,13 @@ from typing import Any
 
 import pytest
 
+from driftwheel.bookkeeping import Step
 from driftwheel.cli.command import named_version
 from driftwheel.cli.status import as_text, ask_gateway, gather
 from driftwheel.controls import set_paused
 from driftwheel.errors import NotFoundError
 from driftwheel.gate_verdict import GateVerdict
+from driftwheel.identity import utc_now
 from driftwheel.records import (
     Alias,
     Dataset,
@@ -23,11 +25,9 @@ from driftwheel.records import (
     ModelVersion,
     ModelVersionStatus,
     RetrainDecision,
-    Step,
     Traffic,
     TrainingRun,
     TrainingRunStatus,
-    utc_now,
 )
 from driftwheel.scorecard import Scorecard
 from driftwheel.settings.settings import Settings

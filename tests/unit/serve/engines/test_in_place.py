@@ -13,7 +13,7 @@ from driftwheel import controls
 from driftwheel.artifacts import read_manifest, write_json, writing
 from driftwheel.errors import ArtifactError, GateError
 from driftwheel.probe_answers import Fingerprint
-from driftwheel.records import ModelVersion, ModelVersionStatus, Stage
+from driftwheel.records import DeploymentStage, ModelVersion, ModelVersionStatus
 from driftwheel.settings.serving import ServeSettings
 from driftwheel.settings.settings import Settings
 from serve.engines.in_place import check_reload, fits_twice, way_to_swap
@@ -138,7 +138,7 @@ def test_swaps_in_place_under_load_fail_no_request_and_need_one_engine(make_worl
     assert [answer.version_id for answer in answers] == [answer.text for answer in answers]
     assert {answer.version_id for answer in answers} == {"v1", "v2", "v3"}
     assert world.engine_ids("support") == [engine_id]
-    assert world.stages() == {"v1": Stage.RETIRED, "v2": Stage.LIVE, "v3": Stage.RETIRED}
+    assert world.stages() == {"v1": DeploymentStage.RETIRED, "v2": DeploymentStage.LIVE, "v3": DeploymentStage.RETIRED}
 
 
 @pytest.mark.parametrize(

@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from driftwheel import artifacts
+from driftwheel.bookkeeping import Preference
 from driftwheel.errors import ConfigError, EngineError
 from driftwheel.judgements import judgements_of, record_judgement
-from driftwheel.records import ModelVersion, Preference
+from driftwheel.records import ModelVersion
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
 from tests.support.versions import add_with_parents
