@@ -1,6 +1,7 @@
 """The serving stage's verbs.
 
 python -m serve gateway --config driftwheel.yaml
+python -m serve engine-host --name NAME --address ADDRESS --config driftwheel.yaml
 python -m serve engine --config driftwheel.yaml --artifact DIR
 """
 
@@ -12,6 +13,7 @@ from driftwheel.cli.dispatch import run_verb
 VERBS = {
     "gateway": ("serve.verbs.gateway", "run the gateway, its engines and the rollout"),
     "shadow": ("serve.verbs.shadow", "ask a candidate what was asked, and send its answers to nobody"),
+    "engine-host": ("serve.verbs.engine_host", "fetch, start, prove and report the engines of this machine"),
     "engine": ("serve.verbs.engine", "run one engine on loopback"),
 }
 

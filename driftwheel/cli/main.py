@@ -49,6 +49,7 @@ STAGE_VERBS: dict[str, tuple[str, tuple[str, ...], str]] = {
     "publish": ("train.__main__", ("publish",), "merge, quantize, evaluate, judge and publish a run"),
     "worker": ("train.__main__", ("worker",), "take open retrain decisions"),
     "serve": ("serve.__main__", ("gateway",), "gateway and engines"),
+    "engine-host": ("serve.__main__", ("engine-host",), "engines of this machine, for gateways on others"),
     "shadow": ("serve.__main__", ("shadow",), "ask a candidate what was asked, and send its answers to nobody"),
     "monitor": ("monitor.__main__", ("watch",), "watch traffic, write signals and decisions, export metrics"),
     "check": ("monitor.__main__", ("check",), "one drift check now"),

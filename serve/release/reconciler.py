@@ -26,7 +26,7 @@ from driftwheel.store.answer_form import label_field_of
 from driftwheel.store.ledger import Ledger
 from serve.engines.adapters import StartEngine
 from serve.engines.engine import start_artifact
-from serve.engines.fleet import Fleet
+from serve.engines.fleet import fleet_of
 from serve.engines.in_place import check_reload
 from serve.engines.launchers import ServingEngine
 from serve.engines.proof import WrongModelError
@@ -59,12 +59,11 @@ class Reconciler:
         mirror: Mirror | None = None,
     ) -> None:
         self._settings, self._ledger, self._routes = settings, ledger, routes
-        self._fleet = Fleet(settings.serve, settings.logs, routes, start, storage=settings.storage)
+        self._fleet = fleet_of(settings, ledger, routes, start)
         self.election = LeaderElection(settings.serve, ledger, settings.alias_key)
         self._deployments = Deployments(ledger, settings.alias_key, self.election)
         self._live_id: str | None = None
-        self._fence = 0
-        self._refused = RefusedSwap()
+        self._fence, self._refused = 0, RefusedSwap()
         self._restores = Backoff(first_seconds=LONGEST_SECONDS)
         self._canary: CanaryRun | None = None
         self._shadow = ShadowSwitch(settings.project, ledger, self._fleet, self._deployments, mirror, self._prove_any)
@@ -95,6 +94,7 @@ class Reconciler:
         alias = self._as_seen(row)
         if alias is None:
             return
+        await self._fleet.look()
         await self._standby.stop_expired()
         await self._tend()
         if self._canary is not None:
