@@ -59,11 +59,12 @@ class S3Server:
 class Door:
     """Hands connections on to a server; `fault` may be set at any time."""
 
-    def __init__(self, address: tuple[str, int]) -> None:
+    def __init__(self, address: tuple[str, int], host: str = "127.0.0.1") -> None:
         self.fault = ""
         self._address = address
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        self._listener = socket.create_server((host, 0))
+        self.port: int = self._listener.getsockname()[1]
+        self.url = f"http://{host}:{self.port}"
         threading.Thread(target=self._listen, daemon=True).start()
 
     def close(self) -> None:
