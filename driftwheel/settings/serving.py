@@ -98,7 +98,7 @@ class ServeSettings(Section):
     engine_hosts: bool = False
     """Engines are on machines that run `driftwheel engine-host`, each with its `replicas`; the gateway starts none."""
     engine_address: str = "127.0.0.1"
-    """Address that engines of this machine listen on; `driftwheel engine-host --address` sets it."""
+    """Address that engines of this machine listen on; the agent of an engine host sets it to its own."""
     swap: Literal["auto", "blue_green", "in_place"] = "auto"
     """Swap whole models through a second engine, or by new weights in the only one; `auto` looks at the memory."""
     rollout: Literal["direct", "canary"] = "direct"

@@ -14,11 +14,12 @@ from typing import cast
 
 import structlog
 
+from driftwheel.alias_key import AliasKey
 from driftwheel.backoff import Backoff
 from driftwheel.errors import DriftwheelError, EngineError
 from driftwheel.records import ModelVersion
 from driftwheel.settings.serving import ServeSettings
-from driftwheel.settings.settings import Settings, StorageSettings
+from driftwheel.settings.settings import StorageSettings
 from driftwheel.store.ledger import Ledger
 from driftwheel.stored_artifacts import Report
 from driftwheel.version_files import bring
@@ -283,7 +284,14 @@ class Fleet:
             self._routes.add(replica.route)
 
 
-def fleet_of(settings: Settings, ledger: Ledger, routes: RoutingTable, start: StartEngine) -> Fleet:
+def fleet_of(
+    serve: ServeSettings,
+    storage: StorageSettings,
+    ledger: Ledger,
+    key: AliasKey,
+    logs: Path,
+    routes: RoutingTable,
+    start: StartEngine,
+) -> Fleet:
     """Return the fleet of a gateway."""
-    hosts = HostBook(ledger, settings.alias_key)
-    return Fleet(settings.serve, settings.logs, routes, start, storage=settings.storage, hosts=hosts)
+    return Fleet(serve, logs, routes, start, storage=storage, hosts=HostBook(ledger, key))

@@ -22,17 +22,22 @@ class NameClaim:
     """Reports under one name; `place` is where this agent runs, and only one runs there."""
 
     def __init__(self, ledger: Ledger, key: AliasKey, name: str, root: Path, address: str) -> None:
-        self._ledger, self._key = ledger, key
+        self._ledger, self.key = ledger, key
         self._is_claimed = False
         self._seen: HostReport | None = None
         self._own = HostReport(
             name=name, place=f"{socket.gethostname()}:{root}", session=secrets.token_hex(8), address=address
         )
 
+    @property
+    def address(self) -> str:
+        """Where the gateways reach this host."""
+        return self._own.address
+
     async def take(self) -> None:
         """Take the name, once whoever had it is gone; raises ConflictError if it lives, StorageError."""
         for looks in range(LOOKS_WITHOUT_HEARTBEAT + 1):
-            found = await asyncio.to_thread(find_report, self._ledger, self._key, self._own.name)
+            found = await asyncio.to_thread(find_report, self._ledger, self.key, self._own.name)
             if looks and (found.pulse if found else None) != (self._seen.pulse if self._seen else None):
                 break
             self._seen = found
@@ -49,7 +54,7 @@ class NameClaim:
     def report(self, engines: tuple[HostedEngine, ...]) -> None:
         """Write what engines there are; blocks. Raises ConflictError if another agent has the name, StorageError."""
         report = replace(self._own, heartbeats=self._own.heartbeats + 1, engines=engines)
-        if not put_report(self._ledger, self._key, self._seen, report):
+        if not put_report(self._ledger, self.key, self._seen, report):
             raise ConflictError(
                 f"another agent has taken the name of engine host {report.name!r}; its engines serve, these are stopped"
             )

@@ -59,9 +59,10 @@ class Reconciler:
         mirror: Mirror | None = None,
     ) -> None:
         self._settings, self._ledger, self._routes = settings, ledger, routes
-        self._fleet = fleet_of(settings, ledger, routes, start)
-        self.election = LeaderElection(settings.serve, ledger, settings.alias_key)
-        self._deployments = Deployments(ledger, settings.alias_key, self.election)
+        serve, key = settings.serve, settings.alias_key
+        self._fleet = fleet_of(serve, settings.storage, ledger, key, settings.logs, routes, start)
+        self.election = LeaderElection(serve, ledger, key)
+        self._deployments = Deployments(ledger, key, self.election)
         self._live_id: str | None = None
         self._fence, self._refused = 0, RefusedSwap()
         self._restores = Backoff(first_seconds=LONGEST_SECONDS)
@@ -289,12 +290,10 @@ class Reconciler:
 
     async def _refuse(self, alias: Alias, error: DriftwheelError) -> None:
         log.error("swap refused", version=alias.version_id, fence=alias.fence, error=str(error))
-        if isinstance(error, CanaryFailedError):
-            await self._standby.retire(alias.version_id, in_background=True)
-        elif alias.version_id != self._live_id:
-            await self._standby.retire(alias.version_id)
+        is_canary = isinstance(error, CanaryFailedError)
+        if is_canary or alias.version_id != self._live_id:
+            await self._standby.retire(alias.version_id, in_background=is_canary)
         # A wrong model is not tried again at this fence while another version serves: each try costs a start.
-        is_known = isinstance(error, CanaryFailedError | WrongModelError)
-        is_final = is_known and self._live_id not in (None, alias.version_id)
+        is_final = (is_canary or isinstance(error, WrongModelError)) and self._live_id not in (None, alias.version_id)
         self._refused.note(alias.fence, is_final=is_final)
         await asyncio.to_thread(self._deployments.observe, alias, self._live_id, fence=alias.fence, error=str(error))

@@ -8,12 +8,16 @@ network, in which only the gateways may ask it.
 
 import argparse
 import re
+from contextlib import closing
+from pathlib import Path
 
 import uvloop
 
 from driftwheel.cli.command import add_settings_arguments, open_ledger, settings_from
 from driftwheel.errors import ConfigError
-from driftwheel.settings.settings import Settings
+from driftwheel.settings.serving import ServeSettings
+from driftwheel.settings.settings import StorageSettings
+from driftwheel.store.ledger import Ledger
 from driftwheel.system import only_process, why_not_listen
 from serve.engines.adapters import StartEngine
 from serve.engines.engine import start_artifact
@@ -25,6 +29,8 @@ from serve.hosts.wanted import wanted_versions
 from serve.routing.table import RoutingTable
 from serve.server import until_stopped
 
+LOGS = "logs"
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the verb's arguments."""
@@ -35,30 +41,35 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(arguments: argparse.Namespace) -> None:
     """Keep engines until SIGINT or SIGTERM; then let the gateways let go of them, and stop them."""
-    uvloop.run(host_engines(settings_from(arguments), arguments.name, arguments.address))
+    settings = settings_from(arguments)
+    with closing(open_ledger(settings)) as ledger:
+        claim = NameClaim(ledger, settings.alias_key, arguments.name, settings.root, arguments.address)
+        uvloop.run(host_engines(settings.serve, settings.storage, ledger, claim, settings.root))
 
 
-async def host_engines(settings: Settings, name: str, address: str, start: StartEngine = start_artifact) -> None:
-    """Run the agent; `start` is what makes an artifact an engine.
+async def host_engines(
+    serve: ServeSettings,
+    storage: StorageSettings,
+    ledger: Ledger,
+    claim: NameClaim,
+    root: Path,
+    start: StartEngine = start_artifact,
+) -> None:
+    """Run the agent on a storage folder; `start` is what makes an artifact an engine.
 
-    Raises ConflictError if another agent has the name, ConfigError for an address that is not this machine's.
+    Raises ConflictError if another agent has the name or the folder, ConfigError for an address of another machine.
     """
-    if reason := why_not_listen(address, 0):
-        raise ConfigError(f"--address {address} is no address of this machine: {reason}")
-    changes = {"engines": [], "engine_hosts": False, "engine_address": address, "swap": "blue_green"}
-    serve = settings.serve.model_copy(update=changes)
-    with only_process(
-        settings.root / "engine-host.lock",
-        f"another agent keeps the engines of {settings.root}; give this one another storage.root",
-    ):
-        ledger, routes = open_ledger(settings), RoutingTable()
-        claim = NameClaim(ledger, settings.alias_key, name, settings.root, address)
+    if reason := why_not_listen(claim.address, 0):
+        raise ConfigError(f"--address {claim.address} is no address of this machine: {reason}")
+    changes = {"engines": [], "engine_hosts": False, "engine_address": claim.address, "swap": "blue_green"}
+    serve, routes = serve.model_copy(update=changes), RoutingTable()
+    conflict = f"another agent keeps the engines of {root}; give this one another storage.root"
+    with only_process(root / "engine-host.lock", conflict):
         await claim.take()
-        fleet = Fleet(serve, settings.logs, routes, start, storage=settings.storage)
-        agent = Agent(serve, ledger, fleet, routes, claim, lambda: wanted_versions(ledger, settings.alias_key))
+        fleet = Fleet(serve, root / LOGS, routes, start, storage=storage)
+        agent = Agent(serve, ledger, fleet, routes, claim, lambda: wanted_versions(ledger, claim.key))
         health = Health(serve, routes, fleet.engine_of)
         await until_stopped([agent.run(), health.run()], agent.stop)
-        ledger.close()
 
 
 def _name(text: str) -> str:

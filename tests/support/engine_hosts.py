@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from driftwheel.records import ModelVersion
 from driftwheel.settings.load import load_settings
 from driftwheel.store.ledger import Ledger
 from driftwheel.stored_artifacts import put_artifact
+from serve.hosts.name_claim import NameClaim
 from serve.verbs.engine_host import host_engines
 from tests.support import fake_gateway
 from tests.support.fake_world import PROBE, World
@@ -116,4 +118,7 @@ class Host:
 
 
 if __name__ == "__main__":
-    uvloop.run(host_engines(load_settings(sys.argv[1]), sys.argv[2], sys.argv[3], fake_gateway.start))
+    settings = load_settings(sys.argv[1])
+    with closing(Ledger(settings.database_url, root=settings.root)) as ledger:
+        claim = NameClaim(ledger, settings.alias_key, sys.argv[2], settings.root, sys.argv[3])
+        uvloop.run(host_engines(settings.serve, settings.storage, ledger, claim, settings.root, fake_gateway.start))

@@ -12,7 +12,9 @@ from driftwheel import controls
 from driftwheel.engine_hosts import EngineState
 from driftwheel.errors import ConfigError, ConflictError
 from driftwheel.settings.settings import Settings
+from driftwheel.store.ledger import Ledger
 from driftwheel.system import only_process
+from serve.hosts.name_claim import NameClaim
 from serve.verbs.engine_host import host_engines
 from tests.support.engine_hosts import Host, HostedWorld
 
@@ -119,11 +121,13 @@ def test_a_host_that_is_ended_properly_is_let_go_of_before_its_engines_stop(scen
     assert two.states()[str(world.alias().observed_version_id)] is EngineState.PROVED
 
 
-def test_one_folder_is_one_agents_and_the_address_is_this_machines(settings: Settings) -> None:
-    with (
-        only_process(settings.root / "engine-host.lock", ""),
-        pytest.raises(ConflictError, match="another agent keeps"),
-    ):
-        asyncio.run(host_engines(settings, "one", "127.0.0.1"))
+def test_one_folder_is_one_agents_and_the_address_is_this_machines(settings: Settings, ledger: Ledger) -> None:
+    def run(address: str) -> None:
+        claim = NameClaim(ledger, settings.alias_key, "one", settings.root, address)
+        asyncio.run(host_engines(settings.serve, settings.storage, ledger, claim, settings.root))
+
+    lock = only_process(settings.root / "engine-host.lock", "")
+    with lock, pytest.raises(ConflictError, match="another agent keeps"):
+        run("127.0.0.1")
     with pytest.raises(ConfigError, match=r"--address 192\.0\.2\.1 is no address of this machine"):
-        asyncio.run(host_engines(settings, "one", "192.0.2.1"))
+        run("192.0.2.1")
