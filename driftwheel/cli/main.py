@@ -34,6 +34,7 @@ VERBS = {
     "traffic": ("driftwheel.cli.traffic", "show, export or prune the logged requests"),
     "feedback": ("driftwheel.cli.feedback", "show, give, confirm or withdraw what was said about answers"),
     "keys": ("driftwheel.cli.keys", "make, list, disable and rotate the API keys of the gateway"),
+    "artifacts": ("driftwheel.cli.artifacts", "store versions' files for other machines, or fetch them"),
     "db": ("driftwheel.cli.db", "show or upgrade the database's tables"),
 }
 STAGE_VERBS: dict[str, tuple[str, tuple[str, ...], str]] = {
@@ -50,6 +51,8 @@ STAGE_VERBS: dict[str, tuple[str, tuple[str, ...], str]] = {
     "prompt": ("train.__main__", ("prompt",), "try prompts on a version's model, and publish one as a version"),
     "worker": ("train.__main__", ("worker",), "take open retrain decisions"),
     "serve": ("serve.__main__", ("gateway",), "gateway and engines"),
+    "bench": ("serve.__main__", ("bench",), "load the endpoint: time to first token, per token, throughput"),
+    "engine-host": ("serve.__main__", ("engine_host",), "engines of this machine, for gateways on others"),
     "shadow": ("serve.__main__", ("shadow",), "ask a candidate what was asked, and send its answers to nobody"),
     "monitor": ("monitor.__main__", ("watch",), "watch traffic, write signals and decisions, export metrics"),
     "check": ("monitor.__main__", ("check",), "one drift check now"),
