@@ -55,6 +55,7 @@ def clean(
             tools=row.tools,
             references=[answer_as_learned(settings, text, tally) for text in row.references],
             requests=[row.request_id] if row.request_id else [],
+            groups=row.groups,
         )
         asked.append(Asked(key, example, row.place, row.weight))
     answers = known_answers or [row.example.answer for row in asked]

@@ -7,7 +7,7 @@ from pathlib import Path
 from driftwheel.conversations import Message, Tool, last_text, text_of
 from driftwheel.errors import ArtifactError, DataError
 
-MOSTLY_LACKING = ("tools", "references", "author", "requests")
+MOSTLY_LACKING = ("tools", "references", "author", "requests", "groups")
 """Fields of a row that came later, and that most rows lack."""
 
 
@@ -37,6 +37,9 @@ class Example:
     """Who said what the right answer is, where that is nobody who is trusted with it: an API key's id."""
     requests: list[str] = field(default_factory=list)
     """Ids of the logged requests whose labels say so; none of a row that a file held."""
+
+    groups: dict[str, str] = field(default_factory=dict)
+    """The groups that it belongs to by `dataset.slice_columns`, such as region and north."""
 
     @property
     def text(self) -> str:
