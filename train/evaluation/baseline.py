@@ -53,48 +53,44 @@ def measure_baseline(settings: Settings, dataset: Dataset, endpoint: Endpoint | 
 
     The result has entries `plain`, `few_shot` and `retrieved`; one that could not be asked says why in `note`.
     """
-    found = find_baseline(settings, dataset)
+    found, folder = find_baseline(settings, dataset), _folder(settings, dataset)
     lacking = {name for name, e in (found or {}).items() if lacks_grades(e, settings.gate.max_ungraded)}
     if found is not None and not lacking:
         return found
-    known = {name: read_predictions(_folder(settings, dataset), _file(name)) for name in _kept(settings, dataset)}
-    if found is not None and lacking <= known.keys():
+    if found is not None and lacking <= {*_kept(folder)}:
         # A grader that was down is asked again, for what it did not grade; the base model need not answer again.
+        known = {name: read_predictions(folder, _file(name)) for name in _kept(folder)}
         items = {name: given_again(settings.evaluate, found[name].criterion, of) for name, of in known.items()}
-        entries = found | {name: _score(settings, items[name], found[name].criterion or "right") for name in lacking}
-        return _keep(settings, dataset, entries, items)
-    if endpoint is not None:
-        return _keep(settings, dataset, *_ask_each(settings, endpoint, dataset))
-    with engine(
-        settings, ["--model", settings.base_model(), *tokenizer_arguments(settings.base, settings.root)]
-    ) as own:
-        return _keep(settings, dataset, *_ask_each(settings, own, dataset))
-
-
-def _keep(settings: Settings, dataset: Dataset, entries: Prompts, items: Answered) -> Prompts:
-    """Write the scores and the answers that they are of."""
-    with artifacts.writing(_folder(settings, dataset), {"base_model": settings.model.base}) as aside:
+        entries = found | {name: _score(items[name], found[name].criterion or "right") for name in lacking}
+    elif endpoint is not None:
+        entries, items = _ask_each(settings, endpoint, dataset)
+    else:
+        arguments = ["--model", settings.base_model(), *tokenizer_arguments(settings.base, settings.root)]
+        with engine(settings, arguments) as own:
+            entries, items = _ask_each(settings, own, dataset)
+    with artifacts.writing(folder, {"base_model": settings.model.base}) as aside:
         artifacts.write_json(aside / "baseline.json", as_json(entries))
         for name, given in items.items():
             write_predictions(aside, given, _file(name))
-    return _read(_folder(settings, dataset))
+    return _read(folder)
 
 
 def _file(name: str) -> str:
     return f"{name}.jsonl"
 
 
-def _kept(settings: Settings, dataset: Dataset) -> list[str]:
+def _kept(folder: Path) -> list[str]:
     """Return the ways of prompting whose answers are kept; none where they were measured before answers were."""
-    return [name for name in WAYS if (_folder(settings, dataset) / _file(name)).is_file()]
+    return [name for name in WAYS if (folder / _file(name)).is_file()]
 
 
 def best_answers(settings: Settings, dataset: Dataset, card: Scorecard) -> dict[str, float | None]:
     """Return how good each of the best prompt's answers is, by item; empty where these are not kept."""
-    best, kept = best_outcome(card.baseline, card.criterion), _kept(settings, dataset)
+    best, folder = best_outcome(card.baseline, card.criterion), _folder(settings, dataset)
     for name, entry in (card.baseline or {}).items():
-        if name in kept and best is not None and best_outcome({name: entry}, card.criterion) == best:
-            given = read_predictions(_folder(settings, dataset), _file(name))
+        is_best = best is not None and best_outcome({name: entry}, card.criterion) == best
+        if is_best and name in _kept(folder):
+            given = read_predictions(folder, _file(name))
             return {i.id: float(i.is_correct) if card.criterion is None else i.grade for i in given}
     return {}
 
@@ -226,13 +222,11 @@ def _ask_each(settings: Settings, endpoint: Endpoint, dataset: Dataset) -> tuple
             continue
         given = score_items(rows, answers, label_field=settings.dataset.label_field)
         items[name] = with_grades(settings.evaluate, criterion, given)
-        entries[name] = _score(settings, items[name], criterion, task_of(settings.evaluate, rows))
+        entries[name] = _score(items[name], criterion, task_of(settings.evaluate, rows))
     return entries, items
 
 
-def _score(
-    settings: Settings, items: Sequence[Prediction], criterion: Criterion, task: Task | None = None
-) -> PromptScore:
+def _score(items: Sequence[Prediction], criterion: Criterion, task: Task | None = None) -> PromptScore:
     task = task or detect_task([item.expected for item in items])
     scores = score(items, task, criterion)
     return PromptScore(**{f.name: getattr(scores, f.name) for f in fields(PromptScore) if f.name != "note"})
