@@ -29,7 +29,7 @@ from driftwheel.store.alias import find_alias, live_version
 from driftwheel.store.ledger import Ledger
 from train.data.traffic_dataset import dataset_from_traffic
 from train.evaluate import evaluate
-from train.evaluation.baseline import best_outcome, lacks_grades
+from train.evaluation.baseline import best_answers, best_outcome, lacks_grades
 from train.evaluation.finished import load_evaluation
 from train.evaluation.general_tasks import forgotten
 from train.fidelity.hops import is_too_coarse
@@ -44,7 +44,7 @@ from train.publish import publish
 from train.quantize import quantize
 from train.runs import merged_path
 from train.verdict.evidence import count_looks, read_items, require_one_criterion, what_stays_fixed
-from train.verdict.paired_tables import Item
+from train.verdict.paired_tables import Item, Outcomes
 from train.warm_start import starting_weights
 from train.weights.scheme_choice import finer_scheme, why_not_first
 
@@ -271,7 +271,8 @@ def decide_against_live(settings: Settings, ledger: Ledger, *, evaluation: Path,
     items = read_items(evaluation, dataset)
     criterion: Criterion = candidate.scorecard.criterion or "right"
     if live is None:
-        return _decide_first(settings.gate, candidate.scorecard, items, criterion)
+        base = best_answers(settings, dataset, candidate.scorecard)
+        return _decide_first(settings.gate, candidate.scorecard, items, criterion, base)
     answered = evaluate(settings, ledger, artifact=Path(live.path), dataset_id=dataset_id)
     require_one_criterion(criterion, answered.scorecard)
     verdict = decide(
@@ -287,9 +288,12 @@ def decide_against_live(settings: Settings, ledger: Ledger, *, evaluation: Path,
     return replace(verdict, general=general)
 
 
-def _decide_first(settings: GateSettings, card: Scorecard, items: Sequence[Item], criterion: Criterion) -> GateVerdict:
+def _decide_first(
+    settings: GateSettings, card: Scorecard, items: Sequence[Item], criterion: Criterion, base: Outcomes
+) -> GateVerdict:
     """Return the verdict on a first version beside the base model, whose best prompt it must beat."""
     for name, prompt in (card.baseline or {}).items():
         if lacks_grades(prompt, settings.max_ungraded):
             return without_grades(prompt.ungraded or 0, prompt.items, f"answers of the base model ({name})")
-    return decide(settings, items, None, baseline=best_outcome(card.baseline, card.criterion), criterion=criterion)
+    baseline = best_outcome(card.baseline, card.criterion)
+    return decide(settings, items, None, baseline=baseline, base=base, criterion=criterion)
