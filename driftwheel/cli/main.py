@@ -33,6 +33,10 @@ VERBS = {
     "traffic": ("driftwheel.cli.traffic", "show, export or prune the logged requests"),
     "feedback": ("driftwheel.cli.feedback", "show, give, confirm or withdraw what was said about answers"),
     "keys": ("driftwheel.cli.keys", "make, list, disable and rotate the API keys of the gateway"),
+    "backup": ("driftwheel.cli.backup", "copy a loop into a new folder while it runs"),
+    "restore": ("driftwheel.cli.restore", "put a backup back, here or elsewhere"),
+    "verify": ("driftwheel.cli.verify", "check databases, references and every byte that they name"),
+    "gc": ("driftwheel.cli.gc", "delete files that nothing needs"),
     "db": ("driftwheel.cli.db", "show or upgrade the database's tables"),
 }
 STAGE_VERBS: dict[str, tuple[str, tuple[str, ...], str]] = {
