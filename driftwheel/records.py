@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import Any, ClassVar
 
 from driftwheel.bookkeeping import ApiKey, Judgement, Step, Switch, Window
-from driftwheel.by_whom import Feedback
+from driftwheel.by_whom import Event, Feedback
 from driftwheel.check_details import DecisionBasis, SignalDetails
 from driftwheel.dataset_report import DatasetReport
 from driftwheel.gate_verdict import GateVerdict
@@ -286,4 +286,4 @@ class Alias:
 
 
 NOUNS = (Dataset, TrainingRun, ModelVersion, Deployment, Traffic, DriftSignal, RetrainDecision)
-RECORDS = (*NOUNS, Feedback, Window, Alias, Step, Switch, Judgement, ApiKey)
+RECORDS = (*NOUNS, Feedback, Window, Alias, Step, Switch, Judgement, ApiKey, Event)

@@ -15,9 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import sqlalchemy as sa
 
 from driftwheel import artifacts
 from driftwheel.artifacts import ArtifactManifest
+from driftwheel.by_whom import Action, Cause, me, process
 from driftwheel.child_secrets import without_secrets
 from driftwheel.errors import ArtifactError, GateError
 from driftwheel.gate_verdict import GateVerdict, Override
@@ -26,6 +28,7 @@ from driftwheel.lineage import Lineage, MergedFrom
 from driftwheel.records import Dataset, ModelVersion, ModelVersionStatus, TrainingRun
 from driftwheel.settings.data import DatasetSettings
 from driftwheel.settings.settings import Settings
+from driftwheel.store.events import note_with
 from driftwheel.store.ledger import Ledger
 from train.data.leaks import leaks_into_judge, refuse_leaks
 from train.evaluation.finished import Evaluation, load_evaluation
@@ -73,14 +76,19 @@ def publish(
     if version is None:
         version = _record(settings, ledger, run, artifact, manifest, evaluation, verdict, decision_id)
     elif version.status is ModelVersionStatus.REJECTED:
-        version = _judge_again(ledger, version, evaluation, verdict, override)
+        version = _judge_again(ledger, version, evaluation, verdict, override, decision_id)
     _refuse_second(version, override)
     _write_card(ledger, settings.root, version, run)
     return version
 
 
 def _judge_again(
-    ledger: Ledger, version: ModelVersion, evaluation: Evaluation, verdict: GateVerdict, override: Override | None
+    ledger: Ledger,
+    version: ModelVersion,
+    evaluation: Evaluation,
+    verdict: GateVerdict,
+    override: Override | None,
+    decision_id: str | None,
 ) -> ModelVersion:
     """Give a rejected version the new verdict if its own settled nothing, or a person's word against its own."""
     changes: dict[str, Any] = {}
@@ -91,7 +99,36 @@ def _judge_again(
         verdict = replace(version.verdict, override=override)
     if verdict == version.verdict:
         return version
-    return ledger.change(version, status=_status(verdict), verdict=verdict, **changes)
+    with ledger.write() as connection:
+        changed = ledger.change_with(connection, version, status=_status(verdict), verdict=verdict, **changes)
+        _note(ledger, connection, changed, decision_id, before=version)
+    return changed
+
+
+def _note(
+    ledger: Ledger,
+    connection: sa.Connection,
+    version: ModelVersion,
+    decision_id: str | None,
+    *,
+    before: ModelVersion | None = None,
+) -> None:
+    """Write down who published or rejected a version, and against which verdict."""
+    override = version.verdict.override
+    by = process("worker") if decision_id is not None else me()
+    if override is not None:
+        by = Cause(actor=override.by, reason=override.reason)
+    is_published = version.status is ModelVersionStatus.PUBLISHED
+    note_with(
+        ledger,
+        connection,
+        by if by.reason else replace(by, reason=version.verdict.reason or ""),
+        Action.PUBLISH if is_published else Action.REJECT,
+        version.project,
+        version.id,
+        before=None if before is None else {"status": before.status, "verdict": before.verdict.verdict},
+        after={"status": version.status, "number": version.number, "verdict": version.verdict.verdict},
+    )
 
 
 def _status(verdict: GateVerdict) -> ModelVersionStatus:
@@ -144,7 +181,13 @@ def _record(
         lineage=_lineage(settings, ledger, run, manifest, verdict, decision_id),
     )
     # Asked again under the ledger's lock: another process may have published the same artifact since `_find`.
-    return ledger.add_numbered(version, project=settings.project, run_id=run.id, manifest_hash=manifest.content_hash)
+    return ledger.add_numbered(
+        version,
+        lambda connection, added: _note(ledger, connection, added, decision_id),
+        project=settings.project,
+        run_id=run.id,
+        manifest_hash=manifest.content_hash,
+    )
 
 
 def _lineage(

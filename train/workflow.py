@@ -19,6 +19,7 @@ from dbos import DBOS, DBOSConfig, DBOSPortableJSONSerializer, SetWorkflowID
 
 from driftwheel import controls
 from driftwheel.bookkeeping import Step
+from driftwheel.by_whom import Action, process
 from driftwheel.child_secrets import JUDGE_KEY, PARAPHRASE_KEY, for_stage
 from driftwheel.errors import DriftwheelError
 from driftwheel.identity import utc_now
@@ -26,6 +27,7 @@ from driftwheel.json_form import as_json, from_json
 from driftwheel.records import DecisionStatus, DecisionVerdict, RetrainDecision
 from driftwheel.settings.settings import Settings
 from driftwheel.storage_path import change_paths, lengthened, shortened
+from driftwheel.store.events import note_with
 from driftwheel.store.ledger import Ledger
 from driftwheel.store.sqlite import safe_sqlite_module
 from driftwheel.system import only_process
@@ -114,7 +116,14 @@ class Worker:
 
     def _close(self, decision_id: str, status: DecisionStatus, error: str | None, made: Progress | None = None) -> None:
         decision = self._ledger.get(RetrainDecision, decision_id)
-        self._ledger.change(decision, status=status, error=error, **(_links(made) if made else {}))
+        links = _links(made) if made else {}
+        by, before, after = process("worker", error or ""), {"status": decision.status}, {"status": status, **links}
+        with self._ledger.write() as connection:
+            self._ledger.change_with(connection, decision, status=status, error=error, **links)
+            project = decision.project
+            note_with(
+                self._ledger, connection, by, Action.END_RETRAIN, project, decision_id, before=before, after=after
+            )
         log.info("retrain ended", decision=decision_id, status=status, error=error)
 
     def _run_steps(self, decision_id: str) -> Made:

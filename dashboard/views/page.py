@@ -17,7 +17,7 @@ from dashboard import pages, queries, shared
 from dashboard.handover import handed_over, needs_key
 from dashboard.sign_in import CALLER_HEADER
 from driftwheel.bookkeeping import Scope
-from driftwheel.by_whom import Trust
+from driftwheel.by_whom import Cause, Trust
 from driftwheel.cli.command import open_ledger
 from driftwheel.errors import ConflictError, DriftwheelError
 from driftwheel.identity import utc_now
@@ -131,6 +131,11 @@ def author() -> Author:
         is_trusted = Scope.LABEL_TRUSTED in who.scopes
         return Author(id=who.id, trust=Trust.TRUSTED if is_trusted else Trust.LABEL)
     return person(str(st.session_state.get(NAME) or "").strip() or "dashboard")
+
+
+def cause() -> Cause:
+    """Return who presses a button in this tab, for the event that it writes."""
+    return Cause(actor=author().id)
 
 
 def ask_name(label: str, *, key: str = NAME) -> str:

@@ -12,7 +12,9 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import IO
 
@@ -20,11 +22,14 @@ import structlog
 
 from driftwheel.api_keys import KEYS_VARIABLE
 from driftwheel.backoff import Backoff
+from driftwheel.by_whom import me
 from driftwheel.child_secrets import JUDGE_KEY, PARAPHRASE_KEY, for_stage
-from driftwheel.cli.command import add_settings_arguments, settings_from
-from driftwheel.errors import ConfigError
+from driftwheel.cli.command import add_settings_arguments, open_ledger, settings_from
+from driftwheel.errors import ConfigError, StorageError
 from driftwheel.settings.serving import ServeSettings
 from driftwheel.settings.watching import DashboardSettings, MonitorSettings
+from driftwheel.store.ledger import Ledger
+from driftwheel.store.seen_settings import note_changed_settings
 from driftwheel.system import die_with_parent, why_not_listen
 
 CHILDREN = {
@@ -61,7 +66,18 @@ def main(arguments: argparse.Namespace) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
     _announce(settings.serve, settings.monitor, settings.dashboard)
+    _note_settings(partial(open_ledger, settings), settings.project, settings.model_dump(mode="json"))
     _supervise(children_of(settings.child_command, settings.child_environment(), settings.logs), stop)
+
+
+def _note_settings(open_it: Callable[[], Ledger], project: str, settings: Mapping[str, object]) -> None:
+    """Write down what was set otherwise since the last start."""
+    try:
+        with closing(open_it()) as ledger:
+            note_changed_settings(settings, ledger, project, me())
+    except StorageError as error:
+        # A database that comes up later than the loop: its processes wait for it, and the next start compares.
+        log.warning("whether settings have changed was not written down", error=str(error))
 
 
 @dataclass

@@ -10,9 +10,11 @@ from typing import Concatenate, ParamSpec
 import sqlalchemy as sa
 
 from driftwheel.alias_key import AliasKey
+from driftwheel.by_whom import Action, Facts, process
 from driftwheel.identity import new_id, utc_now
 from driftwheel.records import Alias, Deployment, DeploymentStage
 from driftwheel.store.alias import dismiss_leader, observe_alias
+from driftwheel.store.events import note_with
 from driftwheel.store.ledger import Ledger
 from driftwheel.store.tables import TABLES
 from serve.release.leader import LeaderElection
@@ -80,6 +82,7 @@ class Deployments:
             self._ledger.add_with(connection, [self._row(alias, version_id, DeploymentStage.LIVE, 1.0, reason, at)])
             project, name = alias.project, alias.name
             observe_alias(connection, project, name, version_id=version_id, fence=fence, error=error)
+            self._note(connection, Action.SWAP, version_id, {"fence": fence}, way)
 
     @by_leader
     def observe(self, alias: Alias, version_id: str | None, *, fence: int, error: str | None = None) -> None:
@@ -87,6 +90,9 @@ class Deployments:
         with self.election.write() as connection:
             project, name = alias.project, alias.name
             observe_alias(connection, project, name, version_id=version_id, fence=fence, error=error)
+            # What is refused is tried again and again: said once for each reason.
+            if error is not None and (alias.observed_fence, alias.observed_error) != (fence, error):
+                self._note(connection, Action.REFUSE_SWAP, alias.version_id, {"fence": fence}, error)
 
     @by_leader
     def open(self, alias: Alias, version_id: str, stage: DeploymentStage, share: float, reason: str) -> None:
@@ -95,6 +101,8 @@ class Deployments:
             self._set(connection, version_id, UNFINISHED, DeploymentStage.RETIRED)
             self._ledger.add_with(connection, [self._row(alias, version_id, stage, share, reason, utc_now())])
             self._set(connection, None, [DeploymentStage.LIVE], DeploymentStage.LIVE, share=1.0 - share)
+            action = Action.BEGIN_CANARY if stage is DeploymentStage.CANARY else Action.SHADOW
+            self._note(connection, action, version_id, {"share": share, "fence": alias.fence}, reason)
 
     @by_leader
     def share_out(self, version_id: str, share: float) -> None:
@@ -102,12 +110,14 @@ class Deployments:
         with self.election.write() as connection:
             self._set(connection, version_id, [DeploymentStage.CANARY], DeploymentStage.CANARY, share=share)
             self._set(connection, None, [DeploymentStage.LIVE], DeploymentStage.LIVE, share=1.0 - share)
+            self._note(connection, Action.ADVANCE_CANARY, version_id, {"share": share}, "no worse so far")
 
     @by_leader
     def explain(self, version_id: str, reason: str) -> None:
         """Write why a canary goes no further by itself."""
         with self.election.write() as connection:
             self._set(connection, version_id, [DeploymentStage.CANARY], DeploymentStage.CANARY, reason=reason)
+            self._note(connection, Action.HOLD_CANARY, version_id, {}, reason)
 
     @by_leader
     def end_canary(self, version_id: str, stage: DeploymentStage, reason: str) -> None:
@@ -115,6 +125,7 @@ class Deployments:
         with self.election.write() as connection:
             self._set(connection, version_id, [DeploymentStage.CANARY], stage, reason=reason)
             self._set(connection, None, [DeploymentStage.LIVE], DeploymentStage.LIVE, share=1.0)
+            self._note(connection, Action.ABORT_CANARY, version_id, {"stage": stage}, reason)
 
     @by_leader
     def restage(self, version_id: str, old: DeploymentStage, new: DeploymentStage) -> None:
@@ -146,6 +157,11 @@ class Deployments:
             stage=DeploymentStage.CANARY.value,
         )
         return rows[0].share if rows else 0.0
+
+    def _note(self, connection: sa.Connection, action: Action, version_id: str, after: Facts, reason: str) -> None:
+        note_with(
+            self._ledger, connection, process("gateway", reason), action, self._key.project, version_id, after=after
+        )
 
     def _set(
         self,

@@ -157,6 +157,7 @@ def rows_of(project: str, n: int) -> list[Any]:
             ),
         ),
         *_windows(n, common, is_full),
+        *_events(n, common, is_full),
         records.RetrainDecision(
             id=f"decision_{n}",
             **common,
@@ -237,6 +238,14 @@ def _windows(n: int, common: dict[str, Any], is_full: bool) -> list[Any]:
         return []
     filled: dict[str, Any] = {"started_at": START, "ended_at": START, "over_in_a_row": {"engine": 2}} if is_full else {}
     return [records.Window(id=f"check_{n}", **common, version_id=f"version_{n}", number=1, rows=200, **filled)]
+
+
+def _events(n: int, common: dict[str, Any], is_full: bool) -> list[Any]:
+    """Return an event, where there are such records: since revision 8."""
+    if not hasattr(records, "Event"):
+        return []
+    filled: dict[str, Any] = {"before": {"fence": 2}, "after": {"fence": 3}, "reason": TEXT} if is_full else {}
+    return [records.Event(id=f"event_{n}", **common, actor="person:Ann", action="promote", object_id="a", **filled)]
 
 
 def _requests(project: str, n: int, common: dict[str, Any], is_full: bool) -> list[Any]:

@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from driftwheel import controls
+from driftwheel import approvals, controls
 from driftwheel.bookkeeping import Judgement, Preference
 from driftwheel.identity import new_id, utc_now
 from driftwheel.judgements import record_judgement
@@ -121,7 +121,7 @@ def test_a_decision_that_was_settled_meanwhile_stays_settled(
 ) -> None:
     page = view("decisions")
     settle, status = (
-        (controls.refuse, DecisionStatus.REFUSED) if key == "approve" else (controls.approve, DecisionStatus.OPEN)
+        (approvals.refuse, DecisionStatus.REFUSED) if key == "approve" else (approvals.approve, DecisionStatus.OPEN)
     )
     settle(ledger, settings.project, seeded["waiting"])
     button(page, key).click().run()
