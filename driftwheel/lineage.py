@@ -5,6 +5,8 @@ Every field has a default, so that a lineage that an older program wrote can sti
 
 from dataclasses import dataclass, field
 
+from driftwheel.json_form import only_with
+
 
 @dataclass(frozen=True, kw_only=True)
 class MergedFrom:
@@ -42,4 +44,6 @@ class Lineage:
     decision_id: str | None = None
     code_revision: str | None = None
     """Commit of the checkout, marked if files differed from it."""
+    forgotten_at: str | None = only_with("forgotten_at")
+    """When somebody was forgotten whose rows it had learned from; a version that is trained since has not."""
     libraries: dict[str, str] = field(default_factory=dict)

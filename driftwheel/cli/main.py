@@ -37,6 +37,7 @@ VERBS = {
     "backup": ("driftwheel.cli.backup", "copy a loop into a new folder while it runs"),
     "restore": ("driftwheel.cli.restore", "put a backup back, here or elsewhere"),
     "verify": ("driftwheel.cli.verify", "check databases, references and every byte that they name"),
+    "forget": ("driftwheel.cli.forget", "delete what a user, a key or a request left, and name what learned from it"),
     "gc": ("driftwheel.cli.gc", "delete files that nothing needs"),
     "db": ("driftwheel.cli.db", "show or upgrade the database's tables"),
 }
