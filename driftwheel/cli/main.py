@@ -35,6 +35,11 @@ VERBS = {
     "feedback": ("driftwheel.cli.feedback", "show, give, confirm or withdraw what was said about answers"),
     "keys": ("driftwheel.cli.keys", "make, list, disable and rotate the API keys of the gateway"),
     "artifacts": ("driftwheel.cli.artifacts", "store versions' files for other machines, or fetch them"),
+    "backup": ("driftwheel.cli.backup", "copy a loop into a new folder while it runs"),
+    "restore": ("driftwheel.cli.restore", "put a backup back, here or elsewhere"),
+    "verify": ("driftwheel.cli.verify", "check databases, references and every byte that they name"),
+    "forget": ("driftwheel.cli.forget", "delete what a user, a key or a request left, and name what learned from it"),
+    "gc": ("driftwheel.cli.gc", "delete files that nothing needs"),
     "db": ("driftwheel.cli.db", "show or upgrade the database's tables"),
 }
 STAGE_VERBS: dict[str, tuple[str, tuple[str, ...], str]] = {
