@@ -15,6 +15,7 @@ from driftwheel.by_whom import Cause
 from driftwheel.errors import ConflictError
 from driftwheel.judgements import record_judgement
 from driftwheel.records import Alias, DecisionStatus, DecisionVerdict, ModelVersion, RetrainDecision
+from driftwheel.retrain_limits import WAITING
 from driftwheel.settings.watching import PolicySettings
 from driftwheel.store.alias import find_alias
 from driftwheel.store.ledger import Ledger
@@ -24,7 +25,10 @@ SETTLED = {
     DecisionStatus.OPEN: "was approved",
     DecisionStatus.RUNNING: "was approved and is running",
     DecisionStatus.PROMOTED: "was approved, and its version is live",
+    DecisionStatus.PROMOTING: "was approved, and its version goes live",
+    DecisionStatus.AWAITING_PROMOTION: "was approved, and its version waits for a person",
     DecisionStatus.REFUSED: "was refused",
+    DecisionStatus.CANCELLED: "was cancelled",
     DecisionStatus.ROLLED_BACK: "was approved, and its version was rolled back",
     DecisionStatus.FAILED: "was approved, and has failed",
     DecisionStatus.CLOSED: "was closed",
@@ -78,7 +82,7 @@ def _told_settled(ledger: Ledger, project: str, decision_id: str) -> Iterator[No
         yield
     except ConflictError as error:
         decision = ledger.get(RetrainDecision, decision_id, project=project)
-        if decision.status is DecisionStatus.AWAITING_APPROVAL:
+        if decision.status in WAITING:
             raise
         what = SETTLED.get(decision.status, f"became {decision.status}")
         raise ConflictError(f"This retrain {what} meanwhile ({age(decision.updated_at)}). {LOOK_AGAIN}") from error

@@ -18,7 +18,7 @@ from driftwheel.by_whom import Action, Cause, me, process
 from driftwheel.errors import ConflictError, GateError, NotFoundError
 from driftwheel.identity import new_id, utc_now
 from driftwheel.records import Alias, DecisionStatus, DecisionVerdict, ModelVersion, ModelVersionStatus, RetrainDecision
-from driftwheel.retrain_limits import history_of, lacking_labels, obstacles
+from driftwheel.retrain_limits import AT_WORK, history_of, lacking_labels, obstacles
 from driftwheel.settings.serving import ServeSettings
 from driftwheel.settings.watching import PolicySettings
 from driftwheel.store.alias import find_alias, move_alias, move_alias_with
@@ -30,7 +30,7 @@ from driftwheel.traffic.fresh_labels import fresh_for_retrain
 PAUSED = "paused"
 CANARY_PLAN = "canary_plan"
 SHADOW = "shadow"
-UNFINISHED = (DecisionStatus.AWAITING_APPROVAL, DecisionStatus.OPEN, DecisionStatus.RUNNING)
+UNFINISHED = (DecisionStatus.AWAITING_APPROVAL, DecisionStatus.OPEN, *AT_WORK)
 
 
 def promote(
@@ -168,7 +168,7 @@ def request_retrain(
         way = "; `driftwheel retrain --override` goes on all the same, and your reason is kept" if is_person else ""
         raise ConflictError(f"no retrain now: {'; '.join(found)}{way}")
     at = utc_now()
-    is_approved = is_person or policy.approval == "auto"
+    is_approved = is_person or not policy.asks_for_retrain
     decision = RetrainDecision(
         id=new_id("decision", [key.project, trigger, reason, at], at),
         project=key.project,

@@ -108,7 +108,7 @@ def watched(settings: Settings, ledger: Ledger, tmp_path: Path) -> Settings:
         Alias(id="support/support", project="support", name="support", version_id="version_1", fence=1),
     )
     monitor = settings.monitor.model_copy(update={"window_rows": WINDOW_ROWS, "reference_rows": 300})
-    policy = settings.policy.model_copy(update={"min_fresh_labels": 300, "approval": "auto"})
+    policy = settings.policy.model_copy(update={"min_fresh_labels": 300, "approval": "none"})
     return settings.model_copy(update={"monitor": monitor, "policy": policy})
 
 
