@@ -19,6 +19,7 @@ from driftwheel.retrain_limits import WAITING
 from driftwheel.settings.watching import PolicySettings
 from driftwheel.store.alias import find_alias
 from driftwheel.store.ledger import Ledger
+from driftwheel.traffic.fresh_labels import SHIPPED, Caps
 
 LOOK_AGAIN = "Nothing was changed: look again, and decide anew."
 SETTLED = {
@@ -111,6 +112,7 @@ def request_retrain(
     seen: str,
     why_now: str = "",
     by: Cause | None = None,
+    caps: Caps = SHIPPED,
 ) -> RetrainDecision:
     """Ask for a retrain; `why_now` is the reason why what stands against it does not hold this time.
 
@@ -121,7 +123,9 @@ def request_retrain(
         raise ConflictError(f"A retrain was decided meanwhile ({newest}). {LOOK_AGAIN}")
     reason = why_now.strip() or "a person asked for it on the dashboard"
     override = bool(why_now.strip())
-    return controls.request_retrain(policy, ledger, key, trigger="button", reason=reason, override=override, by=by)
+    return controls.request_retrain(
+        policy, ledger, key, trigger="button", reason=reason, override=override, by=by, caps=caps
+    )
 
 
 def judge(

@@ -16,7 +16,7 @@ def show_controls() -> None:
     """Draw the buttons that steer retraining."""
     paused = controls.is_paused(ledger, settings.project)
     mark, newest = controls.pause_mark(ledger, settings.project), moves.newest_retrain(ledger, settings.project)
-    against = controls.what_stands_against(settings.policy, ledger, settings.alias_key)
+    against = controls.what_stands_against(settings.policy, ledger, settings.alias_key, settings.dataset)
     why_now = ""
     if against:
         st.caption("No retrain now: " + "; ".join(against) + ".")
@@ -32,6 +32,7 @@ def show_controls() -> None:
                 seen=newest,
                 why_now=why_now,
                 by=page.cause(),
+                caps=settings.dataset,
             ),
             "A retrain is recorded; the worker takes it next.",
             key="retrain_now",

@@ -42,6 +42,7 @@ from monitor.facts import gather_facts
 from monitor.features import FEATURES, Feature, Measure
 from monitor.look import Look, next_look
 from monitor.signals import judge_drift
+from tests.support.said import words_of
 from tests.support.versions import add_with_parents
 
 # Evidently and its libraries warn about their own future; nothing of ours is silenced by it.
@@ -144,7 +145,7 @@ def send(
                 label_source="correction" if is_labelled else None,
             )
         )
-    ledger.add(*rows)
+    ledger.add(*rows, *words_of(rows))
 
 
 def verdicts(ledger: Ledger, kind: DriftKind) -> list[str]:
