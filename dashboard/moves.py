@@ -111,16 +111,23 @@ def request_retrain(
     *,
     seen: str,
     why_now: str = "",
+    fence: int | None = None,
     by: Cause | None = None,
     caps: Caps = SHIPPED,
 ) -> RetrainDecision:
     """Ask for a retrain; `why_now` is the reason why what stands against it does not hold this time.
 
-    Raises ConflictError if one was decided since the page was drawn, or something stands against it.
+    `fence` is the alias' as the page showed it, for who starts a retrain because of the version that they saw.
+    Raises ConflictError if one was decided since the page was drawn, another version was made live, or something
+    stands against it.
     """
     newest = newest_retrain(ledger, key.project)
     if newest != seen:
         raise ConflictError(f"A retrain was decided meanwhile ({newest}). {LOOK_AGAIN}")
+    alias = find_alias(ledger, *key)
+    if fence is not None and seen_fence(alias) != fence:
+        name = version_names(ledger, key.project).get(alias.version_id, alias.version_id) if alias else "nothing"
+        raise ConflictError(f"{name} was made live meanwhile. {LOOK_AGAIN}")
     reason = why_now.strip() or "a person asked for it on the dashboard"
     override = bool(why_now.strip())
     return controls.request_retrain(

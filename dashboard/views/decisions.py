@@ -7,7 +7,6 @@ import streamlit as st
 from dashboard import files, moves, queries, timelines
 from dashboard.views import page
 from driftwheel import controls
-from driftwheel.identity import utc_now
 from driftwheel.records import DecisionStatus, DecisionVerdict, RetrainDecision
 from driftwheel.retrain_limits import AT_WORK, WAITING
 
@@ -109,20 +108,9 @@ def show_steps(decision_id: str) -> None:
         return
     st.subheader("Steps", anchor=False)
     st.altair_chart(timelines.step_timeline(steps), alt="Steps of the retrain over time")
-    st.dataframe(
-        [
-            {
-                "step": s.name.replace("_", " "),
-                "status": s.status,
-                "took": queries.span((s.finished_at or utc_now()) - s.created_at),
-                "attempt": s.attempt,
-                "error": s.error,
-                "output": str(s.output)[: page.LONGEST_TEXT],
-            }
-            for s in steps
-        ],
-        hide_index=True,
-    )
+    outputs = [str(s.output)[: page.LONGEST_TEXT] for s in steps]
+    rows = [row | {"output": output} for row, output in zip(queries.step_rows(steps), outputs, strict=True)]
+    st.dataframe(rows, hide_index=True)
     box = st.expander(f"Log of {steps[-1].name}", key=page.drawn_key("log", [decision_id]), on_change="rerun")
     if box.open:
         tail = files.tail_of(settings.logs / f"{decision_id}-{steps[-1].name}.log")

@@ -48,6 +48,7 @@ STAGE_VERBS: dict[str, tuple[str, tuple[str, ...], str]] = {
     "evaluate": ("train.__main__", ("evaluate",), "score an artifact through vLLM"),
     "judge": ("train.__main__", ("judge",), "let a judge model compare two versions' answers"),
     "publish": ("train.__main__", ("publish",), "merge, quantize, evaluate, judge and publish a run"),
+    "prompt": ("train.__main__", ("prompt",), "try prompts on a version's model, and publish one as a version"),
     "worker": ("train.__main__", ("worker",), "take open retrain decisions"),
     "serve": ("serve.__main__", ("gateway",), "gateway and engines"),
     "shadow": ("serve.__main__", ("shadow",), "ask a candidate what was asked, and send its answers to nobody"),

@@ -90,6 +90,10 @@ class DashboardSettings(Section):
     """Address of the dashboard."""
     port: int = Field(8501, ge=0, le=65535)
     """Port of the dashboard."""
+    price_of_read_tokens: float = Field(0, ge=0)
+    """What a million tokens of prompts cost you, in any money; with it the Operate page shows the cost of each key."""
+    price_of_written_tokens: float = Field(0, ge=0)
+    """The same of a million tokens of answers."""
     require_key: bool = False
     """Ask for an API key: `read` sees, `label` labels, `operate` steers. Needed where other machines reach it."""
     allowed_hosts: list[Annotated[str, Field(pattern=r"^[A-Za-z0-9.-]+$")]] = []

@@ -12,7 +12,7 @@ from typing import Any
 
 from driftwheel import artifacts
 from driftwheel.conversations import Message, Messages, text_of
-from driftwheel.errors import ConfigError, NotFoundError
+from driftwheel.errors import ConfigError, EngineError, NotFoundError
 from driftwheel.grades import Criterion
 from driftwheel.identity import content_hash
 from driftwheel.json_form import as_json, from_json
@@ -26,18 +26,15 @@ from train.asking.engine_child import engine
 from train.base_model import load_base_tokenizer
 from train.chat_template import template_hash
 from train.evaluation.criterion_choice import choose_criterion
-from train.evaluation.graders import with_grades
+from train.evaluation.graded_rows import ask_rows
 from train.evaluation.scores import score
 from train.evaluation.scoring import (
     Row,
-    ask,
     evaluation_folder,
     learned_answers,
     read_split,
     sample,
-    score_items,
     task_of,
-    tools_of,
 )
 
 Prompts = dict[str, PromptScore]
@@ -183,25 +180,19 @@ def _ask_each(settings: Settings, endpoint: Endpoint, dataset: Dataset) -> Promp
         "few_shot": (few_shot, f"base model, {len(shots)} examples"),
         "retrieved": (retrieved, "base model, nearest examples"),
     }
-    return {
-        name: _entry(settings, endpoint, criterion, rows, conversations, title)
-        for name, (conversations, title) in asked.items()
-    }
+    label_field, task = settings.dataset.label_field, task_of(settings.evaluate, rows)
+    found = {}
+    for name, (conversations, title) in asked.items():
+        try:
+            items = ask_rows(
+                settings.evaluate, settings.serve, label_field, endpoint, criterion, rows, conversations, title
+            )
+            found[name] = _of_prompt(score(items, task, criterion))
+        except EngineError as error:
+            found[name] = PromptScore(note=f"{error} (a base model may lack a chat template)")
+    return found
 
 
-def _entry(
-    settings: Settings,
-    endpoint: Endpoint,
-    criterion: Criterion,
-    rows: Sequence[Row],
-    conversations: Sequence[Messages],
-    title: str,
-) -> PromptScore:
-    answers = ask(settings.evaluate, settings.serve, endpoint, conversations, title, tools=tools_of(rows))
-    if all(answer.error is not None for answer in answers):
-        note = f"the engine refused every question (a base model may lack a chat template): {answers[0].error}"
-        return PromptScore(note=note)
-    items = score_items(rows, answers, label_field=settings.dataset.label_field)
-    items = with_grades(settings.evaluate, criterion, items)
-    scores = score(items, task_of(settings.evaluate, rows), criterion)
+def _of_prompt(scores: Scorecard) -> PromptScore:
+    """Return the part of a scorecard that is kept of a way of prompting."""
     return PromptScore(**{f.name: getattr(scores, f.name) for f in fields(PromptScore) if f.name != "note"})

