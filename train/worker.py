@@ -13,10 +13,9 @@ from pathlib import Path
 
 import structlog
 
-from driftwheel import artifacts, controls
+from driftwheel import artifacts
 from driftwheel.errors import ConflictError, GateError, ParityError
 from driftwheel.gate_verdict import GateVerdict, Override
-from driftwheel.gateway_reports import wait_until_observed
 from driftwheel.grades import Criterion
 from driftwheel.json_form import only_with
 from driftwheel.records import Dataset, ModelVersionStatus, TrainingRun
@@ -42,6 +41,7 @@ from train.preference.prefer import preference_dataset
 from train.processes.process_tuning import tune_process
 from train.publish import publish
 from train.quantize import quantize
+from train.roll_out import roll_out, wait_for_word
 from train.runs import merged_path
 from train.verdict.evidence import count_looks, read_items, require_one_criterion, what_stays_fixed
 from train.verdict.paired_tables import Item, Outcomes
@@ -178,15 +178,18 @@ def _publish_version(job: Job, progress: Progress) -> Progress:
 
 
 def _roll_out(job: Job, progress: Progress) -> Progress:
-    """Make a published version the desired one and wait until the gateway serves it."""
+    """Make a published version the desired one, if a person lets it, and wait until the gateway serves it."""
     if progress.status != ModelVersionStatus.PUBLISHED:
         return Progress(rolled_out=False, reason=progress.verdict.reason if progress.verdict else "")
-    key, version_id = job.settings.alias_key, progress.need("version_id")
+    settings, version_id = job.settings, progress.need("version_id")
     try:
-        alias = controls.promote_judged(job.ledger, key, version_id, seen_fence=progress.seen_fence)
+        if job.decision_id is not None:
+            wait_for_word(settings.policy, job.ledger, job.decision_id)
+        key = settings.alias_key
+        fence = roll_out(settings.serve, job.ledger, key, version_id, seen_fence=progress.seen_fence)
     except ConflictError as error:
         return Progress(rolled_out=False, reason=str(error))
-    return Progress(rolled_out=True, fence=wait_until_observed(job.settings.serve, job.ledger, alias).fence)
+    return Progress(rolled_out=True, fence=fence)
 
 
 @dataclass(frozen=True)
@@ -197,17 +200,17 @@ class RetrainStep:
     run: Callable[[Job, Progress], Progress]
     """Returns the part that the step adds."""
     is_heavy: bool = field(default=False, kw_only=True)
-    """The worker runs it as a child process, so that its memory returns and a pause can stop it."""
+    """The worker runs it as a child process: its memory returns, and a pause, its limit or a person can stop it."""
 
 
 STEPS: tuple[RetrainStep, ...] = (
-    RetrainStep("build_dataset", _build_dataset),
+    RetrainStep("build_dataset", _build_dataset, is_heavy=True),
     RetrainStep("finetune", _finetune, is_heavy=True),
     RetrainStep("merge", _merge, is_heavy=True),
     RetrainStep("quantize", _quantize, is_heavy=True),
     RetrainStep("parity", _parity, is_heavy=True),
     RetrainStep("evaluate", _evaluate, is_heavy=True),
-    RetrainStep("gate", _gate),
+    RetrainStep("gate", _gate, is_heavy=True),
     RetrainStep("publish_version", _publish_version),
     RetrainStep("roll_out", _roll_out),
 )
