@@ -7,7 +7,7 @@ from pathlib import Path
 from driftwheel.conversations import Message, Tool, last_text, text_of
 from driftwheel.errors import ArtifactError, DataError
 
-MOSTLY_LACKING = ("tools", "references", "author", "groups", "requests")
+MOSTLY_LACKING = ("tools", "references", "author", "requests", "groups")
 """Fields of a row that came later, and that most rows lack."""
 
 

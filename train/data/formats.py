@@ -41,10 +41,10 @@ class Row:
     """An answer to the same prompt that is worse; it is never learned."""
     is_good: bool | None = None
     """What a person thought of the answer; one that is bad is never learned."""
-    groups: dict[str, str] = field(default_factory=dict)
-    """Its value in each column of `dataset.slice_columns` that it has."""
     request_id: str | None = None
     """The logged request that was labelled, if it is one."""
+    groups: dict[str, str] = field(default_factory=dict)
+    """Its value in each column of `dataset.slice_columns` that it has."""
 
     @property
     def answer(self) -> str:
