@@ -40,7 +40,7 @@ def port() -> Iterator[int]:
 
     class Both(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            at = f"127.0.0.1:{self.server.server_address[1]}"
+            at = str(self.headers["host"])
             body = METRICS
             if self.path == "/metrics/engines":
                 named = [(at, "version_1"), (f"127.0.0.1:{closed}", "version_2")]
@@ -57,7 +57,7 @@ def port() -> Iterator[int]:
     server = ThreadingHTTPServer(("127.0.0.1", 0), Both)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
     thread.start()
-    yield server.server_address[1]
+    yield server.server_port
     server.shutdown()
     thread.join()
     server.server_close()
