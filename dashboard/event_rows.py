@@ -32,6 +32,7 @@ WORDS = {
     Action.PUBLISH: "published a version",
     Action.REJECT: "rejected a version",
     Action.ALARM: "an alarm rang",
+    Action.NOTIFY: "people were told",
     Action.CONFIRM_FEEDBACK: "confirmed what was said of an answer",
     Action.WITHDRAW_FEEDBACK: "took back what was said of an answer",
     Action.CREATE_KEY: "made a key",
@@ -46,7 +47,7 @@ GROUPS = {
         *(Action.ASK_RETRAIN, Action.APPROVE, Action.REFUSE, Action.CANCEL, Action.END_RETRAIN),
         *(Action.PAUSE, Action.RESUME),
     ),
-    "alarms": (Action.ALARM,),
+    "alarms and who was told": (Action.ALARM, Action.NOTIFY),
     "feedback": tuple(a for a in Action if "feedback" in a),
     "keys": tuple(a for a in Action if a.endswith("_key")),
 }

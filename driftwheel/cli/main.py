@@ -34,6 +34,7 @@ VERBS = {
     "traffic": ("driftwheel.cli.traffic", "show, export or prune the logged requests"),
     "feedback": ("driftwheel.cli.feedback", "show, give, confirm or withdraw what was said about answers"),
     "keys": ("driftwheel.cli.keys", "make, list, disable and rotate the API keys of the gateway"),
+    "notify": ("driftwheel.cli.notify", "send a test message to everybody who is told of alarms"),
     "db": ("driftwheel.cli.db", "show or upgrade the database's tables"),
 }
 STAGE_VERBS: dict[str, tuple[str, tuple[str, ...], str]] = {

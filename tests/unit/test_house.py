@@ -28,6 +28,7 @@ FREE_NAMES = {"__init__", "__main__"}
 FREE_ROOMS = {"cli", "verbs", "settings", "views"}
 """Folders whose files are named after a verb, a group of settings or a page."""
 LATE = {
+    "apprise": "driftwheel",
     "alembic": "driftwheel/store",
     "compressed_tensors": "train/weights",
     "confusable_homoglyphs": "train/data",

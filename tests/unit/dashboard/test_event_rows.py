@@ -45,7 +45,12 @@ def test_events_are_shown_newest_first_in_plain_words(done: dict[str, str]) -> N
 
 @pytest.mark.parametrize(
     ("query", "count"),
-    [({"what": "alarms"}, 1), ({"who": "person:Ada"}, 1), ({"when": "the last hour"}, 2), ({"to": "check_5"}, 1)],
+    [
+        ({"what": "alarms and who was told"}, 1),
+        ({"who": "person:Ada"}, 1),
+        ({"when": "the last hour"}, 2),
+        ({"to": "check_5"}, 1),
+    ],
 )
 def test_a_filter_in_the_address_is_obeyed(query: dict[str, str], count: int, done: dict[str, str]) -> None:
     assert len(view("history", **query).dataframe[0].value) == count
