@@ -83,7 +83,7 @@ class Door:
             return
         holder = await run_in_threadpool(sessions.holder, token, utc_now())
         if holder is not None:
-            await self._hand_on(scope, _while_good(sessions, token, scope, receive), send, holder.id)
+            await self._hand_on(scope, _while_good(sessions, token, scope, receive, send), send, holder.id)
         elif scope["type"] == "http" and "text/html" in Headers(scope=scope).get("accept", ""):
             await HTMLResponse(sign_in_page(), 401, PAGE_HEADERS)(scope, receive, send)
         else:
@@ -132,7 +132,7 @@ async def _key_in(request: Request) -> str:
     return parse_qs(body.decode("utf-8", "replace")).get("key", [""])[0].strip()
 
 
-def _while_good(sessions: Sessions, token: str, scope: Scope, receive: Receive) -> Receive:
+def _while_good(sessions: Sessions, token: str, scope: Scope, receive: Receive, send: Send) -> Receive:
     """Return how a socket is read: it ends with the first message after its session or key has ended."""
     if scope["type"] != "websocket":
         return receive
@@ -142,7 +142,10 @@ def _while_good(sessions: Sessions, token: str, scope: Scope, receive: Receive) 
         if message["type"] != "websocket.receive":
             return message
         holder = await run_in_threadpool(sessions.holder, token, utc_now())
-        return message if holder is not None else {"type": "websocket.disconnect", "code": 1008}
+        if holder is not None:
+            return message
+        await send({"type": "websocket.close", "code": 1008})
+        return {"type": "websocket.disconnect", "code": 1008}
 
     return receive_while_good
 

@@ -208,13 +208,22 @@ def look(
         return found
     try:
         gpus, driver = parse_gpus(ask(GPU_QUERY, CSV))
-        processes, cuda = parse_processes(ask(PROCESS_QUERY, CSV)), parse_cuda(ask("--version"))
     except OSError as error:
         return replace(found, silence=str(error))
+    # Older drivers know no `--version`, and some containers may not list processes: the GPUs are there all the same.
+    processes, cuda = parse_processes(_said(ask, PROCESS_QUERY, CSV)), parse_cuda(_said(ask, "--version"))
     left = visible(gpus, environ.get(VISIBLE))
     uuids = {gpu.uuid for gpu in left}
     held = tuple(process for process in processes if process.uuid in uuids)
     return replace(found, gpus=left, processes=held, driver=driver, cuda=cuda)
+
+
+def _said(ask: Callable[..., str], *arguments: str) -> str:
+    """Return what nvidia-smi says, or nothing where it does not know the question."""
+    try:
+        return ask(*arguments)
+    except OSError:
+        return ""
 
 
 @functools.cache

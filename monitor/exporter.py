@@ -118,7 +118,9 @@ class LedgerCollector(Collector):
         for kind in DriftKind:
             detected.add_metric([kind], float(verdicts.get(kind) is DriftVerdict.DRIFTED))
         yield from (score, threshold, detected)
-        quality = GaugeMetricFamily("driftwheel_quality_ratio", "Accuracy on labelled rows of the newest window")
+        quality = GaugeMetricFamily(
+            "driftwheel_quality_ratio", "Accuracy or mean grade on labelled rows of the newest windows"
+        )
         last = GaugeMetricFamily("driftwheel_drift_last_check_timestamp_seconds", "When the newest check ended")
         for s in signals:
             is_judged = s.kind is DriftKind.QUALITY and s.verdict is not DriftVerdict.INSUFFICIENT

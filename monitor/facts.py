@@ -81,7 +81,7 @@ def quality_text(quality: DriftSignal) -> str:
 
 def in_unit_of(quality: DriftSignal) -> Callable[[float], str]:
     """Return how the signal's numbers are written: shares in percent, grades of 100."""
-    return "{:.1%}".format if quality.details.criterion is None else lambda value: f"{100 * value:.1f}"
+    return "{:.1%}".format if quality.details.criterion is None else lambda value: f"{100 * value:.1f} of 100"
 
 
 def trial_of(

@@ -11,12 +11,14 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from scipy.stats import hypergeom, mannwhitneyu, norm
+from scipy.stats import beta, hypergeom, mannwhitneyu, norm
 
 CONFIRMING_SHARE = 0.05
 """Of the labels: where fewer confirm the answer, people label what is wrong, and the labels are corrections."""
 MOST_TIMES_THE_OTHERS, FEW = 2.0, 3.0
 """An author's opinions count at most twice as often per request as those of the others do; three always count."""
+KNOWN_REQUESTS = 50
+"""Of fewer requests the rate of the others is not known: one that confirmed a single answer silenced everybody else."""
 HORIZONS = (1, 3, 8)
 """Newest windows that are pooled and compared: a large change shows in one, a small or seldom told one in eight."""
 
@@ -91,16 +93,26 @@ def is_audited(request_id: str, share: float) -> bool:
 def capped_by_author(count: Counter[str], requests: Counter[str]) -> dict[str, float]:
     """Return how often each author's opinions count: per request at most twice as often as those of all others.
 
-    `requests` are those of the keys that say something at all; where that is one key there is nobody to compare it
-    with, and all of its opinions count.
+    `requests` are those about which a key has, or may have had, such an opinion; where that is one key there is nobody
+    to compare it with, and all of its opinions count.
     """
     said, asked = sum(count.values()), sum(requests.values())
     capped: dict[str, float] = {}
     for author, own in count.items():
         others_asked = asked - requests[author]
-        most = MOST_TIMES_THE_OTHERS * requests[author] * (said - own) / max(1, others_asked)
-        capped[author] = float(own) if others_asked == 0 else min(float(own), max(FEW, most))
+        most = MOST_TIMES_THE_OTHERS * requests[author] * _rate_of_others(said - own, others_asked)
+        capped[author] = min(float(own), max(FEW, most))
     return capped
+
+
+def _rate_of_others(count: int, of: int) -> float:
+    """Return how often others say such a thing; of few requests the largest rate that fits them with a chance of 5 %.
+
+    That is the end of the interval of Clopper and Pearson (1934).
+    """
+    if of >= KNOWN_REQUESTS:
+        return count / of
+    return 1.0 if count >= of else float(beta.ppf(0.95, count + 1, of - count))
 
 
 def without_loudest(windows: Sequence[WindowEvidence], newest: int) -> Sequence[WindowEvidence]:
@@ -121,7 +133,11 @@ def without_loudest(windows: Sequence[WindowEvidence], newest: int) -> Sequence[
 def counted(windows: Iterable[WindowEvidence], is_said: Callable[[Said], bool]) -> dict[str, float]:
     """Count what was said by author, capped."""
     rows = [row for window in windows for row in window.rows]
-    return capped_by_author(Counter(row.author for row in rows if is_said(row)), _asked_by_speakers(rows))
+    count = Counter(row.author for row in rows if is_said(row))
+    # Whoever never says this, but other things, may not say it ever: a key that confirmed one answer of a hundred has
+    # not found the others right. It is counted by what it spoke about.
+    spoken = Counter(row.author for row in rows if row.is_said and row.author not in count)
+    return capped_by_author(count, Counter(row.author for row in rows if row.author in count) + spoken)
 
 
 def _asked_by_speakers(rows: Sequence[Said]) -> Counter[str]:

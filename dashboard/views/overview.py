@@ -60,7 +60,8 @@ def show_quality_tiles(now: shared.Overview) -> None:
     version = now.served.name
     judged = now.served.judged.found.name if now.served.judged else "accuracy"
     tile("Answering now", version, f"moving to {now.moving_to}" if now.moving_to else "")
-    show_quality(f"Measured accuracy of {version}", now.served.measured, "labelled requests")
+    measured = "grade" if now.served.measured and now.served.measured.before is not None else "accuracy"
+    show_quality(f"Measured {measured} of {version}", now.served.measured, "labelled requests")
     show_quality(f"Judged {judged} of {version}", now.served.judged, "test items")
     tile("Retrain", *retrain_tile(now.retraining))
 

@@ -34,6 +34,10 @@ VERBS = {
     "traffic": ("driftwheel.cli.traffic", "show, export or prune the logged requests"),
     "feedback": ("driftwheel.cli.feedback", "show, give, confirm or withdraw what was said about answers"),
     "keys": ("driftwheel.cli.keys", "make, list, disable and rotate the API keys of the gateway"),
+    "versions": ("driftwheel.cli.versions", "list the newest model versions"),
+    "runs": ("driftwheel.cli.runs", "list the newest training runs"),
+    "decisions": ("driftwheel.cli.decisions", "list the newest retrain decisions"),
+    "deployments": ("driftwheel.cli.deployments", "list the newest deployments"),
     "notify": ("driftwheel.cli.notify", "send a test message to everybody who is told of alarms"),
     "db": ("driftwheel.cli.db", "show or upgrade the database's tables"),
 }
@@ -91,6 +95,12 @@ OTHER_NAMES = {
     "ui": "dashboard",
     "key": "keys",
     "migrate": "db",
+    "version": "versions",
+    "models": "versions",
+    "list": "versions",
+    "log": "history",
+    "alerts": "notify",
+    "notifications": "notify",
     "step": "worker",
 }
 """What a verb is called elsewhere, for who types that here; without hyphens."""

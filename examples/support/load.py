@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 import httpx2
-from openai import OpenAIError
+from openai import AsyncOpenAI, OpenAIError
 
 from examples.support.demo_tasks import SUPPORT
 from examples.support.task import Asked, Speaking, Task
@@ -48,8 +48,7 @@ class Client:
     replies: list[Reply] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        # No retries: a request that fails once must be seen to fail.
-        self._openai = client_of(self.url, self.key, timeout_seconds=120, max_retries=0)
+        self._clients = dict[str, AsyncOpenAI]()
         self._http = httpx2.AsyncClient(timeout=30, trust_env=False)
 
     async def ask(self, example: Asked, *, model: str | None = None, stream: bool = False, number: int = 0) -> Reply:
@@ -62,10 +61,9 @@ class Client:
             "messages": [{"role": "user", "content": example.text}],
             "temperature": 0,
             "max_tokens": self.task.max_tokens,
-            "extra_headers": {"authorization": f"Bearer {key}"},
         }
         try:
-            raw = await self._openai.chat.completions.with_raw_response.create(**request, stream=stream)  # type: ignore[call-overload]
+            raw = await self._client(key).chat.completions.with_raw_response.create(**request, stream=stream)  # type: ignore[call-overload]
             version_id, request_id = raw.headers["x-driftwheel-version"], raw.headers["x-request-id"]
             body = raw.parse()
             if stream:
@@ -83,6 +81,12 @@ class Client:
         reply = Reply(example, started_at, time.monotonic(), version_id, request_id, text, error, grade, key)
         self.replies.append(reply)
         return reply
+
+    def _client(self, key: str) -> AsyncOpenAI:
+        """Return the key's own client, without retries: a request that fails once must be seen to fail."""
+        if key not in self._clients:
+            self._clients[key] = client_of(self.url, key, timeout_seconds=120, max_retries=0)
+        return self._clients[key]
 
     async def say(self, reply: Reply, speaking: Speaking, chance: random.Random) -> None:
         """Tell the gateway what people say of an answer: the whole right one, or a guest's thumb."""
@@ -150,7 +154,8 @@ class Client:
 
     async def close(self) -> None:
         """Close the connections."""
-        await self._openai.close()
+        for client in self._clients.values():
+            await client.close()
         await self._http.aclose()
 
 

@@ -162,7 +162,7 @@ def test_no_module_is_long() -> None:
         (
             "driftwheel/cli",
             CLI_VERBS,
-            {"command", "dispatch", "finding", "gpu_findings", "main", "process", "processor_findings"},
+            {"command", "dispatch", "finding", "gpu_findings", "listing", "main", "process", "processor_findings"},
         ),
         ("train/verbs", TRAIN_VERBS, set[str]()),
         ("serve/verbs", SERVE_VERBS, set[str]()),

@@ -26,6 +26,7 @@ from train.data.tally import Tally
 from train.data.teachable import teachable
 from train.data.traffic_rows import ACCEPTED, labelled_rows, one_sided_authors, within_cap
 from train.data.unverified_rows import Admission
+from train.data.withdrawn_rows import without_withdrawn
 
 
 def dataset_from_traffic(settings: Settings, ledger: Ledger, decision_id: str) -> Dataset:
@@ -45,6 +46,7 @@ def dataset_from_traffic(settings: Settings, ledger: Ledger, decision_id: str) -
     quarantine = quarantined(ledger, settings.project)
     answers = list({e.id: e.answer for e in old["train"] if e.original is None}.values())
     form = live_dataset.report.answer_form or form_of(answers)
+    old = without_withdrawn(settings.dataset, ledger, old, form, tally)
     are_texts = live.scorecard.criterion in OF_TEXTS
     given = _fresh(
         settings.dataset, ledger, settings.serve.alias, live_dataset, form, answers, old, tally, are_texts=are_texts

@@ -148,7 +148,15 @@ def _row(request: Traffic, form: AnswerForm | None, label_field: str | None, tal
         tally.dropped["labelled with an answer in another form than the others'"] += 1
         return None
     group = request.conversation_id or request.user_id or None
-    return Row(request.id, asked.messages, [completion], group, request.created_at, tools=asked.tools)
+    return Row(
+        request.id,
+        asked.messages,
+        [completion],
+        group,
+        request.created_at,
+        tools=asked.tools,
+        request_id=request.id,
+    )
 
 
 def right_answer(request: Traffic, label_field: str | None) -> str | None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from driftwheel import artifacts
 from driftwheel.answers import field_for, form_of
-from driftwheel.conversations import Messages, Tool, text_of
+from driftwheel.conversations import Message, Messages, Tool, text_of
 from driftwheel.errors import DataError, EngineError
 from driftwheel.identity import content_hash
 from driftwheel.predictions import Prediction
@@ -109,6 +109,7 @@ def score_items(
                 id=row["id"],
                 slice=row["slice"],
                 prompt=text_of(row["prompt"][-1]),
+                before=_transcript(row["prompt"][:-1]),
                 expected=expected,
                 answer=answer.text,
                 label=row["label"],
@@ -125,6 +126,11 @@ def score_items(
             )
         )
     return items
+
+
+def _transcript(turns: Sequence[Message]) -> str:
+    """Return what was said in some turns, each after its speaker; calls of tools as JSON."""
+    return "\n".join(f"{turn['role']}: {text_of(turn)}" for turn in turns)
 
 
 def ask(

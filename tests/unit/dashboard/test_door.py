@@ -146,7 +146,7 @@ def test_who_has_shown_a_key_is_known_by_its_name(ledger: Ledger, settings: Sett
     assert all(word in cookie for word in ("HttpOnly", "SameSite=lax", "driftwheel_support="))
     assert client.get("/").text == "secret of support/ann"
     assert client.get("/", headers={CALLER_HEADER: "support/root"}).text == "secret of support/ann"
-    assert can_press(client, OWN)
+    assert can_press(client, OWN | {"cookie": f"driftwheel_support={client.cookies['driftwheel_support']}"})
     client.get("/logout")
     assert client.get("/").status_code == 401
 
@@ -170,7 +170,8 @@ def test_the_end_of_a_key_is_the_end_of_what_was_opened_with_it(
 ) -> None:
     client, key = client_of(sessions), key_with(ledger, settings, Scope.OPERATE)
     client.post("/login", data={"key": key})
-    with client.websocket_connect("/_stcore/stream", headers=OWN) as socket:
+    signed_in = OWN | {"cookie": f"driftwheel_support={client.cookies['driftwheel_support']}"}
+    with client.websocket_connect("/_stcore/stream", headers=signed_in) as socket:
         socket.send_text("promote")
         assert socket.receive_text() == "pressed promote as support/ann"
         disable_key(ledger, settings.project, "ann")

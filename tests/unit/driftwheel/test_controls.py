@@ -13,20 +13,14 @@ from driftwheel.records import Alias, DecisionStatus, DecisionVerdict, ModelVers
 from driftwheel.settings.settings import Settings
 from driftwheel.store.alias import observe_alias
 from driftwheel.store.ledger import Ledger
-from tests.support.versions import add_with_parents
+from tests.support.versions import add_with_parents, published_version
 
 
 def version(number: int, status: ModelVersionStatus = ModelVersionStatus.PUBLISHED) -> ModelVersion:
-    return ModelVersion(
-        id=f"version_{number}",
-        project="support",
+    return published_version(
+        f"version_{number}",
         status=status,
         number=number,
-        run_id="run",
-        dataset_id="dataset",
-        base_model="base",
-        path="path",
-        manifest_hash="hash",
         quantization="w8a8",
         verdict=GateVerdict(verdict="REJECT", reason="worse by 9 points"),
     )

@@ -42,7 +42,7 @@ from monitor.facts import gather_facts
 from monitor.features import FEATURES, Feature, Measure
 from monitor.look import Look, next_look
 from monitor.signals import judge_drift
-from tests.support.versions import add_with_parents
+from tests.support.versions import add_with_parents, published_version
 
 # Evidently and its libraries warn about their own future; nothing of ours is silenced by it.
 pytestmark = pytest.mark.filterwarnings(
@@ -91,17 +91,10 @@ def watched(settings: Settings, ledger: Ledger, tmp_path: Path) -> Settings:
             validation_rows=1,
             test_rows=1,
         ),
-        ModelVersion(
-            id="version_1",
-            project="support",
+        published_version(
+            "version_1",
             created_at=START,
-            status=ModelVersionStatus.PUBLISHED,
-            number=1,
-            run_id="run",
             dataset_id="dataset_1",
-            base_model="b",
-            path="p",
-            manifest_hash="h",
             quantization="w8a8",
             scorecard=Scorecard(accuracy=0.95, items=400, predictions_path=str(path)),
         ),

@@ -33,7 +33,7 @@ from driftwheel.scorecard import Scorecard
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
 from driftwheel.traffic.outcomes import UNWATCHED
-from tests.support.versions import add_with_parents
+from tests.support.versions import add_with_parents, published_version
 
 DATASET = Dataset(
     id="d",
@@ -60,17 +60,7 @@ RUN = TrainingRun(
 
 
 def version(id: str, number: int, **facts: Any) -> ModelVersion:
-    made = ModelVersion(
-        id=id,
-        project="support",
-        number=number,
-        run_id="r",
-        dataset_id="d",
-        base_model="b",
-        path="p",
-        manifest_hash="h",
-        quantization="none",
-    )
+    made = published_version(id, number=number, run_id="r", dataset_id="d", status=ModelVersionStatus.CANDIDATE)
     return replace(made, **facts)
 
 

@@ -11,7 +11,7 @@ import pytest
 from driftwheel import controls
 from driftwheel.artifacts import read_manifest
 from driftwheel.probe_answers import Fingerprint, ProbeAnswer
-from driftwheel.records import Alias, Deployment, DeploymentStage, ModelVersion, ModelVersionStatus
+from driftwheel.records import Alias, Deployment, DeploymentStage
 from driftwheel.settings.settings import Settings
 from driftwheel.store.alias import observe_alias
 from driftwheel.store.ledger import Ledger
@@ -19,7 +19,7 @@ from serve.engines.engine import Engine
 from serve.release.reconciler import Reconciler
 from serve.routing.choice import Split
 from serve.routing.table import RoutingTable
-from tests.support.versions import add_with_parents
+from tests.support.versions import add_with_parents, published_version
 
 PROBE = ProbeAnswer(messages=({"role": "user", "content": "hi"},), tokens=("yes", "."), logprobs=(-0.5, -0.5))
 
@@ -70,17 +70,10 @@ def gateways(
         path = make_artifact(id, **facts)
         add_with_parents(
             ledger,
-            ModelVersion(
-                id=id,
-                project="support",
-                status=ModelVersionStatus.PUBLISHED,
-                number=1,
-                run_id="run",
-                dataset_id="dataset",
-                base_model="base",
+            published_version(
+                id,
                 path=str(path),
                 manifest_hash=read_manifest(path).content_hash,
-                quantization="none",
                 fingerprint=Fingerprint(probes=(PROBE,)),
             ),
         )

@@ -27,7 +27,7 @@ from driftwheel.store.sqlite import safe_sqlite_module
 from serve.engines.engine import Engine
 from serve.release.reconciler import Reconciler
 from serve.routing.table import RoutingTable
-from tests.support.versions import add_with_parents
+from tests.support.versions import add_with_parents, published_version
 
 StartEngine = Callable[..., Engine]
 MakeArtifact = Callable[..., Path]
@@ -60,17 +60,11 @@ class World:
 
     def publish(self, id: str, status: ModelVersionStatus = ModelVersionStatus.PUBLISHED, **facts: Any) -> None:
         path = self.make_artifact(id, **facts)
-        version = ModelVersion(
-            id=id,
-            project="support",
+        version = published_version(
+            id,
             status=status,
-            number=1,
-            run_id="run",
-            dataset_id="dataset",
-            base_model="base",
             path=str(path),
             manifest_hash=read_manifest(path).content_hash,
-            quantization="none",
             fingerprint=Fingerprint(probes=(PROBE,)),
         )
         add_with_parents(self.ledger, version)
