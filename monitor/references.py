@@ -2,6 +2,7 @@
 
 import random
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from driftwheel.errors import NotFoundError
@@ -14,6 +15,9 @@ from driftwheel.traffic.outcome_query import is_answered
 from monitor.observation import Observation, observe
 from monitor.windows import UNOBSERVED, Source, first_answered
 
+MOST_JUDGED = 3_000
+"""More items say hardly more, and computing their signals takes a second in each new process."""
+
 
 @dataclass(frozen=True)
 class Reference:
@@ -21,6 +25,8 @@ class Reference:
 
     input: tuple[Observation, ...]
     output: tuple[Observation, ...]
+    judged: tuple[Observation, ...] = ()
+    """All items that the version was judged on, up to `MOST_JUDGED`; where they are the reference, a scan uses them."""
 
 
 def reference_of(
@@ -37,8 +43,8 @@ def reference_of(
     if dataset.origin == "files":
         items = judged_items(version)
         # The file is ordered by label; its head is no sample of it.
-        judged = tuple(random.Random(seed).sample(items, min(count, len(items))))
-        return Reference(judged, judged)
+        judged = tuple(random.Random(seed).sample(items, min(max(count, MOST_JUDGED), len(items))))
+        return Reference(judged[:count], judged[:count], judged[:MOST_JUDGED])
     before = ledger.find(
         Traffic,
         TABLES[Traffic].c.created_at < dataset.created_at,
@@ -54,12 +60,18 @@ def reference_of(
     )
 
 
-def judged_items(version: ModelVersion) -> list[Observation]:
+def judged_items(version: ModelVersion) -> tuple[Observation, ...]:
     """Read the predictions of the version's evaluation; raises NotFoundError if they are gone."""
     path = Path(version.scorecard.predictions_path or "")
     if not path.is_file():
         raise NotFoundError(f"{version.id} has no predictions at {path}; evaluate and publish it again")
-    return [
+    return _items_of(path, path.stat().st_mtime_ns)
+
+
+@lru_cache(maxsize=2)
+def _items_of(path: Path, changed_at: int) -> tuple[Observation, ...]:
+    """Read an evaluation's items, once for each process; `changed_at` makes another file of it."""
+    return tuple(
         Observation(
             id=item.id,
             prompt=item.prompt,
@@ -69,4 +81,4 @@ def judged_items(version: ModelVersion) -> list[Observation]:
             latency_seconds=item.latency_seconds,
         )
         for item in read_predictions(path.parent)
-    ]
+    )
