@@ -1,4 +1,4 @@
-# make setup | check | test | coverage | fix | demo | docs | chaos | lock | bench-NAME | suite-NAME (tests/suites/)
+# make setup | check | test | coverage | fix | demo | demo-text | docs | chaos | lock | bench-NAME | suite-NAME (tests/suites/)
 # On a GPU, in an environment of its own: make setup-gpu | test-gpu | demo-gpu | bench-gpu | lock-gpu
 PYTHON ?= python3
 VENV := .venv
@@ -9,7 +9,7 @@ GENERATED := $(wildcard docs/reference/*.md) docs/house.md docs/concepts/loop.md
 GPU_VENV := .venv-gpu
 GPU_READY := $(GPU_VENV)/.complete
 
-.PHONY: setup check check-papers test coverage fix demo docs chaos lock
+.PHONY: setup check check-papers test coverage fix demo demo-text docs chaos lock
 .PHONY: setup-gpu test-gpu demo-gpu bench-gpu lock-gpu
 setup: $(READY)
 
@@ -64,6 +64,9 @@ docs: $(READY)
 
 demo: $(READY)
 	$(BIN)/driftwheel demo
+
+demo-text: $(READY)
+	$(BIN)/driftwheel demo --text
 
 chaos: $(READY)
 	$(BIN)/python -m tests.suites.chaos

@@ -19,6 +19,7 @@ import secrets
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -39,8 +40,10 @@ from examples.support import demo_loop as loop
 from examples.support.build_base import RECIPE, make_model, make_tokenizer, pretrain
 from examples.support.claim_tables import print_minutes
 from examples.support.demo_steps import first_version
-from examples.support.load import Client, Reply
+from examples.support.demo_tasks import SUPPORT
+from examples.support.load import Client, Reply, mean_grade
 from examples.support.prepare import CONFIG, choose_ports
+from examples.support.task import Speaking
 from examples.support.world import Document, Example
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data" / "banking77"
@@ -65,6 +68,13 @@ def read(path: Path) -> list[Example]:
 def answer(example: Example) -> str:
     """Return the right answer to a question."""
     return json.dumps({"intent": example.intent}, separators=(",", ":"))
+
+
+TASK = replace(
+    SUPPORT,
+    answer_of=lambda question, said: answer(question),
+    speaking=Speaking(corrected_share=FEEDBACK_SHARE),
+)
 
 
 def build_base(out: Path, questions: Sequence[Example]) -> None:
@@ -106,14 +116,11 @@ def prepare(home: Path, known: Sequence[Example], base: Path) -> Settings:
 
 def scores(replies: Sequence[Reply]) -> str:
     """Return accuracy and macro-F1 of scored questions."""
-    right = [r.example.intent for r in replies]
+    right = [r.example.intent for r in replies if isinstance(r.example, Example)]
     said = [label_of(r.text, "intent") or "(none)" for r in replies]
     macro = f1_score(right, said, average="macro", labels=sorted(set(right)), zero_division=0)
     failed = sum(r.error is not None for r in replies)
-    return (
-        f"accuracy {sum(r.is_correct for r in replies) / len(replies):.1%}, macro-F1 {macro:.3f} "
-        f"on {len(replies)} questions, {failed} failed"
-    )
+    return f"accuracy {mean_grade(replies):.1%}, macro-F1 {macro:.3f} on {len(replies)} questions, {failed} failed"
 
 
 async def turn(demo: loop.Demo, later: list[Example], test: list[Example], held_out: set[str]) -> None:
@@ -123,7 +130,7 @@ async def turn(demo: loop.Demo, later: list[Example], test: list[Example], held_
     steady, known = known[:STEADY_ROWS], known[STEADY_ROWS:]
     await score(demo, demo.measured.v1, test, held_out)
     with demo.step("steady traffic, with corrections"):
-        await demo.client.send(steady, feedback_share=FEEDBACK_SHARE)
+        await demo.client.send(steady, speaking=TASK.speaking)
         await loop.wait_for_checks(demo, len(steady))
         windows = len({s.check_id for s in loop.signals(demo, demo.measured.v1)})
         demo.say(f"{len(loop.alarms(demo, demo.measured.v1))} alarms in {windows} windows")
@@ -151,8 +158,9 @@ async def score(demo: loop.Demo, version_id: str, test: list[Example], held_out:
     with demo.step(f"score v{version.number} on the test questions"):
         replies = await demo.client.send(test, model=version_id)
         demo.say(f"all 77 intents: {scores(replies)}")
-        demo.say(f"67 known intents: {scores([r for r in replies if r.example.intent not in held_out])}")
-        demo.say(f"10 held-out intents: {scores([r for r in replies if r.example.intent in held_out])}")
+        unknown = {question.text for question in test if question.intent in held_out}
+        demo.say(f"67 known intents: {scores([r for r in replies if r.example.text not in unknown])}")
+        demo.say(f"10 held-out intents: {scores([r for r in replies if r.example.text in unknown])}")
 
 
 async def shift(demo: loop.Demo, stream: list[Example], windows_before: int) -> RetrainDecision:
@@ -160,7 +168,7 @@ async def shift(demo: loop.Demo, stream: list[Example], windows_before: int) -> 
     window_rows, v1 = demo.settings.monitor.window_rows, demo.measured.v1
     with demo.step("shift: ten new intents arrive, with corrections"):
         for start in range(0, len(stream) - window_rows, window_rows):
-            await demo.client.send(stream[start : start + window_rows], feedback_share=FEEDBACK_SHARE, seed=start)
+            await demo.client.send(stream[start : start + window_rows], speaking=TASK.speaking, seed=start)
             await loop.wait_for_checks(demo, windows_before * window_rows + start + window_rows)
             if decision := loop.retrain_decision(demo):
                 break
@@ -194,7 +202,7 @@ def main() -> int:
     settings = prepare(home, known[TRAFFIC_ROWS:], home / "base")
     os.environ.setdefault(KEYS_VARIABLE, secrets.token_urlsafe(24))
     url = f"http://{settings.serve.host}:{settings.serve.port}"
-    client = Client(url, os.environ[KEYS_VARIABLE], settings.serve.alias, answer_of=answer)
+    client = Client(url, os.environ[KEYS_VARIABLE], settings.serve.alias, TASK)
     demo = loop.Demo(console, settings, open_ledger(settings), client)
     demo.measured.v1 = first_version(demo).id
     with loop.running(settings):

@@ -18,7 +18,7 @@ import numpy as np
 from scipy.stats import binomtest
 
 from driftwheel import controls
-from driftwheel.records import Stage
+from driftwheel.records import DeploymentStage
 from driftwheel.settings.serving import ServeSettings
 from serve.release.canary_rule import BUDGET, RATIOS, Action, Outcome, Tally, decide
 from serve.release.reconciler import POLL_SECONDS
@@ -158,7 +158,7 @@ def one_crash(world: World) -> tuple[float, int, int]:
     world.start()
     world.until(world.is_settled)
     controls.promote(world.ledger, world.settings.alias_key, "v2", canary_shares=[SHARE])
-    world.until(lambda: world.stages().get("v2") is Stage.CANARY)
+    world.until(lambda: world.stages().get("v2") is DeploymentStage.CANARY)
     began_at = time.monotonic()
     answers = asyncio.run(world.load(PER_SECOND, 30, lambda: world.alias().observed_error is not None))
     return time.monotonic() - began_at, len(answers), sum(answer.status != 200 for answer in answers)

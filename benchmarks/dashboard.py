@@ -28,7 +28,8 @@ from dashboard import shared, traffic_search
 from dashboard.handover import hand_over
 from dashboard.pages import PAGES
 from dashboard.traffic_search import TrafficFilter
-from driftwheel.records import Traffic, utc_now
+from driftwheel.identity import utc_now
+from driftwheel.records import Traffic
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
 from driftwheel.store.tables import TABLES

@@ -21,19 +21,21 @@ from rich.table import Table
 from benchmarks.drift_kinds import KINDS, STEADY, Kind, TextSet
 from benchmarks.drift_streams import Stream, judged, windows
 from benchmarks.drift_texts import banking77, world
+from driftwheel.bookkeeping import Window
 from driftwheel.check_details import DECIDING
+from driftwheel.identity import utc_now
 from driftwheel.intervals import share_interval
-from driftwheel.records import DriftKind, DriftSignal, DriftVerdict, ModelVersion, ModelVersionStatus, Window, utc_now
+from driftwheel.records import DriftKind, DriftSignal, DriftVerdict, ModelVersion, ModelVersionStatus
 from driftwheel.settings.watching import MonitorSettings
 from monitor.background import LearnedText, background_of
 from monitor.features import FEATURES
+from monitor.known_rows import Rows, Standard, Standards, rows_of
 from monitor.look import Look
 from monitor.observation import Observation, Sample
+from monitor.pools import HORIZONS, tallied
 from monitor.references import MOST_JUDGED, Reference
 from monitor.row_signals import signalled
-from monitor.scan import HORIZONS, tallied
 from monitor.signals import drift_signals, judge_drift, over_in_a_row
-from monitor.standard import Rows, Standard, Standards, rows_of
 from monitor.what_was_said import Evidence
 from monitor.windows import Source
 

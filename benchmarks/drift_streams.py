@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from benchmarks.drift_kinds import Change, Generator, Kind, TextSet
-from driftwheel.records import utc_now
+from driftwheel.identity import utc_now
 from monitor.observation import Observation
 
 AT = utc_now()

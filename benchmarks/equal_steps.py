@@ -25,13 +25,14 @@ from scipy.stats import t as student
 from benchmarks.banking77 import DATA, read
 from benchmarks.banking77 import answer as banking_answer
 from benchmarks.contestant import cpu_seconds
+from benchmarks.loss_on_answers import RANK, Pair, make_evaluator, row_of
 from driftwheel.artifacts import is_complete, writing
 from examples.support.build_base import RECIPE, make_model, make_tokenizer, pretrain
 from examples.support.world import Document, Example, answer, messages, unlabelled_text
 from train.processes.process_tuning import tune_process
 
 TRL, OURS = "plain TRL", "driftwheel"
-RATE, BATCH_ROWS, RANK, HELD_OUT_ROWS, EVALUATED_ROWS = 3e-3, 32, 32, 200, 50
+RATE, BATCH_ROWS, HELD_OUT_ROWS = 3e-3, 32, 200
 LOOKS = (0.7, 0.8, 0.9, 1.0)
 """Shares of the steps after which driftwheel's adapter is kept, to find the time to equal loss."""
 SMALL: dict[str, Any] = {
@@ -39,14 +40,6 @@ SMALL: dict[str, Any] = {
     **{"hidden_size": 128, "intermediate_size": 256, "layers": 3, "heads": 2, "key_value_heads": 2},
 }
 """The demo's base, three times smaller: thirty trainings have to fit into half an hour on two cores."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Pair:
-    """A question and its right answer."""
-
-    question: str
-    answer: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,17 +96,10 @@ def write_rows(folder: Path, pairs: Sequence[Pair]) -> None:
     """Write a Dataset's training rows, and no validation rows: the evaluator is the same for both sides."""
     folder.mkdir(parents=True, exist_ok=True)
     lines = [
-        json.dumps({**_row(pair), "id": f"row-{n}", "label": None, "group": f"{n}"}) for n, pair in enumerate(pairs)
+        json.dumps({**row_of(pair), "id": f"row-{n}", "label": None, "group": f"{n}"}) for n, pair in enumerate(pairs)
     ]
     (folder / "train.jsonl").write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
     (folder / "validation.jsonl").write_text("", encoding="utf-8")
-
-
-def _row(pair: Pair) -> dict[str, Any]:
-    return {
-        "prompt": [{"role": "user", "content": pair.question}],
-        "completion": [{"role": "assistant", "content": pair.answer}],
-    }
 
 
 def plain_trainer(base: Path, folder: Path, pairs: Sequence[Pair], steps: int, seed: int) -> Any:
@@ -138,7 +124,7 @@ def plain_trainer(base: Path, folder: Path, pairs: Sequence[Pair], steps: int, s
     return SFTTrainer(
         model=str(base),
         args=arguments,
-        train_dataset=datasets.Dataset.from_list([_row(pair) for pair in pairs]),
+        train_dataset=datasets.Dataset.from_list([row_of(pair) for pair in pairs]),
         peft_config=LoraConfig(r=RANK, lora_alpha=2 * RANK, target_modules="all-linear", task_type="CAUSAL_LM"),
     )
 
@@ -165,44 +151,6 @@ def our_trainer(base: Path, folder: Path, steps: int, seed: int) -> Any:
         ),
     )
     return make_trainer(settings.train, settings.base, folder, folder / "ours", [])
-
-
-def make_evaluator(base: Path, pairs: Sequence[Pair]) -> Callable[[dict[str, Any]], float]:
-    """Return the function that reads an adapter's weights and returns its loss on the held-out answers."""
-    import torch
-    from peft import LoraConfig, get_peft_model, set_peft_model_state_dict
-    from torch.nn.functional import cross_entropy
-
-    from train.base_model import load_tokenizer, load_weights
-
-    tokenizer = load_tokenizer(str(base))
-    config = LoraConfig(r=RANK, lora_alpha=2 * RANK, target_modules="all-linear", task_type="CAUSAL_LM")
-    model = get_peft_model(load_weights(str(base), "float32"), config).eval()
-    rows = sorted((_tokens(tokenizer, pair) for pair in pairs), key=lambda row: len(row[0]))
-
-    def loss(adapter: dict[str, Any]) -> float:
-        set_peft_model_state_dict(model, adapter)
-        total, count = 0.0, 0
-        for start in range(0, len(rows), EVALUATED_ROWS):
-            part = rows[start : start + EVALUATED_ROWS]
-            width = max(len(ids) for ids, _ in part)
-            ids = torch.tensor([ids + [tokenizer.pad_token_id] * (width - len(ids)) for ids, _ in part])
-            labels = torch.tensor([labels + [-100] * (width - len(labels)) for _, labels in part])
-            mask = torch.tensor([[1] * len(ids) + [0] * (width - len(ids)) for ids, _ in part])
-            with torch.no_grad():
-                logits = model(input_ids=ids, attention_mask=mask).logits[:, :-1]
-            total += float(cross_entropy(logits.flatten(0, 1), labels[:, 1:].flatten(), reduction="sum"))
-            count += int((labels[:, 1:] != -100).sum())
-        return total / count
-
-    return loss
-
-
-def _tokens(tokenizer: Any, pair: Pair) -> tuple[list[int], list[int]]:
-    row = _row(pair)
-    prompt = tokenizer.apply_chat_template(row["prompt"], add_generation_prompt=True, return_dict=False)
-    whole = tokenizer.apply_chat_template(row["prompt"] + row["completion"], return_dict=False)
-    return whole, [-100] * len(prompt) + whole[len(prompt) :]
 
 
 def train(trainer: Any, loss: Callable[[dict[str, Any]], float], steps: int, *, looks: Sequence[float]) -> Outcome:

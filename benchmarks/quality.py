@@ -20,7 +20,8 @@ from rich.table import Table
 from driftwheel.intervals import share_interval
 from monitor.calibration import level_per_decision
 from monitor.opinions import Said, WindowEvidence
-from monitor.quality import Assessment, Baseline, assess
+from monitor.quality import Assessment, assess
+from monitor.standard import Baseline
 
 ROWS, KEYS, STEADY, AFTER = 200, 20, 12, 8
 BASELINE = Baseline(correct=570, items=600)

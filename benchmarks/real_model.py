@@ -23,7 +23,7 @@ from typing import Any
 import yaml
 from rich.console import Console
 
-from benchmarks.banking77 import DATA, answer, read, scores
+from benchmarks.banking77 import DATA, TASK, answer, read, scores
 from benchmarks.general_questions import Question, questions
 from benchmarks.pretrained import build_random, fetch
 from driftwheel.api_keys import KEYS_VARIABLE
@@ -190,7 +190,7 @@ def main() -> int:
     settings = prepare(home, base, rows[: arguments.rows], arguments.steps)
     os.environ.setdefault(KEYS_VARIABLE, secrets.token_urlsafe(24))
     url = f"http://{settings.serve.host}:{settings.serve.port}"
-    client = Client(url, os.environ[KEYS_VARIABLE], settings.serve.alias, answer_of=answer)
+    client = Client(url, os.environ[KEYS_VARIABLE], settings.serve.alias, TASK)
     console = Console(soft_wrap=True)
     demo = loop.Demo(console, settings, open_ledger(settings), client)
     run_id = train(demo)

@@ -20,13 +20,13 @@ log = structlog.get_logger()
 def run(arguments: argparse.Namespace) -> None:
     """Serve the dashboard until it is stopped."""
     settings = settings_from(arguments)
-    hand_over(settings.path, arguments.overrides)
+    hand_over(settings.path, arguments.overrides, needs_key=settings.dashboard.require_key)
     ledger = open_ledger(settings)
     listener = listen(settings.dashboard.host, settings.dashboard.port)
     host, port = listener.getsockname()[:2]
     log.info("dashboard is up", url=f"http://{host}:{port}")
     try:
-        serve(ledger, settings.project, settings.root, listener)
+        serve(settings.dashboard, ledger, settings.project, settings.root, listener)
     finally:
         ledger.close()
 

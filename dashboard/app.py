@@ -20,6 +20,8 @@ st.set_page_config(page_title="driftwheel", layout="wide")
 navigation = {section: [shown(entry) for entry in pages] for section, pages in by_section(PAGES).items()}
 chosen = st.navigation(navigation, expanded=True)
 try:
+    # The tab tells one loop from another; before the page is run, as it may stop the run.
+    st.set_page_config(page_title=f"{chosen.title}, {page.loop()[0].project}", layout="wide")
     chosen.run()
 except DriftwheelError as error:  # a locked or broken database, a folder that is gone: a sentence and no traceback
     page.problem(str(error), "Cannot show this page")

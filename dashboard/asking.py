@@ -36,6 +36,12 @@ def gateway_url(serve: ServeSettings) -> str:
     return f"http://{f'[{host}]' if ':' in host else host}:{serve.port}"
 
 
+def key_headers() -> dict[str, str]:
+    """Return the header with the gateway's key that this process was started with; none without one."""
+    key = os.environ.get(KEYS_VARIABLE, "").split(",")[0].strip()
+    return {"authorization": f"Bearer {key}"} if key else {}
+
+
 def ask(serve: ServeSettings, model: str, question: str, *, max_tokens: int) -> Reply:
     """Ask one alias or version; a problem is part of the reply, not an exception."""
     body = {
@@ -44,10 +50,7 @@ def ask(serve: ServeSettings, model: str, question: str, *, max_tokens: int) -> 
         "max_tokens": max_tokens,
         "temperature": 0,  # so that two versions differ by their weights and not by chance
     }
-    headers = {"content-type": "application/json"}
-    key = os.environ.get(KEYS_VARIABLE, "").split(",")[0].strip()
-    if key:
-        headers["authorization"] = f"Bearer {key}"
+    headers = {"content-type": "application/json", **key_headers()}
     url = f"{gateway_url(serve)}/v1/chat/completions"
     request = urllib.request.Request(url, json.dumps(body).encode(), headers)
     started_at = time.monotonic()

@@ -9,12 +9,12 @@ from typing import Any
 from dashboard.charts import Difference
 from dashboard.scorecards import Row, share_text
 from driftwheel.answers import parse_object
+from driftwheel.bookkeeping import Judgement, Preference
 from driftwheel.bounded_means import mean_interval
 from driftwheel.comparison import Comparison, most_changed
 from driftwheel.intervals import paired_interval, share_interval
 from driftwheel.judgements import agreement, is_model, peoples_word
 from driftwheel.predictions import Prediction
-from driftwheel.records import Judgement, Preference
 
 TO_JUDGE = 20
 """What a person judges in one sitting."""

@@ -6,19 +6,22 @@ from collections.abc import Iterator
 from functools import lru_cache
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from driftwheel.foreign_json import read_json
 
+JsonObject: TypeAlias = dict[str, Any]
+"""A line of a file, of which anything may be missing."""
 
-def json_lines(path: Path, limit: int | None = None) -> list[dict[str, Any]]:
+
+def json_lines(path: Path, limit: int | None = None) -> list[JsonObject]:
     """Return the objects of a JSONL file, up to the first line that is cut short."""
     if not path.is_file():
         return []
     return list(islice(_objects(path), limit))
 
 
-def _objects(path: Path) -> Iterator[dict[str, Any]]:
+def _objects(path: Path) -> Iterator[JsonObject]:
     with path.open(encoding="utf-8", errors="replace") as file:
         for line in file:
             try:
@@ -40,18 +43,32 @@ def tail_of(path: Path, limit: int = 8_000) -> str:
     return text if size <= limit else text.partition("\n")[2]
 
 
-def curves(run_path: Path) -> list[dict[str, Any]]:
+def curves(run_path: Path) -> list[JsonObject]:
     """Return the points of a training run."""
     return json_lines(run_path / "curves.jsonl")
 
 
-def searches(root: Path) -> list[dict[str, Any]]:
+def newest_points(run_path: Path, limit: int = 4_000) -> list[JsonObject]:
+    """Return the last points of a training run, however long its file is."""
+    lines = tail_of(run_path / "curves.jsonl", limit).splitlines()
+    return [point for line in lines if (point := _point(line)) is not None]
+
+
+def _point(line: str) -> JsonObject | None:
+    try:
+        value = read_json(line)
+    except ValueError:  # the last line may be half written
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def searches(root: Path) -> list[JsonObject]:
     """Return the summaries of the searches for settings, the one that was written last first."""
     found = sorted((root / "searches").glob("*/search.json"), key=lambda p: p.stat().st_mtime, reverse=True)
     return [summary for path in found if (summary := _object(path)) is not None]
 
 
-def _object(path: Path) -> dict[str, Any] | None:
+def _object(path: Path) -> JsonObject | None:
     try:
         value = read_json(path.read_text(encoding="utf-8", errors="replace"))
     except (OSError, ValueError):
@@ -59,7 +76,7 @@ def _object(path: Path) -> dict[str, Any] | None:
     return value if isinstance(value, dict) else None
 
 
-def sample_rows(dataset_path: Path, split: str, limit: int = 50) -> list[dict[str, Any]]:
+def sample_rows(dataset_path: Path, split: str, limit: int = 50) -> list[JsonObject]:
     """Return the first rows of a split, flattened for a table."""
     return [
         {

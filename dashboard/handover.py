@@ -8,10 +8,12 @@ from driftwheel.errors import ConfigError
 
 CONFIG_VARIABLE = "DRIFTWHEEL_CONFIG"
 OVERRIDES_VARIABLE = "DRIFTWHEEL_OVERRIDES"
+KEY_VARIABLE = "DRIFTWHEEL_DASHBOARD_KEY"
 
 
-def hand_over(path: Path, overrides: Sequence[str]) -> None:
-    """Leave the settings file and its overrides for the pages."""
+def hand_over(path: Path, overrides: Sequence[str], *, needs_key: bool = False) -> None:
+    """Leave the settings file and its overrides for the pages, and whether who looks at them has shown a key."""
+    os.environ[KEY_VARIABLE] = "required" if needs_key else ""
     os.environ[CONFIG_VARIABLE] = str(path)
     os.environ[OVERRIDES_VARIABLE] = "\n".join(overrides)
 
@@ -22,3 +24,8 @@ def handed_over() -> tuple[str, tuple[str, ...]]:
     if not path:
         raise ConfigError(f"{CONFIG_VARIABLE} names no settings file; start with `python -m dashboard --config FILE`")
     return path, tuple(o for o in os.environ.get(OVERRIDES_VARIABLE, "").split("\n") if o)
+
+
+def needs_key() -> bool:
+    """Say whether who looks at the pages has to have shown a key."""
+    return os.environ.get(KEY_VARIABLE) == "required"

@@ -27,6 +27,9 @@ class Quality:
     found: Headline
     items: int
     at: datetime
+    before: float | None = None
+    """Of a live grade: what the version had when it was judged, beside one right text as a correction is. The judged
+    grade itself is that of the best of several."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +49,8 @@ class Served:
     @property
     def is_worse_than_judged(self) -> bool:
         """Whether both intervals leave no doubt; a grade and an accuracy cannot be compared."""
+        if self.measured is not None and self.measured.before is not None and self.measured.found.interval is not None:
+            return self.measured.found.interval[1] < self.measured.before
         if self.judged is None or self.measured is None or self.judged.found.name != self.measured.found.name:
             return False
         judged, measured = self.judged.found.interval, self.measured.found.interval
@@ -92,7 +97,10 @@ def _measured(ledger: Ledger, version: ModelVersion) -> Quality | None:
             low, high = signal.details.accuracy_low, signal.details.accuracy_high
             # The monitor's holds what the answers without a label might be; older signals have none.
             interval = share_interval(round(share * rows), rows) if low is None or high is None else (low, high)
-            return Quality(found=Headline(name="accuracy", value=share, interval=interval), items=rows, at=at)
+            criterion, before = signal.details.criterion, signal.details.baseline
+            name = "accuracy" if criterion is None else f"grade by {criterion} beside corrections"
+            found = Headline(name=name, value=share, interval=interval)
+            return Quality(found=found, items=rows, at=at, before=None if criterion is None else before)
     return None
 
 
@@ -122,6 +130,12 @@ def _quality(served: Served) -> str:
     if measured is None:
         return f"How well is not known: none of its checked requests has a label{f' ({then})' if then else ''}."
     of = f"{measured.items:,} labelled requests up to {_clock(measured.at)}"
+    if measured.before is not None:
+        worse = "that is worse than " if served.is_worse_than_judged else "it was "
+        return (
+            f"Its answers have {measured.found.text} ({measured.found.name}), measured on {of}; "
+            f"{worse}{100 * measured.before:.1f} when it was judged."
+        )
     against = f"; {'that is worse than ' if served.is_worse_than_judged else 'it was '}{then}" if then else ""
     return f"{measured.found.text} of its answers are right, measured on {of}{against}."
 

@@ -8,19 +8,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from dashboard.queries import age, version_names
-from driftwheel import controls
+from driftwheel import approvals, controls
 from driftwheel.alias_key import AliasKey
+from driftwheel.bookkeeping import Judgement, Preference
+from driftwheel.by_whom import Cause
 from driftwheel.errors import ConflictError
 from driftwheel.judgements import record_judgement
-from driftwheel.records import (
-    Alias,
-    DecisionStatus,
-    DecisionVerdict,
-    Judgement,
-    ModelVersion,
-    Preference,
-    RetrainDecision,
-)
+from driftwheel.records import Alias, DecisionStatus, DecisionVerdict, ModelVersion, RetrainDecision
 from driftwheel.settings.watching import PolicySettings
 from driftwheel.store.alias import find_alias
 from driftwheel.store.ledger import Ledger
@@ -42,16 +36,16 @@ def seen_fence(alias: Alias | None) -> int:
     return alias.fence if alias is not None else 0
 
 
-def promote(ledger: Ledger, key: AliasKey, version_id: str, *, fence: int) -> Alias:
+def promote(ledger: Ledger, key: AliasKey, version_id: str, *, fence: int, by: Cause | None = None) -> Alias:
     """Make a version the desired one; raises ConflictError if the alias has moved since the page was drawn."""
     with _told(ledger, key, fence):
-        return controls.promote(ledger, key, version_id, fence=fence)
+        return controls.promote(ledger, key, version_id, fence=fence, by=by)
 
 
-def rollback(ledger: Ledger, key: AliasKey, *, fence: int) -> Alias:
+def rollback(ledger: Ledger, key: AliasKey, *, fence: int, by: Cause | None = None) -> Alias:
     """Go back to the version that the page named; raises ConflictError if the alias has moved since."""
     with _told(ledger, key, fence):
-        return controls.rollback(ledger, key, fence=fence)
+        return controls.rollback(ledger, key, fence=fence, by=by)
 
 
 @contextmanager
@@ -66,16 +60,16 @@ def _told(ledger: Ledger, key: AliasKey, fence: int) -> Iterator[None]:
         raise ConflictError(f"{name} was promoted meanwhile ({age(alias.updated_at)}). {LOOK_AGAIN}") from error
 
 
-def approve(ledger: Ledger, project: str, decision_id: str) -> RetrainDecision:
+def approve(ledger: Ledger, project: str, decision_id: str, *, by: Cause | None = None) -> RetrainDecision:
     """Let a retrain that waits go on; raises ConflictError if somebody has settled it meanwhile."""
     with _told_settled(ledger, project, decision_id):
-        return controls.approve(ledger, project, decision_id)
+        return approvals.approve(ledger, project, decision_id, by=by)
 
 
-def refuse(ledger: Ledger, project: str, decision_id: str) -> RetrainDecision:
+def refuse(ledger: Ledger, project: str, decision_id: str, *, by: Cause | None = None) -> RetrainDecision:
     """Turn down a retrain that waits; raises ConflictError if somebody has settled it meanwhile."""
     with _told_settled(ledger, project, decision_id):
-        return controls.refuse(ledger, project, decision_id)
+        return approvals.refuse(ledger, project, decision_id, by=by)
 
 
 @contextmanager
@@ -90,10 +84,10 @@ def _told_settled(ledger: Ledger, project: str, decision_id: str) -> Iterator[No
         raise ConflictError(f"This retrain {what} meanwhile ({age(decision.updated_at)}). {LOOK_AGAIN}") from error
 
 
-def set_paused(ledger: Ledger, project: str, value: bool, *, seen: str) -> None:
+def set_paused(ledger: Ledger, project: str, value: bool, *, seen: str, by: Cause | None = None) -> None:
     """Pause or resume retraining; raises ConflictError if somebody has turned the switch since the page was drawn."""
     try:
-        controls.set_paused(ledger, project, value, seen=seen)
+        controls.set_paused(ledger, project, value, seen=seen, by=by)
     except ConflictError as error:
         now = "paused" if controls.is_paused(ledger, project) else "resumed"
         raise ConflictError(f"Somebody {now} retraining meanwhile. {LOOK_AGAIN}") from error
@@ -106,18 +100,31 @@ def newest_retrain(ledger: Ledger, project: str) -> str:
 
 
 def request_retrain(
-    policy: PolicySettings, ledger: Ledger, key: AliasKey, *, seen: str, why_now: str = ""
+    policy: PolicySettings,
+    ledger: Ledger,
+    key: AliasKey,
+    *,
+    seen: str,
+    why_now: str = "",
+    fence: int | None = None,
+    by: Cause | None = None,
 ) -> RetrainDecision:
     """Ask for a retrain; `why_now` is the reason why what stands against it does not hold this time.
 
-    Raises ConflictError if one was decided since the page was drawn, or something stands against it.
+    `fence` is the alias' as the page showed it, for who starts a retrain because of the version that they saw.
+    Raises ConflictError if one was decided since the page was drawn, another version was made live, or something
+    stands against it.
     """
     newest = newest_retrain(ledger, key.project)
     if newest != seen:
         raise ConflictError(f"A retrain was decided meanwhile ({newest}). {LOOK_AGAIN}")
+    alias = find_alias(ledger, *key)
+    if fence is not None and seen_fence(alias) != fence:
+        name = version_names(ledger, key.project).get(alias.version_id, alias.version_id) if alias else "nothing"
+        raise ConflictError(f"{name} was made live meanwhile. {LOOK_AGAIN}")
     reason = why_now.strip() or "a person asked for it on the dashboard"
     override = bool(why_now.strip())
-    return controls.request_retrain(policy, ledger, key, trigger="button", reason=reason, override=override)
+    return controls.request_retrain(policy, ledger, key, trigger="button", reason=reason, override=override, by=by)
 
 
 def judge(

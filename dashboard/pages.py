@@ -22,16 +22,17 @@ class Page:
 
 
 PAGES = (
-    Page("overview", "Overview"),
+    Page("overview", "Now"),
     Page("datasets", "Datasets", "Build"),
-    Page("training_runs", "Training runs", "Build"),
+    Page("training_runs", "Train and retrain", "Build"),
     Page("model_versions", "Model versions", "Build"),
     Page("comparison", "Compare versions", "Build"),
+    Page("operate", "Operate", "Serve"),
     Page("deployments", "Deployments", "Serve"),
     Page("traffic", "Traffic", "Serve"),
     Page("label", "Label", "Serve"),
     Page("playground", "Playground", "Serve"),
-    Page("drift_signals", "Drift signals", "Watch"),
+    Page("drift_signals", "Drift", "Watch"),
     Page("decisions", "Retrain decisions", "Watch"),
 )
 """In the order of the navigation; the first is where the dashboard opens."""

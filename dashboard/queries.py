@@ -7,8 +7,10 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from driftwheel.bookkeeping import Step
 from driftwheel.check_details import DECIDING, DecisionBasis, SignalDetails
-from driftwheel.records import Dataset, DriftKind, DriftSignal, ModelVersion, Step, TrainingRun, utc_now
+from driftwheel.identity import utc_now
+from driftwheel.records import Dataset, DriftKind, DriftSignal, ModelVersion, TrainingRun
 from driftwheel.store.ledger import Ledger
 from driftwheel.store.tables import TABLES
 
@@ -119,3 +121,18 @@ def _part(run: TrainingRun) -> str:
     if isinstance(fold, dict):
         return f"  fold {fold.get('number')} of {fold.get('of')}"
     return f"  trial of {short(study)}" if isinstance(study, str) else ""
+
+
+def step_rows(steps: Sequence[Step], now: datetime | None = None) -> list[dict[str, object]]:
+    """Return a retrain's steps as table rows, each with the time that it took so far."""
+    at = now or utc_now()
+    return [
+        {
+            "step": s.name.replace("_", " "),
+            "status": s.status,
+            "took": span((s.finished_at or at) - s.created_at),
+            "attempt": s.attempt,
+            "error": s.error or "",
+        }
+        for s in steps
+    ]

@@ -2,21 +2,39 @@
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import streamlit as st
 
-from dashboard import circle, live_numbers, queries, standing, timelines, traffic_search
+from dashboard import files, live_numbers, queries, standing, time_left, timelines, traffic_search
 from dashboard.live_numbers import Served
+from dashboard.next_step import NextStep, Situation, next_step
+from dashboard.pace import Pace, pace
+from dashboard.standing import Station
 from dashboard.traffic_search import Minute
 from driftwheel import controls
 from driftwheel.alias_key import AliasKey
-from driftwheel.records import RetrainDecision, Traffic, utc_now
+from driftwheel.bookkeeping import Step
+from driftwheel.identity import utc_now
+from driftwheel.records import (
+    Alias,
+    DecisionStatus,
+    DecisionVerdict,
+    ModelVersion,
+    ModelVersionStatus,
+    RetrainDecision,
+    Traffic,
+    TrainingRun,
+    TrainingRunStatus,
+)
 from driftwheel.store.alias import find_alias
 from driftwheel.store.ledger import Ledger
 
 SHARED_SECONDS = 4
 """Below the five seconds after which a tab asks again: each of its looks finds what is new."""
+SLOW_SECONDS = 14
+"""Of what changes by the minute: the bars of requests."""
 COUNT_SECONDS = 60
 QUIET_SECONDS = 600
 SHOWN_MINUTES, MOVING_MINUTES = 30, 2
@@ -24,18 +42,34 @@ SHOWN_MINUTES, MOVING_MINUTES = 30, 2
 
 
 @dataclass(frozen=True, kw_only=True)
+class Retraining:
+    """The retrain that runs now."""
+
+    decision_id: str
+    step: str
+    """Which step it is at; empty before the first."""
+    seconds_left: float | None
+    """None before any retrain has ended here: there is nothing to compare with."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Overview:
-    """All that the overview draws."""
+    """All that the page of the present draws."""
 
     served: Served
     sentence: str
-    drawings: dict[bool, str]
-    """The circle as SVG; true is for a dark page."""
+    next_step: NextStep
+    stations: list[Station]
+    pace: Pace
     minutes: list[Minute]
     requests_chart: dict[str, Any]
     gateway: tuple[str, str]
+    reported_at: datetime | None
     moving_to: str | None
     """The name of the desired version while another one answers."""
+    waiting: int
+    """Retrains that wait for a person."""
+    retraining: Retraining | None
     is_paused: bool
     decision: str
     reasons: tuple[str, ...]
@@ -43,32 +77,88 @@ class Overview:
 
 @st.cache_data(ttl=SHARED_SECONDS, max_entries=8, show_spinner=False)
 def overview(url: str, key: AliasKey, _ledger: Ledger) -> Overview:
-    """Return what the overview draws; the database's address and the alias are its key."""
+    """Return what the page of the present draws; the database's address and the alias are its key."""
+    project = key.project
     alias = find_alias(_ledger, *key)
     served = live_numbers.served_now(_ledger, key, alias)
-    counted = _minutes(url, key.project, _ledger)
-    decisions = queries.newest(_ledger, RetrainDecision, key.project, limit=1)
-    names = queries.version_names(_ledger, key.project)
+    counted, chart = _requests(url, project, _ledger)
+    decisions = queries.newest(_ledger, RetrainDecision, project, limit=1)
+    names = queries.version_names(_ledger, project)
     desired = names.get(alias.version_id, alias.version_id) if alias else None
+    waiting = _ledger.count(RetrainDecision, project=project, status=DecisionStatus.AWAITING_APPROVAL)
+    retrains = queries.newest(_ledger, RetrainDecision, project, limit=1, verdict=DecisionVerdict.RETRAIN)
+    retrain = retrains[0] if retrains else None
+    is_paused, gateway = controls.is_paused(_ledger, project), standing.gateway_state(alias)
+    situation = Situation(
+        gateway=gateway[0],
+        lamp=served.lamp,
+        waiting=waiting,
+        retrain=retrain.status if retrain else None,
+        is_paused=is_paused,
+        unpromoted=_unpromoted(_ledger, project, names, alias),
+        has_version=bool(names),
+        has_labels=served.measured is not None,
+    )
     return Overview(
         served=served,
         sentence=live_numbers.sentence(served),
-        drawings=_drawings(url, key, _ledger, served),
+        next_step=next_step(situation),
+        stations=standing.stations(_ledger, project, _request_count(url, project, _ledger)),
+        pace=pace(_ledger, project),
         minutes=counted,
-        requests_chart=timelines.requests_spec(counted),
-        gateway=standing.gateway_state(alias),
+        requests_chart=chart,
+        gateway=gateway,
+        reported_at=alias.observed_at if alias else None,
         moving_to=desired if desired != served.name else None,
-        is_paused=controls.is_paused(_ledger, key.project),
+        waiting=waiting,
+        retraining=_retraining(_ledger, retrain) if retrain else None,
+        is_paused=is_paused,
         decision=_in_words(decisions[0]) if decisions else "",
         reasons=tuple(decisions[0].reasons) if decisions else (),
     )
 
 
-def _drawings(url: str, key: AliasKey, ledger: Ledger, served: Served) -> dict[bool, str]:
-    stations = standing.stations(ledger, key.project, _request_count(url, key.project, ledger))
-    checked = f", checked {queries.age(served.checked_at)}" if served.checked_at else ""
-    live = f"{key.name} is {served.name}{checked}" if served.name != "none" else "nothing is live yet"
-    return {is_dark: circle.draw(stations, served.lamp, live, is_dark=is_dark) for is_dark in (False, True)}
+def _unpromoted(ledger: Ledger, project: str, names: dict[str, str], alias: Alias | None) -> str | None:
+    """Return the newest published version's name, where it is newer than the desired one or none is desired."""
+    without = ("scorecard", "verdict", "fingerprint", "lineage")
+    status = ModelVersionStatus.PUBLISHED
+    found = queries.newest(ledger, ModelVersion, project, limit=1, without=without, status=status)
+    if not found:
+        return None
+    order = list(names)  # newest first; a version that was promoted and left again is behind the live one or is it
+    desired = order.index(alias.version_id) if alias and alias.version_id in order else len(order)
+    return names[found[0].id] if order.index(found[0].id) < desired else None
+
+
+def _retraining(ledger: Ledger, retrain: RetrainDecision) -> Retraining | None:
+    if retrain.status is not DecisionStatus.RUNNING:
+        return None
+    steps = queries.steps_of(ledger, retrain.id)
+    return Retraining(
+        decision_id=retrain.id,
+        step=steps[-1].name.replace("_", " ") if steps else "",
+        seconds_left=retrain_seconds_left(ledger, retrain, steps),
+    )
+
+
+def retrain_seconds_left(ledger: Ledger, retrain: RetrainDecision, steps: list[Step]) -> float | None:
+    """Return how long a running retrain still takes, by those before it and by its training's own pace."""
+    earlier = queries.newest(ledger, Step, retrain.project, limit=time_left.REMEMBERED_STEPS)
+    usual = time_left.usual_seconds([step for step in earlier if step.decision_id != retrain.id])
+    run = training_of(ledger, retrain)
+    of_training = time_left.training_left(run, files.newest_points(Path(run.path))) if run else None
+    return time_left.seconds_left(steps, usual, utc_now(), of_training=of_training)
+
+
+def training_of(ledger: Ledger, retrain: RetrainDecision) -> TrainingRun | None:
+    """Return the training of a retrain: the one that it names, or while it trains, the one that runs since it began."""
+    if retrain.run_id is not None:
+        found = ledger.find(TrainingRun, id=retrain.run_id)
+        return found[0] if found else None
+    if retrain.status is not DecisionStatus.RUNNING:
+        return None
+    running = queries.newest(ledger, TrainingRun, retrain.project, limit=1, status=TrainingRunStatus.RUNNING)
+    return running[0] if running and running[0].created_at >= retrain.created_at else None
 
 
 def _in_words(decision: RetrainDecision) -> str:
@@ -81,12 +171,19 @@ def _request_count(url: str, project: str, _ledger: Ledger) -> int:
     return _ledger.count(Traffic, project=project)
 
 
+@st.cache_data(ttl=SLOW_SECONDS, max_entries=8, show_spinner=False)
+def _requests(url: str, project: str, _ledger: Ledger) -> tuple[list[Minute], Any]:
+    """Return the requests of each minute, and their chart."""
+    counted = _minutes(url, project, _ledger)
+    return counted, timelines.requests_spec(counted)
+
+
 def _minutes(url: str, project: str, ledger: Ledger) -> list[Minute]:
     now = utc_now().replace(second=0, microsecond=0)
     moving = now - timedelta(minutes=MOVING_MINUTES - 1)
     return [
         *_quiet_minutes(url, project, moving, ledger),
-        *traffic_search.minutes(ledger, project, start=moving, now=now),
+        *traffic_search.minutes(ledger, project, start=moving, now=now, with_median=False),
     ]
 
 
@@ -99,9 +196,9 @@ def _quiet_minutes(url: str, project: str, end: datetime, _ledger: Ledger) -> li
 
 @st.cache_data(ttl=QUIET_SECONDS, max_entries=256, show_spinner=False)
 def _quiet_minute(url: str, project: str, at: datetime, _ledger: Ledger) -> Minute:
-    return traffic_search.minutes(_ledger, project, start=at, now=at)[0]
+    return traffic_search.minutes(_ledger, project, start=at, now=at, with_median=False)[0]
 
 
 def forget() -> None:
-    """Read the overview anew at the next look: somebody here has changed something."""
+    """Read the page of the present anew at the next look: somebody here has changed something."""
     overview.clear()

@@ -1,11 +1,15 @@
 """Where the loop stands: its seven stations, the drift lamp, and whether the gateway serves what it should."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+import sqlalchemy as sa
+
 from dashboard.queries import age, latest_check, newest, short, version_names
 from driftwheel.gateway_reports import STALE_SECONDS
+from driftwheel.identity import utc_now
 from driftwheel.records import (
     NOUNS,
     Alias,
@@ -17,16 +21,26 @@ from driftwheel.records import (
     RetrainDecision,
     Traffic,
     TrainingRun,
-    utc_now,
 )
 from driftwheel.store.ledger import Ledger
+from driftwheel.store.tables import TABLES
 
 WORST_FIRST = (DriftVerdict.DRIFTED, DriftVerdict.SUSPECTED, DriftVerdict.STEADY)
 LAMPS = {DriftVerdict.DRIFTED: "red", DriftVerdict.SUSPECTED: "amber", DriftVerdict.STEADY: "green"}
+LAMP_WORDS = {"green": "steady", "amber": "drift suspected", "red": "drift", "gray": "not known yet"}
+PAGES_OF = {
+    Dataset: "datasets",
+    TrainingRun: "training_runs",
+    ModelVersion: "model_versions",
+    Deployment: "deployments",
+    Traffic: "traffic",
+    DriftSignal: "drift_signals",
+    RetrainDecision: "decisions",
+}
+BAD_STATUSES = ("failed", "rejected", "drifted")
 
 
 HEAVY: dict[type, tuple[str, ...]] = {
-    Traffic: ("request", "response"),
     ModelVersion: ("scorecard", "verdict", "fingerprint", "lineage"),
     Dataset: ("report",),
     TrainingRun: ("metrics",),
@@ -42,6 +56,21 @@ class Station:
     id: str | None
     title: str
     status: str
+    page: str = ""
+    """Name of the page's file that shows it."""
+
+    @property
+    def is_bad(self) -> bool:
+        """Whether it failed or raised an alarm."""
+        return any(word in self.status for word in BAD_STATUSES)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Request:
+    """Of a request, what a station shows: its prompt may be megabytes."""
+
+    id: str
+    created_at: datetime
 
 
 def worst(signals: list[DriftSignal]) -> DriftVerdict:
@@ -82,38 +111,50 @@ def stations(ledger: Ledger, project: str, requests: int | None = None) -> list[
         requests = ledger.count(Traffic, project=project)
     titles = ("Dataset", "Training run", "Model version", "Deployment", "Traffic", "Drift signal", "Retrain decision")
     found = []
+    names = version_names(ledger, project)
     for noun, title in zip(NOUNS, titles, strict=True):
-        records = newest(ledger, noun, project, limit=1, without=HEAVY.get(noun, ()))
-        record = records[0] if records else None
+        record = _newest(ledger, noun, project)
         is_counted = noun is Traffic and record is not None
         found.append(
             Station(
                 noun=title,
                 id=record.id if record else None,
-                title=f"{requests:,} requests" if is_counted else _title(ledger, project, record),
+                title=f"{requests:,} requests" if is_counted else _title(names, record),
                 status=_status(ledger, project, record),
+                page=PAGES_OF[noun],
             )
         )
     return found
 
 
-def _title(ledger: Ledger, project: str, record: Any) -> str:
+def _newest(ledger: Ledger, noun: type, project: str) -> Any:
+    """Return a noun's newest record, or None; of a request only what is shown."""
+    if noun is not Traffic:
+        records = newest(ledger, noun, project, limit=1, without=HEAVY.get(noun, ()))
+        return records[0] if records else None
+    columns = TABLES[Traffic].c
+    query = sa.select(columns.id, columns.created_at).where(columns.project == project)
+    with ledger.read() as connection:
+        row = connection.execute(query.order_by(columns.created_at.desc()).limit(1)).first()
+    return _Request(id=row.id, created_at=row.created_at) if row is not None else None
+
+
+def _title(names: Mapping[str, str], record: Any) -> str:
     if record is None:
         return "none yet"
     if isinstance(record, ModelVersion):
         return f"v{record.number}  {short(record.id)}"
     if isinstance(record, Deployment):
-        version = version_names(ledger, project).get(record.version_id, short(record.version_id))
-        return f"{record.alias} to {version}"
+        return f"{record.alias} to {names.get(record.version_id, short(record.version_id))}"
     if isinstance(record, DriftSignal):
-        return f"check of {version_names(ledger, project).get(record.version_id, short(record.version_id))}"
+        return f"check of {names.get(record.version_id, short(record.version_id))}"
     return short(record.id)
 
 
 def _status(ledger: Ledger, project: str, record: Any) -> str:
     if record is None:
         return ""
-    if isinstance(record, Traffic):
+    if isinstance(record, _Request):
         return age(record.created_at)
     if isinstance(record, DriftSignal):
         return str(worst(latest_check(ledger, project)))

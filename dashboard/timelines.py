@@ -8,8 +8,11 @@ from typing import Any
 import altair as alt
 
 from dashboard.charts import BLUE, COLORS, ORANGE, sized
+from dashboard.drift_tables import seen_at
 from dashboard.traffic_search import Minute
-from driftwheel.records import DriftSignal, DriftVerdict, Step, utc_now
+from driftwheel.bookkeeping import Step
+from driftwheel.identity import utc_now
+from driftwheel.records import DriftSignal, DriftVerdict
 
 VERDICT_COLORS = {"steady": "green", "suspected": "amber", "drifted": "red", "insufficient": "gray"}
 
@@ -79,10 +82,13 @@ def curve(points: Sequence[Mapping[str, Any]], fields: Mapping[str, str], unit: 
 
 
 def drift_timeline(signals: Sequence[DriftSignal]) -> Any:
-    """Return score over threshold of each kind by time; above the line at 1 a check is over its threshold."""
+    """Return score over threshold of one or more kinds by time; above the line at 1 a window is over its limit.
+
+    The time is the traffic's own, the end of each window: a check that came late, or again, changes no picture.
+    """
     rows = [
         {
-            "at": s.created_at.isoformat(),
+            "at": seen_at(s).isoformat(),
             "kind": str(s.kind),
             "verdict": str(s.verdict),
             "score": s.score,
@@ -94,22 +100,26 @@ def drift_timeline(signals: Sequence[DriftSignal]) -> Any:
     ]
     names = list(VERDICT_COLORS)
     colors = alt.Scale(domain=names, range=[COLORS[VERDICT_COLORS[n]] for n in names])
-    x = alt.X("at:T", title="UTC", scale=alt.Scale(type="utc"))
-    y = alt.Y("ratio:Q", title="score / threshold")
-    base = alt.Chart(height=110, width=690)
+    x = alt.X(
+        "at:T",
+        title="end of the window, UTC",
+        scale=alt.Scale(type="utc"),
+        axis=alt.Axis(format="%d %b %H:%M", tickCount=6),
+    )
+    y = alt.Y("ratio:Q", title="times its limit")
     # A window with too few rows has no score: its point says when, and no line leads to it.
     is_judged = alt.datum.verdict != str(DriftVerdict.INSUFFICIENT)
+    base = alt.Chart()
     line = base.mark_line(color=COLORS["gray"], opacity=0.6).transform_filter(is_judged).encode(x=x, y=y)
     tooltip = ["at:T", "kind:N", "verdict:N", "method:N", "score:Q", "threshold:Q"]
     dots = base.mark_circle(size=80, opacity=1).encode(
         x=x,
         y=y,
-        color=alt.Color("verdict:N", scale=colors, title=None, legend=alt.Legend(orient="top")),
+        color=alt.Color("verdict:N", scale=colors, legend=None),
         tooltip=tooltip,
     )
     limit = base.mark_rule(strokeDash=[5, 4], color=COLORS["red"]).encode(y=alt.datum(1))
-    layers = alt.layer(limit, line, dots, data=alt.Data(values=rows))
-    return layers.facet(row=alt.Row("kind:N", title=None, header=alt.Header(labelAngle=0, labelAlign="left")))
+    return alt.layer(limit, line, dots, data=alt.Data(values=rows), height=170)
 
 
 def step_timeline(steps: Sequence[Step]) -> Any:

@@ -9,7 +9,8 @@ from datetime import datetime, timedelta
 
 import sqlalchemy as sa
 
-from driftwheel.records import Traffic, utc_now
+from driftwheel.identity import utc_now
+from driftwheel.records import Traffic
 from driftwheel.store.ledger import Ledger
 from driftwheel.store.tables import TABLES
 from driftwheel.traffic.outcome_query import is_outcome
@@ -88,12 +89,22 @@ class Found:
 
 
 def minutes(
-    ledger: Ledger, project: str, *, count: int = 30, now: datetime | None = None, start: datetime | None = None
+    ledger: Ledger,
+    project: str,
+    *,
+    count: int = 30,
+    now: datetime | None = None,
+    start: datetime | None = None,
+    with_median: bool = True,
 ) -> list[Minute]:
-    """Return the minutes up to now, oldest first, empty ones included: the last `count`, or those since `start`."""
+    """Return the minutes up to now, oldest first, empty ones included: the last `count`, or those since `start`.
+
+    Without the median of the latencies it takes a third of the time: that one must put all rows of a minute in order.
+    """
     end = (now or utc_now()).replace(second=0, microsecond=0)
     start = start or end - timedelta(minutes=count - 1)
-    found = _by_minute(ledger, project, start, end + timedelta(minutes=1))
+    read = _by_minute if with_median else _counted_by_minute
+    found = read(ledger, project, start, end + timedelta(minutes=1))
     moments = [start + timedelta(minutes=i) for i in range(int((end - start).total_seconds() // 60) + 1)]
     empty = {at: Minute(at=at, requests=0, failed=0, latency_p50_seconds=None) for at in moments}
     return [found.get(at, empty[at]) for at in moments]
@@ -127,6 +138,20 @@ def _by_minute(ledger: Ledger, project: str, start: datetime, end: datetime) -> 
     return {
         at: Minute(at=at, requests=requests, failed=int(failures), latency_p50_seconds=p50)
         for at, (_, requests, failures, p50) in zip(moments, found, strict=True)
+    }
+
+
+def _counted_by_minute(ledger: Ledger, project: str, start: datetime, end: datetime) -> dict[datetime, Minute]:
+    minute = sa.type_coerce(_TRAFFIC.created_at, sa.BigInteger) // MICROSECONDS
+    failed = sa.func.sum(sa.case((is_outcome(Outcome.FAILED), 1), else_=0))
+    query = sa.select(minute, sa.func.count(), failed).group_by(minute)
+    query = query.where(_TRAFFIC.project == project, _TRAFFIC.created_at >= start, _TRAFFIC.created_at < end)
+    with ledger.read() as connection:
+        found = connection.execute(query).all()
+    moments = [datetime.fromtimestamp(number * 60, start.tzinfo) for number, *_ in found]
+    return {
+        at: Minute(at=at, requests=requests, failed=int(failures), latency_p50_seconds=None)
+        for at, (_, requests, failures) in zip(moments, found, strict=True)
     }
 
 

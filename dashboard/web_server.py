@@ -15,11 +15,17 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
+from dashboard.door import Door
+from dashboard.sign_in import Sessions
 from driftwheel.errors import ConflictError
+from driftwheel.exposure import check_listener
+from driftwheel.key_holders import has_keys
 from driftwheel.records import DriftSignal
+from driftwheel.settings.watching import DashboardSettings
 from driftwheel.store.ledger import Ledger
 
 if TYPE_CHECKING:
+    from starlette.types import ASGIApp
     from streamlit.starlette import App
 
 APP = Path(__file__).with_name("app.py")
@@ -80,7 +86,17 @@ def listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-def serve(ledger: Ledger, project: str, root: Path, listener: socket.socket) -> None:
+def guarded(settings: DashboardSettings, ledger: Ledger, project: str, app: "ASGIApp") -> Door:
+    """Return the application behind its door; raises ConfigError if others could reach it without a key."""
+    needs_key, has_any = settings.require_key, has_keys(ledger, project)
+    is_shown = bool(settings.allowed_hosts)  # a name for it means that others come, over a proxy
+    check_listener("dashboard", settings.host, is_required=needs_key, has_keys=has_any, is_shown=is_shown)
+    names = [settings.host, *settings.allowed_hosts]
+    return Door(app, names, Sessions(ledger, project) if needs_key else None)
+
+
+def serve(settings: DashboardSettings, ledger: Ledger, project: str, root: Path, listener: socket.socket) -> None:
     """Answer on a listening socket until SIGINT or SIGTERM."""
-    config = uvicorn.Config(build_app(ledger, project, root), log_level="warning", access_log=False)
+    app = guarded(settings, ledger, project, build_app(ledger, project, root))
+    config = uvicorn.Config(app, log_level="warning", access_log=False)
     uvicorn.Server(config).run(sockets=[listener])

@@ -16,8 +16,10 @@ TORCH="torch==2.13.0+cpu"
 echo "installing $TORCH"
 "$VENV/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps "$TORCH" 2>/dev/null ||
     "$VENV/bin/uv" pip install --quiet --python "$VENV/bin/python" --no-deps --torch-backend cpu "$TORCH"
+# Compiled once here: where PYTHONDONTWRITEBYTECODE is set, as in most images, each engine would compile for 9 s anew.
 echo "installing requirements/cpu.txt"
-"$VENV/bin/uv" pip install --quiet --python "$VENV/bin/python" --no-deps --require-hashes -r requirements/cpu.txt
+"$VENV/bin/uv" pip install --quiet --python "$VENV/bin/python" --no-deps --require-hashes --compile-bytecode \
+    -r requirements/cpu.txt
 "$VENV/bin/uv" pip install --quiet --python "$VENV/bin/python" --no-deps --no-build-isolation -e .
 "$VENV/bin/python" -c 'import torch; assert torch.version.cuda is None, "this is a CUDA build of torch"'
 touch "$VENV/.complete"

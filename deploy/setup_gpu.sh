@@ -27,7 +27,7 @@ fi
 "$VENV/bin/python" -m pip install --quiet --disable-pip-version-check uv==0.13.8
 install() { "$VENV/bin/uv" pip install --quiet --python "$VENV/bin/python" --no-deps ${DRY_RUN:+--dry-run} "$@"; }
 echo "installing requirements/gpu.txt"
-install --require-hashes -r requirements/gpu.txt
+install --require-hashes --compile-bytecode -r requirements/gpu.txt # else each engine compiles for seconds anew
 [ -z "$DRY_RUN" ] || exit 0
 install --no-build-isolation -e .
 "$VENV/bin/python" -c 'import torch; assert torch.cuda.is_available(), "torch sees no GPU: driftwheel doctor says why"'

@@ -14,6 +14,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from driftwheel.child_secrets import without_secrets
+
 MIB = 1 << 20
 QUERY_SECONDS = 20.0
 """nvidia-smi answers in a tenth of a second, but in several where the driver has to wake the GPU first."""
@@ -185,9 +187,8 @@ def visible(gpus: Sequence[Gpu], chosen: str | None) -> tuple[Gpu, ...]:
 def query(*arguments: str) -> str:
     """Run nvidia-smi; raises OSError with its own words if it fails."""
     try:
-        done = subprocess.run(
-            ["nvidia-smi", *arguments], capture_output=True, text=True, check=False, timeout=QUERY_SECONDS
-        )
+        argv, bare = ["nvidia-smi", *arguments], without_secrets(os.environ)
+        done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=QUERY_SECONDS, env=bare)
     except subprocess.TimeoutExpired as error:
         raise OSError(f"nvidia-smi gave no answer within {QUERY_SECONDS:.0f} s") from error
     if done.returncode != 0:
@@ -207,13 +208,22 @@ def look(
         return found
     try:
         gpus, driver = parse_gpus(ask(GPU_QUERY, CSV))
-        processes, cuda = parse_processes(ask(PROCESS_QUERY, CSV)), parse_cuda(ask("--version"))
     except OSError as error:
         return replace(found, silence=str(error))
+    # Older drivers know no `--version`, and some containers may not list processes: the GPUs are there all the same.
+    processes, cuda = parse_processes(_said(ask, PROCESS_QUERY, CSV)), parse_cuda(_said(ask, "--version"))
     left = visible(gpus, environ.get(VISIBLE))
     uuids = {gpu.uuid for gpu in left}
     held = tuple(process for process in processes if process.uuid in uuids)
     return replace(found, gpus=left, processes=held, driver=driver, cuda=cuda)
+
+
+def _said(ask: Callable[..., str], *arguments: str) -> str:
+    """Return what nvidia-smi says, or nothing where it does not know the question."""
+    try:
+        return ask(*arguments)
+    except OSError:
+        return ""
 
 
 @functools.cache

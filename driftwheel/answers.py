@@ -10,7 +10,7 @@ from driftwheel.foreign_json import read_json
 AnswerForm = Literal["object", "text", "mixed"]
 """What a task's answers are: JSON objects, texts (labels or prose), or some of both."""
 OBJECTS_SHARE = 0.95
-"""Of so many JSON objects the others are broken rows, and no second form."""
+"""Of so many JSON objects the others are broken rows, and no second form; and the other way round."""
 
 
 def parse_object(answer: str) -> dict[str, object] | None:
@@ -44,7 +44,8 @@ def form_of(answers: Sequence[str]) -> AnswerForm | None:
     objects = sum(parse_object(answer) is not None for answer in answers)
     if objects >= OBJECTS_SHARE * len(answers):
         return "object"
-    return "mixed" if objects else "text"
+    # A text may happen to be an object: one of a thousand must not make the task another one.
+    return "text" if len(answers) - objects >= OBJECTS_SHARE * len(answers) else "mixed"
 
 
 def field_for(form: AnswerForm | None, label_field: str | None) -> str | None:

@@ -11,8 +11,11 @@ from datetime import datetime, timedelta
 
 import sqlalchemy as sa
 
+from driftwheel.bookkeeping import ApiKey, ApiKeyStatus, Scope
+from driftwheel.by_whom import Action, Cause, Facts, me
 from driftwheel.errors import ConfigError, ConflictError, NotFoundError
-from driftwheel.records import ApiKey, ApiKeyStatus, Scope, utc_now
+from driftwheel.identity import utc_now
+from driftwheel.store.events import note_with
 from driftwheel.store.ledger import Ledger
 from driftwheel.store.tables import TABLES
 
@@ -25,6 +28,7 @@ RANDOM_BYTES = 32
 NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,62}")
 LARGEST_LIMIT = 10**15
 """Of requests or tokens per minute; a bucket counts in floats, which are exact up to some 9 * 10**15."""
+LIMITS = ("requests_per_minute", "tokens_per_minute", "max_concurrency")
 MIN_CHARACTERS, MIN_DIFFERENT_CHARACTERS = 20, 10
 """Of a key that a person chose; `changeme-changeme-changeme` is long enough and has eight different characters."""
 
@@ -57,6 +61,7 @@ def create_key(
     requests_per_minute: int | None = None,
     tokens_per_minute: int | None = None,
     max_concurrency: int | None = None,
+    by: Cause | None = None,
 ) -> tuple[ApiKey, str]:
     """Make a key and return its record and the key itself, which nobody can read again.
 
@@ -84,7 +89,9 @@ def create_key(
         max_concurrency=max_concurrency,
     )
     try:
-        ledger.add(record)
+        with ledger.write() as connection:
+            ledger.add_with(connection, [record])
+            _note(ledger, connection, Action.CREATE_KEY, None, record, by)
     except ConflictError as error:
         raise ConflictError(f"there is already a key {name!r}; rotate it, or take another name") from error
     return record, key
@@ -103,16 +110,39 @@ def keys_of(ledger: Ledger, project: str) -> list[ApiKey]:
     return ledger.find(ApiKey, project=project, newest_first=False)
 
 
-def disable_key(ledger: Ledger, project: str, name: str) -> ApiKey:
+def _note(
+    ledger: Ledger, connection: sa.Connection, action: Action, old: ApiKey | None, new: ApiKey, by: Cause | None
+) -> None:
+    before, after = {} if old is None else _facts(old), _facts(new)
+    note_with(ledger, connection, by or me(), action, new.project, new.id, before=before, after=after)
+
+
+def _facts(key: ApiKey) -> Facts:
+    """Return what an event says of a key: not even its hash."""
+    limits = {name: getattr(key, name) for name in LIMITS}
+    ends_at = None if key.expires_at is None else key.expires_at.isoformat()
+    return {"status": key.status, "scopes": list(key.scopes), "expires_at": ends_at, **limits}
+
+
+def disable_key(ledger: Ledger, project: str, name: str, *, by: Cause | None = None) -> ApiKey:
     """Make a key, and the one before its last rotation, worthless for good; raises NotFoundError."""
     record = find_key(ledger, project, name)
     if record.status == ApiKeyStatus.DISABLED:
         return record
-    return ledger.change(record, status=ApiKeyStatus.DISABLED, fence=record.fence + 1)
+    with ledger.write() as connection:
+        changed = ledger.change_with(connection, record, status=ApiKeyStatus.DISABLED, fence=record.fence + 1)
+        _note(ledger, connection, Action.DISABLE_KEY, record, changed, by)
+    return changed
 
 
 def rotate_key(
-    ledger: Ledger, project: str, name: str, grace: timedelta, now: datetime | None = None
+    ledger: Ledger,
+    project: str,
+    name: str,
+    grace: timedelta,
+    now: datetime | None = None,
+    *,
+    by: Cause | None = None,
 ) -> tuple[ApiKey, str]:
     """Give a name a new key and return it; the old one works until the grace ends, the one before it no more.
 
@@ -122,13 +152,16 @@ def rotate_key(
     if record.status == ApiKeyStatus.DISABLED:
         raise ConflictError(f"key {name!r} is disabled for good; create another one")
     key = KEY_PREFIX + secrets.token_urlsafe(RANDOM_BYTES)
-    changed = ledger.change(
-        record,
-        digest=digest_of(key),
-        previous_digest=record.digest,
-        previous_ends_at=(now or utc_now()) + grace,
-        fence=record.fence + 1,
-    )
+    with ledger.write() as connection:
+        changed = ledger.change_with(
+            connection,
+            record,
+            digest=digest_of(key),
+            previous_digest=record.digest,
+            previous_ends_at=(now or utc_now()) + grace,
+            fence=record.fence + 1,
+        )
+        _note(ledger, connection, Action.ROTATE_KEY, record, changed, by)
     return changed, key
 
 

@@ -18,8 +18,8 @@ from typing import Any
 import msgspec
 
 from driftwheel.errors import ArtifactError, StorageError
+from driftwheel.identity import content_hash
 from driftwheel.json_form import as_json, from_json, only_with
-from driftwheel.records import content_hash
 from driftwheel.system import sync
 
 MANIFEST = "manifest.json"
@@ -54,7 +54,7 @@ class Pins:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Manifest(Pins):
+class ArtifactManifest(Pins):
     """What an artifact is and where it comes from; a kind of artifact has the facts that it needs, the others None."""
 
     files: dict[str, FileEntry]
@@ -148,17 +148,17 @@ def is_complete(path: Path) -> bool:
     return (path / MANIFEST).is_file()
 
 
-def read_manifest(path: Path) -> Manifest:
+def read_manifest(path: Path) -> ArtifactManifest:
     """Return an artifact's manifest; raises ArtifactError if it is missing or unreadable."""
     try:
-        return from_json((path / MANIFEST).read_bytes(), Manifest)
+        return from_json((path / MANIFEST).read_bytes(), ArtifactManifest)
     except FileNotFoundError as error:
         raise ArtifactError(f"{path} has no {MANIFEST}: it was never finished; build it again") from error
     except (OSError, ValueError, msgspec.ValidationError) as error:
         raise ArtifactError(f"{path / MANIFEST} cannot be read: {error}") from error
 
 
-def verify(path: Path) -> Manifest:
+def verify(path: Path) -> ArtifactManifest:
     """Check every file of an artifact against its manifest and return the manifest.
 
     Raises ArtifactError naming the first file that is missing, added or changed.

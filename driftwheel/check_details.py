@@ -49,6 +49,8 @@ class SignalDetails:
     """How often people correct and complain, now and before, in words."""
     baseline: float | None = None
     """The same when the version was judged."""
+    criterion: str | None = None
+    """What graded the answers, where they are good by degrees; then all these shares are mean grades."""
     labelled_rows: int | None = None
     error_share: float | None = None
     latency_ratio: float | None = None

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from driftwheel.artifacts import MANIFEST, Manifest, read_manifest
+from driftwheel.artifacts import MANIFEST, ArtifactManifest, read_manifest
 from driftwheel.errors import NotFoundError
 from driftwheel.json_form import from_json
 from driftwheel.predictions import Prediction, read_predictions
@@ -71,6 +71,6 @@ def _evaluations(root: Path, artifact_hash: str) -> dict[str, Path]:
     return dict(sorted(found, key=lambda entry: (entry[1] / MANIFEST).stat().st_mtime))
 
 
-def _manifests(root: Path) -> Iterator[tuple[Path, Manifest]]:
+def _manifests(root: Path) -> Iterator[tuple[Path, ArtifactManifest]]:
     for path in (root / "evaluations").glob(f"[!.]*/{MANIFEST}"):
         yield path, read_manifest(path.parent)

@@ -1,7 +1,8 @@
 """Controls of the loop for command line, dashboard and webhook: each one is a single change of the ledger.
 
-Nothing here starts a process or waits for one: gateway, monitor and worker see the change and act on it (they are
-reconcilers), so that a control works while they are down.
+Whoever is named as `by` stands in the event that is written with the change; where nobody is, it was whoever runs this
+process. Nothing here starts a process or waits for one: gateway, monitor and worker see the change and act on it (they
+are reconcilers), so that a control works while they are down.
 """
 
 import json
@@ -12,22 +13,16 @@ from datetime import datetime
 import sqlalchemy as sa
 
 from driftwheel.alias_key import AliasKey
+from driftwheel.bookkeeping import Switch
+from driftwheel.by_whom import Action, Cause, me, process
 from driftwheel.errors import ConflictError, GateError, NotFoundError
-from driftwheel.records import (
-    Alias,
-    DecisionStatus,
-    DecisionVerdict,
-    ModelVersion,
-    ModelVersionStatus,
-    RetrainDecision,
-    Switch,
-    new_id,
-    utc_now,
-)
+from driftwheel.identity import new_id, utc_now
+from driftwheel.records import Alias, DecisionStatus, DecisionVerdict, ModelVersion, ModelVersionStatus, RetrainDecision
 from driftwheel.retrain_limits import history_of, lacking_labels, obstacles
 from driftwheel.settings.serving import ServeSettings
 from driftwheel.settings.watching import PolicySettings
 from driftwheel.store.alias import find_alias, move_alias, move_alias_with
+from driftwheel.store.events import note_with
 from driftwheel.store.ledger import Ledger
 from driftwheel.store.tables import TABLES
 from driftwheel.traffic.fresh_labels import fresh_for_retrain
@@ -45,6 +40,7 @@ def promote(
     *,
     fence: int | None = None,
     canary_shares: Sequence[float] | None = None,
+    by: Cause | None = None,
 ) -> Alias:
     """Make a published version the desired one of the alias; the gateway swaps when it has proved it.
 
@@ -52,13 +48,13 @@ def promote(
     empty list means all at once. Raises GateError if the version was not published, ConflictError if the alias moved
     first.
     """
-    _ask_whether_published(ledger, key.project, version_id)
+    published_version(ledger, key.project, version_id)
     if canary_shares is None:
-        return move_alias(ledger, *key, version_id, fence=fence)
+        return move_alias(ledger, *key, version_id, fence=fence, by=by)
     if fence is None:
         found = find_alias(ledger, *key)
         fence = found.fence if found else 0
-    return move_alias(ledger, *key, version_id, fence=fence, switch=_plan(key.name, fence, canary_shares))
+    return move_alias(ledger, *key, version_id, fence=fence, switch=_plan(key.name, fence, canary_shares), by=by)
 
 
 def promote_judged(ledger: Ledger, key: AliasKey, version_id: str, *, seen_fence: int | None) -> Alias:
@@ -67,9 +63,9 @@ def promote_judged(ledger: Ledger, key: AliasKey, version_id: str, *, seen_fence
     A worker that died after its own move finds it done. Raises ConflictError where anybody moved the alias since, such
     as a person who went back: nobody has judged the version beside what is live now.
     """
-    alias = find_alias(ledger, *key)
+    by, alias = process("worker", "the gate said PROMOTE"), find_alias(ledger, *key)
     if alias is None or seen_fence is None:  # no version was live, or a job of before fences were noted
-        return promote(ledger, key, version_id)
+        return promote(ledger, key, version_id, by=by)
     if (alias.fence, alias.version_id) == (seen_fence + 1, version_id):
         return alias
     if alias.fence != seen_fence:
@@ -77,14 +73,16 @@ def promote_judged(ledger: Ledger, key: AliasKey, version_id: str, *, seen_fence
             f"alias {key.name!r} was moved since {version_id} was judged (fence {seen_fence}, now {alias.fence}): "
             f"`driftwheel promote {version_id}` makes it live all the same"
         )
-    return promote(ledger, key, version_id, fence=seen_fence)
+    return promote(ledger, key, version_id, fence=seen_fence, by=by)
 
 
-def _ask_whether_published(ledger: Ledger, project: str, version_id: str) -> None:
+def published_version(ledger: Ledger, project: str, version_id: str) -> ModelVersion:
+    """Return a version that may serve traffic; raises GateError, with the gate's reason, for one that may not."""
     version = ledger.get(ModelVersion, version_id, project=project)
     if version.status is not ModelVersionStatus.PUBLISHED:
         reason = version.verdict.reason or "it was never judged"
         raise GateError(f"{version_id} is {version.status}, not published ({reason}); it cannot serve traffic")
+    return version
 
 
 def _plan(alias: str, fence: int, shares: Sequence[float]) -> tuple[str, str]:
@@ -102,7 +100,7 @@ def canary_plan(serve: ServeSettings, ledger: Ledger, alias: Alias) -> list[floa
     return list(serve.canary_shares) if serve.rollout == "canary" else []
 
 
-def rollback(ledger: Ledger, key: AliasKey, *, fence: int | None = None) -> Alias:
+def rollback(ledger: Ledger, key: AliasKey, *, fence: int | None = None, by: Cause | None = None) -> Alias:
     """Make the alias' previous version the desired one again, at once for all requests.
 
     `fence` is the number that the caller saw; None means whatever it is now. Raises NotFoundError where there is no
@@ -114,10 +112,10 @@ def rollback(ledger: Ledger, key: AliasKey, *, fence: int | None = None) -> Alia
     if fence is not None and alias.fence != fence:
         raise ConflictError(f"alias {key.name!r} is at fence {alias.fence}, not {fence}: someone moved it first")
     with ledger.write() as connection:
-        return rollback_with(ledger, connection, alias)
+        return rollback_with(ledger, connection, alias, by=by)
 
 
-def rollback_with(ledger: Ledger, connection: sa.Connection, alias: Alias) -> Alias:
+def rollback_with(ledger: Ledger, connection: sa.Connection, alias: Alias, *, by: Cause | None = None) -> Alias:
     """Go back inside the caller's transaction.
 
     Raises NotFoundError or GateError where there is no version to go back to, ConflictError if the alias has moved
@@ -125,10 +123,11 @@ def rollback_with(ledger: Ledger, connection: sa.Connection, alias: Alias) -> Al
     """
     if alias.previous_version_id is None:
         raise NotFoundError(f"alias {alias.name!r} has no earlier version to go back to")
-    _ask_whether_published(ledger, alias.project, alias.previous_version_id)
+    published_version(ledger, alias.project, alias.previous_version_id)
     # With the fence that was read: of two people who roll back at once one is told, and nobody goes back two versions.
     plan = _plan(alias.name, alias.fence, [])
-    return move_alias_with(ledger, connection, alias, alias.previous_version_id, switch=plan)
+    back_to = alias.previous_version_id
+    return move_alias_with(ledger, connection, alias, back_to, switch=plan, by=by, action=Action.ROLL_BACK)
 
 
 PEOPLE = ("button",)
@@ -148,7 +147,14 @@ class _Standing:
 
 
 def request_retrain(
-    policy: PolicySettings, ledger: Ledger, key: AliasKey, *, trigger: str, reason: str, override: bool = False
+    policy: PolicySettings,
+    ledger: Ledger,
+    key: AliasKey,
+    *,
+    trigger: str,
+    reason: str,
+    override: bool = False,
+    by: Cause | None = None,
 ) -> RetrainDecision:
     """Open a retrain that a person or a hook asks for, within the limits that hold the policy's own.
 
@@ -174,10 +180,18 @@ def request_retrain(
         reasons=[reason, *_overridden(policy, ledger, key, is_asked=override and is_person)],
     )
     # Asked and written in one transaction: a button, a hook and the policy at once make one retrain.
-    unfinished_id = ledger.add_only(decision, project=key.project, status=UNFINISHED)
-    if unfinished_id is not None:
-        raise ConflictError(f"{unfinished_id} is unfinished: one retrain at a time; wait or refuse it")
+    with ledger.write() as connection:
+        unfinished_id = ledger.add_only_with(connection, decision, project=key.project, status=UNFINISHED)
+        if unfinished_id is not None:
+            raise ConflictError(f"{unfinished_id} is unfinished: one retrain at a time; wait or refuse it")
+        _note_asked(ledger, connection, decision, by or me())
     return decision
+
+
+def _note_asked(ledger: Ledger, connection: sa.Connection, decision: RetrainDecision, by: Cause) -> None:
+    cause = by if by.reason else replace(by, reason="; ".join(decision.reasons))
+    after = {"status": decision.status, "trigger": decision.trigger}
+    note_with(ledger, connection, cause, Action.ASK_RETRAIN, decision.project, decision.id, after=after)
 
 
 def what_stands_against(policy: PolicySettings, ledger: Ledger, key: AliasKey) -> list[str]:
@@ -206,6 +220,7 @@ def record_with(ledger: Ledger, connection: sa.Connection, decision: RetrainDeci
     if decision.status in UNFINISHED:
         other_id = ledger.add_only_with(connection, decision, project=decision.project, status=UNFINISHED)
         if other_id is None:
+            _note_asked(ledger, connection, decision, process("monitor"))
             return decision
         reasons = [*decision.reasons, f"{other_id} is unfinished, and there is one retrain at a time"]
         decision = replace(
@@ -215,34 +230,7 @@ def record_with(ledger: Ledger, connection: sa.Connection, decision: RetrainDeci
     return decision
 
 
-def approve(ledger: Ledger, project: str, decision_id: str) -> RetrainDecision:
-    """Let the worker take a decision that waits; raises ConflictError if it does not wait."""
-    return _settle(ledger, project, decision_id, DecisionStatus.OPEN)
-
-
-def refuse(ledger: Ledger, project: str, decision_id: str) -> RetrainDecision:
-    """Turn down a decision that waits; raises ConflictError if it does not wait."""
-    return _settle(ledger, project, decision_id, DecisionStatus.REFUSED)
-
-
-def waiting(ledger: Ledger, project: str) -> RetrainDecision:
-    """Return the only decision that waits for a person; raises NotFoundError for none, ConflictError for several."""
-    found = ledger.find(RetrainDecision, project=project, status=DecisionStatus.AWAITING_APPROVAL)
-    if not found:
-        raise NotFoundError(f"no retrain of {project!r} waits for approval; `driftwheel status` says what goes on")
-    if len(found) > 1:
-        raise ConflictError(f"{len(found)} retrains wait; name one: {', '.join(decision.id for decision in found)}")
-    return found[0]
-
-
-def _settle(ledger: Ledger, project: str, decision_id: str, status: DecisionStatus) -> RetrainDecision:
-    decision = ledger.get(RetrainDecision, decision_id, project=project)
-    if decision.status is not DecisionStatus.AWAITING_APPROVAL:
-        raise ConflictError(f"{decision_id} is {decision.status}, not awaiting approval")
-    return ledger.change(decision, status=status)
-
-
-def set_paused(ledger: Ledger, project: str, value: bool, *, seen: str | None = None) -> None:
+def set_paused(ledger: Ledger, project: str, value: bool, *, seen: str | None = None, by: Cause | None = None) -> None:
     """Stop or continue retraining; the worker looks before every step, and the switch survives restarts.
 
     `seen` is the mark that `pause_mark` gave the caller; None means whatever it is now. Raises ConflictError if someone
@@ -251,7 +239,11 @@ def set_paused(ledger: Ledger, project: str, value: bool, *, seen: str | None = 
     with ledger.write() as connection:
         if seen is not None and _pause_mark(connection, project) != seen:
             raise ConflictError("someone paused or resumed retraining meanwhile")
+        before = _is_paused(connection, project)
         ledger.set_switch_with(connection, project, PAUSED, "yes" if value else "")
+        action = Action.PAUSE if value else Action.RESUME
+        changed = {"before": {PAUSED: before}, "after": {PAUSED: value}}
+        note_with(ledger, connection, by or me(), action, project, PAUSED, **changed)
 
 
 def pause_mark(ledger: Ledger, project: str) -> str:
@@ -264,6 +256,12 @@ def _pause_mark(connection: sa.Connection, project: str) -> str:
     switch = TABLES[Switch].c
     at = connection.execute(sa.select(switch.updated_at).where(switch.id == f"{project}/{PAUSED}")).scalar()
     return at.isoformat() if at is not None else ""
+
+
+def _is_paused(connection: sa.Connection, project: str) -> bool:
+    switch = TABLES[Switch].c
+    value = connection.execute(sa.select(switch.value).where(switch.id == f"{project}/{PAUSED}")).scalar()
+    return bool(value)
 
 
 def is_paused(ledger: Ledger, project: str) -> bool:

@@ -3,7 +3,7 @@
 import time
 
 from driftwheel.errors import ConflictError, EngineError
-from driftwheel.records import Alias, Deployment, Stage
+from driftwheel.records import Alias, Deployment, DeploymentStage
 from driftwheel.settings.serving import ServeSettings
 from driftwheel.store.ledger import Ledger
 
@@ -45,7 +45,7 @@ def wait_until_observed(serve: ServeSettings, ledger: Ledger, alias: Alias) -> A
                 return current
         # A canary takes as long as its shares do; the patience counts from its end.
         if ledger.count(
-            Deployment, project=alias.project, alias=alias.name, fence=alias.fence, stage=Stage.CANARY.value
+            Deployment, project=alias.project, alias=alias.name, fence=alias.fence, stage=DeploymentStage.CANARY.value
         ):
             deadline = time.monotonic() + patience_seconds
         time.sleep(POLL_SECONDS)

@@ -22,6 +22,9 @@ Criterion = Literal["right", "fields", "calls", "chrf", "rouge_l", "token_f1", "
 WHOLE = regex.compile(r"(?:(?<!\w)[-+\u2212])?\d+(?:[.,:/-]\d+)*|\b\p{L}[+#]+(?!\w)")
 """What loses its meaning where its signs are dropped: 3.5 and 5.3, -5 and 5, C++ and C."""
 
+OF_TEXTS: frozenset[Criterion] = frozenset({"chrf", "rouge_l", "token_f1", "judge", "http"})
+"""What grades texts, of which many are right: there the answer that somebody liked is one right text among others."""
+
 MEANINGS: Mapping[Criterion, str] = {
     "right": "share of right answers",
     "fields": "share of the fields that have the right value",

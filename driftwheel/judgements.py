@@ -3,8 +3,10 @@
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
+from driftwheel.bookkeeping import Judgement, Preference
 from driftwheel.errors import ConflictError, DataError
-from driftwheel.records import Judgement, ModelVersion, Preference, content_hash
+from driftwheel.identity import content_hash
+from driftwheel.records import ModelVersion
 from driftwheel.store.ledger import Ledger
 
 MODEL_PREFIX = "model:"

@@ -18,7 +18,7 @@ class Prediction:
     id: str
     slice: str
     prompt: str
-    """The last user message."""
+    """The last message, which is what the user wrote or what a tool returned."""
     expected: str
     answer: str
     label: str | None
@@ -39,6 +39,9 @@ class Prediction:
     """Further right answers, beside the expected one."""
     grade: float | None = None
     """How good the answer is by the scorecard's criterion, from 0 to 1; None where that could not be told."""
+
+    before: str = ""
+    """What was said before the prompt, each turn after its speaker; empty where the prompt is all."""
 
     @property
     def right_answers(self) -> list[str]:

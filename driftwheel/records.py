@@ -1,42 +1,24 @@
-"""The records of the ledger: the seven nouns of the loop in the order of the circle, and smaller ones beside them.
+"""The records of the ledger: the seven nouns of the loop in the order of the circle, and the alias that they serve.
 
 The ledger derives its tables from these classes: a field added here is a column there.
 """
 
-import hashlib
-import json
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from enum import StrEnum
 from typing import Any, ClassVar
 
-from driftwheel.by_whom import Feedback
+from driftwheel.bookkeeping import ApiKey, Judgement, Step, Switch, Window
+from driftwheel.by_whom import Event, Feedback
 from driftwheel.check_details import DecisionBasis, SignalDetails
 from driftwheel.dataset_report import DatasetReport
 from driftwheel.gate_verdict import GateVerdict
+from driftwheel.identity import utc_now
 from driftwheel.lineage import Lineage
 from driftwheel.probe_answers import Fingerprint
 from driftwheel.run_metrics import RunMetrics
 from driftwheel.scorecard import Scorecard
 from driftwheel.storage_path import StoragePath
-
-
-def utc_now() -> datetime:
-    """Return the present moment as an aware UTC time."""
-    return datetime.now(UTC)
-
-
-def content_hash(value: Any) -> str:
-    """Return the sha256 of a JSON-able value, the same for equal values in any key order."""
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def new_id(prefix: str, content: Any, at: datetime | None = None) -> str:
-    """Return ``prefix_YYYYMMDDTHHMMSSmmm_hash8``: sortable by time, checkable by content."""
-    moment = at or utc_now()
-    stamp = moment.strftime("%Y%m%dT%H%M%S") + f"{moment.microsecond // 1000:03d}"
-    return f"{prefix}_{stamp}_{content_hash(content)[:8]}"
 
 
 class DatasetStatus(StrEnum):
@@ -55,7 +37,7 @@ class ModelVersionStatus(StrEnum):
     REJECTED = "rejected"  # the gate said no; kept for the record, refused by rollout
 
 
-class Stage(StrEnum):
+class DeploymentStage(StrEnum):
     SHADOW = "shadow"  # engine warm, no user traffic
     CANARY = "canary"  # a share of the traffic
     LIVE = "live"  # the alias points here
@@ -91,28 +73,6 @@ class DecisionStatus(StrEnum):
     ROLLED_BACK = "rolled_back"  # its version went live and did worse than the one before it
     FAILED = "failed"  # a step failed for good; `error` says which
     CLOSED = "closed"  # a hold: nothing follows
-
-
-class Scope(StrEnum):
-    ASK = "ask"  # ask the model
-    FEEDBACK = "feedback"  # say what was right, of one's own requests
-    LABEL = "label"  # the same of anybody's requests
-    LABEL_TRUSTED = "label:trusted"  # the same, believed without a cap
-    OPERATE = "operate"  # ask for a retrain
-    READ = "read"  # metrics
-
-
-class ApiKeyStatus(StrEnum):
-    ACTIVE = "active"
-    DISABLED = "disabled"  # for good
-
-
-class Preference(StrEnum):
-    FIRST = "first"  # the first version's answer is the better one
-    SECOND = "second"
-    BOTH = "both"  # both answers are good
-    NEITHER = "neither"  # both are bad
-    UNSURE = "unsure"  # a judge model said one thing in one order and another in the other: counts for nothing
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -192,7 +152,7 @@ class Deployment:
     created_at: datetime = field(default_factory=utc_now)
     alias: str
     version_id: str
-    stage: Stage
+    stage: DeploymentStage
     share: float = 0.0
     """Share of the alias' traffic, 0 to 1."""
     fence: int
@@ -244,26 +204,6 @@ class Traffic:
     """The answer's body, exactly as sent: JSON text, or the events of a stream; None where it is not kept."""
     check_id: str | None = None
     """The check whose window held it, or passed over it because it is no observation; None while none has."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Window:
-    """Consecutive requests of one version that were checked together; no request is in two windows."""
-
-    prefix: ClassVar[str] = "drift_window"  # `window` is a word of SQL
-    id: str
-    """The check's id, which its requests, signals and decision name."""
-    project: str
-    created_at: datetime = field(default_factory=utc_now)
-    version_id: str
-    number: int
-    """1, 2, 3 ... within the version."""
-    rows: int
-    started_at: datetime | None = None
-    ended_at: datetime | None = None
-    over_in_a_row: dict[str, int] = field(default_factory=dict)
-    """For each kind of drift, how many windows in a row up to this one were over the threshold; those with too few rows
-    to be judged are passed over."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -345,84 +285,5 @@ class Alias:
     """Grows while the leader lives."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Step:
-    """One step of a retrain job, for the timeline."""
-
-    prefix: ClassVar[str] = "step"
-    id: str
-    """``decision_id/name``."""
-    project: str
-    created_at: datetime = field(default_factory=utc_now)
-    decision_id: str
-    name: str
-    status: str
-    """`running`, `done` or `failed`."""
-    attempt: int = 1
-    finished_at: datetime | None = None
-    output: dict[str, Any] = field(default_factory=dict)
-    error: str | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Switch:
-    """A named value that a person sets and every process reads, such as `paused`."""
-
-    prefix: ClassVar[str] = "switch"
-    id: str
-    """``project/name``."""
-    project: str
-    created_at: datetime = field(default_factory=utc_now)
-    value: str
-    updated_at: datetime = field(default_factory=utc_now)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Judgement:
-    """Which of two versions' answers to one test item a person, or a judge model, prefers."""
-
-    prefix: ClassVar[str] = "judgement"
-    id: str
-    """Made from judge, pair and item, so that nobody judges the same answers twice."""
-    project: str
-    created_at: datetime = field(default_factory=utc_now)
-    first_version_id: str
-    """The one with the lower number."""
-    second_version_id: str
-    dataset_id: str
-    item_id: str
-    judge: str
-    """A person's name, or `model:` and the name of a judge model."""
-    preference: Preference
-    first_was_left: bool | None = None
-    """Where the person saw it; None for a judge model, which is asked in both orders."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class ApiKey:
-    """Who may ask the gateway for what, and how much; the key itself is not kept."""
-
-    prefix: ClassVar[str] = "api_key"
-    id: str
-    """``project/name``."""
-    project: str
-    created_at: datetime = field(default_factory=utc_now)
-    status: ApiKeyStatus = ApiKeyStatus.ACTIVE
-    fence: int = 1
-    """Grows by one with every change."""
-    scopes: list[str]
-    digest: str
-    """sha256 of the key, in hex."""
-    previous_digest: str | None = None
-    """The same of the key before the last rotation."""
-    previous_ends_at: datetime | None = None
-    """Until then that one works too."""
-    expires_at: datetime | None = None
-    requests_per_minute: int | None = None
-    tokens_per_minute: int | None = None
-    max_concurrency: int | None = None
-    updated_at: datetime = field(default_factory=utc_now)
-
-
 NOUNS = (Dataset, TrainingRun, ModelVersion, Deployment, Traffic, DriftSignal, RetrainDecision)
-RECORDS = (*NOUNS, Feedback, Window, Alias, Step, Switch, Judgement, ApiKey)
+RECORDS = (*NOUNS, Feedback, Window, Alias, Step, Switch, Judgement, ApiKey, Event)

@@ -4,8 +4,10 @@ It is kept in the user's cache folder by processor, cores and torch's version, s
 home folder, or a new version of torch, is measured by itself.
 """
 
+import errno
 import json
 import os
+import stat
 import tempfile
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -70,6 +72,11 @@ def kept_path() -> Path:
     return _cache_folder() / "driftwheel" / "training-speed.json"
 
 
+def spare_path() -> Path:
+    """Return the file where measurements are kept that the user's cache folder does not take, until the next boot."""
+    return Path(tempfile.gettempdir()) / f"driftwheel-{os.getuid()}" / "training-speed.json"
+
+
 def _cache_folder() -> Path:
     named = Path(os.environ.get("XDG_CACHE_HOME", ""))
     if named.is_absolute():  # an empty or relative one is not obeyed, as the XDG specification says
@@ -91,12 +98,26 @@ def machine_key() -> str:
 
 
 def kept_speeds(path: Path | None = None) -> dict[str, Speed]:
-    """Read what was measured before, by machine; a file that is none of ours holds nothing."""
+    """Read what was measured before, by machine; a file that is none of ours holds nothing.
+
+    Without a path both places are read, and what the cache folder says goes before the spare one.
+    """
+    if path is None:
+        return {**(kept_speeds(spare_path()) if _is_ours(spare_path().parent) else {}), **kept_speeds(kept_path())}
     try:
-        kept = json.loads((path or kept_path()).read_text(encoding="utf-8"))
+        kept = json.loads(path.read_text(encoding="utf-8"))
         return {key: speed for key, known in kept.items() if (speed := _read(known)) is not None}
     except (OSError, ValueError, AttributeError):
         return {}
+
+
+def _is_ours(folder: Path) -> bool:
+    """Say whether a folder that anybody could have made is this user's alone: in the temporary one all may write."""
+    try:
+        found = folder.lstat()
+    except OSError:
+        return False
+    return stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid() and not found.st_mode & 0o022
 
 
 def _read(known: object) -> Speed | None:
@@ -110,18 +131,30 @@ def _read(known: object) -> Speed | None:
 
 
 def keep_speed(found: Speed, path: Path | None = None) -> None:
-    """Write what was measured beside what is known of other machines."""
-    path = path or kept_path()
+    """Write what was measured beside what is known of other machines; without a path, wherever that can be written."""
+    places, reasons = [path] if path else [kept_path(), spare_path()], []
+    for place in places:
+        try:
+            _write(found, place)
+            return
+        except OSError as error:
+            reasons.append(str(error))
+    _warn(places[0], "; ".join(reasons))
+
+
+def _write(found: Speed, path: Path) -> None:
+    """Write into a file as a whole, so that two trainings that begin at once do not mix theirs; raises OSError."""
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    if path == spare_path() and not _is_ours(path.parent):
+        raise PermissionError(errno.EPERM, "the folder is somebody else's", str(path.parent))
     kept = {**kept_speeds(path), machine_key(): found}
     aside = path.with_name(f"{path.name}.{os.getpid()}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         aside.write_text(json.dumps({key: asdict(known) for key, known in kept.items()}, indent=1), encoding="utf-8")
         aside.replace(path)
-    except OSError as error:  # a folder that cannot be written costs a few seconds each time, and no training
+    finally:
         with suppress(OSError):
             aside.unlink()
-        _warn(path, str(error))
 
 
 @cache

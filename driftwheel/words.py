@@ -13,6 +13,8 @@ UNSPACED = (
 # A mark (a vowel of Hindi or Thai, a dakuten) belongs to the letter before it; the `\w` of Python's own re has none.
 WORD = regex.compile(rf"[{UNSPACED}]\p{{M}}*|[[\w\p{{M}}\p{{N}}]--[{UNSPACED}]]+", regex.V1)
 CHARACTER = regex.compile(rf"[{UNSPACED}]", regex.V1)
+TERM_CHARACTERS = 8
+"""Labels in Chinese and Japanese have two to six characters, and sentences seldom so few."""
 
 
 def words(text: str) -> list[str]:
@@ -23,6 +25,16 @@ def words(text: str) -> list[str]:
 def is_unspaced(word: str) -> bool:
     """Ask whether a word is a character of a script that puts no spaces between words."""
     return not word.isascii() and CHARACTER.match(word) is not None
+
+
+def is_one_term(text: str) -> bool:
+    """Ask whether a text is one word, or what is likely to be one where a script puts no spaces between words."""
+    found = words(text)
+    if len(found) <= 1:
+        return True
+    is_short = len(found) <= TERM_CHARACTERS and all(is_unspaced(word) for word in found)
+    # A sign or a space between them makes a sentence of them.
+    return is_short and "".join(found) == text.strip().lower()
 
 
 def unspaced_characters(text: str) -> int:

@@ -27,6 +27,13 @@ class Outcomes:
 
     right: float
     items: float
+    grades: tuple[float, ...] | None = None
+    """Where answers are good by degrees and each counts alone; `right` is their sum."""
+
+    @classmethod
+    def of(cls, grades: Sequence[float]) -> "Outcomes":
+        """Return the outcomes of answers that are good by degrees."""
+        return cls(sum(grades), len(grades), tuple(grades))
 
 
 def lower_bound(right: float, items: float, confidence: float = CONFIDENCE) -> float:
@@ -37,11 +44,16 @@ def lower_bound(right: float, items: float, confidence: float = CONFIDENCE) -> f
 def log_capital(outcomes: Outcomes, mean: float, design_effect: float = 1.0) -> Array:
     """Return the log of each gambler's capital after bets against "the mean is at least `mean`".
 
-    A right item multiplies it by 1 - c and a wrong one by 1 + c m / (1 - m), for a bet on a fall by the share c. Where
+    An item x multiplies it by 1 + c (m - x) / (1 - m), for a bet on a fall by the share c: a right one by 1 - c and a
+    wrong one by 1 + c m / (1 - m). Of what lies between and is known as a sum only, the log is at least the sum's share
+    of these two, because it is concave. Where
     items come in bursts the log is divided by the design effect B: by Jensen's inequality that is at most the log of
     the capital after bets on the means of blocks of B items, which are taken as independent.
     """
     mean = min(max(mean, 1e-9), 1 - 1e-9)
+    if outcomes.grades is not None:
+        stakes = np.outer(FALLS / (1 - mean), mean - np.asarray(outcomes.grades))
+        return np.asarray(np.log1p(stakes).sum(axis=1) / design_effect)
     gain, loss = np.log1p(FALLS * mean / (1 - mean)), np.log1p(-FALLS)
     return np.asarray((gain * (outcomes.items - outcomes.right) + loss * outcomes.right) / design_effect)
 

@@ -12,9 +12,12 @@ import sqlalchemy as sa
 import structlog
 
 from driftwheel import controls
+from driftwheel.bookkeeping import Window
+from driftwheel.by_whom import Action, process
 from driftwheel.check_details import DECIDING, ColumnDrift, DecisionBasis
 from driftwheel.cli.command import add_common_arguments, open_ledger, print_record, settings_from
 from driftwheel.errors import GateError, NotFoundError
+from driftwheel.identity import new_id, utc_now
 from driftwheel.records import (
     Alias,
     DecisionStatus,
@@ -23,13 +26,12 @@ from driftwheel.records import (
     DriftSignal,
     DriftVerdict,
     RetrainDecision,
-    Window,
-    new_id,
-    utc_now,
 )
 from driftwheel.settings.settings import Settings
 from driftwheel.store.alias import get_alias
+from driftwheel.store.events import note_with
 from driftwheel.store.ledger import Ledger
+from driftwheel.store.tables import TABLES
 from monitor.drift import KindJudgment
 from monitor.facts import gather_facts, trial_of
 from monitor.features import FEATURES, Feature
@@ -68,17 +70,44 @@ def conclude(
     """Write window, signals and decision of a look down, and go back to the version before where that is decided."""
     signals = [*drift_signals(look, judged, columns), quality_signal(look), engine_signal(look)]
     alias = get_alias(ledger, *settings.alias_key)  # before the decision, which is void if the alias moves meanwhile
-    decision = _decide(settings, ledger, look, signals)
+    decision, raised = _decide(settings, ledger, look, signals), _raised(ledger, signals)
     # All or nothing, the way back included: after a crash at any point the next look cuts the same window again. Of two
     # monitors that look at once one fails here and leaves no trace.
     with ledger.write() as connection:
         window = _window(look, signals)
         close_window(ledger, connection, window, [row.id for row in look.sample.rows], signals)
         pass_over(connection, look.source, window)
+        for signal in raised:
+            _note_alarm(ledger, connection, signal)
         decision = _carry_out(ledger, connection, look, alias, decision)
     verdicts = {s.kind.value: s.verdict.value for s in signals if s.feature == DECIDING}
     log.info("checked", version=look.version.id, decision=decision.verdict, remedy=decision.remedy, **verdicts)
     return CheckResult(signals, decision)
+
+
+def _raised(ledger: Ledger, signals: Sequence[DriftSignal]) -> list[DriftSignal]:
+    """Return the alarms that are new: no earlier window of the version was judged and found drifted right before."""
+    found = []
+    for signal in signals:
+        if signal.feature == DECIDING and signal.verdict is DriftVerdict.DRIFTED:
+            is_judged = TABLES[DriftSignal].c.verdict != DriftVerdict.INSUFFICIENT
+            last = ledger.find(
+                DriftSignal,
+                is_judged,
+                limit=1,
+                version_id=signal.version_id,
+                kind=signal.kind.value,
+                feature=DECIDING,
+            )
+            if not last or last[0].verdict is not DriftVerdict.DRIFTED:
+                found.append(signal)
+    return found
+
+
+def _note_alarm(ledger: Ledger, connection: sa.Connection, signal: DriftSignal) -> None:
+    score = {"kind": signal.kind, "score": signal.score, "threshold": signal.threshold, "method": signal.method}
+    after = score | {"version_id": signal.version_id, "check_id": signal.check_id}
+    note_with(ledger, connection, process("monitor"), Action.ALARM, signal.project, signal.id, after=after)
 
 
 def _window(look: Look, signals: Sequence[DriftSignal]) -> Window:
@@ -137,7 +166,8 @@ def _carry_out(
     """Write a decision down, and go back to the version before where it says so."""
     if decision.remedy == "rollback":
         try:
-            controls.rollback_with(ledger, connection, alias)
+            by = process("monitor", "; ".join(decision.reasons))
+            controls.rollback_with(ledger, connection, alias, by=by)
         except (GateError, NotFoundError) as error:
             # Nothing was written for it yet, and the next look would meet it again: the window is closed, the decision
             # says what stood in the way.

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from driftwheel.diagnosis import Bot, Change, Diagnosis, Finding, NewCluster, Remedy, WordShift
 from driftwheel.records import DriftKind
 from monitor.observation import Observation
+from monitor.pools import NO_LABEL, Tallied
 from monitor.row_signals import SIGNALS, Row
-from monitor.scan import NO_LABEL, Scan, Sighting, Tallied, What
+from monitor.scan import Scan, Sighting, What
 
 FREQUENT = 0.05
 """Share of the reference's texts beyond which a word is frequent."""

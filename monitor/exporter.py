@@ -12,14 +12,14 @@ from datetime import datetime, timedelta
 from wsgiref.simple_server import WSGIServer
 
 import sqlalchemy as sa
-from prometheus_client import CollectorRegistry, start_http_server
+from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from driftwheel import controls
 from driftwheel.check_details import DECIDING
 from driftwheel.cli.command import add_settings_arguments, open_ledger, settings_from
-from driftwheel.errors import ConflictError
+from driftwheel.identity import utc_now
 from driftwheel.records import (
     Alias,
     DecisionStatus,
@@ -29,13 +29,13 @@ from driftwheel.records import (
     ModelVersion,
     RetrainDecision,
     Traffic,
-    utc_now,
 )
 from driftwheel.settings.serving import ServeSettings
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
 from driftwheel.store.tables import TABLES
 from driftwheel.traffic.retention import pruned_rows
+from monitor.guarded_metrics import serve_metrics
 
 EVERY_ITEM = "all"
 """Slice of the scores of the whole test split."""
@@ -118,7 +118,9 @@ class LedgerCollector(Collector):
         for kind in DriftKind:
             detected.add_metric([kind], float(verdicts.get(kind) is DriftVerdict.DRIFTED))
         yield from (score, threshold, detected)
-        quality = GaugeMetricFamily("driftwheel_quality_ratio", "Accuracy on labelled rows of the newest window")
+        quality = GaugeMetricFamily(
+            "driftwheel_quality_ratio", "Accuracy or mean grade on labelled rows of the newest windows"
+        )
         last = GaugeMetricFamily("driftwheel_drift_last_check_timestamp_seconds", "When the newest check ended")
         for s in signals:
             is_judged = s.kind is DriftKind.QUALITY and s.verdict is not DriftVerdict.INSUFFICIENT
@@ -180,17 +182,10 @@ class LedgerCollector(Collector):
 
 
 def start_exporter(settings: Settings, ledger: Ledger, checks: CheckCounter) -> WSGIServer:
-    """Serve /metrics on monitor.host and monitor.port; raises ConflictError if the port is taken."""
+    """Serve the metrics of a project; raises what `serve_metrics` raises."""
     registry = CollectorRegistry(auto_describe=False)
     registry.register(LedgerCollector(settings.serve, ledger, settings.project, checks))
-    host, port = settings.monitor.host, settings.monitor.port
-    try:
-        server, _ = start_http_server(port, host, registry)
-    except OSError as error:
-        raise ConflictError(
-            f"cannot listen on {host}:{port}: {error.strerror}; set monitor.port to a free one"
-        ) from error
-    return server
+    return serve_metrics(settings.monitor, ledger, settings.project, registry)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -1,5 +1,6 @@
 """Gathers the facts for the policy from the ledger."""
 
+from collections.abc import Callable
 from datetime import datetime
 
 from driftwheel import controls
@@ -22,7 +23,8 @@ from driftwheel.store.tables import TABLES
 from driftwheel.traffic.fresh_labels import fresh_labels
 from monitor.opinions import WindowEvidence
 from monitor.policy import PolicyFacts, Trial
-from monitor.quality import Baseline, judge_window
+from monitor.quality import judge_window
+from monitor.standard import Baseline
 
 
 def gather_facts(
@@ -57,20 +59,29 @@ def gather_facts(
 
 def quality_text(quality: DriftSignal) -> str:
     """Say the quality signal in words."""
-    details = quality.details
-    judged = f", {details.baseline:.1%} when the version was judged" if details.baseline is not None else ""
+    details, told = quality.details, in_unit_of(quality)
+    measure = "accuracy" if details.criterion is None else f"grade by {details.criterion}"
+    judged = f", {told(details.baseline)} when the version was judged" if details.baseline is not None else ""
     if quality.verdict is not DriftVerdict.INSUFFICIENT and details.accuracy is not None:
-        return f"accuracy {details.accuracy:.1%} on {quality.current_rows} labelled rows{judged}"
+        return f"{measure} {told(details.accuracy)} on {quality.current_rows} labelled rows{judged}"
     if details.is_proved:
-        return (
-            f"accuracy {details.baseline or 0:.1%} when the version was judged, now at least {quality.score:.1%} less"
-        )
+        before, less = told(details.baseline or 0), told(quality.score)
+        return f"{measure} {before} when the version was judged, now at least {less} less"
     said = f": {'; '.join(details.said)}" if details.said else ""
     if quality.verdict is DriftVerdict.INSUFFICIENT:
         return f"quality is unknown ({quality.current_rows} labelled rows in the window){said}"
-    if details.estimate is not None:
+    if details.estimate is not None and details.criterion is not None:
+        said = (
+            f": {measure} {told(details.estimate)} on {quality.current_rows} labels{judged}{said.replace(':', ';', 1)}"
+        )
+    elif details.estimate is not None:
         said = f": {details.estimate:.1%} of {quality.current_rows} labels say right{judged}{said.replace(':', ';', 1)}"
     return f"quality is only estimated{said}"
+
+
+def in_unit_of(quality: DriftSignal) -> Callable[[float], str]:
+    """Return how the signal's numbers are written: shares in percent, grades of 100."""
+    return "{:.1%}".format if quality.details.criterion is None else lambda value: f"{100 * value:.1f} of 100"
 
 
 def trial_of(
@@ -97,13 +108,13 @@ def trial_of(
     judged = _newest_decisive(ledger, previous_id, DriftKind.QUALITY)
     is_worse, text = False, "the version before was never judged on traffic"
     if judged is not None and judged.details.accuracy is not None:
-        last = Baseline(round(judged.details.accuracy * judged.current_rows), judged.current_rows)
+        last, told = Baseline(judged.details.accuracy * judged.current_rows, judged.current_rows), in_unit_of(judged)
         quality = judge_window(window, are_labels_sampled=monitor.labels_are_sampled, baseline=last)
         has_labels = quality.labelled_rows >= monitor.min_labels
         is_worse = has_labels and quality.is_lost(level, monitor.max_quality_drop)
         text = (
-            f"accuracy {quality.accuracy:.1%} on {quality.labelled_rows} labelled rows, "
-            f"the version before had {last.accuracy:.1%} on {last.items}"
+            f"{'accuracy' if judged.details.criterion is None else 'grade'} {told(quality.accuracy)} "
+            f"on {quality.labelled_rows} labelled rows, the version before had {told(last.accuracy)} on {last.items}"
         )
     is_sound = engine is None or engine.verdict is DriftVerdict.STEADY
     return Trial(

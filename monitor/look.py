@@ -3,16 +3,19 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from driftwheel.records import DriftKind, ModelVersion, Window, new_id
+from driftwheel.bookkeeping import Window
+from driftwheel.identity import new_id
+from driftwheel.records import DriftKind, ModelVersion
 from driftwheel.settings.settings import Settings
 from driftwheel.settings.watching import MonitorSettings
 from driftwheel.store.alias import find_alias
 from driftwheel.store.answer_form import label_field_of
 from driftwheel.store.ledger import Ledger
 from monitor.calibration import level_per_decision
+from monitor.known_rows import Rows, Standards, standards_of, windows_before
 from monitor.observation import Observation, Sample
 from monitor.references import Reference, reference_of
-from monitor.standard import Rows, Standards, standards_of, windows_before
+from monitor.standard import live_criterion
 from monitor.what_was_said import Evidence, evidence_of
 from monitor.windows import Source, first_rows, last_window, unread
 
@@ -60,18 +63,20 @@ def next_look(settings: Settings, ledger: Ledger) -> Look | None:
         return None
     # What answers, not what is asked for: until a swap is proved, the traffic is the old version's.
     version_id = alias.observed_version_id or alias.version_id
+    version = ledger.get(ModelVersion, version_id)
     source = Source(
         project=settings.project,
         alias=settings.serve.alias,
         version_id=version_id,
         label_field=label_field_of(settings.dataset, ledger, version_id),
+        criterion=live_criterion(version.scorecard),
     )
     window_rows = settings.monitor.window_rows
     rows = unread(ledger, source, window_rows)
     if len(rows) < window_rows:
         return None
     sample = Sample(rows)
-    version, before = ledger.get(ModelVersion, version_id), last_window(ledger, version_id)
+    before = last_window(ledger, version_id)
     check_id = new_id("check", [version_id, rows[0].id, before.number if before else 0])
     reference = reference_of(settings.monitor, ledger, version, source, seed=settings.dataset.seed)
     return Look(

@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Protocol
 
 from driftwheel.answers import label_of
+from driftwheel.grades import Criterion, grade
 from driftwheel.traffic.outcomes import Outcome, outcome_of
 
 ACCEPTED = "accepted"
@@ -55,6 +56,8 @@ class Observation:
     """Label that the answer claims."""
     right_label: str | None = None
     """Label that people gave; None where nobody did, or only liked the answer."""
+    grade: float | None = None
+    """How good the answer is beside the one that people wrote instead, where answers are good by degrees."""
     thumb: int | None = None
     author: str = ""
     """The key that asked."""
@@ -98,9 +101,18 @@ class Sample:
         return max((row.at for row in self.rows if row.at is not None), default=None)
 
 
-def observe(row: TrafficColumns, label_field: str | None) -> Observation:
+def grade_of(criterion: Criterion | None, answer: str, right: str | None) -> float | None:
+    """Return the grade of an answer beside the one that people wrote instead; None where nobody did or none applies.
+
+    A correction is one right answer, as the expected one of a test item is: only beside one have both the same scale.
+    """
+    return None if criterion is None or right is None else grade(criterion, answer, [right])
+
+
+def observe(row: TrafficColumns, label_field: str | None, criterion: Criterion | None = None) -> Observation:
     """Turn a traffic row into an observation; a row that was refused or left is none, and must not come here."""
-    right = None if row.label_source == ACCEPTED else row.label
+    given = right = None if row.label_source == ACCEPTED else row.label
+    is_whole = row.label_source != "label" or label_field is None
     if right is not None and row.label_source != "label":
         right = label_of(right, label_field)
     return Observation(
@@ -109,6 +121,7 @@ def observe(row: TrafficColumns, label_field: str | None) -> Observation:
         answer=row.answer,
         label=label_of(row.answer, label_field),
         right_label=right,
+        grade=grade_of(criterion, row.answer, given) if is_whole else None,
         thumb=row.thumb,
         author=row.key_id,
         latency_seconds=row.latency_seconds,

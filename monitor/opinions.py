@@ -6,16 +6,19 @@ opinion. An answer that got a thumb up is no labelled one.
 """
 
 import hashlib
+import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from scipy.stats import hypergeom
+from scipy.stats import beta, hypergeom, mannwhitneyu, norm
 
 CONFIRMING_SHARE = 0.05
 """Of the labels: where fewer confirm the answer, people label what is wrong, and the labels are corrections."""
 MOST_TIMES_THE_OTHERS, FEW = 2.0, 3.0
 """An author's opinions count at most twice as often per request as those of the others do; three always count."""
+KNOWN_REQUESTS = 50
+"""Of fewer requests the rate of the others is not known: one that confirmed a single answer silenced everybody else."""
 HORIZONS = (1, 3, 8)
 """Newest windows that are pooled and compared: a large change shows in one, a small or seldom told one in eight."""
 
@@ -29,11 +32,20 @@ class Said:
     is_correct: bool | None = None
     """Whether the answer's label is the right one; None where nobody labelled or corrected it."""
     thumb: int | None = None
+    grade: float | None = None
+    """How good the answer is beside the one that people wrote instead, where answers are good by degrees."""
 
     @property
     def is_said(self) -> bool:
         """Whether anybody said anything."""
         return self.is_correct is not None or self.thumb is not None
+
+    @property
+    def loss(self) -> float | None:
+        """What the answer lacks: 0 for a right one, 1 for a wrong one; None where nobody labelled or corrected it."""
+        if self.grade is not None:
+            return 1.0 - self.grade
+        return None if self.is_correct is None else float(not self.is_correct)
 
 
 @dataclass(frozen=True)
@@ -81,16 +93,26 @@ def is_audited(request_id: str, share: float) -> bool:
 def capped_by_author(count: Counter[str], requests: Counter[str]) -> dict[str, float]:
     """Return how often each author's opinions count: per request at most twice as often as those of all others.
 
-    `requests` are those of the keys that say something at all; where that is one key there is nobody to compare it
-    with, and all of its opinions count.
+    `requests` are those about which a key has, or may have had, such an opinion; where that is one key there is nobody
+    to compare it with, and all of its opinions count.
     """
     said, asked = sum(count.values()), sum(requests.values())
     capped: dict[str, float] = {}
     for author, own in count.items():
         others_asked = asked - requests[author]
-        most = MOST_TIMES_THE_OTHERS * requests[author] * (said - own) / max(1, others_asked)
-        capped[author] = float(own) if others_asked == 0 else min(float(own), max(FEW, most))
+        most = MOST_TIMES_THE_OTHERS * requests[author] * _rate_of_others(said - own, others_asked)
+        capped[author] = min(float(own), max(FEW, most))
     return capped
+
+
+def _rate_of_others(count: int, of: int) -> float:
+    """Return how often others say such a thing; of few requests the largest rate that fits them with a chance of 5 %.
+
+    That is the end of the interval of Clopper and Pearson (1934).
+    """
+    if of >= KNOWN_REQUESTS:
+        return count / of
+    return 1.0 if count >= of else float(beta.ppf(0.95, count + 1, of - count))
 
 
 def without_loudest(windows: Sequence[WindowEvidence], newest: int) -> Sequence[WindowEvidence]:
@@ -111,7 +133,11 @@ def without_loudest(windows: Sequence[WindowEvidence], newest: int) -> Sequence[
 def counted(windows: Iterable[WindowEvidence], is_said: Callable[[Said], bool]) -> dict[str, float]:
     """Count what was said by author, capped."""
     rows = [row for window in windows for row in window.rows]
-    return capped_by_author(Counter(row.author for row in rows if is_said(row)), _asked_by_speakers(rows))
+    count = Counter(row.author for row in rows if is_said(row))
+    # Whoever never says this, but other things, may not say it ever: a key that confirmed one answer of a hundred has
+    # not found the others right. It is counted by what it spoke about.
+    spoken = Counter(row.author for row in rows if row.is_said and row.author not in count)
+    return capped_by_author(count, Counter(row.author for row in rows if row.author in count) + spoken)
 
 
 def _asked_by_speakers(rows: Sequence[Said]) -> Counter[str]:
@@ -121,13 +147,17 @@ def _asked_by_speakers(rows: Sequence[Said]) -> Counter[str]:
 
 
 def contradicted(windows: Sequence[WindowEvidence]) -> float:
-    """Return how many answers were contradicted by a label or a correction, capped by author."""
-    return sum(counted(windows, lambda row: row.is_correct is False).values())
+    """Return what the answers lack by what labels and corrections contradict, capped by author."""
+    return share_of(windows, lambda row: row.loss or 0.0, lambda row: bool(row.loss))[0]
 
 
-def rates(windows: Sequence[WindowEvidence], design_effect: float = 1.0) -> list[Rate]:
+def rates(windows: Sequence[WindowEvidence], design_effect: float = 1.0, *, are_graded: bool = False) -> list[Rate]:
     """Return the rates of corrections and thumbs in the newest windows against the version's first ones."""
+    lost = (
+        _rate("grade lost per corrected answer", windows, wrong_labels, design_effect, _losses) if are_graded else None
+    )
     return [
+        *([lost] if lost else []),
         _rate("corrections per answer", windows, _corrections, design_effect),
         _rate("thumbs down per thumb", windows, _downs_of_thumbs, design_effect),
         _rate("thumbs down per answer", windows, _downs, design_effect),
@@ -138,7 +168,9 @@ Counts = tuple[float, float]
 
 
 def _corrections(windows: Sequence[WindowEvidence]) -> Counts:
-    return contradicted(windows), sum(len(window.rows) for window in windows)
+    return sum(counted(windows, lambda row: row.is_correct is False).values()), sum(
+        len(window.rows) for window in windows
+    )
 
 
 def _downs(windows: Sequence[WindowEvidence]) -> Counts:
@@ -151,30 +183,45 @@ def _downs_of_thumbs(windows: Sequence[WindowEvidence]) -> Counts:
 
 
 def wrong_labels(windows: Sequence[WindowEvidence]) -> Counts:
-    """Return how many labels contradict the answer, and how many there are, capped by author."""
-    return share_of(windows, lambda row: row.is_correct is False, lambda row: row.is_correct is not None)
+    """Return what labels say that answers lack, and how many labels there are, capped by author."""
+    return share_of(windows, lambda row: row.loss or 0.0, lambda row: row.loss is not None)
 
 
 def share_of(
-    windows: Sequence[WindowEvidence], is_hit: Callable[[Said], bool], is_said: Callable[[Said], bool]
+    windows: Sequence[WindowEvidence], hit: Callable[[Said], float], is_said: Callable[[Said], bool]
 ) -> Counts:
     """Count hits among what was said; an author whose words are capped keeps the share of them that are hits."""
-    hits = Counter(row.author for window in windows for row in window.rows if is_hit(row))
+    hits = dict[str, float]()
+    for row in (row for window in windows for row in window.rows if is_said(row)):
+        hits[row.author] = hits.get(row.author, 0.0) + hit(row)
     said = Counter(row.author for window in windows for row in window.rows if is_said(row))
     capped = counted(windows, is_said)
-    return sum(hits[author] * most / said[author] for author, most in capped.items()), sum(capped.values())
+    return sum(hits.get(author, 0.0) * most / said[author] for author, most in capped.items()), sum(capped.values())
+
+
+def _losses(windows: Sequence[WindowEvidence]) -> list[float]:
+    return [row.loss for window in windows for row in window.rows if row.loss is not None]
 
 
 def _rate(
-    name: str, windows: Sequence[WindowEvidence], count: Callable[[Sequence[WindowEvidence]], Counts], effect: float
+    name: str,
+    windows: Sequence[WindowEvidence],
+    count: Callable[[Sequence[WindowEvidence]], Counts],
+    effect: float,
+    degrees: Callable[[Sequence[WindowEvidence]], list[float]] | None = None,
 ) -> Rate:
     """Compare the newest windows, by every horizon, with the first ones; the most striking horizon is shown."""
     found = []
     for horizon in HORIZONS:
         if len(windows) > horizon:
             heard = without_loudest(windows, horizon)
-            now, before = count(heard[-horizon:]), count(heard[: min(HORIZONS[-1], len(windows) - horizon)])
-            found.append((rise_p_value(now, before, effect), now, before))
+            newest, first = heard[-horizon:], heard[: min(HORIZONS[-1], len(windows) - horizon)]
+            now, before = count(newest), count(first)
+            if degrees is None:
+                p_value = rise_p_value(now, before, effect)
+            else:
+                p_value = growth_p_value(degrees(newest), degrees(first), effect)
+            found.append((p_value, now, before))
     if not found:
         now = count(windows)
         return Rate(name=name, count=now[0], of=now[1], before_count=0, before_of=0, p_value=1.0)
@@ -187,6 +234,17 @@ def _rate(
         before_of=before[1],
         p_value=min(1.0, p_value * len(found)),  # Bonferroni over the horizons
     )
+
+
+def growth_p_value(now: Sequence[float], before: Sequence[float], design_effect: float = 1.0) -> float:
+    """Return the p-value of the rank test of Mann and Whitney (1947) that numbers have grown; 1 where a side is empty.
+
+    Sums of them would be compared as if each were 0 or 1, which sees a third less.
+    """
+    if not now or not before or len({*now, *before}) == 1:
+        return 1.0
+    p_value = float(mannwhitneyu(now, before, alternative="greater", method="asymptotic").pvalue)
+    return float(norm.sf(norm.isf(p_value) / math.sqrt(design_effect)))
 
 
 def rise_p_value(now: Counts, before: Counts, design_effect: float = 1.0) -> float:

@@ -5,15 +5,15 @@ they came: an answer that nobody labelled counts as right there. Everything else
 correct and complain, is an estimate: it may ring an alarm and ask for labels, and starts no retrain.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.stats import fisher_exact
 
+from driftwheel.bounded_means import mean_interval
 from driftwheel.intervals import Interval, share_interval
-from driftwheel.scorecard import Scorecard
-from monitor.betting import Outcomes, design_effect, lower_bound, restarted_capital
+from monitor.betting import Outcomes, design_effect, restarted_capital
 from monitor.opinions import (
     CONFIRMING_SHARE,
     HORIZONS,
@@ -26,19 +26,7 @@ from monitor.opinions import (
     without_loudest,
     wrong_labels,
 )
-
-
-@dataclass(frozen=True)
-class Baseline:
-    """How often the version was right when it was judged."""
-
-    correct: int
-    items: int
-
-    @property
-    def accuracy(self) -> float:
-        """Share of correct answers, 0 to 1."""
-        return self.correct / max(1, self.items)
+from monitor.standard import Baseline
 
 
 @dataclass(frozen=True)
@@ -55,13 +43,6 @@ class Quality:
         return self.p_value < level and self.drop > max_drop
 
 
-def baseline_of(scorecard: Scorecard) -> Baseline:
-    """Return what a version's traffic is held against: its new slice where it has one, else all its items."""
-    facts = scorecard.slices.get("new") or scorecard
-    # A scorecard keeps shares, and the test needs counts.
-    return Baseline(round((facts.accuracy or 0.0) * facts.items), facts.items)
-
-
 def judge_window(window: WindowEvidence, baseline: Baseline, *, are_labels_sampled: bool) -> Quality:
     """Compare a window with what another version had; a loss that too few keys report is no loss beyond chance.
 
@@ -69,7 +50,7 @@ def judge_window(window: WindowEvidence, baseline: Baseline, *, are_labels_sampl
     corrects only what is wrong must not make a version look worse than it is.
     """
     wrong, said = wrong_labels([window])
-    labelled = sum(row.is_correct is not None for row in window.rows)
+    labelled = sum(row.loss is not None for row in window.rows)
     if labelled and not are_labels_sampled and labelled < MOST_ANSWERS * len(window.rows):
         wrong, said = contradicted([window]), len(window.rows)
     quality = _against(round(said - wrong), round(said), baseline)
@@ -78,13 +59,15 @@ def judge_window(window: WindowEvidence, baseline: Baseline, *, are_labels_sampl
 
 def _is_heard(window: WindowEvidence) -> bool:
     """Say whether three keys report wrong answers, or such that asked most of the requests."""
-    voices = {row.author for row in window.rows if row.is_correct is False}
+    voices = {row.author for row in window.rows if row.loss}
     asked = sum(row.author in voices for row in window.rows)
     return len(voices) >= FEWEST_VOICES or asked >= MOST_ANSWERS * len(window.rows)
 
 
 def _against(correct: int, items: int, baseline: Baseline) -> Quality:
-    table = [[correct, items - correct], [baseline.correct, baseline.items - baseline.correct]]
+    # Sums of grades are tested as if each answer were right or wrong: nothing from 0 to 1 varies more.
+    before = round(baseline.correct)
+    table = [[correct, items - correct], [before, baseline.items - before]]
     if not items:
         return Quality(baseline.accuracy, 0, 1.0, 0.0)
     accuracy = correct / items
@@ -111,6 +94,8 @@ class Accuracy:
     of: float
     """Answers that might have been labelled."""
     basis: str
+    grades: tuple[float, ...] | None = None
+    """Where answers are good by degrees; `right` is their sum, and the share their mean."""
 
     @property
     def value(self) -> float:
@@ -119,8 +104,10 @@ class Accuracy:
 
     @property
     def interval(self) -> Interval:
-        """Wilson's interval of the share, widened by what the answers without a label might be (Manski 1989)."""
+        """Interval of the share or mean, widened by what the answers without a label might be (Manski 1989)."""
         low, high = share_interval(round(self.right), round(self.labelled)) or (0.0, 1.0)
+        if self.grades is not None:
+            low, high = mean_interval(self.grades)
         coverage = self.labelled / max(1.0, self.of)
         return low * coverage, high * coverage + 1 - coverage
 
@@ -165,6 +152,8 @@ def assess(
 ) -> Assessment:
     """Judge a version by what was said about its windows up to now, the oldest first; half the level is for the proof.
 
+    Where answers are good by degrees, the accuracy is the mean grade beside what people wrote instead.
+
     Labels count in the window of their request, whenever they come.
     """
     # Up to the last window of which anybody has said anything: labels of the newest ones may be still on their way.
@@ -174,16 +163,17 @@ def assess(
     populations = [_with_missing_as_right(windows), _audited(windows)]
     populations += [_labels(windows)] if are_labels_sampled else []
     effect = _effect(without_loudest(windows, HORIZONS[0])[-HORIZONS[-1] :])
-    mean = lower_bound(baseline.correct, baseline.items)
-    capitals = np.stack([restarted_capital(p[-HORIZONS[-1] :], mean, effect) for p in populations])
+    capitals = np.stack([restarted_capital(p[-HORIZONS[-1] :], baseline.floor, effect) for p in populations])
     # The largest of all moments: labels of the newest windows may not be there yet, and until then they seem right.
     capital = float(capitals.mean(axis=0).max())
     drop = baseline.accuracy - _newest_share(populations[int(np.argmax(capitals.max(axis=1)))][:told], min_labels)
-    found = [*rates(windows, effect), *_labels_against(windows, baseline, min_labels, effect)]
+    found = rates(windows, effect, are_graded=baseline.grades is not None)
+    if baseline.grades is None:
+        found += _labels_against(windows, baseline, min_labels, effect)
     each = level / 2 / ESTIMATES
     accuracy = _accuracy(newest, windows, min_labels, are_labels_sampled=are_labels_sampled)
     return Assessment(
-        labelled=round(accuracy.labelled) if accuracy else sum(row.is_correct is not None for row in said),
+        labelled=round(accuracy.labelled) if accuracy else sum(row.loss is not None for row in said),
         accuracy=accuracy,
         estimate=None if accuracy else _estimate(newest, min_labels),
         drop=baseline.accuracy - accuracy.value if accuracy else max(0.0, drop),
@@ -197,7 +187,7 @@ def assess(
 def pooled(windows: Sequence[WindowEvidence], min_labels: int) -> Sequence[WindowEvidence]:
     """Return the newest windows, as many as hold enough labels, and eight at most."""
     for count in range(1, HORIZONS[-1] + 1):
-        if sum(row.is_correct is not None for row in _answers(windows[-count:])) >= min_labels:
+        if sum(row.loss is not None for row in _answers(windows[-count:])) >= min_labels:
             return windows[-count:]
     return windows[-HORIZONS[-1] :]
 
@@ -213,12 +203,11 @@ def _with_missing_as_right(windows: Sequence[WindowEvidence]) -> list[Outcomes]:
 
 def _audited(windows: Sequence[WindowEvidence]) -> list[Outcomes]:
     samples = [[row for row in window.rows if row.is_audited] for window in windows]
-    return [Outcomes(sum(row.is_correct is not False for row in sample), len(sample)) for sample in samples]
+    return [Outcomes.of([1.0 - (row.loss or 0.0) for row in sample]) for sample in samples]
 
 
 def _labels(windows: Sequence[WindowEvidence]) -> list[Outcomes]:
-    labelled = [[row.is_correct for row in window.rows if row.is_correct is not None] for window in windows]
-    return [Outcomes(sum(known), len(known)) for known in labelled]
+    return [Outcomes.of([1.0 - row.loss for row in window.rows if row.loss is not None]) for window in windows]
 
 
 def _newest_share(population: Sequence[Outcomes], least: int) -> float:
@@ -234,8 +223,9 @@ def _newest_share(population: Sequence[Outcomes], least: int) -> float:
 def _effect(windows: Sequence[WindowEvidence]) -> float:
     """Return the design effect of what people say: the larger one of corrections and of thumbs down."""
     effects = [1.0]
-    for is_said in (lambda row: row.is_correct is False, lambda row: row.thumb == -1):
-        said = [np.array([is_said(row) for row in w.rows], dtype=np.float64) for w in windows if w.rows]
+    measures: tuple[Callable[[Said], float], ...] = (lambda row: row.loss or 0.0, lambda row: float(row.thumb == -1))
+    for measure in measures:
+        said = [np.array([measure(row) for row in w.rows], dtype=np.float64) for w in windows if w.rows]
         # Within windows: that the windows differ is what is looked for.
         effects.append(design_effect(np.concatenate([values - values.mean() for values in said])) if said else 1.0)
     return max(effects)
@@ -290,5 +280,6 @@ def _estimate(newest: Sequence[WindowEvidence], min_labels: int) -> Accuracy | N
 
 
 def _among(rows: Sequence[Said], basis: str) -> Accuracy:
-    known = [row.is_correct for row in rows if row.is_correct is not None]
-    return Accuracy(right=sum(known), labelled=len(known), of=len(rows), basis=basis)
+    known = tuple(1.0 - row.loss for row in rows if row.loss is not None)
+    grades = known if any(row.grade is not None for row in rows) else None
+    return Accuracy(right=sum(known), labelled=len(known), of=len(rows), basis=basis, grades=grades)

@@ -5,16 +5,20 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from driftwheel.errors import NotFoundError
+from driftwheel.errors import ArtifactError, NotFoundError
+from driftwheel.grades import Criterion
 from driftwheel.predictions import read_predictions
 from driftwheel.records import Dataset, ModelVersion, Traffic
 from driftwheel.settings.watching import MonitorSettings
 from driftwheel.store.ledger import Ledger
 from driftwheel.store.tables import TABLES
 from driftwheel.traffic.outcome_query import is_answered
-from monitor.observation import Observation, observe
+from monitor.observation import Observation, grade_of, observe
+from monitor.standard import Baseline, live_criterion
 from monitor.windows import UNOBSERVED, Source, first_answered
 
+NEW = "new"
+"""The slice of a version's test items that came from the traffic it was made for."""
 MOST_JUDGED = 3_000
 """More items say hardly more, and computing their signals takes a second in each new process."""
 
@@ -82,3 +86,41 @@ def _items_of(path: Path, changed_at: int) -> tuple[Observation, ...]:
         )
         for item in read_predictions(path.parent)
     )
+
+
+def baseline_of(version: ModelVersion) -> Baseline:
+    """Return what a version's traffic is held against: its new slice where it has one, else all its items.
+
+    Answers that are good by degrees are graded beside one right answer, as they are beside a correction. The
+    scorecard's grade is the best of several, and would ring an alarm over traffic that is as it was.
+    Raises NotFoundError if answers are good by degrees and those to the test items are gone.
+    """
+    card = version.scorecard
+    criterion = live_criterion(card)
+    if criterion is not None:
+        grades = judged_grades(version, criterion)
+        return Baseline(sum(grades), len(grades), grades)
+    facts = card.slices.get(NEW) or card
+    # A scorecard keeps shares, and the test needs counts.
+    return Baseline(round((facts.accuracy or 0.0) * facts.items), facts.items)
+
+
+def judged_grades(version: ModelVersion, criterion: Criterion) -> tuple[float, ...]:
+    """Return how good the version's answers to test items are, each beside one right answer.
+
+    Of a retrained version those to new items. Raises NotFoundError if they are gone.
+    """
+    path = Path(version.scorecard.predictions_path or "")
+    try:
+        return _judged_grades(str(path.parent), criterion)
+    except ArtifactError as error:
+        raise NotFoundError(f"{version.id} has no predictions at {path}; evaluate and publish it again") from error
+
+
+# An evaluation never changes, and each look would grade a thousand answers again.
+@lru_cache(maxsize=8)
+def _judged_grades(folder: str, criterion: Criterion) -> tuple[float, ...]:
+    items = read_predictions(Path(folder))
+    own = [item for item in items if item.slice == NEW] or items
+    found = [0.0 if item.error is not None else grade_of(criterion, item.answer, item.expected) for item in own]
+    return tuple(value for value in found if value is not None)

@@ -7,20 +7,20 @@ distribution, exp(-log likelihood ratio), which holds for small counts as well; 
 distribution. Counts are divided by the design effect of the bursts that they came in.
 """
 
-import math
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
 import numpy as np
-from scipy.stats import hypergeom, norm
+from scipy.stats import norm
 
 from driftwheel.records import DriftKind
 from monitor.background import Background
-from monitor.bursts import NO_BURSTS, Bursts, bursts_of, design_effects, pooled
 from monitor.calibration import Array
-from monitor.row_signals import SIGNALS, Row, Signalled, mid_ranks
+from monitor.pools import HORIZONS, Pool, Tallied
+from monitor.row_signals import SIGNALS, mid_ranks
+from monitor.shares import Before, p_values_of
 
 
 class What(StrEnum):
@@ -31,8 +31,6 @@ class What(StrEnum):
     LABEL = "label"
 
 
-HORIZONS = (1, 2, 3, 6)
-"""Newest windows that are pooled: a large change shows in one, a change of one row in twenty needs several."""
 TAILS, UPPER_TAILS = (0.02, 0.1, 0.9, 0.98), (0.9, 0.97, 0.995)
 """Quantiles of the reference beyond which rows are counted: a change of few rows does not move a mean."""
 SHARE_OF_RISES = 0.8
@@ -45,12 +43,6 @@ SHARES = {
     DriftKind.OUTPUT: {What.SIGNAL: 0.25, What.WORD: 0.25, What.LABEL: 0.5},
 }
 """How the level is shared among what is compared."""
-CONSISTENT = 6.0
-"""Log likelihood ratio beyond which a word's shares in training texts and reference are two different things."""
-FACTOR = 2.0
-"""By which the bound is multiplied, as the conditional distribution may exceed exp(-LLR) a little."""
-CERTAIN = 1e-12
-"""Below it nobody asks how far; above it the exact distribution replaces the bound, which is some ten times larger."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,79 +89,6 @@ class Scan:
         return self.is_over and self.p_alone >= self.level
 
 
-@dataclass(frozen=True)
-class Tallied:
-    """Signalled rows with the counts of all that the scan compares."""
-
-    rows: tuple[Row, ...]
-    values: Array
-    prompt_tokens: Counter[str]
-    answer_tokens: Counter[str]
-    labels: Counter[str]
-    bursts: Bursts
-
-
-NO_LABEL = "(none)"
-
-
-def tallied(signalled: Signalled, *, is_in_time: bool = True) -> Tallied:
-    """Count words and labels of rows; those that are no sequence, such as judged items, have no bursts."""
-    rows = signalled.rows
-    return Tallied(
-        rows=rows,
-        values=signalled.values,
-        prompt_tokens=Counter(token for row in rows for token in row.prompt.distinct),
-        answer_tokens=Counter(token for row in rows for token in row.answer.distinct),
-        labels=Counter(row.observation.label or NO_LABEL for row in rows),
-        bursts=bursts_of(signalled) if is_in_time else NO_BURSTS,
-    )
-
-
-@dataclass(frozen=True)
-class Pool:
-    """Newest windows taken together, beside the reference."""
-
-    windows: int
-    rows: int
-    values: Array
-    prompt_tokens: Counter[str]
-    answer_tokens: Counter[str]
-    labels: Counter[str]
-    effects: Array
-    """Design effect of each signal."""
-    effect: float
-    """That of words and labels."""
-
-
-def pool_of(windows: Sequence[Tallied]) -> Pool:
-    """Take windows together."""
-    bursts = pooled([window.bursts for window in windows])
-    effect, effects = design_effects(bursts)
-
-    def summed(counters: Iterator[Counter[str]]) -> Counter[str]:
-        found: Counter[str] = Counter()
-        for counter in counters:
-            found.update(counter)
-        return found
-
-    return Pool(
-        windows=len(windows),
-        rows=sum(len(window.rows) for window in windows),
-        values=np.concatenate([window.values for window in windows]),
-        prompt_tokens=summed(window.prompt_tokens for window in windows),
-        answer_tokens=summed(window.answer_tokens for window in windows),
-        labels=summed(window.labels for window in windows),
-        effects=effects,
-        effect=effect,
-    )
-
-
-def pools_of(windows: Sequence[Tallied]) -> list[Pool]:
-    """Return the pools of all horizons that differ; the newest window is the last."""
-    sizes = sorted({min(horizon, len(windows)) for horizon in HORIZONS})
-    return [pool_of(windows[-size:]) for size in sizes]
-
-
 def scan(kind: DriftKind, reference: Tallied, pools: Sequence[Pool], background: Background, *, level: float) -> Scan:
     """Compare newest windows with the reference and with the training texts in all that belongs to a kind."""
     factor = {what: len(HORIZONS) / share for what, share in SHARES[kind].items()}
@@ -188,41 +107,6 @@ def scan(kind: DriftKind, reference: Tallied, pools: Sequence[Pool], background:
         best.setdefault((sighting.what, sighting.name), sighting)
     alone = min((one.p_value for one in found if one.windows == 1), default=1.0)
     return Scan(kind, level, tuple(best.values()), alone)
-
-
-def log_ratio(now: Array, rows: Array | float, before: Array, rows_before: Array | float) -> Array:
-    """Return the log likelihood ratio of two shares being different against being the same; both in counts."""
-    both = (now + before) / (rows + rows_before)
-
-    def term(part: Array, of: Array | float) -> Array:
-        share = part / of
-        with np.errstate(divide="ignore", invalid="ignore"):
-            hits = np.where(part > 0, part * np.log(share / both), 0.0)
-            rest = np.where(part < of, (of - part) * np.log((1 - share) / (1 - both)), 0.0)
-        return np.asarray(hits + rest)
-
-    return np.asarray(np.maximum(0.0, term(now, rows) + term(before, rows_before)))
-
-
-def p_values_of(
-    now: Array, rows: float, before: Array, rows_before: Array, *, effect: float, tests: float, way: int = 1
-) -> Array:
-    """Return the p-values, times the number of tests, of shares having risen, or with -1 fallen; 1 at most.
-
-    Fisher's exact test, on counts divided by the design effect; where it cannot matter, Chernoff's bound on it.
-    """
-    is_so = way * now / rows > way * before / rows_before
-    bound = FACTOR * np.exp(-log_ratio(now / effect, rows / effect, before, rows_before)) * tests
-    found = np.where(is_so, np.minimum(1.0, bound), 1.0)
-    for place in np.flatnonzero((found < 1.0) & (found > CERTAIN)):
-        hits, of, hits_before, of_before = now[place] / effect, rows / effect, before[place], rows_before[place]
-        # Rounded towards nothing having happened.
-        count = math.floor(hits) if way > 0 else math.ceil(hits)
-        of = max(round(of), count)
-        table = (round(of_before) + of, round(hits_before) + count, of)
-        exact = hypergeom.sf(count - 1, *table) if way > 0 else hypergeom.cdf(count, *table)
-        found[place] = min(found[place], float(exact) * tests)
-    return np.asarray(found)
 
 
 def _signals(kind: DriftKind, reference: Tallied, pool: Pool, factor: float) -> list[Sighting]:
@@ -272,24 +156,6 @@ def _of_tails(before: Array, now: Array, effect: float, tails: tuple[float, ...]
     rows_before = np.full(len(tails), float(len(before)))
     # Only more in a tail is told: fewer in one are more in the middle, which the ranks see.
     return float(p_values_of(hits, len(now), hits_before, rows_before, effect=effect, tests=tests).min())
-
-
-@dataclass(frozen=True)
-class Before:
-    """How often things were there in the training texts and in the reference."""
-
-    learned: Counter[str]
-    learned_rows: int
-    judged: Counter[str]
-    judged_rows: int
-
-    def counts(self, names: Sequence[str]) -> tuple[Array, Array]:
-        """Return hits and rows of each thing: of both together, or of the reference where the two do not fit."""
-        learned = np.array([self.learned[name] for name in names], dtype=np.float64)
-        judged = np.array([self.judged[name] for name in names], dtype=np.float64)
-        fits = log_ratio(judged, float(self.judged_rows), learned, float(max(1, self.learned_rows))) < CONSISTENT
-        hits = np.where(fits, learned + judged, judged)
-        return hits, np.where(fits, float(self.learned_rows + self.judged_rows), float(self.judged_rows))
 
 
 def _tokens(counts: Counter[str], pool: Pool, before: Before, factor: float) -> list[Sighting]:

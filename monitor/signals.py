@@ -5,18 +5,21 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from driftwheel.check_details import DECIDING, ColumnDrift, SignalDetails
-from driftwheel.records import DriftKind, DriftSignal, DriftVerdict, new_id, utc_now
+from driftwheel.identity import new_id, utc_now
+from driftwheel.records import DriftKind, DriftSignal, DriftVerdict
 from monitor import wording
 from monitor.diagnosing import Case, diagnose
 from monitor.drift import KindJudgment, judge_kind
 from monitor.engine_state import judge_engine
 from monitor.features import Feature
+from monitor.known_rows import Rows, Standard, rows_of, window_of
 from monitor.look import Look
 from monitor.observation import without_repeats
-from monitor.quality import NOTHING, assess, baseline_of
+from monitor.pools import pools_of
+from monitor.quality import NOTHING, assess
+from monitor.references import baseline_of
 from monitor.report import write_report
-from monitor.scan import pools_of, scan
-from monitor.standard import Rows, Standard, rows_of, window_of
+from monitor.scan import scan
 
 SHARE_OF_SCAN = 0.8
 """Of the level; the permutations see large changes only, and those in any case."""
@@ -140,7 +143,7 @@ def _feature_signals(look: Look, result: KindJudgment, columns: dict[str, Column
 
 def quality_signal(look: Look) -> DriftSignal:
     """Hold what was said about the version's answers, whenever it came, against what the version was judged at."""
-    monitor, baseline = look.monitor, baseline_of(look.version.scorecard)
+    monitor, baseline = look.monitor, baseline_of(look.version)
     known = assess(
         look.evidence.windows,
         baseline,
@@ -172,6 +175,7 @@ def quality_signal(look: Look) -> DriftSignal:
             estimate=known.estimate.value if known.estimate else None,
             basis=(known.accuracy or known.estimate or NOTHING).basis,
             baseline=baseline.accuracy,
+            criterion=look.source.criterion,
             labelled_rows=known.labelled,
             is_proved=known.is_proved,
             said=[rate.text for rate in (known.risen or known.rates) if rate.of],

@@ -8,13 +8,14 @@ from typing import Any
 import sqlalchemy as sa
 
 from driftwheel.answers import label_of
-from driftwheel.records import Traffic, Window
+from driftwheel.bookkeeping import Window
+from driftwheel.records import Traffic
 from driftwheel.settings.watching import MonitorSettings
 from driftwheel.store.any_of import any_of
 from driftwheel.store.ledger import Ledger
 from driftwheel.store.tables import TABLES
 from driftwheel.traffic.outcome_query import is_answered
-from monitor.observation import ACCEPTED, Observation
+from monitor.observation import ACCEPTED, Observation, grade_of
 from monitor.opinions import HORIZONS, Said, WindowEvidence, is_audited
 from monitor.windows import Source
 
@@ -57,7 +58,7 @@ def evidence_of(
 
 
 def _observed(row: Observation, audit_share: float) -> Said:
-    return Said(row.author, is_audited(row.id, audit_share), row.is_correct, row.thumb)
+    return Said(row.author, is_audited(row.id, audit_share), row.is_correct, row.thumb, row.grade)
 
 
 def _ends(connection: sa.Connection, source: Source, most: int, *, is_first: bool) -> list[Any]:
@@ -90,8 +91,10 @@ def _query(source: Source) -> sa.Select[Any]:
 
 
 def _as_said(row: sa.Row[Any], source: Source, audit_share: float) -> Said:
-    is_correct = True if row.is_labelled else None
+    is_correct, is_whole = (True if row.is_labelled else None), row.label_source != "label" or not source.label_field
+    grade = 1.0 if row.is_labelled and is_whole and source.criterion else None
     if row.is_labelled and row.right is not None:
         right = row.right if row.label_source == "label" else label_of(row.right, source.label_field)
         is_correct = None if right is None else label_of(row.answer, source.label_field) == right
-    return Said(row.key_id, is_audited(row.id, audit_share), is_correct, row.thumb)
+        grade = grade_of(source.criterion, row.answer, row.right) if is_whole else None
+    return Said(row.key_id, is_audited(row.id, audit_share), is_correct, row.thumb, grade)

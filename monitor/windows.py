@@ -10,8 +10,10 @@ from dataclasses import MISSING, dataclass, fields
 
 import sqlalchemy as sa
 
+from driftwheel.bookkeeping import Window
 from driftwheel.errors import ConflictError
-from driftwheel.records import DriftSignal, Traffic, Window
+from driftwheel.grades import Criterion
+from driftwheel.records import DriftSignal, Traffic
 from driftwheel.store.any_of import any_of
 from driftwheel.store.ledger import Ledger
 from driftwheel.store.tables import TABLES
@@ -32,6 +34,8 @@ class Source:
     version_id: str
     label_field: str | None
     """Field of an answer that holds its label; None means that the whole answer is the label."""
+    criterion: Criterion | None = None
+    """What grades the answers that people correct; None where they are right or wrong."""
 
 
 def unread(ledger: Ledger, source: Source, limit: int) -> tuple[Observation, ...]:
@@ -62,7 +66,7 @@ def _observed(
         limit=limit,
         without=UNOBSERVED,
     )
-    return tuple(observe(row, source.label_field) for row in rows)
+    return tuple(observe(row, source.label_field, source.criterion) for row in rows)
 
 
 def last_window(ledger: Ledger, version_id: str) -> Window | None:

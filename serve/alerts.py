@@ -5,6 +5,7 @@ from typing import Any
 
 from driftwheel import controls
 from driftwheel.alias_key import AliasKey
+from driftwheel.by_whom import Cause
 from driftwheel.errors import ConflictError
 from driftwheel.settings.watching import PolicySettings
 from driftwheel.store.ledger import Ledger
@@ -23,7 +24,9 @@ class AlertsTaken:
     """What stood against a retrain, for each alert that asked for one and got none."""
 
 
-def take_alerts(policy: PolicySettings, ledger: Ledger, key: AliasKey, body: dict[str, Any]) -> AlertsTaken:
+def take_alerts(
+    policy: PolicySettings, ledger: Ledger, key: AliasKey, body: dict[str, Any], *, by: Cause
+) -> AlertsTaken:
     """Ask for a retrain for each new firing alert labelled action=retrain of an Alertmanager webhook, version 4.
 
     The same alert (fingerprint and start) never asks twice. One that comes while something stands against a retrain,
@@ -45,7 +48,8 @@ def take_alerts(policy: PolicySettings, ledger: Ledger, key: AliasKey, body: dic
         if not decision_id:
             reason = storable(f"alert {labels.get('alertname', 'without name')} since {alert.get('startsAt')}")
             try:
-                decision_id = controls.request_retrain(policy, ledger, key, trigger="webhook", reason=reason).id
+                made = controls.request_retrain(policy, ledger, key, trigger="webhook", reason=reason, by=by)
+                decision_id = made.id
             except ConflictError as error:
                 ignored += 1
                 against.append(str(error))

@@ -7,8 +7,9 @@ from collections.abc import Awaitable, Callable
 from dataclasses import asdict
 from urllib.parse import unquote
 
+from driftwheel.bookkeeping import Scope
+from driftwheel.by_whom import Cause
 from driftwheel.errors import ConflictError, DataError, DriftwheelError, NotFoundError, RecordError, StorageError
-from driftwheel.records import Scope
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
 from driftwheel.traffic.feedback import Author
@@ -100,7 +101,8 @@ class Endpoints:
     async def _alert(self, request: Request) -> dict[str, object]:
         fields = feedback_route.read_object(request.body)
         policy, key = self._settings.policy, self._settings.alias_key
-        return asdict(await asyncio.to_thread(alerts.take_alerts, policy, self._ledger, key, fields))
+        by = Cause(actor=request.caller.id or "without a key")
+        return asdict(await asyncio.to_thread(alerts.take_alerts, policy, self._ledger, key, fields, by=by))
 
     def _health(self, _: Request) -> Answer:
         return 200, JSON_TYPE, b'{"status": "alive"}'

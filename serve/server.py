@@ -15,7 +15,7 @@ import structlog
 from driftwheel.api_keys import keys_of
 from driftwheel.cli.command import open_ledger
 from driftwheel.errors import StorageError
-from driftwheel.records import utc_now
+from driftwheel.identity import utc_now
 from driftwheel.settings.serving import ServeSettings
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger

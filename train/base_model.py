@@ -6,7 +6,7 @@ from typing import Any
 
 from driftwheel import artifacts
 from driftwheel.errors import ConfigError, NotFoundError
-from driftwheel.records import content_hash
+from driftwheel.identity import content_hash
 from driftwheel.settings.data import Base
 from train.chat_template import name_end, set_template
 

@@ -15,6 +15,7 @@ import jinja2
 
 from driftwheel.errors import ConfigError
 from driftwheel.settings.data import SHIPPED, TemplateSettings, Variable
+from train.template_screen import screen_template
 
 RENDER_ERRORS = (jinja2.TemplateError, TypeError, ValueError, LookupError, AttributeError)
 """What a template raises: its own refusal, or the error of an expression that meets what its author did not expect."""
@@ -28,11 +29,13 @@ ASKED, ANSWERED = [{"role": "user", "content": "Is it on?"}], [{"role": "assista
 def set_template(tokenizer: Any, settings: TemplateSettings) -> None:
     """Write a template and its variables into a base model's tokenizer; without a template it stays without.
 
-    Raises ConfigError for a file that cannot be read, or a variable that the template does not know.
+    Raises ConfigError for a file that cannot be read, a variable that the template does not know, or a template that
+    does what no honest one needs.
     """
     text = _read(settings.file) if settings.file else _own(tokenizer.chat_template)
     if not text:
         return
+    screen_template(text)
     if unknown := [name for name in settings.kwargs or {} if name not in text]:
         raise ConfigError(f"model.template.kwargs sets {unknown[0]}, which the chat template does not know; remove it")
     tokenizer.chat_template = text

@@ -15,7 +15,8 @@ import yaml
 
 from driftwheel import artifacts
 from driftwheel.errors import ConfigError, DriftwheelError, StorageError
-from driftwheel.records import Dataset, TrainingRun, TrainingRunStatus, content_hash, new_id, utc_now
+from driftwheel.identity import content_hash, new_id, utc_now
+from driftwheel.records import Dataset, TrainingRun, TrainingRunStatus
 from driftwheel.run_metrics import RunMetrics
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
@@ -144,8 +145,7 @@ def _train(settings: Settings, rows_path: Path, run: TrainingRun, callbacks: Seq
     if reason := why_only_merged(settings.train):
         log.warning("this result can be served only after a merge", run=run.id, reason=reason)
     # Without the database's address, which may have a password in it; a run's folder is shown to others.
-    known = settings.model_dump(mode="json", exclude={"storage": {"database_url"}})
-    text = yaml.safe_dump(known, sort_keys=False, allow_unicode=True)
+    text = yaml.safe_dump(settings.without_secrets(), sort_keys=False, allow_unicode=True)
     (path / "settings.yaml").write_text(text, encoding="utf-8")
     checkpoint = last_complete_checkpoint(path)
     job = TrainingJob(settings=settings, rows_path=rows_path, run=run, checkpoint=checkpoint, callbacks=callbacks)

@@ -7,6 +7,7 @@ published.
 """
 
 import importlib.metadata
+import os
 import platform
 import subprocess
 from dataclasses import replace
@@ -14,15 +15,20 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import sqlalchemy as sa
 
 from driftwheel import artifacts
-from driftwheel.artifacts import Manifest
+from driftwheel.artifacts import ArtifactManifest
+from driftwheel.by_whom import Action, Cause, me, process
+from driftwheel.child_secrets import without_secrets
 from driftwheel.errors import ArtifactError, GateError
 from driftwheel.gate_verdict import GateVerdict, Override
+from driftwheel.identity import new_id, utc_now
 from driftwheel.lineage import Lineage, MergedFrom
-from driftwheel.records import Dataset, ModelVersion, ModelVersionStatus, TrainingRun, new_id, utc_now
+from driftwheel.records import Dataset, ModelVersion, ModelVersionStatus, TrainingRun
 from driftwheel.settings.data import DatasetSettings
 from driftwheel.settings.settings import Settings
+from driftwheel.store.events import note_with
 from driftwheel.store.ledger import Ledger
 from train.data.leaks import leaks_into_judge, refuse_leaks
 from train.evaluation.finished import Evaluation, load_evaluation
@@ -70,14 +76,19 @@ def publish(
     if version is None:
         version = _record(settings, ledger, run, artifact, manifest, evaluation, verdict, decision_id)
     elif version.status is ModelVersionStatus.REJECTED:
-        version = _judge_again(ledger, version, evaluation, verdict, override)
+        version = _judge_again(ledger, version, evaluation, verdict, override, decision_id)
     _refuse_second(version, override)
     _write_card(ledger, settings.root, version, run)
     return version
 
 
 def _judge_again(
-    ledger: Ledger, version: ModelVersion, evaluation: Evaluation, verdict: GateVerdict, override: Override | None
+    ledger: Ledger,
+    version: ModelVersion,
+    evaluation: Evaluation,
+    verdict: GateVerdict,
+    override: Override | None,
+    decision_id: str | None,
 ) -> ModelVersion:
     """Give a rejected version the new verdict if its own settled nothing, or a person's word against its own."""
     changes: dict[str, Any] = {}
@@ -88,7 +99,36 @@ def _judge_again(
         verdict = replace(version.verdict, override=override)
     if verdict == version.verdict:
         return version
-    return ledger.change(version, status=_status(verdict), verdict=verdict, **changes)
+    with ledger.write() as connection:
+        changed = ledger.change_with(connection, version, status=_status(verdict), verdict=verdict, **changes)
+        _note(ledger, connection, changed, decision_id, before=version)
+    return changed
+
+
+def _note(
+    ledger: Ledger,
+    connection: sa.Connection,
+    version: ModelVersion,
+    decision_id: str | None,
+    *,
+    before: ModelVersion | None = None,
+) -> None:
+    """Write down who published or rejected a version, and against which verdict."""
+    override = version.verdict.override
+    by = process("worker") if decision_id is not None else me()
+    if override is not None:
+        by = Cause(actor=override.by, reason=override.reason)
+    is_published = version.status is ModelVersionStatus.PUBLISHED
+    note_with(
+        ledger,
+        connection,
+        by if by.reason else replace(by, reason=version.verdict.reason or ""),
+        Action.PUBLISH if is_published else Action.REJECT,
+        version.project,
+        version.id,
+        before=None if before is None else {"status": before.status, "verdict": before.verdict.verdict},
+        after={"status": version.status, "number": version.number, "verdict": version.verdict.verdict},
+    )
 
 
 def _status(verdict: GateVerdict) -> ModelVersionStatus:
@@ -117,7 +157,7 @@ def _record(
     ledger: Ledger,
     run: TrainingRun,
     artifact: Path,
-    manifest: Manifest,
+    manifest: ArtifactManifest,
     evaluation: Evaluation,
     verdict: GateVerdict,
     decision_id: str | None,
@@ -141,14 +181,20 @@ def _record(
         lineage=_lineage(settings, ledger, run, manifest, verdict, decision_id),
     )
     # Asked again under the ledger's lock: another process may have published the same artifact since `_find`.
-    return ledger.add_numbered(version, project=settings.project, run_id=run.id, manifest_hash=manifest.content_hash)
+    return ledger.add_numbered(
+        version,
+        lambda connection, added: _note(ledger, connection, added, decision_id),
+        project=settings.project,
+        run_id=run.id,
+        manifest_hash=manifest.content_hash,
+    )
 
 
 def _lineage(
     settings: Settings,
     ledger: Ledger,
     run: TrainingRun,
-    manifest: Manifest,
+    manifest: ArtifactManifest,
     verdict: GateVerdict,
     decision_id: str | None,
 ) -> Lineage:
@@ -180,7 +226,8 @@ def code_revision() -> str | None:
     """Return the checkout's commit, marked if files differ from it; None outside a checkout."""
     argv = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
     try:
-        done = subprocess.run(argv, capture_output=True, text=True, check=True, timeout=10)
+        bare = without_secrets(os.environ)
+        done = subprocess.run(argv, capture_output=True, text=True, check=True, timeout=10, env=bare)
     except (OSError, subprocess.SubprocessError):
         return None
     return done.stdout.strip()

@@ -5,6 +5,7 @@ processes through an Executor, so that their memory returns and a pause can stop
 """
 
 import json
+import os
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
@@ -17,11 +18,16 @@ import structlog
 from dbos import DBOS, DBOSConfig, DBOSPortableJSONSerializer, SetWorkflowID
 
 from driftwheel import controls
+from driftwheel.bookkeeping import Step
+from driftwheel.by_whom import Action, process
+from driftwheel.child_secrets import JUDGE_KEY, PARAPHRASE_KEY, for_stage
 from driftwheel.errors import DriftwheelError
+from driftwheel.identity import utc_now
 from driftwheel.json_form import as_json, from_json
-from driftwheel.records import DecisionStatus, DecisionVerdict, RetrainDecision, Step, utc_now
+from driftwheel.records import DecisionStatus, DecisionVerdict, RetrainDecision
 from driftwheel.settings.settings import Settings
 from driftwheel.storage_path import change_paths, lengthened, shortened
+from driftwheel.store.events import note_with
 from driftwheel.store.ledger import Ledger
 from driftwheel.store.sqlite import safe_sqlite_module
 from driftwheel.system import only_process
@@ -50,7 +56,7 @@ class Worker:
             return self._run_steps(decision_id)
 
         self._workflow = retrain
-        database = settings.storage.database_url or f"sqlite:///{settings.root / 'worker.db'}"
+        database = settings.database_or("worker.db")
         config: DBOSConfig = {
             "name": "driftwheel",
             "system_database_url": database,
@@ -110,7 +116,14 @@ class Worker:
 
     def _close(self, decision_id: str, status: DecisionStatus, error: str | None, made: Progress | None = None) -> None:
         decision = self._ledger.get(RetrainDecision, decision_id)
-        self._ledger.change(decision, status=status, error=error, **(_links(made) if made else {}))
+        links = _links(made) if made else {}
+        by, before, after = process("worker", error or ""), {"status": decision.status}, {"status": status, **links}
+        with self._ledger.write() as connection:
+            self._ledger.change_with(connection, decision, status=status, error=error, **links)
+            project = decision.project
+            note_with(
+                self._ledger, connection, by, Action.END_RETRAIN, project, decision_id, before=before, after=after
+            )
         log.info("retrain ended", decision=decision_id, status=status, error=error)
 
     def _run_steps(self, decision_id: str) -> Made:
@@ -161,7 +174,11 @@ class Worker:
             # A signal does not reach the other processes of a training on several GPUs.
             can_stand=step.name != "finetune" or self._settings.train.num_processes == 1,
             # The engine that serves meanwhile needs the cores too.
-            environment={**self._settings.child_environment(), "OMP_WAIT_POLICY": "PASSIVE"},
+            environment={
+                **for_stage(os.environ, (JUDGE_KEY, PARAPHRASE_KEY)),
+                **self._settings.child_environment(),
+                "OMP_WAIT_POLICY": "PASSIVE",
+            },
         )
         return from_json(output.strip().split("\n")[-1], Progress)
 

@@ -6,10 +6,11 @@ import streamlit as st
 
 from dashboard import charts, comparing, moves, queries
 from dashboard.views import page
+from driftwheel.bookkeeping import Judgement, Preference, Scope
 from driftwheel.comparison import Comparison, compare
 from driftwheel.errors import DriftwheelError
 from driftwheel.judgements import in_order, is_model, judgements_of
-from driftwheel.records import Judgement, ModelVersion, Preference
+from driftwheel.records import ModelVersion
 
 SIDES = {"left": "Left is better", "right": "Right is better", "both": "Both are good", "neither": "Both are bad"}
 
@@ -97,7 +98,7 @@ def show_blind(found: Comparison, item: comparing.Blind, judge: str) -> None:
             done = f"Recorded. Left was {names[0 if item.first_is_left else 1]}."
             # The sides are dealt anew for each person, so the name is a part of what was seen.
             seen = [pair[0].id, pair[1].id, item.item_id, judge]
-            page.action(label, record, done, key=f"judge_{side}", seen=seen, disabled=not judge)
+            page.action(label, record, done, key=f"judge_{side}", seen=seen, needs=Scope.LABEL, disabled=not judge)
     if not judge:
         st.caption("Your judgement is stored under your name.")
 

@@ -7,7 +7,7 @@ import streamlit as st
 from dashboard import files, moves, queries, timelines
 from dashboard.views import page
 from driftwheel import controls
-from driftwheel.records import DecisionStatus, DecisionVerdict, RetrainDecision, utc_now
+from driftwheel.records import DecisionStatus, DecisionVerdict, RetrainDecision
 
 
 def show_controls() -> None:
@@ -22,7 +22,15 @@ def show_controls() -> None:
     with st.container(horizontal=True, vertical_alignment="center"):
         page.confirmed_action(
             "Retrain now",
-            partial(moves.request_retrain, settings.policy, ledger, settings.alias_key, seen=newest, why_now=why_now),
+            partial(
+                moves.request_retrain,
+                settings.policy,
+                ledger,
+                settings.alias_key,
+                seen=newest,
+                why_now=why_now,
+                by=page.cause(),
+            ),
             "A retrain is recorded; the worker takes it next.",
             key="retrain_now",
             seen=[newest],
@@ -31,7 +39,7 @@ def show_controls() -> None:
         )
         page.action(
             "Resume" if paused else "Pause",
-            partial(moves.set_paused, ledger, settings.project, not paused, seen=mark),
+            partial(moves.set_paused, ledger, settings.project, not paused, seen=mark, by=page.cause()),
             "Retraining goes on." if paused else "Retraining is paused.",
             key="pause",
             seen=[mark],
@@ -45,7 +53,7 @@ def show_approval(decision: RetrainDecision) -> None:
     with st.container(horizontal=True):
         page.action(
             "Approve",
-            partial(moves.approve, ledger, settings.project, decision.id),
+            partial(moves.approve, ledger, settings.project, decision.id, by=page.cause()),
             "Approved; the worker takes it next.",
             key="approve",
             seen=[decision.id],
@@ -53,7 +61,7 @@ def show_approval(decision: RetrainDecision) -> None:
         )
         page.action(
             "Refuse",
-            partial(moves.refuse, ledger, settings.project, decision.id),
+            partial(moves.refuse, ledger, settings.project, decision.id, by=page.cause()),
             "Refused; nothing follows.",
             key="refuse",
             seen=[decision.id],
@@ -96,20 +104,9 @@ def show_steps(decision_id: str) -> None:
         return
     st.subheader("Steps", anchor=False)
     st.altair_chart(timelines.step_timeline(steps), alt="Steps of the retrain over time")
-    st.dataframe(
-        [
-            {
-                "step": s.name.replace("_", " "),
-                "status": s.status,
-                "took": queries.span((s.finished_at or utc_now()) - s.created_at),
-                "attempt": s.attempt,
-                "error": s.error,
-                "output": str(s.output)[: page.LONGEST_TEXT],
-            }
-            for s in steps
-        ],
-        hide_index=True,
-    )
+    outputs = [str(s.output)[: page.LONGEST_TEXT] for s in steps]
+    rows = [row | {"output": output} for row, output in zip(queries.step_rows(steps), outputs, strict=True)]
+    st.dataframe(rows, hide_index=True)
     box = st.expander(f"Log of {steps[-1].name}", key=page.drawn_key("log", [decision_id]), on_change="rerun")
     if box.open:
         tail = files.tail_of(settings.logs / f"{decision_id}-{steps[-1].name}.log")

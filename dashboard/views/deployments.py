@@ -4,7 +4,7 @@ import streamlit as st
 
 from dashboard import queries, standing
 from dashboard.views import page
-from driftwheel.records import Deployment, Stage
+from driftwheel.records import Deployment, DeploymentStage
 from driftwheel.store.alias import find_alias
 
 settings, ledger = page.start(
@@ -26,9 +26,9 @@ def show_alias() -> None:
     columns[1].metric("Observed", names.get(alias.observed_version_id or "", "nothing"), border=True)
     columns[2].metric("Fence, desired / observed", f"{alias.fence} / {alias.observed_fence}", border=True)
     columns[3].metric("Gateway reported", queries.age(alias.observed_at), border=True)
-    for live in queries.newest(ledger, Deployment, settings.project, stage=Stage.LIVE)[:1]:
+    for live in queries.newest(ledger, Deployment, settings.project, stage=DeploymentStage.LIVE)[:1]:
         st.text(f"{names.get(live.version_id, live.version_id)} is served by: {live.reason}.")
-    canaries = queries.newest(ledger, Deployment, settings.project, stage=Stage.CANARY)
+    canaries = queries.newest(ledger, Deployment, settings.project, stage=DeploymentStage.CANARY)
     if canaries:
         canary = canaries[0]
         name = names.get(canary.version_id, canary.version_id)

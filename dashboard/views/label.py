@@ -9,6 +9,7 @@ import streamlit as st
 from dashboard import labelling
 from dashboard.labelling import ToLabel
 from dashboard.views import page
+from driftwheel.bookkeeping import Scope
 from driftwheel.errors import DriftwheelError
 from driftwheel.store.alias import find_alias
 from driftwheel.traffic.feedback import Author, withdraw_feedback
@@ -34,6 +35,7 @@ def give(author: Author, request_id: str, label: str | None) -> None:
     """Label the request that was shown, and remember it for Undo; one that is refused is passed over."""
     state = st.session_state
     try:
+        page.require(Scope.LABEL)
         words = labelling.give_label(settings.traffic, ledger, settings.project, request_id, author=author, label=label)
     except DriftwheelError as error:
         page.notice("Not done", "red", str(error))
@@ -60,6 +62,7 @@ def undo(author: Author, request_id: str, words: tuple[str, ...]) -> None:
     page.act(
         partial(withdraw_feedback, ledger, settings.project, request_id, author=author, ids=words),
         f"The label of {request_id} is taken back.",
+        Scope.LABEL,
     )
     state[DONE] = [done for done in state[DONE] if done[1] != request_id]
     state[PASSED] = [id for id in state[PASSED] if id != request_id]

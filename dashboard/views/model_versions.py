@@ -105,7 +105,7 @@ def show_moves(version: ModelVersion) -> None:
     with st.container(horizontal=True):
         page.confirmed_action(
             "Promote",
-            partial(moves.promote, ledger, settings.alias_key, version.id, fence=fence),
+            partial(moves.promote, ledger, settings.alias_key, version.id, fence=fence, by=page.cause()),
             f"v{version.number} is the desired version; the gateway swaps when it has proved it.",
             key="promote",
             seen=[version.id, fence],
@@ -115,7 +115,7 @@ def show_moves(version: ModelVersion) -> None:
         )
         page.confirmed_action(
             "Roll back",
-            partial(moves.rollback, ledger, settings.alias_key, fence=fence),
+            partial(moves.rollback, ledger, settings.alias_key, fence=fence, by=page.cause()),
             f"{earlier} is the desired version again.",
             key="rollback",
             seen=[previous, fence],

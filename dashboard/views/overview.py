@@ -1,16 +1,22 @@
-"""Overview: how the loop stands in one sentence, the circle with the current id at each station, the live numbers."""
+"""Now: whether all is well in one sentence, what to do next, the live numbers, and where each noun stands."""
+
+from datetime import timedelta
 
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from dashboard import circle, queries, shared
+from dashboard import queries, shared, standing
 from dashboard.live_numbers import Quality
+from dashboard.pace import NEWEST_ROWS
 from dashboard.views import page
 
 BAD_WORDS = ("silent", "stale", "refused")
 """States of the gateway in which nobody may get an answer: the first thing that one sees."""
+TILE_PIXELS, WIDE_PIXELS, STATION_PIXELS = 149, 314, 126
+"""Six tiles and seven stations stand in a row on a wide screen, two on a phone."""
+UNKNOWN = "unknown"
 
-settings, ledger = page.start(__file__, "The loop, where it stands, and whether it needs you.")
+settings, ledger = page.start(__file__, "Is it fine, and does it need you?")
 
 
 @st.fragment(run_every="5s")
@@ -19,61 +25,108 @@ def show_now() -> None:
     now = shared.overview(ledger.url, settings.alias_key, ledger)
     if now.gateway[0] in BAD_WORDS:
         page.problem(now.gateway[1], f"gateway: {now.gateway[0]}")
-    with st.container(border=True):
-        st.text(now.sentence)
-        drawing, lamp = now.drawings[st.context.theme.type == "dark"], circle.LAMP_WORDS[now.served.lamp]
-        st.image(drawing, width="stretch", alt=f"The loop and where it stands; drift lamp of {now.served.name}: {lamp}")
-    show_tiles(now)
+    show_sentence(now)
+    with st.container(horizontal=True):
+        show_quality_tiles(now)
+        show_tiles(now)
+    st.caption(
+        f"Errors, latency and tokens are of the newest {NEWEST_ROWS} requests of the last half hour; "
+        "p95: 95 of 100 are faster."
+    )
+    st.subheader("The loop", anchor=False)
+    show_strip(now.stations)
     st.subheader("Requests", anchor=False)
     st.vega_lite_chart(now.requests_chart, alt="Requests a minute over the last half hour")
     show_state(now)
 
 
-def show_tiles(now: shared.Overview) -> None:
-    """Draw one row of numbers; each accuracy says of which version and of when it is."""
-    minutes = now.minutes
-    last = minutes[-2] if len(minutes) > 1 else minutes[-1]  # the present minute is not over
-    latencies = [m.latency_p50_seconds for m in minutes if m.latency_p50_seconds is not None]
+def show_sentence(now: shared.Overview) -> None:
+    """Say how the loop stands, and offer the one thing to do next."""
+    step = now.next_step
+    with st.container(border=True):
+        with st.container(horizontal=True, vertical_alignment="center"):
+            st.badge(step.word, color=step.color)  # type: ignore[arg-type]  # next_step names colors that Streamlit has
+            st.text(step.why)
+        st.text(now.sentence)
+        if step.page:
+            page.way(step.label, step.page, key="next", type="primary")
+        elif step.command:
+            st.text("What to do next:")
+            st.code(step.command, language="bash")
+
+
+def show_quality_tiles(now: shared.Overview) -> None:
+    """Draw who answers and how well; each accuracy says of which version and of when it is."""
     version = now.served.name
-    tiles = st.columns([2, 3, 3, 3, 3])  # so wide that no title is cut: it says of which version a number is
-    tiles[0].metric(
-        "Answering now",
-        version,
-        border=True,
-        delta=f"moving to {now.moving_to}" if now.moving_to else None,
-        delta_color="off",
-        delta_arrow="off",
-        height="stretch",
-    )
     judged = now.served.judged.found.name if now.served.judged else "accuracy"
-    show_quality(tiles[1], f"Measured accuracy of {version}", now.served.measured, "labelled requests")
-    show_quality(tiles[2], f"Judged {judged} of {version}", now.served.judged, "test items")
-    tiles[3].metric(
-        "Requests in the last minute",
-        last.requests,
-        border=True,
-        chart_data=[m.requests for m in minutes],
-        height="stretch",
-    )
-    tiles[4].metric(
-        "Latency, median",
-        f"{latencies[-1] * 1000:.0f} ms" if latencies else "unknown",
-        border=True,
-        chart_data=[x * 1000 for x in latencies] or None,
-        height="stretch",
-    )
+    tile("Answering now", version, f"moving to {now.moving_to}" if now.moving_to else "")
+    measured = "grade" if now.served.measured and now.served.measured.before is not None else "accuracy"
+    show_quality(f"Measured {measured} of {version}", now.served.measured, "labelled requests")
+    show_quality(f"Judged {judged} of {version}", now.served.judged, "test items")
+    tile("Retrain", *retrain_tile(now.retraining))
 
 
-def show_quality(tile: DeltaGenerator, title: str, quality: Quality | None, of: str) -> None:
+def show_quality(title: str, quality: Quality | None, of: str) -> None:
     """Draw an accuracy or a grade with its interval, on how many, and up to when."""
-    with tile.container(border=True, height="stretch"):
-        st.metric(title, quality.found.text if quality else "unknown")
-        if quality is None:
-            st.caption("No labelled requests were checked." if of != "test items" else "It was never judged.")
-            return
-        if quality.found.reach:
-            st.caption(f"{quality.found.reach} (95 %)")
-        st.caption(f"{quality.items:,} {of}, {queries.age(quality.at)}")
+    if quality is None:
+        note = "It was never judged." if of == "test items" else "No labelled requests were checked."
+        tile(title, UNKNOWN, note, width=WIDE_PIXELS)
+        return
+    reach = f"{quality.found.reach} (95 %). " if quality.found.reach else ""
+    note = f"{reach}{quality.items:,} {of}, {queries.age(quality.at)}."
+    tile(title, quality.found.text, note, width=WIDE_PIXELS)
+
+
+def show_tiles(now: shared.Overview) -> None:
+    """Draw the numbers of the present; those of the newest requests say since when."""
+    pace, share = now.pace, now.pace.failed_share
+    none = "no requests in the last half hour"
+    since = f"since {pace.since:%H:%M:%S} UTC" if pace.since else none
+    streamed = pace.first_token_p95_seconds is not None
+    tile("Errors", UNKNOWN if share is None else f"{share:.1%}", f"{pace.failed:,} {since}" if pace.since else none)
+    tile("Latency, p95", milliseconds(pace.latency_p95_seconds), since)
+    tile("First token, p95", milliseconds(pace.first_token_p95_seconds), since if streamed else "no streamed answers")
+    tokens = pace.tokens_per_second
+    tile("Tokens a second", UNKNOWN if tokens is None else f"{tokens:,.1f}", since)
+    tile("Gateway reported", queries.age(now.reported_at), now.gateway[0])
+    tile("Waiting for you", f"{now.waiting:,}", "retrains to approve")
+
+
+def milliseconds(seconds: float | None) -> str:
+    """Return a duration in milliseconds, or that it is not known."""
+    return UNKNOWN if seconds is None else f"{seconds * 1000:,.0f} ms"
+
+
+def retrain_tile(retraining: shared.Retraining | None) -> tuple[str, str]:
+    """Return how long the running retrain still takes, and at which step it is."""
+    if retraining is None:
+        return "none", "runs now"
+    step = f"at {retraining.step}" if retraining.step else "has begun"
+    if retraining.seconds_left is None:
+        return "running", f"{step}; the first one: no estimate"
+    return f"{queries.span(timedelta(seconds=retraining.seconds_left))} left", f"{step}; estimated"
+
+
+def tile(title: str, value: str, note: str, *, width: int = TILE_PIXELS) -> DeltaGenerator:
+    """Draw one number with its title and a line about it."""
+    place = st.container(border=True, width=width, height="stretch", gap="xxsmall")
+    place.metric(title, value)
+    if note:
+        place.caption(note)
+    return place
+
+
+def show_strip(stations: list[standing.Station]) -> None:
+    """Draw the nouns of the loop in the order of its turn, each with its newest record and the way to its page."""
+    with st.container(horizontal=True):
+        for station in stations:
+            with st.container(border=True, width=STATION_PIXELS, height="stretch", gap="xxsmall"):
+                page.way(station.noun, station.page, key=f"station_{station.page}", type="tertiary")
+                st.text(station.title)
+                if station.is_bad:
+                    st.badge(station.status, color="red")
+                else:
+                    st.caption(station.status)
 
 
 def show_state(now: shared.Overview) -> None:
@@ -84,6 +137,7 @@ def show_state(now: shared.Overview) -> None:
         word, sentence = now.gateway
         st.badge(word, color="green" if word == "serving" else "red" if word == "refused" else "orange")
         st.text(sentence)
+        st.text(f"The last check says: {standing.LAMP_WORDS[now.served.lamp]}.")
         budget = settings.monitor.false_alarms_per_month
         st.caption(f"Alarm budget: at most {budget:g} false alarm(s) a month on steady traffic, by calibration.")
     with right.container(border=True, height="stretch"):

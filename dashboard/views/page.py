@@ -14,9 +14,14 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from dashboard import pages, queries, shared
-from dashboard.handover import handed_over
+from dashboard.handover import handed_over, needs_key
+from dashboard.sign_in import CALLER_HEADER
+from driftwheel.bookkeeping import Scope
+from driftwheel.by_whom import Cause, Trust
 from driftwheel.cli.command import open_ledger
-from driftwheel.errors import DriftwheelError
+from driftwheel.errors import ConflictError, DriftwheelError
+from driftwheel.identity import utc_now
+from driftwheel.key_holders import KeyHolder, holder_named
 from driftwheel.settings.load import load_settings
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
@@ -47,8 +52,11 @@ def loop() -> tuple[Settings, Ledger]:
 def start(view: str | Path, sentence: str) -> tuple[Settings, Ledger]:
     """Draw the head of the page in a file, with its title from the registry, and return settings and ledger."""
     settings, ledger = loop()
+    holder()
     st.title(pages.title_of(view), anchor=False)
-    st.caption(sentence)
+    # The project on every page: people have several loops open, and a button acts on one of them. Its name holds
+    # letters, digits and hyphens alone, so that Markdown is safe.
+    st.caption(f"Project **{settings.project}**. {sentence}")
     message = st.session_state.pop(NOTICE, None)
     if message:
         _box(*message)
@@ -66,6 +74,12 @@ def problem(text: str, word: str = "Not done") -> None:
     _box(word, "red", text)
 
 
+def way(label: str, to: str, *, key: str, type: Any = "secondary", **query: str) -> None:
+    """Draw a button that opens another page, named by its file; `query` goes into that page's address."""
+    if st.button(label, key=key, type=type):
+        st.switch_page(f"views/{to}.py", query_params=query)
+
+
 def place_for(name: str, of: Sequence[object]) -> DeltaGenerator:
     """Return where one thing is drawn, apart from where the thing before it stood.
 
@@ -80,13 +94,55 @@ def place_for(name: str, of: Sequence[object]) -> DeltaGenerator:
     return (st.container(), st.container())[turn].container(key=drawn_key(name, of))
 
 
+def holder() -> KeyHolder | None:
+    """Return whose key was shown in this tab, as it is now; None where no key is asked for.
+
+    Raises DriftwheelError where one is, and this one is not good any more.
+    """
+    if not needs_key():
+        return None
+    settings, ledger = loop()
+    id = st.context.headers.get(CALLER_HEADER)
+    found = holder_named(ledger, settings.project, id, utc_now()) if id else None
+    if found is None:
+        raise ConflictError("Your key is not good any more, or was never shown: sign in again.")
+    return found
+
+
+def require(needs: Scope) -> None:
+    """Raise ConflictError if who looks at this tab may not do what needs a scope."""
+    who = holder()
+    if who is not None and needs not in who.scopes:
+        raise ConflictError(f"The key {who.id} may not do this: it needs the scope {needs}.")
+
+
+def _within(needs: Scope, looks: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return how a button looks: one that the person may not press says which scope it needs."""
+    who = holder()
+    if who is None or needs in who.scopes:
+        return looks
+    return {**looks, "disabled": True, "help": f"Needs a key with the scope {needs}."}
+
+
 def author() -> Author:
-    """Return who gives feedback in this tab: the name that was given on it, or the dashboard."""
+    """Return who gives feedback in this tab: the holder of the key, else the name given on it, or the dashboard."""
+    who = holder()
+    if who is not None:
+        is_trusted = Scope.LABEL_TRUSTED in who.scopes
+        return Author(id=who.id, trust=Trust.TRUSTED if is_trusted else Trust.LABEL)
     return person(str(st.session_state.get(NAME) or "").strip() or "dashboard")
 
 
+def cause() -> Cause:
+    """Return who presses a button in this tab, for the event that it writes."""
+    return Cause(actor=author().id)
+
+
 def ask_name(label: str, *, key: str = NAME) -> str:
-    """Draw the field for a person's name, and return it; the tab remembers it on all pages."""
+    """Draw the field for a person's name, and return it; the tab remembers it on all pages. A key has a name."""
+    if (who := holder()) is not None:
+        st.text(f"You are {who.id}.")
+        return who.id
     return (st.text_input(label, key=key, max_chars=80, persist_state="session") or "").strip()
 
 
@@ -116,9 +172,13 @@ def count_act() -> None:
     shared.forget()
 
 
-def act(do: Callable[[], Any], done: str) -> None:
-    """Do one change of the ledger, and keep a sentence about it for the page that is drawn next."""
+def act(do: Callable[[], Any], done: str, needs: Scope) -> None:
+    """Do one change of the ledger, and keep a sentence about it for the page that is drawn next.
+
+    What the person may do is looked up now, and not when the page was drawn.
+    """
     try:
+        require(needs)
         do()
     except DriftwheelError as error:
         notice("Not done", "red", str(error))
@@ -127,14 +187,23 @@ def act(do: Callable[[], Any], done: str) -> None:
     count_act()
 
 
-def action(label: str, do: Callable[[], Any], done: str, *, key: str, seen: Sequence[object], **looks: Any) -> None:
-    """Draw a button that changes the ledger as the person saw it.
+def action(
+    label: str,
+    do: Callable[[], Any],
+    done: str,
+    *,
+    key: str,
+    seen: Sequence[object],
+    needs: Scope = Scope.OPERATE,
+    **looks: Any,
+) -> None:
+    """Draw a button that changes the ledger as the person saw it, for who has a key with the scope `needs`.
 
     `do` holds what was drawn, and `seen` tells one such drawing from the next. It is a callback, and `seen` is in the
     button's key: Streamlit runs the whole page anew at a click, and what the new run would read may be another world
     than the one that was clicked on. A click on a button that is drawn no more does nothing.
     """
-    st.button(label, key=drawn_key(key, seen), on_click=act, args=(do, done), **looks)
+    st.button(label, key=drawn_key(key, seen), on_click=act, args=(do, done, needs), **_within(needs, looks))
 
 
 def drawn_key(key: str, seen: Sequence[object]) -> str:

@@ -4,6 +4,7 @@ import streamlit as st
 
 from dashboard import asking, queries
 from dashboard.views import page
+from driftwheel.bookkeeping import Scope
 from driftwheel.store.alias import find_alias
 
 
@@ -38,6 +39,7 @@ with st.form("ask"):
     question = st.text_area("Question", key="question")
     sent = st.form_submit_button("Ask both", type="primary", key="ask_both")
 if sent and question.strip():
+    page.require(Scope.ASK)  # it is asked with the gateway's own key
     with st.spinner("Asking"):
         replies = asking.ask_each(settings.serve, [first, second], question, max_tokens=settings.evaluate.max_tokens)
     for column, reply in zip(st.columns(2), replies, strict=True):

@@ -10,6 +10,7 @@ from dashboard.scorecards import Row
 from dashboard.traffic_search import Found, Line, Place, TrafficFilter
 from dashboard.views import page
 from driftwheel.asked import UnreadableRequestError, read_asked
+from driftwheel.bookkeeping import Scope
 from driftwheel.conversations import text_of
 from driftwheel.records import Traffic
 from driftwheel.traffic.feedback import Author, give_feedback, withdraw_feedback, words_about
@@ -38,13 +39,8 @@ def chosen_filter() -> TrafficFilter:
     outcome = columns[2].selectbox(
         "Outcome", [None, *map(str, Outcome)], format_func=lambda o: o or "all", key="outcome", bind=bind
     )
-    feedback = columns[3].selectbox(
-        "Feedback",
-        [None, "labelled", "thumb up", "thumb down", "none"],
-        format_func=lambda f: f or "all",
-        key="feedback",
-        bind=bind,
-    )
+    said = [None, "labelled", "thumb up", "thumb down", "none"]
+    feedback = columns[3].selectbox("Feedback", said, format_func=lambda f: f or "all", key="feedback", bind=bind)
     return TrafficFilter(text=(text or "").strip(), version_id=version, outcome=outcome, feedback=feedback)
 
 
@@ -206,7 +202,9 @@ def save_correction(author: Author, request_id: str, key: str) -> None:
     correction = st.session_state[key]
     if correction.strip():
         page.act(
-            partial(give, author, request_id, correction=correction), f"The correction of {request_id} is recorded."
+            partial(give, author, request_id, correction=correction),
+            f"The correction of {request_id} is recorded.",
+            Scope.LABEL,
         )
 
 
@@ -241,7 +239,8 @@ def show_feedback(row: Traffic) -> None:
     with st.container(horizontal=True):
         for thumb, (label, icon, key) in THUMBS.items():
             done = f"Thumb {'up' if thumb == 1 else 'down'} for {row.id} is recorded."
-            page.action(label, partial(give, author, row.id, thumb=thumb), done, key=key, seen=[row.id], icon=icon)
+            say = partial(give, author, row.id, thumb=thumb)
+            page.action(label, say, done, key=key, seen=[row.id], needs=Scope.LABEL, icon=icon)
         if can_take_back:
             page.action(
                 "Take back",
@@ -249,6 +248,7 @@ def show_feedback(row: Traffic) -> None:
                 f"What was said here of {row.id} counts no more.",
                 key="take_back",
                 seen=[row.id],
+                needs=Scope.LABEL,
                 icon=":material/undo:",
             )
     text_key = page.drawn_key("correction", [row.id])

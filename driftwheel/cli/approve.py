@@ -5,8 +5,8 @@ driftwheel approve [DECISION_ID]
 
 import argparse
 
+from driftwheel.approvals import approve, waiting
 from driftwheel.cli.command import add_common_arguments, opened, print_record
-from driftwheel.controls import approve, waiting
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 from driftwheel import json_form
 from driftwheel.gateway_reports import has_gateway, wait_until_observed
+from driftwheel.private_files import keep_private
 from driftwheel.records import Alias, ModelVersion
 from driftwheel.settings.load import load_settings
 from driftwheel.settings.serving import ServeSettings
@@ -44,7 +45,8 @@ def settings_from(arguments: argparse.Namespace) -> Settings:
 
 
 def open_ledger(settings: Settings) -> Ledger:
-    """Open the ledger that the settings name."""
+    """Open the ledger that the settings name; the storage folder is closed to the other users of this machine."""
+    keep_private(settings.root)
     return Ledger(settings.database_url, root=settings.root)
 
 

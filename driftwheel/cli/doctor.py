@@ -19,6 +19,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from driftwheel.accelerator import look
+from driftwheel.child_secrets import for_stage
 from driftwheel.cli.command import add_common_arguments, settings_from
 from driftwheel.cli.finding import Finding
 from driftwheel.cli.gpu_findings import gpu_findings
@@ -26,6 +27,7 @@ from driftwheel.cli.processor_findings import processor_findings
 from driftwheel.errors import ConfigError
 from driftwheel.settings.artifact import QuantizeSettings
 from driftwheel.settings.data import HUB
+from driftwheel.settings.load import ENVIRONMENT_PREFIX
 from driftwheel.settings.serving import ServeSettings
 from driftwheel.settings.settings import Settings
 from driftwheel.settings.training import TrainSettings
@@ -80,7 +82,8 @@ def _print_fit(arguments: argparse.Namespace) -> None:
     argv += ["--data", arguments.data] if arguments.data else []
     argv += ["--json"] if arguments.json else []
     sys.stdout.flush()  # the child writes to the same stream, and its lines come after these
-    if subprocess.run(argv, check=False).returncode != 0:
+    ours = {name: value for name, value in os.environ.items() if name.startswith(ENVIRONMENT_PREFIX)}
+    if subprocess.run(argv, check=False, env=for_stage(os.environ) | ours).returncode != 0:
         raise ConfigError("what fits could not be found out; the reason stands above")
 
 

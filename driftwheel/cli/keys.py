@@ -11,16 +11,16 @@ import sys
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from driftwheel.api_keys import LARGEST_LIMIT, create_key, disable_key, keys_of, rotate_key
+from driftwheel.api_keys import LARGEST_LIMIT, LIMITS, create_key, disable_key, keys_of, rotate_key
 from driftwheel.argument_types import number, whole
+from driftwheel.bookkeeping import ApiKey, ApiKeyStatus, Scope
 from driftwheel.cli.command import add_common_arguments, opened
-from driftwheel.records import ApiKey, ApiKeyStatus, Scope, utc_now
+from driftwheel.identity import utc_now
 
 DEFAULT_SCOPES = f"{Scope.ASK},{Scope.FEEDBACK}"
 SHORTEST_DAYS, MOST_DAYS = 1 / 24 / 60, 36_500.0
 """A key that lives for less than a minute is a slip of the pen, and so is one for more than a hundred years."""
 MOST_HOURS = 24 * 366.0
-LIMITS = ("requests_per_minute", "tokens_per_minute", "max_concurrency")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

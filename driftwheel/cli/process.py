@@ -9,11 +9,13 @@ from collections.abc import Callable
 import structlog
 
 from driftwheel.errors import DriftwheelError
+from driftwheel.private_files import write_privately
 
 
 def run_command(process: str, command: Callable[[argparse.Namespace], None], arguments: argparse.Namespace) -> int:
     """Run a command and return its exit status: 0, or 1 with one line on stderr for a DriftwheelError."""
     set_up_logging(process)
+    write_privately()
     try:
         command(arguments)
     except DriftwheelError as error:

@@ -5,8 +5,8 @@ driftwheel refuse [DECISION_ID]
 
 import argparse
 
+from driftwheel.approvals import refuse, waiting
 from driftwheel.cli.command import add_common_arguments, opened, print_record
-from driftwheel.controls import refuse, waiting
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -14,10 +14,12 @@ from pathlib import Path
 from typing import TypeVar
 
 from driftwheel.alias_key import AliasKey
+from driftwheel.bookkeeping import Step
 from driftwheel.check_details import DECIDING
 from driftwheel.cli.command import add_common_arguments, opened, plain
 from driftwheel.controls import is_paused
 from driftwheel.gateway_reports import STALE_SECONDS
+from driftwheel.identity import utc_now
 from driftwheel.records import (
     Alias,
     Dataset,
@@ -27,11 +29,9 @@ from driftwheel.records import (
     ModelVersion,
     ModelVersionStatus,
     RetrainDecision,
-    Step,
     Traffic,
     TrainingRun,
     TrainingRunStatus,
-    utc_now,
 )
 from driftwheel.scorecard import Scorecard, headline
 from driftwheel.settings.serving import ServeSettings

@@ -12,7 +12,9 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import IO
 
@@ -20,10 +22,14 @@ import structlog
 
 from driftwheel.api_keys import KEYS_VARIABLE
 from driftwheel.backoff import Backoff
-from driftwheel.cli.command import add_settings_arguments, settings_from
-from driftwheel.errors import ConfigError
+from driftwheel.by_whom import me
+from driftwheel.child_secrets import JUDGE_KEY, PARAPHRASE_KEY, for_stage
+from driftwheel.cli.command import add_settings_arguments, open_ledger, settings_from
+from driftwheel.errors import ConfigError, StorageError
 from driftwheel.settings.serving import ServeSettings
 from driftwheel.settings.watching import DashboardSettings, MonitorSettings
+from driftwheel.store.ledger import Ledger
+from driftwheel.store.seen_settings import note_changed_settings
 from driftwheel.system import die_with_parent, why_not_listen
 
 CHILDREN = {
@@ -32,6 +38,13 @@ CHILDREN = {
     "worker": ("train", "worker"),
     "dashboard": ("dashboard",),
 }
+NEEDS = {
+    "gateway": (KEYS_VARIABLE,),
+    "monitor": (KEYS_VARIABLE,),
+    "worker": (JUDGE_KEY, PARAPHRASE_KEY),
+    "dashboard": (KEYS_VARIABLE,),
+}
+"""Which of our own secrets each is given: the keys that it knows callers by or asks with, and no others."""
 STEADY_SECONDS = 60.0
 """A child that lived so long did start; its next death counts as the first one."""
 LOOK_SECONDS = 0.5
@@ -53,7 +66,18 @@ def main(arguments: argparse.Namespace) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
     _announce(settings.serve, settings.monitor, settings.dashboard)
+    _note_settings(partial(open_ledger, settings), settings.project, settings.model_dump(mode="json"))
     _supervise(children_of(settings.child_command, settings.child_environment(), settings.logs), stop)
+
+
+def _note_settings(open_it: Callable[[], Ledger], project: str, settings: Mapping[str, object]) -> None:
+    """Write down what was set otherwise since the last start."""
+    try:
+        with closing(open_it()) as ledger:
+            note_changed_settings(settings, ledger, project, me())
+    except StorageError as error:
+        # A database that comes up later than the loop: its processes wait for it, and the next start compares.
+        log.warning("whether settings have changed was not written down", error=str(error))
 
 
 @dataclass
@@ -78,7 +102,7 @@ class Child:
             stdin=subprocess.DEVNULL,
             stdout=self.output,
             stderr=self.output,
-            env=os.environ | self.environment,
+            env=for_stage(os.environ, NEEDS.get(self.name, ())) | dict(self.environment),
             preexec_fn=die_with_parent,  # no gateway is left behind
         )
         log.info("started", child=self.name, pid=self.process.pid, log=str(self.log_path))

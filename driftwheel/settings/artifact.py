@@ -3,9 +3,11 @@
 from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
+from driftwheel.child_secrets import JUDGE_KEY
 from driftwheel.quantization import AUTO, known_scheme, meanings
+from driftwheel.settings.secret import Secret, without_user
 from driftwheel.settings.section import Section
 
 
@@ -75,8 +77,13 @@ class EvaluateSettings(Section):
 
     judge_max_calls: int = Field(2000, ge=1)
     """Most calls of the judge or the grader for one version's grades, those of the base model's answers included."""
-    grader_url: str | None = None
+    grader_url: Secret | None = None
     """Where `criterion: http` sends each prompt, answer and references, to get `{"grade": x}` with x from 0 to 1."""
+
+    @field_validator("judge_url")
+    @classmethod
+    def _judge_is_told_its_key_apart(cls, url: str | None) -> str | None:
+        return without_user(url, "judge_url", JUDGE_KEY)
 
     @model_validator(mode="after")
     def _judge_is_whole(self) -> Self:
@@ -86,8 +93,8 @@ class EvaluateSettings(Section):
             raise ValueError("criterion judge needs judge_url and judge_model")
         if self.criterion == "http" and self.grader_url is None:
             raise ValueError("criterion http needs grader_url")
-        if self.grader_url is not None and not _is_web_address(self.grader_url):
-            raise ValueError(f"grader_url {self.grader_url!r} is no address; write http:// or https://, host and path")
+        if self.grader_url is not None and not _is_web_address(self.grader_url.get_secret_value()):
+            raise ValueError("grader_url is no address; write http:// or https://, host and path")
         return self
 
 

@@ -3,10 +3,14 @@
 from dataclasses import dataclass, field
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import Field, StringConstraints, field_validator, model_validator
 
+from driftwheel.child_secrets import PARAPHRASE_KEY
+from driftwheel.settings.secret import without_user
 from driftwheel.settings.section import Section
 
+OWN_SLICES = frozenset({"label", "length", "source", "age"})
+"""How the names of the slices begin that each test split has."""
 HUB = "hf://"
 """How a source begins that is a data set of the Hugging Face hub."""
 SHIPPED = "trl:"
@@ -78,6 +82,8 @@ class DatasetSettings(Section):
     """Column with the completion in prompt/completion rows."""
     group_column: str | None = None
     """Column whose equal values never end up in different splits (a user, a conversation)."""
+    slice_columns: list[str] = []
+    """Columns whose values are slices of the test items: each group, such as `region:north`, is judged by itself."""
     time_column: str | None = None
     """Column with a row's time; then the newest rows are the test split, those before them validation."""
     label_field: str | None = None
@@ -130,10 +136,21 @@ class DatasetSettings(Section):
     seed: int = 0
     """Seed of splits and sampling."""
 
+    @field_validator("paraphrase_url")
+    @classmethod
+    def _paraphraser_is_told_its_key_apart(cls, url: str | None) -> str | None:
+        return without_user(url, "paraphrase_url", PARAPHRASE_KEY)
+
     @model_validator(mode="after")
     def _paraphraser_is_whole(self) -> Self:
         if (self.paraphrase_url is None) != (self.paraphrase_model is None):
             raise ValueError("paraphrase_url and paraphrase_model belong together: set both or none")
+        return self
+
+    @model_validator(mode="after")
+    def _slices_have_names_of_their_own(self) -> Self:
+        if taken := sorted(OWN_SLICES & set(self.slice_columns)):
+            raise ValueError(f"slice_columns names {taken[0]!r}, of which there are slices already; rename the column")
         return self
 
     def weighted_sources(self) -> list[SourceSettings]:

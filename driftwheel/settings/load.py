@@ -15,12 +15,15 @@ from pydantic import ValidationError
 
 from driftwheel.errors import ConfigError
 from driftwheel.settings.child import handed_on
+from driftwheel.settings.secret import is_secret, tells_a_secret
 from driftwheel.settings.settings import Settings
 
 ENVIRONMENT_PREFIX = "DRIFTWHEEL__"
 LONGEST_QUOTED = 200
 """Characters of a wrong value that the error shows."""
 _RELATIVE_FILE = re.compile(r"(sqlite(?:\+pysqlite)?:///)(?!/|:memory:|file:)([^?]+)(.*)")
+_USER_IN_URL = re.compile(r"://[^/\s@]*@")
+"""What stands before the host in an address: it may be a password."""
 Raw = dict[str, Any]
 """Sections as they are written, before they are checked."""
 
@@ -50,7 +53,11 @@ def load_settings(path: Path | str, overrides: Iterable[str] = (), environ: Mapp
         key, equals, value = override.partition("=")
         if not equals:
             raise ConfigError(f"--set {override!r} is not section.key=value")
-        _put(raw, key.strip().split("."), value, f"--set {key}")
+        keys = key.strip().split(".")
+        if is_secret(*keys) and tells_a_secret(value):
+            variable = ENVIRONMENT_PREFIX + "__".join(keys).upper()
+            raise ConfigError(f"--set {key} shows a secret to every user of this machine (ps); set {variable} instead")
+        _put(raw, keys, value, f"--set {key}")
     _check_keys(raw, path)
     storage = raw.get("storage")
     if isinstance(storage, dict) and isinstance(storage.get("database_url"), str):
@@ -102,6 +109,8 @@ def _put(raw: Raw, keys: list[str], value: str, name: str) -> None:
     try:
         target[key] = _parse(value)
     except (ValueError, RecursionError, yaml.YAMLError) as error:
+        if is_secret(*keys):
+            raise ConfigError(f"{name} is not a YAML value") from None
         raise ConfigError(f"{name}: {_cut(value)} is not a YAML value: {error}") from error
 
 
@@ -120,10 +129,10 @@ def _explain(error: Any) -> str:
         return f"{where}: is missing"
     reason = error["msg"].removeprefix("Value error, ")
     # A rule between the keys of a section is given all of the section, which would bury the reason.
-    is_whole = not location or isinstance(error["input"], dict)
+    is_whole = not location or isinstance(error["input"], dict) or is_secret(*location)
     return f"{where}: {reason}" + ("" if is_whole else f" (got {_cut(error['input'])})")
 
 
 def _cut(value: Any) -> str:
-    text = repr(value)
+    text = _USER_IN_URL.sub("://***@", repr(value))
     return text if len(text) <= LONGEST_QUOTED else text[: LONGEST_QUOTED - 3] + "..."

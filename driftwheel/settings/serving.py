@@ -5,6 +5,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from driftwheel.settings.engine_flags import refuse_opening_flags
+from driftwheel.settings.secret import without_user
 from driftwheel.settings.section import Section
 
 ORIGIN = r"^(\*|null|[a-z][a-z0-9+.-]*://[^/\sA-Z]+)$"
@@ -29,6 +31,11 @@ class TracingSettings(Section):
     content: bool = False
     """Put the last user message and the answer into the spans; not where `traffic.redact` forbids to keep them."""
 
+    @field_validator("endpoint")
+    @classmethod
+    def _collector_has_no_password(cls, endpoint: str | None) -> str | None:
+        return without_user(endpoint, "serve.tracing.endpoint", "OTEL_EXPORTER_OTLP_HEADERS")
+
 
 class ServeSettings(Section):
     alias: str = Field("default", pattern=r"^[a-z0-9][a-z0-9_.-]{0,62}$")
@@ -44,7 +51,7 @@ class ServeSettings(Section):
     cors_origins: list[Annotated[str, Field(pattern=ORIGIN)]] = []
     """Origins of web pages that may ask from a browser, such as `https://app.example`; `*` means every page."""
     engine_args: list[str] = []
-    """Further arguments for `vllm serve`."""
+    """Further arguments for `vllm serve`; those that would open the engine are refused."""
     tool_call_parser: str = "auto"
     """vLLM's parser of tool calls: `auto` chooses it by the chat template, `none` leaves calls as text, or its name."""
     max_model_len: int = Field(1024, ge=16)
@@ -106,6 +113,18 @@ class ServeSettings(Section):
     """What is dealt to canary or live as one: each request, or all of a `user` (else key), or all of a key."""
     tracing: TracingSettings = TracingSettings()
     """OpenTelemetry."""
+
+    @field_validator("engine_args")
+    @classmethod
+    def _engine_stays_closed(cls, arguments: list[str]) -> list[str]:
+        return refuse_opening_flags(arguments)
+
+    @field_validator("engines")
+    @classmethod
+    def _engines_have_no_password(cls, engines: list[str]) -> list[str]:
+        for url in engines:
+            without_user(url, "the URL of an engine", None)
+        return engines
 
     @model_validator(mode="after")
     def _only_engine_is_alone(self) -> Self:

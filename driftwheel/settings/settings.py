@@ -1,7 +1,8 @@
 """The root of the settings: one section for each stage, and the rules between sections.
 
 Precedence: defaults < file < environment ``DRIFTWHEEL__SECTION__KEY`` < ``--set section.key=value``.
-Secrets are never settings: API keys come from the environment variable DRIFTWHEEL_API_KEYS.
+API keys are never settings, they come from the environment (DRIFTWHEEL_API_KEYS); a URL that may hold a password is a
+`Secret`, which nothing shows.
 """
 
 import sys
@@ -11,10 +12,11 @@ from typing import Self
 from pydantic import Field, model_validator
 
 from driftwheel.alias_key import AliasKey
-from driftwheel.records import content_hash
+from driftwheel.identity import content_hash
 from driftwheel.settings.artifact import EvaluateSettings, GateSettings, MergeSettings, ParitySettings, QuantizeSettings
 from driftwheel.settings.child import hand_on
 from driftwheel.settings.data import HUB, SHIPPED, Base, DatasetSettings, ModelSettings
+from driftwheel.settings.secret import REVEALED, SECRETS, Secret
 from driftwheel.settings.section import Section
 from driftwheel.settings.serving import ServeSettings, TrafficSettings
 from driftwheel.settings.training import TrainSettings, TuneSettings
@@ -24,7 +26,7 @@ from driftwheel.settings.watching import DashboardSettings, MonitorSettings, Pol
 class StorageSettings(Section):
     root: str = ".driftwheel"
     """Folder for artifacts, reports and the default database, relative to the settings file."""
-    database_url: str | None = None
+    database_url: Secret | None = None
     """SQLAlchemy URL; None is SQLite in the storage folder. A relative file starts at the settings file's folder."""
 
 
@@ -89,7 +91,12 @@ class Settings(Section):
     @property
     def database_url(self) -> str:
         """The ledger's SQLAlchemy URL."""
-        return self.storage.database_url or f"sqlite:///{self.root / 'ledger.db'}"
+        return self.database_or("ledger.db")
+
+    def database_or(self, file: str) -> str:
+        """Return the URL of the database server, or of a SQLite file in the storage folder where there is no server."""
+        given = self.storage.database_url
+        return given.get_secret_value() if given is not None else f"sqlite:///{self.root / file}"
 
     @property
     def settings_hash(self) -> str:
@@ -121,9 +128,17 @@ class Settings(Section):
         """Return the argv that runs one of our own modules, and its words, in the environment `child_environment`."""
         return [sys.executable, "-m", *words, "--config", str(self.path)]
 
-    def child_environment(self) -> dict[str, str]:
-        """Return the variable, beside the rest of its environment, by which a child has these very settings."""
-        return hand_on(self.path, self.model_dump(mode="json"))
+    def child_environment(self, *, with_secrets: bool = True) -> dict[str, str]:
+        """Return the variable, beside the rest of its environment, by which a child has these very settings.
+
+        A child that opens no database, and asks nobody, needs no secrets.
+        """
+        known = self.model_dump(mode="json", context=REVEALED) if with_secrets else self.without_secrets()
+        return hand_on(self.path, known)
+
+    def without_secrets(self) -> dict[str, object]:
+        """Return the settings as JSON for a file that others may see, or for a process that needs no secret."""
+        return self.model_dump(mode="json", exclude=SECRETS)
 
     @property
     def base(self) -> Base:

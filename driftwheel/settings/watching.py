@@ -1,6 +1,6 @@
 """Settings of drift checks, retrain policy and dashboard."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -34,6 +34,8 @@ class MonitorSettings(Section):
     """Address of the Prometheus exporter."""
     port: int = Field(9108, ge=0, le=65535)
     """Port of the Prometheus exporter."""
+    require_key: bool = False
+    """Ask for an API key with the scope `read`; needed where other machines reach the exporter."""
 
 
 class PolicySettings(Section):
@@ -58,3 +60,11 @@ class DashboardSettings(Section):
     """Address of the dashboard."""
     port: int = Field(8501, ge=0, le=65535)
     """Port of the dashboard."""
+    price_of_read_tokens: float = Field(0, ge=0)
+    """What a million tokens of prompts cost you, in any money; with it the Operate page shows the cost of each key."""
+    price_of_written_tokens: float = Field(0, ge=0)
+    """The same of a million tokens of answers."""
+    require_key: bool = False
+    """Ask for an API key: `read` sees, `label` labels, `operate` steers. Needed where other machines reach it."""
+    allowed_hosts: list[Annotated[str, Field(pattern=r"^[A-Za-z0-9.-]+$")]] = []
+    """Names that a proxy or DNS has for the dashboard; a request for another name is refused (DNS rebinding)."""

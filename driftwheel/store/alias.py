@@ -4,10 +4,15 @@ Several loops may share a database, and each may have an alias `default`; so eve
 desired half of the row is written by people and the worker, the observed half by the gateway that leads the others.
 """
 
+import json
+
 import sqlalchemy as sa
 
+from driftwheel.by_whom import Action, Cause, Facts, me
 from driftwheel.errors import ConflictError, NotFoundError
-from driftwheel.records import Alias, ModelVersion, utc_now
+from driftwheel.identity import utc_now
+from driftwheel.records import Alias, ModelVersion
+from driftwheel.store.events import note_with
 from driftwheel.store.ledger import Ledger
 from driftwheel.store.row_values import storable
 from driftwheel.store.tables import TABLES
@@ -48,23 +53,26 @@ def move_alias(
     *,
     fence: int | None = None,
     switch: tuple[str, str] | None = None,
+    by: Cause | None = None,
 ) -> Alias:
-    """Point an alias at a version by compare-and-set.
+    """Point an alias at a version by compare-and-set, and write down by whom; nobody named is who runs this process.
 
     `fence` is the number that the caller read; None means whatever it is now, so that whoever comes last has the say.
-    `switch` is a name and a value to set together with the move. Raises ConflictError if another writer moved it first.
+    `switch` is a name and a value, in JSON, to set together with the move. Raises ConflictError if another writer moved
+    it first.
     """
     with ledger.write() as connection:
         current = _locked_alias(connection, project, name)
         if current is None:
             first = Alias(id=alias_id(project, name), project=project, name=name, version_id=version_id, fence=1)
             ledger.add_with(connection, [first])
+            _note_move(ledger, connection, None, first, by, Action.PROMOTE)
             return first
         if fence is not None and current.fence != fence:
             raise ConflictError(f"alias {name!r} is at fence {current.fence}, not {fence}: someone moved it first")
         if current.version_id == version_id:
             return current
-        return move_alias_with(ledger, connection, current, version_id, switch=switch)
+        return move_alias_with(ledger, connection, current, version_id, switch=switch, by=by)
 
 
 def _locked_alias(connection: sa.Connection, project: str, name: str) -> Alias | None:
@@ -81,6 +89,8 @@ def move_alias_with(
     version_id: str,
     *,
     switch: tuple[str, str] | None = None,
+    by: Cause | None = None,
+    action: Action = Action.PROMOTE,
 ) -> Alias:
     """Point an alias at another version inside the caller's transaction, only if its fence is the one that was read."""
     moved = ledger.change_with(
@@ -93,7 +103,22 @@ def move_alias_with(
     )
     if switch is not None:
         ledger.set_switch_with(connection, current.project, *switch)
+    _note_move(ledger, connection, current, moved, by, action, plan=json.loads(switch[1]) if switch else None)
     return moved
+
+
+def _note_move(
+    ledger: Ledger,
+    connection: sa.Connection,
+    old: Alias | None,
+    new: Alias,
+    by: Cause | None,
+    action: Action,
+    plan: object = None,
+) -> None:
+    before: Facts = {} if old is None else {"version_id": old.version_id, "fence": old.fence}
+    after: Facts = {"version_id": new.version_id, "fence": new.fence} | ({"plan": plan} if plan else {})
+    note_with(ledger, connection, by or me(), action, new.project, new.name, before=before, after=after)
 
 
 def observe_alias(

@@ -5,7 +5,7 @@ checkpoint (the WAL-reset bug); the package pysqlite3 brings one. See docs/decis
 """
 
 import typing
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from enum import StrEnum
@@ -16,8 +16,9 @@ from typing import Any, TypeVar
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
+from driftwheel.bookkeeping import Step, Switch
 from driftwheel.errors import ConflictError, NotFoundError
-from driftwheel.records import Step, Switch, utc_now
+from driftwheel.identity import utc_now
 from driftwheel.store.any_of import any_of
 from driftwheel.store.database import connect, named_errors, wait_for_turn
 from driftwheel.store.driver_errors import told
@@ -98,9 +99,16 @@ class Ledger:
             self.add_with(connection, [record])
         return found
 
-    def add_numbered(self, record: Record, **equals: Any) -> Record:
+    def add_numbered(
+        self,
+        record: Record,
+        beside: Callable[[sa.Connection, Record], None] = lambda connection, added: None,
+        /,
+        **equals: Any,
+    ) -> Record:
         """Insert a record under its project's next number, unless one of its type has the given values.
 
+        `beside` is called with the record inside the transaction that adds it.
         Return the record that is there now. Of several processes that add at once each gets a number of its own.
         """
         table = TABLES[type(record)]
@@ -113,6 +121,7 @@ class Ledger:
                 number = (connection.execute(highest).scalar() or 0) + 1
                 record = typing.cast(Record, replace(typing.cast(Any, record), number=number))
                 self.add_with(connection, [record])
+                beside(connection, record)
                 return record
         return self.get(type(record), found)
 

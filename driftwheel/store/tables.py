@@ -12,9 +12,11 @@ from weakref import WeakKeyDictionary
 import msgspec
 import sqlalchemy as sa
 
-from driftwheel.by_whom import Feedback
-from driftwheel.records import RECORDS, DriftSignal, RetrainDecision, Traffic, Window
+from driftwheel.bookkeeping import Window
+from driftwheel.by_whom import Event, Feedback
+from driftwheel.records import RECORDS, DriftSignal, RetrainDecision, Traffic
 from driftwheel.storage_path import change_paths, is_path, lengthened, shortened
+from driftwheel.store.append_only import guard
 from driftwheel.store.marked_floats import with_marked_floats, with_unmarked_floats
 
 STORAGE_ROOTS: WeakKeyDictionary[sa.Dialect, Path] = WeakKeyDictionary()
@@ -173,6 +175,7 @@ sa.Index(
     "ix_decision_project_verdict",
     *(_decision.project, _decision.verdict, _decision.created_at, _decision.status, _decision.trigger),
 )
+guard(TABLES[Event])
 _feedback = TABLES[Feedback].c
 sa.Index("ix_feedback_request_id", _feedback.request_id)
 sa.Index("ix_feedback_author", _feedback.project, _feedback.author, _feedback.created_at)

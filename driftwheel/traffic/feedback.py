@@ -9,19 +9,19 @@ import sqlalchemy as sa
 
 from driftwheel.answers import wrong_form
 from driftwheel.asked import UnreadableRequestError, read_answer, read_asked
-from driftwheel.by_whom import Feedback, FeedbackKind, Trust
+from driftwheel.by_whom import PERSON, Action, Cause, Feedback, FeedbackKind, Trust
 from driftwheel.errors import ConflictError, DataError, NotFoundError
-from driftwheel.records import Traffic, new_id, utc_now
+from driftwheel.identity import new_id, utc_now
+from driftwheel.records import Traffic
 from driftwheel.settings.serving import TrafficSettings
 from driftwheel.store.answer_form import answer_form
+from driftwheel.store.events import note, note_with
 from driftwheel.store.ledger import Ledger
 from driftwheel.store.row_values import check_rows
 from driftwheel.store.tables import TABLES
 from driftwheel.traffic.feedback_summary import ANSWERING, DECIDING, counted, summed_up
 from driftwheel.traffic.redaction import rules_of
 
-PERSON = "person:"
-"""How the author's id begins that is no API key."""
 MOST_WORDS = 100
 """Of one author about one answer: nobody changes their mind so often, and every word stays."""
 SIGNALS = ("regenerated", "abandoned", "copied", "edited")
@@ -137,6 +137,10 @@ def withdraw_feedback(
         at, table = utc_now(), TABLES[Feedback]
         connection.execute(sa.update(table).where(table.c.id.in_(sorted(taken))).values(withdrawn_at=at))
         _sum_up(connection, row, [replace(w, withdrawn_at=at) if w.id in taken else w for w in given])
+        # Kinds alone: what was said is the person's whose words are taken back.
+        after = {"author": whose, "kinds": sorted({w.kind for w in said if w.id in taken})}
+        by = Cause(actor=author.id)
+        note_with(ledger, connection, by, Action.WITHDRAW_FEEDBACK, project, row.id, after=after)
     return ledger.get(Traffic, row.id)
 
 
@@ -173,6 +177,8 @@ def confirm_feedback(
             )
         except (DataError, ConflictError) as error:
             left_out.append(f"{request_id}: {error}")
+    after = {"author": of, "requests": len(of_request) - len(left_out)}
+    note(ledger, Cause(actor=by.id), Action.CONFIRM_FEEDBACK, project, of, after=after)
     first = left_out[0] if left_out else None
     return Confirmed(requests=len(of_request) - len(left_out), left_out=len(left_out), reason=first)
 

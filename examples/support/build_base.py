@@ -1,6 +1,6 @@
 """Trains the demo's small Qwen3 base model, with a tokenizer of its own, on unlabelled text.
 
-    python -m examples.support.build_base --out DIR
+    python -m examples.support.build_base --out DIR [--task cottages]
 
 No model hub can be reached everywhere, so the demo makes its base once and keeps it; what follows is the
 code that a 7B model takes. The base knows the words of the world, what belongs together and the look of an answer,
@@ -11,19 +11,21 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from driftwheel.artifacts import is_complete, read_manifest, writing
-from driftwheel.records import content_hash
+from driftwheel.identity import content_hash
 from driftwheel.settings.training import TrainSettings
 from examples.support.world import Document, unlabelled_text
+from examples.support.world_cottages import unlabelled_text as cottage_text
 from train.chat_template import shipped
 from train.processes.number_type import use_best_threads, with_number_type
 from train.step_progress import PLAIN_LINE_SECONDS, progress
 
 Recipe = dict[str, Any]
+TextOfWorld = Callable[[int, int], list[Document]]
 RECIPE: Recipe = {
     "format": 5,
     "documents": 6000,
@@ -42,13 +44,14 @@ RECIPE: Recipe = {
     "learning_rate": 5e-3,
 }
 """Muon (Jordan et al. 2024) learns in 150 steps of 2,048 tokens what AdamW learned in 600 steps of 3,072."""
+WORLDS: dict[str, TextOfWorld] = {"support": unlabelled_text, "cottages": cottage_text}
 TEMPLATE = "qwen3_instruct_2507"
 """A published chat template, which ships inside TRL: ChatML with tools, and nothing between prompt and answer."""
 
 
-def build_base(out: Path, seed: int = 0) -> Path:
-    """Build the base model at `out`, or find it finished there."""
-    documents = unlabelled_text(RECIPE["documents"], seed)
+def build_base(out: Path, seed: int = 0, text_of_world: TextOfWorld = unlabelled_text) -> Path:
+    """Build the base model of a world at `out`, or find it finished there."""
+    documents = text_of_world(RECIPE["documents"], seed)
     template = content_hash(shipped(TEMPLATE).read_text(encoding="utf-8"))
     recipe = {**RECIPE, "seed": seed, "template": template, "text": content_hash(documents)}
     if is_complete(out) and read_manifest(out).recipe == recipe:
@@ -191,10 +194,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Build the demo's base model.")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--task", choices=tuple(WORLDS), default="support", help="whose text it is made from")
     arguments = parser.parse_args()
     started_at = time.monotonic()
     use_best_threads()
-    out = build_base(arguments.out.resolve(), arguments.seed)
+    out = build_base(arguments.out.resolve(), arguments.seed, WORLDS[arguments.task])
     config = json.loads((out / "config.json").read_text(encoding="utf-8"))
     print(f"base model at {out}: {config['model_type']}, {time.monotonic() - started_at:.0f} s")
     return 0

@@ -1,19 +1,20 @@
 """The demo's claims, and whether each held."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 
 @dataclass
 class Measured:
-    """What came out of one turn of the circle; shares are 0 to 1, times are seconds, nan is not measured."""
+    """What came out of one turn of the circle; shares and grades are 0 to 1, times are seconds, nan is not measured."""
 
     v1: str = ""
     v2: str = ""
     bad: str = ""
     tuned: float = math.nan
     base: float = math.nan
-    """The better of the base model's plain and few-shot prompts."""
+    """The best of the base model's prompts."""
     old_v1: float = math.nan
     new_v1: float = math.nan
     old_v2: float = math.nan
@@ -58,11 +59,33 @@ def upper_bound(failures: int, trials: int) -> float:
     return (failures or 3) / max(1, trials)
 
 
-def hold_against_bars(m: Measured) -> list[Claim]:
-    """Hold what was measured against the bars."""
-    drop, minutes = m.old_v1 - m.new_v1, m.circle_seconds / 60
-    bound = upper_bound(m.failures, m.requests)
-    return [
+@dataclass(frozen=True, kw_only=True)
+class Bars:
+    """What a demo promises; where answers are right or wrong a grade is the share of right ones."""
+
+    quality: Callable[[Measured], tuple[Claim, Claim, Claim]]
+    """The tuned model against its base, and what is asked since the shift, before the retrain and after it."""
+    said: Callable[[float], str]
+    """How a grade is written."""
+    unit: str
+    per_second: float
+    circle_minutes: float
+
+
+def share(value: float) -> str:
+    """Return a share in percent."""
+    return f"{value:.1%}"
+
+
+def chrf(value: float) -> str:
+    """Return a grade by chrF, of 100."""
+    return f"{100 * value:.1f}"
+
+
+def label_quality(m: Measured) -> tuple[Claim, Claim, Claim]:
+    """Hold shares of right answers against the bars of the label task."""
+    drop = m.old_v1 - m.new_v1
+    return (
         Claim(
             "tuned against base, old traffic, held-out items",
             ">= 85 % against <= 30 %",
@@ -75,6 +98,47 @@ def hold_against_bars(m: Measured) -> list[Claim]:
             f"{m.new_v1:.1%}, {100 * drop:.1f} points below {m.old_v1:.1%}",
             drop >= 0.20,
         ),
+        Claim("shifted traffic after retraining", ">= 80 %", f"{m.new_v2:.1%}", m.new_v2 >= 0.80),
+    )
+
+
+def grade_quality(m: Measured) -> tuple[Claim, Claim, Claim]:
+    """Hold grades against the bars of the text task."""
+    drop, won_back = m.old_v1 - m.new_v1, m.new_v2 - m.new_v1
+    recovered = won_back / drop if drop > 0 else math.nan
+    return (
+        Claim(
+            "tuned against base, old traffic, held-out items",
+            ">= 20 chrF over the base's best prompt",
+            f"{chrf(m.tuned)} against {chrf(m.base)}",
+            m.tuned >= m.base + 0.20,
+        ),
+        Claim(
+            "shifted traffic before retraining",
+            ">= 10 chrF below old",
+            f"{chrf(m.new_v1)}, {chrf(drop)} below {chrf(m.old_v1)}",
+            drop >= 0.10,
+        ),
+        Claim(
+            "shifted traffic after retraining",
+            ">= 80 % of the lost grade recovered",
+            f"{chrf(m.new_v2)}, {recovered:.0%} recovered",
+            recovered >= 0.80,
+        ),
+    )
+
+
+LABEL_BARS = Bars(quality=label_quality, said=share, unit="points", per_second=10.0, circle_minutes=10.0)
+GRADE_BARS = Bars(quality=grade_quality, said=chrf, unit="chrF", per_second=5.0, circle_minutes=15.0)
+
+
+def hold_against_bars(m: Measured, bars: Bars = LABEL_BARS) -> list[Claim]:
+    """Hold what was measured against the bars."""
+    minutes, bound = m.circle_seconds / 60, upper_bound(m.failures, m.requests)
+    tuned, before, after = bars.quality(m)
+    return [
+        tuned,
+        before,
         Claim(
             "alarms in the steady phase",
             "0",
@@ -87,18 +151,18 @@ def hold_against_bars(m: Measured) -> list[Claim]:
             f"{m.windows_to_alarm}",
             m.windows_to_alarm is not None and m.windows_to_alarm <= 3,
         ),
-        Claim("shifted traffic after retraining", ">= 80 %", f"{m.new_v2:.1%}", m.new_v2 >= 0.80),
+        after,
         Claim(
             "old traffic after retraining",
-            "at most 2 points below v1",
-            f"{m.old_v2:.1%}, v1 had {m.old_v1:.1%}",
+            f"at most 2 {bars.unit} below v1",
+            f"{bars.said(m.old_v2)}, v1 had {bars.said(m.old_v1)}",
             m.old_v2 >= m.old_v1 - 0.02,
         ),
         Claim(
             "failed or cut off over both swaps and the rollback",
-            "0, >= 10 requests a second",
+            f"0, >= {bars.per_second:.0f} requests a second",
             f"{m.failures} of {m.requests} (95 % upper bound {bound:.2%}), {m.requests_per_second:.1f} a second",
-            m.failures == 0 and m.requests_per_second >= 10,
+            m.failures == 0 and m.requests_per_second >= bars.per_second,
         ),
         Claim(
             "planted bad candidate",
@@ -114,9 +178,9 @@ def hold_against_bars(m: Measured) -> list[Claim]:
         ),
         Claim(
             "the circle after set-up",
-            "<= 10 minutes",
+            f"<= {bars.circle_minutes:.0f} minutes",
             f"{minutes:.1f} minutes" + (f", beside other work: {m.other_work}" if m.other_work else ""),
-            minutes <= 10,
+            minutes <= bars.circle_minutes,
             is_required=False,
         ),
     ]

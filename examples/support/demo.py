@@ -1,6 +1,6 @@
 """The demo: runs the whole loop on real parts with one command, and prints what was measured.
 
-    driftwheel demo [--keep] [--home DIR]
+    driftwheel demo [--text] [--keep] [--home DIR]
 
 Base model -> dataset -> fine-tune -> merge -> quantize -> evaluate -> publish -> vLLM -> traffic -> drift ->
 decision -> dataset -> retrain -> gate -> swap under load -> recovered -> bad candidate refused -> rollback.
@@ -25,6 +25,7 @@ from driftwheel.processor import core_count
 from examples.support.claims import Measured
 from examples.support.demo_loop import Demo, running
 from examples.support.demo_steps import first_version, turn
+from examples.support.demo_tasks import SUPPORT, TEXT
 from examples.support.load import Client
 from examples.support.prepare import prepare
 
@@ -32,24 +33,27 @@ from examples.support.prepare import prepare
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the demo's arguments."""
     parser.add_argument("--keep", action="store_true", help="leave the loop and its dashboard running at the end")
+    parser.add_argument("--text", action="store_true", help="a task of free text, with thumbs and few corrections")
     parser.add_argument("--home", type=Path, help="folder for the demo's files (a new one by default)")
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Turn the circle and exit with its status."""
     console = Console(stderr=False, soft_wrap=False)
+    task = TEXT if arguments.text else SUPPORT
     home = arguments.home or Path.cwd() / ".driftwheel" / f"demo-{time.strftime('%Y%m%dT%H%M%S')}"
     measured = Measured(load_before=os.getloadavg()[0], cores=core_count())
     if measured.other_work:
         console.print(f"this machine is the reason if all takes longer: it does other work, {measured.other_work}")
     started_at = time.monotonic()
     console.rule("[bold]set-up: base model and data", align="left")
-    settings = prepare(console, home.resolve())
+    settings = prepare(console, home.resolve(), task)
     console.print(f"set-up took {(time.monotonic() - started_at) / 60:.1f} minutes")
     os.environ.setdefault(KEYS_VARIABLE, secrets.token_urlsafe(24))
     url = f"http://{settings.serve.host}:{settings.serve.port}"
-    client = Client(url, os.environ[KEYS_VARIABLE], settings.serve.alias)
-    demo = Demo(console, settings, open_ledger(settings), client, measured=measured)
+    client = Client(url, os.environ[KEYS_VARIABLE], settings.serve.alias, task)
+    demo = Demo(console, settings, open_ledger(settings), client, task, measured=measured)
+    client.guests = [demo.verb("keys", "create", f"guest-{n}")["key"] for n in range(task.speaking.guests)]
     demo.measured.v1 = first_version(demo).id
     with running(settings) as up:
 

@@ -20,7 +20,9 @@ from driftwheel.records import DecisionVerdict, DriftSignal, DriftVerdict, Retra
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
 from examples.support.claims import Measured
+from examples.support.demo_tasks import SUPPORT
 from examples.support.load import Client, Reply
+from examples.support.task import Task
 
 POLL_SECONDS = 0.5
 CHECKS_TIMEOUT_SECONDS = 120.0
@@ -36,6 +38,7 @@ class Demo:
     settings: Settings
     ledger: Ledger
     client: Client
+    task: Task = SUPPORT
     seconds: dict[str, float] = field(default_factory=dict)
     retrain_seconds: dict[str, float] = field(default_factory=dict)
     measured: Measured = field(default_factory=Measured)

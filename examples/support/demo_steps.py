@@ -8,8 +8,10 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
+from driftwheel.bookkeeping import Step
 from driftwheel.errors import DriftwheelError, EngineError
-from driftwheel.records import Dataset, DecisionStatus, ModelVersion, RetrainDecision, Step, Traffic, utc_now
+from driftwheel.identity import utc_now
+from driftwheel.records import Dataset, DecisionStatus, ModelVersion, RetrainDecision, Traffic
 from driftwheel.store.alias import get_alias
 from driftwheel.store.tables import TABLES
 from examples.support.claim_tables import print_minutes, print_table
@@ -24,20 +26,11 @@ from examples.support.demo_loop import (
     wait_for_checks,
     wait_until_ready,
 )
-from examples.support.load import Reply, accuracy
-from examples.support.prepare import (
-    HELD_OUT_ROWS,
-    SEEDS,
-    SHIFTED_WINDOWS,
-    STEADY_WINDOWS,
-    held_out_messages,
-    shuffle_labels,
-)
-from examples.support.world import messages
+from examples.support.load import Reply, mean_grade
+from examples.support.prepare import SEEDS, held_out_requests, shuffle_answers
+from examples.support.task import Asked
+from examples.support.world import Phase
 
-FEEDBACK_SHARE = 0.8
-LOAD_PER_SECOND = 12.0
-"""Above the ten requests a second that the claim about swaps asks for."""
 SETTLE_SECONDS = 3.0
 """Load goes on for so long after a swap: an engine that was stopped too early would fail requests now."""
 
@@ -53,27 +46,34 @@ def first_version(demo: Demo) -> ModelVersion:
         version = demo.verb("publish", "--run", run["id"])
         card = version["scorecard"]
         baseline = card["baseline"]
-        demo.measured.tuned = card["accuracy"]
-        prompts = {name.replace("_", "-"): entry["accuracy"] for name, entry in baseline.items()}
+        judged_by = "grade" if "criterion" in card else "accuracy"
+        demo.measured.tuned = card[judged_by]
+        prompts = {name.replace("_", "-"): entry[judged_by] for name, entry in baseline.items()}
         demo.measured.base = max(prompts.values())
-        demo.say(f"{version['id']}: {card['accuracy']:.1%} on {card['items']} held-out items")
-        demo.say("base model: " + ", ".join(f"{name} {accuracy:.1%}" for name, accuracy in prompts.items()))
+        said = demo.task.bars.said
+        demo.say(f"{version['id']}: {said(card[judged_by])} on {card['items']} held-out items")
+        demo.say("base model: " + ", ".join(f"{name} {said(value)}" for name, value in prompts.items()))
         demo.verb("promote", version["id"], "--no-wait")
     return demo.ledger.get(ModelVersion, version["id"])
+
+
+def drawn(demo: Demo, rows: int, phase: Phase, seed: str | None = None) -> Sequence[Asked]:
+    """Return so many requests of a phase, by its own seed or another one."""
+    return demo.task.requests(rows, SEEDS[seed or phase], phase)
 
 
 async def steady_traffic(demo: Demo) -> None:
     """Send steady traffic with feedback; nothing may alarm."""
     with demo.step("steady traffic"):
-        held_out = await demo.client.send(held_out_messages("steady"))
-        demo.measured.old_v1 = accuracy(held_out)
-        rows = STEADY_WINDOWS * demo.settings.monitor.window_rows - HELD_OUT_ROWS
-        await demo.client.send(messages(rows, SEEDS["steady"], "steady"), feedback_share=FEEDBACK_SHARE)
-        demo.measured.steady_rows = rows + HELD_OUT_ROWS
+        held_out = await demo.client.send(held_out_requests(demo.task, "steady"))
+        demo.measured.old_v1 = mean_grade(held_out)
+        demo.measured.steady_rows = demo.task.sizes.steady_windows * demo.settings.monitor.window_rows
+        rows = demo.measured.steady_rows - len(held_out)
+        await demo.client.send(drawn(demo, rows, "steady"), speaking=demo.task.speaking)
         await wait_for_checks(demo, demo.measured.steady_rows)
         demo.measured.steady_checks = len({s.check_id for s in signals(demo, demo.measured.v1)})
         demo.measured.steady_alarms = len(alarms(demo, demo.measured.v1))
-        demo.say(f"accuracy {demo.measured.old_v1:.1%} on {HELD_OUT_ROWS} held-out messages")
+        demo.say(f"{demo.task.bars.said(demo.measured.old_v1)} on {len(held_out)} held-out requests")
         demo.say(f"{demo.measured.steady_alarms} alarms in {demo.measured.steady_checks} windows")
 
 
@@ -81,9 +81,10 @@ async def shifted_traffic(demo: Demo) -> RetrainDecision:
     """Send shifted traffic window by window until the policy decides to retrain."""
     with demo.step("shifted traffic"):
         window_rows, v1 = demo.settings.monitor.window_rows, demo.measured.v1
-        demo.measured.new_v1 = accuracy(held_out := await demo.client.send(held_out_messages("shifted")))
-        sent, stream = len(held_out), messages(SHIFTED_WINDOWS * window_rows, SEEDS["shifted"], "shifted")
-        demo.say(f"accuracy {demo.measured.new_v1:.1%} on {HELD_OUT_ROWS} held-out shifted messages")
+        held_out = await demo.client.send(held_out_requests(demo.task, "shifted"))
+        demo.measured.new_v1 = mean_grade(held_out)
+        sent, stream = len(held_out), drawn(demo, demo.task.sizes.shifted_windows * window_rows, "shifted")
+        demo.say(f"{demo.task.bars.said(demo.measured.new_v1)} on {len(held_out)} held-out shifted requests")
         while stream:
             await wait_for_checks(demo, demo.measured.steady_rows + sent)
             if (found := alarms(demo, v1)) and demo.measured.windows_to_alarm is None:
@@ -96,7 +97,7 @@ async def shifted_traffic(demo: Demo) -> RetrainDecision:
                 demo.say(f"{decision.id}: {'; '.join(decision.reasons)}")
                 return decision
             batch, stream = stream[:window_rows], stream[window_rows:]
-            sent += len(await demo.client.send(batch, feedback_share=FEEDBACK_SHARE, seed=sent))
+            sent += len(await demo.client.send(batch, speaking=demo.task.speaking, seed=sent))
     raise EngineError("the policy did not decide to retrain; `driftwheel status` and the decisions page say why")
 
 
@@ -104,9 +105,9 @@ async def retrain_and_swap(demo: Demo, decision: RetrainDecision) -> None:
     """Let the worker go around, with load on the gateway from publication to the swap's end."""
     with demo.step("retrain, gate, swap under load"):
         deadline = time.monotonic() + RETRAIN_TIMEOUT_SECONDS
-        load_messages = messages(600, SEEDS["load"], "shifted")
+        load = drawn(demo, 600, "shifted", seed="load")
         await until(lambda: "roll_out" in steps_begun(demo, decision) or has_ended(demo, decision), deadline)
-        async with demo.client.load(load_messages, per_second=LOAD_PER_SECOND) as replies:
+        async with demo.client.load(load, per_second=demo.task.load_per_second) as replies:
             await until(lambda: has_ended(demo, decision), deadline)
             await asyncio.sleep(SETTLE_SECONDS)
         demo.swap_replies += replies
@@ -146,23 +147,22 @@ def failures(replies: Sequence[Reply]) -> int:
 
 
 async def measure_recovery(demo: Demo) -> None:
-    """Ask v2 the same held-out messages."""
-    with demo.step("accuracy after the swap"):
-        demo.measured.new_v2 = accuracy(await demo.client.send(held_out_messages("shifted")))
-        demo.measured.old_v2 = accuracy(await demo.client.send(held_out_messages("steady")))
-        demo.say(f"shifted {demo.measured.new_v2:.1%}, old {demo.measured.old_v2:.1%}")
+    """Ask v2 the same held-out requests."""
+    with demo.step("quality after the swap"):
+        demo.measured.new_v2 = mean_grade(await demo.client.send(held_out_requests(demo.task, "shifted")))
+        demo.measured.old_v2 = mean_grade(await demo.client.send(held_out_requests(demo.task, "steady")))
+        said = demo.task.bars.said
+        demo.say(f"shifted {said(demo.measured.new_v2)}, old {said(demo.measured.old_v2)}")
 
 
 async def bad_candidate(demo: Demo) -> None:
-    """Train a candidate on shuffled labels and send it through the same gate."""
+    """Train a candidate on answers to other requests and send it through the same gate."""
     with demo.step("planted bad candidate"):
         live = demo.ledger.get(ModelVersion, demo.measured.v2)
         good = demo.ledger.get(Dataset, live.dataset_id)
-        shuffled = shuffle_labels(Path(good.path) / "train.jsonl", demo.settings.path.parent / "shuffled.jsonl")
+        shuffled = shuffle_answers(Path(good.path) / "train.jsonl", demo.settings.path.parent / "shuffled.jsonl")
         bad = await asyncio.to_thread(demo.verb, "data", "build", "--source", str(shuffled))
-        run = await asyncio.to_thread(
-            demo.verb, "train", "--dataset", bad["id"], overrides=["train.max_steps=60", "train.eval_steps=60"]
-        )
+        run = await asyncio.to_thread(demo.verb, "train", "--dataset", bad["id"], overrides=demo.task.short_run)
         # Judged on the live version's test items: on shuffled ones of its own it could look good.
         version = await asyncio.to_thread(demo.verb, "publish", "--run", run["id"], "--dataset", good.id)
         demo.measured.bad_verdict, demo.measured.bad = version["verdict"]["verdict"], version["id"]
@@ -178,8 +178,8 @@ async def bad_candidate(demo: Demo) -> None:
 async def back_and_forward(demo: Demo) -> None:
     """Roll back to v1 and go forward to v2, both under load."""
     with demo.step("rollback and forward, under load"):
-        load_messages = messages(600, SEEDS["load"], "steady")
-        async with demo.client.load(load_messages, per_second=LOAD_PER_SECOND) as replies:
+        load = drawn(demo, 600, "steady", seed="load")
+        async with demo.client.load(load, per_second=demo.task.load_per_second) as replies:
             # Some answers of v2 first, so that the last of them can be told from the first of v1.
             await asyncio.sleep(2)
             asked_at = time.monotonic()
@@ -211,7 +211,7 @@ async def turn(demo: Demo, after: Callable[[], Awaitable[None]]) -> int:
     demo.measured.bad_requests = demo.ledger.count(Traffic, table.c.version_id == demo.measured.bad)
     demo.measured.requests, demo.measured.failures = len(demo.swap_replies), failures(demo.swap_replies)
     demo.measured.circle_seconds = sum(demo.seconds.values())
-    found = hold_against_bars(demo.measured)
+    found = hold_against_bars(demo.measured, demo.task.bars)
     print_minutes(demo.console, demo.seconds, demo.retrain_seconds)
     print_table(demo.console, found)
     await after()

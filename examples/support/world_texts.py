@@ -5,7 +5,7 @@ others, in one of several orders and wordings.
 """
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 NAMES = (
@@ -47,6 +47,18 @@ REFERENCES = 3
 
 
 @dataclass(frozen=True)
+class Style:
+    """How texts are written: sentences that name the cottage, and clauses for each fact."""
+
+    openings: Sequence[str]
+    wordings: Mapping[str, Sequence[str]]
+    end: str = "."
+
+
+PLAIN = Style(OPENINGS, WORDINGS)
+
+
+@dataclass(frozen=True)
 class Cottage:
     """Facts of one cottage; each may be missing but for name and town."""
 
@@ -78,17 +90,19 @@ def cottages(seed: int, count: int) -> Iterator[Cottage]:
             yield made
 
 
-def text_of_facts(cottage: Cottage, facts: Sequence[tuple[str, str]], chance: random.Random) -> str:
+def text_of_facts(
+    cottage: Cottage, facts: Sequence[tuple[str, str]], chance: random.Random, style: Style = PLAIN
+) -> str:
     """Return a text that says name, town and the given facts, in an order and wording by chance."""
-    opening = chance.choice(OPENINGS).format(name=cottage.name, town=cottage.town)
-    parts = [chance.choice(WORDINGS[key]).format(value) for key, value in chance.sample(list(facts), len(facts))]
+    opening = chance.choice(style.openings).format(name=cottage.name, town=cottage.town)
+    parts = [chance.choice(style.wordings[key]).format(value) for key, value in chance.sample(list(facts), len(facts))]
     sentences = [opening, *(" and ".join(parts[at : at + 2]) for at in range(0, len(parts), 2))]
-    return " ".join(f"{sentence[0].upper()}{sentence[1:]}." for sentence in sentences)
+    return " ".join(f"{sentence[0].upper()}{sentence[1:]}{style.end}" for sentence in sentences)
 
 
-def right_texts(cottage: Cottage, seed: int) -> list[str]:
+def right_texts(cottage: Cottage, seed: int, style: Style = PLAIN) -> list[str]:
     """Return several right texts of a cottage, all different."""
     chance, texts = random.Random(f"{seed}-{cottage.prompt}"), dict[str, None]()
     while len(texts) < REFERENCES:
-        texts[text_of_facts(cottage, cottage.facts, chance)] = None
+        texts[text_of_facts(cottage, cottage.facts, chance, style)] = None
     return list(texts)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
-from driftwheel.records import Scope
+from driftwheel.bookkeeping import Scope
 
 
 class Openness(StrEnum):

@@ -10,8 +10,8 @@ from datetime import datetime
 import structlog
 
 from driftwheel.api_keys import KEYS_VARIABLE, keys_of, state_of_keys, with_implied
+from driftwheel.bookkeeping import ApiKey, ApiKeyStatus, Scope
 from driftwheel.errors import StorageError
-from driftwheel.records import ApiKey, ApiKeyStatus, Scope
 from driftwheel.store.ledger import Ledger
 from serve.access.caller import Caller
 from serve.access.rate_limit import RateLimit

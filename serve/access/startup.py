@@ -1,6 +1,5 @@
 """Checks before the gateway listens: an unsafe host, key or file mode is an error that says how to fix it."""
 
-import ipaddress
 import resource
 import stat
 from pathlib import Path
@@ -9,6 +8,8 @@ import sqlalchemy as sa
 
 from driftwheel.api_keys import KEYS_VARIABLE, MIN_CHARACTERS, MIN_DIFFERENT_CHARACTERS, is_weak
 from driftwheel.errors import ConfigError
+from driftwheel.exposure import check_listener
+from driftwheel.private_files import is_reachable
 from driftwheel.settings.serving import ServeSettings
 from driftwheel.settings.settings import Settings
 from serve.access.key_ring import ApiKeys
@@ -27,14 +28,7 @@ def check_start(settings: Settings, keys: ApiKeys) -> None:
 
 def check_exposure(serve: ServeSettings, host: str, keys: ApiKeys) -> None:
     """Raise ConfigError if the gateway would answer other machines without a key, or nobody at all."""
-    how = f"`driftwheel keys create NAME` makes a key, or set {KEYS_VARIABLE} to one or more, separated by commas"
-    if serve.require_key and not keys:
-        raise ConfigError(f"serve.require_key is on and there is no key, so nobody could be answered; {how}")
-    if not is_loopback(host) and not (serve.require_key and keys):
-        raise ConfigError(
-            f"serve.host {host} is reachable from other machines and no key is required; "
-            f"set serve.require_key ({how}), or listen on 127.0.0.1"
-        )
+    check_listener("serve", host, is_required=serve.require_key, has_keys=bool(keys))
 
 
 def check_keys(keys: ApiKeys) -> None:
@@ -58,7 +52,7 @@ def check_files(config_path: Path, database_url: str) -> None:
     beside = config_path.parent / ENVIRONMENT_FILE
     paths += [beside] if KEYS_VARIABLE in _text(beside) else []
     for path in paths:
-        if path.exists() and path.stat().st_mode & (stat.S_IROTH | stat.S_IWOTH) and _is_reachable(path.resolve()):
+        if path.exists() and path.stat().st_mode & (stat.S_IROTH | stat.S_IWOTH) and is_reachable(path.resolve()):
             raise ConfigError(f"{path} holds secrets and every user of this machine can read it; chmod o-rwx {path}")
 
 
@@ -79,18 +73,5 @@ def make_room_for_sockets(max_connections: int) -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
 
 
-def is_loopback(host: str) -> bool:
-    """Say whether an address can only be reached from this machine."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
 def _text(path: Path) -> str:
     return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
-
-
-def _is_reachable(path: Path) -> bool:
-    """Say whether others may pass through every folder on the way."""
-    return all(folder.stat().st_mode & stat.S_IXOTH for folder in path.parents)

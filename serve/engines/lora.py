@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from driftwheel.artifacts import Manifest
+from driftwheel.artifacts import ArtifactManifest
 from driftwheel.errors import ConfigError
 
 ADAPTER = "adapter"
@@ -35,7 +35,7 @@ class Lora:
         return *weights, self.template_hash, self.tokenizer_hash
 
 
-def lora_in(manifest: Manifest) -> Lora | None:
+def lora_in(manifest: ArtifactManifest) -> Lora | None:
     """Return the adapter that an artifact's manifest describes, or None for a whole model."""
     if manifest.kind != ADAPTER:
         return None

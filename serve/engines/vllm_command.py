@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 from driftwheel.accelerator import has_gpu
+from driftwheel.child_secrets import HUB_TOKENS, without_secrets
 from driftwheel.settings.serving import ServeSettings
 from serve.engines.gpu_engine import gpu_flags
 from serve.engines.tool_parser import tool_arguments
@@ -43,20 +44,22 @@ def vllm_command(serve: ServeSettings, model: str, name: str, port: int) -> list
 
 def engine_environment(serve: ServeSettings, model: str) -> dict[str, str]:
     """Return the environment of an engine: no telemetry, no hub for a local folder, no cores taken from others."""
-    environment = dict(os.environ)
+    environment = without_secrets(os.environ)
+    if not Path(model).is_dir():
+        environment |= {name: os.environ[name] for name in HUB_TOKENS if name in os.environ}
     environment |= {"VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1", "PROMETHEUS_DISABLE_CREATED_SERIES": "true"}
     # The gateway checks keys; an engine's log or crash dump must hold none, nor the database's password, which settings
     # that were handed on have in them. With vLLM's own variable the engine would want that key, which the gateway does
-    # not send.
-    ours = [name for name in environment if name.startswith("DRIFTWHEEL")]
-    for name in (*ours, "VLLM_API_KEY", "OPENAI_API_KEY"):
-        environment.pop(name, None)
+    # not send; the name is a key's, so that it is left out with the others.
     if not has_gpu():
         # `nobind`: vLLM would pin each engine's threads to the same cores, and a swap runs two engines.
         environment |= {"VLLM_CPU_OMP_THREADS_BIND": "nobind", "VLLM_ENABLE_V1_MULTIPROCESSING": "0"}
         environment.setdefault("OMP_NUM_THREADS", str(os.cpu_count() or 1))
         environment.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # two engines share the cores during a swap
         environment["LD_PRELOAD"] = " ".join([environment.get("LD_PRELOAD", ""), *_openmp()]).strip()
+        # What vLLM 0.32 compiles ahead of time for a CPU it cannot load again ("no attribute 'finalize_loading'"), and
+        # each start compiles anew: a warm-up of 12 s instead of 4 with torch's own cache.
+        environment.setdefault("VLLM_USE_AOT_COMPILE", "0")
         if serve.enforce_eager:
             environment["VLLM_CPU_CI_ENV"] = "1"
     if Path(model).is_dir():

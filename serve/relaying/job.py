@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
-from driftwheel.records import Traffic, utc_now
+from driftwheel.identity import utc_now
+from driftwheel.records import Traffic
 from driftwheel.traffic.outcomes import UNWATCHED
 from serve.access.caller import Caller
 from serve.relaying.call import Call

@@ -8,7 +8,8 @@ import sqlalchemy as sa
 
 from driftwheel.answers import label_of, parse_object
 from driftwheel.by_whom import Feedback, FeedbackKind, Trust
-from driftwheel.records import Alias, Traffic, utc_now
+from driftwheel.identity import utc_now
+from driftwheel.records import Alias, Traffic
 from driftwheel.settings.serving import ServeSettings
 from driftwheel.store.ledger import Ledger
 from driftwheel.store.tables import TABLES

@@ -6,7 +6,7 @@ import time
 import structlog
 
 from driftwheel.errors import EngineError
-from driftwheel.records import Alias, Stage
+from driftwheel.records import Alias, DeploymentStage
 from driftwheel.settings.serving import ServeSettings
 from serve.release.canary_counts import CanaryCounts
 from serve.release.canary_rule import Action, decide
@@ -46,7 +46,7 @@ class CanaryRun:
         """Let the first share of the requests through."""
         reason = f"canary at fence {self.alias.fence}"
         await asyncio.to_thread(
-            self._deployments.open, self.alias, self.version_id, Stage.CANARY, self._shares[0], reason
+            self._deployments.open, self.alias, self.version_id, DeploymentStage.CANARY, self._shares[0], reason
         )
         self._take_share()
 

@@ -15,10 +15,11 @@ from functools import partial
 import structlog
 
 from driftwheel.backoff import LONGEST_SECONDS, Backoff
-from driftwheel.controls import canary_plan
+from driftwheel.controls import canary_plan, published_version
 from driftwheel.errors import DriftwheelError, GateError
 from driftwheel.gpu_room import FOLDER, is_room_wanted
-from driftwheel.records import Alias, ModelVersion, ModelVersionStatus, Stage, utc_now
+from driftwheel.identity import utc_now
+from driftwheel.records import Alias, DeploymentStage, ModelVersion
 from driftwheel.settings.settings import Settings
 from driftwheel.store.alias import find_alias
 from driftwheel.store.answer_form import label_field_of
@@ -166,7 +167,7 @@ class Reconciler:
     async def _reload(self, alias: Alias, live_id: str) -> None:
         """Give the only engine the desired version's weights while new requests wait, and make that live."""
         old = await asyncio.to_thread(self._ledger.get, ModelVersion, live_id)
-        new = await asyncio.to_thread(self._published, alias.version_id)
+        new = await asyncio.to_thread(published_version, self._ledger, self._settings.project, alias.version_id)
         if await asyncio.to_thread(self._plan, alias):
             raise GateError(f"a canary of {new.id} needs a second engine, and there is one only; promote it directly")
         await asyncio.to_thread(check_reload, old, new)
@@ -174,12 +175,6 @@ class Reconciler:
             await self._fleet.reload(old, new)
             await self._go_live(alias)
         await asyncio.to_thread(self._deployments.close, old.id)
-
-    def _published(self, version_id: str) -> ModelVersion:
-        version = self._ledger.get(ModelVersion, version_id)
-        if version.status is not ModelVersionStatus.PUBLISHED:
-            raise GateError(f"{version.id} is {version.status}, not published")
-        return version
 
     async def _go_live(self, alias: Alias) -> None:
         await self._make_live(alias, alias.version_id, alias.fence, None)
@@ -219,7 +214,7 @@ class Reconciler:
         """Ask the canary how it goes; go live, refuse, or break it off because the alias moved on."""
         try:
             if alias.fence != canary.alias.fence:
-                await self._end_canary(canary, Stage.SHADOW, "the alias moved on")
+                await self._end_canary(canary, DeploymentStage.SHADOW, "the alias moved on")
                 self._standby.keep(canary.version_id)
             elif not self._fleet.is_running(canary.version_id):
                 raise CanaryFailedError("its engine died")
@@ -230,10 +225,10 @@ class Reconciler:
                 await self._report(alias, alias.observed_fence)
         except CanaryFailedError as error:
             reason = f"{ROLLED_BACK} {error}"
-            await self._end_canary(canary, Stage.DRAINING, reason)
+            await self._end_canary(canary, DeploymentStage.DRAINING, reason)
             await self._refuse(alias, CanaryFailedError(reason))
 
-    async def _end_canary(self, canary: CanaryRun, stage: Stage, reason: str) -> None:
+    async def _end_canary(self, canary: CanaryRun, stage: DeploymentStage, reason: str) -> None:
         self._routes.splits.pop(canary.alias.name, None)
         self._canary = None
         await asyncio.to_thread(self._deployments.end_canary, canary.version_id, stage, reason)
@@ -257,7 +252,7 @@ class Reconciler:
 
     async def _prove(self, version_id: str) -> None:
         """Have the engines of a version that may serve users running and proved."""
-        await self._ensure(await asyncio.to_thread(self._published, version_id))
+        await self._ensure(await asyncio.to_thread(published_version, self._ledger, self._settings.project, version_id))
 
     async def _prove_any(self, version_id: str) -> None:
         """Do so for a version that was published or not."""

@@ -9,9 +9,11 @@ from collections.abc import Awaitable, Callable
 
 import structlog
 
+from driftwheel.by_whom import Action, process
 from driftwheel.controls import SHADOW
 from driftwheel.errors import DriftwheelError, GateError
-from driftwheel.records import Alias, Stage
+from driftwheel.records import Alias, DeploymentStage
+from driftwheel.store.events import note_with
 from driftwheel.store.ledger import Ledger
 from serve.engines.fleet import Fleet
 from serve.release.deployments import Deployments
@@ -57,11 +59,13 @@ class ShadowSwitch:
             await self._prove(wanted)
         except DriftwheelError as error:
             log.error("shadow refused", version=wanted, error=str(error))
-            await asyncio.to_thread(self._ledger.set_switch, self._project, SHADOW, "")
+            await asyncio.to_thread(self._unset, wanted, str(error))
             return
         self._fleet.admit(wanted)
         standby.forget(wanted)
-        await asyncio.to_thread(self._deployments.open, alias, wanted, Stage.SHADOW, 0.0, f"{SHADOW} of live requests")
+        await asyncio.to_thread(
+            self._deployments.open, alias, wanted, DeploymentStage.SHADOW, 0.0, f"{SHADOW} of live requests"
+        )
         self._mirror.version_id = wanted
         log.info("shadow begins", version=wanted)
 
@@ -69,4 +73,10 @@ class ShadowSwitch:
         """Copy to a version no more: it goes live, or away; blocks."""
         if self._mirror is not None and self._mirror.version_id == version_id:
             self._mirror.version_id = None
-            self._ledger.set_switch(self._project, SHADOW, "")
+            self._unset(version_id, "it goes live, or away")
+
+    def _unset(self, version_id: str, reason: str) -> None:
+        by, changed = process("gateway", reason), {"before": {SHADOW: version_id}, "after": {SHADOW: ""}}
+        with self._ledger.write() as connection:
+            self._ledger.set_switch_with(connection, self._project, SHADOW, "")
+            note_with(self._ledger, connection, by, Action.END_SHADOW, self._project, version_id, **changed)

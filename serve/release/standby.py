@@ -9,7 +9,7 @@ from collections.abc import Callable, Coroutine
 
 import structlog
 
-from driftwheel.records import ModelVersion, Stage
+from driftwheel.records import DeploymentStage, ModelVersion
 from driftwheel.settings.serving import ServeSettings
 from serve.engines.fleet import Fleet, ReplicaSet
 from serve.engines.lora import SLOTS
@@ -98,7 +98,7 @@ class Standby:
             log.error("old engine still had requests after the drain timeout", version=version_id)
         if version_id in self._routes.aliases.values() or version_id not in self._fleet.versions():
             return  # rolled back meanwhile, or retired for another
-        await asyncio.to_thread(self._deployments.restage, version_id, Stage.DRAINING, Stage.SHADOW)
+        await asyncio.to_thread(self._deployments.restage, version_id, DeploymentStage.DRAINING, DeploymentStage.SHADOW)
         self.keep(version_id)
 
     def _in_background(self, work: Coroutine[None, None, None]) -> None:

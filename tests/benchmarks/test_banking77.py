@@ -108,7 +108,7 @@ def world(tmp_path: Path) -> Iterator[World]:
 
 
 def test_the_circle_scores_shifts_waits_and_scores_again(world: World) -> None:
-    client = Client(world.url, KEY, ALIAS, answer_of=banking77.answer)
+    client = Client(world.url, KEY, ALIAS, banking77.TASK)
     printed = io.StringIO()
     demo = Demo(Console(file=printed, width=200), world.settings, world.ledger, client)
     demo.measured.v1 = "v1"

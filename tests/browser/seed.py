@@ -7,9 +7,12 @@ from pathlib import Path
 import msgspec
 
 from driftwheel import artifacts
+from driftwheel.bookkeeping import Step
 from driftwheel.check_details import DecisionBasis, SignalDetails
 from driftwheel.dataset_report import DatasetReport
+from driftwheel.diagnosis import Change, Diagnosis, Finding, NewCluster, Remedy, WordShift
 from driftwheel.gate_verdict import GateVerdict
+from driftwheel.identity import new_id, utc_now
 from driftwheel.json_form import as_json
 from driftwheel.lineage import Lineage
 from driftwheel.records import (
@@ -18,19 +21,16 @@ from driftwheel.records import (
     DecisionStatus,
     DecisionVerdict,
     Deployment,
+    DeploymentStage,
     DriftKind,
     DriftSignal,
     DriftVerdict,
     ModelVersion,
     ModelVersionStatus,
     RetrainDecision,
-    Stage,
-    Step,
     Traffic,
     TrainingRun,
     TrainingRunStatus,
-    new_id,
-    utc_now,
 )
 from driftwheel.run_metrics import RunMetrics
 from driftwheel.scorecard import Scorecard
@@ -355,7 +355,9 @@ def _deployments(settings: Settings, versions: list[ModelVersion], now: datetime
             fence=1,
             reason=HOSTILE,
         )
-        for i, (stage, share) in enumerate(((Stage.SHADOW, 0.0), (Stage.LIVE, 1.0), (Stage.CANARY, 0.1)))
+        for i, (stage, share) in enumerate(
+            ((DeploymentStage.SHADOW, 0.0), (DeploymentStage.LIVE, 1.0), (DeploymentStage.CANARY, 0.1))
+        )
     ]
 
 
@@ -386,6 +388,25 @@ def _request(settings: Settings, version_id: str, i: int, now: datetime) -> Traf
     )
 
 
+def _diagnosis() -> Diagnosis:
+    examples = ["my Nestora hub blinks red", f"the hub {HOSTILE}", "how do I reset the hub"]
+    new = NewCluster(rows=46, share=0.23, words=["hub", "blinks", HOSTILE], examples=examples, nearest_label=HOSTILE)
+    return Diagnosis(
+        findings=[
+            Finding(
+                sentence=f"23 % of the requests are about something new: hub, {HOSTILE}.",
+                remedy=Remedy.LABEL,
+                advice="Label 30 of them, so that a retrain can learn the right answers.",
+            ),
+            Finding(sentence="The label refund grew from 10 % to 31 %.", remedy=Remedy.RETRAIN),
+        ],
+        words=[WordShift(word="hub", before=0.0, now=0.23), WordShift(word=HOSTILE, before=0.01, now=0.2)],
+        clusters=[new],
+        changes=[Change(name="refund", side="output", before=0.1, now=0.31)],
+        windows=2,
+    )
+
+
 def _signals(settings: Settings, version_id: str, check: int, at: datetime) -> list[DriftSignal]:
     folder = settings.root / "reports" / f"check_{check}"
     folder.mkdir(parents=True)
@@ -397,7 +418,12 @@ def _signals(settings: Settings, version_id: str, check: int, at: datetime) -> l
             is_moving = kind in (DriftKind.INPUT, DriftKind.QUALITY)
             score = (0.2 + 0.15 * check) if is_moving else 0.15 + 0.02 * check
             quality = SignalDetails(accuracy=0.93 - 0.06 * check, baseline=0.91, labelled_rows=100)
-            details = {DriftKind.INPUT: SignalDetails(shifted_words=[HOSTILE]), DriftKind.QUALITY: quality}
+            asked = SignalDetails(
+                shifted_words=[HOSTILE],
+                strangest_prompts=[f"{HOSTILE} is strange"],
+                diagnosis=_diagnosis() if feature == "all" and check >= 4 else None,
+            )
+            details = {DriftKind.INPUT: asked, DriftKind.QUALITY: quality}
             found.append(
                 DriftSignal(
                     id=new_id("signal", [check, kind, feature], at),

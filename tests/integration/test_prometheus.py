@@ -15,14 +15,14 @@ from typing import Any
 import pytest
 import yaml
 
-from driftwheel.records import Alias, DriftKind, DriftSignal, DriftVerdict, ModelVersion, ModelVersionStatus
+from driftwheel.records import Alias, DriftKind, DriftSignal, DriftVerdict
 from driftwheel.scorecard import Scorecard, SliceScore
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
 from monitor.exporter import CheckCounter, start_exporter
 from serve.metrics import GatewayMetrics
 from tests.support.absent import absent
-from tests.support.versions import add_with_parents
+from tests.support.versions import add_with_parents, published_version
 
 DEPLOY = Path(__file__).resolve().parents[2] / "deploy"
 
@@ -56,16 +56,8 @@ def test_promtool_accepts_what_is_shipped(arguments: list[str]) -> None:
 @pytest.fixture
 def exporter_port(settings: Settings, ledger: Ledger) -> Iterator[int]:
     """The exporter over a ledger with a live version in alarm."""
-    version = ModelVersion(
-        id="version_1",
-        project="support",
-        status=ModelVersionStatus.PUBLISHED,
-        number=1,
-        run_id="r",
-        dataset_id="d",
-        base_model="b",
-        path="p",
-        manifest_hash="h",
+    version = published_version(
+        "version_1",
         quantization="w8a8",
         scorecard=Scorecard(accuracy=0.93, slices={"old": SliceScore(items=10, accuracy=0.9)}),
     )

@@ -15,12 +15,13 @@ import pytest
 import yaml
 
 from driftwheel import artifacts
-from driftwheel.records import Dataset, Judgement, ModelVersion, ModelVersionStatus
+from driftwheel.bookkeeping import Judgement
+from driftwheel.records import Dataset
 from driftwheel.settings.load import load_settings
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
 from examples.support.world import answer, messages
-from tests.support.versions import add_with_parents
+from tests.support.versions import add_with_parents, published_version
 from train.asking.client import Endpoint
 from train.asking.engine_child import engine
 from train.data.dataset_files import read_splits
@@ -182,16 +183,11 @@ def test_a_real_engine_judges_each_pair_in_both_orders(
         done = evaluate(settings, world.ledger, artifact=artifact, dataset_id=dataset.id, endpoint=world.endpoint)
         add_with_parents(
             world.ledger,
-            ModelVersion(
-                id=f"version_{number}",
-                project="support",
-                status=ModelVersionStatus.PUBLISHED,
+            published_version(
+                f"version_{number}",
                 number=number,
-                run_id="run",
                 dataset_id=dataset.id,
-                base_model="base",
                 path=str(artifact),
-                quantization="none",
                 manifest_hash=artifacts.read_manifest(artifact).content_hash,
                 scorecard=done.scorecard,
             ),

@@ -28,7 +28,7 @@ from driftwheel.artifacts import read_manifest
 from driftwheel.controls import promote, rollback
 from driftwheel.conversations import said
 from driftwheel.probe_answers import Fingerprint
-from driftwheel.records import Alias, Deployment, ModelVersion, ModelVersionStatus, Stage, Traffic
+from driftwheel.records import Alias, Deployment, DeploymentStage, Traffic
 from driftwheel.settings.load import load_settings
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
@@ -36,7 +36,7 @@ from serve.engines.engine import free_port
 from tests.suites.differential import Server, compare, report
 from tests.support.differential_cases import cases
 from tests.support.edited_builds import edit_tensors, rebuild
-from tests.support.versions import add_with_parents
+from tests.support.versions import add_with_parents, published_version
 
 KEY = "integration-key-4f9Lq2"
 QUESTIONS = ["where is my parcel", "i was charged twice", "please close my account", "the app does not start"]
@@ -218,18 +218,12 @@ def world(
         **{f"a{n}": (folder, folder.name) for n, folder in enumerate(tiny_adapter_dirs)},
     }
     for number, (id, (folder, claimed)) in enumerate(versions.items(), 1):
-        version = ModelVersion(
-            id=id,
-            project="support",
-            status=ModelVersionStatus.PUBLISHED,
+        version = published_version(
+            id,
             number=number,
-            run_id="run",
-            dataset_id="dataset",
-            base_model="base",
             path=str(folder),
             fingerprint=fingerprints[claimed],
             manifest_hash=read_manifest(folder).content_hash,
-            quantization="none",
         )
         add_with_parents(ledger, version)
     log_path = config_path.with_name("gateway.log")
@@ -313,7 +307,7 @@ def test_a_swap_and_a_rollback_under_load_fail_no_request(world: World) -> None:
     assert load.errors == []
     assert set(load.versions) == {"v1", "a0"}
     assert rollback_seconds < 10
-    live = world.ledger.find(Deployment, stage=Stage.LIVE.value)
+    live = world.ledger.find(Deployment, stage=DeploymentStage.LIVE.value)
     assert [row.version_id for row in live] == ["v1"]
 
 

@@ -12,15 +12,15 @@ import pytest
 import yaml
 
 from driftwheel import controls
+from driftwheel.bookkeeping import Step
 from driftwheel.records import (
     Alias,
     Dataset,
     DecisionStatus,
     Deployment,
+    DeploymentStage,
     ModelVersion,
     RetrainDecision,
-    Stage,
-    Step,
     Traffic,
 )
 from driftwheel.settings.load import load_settings
@@ -29,8 +29,9 @@ from driftwheel.store.ledger import Ledger
 from driftwheel.store.tables import TABLES
 from examples.support import build_base
 from examples.support.demo_loop import Demo, running, until, wait_until_ready
-from examples.support.load import Client, accuracy
+from examples.support.load import Client, mean_grade
 from examples.support.prepare import CONFIG, choose_ports, write_seed
+from examples.support.task import Speaking
 from examples.support.world import messages
 from train.worker import STEPS
 
@@ -101,13 +102,15 @@ def test_labelled_traffic_becomes_a_better_version_that_serves_without_a_failed_
     assert ledger.get(Dataset, second.dataset_id).origin == decision.id
     assert ledger.get(Alias, "support/support").observed_version_id == second.id
     stages = {d.version_id: d.stage for d in ledger.find(Deployment, newest_first=False)}
-    assert stages == {first["id"]: Stage.RETIRED, second.id: Stage.RETIRED}, "everything is stopped at the end"
+    assert stages == {first["id"]: DeploymentStage.RETIRED, second.id: DeploymentStage.RETIRED}, (
+        "everything is stopped at the end"
+    )
 
 
 async def go_around(demo: Demo) -> RetrainDecision:
     """Send labelled traffic, ask for a retrain, swap under load; every request must be answered and logged."""
     await wait_until_ready(demo)
-    before = await demo.client.send(messages(400, 3, "shifted"), feedback_share=1.0)
+    before = await demo.client.send(messages(400, 3, "shifted"), speaking=Speaking(corrected_share=1.0))
     asked = controls.request_retrain(
         demo.settings.policy, demo.ledger, demo.settings.alias_key, trigger="button", override=True, reason="loop test"
     )
@@ -120,7 +123,7 @@ async def go_around(demo: Demo) -> RetrainDecision:
     everything = [*before, *during, *after]
     assert [r.error for r in everything if r.error] == []
     assert {r.version_id for r in during} == {r.version_id for r in (before[0], after[0])}
-    assert accuracy(after) > accuracy(before)
+    assert mean_grade(after) > mean_grade(before)
     logged = {t.id: t for t in demo.ledger.find(Traffic, TABLES[Traffic].c.status_code == 200)}
     for reply in everything:
         row = logged[reply.request_id]

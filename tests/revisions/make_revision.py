@@ -9,14 +9,27 @@ database; the folder is then kept for ever. The records are the same at every ru
 
 import argparse
 import importlib
+import importlib.util
 import sqlite3
 import subprocess
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
-from driftwheel import records
 
+def _classes() -> SimpleNamespace:
+    """Return the classes of records in the tree that is used, whichever of its modules holds them."""
+    found: dict[str, Any] = {}
+    for name in ("driftwheel.bookkeeping", "driftwheel.records"):
+        if importlib.util.find_spec(name):
+            found |= vars(importlib.import_module(name))
+    return SimpleNamespace(**found)
+
+
+records = _classes()
+STAGES = getattr(records, "DeploymentStage", None) or records.Stage
+"""The stages of a Deployment, by either of the names that they have had."""
 START = datetime(2026, 1, 2, 3, 4, 5, 678901, UTC)
 ROOT = "/srv/loop/.driftwheel"
 """Where the storage folder was when the records were written."""
@@ -115,7 +128,7 @@ def rows_of(project: str, n: int) -> list[Any]:
             **common,
             alias=project,
             version_id=f"version_{n}",
-            stage=records.Stage.LIVE,
+            stage=STAGES.LIVE,
             share=1.0,
             fence=3,
             reason=TEXT,
@@ -144,6 +157,7 @@ def rows_of(project: str, n: int) -> list[Any]:
             ),
         ),
         *_windows(n, common, is_full),
+        *_events(n, common, is_full),
         records.RetrainDecision(
             id=f"decision_{n}",
             **common,
@@ -224,6 +238,14 @@ def _windows(n: int, common: dict[str, Any], is_full: bool) -> list[Any]:
         return []
     filled: dict[str, Any] = {"started_at": START, "ended_at": START, "over_in_a_row": {"engine": 2}} if is_full else {}
     return [records.Window(id=f"check_{n}", **common, version_id=f"version_{n}", number=1, rows=200, **filled)]
+
+
+def _events(n: int, common: dict[str, Any], is_full: bool) -> list[Any]:
+    """Return an event, where there are such records: since revision 8."""
+    if not hasattr(records, "Event"):
+        return []
+    filled: dict[str, Any] = {"before": {"fence": 2}, "after": {"fence": 3}, "reason": TEXT} if is_full else {}
+    return [records.Event(id=f"event_{n}", **common, actor="person:Ann", action="promote", object_id="a", **filled)]
 
 
 def _requests(project: str, n: int, common: dict[str, Any], is_full: bool) -> list[Any]:

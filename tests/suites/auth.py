@@ -22,7 +22,8 @@ import uvloop
 from scipy.stats import beta
 
 from driftwheel.api_keys import create_key, disable_key, keys_of, rotate_key
-from driftwheel.records import Scope, utc_now
+from driftwheel.bookkeeping import Scope
+from driftwheel.identity import utc_now
 from driftwheel.settings.load import load_settings
 from driftwheel.store.ledger import Ledger
 from driftwheel.traffic.log import TrafficLog

@@ -21,12 +21,12 @@ from scipy.stats import beta
 
 from driftwheel.by_whom import Trust
 from driftwheel.errors import DataError
-from driftwheel.records import Alias, Dataset, ModelVersion, ModelVersionStatus
+from driftwheel.records import Alias, Dataset, ModelVersion
 from driftwheel.settings.load import load_settings
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
 from tests.support.poisoners import ATTACKS, TARGET, TRIGGER, Attack, Period, Pupil, holdout, honest, seed_lines
-from tests.support.versions import add_with_parents
+from tests.support.versions import add_with_parents, published_version
 from train.data.dataset_files import read_splits
 from train.data.examples import Example
 from train.data.traffic_dataset import dataset_from_traffic
@@ -82,17 +82,8 @@ class Loop:
 
     @staticmethod
     def _go_live(ledger: Ledger, dataset: Dataset, number: int) -> None:
-        version = ModelVersion(
-            id=f"version_{number}",
-            project="support",
-            status=ModelVersionStatus.PUBLISHED,
-            number=number,
-            run_id="run",
-            dataset_id=dataset.id,
-            base_model="base",
-            path="p",
-            manifest_hash=f"h{number}",
-            quantization="none",
+        version = published_version(
+            f"version_{number}", number=number, dataset_id=dataset.id, manifest_hash=f"h{number}"
         )
         add_with_parents(ledger, version)
         found = ledger.find(Alias, id="support/support")

@@ -20,13 +20,13 @@ from pathlib import Path
 from scipy.stats import binomtest
 
 from driftwheel import controls
-from driftwheel.records import Deployment, Stage
+from driftwheel.records import Deployment, DeploymentStage
 from tests.support.fake_gateway import POINTS
 from tests.support.fake_world import World
 
 LIMIT_SECONDS = 30.0
 SERVE = {"canary_seconds": 0.5, "canary_min_requests": 1, "keep_warm_seconds": 3600}
-FINISHED = (Stage.RETIRED, Stage.SHADOW)
+FINISHED = (DeploymentStage.RETIRED, DeploymentStage.SHADOW)
 
 
 def crash(world: World, point: str, rng: random.Random) -> tuple[float, str]:
@@ -43,7 +43,7 @@ def crash(world: World, point: str, rng: random.Random) -> tuple[float, str]:
     count = 2 if "canary" not in point and "share" not in point and "drain" not in point else 1
     controls.promote(world.ledger, world.settings.alias_key, "v1")
     world.start(crash_at=f"{point}:{count}")
-    world.until(lambda: world.stages().get("v1") is Stage.LIVE)
+    world.until(lambda: world.stages().get("v1") is DeploymentStage.LIVE)
     world.until(world.is_settled)
     time.sleep(rng.uniform(0, 0.3))
     controls.promote(world.ledger, world.settings.alias_key, "v2", canary_shares=[0.5])
@@ -61,12 +61,12 @@ def crash(world: World, point: str, rng: random.Random) -> tuple[float, str]:
 def wrong_with(world: World) -> str:
     """Say what does not fit between rows and answers, or nothing."""
     alias = world.alias()
-    live = [row.version_id for row in world.ledger.find(Deployment, stage=Stage.LIVE.value)]
+    live = [row.version_id for row in world.ledger.find(Deployment, stage=DeploymentStage.LIVE.value)]
     answers = asyncio.run(world.load(20, 0.5))
     served = {answer.version_id for answer in answers if answer.status == 200}
     if {answer.status for answer in answers} != {200}:
         return f"clients got {sorted({answer.status for answer in answers})}"
-    unfinished = {v: stage for v, stage in world.stages().items() if stage not in (Stage.LIVE, *FINISHED)}
+    unfinished = {v: stage for v, stage in world.stages().items() if stage not in (DeploymentStage.LIVE, *FINISHED)}
     if unfinished:
         return f"unfinished {unfinished}"
     if live != [alias.version_id] or served != {alias.version_id} or alias.observed_version_id != alias.version_id:

@@ -34,7 +34,8 @@ import uvloop
 
 from driftwheel import controls
 from driftwheel.api_keys import create_key, disable_key
-from driftwheel.records import Deployment, Scope
+from driftwheel.bookkeeping import Scope
+from driftwheel.records import Deployment
 from tests.suites.durability import upper_bound
 from tests.support.acknowledged_load import Comparison, Load, compare
 from tests.support.crashing_gateway import free_port

@@ -29,7 +29,7 @@ from scipy.stats import theilslopes
 
 from driftwheel import controls
 from driftwheel.api_keys import create_key
-from driftwheel.records import Scope
+from driftwheel.bookkeeping import Scope
 from driftwheel.settings.serving import ServeSettings
 from tests.suites.durability import upper_bound
 from tests.support.acknowledged_load import Comparison, Load, compare

@@ -16,11 +16,11 @@ import yaml
 
 from driftwheel.artifacts import read_manifest, write_json, writing
 from driftwheel.probe_answers import Fingerprint, ProbeAnswer
-from driftwheel.records import Alias, Deployment, ModelVersion, ModelVersionStatus, Stage
+from driftwheel.records import Alias, Deployment, DeploymentStage, ModelVersion
 from driftwheel.settings.load import load_settings
 from driftwheel.store.ledger import Ledger
 from serve.engines.engine import free_port
-from tests.support.versions import add_with_parents
+from tests.support.versions import add_with_parents, published_version
 
 KEY = "0123456789abcdef-fake-world"
 ALIAS = "support"
@@ -81,18 +81,8 @@ class World:
 
     def record(self, id: str, path: Path, fingerprint: Fingerprint) -> ModelVersion:
         """Write down an artifact as a published version."""
-        version = ModelVersion(
-            id=id,
-            project="support",
-            status=ModelVersionStatus.PUBLISHED,
-            number=1,
-            run_id="run",
-            dataset_id="dataset",
-            base_model="base",
-            path=str(path),
-            manifest_hash=read_manifest(path).content_hash,
-            quantization="none",
-            fingerprint=fingerprint,
+        version = published_version(
+            id, path=str(path), manifest_hash=read_manifest(path).content_hash, fingerprint=fingerprint
         )
         add_with_parents(self.ledger, version)
         return version
@@ -125,7 +115,7 @@ class World:
         alias = self.alias()
         return alias.observed_fence == alias.fence and alias.observed_version_id is not None
 
-    def stages(self) -> dict[str, Stage]:
+    def stages(self) -> dict[str, DeploymentStage]:
         """Return each version's newest stage."""
         return {row.version_id: row.stage for row in self.ledger.find(Deployment, newest_first=False)}
 

@@ -6,6 +6,8 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from driftwheel.bookkeeping import Window
+from driftwheel.identity import utc_now
 from driftwheel.json_form import as_json
 from driftwheel.predictions import Prediction
 from driftwheel.records import (
@@ -20,8 +22,6 @@ from driftwheel.records import (
     ModelVersionStatus,
     RetrainDecision,
     Traffic,
-    Window,
-    utc_now,
 )
 from driftwheel.scorecard import Scorecard
 from driftwheel.settings.settings import Settings

@@ -1,5 +1,6 @@
 """Versions, runs and datasets for tests that only need them to be there."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -22,22 +23,21 @@ LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
 """When stubs were made: whoever asks for the newest record gets another one."""
 
 
-def published_version(
-    id: str, *, project: str = "support", number: int = 1, run_id: str = "run", dataset_id: str = "dataset"
-) -> ModelVersion:
-    """Return a published version without files."""
-    return ModelVersion(
+def published_version(id: str, **facts: Any) -> ModelVersion:
+    """Return a published version without files; `facts` are the fields by which it differs from any other."""
+    made = ModelVersion(
         id=id,
-        project=project,
+        project="support",
         status=ModelVersionStatus.PUBLISHED,
-        number=number,
-        run_id=run_id,
-        dataset_id=dataset_id,
+        number=1,
+        run_id="run",
+        dataset_id="dataset",
         base_model="base",
         path="path",
         manifest_hash="hash",
         quantization="none",
     )
+    return replace(made, **facts)
 
 
 def dataset_stub(id: str) -> Dataset:

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO
 
+from driftwheel.child_secrets import for_stage
 from driftwheel.errors import EngineError
 from driftwheel.settings.settings import Settings
 from train.asking.client import Endpoint
@@ -41,7 +42,7 @@ def engine(settings: Settings, source: list[str]) -> Iterator[Endpoint]:
             stdout=subprocess.PIPE,
             stderr=log,
             text=True,
-            env=os.environ | settings.child_environment(),
+            env=for_stage(os.environ) | settings.child_environment(with_secrets=False),
         )
         try:
             with progress("engine start"):

@@ -53,7 +53,9 @@ def clean(
             group=row.group or key[:16],
             time=row.time.isoformat(timespec="microseconds") if row.time else None,
             tools=row.tools,
-            references=[_treated(settings, clean_answer(text), tally) for text in row.references],
+            references=[answer_as_learned(settings, text, tally) for text in row.references],
+            requests=[row.request_id] if row.request_id else [],
+            groups=row.groups,
         )
         asked.append(Asked(key, example, row.place, row.weight))
     answers = known_answers or [row.example.answer for row in asked]
@@ -62,6 +64,11 @@ def clean(
     tally.places |= {row.example.id: row.place for row in found.rows}
     tally.weights |= {row.example.id: row.weight for row in found.rows if row.weight != 1}
     return [row.example for row in found.rows]
+
+
+def answer_as_learned(settings: DatasetSettings, answer: str, tally: Tally) -> str:
+    """Return a right answer as a Dataset holds it."""
+    return _treated(settings, clean_answer(answer), tally)
 
 
 def with_own_text(message: Message, change: Callable[[str], str]) -> Message:

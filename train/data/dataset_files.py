@@ -9,7 +9,8 @@ from typing import Any
 from driftwheel.artifacts import writing
 from driftwheel.dataset_report import DatasetReport
 from driftwheel.errors import DataError
-from driftwheel.records import Dataset, content_hash, new_id
+from driftwheel.identity import content_hash, new_id
+from driftwheel.records import Dataset
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
 from train.data.examples import Example, read_examples

@@ -7,7 +7,7 @@ from pathlib import Path
 from driftwheel.conversations import Message, Tool, last_text, text_of
 from driftwheel.errors import ArtifactError, DataError
 
-MOSTLY_LACKING = ("tools", "references", "author")
+MOSTLY_LACKING = ("tools", "references", "author", "requests", "groups")
 """Fields of a row that came later, and that most rows lack."""
 
 
@@ -35,6 +35,11 @@ class Example:
     """Further right answers, beside the completion's."""
     author: str | None = None
     """Who said what the right answer is, where that is nobody who is trusted with it: an API key's id."""
+    requests: list[str] = field(default_factory=list)
+    """Ids of the logged requests whose labels say so; none of a row that a file held."""
+
+    groups: dict[str, str] = field(default_factory=dict)
+    """The groups that it belongs to by `dataset.slice_columns`, such as region and north."""
 
     @property
     def text(self) -> str:

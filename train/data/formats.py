@@ -41,6 +41,10 @@ class Row:
     """An answer to the same prompt that is worse; it is never learned."""
     is_good: bool | None = None
     """What a person thought of the answer; one that is bad is never learned."""
+    request_id: str | None = None
+    """The logged request that was labelled, if it is one."""
+    groups: dict[str, str] = field(default_factory=dict)
+    """Its value in each column of `dataset.slice_columns` that it has."""
 
     @property
     def answer(self) -> str:
@@ -62,8 +66,8 @@ class Reading:
     """Columns, and keys of messages, that were not read."""
     marks: set[str] = field(default_factory=set)
     """What stands as `label` beside answers, and is neither true nor false."""
-    has_groups: bool = False
-    """Whether a row has the column that `dataset.group_column` names."""
+    columns: set[str] = field(default_factory=set)
+    """Those of `dataset.group_column` and `dataset.slice_columns` that a row has."""
 
 
 def read_sources(settings: DatasetSettings, sources: Sequence[str | Path]) -> list[Reading]:
@@ -122,11 +126,13 @@ def _read_row(settings: DatasetSettings, reading: Reading, place: str, raw: RawR
         _check_calls(read)
         time = _time(row[settings.time_column]) if settings.time_column else None
         group = _group(row.get(settings.group_column)) if settings.group_column else None
+        named = {name: _group(row.get(name)) for name in settings.slice_columns}
     except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
         reading.broken.append(BrokenRow(place, _reason(error)))
         return
-    reading.has_groups |= settings.group_column in row
-    reading.rows.append(Row(place, group=group, time=time, **vars(read)))
+    reading.columns |= {name for name in (settings.group_column, *settings.slice_columns) if name and name in row}
+    groups = {name: value for name, value in named.items() if value}
+    reading.rows.append(Row(place, group=group, time=time, groups=groups, **vars(read)))
     reading.unused |= row.unused
     if mark := ambiguous_mark(settings, row, reading.format):
         reading.marks.add(mark)

@@ -16,7 +16,7 @@ import structlog
 from driftwheel.conversations import Messages, text_of, with_text
 from driftwheel.dataset_report import ParaphraseCount
 from driftwheel.errors import EngineError, StorageError
-from driftwheel.records import content_hash
+from driftwheel.identity import content_hash
 from driftwheel.settings.artifact import EvaluateSettings
 from driftwheel.settings.data import DatasetSettings
 from driftwheel.settings.serving import ServeSettings

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from driftwheel.answers import form_of, right_label
 from driftwheel.conversations import Message, text_of
-from driftwheel.records import content_hash
+from driftwheel.identity import content_hash
 from driftwheel.settings.data import DatasetSettings
 from train.data.duplicates import text_hash
 from train.data.examples import Example
@@ -59,22 +59,24 @@ def merged(rows: Iterable[Asked], *, are_references: bool) -> Merged:
     so that nobody's answer is held to be right for what was not asked. A call of tools is no reference.
     """
     kept: dict[tuple[str, ...], Asked] = {}
-    seen: dict[str, set[str]] = {}
+    seen: dict[str, dict[str, tuple[str, ...]]] = {}
     repeated = conflicting = 0
     for row in rows:
         answers = [answer.strip() for answer in row.example.answers]
-        known = seen.setdefault(row.key, set())
+        known = seen.setdefault(row.key, {})
         fresh = [a for a, plain in zip(row.example.answers, answers, strict=True) if plain not in known]
         is_first = not known
         if not fresh:
             repeated += 1
+            said = known[answers[0]]
+            kept[said] = _said_again(kept[said], row)
             continue
         calls = bool(row.example.completion[-1].get("tool_calls"))
         if not is_first and (calls or not are_references):
             conflicting += 1
             continue
-        known.update(answers)
         place = (row.key, row.example.group, *(" ".join(text_of(m).split()) for m in row.example.prompt))
+        known.update(dict.fromkeys(answers, place))
         if place in kept and not kept[place].example.completion[-1].get("tool_calls"):
             kept[place] = _joined(kept[place], row, fresh)
         else:
@@ -87,9 +89,18 @@ def _joined(first: Asked, row: Asked, answers: Sequence[str]) -> Asked:
     """Return a row with the further answers of another; it is as new and weighs as much as the newest and heaviest."""
     times = [e.time for e in (first.example, row.example) if e.time]
     example = replace(
-        first.example, references=[*first.example.references, *answers], time=max(times) if times else None
+        first.example,
+        references=[*first.example.references, *answers],
+        time=max(times) if times else None,
+        requests=[*first.example.requests, *row.example.requests],
     )
     return replace(first, example=example, weight=max(first.weight, row.weight))
+
+
+def _said_again(first: Asked, row: Asked) -> Asked:
+    """Return a row that notes whose request says the same, because one of them may be taken back."""
+    requests = [*first.example.requests, *row.example.requests]
+    return replace(first, example=replace(first.example, requests=requests))
 
 
 def every_answer(rows: Sequence[Example], label_field: str | None) -> list[Example]:

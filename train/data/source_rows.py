@@ -7,7 +7,8 @@ from pathlib import Path
 import structlog
 
 from driftwheel.errors import DataError
-from driftwheel.records import Dataset, ModelVersion, ModelVersionStatus, content_hash
+from driftwheel.identity import content_hash
+from driftwheel.records import Dataset, ModelVersion, ModelVersionStatus
 from driftwheel.settings.data import HUB, DatasetSettings
 from driftwheel.store.ledger import Ledger
 from train.data.clean_rows import clean
@@ -31,15 +32,20 @@ def read_all(settings: DatasetSettings, weighted: Weighted, tally: Tally) -> lis
     Raises DataError for a file that cannot be used.
     """
     rows: list[Row] = []
-    has_groups = settings.group_column is None
+    columns = set[str]()
     for source, weight in weighted:
         for reading in read_sources(settings, [source]):
             _refuse_plain_text(reading)
-            has_groups = has_groups or reading.has_groups
+            columns |= reading.columns
             rows += [replace(row, weight=weight) for row in reading.rows]
             tally.broken += reading.broken
             tally.note_unused(reading)
-    if rows and not has_groups:
+    missing = [name for name in settings.slice_columns if name not in columns]
+    if rows and missing:
+        raise DataError(
+            f"no row has the column {missing[0]!r} that dataset.slice_columns names; without it no such group is judged"
+        )
+    if rows and settings.group_column is not None and settings.group_column not in columns:
         raise DataError(
             f"no row has the column {settings.group_column!r} that dataset.group_column names; without it one group "
             "would be learned and judged on"

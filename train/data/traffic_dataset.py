@@ -7,6 +7,7 @@ from functools import partial
 
 from driftwheel.answers import AnswerForm, form_of
 from driftwheel.errors import DataError
+from driftwheel.grades import OF_TEXTS
 from driftwheel.records import Dataset, ModelVersion
 from driftwheel.settings.data import DatasetSettings
 from driftwheel.settings.settings import Settings
@@ -23,8 +24,9 @@ from train.data.source_rows import new_in_sources
 from train.data.splits import Deal, Splits, TimedSplits, group_numbers
 from train.data.tally import Tally
 from train.data.teachable import teachable
-from train.data.traffic_rows import labelled_rows, one_sided_authors, within_cap
+from train.data.traffic_rows import ACCEPTED, labelled_rows, one_sided_authors, within_cap
 from train.data.unverified_rows import Admission
+from train.data.withdrawn_rows import without_withdrawn
 
 
 def dataset_from_traffic(settings: Settings, ledger: Ledger, decision_id: str) -> Dataset:
@@ -44,7 +46,11 @@ def dataset_from_traffic(settings: Settings, ledger: Ledger, decision_id: str) -
     quarantine = quarantined(ledger, settings.project)
     answers = list({e.id: e.answer for e in old["train"] if e.original is None}.values())
     form = live_dataset.report.answer_form or form_of(answers)
-    given = _fresh(settings.dataset, ledger, settings.serve.alias, live_dataset, form, answers, old, tally)
+    old = without_withdrawn(settings.dataset, ledger, old, form, tally)
+    are_texts = live.scorecard.criterion in OF_TEXTS
+    given = _fresh(
+        settings.dataset, ledger, settings.serve.alias, live_dataset, form, answers, old, tally, are_texts=are_texts
+    )
     fresh = [*given.verified, *given.unverified]
     files = new_in_sources(settings.dataset, ledger, settings.project, settings.weighted_paths(), tally)
     # Where somebody labelled the same question in use, that label stands.
@@ -102,10 +108,16 @@ def _fresh(
     answers: Sequence[str],
     old: Splits,
     tally: Tally,
+    *,
+    are_texts: bool,
 ) -> Given:
-    """Return the traffic that was labelled since the live dataset was built."""
-    since = live_dataset.created_at
-    rows = labelled_rows(settings, ledger, live_dataset.project, alias, since=since, tally=tally, form=form)
+    """Return the traffic that was labelled since the live dataset was built.
+
+    Where many texts are right, an answer that somebody liked teaches and judges nobody: beside itself the live version
+    is without fault, and any other right text is worse.
+    """
+    since, project = live_dataset.created_at, live_dataset.project
+    rows = labelled_rows(settings, ledger, project, alias, since=since, tally=tally, form=form, are_texts=are_texts)
     one_sided = one_sided_authors(settings, rows)  # of all that they said, and not of what a cap leaves
     rows = within_cap(settings, rows, tally)
     by_place = {r.row.place: r for r in rows}
@@ -125,7 +137,12 @@ def _fresh(
     # Apart: where several labelled one question, a trusted label stands, and no other is a further right answer to it.
     verified = cleaned(is_verified=True)
     known = {e.id for e in verified}
-    judges = frozenset(id for id in known if by_place[tally.places[id]].author not in one_sided)
+    source_of = {id: by_place[tally.places[id]] for id in known}
+    judges = frozenset(
+        id
+        for id, row in source_of.items()
+        if row.author not in one_sided and not (are_texts and row.source == ACCEPTED)
+    )
     others = _drop(cleaned(is_verified=False), known, tally, "unverified, but a trusted author labelled it too")
     learned = [e for name in ("train", "validation") for e in old[name]]
     proven = [*verified, *(e for e in learned if e.author is None)]

@@ -11,6 +11,7 @@ from driftwheel.answers import AnswerForm, field_for, label_of, right_label, wro
 from driftwheel.asked import Asked, UnreadableRequestError, read_answer, read_asked
 from driftwheel.by_whom import Trust
 from driftwheel.conversations import said
+from driftwheel.grades import grade
 from driftwheel.records import Traffic
 from driftwheel.settings.data import DatasetSettings
 from driftwheel.store.ledger import Ledger
@@ -23,6 +24,9 @@ from train.data.tally import Tally
 
 LEAST_SHARE = 0.02
 """Of an author's labels, on each side. A model that answers a whole window right, or wrong, is rarer than that."""
+LEFT_AS_IT_IS = 0.9
+"""chrF of a text beside its correction where a word or two were changed."""
+ACCEPTED = "accepted"
 UNKNOWN = ""
 """The author of a label that stands in a request without a row of feedback."""
 
@@ -50,11 +54,13 @@ def labelled_rows(
     since: datetime,
     tally: Tally,
     form: AnswerForm | None = None,
+    are_texts: bool = False,
 ) -> list[LabelledRow]:
     """Return the answered requests that people labelled since a moment, newest first.
 
-    An answer in another form than the live version's answers is counted and left out. A label of which nobody knows who
-    gave it is nobody's whom one could trust.
+    `are_texts` says that many texts are right: who corrects one confirms it by changing next to nothing, and a liked
+    answer confirms none. An answer in another form than the live version's answers is counted and left out. A label of
+    which nobody knows who gave it is nobody's whom one could trust.
     """
     label_field = field_for(form, settings.label_field)
     columns = TABLES[Traffic].c
@@ -79,7 +85,7 @@ def labelled_rows(
                 source=str(request.label_source),
                 author=word.author if word else UNKNOWN,
                 is_verified=word is not None and word.trust is Trust.TRUSTED,
-                confirms=is_confirmed(request, label_field),
+                confirms=is_left_as_it_is(request) if are_texts else is_confirmed(request, label_field),
             )
         )
     return rows
@@ -106,11 +112,18 @@ def within_cap(settings: DatasetSettings, rows: Sequence[LabelledRow], tally: Ta
 
     So nobody's thumbs take the place of answers that a trusted author accepted.
     """
-    accepted = sorted((row for row in rows if row.source == "accepted"), key=lambda row: not row.is_verified)
+    accepted = sorted((row for row in rows if row.source == ACCEPTED), key=lambda row: not row.is_verified)
     over = {row.row.place for row in accepted[settings.max_accepted_rows :]}
     if over:
         tally.dropped["over dataset.max_accepted_rows"] += len(over)
     return [row for row in rows if row.row.place not in over]
+
+
+def is_left_as_it_is(request: Traffic) -> bool:
+    """Say whether people corrected a text and changed next to nothing in it."""
+    if request.label is None or request.label_source == ACCEPTED:
+        return False
+    return (grade("chrf", request.answer, [request.label]) or 0.0) >= LEFT_AS_IT_IS
 
 
 def is_confirmed(request: Traffic, label_field: str | None) -> bool:
@@ -135,12 +148,20 @@ def _row(request: Traffic, form: AnswerForm | None, label_field: str | None, tal
         tally.dropped["labelled with an answer in another form than the others'"] += 1
         return None
     group = request.conversation_id or request.user_id or None
-    return Row(request.id, asked.messages, [completion], group, request.created_at, tools=asked.tools)
+    return Row(
+        request.id,
+        asked.messages,
+        [completion],
+        group,
+        request.created_at,
+        tools=asked.tools,
+        request_id=request.id,
+    )
 
 
 def right_answer(request: Traffic, label_field: str | None) -> str | None:
     """Return the whole right answer, or None if people only said which label it has and the model's has another."""
-    if request.label_source in ("correction", "accepted") or label_field is None:
+    if request.label_source in ("correction", ACCEPTED) or label_field is None:
         return request.label
     return request.answer if label_of(request.answer, label_field) == request.label else None
 

@@ -14,8 +14,9 @@ from driftwheel import artifacts
 from driftwheel.conversations import Message, Messages, text_of
 from driftwheel.errors import ConfigError, NotFoundError
 from driftwheel.grades import Criterion
+from driftwheel.identity import content_hash
 from driftwheel.json_form import as_json, from_json
-from driftwheel.records import Dataset, content_hash
+from driftwheel.records import Dataset
 from driftwheel.scorecard import EarlierBaseline, PromptScore, Scorecard
 from driftwheel.settings.data import Base, TemplateSettings
 from driftwheel.settings.settings import Settings

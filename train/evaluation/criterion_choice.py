@@ -1,7 +1,6 @@
 """Chooses the criterion by which a task's answers are graded, and refuses one that cannot grade them."""
 
 from collections.abc import Callable, Sequence
-from statistics import median
 
 from driftwheel.answers import OBJECTS_SHARE, parse_object, right_label
 from driftwheel.conversations import calls_in
@@ -9,7 +8,7 @@ from driftwheel.errors import ConfigError
 from driftwheel.grades import Criterion
 from driftwheel.scorecard import Task
 from driftwheel.settings.artifact import EvaluateSettings
-from driftwheel.words import words
+from driftwheel.words import is_one_term
 
 PROMPTINGS = 3
 """Ways in which the base model is asked: plainly, with fixed and with retrieved examples."""
@@ -38,8 +37,8 @@ def choose_criterion(settings: EvaluateSettings, label_field: str | None, answer
     is_repeated = 2 * len({answer.strip() for answer in answers}) <= len(answers)
     objects = _share(answers, is_object)
     if answers and objects <= few:
-        is_one_word = median(len(words(answer)) for answer in answers) <= 1
-        return BY_TASK["labels" if is_repeated or is_one_word else "text"]
+        is_one_word = _share(answers, is_one_term)
+        return BY_TASK["labels" if is_repeated or is_one_word >= 0.5 else "text"]
     # A label field says what is right of an object; without one an object that comes again and again is a label.
     labelled = (
         0.0 if label_field is None else _share(answers, lambda answer: right_label(answer, label_field) is not None)

@@ -10,19 +10,20 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from driftwheel.bookkeeping import Judgement, Preference
 from driftwheel.comparison import compare, most_changed
 from driftwheel.conversations import Messages, said
 from driftwheel.errors import EngineError
 from driftwheel.intervals import share_interval
 from driftwheel.judgements import MODEL_PREFIX, agreement, in_order, judgements_of, peoples_word, record_judgement
 from driftwheel.predictions import Prediction
-from driftwheel.records import Judgement, ModelVersion, Preference
+from driftwheel.records import ModelVersion
 from driftwheel.settings.artifact import EvaluateSettings
 from driftwheel.settings.serving import ServeSettings
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
 from train.asking.client import Endpoint, ask_all
-from train.evaluation.graders import judge_endpoint
+from train.evaluation.graders import SAID_BEFORE, judge_endpoint
 from train.step_progress import progress
 
 ITEMS = 100
@@ -89,8 +90,8 @@ def _preferences(
     """Return what the judge prefers; pairs that it refused (too long) are left out, and raise if it refused all."""
     asked = []
     for first, second in pairs:
-        asked.append(question(first.prompt, first.answer, second.answer))
-        asked.append(question(first.prompt, second.answer, first.answer))
+        asked.append(question(first.prompt, first.answer, second.answer, before=first.before))
+        asked.append(question(first.prompt, second.answer, first.answer, before=first.before))
     with progress("judge", len(asked)) as on_done:
         answers = ask_all(
             endpoint,
@@ -110,16 +111,17 @@ def _preferences(
     ]
 
 
-def question(prompt: str, answer_a: str, answer_b: str) -> Messages:
-    """Return what a judge is asked about two answers."""
-    parts = {"request": prompt, "answer_a": answer_a, "answer_b": answer_b}
+def question(prompt: str, answer_a: str, answer_b: str, *, before: str = "") -> Messages:
+    """Return what a judge is asked about two answers, with what was said before the prompt."""
+    parts = {"before": before} if before else {}
+    parts |= {"request": prompt, "answer_a": answer_a, "answer_b": answer_b}
     shown = "\n".join(f"<{name}>\n{_untagged(text)}\n</{name}>" for name, text in parts.items())
-    return [said("system", INSTRUCTION), said("user", shown)]
+    return [said("system", f"{SAID_BEFORE} {INSTRUCTION}" if before else INSTRUCTION), said("user", shown)]
 
 
 def _untagged(text: str) -> str:
     """Keep an answer from closing its own tag and posing as the other one."""
-    return re.sub(r"<(?=/?(?:request|answer_[ab])>)", "‹", text)
+    return re.sub(r"<(?=/?(?:before|request|answer_[ab])>)", "‹", text)
 
 
 def settled(plain: str, swapped: str) -> Preference:

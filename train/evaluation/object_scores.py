@@ -10,14 +10,15 @@ MISSING = object()
 
 
 def object_flags(expected: Sequence[str], answers: Sequence[str]) -> dict[str, list[bool]]:
-    """Return for each item whether its answer is a JSON object, and whether it equals the expected one.
+    """Return for each item whose right answer is an object whether its answer is one, and whether the two are equal.
 
-    Order of keys and space do not count; an expected answer must be an object.
+    Order of keys and space do not count.
     """
-    given = [parse_object(answer) for answer in answers]
+    wanted = [(parse_object(text), answer) for text, answer in zip(expected, answers, strict=True)]
+    given = [(value, parse_object(answer)) for value, answer in wanted if value is not None]
     return {
-        "json_validity": [value is not None for value in given],
-        "object_match": [value == parse_object(text) for text, value in zip(expected, given, strict=True)],
+        "json_validity": [found is not None for _, found in given],
+        "object_match": [found == value for value, found in given],
     }
 
 

@@ -39,8 +39,11 @@ def grade_answer(
 
 
 def detect_task(expected: Sequence[str]) -> Task:
-    """Say what kind of answers these are: JSON objects, labels (each used twice on average), or text."""
-    if expected and all(parse_object(text) is not None for text in expected):
+    """Say what kind of answers these are: JSON objects, labels (each used twice on average), or text.
+
+    A few answers of another kind do not decide.
+    """
+    if form_of(expected) == "object":
         return "json"
     return "labels" if 2 * len({text.strip() for text in expected}) <= len(expected) else "text"
 
@@ -53,7 +56,7 @@ def score(items: Sequence[Prediction], task: Task, criterion: Criterion = "right
     Shares are from 0 to 1, and `intervals` holds the 95 % interval of each.
     """
     expected, answers = [_object_meant(item) for item in items], [item.answer for item in items]
-    has_objects = bool(items) and all(parse_object(text) is not None for text in expected)
+    has_objects = form_of(expected) == "object"
     is_text = task in ("text", "extractive")
     labelled = [] if is_text else [item for item in items if item.label is not None]
     sure = [item for item in labelled if item.confidence is not None]
@@ -102,8 +105,7 @@ def _fields(expected: Sequence[str], answers: Sequence[str], task: Task) -> dict
     """Return the scores of the arguments of calls, or of the fields of objects; None where answers have neither."""
     if task == "tools":
         return argument_scores(expected, answers)
-    has_objects = bool(expected) and all(parse_object(text) is not None for text in expected)
-    return field_scores(expected, answers) if has_objects else None
+    return field_scores(expected, answers) if form_of(expected) == "object" else None
 
 
 def _object_meant(item: Prediction) -> str:

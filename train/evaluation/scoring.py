@@ -9,12 +9,14 @@ from typing import Any
 
 from driftwheel import artifacts
 from driftwheel.answers import field_for, form_of
-from driftwheel.conversations import Messages, Tool, text_of
+from driftwheel.conversations import Message, Messages, Tool, text_of
 from driftwheel.errors import DataError, EngineError
+from driftwheel.identity import content_hash
 from driftwheel.predictions import Prediction
-from driftwheel.records import Dataset, content_hash
+from driftwheel.records import Dataset
 from driftwheel.scorecard import Task
 from driftwheel.settings.artifact import EvaluateSettings
+from driftwheel.settings.secret import REVEALED
 from driftwheel.settings.serving import ServeSettings
 from driftwheel.settings.settings import Settings
 from train.asking.client import Answer, Endpoint, ask_all
@@ -31,7 +33,7 @@ Row = dict[str, Any]
 def evaluation_folder(settings: Settings, dataset: Dataset, *asked: Any) -> Path:
     """Return the folder that belongs to what was asked: a model, a dataset, and how they were put together."""
     # The whole section counts, `concurrency` too: the latencies are part of the scorecard.
-    how = settings.evaluate.model_dump(mode="json")
+    how = settings.evaluate.model_dump(mode="json", context=REVEALED)  # another grader is another evaluation
     name = content_hash([FORMAT, asked, dataset.content_hash, how, settings.dataset.label_field, settings.dataset.seed])
     return settings.root / "evaluations" / name[:32]
 
@@ -107,6 +109,7 @@ def score_items(
                 id=row["id"],
                 slice=row["slice"],
                 prompt=text_of(row["prompt"][-1]),
+                before=_transcript(row["prompt"][:-1]),
                 expected=expected,
                 answer=answer.text,
                 label=row["label"],
@@ -123,6 +126,11 @@ def score_items(
             )
         )
     return items
+
+
+def _transcript(turns: Sequence[Message]) -> str:
+    """Return what was said in some turns, each after its speaker; calls of tools as JSON."""
+    return "\n".join(f"{turn['role']}: {text_of(turn)}" for turn in turns)
 
 
 def ask(

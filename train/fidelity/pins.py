@@ -7,7 +7,7 @@ from typing import Any
 
 from driftwheel.artifacts import Pins
 from driftwheel.errors import ParityError
-from driftwheel.records import content_hash
+from driftwheel.identity import content_hash
 from train.base_model import load_generation_defaults, load_tokenizer
 
 PINS = {

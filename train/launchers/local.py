@@ -1,10 +1,12 @@
 """Launches a run as several processes of this machine with `accelerate launch`."""
 
+import os
 import sys
 from pathlib import Path
 
 import torch
 
+from driftwheel.child_secrets import for_stage
 from driftwheel.errors import ConfigError
 from driftwheel.run_metrics import RunMetrics
 from driftwheel.settings.training import TrainSettings
@@ -28,7 +30,10 @@ def launch(job: TrainingJob) -> RunMetrics:
         LocalExecutor().run(
             launch_command(train, job_path),
             log_path=job_path.with_name("processes.log"),
-            environment={"OMP_NUM_THREADS": str(threads_per_process(train.num_processes))},
+            environment={
+                **for_stage(os.environ),
+                "OMP_NUM_THREADS": str(threads_per_process(train.num_processes)),
+            },
         )
 
     return train_together(job, start)

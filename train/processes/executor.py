@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import IO, Protocol
 
+from driftwheel.child_secrets import without_secrets
 from driftwheel.errors import ConfigError, DriftwheelError
 from driftwheel.system import die_with_parent
 
@@ -53,11 +54,12 @@ class LocalExecutor:
 
         While `is_held` returns true the child is suspended by a signal. With `can_stand` false, for a child whose work
         is done by processes that the signal does not reach (a training on several GPUs), it is ended instead and run
-        again afterwards; it has to resume by itself. Raises DriftwheelError with the child's own error line if it
+        again afterwards; it has to resume by itself. Of this process's environment it has what is no secret, and
+        `environment` beside it. Raises DriftwheelError with the child's own error line if it
         fails, ConfigError if it cannot be started. Whatever ends this call also ends the child's group.
         """
         log_path.parent.mkdir(parents=True, exist_ok=True)
-        whole = {**os.environ, **(environment or {})}
+        whole = {**without_secrets(os.environ), **(environment or {})}
         while (output := _attempt(argv, log_path, is_held, can_stand, whole)) is None:
             while is_held():
                 time.sleep(POLL_SECONDS)

@@ -24,7 +24,6 @@ from driftwheel.training_speed import (
     Seconds,
     Speed,
     keep_speed,
-    kept_path,
     kept_speeds,
     machine_key,
     state_now,
@@ -60,7 +59,7 @@ def use_best_threads() -> None:
 
 def speed(state: str | None = None, path: Path | None = None) -> Speed:
     """Return what was measured on this machine in a state before, or measure it now, which takes a few seconds."""
-    path, state = path or kept_path(), state or state_now()
+    state = state or state_now()
     known = kept_speeds(path).get(machine_key())
     if known is not None and state in known.threads:
         return known

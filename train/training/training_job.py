@@ -36,7 +36,7 @@ class TrainingJob:
         path.parent.mkdir(parents=True, exist_ok=True)
         told = {
             # A folder of a run is shown to others, and its processes never open the ledger.
-            "settings": self.settings.model_dump(mode="json", exclude={"storage": {"database_url"}}),
+            "settings": self.settings.without_secrets(),
             "settings_path": str(self.settings.path),
             "rows_path": str(self.rows_path),
             "run": {name: getattr(self.run, name) for name in RUN_FIELDS},

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from driftwheel import artifacts
-from driftwheel.records import Dataset, TrainingRun, content_hash
+from driftwheel.identity import content_hash
+from driftwheel.records import Dataset, TrainingRun
 from driftwheel.settings.settings import Settings
 from driftwheel.settings.training import TrainSettings
 from driftwheel.store.ledger import Ledger

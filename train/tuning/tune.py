@@ -14,7 +14,8 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from sqlalchemy.pool import NullPool
 
 from driftwheel.errors import ConfigError, DataError
-from driftwheel.records import Dataset, content_hash
+from driftwheel.identity import content_hash
+from driftwheel.records import Dataset
 from driftwheel.settings.settings import Settings
 from driftwheel.settings.training import TuneSettings
 from driftwheel.store.database import with_driver
@@ -84,7 +85,7 @@ def _enqueue_grid(points: Sequence[TrialValues], study: Study, trials: int) -> N
 def open_study(settings: Settings, name: str) -> Study:
     """Open a study in the project's database, or make it."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    url = settings.storage.database_url or f"sqlite:///{settings.root / 'tune.db'}"
+    url = settings.database_or("tune.db")
     # No connection is kept: a trial takes minutes, in which the server may restart, and Optuna closes none itself.
     options: dict[str, Any] = {"poolclass": NullPool}
     if url.startswith("sqlite"):

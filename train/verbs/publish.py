@@ -11,10 +11,12 @@ import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
+from driftwheel.child_secrets import for_stage
 from driftwheel.cli.command import add_common_arguments, open_ledger, print_record, settings_from
 from driftwheel.errors import DriftwheelError, NotFoundError
 from driftwheel.gate_verdict import Override
-from driftwheel.records import ModelVersion, TrainingRun, utc_now
+from driftwheel.identity import utc_now
+from driftwheel.records import ModelVersion, TrainingRun
 from driftwheel.store.alias import live_version
 from train.publish import refuse_learned
 from train.runs import newest_run
@@ -69,7 +71,9 @@ def main(arguments: argparse.Namespace) -> None:
 
 def _build(argv: list[str], environment: Mapping[str, str], run_id: str) -> Path:
     """Merge, quantize and compare in a child of its own, so that its memory returns before the engine starts."""
-    done = subprocess.run(argv, stdout=subprocess.PIPE, text=True, check=False, env=os.environ | environment)
+    done = subprocess.run(
+        argv, stdout=subprocess.PIPE, text=True, check=False, env=for_stage(os.environ) | dict(environment)
+    )
     if done.returncode != 0:
         raise DriftwheelError(f"`train parity` failed for {run_id}; its message stands above")
     return Path(json.loads(done.stdout.strip().split("\n")[-1])["path"])

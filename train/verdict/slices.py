@@ -1,4 +1,4 @@
-"""Names the slices of a test split: by label, by length of the prompt, by source, by age.
+"""Names the slices of a test split: by label, by length of the prompt, by source, by age, by the user's own groups.
 
 Whether a row is old or new is the row's own `slice`; the gate cuts these names within each of the two.
 """
@@ -34,7 +34,7 @@ def _newest_from(rows: Sequence[Example]) -> str:
 
 def _names(row: Example, bounds: Sequence[int], newest_from: str) -> list[str]:
     length = LENGTHS[sum(len(row.conversation) >= bound for bound in bounds)]
-    names = [f"length:{length}", f"source:{row.source}"]
+    names = [f"length:{length}", f"source:{row.source}", *(f"{name}:{value}" for name, value in row.groups.items())]
     if row.time:
         names.append("age:newest" if row.time >= newest_from else "age:older")
     return names if row.label is None else [f"label:{row.label}", *names]

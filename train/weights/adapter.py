@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from driftwheel import artifacts, fingerprint
-from driftwheel.artifacts import Manifest, Source
+from driftwheel.artifacts import ArtifactManifest, Source
 from driftwheel.errors import ArtifactError, ConfigError, ConflictError, ParityError
 from driftwheel.json_form import as_json
 from driftwheel.probe_answers import Fingerprint
@@ -72,7 +72,7 @@ def pack_adapter(settings: Settings, ledger: Ledger, run_id: str) -> Path:
     return target
 
 
-def require_servable(run: TrainingRun, trained: Manifest) -> None:
+def require_servable(run: TrainingRun, trained: ArtifactManifest) -> None:
     """Raise ConfigError unless vLLM can load what a run trained beside its base (vllm/lora/peft_helper.py)."""
     reason = "every weight was trained" if run.method in ("full", "ensemble") else trained.why_only_merged
     if reason:

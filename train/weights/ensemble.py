@@ -14,7 +14,8 @@ from typing import Any, Literal, get_args
 
 from driftwheel import artifacts
 from driftwheel.errors import ConfigError, ConflictError
-from driftwheel.records import TrainingRun, TrainingRunStatus, content_hash, new_id, utc_now
+from driftwheel.identity import content_hash, new_id, utc_now
+from driftwheel.records import TrainingRun, TrainingRunStatus
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
 from train.base_model import load_tokenizer, load_weights

@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 
 from dashboard import charts, comparing
+from driftwheel.bookkeeping import Judgement, Preference
 from driftwheel.comparison import Comparison
 from driftwheel.intervals import paired_interval
 from driftwheel.predictions import Prediction
-from driftwheel.records import Judgement, Preference
 from driftwheel.scorecard import Scorecard
 
 

@@ -59,6 +59,23 @@ def test_a_text_task_is_shown_by_its_grade(ids: dict[str, str], settings: Settin
     assert "61.0 of 100 (grade by chrf) when it was judged" in live_numbers.sentence(served)
 
 
+def test_a_live_grade_is_held_against_what_the_version_had_beside_one_right_text(
+    ids: dict[str, str], settings: Settings, ledger: Ledger
+) -> None:
+    """It was shown as an accuracy, and the best of several right texts would make each live answer seem worse."""
+    kind, version = DriftKind.QUALITY, ids["v1"]
+    signal = ledger.find(DriftSignal, version_id=version, kind=kind, feature="all", limit=1)[0]
+    graded = replace(signal.details, criterion="chrf", accuracy=0.45, baseline=0.52)
+    for low, high, is_worse in ((0.38, 0.51, True), (0.38, 0.53, False)):
+        ledger.change(signal, details=replace(graded, accuracy_low=low, accuracy_high=high))
+        served = live_numbers.served_now(ledger, settings.alias_key, get_alias(ledger, *settings.alias_key))
+        assert served.is_worse_than_judged is is_worse
+        told = "that is worse than 52.0" if is_worse else "it was 52.0"
+        said = live_numbers.sentence(served)
+        assert "Its answers have 45.0 of 100 (grade by chrf beside corrections), measured on 100 labelled" in said
+        assert f"{told} when it was judged." in said
+
+
 def test_a_new_version_inherits_neither_lamp_nor_measured_accuracy(
     ids: dict[str, str], settings: Settings, ledger: Ledger
 ) -> None:

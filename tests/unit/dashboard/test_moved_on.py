@@ -5,19 +5,11 @@ from datetime import timedelta
 
 import pytest
 
-from driftwheel import controls
+from driftwheel import approvals, controls
+from driftwheel.bookkeeping import Judgement, Preference
+from driftwheel.identity import new_id, utc_now
 from driftwheel.judgements import record_judgement
-from driftwheel.records import (
-    Alias,
-    DecisionStatus,
-    Judgement,
-    ModelVersion,
-    Preference,
-    RetrainDecision,
-    Traffic,
-    new_id,
-    utc_now,
-)
+from driftwheel.records import Alias, DecisionStatus, ModelVersion, RetrainDecision, Traffic
 from driftwheel.settings.settings import Settings
 from driftwheel.store.alias import get_alias
 from driftwheel.store.ledger import Ledger
@@ -129,7 +121,7 @@ def test_a_decision_that_was_settled_meanwhile_stays_settled(
 ) -> None:
     page = view("decisions")
     settle, status = (
-        (controls.refuse, DecisionStatus.REFUSED) if key == "approve" else (controls.approve, DecisionStatus.OPEN)
+        (approvals.refuse, DecisionStatus.REFUSED) if key == "approve" else (approvals.approve, DecisionStatus.OPEN)
     )
     settle(ledger, settings.project, seeded["waiting"])
     button(page, key).click().run()

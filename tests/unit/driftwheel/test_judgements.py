@@ -4,26 +4,19 @@ from typing import Any
 
 import pytest
 
+from driftwheel.bookkeeping import Judgement, Preference
 from driftwheel.errors import DataError
 from driftwheel.judgements import agreement, in_order, judgements_of, peoples_word, record_judgement
-from driftwheel.records import Judgement, ModelVersion, Preference
+from driftwheel.records import ModelVersion, ModelVersionStatus
 from driftwheel.store.ledger import Ledger
-from tests.support.versions import add_with_parents
+from tests.support.versions import add_with_parents, published_version
 
 FIRST, SECOND, BOTH, UNSURE = Preference.FIRST, Preference.SECOND, Preference.BOTH, Preference.UNSURE
 
 
 def version(number: int) -> ModelVersion:
-    return ModelVersion(
-        id=f"version_{number}",
-        project="support",
-        number=number,
-        run_id="r",
-        dataset_id="d",
-        base_model="b",
-        path="p",
-        manifest_hash="h",
-        quantization="none",
+    return published_version(
+        f"version_{number}", number=number, run_id="r", dataset_id="d", status=ModelVersionStatus.CANDIDATE
     )
 
 

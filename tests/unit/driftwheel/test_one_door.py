@@ -7,7 +7,8 @@ import pytest
 
 from driftwheel import controls
 from driftwheel.errors import ConflictError
-from driftwheel.records import DecisionStatus, DecisionVerdict, DriftKind, RetrainDecision, utc_now
+from driftwheel.identity import utc_now
+from driftwheel.records import DecisionStatus, DecisionVerdict, DriftKind, RetrainDecision
 from driftwheel.retrain_limits import history_of
 from driftwheel.settings.settings import Settings
 from driftwheel.settings.watching import PolicySettings

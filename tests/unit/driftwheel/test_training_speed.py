@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import structlog
 
-from driftwheel.training_speed import Speed, keep_speed, kept_path, kept_speeds, machine_key
+from driftwheel.training_speed import Speed, keep_speed, kept_path, kept_speeds, machine_key, spare_path
 
 SPEED = Speed(
     frozen={"bfloat16": 0.1, "float32": 0.3},
@@ -66,6 +66,31 @@ def test_a_broken_entry_hides_no_other(tmp_path: Path) -> None:
     broken = {"frozen": SPEED.frozen, "trained": SPEED.trained, "threads": {"alone": {}}}
     path.write_text(json.dumps({"a": asdict(SPEED), "b": broken}), encoding="utf-8")
     assert kept_speeds(path) == {"a": SPEED}
+
+
+@pytest.fixture
+def read_only_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The temporary folder of a user whose cache folder cannot be made."""
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file" / "cache"))
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    return tmp_path
+
+
+def test_what_no_cache_folder_takes_is_kept_until_the_next_boot(read_only_cache: Path) -> None:
+    with structlog.testing.capture_logs() as logged:
+        keep_speed(SPEED)
+    assert (kept_speeds(), logged) == ({machine_key(): SPEED}, [])
+    assert spare_path().is_relative_to(read_only_cache)
+
+
+def test_a_spare_folder_that_others_may_write_is_not_believed(read_only_cache: Path) -> None:
+    keep_speed(SPEED)
+    spare_path().parent.chmod(0o777)
+    with structlog.testing.capture_logs() as logged:
+        keep_speed(SPEED)
+    assert kept_speeds() == {}
+    assert "somebody else's" in logged[0]["reason"]
 
 
 def test_a_folder_that_cannot_be_written_is_no_error_and_said_once(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from examples.support.claims import Measured, hold_against_bars, upper_bound
+from examples.support.claims import GRADE_BARS, LABEL_BARS, Measured, hold_against_bars, upper_bound
 
 GOOD = Measured(
     tuned=0.94,
@@ -34,8 +34,42 @@ def test_a_slow_circle_names_what_else_the_machine_did() -> None:
     assert told == ["8.3 minutes", "8.3 minutes, beside other work: load 8.0 on 2 cores before it began"]
 
 
+GOOD_TEXTS = replace(
+    GOOD, tuned=0.64, base=0.31, old_v1=0.66, new_v1=0.36, old_v2=0.65, new_v2=0.62, requests_per_second=6.0
+)
+"""What is good for texts, and fails the bars of labels."""
+
+
 def test_a_turn_that_measured_nothing_fails() -> None:
-    assert sum(claim.is_met for claim in hold_against_bars(Measured())) == 0
+    for bars in (LABEL_BARS, GRADE_BARS):
+        assert sum(claim.is_met for claim in hold_against_bars(Measured(), bars)) == 0
+
+
+def test_a_good_turn_of_texts_holds_every_claim_and_is_told_in_chrf() -> None:
+    claims = hold_against_bars(GOOD_TEXTS, GRADE_BARS)
+    assert [claim.text for claim in claims if not claim.is_met] == []
+    assert [claims[0].measured, claims[4].measured] == ["64.0 against 31.0", "62.0, 87% recovered"]
+
+
+@pytest.mark.parametrize(
+    ("change", "broken"),
+    [
+        ({"tuned": 0.50}, "tuned"),
+        ({"new_v1": 0.57, "new_v2": 0.65}, "shifted traffic before"),
+        ({"new_v2": 0.58}, "shifted traffic after"),
+        ({"old_v2": 0.63}, "old traffic after"),
+        ({"requests_per_second": 4.0}, "failed"),
+        ({"circle_seconds": 901.0}, "the circle"),
+    ],
+)
+def test_one_bad_measurement_of_texts_breaks_one_claim(change: dict[str, Any], broken: str) -> None:
+    (claim,) = [claim for claim in hold_against_bars(replace(GOOD_TEXTS, **change), GRADE_BARS) if not claim.is_met]
+    assert claim.text.startswith(broken)
+
+
+def test_a_shift_that_lost_nothing_has_recovered_nothing() -> None:
+    claims = hold_against_bars(replace(GOOD_TEXTS, new_v1=0.70, new_v2=0.70), GRADE_BARS)
+    assert not claims[4].is_met
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,11 @@
 import json
 from collections import Counter
 
-from examples.support.prepare import SEED_ROWS, SEEDS, held_out_messages
+import pytest
+
+from examples.support.demo_tasks import SUPPORT, TEXT
+from examples.support.prepare import SEEDS, held_out_requests
+from examples.support.task import Task
 from examples.support.world import answer, messages, unlabelled_text
 
 
@@ -32,9 +36,10 @@ def test_an_answer_is_a_small_json_object() -> None:
     assert json.loads(answer(message)) == {"intent": message.intent, "urgency": message.urgency}
 
 
-def test_held_out_messages_are_not_in_the_seed_data() -> None:
-    held_out = {m.text for m in held_out_messages("steady")}
-    assert not held_out & {m.text for m in messages(SEED_ROWS, SEEDS["seed"], "steady")}
+@pytest.mark.parametrize("task", [SUPPORT, TEXT], ids=lambda task: task.name)
+def test_held_out_requests_are_not_in_the_seed_data(task: Task) -> None:
+    held_out = {e.text for e in held_out_requests(task, "steady")}
+    assert not held_out & {e.text for e in task.requests(task.sizes.seed_rows, SEEDS["seed"], "steady")}
 
 
 def test_the_text_for_the_base_says_nothing_about_which_answer_belongs_to_what() -> None:

@@ -7,8 +7,9 @@ import pytest
 
 from monitor.betting import Outcomes, design_effect, lower_bound, restarted_capital
 from monitor.calibration import Array, level_per_decision
-from monitor.opinions import Said, WindowEvidence, capped_by_author, is_audited, rise_p_value
-from monitor.quality import Assessment, Baseline, assess
+from monitor.opinions import FEW, Said, WindowEvidence, capped_by_author, contradicted, is_audited, rise_p_value
+from monitor.quality import Assessment, assess
+from monitor.standard import Baseline
 
 BASELINE = Baseline(correct=570, items=600)
 
@@ -84,6 +85,20 @@ def test_the_silence_of_a_second_key_does_not_hide_a_total_loss(silent: int) -> 
     known = judged(*[one_speaks(8)] * 6, *[one_speaks(95)] * 3)
     assert known.is_proved
     assert "corrections per answer" in [rate.name for rate in known.risen]
+
+
+def test_a_key_that_confirms_one_answer_silences_nobody_who_corrects() -> None:
+    corrections = [Said("desk", False, False) for _ in range(50)] + [Said("desk", False) for _ in range(50)]
+    silent = [Said("web", False) for _ in range(100)]
+    alone = contradicted([WindowEvidence((*corrections, *silent))])
+    beside = contradicted([WindowEvidence((*corrections, *silent, Said("web", False, True)))])
+    assert (alone, beside) == (50, 50)
+
+
+def test_a_key_that_confirms_many_answers_still_caps_one_that_corrects_all() -> None:
+    loud = [Said("loud", False, False) for _ in range(90)]
+    found = [Said("web", False, True) for _ in range(200)]
+    assert contradicted([WindowEvidence((*loud, *found))]) == FEW
 
 
 def test_one_key_counts_as_often_per_request_as_two_others() -> None:

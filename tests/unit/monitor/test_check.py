@@ -12,6 +12,9 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from driftwheel.bookkeeping import Window
+from driftwheel.by_whom import Action
+from driftwheel.identity import utc_now
 from driftwheel.records import (
     Alias,
     Dataset,
@@ -24,12 +27,11 @@ from driftwheel.records import (
     ModelVersionStatus,
     RetrainDecision,
     Traffic,
-    Window,
-    utc_now,
 )
 from driftwheel.scorecard import Scorecard
 from driftwheel.settings.settings import Settings
 from driftwheel.store.alias import move_alias
+from driftwheel.store.events import events_of
 from driftwheel.store.ledger import Ledger
 from driftwheel.store.tables import TABLES
 from driftwheel.traffic.outcomes import CLIENT_LEFT
@@ -40,7 +42,7 @@ from monitor.facts import gather_facts
 from monitor.features import FEATURES, Feature, Measure
 from monitor.look import Look, next_look
 from monitor.signals import judge_drift
-from tests.support.versions import add_with_parents
+from tests.support.versions import add_with_parents, published_version
 
 # Evidently and its libraries warn about their own future; nothing of ours is silenced by it.
 pytestmark = pytest.mark.filterwarnings(
@@ -89,17 +91,10 @@ def watched(settings: Settings, ledger: Ledger, tmp_path: Path) -> Settings:
             validation_rows=1,
             test_rows=1,
         ),
-        ModelVersion(
-            id="version_1",
-            project="support",
+        published_version(
+            "version_1",
             created_at=START,
-            status=ModelVersionStatus.PUBLISHED,
-            number=1,
-            run_id="run",
             dataset_id="dataset_1",
-            base_model="b",
-            path="p",
-            manifest_hash="h",
             quantization="w8a8",
             scorecard=Scorecard(accuracy=0.95, items=400, predictions_path=str(path)),
         ),
@@ -200,6 +195,8 @@ def test_steady_traffic_is_left_alone_and_a_shift_is_found_in_time(watched: Sett
     retrains = ledger.find(RetrainDecision, verdict=DecisionVerdict.RETRAIN.value)
     assert len(retrains) == 1, "one retrain at a time"
     assert "accuracy" in retrains[0].reasons[0]
+    done = [(event.action, event.actor) for event in events_of(ledger, "support", actor="process:monitor")]
+    assert sorted(done) == [(Action.ALARM, "process:monitor")] * 3 + [(Action.ASK_RETRAIN, "process:monitor")]
 
 
 def test_a_number_of_5000_digits_in_feedback_ends_no_check(watched: Settings, ledger: Ledger) -> None:
@@ -358,6 +355,8 @@ def test_a_version_that_does_worse_than_the_one_before_is_rolled_back(
     assert status is (DecisionStatus.ROLLED_BACK if is_back else DecisionStatus.PROMOTED)
     if is_back:
         assert "the version before had 100.0% on 100" in result.decision.reasons[0]
+        (event,) = events_of(ledger, "support", actions=[Action.ROLL_BACK])
+        assert (event.actor, event.reason) == ("process:monitor", "; ".join(result.decision.reasons))
         assert check(watched, ledger) is None, "what version_1 answered is checked already"
 
 

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from driftwheel.records import DriftKind, utc_now
+from driftwheel.identity import utc_now
+from driftwheel.records import DriftKind
 from examples.support.world import messages
 from monitor.calibration import level_per_decision
 from monitor.dependence import INDEPENDENT, DesignEffect, design_effect_of, widened

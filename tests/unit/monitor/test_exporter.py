@@ -16,7 +16,7 @@ from driftwheel.records import (
     DriftKind,
     DriftSignal,
     DriftVerdict,
-    ModelVersion,
+    ModelVersionStatus,
     RetrainDecision,
     Traffic,
 )
@@ -24,7 +24,7 @@ from driftwheel.scorecard import Scorecard, SliceScore
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
 from monitor.exporter import CheckCounter, LedgerCollector, start_exporter
-from tests.support.versions import add_with_parents
+from tests.support.versions import add_with_parents, published_version
 
 AT = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -153,18 +153,7 @@ def test_the_alias_says_what_is_served(
         card = Scorecard(accuracy=0.5 * number, criterion="chrf", grade=0.25 * number, slices={"old": part})
         add_with_parents(
             ledger,
-            ModelVersion(
-                id=id_,
-                project="support",
-                number=number,
-                run_id="r",
-                dataset_id="d",
-                base_model="b",
-                path="p",
-                manifest_hash="h",
-                quantization="none",
-                scorecard=card,
-            ),
+            published_version(id_, number=number, scorecard=card, status=ModelVersionStatus.CANDIDATE),
         )
     add_with_parents(
         ledger,

@@ -1,10 +1,15 @@
 """Quality is lost when it is both worse than allowed and beyond chance."""
 
+from dataclasses import replace
+
 import pytest
 
 from driftwheel.scorecard import Scorecard, SliceScore
 from monitor.opinions import Said, WindowEvidence
-from monitor.quality import Baseline, baseline_of, judge_window
+from monitor.quality import judge_window
+from monitor.references import baseline_of
+from monitor.standard import Baseline
+from tests.support.versions import published_version
 
 BASELINE = Baseline(correct=540, items=600)
 
@@ -32,9 +37,10 @@ def test_no_labels_mean_no_verdict() -> None:
 
 def test_the_baseline_is_the_new_slice_where_there_is_one() -> None:
     card = Scorecard(accuracy=0.9, items=600, slices={"old": SliceScore(accuracy=0.95, items=400)})
-    assert baseline_of(card) == Baseline(540, 600)
+    version = replace(published_version("version_1"), scorecard=card)
+    assert baseline_of(version) == Baseline(540, 600)
     card.slices["new"] = SliceScore(accuracy=0.8, items=200)
-    assert baseline_of(card) == Baseline(160, 200)
+    assert baseline_of(version) == Baseline(160, 200)
 
 
 @pytest.mark.parametrize(

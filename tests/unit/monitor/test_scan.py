@@ -12,8 +12,10 @@ from monitor.background import Background, LearnedText, background_of, nearest, 
 from monitor.bursts import LAGS, bursts_of, design_effects
 from monitor.calibration import level_per_decision
 from monitor.observation import Observation
+from monitor.pools import Tallied, pools_of, tallied
 from monitor.row_signals import PLACES, SIGNALS, Signalled, signalled
-from monitor.scan import FACTOR, Scan, Tallied, What, log_ratio, p_values_of, pools_of, scan, tallied
+from monitor.scan import Scan, What, scan
+from monitor.shares import FACTOR, log_ratio, p_values_of
 
 LEVEL = level_per_decision(1.0, 24) / 2
 LEARNED = messages(1500, 21, "steady")

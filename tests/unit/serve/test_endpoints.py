@@ -2,6 +2,7 @@
 
 import pytest
 
+from driftwheel.bookkeeping import Scope
 from driftwheel.errors import (
     ConflictError,
     DataError,
@@ -11,7 +12,6 @@ from driftwheel.errors import (
     RecordError,
     StorageError,
 )
-from driftwheel.records import Scope
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
 from serve.access.allow_list import ROUTES, Route

@@ -16,10 +16,11 @@ import openai
 import pytest
 import uvloop
 
-from driftwheel.api_keys import create_key, keys_of
-from driftwheel.by_whom import Feedback
+from driftwheel.api_keys import create_key, digest_of, keys_of
+from driftwheel.bookkeeping import Scope
+from driftwheel.by_whom import Action, Event, Feedback
 from driftwheel.errors import ConfigError
-from driftwheel.records import DecisionStatus, RetrainDecision, Scope, Traffic
+from driftwheel.records import DecisionStatus, RetrainDecision, Traffic
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
 from driftwheel.traffic.log import TrafficLog
@@ -668,6 +669,7 @@ def test_a_repeated_alert_asks_for_one_retrain_and_a_person_must_approve_it(worl
     assert world.ask("/v1/hooks/alertmanager", {"alerts": [alert]}, key="")[0] == 401
     found = [(d.trigger, d.status) for d in world.ledger.find(RetrainDecision)]
     assert found == [("webhook", DecisionStatus.AWAITING_APPROVAL)]
+    assert [event.actor for event in world.ledger.find(Event, action=Action.ASK_RETRAIN.value)] == [digest_of(KEY)[:8]]
 
 
 def test_ready_means_a_recent_token_from_the_alias_engine(world: World) -> None:

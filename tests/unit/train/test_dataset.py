@@ -16,9 +16,10 @@ from driftwheel.records import Alias, Dataset, ModelVersion, ModelVersionStatus,
 from driftwheel.settings.data import SourceSettings
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
+from driftwheel.traffic.feedback import person, withdraw_feedback
 from examples.support.world import answer, messages
 from tests.support.said import words_of
-from tests.support.versions import add_with_parents, run_stub
+from tests.support.versions import add_with_parents, published_version, run_stub
 from train.base_model import load_base_tokenizer
 from train.data.dataset_files import read_left_out, read_splits
 from train.data.duplicates import NearDuplicates
@@ -233,17 +234,8 @@ def judged_on(ledger: Ledger, dataset: Dataset, number: int = 1, *, is_published
     status = ModelVersionStatus.PUBLISHED if is_published else ModelVersionStatus.REJECTED
     add_with_parents(
         ledger,
-        ModelVersion(
-            id=f"version_{number}",
-            project="support",
-            status=status,
-            number=number,
-            run_id="run",
-            dataset_id=dataset.id,
-            base_model="base",
-            path="p",
-            manifest_hash="h",
-            quantization="w8a8",
+        published_version(
+            f"version_{number}", status=status, number=number, dataset_id=dataset.id, quantization="w8a8"
         ),
     )
     return dataset
@@ -454,6 +446,33 @@ def test_a_user_who_was_tested_is_never_learned_from(settings: Settings, ledger:
     later = read_splits(dataset_from_traffic(with_dataset(settings, seed=3), ledger, "decision_2"))
     assert users
     assert not users & {e.group for e in (*later["train"], *later["validation"])}
+
+
+def test_what_was_taken_back_is_neither_replayed_nor_judged_by(
+    settings: Settings, ledger: Ledger, live: Dataset
+) -> None:
+    log = log_traffic(ledger, live, 400, created_at=live.created_at + timedelta(seconds=1))
+    said = {row.prompt: row for row in log}
+    second = judged_on(ledger, dataset_from_traffic(settings, ledger, "decision_1"), 2)
+    ledger.change(ledger.get(Alias, "support/support"), version_id="version_2")
+    first = read_splits(second)
+    fresh = {name: [e for e in first[name] if e.slice == "new"][:20] for name in ("train", "test")}
+    taken = {e.id for rows in fresh.values() for e in rows}
+    for lost in (e for rows in fresh.values() for e in rows):
+        withdraw_feedback(ledger, "support", said[lost.text].id, author=person("Ann"), of="support/desk")
+    for n, e in enumerate(messages(300, 77, "shifted")):
+        given = answer(e) if n % 4 == 0 else ANSWER
+        facts = {"prompt": e.text, "request": "", "answer": given, "label": answer(e), "user_id": ""}
+        at = second.created_at + timedelta(seconds=1)
+        add_said(ledger, replace(log[0], id=f"req_later_{n}", created_at=at, **facts))  # type: ignore[arg-type]
+    asked_again = {e.text for e in messages(300, 77, "shifted")}
+    later = dataset_from_traffic(with_dataset(settings, replay_share=5), ledger, "decision_2")
+    texts = {e.text for rows in fresh.values() for e in rows} - asked_again
+    found = {name: [e for e in rows if e.text in texts] for name, rows in read_splits(later).items()}
+    assert found == {"train": [], "validation": [], "test": []}
+    assert later.report.dropped["in the live dataset, but what was said about it was taken back"] == len(taken)
+    kept = {e.id for e in read_splits(later)["test"] if e.slice == "old"}
+    assert kept == {e.id for e in first["test"]} - taken
 
 
 def test_a_retrain_mixes_its_rows_and_never_replays_a_copy(settings: Settings, ledger: Ledger) -> None:

@@ -10,10 +10,13 @@ import pytest
 import yaml
 
 from driftwheel import controls
+from driftwheel.bookkeeping import Step
+from driftwheel.by_whom import Action
 from driftwheel.errors import ConflictError
-from driftwheel.records import DecisionStatus, RetrainDecision, Step
+from driftwheel.records import DecisionStatus, RetrainDecision
 from driftwheel.settings.load import load_settings
 from driftwheel.settings.settings import Settings
+from driftwheel.store.events import events_of
 from driftwheel.store.ledger import Ledger
 from tests.support.versions import add_with_parents, dataset_stub, run_stub
 from train.worker import STEPS
@@ -129,6 +132,8 @@ def test_a_retrain_that_ends_without_promotion_says_why(
     done = ledger.get(RetrainDecision, decision.id)
     assert done.status is status
     assert error in str(done.error)
+    (event,) = events_of(ledger, settings.project, actions=[Action.END_RETRAIN])
+    assert (event.actor, event.object_id, event.after["status"]) == ("process:worker", decision.id, status)
 
 
 def test_a_second_worker_on_the_same_folder_is_refused(settings: Settings) -> None:

@@ -10,27 +10,15 @@ import pytest
 from driftwheel import controls
 from driftwheel.cli.main import main
 from driftwheel.gateway_reports import has_gateway
-from driftwheel.records import ModelVersion, ModelVersionStatus
 from driftwheel.settings.settings import Settings
 from driftwheel.store.alias import find_alias, observe_alias, send_heartbeat
 from driftwheel.store.ledger import Ledger
-from tests.support.versions import add_with_parents
+from tests.support.versions import add_with_parents, published_version
 
 
 @pytest.fixture
 def published(ledger: Ledger) -> Ledger:
-    version = ModelVersion(
-        id="version_1",
-        project="support",
-        status=ModelVersionStatus.PUBLISHED,
-        number=1,
-        run_id="run",
-        dataset_id="dataset",
-        base_model="base",
-        path="path",
-        manifest_hash="hash",
-        quantization="w8a8",
-    )
+    version = published_version("version_1", quantization="w8a8")
     add_with_parents(ledger, version)
     return ledger
 

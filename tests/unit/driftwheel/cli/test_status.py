@@ -10,11 +10,13 @@ from typing import Any
 
 import pytest
 
+from driftwheel.bookkeeping import Step
 from driftwheel.cli.command import named_version
 from driftwheel.cli.status import as_text, ask_gateway, gather
 from driftwheel.controls import set_paused
 from driftwheel.errors import NotFoundError
 from driftwheel.gate_verdict import GateVerdict
+from driftwheel.identity import utc_now
 from driftwheel.records import (
     Alias,
     Dataset,
@@ -23,17 +25,15 @@ from driftwheel.records import (
     ModelVersion,
     ModelVersionStatus,
     RetrainDecision,
-    Step,
     Traffic,
     TrainingRun,
     TrainingRunStatus,
-    utc_now,
 )
 from driftwheel.scorecard import Scorecard
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
 from driftwheel.traffic.outcomes import UNWATCHED
-from tests.support.versions import add_with_parents
+from tests.support.versions import add_with_parents, published_version
 
 DATASET = Dataset(
     id="d",
@@ -60,17 +60,7 @@ RUN = TrainingRun(
 
 
 def version(id: str, number: int, **facts: Any) -> ModelVersion:
-    made = ModelVersion(
-        id=id,
-        project="support",
-        number=number,
-        run_id="r",
-        dataset_id="d",
-        base_model="b",
-        path="p",
-        manifest_hash="h",
-        quantization="none",
-    )
+    made = published_version(id, number=number, run_id="r", dataset_id="d", status=ModelVersionStatus.CANDIDATE)
     return replace(made, **facts)
 
 

@@ -105,7 +105,7 @@ def test_a_relative_database_file_starts_at_the_settings_file(
     folder.mkdir()
     monkeypatch.chdir("/")
     settings = load_settings(write(folder, MINIMAL + f"storage: {{database_url: '{given}'}}\n"), environ={})
-    assert settings.database_url == settings.storage.database_url == found.format(folder=folder, parent=tmp_path)
+    assert settings.database_url == found.format(folder=folder, parent=tmp_path)
 
 
 def test_a_missing_file_says_how_to_write_one(tmp_path: Path) -> None:

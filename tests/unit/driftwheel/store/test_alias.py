@@ -7,7 +7,7 @@ import pytest
 from driftwheel import controls
 from driftwheel.errors import ConflictError, EngineError, NotFoundError
 from driftwheel.gateway_reports import wait_until_observed
-from driftwheel.records import Deployment, Stage
+from driftwheel.records import Deployment, DeploymentStage
 from driftwheel.settings.settings import Settings
 from driftwheel.store.alias import find_alias, get_alias, leader_of, move_alias, observe_alias
 from driftwheel.store.ledger import Ledger
@@ -112,7 +112,7 @@ def test_the_gateways_of_two_loops_with_the_same_alias_lead_and_report_side_by_s
         leaders = [leader_of(connection, project, "default") for project in PROJECTS]
     assert leaders == [None, elections["billing"].name]
     stages = {row.project: row.stage for row in ledger.find(Deployment)}
-    assert stages == {"support": Stage.RETIRED, "billing": Stage.LIVE}
+    assert stages == {"support": DeploymentStage.RETIRED, "billing": DeploymentStage.LIVE}
 
 
 def test_waiting_for_one_loop_is_not_held_up_by_the_canary_of_another(
@@ -127,7 +127,7 @@ def test_waiting_for_one_loop_is_not_held_up_by_the_canary_of_another(
             project="billing",
             alias="default",
             version_id="billing_v1",
-            stage=Stage.CANARY,
+            stage=DeploymentStage.CANARY,
             fence=alias.fence,
             reason="",
         )

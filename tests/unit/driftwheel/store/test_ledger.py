@@ -11,14 +11,8 @@ import sqlalchemy as sa
 
 from driftwheel.check_details import DecisionBasis
 from driftwheel.errors import ConfigError, ConflictError, NotFoundError, RecordError, StorageError
-from driftwheel.records import (
-    NOUNS,
-    DecisionStatus,
-    DecisionVerdict,
-    RetrainDecision,
-    Traffic,
-    new_id,
-)
+from driftwheel.identity import new_id
+from driftwheel.records import NOUNS, DecisionStatus, DecisionVerdict, RetrainDecision, Traffic
 from driftwheel.settings.settings import Settings
 from driftwheel.store.any_of import any_of
 from driftwheel.store.ledger import Ledger

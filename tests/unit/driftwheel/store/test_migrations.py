@@ -18,13 +18,14 @@ import pytest
 import sqlalchemy as sa
 import structlog
 
-from driftwheel.by_whom import Feedback
+from driftwheel.by_whom import Action, Event, Feedback, me
 from driftwheel.errors import DriftwheelError, RecordError, SchemaError, StorageError
 from driftwheel.records import RECORDS, Alias, Traffic, TrainingRun
 from driftwheel.settings.settings import Settings
 from driftwheel.store import migrations
 from driftwheel.store.alias import move_alias
 from driftwheel.store.database import connect
+from driftwheel.store.events import note
 from driftwheel.store.ledger import Ledger
 from driftwheel.store.migrations import Standing, bring_up_to_date, differences, newest_revision, status_of
 from driftwheel.store.schema_lock import locked
@@ -35,6 +36,8 @@ WINDOWS = 4
 """The revision in which a check became a window."""
 FEEDBACK = 7
 """The revision in which feedback got authors."""
+EVENTS = 8
+"""The revision in which what is done got actors."""
 KILLS = 50
 FORK = multiprocessing.get_context("fork")
 pytestmark = pytest.mark.every_database
@@ -69,6 +72,8 @@ def upgraded(rows: Rows, revision: int) -> Rows:
         _adopt_checks(rows)
     if revision < FEEDBACK:
         _adopt_feedback(rows)
+    if revision < EVENTS:
+        rows["event"] = {}  # who did what before was not written down
     return rows
 
 
@@ -111,8 +116,9 @@ def test_a_database_of_every_released_revision_is_upgraded_and_no_row_is_lost(
         with ledger.read() as connection:
             assert rows_in(connection) == upgraded(kept_rows(revision), revision)
             assert differences(connection, with_foreign_tables=True) == []
-        assert all(ledger.count(record_type) >= 2 for record_type in RECORDS)
-        assert all(ledger.find(record_type) for record_type in RECORDS)
+        adopted = [record_type for record_type in RECORDS if record_type is not Event or revision >= EVENTS]
+        assert all(ledger.count(record_type) >= 2 for record_type in adopted)
+        assert all(ledger.find(record_type) for record_type in adopted)
 
 
 def restore_changed(settings: Settings, engine: sa.Engine, *changes: str) -> None:
@@ -325,6 +331,21 @@ def test_records_and_revisions_describe_the_same_tables(engine: sa.Engine) -> No
     with locked(engine) as connection:
         migrations.run_revisions(connection)
         assert differences(connection, with_foreign_tables=True) == []
+
+
+@pytest.mark.parametrize("is_upgraded", [True, False], ids=["upgraded", "new"])
+def test_the_database_itself_refuses_to_change_or_delete_an_event(settings: Settings, is_upgraded: bool) -> None:
+    """In a new database as in an upgraded one: the two are made by different statements."""
+    if is_upgraded:
+        restore(1, settings.database_url)
+    with closing(Ledger(settings.database_url)) as ledger:
+        note(ledger, me("it is Friday"), Action.PAUSE, "support", "paused")
+        for statement in ("UPDATE event SET actor = 'person:nobody'", "DELETE FROM event"):
+            refused = pytest.raises(sa.exc.DatabaseError, match="events are added, and never changed or deleted")
+            with refused, ledger.write() as connection:
+                connection.exec_driver_sql(statement)
+        (kept,) = ledger.find(Event)
+        assert (kept.reason, kept.actor) == ("it is Friday", me().actor)
 
 
 def test_the_tables_of_a_new_database_are_those_of_the_records(ledger: Ledger) -> None:

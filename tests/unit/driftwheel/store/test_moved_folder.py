@@ -10,14 +10,14 @@ import pytest
 from driftwheel import artifacts
 from driftwheel.json_form import as_json
 from driftwheel.predictions import PREDICTIONS, Prediction
-from driftwheel.records import Dataset, ModelVersion, TrainingRun
+from driftwheel.records import Dataset, ModelVersion, ModelVersionStatus, TrainingRun
 from driftwheel.scorecard import Scorecard
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
 from driftwheel.store.tables import TABLES
 from monitor.references import judged_items
 from tests.support.kept_databases import rows_in
-from tests.support.versions import add_with_parents
+from tests.support.versions import add_with_parents, published_version
 
 pytestmark = pytest.mark.every_database
 
@@ -65,17 +65,14 @@ def made_in(root: Path) -> list[Dataset | TrainingRun | ModelVersion]:
             seed=0,
             path=str(paths["run"]),
         ),
-        ModelVersion(
-            id="version_1",
-            project="support",
-            number=1,
+        published_version(
+            "version_1",
             run_id="run_1",
             dataset_id="dataset_1",
             base_model="some/model",
             path=str(paths["artifact"]),
-            manifest_hash="hash",
-            quantization="none",
             scorecard=Scorecard(accuracy=1.0, predictions_path=str(paths["artifact"] / PREDICTIONS)),
+            status=ModelVersionStatus.CANDIDATE,
         ),
     ]
 

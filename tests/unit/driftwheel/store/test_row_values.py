@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
+from driftwheel.bookkeeping import Step
 from driftwheel.check_details import DecisionBasis
 from driftwheel.errors import RecordError
-from driftwheel.records import DecisionStatus, DecisionVerdict, RetrainDecision, Step, Traffic, TrainingRun
+from driftwheel.records import DecisionStatus, DecisionVerdict, RetrainDecision, Traffic, TrainingRun
 from driftwheel.run_metrics import RunMetrics
 from driftwheel.store.ledger import Ledger
 from driftwheel.traffic.appender import Appender

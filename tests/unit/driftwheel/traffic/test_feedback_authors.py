@@ -9,7 +9,8 @@ import pytest
 
 from driftwheel.by_whom import Feedback, FeedbackKind, Trust
 from driftwheel.errors import ConflictError, DataError, NotFoundError
-from driftwheel.records import Traffic, utc_now
+from driftwheel.identity import utc_now
+from driftwheel.records import Traffic
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
 from driftwheel.traffic import feedback

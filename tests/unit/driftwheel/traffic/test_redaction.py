@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from driftwheel.errors import ConfigError, DataError, RecordError
-from driftwheel.records import Traffic, new_id
+from driftwheel.identity import new_id
+from driftwheel.records import Traffic
 from driftwheel.settings.load import load_settings
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger

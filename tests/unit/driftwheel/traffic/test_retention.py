@@ -12,13 +12,13 @@ import structlog
 
 from driftwheel.cli.main import main
 from driftwheel.cli.status import as_text, gather
-from driftwheel.records import Dataset, ModelVersion, ModelVersionStatus, Traffic
+from driftwheel.records import Dataset, Traffic
 from driftwheel.settings.settings import Settings
 from driftwheel.store.alias import move_alias
 from driftwheel.store.ledger import Ledger
 from driftwheel.traffic.export import export_traffic
 from driftwheel.traffic.retention import ROW_BYTES, Pruned, prune, pruned_rows, volume
-from tests.support.versions import add_with_parents
+from tests.support.versions import add_with_parents, published_version
 
 pytestmark = pytest.mark.every_database
 
@@ -66,18 +66,7 @@ def go_live(ledger: Ledger, version: str, dataset_days_ago: float, origin: str) 
         validation_rows=1,
         test_rows=1,
     )
-    model = ModelVersion(
-        id=version,
-        project="support",
-        status=ModelVersionStatus.PUBLISHED,
-        number=1,
-        run_id="r",
-        path="p",
-        dataset_id=dataset.id,
-        base_model="b",
-        manifest_hash="h",
-        quantization="w8a8",
-    )
+    model = published_version(version, dataset_id=dataset.id, quantization="w8a8")
     add_with_parents(ledger, dataset, model)
     move_alias(ledger, "support", "support", version)
 

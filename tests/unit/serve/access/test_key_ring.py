@@ -7,7 +7,8 @@ from datetime import timedelta
 import pytest
 
 from driftwheel.api_keys import create_key, disable_key, keys_of, rotate_key
-from driftwheel.records import Scope, utc_now
+from driftwheel.bookkeeping import Scope
+from driftwheel.identity import utc_now
 from driftwheel.store.ledger import Ledger
 from serve.access.key_ring import ApiKeys, follow
 

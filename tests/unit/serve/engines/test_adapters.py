@@ -18,7 +18,7 @@ from driftwheel import controls
 from driftwheel.artifacts import read_manifest, write_json, writing
 from driftwheel.errors import ArtifactError, ConfigError, EngineError
 from driftwheel.probe_answers import Fingerprint
-from driftwheel.records import Stage
+from driftwheel.records import DeploymentStage
 from driftwheel.settings.serving import ServeSettings
 from driftwheel.settings.settings import Settings
 from serve.engines.adapters import Adapters, Slot
@@ -322,8 +322,8 @@ def test_twelve_swaps_under_load_start_no_engine_and_fail_no_request(world: Adap
     assert [answer.version_id for answer in answers] == [answer.text for answer in answers]
     assert world.hosts() == [engine_id]
     stages = world.stages()
-    assert [version for version, stage in stages.items() if stage is Stage.LIVE] == ["v12"]
-    assert len([stage for stage in stages.values() if stage is not Stage.RETIRED]) <= 4
+    assert [version for version, stage in stages.items() if stage is DeploymentStage.LIVE] == ["v12"]
+    assert len([stage for stage in stages.values() if stage is not DeploymentStage.RETIRED]) <= 4
 
 
 @pytest.mark.parametrize(
@@ -376,4 +376,4 @@ def test_a_canary_of_an_adapter_shares_the_engine_of_the_live_one(world: Adapter
     assert {answer.status for answer in answers} == {200}
     assert {answer.version_id for answer in answers} == {"v0", "canary"}
     assert [answer.version_id for answer in answers] == [answer.text for answer in answers]
-    assert (world.hosts(), world.stages()["canary"]) == (engines, Stage.LIVE)
+    assert (world.hosts(), world.stages()["canary"]) == (engines, DeploymentStage.LIVE)

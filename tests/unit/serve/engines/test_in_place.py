@@ -13,11 +13,12 @@ from driftwheel import controls
 from driftwheel.artifacts import read_manifest, write_json, writing
 from driftwheel.errors import ArtifactError, GateError
 from driftwheel.probe_answers import Fingerprint
-from driftwheel.records import ModelVersion, ModelVersionStatus, Stage
+from driftwheel.records import DeploymentStage, ModelVersion
 from driftwheel.settings.serving import ServeSettings
 from driftwheel.settings.settings import Settings
 from serve.engines.in_place import check_reload, fits_twice, way_to_swap
 from tests.support.fake_world import PROBE, World
+from tests.support.versions import published_version
 
 MakeWorld = Callable[..., World]
 CONFIG = {"model_type": "qwen3", "hidden_size": 64, "tie_word_embeddings": False}
@@ -32,18 +33,7 @@ def artifact(folder: Path, facts: dict[str, Any] | None = None, config: dict[str
 
 
 def version(folder: Path) -> ModelVersion:
-    return ModelVersion(
-        id=folder.name,
-        project="support",
-        status=ModelVersionStatus.PUBLISHED,
-        number=1,
-        run_id="run",
-        dataset_id="dataset",
-        base_model="base",
-        path=str(folder),
-        quantization="none",
-        manifest_hash=read_manifest(folder).content_hash,
-    )
+    return published_version(folder.name, path=str(folder), manifest_hash=read_manifest(folder).content_hash)
 
 
 def test_weights_of_the_same_shape_and_tokenizer_may_be_reloaded(tmp_path: Path) -> None:
@@ -138,7 +128,7 @@ def test_swaps_in_place_under_load_fail_no_request_and_need_one_engine(make_worl
     assert [answer.version_id for answer in answers] == [answer.text for answer in answers]
     assert {answer.version_id for answer in answers} == {"v1", "v2", "v3"}
     assert world.engine_ids("support") == [engine_id]
-    assert world.stages() == {"v1": Stage.RETIRED, "v2": Stage.LIVE, "v3": Stage.RETIRED}
+    assert world.stages() == {"v1": DeploymentStage.RETIRED, "v2": DeploymentStage.LIVE, "v3": DeploymentStage.RETIRED}
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import pytest
 from driftwheel.artifacts import write_json, writing
 from driftwheel.errors import ArtifactError, EngineError
 from driftwheel.probe_answers import Fingerprint
-from driftwheel.records import ModelVersion, ModelVersionStatus
+from driftwheel.records import ModelVersion
 from driftwheel.settings.serving import ServeSettings
 from driftwheel.settings.settings import Settings
 from serve.engines.adapters import StartEngine
@@ -21,19 +21,10 @@ from serve.engines.remote import RemoteEngine, RemoteLauncher
 from serve.routing.table import RoutingTable
 from tests.support.fake_engine import FakeEngine
 from tests.support.fake_world import PROBE
+from tests.support.versions import published_version
 
-VERSION = ModelVersion(
-    id="version_1",
-    project="support",
-    status=ModelVersionStatus.PUBLISHED,
-    number=1,
-    run_id="run",
-    dataset_id="dataset",
-    base_model="base",
-    path="/nowhere",
-    manifest_hash="none",
-    quantization="none",
-    fingerprint=Fingerprint(probes=(PROBE,)),
+VERSION = published_version(
+    "version_1", path="/nowhere", manifest_hash="none", fingerprint=Fingerprint(probes=(PROBE,))
 )
 CLUSTER = "cluster://two"
 

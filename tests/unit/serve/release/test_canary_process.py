@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 
 from driftwheel import controls
-from driftwheel.records import Deployment, Stage, Traffic
+from driftwheel.records import Deployment, DeploymentStage, Traffic
 from tests.support.fake_world import World
 
 MakeWorld = Callable[..., World]
@@ -16,7 +16,7 @@ def test_a_crash_canary_is_out_within_five_seconds_and_its_users_are_answered_by
     world = make_world()
     world.publish("v2", fails_share=1.0)
     controls.promote(world.ledger, world.settings.alias_key, "v2", canary_shares=[0.2])
-    world.until(lambda: world.stages().get("v2") is Stage.CANARY)
+    world.until(lambda: world.stages().get("v2") is DeploymentStage.CANARY)
     began_at = time.monotonic()
     answers = asyncio.run(world.load(40, 10, lambda: world.alias().observed_error is not None))
     assert time.monotonic() - began_at < 5
@@ -30,8 +30,8 @@ def test_a_crash_canary_is_out_within_five_seconds_and_its_users_are_answered_by
     assert (alias.version_id, alias.observed_version_id, alias.observed_fence) == ("v2", "v1", alias.fence)
     (row,) = world.ledger.find(Deployment, version_id="v2")
     assert re.search(r"rolled back: (\d+) of \1 answers of the canary failed against 0 of", row.reason)
-    world.until(lambda: world.stages()["v2"] is Stage.RETIRED)
-    assert [d.share for d in world.ledger.find(Deployment, version_id="v1", stage=Stage.LIVE.value)] == [1.0]
+    world.until(lambda: world.stages()["v2"] is DeploymentStage.RETIRED)
+    assert [d.share for d in world.ledger.find(Deployment, version_id="v1", stage=DeploymentStage.LIVE.value)] == [1.0]
 
 
 def test_a_good_canary_gets_its_shares_and_goes_live(make_world: MakeWorld) -> None:
@@ -41,7 +41,9 @@ def test_a_good_canary_gets_its_shares_and_goes_live(make_world: MakeWorld) -> N
     shares: list[float] = []
 
     def is_live() -> bool:
-        shares.extend(row.share for row in world.ledger.find(Deployment, version_id="v2", stage=Stage.CANARY.value))
+        shares.extend(
+            row.share for row in world.ledger.find(Deployment, version_id="v2", stage=DeploymentStage.CANARY.value)
+        )
         return world.alias().observed_version_id == "v2"
 
     answers = asyncio.run(world.load(40, 30, is_live))
@@ -58,14 +60,14 @@ def test_after_a_restart_the_old_version_serves_beside_the_canary(make_world: Ma
     world = make_world()
     world.publish("v2")
     controls.promote(world.ledger, world.settings.alias_key, "v2", canary_shares=[0.5])
-    world.until(lambda: world.stages().get("v2") is Stage.CANARY)
+    world.until(lambda: world.stages().get("v2") is DeploymentStage.CANARY)
     assert world.process is not None
     world.process.kill()
     world.process.wait()
     before = len(world.log_path.read_text())
     world.start()
     world.until(lambda: "canary begins" in world.log_path.read_text()[before:])
-    assert world.stages() == {"v1": Stage.LIVE, "v2": Stage.CANARY}
+    assert world.stages() == {"v1": DeploymentStage.LIVE, "v2": DeploymentStage.CANARY}
     answers = asyncio.run(world.load(40, 1))
     assert {answer.version_id for answer in answers} == {"v1", "v2"}
     assert {answer.status for answer in answers} == {200}

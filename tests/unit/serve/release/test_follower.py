@@ -11,7 +11,7 @@ import pytest
 from driftwheel import controls
 from driftwheel.artifacts import read_manifest
 from driftwheel.probe_answers import Fingerprint, ProbeAnswer
-from driftwheel.records import Alias, Deployment, ModelVersion, ModelVersionStatus, Stage
+from driftwheel.records import Alias, Deployment, DeploymentStage
 from driftwheel.settings.settings import Settings
 from driftwheel.store.alias import observe_alias
 from driftwheel.store.ledger import Ledger
@@ -19,7 +19,7 @@ from serve.engines.engine import Engine
 from serve.release.reconciler import Reconciler
 from serve.routing.choice import Split
 from serve.routing.table import RoutingTable
-from tests.support.versions import add_with_parents
+from tests.support.versions import add_with_parents, published_version
 
 PROBE = ProbeAnswer(messages=({"role": "user", "content": "hi"},), tokens=("yes", "."), logprobs=(-0.5, -0.5))
 
@@ -70,17 +70,10 @@ def gateways(
         path = make_artifact(id, **facts)
         add_with_parents(
             ledger,
-            ModelVersion(
-                id=id,
-                project="support",
-                status=ModelVersionStatus.PUBLISHED,
-                number=1,
-                run_id="run",
-                dataset_id="dataset",
-                base_model="base",
+            published_version(
+                id,
                 path=str(path),
                 manifest_hash=read_manifest(path).content_hash,
-                quantization="none",
                 fingerprint=Fingerprint(probes=(PROBE,)),
             ),
         )
@@ -114,7 +107,7 @@ def test_the_follower_goes_second_and_there_is_one_row_for_both(gateways: Gatewa
         await gateways.until(lambda: gateways.served()[0] == "v2" or gateways.served()[1] == "v2")
         assert gateways.served()[0] == "v2"
         await gateways.until(lambda: gateways.served() == ["v2", "v2"])
-        assert [row.version_id for row in gateways.ledger.find(Deployment, stage=Stage.LIVE.value)] == ["v2"]
+        assert [row.version_id for row in gateways.ledger.find(Deployment, stage=DeploymentStage.LIVE.value)] == ["v2"]
         await gateways.stop()
 
     asyncio.run(scene())
@@ -146,10 +139,10 @@ def test_a_follower_that_takes_over_in_a_canary_begins_it_anew(gateways: Gateway
 
         def canary_rows() -> int:
             rows = gateways.ledger.find(Deployment, version_id="v2")
-            return [row.stage for row in rows].count(Stage.CANARY)
+            return [row.stage for row in rows].count(DeploymentStage.CANARY)
 
         await gateways.until(lambda: canary_rows() == 1)
-        live = gateways.ledger.find(Deployment, stage=Stage.LIVE.value)
+        live = gateways.ledger.find(Deployment, stage=DeploymentStage.LIVE.value)
         assert [(row.version_id, row.share) for row in live] == [("v1", 0.75)]
         assert gateways.splits()[1] == Split("v2", 0.25)
         await follower.stop()
@@ -169,7 +162,7 @@ def test_a_version_that_was_live_needs_no_second_canary_where_another_gateway_ta
         follower.election.look()
         gateways.rollouts.remove(leader)
         await gateways.until(lambda: gateways.served()[1] == "v2")
-        assert gateways.ledger.find(Deployment, stage=Stage.CANARY.value) == []
+        assert gateways.ledger.find(Deployment, stage=DeploymentStage.CANARY.value) == []
         await follower.stop()
 
     asyncio.run(scene())

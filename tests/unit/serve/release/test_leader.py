@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from driftwheel.errors import ConflictError
-from driftwheel.records import Alias, Deployment, Stage
+from driftwheel.records import Alias, Deployment, DeploymentStage
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
 from serve.release.deployments import Deployments
@@ -41,7 +41,7 @@ def rows_of(settings: Settings, ledger: Ledger, leader: LeaderElection) -> Deplo
 
 
 def live(ledger: Ledger) -> list[str]:
-    return [row.version_id for row in ledger.find(Deployment, stage=Stage.LIVE.value)]
+    return [row.version_id for row in ledger.find(Deployment, stage=DeploymentStage.LIVE.value)]
 
 
 def test_the_first_gateway_leads_and_the_second_does_not(pair: Pair, ledger: Ledger) -> None:

@@ -18,7 +18,7 @@ from driftwheel.accelerator import Accelerator, Gpu
 from driftwheel.artifacts import read_manifest
 from driftwheel.gpu_room import FOLDER, Wanted, reserve
 from driftwheel.probe_answers import Fingerprint, ProbeAnswer
-from driftwheel.records import Alias, Deployment, ModelVersion, ModelVersionStatus, Stage
+from driftwheel.records import Alias, Deployment, DeploymentStage, ModelVersion, ModelVersionStatus
 from driftwheel.settings.serving import ServeSettings
 from driftwheel.settings.settings import Settings
 from driftwheel.store.alias import move_alias
@@ -27,7 +27,7 @@ from driftwheel.store.sqlite import safe_sqlite_module
 from serve.engines.engine import Engine
 from serve.release.reconciler import Reconciler
 from serve.routing.table import RoutingTable
-from tests.support.versions import add_with_parents
+from tests.support.versions import add_with_parents, published_version
 
 StartEngine = Callable[..., Engine]
 MakeArtifact = Callable[..., Path]
@@ -60,17 +60,11 @@ class World:
 
     def publish(self, id: str, status: ModelVersionStatus = ModelVersionStatus.PUBLISHED, **facts: Any) -> None:
         path = self.make_artifact(id, **facts)
-        version = ModelVersion(
-            id=id,
-            project="support",
+        version = published_version(
+            id,
             status=status,
-            number=1,
-            run_id="run",
-            dataset_id="dataset",
-            base_model="base",
             path=str(path),
             manifest_hash=read_manifest(path).content_hash,
-            quantization="none",
             fingerprint=Fingerprint(probes=(PROBE,)),
         )
         add_with_parents(self.ledger, version)
@@ -91,7 +85,7 @@ class World:
         route = self.routes.pick("support")
         return route.version_id if route is not None else None
 
-    def stages(self) -> dict[str, Stage]:
+    def stages(self) -> dict[str, DeploymentStage]:
         return {row.version_id: row.stage for row in self.ledger.find(Deployment, newest_first=False)}
 
     async def until(self, holds: Callable[[], object], timeout_seconds: float = 10) -> None:
@@ -131,7 +125,7 @@ def test_the_desired_version_goes_live_and_both_sides_are_written_down(world: Wo
     asyncio.run(scene())
     alias = world.alias()
     assert (alias.observed_version_id, alias.observed_fence, alias.observed_error) == ("v1", alias.fence, None)
-    assert world.stages() == {"v1": Stage.LIVE}
+    assert world.stages() == {"v1": DeploymentStage.LIVE}
 
 
 def test_a_swap_keeps_the_old_engine_so_that_a_rollback_starts_none(world: World) -> None:
@@ -140,11 +134,11 @@ def test_a_swap_keeps_the_old_engine_so_that_a_rollback_starts_none(world: World
         world.publish("v2")
         await world.make_live("v1")
         await world.make_live("v2")
-        await world.until(lambda: world.stages() == {"v1": Stage.SHADOW, "v2": Stage.LIVE})
+        await world.until(lambda: world.stages() == {"v1": DeploymentStage.SHADOW, "v2": DeploymentStage.LIVE})
         assert world.routes.pick("v1") is not None  # warm under its exact name
         await world.make_live("v1")
         assert world.starts == ["v1", "v2"]
-        await world.until(lambda: world.stages() == {"v1": Stage.LIVE, "v2": Stage.SHADOW})
+        await world.until(lambda: world.stages() == {"v1": DeploymentStage.LIVE, "v2": DeploymentStage.SHADOW})
 
     asyncio.run(scene())
 
@@ -171,7 +165,7 @@ def test_a_refused_version_never_serves_and_the_row_says_why(world: World, facts
     assert (world.served(), world.alias().observed_version_id) == ("v1", "v1")
     assert world.routes.replicas("v2") == []
     assert [route.version_id for route in world.routes.routes()] == ["v1"]
-    assert world.stages() == {"v1": Stage.LIVE}
+    assert world.stages() == {"v1": DeploymentStage.LIVE}
     assert re.search(error, str(world.alias().observed_error))
 
 
@@ -268,11 +262,11 @@ def test_after_a_restart_the_last_good_version_serves_while_the_desired_one_is_r
         world.desire("v2")
         await world.until(lambda: world.alias().observed_error)
         await world.rollout.stop()
-        assert world.stages() == {"v1": Stage.RETIRED}
+        assert world.stages() == {"v1": DeploymentStage.RETIRED}
         world.restart()
         await world.until(lambda: world.served() == "v1")
         assert world.starts == ["v1", "v2", "v1"]
-        assert world.stages() == {"v1": Stage.LIVE}
+        assert world.stages() == {"v1": DeploymentStage.LIVE}
 
     asyncio.run(scene())
 
@@ -290,7 +284,7 @@ def test_the_newest_wish_wins_over_an_engine_that_is_still_starting(world: World
         await step
         assert world.served() == "v1"
         await world.until(lambda: world.alias().observed_fence == world.alias().fence)
-        assert world.stages() == {"v1": Stage.LIVE}
+        assert world.stages() == {"v1": DeploymentStage.LIVE}
         await world.make_live("v2")
         assert world.starts == ["v1", "v2"]  # it had stayed warm
 
@@ -306,14 +300,14 @@ def test_an_old_engine_finishes_its_requests_before_it_is_stopped_for_a_third(wo
         assert route is not None
         route.in_flight = 1
         await world.make_live("v2")
-        await world.until(lambda: world.stages()["v1"] is Stage.DRAINING)
+        await world.until(lambda: world.stages()["v1"] is DeploymentStage.DRAINING)
         world.desire("v3")
         step = asyncio.create_task(world.rollout.reconcile())
         await asyncio.sleep(0.3)
-        assert (old.is_running, world.stages()["v1"]) == (True, Stage.DRAINING)
+        assert (old.is_running, world.stages()["v1"]) == (True, DeploymentStage.DRAINING)
         route.in_flight = 0
         await step
-        assert (old.is_running, world.stages()["v1"], world.served()) == (False, Stage.RETIRED, "v3")
+        assert (old.is_running, world.stages()["v1"], world.served()) == (False, DeploymentStage.RETIRED, "v3")
 
     asyncio.run(scene())
 
@@ -329,7 +323,7 @@ def test_an_engine_is_warm_only_for_so_long(world: World) -> None:
         await world.make_live("v1")
         old = world.engine("v1")
         await world.make_live("v2")
-        await world.until(lambda: world.stages()["v1"] is Stage.RETIRED)
+        await world.until(lambda: world.stages()["v1"] is DeploymentStage.RETIRED)
         assert not old.is_running
         assert world.served() == "v2"
 
@@ -345,7 +339,7 @@ def test_a_warm_engine_gives_way_to_a_training_that_waits_for_its_gpu(world: Wor
         await world.make_live("v1")
         old = world.engine("v1")
         await world.make_live("v2")
-        await world.until(lambda: world.stages()["v1"] is Stage.SHADOW)
+        await world.until(lambda: world.stages()["v1"] is DeploymentStage.SHADOW)
 
         def look() -> Accelerator:
             return Accelerator(gpus=(Gpu(index=0, total_bytes=10, free_bytes=0 if old.is_running else 10),))
@@ -359,7 +353,7 @@ def test_a_warm_engine_gives_way_to_a_training_that_waits_for_its_gpu(world: Wor
         assert world.served() == "v2"
 
     asyncio.run(scene())
-    assert world.stages() == {"v1": Stage.RETIRED, "v2": Stage.LIVE}
+    assert world.stages() == {"v1": DeploymentStage.RETIRED, "v2": DeploymentStage.LIVE}
 
 
 def test_stopping_ends_every_engine_and_retires_every_deployment(world: World) -> None:
@@ -368,13 +362,13 @@ def test_stopping_ends_every_engine_and_retires_every_deployment(world: World) -
         world.publish("v2")
         await world.make_live("v1")
         await world.make_live("v2")
-        await world.until(lambda: world.stages()["v1"] is Stage.SHADOW)
+        await world.until(lambda: world.stages()["v1"] is DeploymentStage.SHADOW)
         engines = [world.engine("v1"), world.engine("v2")]
         await world.rollout.stop()
         return engines
 
     assert [engine.is_running for engine in asyncio.run(scene())] == [False, False]
-    assert world.stages() == {"v1": Stage.RETIRED, "v2": Stage.RETIRED}
+    assert world.stages() == {"v1": DeploymentStage.RETIRED, "v2": DeploymentStage.RETIRED}
 
 
 def test_a_loop_outlives_a_version_that_is_not_there(world: World) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from driftwheel.controls import SHADOW
 from driftwheel.errors import ConflictError, EngineError, NotFoundError
-from driftwheel.records import Stage, Traffic
+from driftwheel.records import DeploymentStage, Traffic
 from serve.shadow import shadow
 from serve.shadow.flips import AnswerPair, as_text, count_flips
 from serve.verbs.shadow import add_arguments
@@ -63,7 +63,7 @@ def test_live_requests_are_copied_and_replayed_and_only_the_live_answer_is_sent(
     shadow.begin(world.settings.serve, world.ledger, world.settings.project, version)
     answers = asyncio.run(world.load(100, 2))
     assert {(answer.status, answer.version_id) for answer in answers} == {(200, "v1")}
-    assert world.stages() == {"v1": Stage.LIVE, "v2": Stage.SHADOW}
+    assert world.stages() == {"v1": DeploymentStage.LIVE, "v2": DeploymentStage.SHADOW}
 
     def copies() -> list[Traffic]:
         return world.ledger.find(Traffic, alias="support@shadow")

@@ -9,11 +9,11 @@ import pytest
 
 from driftwheel.conversations import said
 from driftwheel.errors import DataError
-from driftwheel.records import Dataset, ModelVersion, ModelVersionStatus, TrainingRun, TrainingRunStatus
+from driftwheel.records import Dataset, TrainingRun, TrainingRunStatus
 from driftwheel.scorecard import Scorecard
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
-from tests.support.versions import add_with_parents, run_stub
+from tests.support.versions import add_with_parents, published_version, run_stub
 from train.data.examples import Example
 from train.data.leaks import HeldOut, check_dataset, find_leaks, leaks_into_judge, refuse_leaks
 from train.data.splits import group_numbers
@@ -105,17 +105,10 @@ def test_a_test_row_put_into_the_training_file_by_hand_is_not_trained_on(
 def publish_on(ledger: Ledger, dataset: Dataset, judge: Dataset, year: int) -> None:
     add_with_parents(
         ledger,
-        ModelVersion(
-            id=f"version_{year}",
-            project="support",
-            status=ModelVersionStatus.PUBLISHED,
+        published_version(
+            f"version_{year}",
             number=year,
-            run_id="run",
             dataset_id=dataset.id,
-            base_model="base",
-            path="p",
-            manifest_hash="h",
-            quantization="none",
             created_at=dataset.created_at.replace(year=year),
             scorecard=Scorecard(dataset_id=judge.id),
         ),

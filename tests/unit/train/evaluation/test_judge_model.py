@@ -8,12 +8,13 @@ from typing import Any
 import pytest
 
 from driftwheel import artifacts
+from driftwheel.bookkeeping import Preference
 from driftwheel.errors import ConfigError, EngineError
 from driftwheel.judgements import judgements_of, record_judgement
-from driftwheel.records import ModelVersion, Preference
+from driftwheel.records import ModelVersion, ModelVersionStatus
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
-from tests.support.versions import add_with_parents
+from tests.support.versions import add_with_parents, published_version
 from train.asking.client import Endpoint
 from train.evaluation.graders import judge_endpoint
 from train.evaluation.judge_model import judge_versions, question, settled, summary, verdict_of
@@ -78,16 +79,12 @@ def versions(settings: Settings, ledger: Ledger) -> tuple[ModelVersion, ModelVer
             (folder / "predictions.jsonl").write_text("".join(json.dumps(i) + "\n" for i in items), encoding="utf-8")
             artifacts.write_json(folder / "scorecard.json", {})
         found.append(
-            ModelVersion(
-                id=f"version_{number}",
-                project="support",
+            published_version(
+                f"version_{number}",
                 number=number,
-                run_id="r",
                 dataset_id="dataset_1",
-                base_model="b",
-                path="p",
                 manifest_hash=f"hash-{number}",
-                quantization="none",
+                status=ModelVersionStatus.CANDIDATE,
             )
         )
     add_with_parents(ledger, *found)

@@ -51,10 +51,19 @@ def test_an_answer_is_right_by_its_label(
         pytest.param(["refund", "card", "refund ", "card"], "labels", id="few distinct answers"),
         pytest.param(["a long letter", "another letter", "a third"], "text", id="all different"),
         pytest.param(["[1]", "[2]"], "text", id="JSON that is no object"),
+        pytest.param([*(f'{{"a": {n}}}' for n in range(39)), "none"], "json", id="objects, and one odd answer"),
     ],
 )
 def test_the_task_is_seen_from_the_answers(expected: list[str], task: str) -> None:
     assert detect_task(expected) == task
+
+
+def test_one_odd_answer_leaves_the_others_their_scores_as_objects() -> None:
+    objects = [item(n, f'{{"a": {n}}}', f'{{ "a": {n} }}') for n in range(39)]
+    card = score([*objects, item(39, "none", "none")], "json")
+    assert (card.json_validity, card.intervals["object_match"]) == (1.0, card.intervals["json_validity"])
+    assert card.fields is not None
+    assert card.fields["a"].items == 39
 
 
 def test_label_scores_are_those_of_the_confusion_matrix() -> None:

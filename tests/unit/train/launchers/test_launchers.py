@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import SecretStr
 
 from driftwheel.errors import ConfigError, DataError, EngineError, StorageError
 from driftwheel.records import TrainingRun
@@ -95,7 +96,8 @@ def test_a_job_comes_back_as_it_was_written(job: TrainingJob, tmp_path: Path) ->
 
 
 def test_a_job_file_holds_no_address_of_the_database(job: TrainingJob, tmp_path: Path) -> None:
-    storage = job.settings.storage.model_copy(update={"database_url": "postgresql://flow:secret@db/ledger"})
+    address = SecretStr("postgresql://flow:secret@db/ledger")
+    storage = job.settings.storage.model_copy(update={"database_url": address})
     replace(job, settings=job.settings.model_copy(update={"storage": storage})).write(tmp_path / "job.json")
     assert "secret" not in (tmp_path / "job.json").read_text(encoding="utf-8")
     assert TrainingJob.read(tmp_path / "job.json").settings.storage.database_url is None

@@ -4,8 +4,9 @@ from typing import Any
 
 import msgspec
 
-from driftwheel.records import Dataset, ModelVersion, TrainingRun
+from driftwheel.records import Dataset, ModelVersionStatus, TrainingRun
 from driftwheel.scorecard import Scorecard
+from tests.support.versions import published_version
 from train.verdict.model_card import model_card
 
 HOSTILE = "card | <b>lost</b>"
@@ -33,17 +34,13 @@ def card(**scorecard: Any) -> str:
         seed=0,
         path="p",
     )
-    version = ModelVersion(
-        id="version_1",
-        project="support",
-        number=1,
+    version = published_version(
+        "version_1",
         run_id="run_1",
         dataset_id="dataset_1",
-        base_model="base",
-        path="p",
         manifest_hash="m",
-        quantization="none",
         scorecard=msgspec.convert({"items": 200, "dataset_id": "dataset_1", **scorecard}, Scorecard),
+        status=ModelVersionStatus.CANDIDATE,
     )
     return model_card(version, run, dataset)
 

@@ -1,0 +1,84 @@
+"""Sign in to the dashboard with an API key: the key is asked for once, and a cookie without it stands for the session.
+
+What the key is good for is looked up at each use: `see` is any of the scopes read, label and operate.
+"""
+
+import html
+import secrets
+from collections import OrderedDict
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from driftwheel.bookkeeping import Scope
+from driftwheel.key_holders import KeyHolder, holder_named, holder_of
+from driftwheel.store.ledger import Ledger
+
+SEEING = frozenset({Scope.READ, Scope.LABEL, Scope.LABEL_TRUSTED, Scope.OPERATE})
+"""A key with one of these may look at the pages; one that may only ask the model may not."""
+SESSION_HOURS = 12
+MOST_SESSIONS = 10_000
+CALLER_HEADER = "x-driftwheel-caller"
+"""By which the pages are told who asks; whatever a client sends under this name is thrown away."""
+PAGE_HEADERS = {
+    "content-security-policy": (
+        "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; frame-ancestors 'none'"
+    ),
+    "cache-control": "no-store",
+}
+_PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>driftwheel</title>
+<meta name="viewport" content="width=device-width"><style>
+body{{font:16px system-ui;max-width:26rem;margin:15vh auto;padding:0 1rem}} input,button{{font:inherit;padding:.5rem}}
+input{{width:100%;box-sizing:border-box;margin:.5rem 0}}</style>
+<h1>driftwheel</h1><form method="post" action="/login">
+<label for="key">API key (with one of the scopes read, label, operate)</label>
+<input id="key" name="key" type="password" autocomplete="current-password" required autofocus>
+<button>Sign in</button></form><p>{said}</p></html>"""
+
+
+def sign_in_page(said: str = "") -> str:
+    """Return the page that asks for a key, with a sentence."""
+    return _PAGE.format(said=html.escape(said))
+
+
+@dataclass(frozen=True)
+class Session:
+    """Somebody who has shown a key."""
+
+    caller_id: str
+    ends_at: datetime
+
+
+class Sessions:
+    """Who is signed in; they sign in again after a restart."""
+
+    def __init__(self, ledger: Ledger, project: str) -> None:
+        self._ledger, self._project = ledger, project
+        self._sessions: OrderedDict[str, Session] = OrderedDict()
+
+    @property
+    def cookie(self) -> str:
+        """The cookie's name: a browser sends the cookies of one host to all its ports, where another loop may be."""
+        return f"driftwheel_{self._project}"
+
+    def sign_in(self, key: str, now: datetime) -> str | None:
+        """Return the token of a new session, or None for a key that is not good, or not for this."""
+        holder = holder_of(self._ledger, self._project, key, now)
+        if holder is None or SEEING.isdisjoint(holder.scopes):
+            return None
+        token = secrets.token_urlsafe(32)
+        self._sessions[token] = Session(holder.id, now + timedelta(hours=SESSION_HOURS))
+        while len(self._sessions) > MOST_SESSIONS:
+            self._sessions.popitem(last=False)
+        return token
+
+    def holder(self, token: str, now: datetime) -> KeyHolder | None:
+        """Return who is signed in, if the session has not ended and the key is still good for it."""
+        session = self._sessions.get(token)
+        if session is None or now >= session.ends_at:
+            return None
+        holder = holder_named(self._ledger, self._project, session.caller_id, now)
+        return holder if holder is not None and not SEEING.isdisjoint(holder.scopes) else None
+
+    def sign_out(self, token: str) -> None:
+        """End a session."""
+        self._sessions.pop(token, None)

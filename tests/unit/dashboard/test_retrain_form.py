@@ -1,0 +1,70 @@
+"""A retrain is watched while it goes on, and the form that starts one is of the world that it was drawn on."""
+
+import json
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from driftwheel.bookkeeping import Step
+from driftwheel.identity import utc_now
+from driftwheel.records import DecisionStatus, RetrainDecision, TrainingRun, TrainingRunStatus
+from driftwheel.settings.settings import Settings
+from driftwheel.store.alias import get_alias
+from driftwheel.store.ledger import Ledger
+from tests.support.drawn_pages import button, texts, view
+
+
+@pytest.fixture(autouse=True)
+def _shown(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DRIFTWHEEL_CONFIG", str(settings.path))
+
+
+@pytest.fixture
+def running(seeded: dict[str, str], settings: Settings, ledger: Ledger) -> RetrainDecision:
+    """A retrain that trains: 20 of 40 steps in 30 seconds."""
+    decision = ledger.change(ledger.get(RetrainDecision, seeded["waiting"]), status=DecisionStatus.RUNNING)
+    now, folder = utc_now(), settings.root / "runs" / "run_live"
+    folder.mkdir(parents=True)
+    point = {"step": 20, "loss": 1.5, "elapsed_seconds": 30.0}
+    (folder / "curves.jsonl").write_text(json.dumps(point) + "\n", encoding="utf-8")
+    run = ledger.find(TrainingRun, status=TrainingRunStatus.SUCCEEDED)[0]
+    live = replace(run, id="run_live", finished_at=None, created_at=now, path=str(folder), settings={"max_steps": 40})
+    step = Step(
+        id=f"{decision.id}/finetune", project=settings.project, decision_id=decision.id, name="finetune", status=""
+    )
+    ledger.add(replace(live, status=TrainingRunStatus.RUNNING))
+    ledger.put_step(replace(step, status="running", created_at=now - timedelta(seconds=35)))
+    settings.logs.mkdir(parents=True, exist_ok=True)
+    (settings.logs / f"{decision.id}-finetune.log").write_text("step 20 of 40\n", encoding="utf-8")
+    return decision
+
+
+def test_a_running_retrain_is_shown_with_steps_log_and_time_left(running: RetrainDecision) -> None:
+    page = view("training_runs")
+    assert not page.exception
+    # Its training says 30 s; the seeded retrain before it took a minute each for the dataset and to merge.
+    assert "At finetune. About 2 min 30 s left" in texts(page)
+    assert "step 20 of 40" in [c.value for c in page.code]
+    assert page.dataframe[0].value["step"].tolist() == ["finetune"]
+
+
+def test_the_form_starts_a_retrain_with_a_reason(ledger: Ledger, settings: Settings) -> None:
+    page = view("training_runs")
+    page.text_input[0].input("the shop opens tomorrow")
+    button(page, "start").click().run()
+    (found,) = ledger.find(RetrainDecision, project=settings.project)
+    assert (found.status, found.reasons[0]) == (DecisionStatus.OPEN, "the shop opens tomorrow")
+
+
+def test_the_form_of_an_old_page_starts_nothing_after_a_promotion(
+    seeded: dict[str, str], settings: Settings, ledger: Ledger
+) -> None:
+    ledger.change(ledger.get(RetrainDecision, seeded["waiting"]), status=DecisionStatus.REFUSED)
+    page = view("training_runs")
+    page.text_input[0].input("v1 got worse")
+    alias, before = get_alias(ledger, *settings.alias_key), ledger.count(RetrainDecision)
+    ledger.change(alias, version_id=seeded["v2"], fence=alias.fence + 1)
+    button(page, "start").click().run()
+    assert ledger.count(RetrainDecision) == before
+    assert "v2 was made live meanwhile" in texts(page)

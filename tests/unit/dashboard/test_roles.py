@@ -1,0 +1,72 @@
+"""What a person may press depends on the key that they have shown, and is looked up when they press."""
+
+from collections.abc import Callable, Iterator
+
+import pytest
+from streamlit.runtime.context import ContextProxy
+
+from dashboard.handover import KEY_VARIABLE, hand_over
+from dashboard.sign_in import CALLER_HEADER
+from driftwheel import controls
+from driftwheel.api_keys import create_key, disable_key
+from driftwheel.bookkeeping import Scope
+from driftwheel.by_whom import Feedback, Trust
+from driftwheel.records import Traffic
+from driftwheel.settings.settings import Settings
+from driftwheel.store.ledger import Ledger
+from tests.support.drawn_pages import button, view
+
+SignIn = Callable[..., None]
+
+
+@pytest.fixture
+def signed_in(settings: Settings, ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> Iterator[SignIn]:
+    """Let the pages be asked by the holder of a key with some scopes; the door has told them its name."""
+    monkeypatch.setenv(KEY_VARIABLE, "")
+    hand_over(settings.path, [], needs_key=True)
+
+    def sign_in(*scopes: Scope) -> None:
+        create_key(ledger, settings.project, "ann", scopes)
+        told = {CALLER_HEADER: "support/ann"}
+        monkeypatch.setattr(ContextProxy, "headers", property(lambda _: told))
+
+    yield sign_in
+    hand_over(settings.path, [])
+
+
+def test_who_has_shown_no_key_sees_nothing(seeded: dict[str, str], signed_in: SignIn) -> None:
+    page = view("decisions")
+    assert "sign in again" in " ".join(e.message for e in page.exception)
+    assert len(page.button) == 0
+
+
+def test_who_may_see_may_not_press(seeded: dict[str, str], signed_in: SignIn) -> None:
+    signed_in(Scope.READ)
+    assert all(button(view("decisions"), name).disabled for name in ("pause", "approve", "refuse"))
+    assert button(view("traffic"), "thumb_up").disabled
+
+
+def test_who_may_label_steers_nothing_and_their_words_have_their_name(
+    seeded: dict[str, str], signed_in: SignIn, ledger: Ledger
+) -> None:
+    signed_in(Scope.LABEL)
+    assert button(view("decisions"), "pause").disabled
+    request_id = ledger.newest(Traffic, "support").id
+    page = view("traffic", id=request_id)
+    button(page, "thumb_up").click().run()
+    said = ledger.find(Feedback, request_id=request_id, limit=1)[0]
+    assert (said.author, said.trust) == ("support/ann", Trust.LABEL)
+
+
+def test_who_may_operate_steers_until_the_key_ends(
+    seeded: dict[str, str], signed_in: SignIn, ledger: Ledger, settings: Settings
+) -> None:
+    signed_in(Scope.OPERATE)
+    page = view("decisions")
+    button(page, "pause").click().run()
+    assert controls.is_paused(ledger, settings.project)
+    page = view("decisions")
+    resume = button(page, "pause")
+    disable_key(ledger, settings.project, "ann")
+    resume.click().run()
+    assert controls.is_paused(ledger, settings.project)
