@@ -46,4 +46,6 @@ class Lineage:
     decision_id: str | None = None
     code_revision: str | None = None
     """Commit of the checkout, marked if files differed from it."""
+    forgotten_at: str | None = only_with("forgotten_at")
+    """When somebody was forgotten whose rows it had learned from; a version that is trained since has not."""
     libraries: dict[str, str] = field(default_factory=dict)

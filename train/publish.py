@@ -30,6 +30,7 @@ from driftwheel.settings.data import DatasetSettings
 from driftwheel.settings.settings import Settings
 from driftwheel.store.events import note_with
 from driftwheel.store.ledger import Ledger
+from driftwheel.version_files import share
 from train.data.leaks import leaks_into_judge, refuse_leaks
 from train.evaluation.finished import Evaluation, load_evaluation
 from train.fidelity.parity_table import require_parity
@@ -77,6 +78,9 @@ def publish(
     version = _find(ledger, settings.project, run_id, manifest.content_hash)
     if override is not None and verdict.verdict != "PROMOTE":
         verdict = replace(verdict, override=override)
+    if _status(verdict) is ModelVersionStatus.PUBLISHED:
+        # Before the row that says so: whoever reads it fetches the files at once, from wherever.
+        share(settings.storage, artifact)
     if version is None:
         version = _record(settings, ledger, run, artifact, manifest, evaluation, verdict, decision_id)
     elif version.status is ModelVersionStatus.REJECTED:
