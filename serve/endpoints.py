@@ -60,6 +60,7 @@ class Endpoints:
             "/metrics/engines": self._engine_targets,
             "/v1/models": self._models,
             ONE_MODEL: self._model,
+            "/v1/control/rollback": self._go_back,
             "/openapi.json": lambda _: (200, JSON_TYPE, openapi.document()),
         }
         self._from_ledger: dict[str, Callable[[Request], Awaitable[dict[str, object]]]] = {
@@ -107,6 +108,17 @@ class Endpoints:
                 alerts.take_alerts, policy, self._ledger, key, fields, by=by, caps=self._settings.dataset
             )
         )
+
+    def _go_back(self, request: Request) -> Answer:
+        """Let the version before answer from now on; the reconciler writes it down as soon as the database lets it."""
+        fields = feedback_route.read_object(request.body or b"{}")
+        by = Cause(actor=request.caller.id or "without a key", reason=str(fields.get("reason") or ""))
+        try:
+            order = self._routes.go_back(by)
+        except (ConflictError, NotFoundError) as error:
+            raise refusal_of(error) from error
+        done = {"version_id": order.version_id, "left": order.left_id, "fence": order.fence, "is_written_down": False}
+        return 200, JSON_TYPE, json.dumps(done).encode()
 
     def _health(self, _: Request) -> Answer:
         return 200, JSON_TYPE, b'{"status": "alive"}'

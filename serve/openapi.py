@@ -55,6 +55,7 @@ BODIES: dict[str, Schema] = {
         "required": ["alerts"],
         "properties": {"alerts": {"type": "array", "items": {"type": "object"}}},
     },
+    "/v1/control/rollback": {"type": "object", "required": [], "properties": {"reason": _TEXT}},
 }
 """What each route reads; the engine checks everything else that it is sent."""
 REFUSALS = {

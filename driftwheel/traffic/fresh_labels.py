@@ -4,8 +4,9 @@ A label of a key without trust counts only up to the caps on what such keys may 
 for a retrain that learns from a hundred, and finds nothing to be judged by.
 """
 
+from collections import Counter
 from datetime import UTC, datetime
-from typing import Protocol
+from typing import Any, Protocol
 
 import sqlalchemy as sa
 
@@ -36,6 +37,7 @@ class _Shipped:
 
 SHIPPED: Caps = _Shipped()
 """The caps of a loop that has set none."""
+NOBODY = (False, "")
 
 
 def fresh_labels(ledger: Ledger, key: AliasKey, since: datetime, caps: Caps = SHIPPED) -> int:
@@ -43,40 +45,36 @@ def fresh_labels(ledger: Ledger, key: AliasKey, since: datetime, caps: Caps = SH
 
     Each trusted label counts, of the others so many as the caps let teach.
     """
-    fresh, words, trusted = _fresh(key, since), TABLES[Feedback].alias("word"), TABLES[Feedback].alias("trusted")
-    is_verified = sa.exists().where(_is_said(fresh, trusted), trusted.c.trust == Trust.TRUSTED)
-    verified = sa.select(sa.func.count()).select_from(fresh).where(is_verified)
-    # A row of which nobody knows who labelled it is one of the author without a name.
-    by_author = (
-        sa.select(sa.func.count(sa.distinct(fresh.c.id)))
-        .select_from(fresh.outerjoin(words, _is_said(fresh, words)))
-        .where(~is_verified)
-        .group_by(words.c.author)
-    )
+    columns, of = TABLES[Traffic].c, {"project": key.project, "alias": key.name}
+    is_labelled = sa.and_(columns.label.is_not(None), is_answered())  # as a retrain takes them
+    # Two counts, because an index can answer each; it cannot answer one over the later of two columns.
+    given = ledger.count(Traffic, is_labelled, columns.feedback_at > since, **of)
+    came = ledger.count(Traffic, is_labelled, columns.feedback_at.is_(None), columns.created_at > since, **of)
+    of_row: dict[str, tuple[bool, str]] = {}
     with ledger.read() as connection:
-        all_rows = int(connection.execute(sa.select(sa.func.count()).select_from(fresh)).scalar_one())
-        of_trusted = int(connection.execute(verified).scalar_one())
-        of_authors = [int(count) for count in connection.execute(by_author).scalars()]
-    within = sum(min(count, caps.max_rows_per_key) for count in of_authors)
-    # Of a row that several authors labelled one counts.
-    return of_trusted + min(all_rows - of_trusted, within, caps.max_unverified_rows)
+        for word in connection.execute(_said_since(key, since, is_labelled)).mappings():
+            said = (word["trust"] == Trust.TRUSTED, str(word["author"]))
+            of_row[word["request_id"]] = max(of_row.get(word["request_id"], NOBODY), said)
+    of_author = Counter(author for is_trusted, author in of_row.values() if not is_trusted)
+    # A row of which nobody knows who labelled it is one of the author without a name.
+    of_author[NOBODY[1]] += max(0, given + came - len(of_row))
+    within = sum(min(count, caps.max_rows_per_key) for count in of_author.values())
+    trusted = sum(is_trusted for is_trusted, _ in of_row.values())
+    return trusted + min(within, caps.max_unverified_rows)
 
 
-def _is_said(fresh: sa.Subquery, words: sa.FromClause) -> sa.ColumnElement[bool]:
-    """Return the condition that somebody said which answer to a request is right, and has not taken it back."""
-    is_thumb_up = sa.and_(words.c.kind == FeedbackKind.THUMB, words.c.value == "1")
-    is_answering = sa.or_(words.c.kind.in_(ANSWERING), is_thumb_up)
-    return sa.and_(words.c.request_id == fresh.c.id, words.c.withdrawn_at.is_(None), is_answering)
-
-
-def _fresh(key: AliasKey, since: datetime) -> sa.Subquery:
-    columns = TABLES[Traffic].c
-    is_ours = sa.and_(columns.project == key.project, columns.alias == key.name)
-    is_labelled = sa.and_(is_ours, columns.label.is_not(None), is_answered())  # as a retrain takes them
-    # Two queries, because an index can answer each; it cannot answer one over the later of two columns.
-    given = sa.select(columns.id).where(is_labelled, columns.feedback_at > since)
-    came = sa.select(columns.id).where(is_labelled, columns.feedback_at.is_(None), columns.created_at > since)
-    return sa.union_all(given, came).subquery("fresh")
+def _said_since(key: AliasKey, since: datetime, is_labelled: sa.ColumnElement[bool]) -> sa.Select[Any]:
+    """Return the query for each fresh row with who said which answer is right, and how far they are trusted."""
+    columns, words = TABLES[Traffic].c, TABLES[Feedback].c
+    is_thumb_up = sa.and_(words.kind == FeedbackKind.THUMB, words.value == "1")
+    is_said = sa.and_(words.withdrawn_at.is_(None), sa.or_(words.kind.in_(ANSWERING), is_thumb_up))
+    # From the words to the rows: what was said since is few beside a long history, and an index finds it.
+    return (
+        sa.select(words.request_id, words.author, words.trust)
+        .join(TABLES[Traffic], columns.id == words.request_id)
+        .where(words.project == key.project, words.created_at > since, is_said)
+        .where(columns.project == key.project, columns.alias == key.name, is_labelled)
+    )
 
 
 def fresh_for_retrain(ledger: Ledger, key: AliasKey, caps: Caps = SHIPPED) -> int:

@@ -43,6 +43,7 @@ ROUTES: dict[str, Route] = {
     ONE_MODEL: Route("GET", Scope.ASK),
     "/v1/feedback": Route("POST", Scope.FEEDBACK),
     "/v1/hooks/alertmanager": Route("POST", Scope.OPERATE),
+    "/v1/control/rollback": Route("POST", Scope.OPERATE),
     "/openapi.json": Route("GET", Scope.READ),
     "/healthz": Route("GET", Scope.READ, Openness.ANYBODY),
     "/readyz": Route("GET", Scope.READ, Openness.ANYBODY),

@@ -3,9 +3,7 @@
 A swap is proved before it is used: check the artifact, start its engines (or load its adapter into an engine that runs
 its base, or give the only engine its weights), compare their log-probabilities on the probe prompts with the
 fingerprint stored at publication, let a canary of the requests through first where that is asked for, then flip the
-alias, drain the old engines and keep them warm for a rollback. What fails its proof never gets a user's request; the
-old version goes on serving, and is started again if its engines die or the gateway restarts meanwhile. Of several
-gateways on one ledger one leads; the others make live what it made live.
+alias, drain the old engines and keep them warm for a rollback. What fails its proof never gets a user's request.
 """
 
 import asyncio
@@ -38,6 +36,7 @@ from serve.release.leader import LeaderElection
 from serve.release.refused_swap import RefusedSwap
 from serve.release.shadow_switch import ShadowSwitch
 from serve.release.standby import Standby
+from serve.release.unwritten import is_written_down
 from serve.routing.table import EngineRoute, RoutingTable
 from serve.shadow.mirror import Mirror
 
@@ -80,7 +79,8 @@ class Reconciler:
         """Reconcile until cancelled; whatever goes wrong is logged, and tried again later."""
         while True:
             try:
-                await self.reconcile()
+                if await is_written_down(self._ledger, self._settings.alias_key, self._routes):
+                    await self.reconcile()
             except DriftwheelError as error:
                 log.error("reconciling failed", error=str(error))
             await asyncio.sleep(POLL_SECONDS)
@@ -282,7 +282,8 @@ class Reconciler:
             await asyncio.to_thread(self._deployments.observe, alias, self._live_id, fence=fence)
 
     def _read_row(self) -> Alias | None:
-        return find_alias(self._ledger, *self._settings.alias_key)
+        self._routes.seen = find_alias(self._ledger, *self._settings.alias_key)
+        return self._routes.seen
 
     def _as_seen(self, row: Alias | None) -> Alias | None:
         """Return the alias row as this gateway is to see it: as it is, or what the leader made of it."""

@@ -9,8 +9,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from driftwheel.errors import NotFoundError
+from driftwheel.by_whom import Cause
+from driftwheel.errors import ConflictError, NotFoundError
+from driftwheel.records import Alias
 from serve.routing.choice import Split, least_busy
+from serve.routing.going_back import RollbackOrder
 
 IDLE_POLL_SECONDS = 0.02
 """Requests end by decrementing a number; polling it costs them nothing, where an event would cost each a wake-up."""
@@ -48,6 +51,10 @@ class RoutingTable:
     """The canary of an alias, while there is one."""
     opening: asyncio.Event | None = None
     """While the only engine gets other weights: what new requests wait for."""
+    seen: Alias | None = None
+    """The alias' row as it was read last."""
+    order: RollbackOrder | None = None
+    """A way back that was ordered here, until it is written down."""
     _routes: dict[str, list[EngineRoute]] = field(default_factory=dict)
 
     @contextmanager
@@ -82,13 +89,33 @@ class RoutingTable:
     def point(self, alias: str, version_id: str) -> None:
         """Make an alias mean a version, and no canary beside it, from the next request on.
 
-        Raises NotFoundError if the version has no engine.
+        Raises NotFoundError if the version has no engine, ConflictError while a way back to another one waits for its
+        record.
         """
+        if self.order is not None and self.order.version_id != version_id:
+            raise ConflictError(f"somebody has just gone back to {self.order.version_id}")
         if version_id not in self._routes:
             raise NotFoundError(f"{version_id} has no engine here; start one before alias {alias!r} points at it")
         self.aliases[alias] = version_id
         # With the flip and not after it: else a share of the requests would still be dealt to what is live for all.
         self.splits.pop(alias, None)
+
+    def go_back(self, by: Cause) -> RollbackOrder:
+        """Make the alias mean the version before from the next request on, whatever the database does.
+
+        Raises NotFoundError where there is no version before, ConflictError where its engine is not up.
+        """
+        if self.order is not None:
+            return self.order
+        row = self.seen
+        if row is None or row.previous_version_id is None:
+            raise NotFoundError("this alias has no earlier version to go back to")
+        back_to = row.previous_version_id
+        if not any(route.is_ready for route in self.replicas(back_to)):
+            raise ConflictError(f"the engine of {back_to} is not up any more; `driftwheel rollback` starts it")
+        self.order = RollbackOrder(fence=row.fence, left_id=row.version_id, version_id=back_to, by=by)
+        self.point(row.name, back_to)
+        return self.order
 
     def knows(self, model: str) -> bool:
         """Say whether a name is an alias or the id of a version with an engine."""

@@ -14,18 +14,23 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from driftwheel import controls
 from driftwheel.accelerator import Accelerator, Gpu
 from driftwheel.artifacts import read_manifest
+from driftwheel.by_whom import Action, Cause
+from driftwheel.errors import ConflictError, NotFoundError, StorageError
 from driftwheel.gpu_room import FOLDER, Wanted, reserve
 from driftwheel.probe_answers import Fingerprint, ProbeAnswer
 from driftwheel.records import Alias, Deployment, DeploymentStage, ModelVersion, ModelVersionStatus
 from driftwheel.settings.serving import ServeSettings
 from driftwheel.settings.settings import Settings
 from driftwheel.store.alias import move_alias
+from driftwheel.store.events import events_of
 from driftwheel.store.ledger import Ledger
 from driftwheel.store.sqlite import safe_sqlite_module
 from serve.engines.engine import Engine
 from serve.release.reconciler import Reconciler
+from serve.release.unwritten import is_written_down
 from serve.routing.table import RoutingTable
 from tests.support.versions import add_with_parents, published_version
 
@@ -113,6 +118,73 @@ class World:
 @pytest.fixture
 def world(settings: Settings, ledger: Ledger, start_fake: StartEngine, make_artifact: MakeArtifact) -> World:
     return World(settings, ledger, start_fake, make_artifact)
+
+
+def test_a_way_back_needs_no_database_and_is_written_down_afterwards(world: World) -> None:
+    """A database that was locked or read-only kept the bad version live for as long as it was."""
+    settings, ledger = world.settings, world.ledger
+
+    def only_read(connection: Any, *_: Any) -> None:
+        connection.execute("PRAGMA query_only=ON")
+
+    def write_again(connection: Any, *_: Any) -> None:
+        connection.execute("PRAGMA query_only=OFF")
+
+    async def written_down() -> bool:
+        return await is_written_down(ledger, settings.alias_key, world.routes)
+
+    async def scene() -> None:
+        for id in ("v1", "v2"):
+            world.publish(id)
+            await world.make_live(id)
+        await world.rollout.reconcile()
+        sa.event.listen(ledger.engine, "checkout", only_read)
+        with pytest.raises(StorageError):
+            controls.rollback(ledger, settings.alias_key)
+        by = Cause(actor="support/ops", reason="it swears")
+        began_at = time.monotonic()
+        assert world.routes.go_back(by).version_id == "v1"
+        assert time.monotonic() - began_at < 1
+        assert world.served() == "v1"
+        assert not await written_down()
+        with pytest.raises(ConflictError, match="gone back to v1"):
+            world.routes.point("support", "v2")  # a swap that was under way
+        assert (world.served(), world.alias().version_id) == ("v1", "v2")
+        sa.event.remove(ledger.engine, "checkout", only_read)
+        sa.event.listen(ledger.engine, "checkout", write_again)
+        assert await written_down()
+        await world.until(lambda: world.alias().observed_version_id == "v1")
+        assert (world.served(), world.alias().version_id, world.routes.order) == ("v1", "v1", None)
+        (event,) = events_of(ledger, "support", actions=[Action.ROLL_BACK])
+        assert (event.actor, event.reason) == ("support/ops", "it swears")
+
+    asyncio.run(scene())
+
+
+def test_a_way_back_that_somebody_overtook_leaves_the_row_as_it_is(world: World) -> None:
+    async def scene() -> None:
+        for id in ("v1", "v2"):
+            world.publish(id)
+            await world.make_live(id)
+        await world.rollout.reconcile()
+        world.routes.go_back(Cause(actor="support/ops"))
+        world.publish("v3")
+        world.desire("v3")
+        assert await is_written_down(world.ledger, world.settings.alias_key, world.routes)
+        assert world.alias().version_id == "v3"
+        await world.until(lambda: world.served() == "v3")
+
+    asyncio.run(scene())
+
+
+def test_there_is_no_way_back_without_an_engine(world: World) -> None:
+    async def scene() -> None:
+        world.publish("v1")
+        await world.make_live("v1")
+        with pytest.raises(NotFoundError, match="no earlier version"):
+            world.routes.go_back(Cause(actor="support/ops"))
+
+    asyncio.run(scene())
 
 
 def test_the_desired_version_goes_live_and_both_sides_are_written_down(world: World) -> None:
