@@ -38,6 +38,8 @@ class Lineage:
     training_settings_hash: str | None = None
     settings_hash: str | None = None
     template_hash: str | None = None
+    prompted_from: str | None = only_with("prompted_from")
+    """The artifact's hash of the version that was put behind a prompt; None where there is none."""
     tokenizer_hash: str | None = None
     judged_against: str | None = None
     """The version that was live."""
