@@ -18,7 +18,7 @@ from serve.access.allow_list import MODELS, ONE_MODEL, ROUTES, template_of
 from serve.access.ledger_turns import LedgerTurns
 from serve.http.messages import Request
 from serve.metrics import CONTENT_TYPE, GatewayMetrics
-from serve.refusals import RequestRefused, no_model
+from serve.refusals import STALLED_SECONDS, RequestRefused, no_model
 from serve.relaying.relay import RETRY_AFTER_SECONDS
 from serve.routing.table import RoutingTable
 
@@ -48,7 +48,15 @@ def refusal_of(error: DriftwheelError) -> RequestRefused:
 class Endpoints:
     """Answers what is not for an engine; what needs the ledger runs on a thread, never on the event loop."""
 
-    def __init__(self, settings: Settings, ledger: Ledger, routes: RoutingTable, metrics: GatewayMetrics) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        ledger: Ledger,
+        routes: RoutingTable,
+        metrics: GatewayMetrics,
+        stalled_seconds: Callable[[], float] = lambda: 0.0,
+    ) -> None:
+        self._stalled_seconds = stalled_seconds
         self._settings, self._ledger, self._routes, self._metrics = settings, ledger, routes, metrics
         self._started_at = int(time.time())
         # One after the other also because two repeats of one alert at once would both find that it has not asked yet.
@@ -131,6 +139,8 @@ class Endpoints:
             reason = f"no engine is ready for alias {alias!r}"
         elif route.last_token_at is None or time.monotonic() - route.last_token_at > limit:
             reason = f"{route.version_id} has given no token in the last {limit:g} s"
+        elif self._stalled_seconds() > STALLED_SECONDS:
+            reason = f"rows have been waiting for the ledger for more than {STALLED_SECONDS:g} s"
         else:
             return self._probed(request, 200, {"status": "ready"}, {"version_id": route.version_id})
         return self._probed(request, 503, {"status": "not ready"}, {"reason": reason})

@@ -23,7 +23,7 @@ from serve.http.http1 import SWEEP_SECONDS, ServerConnection
 from serve.http.messages import NO_CONTENT, Request, Response
 from serve.http.request_ids import RequestIds
 from serve.metrics import OTHER_ROUTE, GatewayMetrics
-from serve.refusals import RequestRefused, no_model
+from serve.refusals import STALLED_SECONDS, RequestRefused, no_model
 from serve.relaying.call import Call, read_call, trace_headers
 from serve.relaying.job import Job, Trace
 from serve.relaying.relay import RETRY_AFTER_SECONDS, Failover, Relay
@@ -71,7 +71,8 @@ class Gateway:
             max_in_flight=serve.max_num_seqs + serve.max_waiting,
         )
         self._relay = Relay(settings.serve, settings.project, traffic_log, metrics)
-        self._endpoints = Endpoints(settings, ledger, routes, metrics)
+        self._endpoints = Endpoints(settings, ledger, routes, metrics, lambda: traffic_log.stalled_seconds)
+        self._traffic_log = traffic_log
         self._connections: set[ServerConnection] = set()
         self.on_answered: Callable[[Job], None] = lambda job: None
         """Is told of each answered completion; must be quick."""
@@ -186,6 +187,10 @@ class Gateway:
 
     async def _ask(self, job: Job, response: Response) -> int:
         rate_limit = job.caller.rate_limit
+        if self._settings.serve.log == "required" and self._traffic_log.stalled_seconds > STALLED_SECONDS:
+            # At once: its row could not be written either, and its client would wait a minute to be told so.
+            message = "rows wait for the ledger, and no answer is given that is not written down; try again"
+            raise RequestRefused(503, message, "ledger_unavailable", headers=(("retry-after", "1"),))
         # Load before rate: a request that finds no place must not use up its key's minute.
         self.backpressure.enter(job.route, job.caller.id)
         try:

@@ -14,6 +14,8 @@ TYPES = {
 }
 
 
+STALLED_SECONDS = 2.0
+"""Rows that wait so long for the ledger mean that no answer can be given now."""
 MAX_CHARACTERS = 1000
 """A longer message quotes what the client sent, which it knows."""
 

@@ -33,7 +33,7 @@ def chosen_pair(versions: list[ModelVersion]) -> tuple[ModelVersion, ModelVersio
 
 def show_numbers(found: Comparison) -> None:
     """Draw both scorecards, the difference by slice, and the change of the confusion matrix."""
-    st.dataframe(comparing.measures(found, names), hide_index=True)
+    page.table(comparing.measures(found, names))
     st.caption(
         f"Difference: {names[1]} minus {names[0]}, with the paired 95 % interval (Tango) where every item decides "
         "for itself; in brackets the 95 % interval of a share (Wilson)."
@@ -70,7 +70,7 @@ def judge_answers(found: Comparison, judged: list[Judgement]) -> None:
     else:
         st.text("You have judged all of them.")
     if mine:
-        st.dataframe([judged_row(item, mine[item.item_id]) for item in items if item.item_id in mine], hide_index=True)
+        page.table([judged_row(item, mine[item.item_id]) for item in items if item.item_id in mine])
 
 
 def show_blind(found: Comparison, item: comparing.Blind, judge: str) -> None:
@@ -137,4 +137,4 @@ else:
     judge_answers(found, judged)
     if judged:
         st.subheader("What was said", anchor=False)
-        st.dataframe(comparing.tally(judged, names), hide_index=True)
+        page.table(comparing.tally(judged, names))

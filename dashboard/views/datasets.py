@@ -32,16 +32,16 @@ def show_report(dataset: Dataset) -> None:
             st.text("The report counts no labels.")
     with right:
         st.subheader("Dropped, and why", anchor=False)
-        st.dataframe([{"reason": k, "rows": v} for k, v in report.dropped.items()], hide_index=True)
+        page.table([{"reason": k, "rows": v} for k, v in report.dropped.items()])
         st.subheader("Lengths", anchor=False)
         lengths = [{"of": name.replace("_", " "), **vars(value)} for name, value in report.lengths().items()]
-        st.dataframe(lengths, hide_index=True)
+        page.table(lengths)
         st.subheader("Where the rows come from", anchor=False)
-        st.dataframe([{"source": k, "rows": v} for k, v in report.sources.items()], hide_index=True)
+        page.table([{"source": k, "rows": v} for k, v in report.sources.items()])
     show_warnings(report)
     if report.broken_rows:
         st.subheader("Broken rows", anchor=False)
-        st.dataframe([vars(row) for row in report.broken_rows], hide_index=True)
+        page.table([vars(row) for row in report.broken_rows])
 
 
 def show_warnings(report: DatasetReport) -> None:
@@ -73,7 +73,7 @@ st.subheader("Rows", anchor=False)
 split = st.segmented_control("Split", ["train", "validation", "test"], default="train", key="split") or "train"
 rows = files.sample_rows(Path(dataset.path), split)
 if rows:
-    st.dataframe(rows, hide_index=True)
+    page.table(rows)
 else:
     st.text(f"No {split} rows can be read from the dataset's folder.")
 st.subheader("Identity", anchor=False)

@@ -110,7 +110,7 @@ def show_steps(decision_id: str) -> None:
     st.altair_chart(timelines.step_timeline(steps), alt="Steps of the retrain over time")
     outputs = [str(s.output)[: page.LONGEST_TEXT] for s in steps]
     rows = [row | {"output": output} for row, output in zip(queries.step_rows(steps), outputs, strict=True)]
-    st.dataframe(rows, hide_index=True)
+    page.table(rows)
     box = st.expander(f"Log of {steps[-1].name}", key=page.drawn_key("log", [decision_id]), on_change="rerun")
     if box.open:
         tail = files.tail_of(settings.logs / f"{decision_id}-{steps[-1].name}.log")
@@ -128,7 +128,7 @@ decisions = [d for d in decisions if verdict in (None, "all", d.verdict)]
 if not decisions:
     st.text(f"No decision was {verdict}.")
     st.stop()
-st.dataframe(
+page.table(
     [
         {
             "time (UTC)": f"{d.created_at:%Y-%m-%d %H:%M:%S}",
@@ -140,7 +140,6 @@ st.dataframe(
         }
         for d in decisions
     ],
-    hide_index=True,
 )
 waiting = [d for d in decisions if d.status in WAITING]
 ordered = [*waiting, *(d for d in decisions if d not in waiting)]

@@ -43,7 +43,7 @@ show_alias()
 st.subheader("History", anchor=False)
 deployments = queries.newest(ledger, Deployment, settings.project)
 if deployments:
-    st.dataframe(
+    page.table(
         [
             {
                 "created (UTC)": f"{d.created_at:%Y-%m-%d %H:%M:%S}",
@@ -57,7 +57,6 @@ if deployments:
             }
             for d in deployments
         ],
-        hide_index=True,
         column_config={"share": st.column_config.NumberColumn(format="percent")},
     )
 else:

@@ -56,16 +56,16 @@ def show_diagnosis(check_id: str, signals: list[DriftSignal], found: Diagnosis) 
     with left:
         st.caption("Words that are said more often")
         if words:
-            st.dataframe(words, hide_index=True, column_config=SHARES)
+            page.table(words, column_config=SHARES)
         else:
             st.text("This check names no words.")
     with right:
         st.caption("Properties of prompts and answers")
         if found.changes:
-            st.dataframe(drift_tables.change_rows(found.changes), hide_index=True)
+            page.table(drift_tables.change_rows(found.changes))
         elif outputs:
             number_format = {"times its limit": st.column_config.NumberColumn(format="%.1f")}
-            st.dataframe(outputs, hide_index=True, column_config=number_format)
+            page.table(outputs, column_config=number_format)
         else:
             st.text("Nothing else is over its limit.")
 
@@ -141,9 +141,8 @@ def show_numbers(signals: list[DriftSignal]) -> None:
         rows = [
             {name: getattr(s, name) for name in COLUMNS} for s in sorted(signals, key=lambda s: s.feature != DECIDING)
         ]
-        st.dataframe(
+        page.table(
             [{k.replace("_", " "): str(v) if k in ("kind", "verdict") else v for k, v in row.items()} for row in rows],
-            hide_index=True,
             column_config={
                 "p value": st.column_config.NumberColumn(format="%.2g"),
                 "score": st.column_config.NumberColumn(format="%.4g"),
@@ -181,7 +180,7 @@ def show_history(signals: list[DriftSignal]) -> None:
     if found:
         decisions = {d.check_id: d for d in queries.newest(ledger, RetrainDecision, settings.project) if d.check_id}
         events = events_of(ledger, settings.project, actions=[Action.ALARM, Action.NOTIFY], limit=SHOWN_EVENTS)
-        st.dataframe(drift_tables.alarm_rows(found, decisions, drift_tables.told_by_check(events)), hide_index=True)
+        page.table(drift_tables.alarm_rows(found, decisions, drift_tables.told_by_check(events)))
     else:
         st.text("No alarm rang in the newest checks.")
     st.caption(

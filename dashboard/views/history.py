@@ -40,7 +40,7 @@ found = events_of(
 )
 if found:
     rows = event_rows.event_rows(found[:limit], queries.version_names(ledger, settings.project))
-    st.dataframe(rows, hide_index=True, height="content" if len(rows) < 20 else 700)
+    page.table(rows, height="content" if len(rows) < 20 else 700)
     if len(found) > limit:
         st.caption(f"The newest {limit:,}.")
         if st.button("Show more", key="more"):

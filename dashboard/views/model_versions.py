@@ -22,12 +22,11 @@ def show_scorecards(versions: list[ModelVersion]) -> None:
     )
     columns = scorecards.scorecard_columns([v for v in reversed(versions) if v.id in chosen])
     names = dict.fromkeys(name for column in columns.values() for name in column)
-    st.dataframe(
+    page.table(
         [
             {"measure": name.replace("_", " "), **{title: values.get(name, "") for title, values in columns.items()}}
             for name in names
         ],
-        hide_index=True,
     )
     st.caption("In brackets: 95 % intervals (Wilson).")
 
@@ -50,9 +49,8 @@ def show_verdict(version: ModelVersion) -> None:
     watched = verdict.watched.worst if verdict.watched else ()
     judged = {entry.slice: entry for entry in (*verdict.slices, *watched)}
     if judged:
-        st.dataframe(
+        page.table(
             [{**vars(s), "interval": " to ".join(f"{x:+.3f}" for x in s.interval or ())} for s in judged.values()],
-            hide_index=True,
         )
 
 
@@ -68,7 +66,7 @@ def show_labels(scorecard: Scorecard) -> None:
     for part in (scorecard.labels, scorecard.fields):
         rows = scorecards.table_of_shares(part or {})
         if rows:
-            st.dataframe(rows, hide_index=True)
+            page.table(rows)
     if not bins and not scorecard.labels and not scorecard.fields:
         st.text("The scorecard holds no labels, no fields and no confidences.")
 
@@ -82,7 +80,7 @@ def show_robustness(kinds: dict[str, FaultScore]) -> None:
     st.altair_chart(chart, alt="Change of the accuracy by kind of fault with 95 % intervals")
     st.caption("The same questions with and without the fault, paired; 95 % intervals (Tango).")
     named = {kind.replace("_", " "): found for kind, found in kinds.items()}
-    st.dataframe(scorecards.table_of_shares(named), hide_index=True)
+    page.table(scorecards.table_of_shares(named))
 
 
 def show_parity(version: ModelVersion) -> None:
@@ -92,7 +90,7 @@ def show_parity(version: ModelVersion) -> None:
         st.text("This version was published before parity was measured.")
         return
     st.caption("The same prompts through each form of the model, each held against the one before it.")
-    st.dataframe(rows, hide_index=True)
+    page.table(rows)
 
 
 def show_moves(version: ModelVersion) -> None:

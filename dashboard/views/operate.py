@@ -32,7 +32,7 @@ def show_engines() -> None:
         return
     now = time.monotonic()
     looks: dict[str, tuple[float, EngineNumbers]] = st.session_state.get(LOOKS, {})
-    st.dataframe([engine_row(engine, looks.get(engine.address), now) for engine in found], hide_index=True)
+    page.table([engine_row(engine, looks.get(engine.address), now) for engine in found])
     st.session_state[LOOKS] = {engine.address: (now, engine) for engine in found if not engine.problem}
     for engine in found:
         if engine.problem:
@@ -101,7 +101,7 @@ def show_deployments() -> None:
             }
             for d in found
         ]
-        st.dataframe(rows, hide_index=True, column_config={"share": st.column_config.NumberColumn(format="percent")})
+        page.table(rows, column_config={"share": st.column_config.NumberColumn(format="percent")})
     else:
         st.text("Nothing is deployed. A version that is promoted is, once a gateway runs.")
     page.way("All deployments", "deployments", key="to_deployments")
@@ -129,7 +129,7 @@ def show_spending() -> None:
     if not rows:
         st.text("No requests in the last hour.")
         return
-    st.dataframe(rows, hide_index=True, column_config={"cost": st.column_config.NumberColumn(format="%.4f")})
+    page.table(rows, column_config={"cost": st.column_config.NumberColumn(format="%.4f")})
     if "cost" not in rows[0]:
         st.caption("With dashboard.price_of_read_tokens and price_of_written_tokens this shows what they cost.")
 
@@ -152,7 +152,7 @@ def show_keys() -> None:
         }
         for key in keys
     ]
-    st.dataframe(rows, hide_index=True)
+    page.table(rows)
 
 
 def try_notifications() -> None:

@@ -21,6 +21,7 @@ from driftwheel.by_whom import Cause, Trust
 from driftwheel.cli.command import open_ledger
 from driftwheel.errors import ConflictError, DriftwheelError
 from driftwheel.identity import utc_now
+from driftwheel.inert_text import inert_cell
 from driftwheel.key_holders import KeyHolder, holder_named
 from driftwheel.settings.load import load_settings
 from driftwheel.settings.settings import Settings
@@ -228,10 +229,19 @@ def confirmed_action(
         action(f"Yes, {label.lower()}", do, done, key=key, seen=seen, type="primary", disabled=disabled)
 
 
+def table(rows: Any, **looks: Any) -> Any:
+    """Draw rows as a table, in which no text is a formula: a person can save it, and open it in a spreadsheet."""
+    return st.dataframe([_inert_row(row) for row in rows] if isinstance(rows, list) else rows, hide_index=True, **looks)
+
+
+def _inert_row(row: Mapping[str, Any]) -> dict[str, object]:
+    return {inert_cell(name): inert_cell(value) if isinstance(value, str) else value for name, value in row.items()}
+
+
 def facts(values: Mapping[str, object]) -> None:
     """Show names and values as a plain two-column table; what is nested gets a dotted name."""
     rows = [{"field": name, "value": _plain(value)} for name, value in queries.flat(values).items()]
-    st.dataframe(rows, hide_index=True)
+    table(rows)
 
 
 def _plain(value: Any) -> str:

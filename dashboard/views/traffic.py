@@ -97,9 +97,8 @@ def show_lines(lines: list[Line], chosen_id: str | None) -> None:
     names, ids = queries.version_names(ledger, settings.project), [line.id for line in lines]
     key = page.drawn_key("lines", [hash(tuple(ids))])
     chosen = [ids.index(chosen_id)] if chosen_id in ids else []
-    st.dataframe(
+    page.table(
         [table_row(line, names) for line in lines],
-        hide_index=True,
         height=320,
         on_select=partial(choose_line, key, ids),
         selection_mode="single-row",
@@ -229,7 +228,7 @@ def show_words(row: Traffic) -> bool:
             }
             for word in words
         ]
-        st.dataframe(lines, hide_index=True, key=page.drawn_key("words", [row.id]))
+        page.table(lines, key=page.drawn_key("words", [row.id]))
     return any(word.author == page.author().id and word.withdrawn_at is None for word in words)
 
 

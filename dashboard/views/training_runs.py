@@ -67,7 +67,7 @@ def show_retrain(decision_id: str) -> None:
         steps = queries.steps_of(ledger, decision.id)
         st.text(how_far(decision, steps))
         if steps:
-            st.dataframe(queries.step_rows(steps), hide_index=True)
+            page.table(queries.step_rows(steps))
         run = shared.training_of(ledger, decision)
         points = files.curves(Path(run.path)) if run else []
         if points:

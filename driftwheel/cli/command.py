@@ -9,6 +9,7 @@ from typing import Any
 
 from driftwheel import json_form
 from driftwheel.gateway_reports import has_gateway, wait_until_observed
+from driftwheel.inert_text import inert, inert_json
 from driftwheel.private_files import keep_private
 from driftwheel.records import Alias, ModelVersion
 from driftwheel.settings.load import load_settings
@@ -84,14 +85,14 @@ def print_record(record: Any, *, as_json: bool) -> None:
     """Print a record on stdout: one JSON line, or one `field: value` line each."""
     fields = json_form.as_json(record)
     if as_json:
-        sys.stdout.write(json.dumps(fields, default=plain, ensure_ascii=False) + "\n")
+        sys.stdout.write(inert_json(json.dumps(fields, default=plain, ensure_ascii=False)) + "\n")
     else:
         width = max(map(len, fields))
         for name, value in fields.items():
             is_nested = isinstance(value, dict | list)
             text = json.dumps(value, default=plain, ensure_ascii=False) if is_nested else str(value)
             cut = text if len(text) <= LONGEST_PRINTED else text[: LONGEST_PRINTED - 3] + "..."
-            sys.stdout.write(f"{name:<{width}}  {cut}\n")
+            sys.stdout.write(f"{name:<{width}}  {inert(cut)}\n")
     sys.stdout.flush()
 
 

@@ -15,6 +15,7 @@ from driftwheel.argument_types import moment
 from driftwheel.by_whom import Feedback
 from driftwheel.cli.command import add_common_arguments, opened, plain, print_record
 from driftwheel.errors import ConfigError
+from driftwheel.inert_text import inert
 from driftwheel.records import Traffic
 from driftwheel.traffic.feedback import (
     Author,
@@ -76,7 +77,7 @@ def _show(arguments: argparse.Namespace) -> None:
 def _line(word: Feedback) -> str:
     # As JSON, so that what somebody wrote says nothing to the terminal.
     end = ", withdrawn" if word.withdrawn_at else ""
-    author = f"{word.author or 'without a key'} (trust: {word.trust}{end})"
+    author = f"{inert(word.author) or 'without a key'} (trust: {word.trust}{end})"
     return f"{word.created_at:%Y-%m-%d %H:%M:%S}  {author}  {word.kind} {json.dumps(word.value)}"
 
 
@@ -122,4 +123,4 @@ def _withdraw(arguments: argparse.Namespace) -> None:
 
 def _print_count(arguments: argparse.Namespace, count: int, sentence: str, **more: object) -> None:
     said = json.dumps({"author": arguments.author, "requests": count, **more}) if arguments.json else sentence
-    sys.stdout.write(said + "\n")
+    sys.stdout.write(inert(said) + "\n")

@@ -10,6 +10,7 @@ from contextlib import closing
 
 from driftwheel.argument_types import number
 from driftwheel.cli.command import add_common_arguments, opened
+from driftwheel.inert_text import inert
 from driftwheel.upkeep.leftovers import KEEP_DAYS, Leftover, collect_leftovers
 
 MIB = 1 << 20
@@ -42,4 +43,4 @@ def _facts(leftover: Leftover) -> dict[str, object]:
 
 
 def _line(leftover: Leftover) -> str:
-    return f"{leftover.bytes / MIB:10.1f} MiB  {leftover.path}  ({leftover.reason})"
+    return f"{leftover.bytes / MIB:10.1f} MiB  {inert(str(leftover.path))}  ({leftover.reason})"

@@ -9,6 +9,7 @@ from collections.abc import Callable
 import structlog
 
 from driftwheel.errors import DriftwheelError
+from driftwheel.inert_text import inert_lines
 from driftwheel.private_files import write_privately
 
 
@@ -19,7 +20,7 @@ def run_command(process: str, command: Callable[[argparse.Namespace], None], arg
     try:
         command(arguments)
     except DriftwheelError as error:
-        sys.stderr.write(f"error: {error}\n")
+        sys.stderr.write(f"error: {inert_lines(str(error))}\n")
         return 1
     except KeyboardInterrupt:
         sys.stderr.write("stopped\n")
@@ -43,9 +44,15 @@ def set_up_logging(process: str) -> None:
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,
+            *([_inert] if sys.stderr.isatty() else []),  # JSON escapes what would steer a terminal
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=lambda *_: structlog.PrintLogger(sys.stderr),  # the stderr of now, which may be redirected
     )
     structlog.contextvars.bind_contextvars(process=process)
+
+
+def _inert(_: object, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    """Show what others wrote as text, and let none of it steer the terminal."""
+    return {name: inert_lines(value) if isinstance(value, str) else value for name, value in event.items()}

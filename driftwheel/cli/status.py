@@ -20,6 +20,7 @@ from driftwheel.cli.command import add_common_arguments, opened, plain
 from driftwheel.controls import is_paused
 from driftwheel.gateway_reports import STALE_SECONDS
 from driftwheel.identity import utc_now
+from driftwheel.inert_text import inert
 from driftwheel.records import (
     Alias,
     Dataset,
@@ -153,7 +154,7 @@ def as_text(status: Status) -> str:
     lines.append(("retraining", "PAUSED" if status.is_paused else "on"))
     if status.live is not None and (following := _following_step(status)):
         lines.append(("next", following))
-    return "\n".join(f"{name:<14} {text}" for name, text in lines)
+    return "\n".join(f"{name:<14} {inert(text)}" for name, text in lines)
 
 
 def _made_lines(status: Status) -> list[tuple[str, str]]:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from driftwheel.cli.command import add_common_arguments, opened
 from driftwheel.errors import ArtifactError
+from driftwheel.inert_text import inert
 from driftwheel.upkeep.restoring import checked_backup
 from driftwheel.upkeep.verifying import Verified, verify_loop
 
@@ -41,5 +42,5 @@ def _print(found: Verified, *, as_json: bool) -> None:
         sys.stdout.write(json.dumps(asdict(found)) + "\n")
         return
     for fault in found.faults:
-        sys.stdout.write(f"{fault.what}: {fault.reason}\n")
+        sys.stdout.write(f"{fault.what}: {inert(fault.reason)}\n")
     sys.stdout.write(f"looked at {found.looked_at} databases and folders: {len(found.faults)} faults\n")

@@ -5,12 +5,14 @@ times the insert. Column types convert as everywhere, because their own processo
 round trips are what counts, and `Ledger.add` makes as few.
 """
 
+import os
 from collections.abc import Sequence
 from dataclasses import fields
 from operator import attrgetter
 from typing import Any
 
 from driftwheel.errors import StorageError
+from driftwheel.store.database import file_of
 from driftwheel.store.driver_errors import refusal, told
 from driftwheel.store.integrity import integrity_error
 from driftwheel.store.ledger import Ledger
@@ -35,6 +37,7 @@ class Appender:
         self._check = checked_values(self._table, self._names)
         self._statements: dict[int, str] = {}
         self._pooled: Any = None
+        self._file: tuple[int, int] | None = None
 
     def add(self, records: Sequence[Any]) -> None:
         """Insert all of the records or none.
@@ -48,6 +51,8 @@ class Appender:
         rows = [self._row(record) for record in records]
         if self._pooled is None:
             self._pooled = self._open()
+            self._file = self._file_now()
+        self._check_file()
         connection = self._pooled.driver_connection
         cursor, driver = connection.cursor(), self._ledger.engine.dialect.loaded_dbapi
         try:
@@ -56,12 +61,36 @@ class Appender:
                 values = [value for row in rows[start:stop] for value in row]
                 cursor.execute(self._statement(stop - start), values)
             cursor.execute("COMMIT")
+            # Once more: whoever is told that these rows are kept must find them in the file that others open.
+            self._check_file()
         except driver.IntegrityError as error:
             raise integrity_error(error, self._table, [row_of(record) for record in records]) from error
         except driver.DatabaseError as error:
             raise StorageError(f"the ledger at {self._ledger.address} refused a write: {refusal(error)}") from error
         finally:
             connection.rollback()  # which does nothing after a commit
+
+    def _file_now(self) -> tuple[int, int] | None:
+        """Return which file has the database's name; None where none has, or where it is in memory."""
+        path = file_of(self._ledger.engine)
+        if path is None:
+            return None
+        try:
+            found = os.stat(path)
+        except FileNotFoundError:
+            return None
+        return found.st_dev, found.st_ino
+
+    def _check_file(self) -> None:
+        """Raise StorageError if the database's file was replaced or deleted while it is open.
+
+        SQLite does not notice, and goes on writing into what no other program will ever read.
+        """
+        if self._file_now() != self._file:
+            raise StorageError(
+                f"the ledger at {self._ledger.address} was replaced or deleted while it was in use; see that the right "
+                "file is there, and restart this program"
+            )
 
     def close(self) -> None:
         """Give the connection back."""

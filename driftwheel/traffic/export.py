@@ -14,6 +14,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from driftwheel.errors import ConfigError, StorageError
+from driftwheel.inert_text import inert_json
 from driftwheel.records import Traffic
 from driftwheel.store.ledger import Ledger
 from driftwheel.store.tables import TABLES
@@ -73,7 +74,7 @@ def _write_jsonl(path: Path, pages: Iterator[Sequence[Traffic]]) -> int:
         for page in pages:
             for row in page:
                 line = json.dumps(asdict(row), ensure_ascii=False, default=lambda moment: moment.isoformat())
-                file.write(line + "\n")
+                file.write(inert_json(line) + "\n")
             rows += len(page)
     return rows
 

@@ -44,10 +44,17 @@ class TrafficLog:
         # Not on the writer's thread: a long text full of numbers takes seconds, and other rows do not wait for it.
         self._keepers = ThreadPoolExecutor(KEEPERS, thread_name_prefix="traffic-rules")
         self._appended = self._finished = 0
+        self._writes_since: float | None = None
         self._queue: queue.SimpleQueue[Entry | None] = queue.SimpleQueue()
         self._appender = Appender(ledger, Traffic)
         self._thread = threading.Thread(target=self._write_batches, name="traffic-log", daemon=True)
         self._thread.start()
+
+    @property
+    def stalled_seconds(self) -> float:
+        """How long the rows that are being written have been waiting for the ledger; 0 while none is."""
+        since = self._writes_since
+        return 0.0 if since is None else time.monotonic() - since
 
     def append(self, row: Traffic, written: Written) -> None:
         """Queue a row; `written` is called on another thread, or at once with a StorageError if too many rows wait.
@@ -91,6 +98,7 @@ class TrafficLog:
         is_open, is_crowded = True, False
         while is_open:
             batch = [self._queue.get()]
+            self._writes_since = time.monotonic()
             if is_crowded:
                 time.sleep(GATHER_SECONDS)
             while len(batch) < MAX_BATCH and not self._queue.empty():
@@ -104,6 +112,7 @@ class TrafficLog:
                 if row is None:
                     written(error)
             self._finished += len(entries)
+            self._writes_since = None
         self._appender.close()
 
     def _write(self, pairs: Sequence[tuple[Traffic, Written]]) -> None:

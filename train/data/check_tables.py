@@ -6,6 +6,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from driftwheel.inert_text import inert, inert_lines
 from train.data.findings import FileFound, Findings, NearPairs
 
 
@@ -75,9 +76,9 @@ def _print_table(console: Console, title: str, columns: tuple[str, ...], rows: I
     if rows := list(rows):
         table = Table(*columns, title=title, title_justify="left")
         for row in rows:
-            table.add_row(*(Text(str(value)) for value in row))
+            table.add_row(*(Text(inert(str(value))) for value in row))
         console.print(table)
 
 
 def _say(console: Console, text: str, style: str | None = None) -> None:
-    console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)
+    console.print(inert_lines(text), style=style, markup=False, highlight=False, soft_wrap=True)

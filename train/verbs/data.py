@@ -18,6 +18,7 @@ from driftwheel.argument_types import whole
 from driftwheel.cli.command import add_common_arguments, open_ledger, print_record, settings_from
 from driftwheel.conversations import text_of
 from driftwheel.errors import ConfigError, NotFoundError
+from driftwheel.inert_text import inert, inert_json, inert_lines
 from driftwheel.records import Dataset
 from driftwheel.settings.data import HUB, Base
 from driftwheel.settings.settings import Settings
@@ -110,16 +111,18 @@ def show(base: Base, examples: Sequence[Example], learn: Learn = "last") -> None
     for example in examples:
         if tokenizer is None:
             for message in [*example.prompt, *example.completion]:
-                console.print(Text(f"{message['role']:>9}: {text_of(message)}"))
+                console.print(Text(inert_lines(f"{message['role']:>9}: {text_of(message)}")))
         elif fault := _fault(base, tokenizer, example, learn):
-            console.print(Text(f"row {fault.row} cannot be learned: {fault.reason}", "bold red"))
+            console.print(Text(inert(f"row {fault.row} cannot be learned: {fault.reason}"), "bold red"))
         else:
             for pieces in in_template(tokenizer, example, learn).sequences:
                 marked = [
-                    (f"{begin}{t.rstrip()}{end}", "bold green") if learned else (t, "dim") for t, learned in pieces
+                    (f"{begin}{text.rstrip()}{end}", "bold green") if learned else (text, "dim")
+                    for text, learned in ((inert_lines(piece), learned) for piece, learned in pieces)
                 ]
                 console.print(Text.assemble(*marked))
-        console.print(Text(f"label {example.label}, source {example.source}, slice {example.slice}\n", "italic"))
+        line = inert(f"label {example.label}, source {example.source}, slice {example.slice}")
+        console.print(Text(f"{line}\n", "italic"))
 
 
 def _fault(base: Base, tokenizer: Any, example: Example, learn: Learn) -> Fault | None:
@@ -147,9 +150,9 @@ def show_difference(old: Dataset, new: Dataset, rows: int) -> None:
         console.print(Text(f"{name:>8}: {parts}"))
     console.print(Text(f" answers: {len(found.answers)} changed"))
     for before, after in found.answers[:rows]:
-        console.print(Text(f"          {before.text[:80]!r}: {before.answer[:60]} -> {after.answer[:60]}"))
+        console.print(Text(inert(f"          {before.text[:80]!r}: {before.answer[:60]} -> {after.answer[:60]}")))
     for label, (count_before, count_after) in found.labels.items():
-        console.print(Text(f"   label {label}: {count_before} -> {count_after}"))
+        console.print(Text(inert(f"   label {label}: {count_before} -> {count_after}")))
 
 
 def check(settings: Settings, sources: list[str], *, as_json: bool) -> None:
@@ -157,6 +160,6 @@ def check(settings: Settings, sources: list[str], *, as_json: bool) -> None:
     files = sources or [settings.resolve_source(s.path) for s in settings.dataset.weighted_sources()]
     found = check_files(settings.dataset, settings.base, settings.train.max_length, files, learn=settings.train.learn)
     if as_json:
-        sys.stdout.write(json.dumps(asdict(found), ensure_ascii=False) + "\n")
+        sys.stdout.write(inert_json(json.dumps(asdict(found), ensure_ascii=False)) + "\n")
     else:
         print_findings(Console(), found)

@@ -10,6 +10,7 @@ import sys
 from driftwheel.argument_types import whole
 from driftwheel.cli.command import add_common_arguments, named_version, open_ledger, settings_from
 from driftwheel.errors import NotFoundError
+from driftwheel.inert_text import inert_lines
 from driftwheel.judgements import in_order
 from driftwheel.records import ModelVersion
 from train.evaluation.judge_model import ITEMS, judge_versions, summary
@@ -40,5 +41,5 @@ def main(arguments: argparse.Namespace) -> None:
     first, second = in_order(named_version(ledger, settings.project, other), second)
     report = judge_versions(settings, ledger, first, second, items=arguments.items)
     text = json.dumps(vars(report)) if arguments.json else summary(report, first, second)
-    sys.stdout.write(f"{text}\n")
+    sys.stdout.write(f"{inert_lines(text)}\n")
     sys.stdout.flush()

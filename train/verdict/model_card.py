@@ -6,6 +6,7 @@ from typing import Any
 
 from driftwheel.gate_verdict import GateVerdict, SliceVerdict
 from driftwheel.grades import MEANINGS
+from driftwheel.inert_text import inert
 from driftwheel.intervals import share_interval
 from driftwheel.lineage import Lineage
 from driftwheel.records import Dataset, ModelVersion, TrainingRun
@@ -289,9 +290,9 @@ def _number(value: Any) -> str:
 
 def _code(value: Any) -> str:
     """Show a value verbatim; backslashes would be shown too, so what would end the code is replaced."""
-    return "`" + " ".join(str(value).split()).translate({ord("`"): "'", ord("|"): "/"}) + "`"
+    return "`" + inert(" ".join(str(value).split())).translate({ord("`"): "'", ord("|"): "/"}) + "`"
 
 
 def _plain(text: str) -> str:
     """Keep a name or message from becoming markup or a second table cell."""
-    return re.sub(r"([\\`*_<>\[\]|])", r"\\\1", " ".join(text.split()))
+    return re.sub(r"([\\`*_<>\[\]|])", r"\\\1", inert(" ".join(text.split())))

@@ -10,9 +10,10 @@ from dashboard.sign_in import CALLER_HEADER
 from driftwheel import controls
 from driftwheel.api_keys import create_key, disable_key
 from driftwheel.bookkeeping import Scope
-from driftwheel.by_whom import Feedback, Trust
+from driftwheel.by_whom import Action, Feedback, Trust
 from driftwheel.records import Traffic
 from driftwheel.settings.settings import Settings
+from driftwheel.store.events import events_of
 from driftwheel.store.ledger import Ledger
 from tests.support.drawn_pages import button, view
 
@@ -65,6 +66,8 @@ def test_who_may_operate_steers_until_the_key_ends(
     page = view("decisions")
     button(page, "pause").click().run()
     assert controls.is_paused(ledger, settings.project)
+    [event] = events_of(ledger, settings.project, actions=[Action.PAUSE])
+    assert event.actor == "support/ann"
     page = view("decisions")
     resume = button(page, "pause")
     disable_key(ledger, settings.project, "ann")

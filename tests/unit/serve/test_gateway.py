@@ -681,6 +681,21 @@ def test_ready_means_a_recent_token_from_the_alias_engine(world: World) -> None:
     assert world.ask("/healthz", method="GET", key="")[0] == 200
 
 
+@pytest.mark.parametrize(("world", "status"), [("required", 503), ("best_effort", 200)], indirect=["world"])
+def test_while_rows_wait_nothing_is_ready_and_requests_are_told_at_once(world: World, status: int) -> None:
+    world.ask(CHAT, BODY)
+    log = world.gateway._traffic_log
+    world.run(lambda: setattr(log, "_writes_since", time.monotonic() - 3))
+    assert world.ask("/readyz", method="GET", key="")[0] == 503
+    told, headers, body = world.ask(CHAT, BODY)
+    assert told == status
+    if status == 503:
+        assert (headers["retry-after"], json.loads(body)["error"]["code"]) == ("1", "ledger_unavailable")
+    world.run(lambda: setattr(log, "_writes_since", None))
+    assert world.ask("/readyz", method="GET", key="")[0] == 200
+    assert world.ask(CHAT, BODY)[0] == 200
+
+
 def test_other_machines_are_not_served_without_a_key(settings: Settings, ledger: Ledger) -> None:
     log = TrafficLog(ledger)
 
