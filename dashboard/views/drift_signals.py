@@ -137,7 +137,7 @@ def show_remedies() -> None:
 
 def show_numbers(signals: list[DriftSignal]) -> None:
     """Draw the statistics of a check, folded: who wants to know how it was judged opens them."""
-    with st.expander("The numbers of this check"):
+    with st.expander("The numbers of this check", key=f"numbers-{signals[0].check_id}"):
         rows = [
             {name: getattr(s, name) for name in COLUMNS} for s in sorted(signals, key=lambda s: s.feature != DECIDING)
         ]

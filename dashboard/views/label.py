@@ -111,7 +111,7 @@ def show_many(queue: tuple[str, ...], author: Author) -> None:
 
 def show_files(author: Author) -> None:
     """Draw the ways to bring labels in from a file, and to take requests out to be labelled elsewhere."""
-    with st.expander("Labels as files"):
+    with st.expander("Labels as files", key="label_files"):
         with st.form("file", border=False):
             st.file_uploader("CSV or JSONL with id and label", type=["csv", "jsonl"], key="label_file")
             st.form_submit_button(

@@ -111,7 +111,7 @@ def show_start() -> None:
     against = controls.what_stands_against(settings.policy, ledger, settings.alias_key)
     count = fresh_for_retrain(ledger, settings.alias_key)
     key = page.drawn_key("start", [newest, fence])
-    with st.expander("Start a retrain", expanded=not against):
+    with st.expander("Start a retrain", expanded=not against, key=f"{key}-box"):
         st.text(f"{live} is live. {count:,} labelled requests are new since it learned. {usual_time()}")
         if against:
             st.text("Against it: " + "; ".join(against) + ".")
