@@ -81,6 +81,7 @@ class Action(StrEnum):
     CREATE_KEY = "create_key"
     ROTATE_KEY = "rotate_key"
     DISABLE_KEY = "disable_key"
+    FORGET = "forget"  # a user, a key or a request; the object is the record that proves it
     CHANGE_SETTINGS = "change_settings"  # between two starts of `driftwheel up`
 
 

@@ -129,7 +129,7 @@ page.ask_name("Your name, which is kept with each label")
 author = page.author()
 queue = sitting()
 shown = labelling.next_of(ledger, settings.project, queue, st.session_state[PASSED], settings.dataset.label_field)
-count, needed = fresh_for_retrain(ledger, settings.alias_key), settings.policy.min_fresh_labels
+count, needed = fresh_for_retrain(ledger, settings.alias_key, settings.dataset), settings.policy.min_fresh_labels
 st.progress(min(1.0, count / needed), text=f"{count:,} of the {needed:,} labels that a retrain needs")
 if shown is not None:
     with page.place_for("label", [shown.id]):

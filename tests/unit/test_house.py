@@ -35,6 +35,7 @@ LATE = {
     "evidently": "monitor",
     "llmcompressor": "train/weights",
     "opentelemetry": "serve/relaying",
+    "obstore": "driftwheel",
     "optuna": "train/tuning",
     "peft": "train train/fidelity train/kernels train/sizing train/training train/weights",
     "py3langid": "train/data",
