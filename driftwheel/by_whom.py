@@ -76,6 +76,7 @@ class Action(StrEnum):
     PUBLISH = "publish"
     REJECT = "reject"
     ALARM = "alarm"  # a kind of drift was found
+    NOTIFY = "notify"  # people were told of an event
     CONFIRM_FEEDBACK = "confirm_feedback"
     WITHDRAW_FEEDBACK = "withdraw_feedback"
     CREATE_KEY = "create_key"

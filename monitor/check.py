@@ -155,6 +155,7 @@ def _decide(settings: Settings, ledger: Ledger, look: Look, signals: Sequence[Dr
             verdicts={kind.value: s.verdict.value for kind, s in decisive.items()},
             fresh_labels=facts.fresh_labels,
             refused_in_a_row=facts.refused_in_a_row,
+            findings=[f for s in decisive.values() if s.details.diagnosis for f in s.details.diagnosis.findings],
         ),
     )
 

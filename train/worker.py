@@ -8,22 +8,19 @@ the verbs run some of them in their own process.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import structlog
 
 from driftwheel import artifacts
 from driftwheel.errors import ConflictError, GateError, ParityError
-from driftwheel.gate_verdict import GateVerdict, Override
+from driftwheel.gate_verdict import GateVerdict
 from driftwheel.grades import Criterion
-from driftwheel.json_form import only_with
 from driftwheel.records import Dataset, ModelVersionStatus, TrainingRun
-from driftwheel.run_metrics import RunMetrics
-from driftwheel.scorecard import ParityRow, Scorecard
+from driftwheel.scorecard import Scorecard
 from driftwheel.settings.artifact import GateSettings
 from driftwheel.settings.settings import Settings
-from driftwheel.storage_path import StoragePath
 from driftwheel.store.alias import find_alias, live_version
 from driftwheel.store.ledger import Ledger
 from train.data.traffic_dataset import dataset_from_traffic
@@ -41,6 +38,7 @@ from train.preference.prefer import preference_dataset
 from train.processes.process_tuning import tune_process
 from train.publish import publish
 from train.quantize import quantize
+from train.retrain_state import Job, Progress
 from train.roll_out import roll_out, wait_for_word
 from train.runs import merged_path
 from train.verdict.evidence import count_looks, read_items, require_one_criterion, what_stays_fixed
@@ -49,60 +47,6 @@ from train.warm_start import starting_weights
 from train.weights.scheme_choice import finer_scheme, why_not_first
 
 log = structlog.get_logger()
-
-
-@dataclass(frozen=True)
-class Job:
-    """What a step may use."""
-
-    settings: Settings
-    ledger: Ledger
-    decision_id: str | None = None
-    """None where a person publishes a run by hand."""
-    with_baseline: bool = False
-    """Ask the base model too, plainly and with examples."""
-    override: Override | None = None
-    """Publish it whatever the gate says."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Progress:
-    """What the steps so far have made; None is what none of them has made yet. Paths are strings, as in JSON."""
-
-    dataset_id: str | None = only_with("dataset_id")
-    train_rows: int | None = only_with("train_rows")
-    test_rows: int | None = only_with("test_rows")
-    run_id: str | None = only_with("run_id")
-    metrics: RunMetrics | None = only_with("metrics")
-    merged: StoragePath | None = only_with("merged")
-    """None too where the adapter is served beside its base."""
-    artifact: StoragePath | None = only_with("artifact")
-    parity: tuple[ParityRow, ...] | None = only_with("parity")
-    evaluation: StoragePath | None = only_with("evaluation")
-    accuracy: float | None = only_with("accuracy")
-    grade: float | None = only_with("grade")
-    verdict: GateVerdict | None = only_with("verdict")
-    seen_fence: int | None = only_with("seen_fence")
-    """Of the alias when the candidate was judged beside the live version."""
-    version_id: str | None = only_with("version_id")
-    number: int | None = only_with("number")
-    status: str | None = only_with("status")
-    rolled_out: bool | None = only_with("rolled_out")
-    fence: int | None = only_with("fence")
-    reason: str | None = only_with("reason")
-    """Why it was not rolled out."""
-
-    def plus(self, added: "Progress") -> "Progress":
-        """Return this with what a step added."""
-        known = {f.name: getattr(added, f.name) for f in fields(added)}
-        return replace(self, **{name: value for name, value in known.items() if value is not None})
-
-    def need(self, name: str) -> str:
-        """Return a part that a step before this one made; raises GateError if none did."""
-        value = getattr(self, name)
-        if value is None:
-            raise GateError(f"no step has made {name} yet: run the steps before this one first")
-        return str(value)
 
 
 def _build_dataset(job: Job, progress: Progress) -> Progress:

@@ -34,7 +34,8 @@ from driftwheel.store.ledger import Ledger
 from driftwheel.store.sqlite import safe_sqlite_module
 from driftwheel.system import only_process
 from train.processes.executor import Executor
-from train.worker import STEPS, Job, Progress, RetrainStep
+from train.retrain_state import Job, Progress
+from train.worker import STEPS, RetrainStep
 
 WORKFLOW_FORMAT = "2"
 """DBOS resumes only jobs of the same format; raise it when the steps change incompatibly."""

@@ -41,6 +41,11 @@ VERBS = {
     "verify": ("driftwheel.cli.verify", "check databases, references and every byte that they name"),
     "forget": ("driftwheel.cli.forget", "delete what a user, a key or a request left, and name what learned from it"),
     "gc": ("driftwheel.cli.gc", "delete files that nothing needs"),
+    "versions": ("driftwheel.cli.versions", "list the newest model versions"),
+    "runs": ("driftwheel.cli.runs", "list the newest training runs"),
+    "decisions": ("driftwheel.cli.decisions", "list the newest retrain decisions"),
+    "deployments": ("driftwheel.cli.deployments", "list the newest deployments"),
+    "notify": ("driftwheel.cli.notify", "send a test message to everybody who is told of alarms"),
     "db": ("driftwheel.cli.db", "show or upgrade the database's tables"),
 }
 STAGE_VERBS: dict[str, tuple[str, tuple[str, ...], str]] = {
@@ -102,6 +107,12 @@ OTHER_NAMES = {
     "ui": "dashboard",
     "key": "keys",
     "migrate": "db",
+    "version": "versions",
+    "models": "versions",
+    "list": "versions",
+    "log": "history",
+    "alerts": "notify",
+    "notifications": "notify",
     "step": "worker",
 }
 """What a verb is called elsewhere, for who types that here; without hyphens."""

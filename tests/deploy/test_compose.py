@@ -198,6 +198,7 @@ def test_prometheus_and_alertmanager_ask_the_parts_where_they_are() -> None:
     [
         ["promtool", "check", "config", "--syntax-only", "prometheus/compose.yml"],
         ["amtool", "check-config", "alertmanager/alertmanager.yml"],
+        ["amtool", "check-config", "alertmanager/example.yml"],
     ],
     ids=lambda argv: argv[0],
 )

@@ -21,8 +21,9 @@ from driftwheel.store.alias import get_alias
 from train.evaluation.prompt_trial import Trial, refuse_shown, try_prompts
 from train.prompts.prompt_file import Prompt, read_prompt
 from train.prompts.prompted import write_prompted
+from train.retrain_state import Job, Progress
 from train.verdict.verdict_words import amount, points
-from train.worker import Job, Progress, run_steps
+from train.worker import run_steps
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

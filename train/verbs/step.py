@@ -11,7 +11,8 @@ from driftwheel.cli.command import add_settings_arguments, open_ledger, settings
 from driftwheel.errors import StorageError
 from driftwheel.json_form import as_json, from_json
 from train.processes.executor import TRY_AGAIN
-from train.worker import STEPS, Job, Progress
+from train.retrain_state import Job, Progress
+from train.worker import STEPS
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

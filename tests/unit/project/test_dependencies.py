@@ -17,7 +17,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[3]
 OWN = ("driftwheel", "train", "serve", "monitor", "dashboard", "examples", "docs", "benchmarks", "tests")
 EXTRAS = {
-    "driftwheel": {"parquet", "s3"},
+    "driftwheel": {"parquet", "s3", "notify"},
     "train": {"train", "ray"},
     "serve": {"serve", "otel", "cpu", "gpu"},
     "monitor": {"monitor"},

@@ -16,7 +16,8 @@ from driftwheel.store.alias import get_alias, observe_alias
 from driftwheel.store.events import events_of
 from driftwheel.store.ledger import Ledger
 from tests.support.versions import add_with_parents, published_version
-from train.worker import STEPS, Job, Progress
+from train.retrain_state import Job, Progress
+from train.worker import STEPS
 
 ANN = Cause(actor="person:Ann", reason="not on Friday")
 ROLL_OUT = next(step for step in STEPS if step.name == "roll_out")

@@ -31,7 +31,8 @@ from driftwheel.settings.load import load_settings
 from driftwheel.errors import DataError, StorageError
 from train.processes.executor import LocalExecutor
 from train.workflow import Worker
-from train.worker import Progress, RetrainStep
+from train.retrain_state import Progress
+from train.worker import RetrainStep
 
 settings = load_settings(sys.argv[1])
 diary, mode = pathlib.Path(sys.argv[2]), sys.argv[3]
