@@ -40,6 +40,7 @@ print(json.dumps({
     "written": {path: written(path) for path in ("/x", "/etc/x", "/opt/driftwheel/x", "/etc/driftwheel/x", "/tmp/x",
                                                  "/var/lib/driftwheel/x")},
     "first": {key: first[key].split()[0] for key in ("Uid", "Gid", "CapEff", "CapBnd", "NoNewPrivs")},
+    "mode": oct(pathlib.Path("/var/lib/driftwheel/loop").stat().st_mode & 0o777),
     "heavy": [name for name in ("torch", "vllm", "streamlit", "pip", "uv") if importlib.util.find_spec(name)],
     "sbom": json.loads(pathlib.Path("/opt/driftwheel/sbom.cdx.json").read_text()),
     "installed": sorted((d.name, d.version) for d in importlib.metadata.distributions()),
@@ -74,7 +75,10 @@ def port(podman: Podman, tmp_path_factory: pytest.TempPathFactory) -> Iterator[i
     (folder / "driftwheel.yaml").write_text(yaml.safe_dump(settings), encoding="utf-8")
     folder.chmod(0o755)
     environment = ["--env", f"DRIFTWHEEL_API_KEYS={KEY}", "--env", f"DRIFTWHEEL__SERVE__PORT={port}"]
-    volume = ["--volume", f"{folder}:/etc/driftwheel:ro"]
+    # A volume of Kubernetes is root's, and open to everybody.
+    (folder / "volume").mkdir()
+    (folder / "volume").chmod(0o777)
+    volume = ["--volume", f"{folder}:/etc/driftwheel:ro", "--volume", f"{folder / 'volume'}:/var/lib/driftwheel"]
     argv = podman.argv("run", "--name", "gateway", *HARDENED, *HERE, *environment, *volume, "localhost/gateway")
     with (folder / "log").open("w") as log, subprocess.Popen(argv, stdout=log, stderr=log) as process:
         deadline = time.monotonic() + 240
@@ -117,6 +121,7 @@ def test_it_is_not_root_and_writes_only_into_its_volume(podman: Podman, port: in
         **dict.fromkeys(("CapEff", "CapBnd"), "0" * 16),
         "NoNewPrivs": "1",
     }
+    assert found["mode"] == "0o700", "what users wrote is closed to others, whatever the volume is"
     assert found["heavy"] == []
     named = {(part["name"].lower(), part["version"]) for part in found["sbom"]["components"]}
     root = found["sbom"]["metadata"].get("component", {})
