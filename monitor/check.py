@@ -138,7 +138,7 @@ def _decide(settings: Settings, ledger: Ledger, look: Look, signals: Sequence[Dr
         is_input_steady=decisive[DriftKind.INPUT].verdict in (DriftVerdict.STEADY, DriftVerdict.INSUFFICIENT),
     )
     quality = decisive[DriftKind.QUALITY]
-    facts = gather_facts(ledger, settings.alias_key, look.version, drifted, quality, utc_now(), trial)
+    facts = gather_facts(ledger, settings.alias_key, look.version, drifted, quality, utc_now(), trial, settings.dataset)
     decision, at = decide(facts, settings.policy), utc_now()
     return RetrainDecision(
         id=new_id("decision", [look.check_id], at),
@@ -155,6 +155,7 @@ def _decide(settings: Settings, ledger: Ledger, look: Look, signals: Sequence[Dr
             verdicts={kind.value: s.verdict.value for kind, s in decisive.items()},
             fresh_labels=facts.fresh_labels,
             refused_in_a_row=facts.refused_in_a_row,
+            findings=[f for s in decisive.values() if s.details.diagnosis for f in s.details.diagnosis.findings],
         ),
     )
 

@@ -14,11 +14,13 @@ import numpy as np
 from scipy import sparse
 from scipy.stats import rankdata
 
+from driftwheel.diagnosis import Diagnosis
 from driftwheel.records import DriftKind
 from monitor.calibration import Array, Judgment, judge
 from monitor.dependence import design_effect_of, widened
 from monitor.features import FEATURES, Feature, Measure
 from monitor.observation import Observation
+from monitor.scan import Scan
 from monitor.wording import similarity, word_vectors
 
 
@@ -39,6 +41,20 @@ class KindJudgment:
     kind: DriftKind
     judgment: Judgment
     features: list[FeatureScore]
+    scan: Scan | None = None
+    """What single signals, words and labels say; None where the reference has too few rows."""
+    diagnosis: Diagnosis | None = None
+    """What changed, where the kind is over its threshold."""
+
+    @property
+    def is_over(self) -> bool:
+        """Whether either of both tests is over its threshold."""
+        return self.judgment.is_over or (self.scan is not None and self.scan.is_over)
+
+    @property
+    def is_slow(self) -> bool:
+        """Whether only several windows together are over it."""
+        return not self.judgment.is_over and self.scan is not None and self.scan.is_slow
 
 
 def deal_out(reference_rows: int, current_rows: int, permutations: int, seed: int) -> Array:

@@ -12,6 +12,7 @@ from driftwheel.store.alias import find_alias
 from driftwheel.store.answer_form import label_field_of
 from driftwheel.store.ledger import Ledger
 from monitor.calibration import level_per_decision
+from monitor.known_rows import Rows, Standards, standards_of, windows_before
 from monitor.observation import Observation, Sample
 from monitor.references import Reference, reference_of
 from monitor.standard import live_criterion
@@ -35,6 +36,9 @@ class Look:
     evidence: Evidence
     before: Window | None
     """The version's window before this one."""
+    standards: Standards
+    earlier: tuple[Rows, ...]
+    """The answered requests of the windows before this one, the oldest first."""
     report_path: Path
 
     @property
@@ -74,16 +78,19 @@ def next_look(settings: Settings, ledger: Ledger) -> Look | None:
     sample = Sample(rows)
     before = last_window(ledger, version_id)
     check_id = new_id("check", [version_id, rows[0].id, before.number if before else 0])
+    reference = reference_of(settings.monitor, ledger, version, source, seed=settings.dataset.seed)
     return Look(
         project=settings.project,
         monitor=settings.monitor,
         version=version,
         source=source,
-        reference=reference_of(settings.monitor, ledger, version, source, seed=settings.dataset.seed),
+        reference=reference,
         first=first_rows(ledger, source, window_rows),
         sample=sample,
         check_id=check_id,
         evidence=evidence_of(settings.monitor, ledger, source, before, sample.answered),
         before=before,
+        standards=standards_of(ledger, version, reference),
+        earlier=windows_before(ledger, source, before),
         report_path=settings.root / "reports" / check_id,
     )

@@ -19,6 +19,8 @@ from monitor.windows import UNOBSERVED, Source, first_answered
 
 NEW = "new"
 """The slice of a version's test items that came from the traffic it was made for."""
+MOST_JUDGED = 3_000
+"""More items say hardly more, and computing their signals takes a second in each new process."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,8 @@ class Reference:
 
     input: tuple[Observation, ...]
     output: tuple[Observation, ...]
+    judged: tuple[Observation, ...] = ()
+    """All items that the version was judged on, up to `MOST_JUDGED`; where they are the reference, a scan uses them."""
 
 
 def reference_of(
@@ -43,8 +47,8 @@ def reference_of(
     if dataset.origin == "files":
         items = judged_items(version)
         # The file is ordered by label; its head is no sample of it.
-        judged = tuple(random.Random(seed).sample(items, min(count, len(items))))
-        return Reference(judged, judged)
+        judged = tuple(random.Random(seed).sample(items, min(max(count, MOST_JUDGED), len(items))))
+        return Reference(judged[:count], judged[:count], judged[:MOST_JUDGED])
     before = ledger.find(
         Traffic,
         TABLES[Traffic].c.created_at < dataset.created_at,
@@ -60,12 +64,18 @@ def reference_of(
     )
 
 
-def judged_items(version: ModelVersion) -> list[Observation]:
+def judged_items(version: ModelVersion) -> tuple[Observation, ...]:
     """Read the predictions of the version's evaluation; raises NotFoundError if they are gone."""
     path = Path(version.scorecard.predictions_path or "")
     if not path.is_file():
         raise NotFoundError(f"{version.id} has no predictions at {path}; evaluate and publish it again")
-    return [
+    return _items_of(path, path.stat().st_mtime_ns)
+
+
+@lru_cache(maxsize=2)
+def _items_of(path: Path, changed_at: int) -> tuple[Observation, ...]:
+    """Read an evaluation's items, once for each process; `changed_at` makes another file of it."""
+    return tuple(
         Observation(
             id=item.id,
             prompt=item.prompt,
@@ -75,7 +85,7 @@ def judged_items(version: ModelVersion) -> list[Observation]:
             latency_seconds=item.latency_seconds,
         )
         for item in read_predictions(path.parent)
-    ]
+    )
 
 
 def baseline_of(version: ModelVersion) -> Baseline:

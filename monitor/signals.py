@@ -1,5 +1,6 @@
 """Turns a check's judgments into drift signals: input, output, quality and engine; an alarm needs several windows."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -7,36 +8,71 @@ from driftwheel.check_details import DECIDING, ColumnDrift, SignalDetails
 from driftwheel.identity import new_id, utc_now
 from driftwheel.records import DriftKind, DriftSignal, DriftVerdict
 from monitor import wording
+from monitor.diagnosing import Case, diagnose
 from monitor.drift import KindJudgment, judge_kind
 from monitor.engine_state import judge_engine
 from monitor.features import Feature
+from monitor.known_rows import Rows, Standard, rows_of, window_of
 from monitor.look import Look
 from monitor.observation import without_repeats
+from monitor.pools import pools_of
 from monitor.quality import NOTHING, assess
 from monitor.references import baseline_of
 from monitor.report import write_report
+from monitor.scan import scan
 
+SHARE_OF_SCAN = 0.8
+"""Of the level; the permutations see large changes only, and those in any case."""
+SCAN, SMALLEST = "scan of signals, words and labels", 1e-300
 PROOF = "betting on a fall of the accuracy, restarted"
 
 
 def judge_drift(look: Look, features: Sequence[Feature]) -> list[KindJudgment]:
-    """Judge input and output, or those of the two that have rows enough on both sides."""
+    """Judge input and output, or those of the two that have rows enough on both sides; they share the level."""
     references = {DriftKind.INPUT: look.reference.input, DriftKind.OUTPUT: look.reference.output}
-    current, monitor = without_repeats(look.sample.answered), look.monitor
-    return [
-        judge_kind(
+    current, monitor = rows_of(look.sample.answered), look.monitor
+    judged: list[KindJudgment] = []
+    for kind, reference in references.items():
+        # Where more than half have failed, the rest says what the engine did and not what users ask.
+        if min(len(reference), len(current.observations)) < monitor.window_rows // 2:
+            continue
+        result = judge_kind(
             kind,
             without_repeats(reference),
-            current,
-            level=look.level,
+            current.observations,
+            level=look.level * (1 - SHARE_OF_SCAN if _standard(look, kind) else 1.0),
             permutations=monitor.permutations,
             seed=look.number,  # a look that is repeated judges as before, and no dealing decides all windows
             features=features,
         )
-        for kind, reference in references.items()
-        # Where more than half have failed, the rest says what the engine did and not what users ask.
-        if min(len(reference), len(current)) >= monitor.window_rows // 2
-    ]
+        judged.append(_scanned(look, result, current, is_input_steady=not any(one.is_over for one in judged)))
+    return judged
+
+
+def _standard(look: Look, kind: DriftKind) -> Standard | None:
+    return look.standards.input if kind is DriftKind.INPUT else look.standards.output
+
+
+def _scanned(look: Look, result: KindJudgment, current: Rows, *, is_input_steady: bool) -> KindJudgment:
+    """Add what single signals, words and labels say, and the diagnosis where either is over."""
+    standard = _standard(look, result.kind)
+    if standard is None or not current.observations:
+        return result
+    windows = [window_of(rows, standard) for rows in (*look.earlier, current) if rows.observations]
+    found = scan(
+        result.kind, standard.reference, pools_of(windows), standard.background, level=look.level * SHARE_OF_SCAN
+    )
+    result = replace(result, scan=found)
+    if not result.is_over:
+        return result
+    case = Case(
+        scan=found,
+        windows=windows,
+        reference=standard.reference,
+        raw=look.sample.answered,
+        is_input_steady=is_input_steady and result.kind is DriftKind.OUTPUT,
+    )
+    return replace(result, diagnosis=diagnose(case))
 
 
 def draw_report(look: Look, judged: Sequence[KindJudgment], features: Sequence[Feature]) -> dict[str, ColumnDrift]:
@@ -44,7 +80,7 @@ def draw_report(look: Look, judged: Sequence[KindJudgment], features: Sequence[F
     if not judged:
         return {}
     # The page takes 4 MB. The first window shows how things look when all is well, the others where something is over.
-    is_telling = any(result.judgment.is_over for result in judged) or look.number == 1
+    is_telling = any(result.is_over for result in judged) or look.number == 1
     reference = look.reference.output or look.reference.input
     return write_report(features, reference, look.sample.answered, look.report_path, with_html=is_telling)
 
@@ -57,28 +93,35 @@ def drift_signals(look: Look, judged: Sequence[KindJudgment], columns: dict[str,
         if kind not in {result.kind for result in judged}
     ]
     for result in judged:
-        verdict = _verdict(look, result.kind, result.judgment.is_over)
+        verdict = _verdict(look, result.kind, result.is_over, is_slow=result.is_slow)
         signals += [_decisive(look, result, verdict), *_feature_signals(look, result, columns)]
     return signals
 
 
 def _decisive(look: Look, result: KindJudgment, verdict: DriftVerdict) -> DriftSignal:
     judgment, reference = result.judgment, look.reference.input or look.reference.output
-    details = SignalDetails(level=look.level, features={f.feature: f.score for f in result.features})
+    details = SignalDetails(
+        level=look.level, features={f.feature: f.score for f in result.features}, diagnosis=result.diagnosis
+    )
     if result.kind is DriftKind.INPUT and verdict is not DriftVerdict.STEADY:
+        known = result.diagnosis.words if result.diagnosis else []
         details = replace(
             details,
-            shifted_words=wording.shifted_words(reference, look.sample.answered),
+            shifted_words=[word.word for word in known] or wording.shifted_words(reference, look.sample.answered),
             strangest_prompts=wording.strangest(reference, look.sample.answered),
         )
+    found = replace(_blank(look, result.kind), verdict=verdict, details=details)
+    both = [judgment.p_value, *([result.scan.p_value] if result.scan else [])]
+    p_value = min(1.0, len(both) * min(both))
+    if result.scan is not None and result.scan.is_over and not judgment.is_over:
+        score, threshold = (-math.log10(max(SMALLEST, p)) for p in (result.scan.p_value, result.scan.level))
+        return replace(found, method=SCAN, score=score, threshold=threshold, p_value=p_value)
     return replace(
-        _blank(look, result.kind),
+        found,
         method="max-statistic permutation",
-        verdict=verdict,
         score=judgment.score,
         threshold=judgment.threshold,
-        p_value=judgment.p_value,
-        details=details,
+        p_value=p_value,
     )
 
 
@@ -154,10 +197,15 @@ def engine_signal(look: Look) -> DriftSignal:
     )
 
 
-def _verdict(look: Look, kind: DriftKind, is_over: bool) -> DriftVerdict:
-    """Return drifted only after enough windows over the threshold in a row; unjudged ones are passed over."""
+def _verdict(look: Look, kind: DriftKind, is_over: bool, *, is_slow: bool = False) -> DriftVerdict:
+    """Return drifted only after enough windows over the threshold in a row; unjudged ones are passed over.
+
+    What only several windows together show has lasted already.
+    """
     if not is_over:
         return DriftVerdict.STEADY
+    if is_slow:
+        return DriftVerdict.DRIFTED
     run = look.over_in_a_row(kind) + 1
     return DriftVerdict.DRIFTED if run >= look.monitor.persistence else DriftVerdict.SUSPECTED
 

@@ -77,6 +77,23 @@ def last_window(ledger: Ledger, version_id: str) -> Window | None:
     return found[0] if found else None
 
 
+def earlier_windows(ledger: Ledger, source: Source, last: Window | None, limit: int) -> list[Window]:
+    """Return the version's windows up to the last one, so many at most, the oldest first."""
+    if last is None:
+        return []
+    numbers = (TABLES[Window].c.number > last.number - limit, TABLES[Window].c.number <= last.number)
+    found = ledger.find(Window, *numbers, version_id=source.version_id)
+    return sorted(found, key=lambda window: window.number)
+
+
+def answered_in(ledger: Ledger, source: Source, window: Window) -> tuple[Observation, ...]:
+    """Return the answered requests of a closed window, oldest first."""
+    if window.started_at is None or window.ended_at is None:
+        return ()  # of an older program; without bounds all of the history would be read for it
+    bounds = (_TRAFFIC.created_at >= window.started_at, _TRAFFIC.created_at <= window.ended_at)
+    return _observed(ledger, source, window.rows, [_TRAFFIC.check_id == window.id, *bounds, is_answered()])
+
+
 def pass_over(connection: sa.Connection, source: Source, window: Window) -> None:
     """Mark the requests up to a window's end that are no observations, inside the caller's transaction.
 

@@ -5,6 +5,7 @@ The gateway guards an engine by being the only one who reaches it, over routes t
 
 import re
 from collections.abc import Iterable, Iterator
+from itertools import pairwise
 
 _CODE = "runs code that comes with a model or from a module of somebody's choice"
 _REACH = "lets others than the gateway reach the engine"
@@ -89,7 +90,7 @@ def refuse_opening_flags(arguments: Iterable[str]) -> list[str]:
 
 def _flags(arguments: list[str]) -> Iterator[tuple[str, str]]:
     """Give each flag's name as vLLM reads it, with what follows."""
-    for argument, following in zip(arguments, [*arguments[1:], ""], strict=True):
+    for argument, following in pairwise([*arguments, ""]):
         if argument.startswith("--"):
             name, *rest = _END_OF_NAME.split(argument.removeprefix("--"), maxsplit=1)
             yield name.replace("_", "-"), rest[0] if rest else following

@@ -60,8 +60,11 @@ SHORT = {
         ),
     ),
     "benchmarks.drift": Short(
-        "--data {data} --windows 1 --rows 60 --reference 120",
-        (r"80% +│ 0% +│ [01] of 1 +│ [01] of 1 +│", r"0% +│ 50% +│ [01] of 1 +│ [01] of 1 +│"),
+        "--streams 1 --steady 2 --only sentence",
+        (
+            r"answers: a sentence added to all +│ \d +│ 1 +│ 1 of 1 +│ 0 +│ yes +│",
+            r"80% +│ 0 of 2 +│ 0\.0% to 65\.8% +│",
+        ),
     ),
     "benchmarks.quality": Short(
         "--streams 2",

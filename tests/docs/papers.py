@@ -28,6 +28,8 @@ PARSED_ONLY = {
 }
 OTHER_PROGRAMS = {
     "cluster": "Ray's own commands, on the machines of a cluster",
+    "images": "takes a container engine and gigabytes; tests/deploy builds and runs the gateway's image",
+    "kubernetes": "needs a cluster; tests/deploy checks the manifests",
     "server": "PostgreSQL's own command, against somebody's server",
 }
 KINDS = {"story": {""}, "gateway": {""}, "extras": {""}, "parse": set(PARSED_ONLY), "skip": set(OTHER_PROGRAMS)}

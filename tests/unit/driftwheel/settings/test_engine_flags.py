@@ -58,6 +58,7 @@ def test_what_opens_an_engine_is_refused(settings: Settings, arguments: list[str
 @pytest.mark.parametrize(
     "arguments",
     [
+        [],  # as a child is handed them
         ["--dtype", "float32"],
         ["--no-trust-remote-code"],
         ["--reasoning-parser", "qwen3"],

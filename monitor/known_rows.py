@@ -1,0 +1,101 @@
+"""What a version's windows are held against: training texts and reference rows, with their signals computed once."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+
+from driftwheel.bookkeeping import Window
+from driftwheel.records import Dataset, ModelVersion
+from driftwheel.store.ledger import Ledger
+from monitor.background import Background, LearnedText, background_of
+from monitor.observation import Observation, without_repeats
+from monitor.pools import HORIZONS, Tallied, tallied
+from monitor.references import Reference
+from monitor.row_signals import Signalled, signalled
+from monitor.training_texts import learned_by
+from monitor.windows import Source, answered_in, earlier_windows
+
+FEWEST_JUDGED = 50
+"""Reference rows, with fewer of which nothing can be told by a scan."""
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Observations that are the same if they say the same, so that what was computed of them can be kept."""
+
+    said: tuple[tuple[str, str, str | None], ...]
+    observations: tuple[Observation, ...] = field(compare=False)
+
+
+@dataclass(frozen=True)
+class Closed:
+    """A closed window, whose rows do not change any more."""
+
+    url: str
+    window_id: str
+    ledger: Ledger = field(compare=False)
+    source: Source = field(compare=False)
+    window: Window = field(compare=False)
+
+
+@dataclass(frozen=True, eq=False)
+class Standard:
+    """Training texts and reference rows of one kind of drift."""
+
+    background: Background
+    signalled: Signalled
+    reference: Tallied
+
+
+@dataclass(frozen=True)
+class Standards:
+    """Those of prompts and of answers; None where there are too few rows to judge by."""
+
+    input: Standard | None
+    output: Standard | None
+
+
+def standards_of(ledger: Ledger, version: ModelVersion, reference: Reference) -> Standards:
+    """Return what the version's prompts and answers are held against."""
+    background = learned_by(ledger.get(Dataset, version.dataset_id))
+    if reference.judged:
+        both = _standard(rows_of(reference.judged), background)
+        return Standards(both, both)
+    return Standards(_standard(rows_of(reference.input), background), _standard(rows_of(reference.output), background))
+
+
+def rows_of(observations: Sequence[Observation]) -> Rows:
+    """Return observations without what one key repeats word for word."""
+    kept = without_repeats(observations)
+    return Rows(tuple((row.prompt, row.answer, row.label) for row in kept), kept)
+
+
+@lru_cache(maxsize=4)
+def _standard(rows: Rows, background: Background | None) -> Standard | None:
+    observations = rows.observations
+    if background is None:
+        # Half of the reference stands for what was learned; it must not be among the rows that are compared with it.
+        half = [LearnedText(row.prompt, row.answer, row.label) for row in observations[::2]]
+        background, observations = background_of(half), observations[1::2]
+    if len(observations) < FEWEST_JUDGED:
+        return None
+    found = signalled(observations, background)
+    is_in_time = all(row.at is not None for row in observations)
+    return Standard(background, found, tallied(found, is_in_time=is_in_time))
+
+
+@lru_cache(maxsize=2 * max(HORIZONS) + 2)
+def window_of(rows: Rows, standard: Standard) -> Tallied:
+    """Return a window's rows with their signals and counts."""
+    return tallied(signalled(rows.observations, standard.background, standard.signalled))
+
+
+def windows_before(ledger: Ledger, source: Source, before: Window | None) -> tuple[Rows, ...]:
+    """Return the rows of the windows before this one, as many as are pooled with it, the oldest first."""
+    found = earlier_windows(ledger, source, before, max(HORIZONS) - 1)
+    return tuple(_answered(Closed(ledger.url, window.id, ledger, source, window)) for window in found)
+
+
+@lru_cache(maxsize=2 * max(HORIZONS))
+def _answered(closed: Closed) -> Rows:
+    return rows_of(answered_in(closed.ledger, closed.source, closed.window))

@@ -1,0 +1,207 @@
+"""Scans the newest windows for anything that became more or less frequent: signals, words, labels; pure.
+
+A distance between all words of two samples drowns what one row in ten is about, and a test of each word, label and
+signal does not: what is new is mostly said in a few words of its own. Each test gets its share of the level
+(Bonferroni), over 1, 2, 3 and 6 newest windows pooled. Shares are compared by Chernoff's bound on the conditional
+distribution, exp(-log likelihood ratio), which holds for small counts as well; means of ranks by the normal
+distribution. Counts are divided by the design effect of the bursts that they came in.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+from scipy.stats import norm
+
+from driftwheel.records import DriftKind
+from monitor.background import Background
+from monitor.calibration import Array
+from monitor.pools import HORIZONS, Pool, Tallied
+from monitor.row_signals import SIGNALS, mid_ranks
+from monitor.shares import Before, p_values_of
+
+
+class What(StrEnum):
+    """What was counted."""
+
+    SIGNAL = "signal"
+    WORD = "word"
+    LABEL = "label"
+
+
+TAILS, UPPER_TAILS = (0.02, 0.1, 0.9, 0.98), (0.9, 0.97, 0.995)
+"""Quantiles of the reference beyond which rows are counted: a change of few rows does not move a mean."""
+SHARE_OF_RISES = 0.8
+FEWEST_HITS, SHARE_OF_WORDS = 3, 0.75
+"""Words and pairs that are said less often are not compared; single words get most of the level, as they are fewer."""
+MOST_OF_ONE_VALUE = 0.8
+"""Of the reference: where more rows have one value, ranks are mostly ties, and the tails say it."""
+SHARES = {
+    DriftKind.INPUT: {What.SIGNAL: 0.5, What.WORD: 0.5},
+    DriftKind.OUTPUT: {What.SIGNAL: 0.25, What.WORD: 0.25, What.LABEL: 0.5},
+}
+"""How the level is shared among what is compared."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sighting:
+    """One thing whose share or mean differs from before."""
+
+    what: What
+    name: str
+    before: float
+    now: float
+    p_value: float
+    """Times the number of tests; 1 at most."""
+    windows: int
+
+    @property
+    def has_risen(self) -> bool:
+        """Whether there is more of it."""
+        return self.now > self.before
+
+
+@dataclass(frozen=True)
+class Scan:
+    """What a kind of drift shows, the least likely first."""
+
+    kind: DriftKind
+    level: float
+    sightings: tuple[Sighting, ...]
+    p_alone: float
+    """Of the newest window alone."""
+
+    @property
+    def p_value(self) -> float:
+        """Chance of the least likely sighting, or a less likely one, if nothing had changed."""
+        return self.sightings[0].p_value if self.sightings else 1.0
+
+    @property
+    def is_over(self) -> bool:
+        """Whether anything is beyond its share of the level."""
+        return self.p_value < self.level
+
+    @property
+    def is_slow(self) -> bool:
+        """Whether it takes several windows together to see it."""
+        return self.is_over and self.p_alone >= self.level
+
+
+def scan(kind: DriftKind, reference: Tallied, pools: Sequence[Pool], background: Background, *, level: float) -> Scan:
+    """Compare newest windows with the reference and with the training texts in all that belongs to a kind."""
+    factor = {what: len(HORIZONS) / share for what, share in SHARES[kind].items()}
+    found: list[Sighting] = []
+    for pool in pools:
+        found += _signals(kind, reference, pool, factor[What.SIGNAL])
+        if kind is DriftKind.INPUT:
+            before = Before(background.prompt_tokens, background.count, reference.prompt_tokens, len(reference.rows))
+            found += _tokens(pool.prompt_tokens, pool, before, factor[What.WORD])
+        else:
+            before = Before(background.answer_tokens, background.count, reference.answer_tokens, len(reference.rows))
+            found += _tokens(pool.answer_tokens, pool, before, factor[What.WORD])
+            found += _labels(reference, pool, background, factor[What.LABEL])
+    best: dict[tuple[What, str], Sighting] = {}
+    for sighting in sorted(found, key=lambda one: one.p_value):
+        best.setdefault((sighting.what, sighting.name), sighting)
+    alone = min((one.p_value for one in found if one.windows == 1), default=1.0)
+    return Scan(kind, level, tuple(best.values()), alone)
+
+
+def _signals(kind: DriftKind, reference: Tallied, pool: Pool, factor: float) -> list[Sighting]:
+    """Compare the mean rank of each signal, and how many rows are in each tail."""
+    places = [place for place, signal in enumerate(SIGNALS) if signal.kind is kind]
+    weights = sum(SIGNALS[place].weight for place in places)
+    found = []
+    for place in places:
+        signal, before, now = SIGNALS[place], reference.values[:, place], pool.values[:, place]
+        tails = UPPER_TAILS if signal.is_one_sided else TAILS
+        effect, tests = float(pool.effects[place]), (1 + len(tails)) * weights / signal.weight * factor
+        p_value = min(
+            tests * _of_ranks(before, now, effect, is_one_sided=signal.is_one_sided),
+            _of_tails(before, now, effect, tails, tests),
+        )
+        found.append(
+            Sighting(
+                what=What.SIGNAL,
+                name=signal.name,
+                before=float(before.mean()),
+                now=float(now.mean()),
+                p_value=min(1.0, p_value),
+                windows=pool.windows,
+            )
+        )
+    return found
+
+
+def _of_ranks(before: Array, now: Array, effect: float, *, is_one_sided: bool) -> float:
+    if np.max(np.unique(before, return_counts=True)[1]) > MOST_OF_ONE_VALUE * len(before):
+        return 1.0
+    of_now, of_before = mid_ranks(before, now), mid_ranks(before, before)
+    variance = max(of_before.var(), of_now.var())
+    deviation = np.sqrt(variance * (effect / len(now) + 1 / len(before)))
+    score = (of_now.mean() - of_before.mean()) / max(deviation, 1e-9)
+    return float(norm.sf(score) if is_one_sided else 2 * norm.sf(abs(score)))
+
+
+def _of_tails(before: Array, now: Array, effect: float, tails: tuple[float, ...], tests: float) -> float:
+    counts = []
+    for quantile, limit in zip(tails, np.quantile(before, tails), strict=True):
+        if quantile < 0.5:
+            counts.append(((now < limit - 1e-12).sum(), (before < limit - 1e-12).sum()))
+        else:
+            counts.append(((now > limit + 1e-12).sum(), (before > limit + 1e-12).sum()))
+    hits, hits_before = (np.array(part, dtype=np.float64) for part in zip(*counts, strict=True))
+    rows_before = np.full(len(tails), float(len(before)))
+    # Only more in a tail is told: fewer in one are more in the middle, which the ranks see.
+    return float(p_values_of(hits, len(now), hits_before, rows_before, effect=effect, tests=tests).min())
+
+
+def _tokens(counts: Counter[str], pool: Pool, before: Before, factor: float) -> list[Sighting]:
+    """Compare the share of rows with each word; only more of one is told."""
+    found = []
+    for share, are_pairs in ((SHARE_OF_WORDS, False), (1 - SHARE_OF_WORDS, True)):
+        names = [name for name, hits in counts.items() if (" " in name) is are_pairs]
+        often = [name for name in names if counts[name] >= FEWEST_HITS]
+        tests = len(names) * factor / share
+        found += _compared(What.WORD, often, counts, pool, before, tests=tests)
+    return found
+
+
+def _labels(reference: Tallied, pool: Pool, background: Background, factor: float) -> list[Sighting]:
+    """Compare the share of answers with each label; that one became more frequent gets most of the level."""
+    names = sorted({*reference.labels, *pool.labels})
+    before = Before(background.labels, background.count, reference.labels, len(reference.rows))
+    tests = len(names) * factor
+    risen = _compared(What.LABEL, names, pool.labels, pool, before, tests=tests / SHARE_OF_RISES)
+    return risen + _compared(What.LABEL, names, pool.labels, pool, before, tests=tests / (1 - SHARE_OF_RISES), way=-1)
+
+
+def _compared(
+    what: What,
+    names: Sequence[str],
+    counts: Counter[str],
+    pool: Pool,
+    before: Before,
+    *,
+    tests: float,
+    way: int = 1,
+) -> list[Sighting]:
+    """Return what is said more often than before, or with -1 as way less often."""
+    if not names:
+        return []
+    hits, hits_before = np.array([counts[name] for name in names], dtype=np.float64), before.counts(names)
+    shares, shares_before = hits / pool.rows, hits_before[0] / hits_before[1]
+    p_values = p_values_of(hits, pool.rows, *hits_before, effect=pool.effect, tests=tests, way=way)
+    return [
+        Sighting(
+            what=what,
+            name=names[place],
+            before=float(shares_before[place]),
+            now=float(shares[place]),
+            p_value=float(p_values[place]),
+            windows=pool.windows,
+        )
+        for place in np.flatnonzero(p_values < 0.05)
+    ]
