@@ -19,7 +19,7 @@ from serve.access.rate_limit import RateLimit, held_to
 from serve.access.startup import check_exposure, make_room_for_sockets
 from serve.admission import Admission
 from serve.endpoints import JSON_TYPE, Endpoints
-from serve.http.http1 import SWEEP_SECONDS, ServerConnection
+from serve.http.http1 import SWEEP_SECONDS, Handler, ServerConnection
 from serve.http.messages import NO_CONTENT, Request, Response
 from serve.http.request_ids import RequestIds
 from serve.metrics import OTHER_ROUTE, GatewayMetrics
@@ -33,6 +33,7 @@ from serve.routing.choice import unit_of
 from serve.routing.table import EngineRoute, RoutingTable
 
 NO_VERSION = "none"
+METRICS_PATH = "/metrics"
 ABORT_SECONDS = 5.0
 """How long aborted connections may take to close before the gateway ends all the same."""
 STOP_POLL_SECONDS = 0.02
@@ -80,7 +81,7 @@ class Gateway:
         """Makes spans of the requests for engines, if it is there."""
         self._active = 0
         metrics.in_flight.set_function(lambda: self._active)
-        self._server: asyncio.Server | None = None
+        self._servers: list[asyncio.Server] = []
         self._sweeper: asyncio.Task[None] | None = None
 
     async def start(self, host: str, port: int) -> asyncio.Server:
@@ -90,26 +91,44 @@ class Gateway:
         """
         check_exposure(self._settings.serve, host, self._keys)
         make_room_for_sockets(self._settings.serve.max_connections)
+        server = await self._listen(host, port, self.handle)
+        if shared_port := self._settings.serve.shared_port:
+            await self._listen(host, shared_port, self._handle_shared, is_shared=True)
+        self._sweeper = asyncio.create_task(self._sweep())
+        return server
+
+    async def _listen(self, host: str, port: int, handle: Handler, *, is_shared: bool = False) -> asyncio.Server:
         try:
-            self._server = await asyncio.get_running_loop().create_server(
-                lambda: ServerConnection(self.handle, self._admission.decide, self.backpressure, self._connections),
+            server = await asyncio.get_running_loop().create_server(
+                lambda: ServerConnection(handle, self._admission.decide, self.backpressure, self._connections),
                 host,
                 port,
                 backlog=BACKLOG,
+                reuse_port=is_shared,
             )
         except OSError as error:
-            raise ConflictError(
-                f"cannot listen on {host}:{port}: {error}; stop what does, or set serve.port"
-            ) from error
-        self._sweeper = asyncio.create_task(self._sweep())
-        for listener in self._server.sockets:  # the sockets of its connections get the same
+            name = "serve.shared_port" if is_shared else "serve.port"
+            raise ConflictError(f"cannot listen on {host}:{port}: {error}; stop what does, or set {name}") from error
+        for listener in server.sockets:  # the sockets of its connections get the same
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
-        return self._server
+        self._servers.append(server)
+        return server
+
+    async def _handle_shared(self, request: Request, response: Response) -> None:
+        """Answer one request that came by the port of several gateways, but none about this one alone."""
+        if request.path == METRICS_PATH:
+            # Counts of a gateway here and another there would look like counters that are set back.
+            request.refusal = RequestRefused(
+                404,
+                "this port is shared by several gateways: ask each one's own serve.port for its metrics",
+                "not_found",
+            )
+        await self.handle(request, response)
 
     async def stop(self, grace_seconds: float) -> None:
         """Take no new request, let the running ones finish for a while, then cut them off."""
-        if self._server is not None:
-            self._server.close()
+        for server in self._servers:
+            server.close()
         for connection in [*self._connections]:
             # Copies of the set are walked: a connection that closes takes itself out of it.
             connection.close_when_idle()

@@ -24,6 +24,7 @@ from driftwheel.traffic.log import TrafficLog
 from driftwheel.traffic.redaction import keeping
 from driftwheel.traffic.retention import prune
 from serve.access.key_ring import ApiKeys, follow
+from serve.access.shared_counts import counting
 from serve.access.startup import check_start
 from serve.engines.adapters import StartEngine
 from serve.engines.engine import start_artifact
@@ -49,12 +50,14 @@ async def serve(settings: Settings, start: StartEngine = start_artifact) -> None
 
     `start` is what makes an artifact an engine. Raises ConflictError if the port is taken.
     """
+    open_until_the_end = contextlib.ExitStack()
+    counts_of = open_until_the_end.enter_context(counting(settings.serve, settings.root))
     ledger = open_ledger(settings)
     traffic_log, routes = TrafficLog(ledger, keeping(settings.traffic)), RoutingTable()
     mirror = Mirror(settings.serve, settings.project, traffic_log, routes)
     reconciler = Reconciler(settings, ledger, routes, start, mirror)
     health = Health(settings.serve, routes, reconciler.engine_of)
-    keys = ApiKeys.from_environment()
+    keys = ApiKeys.from_environment(counts_of=counts_of)
     keys.load(keys_of(ledger, settings.project))
     check_start(settings, keys)
     gateway = Gateway(settings, traffic_log, ledger, routes, GatewayMetrics(), keys)
@@ -74,6 +77,7 @@ async def serve(settings: Settings, start: StartEngine = start_artifact) -> None
     if gateway.tracing is not None:
         await asyncio.to_thread(gateway.tracing.close)
     ledger.close()
+    open_until_the_end.close()
 
 
 async def until_stopped(

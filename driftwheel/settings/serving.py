@@ -44,6 +44,9 @@ class ServeSettings(Section):
     """Address the gateway listens on."""
     port: int = Field(8000, ge=0, le=65535)
     """Port of the gateway."""
+    shared_port: int | None = Field(None, ge=1, le=65535)
+    """A port that several gateways of this machine listen on together, each beside a `port` of its own, which is one of
+    the 63 numbers above: the system deals connections out to them, and they share the limits of keys."""
     log: Literal["required", "best_effort"] = "required"
     """Whether an answer whose row cannot be written is withheld (503), or given, counted and alerted on."""
     require_key: bool = True
@@ -134,6 +137,16 @@ class ServeSettings(Section):
         for url in engines:
             without_user(url, "the URL of an engine", None)
         return engines
+
+    @model_validator(mode="after")
+    def _sharing_gateways_have_no_engines(self) -> Self:
+        if self.shared_port is None:
+            return self
+        if not 0 < self.port - self.shared_port < 64:
+            raise ValueError(f"port {self.port} is none of the 63 above shared_port {self.shared_port}; choose one")
+        if self.starts_engines:
+            raise ValueError("gateways that share a port share engines: set engine_hosts, or name them by engines")
+        return self
 
     @model_validator(mode="after")
     def _engines_are_in_one_way_elsewhere(self) -> Self:

@@ -4,7 +4,7 @@ import asyncio
 import hashlib
 import math
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 
 import structlog
@@ -15,6 +15,7 @@ from driftwheel.errors import StorageError
 from driftwheel.store.ledger import Ledger
 from serve.access.caller import Caller
 from serve.access.rate_limit import RateLimit
+from serve.access.shared_counts import Counts
 
 KEY_ID_DIGITS = 8
 RELOAD_SECONDS = 0.5
@@ -25,8 +26,11 @@ log = structlog.get_logger()
 class ApiKeys:
     """The keys that may use the gateway, by their hashes."""
 
-    def __init__(self, keys: Iterable[str], records: Sequence[ApiKey] = ()) -> None:
-        """Take the environment's keys, which may do everything, and the ledger's."""
+    def __init__(
+        self, keys: Iterable[str], records: Sequence[ApiKey] = (), counts_of: Callable[[str], Counts] | None = None
+    ) -> None:
+        """Take the environment's keys, which may do everything, and the ledger's; and where a key's use is counted."""
+        self._counts_of = counts_of or (lambda key_id: Counts())
         self.texts = [key.strip() for key in keys if key.strip()]
         self._from_environment = {}
         for key in self.texts:
@@ -37,9 +41,11 @@ class ApiKeys:
         self.load(records)
 
     @classmethod
-    def from_environment(cls, environ: Mapping[str, str] = os.environ) -> "ApiKeys":
+    def from_environment(
+        cls, environ: Mapping[str, str] = os.environ, counts_of: Callable[[str], Counts] | None = None
+    ) -> "ApiKeys":
         """Read the comma-separated keys of DRIFTWHEEL_API_KEYS."""
-        return cls(environ.get(KEYS_VARIABLE, "").split(","))
+        return cls(environ.get(KEYS_VARIABLE, "").split(","), counts_of=counts_of)
 
     def __bool__(self) -> bool:
         return bool(self._callers)
@@ -55,7 +61,8 @@ class ApiKeys:
             if any(numbers):
                 # What was used stays used: else any change of any key would fill every bucket.
                 known = self._rate_limits.get(record.id)
-                rate_limits[record.id] = known if known and known.numbers == numbers else RateLimit(*numbers)
+                is_same = known is not None and known.numbers == numbers
+                rate_limits[record.id] = known if known and is_same else RateLimit(*numbers, self._counts_of(record.id))
             caller = Caller(record.id, with_implied(map(Scope, record.scopes)), rate_limits.get(record.id))
             ends_at = _timestamp(record.expires_at)
             callers[bytes.fromhex(record.digest)] = (caller, ends_at)
