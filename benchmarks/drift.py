@@ -2,10 +2,10 @@
 
     python -m benchmarks.drift [--data FOLDER] [--streams 10] [--steady 60] [--only NAME] [--permutations-only]
 
-Each stream has three steady windows of 200 requests and then three of one kind of drift (a ramp has ten); the verdicts
-are those of `driftwheel monitor` with its default settings, an alarm is `drifted`, and a kind is found where at least
+Each stream has three steady windows of 200 requests and then three of one kind of drift (a ramp has ten). The verdicts
+are those of `driftwheel monitor` with its default settings; an alarm is `drifted`, and a kind is found where at least
 eight of ten streams ring one. Steady streams have six windows, in which the same intent and key come again with
-probability rho; any alarm in them is a false one. The texts are the demo's world, and with FOLDER Banking77's train.csv
+probability rho; any alarm in them is a false one. The texts are the demo's world, or with FOLDER Banking77's train.csv
 and test.csv (`text,category`). The model is a linear classifier that learned the training texts.
 """
 
@@ -130,12 +130,11 @@ class Count:
         return self.any >= FOUND * self.streams
 
 
-def count(texts: TextSet, kind: Kind, stream: Stream, seeds: list[list[int]], *, has_scan: bool) -> Count:
+def count(of: Watched, texts: TextSet, kind: Kind, stream: Stream, seeds: list[list[int]]) -> Count:
     """Watch streams of one kind, and count those with an alarm."""
     found = Count(streams=len(seeds))
     for seed in seeds:
         random = np.random.default_rng(seed)
-        of = watched(texts, random, has_scan=has_scan)
         alarms = {kind: [False, False] for kind in DRIFTS}
         for number, signals in enumerate(looks(of, windows(texts, kind, stream, random))):
             for signal in signals:
@@ -152,14 +151,14 @@ def count(texts: TextSet, kind: Kind, stream: Stream, seeds: list[list[int]], *,
     return found
 
 
-def grid(texts: TextSet, streams: int, seed: int, only: str, *, has_scan: bool) -> Table:
+def grid(of: Watched, texts: TextSet, streams: int, seed: int, only: str) -> Table:
     """Return the table of all kinds."""
     table = Table(f"{texts.name}: kind", "prompts", "answers", "either", "before it", "found")
     kinds = [kind for kind in KINDS if only in kind.name]
     total = early = 0
     for number, kind in enumerate(kinds):
         seeds = [[seed, number, stream] for stream in range(streams)]
-        got = count(texts, kind, Stream(), seeds, has_scan=has_scan)
+        got = count(of, texts, kind, Stream(), seeds)
         total, early = total + got.is_found, early + got.early
         shown = [str(n) for n in (got.prompts, got.answers, f"{got.any} of {streams}", got.early)]
         table.add_row(kind.name, *shown, "yes" if got.is_found else "")
@@ -167,19 +166,19 @@ def grid(texts: TextSet, streams: int, seed: int, only: str, *, has_scan: bool) 
     return table
 
 
-def steady(texts: TextSet, streams: int, seed: int, *, has_scan: bool) -> Table:
+def steady(of: Watched, texts: TextSet, streams: int, seed: int) -> Table:
     """Return the table of false alarms."""
     table = Table(f"{texts.name}: same intent again", "streams with an alarm", "95 %")
     for number, again in enumerate(RHOS):
         seeds = [[seed, 1000 + number, stream] for stream in range(streams)]
-        got = count(texts, STEADY, Stream(before=0, after=6, again=again), seeds, has_scan=has_scan)
+        got = count(of, texts, STEADY, Stream(before=0, after=6, again=again), seeds)
         low, high = share_interval(got.any, streams) or (0.0, 1.0)
         table.add_row(f"{again:.0%}", f"{got.any} of {streams}", f"{low:.1%} to {high:.1%}")
     return table
 
 
 def main() -> None:
-    """Print both tables for each text set."""
+    """Print both tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--data", type=Path, help="a folder with Banking77")
     parser.add_argument("--streams", type=int, default=10)
@@ -189,11 +188,12 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     has_scan, console = not arguments.permutations_only, Console(width=120)
-    for texts in [*([banking77(arguments.data)] if arguments.data else []), world()]:
-        if arguments.streams:
-            console.print(grid(texts, arguments.streams, arguments.seed, arguments.only, has_scan=has_scan))
-        if arguments.steady:
-            console.print(steady(texts, arguments.steady, arguments.seed, has_scan=has_scan))
+    texts = banking77(arguments.data) if arguments.data else world()
+    of = watched(texts, np.random.default_rng(arguments.seed), has_scan=has_scan)
+    if arguments.streams:
+        console.print(grid(of, texts, arguments.streams, arguments.seed, arguments.only))
+    if arguments.steady:
+        console.print(steady(of, texts, arguments.steady, arguments.seed))
 
 
 if __name__ == "__main__":

@@ -8,9 +8,11 @@ statistics are widened by the design effect: a window of bursts is worth fewer r
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from scipy import sparse
 from scipy.stats import rankdata
 
@@ -22,6 +24,9 @@ from monitor.features import FEATURES, Feature, Measure
 from monitor.observation import Observation
 from monitor.scan import Scan
 from monitor.wording import similarity, word_vectors
+
+MOST_DEALT, MOST_IN_TIME = 5_000, 2_000
+"""Rows of each side that are dealt out, and rows whose products with each other say how alike neighbours are."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +62,7 @@ class KindJudgment:
         return not self.judgment.is_over and self.scan is not None and self.scan.is_slow
 
 
+@lru_cache(maxsize=2)  # prompts and answers are dealt out alike; nobody writes into it
 def deal_out(reference_rows: int, current_rows: int, permutations: int, seed: int) -> Array:
     """Return which pooled rows count as current, of shape (1 + permutations, rows); the first row is what was seen."""
     seen = np.concatenate([np.zeros(reference_rows), np.ones(current_rows)])
@@ -76,14 +82,16 @@ def judge_kind(
 ) -> KindJudgment:
     """Compare a window with a reference by every feature of one kind."""
     judged = [feature for feature in features if feature.kind is kind]
-    pooled, is_current = [*reference, *current], deal_out(len(reference), len(current), permutations, seed)
-    values = [[f.value(row) for row in pooled] for f in judged]
-    statistics = [STATISTICS[f.measure](of, is_current) for f, of in zip(judged, values, strict=True)]
+    before, now = _thinned(reference), _thinned(current)
+    pooled, is_current = [*before, *now], deal_out(len(before), len(now), permutations, seed)
+    statistics = [STATISTICS[f.measure]([f.value(row) for row in pooled], is_current) for f in judged]
     table = np.stack(statistics, axis=1)
-    for column, (feature, of) in enumerate(zip(judged, values, strict=True)):
-        now, before = (design_effect_of(PRODUCTS[feature.measure](part)) for part in _in_time(of, reference, current))
-        rows = (len(current), len(reference))
-        table[1:, column] = widened(table[1:, column], now, before, rows, POWERS[feature.measure])
+    for column, feature in enumerate(judged):
+        of_now, of_before = (
+            design_effect_of(PRODUCTS[feature.measure](_in_time(feature, rows))) for rows in (current, reference)
+        )
+        sizes = (len(now), len(before))
+        table[1:, column] = widened(table[1:, column], of_now, of_before, sizes, POWERS[feature.measure])
     judgment = judge(table[0], table[1:], level)
     scores = [
         FeatureScore(f.name, f.measure, float(judgment.feature_scores[i]), float(judgment.feature_p_values[i]))
@@ -92,12 +100,14 @@ def judge_kind(
     return KindJudgment(kind, judgment, scores)
 
 
-def _in_time(
-    values: Sequence[Any], reference: Sequence[Observation], current: Sequence[Observation]
-) -> tuple[Sequence[Any], Sequence[Any]]:
-    """Return the values of the window and of the reference; of judged items none, because they are a random sample."""
-    of_reference = values[: len(reference)] if all(row.at is not None for row in reference) else ()
-    return (values[len(reference) :] if all(row.at is not None for row in current) else ()), of_reference
+def _thinned(rows: Sequence[Observation]) -> Sequence[Observation]:
+    """Return rows evenly drawn from many: more tell little more, and each is dealt out hundreds of times."""
+    return rows[:: -(-len(rows) // MOST_DEALT)] if len(rows) > MOST_DEALT else rows
+
+
+def _in_time(feature: Feature, rows: Sequence[Observation]) -> Sequence[Any]:
+    """Return values of neighbours in time; of judged items none, because they are a random sample."""
+    return [feature.value(row) for row in rows[:MOST_IN_TIME]] if all(row.at is not None for row in rows) else ()
 
 
 def _rank_products(values: Sequence[Any]) -> Array:
@@ -126,31 +136,37 @@ POWERS = {Measure.NUMBER: 0.5, Measure.CATEGORY: 0.5, Measure.TEXT: 1.0}
 
 def ks(values: Sequence[Any], is_current: Array) -> Array:
     """Return the KS distance of each dealing; ties are stepped over together."""
-    numbers = np.asarray(values, dtype=np.float64)
-    order = np.argsort(numbers, kind="stable")
-    rows, current_rows = len(numbers), is_current[0].sum()
-    reference_rows = rows - current_rows
-    # What is no current row is a reference row: one count of the current ones gives both distributions.
-    current_count = np.cumsum(is_current[:, order], axis=1)
-    gap = current_count * (1 / current_rows + 1 / reference_rows) - np.arange(1, rows + 1) / reference_rows
-    last_of_tie = np.append(np.diff(numbers[order]) > 0, True)
-    return np.asarray(np.abs(gap[:, last_of_tie]).max(axis=1), dtype=np.float64)
+    # Equal numbers are one step of both distributions, and there are far fewer numbers than rows.
+    one_hot, rows, current_rows = _one_hot(np.asarray(values, dtype=np.float64), is_current)
+    current_count, all_count = np.cumsum(one_hot @ is_current.T, axis=0), np.cumsum(one_hot.sum(axis=1))
+    reference_count = all_count[:, np.newaxis] - current_count
+    gap = np.abs(current_count / current_rows - reference_count / (rows - current_rows))
+    return np.asarray(gap.max(axis=0), dtype=np.float64)
+
+
+def _one_hot(values: npt.NDArray[Any], is_current: Array) -> tuple[Any, int, float]:
+    """Return which row has which of the sorted values, of shape (values, rows), and the rows of both and of one."""
+    names, places = np.unique(values, return_inverse=True)
+    rows = len(values)
+    table = sparse.csr_array((np.ones(rows), (places, np.arange(rows))), shape=(len(names), rows))
+    return table, rows, float(is_current[0].sum())
 
 
 def total_variation(values: Sequence[Any], is_current: Array) -> Array:
     """Return half the sum of the differences of the categories' shares, for each dealing."""
-    names, places = np.unique(np.asarray(values, dtype=str), return_inverse=True)
-    rows, current_rows = len(values), is_current[0].sum()
-    one_hot = sparse.csr_array((np.ones(rows), (places, np.arange(rows))), shape=(len(names), rows))
-    difference = one_hot @ (is_current / current_rows - (1 - is_current) / (rows - current_rows)).T
+    one_hot, rows, current_rows = _one_hot(np.asarray(values, dtype=str), is_current)
+    current_count, all_count = one_hot @ is_current.T, one_hot.sum(axis=1)
+    reference_count = all_count[:, np.newaxis] - current_count
+    difference = current_count / current_rows - reference_count / (rows - current_rows)
     return np.asarray(0.5 * np.abs(difference).sum(axis=0), dtype=np.float64)
 
 
 def squared_mmd(texts: Sequence[Any], is_current: Array) -> Array:
     """Return the biased squared MMD of each dealing: with a linear kernel, the distance of the two mean vectors."""
-    vectors = word_vectors(texts)
+    current_rows = int(is_current[0].sum())
+    split = len(texts) - current_rows
+    vectors = word_vectors(texts[:split], texts[split:])
     vectors = vectors[:, np.unique(vectors.indices)]  # of all hashed words, those that occur
-    current_rows = is_current[0].sum()
     weights = is_current / current_rows - (1 - is_current) / (len(texts) - current_rows)
     return np.asarray(np.square(vectors.T @ weights.T).sum(axis=0), dtype=np.float64)
 

@@ -1,6 +1,7 @@
 """Reads what one drift check needs from the ledger: version, window, reference, and earlier results."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from driftwheel.bookkeeping import Window
@@ -17,7 +18,7 @@ from monitor.observation import Observation, Sample
 from monitor.references import Reference, reference_of
 from monitor.standard import live_criterion
 from monitor.what_was_said import Evidence, evidence_of
-from monitor.windows import Source, first_rows, last_window, unread
+from monitor.windows import Source, first_rows, is_full, last_window, unread
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +64,9 @@ def next_look(settings: Settings, ledger: Ledger) -> Look | None:
         return None
     # What answers, not what is asked for: until a swap is proved, the traffic is the old version's.
     version_id = alias.observed_version_id or alias.version_id
+    window_rows = settings.monitor.window_rows
+    if not is_full(ledger, settings.project, settings.serve.alias, version_id, window_rows):
+        return None
     version = ledger.get(ModelVersion, version_id)
     source = Source(
         project=settings.project,
@@ -71,7 +75,6 @@ def next_look(settings: Settings, ledger: Ledger) -> Look | None:
         label_field=label_field_of(settings.dataset, ledger, version_id),
         criterion=live_criterion(version.scorecard),
     )
-    window_rows = settings.monitor.window_rows
     rows = unread(ledger, source, window_rows)
     if len(rows) < window_rows:
         return None
@@ -85,7 +88,7 @@ def next_look(settings: Settings, ledger: Ledger) -> Look | None:
         version=version,
         source=source,
         reference=reference,
-        first=first_rows(ledger, source, window_rows),
+        first=_first(ledger, source, window_rows, is_complete=before is not None),
         sample=sample,
         check_id=check_id,
         evidence=evidence_of(settings.monitor, ledger, source, before, sample.answered),
@@ -94,3 +97,13 @@ def next_look(settings: Settings, ledger: Ledger) -> Look | None:
         earlier=windows_before(ledger, source, before),
         report_path=settings.root / "reports" / check_id,
     )
+
+
+def _first(ledger: Ledger, source: Source, rows: int, *, is_complete: bool) -> tuple[Observation, ...]:
+    """Return the version's first observations, which are kept once there are as many as a window holds."""
+    return _first_kept(ledger, source, rows) if is_complete else first_rows(ledger, source, rows)
+
+
+@lru_cache(maxsize=2)
+def _first_kept(ledger: Ledger, source: Source, rows: int) -> tuple[Observation, ...]:
+    return first_rows(ledger, source, rows)

@@ -10,6 +10,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from scipy.stats import beta, binom, hypergeom, mannwhitneyu, norm
 
@@ -55,6 +56,16 @@ class WindowEvidence:
     """The answered requests of one window, with what was said about them up to now."""
 
     rows: tuple[Said, ...]
+
+    @cached_property
+    def told(self) -> tuple[Said, ...]:
+        """The rows about which anybody said anything; they are few, and counted many times."""
+        return tuple(row for row in self.rows if row.is_said or row.loss is not None)
+
+    @cached_property
+    def asked(self) -> Counter[str]:
+        """The requests of each author."""
+        return Counter(row.author for row in self.rows)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,6 +134,8 @@ def without_loudest(windows: Sequence[WindowEvidence], newest: int) -> Sequence[
     A cap alone still lets a loud key raise or silence a rate a little, and to tell more than one such key from users
     who are really hit would take a trust that no key has.
     """
+    if not any(window.told for window in windows[-newest:]):
+        return windows
     rows = [row for window in windows[-newest:] for row in window.rows]
     said = Counter(row.author for row in rows if row.is_said)
     over = {author: said[author] - most for author, most in capped_by_author(said, _asked_by_speakers(rows)).items()}
@@ -134,12 +147,14 @@ def without_loudest(windows: Sequence[WindowEvidence], newest: int) -> Sequence[
 
 def counted(windows: Iterable[WindowEvidence], is_said: Callable[[Said], bool]) -> dict[str, float]:
     """Count what was said by author, capped."""
-    rows = [row for window in windows for row in window.rows]
-    count = Counter(row.author for row in rows if is_said(row))
+    windows = list(windows)
+    told = [row for window in windows for row in window.told]
+    count = Counter(row.author for row in told if is_said(row))
     # Whoever never says this, but other things, may not say it ever: a key that confirmed one answer of a hundred has
     # not found the others right. It is counted by what it spoke about.
-    spoken = Counter(row.author for row in rows if row.is_said and row.author not in count)
-    return capped_by_author(count, Counter(row.author for row in rows if row.author in count) + spoken)
+    spoken = Counter(row.author for row in told if row.is_said and row.author not in count)
+    asked = Counter({author: sum(window.asked[author] for window in windows) for author in count})
+    return capped_by_author(count, asked + spoken)
 
 
 def _asked_by_speakers(rows: Sequence[Said]) -> Counter[str]:
@@ -219,15 +234,15 @@ def share_of(
 ) -> Counts:
     """Count hits among what was said; an author whose words are capped keeps the share of them that are hits."""
     hits = dict[str, float]()
-    for row in (row for window in windows for row in window.rows if is_said(row)):
+    for row in (row for window in windows for row in window.told if is_said(row)):
         hits[row.author] = hits.get(row.author, 0.0) + hit(row)
-    said = Counter(row.author for window in windows for row in window.rows if is_said(row))
+    said = Counter(row.author for window in windows for row in window.told if is_said(row))
     capped = counted(windows, is_said)
     return sum(hits.get(author, 0.0) * most / said[author] for author, most in capped.items()), sum(capped.values())
 
 
 def _losses(windows: Sequence[WindowEvidence]) -> list[float]:
-    return [row.loss for window in windows for row in window.rows if row.loss is not None]
+    return [row.loss for window in windows for row in window.told if row.loss is not None]
 
 
 def _rate(

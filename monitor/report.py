@@ -1,11 +1,12 @@
 """Writes the Evidently report of a window against its reference.
 
 The methods are pinned: Evidently's choice, and the meaning of its number, change with the size of the reference.
-The decision is not taken here; see monitor/drift.py.
+The decision is not taken here (see monitor/signals.py), and the report's tests say what was decided: of two verdicts on
+one window nobody would know which to believe.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,9 @@ from driftwheel.check_details import ColumnDrift
 from monitor.features import Feature, Measure, frame, names_of
 from monitor.observation import Observation
 
+ALWAYS, NEVER = 0.0, 1e9
+"""Distances, and shares of columns, from which on Evidently calls it drift: always, and never."""
+
 
 def write_report(
     features: Sequence[Feature],
@@ -21,9 +25,13 @@ def write_report(
     current: Sequence[Observation],
     folder: Path,
     *,
-    with_html: bool,
+    drifted: Collection[str],
+    has_drifted: bool,
 ) -> dict[str, ColumnDrift]:
-    """Run Evidently, write report.json and, if wanted, report.html (4 MB); return each column's score and test."""
+    """Run Evidently, write report.json and report.html (4 MB); return each column's score and test.
+
+    `drifted` are the features that are over their threshold; the window may have drifted without any of them.
+    """
     from evidently import DataDefinition, Dataset, Report
     from evidently.presets import DataDriftPreset, DataSummaryPreset
 
@@ -31,7 +39,13 @@ def write_report(
         numerical_columns=names_of(features, Measure.NUMBER),
         categorical_columns=names_of(features, Measure.CATEGORY),
     )
-    preset = DataDriftPreset(num_method="wasserstein", cat_method="jensenshannon", drift_share=0.5)
+    limits = {feature.name: ALWAYS if feature.name in drifted else NEVER for feature in features}
+    preset = DataDriftPreset(
+        num_method="wasserstein",
+        cat_method="jensenshannon",
+        per_column_threshold=limits,
+        drift_share=ALWAYS if has_drifted else NEVER,
+    )
     report = Report([preset, DataSummaryPreset()], include_tests=True)
     snapshot = report.run(
         Dataset.from_pandas(frame(features, current), data_definition=columns),
@@ -40,8 +54,7 @@ def write_report(
     facts = json.loads(snapshot.json())
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / "report.json", facts)
-    if with_html:
-        snapshot.save_html(str(folder / "report.html"))
+    snapshot.save_html(str(folder / "report.html"))
     return column_results(facts)
 
 

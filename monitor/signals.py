@@ -76,13 +76,21 @@ def _scanned(look: Look, result: KindJudgment, current: Rows, *, is_input_steady
 
 
 def draw_report(look: Look, judged: Sequence[KindJudgment], features: Sequence[Feature]) -> dict[str, ColumnDrift]:
-    """Write the report of what was judged, drawn where it tells something; return what it says about each column."""
-    if not judged:
+    """Write the report of what was judged, where it tells something; return what it says about each column."""
+    # It costs a hundred times what the check does, and its page takes 4 MB. The first window shows how things look when
+    # all is well, the others where something is over.
+    if not judged or not (any(result.is_over for result in judged) or look.number == 1):
         return {}
-    # The page takes 4 MB. The first window shows how things look when all is well, the others where something is over.
-    is_telling = any(result.is_over for result in judged) or look.number == 1
     reference = look.reference.output or look.reference.input
-    return write_report(features, reference, look.sample.answered, look.report_path, with_html=is_telling)
+    over = {f.feature for result in judged for f in result.features if f.score > result.judgment.threshold}
+    return write_report(
+        features,
+        reference,
+        look.sample.answered,
+        look.report_path,
+        drifted=over,
+        has_drifted=any(result.is_over for result in judged),
+    )
 
 
 def drift_signals(look: Look, judged: Sequence[KindJudgment], columns: dict[str, ColumnDrift]) -> list[DriftSignal]:

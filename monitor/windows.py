@@ -43,6 +43,16 @@ def unread(ledger: Ledger, source: Source, limit: int) -> tuple[Observation, ...
     return _observed(ledger, source, limit, [_TRAFFIC.check_id.is_(None), is_observation()])
 
 
+def is_full(ledger: Ledger, project: str, alias: str, version_id: str, rows: int) -> bool:
+    """Say whether so many observations wait for a window; none of them is read for it."""
+    is_its = (_TRAFFIC.project == project, _TRAFFIC.alias == alias, _TRAFFIC.version_id == version_id)
+    query = sa.select(_TRAFFIC.id).where(*is_its, _TRAFFIC.check_id.is_(None), is_observation())
+    with ledger.read() as connection:
+        # In the order of the index of what waits: without it another one is read, with all of the history.
+        found = connection.execute(query.order_by(_TRAFFIC.created_at).offset(rows - 1).limit(1))
+        return found.first() is not None
+
+
 def first_rows(ledger: Ledger, source: Source, limit: int) -> tuple[Observation, ...]:
     """Return the version's first observations, answered or failed, oldest first."""
     return _observed(ledger, source, limit, [is_observation()])

@@ -3,9 +3,11 @@
 import re
 from collections import Counter
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
+from scipy.sparse import vstack
 from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS, HashingVectorizer
 from sklearn.preprocessing import normalize
 
@@ -23,16 +25,22 @@ _VECTORIZER = HashingVectorizer(
 )
 
 
-def word_vectors(texts: Sequence[str]) -> Any:
-    """Return the hashed words and word pairs of texts as a sparse matrix (texts, hashes); each row has length 1.
+def word_vectors(*parts: Sequence[str]) -> Any:
+    """Return the hashed words and word pairs of one or two lots of texts as one sparse matrix; rows have length 1.
 
     Weighted by inverse document frequency among these very texts (Spärck Jones 1972): that of a pooled sample does not
     change when its rows are dealt out again, so that the comparison stays fair.
     """
-    counts = _VECTORIZER.transform(texts)
+    counts = vstack([_hashed(tuple(part)) for part in parts])
     in_texts = np.bincount(counts.indices, minlength=HASHED_FEATURES)
-    counts.data *= np.log((1 + len(texts)) / (1 + in_texts))[counts.indices] + LEAST_WEIGHT
+    counts.data *= np.log((1 + counts.shape[0]) / (1 + in_texts))[counts.indices] + LEAST_WEIGHT
     return normalize(counts, copy=False)
+
+
+# Of the reference, which is the same at each check, and of a window, which is compared twice.
+@lru_cache(maxsize=8)
+def _hashed(texts: tuple[str, ...]) -> Any:
+    return _VECTORIZER.transform(texts)
 
 
 def similarity(texts: Sequence[str]) -> Array:
