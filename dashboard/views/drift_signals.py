@@ -16,7 +16,7 @@ from driftwheel.store.events import events_of
 
 COLUMNS = ("kind", "feature", "verdict", "score", "threshold", "p_value", "method", "reference_rows", "current_rows")
 COLORS = {"drifted": "red", "suspected": "orange", "steady": "green", "insufficient": "gray"}
-SHOWN_CHECKS, SHOWN_EVENTS, EXAMPLES = 200, 500, 5
+SHOWN_CHECKS, SHOWN_EVENTS, EXAMPLES = 50, 500, 5
 PAGES_OF = {Remedy.LABEL: "label", Remedy.BLOCK: "traffic", Remedy.PROMPT: "traffic", Remedy.ENGINE: "deployments"}
 SHARES = {
     name: st.column_config.ProgressColumn(format="percent", min_value=0.0, max_value=1.0) for name in ("before", "now")

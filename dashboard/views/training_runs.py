@@ -9,7 +9,7 @@ import streamlit as st
 
 from dashboard import files, moves, queries, search_charts, shared, time_left, timelines
 from dashboard.views import page
-from driftwheel import controls
+from driftwheel import approvals, controls
 from driftwheel.bookkeeping import Scope, Step
 from driftwheel.records import DecisionStatus, DecisionVerdict, RetrainDecision, TrainingRun
 from driftwheel.store.alias import find_alias
@@ -61,7 +61,7 @@ def show_retrain(decision_id: str) -> None:
     with st.container(border=True):
         st.subheader("The retrain that runs", anchor=False)
         st.text("\n".join(decision.reasons))
-        if decision.status is not DecisionStatus.RUNNING:
+        if decision.status not in (DecisionStatus.RUNNING, DecisionStatus.PROMOTING):
             show_waiting(decision)
             return
         steps = queries.steps_of(ledger, decision.id)
@@ -153,6 +153,14 @@ unfinished = queries.newest(
 )
 if unfinished:
     show_retrain(unfinished[0].id)
+    page.confirmed_action(
+        "Cancel",
+        partial(approvals.cancel, ledger, settings.project, unfinished[0].id, by=page.cause()),
+        "The retrain is cancelled; the worker ends its step within seconds.",
+        key="cancel",
+        seen=[unfinished[0].id],
+        question="End this retrain? What it has made so far is not used.",
+    )
 else:
     show_start()
 st.subheader("Fine-tunings", anchor=False)

@@ -68,3 +68,8 @@ def test_the_form_of_an_old_page_starts_nothing_after_a_promotion(
     button(page, "start").click().run()
     assert ledger.count(RetrainDecision) == before
     assert "v2 was made live meanwhile" in texts(page)
+
+
+def test_a_running_retrain_is_cancelled(running: RetrainDecision, ledger: Ledger) -> None:
+    button(view("training_runs"), "cancel").click().run()
+    assert ledger.get(RetrainDecision, running.id).status is DecisionStatus.CANCELLED
