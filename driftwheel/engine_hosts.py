@@ -9,7 +9,9 @@ import json
 from dataclasses import dataclass
 from enum import StrEnum
 
+import msgspec
 import sqlalchemy as sa
+import structlog
 
 from driftwheel.alias_key import AliasKey
 from driftwheel.bookkeeping import Switch
@@ -20,6 +22,7 @@ from driftwheel.store.tables import TABLES
 HEARTBEAT_SECONDS = 2.0
 """Between two reports of a host about which nothing has changed; each is a commit."""
 _SWITCH = TABLES[Switch].c
+log = structlog.get_logger()
 
 
 class EngineState(StrEnum):
@@ -67,13 +70,13 @@ def host_reports(ledger: Ledger, key: AliasKey) -> list[HostReport]:
     """Return what the hosts of an alias last said, by name."""
     prefix = _prefix(key)
     rows = ledger.find(Switch, _SWITCH.id.startswith(f"{key.project}/{prefix}", autoescape=True), project=key.project)
-    return sorted((from_json(row.value, HostReport) for row in rows), key=lambda report: report.name)
+    reports = [report for row in rows if (report := _read(row.value)) is not None]
+    return sorted(reports, key=lambda report: report.name)
 
 
 def find_report(ledger: Ledger, key: AliasKey, name: str) -> HostReport | None:
     """Return what a host last said, or None if there was never one of that name."""
-    text = ledger.switch(key.project, _prefix(key) + name)
-    return from_json(text, HostReport) if text else None
+    return _read(ledger.switch(key.project, _prefix(key) + name))
 
 
 def put_report(ledger: Ledger, key: AliasKey, seen: HostReport | None, report: HostReport) -> bool:
@@ -81,14 +84,22 @@ def put_report(ledger: Ledger, key: AliasKey, seen: HostReport | None, report: H
     name = _prefix(key) + report.name
     with ledger.write() as connection:
         query = sa.select(_SWITCH.value).where(_SWITCH.id == f"{key.project}/{name}").with_for_update()
-        text = connection.execute(query).scalar()
-        found = from_json(text, HostReport) if text else None
+        found = _read(connection.execute(query).scalar() or "")
         # An own row that is newer than what was seen was written by a call whose answer was lost.
         is_own = found is not None and found.session == report.session
         if not is_own and (found.pulse if found else None) != (seen.pulse if seen else None):
             return False
         ledger.set_switch_with(connection, key.project, name, json.dumps(as_json(report)))
         return True
+
+
+def _read(text: str) -> HostReport | None:
+    """Return a report, or None for nothing and for what this driftwheel cannot read, such as a newer agent's words."""
+    try:
+        return from_json(text, HostReport) if text else None
+    except (ValueError, msgspec.ValidationError) as error:
+        log.error("the report of an engine host cannot be read; run one version of driftwheel", error=str(error))
+        return None
 
 
 def _prefix(key: AliasKey) -> str:

@@ -94,23 +94,23 @@ def fetch_artifact(
             raise StorageError(f"cannot write the artifact {target}: {error}; it is fetched again") from error
 
 
-def collect(store: ObjectStore, keep: Iterable[str], now: datetime) -> Collected:
+def collect(store: ObjectStore, keep: Iterable[str], now: datetime, *, dry_run: bool = False) -> Collected:
     """Delete the artifacts whose content hashes are not among those to keep, and the files that nothing names then.
 
-    What is younger than the grace stays. Raises StorageError; what was deleted by then is whole: a mark goes before
-    its files.
+    What is younger than the grace stays; a dry run deletes nothing. Raises StorageError; what was deleted by then is
+    whole: a mark goes before its files.
     """
     wanted, before = set(keep), now - GRACE
     marks = {found.key.rpartition("/")[2]: found for found in store.listing("artifacts")}
     gone = [mark for hash, mark in marks.items() if hash not in wanted and mark.changed_at < before]
-    for mark in gone:
+    for mark in gone if not dry_run else ():
         store.delete(mark.key)
     gone_keys, named = {mark.key for mark in gone}, set[str]()
     for hash, mark in marks.items():
         if mark.key not in gone_keys:
             named |= set(_named_by(store, hash))
     files = [f for f in store.listing("files") if f.key.rpartition("/")[2] not in named and f.changed_at < before]
-    for file in files:
+    for file in files if not dry_run else ():
         store.delete(file.key)
     return Collected(artifacts=len(gone), files=len(files), bytes=sum(file.bytes for file in files))
 

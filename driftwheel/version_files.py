@@ -3,11 +3,13 @@
 from pathlib import Path
 
 from driftwheel.artifacts import is_complete
-from driftwheel.errors import ArtifactError, NotFoundError
+from driftwheel.errors import ArtifactError, ConfigError, NotFoundError
+from driftwheel.identity import utc_now
 from driftwheel.object_store import ObjectStore, open_store
-from driftwheel.records import ModelVersion
+from driftwheel.records import ModelVersion, ModelVersionStatus
 from driftwheel.settings.settings import StorageSettings
-from driftwheel.stored_artifacts import Report, fetch_artifact, put_artifact
+from driftwheel.store.ledger import Ledger
+from driftwheel.stored_artifacts import Collected, Report, collect, fetch_artifact, put_artifact
 
 
 def store_of(storage: StorageSettings) -> ObjectStore | None:
@@ -20,6 +22,15 @@ def share(storage: StorageSettings, folder: Path) -> None:
     store = store_of(storage)
     if store is not None:
         put_artifact(store, folder)
+
+
+def collect_stored(storage: StorageSettings, ledger: Ledger, *, dry_run: bool) -> Collected:
+    """Delete from the store what no published version of the ledger serves; raises ConfigError, StorageError."""
+    store = store_of(storage)
+    if store is None:
+        raise ConfigError("storage.artifacts names no store to collect in")
+    published = ledger.find(ModelVersion, status=ModelVersionStatus.PUBLISHED)
+    return collect(store, [version.manifest_hash for version in published], utc_now(), dry_run=dry_run)
 
 
 def bring(storage: StorageSettings, version: ModelVersion, report: Report = lambda done, all: None) -> None:

@@ -23,7 +23,6 @@ PARSED_ONLY = {
     "other model": "asks a model that somebody else serves; unit tests run it against a server of theirs",
     "id": "takes an id that only the reader has",
     "hub": "downloads a model",
-    "store": "needs an object store; tests/unit/driftwheel/test_stored_artifacts.py runs these verbs on one",
     "cluster": "needs several devices or machines; tests/integration/test_together.py trains in two processes",
 }
 OTHER_PROGRAMS = {

@@ -275,3 +275,25 @@ def test_versions_are_stored_and_fetched_by_a_verb(
     assert main(["artifacts", "fetch", "v1", *flags]) == 0
     assert files(path) == built
     assert f"version_1 is here, from {tmp_path / 'shared'}" in capsys.readouterr().out
+
+
+def test_gc_leaves_in_the_store_what_published_versions_serve(
+    settings: Settings, ledger: Ledger, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = ["--config", str(settings.path), "--store"]
+    assert main(["gc", *flags]) == 1
+    assert "storage.artifacts names no store to collect in" in capsys.readouterr().err
+    kept, gone = artifact(tmp_path / "kept", number=1), artifact(tmp_path / "gone", number=2)
+    add_with_parents(ledger, replace(published_version("version_1"), path=str(tmp_path / "kept"), manifest_hash=kept))
+    shared = open_store(str(tmp_path / "shared"), PATIENCE_SECONDS)
+    for name in ("kept", "gone"):
+        put_artifact(shared, tmp_path / name)
+    for path in (tmp_path / "shared").rglob("*"):
+        os.utime(path, (0, 0))
+    flags += ["--set", "storage.artifacts=shared"]
+    assert main(["gc", *flags, "--dry-run"]) == 0
+    assert "1 artifacts, 2 files" in capsys.readouterr().out
+    assert has_artifact(shared, gone)
+    assert main(["gc", *flags]) == 0
+    assert not has_artifact(shared, gone)
+    fetch_artifact(shared, kept, tmp_path / "fetched")

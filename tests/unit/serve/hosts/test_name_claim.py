@@ -77,3 +77,11 @@ def test_hosts_of_another_alias_are_not_listed(settings: Settings, ledger: Ledge
     asyncio.run(claim(settings, ledger, "/a").take())
     assert host_reports(ledger, settings.alias_key._replace(name="other")) == []
     assert [report.name for report in host_reports(ledger, settings.alias_key)] == ["gpu1"]
+
+
+def test_a_report_that_cannot_be_read_is_nobody_and_stops_no_gateway(settings: Settings, ledger: Ledger) -> None:
+    asyncio.run(claim(settings, ledger, "/a", "gpu2").take())
+    ledger.set_switch("support", "engine_host/support/gpu1", '{"name": "gpu1", "engines": [{"state": "dancing"}]}')
+    assert [report.name for report in host_reports(ledger, settings.alias_key)] == ["gpu2"]
+    asyncio.run(claim(settings, ledger, "/a").take())
+    assert [report.name for report in host_reports(ledger, settings.alias_key)] == ["gpu1", "gpu2"]
