@@ -5,6 +5,7 @@ A comment stands in the line above a block: `<!-- run: KIND; REASON -->`.
 * `story`: really run, in a folder where the page's earlier blocks have been run.
 * `gateway`: really run, against the real gateway in front of a fake engine.
 * `extras`: `pip install -e '.[NAME]'`, whose name must be an extra of the project.
+* `deploy`: takes a container engine or a cluster; held against the files of deploy/ by tests/deploy/test_pages.py.
 * `parse; REASON`: only parsed, by the verb's own parser. REASON is a key of PARSED_ONLY.
 * `skip; REASON`: another program's command. REASON is a key of OTHER_PROGRAMS.
 * No comment: every line is `make TARGET` or the activation of the environment.
@@ -27,11 +28,16 @@ PARSED_ONLY = {
 }
 OTHER_PROGRAMS = {
     "cluster": "Ray's own commands, on the machines of a cluster",
-    "images": "takes a container engine and gigabytes; tests/deploy builds and runs the gateway's image",
-    "kubernetes": "needs a cluster; tests/deploy checks the manifests",
     "server": "PostgreSQL's own command, against somebody's server",
 }
-KINDS = {"story": {""}, "gateway": {""}, "extras": {""}, "parse": set(PARSED_ONLY), "skip": set(OTHER_PROGRAMS)}
+KINDS = {
+    "story": {""},
+    "gateway": {""},
+    "extras": {""},
+    "deploy": {""},
+    "parse": set(PARSED_ONLY),
+    "skip": set(OTHER_PROGRAMS),
+}
 SHELLS = ("sh", "bash", "console", "shell")
 MARK = re.compile(r"<!-- run: (?P<kind>\w+)(?:; (?P<reason>[^>]*?))? -->")
 FENCE = re.compile(r"^```(?P<language>[\w-]*)")
