@@ -182,7 +182,7 @@ class TrafficSettings(Section):
     """Share of the requests that are logged, drawn by request id; feedback on the others finds no row."""
     keep_responses: bool = True
     """Keep each answer's body as sent, beside its text; of a stream some 200 bytes a token."""
-    redact: list[Literal["email", "iban", "card", "phone", "ip"]] = []
+    redact: list[Literal["email", "iban", "card", "phone", "ip", "national_id"]] = []
     """Personal data that is replaced by `<EMAIL>` and so on before a row is written; then no body is kept."""
     redact_patterns: dict[str, str] = {}
     """Names and regular expressions of further things to replace: `{TICKET: "T-[0-9]{6}"}` makes `<TICKET>`."""

@@ -1,7 +1,8 @@
 """Find personal data in a text, and replace it by its kind.
 
 Found are what a checksum or a plan of numbers can confirm: e-mail and IP addresses, payment cards (Luhn), IBANs, and
-telephone numbers that begin with `+`. Names and street addresses are not found.
+telephone numbers that begin with `+`, and the numbers by which eight states know people. Names and street addresses
+are not found.
 """
 
 import ipaddress
@@ -13,7 +14,9 @@ from dataclasses import dataclass
 import phonenumbers
 from stdnum import iban, luhn
 
-KINDS = ("EMAIL", "IBAN", "CARD", "PHONE", "IP")
+from driftwheel.traffic.national_ids import national_ids
+
+KINDS = ("EMAIL", "IBAN", "CARD", "PHONE", "IP", "NATIONAL_ID")
 # Bounded, and begun only where a word begins: the time must stay linear, because strangers write the texts.
 EMAIL = re.compile(r"(?<![\w.+-])[\w.+-]{1,64}@(?:[\w-]{1,63}\.)+[^\W\d_]{2,63}")
 IBAN = re.compile(r"\b[A-Z]{2}\d{2}(?:[ ]?[A-Z0-9]){11,30}\b", re.IGNORECASE)
@@ -25,7 +28,7 @@ IP_ADDRESS = re.compile(
 
 @dataclass(frozen=True)
 class PersonalData:
-    """A piece of personal data: EMAIL, IBAN, CARD, PHONE or IP, and where it stands."""
+    """A piece of personal data, its kind one of KINDS, and where it stands."""
 
     kind: str
     start: int
@@ -75,6 +78,8 @@ def _candidates(text: str) -> Iterator[PersonalData]:
         for match in pattern.finditer(text):
             if is_valid(match.group()):
                 yield PersonalData(kind, *match.span(), match.group())
+    for start, end in national_ids(text):
+        yield PersonalData("NATIONAL_ID", start, end, text[start:end])
     if "+" in text:
         for phone in phonenumbers.PhoneNumberMatcher(text, None):
             yield PersonalData("PHONE", phone.start, phone.end, phone.raw_string)
