@@ -1,4 +1,5 @@
-# make setup | check | test | coverage | fix | demo | demo-text | docs | chaos | lock | bench-NAME | suite-NAME (tests/suites/)
+# make setup | check | test | coverage | fix | demo | demo-text | docs | chaos | lock | sbom | bench-NAME | suite-NAME
+# (tests/suites/)
 # On a GPU, in an environment of its own: make setup-gpu | test-gpu | demo-gpu | bench-gpu | lock-gpu
 PYTHON ?= python3
 VENV := .venv
@@ -9,7 +10,7 @@ GENERATED := $(wildcard docs/reference/*.md) docs/house.md docs/concepts/loop.md
 GPU_VENV := .venv-gpu
 GPU_READY := $(GPU_VENV)/.complete
 
-.PHONY: setup check check-papers test coverage fix demo demo-text docs chaos lock
+.PHONY: setup check check-papers test coverage fix demo demo-text docs chaos lock sbom
 .PHONY: setup-gpu test-gpu demo-gpu bench-gpu lock-gpu
 setup: $(READY)
 
@@ -81,6 +82,10 @@ lock:
 	$(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate \
 	  --no-header --no-emit-package torch --no-emit-package torchvision --no-emit-package torchaudio \
 	  --no-emit-package torchcodec --override requirements/overrides.txt requirements/cpu.in -o requirements/cpu.txt
+
+# What `make setup` has installed, as CycloneDX; each image holds its own in /opt/driftwheel/sbom.cdx.json.
+sbom: $(READY)
+	$(BIN)/cyclonedx-py environment --output-reproducible -o sbom.cdx.json $(VENV)
 
 lock-gpu: $(READY)
 	$(BIN)/uv pip compile --python-version 3.11 --python-platform x86_64-manylinux_2_28 --generate-hashes \

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from dashboard.scorecards import Row
+from driftwheel.by_whom import Action, Event
 from driftwheel.check_details import DECIDING
 from driftwheel.diagnosis import Change, Diagnosis, NewCluster, Remedy, WordShift
 from driftwheel.intervals import share_interval
@@ -153,8 +154,10 @@ def _alarm(kind: DriftKind, signals: Sequence[DriftSignal], ended_at: datetime |
     return Alarm(kind=kind, check_id=first.check_id, began_at=seen_at(first), ended_at=ended_at, windows=len(signals))
 
 
-def alarm_rows(found: Sequence[Alarm], decisions: Mapping[str, RetrainDecision]) -> list[Row]:
-    """Return the alarms as rows, each with what was decided on it; `decisions` are those of checks, by check id."""
+def alarm_rows(
+    found: Sequence[Alarm], decisions: Mapping[str, RetrainDecision], told: Mapping[str, str] | None = None
+) -> list[Row]:
+    """Return the alarms as rows, each with what was decided on it and who was told; both are given by check id."""
     return [
         {
             "began (UTC)": f"{alarm.began_at:%Y-%m-%d %H:%M}",
@@ -162,9 +165,22 @@ def alarm_rows(found: Sequence[Alarm], decisions: Mapping[str, RetrainDecision])
             "until": f"{alarm.ended_at:%Y-%m-%d %H:%M}" if alarm.ended_at else "now",
             "windows": alarm.windows,
             "what followed": _followed(decisions.get(alarm.check_id)),
+            "who was told": (told or {}).get(alarm.check_id, "nobody"),
         }
         for alarm in found
     ]
+
+
+def told_by_check(events: Sequence[Event]) -> dict[str, str]:
+    """Return who was told of the alarms of each check, of the events of alarms and of notifications."""
+    check_of = {e.id: str(e.after.get("check_id", "")) for e in events if e.action is Action.ALARM}
+    found: dict[str, list[str]] = {}
+    for event in events:
+        if event.action is Action.NOTIFY and event.object_id in check_of:
+            names = event.after.get("told")
+            reached = [str(name) for name in names] if isinstance(names, list) else []
+            found.setdefault(check_of[event.object_id], []).extend(reached or ["nobody was reached"])
+    return {check_id: ", ".join(dict.fromkeys(names)) for check_id, names in found.items()}
 
 
 def _followed(decision: RetrainDecision | None) -> str:

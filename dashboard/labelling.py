@@ -15,12 +15,14 @@ import sqlalchemy as sa
 from dashboard.files import labels_in
 from dashboard.traffic_search import SCANNED_ROWS
 from driftwheel.answers import label_of
+from driftwheel.by_whom import PERSON, Feedback, FeedbackKind
 from driftwheel.errors import ConflictError
 from driftwheel.records import Dataset, ModelVersion, Traffic
 from driftwheel.settings.serving import TrafficSettings
+from driftwheel.store.any_of import any_of
 from driftwheel.store.ledger import Ledger
 from driftwheel.store.tables import TABLES
-from driftwheel.traffic.feedback import Author, give_feedback, words_about
+from driftwheel.traffic.feedback import Author, give_feedback, person, withdraw_feedback, words_about
 from driftwheel.traffic.feedback_summary import ANSWERING
 from driftwheel.traffic.outcome_query import is_answered, is_unwatched
 
@@ -105,22 +107,62 @@ def labels_of(ledger: Ledger, project: str, version_id: str) -> list[str]:
     return sorted(known.keys() - {NO_LABEL}, key=lambda name: (-known[name], name))
 
 
+NAMELESS = person("dashboard").id
+"""Who labels without a name: perhaps several people, whom only their tabs tell apart."""
+
+
 def give_label(
-    traffic: TrafficSettings, ledger: Ledger, project: str, request_id: str, *, author: Author, label: str | None
+    traffic: TrafficSettings,
+    ledger: Ledger,
+    project: str,
+    request_id: str,
+    *,
+    author: Author,
+    label: str | None,
+    own: Collection[str] = (),
 ) -> tuple[str, ...]:
     """Write down a person's label of the request that they saw, or with None that the answer is right as it is.
 
+    `own` are ids of words that this person has said, by which one without a name is known from another.
     Returns the ids of the words that this added, for who takes them back.
     Raises ConflictError where somebody else has labelled it meanwhile: theirs stays, and the two should talk.
     """
     before = words_about(ledger, [request_id]).get(request_id, [])
-    others = [w for w in before if w.withdrawn_at is None and w.author != author.id and w.kind in ANSWERING]
-    if others:
-        raise ConflictError(f"{others[-1].author} has labelled {request_id} meanwhile; yours was not written down")
+    _ask_for_others(before, request_id, author, own)
     if label is None:
         give_feedback(traffic, ledger, project, request_id, author=author, thumb=1)
     else:
         give_feedback(traffic, ledger, project, request_id, author=author, label=label)
     known = {word.id for word in before}
     after = words_about(ledger, [request_id])[request_id]
-    return tuple(word.id for word in after if word.author == author.id and word.id not in known)
+    new = tuple(word.id for word in after if word.author == author.id and word.id not in known)
+    # Between the look and the write another may have been first: then theirs stays, as if it had been seen.
+    earlier = after[: min((i for i, word in enumerate(after) if word.id in new), default=0)]
+    try:
+        _ask_for_others(earlier, request_id, author, [*own, *known])
+    except ConflictError:
+        withdraw_feedback(ledger, project, request_id, author=author, ids=new)
+        raise
+    return new
+
+
+def _ask_for_others(words: Sequence[Feedback], request_id: str, author: Author, own: Collection[str]) -> None:
+    """Raise ConflictError if somebody else is among those who said what the right answer is."""
+    said = [w for w in words if w.withdrawn_at is None and w.id not in own and (w.kind in ANSWERING or _accepts(w))]
+    others = [w for w in said if w.author != author.id or author.id == NAMELESS]
+    if others:
+        who = others[-1].author if others[-1].author != NAMELESS else "somebody without a name"
+        raise ConflictError(f"{who} has labelled {request_id} meanwhile; yours was not written down")
+
+
+def _accepts(word: Feedback) -> bool:
+    """Whether a person who labels said that the answer is right; a user's thumb is no label of anybody here."""
+    return word.kind is FeedbackKind.THUMB and word.value == "1" and word.author.startswith(PERSON)
+
+
+def open_among(ledger: Ledger, project: str, ids: Collection[str]) -> tuple[str, ...]:
+    """Return those of some requests that have no label yet, in their order."""
+    query = sa.select(_TRAFFIC.id, _TRAFFIC.project).where(any_of(_TRAFFIC.id, sorted(ids)), _TRAFFIC.label.is_(None))
+    with ledger.read() as connection:
+        found = {id for id, of in connection.execute(query) if of == project}
+    return tuple(id for id in dict.fromkeys(ids) if id in found)

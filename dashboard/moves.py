@@ -15,16 +15,21 @@ from driftwheel.by_whom import Cause
 from driftwheel.errors import ConflictError
 from driftwheel.judgements import record_judgement
 from driftwheel.records import Alias, DecisionStatus, DecisionVerdict, ModelVersion, RetrainDecision
+from driftwheel.retrain_limits import WAITING
 from driftwheel.settings.watching import PolicySettings
 from driftwheel.store.alias import find_alias
 from driftwheel.store.ledger import Ledger
+from driftwheel.traffic.fresh_labels import SHIPPED, Caps
 
 LOOK_AGAIN = "Nothing was changed: look again, and decide anew."
 SETTLED = {
     DecisionStatus.OPEN: "was approved",
     DecisionStatus.RUNNING: "was approved and is running",
     DecisionStatus.PROMOTED: "was approved, and its version is live",
+    DecisionStatus.PROMOTING: "was approved, and its version goes live",
+    DecisionStatus.AWAITING_PROMOTION: "was approved, and its version waits for a person",
     DecisionStatus.REFUSED: "was refused",
+    DecisionStatus.CANCELLED: "was cancelled",
     DecisionStatus.ROLLED_BACK: "was approved, and its version was rolled back",
     DecisionStatus.FAILED: "was approved, and has failed",
     DecisionStatus.CLOSED: "was closed",
@@ -78,7 +83,7 @@ def _told_settled(ledger: Ledger, project: str, decision_id: str) -> Iterator[No
         yield
     except ConflictError as error:
         decision = ledger.get(RetrainDecision, decision_id, project=project)
-        if decision.status is DecisionStatus.AWAITING_APPROVAL:
+        if decision.status in WAITING:
             raise
         what = SETTLED.get(decision.status, f"became {decision.status}")
         raise ConflictError(f"This retrain {what} meanwhile ({age(decision.updated_at)}). {LOOK_AGAIN}") from error
@@ -108,6 +113,7 @@ def request_retrain(
     why_now: str = "",
     fence: int | None = None,
     by: Cause | None = None,
+    caps: Caps = SHIPPED,
 ) -> RetrainDecision:
     """Ask for a retrain; `why_now` is the reason why what stands against it does not hold this time.
 
@@ -124,7 +130,9 @@ def request_retrain(
         raise ConflictError(f"{name} was made live meanwhile. {LOOK_AGAIN}")
     reason = why_now.strip() or "a person asked for it on the dashboard"
     override = bool(why_now.strip())
-    return controls.request_retrain(policy, ledger, key, trigger="button", reason=reason, override=override, by=by)
+    return controls.request_retrain(
+        policy, ledger, key, trigger="button", reason=reason, override=override, by=by, caps=caps
+    )
 
 
 def judge(

@@ -33,6 +33,7 @@ PAGES = (
     Page("label", "Label", "Serve"),
     Page("playground", "Playground", "Serve"),
     Page("drift_signals", "Drift", "Watch"),
+    Page("history", "History", "Watch"),
     Page("decisions", "Retrain decisions", "Watch"),
 )
 """In the order of the navigation; the first is where the dashboard opens."""

@@ -28,6 +28,7 @@ from driftwheel.records import (
     TrainingRun,
     TrainingRunStatus,
 )
+from driftwheel.retrain_limits import WAITING
 from driftwheel.store.alias import find_alias
 from driftwheel.store.ledger import Ledger
 
@@ -85,7 +86,7 @@ def overview(url: str, key: AliasKey, _ledger: Ledger) -> Overview:
     decisions = queries.newest(_ledger, RetrainDecision, project, limit=1)
     names = queries.version_names(_ledger, project)
     desired = names.get(alias.version_id, alias.version_id) if alias else None
-    waiting = _ledger.count(RetrainDecision, project=project, status=DecisionStatus.AWAITING_APPROVAL)
+    waiting = _ledger.count(RetrainDecision, project=project, status=WAITING)
     retrains = queries.newest(_ledger, RetrainDecision, project, limit=1, verdict=DecisionVerdict.RETRAIN)
     retrain = retrains[0] if retrains else None
     is_paused, gateway = controls.is_paused(_ledger, project), standing.gateway_state(alias)

@@ -82,6 +82,8 @@ class ArtifactManifest(Pins):
     """Content hash of the parity table that an evaluation went by."""
     rows_hash: str | None = None
     """Of a Dataset: what its rows come to, whatever file holds them."""
+    prompted_from: str | None = only_with("prompted_from")
+    """Content hash of the artifact whose template was given a prompt."""
     recipe: dict[str, Any] | None = None
     """What a demo's base model was built from."""
 

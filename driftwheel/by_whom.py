@@ -76,11 +76,13 @@ class Action(StrEnum):
     PUBLISH = "publish"
     REJECT = "reject"
     ALARM = "alarm"  # a kind of drift was found
+    NOTIFY = "notify"  # people were told of an event
     CONFIRM_FEEDBACK = "confirm_feedback"
     WITHDRAW_FEEDBACK = "withdraw_feedback"
     CREATE_KEY = "create_key"
     ROTATE_KEY = "rotate_key"
     DISABLE_KEY = "disable_key"
+    FORGET = "forget"  # a user, a key or a request; the object is the record that proves it
     CHANGE_SETTINGS = "change_settings"  # between two starts of `driftwheel up`
 
 

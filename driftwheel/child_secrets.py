@@ -9,6 +9,8 @@ from collections.abc import Collection, Mapping
 
 GATEWAY_KEYS = "DRIFTWHEEL_API_KEYS"
 JUDGE_KEY, PARAPHRASE_KEY = "DRIFTWHEEL_JUDGE_API_KEY", "DRIFTWHEEL_PARAPHRASE_API_KEY"
+NOTIFY_ADDRESSES = "DRIFTWHEEL_NOTIFY"
+"""Where people are told of alarms; such addresses hold passwords."""
 HUB_TOKENS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HUGGINGFACE_HUB_TOKEN")
 """For a base model or a data set of the hub."""
 _OURS, _NO_SECRET = "DRIFTWHEEL", "DRIFTWHEEL_LOG_LEVEL"

@@ -18,19 +18,19 @@ from driftwheel.by_whom import Action, Cause, me, process
 from driftwheel.errors import ConflictError, GateError, NotFoundError
 from driftwheel.identity import new_id, utc_now
 from driftwheel.records import Alias, DecisionStatus, DecisionVerdict, ModelVersion, ModelVersionStatus, RetrainDecision
-from driftwheel.retrain_limits import history_of, lacking_labels, obstacles
+from driftwheel.retrain_limits import AT_WORK, history_of, lacking_labels, obstacles
 from driftwheel.settings.serving import ServeSettings
 from driftwheel.settings.watching import PolicySettings
 from driftwheel.store.alias import find_alias, move_alias, move_alias_with
 from driftwheel.store.events import note_with
 from driftwheel.store.ledger import Ledger
 from driftwheel.store.tables import TABLES
-from driftwheel.traffic.fresh_labels import fresh_for_retrain
+from driftwheel.traffic.fresh_labels import SHIPPED, Caps, fresh_for_retrain
 
 PAUSED = "paused"
 CANARY_PLAN = "canary_plan"
 SHADOW = "shadow"
-UNFINISHED = (DecisionStatus.AWAITING_APPROVAL, DecisionStatus.OPEN, DecisionStatus.RUNNING)
+UNFINISHED = (DecisionStatus.AWAITING_APPROVAL, DecisionStatus.OPEN, *AT_WORK)
 
 
 def promote(
@@ -155,20 +155,23 @@ def request_retrain(
     reason: str,
     override: bool = False,
     by: Cause | None = None,
+    caps: Caps = SHIPPED,
 ) -> RetrainDecision:
     """Open a retrain that a person or a hook asks for, within the limits that hold the policy's own.
 
     What a person asks for is approved by that; a hook's waits for a person where `policy.approval` says so. A person
     may override the limits: pause, cool-down, budget, refused candidates and too few labels; the decision says so.
-    Raises ConflictError naming what stands against it, and while another retrain is unfinished.
+    `caps` are those on what keys without trust may teach. Raises ConflictError naming what stands against it, and while
+    another retrain is unfinished.
     """
     is_person = trigger in PEOPLE
-    found = [] if override and is_person else what_stands_against(policy, ledger, key)
+    found = what_stands_against(policy, ledger, key, caps)
+    overridden, found = (found, []) if override and is_person else ([], found)
     if found:
         way = "; `driftwheel retrain --override` goes on all the same, and your reason is kept" if is_person else ""
         raise ConflictError(f"no retrain now: {'; '.join(found)}{way}")
     at = utc_now()
-    is_approved = is_person or policy.approval == "auto"
+    is_approved = is_person or not policy.asks_for_retrain
     decision = RetrainDecision(
         id=new_id("decision", [key.project, trigger, reason, at], at),
         project=key.project,
@@ -177,7 +180,7 @@ def request_retrain(
         status=DecisionStatus.OPEN if is_approved else DecisionStatus.AWAITING_APPROVAL,
         trigger=trigger,
         remedy="retrain",
-        reasons=[reason, *_overridden(policy, ledger, key, is_asked=override and is_person)],
+        reasons=[reason, *(f"overridden: {what}" for what in overridden)],
     )
     # Asked and written in one transaction: a button, a hook and the policy at once make one retrain.
     with ledger.write() as connection:
@@ -194,7 +197,7 @@ def _note_asked(ledger: Ledger, connection: sa.Connection, decision: RetrainDeci
     note_with(ledger, connection, cause, Action.ASK_RETRAIN, decision.project, decision.id, after=after)
 
 
-def what_stands_against(policy: PolicySettings, ledger: Ledger, key: AliasKey) -> list[str]:
+def what_stands_against(policy: PolicySettings, ledger: Ledger, key: AliasKey, caps: Caps = SHIPPED) -> list[str]:
     """Return what stands against a retrain now, in words."""
     retrains = ledger.find(RetrainDecision, project=key.project, verdict=DecisionVerdict.RETRAIN)
     now = utc_now()
@@ -204,12 +207,8 @@ def what_stands_against(policy: PolicySettings, ledger: Ledger, key: AliasKey) -
         is_retraining=any(decision.status in UNFINISHED for decision in retrains),
         **vars(history_of(retrains, now)),
     )
-    missing = lacking_labels(policy, fresh_for_retrain(ledger, key))
+    missing = lacking_labels(policy, fresh_for_retrain(ledger, key, caps))
     return [*obstacles(policy, standing), *([missing] if missing else [])]
-
-
-def _overridden(policy: PolicySettings, ledger: Ledger, key: AliasKey, *, is_asked: bool) -> list[str]:
-    return [f"overridden: {what}" for what in what_stands_against(policy, ledger, key)] if is_asked else []
 
 
 def record_with(ledger: Ledger, connection: sa.Connection, decision: RetrainDecision) -> RetrainDecision:

@@ -109,6 +109,8 @@ class DatasetReport(RowLengths):
     shared: SharedFrame = field(default_factory=SharedFrame)
     made_from: MadeFrom | None = None
     """Of a Dataset from files; None in older ones."""
+    forgotten: int | None = None
+    """Rows that were taken out since, because somebody was forgotten."""
     parent: str | None = None
     """Id of the Dataset that these preferences were added to."""
     objective: str | None = None

@@ -11,6 +11,8 @@ DriftwheelError
 ├── GateError            RuntimeError    a verdict forbids the step
 ├── SchemaError          RuntimeError    the database is a newer driftwheel's, or another program's
 ├── RecordError          ValueError      a record lacks a value, or names a record that is not there
+├── CancelledError       RuntimeError    a person ended it
+├── TimeLimitError       TimeoutError    it ran longer than its settings let it, and was ended
 └── StorageError         OSError         the disk or the database refused a write
 
 The command line prints a DriftwheelError as one line and exits 1; anything else is a bug and keeps
@@ -64,6 +66,14 @@ class SchemaError(DriftwheelError, RuntimeError):
 
 class RecordError(DriftwheelError, ValueError):
     """A record lacks a value, or names a record that is not there."""
+
+
+class CancelledError(DriftwheelError, RuntimeError):
+    """A person ended what was under way."""
+
+
+class TimeLimitError(DriftwheelError, TimeoutError):
+    """Something ran longer than its settings let it, and was ended."""
 
 
 class StorageError(DriftwheelError, OSError):

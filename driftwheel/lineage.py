@@ -5,6 +5,8 @@ Every field has a default, so that a lineage that an older program wrote can sti
 
 from dataclasses import dataclass, field
 
+from driftwheel.json_form import only_with
+
 
 @dataclass(frozen=True, kw_only=True)
 class MergedFrom:
@@ -36,10 +38,14 @@ class Lineage:
     training_settings_hash: str | None = None
     settings_hash: str | None = None
     template_hash: str | None = None
+    prompted_from: str | None = only_with("prompted_from")
+    """The artifact's hash of the version that was put behind a prompt; None where there is none."""
     tokenizer_hash: str | None = None
     judged_against: str | None = None
     """The version that was live."""
     decision_id: str | None = None
     code_revision: str | None = None
     """Commit of the checkout, marked if files differed from it."""
+    forgotten_at: str | None = only_with("forgotten_at")
+    """When somebody was forgotten whose rows it had learned from; a version that is trained since has not."""
     libraries: dict[str, str] = field(default_factory=dict)

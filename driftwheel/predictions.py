@@ -1,12 +1,14 @@
 """A line of an evaluation's predictions.jsonl: one test item with what the model answered."""
 
+import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 
 from driftwheel.errors import ArtifactError
-from driftwheel.json_form import from_json
+from driftwheel.json_form import as_json, from_json
 
 PREDICTIONS = "predictions.jsonl"
 
@@ -49,10 +51,16 @@ class Prediction:
         return [self.expected, *self.references]
 
 
-def read_predictions(folder: Path) -> list[Prediction]:
+def write_predictions(folder: Path, items: Sequence[Prediction], name: str = PREDICTIONS) -> None:
+    """Write items as JSON lines, for `read_predictions`."""
+    lines = [json.dumps(as_json(item), ensure_ascii=False) + "\n" for item in items]
+    (folder / name).write_text("".join(lines), encoding="utf-8")
+
+
+def read_predictions(folder: Path, name: str = PREDICTIONS) -> list[Prediction]:
     """Return an evaluation's items; raises ArtifactError if they cannot be read."""
     try:
-        with (folder / PREDICTIONS).open("rb") as file:
+        with (folder / name).open("rb") as file:
             return [from_json(line, Prediction) for line in file]
     except (OSError, ValueError, msgspec.ValidationError) as error:
         raise ArtifactError(f"cannot read the answers in {folder}: {error}; remove it and evaluate again") from error

@@ -65,11 +65,14 @@ class DecisionVerdict(StrEnum):
 
 
 class DecisionStatus(StrEnum):
-    AWAITING_APPROVAL = "awaiting_approval"  # approval: manual, and nobody has said yes
+    AWAITING_APPROVAL = "awaiting_approval"  # a person must say yes to the retrain
     OPEN = "open"  # the worker may take it
     RUNNING = "running"  # the worker has it
+    AWAITING_PROMOTION = "awaiting_promotion"  # its version is published, and a person must say yes to its promotion
+    PROMOTING = "promoting"  # the alias moves, or waits for the gateway: only a rollback takes that back
     PROMOTED = "promoted"  # a better version is live
-    REFUSED = "refused"  # the gate said REJECT or INCONCLUSIVE, or a person said no
+    REFUSED = "refused"  # the gate said REJECT or INCONCLUSIVE, or a person said no to the retrain
+    CANCELLED = "cancelled"  # a person ended it, or said no to the promotion: no failed candidate
     ROLLED_BACK = "rolled_back"  # its version went live and did worse than the one before it
     FAILED = "failed"  # a step failed for good; `error` says which
     CLOSED = "closed"  # a hold: nothing follows

@@ -10,6 +10,10 @@ from driftwheel.records import DecisionStatus, RetrainDecision
 from driftwheel.settings.watching import PolicySettings
 
 NOT_PROMOTED = (DecisionStatus.REFUSED, DecisionStatus.FAILED, DecisionStatus.ROLLED_BACK)
+WAITING = (DecisionStatus.AWAITING_APPROVAL, DecisionStatus.AWAITING_PROMOTION)
+"""For a person's word."""
+AT_WORK = (DecisionStatus.RUNNING, DecisionStatus.AWAITING_PROMOTION, DecisionStatus.PROMOTING)
+"""The worker has it, and goes on with it after a restart."""
 
 
 class Standing(Protocol):
@@ -55,7 +59,12 @@ def history_of(retrains: Sequence[RetrainDecision], now: datetime) -> History:
 
 
 def was_turned_down(decision: RetrainDecision) -> bool:
-    """Say whether a person refused a decision; what the gate refuses has a Dataset by then."""
+    """Say whether a person ended a decision before it made anything to judge.
+
+    What the gate refuses has a Dataset by then, and what a person did not let go live was a retrain all the same.
+    """
+    if decision.status is DecisionStatus.CANCELLED:
+        return decision.version_id is None
     return decision.status is DecisionStatus.REFUSED and decision.dataset_id is None
 
 

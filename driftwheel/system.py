@@ -31,6 +31,15 @@ def only_process(path: Path, conflict: str) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def one_after_another(path: Path) -> Iterator[None]:
+    """Hold the lock file, made with its folder; blocks while another process or thread has it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
 def die_with_parent(number: int = signal.SIGTERM) -> None:
     """Ask the kernel to send this process a signal when its parent is gone, were it by SIGKILL; may be a `preexec_fn`.
 

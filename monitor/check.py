@@ -138,7 +138,7 @@ def _decide(settings: Settings, ledger: Ledger, look: Look, signals: Sequence[Dr
         is_input_steady=decisive[DriftKind.INPUT].verdict in (DriftVerdict.STEADY, DriftVerdict.INSUFFICIENT),
     )
     quality = decisive[DriftKind.QUALITY]
-    facts = gather_facts(ledger, settings.alias_key, look.version, drifted, quality, utc_now(), trial)
+    facts = gather_facts(ledger, settings.alias_key, look.version, drifted, quality, utc_now(), trial, settings.dataset)
     decision, at = decide(facts, settings.policy), utc_now()
     return RetrainDecision(
         id=new_id("decision", [look.check_id], at),

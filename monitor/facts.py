@@ -20,7 +20,7 @@ from driftwheel.settings.watching import MonitorSettings, PolicySettings
 from driftwheel.store.alias import get_alias
 from driftwheel.store.ledger import Ledger
 from driftwheel.store.tables import TABLES
-from driftwheel.traffic.fresh_labels import fresh_labels
+from driftwheel.traffic.fresh_labels import SHIPPED, Caps, fresh_labels
 from monitor.opinions import WindowEvidence
 from monitor.policy import PolicyFacts, Trial
 from monitor.quality import judge_window
@@ -35,6 +35,7 @@ def gather_facts(
     quality: DriftSignal,
     now: datetime,
     trial: Trial | None = None,
+    caps: Caps = SHIPPED,
 ) -> PolicyFacts:
     """Read from the ledger what the policy may know."""
     retrains = ledger.find(RetrainDecision, project=key.project, verdict=DecisionVerdict.RETRAIN)
@@ -42,7 +43,7 @@ def gather_facts(
     return PolicyFacts(
         now=now,
         drifted=drifted,
-        fresh_labels=fresh_labels(ledger, key, ledger.get(Dataset, version.dataset_id).created_at),
+        fresh_labels=fresh_labels(ledger, key, ledger.get(Dataset, version.dataset_id).created_at, caps),
         quality_text=quality_text(quality),
         is_quality_known=quality.verdict is not DriftVerdict.INSUFFICIENT,
         is_quality_suspected=quality.verdict is DriftVerdict.SUSPECTED,

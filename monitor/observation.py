@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from typing import Protocol
 
 from driftwheel.answers import label_of
@@ -101,6 +102,8 @@ class Sample:
         return max((row.at for row in self.rows if row.at is not None), default=None)
 
 
+# Each check reads the version's first and newest windows again.
+@lru_cache(maxsize=8192)
 def grade_of(criterion: Criterion | None, answer: str, right: str | None) -> float | None:
     """Return the grade of an answer beside the one that people wrote instead; None where nobody did or none applies.
 

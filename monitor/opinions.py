@@ -9,15 +9,17 @@ import hashlib
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
-from scipy.stats import beta, hypergeom, mannwhitneyu, norm
+from scipy.stats import beta, binom, hypergeom, mannwhitneyu, norm
 
 CONFIRMING_SHARE = 0.05
 """Of the labels: where fewer confirm the answer, people label what is wrong, and the labels are corrections."""
 MOST_TIMES_THE_OTHERS, FEW = 2.0, 3.0
 """An author's opinions count at most twice as often per request as those of the others do; three always count."""
+MOST = 0.5
+"""Of all answers: more that are disliked are an alarm, whatever was before."""
 KNOWN_REQUESTS = 50
 """Of fewer requests the rate of the others is not known: one that confirmed a single answer silenced everybody else."""
 HORIZONS = (1, 3, 8)
@@ -166,17 +168,42 @@ def contradicted(windows: Sequence[WindowEvidence]) -> float:
     return share_of(windows, lambda row: row.loss or 0.0, lambda row: bool(row.loss))[0]
 
 
-def rates(windows: Sequence[WindowEvidence], design_effect: float = 1.0, *, are_graded: bool = False) -> list[Rate]:
-    """Return the rates of corrections and thumbs in the newest windows against the version's first ones."""
-    lost = (
-        _rate("grade lost per corrected answer", windows, wrong_labels, design_effect, _losses) if are_graded else None
-    )
+def rates(
+    windows: Sequence[WindowEvidence],
+    design_effect: float = 1.0,
+    *,
+    are_graded: bool = False,
+    are_sampled: bool = False,
+) -> list[Rate]:
+    """Return the rates of corrections and thumbs in the newest windows against the version's first ones.
+
+    Where answers are sampled for labels, how many are corrected says how many people looked at, and nothing else.
+    """
+    found = []
+    if are_graded:
+        found.append(_rate("grade lost per corrected answer", windows, wrong_labels, design_effect, _losses))
+    if not (are_graded and are_sampled):
+        found.append(_rate("corrections per answer", windows, _corrections, design_effect))
     return [
-        *([lost] if lost else []),
-        _rate("corrections per answer", windows, _corrections, design_effect),
+        *found,
         _rate("thumbs down per thumb", windows, _downs_of_thumbs, design_effect),
-        _rate("thumbs down per answer", windows, _downs, design_effect),
+        _or_most(_rate("thumbs down per answer", windows, _downs, design_effect), windows, design_effect),
     ]
+
+
+def _or_most(rate: Rate, windows: Sequence[WindowEvidence], effect: float) -> Rate:
+    """Let a rate of thumbs down be striking too where most of all answers have one, from the first window on.
+
+    There is no time before it that it could be worse than; of all answers and not of all thumbs, because who is content
+    says less.
+    """
+    found = []
+    for horizon in HORIZONS:
+        if len(windows) >= horizon:
+            count, of = (round(value / effect) for value in _downs(without_loudest(windows, horizon)[-horizon:]))
+            found.append(float(binom.sf(count - 1, of, MOST)) if of else 1.0)
+    most = min([1.0, *(len(found) * p_value for p_value in found)])
+    return replace(rate, p_value=min(1.0, 2 * min(rate.p_value, most)))
 
 
 Counts = tuple[float, float]

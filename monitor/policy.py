@@ -82,7 +82,7 @@ def decide(facts: PolicyFacts, settings: PolicySettings) -> Decision:
         return _hold("label", [*cause, missing])
     if found := obstacles(settings, facts):
         return _hold("wait", [*cause, *found])
-    status = DecisionStatus.OPEN if settings.approval == "auto" else DecisionStatus.AWAITING_APPROVAL
+    status = DecisionStatus.AWAITING_APPROVAL if settings.asks_for_retrain else DecisionStatus.OPEN
     return Decision(
         DecisionVerdict.RETRAIN, status, trigger, "retrain", [*cause, f"{facts.fresh_labels} fresh labelled rows"]
     )

@@ -167,7 +167,7 @@ def assess(
     # The largest of all moments: labels of the newest windows may not be there yet, and until then they seem right.
     capital = float(capitals.mean(axis=0).max())
     drop = baseline.accuracy - _newest_share(populations[int(np.argmax(capitals.max(axis=1)))][:told], min_labels)
-    found = rates(windows, effect, are_graded=baseline.grades is not None)
+    found = rates(windows, effect, are_graded=baseline.grades is not None, are_sampled=are_labels_sampled)
     if baseline.grades is None:
         found += _labels_against(windows, baseline, min_labels, effect)
     each = level / 2 / ESTIMATES

@@ -13,10 +13,14 @@ import threading
 import structlog
 
 from driftwheel.cli.command import add_settings_arguments, open_ledger, settings_from
+from driftwheel.notifying import addresses
 from driftwheel.settings.settings import Settings
 from monitor.check import check
 from monitor.exporter import CheckCounter, start_exporter
+from monitor.teller import tell_until
 
+STOP_SECONDS = 5.0
+"""A message that is under way is given so long; it is told again at the next start."""
 log = structlog.get_logger()
 
 
@@ -24,6 +28,9 @@ def watch(settings: Settings, stop: threading.Event) -> None:
     """Check until told to stop; a check that fails is logged and counted, and tried again at the next look."""
     ledger, failures = open_ledger(settings), CheckCounter()
     server = start_exporter(settings, ledger, failures)
+    # Beside the checks: an address that does not answer must not hold them up.
+    teller = threading.Thread(target=tell_until, args=(ledger, settings.project, addresses(), stop), daemon=True)
+    teller.start()
     try:
         while not stop.is_set():
             try:
@@ -38,6 +45,7 @@ def watch(settings: Settings, stop: threading.Event) -> None:
     finally:
         server.shutdown()
         server.server_close()
+        teller.join(STOP_SECONDS)
         ledger.close()
 
 

@@ -10,6 +10,7 @@ from driftwheel.errors import ConflictError
 from driftwheel.settings.watching import PolicySettings
 from driftwheel.store.ledger import Ledger
 from driftwheel.store.row_values import storable
+from driftwheel.traffic.fresh_labels import SHIPPED, Caps
 from serve.refusals import RequestRefused
 
 
@@ -25,7 +26,7 @@ class AlertsTaken:
 
 
 def take_alerts(
-    policy: PolicySettings, ledger: Ledger, key: AliasKey, body: dict[str, Any], *, by: Cause
+    policy: PolicySettings, ledger: Ledger, key: AliasKey, body: dict[str, Any], *, by: Cause, caps: Caps = SHIPPED
 ) -> AlertsTaken:
     """Ask for a retrain for each new firing alert labelled action=retrain of an Alertmanager webhook, version 4.
 
@@ -48,7 +49,7 @@ def take_alerts(
         if not decision_id:
             reason = storable(f"alert {labels.get('alertname', 'without name')} since {alert.get('startsAt')}")
             try:
-                made = controls.request_retrain(policy, ledger, key, trigger="webhook", reason=reason, by=by)
+                made = controls.request_retrain(policy, ledger, key, trigger="webhook", reason=reason, by=by, caps=caps)
                 decision_id = made.id
             except ConflictError as error:
                 ignored += 1

@@ -102,7 +102,11 @@ class Endpoints:
         fields = feedback_route.read_object(request.body)
         policy, key = self._settings.policy, self._settings.alias_key
         by = Cause(actor=request.caller.id or "without a key")
-        return asdict(await asyncio.to_thread(alerts.take_alerts, policy, self._ledger, key, fields, by=by))
+        return asdict(
+            await asyncio.to_thread(
+                alerts.take_alerts, policy, self._ledger, key, fields, by=by, caps=self._settings.dataset
+            )
+        )
 
     def _health(self, _: Request) -> Answer:
         return 200, JSON_TYPE, b'{"status": "alive"}'

@@ -8,7 +8,8 @@ import contextlib
 import gc
 import signal
 import sys
-from collections.abc import Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from functools import partial
 
 import structlog
 
@@ -65,7 +66,7 @@ async def serve(settings: Settings, start: StartEngine = start_artifact) -> None
     loops = [reconciler.run(), reconciler.election.run(), health.run(), follow(keys, ledger, settings.project)]
     if settings.traffic.keep_days is not None or settings.traffic.keep_mib is not None:
         loops.append(_prune_for_ever(settings, ledger, reconciler.election))
-    await _run_until_stopped(loops, gateway)
+    await until_stopped(loops, partial(gateway.stop, GRACE_SECONDS))
     # From those that write rows to what they write into: the log's thread must have the last word before the ledger.
     await mirror.close()
     await reconciler.stop()
@@ -75,8 +76,10 @@ async def serve(settings: Settings, start: StartEngine = start_artifact) -> None
     ledger.close()
 
 
-async def _run_until_stopped(loops: Sequence[Coroutine[None, None, None]], gateway: Gateway) -> None:
-    """Run the loops until a signal comes or one of them fails; then stop the gateway, and raise what failed."""
+async def until_stopped(
+    loops: Sequence[Coroutine[None, None, None]], stop_serving: Callable[[], Awaitable[None]]
+) -> None:
+    """Run the loops until a signal comes or one of them fails; then stop what serves, and raise what failed."""
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
@@ -84,7 +87,7 @@ async def _run_until_stopped(loops: Sequence[Coroutine[None, None, None]], gatew
     waiter = asyncio.create_task(stop.wait())
     await asyncio.wait([*tasks, waiter], return_when=asyncio.FIRST_COMPLETED)
     log.info("stopping")
-    await gateway.stop(GRACE_SECONDS)
+    await stop_serving()
     for task in (*tasks, waiter):
         task.cancel()
     for task in tasks:

@@ -22,6 +22,7 @@ VERBS = {
     "evaluate": ("train.verbs.evaluate", "score an artifact through vLLM"),
     "judge": ("train.verbs.judge", "let a judge model compare two versions' answers"),
     "publish": ("train.verbs.publish", "evaluate, judge and publish a run"),
+    "prompt": ("train.verbs.prompt", "try prompts on a version's model, and publish one as a version"),
     "step": ("train.verbs.step", "run one step of a retrain, as the worker does"),
     "worker": ("train.verbs.worker", "take open retrain decisions"),
 }

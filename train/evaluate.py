@@ -6,7 +6,6 @@ The artifact is scored as it will be served: by vLLM, over HTTP. The folder's na
 in, so finished work is found and not redone.
 """
 
-import json
 import random
 import sys
 import time
@@ -16,9 +15,10 @@ from pathlib import Path
 
 from driftwheel import artifacts, fingerprint
 from driftwheel.conversations import to_send
+from driftwheel.foreign_json import read_json
 from driftwheel.grades import Criterion
 from driftwheel.json_form import as_json, from_json
-from driftwheel.predictions import PREDICTIONS, Prediction
+from driftwheel.predictions import PREDICTIONS, Prediction, read_predictions, write_predictions
 from driftwheel.probe_answers import Fingerprint
 from driftwheel.records import Dataset, TrainingRun
 from driftwheel.scorecard import Interval, Scorecard
@@ -35,7 +35,7 @@ from train.evaluation.baseline import measure_baseline
 from train.evaluation.criterion_choice import choose_criterion, refuse_costs
 from train.evaluation.finished import Evaluation, load_evaluation
 from train.evaluation.general_tasks import measure_general, metrics_of
-from train.evaluation.graders import with_grades
+from train.evaluation.graders import given_again, with_grades
 from train.evaluation.hallucination import Shown, made_up_flags, prompt_overlap, shown_by
 from train.evaluation.robustness import measure_robustness
 from train.evaluation.scores import perplexity, score, share_intervals, shares
@@ -81,7 +81,9 @@ def evaluate(
     dataset = ledger.get(Dataset, dataset_id)
     manifest = artifacts.verify(artifact)
     folder = evaluation_folder(settings, dataset, manifest.content_hash)
-    if not _is_done(folder, parity):
+    if _lacks_only_grades(folder, parity):
+        _grade_again(settings.evaluate, folder)
+    elif not _is_done(folder, parity):
         rows = sample(read_split(dataset, "test"), settings.evaluate.max_items, settings.dataset.seed)
         learned = read_split(dataset, "train")
         criterion = choose_criterion(settings.evaluate, settings.dataset.label_field, learned_answers(learned))
@@ -101,14 +103,46 @@ def evaluate(
 
 
 def _is_done(folder: Path, parity: Parity | None) -> bool:
-    """Say whether an evaluation is finished, has all grades, and holds the parity table that is wanted."""
+    """Say whether an evaluation is finished and holds the parity table that is wanted."""
     if not artifacts.is_complete(folder):
         return False
-    card = from_json((folder / "scorecard.json").read_bytes(), Scorecard)
-    # Few are missing here and few at the other version, but together they may be too many for any verdict.
-    if card.ungraded and card.criterion in ("judge", "http"):
-        return False
     return parity is None or artifacts.read_manifest(folder).parity == parity.digest
+
+
+def _lacks_only_grades(folder: Path, parity: Parity | None) -> bool:
+    """Say whether all that a finished evaluation lacks are grades, which a judge or grader did not give.
+
+    Few are missing here and few at the other version, but together they may be too many for any verdict.
+    """
+    if not _is_done(folder, parity):
+        return False
+    card = from_json((folder / "scorecard.json").read_bytes(), Scorecard)
+    return bool(card.ungraded) and card.criterion in ("judge", "http")
+
+
+def _grade_again(settings: EvaluateSettings, folder: Path) -> None:
+    """Ask for the grades that are missing, and nothing else: the engine has answered, and the others are graded."""
+    card = from_json((folder / "scorecard.json").read_bytes(), Scorecard)
+    items = given_again(settings, card.criterion, read_predictions(folder))
+    scores = score(items, card.task or "text", card.criterion or "right")
+    better = replace(
+        card,
+        grade=scores.grade,
+        ungraded=scores.ungraded,
+        slices=scores.slices,
+        intervals=card.intervals | {"grade": scores.intervals.get("grade")},
+    )
+    facts = read_json((folder / artifacts.MANIFEST).read_bytes())
+    kept = {name: value for name, value in facts.items() if name not in ("files", "content_hash")}
+    others = {path.name: path.read_bytes() for path in folder.iterdir() if path.name not in _REGRADED}
+    with artifacts.writing(folder, kept) as aside:
+        write_predictions(aside, items)
+        artifacts.write_json(aside / "scorecard.json", as_json(better))
+        for name, content in others.items():
+            (aside / name).write_bytes(content)
+
+
+_REGRADED = (artifacts.MANIFEST, PREDICTIONS, "scorecard.json")
 
 
 def _write(
@@ -150,8 +184,7 @@ def _write(
         facts["parity"] = parity.digest
     probes = _take_fingerprint(endpoint, rows, answers, seed=settings.dataset.seed) if is_own else Fingerprint()
     with artifacts.writing(folder, facts) as aside:
-        lines = [json.dumps(as_json(item), ensure_ascii=False) + "\n" for item in items]
-        (aside / PREDICTIONS).write_text("".join(lines), encoding="utf-8")
+        write_predictions(aside, items)
         artifacts.write_json(aside / "scorecard.json", as_json(scorecard))
         artifacts.write_json(aside / "fingerprint.json", as_json(probes))
 

@@ -26,7 +26,7 @@ from driftwheel.grades import Criterion
 from driftwheel.settings.artifact import GateSettings
 from train.verdict.graded import GradedPairs
 from train.verdict.paired import Pairs, shared_chance, shared_level
-from train.verdict.paired_tables import Fixed, Item, Table, count
+from train.verdict.paired_tables import Fixed, Item, Outcomes, Table, count
 from train.verdict.verdict_words import amount, in_words, notes, points
 
 KEPT_SHARE = 0.5
@@ -42,6 +42,7 @@ def decide(
     live: Sequence[Item] | None,
     *,
     baseline: float | None = None,
+    base: Outcomes | None = None,
     earlier_looks: int = 0,
     fixed: Sequence[Fixed] = (),
     live_version_id: str | None = None,
@@ -49,14 +50,15 @@ def decide(
 ) -> GateVerdict:
     """Return the verdict on a candidate beside the live version, both asked the same items.
 
-    Without a live version it must beat `baseline`, the best that the untuned base model reaches by the criterion.
+    Without a live version it must beat `baseline`, the best that the untuned base model reaches by the criterion; with
+    `base`, that best prompt's answers, on the items that both were asked.
     `earlier_looks` counts the other candidates that were judged on the same target items.
     Raises GateError if the two were not asked the same items.
     """
     if not candidate:
         raise GateError("the candidate was scored on no items: there is nothing to judge; evaluate it again")
     if live is None:
-        return _first_verdict(settings, candidate, baseline, criterion)
+        return _first_verdict(settings, candidate, baseline, criterion, base or {})
     if earlier_looks >= settings.max_looks:
         return _spent(settings, candidate, earlier_looks, live_version_id)
     answers = {item.id: item.outcome(criterion) for item in live}
@@ -229,13 +231,18 @@ def _worst(entries: Sequence[SliceVerdict]) -> Verdict:
 
 
 def _first_verdict(
-    settings: GateSettings, candidate: Sequence[Item], baseline: float | None, criterion: Criterion
+    settings: GateSettings, candidate: Sequence[Item], baseline: float | None, criterion: Criterion, base: Outcomes
 ) -> GateVerdict:
     outcomes = [item.outcome(criterion) for item in candidate]
     known = [outcome for outcome in outcomes if outcome is not None]
     missing = len(outcomes) - len(known)
     if not known or missing > settings.max_ungraded * len(outcomes):
         return without_grades(missing, len(outcomes), "all items")
+    # The base model is asked a sample, by chance the easier or the harder part of what this one was asked.
+    shared = [(own, base.get(item.id)) for item, own in zip(candidate, outcomes, strict=True) if own is not None]
+    pairs = [(own, its) for own, its in shared if its is not None]
+    if pairs and baseline is not None:
+        known, baseline = [own for own, _ in pairs], sum(its for _, its in pairs) / len(pairs)
     mean, floor = sum(known) / len(known), baseline or 0.0
     verdict: Verdict = "PROMOTE" if mean > floor else "REJECT"
     against = f"the base model's {amount(floor, criterion)}"

@@ -30,9 +30,11 @@ from driftwheel.settings.data import DatasetSettings
 from driftwheel.settings.settings import Settings
 from driftwheel.store.events import note_with
 from driftwheel.store.ledger import Ledger
+from driftwheel.version_files import share
 from train.data.leaks import leaks_into_judge, refuse_leaks
 from train.evaluation.finished import Evaluation, load_evaluation
 from train.fidelity.parity_table import require_parity
+from train.prompts.prompted import require_same_model
 from train.runs import STARTED_FROM
 from train.verdict.model_card import model_card
 from train.weights.adapter import require_effect
@@ -67,12 +69,18 @@ def publish(
     scored = artifacts.read_manifest(evaluation.folder).artifact
     if scored != manifest.content_hash:
         raise ArtifactError(f"{evaluation.folder} scored another artifact than {artifact}; evaluate this one")
-    require_parity(settings.parity, evaluation.scorecard, artifact)
+    if manifest.prompted_from is None:
+        require_parity(settings.parity, evaluation.scorecard, artifact)
+    else:
+        require_same_model(ledger, settings.project, artifact, manifest)
     require_effect(settings.serve, evaluation.fingerprint, artifact)
     refuse_learned(settings.dataset, ledger, run, str(evaluation.scorecard.dataset_id))
     version = _find(ledger, settings.project, run_id, manifest.content_hash)
     if override is not None and verdict.verdict != "PROMOTE":
         verdict = replace(verdict, override=override)
+    if _status(verdict) is ModelVersionStatus.PUBLISHED:
+        # Before the row that says so: whoever reads it fetches the files at once, from wherever.
+        share(settings.storage, artifact)
     if version is None:
         version = _record(settings, ledger, run, artifact, manifest, evaluation, verdict, decision_id)
     elif version.status is ModelVersionStatus.REJECTED:
@@ -214,6 +222,7 @@ def _lineage(
         training_settings_hash=run.settings_hash,
         settings_hash=settings.settings_hash,
         template_hash=manifest.template_hash,
+        prompted_from=manifest.prompted_from,
         tokenizer_hash=manifest.tokenizer_hash,
         judged_against=verdict.live_version_id,
         decision_id=decision_id,

@@ -8,28 +8,24 @@ the verbs run some of them in their own process.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import structlog
 
-from driftwheel import artifacts, controls
+from driftwheel import artifacts
 from driftwheel.errors import ConflictError, GateError, ParityError
-from driftwheel.gate_verdict import GateVerdict, Override
-from driftwheel.gateway_reports import wait_until_observed
+from driftwheel.gate_verdict import GateVerdict
 from driftwheel.grades import Criterion
-from driftwheel.json_form import only_with
 from driftwheel.records import Dataset, ModelVersionStatus, TrainingRun
-from driftwheel.run_metrics import RunMetrics
-from driftwheel.scorecard import ParityRow, Scorecard
+from driftwheel.scorecard import Scorecard
 from driftwheel.settings.artifact import GateSettings
 from driftwheel.settings.settings import Settings
-from driftwheel.storage_path import StoragePath
 from driftwheel.store.alias import find_alias, live_version
 from driftwheel.store.ledger import Ledger
 from train.data.traffic_dataset import dataset_from_traffic
 from train.evaluate import evaluate
-from train.evaluation.baseline import best_outcome, lacks_grades
+from train.evaluation.baseline import best_answers, best_outcome, lacks_grades
 from train.evaluation.finished import load_evaluation
 from train.evaluation.general_tasks import forgotten
 from train.fidelity.hops import is_too_coarse
@@ -42,67 +38,15 @@ from train.preference.prefer import preference_dataset
 from train.processes.process_tuning import tune_process
 from train.publish import publish
 from train.quantize import quantize
+from train.retrain_state import Job, Progress
+from train.roll_out import roll_out, wait_for_word
 from train.runs import merged_path
 from train.verdict.evidence import count_looks, read_items, require_one_criterion, what_stays_fixed
-from train.verdict.paired_tables import Item
+from train.verdict.paired_tables import Item, Outcomes
 from train.warm_start import starting_weights
 from train.weights.scheme_choice import finer_scheme, why_not_first
 
 log = structlog.get_logger()
-
-
-@dataclass(frozen=True)
-class Job:
-    """What a step may use."""
-
-    settings: Settings
-    ledger: Ledger
-    decision_id: str | None = None
-    """None where a person publishes a run by hand."""
-    with_baseline: bool = False
-    """Ask the base model too, plainly and with examples."""
-    override: Override | None = None
-    """Publish it whatever the gate says."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Progress:
-    """What the steps so far have made; None is what none of them has made yet. Paths are strings, as in JSON."""
-
-    dataset_id: str | None = only_with("dataset_id")
-    train_rows: int | None = only_with("train_rows")
-    test_rows: int | None = only_with("test_rows")
-    run_id: str | None = only_with("run_id")
-    metrics: RunMetrics | None = only_with("metrics")
-    merged: StoragePath | None = only_with("merged")
-    """None too where the adapter is served beside its base."""
-    artifact: StoragePath | None = only_with("artifact")
-    parity: tuple[ParityRow, ...] | None = only_with("parity")
-    evaluation: StoragePath | None = only_with("evaluation")
-    accuracy: float | None = only_with("accuracy")
-    grade: float | None = only_with("grade")
-    verdict: GateVerdict | None = only_with("verdict")
-    seen_fence: int | None = only_with("seen_fence")
-    """Of the alias when the candidate was judged beside the live version."""
-    version_id: str | None = only_with("version_id")
-    number: int | None = only_with("number")
-    status: str | None = only_with("status")
-    rolled_out: bool | None = only_with("rolled_out")
-    fence: int | None = only_with("fence")
-    reason: str | None = only_with("reason")
-    """Why it was not rolled out."""
-
-    def plus(self, added: "Progress") -> "Progress":
-        """Return this with what a step added."""
-        known = {f.name: getattr(added, f.name) for f in fields(added)}
-        return replace(self, **{name: value for name, value in known.items() if value is not None})
-
-    def need(self, name: str) -> str:
-        """Return a part that a step before this one made; raises GateError if none did."""
-        value = getattr(self, name)
-        if value is None:
-            raise GateError(f"no step has made {name} yet: run the steps before this one first")
-        return str(value)
 
 
 def _build_dataset(job: Job, progress: Progress) -> Progress:
@@ -178,15 +122,18 @@ def _publish_version(job: Job, progress: Progress) -> Progress:
 
 
 def _roll_out(job: Job, progress: Progress) -> Progress:
-    """Make a published version the desired one and wait until the gateway serves it."""
+    """Make a published version the desired one, if a person lets it, and wait until the gateway serves it."""
     if progress.status != ModelVersionStatus.PUBLISHED:
         return Progress(rolled_out=False, reason=progress.verdict.reason if progress.verdict else "")
-    key, version_id = job.settings.alias_key, progress.need("version_id")
+    settings, version_id = job.settings, progress.need("version_id")
     try:
-        alias = controls.promote_judged(job.ledger, key, version_id, seen_fence=progress.seen_fence)
+        if job.decision_id is not None:
+            wait_for_word(settings.policy, job.ledger, job.decision_id)
+        key = settings.alias_key
+        fence = roll_out(settings.serve, job.ledger, key, version_id, seen_fence=progress.seen_fence)
     except ConflictError as error:
         return Progress(rolled_out=False, reason=str(error))
-    return Progress(rolled_out=True, fence=wait_until_observed(job.settings.serve, job.ledger, alias).fence)
+    return Progress(rolled_out=True, fence=fence)
 
 
 @dataclass(frozen=True)
@@ -197,17 +144,17 @@ class RetrainStep:
     run: Callable[[Job, Progress], Progress]
     """Returns the part that the step adds."""
     is_heavy: bool = field(default=False, kw_only=True)
-    """The worker runs it as a child process, so that its memory returns and a pause can stop it."""
+    """The worker runs it as a child process: its memory returns, and a pause, its limit or a person can stop it."""
 
 
 STEPS: tuple[RetrainStep, ...] = (
-    RetrainStep("build_dataset", _build_dataset),
+    RetrainStep("build_dataset", _build_dataset, is_heavy=True),
     RetrainStep("finetune", _finetune, is_heavy=True),
     RetrainStep("merge", _merge, is_heavy=True),
     RetrainStep("quantize", _quantize, is_heavy=True),
     RetrainStep("parity", _parity, is_heavy=True),
     RetrainStep("evaluate", _evaluate, is_heavy=True),
-    RetrainStep("gate", _gate),
+    RetrainStep("gate", _gate, is_heavy=True),
     RetrainStep("publish_version", _publish_version),
     RetrainStep("roll_out", _roll_out),
 )
@@ -271,7 +218,8 @@ def decide_against_live(settings: Settings, ledger: Ledger, *, evaluation: Path,
     items = read_items(evaluation, dataset)
     criterion: Criterion = candidate.scorecard.criterion or "right"
     if live is None:
-        return _decide_first(settings.gate, candidate.scorecard, items, criterion)
+        base = best_answers(settings, dataset, candidate.scorecard)
+        return _decide_first(settings.gate, candidate.scorecard, items, criterion, base)
     answered = evaluate(settings, ledger, artifact=Path(live.path), dataset_id=dataset_id)
     require_one_criterion(criterion, answered.scorecard)
     verdict = decide(
@@ -287,9 +235,12 @@ def decide_against_live(settings: Settings, ledger: Ledger, *, evaluation: Path,
     return replace(verdict, general=general)
 
 
-def _decide_first(settings: GateSettings, card: Scorecard, items: Sequence[Item], criterion: Criterion) -> GateVerdict:
+def _decide_first(
+    settings: GateSettings, card: Scorecard, items: Sequence[Item], criterion: Criterion, base: Outcomes
+) -> GateVerdict:
     """Return the verdict on a first version beside the base model, whose best prompt it must beat."""
     for name, prompt in (card.baseline or {}).items():
         if lacks_grades(prompt, settings.max_ungraded):
             return without_grades(prompt.ungraded or 0, prompt.items, f"answers of the base model ({name})")
-    return decide(settings, items, None, baseline=best_outcome(card.baseline, card.criterion), criterion=criterion)
+    baseline = best_outcome(card.baseline, card.criterion)
+    return decide(settings, items, None, baseline=baseline, base=base, criterion=criterion)

@@ -4,6 +4,7 @@ A worker killed at any point continues there at its next start and repeats no fi
 processes through an Executor, so that their memory returns and a pause can stop them.
 """
 
+import contextlib
 import json
 import os
 import time
@@ -21,10 +22,11 @@ from driftwheel import controls
 from driftwheel.bookkeeping import Step
 from driftwheel.by_whom import Action, process
 from driftwheel.child_secrets import JUDGE_KEY, PARAPHRASE_KEY, for_stage
-from driftwheel.errors import DriftwheelError
+from driftwheel.errors import CancelledError, ConflictError, DriftwheelError, StorageError, TimeLimitError
 from driftwheel.identity import utc_now
 from driftwheel.json_form import as_json, from_json
-from driftwheel.records import DecisionStatus, DecisionVerdict, RetrainDecision
+from driftwheel.records import DecisionStatus, DecisionVerdict, RetrainDecision, TrainingRun, TrainingRunStatus
+from driftwheel.retrain_limits import AT_WORK
 from driftwheel.settings.settings import Settings
 from driftwheel.storage_path import change_paths, lengthened, shortened
 from driftwheel.store.events import note_with
@@ -32,12 +34,16 @@ from driftwheel.store.ledger import Ledger
 from driftwheel.store.sqlite import safe_sqlite_module
 from driftwheel.system import only_process
 from train.processes.executor import Executor
-from train.worker import STEPS, Job, Progress, RetrainStep
+from train.retrain_state import Job, Progress
+from train.worker import STEPS, RetrainStep
 
 WORKFLOW_FORMAT = "2"
 """DBOS resumes only jobs of the same format; raise it when the steps change incompatibly."""
 
 POLL_SECONDS = 0.5
+RETRY_SECONDS = (1, 2, 4, 8, 15, 30, 60, 60, 60, 60, 60, 60, 60, 60, 60)
+"""Waits between the tries of a step to which the database or the disk said no: ten minutes, as a full disk or a
+database under maintenance may take."""
 Made = dict[str, Any]
 """A `Progress` as JSON, which is what DBOS and the timeline keep; paths are relative to the storage folder."""
 log = structlog.get_logger()
@@ -76,8 +82,11 @@ class Worker:
         DBOS.launch()
         try:
             while not should_stop():
-                if (decision := self.next_decision()) is not None:
-                    self._take(decision)
+                try:
+                    if (decision := self.next_decision()) is not None:
+                        self._take(decision)
+                except StorageError as error:  # nothing is lost: what is under way is found again
+                    log.error("the ledger is not to be had; trying again", error=str(error))
                 time.sleep(POLL_SECONDS)
         finally:
             DBOS.destroy()
@@ -86,7 +95,7 @@ class Worker:
         """Return the oldest decision that is open or was left running, or None while retraining is paused."""
         if controls.is_paused(self._ledger, self._settings.project):
             return None
-        status = [DecisionStatus.OPEN, DecisionStatus.RUNNING]
+        status = [DecisionStatus.OPEN, *AT_WORK]
         found = self._ledger.find(
             RetrainDecision,
             project=self._settings.project,
@@ -105,6 +114,8 @@ class Worker:
         log.info("retrain started or resumed", decision=decision.id)
         try:
             made = self._progress(handle.get_result())
+        except CancelledError as error:
+            self._close(decision.id, DecisionStatus.CANCELLED, str(error))
         except DriftwheelError as error:
             self._close(decision.id, DecisionStatus.FAILED, str(error))
         except Exception as error:
@@ -116,15 +127,28 @@ class Worker:
 
     def _close(self, decision_id: str, status: DecisionStatus, error: str | None, made: Progress | None = None) -> None:
         decision = self._ledger.get(RetrainDecision, decision_id)
+        if decision.status is DecisionStatus.CANCELLED:  # by a person, whose word stands
+            status, error = decision.status, decision.error
+            self._end_runs(decision)
         links = _links(made) if made else {}
-        by, before, after = process("worker", error or ""), {"status": decision.status}, {"status": status, **links}
-        with self._ledger.write() as connection:
-            self._ledger.change_with(connection, decision, status=status, error=error, **links)
-            project = decision.project
-            note_with(
-                self._ledger, connection, by, Action.END_RETRAIN, project, decision_id, before=before, after=after
-            )
+        before, after = {"status": decision.status}, {"status": status, **links}
+        try:
+            with self._ledger.write() as connection:
+                self._ledger.change_with(connection, decision, status=status, error=error, **links)
+                by, of = process("worker", error or ""), (decision.project, decision_id)
+                note_with(self._ledger, connection, by, Action.END_RETRAIN, *of, before=before, after=after)
+        except ConflictError:  # a person has cancelled it in this very moment
+            self._close(decision_id, status, error, made)
+            return
         log.info("retrain ended", decision=decision_id, status=status, error=error)
+
+    def _end_runs(self, decision: RetrainDecision) -> None:
+        """Let no run of a cancelled retrain seem to go on."""
+        if decision.dataset_id is None:
+            return
+        runs, dataset_id = TrainingRunStatus.RUNNING, decision.dataset_id
+        for run in self._ledger.find(TrainingRun, project=decision.project, dataset_id=dataset_id, status=runs):
+            self._ledger.change(run, status=TrainingRunStatus.FAILED, error=decision.error, finished_at=utc_now())
 
     def _run_steps(self, decision_id: str) -> Made:
         made: Made = {}
@@ -133,8 +157,22 @@ class Worker:
         return made
 
     def _run_step(self, name: str, decision_id: str, made: Made) -> Made:
+        """Run a step; what the database or the disk refuses for a while is tried again, and fails no candidate."""
+        for wait_seconds in RETRY_SECONDS:
+            try:
+                return self._try_step(name, decision_id, made)
+            except StorageError as error:
+                log.warning(
+                    "trying again", step=name, decision=decision_id, wait_seconds=wait_seconds, error=str(error)
+                )
+                time.sleep(wait_seconds)
+        return self._try_step(name, decision_id, made)
+
+    def _try_step(self, name: str, decision_id: str, made: Made) -> Made:
         step = next(s for s in self._steps if s.name == name)
+        self._refuse_cancelled(decision_id)
         while controls.is_paused(self._ledger, self._settings.project):
+            self._refuse_cancelled(decision_id)
             time.sleep(POLL_SECONDS)
         earlier = self._ledger.find(Step, id=f"{decision_id}/{name}")
         row = Step(
@@ -150,13 +188,29 @@ class Worker:
         try:
             added = (self._in_child if step.is_heavy else self._here)(step, decision_id, self._progress(made))
         except Exception as error:
-            self._ledger.put_step(replace(row, status="failed", finished_at=utc_now(), error=str(error)))
+            with contextlib.suppress(StorageError):  # why the step failed says more
+                self._ledger.put_step(replace(row, status="failed", finished_at=utc_now(), error=str(error)))
+            if isinstance(error, TimeLimitError):
+                raise TimeLimitError(f"{error}; if it needs longer, raise policy.step_seconds.{name}") from error
             raise
         output: Made = change_paths(as_json(added), Progress, shortened, self._settings.root)
         self._ledger.put_step(replace(row, status="done", finished_at=utc_now(), output=output))
         if links := _links(added):
-            self._ledger.change(self._ledger.get(RetrainDecision, decision_id), **links)
+            self._link(decision_id, links)
         return output
+
+    def _link(self, decision_id: str, links: dict[str, str]) -> None:
+        try:
+            self._ledger.change(self._ledger.get(RetrainDecision, decision_id), **links)
+        except ConflictError:  # a person has cancelled it in this very moment, which is no reason to lose the link
+            self._ledger.change(self._ledger.get(RetrainDecision, decision_id), **links)
+
+    def _is_cancelled(self, decision_id: str) -> bool:
+        return self._ledger.get(RetrainDecision, decision_id).status is DecisionStatus.CANCELLED
+
+    def _refuse_cancelled(self, decision_id: str) -> None:
+        if self._is_cancelled(decision_id):
+            raise CancelledError(f"{decision_id} was cancelled")
 
     def _progress(self, made: Made) -> Progress:
         return msgspec.convert(change_paths(made, Progress, lengthened, self._settings.root), Progress)
@@ -168,9 +222,11 @@ class Worker:
         """Run `python -m train step NAME` and return what it prints last."""
         made = json.dumps(as_json(progress))
         output = self._executor.run(
-            self._settings.child_command("train", "step", step.name, made),
+            self._settings.child_command("train", "step", step.name, made, "--decision", decision_id),
             log_path=self._settings.root / "logs" / f"{decision_id}-{step.name}.log",
-            is_held=lambda: controls.is_paused(self._ledger, self._settings.project),
+            is_held=_kept(lambda: controls.is_paused(self._ledger, self._settings.project)),
+            is_cancelled=_kept(lambda: self._is_cancelled(decision_id)),
+            limit_seconds=self._settings.policy.limit_of(step.name),
             # A signal does not reach the other processes of a training on several GPUs.
             can_stand=step.name != "finetune" or self._settings.train.num_processes == 1,
             # The engine that serves meanwhile needs the cores too.
@@ -181,6 +237,18 @@ class Worker:
             },
         )
         return from_json(output.strip().split("\n")[-1], Progress)
+
+
+def _kept(ask: Callable[[], bool]) -> Callable[[], bool]:
+    """Return a question that is answered as before while the ledger is not to be had: no hiccup ends a training."""
+    last = [False]
+
+    def answer() -> bool:
+        with contextlib.suppress(StorageError):
+            last[0] = ask()
+        return last[0]
+
+    return answer
 
 
 def _links(made: Progress) -> dict[str, str]:

@@ -8,13 +8,14 @@ from dashboard import files, moves, queries, timelines
 from dashboard.views import page
 from driftwheel import controls
 from driftwheel.records import DecisionStatus, DecisionVerdict, RetrainDecision
+from driftwheel.retrain_limits import AT_WORK, WAITING
 
 
 def show_controls() -> None:
     """Draw the buttons that steer retraining."""
     paused = controls.is_paused(ledger, settings.project)
     mark, newest = controls.pause_mark(ledger, settings.project), moves.newest_retrain(ledger, settings.project)
-    against = controls.what_stands_against(settings.policy, ledger, settings.alias_key)
+    against = controls.what_stands_against(settings.policy, ledger, settings.alias_key, settings.dataset)
     why_now = ""
     if against:
         st.caption("No retrain now: " + "; ".join(against) + ".")
@@ -30,6 +31,7 @@ def show_controls() -> None:
                 seen=newest,
                 why_now=why_now,
                 by=page.cause(),
+                caps=settings.dataset,
             ),
             "A retrain is recorded; the worker takes it next.",
             key="retrain_now",
@@ -49,12 +51,14 @@ def show_controls() -> None:
 
 
 def show_approval(decision: RetrainDecision) -> None:
-    """Draw the buttons that settle a retrain which waits for a person."""
+    """Draw the buttons that settle a retrain, or a promotion, which waits for a person."""
+    if decision.status is DecisionStatus.AWAITING_PROMOTION:
+        st.caption(f"{decision.version_id} has passed the gate, and waits for a person to let it go live.")
     with st.container(horizontal=True):
         page.action(
             "Approve",
             partial(moves.approve, ledger, settings.project, decision.id, by=page.cause()),
-            "Approved; the worker takes it next.",
+            "Approved; the worker goes on with it.",
             key="approve",
             seen=[decision.id],
             type="primary",
@@ -74,9 +78,9 @@ def show_decision(decision: RetrainDecision) -> None:
     st.text("\n".join(decision.reasons) or "No reason was given.")
     if decision.error:
         page.problem(decision.error, "Error")
-    if decision.status is DecisionStatus.AWAITING_APPROVAL:
+    if decision.status in WAITING:
         show_approval(decision)
-    if decision.status is DecisionStatus.RUNNING:
+    if decision.status in AT_WORK:
         st.fragment(show_steps, run_every="5s")(decision.id)
     else:
         show_steps(decision.id)
@@ -138,7 +142,7 @@ st.dataframe(
     ],
     hide_index=True,
 )
-waiting = [d for d in decisions if d.status is DecisionStatus.AWAITING_APPROVAL]
+waiting = [d for d in decisions if d.status in WAITING]
 ordered = [*waiting, *(d for d in decisions if d not in waiting)]
 chosen = page.choose(
     "Decision", ordered, lambda d: f"{d.created_at:%Y-%m-%d %H:%M:%S} UTC  {d.verdict}", key="decision"

@@ -8,13 +8,15 @@ import streamlit as st
 from dashboard import drift_tables, files, moves, queries, timelines
 from dashboard.drift_tables import KINDS, VERDICTS, WHAT_HELPS
 from dashboard.views import page
+from driftwheel.by_whom import Action
 from driftwheel.check_details import DECIDING
 from driftwheel.diagnosis import Diagnosis, Finding, NewCluster, Remedy
 from driftwheel.records import Dataset, DriftKind, DriftSignal, DriftVerdict, ModelVersion, RetrainDecision, Traffic
+from driftwheel.store.events import events_of
 
 COLUMNS = ("kind", "feature", "verdict", "score", "threshold", "p_value", "method", "reference_rows", "current_rows")
 COLORS = {"drifted": "red", "suspected": "orange", "steady": "green", "insufficient": "gray"}
-SHOWN_CHECKS, EXAMPLES = 200, 5
+SHOWN_CHECKS, SHOWN_EVENTS, EXAMPLES = 200, 500, 5
 PAGES_OF = {Remedy.LABEL: "label", Remedy.BLOCK: "traffic", Remedy.PROMPT: "traffic", Remedy.ENGINE: "deployments"}
 SHARES = {
     name: st.column_config.ProgressColumn(format="percent", min_value=0.0, max_value=1.0) for name in ("before", "now")
@@ -178,7 +180,8 @@ def show_history(signals: list[DriftSignal]) -> None:
     found = drift_tables.alarms(signals)
     if found:
         decisions = {d.check_id: d for d in queries.newest(ledger, RetrainDecision, settings.project) if d.check_id}
-        st.dataframe(drift_tables.alarm_rows(found, decisions), hide_index=True)
+        events = events_of(ledger, settings.project, actions=[Action.ALARM, Action.NOTIFY], limit=SHOWN_EVENTS)
+        st.dataframe(drift_tables.alarm_rows(found, decisions, drift_tables.told_by_check(events)), hide_index=True)
     else:
         st.text("No alarm rang in the newest checks.")
     st.caption(

@@ -1,4 +1,4 @@
-"""Label: the queue of requests that nobody has labelled yet, one key press each."""
+"""Label: the queue of requests that nobody has labelled yet, one key press each; many at once; and labels as files."""
 
 import random
 import re
@@ -6,8 +6,9 @@ from functools import partial
 
 import streamlit as st
 
-from dashboard import labelling
+from dashboard import label_files, labelling, traffic_search
 from dashboard.labelling import ToLabel
+from dashboard.traffic_search import TrafficFilter
 from dashboard.views import page
 from driftwheel.bookkeeping import Scope
 from driftwheel.errors import DriftwheelError
@@ -15,40 +16,132 @@ from driftwheel.store.alias import find_alias
 from driftwheel.traffic.feedback import Author, withdraw_feedback
 from driftwheel.traffic.fresh_labels import fresh_for_retrain
 
-QUEUE, PASSED, DONE = "label_queue", "label_passed", "label_done"
+QUEUE, PASSED, DONE, ASKED = "label_queue", "label_passed", "label_done", "label_asked"
 IN_A_ROW = 3
 PLAIN = re.compile(r"[^\W_]+([ _-][^\W_]+)*")
 
 
-def sitting() -> tuple[str, ...]:
-    """Return the queue of this tab, drawn once."""
+def sitting(ids: tuple[str, ...], text: str) -> tuple[str, ...]:
+    """Return the queue of this tab, drawn once for what was asked for: some requests, those with a text, or any."""
     state = st.session_state
-    if not state.get(QUEUE):
+    if not state.get(QUEUE) or state.get(ASKED) != (ids, text):
         seed = random.randrange(1 << 32)  # another for each sitting: what comes by chance is not always the same
-        state[QUEUE] = labelling.draw_queue(ledger, settings.project, seed)
-        state[PASSED], state[DONE] = [], []
+        if ids or text:
+            found = ids or traffic_search.search_traffic(ledger, settings.project, TrafficFilter(text=text)).ids
+            state[QUEUE] = labelling.open_among(ledger, settings.project, found)
+        else:
+            state[QUEUE] = labelling.draw_queue(ledger, settings.project, seed)
+        state[PASSED], state[DONE], state[ASKED] = [], state.get(DONE, []), (ids, text)
     queue: tuple[str, ...] = state[QUEUE]
     return queue
 
 
+def own_words() -> list[str]:
+    """Return the ids of the words that were said in this tab, which tell one person without a name from another."""
+    return [id for _, _, words in st.session_state[DONE] for id in words]
+
+
+def say(author: Author, request_id: str, label: str | None) -> None:
+    """Label a request and remember it for Undo; raises DriftwheelError where that is refused."""
+    page.require(Scope.LABEL)
+    of = settings.traffic, ledger, settings.project, request_id
+    words = labelling.give_label(*of, author=author, label=label, own=own_words())
+    st.session_state[DONE] = [*st.session_state[DONE], (author, request_id, words)]
+
+
 def give(author: Author, request_id: str, label: str | None) -> None:
-    """Label the request that was shown, and remember it for Undo; one that is refused is passed over."""
-    state = st.session_state
+    """Label the request that was shown; one that is refused is passed over."""
     try:
-        page.require(Scope.LABEL)
-        words = labelling.give_label(settings.traffic, ledger, settings.project, request_id, author=author, label=label)
+        say(author, request_id, label)
     except DriftwheelError as error:
         page.notice("Not done", "red", str(error))
     else:
         page.count_act()
-        state[DONE] = [*state[DONE], (author, request_id, words)]
-    state[PASSED] = [*state[PASSED], request_id]
+    st.session_state[PASSED] = [*st.session_state[PASSED], request_id]
+
+
+def give_all(author: Author, ids: tuple[str, ...], key: str) -> None:
+    """Give one label to all requests that were shown, and say how many took it."""
+    refused, label = [], st.session_state[key]
+    if label is None or not str(label).strip():
+        page.notice("Not done", "red", "Choose the label first.")
+        return
+    for id in ids:
+        try:
+            say(author, id, str(label))
+        except DriftwheelError as error:
+            refused.append(str(error))
+    left = f" {len(refused)} left out: {refused[0]}." if refused else ""
+    page.notice("Done", "green", f"{len(ids) - len(refused):,} requests have the label {label}.{left}")
+    st.session_state.pop(QUEUE, None)
+    page.count_act()
+
+
+def take_file(author: Author, key: str) -> None:
+    """Store the labels of the file that was chosen, all of them or none."""
+    file = st.session_state[key]
+    if file is None:
+        page.notice("Not done", "red", "Choose a file first.")
+        return
+    try:
+        page.require(Scope.LABEL)
+        lines = label_files.read_labels(file.name, file.getvalue())
+        label_files.check_labels(ledger, settings.project, lines, labels)
+        found = label_files.store_labels(settings.traffic, ledger, settings.project, lines, author=author)
+    except DriftwheelError as error:
+        page.notice("Not done", "red", str(error))
+        return
+    page.notice("Done" if not found.refused else "Look", "orange" if found.refused else "green", found.text)
+    st.session_state.pop(QUEUE, None)
+    page.count_act()
+
+
+def show_many(queue: tuple[str, ...], author: Author) -> None:
+    """Draw the way to give one label to all requests of a group or of a search."""
+    still = labelling.open_among(ledger, settings.project, queue)
+    key = page.drawn_key("all", [hash(still)])
+    with st.form(f"{key}-form"):
+        title = f"One label for all {len(still):,}"
+        if labels:
+            st.selectbox(title, [None, *labels], format_func=lambda label: label or "choose", key=key)
+        else:
+            st.text_input(title, key=key)
+        st.form_submit_button("Label all", key=f"{key}-go", on_click=give_all, args=(author, still, key))
+
+
+def show_files(author: Author) -> None:
+    """Draw the ways to bring labels in from a file, and to take requests out to be labelled elsewhere."""
+    with st.expander("Labels as files"):
+        with st.form("file", border=False):
+            st.file_uploader("CSV or JSONL with id and label", type=["csv", "jsonl"], key="label_file")
+            st.form_submit_button(
+                "Take the labels in", key="take_file", on_click=take_file, args=(author, "label_file")
+            )
+        st.caption("All of a file is taken, or nothing of it. A label that is there already is not stored twice.")
+        with st.container(horizontal=True):
+            for form in ("csv", "jsonl"):
+                for is_open, what in ((True, "Unlabelled requests"), (False, "Labelled requests")):
+                    st.download_button(
+                        f"{what} ({form.upper()})",
+                        # Read at the click: the page itself needs none of it.
+                        partial(label_files.requests_as, form, ledger, settings.project, only_open=is_open),
+                        file_name=f"{settings.project}-{'unlabelled' if is_open else 'labelled'}.{form}",
+                        key=f"take_out_{form}_{is_open}",
+                        on_click="ignore",
+                    )
 
 
 def give_chosen(author: Author, request_id: str, key: str) -> None:
     """Label with what was chosen from the list."""
     if st.session_state[key] is not None:
         give(author, request_id, st.session_state[key])
+
+
+def draw_anew() -> None:
+    """Begin another queue, of any requests."""
+    st.session_state.pop(QUEUE, None)
+    st.session_state["text"] = ""
+    st.query_params.pop("ids", None)
 
 
 def skip(request_id: str) -> None:
@@ -127,16 +220,23 @@ alias = find_alias(ledger, *settings.alias_key)
 labels = labelling.labels_of(ledger, settings.project, alias.version_id) if alias else []
 page.ask_name("Your name, which is kept with each label")
 author = page.author()
-queue = sitting()
+text = (st.text_input("Only requests with this text", key="text", bind="query-params") or "").strip()
+ids = tuple(id for id in st.query_params.get("ids", "").split(",") if id)
+queue = sitting(ids, text)
+if ids:
+    st.text(f"These are the {len(ids):,} requests that another page named.")
+if (ids or text) and queue:
+    show_many(queue, author)
 shown = labelling.next_of(ledger, settings.project, queue, st.session_state[PASSED], settings.dataset.label_field)
-count, needed = fresh_for_retrain(ledger, settings.alias_key), settings.policy.min_fresh_labels
+count, needed = fresh_for_retrain(ledger, settings.alias_key, settings.dataset), settings.policy.min_fresh_labels
 st.progress(min(1.0, count / needed), text=f"{count:,} of the {needed:,} labels that a retrain needs")
 if shown is not None:
     with page.place_for("label", [shown.id]):
         show_request(shown, labels, author)
     st.caption("Keys: 1 to 9 give a label, a accepts the model's, s skips, u takes the last one back.")
-elif queue:
-    st.text("You are through with this queue.")
-    st.button("Draw another", key="another", on_click=st.session_state.pop, args=(QUEUE,))
+elif queue or ids or text:
+    st.text("No request is left here without a label.")
+    st.button("Draw another", key="another", on_click=draw_anew)
 else:
     page.nothing_yet("There is no answered request without a label. Send some requests first.", "driftwheel serve")
+show_files(author)

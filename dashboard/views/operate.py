@@ -1,4 +1,4 @@
-"""Operate: what each engine does by its own metrics, which version is deployed where, keys, tokens and their cost."""
+"""Operate: engines by their own metrics, which version is deployed where, keys, tokens, and who is told of alarms."""
 
 import time
 
@@ -8,7 +8,9 @@ from dashboard import engine_numbers, queries, spending, standing
 from dashboard.engine_numbers import FIRST_TOKEN, LATENCY, EngineNumbers
 from dashboard.scorecards import Row
 from dashboard.views import page
-from driftwheel.bookkeeping import ApiKey
+from driftwheel import notifying
+from driftwheel.bookkeeping import ApiKey, Scope
+from driftwheel.errors import DriftwheelError
 from driftwheel.records import Deployment, DeploymentStage
 from driftwheel.store.alias import find_alias
 
@@ -153,6 +155,30 @@ def show_keys() -> None:
     st.dataframe(rows, hide_index=True)
 
 
+def try_notifications() -> None:
+    """Send a message to everybody who is told of alarms, and say whom it reached."""
+    try:
+        page.require(Scope.OPERATE)
+        found = notifying.send_test(settings.project, notifying.addresses())
+    except DriftwheelError as error:
+        page.notice("Not done", "red", str(error))
+        return
+    lines = [f"{delivery.to}: {delivery.problem or 'it arrived'}" for delivery in found]
+    is_whole = all(delivery.problem is None for delivery in found)
+    page.notice("Sent" if is_whole else "Look", "green" if is_whole else "orange", "\n".join(lines))
+
+
+def show_notifications() -> None:
+    """Draw who is told of alarms, retrains and swaps, with a way to try it."""
+    found = notifying.addresses()
+    if not found:
+        st.text("Nobody is told of alarms yet. Put addresses into DRIFTWHEEL_NOTIFY, start the loop anew, and try:")
+        st.code("driftwheel notify test", language="bash")
+        return
+    st.text("\n".join(map(notifying.shown, found)))
+    st.button("Send a test", key="notify_test", on_click=try_notifications)
+
+
 st.subheader("Engines", anchor=False)
 show_engines()
 st.subheader("Deployments", anchor=False)
@@ -161,3 +187,5 @@ st.subheader("Tokens of the last hour", anchor=False)
 show_spending()
 st.subheader("Keys", anchor=False)
 show_keys()
+st.subheader("Notifications", anchor=False)
+show_notifications()

@@ -1,11 +1,12 @@
-"""Let a retrain that waits for a person go on.
+"""Let a retrain that waits for a person go on, or what it made go live.
 
-driftwheel approve [DECISION_ID]
+driftwheel approve [DECISION_ID] [--reason "WHY"]
 """
 
 import argparse
 
 from driftwheel.approvals import approve, waiting
+from driftwheel.by_whom import me
 from driftwheel.cli.command import add_common_arguments, opened, print_record
 
 
@@ -13,10 +14,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the verb's arguments."""
     add_common_arguments(parser)
     parser.add_argument("id", nargs="?", metavar="DECISION_ID", help="id of the decision (the one that waits)")
+    parser.add_argument("--reason", default="", help="kept in `driftwheel history`")
 
 
 def main(arguments: argparse.Namespace) -> None:
-    """Open the decision for the worker, and print it."""
+    """Settle the decision, and print it."""
     settings, ledger = opened(arguments)
     decision_id = arguments.id or waiting(ledger, settings.project).id
-    print_record(approve(ledger, settings.project, decision_id), as_json=arguments.json)
+    print_record(approve(ledger, settings.project, decision_id, by=me(arguments.reason)), as_json=arguments.json)

@@ -14,7 +14,7 @@ import platform
 import shutil
 import subprocess
 import sys
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -102,7 +102,9 @@ def examine(settings: Settings | None, stages: Collection[str] | None = None) ->
     findings += [*processor_findings(settings, has_gpu=found.has_gpu), _memory()]
     findings.append(_disk(settings.root if settings else Path.cwd()))
     if settings is not None:
-        findings += _data_and_model(settings) + _processes(settings.train, len(found.gpus)) + _ports(settings)
+        sources = [settings.resolve_source(source.path) for source in settings.dataset.weighted_sources()]
+        findings += _data_and_model(settings.base_model(), sources)
+        findings += _processes(settings.train, len(found.gpus)) + _ports(settings)
     return [replace(found, is_needed=not found.stages or not {*wanted}.isdisjoint(found.stages)) for found in findings]
 
 
@@ -181,9 +183,8 @@ def _disk(path: Path) -> Finding:
     return Finding("disk", gib >= NEEDED_DISK_GIB, f"{gib:.0f} GiB free at {path} ({NEEDED_DISK_GIB} needed)")
 
 
-def _data_and_model(settings: Settings) -> list[Finding]:
-    sources = [settings.resolve_source(source.path) for source in settings.dataset.weighted_sources()]
-    findings = [_base_model(settings.base_model()), *map(_source, sources)]
+def _data_and_model(base: str, sources: Sequence[str]) -> list[Finding]:
+    findings = [_base_model(base), *map(_source, sources)]
     return [replace(finding, stages=("train",)) for finding in findings]
 
 

@@ -31,5 +31,6 @@ def main(arguments: argparse.Namespace) -> None:
         trigger="button",
         reason=arguments.reason,
         override=arguments.override,
+        caps=settings.dataset,
     )
     print_record(decision, as_json=arguments.json)

@@ -33,6 +33,7 @@ from driftwheel.records import (
     TrainingRun,
     TrainingRunStatus,
 )
+from driftwheel.retrain_limits import WAITING
 from driftwheel.scorecard import Scorecard, headline
 from driftwheel.settings.serving import ServeSettings
 from driftwheel.store.alias import find_alias
@@ -182,6 +183,8 @@ def _how_far(status: Status, retrain: RetrainDecision) -> str:
     """Return where a retrain stands, and why it stands there."""
     if retrain.status is DecisionStatus.AWAITING_APPROVAL:
         return "waits for a person"
+    if retrain.status is DecisionStatus.AWAITING_PROMOTION:
+        return f"has made {retrain.version_id}, which waits for a person to let it go live"
     if retrain.status is DecisionStatus.OPEN:
         return "waits, because retraining is paused" if status.is_paused else "waits for the worker"
     if retrain.status is DecisionStatus.RUNNING:
@@ -233,7 +236,7 @@ def _following_step(status: Status) -> str | None:
         return f"driftwheel up (no gateway has reported since {reported_at:%Y-%m-%d %H:%M} UTC)"
     if status.is_paused:
         return "driftwheel resume"
-    if status.retrain and status.retrain.status is DecisionStatus.AWAITING_APPROVAL:
+    if status.retrain and status.retrain.status in WAITING:
         return f"driftwheel approve {status.retrain.id} (or refuse)"
     is_newer = version is not None and live is not None and version.number > live.number
     if version is not None and is_newer and version.status is ModelVersionStatus.PUBLISHED:

@@ -18,7 +18,7 @@ from driftwheel.errors import ConfigError
 from driftwheel.identity import utc_now
 from driftwheel.records import Traffic
 from driftwheel.traffic import retention
-from driftwheel.traffic.export import export_traffic
+from driftwheel.traffic.export import export_traffic, note_export
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -70,6 +70,7 @@ def export(arguments: argparse.Namespace) -> None:
         rows = export_traffic(
             ledger, settings.project, arguments.file, since=arguments.since, only_labelled=arguments.labelled
         )
+    note_export(settings.root, arguments.file, rows)
     if arguments.json:
         sys.stdout.write(json.dumps({"file": str(arguments.file), "rows": rows}) + "\n")
     else:

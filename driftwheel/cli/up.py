@@ -23,7 +23,7 @@ import structlog
 from driftwheel.api_keys import KEYS_VARIABLE
 from driftwheel.backoff import Backoff
 from driftwheel.by_whom import me
-from driftwheel.child_secrets import JUDGE_KEY, PARAPHRASE_KEY, for_stage
+from driftwheel.child_secrets import JUDGE_KEY, NOTIFY_ADDRESSES, PARAPHRASE_KEY, for_stage
 from driftwheel.cli.command import add_settings_arguments, open_ledger, settings_from
 from driftwheel.errors import ConfigError, StorageError
 from driftwheel.settings.serving import ServeSettings
@@ -40,9 +40,9 @@ CHILDREN = {
 }
 NEEDS = {
     "gateway": (KEYS_VARIABLE,),
-    "monitor": (KEYS_VARIABLE,),
+    "monitor": (KEYS_VARIABLE, NOTIFY_ADDRESSES),
     "worker": (JUDGE_KEY, PARAPHRASE_KEY),
-    "dashboard": (KEYS_VARIABLE,),
+    "dashboard": (KEYS_VARIABLE, NOTIFY_ADDRESSES),
 }
 """Which of our own secrets each is given: the keys that it knows callers by or asks with, and no others."""
 STEADY_SECONDS = 60.0

@@ -60,8 +60,11 @@ def load_settings(path: Path | str, overrides: Iterable[str] = (), environ: Mapp
         _put(raw, keys, value, f"--set {key}")
     _check_keys(raw, path)
     storage = raw.get("storage")
-    if isinstance(storage, dict) and isinstance(storage.get("database_url"), str):
-        storage["database_url"] = _anchored(storage["database_url"], path.parent)
+    if isinstance(storage, dict):
+        if isinstance(storage.get("database_url"), str):
+            storage["database_url"] = _anchored(storage["database_url"], path.parent)
+        if isinstance(storage.get("artifacts"), str) and "://" not in storage["artifacts"]:
+            storage["artifacts"] = str((path.parent / Path(storage["artifacts"]).expanduser()).resolve())
     try:
         return Settings.model_validate(raw | {"path": path})
     except ValidationError as error:

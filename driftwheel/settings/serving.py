@@ -95,6 +95,10 @@ class ServeSettings(Section):
     """Engines per version behind the gateway; a swap needs twice as many for a while."""
     engines: list[str] = []
     """URLs of engines on other machines (`http://HOST:PORT`); where set, the gateway starts none of its own."""
+    engine_hosts: bool = False
+    """Engines are on machines that run `driftwheel engine-host`, each with its `replicas`; the gateway starts none."""
+    engine_address: str = "127.0.0.1"
+    """Address that engines of this machine listen on; the agent of an engine host sets it to its own."""
     swap: Literal["auto", "blue_green", "in_place"] = "auto"
     """Swap whole models through a second engine, or by new weights in the only one; `auto` looks at the memory."""
     rollout: Literal["direct", "canary"] = "direct"
@@ -114,6 +118,11 @@ class ServeSettings(Section):
     tracing: TracingSettings = TracingSettings()
     """OpenTelemetry."""
 
+    @property
+    def starts_engines(self) -> bool:
+        """Whether engines are children of the gateway."""
+        return not (self.engines or self.engine_hosts)
+
     @field_validator("engine_args")
     @classmethod
     def _engine_stays_closed(cls, arguments: list[str]) -> list[str]:
@@ -127,8 +136,14 @@ class ServeSettings(Section):
         return engines
 
     @model_validator(mode="after")
+    def _engines_are_in_one_way_elsewhere(self) -> Self:
+        if self.engines and self.engine_hosts:
+            raise ValueError("engines names engines, and engine_hosts finds those of agents: set one of them")
+        return self
+
+    @model_validator(mode="after")
     def _only_engine_is_alone(self) -> Self:
-        if self.swap == "in_place" and (self.replicas > 1 or self.engines or self.rollout == "canary"):
+        if self.swap == "in_place" and (self.replicas > 1 or not self.starts_engines or self.rollout == "canary"):
             raise ValueError("swap in_place has one engine: leave replicas at 1, engines empty and rollout direct")
         return self
 

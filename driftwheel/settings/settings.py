@@ -28,6 +28,10 @@ class StorageSettings(Section):
     """Folder for artifacts, reports and the default database, relative to the settings file."""
     database_url: Secret | None = None
     """SQLAlchemy URL; None is SQLite in the storage folder. A relative file starts at the settings file's folder."""
+    artifacts: str | None = Field(None, pattern=r"^(s3://[^/]+.*|[^:]+)$")
+    """Where published versions are stored for other machines: a folder, or `s3://BUCKET/PREFIX`; None is nowhere."""
+    artifacts_timeout_seconds: float = Field(60, gt=0)
+    """Longest wait for an answer of that store, and for how long a call that failed is tried again."""
 
 
 class Settings(Section):

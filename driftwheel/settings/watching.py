@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from driftwheel.settings.section import Section
 
@@ -38,9 +38,21 @@ class MonitorSettings(Section):
     """Ask for an API key with the scope `read`; needed where other machines reach the exporter."""
 
 
+OLD_WORDS = {"manual": "retrain", "auto": "none"}
+"""What `policy.approval` said before a promotion could wait for a person, too."""
+Approval = Annotated[
+    Literal["retrain", "promotion", "both", "none"],
+    BeforeValidator(lambda value: OLD_WORDS.get(value, value) if isinstance(value, str) else value),
+]
+StepName = Literal["build_dataset", "finetune", "merge", "quantize", "parity", "evaluate", "gate"]
+LONGEST_TRAINING_SECONDS, LONGEST_STEP_SECONDS = 7 * 86_400.0, 86_400.0
+"""What a step may take where nothing is set: more is a hang on any machine that such models are trained on."""
+
+
 class PolicySettings(Section):
-    approval: Literal["auto", "manual"] = "manual"
-    """Whether a person must approve each retrain that the policy proposes; one that is asked for starts at once."""
+    approval: Approval = "retrain"
+    """What waits for a person: each `retrain` that the policy or a hook proposes, each `promotion` of what a retrain
+    made, `both`, or `none`; a retrain that a person asks for starts at once."""
     min_fresh_labels: int = Field(200, ge=1)
     """Fewer labelled rows since the last dataset hold the retrain."""
     cooldown_seconds: float = Field(3600, ge=0)
@@ -53,6 +65,24 @@ class PolicySettings(Section):
     """Retrain this long after the last one even without drift; 0 never."""
     trial_windows: int = Field(3, ge=0)
     """Windows after a swap in which a version that does worse than the one before it is rolled back; 0 never."""
+    step_seconds: dict[StepName, Annotated[float, Field(gt=0)]] = {}
+    """After how long a step of a retrain is ended, by its name; one not named here after a day, `finetune` after a
+    week. Time in which retraining is paused does not count."""
+
+    @property
+    def asks_for_retrain(self) -> bool:
+        """Whether a retrain that nobody asked for waits for a person."""
+        return self.approval in ("retrain", "both")
+
+    @property
+    def asks_for_promotion(self) -> bool:
+        """Whether what a retrain made waits for a person before it goes live."""
+        return self.approval in ("promotion", "both")
+
+    def limit_of(self, step: str) -> float:
+        """Return after how many seconds a step is ended."""
+        longest = LONGEST_TRAINING_SECONDS if step == "finetune" else LONGEST_STEP_SECONDS
+        return {str(name): seconds for name, seconds in self.step_seconds.items()}.get(step, longest)
 
 
 class DashboardSettings(Section):

@@ -18,6 +18,8 @@ from driftwheel.records import Traffic
 from driftwheel.store.ledger import Ledger
 from driftwheel.store.tables import TABLES
 
+EXPORTS = "exports.jsonl"
+"""The file of the storage folder that names all exports, for whoever has to find what somebody said."""
 PAGE_ROWS = 1000
 """Rows in memory at once, each with its bodies."""
 
@@ -44,6 +46,12 @@ def export_traffic(
         with suppress(OSError):  # of a folder that is not there, or that is none
             part.unlink(missing_ok=True)
     return rows
+
+
+def note_export(root: Path, path: Path, rows: int) -> None:
+    """Remember that a file was written."""
+    with (root / EXPORTS).open("a", encoding="utf-8") as file:
+        file.write(json.dumps({"file": str(path.absolute()), "rows": rows}) + "\n")
 
 
 def _pages(ledger: Ledger, project: str, since: datetime | None, only_labelled: bool) -> Iterator[Sequence[Traffic]]:

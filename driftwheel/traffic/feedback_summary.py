@@ -43,8 +43,24 @@ def summed_up(answer: str, given: Sequence[Feedback]) -> Summary:
     label, source = (word.value, str(word.kind)) if word else (None, None)
     if word and word.kind == FeedbackKind.THUMB:
         label, source = answer, "accepted"
-    moments = [row.created_at for row in given if row.kind in DECIDING and row.withdrawn_at is None]
-    return Summary(thumb=thumb, label=label, label_source=source, feedback_at=max(moments, default=None))
+    return Summary(thumb=thumb, label=label, label_source=source, feedback_at=_changed_at(given))
+
+
+def _changed_at(given: Sequence[Feedback]) -> datetime | None:
+    """Return when what the feedback amounts to, or how far that is trusted, was last changed by a word.
+
+    Who says again what was said makes no old label a fresh one, such as a person who confirms what a key said that is
+    as trusted as they are.
+    """
+    said = sorted((row for row in given if row.kind in DECIDING and row.withdrawn_at is None), key=_age)
+    while said and _standing(said) == _standing(said[:-1]):
+        said.pop()
+    return said[-1].created_at if said else None
+
+
+def _standing(given: Sequence[Feedback]) -> tuple[object, ...]:
+    word, thumbs = decided_by(given), counted(given, FeedbackKind.THUMB)
+    return (word.kind, word.value, word.trust) if word else None, thumbs[0].value if thumbs else None
 
 
 def decided_by(given: Sequence[Feedback]) -> Feedback | None:

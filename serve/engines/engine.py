@@ -44,11 +44,12 @@ class Engine:
     started_at: float
     start_seconds: float = 0.0
     host: str = "127.0.0.1"
+    """Where it listens: loopback, but on an engine host."""
     way: ClassVar[str] = "engine of its own"
 
     @property
     def url(self) -> str:
-        """Base URL on loopback."""
+        """Base URL."""
         return f"http://{self.host}:{self.port}"
 
     @property
@@ -153,7 +154,7 @@ def start(
     Replicas of a version differ in port, log and, where there are several, in GPUs. Waits for memory of a GPU. Raises
     EngineError if there is none, or if the log or the process cannot be made.
     """
-    port = port or free_port()
+    port = port or free_port(serve.engine_address)
     number = f"-{replica}" if replica else ""
     log_path = logs / f"engine-{name.replace('/', '_')}{number}.log"
     room = room_for_engine(serve, logs, model, name, replica)
@@ -179,11 +180,11 @@ def start(
         raise EngineError(f"cannot start engine {name}: {error}; check the disk and the process limit") from error
     if room:
         room.belongs_to(process.pid)
-    return Engine(name, port, process, log_path, time.monotonic())
+    return Engine(name, port, process, log_path, time.monotonic(), host=serve.engine_address)
 
 
-def free_port() -> int:
-    """Return a loopback port that nothing listens on."""
+def free_port(host: str = "127.0.0.1") -> int:
+    """Return a port that nothing listens on at an address of this machine."""
     with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
+        probe.bind((host, 0))
         return int(probe.getsockname()[1])

@@ -14,12 +14,18 @@ from typing import cast
 
 import structlog
 
+from driftwheel.alias_key import AliasKey
 from driftwheel.backoff import Backoff
 from driftwheel.errors import DriftwheelError, EngineError
 from driftwheel.records import ModelVersion
 from driftwheel.settings.serving import ServeSettings
+from driftwheel.settings.settings import StorageSettings
+from driftwheel.store.ledger import Ledger
+from driftwheel.stored_artifacts import Report
+from driftwheel.version_files import bring
 from serve.engines.adapters import Slot, StartEngine
 from serve.engines.engine import Engine, start_artifact
+from serve.engines.hosted import HostBook, HostedLauncher
 from serve.engines.in_place import reload_weights
 from serve.engines.launchers import LAUNCHERS, Launcher, ServingEngine, launcher_for
 from serve.engines.proof import prove
@@ -59,9 +65,15 @@ class Fleet:
         routes: RoutingTable,
         start: StartEngine = start_artifact,
         launchers: Sequence[type[Launcher]] = LAUNCHERS,
+        storage: StorageSettings | None = None,
+        hosts: HostBook | None = None,
     ) -> None:
-        self._serve, self._routes = serve, routes
-        self._launcher = launcher_for(serve, logs, start, launchers)
+        self._serve, self._routes, self._storage, self._hosts = serve, routes, storage, hosts
+        self._launcher: Launcher
+        if hosts is not None and HostedLauncher.takes(serve):
+            self._launcher = HostedLauncher(serve, hosts)
+        else:
+            self._launcher = launcher_for(serve, logs, start, launchers)
         self._sets: defaultdict[str, ReplicaSet] = defaultdict(ReplicaSet)
         self._ending: list[ReplicaSet] = []
 
@@ -90,6 +102,16 @@ class Fleet:
     def may_start(self, version_id: str) -> bool:
         """Say whether the wait after a version's last restart is over."""
         return self._sets[version_id].backoff.is_due(time.monotonic())
+
+    async def look(self) -> None:
+        """Learn what engines there are elsewhere, if some are."""
+        if self._serve.engine_hosts and self._hosts is not None:
+            await asyncio.to_thread(self._hosts.look)
+
+    async def bring(self, version: ModelVersion, report: Report = lambda done, all: None) -> None:
+        """Have a version's files here, if it is here that its engines load them; raises ArtifactError, StorageError."""
+        if self._serve.starts_engines and self._storage is not None:
+            await asyncio.to_thread(bring, self._storage, version, report)
 
     async def ensure(self, version: ModelVersion) -> None:
         """Have every replica of a version running and proved.
@@ -260,3 +282,16 @@ class Fleet:
         replica.route = EngineRoute(version.id, engine.host, engine.port, engine.name, last_token_at=time.monotonic())
         if replica_set.is_admitted:
             self._routes.add(replica.route)
+
+
+def fleet_of(
+    serve: ServeSettings,
+    storage: StorageSettings,
+    ledger: Ledger,
+    key: AliasKey,
+    logs: Path,
+    routes: RoutingTable,
+    start: StartEngine,
+) -> Fleet:
+    """Return the fleet of a gateway."""
+    return Fleet(serve, logs, routes, start, storage=storage, hosts=HostBook(ledger, key))

@@ -19,7 +19,7 @@ ENGINE_BYTES = 2 * GIB
 def vllm_command(serve: ServeSettings, model: str, name: str, port: int) -> list[str]:
     """Return the command line of a vLLM engine."""
     flags = {
-        "--host": "127.0.0.1",
+        "--host": serve.engine_address,
         "--port": str(port),
         "--served-model-name": name,
         "--fingerprint-mode": "custom",

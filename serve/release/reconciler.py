@@ -26,7 +26,7 @@ from driftwheel.store.answer_form import label_field_of
 from driftwheel.store.ledger import Ledger
 from serve.engines.adapters import StartEngine
 from serve.engines.engine import start_artifact
-from serve.engines.fleet import Fleet
+from serve.engines.fleet import fleet_of
 from serve.engines.in_place import check_reload
 from serve.engines.launchers import ServingEngine
 from serve.engines.proof import WrongModelError
@@ -59,12 +59,12 @@ class Reconciler:
         mirror: Mirror | None = None,
     ) -> None:
         self._settings, self._ledger, self._routes = settings, ledger, routes
-        self._fleet = Fleet(settings.serve, settings.logs, routes, start)
-        self.election = LeaderElection(settings.serve, ledger, settings.alias_key)
-        self._deployments = Deployments(ledger, settings.alias_key, self.election)
+        serve, key = settings.serve, settings.alias_key
+        self._fleet = fleet_of(serve, settings.storage, ledger, key, settings.logs, routes, start)
+        self.election = LeaderElection(serve, ledger, key)
+        self._deployments = Deployments(ledger, key, self.election)
         self._live_id: str | None = None
-        self._fence = 0
-        self._refused = RefusedSwap()
+        self._fence, self._refused = 0, RefusedSwap()
         self._restores = Backoff(first_seconds=LONGEST_SECONDS)
         self._canary: CanaryRun | None = None
         self._shadow = ShadowSwitch(settings.project, ledger, self._fleet, self._deployments, mirror, self._prove_any)
@@ -95,6 +95,7 @@ class Reconciler:
         alias = self._as_seen(row)
         if alias is None:
             return
+        await self._fleet.look()
         await self._standby.stop_expired()
         await self._tend()
         if self._canary is not None:
@@ -170,6 +171,7 @@ class Reconciler:
         new = await asyncio.to_thread(published_version, self._ledger, self._settings.project, alias.version_id)
         if await asyncio.to_thread(self._plan, alias):
             raise GateError(f"a canary of {new.id} needs a second engine, and there is one only; promote it directly")
+        await self._fleet.bring(new)
         await asyncio.to_thread(check_reload, old, new)
         with self._routes.closed():
             await self._fleet.reload(old, new)
@@ -261,6 +263,7 @@ class Reconciler:
     async def _ensure(self, version: ModelVersion) -> None:
         """Have a version's engines running and proved, with no more engines at a time than two versions need."""
         if not self._fleet.is_running(version.id):
+            await self._fleet.bring(version)
             await self._standby.make_room(version, self._live_id)
         await self._fleet.ensure(version)
 
@@ -287,12 +290,10 @@ class Reconciler:
 
     async def _refuse(self, alias: Alias, error: DriftwheelError) -> None:
         log.error("swap refused", version=alias.version_id, fence=alias.fence, error=str(error))
-        if isinstance(error, CanaryFailedError):
-            await self._standby.retire(alias.version_id, in_background=True)
-        elif alias.version_id != self._live_id:
-            await self._standby.retire(alias.version_id)
+        is_canary = isinstance(error, CanaryFailedError)
+        if is_canary or alias.version_id != self._live_id:
+            await self._standby.retire(alias.version_id, in_background=is_canary)
         # A wrong model is not tried again at this fence while another version serves: each try costs a start.
-        is_known = isinstance(error, CanaryFailedError | WrongModelError)
-        is_final = is_known and self._live_id not in (None, alias.version_id)
+        is_final = (is_canary or isinstance(error, WrongModelError)) and self._live_id not in (None, alias.version_id)
         self._refused.note(alias.fence, is_final=is_final)
         await asyncio.to_thread(self._deployments.observe, alias, self._live_id, fence=alias.fence, error=str(error))

@@ -23,10 +23,13 @@ PARSED_ONLY = {
     "other model": "asks a model that somebody else serves; unit tests run it against a server of theirs",
     "id": "takes an id that only the reader has",
     "hub": "downloads a model",
+    "store": "needs an object store; tests/unit/driftwheel/test_stored_artifacts.py runs these verbs on one",
     "cluster": "needs several devices or machines; tests/integration/test_together.py trains in two processes",
 }
 OTHER_PROGRAMS = {
     "cluster": "Ray's own commands, on the machines of a cluster",
+    "images": "takes a container engine and gigabytes; tests/deploy builds and runs the gateway's image",
+    "kubernetes": "needs a cluster; tests/deploy checks the manifests",
     "server": "PostgreSQL's own command, against somebody's server",
 }
 KINDS = {"story": {""}, "gateway": {""}, "extras": {""}, "parse": set(PARSED_ONLY), "skip": set(OTHER_PROGRAMS)}

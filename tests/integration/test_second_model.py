@@ -6,7 +6,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,18 +16,24 @@ import yaml
 
 from driftwheel import artifacts
 from driftwheel.bookkeeping import Judgement
-from driftwheel.records import Dataset
+from driftwheel.gate_verdict import GateVerdict
+from driftwheel.records import Dataset, ModelVersion, ModelVersionStatus
 from driftwheel.settings.load import load_settings
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
 from examples.support.world import answer, messages
-from tests.support.versions import add_with_parents, published_version
+from tests.support.versions import add_with_parents, published_version, run_stub
 from train.asking.client import Endpoint
 from train.asking.engine_child import engine
 from train.data.dataset_files import read_splits
 from train.dataset import build_dataset
 from train.evaluate import evaluate
+from train.evaluation.prompt_trial import try_prompts
 from train.evaluation.robustness import FAULTS
+from train.evaluation.scoring import ask, read_split, sample
+from train.prompts.prompt_file import Prompt, Shot, with_prompt
+from train.prompts.prompted import write_prompted
+from train.publish import publish
 
 LM_EVAL_PYTHON = os.environ.get("DRIFTWHEEL_TEST_LM_EVAL_PYTHON")
 """Saves making its environment, where there is one already."""
@@ -199,3 +205,28 @@ def test_a_real_engine_judges_each_pair_in_both_orders(
     judgements = world.ledger.find(Judgement)
     assert len(judgements) > 5
     assert f"was asked about {len(judgements)} items in both orders" in said.stdout
+
+
+def test_a_prompt_is_served_as_it_was_tried_and_is_a_version(world: World, dataset: Dataset) -> None:
+    settings, ledger, digest = world.settings, world.ledger, artifacts.read_manifest(world.artifact).content_hash
+    trained = replace(run_stub("run_9"), project="support", dataset_id=dataset.id)
+    plain = published_version("version_9", number=9, run_id=trained.id, dataset_id=dataset.id)
+    add_with_parents(ledger, trained, replace(plain, path=str(world.artifact), manifest_hash=digest))
+    version = ledger.get(ModelVersion, "version_9")
+    prompt = Prompt(instructions="Name the intent.", examples=(Shot(prompt="Is {{it}} on?", completion="{}"),))
+    none, tried = try_prompts(settings, dataset, version, {"p": prompt}, world.endpoint)
+    asked = [row["prompt"] for row in sample(read_split(dataset, "validation"), 20, settings.dataset.seed)]
+    told = [with_prompt(prompt, conversation) for conversation in asked]
+    artifact = write_prompted(settings.root, version, prompt)
+    with engine(settings, ["--artifact", str(artifact)]) as served:
+        found = ask(settings.evaluate, settings.serve, served, asked, "served", with_ids=True)
+        expected = ask(settings.evaluate, settings.serve, world.endpoint, told, "tried", with_ids=True)
+        brief = settings.evaluate.model_copy(update={"robustness_items": 0, "general_tasks": []})
+        brisk = settings.model_copy(update={"evaluate": brief})
+        done = evaluate(brisk, ledger, artifact=artifact, dataset_id=dataset.id, endpoint=served)
+    assert [answer.text for answer in found] == [answer.text for answer in expected]
+    assert [answer.prompt_tokens for answer in found] == [answer.prompt_tokens for answer in expected]
+    assert (none.difference, tried.note, tried.difference is not None) == (None, None, True)
+    verdict = GateVerdict(verdict="PROMOTE")
+    made = publish(brisk, ledger, run_id=version.run_id, artifact=artifact, evaluation=done, verdict=verdict)
+    assert (made.status, made.lineage.prompted_from) == (ModelVersionStatus.PUBLISHED, digest)

@@ -1,6 +1,6 @@
 """A fake vLLM server, in a process of its own or in a test's event loop.
 
-python -m tests.support.fake_engine ARTIFACT NAME PORT
+python -m tests.support.fake_engine ARTIFACT NAME PORT [ADDRESS]
 
 The facts are the artifact's `answers.json`. Requests with `prompt_logprobs` are probes and get its tokens, bare prompts
 are health checks, and the rest are users', who get `answer`, or where there is none what `answer_to` makes of their
@@ -44,9 +44,9 @@ class FakeEngine:
         self.last_head = b""
         """Request line and headers of the newest request."""
 
-    async def listen(self, port: int) -> asyncio.Server:
-        """Answer on a port of loopback; port 0 takes a free one."""
-        return await asyncio.start_server(self._answer, "127.0.0.1", port, backlog=1024)
+    async def listen(self, port: int, host: str = "127.0.0.1") -> asyncio.Server:
+        """Answer on a port; port 0 takes a free one."""
+        return await asyncio.start_server(self._answer, host, port, backlog=1024)
 
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
@@ -161,7 +161,7 @@ def streamed(facts: dict[str, Any], text: str, *, has_usage: bool) -> bytes:
     return STREAM_HEAD + b"".join(b"%x\r\n%b\r\n" % (len(part), part) for part in parts) + b"0\r\n\r\n"
 
 
-async def serve(artifact: Path, name: str, port: int) -> None:
+async def serve(artifact: Path, name: str, port: int, host: str = "127.0.0.1") -> None:
     """Answer as the artifact's facts say; some say that the engine must not start."""
     facts = json.loads((artifact / "answers.json").read_text())
     if facts.get("dies_until_exists") and not Path(facts["dies_until_exists"]).exists():
@@ -175,9 +175,9 @@ async def serve(artifact: Path, name: str, port: int) -> None:
         Path(facts["child_id_path"]).write_text(str(child.pid))
     signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
     await asyncio.sleep(facts.get("start_seconds", 0))
-    server = await FakeEngine(name, facts, port).listen(port)
+    server = await FakeEngine(name, facts, port).listen(port, host)
     await server.serve_forever()
 
 
 if __name__ == "__main__":
-    asyncio.run(serve(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])))
+    asyncio.run(serve(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), *sys.argv[4:]))

@@ -65,7 +65,7 @@ PLANTS = (*LEAKS, "early", "conductors")
 
 def command(serve: ServeSettings, model: str, name: str, port: int) -> list[str]:
     """Return the command line of a fake engine."""
-    return [sys.executable, "-S", str(FAKE), model, name, str(port)]
+    return [sys.executable, "-S", str(FAKE), model, name, str(port), serve.engine_address]
 
 
 def start(serve: ServeSettings, logs: Path, artifact: Path, name: str, replica: int = 0) -> Engine:

@@ -54,8 +54,8 @@ def clean(
             time=row.time.isoformat(timespec="microseconds") if row.time else None,
             tools=row.tools,
             references=[answer_as_learned(settings, text, tally) for text in row.references],
-            requests=[row.request_id] if row.request_id else [],
             groups=row.groups,
+            requests=[row.request_id] if row.request_id else [],
         )
         asked.append(Asked(key, example, row.place, row.weight))
     answers = known_answers or [row.example.answer for row in asked]

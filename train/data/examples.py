@@ -37,7 +37,6 @@ class Example:
     """Who said what the right answer is, where that is nobody who is trusted with it: an API key's id."""
     requests: list[str] = field(default_factory=list)
     """Ids of the logged requests whose labels say so; none of a row that a file held."""
-
     groups: dict[str, str] = field(default_factory=dict)
     """The groups that it belongs to by `dataset.slice_columns`, such as region and north."""
 

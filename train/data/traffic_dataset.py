@@ -19,6 +19,7 @@ from train.data.examples import Example
 from train.data.leaks import HeldOut, learned_rows, quarantined
 from train.data.learned_tokens import Learn, each_learned
 from train.data.preference_files import deal_preferences
+from train.data.said_again import without_said_again
 from train.data.shared_frame import measured
 from train.data.source_rows import new_in_sources
 from train.data.splits import Deal, Splits, TimedSplits, group_numbers
@@ -75,7 +76,7 @@ def dataset_from_traffic(settings: Settings, ledger: Ledger, decision_id: str) -
     fits = partial(teachable, settings.base, settings.train, tally=tally, what="replayed")
     rows = round(settings.dataset.replay_share * len(fresh))
     replay = Replay(rows=rows, learn=settings.train.learn, judging=judging, fits=fits)
-    _add_replay(settings.dataset, timed.splits, _admitted(old, given.admission), replay, tally)
+    _add_replay(settings.dataset, timed.splits, _admitted(given.known, given.admission), replay, tally)
     _drop_late(timed, tally)
     _stop_without_judge(timed.splits, given, tally)
     preferences = None
@@ -97,6 +98,8 @@ class Given:
     one_sided: tuple[str, ...]
     """Trusted authors whose labels say only where the model was wrong, or only where it was right."""
     admission: Admission
+    known: Splits
+    """The live dataset's rows, each as trusted as it is now."""
 
 
 def _fresh(
@@ -119,6 +122,7 @@ def _fresh(
     since, project = live_dataset.created_at, live_dataset.project
     rows = labelled_rows(settings, ledger, project, alias, since=since, tally=tally, form=form, are_texts=are_texts)
     one_sided = one_sided_authors(settings, rows)  # of all that they said, and not of what a cap leaves
+    rows, old = without_said_again(settings, rows, old, tally)
     rows = within_cap(settings, rows, tally)
     by_place = {r.row.place: r for r in rows}
 
@@ -148,7 +152,14 @@ def _fresh(
     proven = [*verified, *(e for e in learned if e.author is None)]
     admission = Admission(settings, proven, [*others, *(e for e in learned if e.author is not None)], tally)
     admitted = admission.admit(others)
-    return Given(verified=verified, unverified=admitted, judges=judges, one_sided=tuple(one_sided), admission=admission)
+    return Given(
+        verified=verified,
+        unverified=admitted,
+        judges=judges,
+        one_sided=tuple(one_sided),
+        admission=admission,
+        known=old,
+    )
 
 
 def _admitted(old: Splits, admission: Admission) -> Splits:

@@ -8,9 +8,10 @@ answer. What is held back waits for a person (`driftwheel feedback confirm`); no
 import itertools
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from driftwheel.settings.data import DatasetSettings
-from driftwheel.words import words
+from driftwheel.words import is_one_term, words
 from train.data.examples import Example
 from train.data.tally import Tally
 
@@ -18,8 +19,8 @@ NEIGHBOURS = 5
 """Trusted rows that are asked what a row's label is; an odd number, so that two labels do not draw."""
 LEAST_SIMILARITY = 0.15
 """Cosine of TF-IDF vectors of words and pairs of words; two questions with a rare word in common have about 0.2."""
-ROWS_OF_A_LABEL = 5
-"""With fewer rows on average for each answer the task is one of free text."""
+BLOCK_ROWS = 256
+"""Rows that are compared at once."""
 PLANTED_WORD_ROWS, PLANTED_PAIR_ROWS = 2, 3
 """Unverified rows that share what no trusted row has: from so many on it is no slip of the pen. A single word is rarer
 than a pair of words, which honest people come upon by chance."""
@@ -34,7 +35,8 @@ class Admission:
         """Compare all unverified rows, fresh ones and those learned before, with the trusted ones."""
         self._settings, self._tally = settings, tally
         self._planted = planted(unverified, verified)
-        self._contradicted = contradicted(unverified, verified)
+        self._verified = TrustedAnswers(verified)
+        self._contradicted: dict[str, bool] = {}
         self._of_author: Counter[str] = Counter()
 
     def admit(self, rows: Iterable[Example]) -> list[Example]:
@@ -42,8 +44,13 @@ class Admission:
 
         Each author's first row comes before anybody's second, so that one who sends many keeps nobody else out.
         """
-        kept = []
-        for row in _in_turns(rows):
+        kept, ordered = [], _in_turns(rows)
+        for number, row in enumerate(ordered):
+            # Block by block, and none that a cap keeps out: a comparison costs as much as there are trusted rows.
+            if row.id not in self._contradicted and self._refused_unread(row) is None:
+                block = ordered[number : number + BLOCK_ROWS]
+                against = self._verified.contradicted(block)
+                self._contradicted |= {row.id: row.id in against for row in block}
             if reason := self._against(row):
                 self._tally.dropped[reason] += 1
             else:
@@ -52,10 +59,13 @@ class Admission:
         return kept
 
     def _against(self, row: Example) -> str | None:
+        if reason := self._refused_unread(row):
+            return reason
+        return "unverified, and trusted rows do not say the same" if self._contradicted[row.id] else None
+
+    def _refused_unread(self, row: Example) -> str | None:
         if row.id in self._planted:
             return "unverified, with words that no trusted row has"
-        if row.id in self._contradicted:
-            return "unverified, and trusted rows do not say the same"
         return over_cap(self._settings, self._of_author, str(row.author))
 
 
@@ -79,33 +89,51 @@ def planted(unverified: Sequence[Example], verified: Sequence[Example]) -> set[s
     return {id for phrase, ids in holders.items() if len(ids) >= least[" " in phrase] for id in ids}
 
 
-def contradicted(unverified: Sequence[Example], verified: Sequence[Example]) -> set[str]:
-    """Return the ids of rows with another label than most of the trusted rows that are most like them, or like none.
+class TrustedAnswers:
+    """What trusted rows say, to be asked about questions like theirs."""
 
-    Where answers are free texts, of which hardly two are the same, nobody can be asked so, and none is returned.
-    """
-    labelled = [row for row in verified if row.label is not None]
-    if not unverified:
-        return set()
-    if not labelled:
-        return {row.id for row in unverified if row.label is not None}
-    if len({row.label for row in labelled}) * ROWS_OF_A_LABEL >= len(labelled):
-        return set()
-    from sklearn.feature_extraction.text import TfidfVectorizer
-    from sklearn.metrics.pairwise import linear_kernel
+    def __init__(self, verified: Sequence[Example]) -> None:
+        self._rows = [row for row in verified if row.label is not None]
+        self._is_asked = bool(self._rows) and not are_texts([str(row.label) for row in self._rows])
+        self._vectors: Any = None
+        self._known: Any = None
 
-    vectors = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, token_pattern=r"(?u)\b\w+\b")
-    known = vectors.fit_transform([row.conversation for row in labelled])
-    nearness = linear_kernel(vectors.transform([row.conversation for row in unverified]), known)
-    found = set()
-    for row, near in zip(unverified, nearness, strict=True):
-        votes: Counter[str] = Counter()
-        for number in near.argsort()[-NEIGHBOURS:]:
-            if near[number] >= LEAST_SIMILARITY:
-                votes[str(labelled[number].label)] += near[number]
-        if not votes or votes.most_common(1)[0][0] != row.label:
-            found.add(row.id)
-    return found
+    def contradicted(self, rows: Sequence[Example]) -> set[str]:
+        """Return the ids of rows with another label than most of the trusted rows most like them, or like none.
+
+        Where answers are free texts, of which hardly two are the same, nobody can be asked so, and none is returned.
+        """
+        if not self._rows:
+            return {row.id for row in rows if row.label is not None}
+        if not rows or not self._is_asked:
+            return set()
+        self._read()
+        # Sparse, so that a row costs the trusted rows that share a word with it, and no memory for all the others.
+        nearness = (self._vectors.transform([row.conversation for row in rows]) @ self._known).tocsr()
+        found = set()
+        for number, row in enumerate(rows):
+            part = slice(nearness.indptr[number], nearness.indptr[number + 1])
+            near, places = nearness.data[part], nearness.indices[part]
+            votes: Counter[str] = Counter()
+            for place in near.argsort()[-NEIGHBOURS:]:
+                if near[place] >= LEAST_SIMILARITY:
+                    votes[str(self._rows[places[place]].label)] += near[place]
+            if not votes or votes.most_common(1)[0][0] != row.label:
+                found.add(row.id)
+        return found
+
+    def _read(self) -> None:
+        if self._vectors is None:
+            from sklearn.feature_extraction.text import TfidfVectorizer
+
+            self._vectors = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, token_pattern=r"(?u)\b\w+\b")
+            self._known = self._vectors.fit_transform([row.conversation for row in self._rows]).T.tocsr()
+
+
+def are_texts(labels: Sequence[str]) -> bool:
+    """Say whether answers are free texts: mostly of several words, and hardly two the same."""
+    is_repeated = 2 * len(set(labels)) <= len(labels)
+    return not is_repeated and 2 * sum(map(is_one_term, labels)) < len(labels)
 
 
 def _phrases(row: Example) -> set[str]:

@@ -12,12 +12,13 @@ from typing import Any
 
 from driftwheel import artifacts
 from driftwheel.conversations import Message, Messages, text_of
-from driftwheel.errors import ConfigError, NotFoundError
+from driftwheel.errors import ConfigError, EngineError, NotFoundError
 from driftwheel.grades import Criterion
 from driftwheel.identity import content_hash
 from driftwheel.json_form import as_json, from_json
+from driftwheel.predictions import Prediction, read_predictions, write_predictions
 from driftwheel.records import Dataset
-from driftwheel.scorecard import EarlierBaseline, PromptScore, Scorecard
+from driftwheel.scorecard import EarlierBaseline, PromptScore, Scorecard, Task
 from driftwheel.settings.data import Base, TemplateSettings
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
@@ -26,22 +27,23 @@ from train.asking.engine_child import engine
 from train.base_model import load_base_tokenizer
 from train.chat_template import template_hash
 from train.evaluation.criterion_choice import choose_criterion
-from train.evaluation.graders import with_grades
-from train.evaluation.scores import score
+from train.evaluation.graded_rows import ask_rows
+from train.evaluation.graders import given_again
+from train.evaluation.scores import detect_task, score
 from train.evaluation.scoring import (
     Row,
-    ask,
     evaluation_folder,
     learned_answers,
     read_split,
     sample,
-    score_items,
     task_of,
-    tools_of,
 )
 
+WAYS = ("plain", "few_shot", "retrieved")
 Prompts = dict[str, PromptScore]
-"""By the way of prompting: `plain`, `few_shot` and `retrieved`."""
+"""By the way of prompting: one of `WAYS`."""
+Answered = dict[str, list[Prediction]]
+"""The answers by the way of prompting; none of one that could not be asked."""
 
 
 def measure_baseline(settings: Settings, dataset: Dataset, endpoint: Endpoint | None = None) -> Prompts:
@@ -49,20 +51,46 @@ def measure_baseline(settings: Settings, dataset: Dataset, endpoint: Endpoint | 
 
     The result has entries `plain`, `few_shot` and `retrieved`; one that could not be asked says why in `note`.
     """
-    found = find_baseline(settings, dataset)
-    # A grader that was down is asked again.
-    if found is not None and not any(lacks_grades(entry, settings.gate.max_ungraded) for entry in found.values()):
+    found, folder = find_baseline(settings, dataset), _folder(settings, dataset)
+    lacking = {name for name, e in (found or {}).items() if lacks_grades(e, settings.gate.max_ungraded)}
+    if found is not None and not lacking:
         return found
-    if endpoint is not None:
-        entries = _ask_each(settings, endpoint, dataset)
+    if found is not None and lacking <= {*_kept(folder)}:
+        # A grader that was down is asked again, for what it did not grade; the base model need not answer again.
+        known = {name: read_predictions(folder, _file(name)) for name in _kept(folder)}
+        items = {name: given_again(settings.evaluate, found[name].criterion, of) for name, of in known.items()}
+        entries = found | {name: _score(items[name], found[name].criterion or "right") for name in lacking}
+    elif endpoint is not None:
+        entries, items = _ask_each(settings, endpoint, dataset)
     else:
-        with engine(
-            settings, ["--model", settings.base_model(), *tokenizer_arguments(settings.base, settings.root)]
-        ) as own:
-            entries = _ask_each(settings, own, dataset)
-    with artifacts.writing(_folder(settings, dataset), {"base_model": settings.model.base}) as aside:
+        arguments = ["--model", settings.base_model(), *tokenizer_arguments(settings.base, settings.root)]
+        with engine(settings, arguments) as own:
+            entries, items = _ask_each(settings, own, dataset)
+    with artifacts.writing(folder, {"base_model": settings.model.base}) as aside:
         artifacts.write_json(aside / "baseline.json", as_json(entries))
-    return _read(_folder(settings, dataset))
+        for name, given in items.items():
+            write_predictions(aside, given, _file(name))
+    return _read(folder)
+
+
+def _file(name: str) -> str:
+    return f"{name}.jsonl"
+
+
+def _kept(folder: Path) -> list[str]:
+    """Return the ways of prompting whose answers are kept; none where they were measured before answers were."""
+    return [name for name in WAYS if (folder / _file(name)).is_file()]
+
+
+def best_answers(settings: Settings, dataset: Dataset, card: Scorecard) -> dict[str, float | None]:
+    """Return how good each of the best prompt's answers is, by item; empty where these are not kept."""
+    best, folder = best_outcome(card.baseline, card.criterion), _folder(settings, dataset)
+    for name, entry in (card.baseline or {}).items():
+        is_best = best is not None and best_outcome({name: entry}, card.criterion) == best
+        if is_best and name in _kept(folder):
+            given = read_predictions(folder, _file(name))
+            return {i.id: float(i.is_correct) if card.criterion is None else i.grade for i in given}
+    return {}
 
 
 def find_baseline(settings: Settings, dataset: Dataset) -> Prompts | None:
@@ -167,7 +195,7 @@ def tokenizer_arguments(base: Base, root: Path) -> list[str]:
     return ["--tokenizer", str(folder)]
 
 
-def _ask_each(settings: Settings, endpoint: Endpoint, dataset: Dataset) -> Prompts:
+def _ask_each(settings: Settings, endpoint: Endpoint, dataset: Dataset) -> tuple[Prompts, Answered]:
     seed = settings.dataset.seed
     rows = sample(read_split(dataset, "test"), settings.evaluate.baseline_items, seed)
     # Examples come from training rows alone: a test row in a prompt would answer itself.
@@ -183,25 +211,20 @@ def _ask_each(settings: Settings, endpoint: Endpoint, dataset: Dataset) -> Promp
         "few_shot": (few_shot, f"base model, {len(shots)} examples"),
         "retrieved": (retrieved, "base model, nearest examples"),
     }
-    return {
-        name: _entry(settings, endpoint, criterion, rows, conversations, title)
-        for name, (conversations, title) in asked.items()
-    }
+    entries, items = Prompts(), Answered()
+    label_field, task = settings.dataset.label_field, task_of(settings.evaluate, rows)
+    for name, (conversations, title) in asked.items():
+        try:
+            items[name] = ask_rows(
+                settings.evaluate, settings.serve, label_field, endpoint, criterion, rows, conversations, title
+            )
+            entries[name] = _score(items[name], criterion, task)
+        except EngineError as error:
+            entries[name] = PromptScore(note=f"{error} (a base model may lack a chat template)")
+    return entries, items
 
 
-def _entry(
-    settings: Settings,
-    endpoint: Endpoint,
-    criterion: Criterion,
-    rows: Sequence[Row],
-    conversations: Sequence[Messages],
-    title: str,
-) -> PromptScore:
-    answers = ask(settings.evaluate, settings.serve, endpoint, conversations, title, tools=tools_of(rows))
-    if all(answer.error is not None for answer in answers):
-        note = f"the engine refused every question (a base model may lack a chat template): {answers[0].error}"
-        return PromptScore(note=note)
-    items = score_items(rows, answers, label_field=settings.dataset.label_field)
-    items = with_grades(settings.evaluate, criterion, items)
-    scores = score(items, task_of(settings.evaluate, rows), criterion)
+def _score(items: Sequence[Prediction], criterion: Criterion, task: Task | None = None) -> PromptScore:
+    task = task or detect_task([item.expected for item in items])
+    scores = score(items, task, criterion)
     return PromptScore(**{f.name: getattr(scores, f.name) for f in fields(PromptScore) if f.name != "note"})

@@ -84,6 +84,15 @@ def with_grades(settings: EvaluateSettings, criterion: Criterion, items: Sequenc
     return [replace(item, grade=0.0 if item.error is not None else grades[item.id]) for item in items]
 
 
+def given_again(
+    settings: EvaluateSettings, criterion: Criterion | None, items: Sequence[Prediction]
+) -> list[Prediction]:
+    """Return the items, those without a grade with what the grader says now; no other is asked for again."""
+    lacking = [item for item in items if item.grade is None]
+    found = {item.id: item for item in with_grades(settings, criterion or "right", lacking)} if lacking else {}
+    return [found.get(item.id, item) for item in items]
+
+
 def _asked(settings: EvaluateSettings, criterion: Criterion, items: Sequence[Prediction]) -> list[float | None]:
     """Ask the judge or the grader for each item, and say on stderr beforehand how often that will be."""
     who = f"{settings.judge_model} at {settings.judge_url}" if criterion == "judge" else _grader_host(settings)

@@ -1,6 +1,7 @@
 """Runs a command as a child process in its own process group, which can be held, continued and stopped."""
 
 import contextlib
+import math
 import os
 import re
 import signal
@@ -8,17 +9,21 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import IO, Protocol
 
 from driftwheel.child_secrets import without_secrets
-from driftwheel.errors import ConfigError, DriftwheelError
+from driftwheel.errors import CancelledError, ConfigError, DriftwheelError, StorageError, TimeLimitError
 from driftwheel.system import die_with_parent
 
 POLL_SECONDS = 0.1
-STOP_SECONDS = 10.0
-"""How long a child may take to end by itself, such as to write what it has, before it is killed."""
+STOP_SECONDS = 8.0
+"""How long a child may take to end by itself, such as to write what it has, before it is killed: with its last look a
+step that hangs is gone 10 s after its limit."""
+TRY_AGAIN = 75
+"""Exit status of a child that the database or the disk refused for now (EX_TEMPFAIL of sysexits.h)."""
 ERROR_LINE = re.compile(r"(?:\[rank\d+\]: )?error: (.*)")
 """A verb's own last word; one of several processes may have its rank before it."""
 
@@ -32,6 +37,8 @@ class Executor(Protocol):
         *,
         log_path: Path,
         is_held: Callable[[], bool] = ...,
+        is_cancelled: Callable[[], bool] = ...,
+        limit_seconds: float = ...,
         can_stand: bool = ...,
         environment: Mapping[str, str] | None = None,
     ) -> str:
@@ -47,6 +54,8 @@ class LocalExecutor:
         *,
         log_path: Path,
         is_held: Callable[[], bool] = lambda: False,
+        is_cancelled: Callable[[], bool] = lambda: False,
+        limit_seconds: float = math.inf,
         can_stand: bool = True,
         environment: Mapping[str, str] | None = None,
     ) -> str:
@@ -56,32 +65,46 @@ class LocalExecutor:
         is done by processes that the signal does not reach (a training on several GPUs), it is ended instead and run
         again afterwards; it has to resume by itself. Of this process's environment it has what is no secret, and
         `environment` beside it. Raises DriftwheelError with the child's own error line if it
-        fails, ConfigError if it cannot be started. Whatever ends this call also ends the child's group.
+        fails, StorageError if the database or the disk refused it something, ConfigError if it cannot be started,
+        TimeLimitError when it has run for longer than the limit, CancelledError when `is_cancelled` says so. Whatever
+        ends this call also ends the child's group.
         """
         log_path.parent.mkdir(parents=True, exist_ok=True)
         whole = {**without_secrets(os.environ), **(environment or {})}
-        while (output := _attempt(argv, log_path, is_held, can_stand, whole)) is None:
+        guard = _Guard(is_held, is_cancelled, can_stand, limit_seconds)
+        while (output := _attempt(argv, log_path, guard, whole)) is None:
             while is_held():
+                if is_cancelled():
+                    raise CancelledError(f"{_name(argv)} was cancelled")
                 time.sleep(POLL_SECONDS)
         return output
 
 
-def _attempt(
-    argv: Sequence[str], log_path: Path, is_held: Callable[[], bool], can_stand: bool, environment: dict[str, str]
-) -> str | None:
+@dataclass(frozen=True)
+class _Guard:
+    """What may hold or end a child."""
+
+    is_held: Callable[[], bool]
+    is_cancelled: Callable[[], bool]
+    can_stand: bool
+    limit_seconds: float
+
+
+def _attempt(argv: Sequence[str], log_path: Path, guard: _Guard, environment: dict[str, str]) -> str | None:
     """Return the child's stdout; None if it was ended because it was held."""
     with log_path.open("a", encoding="utf-8") as log, tempfile.TemporaryFile("w+", encoding="utf-8") as output:
         # The log holds earlier attempts; the reason of a failure is looked for in this one's lines.
         offset = log.tell()
         child = _start(argv, output, log, environment)
         try:
-            status = _watch(child, is_held, can_stand)
+            status = _watch(child, guard, f"{_name(argv)} (log: {log_path})")
         finally:
             _stop(child)
         if status is None:
             return None
         if status != 0:
-            raise DriftwheelError(f"{_name(argv)} failed: {_reason(log_path, offset, status)} (log: {log_path})")
+            kind = StorageError if status == TRY_AGAIN else DriftwheelError
+            raise kind(f"{_name(argv)} failed: {_reason(log_path, offset, status)} (log: {log_path})")
         output.seek(0)
         return output.read()
 
@@ -102,14 +125,21 @@ def _start(argv: Sequence[str], output: IO[str], log: IO[str], environment: dict
         raise ConfigError(f"cannot start {argv[0]}: {error.strerror}; check that it is installed") from error
 
 
-def _watch(child: subprocess.Popen[bytes], is_held: Callable[[], bool], can_stand: bool) -> int | None:
-    is_standing = False
+def _watch(child: subprocess.Popen[bytes], guard: _Guard, name: str) -> int | None:
+    is_standing, ran_seconds, looked_at = False, 0.0, time.monotonic()
     while (status := child.poll()) is None:
-        if is_held() is not is_standing:
-            if not can_stand:
+        if guard.is_cancelled():
+            raise CancelledError(f"{name} was cancelled")
+        if guard.is_held() is not is_standing:
+            if not guard.can_stand:
                 return None
             is_standing = not is_standing
             os.killpg(child.pid, signal.SIGSTOP if is_standing else signal.SIGCONT)
+        now = time.monotonic()
+        # A child that stands still uses up none of its time.
+        ran_seconds, looked_at = ran_seconds + (0.0 if is_standing else now - looked_at), now
+        if ran_seconds > guard.limit_seconds:
+            raise TimeLimitError(f"{name} was ended: it ran longer than its limit of {guard.limit_seconds:g} s")
         time.sleep(POLL_SECONDS)
     return status
 

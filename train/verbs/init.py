@@ -239,6 +239,6 @@ def settings_text(project: str, base: str, dataset: dict[str, object], max_token
         "quantize": {"scheme": "auto"},
         **({"evaluate": {"max_tokens": max_tokens}} if max_tokens else {}),
         "serve": {"alias": project, "port": 8000},
-        "policy": {"approval": "manual"},
+        "policy": {"approval": "retrain"},
     }
     return "# The whole loop in one file; `driftwheel doctor` checks it.\n" + yaml.safe_dump(sections, sort_keys=False)

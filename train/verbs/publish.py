@@ -19,8 +19,9 @@ from driftwheel.identity import utc_now
 from driftwheel.records import ModelVersion, TrainingRun
 from driftwheel.store.alias import live_version
 from train.publish import refuse_learned
+from train.retrain_state import Job, Progress
 from train.runs import newest_run
-from train.worker import Job, Progress, run_steps
+from train.worker import run_steps
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -1,10 +1,12 @@
 """A drift check is laid out by the traffic's own time, with shares, intervals and the alarms that rang."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from dashboard import drift_tables, timelines
+from driftwheel.by_whom import Action, Event
 from driftwheel.check_details import SignalDetails
 from driftwheel.diagnosis import Diagnosis, Finding, NewCluster, Remedy, WordShift
 from driftwheel.records import DriftKind, DriftSignal, DriftVerdict
@@ -99,3 +101,15 @@ def test_the_drift_page_says_what_changed_and_what_would_help(
     assert "Label 30 of them" in shown
     assert {"Label these", "Label some requests"} <= {b.label for b in page.button}
     assert "my Nestora hub blinks red" in [c.value for c in page.code]
+
+
+def test_an_alarm_says_who_was_told() -> None:
+    rang = Event(id="event_1", project="p", actor="process:monitor", action=Action.ALARM, object_id="signal_1")
+    rang = replace(rang, after={"check_id": "check_2"})
+    sent = Event(id="event_2", project="p", actor="process:notifier", action=Action.NOTIFY, object_id="event_1")
+    told = drift_tables.told_by_check([replace(sent, after={"told": ["slack://T...2"]}), rang])
+    assert told == {"check_2": "slack://T...2"}
+    (row,) = drift_tables.alarm_rows(drift_tables.alarms([signal(2, DRIFTED)]), {}, told)
+    assert row["who was told"] == "slack://T...2"
+    failed = replace(sent, after={"told": [], "not_reached": {"mailto://x": "no"}})
+    assert drift_tables.told_by_check([failed, rang]) == {"check_2": "nobody was reached"}

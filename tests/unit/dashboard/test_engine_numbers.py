@@ -5,7 +5,7 @@ import math
 import socket
 import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
@@ -39,10 +39,8 @@ def port() -> Iterator[int]:
     """A gateway that names itself as its only engine, and one that does not answer."""
 
     class Both(BaseHTTPRequestHandler):
-        server: HTTPServer
-
         def do_GET(self) -> None:
-            at = f"127.0.0.1:{self.server.server_port}"
+            at = str(self.headers["host"])
             body = METRICS
             if self.path == "/metrics/engines":
                 named = [(at, "version_1"), (f"127.0.0.1:{closed}", "version_2")]
@@ -59,7 +57,7 @@ def port() -> Iterator[int]:
     server = ThreadingHTTPServer(("127.0.0.1", 0), Both)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
     thread.start()
-    yield server.server_address[1]
+    yield server.server_port
     server.shutdown()
     thread.join()
     server.server_close()

@@ -29,11 +29,11 @@ def running(seeded: dict[str, str], settings: Settings, ledger: Ledger) -> Retra
     point = {"step": 20, "loss": 1.5, "elapsed_seconds": 30.0}
     (folder / "curves.jsonl").write_text(json.dumps(point) + "\n", encoding="utf-8")
     run = ledger.find(TrainingRun, status=TrainingRunStatus.SUCCEEDED)[0]
-    live = replace(run, id="run_live", finished_at=None, created_at=now, path=str(folder), settings={"max_steps": 40})
     step = Step(
         id=f"{decision.id}/finetune", project=settings.project, decision_id=decision.id, name="finetune", status=""
     )
-    ledger.add(replace(live, status=TrainingRunStatus.RUNNING))
+    live = replace(run, id="run_live", finished_at=None, status=TrainingRunStatus.RUNNING, created_at=now)
+    ledger.add(replace(live, path=str(folder), settings={"max_steps": 40}))
     ledger.put_step(replace(step, status="running", created_at=now - timedelta(seconds=35)))
     settings.logs.mkdir(parents=True, exist_ok=True)
     (settings.logs / f"{decision.id}-finetune.log").write_text("step 20 of 40\n", encoding="utf-8")

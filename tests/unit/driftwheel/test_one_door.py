@@ -1,11 +1,15 @@
 """One door to a retrain: whoever asks, the same stands against it, and an override is a person's with a reason."""
 
+import contextlib
+import io
 import itertools
 from datetime import timedelta
 
 import pytest
+import yaml
 
 from driftwheel import controls
+from driftwheel.cli.main import main
 from driftwheel.errors import ConflictError
 from driftwheel.identity import utc_now
 from driftwheel.records import DecisionStatus, DecisionVerdict, DriftKind, RetrainDecision
@@ -13,12 +17,23 @@ from driftwheel.retrain_limits import history_of
 from driftwheel.settings.settings import Settings
 from driftwheel.settings.watching import PolicySettings
 from driftwheel.store.ledger import Ledger
+from driftwheel.store.tables import TABLES
 from monitor.policy import PolicyFacts, decide
-from tests.support.versions import add_with_parents
+from tests.support.versions import add_with_parents, published_version
 from tests.unit.driftwheel.traffic.test_log import ROW
 
 AGAINST = ("nothing", "paused", "under way", "cool-down", "budget", "breaker", "labels")
-TRIGGERS = ("policy", "schedule", "button", "button --override", "webhook")
+TRIGGERS = (
+    "policy",
+    "schedule",
+    "button",
+    "button --override",
+    "webhook",
+    "webhook --override",
+    "command line",
+    "command line --override",
+)
+APPROVALS = ("retrain", "promotion", "both", "none")
 SETTINGS = PolicySettings(min_fresh_labels=1, cooldown_seconds=3600, max_retrains_per_day=2, max_failed_gates=2)
 
 
@@ -72,7 +87,9 @@ def ask(policy: PolicySettings, ledger: Ledger, settings: Settings, trigger: str
         )
         decision = decide(facts, policy.model_copy(update={"schedule_seconds": 1.0}))
         return decision.status if decision.verdict is DecisionVerdict.RETRAIN else None
-    name, _, override = trigger.partition(" ")
+    name, _, override = trigger.partition(" --")
+    if name == "command line":
+        return ask_by_verb(policy, ledger, settings, bool(override))
     try:
         return controls.request_retrain(
             policy, ledger, key, trigger=name, reason="the shop opens", override=bool(override)
@@ -81,17 +98,42 @@ def ask(policy: PolicySettings, ledger: Ledger, settings: Settings, trigger: str
         return None
 
 
-@pytest.mark.parametrize(("against", "trigger"), list(itertools.product(AGAINST, TRIGGERS)))
-@pytest.mark.parametrize("approval", ["auto", "manual"])
-def test_whoever_asks_the_same_things_stand_against_a_retrain(
-    settings: Settings, ledger: Ledger, against: str, trigger: str, approval: str
-) -> None:
+def ask_by_verb(policy: PolicySettings, ledger: Ledger, settings: Settings, override: bool) -> DecisionStatus | None:
+    """Ask by `driftwheel retrain`; what it says goes nowhere."""
+    before = {d.id for d in ledger.find(RetrainDecision)}
+    raw = yaml.safe_load(settings.path.read_text()) | {"policy": policy.model_dump(mode="json")}
+    settings.path.write_text(yaml.safe_dump(raw))
+    words = ["retrain", "--config", str(settings.path), "--reason", "the shop opens"]
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        status = main([*words, *(["--override"] if override else [])])
+    found = [d.status for d in ledger.find(RetrainDecision) if d.id not in before]
+    assert (status == 0) is bool(found)
+    return found[0] if found else None
+
+
+@pytest.mark.parametrize("against", AGAINST)
+def test_whoever_asks_the_same_things_stand_against_a_retrain(settings: Settings, ledger: Ledger, against: str) -> None:
+    """Each trigger beside each setting of `policy.approval`, with one thing in the way, and with nothing."""
     arrange(ledger, settings, against)
-    found = ask(SETTINGS.model_copy(update={"approval": approval}), ledger, settings, trigger)
-    is_person = trigger.startswith("button")
-    allowed = DecisionStatus.OPEN if approval == "auto" or is_person else DecisionStatus.AWAITING_APPROVAL
-    is_let_in = against == "nothing" or (trigger == "button --override" and against != "under way")
-    assert found == (allowed if is_let_in else None)
+    before = {d.id for d in ledger.find(RetrainDecision)}
+    for trigger, approval in itertools.product(TRIGGERS, APPROVALS):
+        found = ask(SETTINGS.model_copy(update={"approval": approval}), ledger, settings, trigger)
+        is_asked_by_person = trigger.startswith(("button", "command line"))
+        needs_word = approval in ("retrain", "both") and not is_asked_by_person
+        allowed = DecisionStatus.AWAITING_APPROVAL if needs_word else DecisionStatus.OPEN
+        is_overridden = is_asked_by_person and trigger.endswith("--override")
+        is_let_in = against == "nothing" or (is_overridden and against != "under way")
+        assert found == (allowed if is_let_in else None), f"{trigger} with approval {approval}"
+        table = TABLES[RetrainDecision]
+        with ledger.write() as connection:  # so that the next one finds the loop as this one did
+            connection.execute(table.delete().where(table.c.id.not_in(before)))
+
+
+@pytest.mark.parametrize(
+    ("old", "new"), [("manual", "retrain"), ("auto", "none"), ("both", "both"), ("promotion", "promotion")]
+)
+def test_the_old_words_for_approval_are_understood(old: str, new: str) -> None:
+    assert PolicySettings.model_validate({"approval": old}).approval == new
 
 
 def test_an_override_is_written_down_and_no_hooks(settings: Settings, ledger: Ledger) -> None:
@@ -113,4 +155,21 @@ def test_what_a_person_turned_down_was_no_retrain_and_no_failed_gate(
     for number in range(3):
         retrain(ledger, number, DecisionStatus.REFUSED, 0.1, is_turned_down=is_turned_down)
     for trigger in ("policy", "button"):
-        assert ask(SETTINGS.model_copy(update={"approval": "auto"}), ledger, settings, trigger) == allowed
+        assert ask(SETTINGS.model_copy(update={"approval": "none"}), ledger, settings, trigger) == allowed
+
+
+@pytest.mark.parametrize(
+    ("version_id", "is_retrain"), [(None, False), ("v1", True)], ids=["while it runs", "its promotion"]
+)
+def test_what_a_person_cancelled_is_no_failed_gate(
+    settings: Settings, ledger: Ledger, version_id: str | None, is_retrain: bool
+) -> None:
+    for number in range(3):
+        retrain(ledger, number, DecisionStatus.CANCELLED, 0.1)
+    if version_id:
+        add_with_parents(ledger, published_version(version_id, number=1))
+        for decision in ledger.find(RetrainDecision):
+            ledger.change(decision, version_id=version_id)
+    history = history_of(ledger.find(RetrainDecision), utc_now())
+    assert history.refused_in_a_row == 0
+    assert (history.retrains_last_day, history.last_retrain_at is not None) == (3 * is_retrain, is_retrain)

@@ -48,6 +48,16 @@ def test_thumbs_alone_are_no_accuracy_and_their_fall_is_an_estimate() -> None:
     assert "thumbs down per thumb" in [rate.name for rate in fallen.risen]
 
 
+def test_most_answers_disliked_from_the_first_window_on_is_an_estimate() -> None:
+    """All requests thumbed and nine of ten down was `no alarm`: there was no time before that it was worse than."""
+    bad = judged(*[window((20, None, 1), (180, None, -1))] * 3)
+    assert [rate.name for rate in bad.risen] == ["thumbs down per answer"]
+    assert not bad.is_proved
+    assert judged(*[window((110, None, 1), (90, None, -1))] * 3).risen == ()
+    loud = WindowEvidence((*(Said("loud", False, None, -1),) * 150, *window((60, None, 1), (140, None, None)).rows))
+    assert judged(*[loud] * 3).risen == (), "one key is not most users"
+
+
 def test_few_labels_are_an_estimate_unless_nobody_chose_them() -> None:
     few = [window((11, True, None), (9, False, None), (180, None, None))] * 8
     known = judged(*few)

@@ -42,6 +42,7 @@ from monitor.facts import gather_facts
 from monitor.features import FEATURES, Feature, Measure
 from monitor.look import Look, next_look
 from monitor.signals import judge_drift
+from tests.support.said import words_of
 from tests.support.versions import add_with_parents, published_version
 
 # Evidently and its libraries warn about their own future; nothing of ours is silenced by it.
@@ -101,7 +102,7 @@ def watched(settings: Settings, ledger: Ledger, tmp_path: Path) -> Settings:
         Alias(id="support/support", project="support", name="support", version_id="version_1", fence=1),
     )
     monitor = settings.monitor.model_copy(update={"window_rows": WINDOW_ROWS, "reference_rows": 300})
-    policy = settings.policy.model_copy(update={"min_fresh_labels": 300, "approval": "auto"})
+    policy = settings.policy.model_copy(update={"min_fresh_labels": 300, "approval": "none"})
     return settings.model_copy(update={"monitor": monitor, "policy": policy})
 
 
@@ -137,7 +138,7 @@ def send(
                 label_source="correction" if is_labelled else None,
             )
         )
-    ledger.add(*rows)
+    ledger.add(*rows, *words_of(rows))
 
 
 def verdicts(ledger: Ledger, kind: DriftKind) -> list[str]:

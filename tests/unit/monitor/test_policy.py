@@ -10,7 +10,7 @@ from driftwheel.settings.watching import PolicySettings
 from monitor.policy import PolicyFacts, Trial, decide
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
-SETTINGS = PolicySettings(approval="auto", min_fresh_labels=100, cooldown_seconds=3600, max_retrains_per_day=2)
+SETTINGS = PolicySettings(approval="none", min_fresh_labels=100, cooldown_seconds=3600, max_retrains_per_day=2)
 LOST = PolicyFacts(
     now=NOW, drifted=frozenset({DriftKind.QUALITY}), fresh_labels=500, quality_text="accuracy 40% on 100 rows"
 )
@@ -95,5 +95,5 @@ def test_the_decision_and_its_reason(facts: PolicyFacts, changes: dict[str, floa
 
 
 def test_manual_approval_waits_for_a_person() -> None:
-    decision = decide(LOST, SETTINGS.model_copy(update={"approval": "manual"}))
+    decision = decide(LOST, SETTINGS.model_copy(update={"approval": "retrain"}))
     assert (decision.verdict, decision.status) == (DecisionVerdict.RETRAIN, DecisionStatus.AWAITING_APPROVAL)

@@ -67,6 +67,15 @@ def test_a_fall_of_the_grade_is_proved_by_one_correction_in_ten() -> None:
     assert low < known.accuracy.value < high
 
 
+def test_looking_at_more_answers_is_no_fall_where_nobody_chooses_them() -> None:
+    """A window of which less was mended was followed by others: that rang as a rise of corrections."""
+    steady = cycle(STEADY)
+    windows = [*(window(steady, 4) for _ in range(3)), window(steady, 40)]
+    assert judged(windows).risen == ()
+    chosen = judged(windows, are_labels_sampled=False)
+    assert [rate.name for rate in chosen.risen] == ["corrections per answer"]
+
+
 def test_corrections_that_people_chose_are_an_estimate_until_most_answers_have_one() -> None:
     steady, fallen = cycle(STEADY), cycle(FALLEN)
     before = [window(steady, 20) for _ in range(6)]

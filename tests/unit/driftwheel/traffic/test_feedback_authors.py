@@ -21,7 +21,7 @@ from tests.unit.driftwheel.traffic.test_log import ROW
 pytestmark = pytest.mark.every_database
 WEB, SHOP = Author(id="support/web"), Author(id="support/shop")
 CROWD = Author(id="support/crowd", trust=Trust.LABEL)
-ADA = person("Ada")
+ADA, BEN = person("Ada"), person("Ben")
 START = datetime(2026, 1, 2, tzinfo=UTC)
 Give = Callable[..., Traffic]
 
@@ -138,6 +138,16 @@ def test_comments_and_signals_move_neither_label_nor_its_moment(give: Give, sett
     ledger.add(Traffic(**vars(ROW) | {"id": "req_2", "label": "card", "label_source": "label"}))
     row = give_feedback(settings.traffic, ledger, settings.project, "req_2", author=ADA, comment="came with its label")
     assert (*summary(row), row.feedback_at) == (None, "card", "label", None)
+
+
+def test_who_says_again_what_was_said_makes_no_old_label_fresh(give: Give) -> None:
+    at = give(WEB, label="card").feedback_at
+    vouched = give(ADA, label="card").feedback_at
+    assert at is not None
+    assert vouched is not None
+    assert vouched > at, "now somebody is trusted with it"
+    assert give(BEN, label="card").feedback_at == vouched
+    assert (give(BEN, label="refund").feedback_at or at) > vouched
 
 
 def test_nobody_fills_the_ledger_with_words_about_one_answer(

@@ -1,5 +1,6 @@
 """What a key without trust says teaches little, and only what trusted rows say too; it never judges."""
 
+import tracemalloc
 from collections.abc import Sequence
 
 import pytest
@@ -9,7 +10,7 @@ from driftwheel.settings.data import DatasetSettings
 from examples.support.world import messages
 from train.data.examples import Example
 from train.data.tally import Tally
-from train.data.unverified_rows import Admission, contradicted, planted
+from train.data.unverified_rows import Admission, TrustedAnswers, planted
 
 SETTINGS = DatasetSettings(sources=["x"])
 
@@ -70,9 +71,32 @@ def test_rows_that_share_what_no_trusted_row_has_are_held_back(tail: str) -> Non
 
 def test_where_answers_are_free_texts_only_the_caps_and_planted_words_count() -> None:
     verified = [row(n, e.text, f"about {n}") for n, e in enumerate(messages(300, 1, "steady"))]
-    assert contradicted(said(30, 2, "web", lie="anything"), verified) == set()
+    assert TrustedAnswers(verified).contradicted(said(30, 2, "web", lie="anything")) == set()
 
 
 def test_without_a_trusted_row_nobody_can_say_that_a_label_is_right() -> None:
     rows = said(30, 2, "web")
-    assert contradicted(rows, []) == {e.id for e in rows}
+    assert TrustedAnswers([]).contradicted(rows) == {e.id for e in rows}
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [["refund", "card", "login", "order"] * 3, ["lost card", "new card"] * 4, [f"label_{n}" for n in range(12)]],
+    ids=["few rows of each label", "labels of two words", "labels that come once"],
+)
+def test_a_small_task_of_labels_is_asked_too(labels: list[str]) -> None:
+    verified = [row(n, f"What about my {label} then", label) for n, label in enumerate(labels)]
+    asked = [row(n, f"What about my {label} then", label, "web") for n, label in enumerate(labels)]
+    wrong = [row(n, f"What about my {label} then", "planted", "web") for n, label in enumerate(labels)]
+    assert TrustedAnswers(verified).contradicted(asked) == set()
+    assert TrustedAnswers(verified).contradicted(wrong) == {e.id for e in wrong}
+
+
+def test_admission_holds_no_table_of_all_rows_by_all_rows() -> None:
+    verified, fresh = said(1500, 1), [e for key in range(20) for e in said(75, 10 + key, f"key {key}")]
+    tracemalloc.start()
+    kept = Admission(SETTINGS, verified, fresh, Tally()).admit(fresh)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert len(kept) == 100
+    assert most < 8 * len(verified) * len(fresh), "a table of them would take 18 MB"

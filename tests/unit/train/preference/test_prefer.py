@@ -23,7 +23,8 @@ from train.finetune import finetune
 from train.merge import merge
 from train.preference.prefer import prefer, preference_dataset
 from train.preference.preference_rows import preferences
-from train.worker import Job, Progress, run_steps
+from train.retrain_state import Job, Progress
+from train.worker import run_steps
 
 WORDS = (
     "amber",

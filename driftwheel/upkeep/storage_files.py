@@ -1,0 +1,61 @@
+"""What lies in the storage folder: what a backup takes, and what can be made again."""
+
+import shutil
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+from driftwheel.system import only_process, sync
+
+LEDGER = "ledger.db"
+DATABASES = ("worker.db", "tune.db", LEDGER)
+"""SQLite files, in the order in which a backup copies them: a step that the ledger knows and the worker does not is
+found finished when it is run again."""
+LOGS = "logs"
+ENVIRONMENT_MARK = "pyvenv.cfg"
+"""In the folder of a virtual environment, which names absolute paths and is made anew elsewhere."""
+
+
+def only_upkeep(root: Path) -> AbstractContextManager[None]:
+    """Hold the storage folder's lock of upkeep, so that nothing is deleted while it is copied; raises ConflictError."""
+    return only_process(root / "upkeep.lock", f"another backup, restore or gc runs on {root}; wait for its end")
+
+
+def files_to_keep(root: Path) -> Iterator[Path]:
+    """Give the files that a backup takes: neither databases, which are copied otherwise, nor logs nor environments."""
+    for path in sorted(root.iterdir()):
+        if path.is_dir() and path.name != LOGS and not path.name.startswith("."):
+            if not (path / ENVIRONMENT_MARK).is_file():
+                yield from (found for found in sorted(path.rglob("*")) if found.is_file() and not is_partial(found))
+        elif path.is_file() and not path.name.startswith(".") and not _is_of_a_process(path):
+            yield path
+
+
+def is_partial(path: Path) -> bool:
+    """Say whether something is being written: it gets its name when it is whole."""
+    return any(part.startswith(".") for part in path.parts[-3:])
+
+
+def copy_file(source: Path, target: Path) -> bool:
+    """Copy a file durably; false if it is gone, as the checkpoints of a run that trains are replaced."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        shutil.copyfile(source, target)
+    except FileNotFoundError:
+        target.unlink(missing_ok=True)
+        return False
+    sync(target)
+    return True
+
+
+def size_of(path: Path) -> int:
+    """Return the bytes of a file, or of all files in a folder."""
+    if not path.is_dir():
+        return path.stat().st_size
+    return sum(found.stat().st_size for found in path.rglob("*") if found.is_file() and not found.is_symlink())
+
+
+def _is_of_a_process(path: Path) -> bool:
+    """Say whether a file is a database, its side file or copy, or a lock."""
+    is_lock = path.suffix in (".lock", ".db", ".db-wal", ".db-shm")
+    return is_lock or any(path.name.startswith(name) for name in DATABASES)

@@ -1,0 +1,41 @@
+"""A version's files on this machine: stored for the others when it is published, fetched where they are not yet."""
+
+from pathlib import Path
+
+from driftwheel.artifacts import is_complete
+from driftwheel.errors import ArtifactError, NotFoundError
+from driftwheel.object_store import ObjectStore, open_store
+from driftwheel.records import ModelVersion
+from driftwheel.settings.settings import StorageSettings
+from driftwheel.stored_artifacts import Report, fetch_artifact, put_artifact
+
+
+def store_of(storage: StorageSettings) -> ObjectStore | None:
+    """Return the store of artifacts, or None where none is named; raises ConfigError."""
+    return None if storage.artifacts is None else open_store(storage.artifacts, storage.artifacts_timeout_seconds)
+
+
+def share(storage: StorageSettings, folder: Path) -> None:
+    """Store a finished artifact for other machines, where a store is named; raises ArtifactError or StorageError."""
+    store = store_of(storage)
+    if store is not None:
+        put_artifact(store, folder)
+
+
+def bring(storage: StorageSettings, version: ModelVersion, report: Report = lambda done, all: None) -> None:
+    """Have a version's files at its path: they are there, or come from the store.
+
+    Raises ArtifactError if they are nowhere or not those that were judged, StorageError if store or disk refuses.
+    """
+    path = Path(version.path)
+    if is_complete(path):
+        return
+    store = store_of(storage)
+    if store is None:
+        raise ArtifactError(
+            f"{version.id} has no files at {path}, and storage.artifacts names no store to fetch them from"
+        )
+    try:
+        fetch_artifact(store, version.manifest_hash, path, report)
+    except NotFoundError as error:
+        raise ArtifactError(f"{version.id} has no files at {path}: {error}") from error

@@ -1,0 +1,226 @@
+"""Who is forgotten stands nowhere any more, and what learned from them is named."""
+
+import html
+import json
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from driftwheel.artifacts import verify, writing
+from driftwheel.by_whom import Action, Cause, Feedback, Trust
+from driftwheel.check_details import SignalDetails
+from driftwheel.cli.main import main
+from driftwheel.errors import NotFoundError
+from driftwheel.probe_answers import Fingerprint, ProbeAnswer
+from driftwheel.records import Dataset, DriftKind, DriftSignal, DriftVerdict, ModelVersion, Traffic, TrainingRun
+from driftwheel.settings.settings import Settings
+from driftwheel.store.events import events_of
+from driftwheel.store.ledger import Ledger
+from driftwheel.traffic.export import export_traffic, note_export
+from driftwheel.traffic.feedback import Author, give_feedback
+from driftwheel.traffic.redaction import rules_of
+from driftwheel.upkeep.forgetting import Forgotten, Target, forget, was_forgotten
+from driftwheel.upkeep.verifying import verify_loop
+from tests.support.whole_loop import add_built, add_dataset, add_run, add_version, request_row
+
+SECRET = 'my card "4929" was lost in Zürich <today>'
+OTHER = "where is the parcel that I sent?"
+ANN = Cause(actor="person:ann", reason="she asked for it")
+
+
+def dataset_row(id: str, prompt: str, group: str, source: str = "correction") -> dict[str, object]:
+    return {
+        "id": id,
+        "prompt": [{"role": "user", "content": prompt}],
+        "completion": [{"role": "assistant", "content": "card_lost"}],
+        "label": "card_lost",
+        "group": group,
+        "source": source,
+        "slice": "new",
+    }
+
+
+@pytest.fixture
+def loop(settings: Settings) -> Iterator[Ledger]:
+    """Ann's three requests among others', and everything that was made of them."""
+    with closing(Ledger(settings.database_url, root=settings.root)) as ledger:
+        add_version(ledger, settings)
+        version = ledger.newest(ModelVersion, "support")
+        hers = [
+            request_row(version.id, n, prompt=f"{SECRET} {n}", user_id="ann", key_id="support/shop") for n in range(3)
+        ]
+        others = [request_row(version.id, n, prompt=OTHER, user_id="bob", key_id="support/app") for n in range(3, 6)]
+        quoting = json.dumps(
+            {"messages": [{"role": "user", "content": f"{SECRET} 0"}, {"role": "user", "content": "and?"}]}
+        )
+        ledger.add(*hers, *others, request_row(version.id, 6, prompt="and now?", request=quoting, key_id="support/app"))
+        rows = (
+            dataset_row("a" * 16, f"{SECRET} 0".upper(), "x"),
+            dataset_row("b" * 16, "something else of hers", "ann"),
+            dataset_row("c" * 16, "reworded", "y") | {"original": "a" * 16},
+            dataset_row("d" * 16, OTHER, "bob"),
+            dataset_row("e" * 16, f"{SECRET} 0", "z", "files"),
+        )
+        add_dataset(ledger, settings, "dataset_2", rows)
+        second = add_built(ledger, settings, 2, "dataset_2")
+        third = add_run(ledger, settings, "run_3", "dataset_1")
+        ledger.change(third, settings={"started_from": "run_2"})
+        ledger.add(replace(second, id="version_3", number=3, run_id="run_3", dataset_id="dataset_1"))
+        quote_her(ledger, settings)
+        yield ledger
+
+
+def quote_her(ledger: Ledger, settings: Settings) -> None:
+    """Let her words stand in a signal, a fingerprint, reports, an evaluation, a log and exports."""
+    text = f"{SECRET} 1"
+    messages = ({"role": "user", "content": text},)
+    probe = ProbeAnswer(messages=messages, tokens=("a",), logprobs=(-1.0,))  # type: ignore[arg-type]  # a message
+    ledger.change(ledger.get(ModelVersion, "version_2"), fingerprint=Fingerprint(probes=(probe,)))
+    signal = DriftSignal(
+        id="signal_1",
+        project="support",
+        version_id="version_1",
+        kind=DriftKind.INPUT,
+        feature="all",
+        method="m",
+        score=1,
+        threshold=1,
+        reference_rows=1,
+        current_rows=1,
+        verdict=DriftVerdict.STEADY,
+        check_id="check_1",
+        details=SignalDetails(strangest_prompts=[text, OTHER]),
+    )
+    ledger.add(signal)
+    for name, content in {
+        "reports/check_1/report.html": html.escape(text),
+        "reports/check_1/report.json": "{}",
+        "reports/check_2/report.html": OTHER,
+        "logs/worker.log": f"learned {json.dumps(text)}\nkept\n",
+        "runs/run_2/job.json": json.dumps({"texts": [text]}),
+        "paraphrases.jsonl": json.dumps({"text": text}) + "\n" + json.dumps({"text": OTHER}) + "\n",
+    }.items():
+        path = settings.root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content, encoding="utf-8")
+    with writing(settings.root / "evaluations" / "one", {}) as made:
+        (made / "predictions.jsonl").write_text(json.dumps({"prompt": text}), encoding="utf-8")
+
+
+def forget_in(settings: Settings, ledger: Ledger, kind: str, name: str, *, dry_run: bool = False) -> Forgotten:
+    target = Target(kind=kind, name=name)  # type: ignore[arg-type]  # one of the three
+    return forget(settings.traffic, ledger, "support", settings.root, target, ANN, dry_run=dry_run)
+
+
+def places_of(settings: Settings, *texts: str) -> set[str]:
+    """Return the files of the storage folder in whose bytes one of the texts stands, in any form."""
+    forms = {f for t in texts for f in (t, json.dumps(t)[1:-1], json.dumps(json.dumps(t)[1:-1])[1:-1], html.escape(t))}
+    forms |= {json.dumps(t, ensure_ascii=False)[1:-1] for t in texts}
+    return {
+        str(path.relative_to(settings.root))
+        for path in settings.root.rglob("*")
+        if path.is_file() and any(form.encode() in path.read_bytes() for form in forms)
+    }
+
+
+def test_a_user_who_is_forgotten_stands_nowhere(loop: Ledger, settings: Settings, tmp_path: Path) -> None:
+    export = tmp_path / "export.jsonl"
+    note_export(settings.root, export, export_traffic(loop, "support", export))
+    assert {"ledger.db", "reports/check_1/report.html", "logs/worker.log"} < {
+        *places_of(settings, SECRET),
+        *(["ledger.db"] if "ledger.db-wal" in places_of(settings, SECRET) else []),
+    }
+    before = {path.name for path in settings.root.rglob("*")}
+    dry = forget_in(settings, loop, "user", "ann", dry_run=True)
+    assert {path.name for path in settings.root.rglob("*")} - {"upkeep.lock"} == before - {"upkeep.lock"}
+    found = forget_in(settings, loop, "user", "ann")
+    assert (dry.requests, dry.versions, dry.files) == (found.requests, found.versions, found.files)
+    # Bob's later request quotes her, and the data file that held the same words is the operator's own.
+    allowed = {"ledger.db", "ledger.db-wal", "ledger.db-shm", f"datasets/{found.datasets[0].replaced_by}/train.jsonl"}
+    assert places_of(settings, SECRET) <= allowed
+    assert places_of(settings, f"{SECRET} 1", f"{SECRET} 2", "something else of hers", "reworded") == set()
+    assert loop.count(Traffic, user_id="ann") == 0
+    assert loop.count(Traffic) == 4
+    assert [json.loads(line)["id"] for line in export.read_text().splitlines()] == [f"req_{n:05d}" for n in range(3, 7)]
+    assert loop.get(DriftSignal, "signal_1").details.strangest_prompts == ["(forgotten)", OTHER]
+    assert loop.get(ModelVersion, "version_2").fingerprint.probes == ()
+    assert not (settings.root / "reports" / "check_1").exists()
+    assert (settings.root / "reports" / "check_2").exists()
+    assert (settings.logs / "worker.log").read_text() == "kept\n"
+    assert verify_loop(loop, "support", settings.root).faults == ()
+
+
+def test_what_learned_from_them_is_named_and_marked(loop: Ledger, settings: Settings) -> None:
+    found = forget_in(settings, loop, "user", "ann")
+    assert found.versions == ("version_2", "version_3")  # the third went on from the second's weights
+    marked = {v.id: v.lineage.forgotten_at is not None for v in loop.find(ModelVersion)}
+    assert marked == {"version_1": False, "version_2": True, "version_3": True}
+    [cleared] = found.datasets
+    assert (cleared.id, cleared.rows, cleared.learned) == ("dataset_2", 3, 3)
+    new, old = loop.get(Dataset, cleared.replaced_by), loop.get(Dataset, "dataset_2")
+    assert (new.train_rows, new.report.forgotten, old.path, old.train_rows) == (2, 3, new.path, 2)
+    lines = (Path(new.path) / "train.jsonl").read_text(encoding="utf-8").splitlines()
+    assert [json.loads(line)["id"] for line in lines] == ["d" * 16, "e" * 16]
+    verify(Path(new.path))
+    assert loop.count(TrainingRun, dataset_id=new.id) == 0  # so that `driftwheel train` trains anew
+
+
+def test_the_record_proves_it_without_keeping_what_was_deleted(loop: Ledger, settings: Settings) -> None:
+    found = forget_in(settings, loop, "user", "ann")
+    for name in ("ann", "req_00001"):
+        assert was_forgotten(loop, "support", name) == [found.id]
+    assert was_forgotten(loop, "support", "bob") == []
+    record = loop.switch("support", found.id) or ""
+    assert not any(word in record for word in ("ann", "req_0000", "card"))
+    [event] = events_of(loop, "support", actions=[Action.FORGET])
+    assert (event.actor, event.object_id, event.reason) == ("person:ann", found.id, "she asked for it")
+    with pytest.raises(NotFoundError, match="nothing of the user 'ann'"):
+        forget_in(settings, loop, "user", "ann")
+
+
+def test_of_one_request_what_repeats_it_goes_too(loop: Ledger, settings: Settings) -> None:
+    found = forget_in(settings, loop, "request", "req_00000")
+    assert found.requests == 2
+    assert {row.id for row in loop.find(Traffic)} == {f"req_{n:05d}" for n in (1, 2, 3, 4, 5)}
+    assert [c.rows for c in found.datasets] == [2]  # her other row stays
+
+
+def test_of_a_key_its_words_about_others_go_and_what_is_right_without_them_counts(
+    loop: Ledger, settings: Settings
+) -> None:
+    shop, app = Author(id="support/shop", trust=Trust.LABEL), Author(id="support/app", trust=Trust.LABEL)
+    give_feedback(settings.traffic, loop, "support", "req_00003", author=app, label="parcel")
+    give_feedback(settings.traffic, loop, "support", "req_00003", author=shop, label="poisoned")
+    assert loop.get(Traffic, "req_00003").label == "poisoned"
+    found = forget_in(settings, loop, "key", "support/shop")
+    assert (found.requests, found.words) == (3, 1)
+    assert loop.get(Traffic, "req_00003").label == "parcel"
+    assert {word.author for word in loop.find(Feedback)} == {"support/app"}
+
+
+def test_the_name_of_a_user_is_found_where_rows_keep_its_hash(loop: Ledger, settings: Settings) -> None:
+    traffic = settings.traffic.model_copy(update={"redact": ["email"]})
+    rules = rules_of(traffic)
+    assert rules is not None
+    hashed = rules.clean_name("ann@example.com")
+    loop.add(request_row("version_1", 9, user_id=hashed))
+    target = Target(kind="user", name="ann@example.com")
+    assert forget(traffic, loop, "support", settings.root, target, ANN, dry_run=False).requests == 1
+
+
+def test_the_verb_says_what_is_left_to_do(loop: Ledger, settings: Settings, capsys: pytest.CaptureFixture[str]) -> None:
+    config = ["--config", str(settings.path)]
+    (settings.root / "ledger.db.revision-1.x").write_text("x")
+    assert main(["forget", "--user", "ann", "--dry-run", *config]) == 0
+    assert loop.count(Traffic, user_id="ann") == 3
+    assert main(["forget", "--user", "ann", "--reason", "asked", *config]) == 0
+    assert main(["forget", "--was", "ann", *config]) == 0
+    told = capsys.readouterr().out
+    assert "3 requests and 0 words about them would be deleted" in told
+    assert "version_2 learned from it, and cannot unlearn it" in told
+    assert "ledger.db.revision-1.x" in told
+    assert main(["forget", "--user", "nobody", *config]) == 1
+    assert main(["forget", "--was", "nobody", *config]) == 1

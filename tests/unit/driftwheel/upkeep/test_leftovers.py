@@ -1,0 +1,142 @@
+"""`driftwheel gc` deletes what nothing needs, and nothing else."""
+
+import os
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from driftwheel.cli.main import main
+from driftwheel.errors import ConflictError
+from driftwheel.lineage import Lineage
+from driftwheel.records import ModelVersion, ModelVersionStatus, TrainingRun
+from driftwheel.settings.settings import Settings
+from driftwheel.store.ledger import Ledger
+from driftwheel.upkeep.leftovers import LARGEST_LOG_BYTES, collect_leftovers
+from driftwheel.upkeep.storage_files import only_upkeep
+from driftwheel.upkeep.verifying import verify_loop
+from tests.support.whole_loop import add_built, add_run, add_version
+
+
+@pytest.fixture
+def loop(settings: Settings) -> Iterator[Ledger]:
+    """A live version, an older one, a rejected one, a failed run, and files of every kind."""
+    with closing(Ledger(settings.database_url, root=settings.root)) as ledger:
+        add_version(ledger, settings)
+        add_built(ledger, settings, 2, "dataset_1")
+        add_built(ledger, settings, 3, "dataset_1", ModelVersionStatus.REJECTED)
+        for name in ("runs/run_gone/adapter", "datasets/dataset_gone", "reports/check_1", "reports/check_2"):
+            (settings.root / name).mkdir(parents=True)
+        for name in ("artifacts/.x.999999999", "half", "whole"):
+            (settings.root / name).mkdir(parents=True)
+        for name in ("half/pyvenv.cfg", "whole/pyvenv.cfg", "whole/.complete", "logs/old.log.1", "logs/new.log"):
+            (settings.root / name).parent.mkdir(exist_ok=True)
+            (settings.root / name).write_text("x")
+        for name in ("ledger.db.revision-1.a", "ledger.db.revision-2.b"):
+            (settings.root / name).write_text("x")
+        yield ledger
+
+
+def make_old(root: Path, *but: str) -> None:
+    """Let everything be as it was a year ago, but for some."""
+    for path in root.rglob("*"):
+        if str(path.relative_to(root)) not in but:
+            os.utime(path, (time.time() - 365 * 86_400,) * 2)
+
+
+def names(root: Path, found: list[object]) -> set[str]:
+    return {str(leftover.path.relative_to(root)) for leftover in found}  # type: ignore[attr-defined]
+
+
+GONE = {
+    "runs/run_gone",
+    "runs/run_2/checkpoint-10",
+    "runs/run_2/merged",
+    "runs/run_3/checkpoint-10",
+    "runs/run_3/merged",
+    "artifacts/run_3-none",
+    "artifacts/.x.999999999",
+    "datasets/dataset_gone",
+    "reports/check_1",
+    "half",
+    "logs/old.log.1",
+    "ledger.db.revision-1.a",
+}
+
+
+def test_what_nothing_needs_goes_and_the_rest_stays(loop: Ledger, settings: Settings) -> None:
+    make_old(settings.root, "logs/new.log", "reports/check_2", "ledger.db.revision-2.b")
+    before = {path for path in settings.root.rglob("*") if path.is_file()}
+    assert names(settings.root, [*collect_leftovers(loop, settings.root, dry_run=True)]) == GONE
+    assert {path for path in settings.root.rglob("*") if path.is_file()} - before <= {settings.root / "upkeep.lock"}
+    assert names(settings.root, [*collect_leftovers(loop, settings.root, dry_run=False)]) == GONE
+    assert not any((settings.root / name).exists() for name in GONE)
+    for name in (
+        "runs/run_1/merged",
+        "runs/run_1/checkpoint-10",
+        "runs/run_2/adapter",
+        "artifacts/run_2-none",
+        "whole",
+    ):
+        assert (settings.root / name).exists(), name
+    assert verify_loop(loop, "support", settings.root).faults == ()
+    assert collect_leftovers(loop, settings.root, dry_run=False) == []
+
+
+def test_what_is_young_stays(loop: Ledger, settings: Settings) -> None:
+    found = names(settings.root, [*collect_leftovers(loop, settings.root, dry_run=True)])
+    assert found == {"half"}  # never finished, however young: the next that needs it makes it anew
+
+
+def test_merged_weights_that_another_version_went_on_from_stay(loop: Ledger, settings: Settings) -> None:
+    make_old(settings.root)
+    third = add_run(loop, settings, "run_4", "dataset_1")
+    merged = settings.root / "runs" / "run_2" / "merged"
+    version = loop.get(ModelVersion, "version_2")
+    went_on = replace(
+        version,
+        id="version_4",
+        number=4,
+        run_id=third.id,
+        base_model=str(merged),
+        lineage=Lineage(started_from="run_2"),
+    )
+    loop.add(went_on)
+    assert "runs/run_2/merged" not in names(settings.root, [*collect_leftovers(loop, settings.root, dry_run=True)])
+
+
+def test_a_run_that_trains_is_left_alone(loop: Ledger, settings: Settings) -> None:
+    make_old(settings.root)
+    loop.change(loop.get(TrainingRun, "run_3"), status="running")
+    found = names(settings.root, [*collect_leftovers(loop, settings.root, dry_run=True)])
+    assert not any(name.startswith(("runs/run_3", "artifacts/run_3")) for name in found)
+
+
+def test_a_log_that_is_too_large_is_cut_while_its_process_goes_on(loop: Ledger, settings: Settings) -> None:
+    path = settings.logs / "gateway.log"
+    with path.open("ab") as log:
+        log.truncate(LARGEST_LOG_BYTES + 1)
+        log.seek(0, 2)
+        log.write(b"the last words\n")
+        log.flush()
+        collect_leftovers(loop, settings.root, dry_run=False)
+        log.write(b"and more\n")
+    assert path.read_bytes() == b"and more\n"
+    assert (settings.logs / "gateway.log.1").read_bytes().endswith(b"the last words\n")
+
+
+def test_nothing_is_deleted_while_a_backup_is_taken(loop: Ledger, settings: Settings) -> None:
+    with only_upkeep(settings.root), pytest.raises(ConflictError, match="another backup"):
+        collect_leftovers(loop, settings.root, dry_run=False)
+
+
+def test_the_verb_says_what_it_would_do(loop: Ledger, settings: Settings, capsys: pytest.CaptureFixture[str]) -> None:
+    make_old(settings.root)
+    assert main(["gc", "--dry-run", "--config", str(settings.path)]) == 0
+    assert main(["gc", "--json", "--keep-days", "1", "--config", str(settings.path)]) == 0
+    told = capsys.readouterr().out
+    assert "would be deleted" in told
+    assert '"reason": "no published version serves it"' in told
