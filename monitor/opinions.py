@@ -62,11 +62,6 @@ class WindowEvidence:
         """The rows about which anybody said anything; they are few, and counted many times."""
         return tuple(row for row in self.rows if row.is_said or row.loss is not None)
 
-    @cached_property
-    def asked(self) -> Counter[str]:
-        """The requests of each author."""
-        return Counter(row.author for row in self.rows)
-
 
 @dataclass(frozen=True, kw_only=True)
 class Rate:
@@ -153,7 +148,7 @@ def counted(windows: Iterable[WindowEvidence], is_said: Callable[[Said], bool]) 
     # Whoever never says this, but other things, may not say it ever: a key that confirmed one answer of a hundred has
     # not found the others right. It is counted by what it spoke about.
     spoken = Counter(row.author for row in told if row.is_said and row.author not in count)
-    asked = Counter({author: sum(window.asked[author] for window in windows) for author in count})
+    asked = Counter(row.author for window in windows for row in window.rows if row.author in count)
     return capped_by_author(count, asked + spoken)
 
 
