@@ -39,6 +39,7 @@ WORDS = {
     Action.ROTATE_KEY: "replaced a key",
     Action.DISABLE_KEY: "disabled a key",
     Action.CHANGE_SETTINGS: "changed the settings",
+    Action.FORGET: "deleted what somebody left",
 }
 GROUPS = {
     "versions": (Action.PROMOTE, Action.ROLL_BACK, Action.SWAP, Action.REFUSE_SWAP, Action.PUBLISH, Action.REJECT),

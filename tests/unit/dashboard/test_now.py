@@ -1,5 +1,6 @@
 """The page of the present says first what is wrong, what to do about it, and how long a retrain still takes."""
 
+import re
 from dataclasses import replace
 from datetime import timedelta
 
@@ -49,7 +50,7 @@ def test_a_running_retrain_says_how_long_it_still_takes(
     page = view("overview")
     left = {m.label: m.value for m in page.metric}["Retrain"]
     # The seeded retrain before it took a minute for the dataset, three to train and one to merge.
-    assert left in ("4 min 40 s left", "4 min 39 s left", "4 min 38 s left")
+    assert re.fullmatch(r"4 min [23]\d s left|4 min 40 s left", left)  # drawing the page takes seconds where it is busy
     assert any(caption.value == "at dataset; estimated" for caption in page.caption)
 
 

@@ -273,7 +273,7 @@ class AdapterWorld(World):
 
     def host_models(self) -> list[str]:
         arguments = subprocess.check_output(["ps", "-ww", "-o", "args=", "-p", str(self.hosts()[0])], text=True)
-        with urllib.request.urlopen(f"http://127.0.0.1:{arguments.split()[-1]}/v1/models", timeout=10) as page:
+        with urllib.request.urlopen(f"http://127.0.0.1:{arguments.split()[-2]}/v1/models", timeout=10) as page:
             return [model["id"].split("@")[0] for model in json.load(page)["data"]]
 
 
