@@ -31,8 +31,9 @@ from driftwheel.answers import label_of
 from driftwheel.api_keys import KEYS_VARIABLE
 from driftwheel.artifacts import is_complete, writing
 from driftwheel.cli.command import open_ledger
+from driftwheel.controls import UNFINISHED
 from driftwheel.errors import EngineError
-from driftwheel.records import DecisionStatus, ModelVersion, RetrainDecision
+from driftwheel.records import ModelVersion, RetrainDecision
 from driftwheel.settings.load import load_settings
 from driftwheel.settings.settings import Settings
 from driftwheel.store.alias import get_alias
@@ -140,8 +141,7 @@ async def turn(demo: loop.Demo, later: list[Example], test: list[Example], held_
     decision = await shift(demo, stream, windows)
     with demo.step("retrain, gate, swap"):
         deadline = time.monotonic() + loop.RETRAIN_TIMEOUT_SECONDS
-        unfinished = (DecisionStatus.OPEN, DecisionStatus.RUNNING)
-        await loop.until(lambda: demo.ledger.get(RetrainDecision, decision.id).status not in unfinished, deadline)
+        await loop.until(lambda: demo.ledger.get(RetrainDecision, decision.id).status not in UNFINISHED, deadline)
         ended = demo.ledger.get(RetrainDecision, decision.id)
         demo.say(f"{ended.status}: {ended.error or 'a better version is live'}")
     live = demo.ledger.get(

@@ -19,7 +19,7 @@ from driftwheel.retrain_limits import WAITING
 from driftwheel.settings.watching import PolicySettings
 from driftwheel.store.alias import find_alias
 from driftwheel.store.ledger import Ledger
-from driftwheel.traffic.fresh_labels import SHIPPED, Caps
+from driftwheel.traffic.fresh_labels import Caps
 
 LOOK_AGAIN = "Nothing was changed: look again, and decide anew."
 SETTLED = {
@@ -113,7 +113,7 @@ def request_retrain(
     why_now: str = "",
     fence: int | None = None,
     by: Cause | None = None,
-    caps: Caps = SHIPPED,
+    caps: Caps,
 ) -> RetrainDecision:
     """Ask for a retrain; `why_now` is the reason why what stands against it does not hold this time.
 

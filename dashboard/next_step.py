@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from driftwheel.records import DecisionStatus
+from driftwheel.retrain_limits import AT_WORK
 
 GATEWAY_DOWN = ("silent", "stale")
 
@@ -65,7 +66,7 @@ def _of_retrain(now: Situation) -> NextStep | None:
     if now.waiting:
         why = "A retrain waits for you." if now.waiting == 1 else f"{now.waiting} retrains wait for you."
         return NextStep(why=why, label="Approve or refuse it", page="decisions", **LOOK)
-    if now.retrain is DecisionStatus.RUNNING and not now.is_paused:
+    if now.retrain in AT_WORK and not now.is_paused:  # one that waits for a person was told above
         return NextStep(why="A retrain is running.", label="Watch it", page="training_runs", color="blue", word="Busy")
     if now.is_paused:
         return NextStep(why="Retraining is paused.", label="Resume it", page="decisions", **LOOK)

@@ -25,7 +25,7 @@ from driftwheel.store.alias import find_alias, move_alias, move_alias_with
 from driftwheel.store.events import note_with
 from driftwheel.store.ledger import Ledger
 from driftwheel.store.tables import TABLES
-from driftwheel.traffic.fresh_labels import SHIPPED, Caps, fresh_for_retrain
+from driftwheel.traffic.fresh_labels import Caps, fresh_for_retrain
 
 PAUSED = "paused"
 CANARY_PLAN = "canary_plan"
@@ -155,7 +155,7 @@ def request_retrain(
     reason: str,
     override: bool = False,
     by: Cause | None = None,
-    caps: Caps = SHIPPED,
+    caps: Caps,
 ) -> RetrainDecision:
     """Open a retrain that a person or a hook asks for, within the limits that hold the policy's own.
 
@@ -197,7 +197,7 @@ def _note_asked(ledger: Ledger, connection: sa.Connection, decision: RetrainDeci
     note_with(ledger, connection, cause, Action.ASK_RETRAIN, decision.project, decision.id, after=after)
 
 
-def what_stands_against(policy: PolicySettings, ledger: Ledger, key: AliasKey, caps: Caps = SHIPPED) -> list[str]:
+def what_stands_against(policy: PolicySettings, ledger: Ledger, key: AliasKey, caps: Caps) -> list[str]:
     """Return what stands against a retrain now, in words."""
     retrains = ledger.find(RetrainDecision, project=key.project, verdict=DecisionVerdict.RETRAIN)
     now = utc_now()

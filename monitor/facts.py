@@ -20,7 +20,7 @@ from driftwheel.settings.watching import MonitorSettings, PolicySettings
 from driftwheel.store.alias import get_alias
 from driftwheel.store.ledger import Ledger
 from driftwheel.store.tables import TABLES
-from driftwheel.traffic.fresh_labels import SHIPPED, Caps, fresh_labels
+from driftwheel.traffic.fresh_labels import Caps, fresh_labels
 from monitor.opinions import WindowEvidence
 from monitor.policy import PolicyFacts, Trial
 from monitor.quality import judge_window
@@ -34,8 +34,8 @@ def gather_facts(
     drifted: frozenset[DriftKind],
     quality: DriftSignal,
     now: datetime,
-    trial: Trial | None = None,
-    caps: Caps = SHIPPED,
+    trial: Trial | None,
+    caps: Caps,
 ) -> PolicyFacts:
     """Read from the ledger what the policy may know."""
     retrains = ledger.find(RetrainDecision, project=key.project, verdict=DecisionVerdict.RETRAIN)

@@ -10,7 +10,7 @@ from driftwheel.errors import ConflictError
 from driftwheel.settings.watching import PolicySettings
 from driftwheel.store.ledger import Ledger
 from driftwheel.store.row_values import storable
-from driftwheel.traffic.fresh_labels import SHIPPED, Caps
+from driftwheel.traffic.fresh_labels import Caps
 from serve.refusals import RequestRefused
 
 
@@ -26,7 +26,7 @@ class AlertsTaken:
 
 
 def take_alerts(
-    policy: PolicySettings, ledger: Ledger, key: AliasKey, body: dict[str, Any], *, by: Cause, caps: Caps = SHIPPED
+    policy: PolicySettings, ledger: Ledger, key: AliasKey, body: dict[str, Any], *, by: Cause, caps: Caps
 ) -> AlertsTaken:
     """Ask for a retrain for each new firing alert labelled action=retrain of an Alertmanager webhook, version 4.
 

@@ -108,8 +108,8 @@ def show_start() -> None:
     newest, alias = moves.newest_retrain(ledger, settings.project), find_alias(ledger, *settings.alias_key)
     fence = moves.seen_fence(alias)
     live = queries.version_names(ledger, settings.project).get(alias.version_id, "none") if alias else "none"
-    against = controls.what_stands_against(settings.policy, ledger, settings.alias_key)
-    count = fresh_for_retrain(ledger, settings.alias_key)
+    against = controls.what_stands_against(settings.policy, ledger, settings.alias_key, settings.dataset)
+    count = fresh_for_retrain(ledger, settings.alias_key, settings.dataset)
     key = page.drawn_key("start", [newest, fence])
     with st.expander("Start a retrain", expanded=not against, key=f"{key}-box"):
         st.text(f"{live} is live. {count:,} labelled requests are new since it learned. {usual_time()}")

@@ -188,7 +188,7 @@ def _how_far(status: Status, retrain: RetrainDecision) -> str:
         return f"has made {retrain.version_id}, which waits for a person to let it go live"
     if retrain.status is DecisionStatus.OPEN:
         return "waits, because retraining is paused" if status.is_paused else "waits for the worker"
-    if retrain.status is DecisionStatus.RUNNING:
+    if retrain.status in (DecisionStatus.RUNNING, DecisionStatus.PROMOTING):
         at = f"at {status.step.name} since {status.step.created_at:%H:%M} UTC" if status.step else "has begun"
         return f"{at}, held by the pause" if status.is_paused else at
     return f"{retrain.status}: {retrain.error}" if retrain.error else f"{retrain.status}"

@@ -13,7 +13,6 @@ import sqlalchemy as sa
 from driftwheel.alias_key import AliasKey
 from driftwheel.by_whom import Feedback, FeedbackKind, Trust
 from driftwheel.records import Dataset, Traffic
-from driftwheel.settings.data import DatasetSettings
 from driftwheel.store.alias import live_version
 from driftwheel.store.ledger import Ledger
 from driftwheel.store.tables import TABLES
@@ -30,17 +29,10 @@ class Caps(Protocol):
     def max_unverified_rows(self) -> int: ...
 
 
-class _Shipped:
-    max_rows_per_key: int = DatasetSettings.model_fields["max_rows_per_key"].default
-    max_unverified_rows: int = DatasetSettings.model_fields["max_unverified_rows"].default
-
-
-SHIPPED: Caps = _Shipped()
-"""The caps of a loop that has set none."""
 NOBODY = (False, "")
 
 
-def fresh_labels(ledger: Ledger, key: AliasKey, since: datetime, caps: Caps = SHIPPED) -> int:
+def fresh_labels(ledger: Ledger, key: AliasKey, since: datetime, caps: Caps) -> int:
     """Count the rows that were labelled since a moment; those that came with their label count from when they came.
 
     Each trusted label counts, of the others so many as the caps let teach.
@@ -77,7 +69,7 @@ def _said_since(key: AliasKey, since: datetime, is_labelled: sa.ColumnElement[bo
     )
 
 
-def fresh_for_retrain(ledger: Ledger, key: AliasKey, caps: Caps = SHIPPED) -> int:
+def fresh_for_retrain(ledger: Ledger, key: AliasKey, caps: Caps) -> int:
     """Count the labels that a retrain would find beside those that the live version could learn from."""
     version = live_version(ledger, *key)
     since = ledger.get(Dataset, version.dataset_id).created_at if version else datetime.min.replace(tzinfo=UTC)

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from driftwheel.artifacts import read_manifest
+from driftwheel.controls import UNFINISHED
 from driftwheel.errors import ArtifactError
 from driftwheel.records import (
     Alias,
     Dataset,
-    DecisionStatus,
     ModelVersion,
     ModelVersionStatus,
     RetrainDecision,
@@ -30,7 +30,6 @@ DAY_SECONDS = 86_400
 KEEP_DAYS = 30.0
 LARGEST_LOG_BYTES, KEPT_LOG_BYTES = 64 << 20, 8 << 20
 """A log that a process still writes is cut to its end when it is larger."""
-UNFINISHED = [DecisionStatus.OPEN, DecisionStatus.RUNNING, DecisionStatus.AWAITING_APPROVAL]
 RUNS, ARTIFACTS, MERGED = "runs", "artifacts", "merged"
 
 
@@ -77,7 +76,7 @@ def collect_leftovers(ledger: Ledger, root: Path, *, keep_days: float = KEEP_DAY
 
 def _needed(ledger: Ledger) -> _Needed:
     versions = ledger.find(ModelVersion, status=ModelVersionStatus.PUBLISHED)
-    open_decisions = ledger.find(RetrainDecision, status=UNFINISHED)
+    open_decisions = ledger.find(RetrainDecision, status=list(UNFINISHED))
     in_use = {id for a in ledger.find(Alias) for id in (a.version_id, a.previous_version_id, a.observed_version_id)}
     all_runs = ledger.find(TrainingRun)
     runs = {v.run_id for v in versions if v.id in in_use} | {d.run_id for d in open_decisions if d.run_id}

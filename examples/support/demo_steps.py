@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
 from driftwheel.bookkeeping import Step
+from driftwheel.controls import UNFINISHED
 from driftwheel.errors import DriftwheelError, EngineError
 from driftwheel.identity import utc_now
 from driftwheel.records import Dataset, DecisionStatus, ModelVersion, RetrainDecision, Traffic
@@ -138,7 +139,7 @@ def has_ended(demo: Demo, decision: RetrainDecision) -> bool:
     """Say whether the retrain is over, in whichever way; tell the steps that have ended."""
     status = demo.ledger.get(RetrainDecision, decision.id).status
     steps_begun(demo, decision)  # after the status, so that the last step is told too
-    return status not in (DecisionStatus.OPEN, DecisionStatus.RUNNING)
+    return status not in UNFINISHED
 
 
 def failures(replies: Sequence[Reply]) -> int:

@@ -112,12 +112,17 @@ async def go_around(demo: Demo) -> RetrainDecision:
     await wait_until_ready(demo)
     before = await demo.client.send(messages(400, 3, "shifted"), speaking=Speaking(corrected_share=1.0))
     asked = controls.request_retrain(
-        demo.settings.policy, demo.ledger, demo.settings.alias_key, trigger="button", override=True, reason="loop test"
+        demo.settings.policy,
+        demo.ledger,
+        demo.settings.alias_key,
+        trigger="button",
+        override=True,
+        reason="loop test",
+        caps=demo.settings.dataset,
     )
-    unfinished = (DecisionStatus.OPEN, DecisionStatus.RUNNING)
     deadline = asyncio.get_running_loop().time() + 1000
     async with demo.client.load(messages(200, 5, "shifted"), per_second=5) as during:
-        await until(lambda: demo.ledger.get(RetrainDecision, asked.id).status not in unfinished, deadline)
+        await until(lambda: demo.ledger.get(RetrainDecision, asked.id).status not in controls.UNFINISHED, deadline)
         await asyncio.sleep(2)
     after = await demo.client.send(messages(100, 6, "shifted"))
     everything = [*before, *during, *after]

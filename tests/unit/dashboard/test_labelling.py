@@ -123,9 +123,9 @@ def test_the_progress_counts_as_the_retrain_does(rows: list[Traffic], settings: 
     dataset = ledger.get(Dataset, version.dataset_id)
     after = dataset.created_at + timedelta(days=1)
     ledger.add(replace(dataset, id="dataset_newer", created_at=after + timedelta(days=1)))
-    before = fresh_for_retrain(ledger, settings.alias_key)
+    before = fresh_for_retrain(ledger, settings.alias_key, caps=settings.dataset)
     ledger.add(replace(rows[0], id="req_with_label", label="refund", created_at=after))
-    assert fresh_for_retrain(ledger, settings.alias_key) == before + 1
+    assert fresh_for_retrain(ledger, settings.alias_key, caps=settings.dataset) == before + 1
 
 
 def test_keys_label_skip_and_take_back(

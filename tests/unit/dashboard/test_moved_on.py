@@ -151,7 +151,13 @@ def test_resume_on_an_old_page_does_not_end_a_later_pause(
 def test_retrain_now_on_an_old_page_makes_no_second_retrain(settings: Settings, ledger: Ledger) -> None:
     page = view("decisions")
     first = controls.request_retrain(
-        settings.policy, ledger, settings.alias_key, trigger="button", override=True, reason="a colleague asked"
+        settings.policy,
+        ledger,
+        settings.alias_key,
+        trigger="button",
+        override=True,
+        reason="a colleague asked",
+        caps=settings.dataset,
     )
     ledger.change(first, status=DecisionStatus.REFUSED)
     button(page, "retrain_now").click().run()

@@ -72,11 +72,23 @@ def test_waiting_returns_when_the_gateway_serves_it_and_raises_when_it_refuses(
 
 def test_only_one_retrain_is_asked_for_at_a_time(ledger: Ledger, settings: Settings) -> None:
     first = controls.request_retrain(
-        settings.policy, ledger, settings.alias_key, trigger="button", override=True, reason="stale"
+        settings.policy,
+        ledger,
+        settings.alias_key,
+        trigger="button",
+        override=True,
+        reason="stale",
+        caps=settings.dataset,
     )
     with pytest.raises(ConflictError, match=first.id):
         controls.request_retrain(
-            settings.policy, ledger, settings.alias_key, trigger="button", override=True, reason="again"
+            settings.policy,
+            ledger,
+            settings.alias_key,
+            trigger="button",
+            override=True,
+            reason="again",
+            caps=settings.dataset,
         )
 
 
@@ -91,6 +103,7 @@ def test_of_many_who_ask_for_a_retrain_at_once_one_gets_it(ledger: Ledger, setti
                 trigger="button",
                 override=True,
                 reason=f"asked by {number}",
+                caps=settings.dataset,
             )
         except ConflictError:
             return False
@@ -108,7 +121,13 @@ def recorded(ledger: Ledger, decision: RetrainDecision) -> RetrainDecision:
 
 def test_a_retrain_that_somebody_else_began_meanwhile_is_not_begun_twice(settings: Settings, ledger: Ledger) -> None:
     other = controls.request_retrain(
-        settings.policy, ledger, settings.alias_key, trigger="button", override=True, reason="stale"
+        settings.policy,
+        ledger,
+        settings.alias_key,
+        trigger="button",
+        override=True,
+        reason="stale",
+        caps=settings.dataset,
     )
     wanted = replace(other, id="decision_of_the_check", trigger="policy", reasons=["drift"])
     held = recorded(ledger, wanted)
@@ -121,7 +140,13 @@ def test_a_retrain_that_somebody_else_began_meanwhile_is_not_begun_twice(setting
 
 def test_a_waiting_decision_is_settled_once(ledger: Ledger, settings: Settings) -> None:
     waiting = controls.request_retrain(
-        settings.policy, ledger, settings.alias_key, trigger="button", override=True, reason="stale"
+        settings.policy,
+        ledger,
+        settings.alias_key,
+        trigger="button",
+        override=True,
+        reason="stale",
+        caps=settings.dataset,
     )
     with pytest.raises(ConflictError, match="not awaiting approval"):
         approvals.approve(ledger, settings.project, waiting.id)

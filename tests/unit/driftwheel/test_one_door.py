@@ -92,7 +92,13 @@ def ask(policy: PolicySettings, ledger: Ledger, settings: Settings, trigger: str
         return ask_by_verb(policy, ledger, settings, bool(override))
     try:
         return controls.request_retrain(
-            policy, ledger, key, trigger=name, reason="the shop opens", override=bool(override)
+            policy,
+            ledger,
+            key,
+            trigger=name,
+            reason="the shop opens",
+            override=bool(override),
+            caps=settings.dataset,
         ).status
     except ConflictError:
         return None
@@ -140,8 +146,12 @@ def test_an_override_is_written_down_and_no_hooks(settings: Settings, ledger: Le
     arrange(ledger, settings, "cool-down")
     key = settings.alias_key
     with pytest.raises(ConflictError, match="cool-down"):
-        controls.request_retrain(SETTINGS, ledger, key, trigger="webhook", reason="alert", override=True)
-    decision = controls.request_retrain(SETTINGS, ledger, key, trigger="button", reason="the shop opens", override=True)
+        controls.request_retrain(
+            SETTINGS, ledger, key, trigger="webhook", reason="alert", override=True, caps=settings.dataset
+        )
+    decision = controls.request_retrain(
+        SETTINGS, ledger, key, trigger="button", reason="the shop opens", override=True, caps=settings.dataset
+    )
     assert decision.reasons[0] == "the shop opens"
     assert decision.reasons[1].startswith("overridden: cool-down")
 

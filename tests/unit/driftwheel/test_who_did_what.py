@@ -34,7 +34,14 @@ Deed = Callable[[Settings, Ledger], object]
 
 def retrain(settings: Settings, ledger: Ledger, status: DecisionStatus = DecisionStatus.OPEN) -> RetrainDecision:
     decision = controls.request_retrain(
-        settings.policy, ledger, settings.alias_key, trigger="button", override=True, reason=ANN.reason, by=ANN
+        settings.policy,
+        ledger,
+        settings.alias_key,
+        trigger="button",
+        override=True,
+        reason=ANN.reason,
+        by=ANN,
+        caps=settings.dataset,
     )
     return ledger.change(decision, status=status)
 

@@ -459,7 +459,9 @@ def test_the_daily_budget_counts_one_day(watched: Settings, ledger: Ledger, age:
         check_id="c",
     )
     version = ledger.get(ModelVersion, "version_1")
-    facts = gather_facts(ledger, watched.alias_key, version, frozenset(), quality, START)
+    facts = gather_facts(
+        ledger, watched.alias_key, version, frozenset(), quality, START, trial=None, caps=watched.dataset
+    )
     assert facts.retrains_last_day == counted
     assert facts.refused_in_a_row == 1
     assert (facts.fresh_labels, facts.is_quality_known) == (7, False)

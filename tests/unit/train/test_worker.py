@@ -86,7 +86,13 @@ def made(ledger: Ledger) -> None:
 
 def asked(settings: Settings, ledger: Ledger) -> RetrainDecision:
     return controls.request_retrain(
-        settings.policy, ledger, settings.alias_key, trigger="button", override=True, reason="stale"
+        settings.policy,
+        ledger,
+        settings.alias_key,
+        trigger="button",
+        override=True,
+        reason="stale",
+        caps=settings.dataset,
     )
 
 
@@ -101,7 +107,13 @@ def test_a_worker_killed_in_a_step_resumes_there_and_repeats_no_finished_step(
 ) -> None:
     decision, diary = (
         controls.request_retrain(
-            settings.policy, ledger, settings.alias_key, trigger="button", override=True, reason="stale"
+            settings.policy,
+            ledger,
+            settings.alias_key,
+            trigger="button",
+            override=True,
+            reason="stale",
+            caps=settings.dataset,
         ),
         tmp_path / "diary",
     )
@@ -123,7 +135,13 @@ def test_a_worker_killed_in_a_step_resumes_there_and_repeats_no_finished_step(
 def test_a_worker_goes_on_after_its_storage_folder_was_moved(settings: Settings, tmp_path: Path) -> None:
     with closing(Ledger(settings.database_url)) as ledger:
         decision = controls.request_retrain(
-            settings.policy, ledger, settings.alias_key, trigger="button", override=True, reason="stale"
+            settings.policy,
+            ledger,
+            settings.alias_key,
+            trigger="button",
+            override=True,
+            reason="stale",
+            caps=settings.dataset,
         )
     assert run_worker(settings, tmp_path / "diary", "die") == 9
     raw, elsewhere = yaml.safe_load(settings.path.read_text()), tmp_path / "elsewhere"
@@ -147,7 +165,13 @@ def test_a_retrain_that_ends_without_promotion_says_why(
     settings: Settings, ledger: Ledger, tmp_path: Path, mode: str, status: DecisionStatus, error: str
 ) -> None:
     decision = controls.request_retrain(
-        settings.policy, ledger, settings.alias_key, trigger="button", override=True, reason="stale"
+        settings.policy,
+        ledger,
+        settings.alias_key,
+        trigger="button",
+        override=True,
+        reason="stale",
+        caps=settings.dataset,
     )
     assert run_worker(settings, tmp_path / "diary", mode) == 0
     done = ledger.get(RetrainDecision, decision.id)
@@ -231,7 +255,13 @@ def test_a_second_worker_on_the_same_folder_is_refused(settings: Settings) -> No
 
 def test_a_decision_that_waits_for_approval_is_left_alone(settings: Settings, ledger: Ledger, tmp_path: Path) -> None:
     decision = controls.request_retrain(
-        settings.policy, ledger, settings.alias_key, trigger="button", override=True, reason="drift"
+        settings.policy,
+        ledger,
+        settings.alias_key,
+        trigger="button",
+        override=True,
+        reason="drift",
+        caps=settings.dataset,
     )
     ledger.change(decision, status=DecisionStatus.AWAITING_APPROVAL)
     assert run_worker(settings, tmp_path / "diary", "go on") == 0

@@ -213,7 +213,13 @@ def test_the_only_retrain_that_waits_needs_no_name(
     assert main([verb, *flags]) == 1
     assert "no retrain of 'support' waits for approval" in capsys.readouterr().err
     waiting = request_retrain(
-        settings.policy, ledger, settings.alias_key, trigger="button", override=True, reason="drift"
+        settings.policy,
+        ledger,
+        settings.alias_key,
+        trigger="button",
+        override=True,
+        reason="drift",
+        caps=settings.dataset,
     )
     ledger.change(waiting, status=DecisionStatus.AWAITING_APPROVAL)
     assert main([verb, *flags]) == 0

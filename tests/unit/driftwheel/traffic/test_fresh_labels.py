@@ -57,7 +57,7 @@ def test_labels_of_keys_without_trust_count_up_to_the_caps_and_trusted_ones_all(
     assert fresh_for_retrain(ledger, key, Few()) == 3
     label(ledger, 7, "support/desk", Trust.TRUSTED)
     assert fresh_for_retrain(ledger, key, Few()) == 3 + 7
-    assert fresh_for_retrain(ledger, key) == 15 + 7, "the shipped caps are wider"
+    assert fresh_for_retrain(ledger, key, caps=settings.dataset) == 15 + 7, "the shipped caps are wider"
     assert fresh_labels(ledger, key, utc_now() + timedelta(hours=1), Few()) == 0
 
 

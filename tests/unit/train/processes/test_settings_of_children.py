@@ -97,7 +97,15 @@ run_until_stopped(worker, lambda: worker.next_decision() is None)
 def test_a_retrains_steps_work_with_the_settings_of_the_worker(
     settings: Settings, ledger: Ledger, seen: Callable[[], list[str]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    request_retrain(settings.policy, ledger, settings.alias_key, trigger="button", override=True, reason="stale")
+    request_retrain(
+        settings.policy,
+        ledger,
+        settings.alias_key,
+        trigger="button",
+        override=True,
+        reason="stale",
+        caps=settings.dataset,
+    )
     monkeypatch.setenv("DRIFTWHEEL__TRAIN__LORA_R", "4")
     overrides = ["train.learning_rate=1e-05", "train.seed=3"]
     argv = [REAL_PYTHON, "-c", WORKER, str(settings.path), sys.executable, *overrides]
@@ -109,7 +117,13 @@ def test_ctrl_c_ends_a_worker_in_the_middle_of_a_step_and_the_step_with_it(
     settings: Settings, ledger: Ledger, tmp_path: Path
 ) -> None:
     decision = request_retrain(
-        settings.policy, ledger, settings.alias_key, trigger="button", override=True, reason="stale"
+        settings.policy,
+        ledger,
+        settings.alias_key,
+        trigger="button",
+        override=True,
+        reason="stale",
+        caps=settings.dataset,
     )
     child, pid_path = tmp_path / "python", tmp_path / "pid"
     told = f"pathlib.Path({str(pid_path)!r}).write_text(str(os.getpid()) + 'x')"
