@@ -159,8 +159,11 @@ def _reports(root: Path, is_old: Old) -> Iterator[Leftover]:
 
 
 def _environments(root: Path) -> Iterator[Leftover]:
+    """Give what was never finished, unless a process may still be installing it, which takes no day."""
+    is_stale = _older_than(1)
     for folder in _folders(root.parent, root.name):
-        if (folder / ENVIRONMENT_MARK).is_file() and not (folder / ".complete").exists():
+        mark = folder / ENVIRONMENT_MARK
+        if mark.is_file() and not (folder / ".complete").exists() and is_stale(mark):
             yield _found(folder, "an environment that was never finished")
 
 

@@ -76,7 +76,8 @@ def _version_stub(id: str) -> ModelVersion:
     return published_version(id, project="stubs")
 
 
-def _decision_stub(id: str) -> RetrainDecision:
+def decision_stub(id: str) -> RetrainDecision:
+    """Return a decision that has ended."""
     return RetrainDecision(
         id=id,
         project="stubs",
@@ -89,7 +90,7 @@ def _decision_stub(id: str) -> RetrainDecision:
     )
 
 
-STUBS = {"dataset": dataset_stub, "run": run_stub, "version": _version_stub, "decision": _decision_stub}
+STUBS = {"dataset": dataset_stub, "run": run_stub, "version": _version_stub, "decision": decision_stub}
 
 
 def add_with_parents(ledger: Ledger, *records: Any) -> None:
