@@ -59,9 +59,9 @@ def letter_groups(word: str) -> list[str]:
     return [marked[i : i + 3] for i in range(len(marked) - 2)]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Background:
-    """The training texts of a version."""
+    """The training texts of a version; each is the same as itself alone, so that what was computed with it is kept."""
 
     count: int
     prompt_tokens: Counter[str]

@@ -58,6 +58,22 @@ START = utc_now()
 FORK = multiprocessing.get_context("fork")
 
 
+def learned(folder: Path) -> Path:
+    """Write what the version learned, which the traffic is compared with."""
+    folder.mkdir()
+    rows = [
+        {
+            "prompt": [{"role": "user", "content": e.text}],
+            "completion": [{"role": "assistant", "content": answer(e)}],
+            "label": e.intent,
+        }
+        for e in messages(1000, 77, "steady")
+    ]
+    text = "".join(json.dumps(row) + "\n" for row in rows)
+    (folder / "train.jsonl").write_text(text, encoding="utf-8")
+    return folder
+
+
 @pytest.fixture
 def watched(settings: Settings, ledger: Ledger, tmp_path: Path) -> Settings:
     """Settings with small windows, and a live version judged right on 95 % of 400 steady items."""
@@ -86,7 +102,7 @@ def watched(settings: Settings, ledger: Ledger, tmp_path: Path) -> Settings:
             project="support",
             created_at=START,
             content_hash="h",
-            path="p",
+            path=str(learned(tmp_path / "dataset_1")),
             origin="files",
             train_rows=1,
             validation_rows=1,
