@@ -51,9 +51,16 @@ def loop() -> tuple[Settings, Ledger]:
 
 
 def start(view: str | Path, sentence: str) -> tuple[Settings, Ledger]:
-    """Draw the head of the page in a file, with its title from the registry, and return settings and ledger."""
+    """Draw the head of the page in a file, with its title from the registry, and return settings and ledger.
+
+    Nothing is drawn for somebody whose key is not good any more.
+    """
     settings, ledger = loop()
-    holder()
+    try:
+        holder()
+    except ConflictError as error:  # said here, because errors that are raised are shown without their words
+        st.error(str(error))
+        st.stop()
     st.title(pages.title_of(view), anchor=False)
     # The project on every page: people have several loops open, and a button acts on one of them. Its name holds
     # letters, digits and hyphens alone, so that Markdown is safe.
