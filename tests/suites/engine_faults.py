@@ -45,7 +45,7 @@ def plant(world: World, kind: str) -> int:
     if kind in ("killed", "stopped"):
         return world.signal_engine("v1", signal.SIGKILL if kind == "killed" else signal.SIGSTOP)
     process_id = world.engine_ids("v1")[0]
-    port = Path(f"/proc/{process_id}/cmdline").read_bytes().split(b"\0")[-2].decode()
+    port = Path(f"/proc/{process_id}/cmdline").read_bytes().split(b"\0")[-3].decode()  # before its address
     (world.folder / f"fault_{port}").write_text(kind)
     return process_id
 
