@@ -9,6 +9,7 @@ import re
 import shlex
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -51,9 +52,10 @@ pytestmark = pytest.mark.timeout(600)
 
 
 @pytest.fixture(scope="module")
-def podman(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Podman]:
+def podman() -> Iterator[Podman]:
     """Podman with the gateway's image."""
-    podman = Podman(tmp_path_factory.mktemp("podman"))
+    # Not below pytest's own folder: podman takes no runroot of more than 50 characters.
+    podman = Podman(Path(tempfile.mkdtemp(prefix="driftwheel-podman-")))
     try:
         podman.make_base("localhost/base")
         podman.build("localhost/gateway", CONTAINERS / "gateway.Containerfile", ROOT, "localhost/base")

@@ -60,4 +60,4 @@ class Podman:
 
     def remove(self) -> None:
         """Remove images and containers, which have been stopped, with their files: podman itself takes long for it."""
-        shutil.rmtree(self._folder / "store", ignore_errors=True)
+        shutil.rmtree(self._folder, ignore_errors=True)

@@ -5,7 +5,7 @@ python -m train worker --config driftwheel.yaml
 
 import argparse
 import os
-import sys
+import signal
 from collections.abc import Callable
 
 from driftwheel.cli.command import add_settings_arguments, open_ledger, settings_from
@@ -33,11 +33,16 @@ def main(arguments: argparse.Namespace) -> None:
 
 def run_until_stopped(worker: Worker, should_stop: Callable[[], bool]) -> None:
     """Run a worker; Ctrl-C ends this process at once, in the middle of a step too."""
+    before = signal.signal(signal.SIGINT, _end)
     try:
         worker.run(should_stop)
-    except KeyboardInterrupt:
-        # The thread of a heavy step waits for its child, for hours maybe, and Python would wait for the thread. So this
-        # ends as a kill would, after which a worker resumes: the kernel ends the child with this process.
-        sys.stderr.write("stopped; a retrain that is under way goes on at its step when the worker starts again\n")
-        sys.stderr.flush()
-        os._exit(INTERRUPTED)
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _end(_number: int, _frame: object) -> None:
+    # The thread of a heavy step waits for its child, for hours maybe, and Python would wait for the thread. So this
+    # ends as a kill would, after which a worker resumes: the kernel ends the child with this process. It is done here,
+    # because a KeyboardInterrupt that is raised in some library's callback is printed there and lost.
+    os.write(2, b"stopped; a retrain that is under way goes on at its step when the worker starts again\n")
+    os._exit(INTERRUPTED)
