@@ -126,7 +126,15 @@ def show_remedies() -> None:
         page.way("Label some requests", "label", key="to_label")
         page.confirmed_action(
             "Retrain",
-            partial(moves.request_retrain, settings.policy, ledger, settings.alias_key, seen=newest, by=page.cause()),
+            partial(
+                moves.request_retrain,
+                settings.policy,
+                ledger,
+                settings.alias_key,
+                seen=newest,
+                by=page.cause(),
+                caps=settings.dataset,
+            ),
             "A retrain is recorded; the worker takes it next.",
             key="retrain",
             seen=[newest],

@@ -128,7 +128,7 @@ def start(newest: str, fence: int, why_key: str) -> None:
     why = st.session_state[why_key]
     ask = partial(moves.request_retrain, settings.policy, ledger, settings.alias_key, why_now=why)
     page.act(
-        partial(ask, seen=newest, fence=fence, by=page.cause()),
+        partial(ask, seen=newest, fence=fence, by=page.cause(), caps=settings.dataset),
         "A retrain is recorded; the worker takes it next.",
         Scope.OPERATE,
     )
