@@ -22,9 +22,20 @@ SPEAKING = Speaking(corrected_share=0.5, thumbed_share=1.0, guests=2)
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
+def world(tmp_path: Path) -> World:
+    return World(tmp_path)
+
+
+@pytest.fixture
+def guests(world: World) -> list[str]:
+    """Return the keys of the guests, made before the gateway starts: it may take a moment to know a new one."""
+    scopes = [Scope.ASK, Scope.FEEDBACK]
+    return [create_key(world.ledger, world.settings.project, f"guest-{n}", scopes)[1] for n in range(SPEAKING.guests)]
+
+
+@pytest.fixture
+def gateway(world: World, guests: list[str]) -> Iterator[World]:
     """A version that always says the same, behind the gateway."""
-    world = World(tmp_path)
     world.publish("v1", answer=ANSWER)
     controls.promote(world.ledger, world.settings.alias_key, "v1")
     world.start()
@@ -39,17 +50,17 @@ async def asked(client: Client) -> list[Reply]:
     return replies
 
 
-def test_guests_have_keys_of_their_own_and_are_not_trusted_with_right_answers(world: World) -> None:
+def test_guests_have_keys_of_their_own_and_are_not_trusted_with_right_answers(
+    gateway: World, guests: list[str]
+) -> None:
     """All had asked by the key of who corrects, whose thumbs up would have judged the retrain."""
-    project, scopes = world.settings.project, [Scope.ASK, Scope.FEEDBACK]
-    guests = [create_key(world.ledger, project, f"guest-{n}", scopes)[1] for n in range(SPEAKING.guests)]
-    replies = asyncio.run(asked(Client(world.url, KEY, ALIAS, TEXT, guests)))
+    replies = asyncio.run(asked(Client(gateway.url, KEY, ALIAS, TEXT, guests)))
     assert [reply.error for reply in replies if reply.error] == []
     assert 0.1 < mean_grade(replies) < 0.5
-    rows = world.ledger.find(Traffic)
+    rows, project = gateway.ledger.find(Traffic), gateway.settings.project
     assert {row.key_id for row in rows} == {f"{project}/guest-0", f"{project}/guest-1"}
     assert [row.thumb for row in rows] == [1 if TEXT.likes(r.grade) else -1 for r in _as_logged(replies, rows)]
-    words = world.ledger.find(Feedback)
+    words = gateway.ledger.find(Feedback)
     trust = {(word.kind, word.trust) for word in words}
     assert trust == {(FeedbackKind.THUMB, Trust.NONE), (FeedbackKind.CORRECTION, Trust.TRUSTED)}
     assert 3 < sum(word.kind is FeedbackKind.CORRECTION for word in words) < 17
