@@ -112,7 +112,8 @@ class CatchUp:
 def catch_up(folder: Path, rows: int, rows_per_check: int) -> CatchUp:
     """Check every window of a history that nobody has looked at, without reports."""
     path = settings_in(folder).path
-    settings = load_settings(path, [f"monitor.window_rows={rows_per_check}"], environ={})
+    sizes = {"window_rows": rows_per_check, "reference_rows": max(600, rows_per_check)}
+    settings = load_settings(path, [f"monitor.{name}={size}" for name, size in sizes.items()], environ={})
     ledger = Ledger(settings.database_url)
     long_history.fill(settings, ledger, rows, waiting=rows, is_told=True)
     windows = 0
