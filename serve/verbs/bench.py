@@ -15,6 +15,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from driftwheel.alias_key import AliasKey
+from driftwheel.api_keys import own_key
 from driftwheel.argument_types import whole
 from driftwheel.artifacts import write_text
 from driftwheel.cli.command import add_common_arguments, open_ledger, settings_from
@@ -80,12 +81,11 @@ def row(measured: Measured, *, is_first: bool) -> str:
 
 
 def _target(serve: ServeSettings, arguments: argparse.Namespace, tokenizer: str) -> Target:
-    keys = os.environ.get("DRIFTWHEEL_API_KEYS") or os.environ.get("OPENAI_API_KEY") or ""
     return Target(
-        url=(arguments.url or f"http://{serve.host}:{serve.port}").rstrip("/"),
+        url=(arguments.url or f"http://{serve.address}").rstrip("/"),
         model=arguments.model or serve.alias,
         tokenizer=tokenizer,
-        key=keys.split(",")[0].strip() or None,
+        key=own_key() or os.environ.get("OPENAI_API_KEY"),
     )
 
 
