@@ -18,7 +18,7 @@ from driftwheel.by_whom import Action, Cause, me, process
 from driftwheel.errors import ConflictError, GateError, NotFoundError
 from driftwheel.identity import new_id, utc_now
 from driftwheel.records import Alias, DecisionStatus, DecisionVerdict, ModelVersion, ModelVersionStatus, RetrainDecision
-from driftwheel.retrain_limits import AT_WORK, history_of, lacking_labels, obstacles
+from driftwheel.retrain_limits import UNFINISHED, history_of, lacking_labels, obstacles
 from driftwheel.settings.serving import ServeSettings
 from driftwheel.settings.watching import PolicySettings
 from driftwheel.store.alias import find_alias, move_alias, move_alias_with
@@ -30,7 +30,6 @@ from driftwheel.traffic.fresh_labels import Caps, fresh_for_retrain
 PAUSED = "paused"
 CANARY_PLAN = "canary_plan"
 SHADOW = "shadow"
-UNFINISHED = (DecisionStatus.AWAITING_APPROVAL, DecisionStatus.OPEN, *AT_WORK)
 
 
 def promote(

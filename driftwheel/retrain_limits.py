@@ -14,6 +14,8 @@ WAITING = (DecisionStatus.AWAITING_APPROVAL, DecisionStatus.AWAITING_PROMOTION)
 """For a person's word."""
 AT_WORK = (DecisionStatus.RUNNING, DecisionStatus.AWAITING_PROMOTION, DecisionStatus.PROMOTING)
 """The worker has it, and goes on with it after a restart."""
+UNFINISHED = (DecisionStatus.AWAITING_APPROVAL, DecisionStatus.OPEN, *AT_WORK)
+"""There is one such retrain at a time."""
 
 
 class Standing(Protocol):

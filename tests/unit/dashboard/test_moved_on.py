@@ -14,6 +14,7 @@ from driftwheel.settings.settings import Settings
 from driftwheel.store.alias import get_alias
 from driftwheel.store.ledger import Ledger
 from tests.support.drawn_pages import button, texts, view
+from tests.support.retrains import ask_for_retrain
 
 
 @pytest.fixture(autouse=True)
@@ -150,15 +151,7 @@ def test_resume_on_an_old_page_does_not_end_a_later_pause(
 
 def test_retrain_now_on_an_old_page_makes_no_second_retrain(settings: Settings, ledger: Ledger) -> None:
     page = view("decisions")
-    first = controls.request_retrain(
-        settings.policy,
-        ledger,
-        settings.alias_key,
-        trigger="button",
-        override=True,
-        reason="a colleague asked",
-        caps=settings.dataset,
-    )
+    first = ask_for_retrain(settings, ledger, "a colleague asked")
     ledger.change(first, status=DecisionStatus.REFUSED)
     button(page, "retrain_now").click().run()
     assert ledger.count(RetrainDecision) == 1

@@ -13,7 +13,7 @@ from driftwheel.cli.main import main
 from driftwheel.errors import ConflictError
 from driftwheel.identity import utc_now
 from driftwheel.records import DecisionStatus, DecisionVerdict, DriftKind, RetrainDecision
-from driftwheel.retrain_limits import history_of
+from driftwheel.retrain_limits import UNFINISHED, history_of
 from driftwheel.settings.settings import Settings
 from driftwheel.settings.watching import PolicySettings
 from driftwheel.store.ledger import Ledger
@@ -82,7 +82,7 @@ def ask(policy: PolicySettings, ledger: Ledger, settings: Settings, trigger: str
             fresh_labels=ledger.count(type(ROW), label="card"),
             live_since=now - timedelta(days=300),
             is_paused=controls.is_paused(ledger, key.project),
-            is_retraining=any(d.status in controls.UNFINISHED for d in retrains),
+            is_retraining=any(d.status in UNFINISHED for d in retrains),
             **vars(history_of(retrains, now)),
         )
         decision = decide(facts, policy.model_copy(update={"schedule_seconds": 1.0}))
