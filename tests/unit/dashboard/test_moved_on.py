@@ -16,10 +16,7 @@ from driftwheel.store.ledger import Ledger
 from tests.support.drawn_pages import button, texts, view
 from tests.support.retrains import ask_for_retrain
 
-
-@pytest.fixture(autouse=True)
-def _shown(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("DRIFTWHEEL_CONFIG", str(settings.path))
+pytestmark = pytest.mark.usefixtures("shown")
 
 
 def alias_of(settings: Settings, ledger: Ledger) -> Alias:
