@@ -78,6 +78,7 @@ def loop(settings: Settings) -> Ledger:
         ["traffic", "show", "--id", "req_00001"],
         ["feedback", "show", "req_00001"],
         ["status"],
+        ["decisions"],
         ["refuse", "decision_1"],
         ["history"],
     ],
