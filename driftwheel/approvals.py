@@ -71,7 +71,9 @@ def _only(ledger: Ledger, project: str, status: tuple[DecisionStatus, ...], none
 def _waiting(ledger: Ledger, project: str, decision_id: str) -> RetrainDecision:
     decision = ledger.get(RetrainDecision, decision_id, project=project)
     if decision.status not in WAITING:
-        raise ConflictError(f"{decision_id} is {decision.status}, not awaiting approval")
+        raise ConflictError(
+            f"{decision_id} is {decision.status}, not awaiting approval; `driftwheel decisions` lists what does"
+        )
     return decision
 
 

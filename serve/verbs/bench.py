@@ -49,7 +49,7 @@ def main(arguments: argparse.Namespace) -> None:
     check_client()
     settings = settings_from(arguments)
     if arguments.picture is not None and arguments.picture.suffix != ".svg":
-        raise ConfigError(f"--picture {arguments.picture}: only .svg is drawn")
+        raise ConfigError(f"--picture {arguments.picture}: only .svg is drawn; name such a file")
     tokenizer = arguments.tokenizer
     if tokenizer is None:
         with closing(open_ledger(settings)) as ledger:
@@ -67,7 +67,8 @@ def main(arguments: argparse.Namespace) -> None:
         title = f"{target.model} at {target.url}: {arguments.input_tokens} tokens in, {arguments.output_tokens} out"
         write_text(arguments.picture, picture(measured, title))
     if failed := sum(one.failed for one in measured):
-        raise EngineError(f"{failed} of {sum(one.requests for one in measured)} requests were not answered")
+        asked = sum(one.requests for one in measured)
+        raise EngineError(f"{failed} of {asked} requests were not answered; the gateway's log says why")
 
 
 def row(measured: Measured, *, is_first: bool) -> str:

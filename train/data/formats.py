@@ -97,7 +97,7 @@ def _read(settings: DatasetSettings, part: Part) -> Reading:
             f"dataset.format to {JUDGED} if they do, else to {reading.format}"
         )
     if not reading.rows and not reading.broken:
-        raise DataError(f"{part.name} holds no rows")
+        raise DataError(f"{part.name} holds no rows; fill it, or leave it out of dataset.sources")
     return reading
 
 

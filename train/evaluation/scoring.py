@@ -84,7 +84,9 @@ def score_items(
 ) -> list[Prediction]:
     """Put each row beside its answer, and its slices by id; raises EngineError if the engine refused every one."""
     if answers and all(answer.error is not None for answer in answers):
-        raise EngineError(f"the engine refused every test item: {answers[0].error}")
+        raise EngineError(
+            f"the engine refused every test item: {answers[0].error}; its log in the storage folder says more"
+        )
     items = []
     for row, answer in zip(rows, answers, strict=True):
         expected = row.answer
