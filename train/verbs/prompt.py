@@ -54,7 +54,7 @@ def main(arguments: argparse.Namespace) -> None:
     version = named_version(
         ledger, settings.project, arguments.version or get_alias(ledger, *settings.alias_key).version_id
     )
-    dataset = ledger.get(Dataset, arguments.dataset or version.dataset_id)
+    dataset = ledger.get(Dataset, arguments.dataset or version.dataset_id, project=settings.project)
     if arguments.action == "try":
         _print_trials(try_prompts(settings, dataset, version, prompts), as_json=arguments.json)
         return

@@ -81,6 +81,7 @@ def loop(settings: Settings) -> Ledger:
         ["decisions"],
         ["refuse", "decision_1"],
         ["history"],
+        ["runs"],
     ],
     ids=lambda words: words[0],
 )
