@@ -27,6 +27,7 @@ from driftwheel.traffic.feedback import Author, give_feedback
 from driftwheel.traffic.redaction import rules_of
 from driftwheel.upkeep.forgetting import Target, forget
 from driftwheel.upkeep.forgotten_record import BEGUN, Forgotten, was_forgotten
+from driftwheel.upkeep.forgotten_texts import FEW, Finder, Needles
 from driftwheel.upkeep.verifying import verify_loop
 from tests.support.whole_loop import add_built, add_dataset, add_run, add_version, request_row
 
@@ -272,6 +273,32 @@ def test_no_file_of_a_model_goes_because_a_question_reads_like_it(loop: Ledger, 
         loop.add(request_row("version_1", number, prompt=text, user_id="eve"))
     forget_in(settings, loop, "user", "eve")
     assert {path.name for path in merged.iterdir()} >= {"tokenizer_config.json", "config.json"}
+
+
+@pytest.mark.parametrize("count", [1, FEW, FEW + 1, 500])
+def test_many_texts_are_found_where_each_of_them_would_be(count: int) -> None:
+    texts = [f"how do I get card {number}" for number in range(count)]
+    finder, in_bytes = Finder(texts), Finder([text.encode() for text in texts])
+    for held in (
+        "",
+        "how do I get",
+        f"so {texts[-1]}",
+        f"how do how do I get card {count} back",
+        "HOW DO I GET CARD 0",
+    ):
+        assert finder.is_in(held) is in_bytes.is_in(held.encode()) is any(text in held for text in texts)
+    needles = Needles.of(texts)
+    for value in ("how do I get...", "how do I gex…", "how do", texts[0], texts[0][:-1]):
+        cut = value.rstrip(".…")
+        expected = any(text in value or (len(cut) >= 12 and text.startswith(cut)) for text in texts)
+        assert needles.are_in({"a": [value]}) is expected
+
+
+def test_a_log_that_is_written_meanwhile_keeps_its_file_and_what_came_since(loop: Ledger, settings: Settings) -> None:
+    with (settings.logs / "worker.log").open("a", encoding="utf-8") as log:
+        forget_in(settings, loop, "user", "ann")
+        log.write("and on\n")
+    assert (settings.logs / "worker.log").read_text() == "kept\nand on\n"
 
 
 def test_an_export_that_cannot_be_cleared_is_named(loop: Ledger, settings: Settings, tmp_path: Path) -> None:
