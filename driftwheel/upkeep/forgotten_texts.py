@@ -10,12 +10,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, AnyStr, Generic
 
+from driftwheel.artifacts import MANIFEST
+
 FORGOTTEN = "(forgotten)"
 SHORTEST = 12
 """Characters of a text that is looked for wherever it may stand; a shorter one, such as `yes`, would be everybody's."""
 READABLE = {".json", ".jsonl", ".html", ".md", ".txt", ".log", ".csv", ".yaml", ".1"}
-WHOLE_FOLDERS = ("reports", "evaluations")
-"""Their folders are of one piece, and are made again when they are needed."""
+REPORTS, EVALUATIONS = "reports", "evaluations"
 LEFT_OUT = ("datasets", "artifacts")
 """Datasets are written anew, and an artifact is a model, which is named."""
 MODEL_FILES = {"config.json", "adapter_config.json", "tokenizer.json", "tokenizer_config.json"}
@@ -105,7 +106,8 @@ class Needles:
 def scrub_files(root: Path, needles: Needles, *, dry_run: bool) -> list[Path]:
     """Return the files of the storage folder that hold one of the texts, and take it out of them.
 
-    A report or an evaluation goes whole, of a file of lines those lines, and another file goes.
+    A report goes whole, of a file of lines those lines, and another file goes. Without its manifest an evaluation is
+    made anew where somebody asks for its scores; its other answers stay, with which traffic is compared until then.
     """
     found = list[Path]()
     if not needles.texts:
@@ -131,7 +133,9 @@ def _readable(root: Path) -> Iterator[Path]:
 
 def _take_out(root: Path, path: Path, held: bytes, forms: Finder[bytes]) -> None:
     kind, *rest = path.relative_to(root).parts
-    if kind in WHOLE_FOLDERS and len(rest) > 1:
+    if kind == EVALUATIONS and len(rest) > 1:
+        (root / kind / rest[0] / MANIFEST).unlink(missing_ok=True)
+    if kind == REPORTS and len(rest) > 1:
         shutil.rmtree(root / kind / rest[0])
     elif path.suffix in LINES:
         kept = b"".join(line for line in held.splitlines(keepends=True) if not forms.is_in(line))

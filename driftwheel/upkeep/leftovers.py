@@ -53,6 +53,8 @@ class _Needed:
     known_runs: frozenset[str]
     artifacts: frozenset[Path]
     artifact_hashes: frozenset[str]
+    evaluations: frozenset[Path]
+    """Those whose answers a published version's traffic is compared with."""
     datasets: frozenset[Path]
 
 
@@ -89,6 +91,7 @@ def _needed(ledger: Ledger) -> _Needed:
         known_runs=frozenset(run.id for run in all_runs),
         artifacts=frozenset(Path(v.path) for v in versions),
         artifact_hashes=frozenset(v.manifest_hash for v in versions),
+        evaluations=frozenset(Path(path).parent for v in versions if (path := v.scorecard.predictions_path)),
         datasets=frozenset(Path(d.path) for d in ledger.find(Dataset)),
     )
 
@@ -143,7 +146,8 @@ def _evaluations(root: Path, needed: _Needed, is_old: Old) -> Iterator[Leftover]
             of = read_manifest(evaluation).artifact
         except ArtifactError:
             of = ""
-        if of is not None and of not in needed.artifact_hashes and is_old(evaluation):
+        is_needed = of is None or of in needed.artifact_hashes or evaluation in needed.evaluations
+        if not is_needed and is_old(evaluation):
             yield _found(evaluation, "answers of what no published version serves")
 
 
