@@ -13,7 +13,7 @@ from pathlib import Path
 
 from driftwheel.artifacts import read_manifest
 from driftwheel.controls import UNFINISHED
-from driftwheel.errors import ArtifactError
+from driftwheel.errors import ArtifactError, ConflictError
 from driftwheel.records import (
     Alias,
     Dataset,
@@ -23,14 +23,15 @@ from driftwheel.records import (
     TrainingRun,
     TrainingRunStatus,
 )
+from driftwheel.store.database import file_of
 from driftwheel.store.ledger import Ledger
-from driftwheel.upkeep.storage_files import ENVIRONMENT_MARK, LOGS, only_upkeep, size_of
+from driftwheel.upkeep.storage_files import ENVIRONMENT_MARK, LEDGER, LOGS, only_upkeep, size_of
 
 DAY_SECONDS = 86_400
 KEEP_DAYS = 30.0
 LARGEST_LOG_BYTES, KEPT_LOG_BYTES = 64 << 20, 8 << 20
 """A log that a process still writes is cut to its end when it is larger."""
-RUNS, ARTIFACTS, MERGED = "runs", "artifacts", "merged"
+RUNS, ARTIFACTS, DATASETS, MERGED = "runs", "artifacts", "datasets", "merged"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,9 +62,10 @@ class _Needed:
 def collect_leftovers(ledger: Ledger, root: Path, *, keep_days: float = KEEP_DAYS, dry_run: bool) -> list[Leftover]:
     """Return what nothing needs, and delete it unless it is a dry run; the largest first.
 
-    Raises ConflictError while a backup or another gc runs.
+    Raises ConflictError while a backup or another gc runs, and for a folder that is another ledger's.
     """
     with only_upkeep(root):
+        _refuse_stranger(ledger, root)
         needed, is_old = _needed(ledger), _older_than(keep_days)
         finders = (_runs, _artifacts, _evaluations, _datasets)
         found = [leftover for finder in finders for leftover in finder(root, needed, is_old)]
@@ -74,6 +76,19 @@ def collect_leftovers(ledger: Ledger, root: Path, *, keep_days: float = KEEP_DAY
                 _delete(leftover.path)
             _cut_logs(root)
     return sorted(found, key=lambda leftover: -leftover.bytes)
+
+
+def _refuse_stranger(ledger: Ledger, root: Path) -> None:
+    """Raise ConflictError unless the ledger is the folder's own: to another one all that lies there is a leftover."""
+    file, own = root / LEDGER, file_of(ledger.engine)
+    if file.is_file() and (own is None or own.resolve() != file.resolve()):
+        raise ConflictError(
+            f"{file} is a ledger, too, and storage.database_url names {ledger.address}: what that one alone knows "
+            "would be deleted; move the file away if it is not needed"
+        )
+    has_files = any(True for name in (RUNS, ARTIFACTS, DATASETS) for _ in _folders(root, name))
+    if has_files and not any(ledger.count(kind) for kind in (Dataset, TrainingRun, ModelVersion)):
+        raise ConflictError(f"the ledger at {ledger.address} is empty, and {root} is not: is it the right database?")
 
 
 def _needed(ledger: Ledger) -> _Needed:
@@ -152,7 +167,7 @@ def _evaluations(root: Path, needed: _Needed, is_old: Old) -> Iterator[Leftover]
 
 
 def _datasets(root: Path, needed: _Needed, is_old: Old) -> Iterator[Leftover]:
-    for dataset in _folders(root, "datasets"):
+    for dataset in _folders(root, DATASETS):
         if dataset not in needed.datasets and is_old(dataset):
             yield _found(dataset, "the ledger knows no such dataset")
 
