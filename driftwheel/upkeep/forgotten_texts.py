@@ -37,7 +37,7 @@ class Finder(Generic[AnyStr]):
 
     def __init__(self, texts: Collection[AnyStr]) -> None:
         """Look for texts, none of which is shorter than `SHORTEST`."""
-        self._texts = sorted(set(texts))
+        self._texts: list[AnyStr] = sorted(set(texts))
         self._starts: dict[AnyStr, dict[int, set[AnyStr]]] = {}
         for text in self._texts if len(self._texts) > FEW else ():
             self._starts.setdefault(text[:SHORTEST], {}).setdefault(len(text), set()).add(text)
