@@ -31,7 +31,7 @@ def collect_stored(storage: StorageSettings, ledger: Ledger, *, dry_run: bool) -
     """
     store = store_of(storage)
     if store is None:
-        raise ConfigError("storage.artifacts names no store to collect in")
+        raise ConfigError("storage.artifacts names no store to collect in; set it to a folder or s3://BUCKET/PREFIX")
     published = ledger.find(ModelVersion, status=ModelVersionStatus.PUBLISHED)
     if not published:
         raise ConflictError(
@@ -52,7 +52,8 @@ def bring(storage: StorageSettings, version: ModelVersion, report: Report = lamb
     store = store_of(storage)
     if store is None:
         raise ArtifactError(
-            f"{version.id} has no files at {path}, and storage.artifacts names no store to fetch them from"
+            f"{version.id} has no files at {path}, and storage.artifacts names no store to fetch them from; "
+            "set it, or copy the files here"
         )
     try:
         fetch_artifact(store, version.manifest_hash, path, report)

@@ -17,7 +17,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from driftwheel.alias_key import AliasKey
-from driftwheel.api_keys import KEYS_VARIABLE
+from driftwheel.api_keys import own_key
 from driftwheel.argument_types import whole
 from driftwheel.artifacts import write_text
 from driftwheel.cli.command import add_common_arguments, open_ledger, settings_from
@@ -52,7 +52,7 @@ def main(arguments: argparse.Namespace) -> None:
     check_client()
     settings = settings_from(arguments)
     if arguments.picture is not None and arguments.picture.suffix != ".svg":
-        raise ConfigError(f"--picture {arguments.picture}: only .svg is drawn")
+        raise ConfigError(f"--picture {arguments.picture}: only .svg is drawn; name such a file")
     tokenizer = arguments.tokenizer
     if tokenizer is None:
         with closing(open_ledger(settings)) as ledger:
@@ -70,7 +70,8 @@ def main(arguments: argparse.Namespace) -> None:
         title = f"{target.model} at {target.url}: {arguments.input_tokens} tokens in, {arguments.output_tokens} out"
         write_text(arguments.picture, picture(measured, title))
     if failed := sum(one.failed for one in measured):
-        raise EngineError(f"{failed} of {sum(one.requests for one in measured)} requests were not answered")
+        asked = sum(one.requests for one in measured)
+        raise EngineError(f"{failed} of {asked} requests were not answered; the gateway's log says why")
 
 
 def row(measured: Measured, *, is_first: bool) -> str:
@@ -85,15 +86,14 @@ def row(measured: Measured, *, is_first: bool) -> str:
 
 def target_of(serve: ServeSettings, arguments: argparse.Namespace, tokenizer: str) -> Target:
     """Return the endpoint that is loaded, with the key that it may be shown."""
-    url = (arguments.url or f"http://{serve.host}:{serve.port}").rstrip("/")
+    url = (arguments.url or f"http://{serve.address}").rstrip("/")
     # A key of this loop is good for all that its gateway does, and nobody else's endpoint may see it.
     is_ours = arguments.url is None or is_loopback(urlsplit(url).hostname or "")
-    keys = (os.environ.get(KEYS_VARIABLE) if is_ours else None) or os.environ.get("OPENAI_API_KEY") or ""
     return Target(
         url=url,
         model=arguments.model or serve.alias,
         tokenizer=tokenizer,
-        key=keys.split(",")[0].strip() or None,
+        key=(own_key() if is_ours else None) or os.environ.get("OPENAI_API_KEY"),
     )
 
 
