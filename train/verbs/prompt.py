@@ -4,8 +4,6 @@ python -m train prompt try|publish FILE
 """
 
 import argparse
-import json
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -13,7 +11,14 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from driftwheel.cli.command import add_common_arguments, named_version, open_ledger, print_record, settings_from
+from driftwheel.cli.command import (
+    add_common_arguments,
+    named_version,
+    open_ledger,
+    print_json,
+    print_record,
+    settings_from,
+)
 from driftwheel.errors import ConfigError
 from driftwheel.json_form import as_json
 from driftwheel.records import Dataset, ModelVersion
@@ -49,7 +54,7 @@ def main(arguments: argparse.Namespace) -> None:
     version = named_version(
         ledger, settings.project, arguments.version or get_alias(ledger, *settings.alias_key).version_id
     )
-    dataset = ledger.get(Dataset, arguments.dataset or version.dataset_id)
+    dataset = ledger.get(Dataset, arguments.dataset or version.dataset_id, project=settings.project)
     if arguments.action == "try":
         _print_trials(try_prompts(settings, dataset, version, prompts), as_json=arguments.json)
         return
@@ -70,7 +75,8 @@ def publish_prompt(job: Job, dataset: Dataset, version: ModelVersion, prompts: M
 
 def _print_trials(trials: Sequence[Trial], *, as_json: bool) -> None:
     if as_json:
-        sys.stdout.writelines(json.dumps(_facts(trial), ensure_ascii=False) + "\n" for trial in trials)
+        for trial in trials:
+            print_json(_facts(trial))
         return
     table = Table("prompt", "on validation rows", "beside no prompt", "tokens asked", "median seconds")
     for trial in trials:

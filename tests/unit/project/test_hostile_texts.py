@@ -78,8 +78,10 @@ def loop(settings: Settings) -> Ledger:
         ["traffic", "show", "--id", "req_00001"],
         ["feedback", "show", "req_00001"],
         ["status"],
+        ["decisions"],
         ["refuse", "decision_1"],
         ["history"],
+        ["runs"],
     ],
     ids=lambda words: words[0],
 )
