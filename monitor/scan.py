@@ -83,27 +83,31 @@ class Scan:
 
 
 def scan(kind: DriftKind, reference: Tallied, pools: Sequence[Pool], background: Background, *, level: float) -> Scan:
-    """Compare newest windows with the reference and with the training texts in all that belongs to a kind."""
+    """Compare newest windows with the reference, and prompts with the training texts too, in all that is of a kind."""
     factor = {what: len(HORIZONS) / share for what, share in SHARES[kind].items()}
     found: list[Sighting] = []
     for pool in pools:
         found += _signals(kind, reference, pool, factor[What.SIGNAL])
         if kind is DriftKind.INPUT:
-            before = _before(background, background.prompt_tokens, reference, reference.prompt_tokens)
+            before = Before(
+                background.prompt_tokens,
+                background.count,
+                reference.prompt_tokens,
+                len(reference.rows),
+                effect=reference.effect,
+            )
             found += _tokens(pool.prompt_tokens, pool, before, factor[What.WORD])
         else:
-            before = _before(background, background.answer_tokens, reference, reference.answer_tokens)
+            # The training texts hold what people said: a version has words and labels that it prefers to theirs, in
+            # steady traffic too, and is compared with its own answers alone.
+            before = Before.alone(reference.answer_tokens, len(reference.rows), reference.effect)
             found += _tokens(pool.answer_tokens, pool, before, factor[What.WORD])
-            found += _labels(reference, pool, background, factor[What.LABEL])
+            found += _labels(reference, pool, factor[What.LABEL])
     best: dict[tuple[What, str], Sighting] = {}
     for sighting in sorted(found, key=lambda one: one.p_value):
         best.setdefault((sighting.what, sighting.name), sighting)
     alone = min((one.p_value for one in found if one.windows == 1), default=1.0)
     return Scan(kind, level, tuple(best.values()), alone)
-
-
-def _before(background: Background, learned: Counter[str], reference: Tallied, judged: Counter[str]) -> Before:
-    return Before(learned, background.count, judged, len(reference.rows), effect=reference.effect)
 
 
 def _signals(kind: DriftKind, reference: Tallied, pool: Pool, factor: float) -> list[Sighting]:
@@ -176,10 +180,10 @@ def _tokens(counts: Counter[str], pool: Pool, before: Before, factor: float) -> 
     return found
 
 
-def _labels(reference: Tallied, pool: Pool, background: Background, factor: float) -> list[Sighting]:
+def _labels(reference: Tallied, pool: Pool, factor: float) -> list[Sighting]:
     """Compare the share of answers with each label; that one became more frequent gets most of the level."""
     names = sorted({*reference.labels, *pool.labels})
-    before = _before(background, background.labels, reference, reference.labels)
+    before = Before.alone(reference.labels, len(reference.rows), reference.effect)
     tests = len(names) * factor
     risen = _compared(What.LABEL, names, pool.labels, pool, before, tests=tests / SHARE_OF_RISES)
     return risen + _compared(What.LABEL, names, pool.labels, pool, before, tests=tests / (1 - SHARE_OF_RISES), way=-1)

@@ -83,6 +83,11 @@ class Before:
     effect: float = 1.0
     """Design effect of the judged rows."""
 
+    @classmethod
+    def alone(cls, judged: Counter[str], judged_rows: int, effect: float) -> "Before":
+        """Return the reference without training texts."""
+        return cls(Counter(), 0, judged, judged_rows, effect)
+
     def counts(self, names: Sequence[str]) -> tuple[Array, Array]:
         """Return hits and rows of each thing: of both together, or of the reference where the two do not fit."""
         # Most words were never said before, and a counter's own look-up is slow for what it does not have.
