@@ -5,10 +5,12 @@ from dataclasses import dataclass, fields, replace
 from driftwheel.errors import GateError
 from driftwheel.gate_verdict import GateVerdict, Override
 from driftwheel.json_form import only_with
+from driftwheel.records import RetrainDecision
 from driftwheel.run_metrics import RunMetrics
 from driftwheel.scorecard import ParityRow
 from driftwheel.settings.settings import Settings
 from driftwheel.storage_path import StoragePath
+from driftwheel.store.alias import live_version
 from driftwheel.store.ledger import Ledger
 
 
@@ -24,6 +26,22 @@ class Job:
     """Ask the base model too, plainly and with examples."""
     override: Override | None = None
     """Publish it whatever the gate says."""
+    dataset_id: str | None = None
+    """The Dataset that a person chose for it; None builds one of the labelled traffic."""
+
+
+def job_of(settings: Settings, ledger: Ledger, decision_id: str | None) -> Job:
+    """Return the job of a retrain, whose settings are as a person planned it.
+
+    Where nothing is live, its version must beat the base model, which is asked too.
+    """
+    if decision_id is None:
+        return Job(settings, ledger)
+    plan = ledger.get(RetrainDecision, decision_id).known.plan
+    if plan is None:
+        return Job(settings, ledger, decision_id)
+    is_first = live_version(ledger, settings.project, settings.serve.alias) is None
+    return Job(settings.planned(plan), ledger, decision_id, with_baseline=is_first, dataset_id=plan.dataset_id)
 
 
 @dataclass(frozen=True, kw_only=True)
