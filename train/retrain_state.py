@@ -29,19 +29,19 @@ class Job:
     dataset_id: str | None = None
     """The Dataset that a person chose for it; None builds one of the labelled traffic."""
 
+    def planned(self) -> "Job":
+        """Return the job as a person planned its retrain, if anybody did.
 
-def job_of(settings: Settings, ledger: Ledger, decision_id: str | None) -> Job:
-    """Return the job of a retrain, whose settings are as a person planned it.
-
-    Where nothing is live, its version must beat the base model, which is asked too.
-    """
-    if decision_id is None:
-        return Job(settings, ledger)
-    plan = ledger.get(RetrainDecision, decision_id).known.plan
-    if plan is None:
-        return Job(settings, ledger, decision_id)
-    is_first = live_version(ledger, settings.project, settings.serve.alias) is None
-    return Job(settings.planned(plan), ledger, decision_id, with_baseline=is_first, dataset_id=plan.dataset_id)
+        Where nothing is live, its version must beat the base model, which is asked too.
+        """
+        if self.decision_id is None:
+            return self
+        plan = self.ledger.get(RetrainDecision, self.decision_id).known.plan
+        if plan is None:
+            return self
+        settings = self.settings.planned(plan)
+        is_first = live_version(self.ledger, settings.project, settings.serve.alias) is None
+        return replace(self, settings=settings, with_baseline=is_first, dataset_id=plan.dataset_id)
 
 
 @dataclass(frozen=True, kw_only=True)

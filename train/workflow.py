@@ -34,7 +34,7 @@ from driftwheel.store.ledger import Ledger
 from driftwheel.store.sqlite import safe_sqlite_module
 from driftwheel.system import only_process
 from train.processes.executor import Executor
-from train.retrain_state import Progress, job_of
+from train.retrain_state import Job, Progress
 from train.worker import STEPS, RetrainStep
 
 WORKFLOW_FORMAT = "2"
@@ -216,7 +216,7 @@ class Worker:
         return msgspec.convert(change_paths(made, Progress, lengthened, self._settings.root), Progress)
 
     def _here(self, step: RetrainStep, decision_id: str, progress: Progress) -> Progress:
-        return step.run(job_of(self._settings, self._ledger, decision_id), progress)
+        return step.run(Job(self._settings, self._ledger, decision_id).planned(), progress)
 
     def _in_child(self, step: RetrainStep, decision_id: str, progress: Progress) -> Progress:
         """Run `python -m train step NAME` and return what it prints last."""

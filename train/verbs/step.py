@@ -11,7 +11,7 @@ from driftwheel.cli.command import add_settings_arguments, open_ledger, settings
 from driftwheel.errors import StorageError
 from driftwheel.json_form import as_json, from_json
 from train.processes.executor import TRY_AGAIN
-from train.retrain_state import Progress, job_of
+from train.retrain_state import Job, Progress
 from train.worker import STEPS
 
 
@@ -28,7 +28,7 @@ def main(arguments: argparse.Namespace) -> None:
     settings = settings_from(arguments)
     step = next(step for step in STEPS if step.name == arguments.name)
     try:
-        job = job_of(settings, open_ledger(settings), arguments.decision)
+        job = Job(settings, open_ledger(settings), arguments.decision).planned()
         added = step.run(job, from_json(arguments.made, Progress))
     except StorageError as error:
         sys.stderr.write(f"error: {error}\n")

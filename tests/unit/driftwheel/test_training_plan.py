@@ -16,7 +16,7 @@ from driftwheel.store.events import events_of
 from driftwheel.store.ledger import Ledger
 from driftwheel.training_plan import TrainingPlan
 from tests.support.versions import add_with_parents, dataset_stub
-from train.retrain_state import Progress, job_of
+from train.retrain_state import Job, Progress
 from train.worker import STEPS
 
 PLAN = TrainingPlan(dataset_id="dataset_1", method="full", num_train_epochs=0.5)
@@ -68,7 +68,7 @@ def test_a_dataset_that_is_not_there_is_refused_at_the_door(id: str, settings: S
 def test_the_job_takes_the_dataset_and_trains_as_planned(settings: Settings, ledger: Ledger) -> None:
     decision = asked(settings, ledger, PLAN)
     by_steps = settings.model_copy(update={"train": TrainSettings(max_steps=7)})
-    job = job_of(by_steps, ledger, decision.id)
+    job = Job(by_steps, ledger, decision.id).planned()
     train = job.settings.train
     assert (train.method, train.num_train_epochs, train.max_steps) == ("full", 0.5, -1)
     made = STEPS[0].run(job, Progress())
@@ -78,7 +78,7 @@ def test_the_job_takes_the_dataset_and_trains_as_planned(settings: Settings, led
 def test_a_retrain_without_a_plan_is_as_the_settings_say(settings: Settings, ledger: Ledger) -> None:
     decision = asked(settings, ledger, TrainingPlan())
     assert decision.known.plan is None
-    job = job_of(settings, ledger, decision.id)
+    job = Job(settings, ledger, decision.id).planned()
     assert (job.settings, job.dataset_id, job.with_baseline) == (settings, None, False)
 
 
