@@ -1,7 +1,7 @@
 """Sums up tokens and time by version and key, what they cost at the prices of the settings, and what training took."""
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 import sqlalchemy as sa
 
@@ -36,9 +36,9 @@ class Spent:
     """None where the settings hold no price."""
 
 
-def spending(prices: DashboardSettings, ledger: Ledger, project: str, now: datetime | None = None) -> list[Spent]:
+def spending(prices: DashboardSettings, ledger: Ledger, project: str) -> list[Spent]:
     """Return the tokens of the last hour by version and key, the most expensive or the most first."""
-    since = (now or utc_now()) - SPAN
+    since = utc_now() - SPAN
     read, written = sa.func.sum(_TRAFFIC.prompt_tokens), sa.func.sum(_TRAFFIC.completion_tokens)
     seconds = sa.func.sum(_TRAFFIC.latency_seconds)
     of = (_TRAFFIC.version_id, _TRAFFIC.key_id)
@@ -73,13 +73,12 @@ class Total:
     """Trainings that ended in the last day, which took `training_seconds`."""
 
 
-def total(prices: DashboardSettings, ledger: Ledger, project: str, now: datetime | None = None) -> Total:
+def total(prices: DashboardSettings, ledger: Ledger, project: str) -> Total:
     """Return the tokens of the last hour with their cost, and the trainings of the last day."""
-    at = now or utc_now()
-    spent = spending(prices, ledger, project, at)
+    spent = spending(prices, ledger, project)
     read, written = sum(s.read_tokens for s in spent), sum(s.written_tokens for s in spent)
     ended = TABLES[TrainingRun].c.finished_at
-    runs = ledger.find(TrainingRun, ended > at - DAY, project=project)
+    runs = ledger.find(TrainingRun, ended > utc_now() - DAY, project=project)
     return Total(
         read_tokens=read,
         written_tokens=written,

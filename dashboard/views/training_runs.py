@@ -13,6 +13,7 @@ from driftwheel import approvals, controls
 from driftwheel.accelerator import has_gpu
 from driftwheel.bookkeeping import Scope, Step
 from driftwheel.records import Dataset, DecisionStatus, DecisionVerdict, RetrainDecision, TrainingRun
+from driftwheel.retrain_limits import UNFINISHED
 from driftwheel.settings.training import TrainSettings
 from driftwheel.store.alias import find_alias
 from driftwheel.system import available_bytes
@@ -60,7 +61,7 @@ def show_search(search: dict[str, Any]) -> None:
 def show_retrain(decision_id: str) -> None:
     """Draw an unfinished retrain as it goes on, again every three seconds: steps, curve, log, and the time left."""
     decision = ledger.get(RetrainDecision, decision_id, project=settings.project)
-    if decision.status not in controls.UNFINISHED:
+    if decision.status not in UNFINISHED:
         st.rerun()  # it has ended: the whole page is of another world now
     with st.container(border=True):
         st.subheader("The retrain that runs", anchor=False)
@@ -227,7 +228,7 @@ unfinished = queries.newest(
     settings.project,
     limit=1,
     verdict=DecisionVerdict.RETRAIN,
-    status=controls.UNFINISHED,
+    status=UNFINISHED,
 )
 if unfinished:
     page.confirmed_action(

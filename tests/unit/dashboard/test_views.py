@@ -26,9 +26,7 @@ NEXT_YEAR = f"{utc_now() + timedelta(days=365):%Y-%m-%d}"
 MARKUP = ("markdown", "caption", "error", "info", "warning", "success")
 
 
-@pytest.fixture(autouse=True)
-def _shown(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("DRIFTWHEEL_CONFIG", str(settings.path))
+pytestmark = pytest.mark.usefixtures("shown")
 
 
 @pytest.mark.parametrize("name", TITLES)
