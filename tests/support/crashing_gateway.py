@@ -128,6 +128,16 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def free_ports(count: int) -> list[int]:
+    """Return ports in a row that nothing listens on, as gateways that share one need them."""
+    while True:
+        first = free_port()
+        with contextlib.ExitStack() as stack, contextlib.suppress(OSError):
+            for port in range(first, first + count):
+                stack.enter_context(socket.socket()).bind(("127.0.0.1", port))
+            return [*range(first, first + count)]
+
+
 def wait_for(port: int, seconds: float = 60) -> None:
     """Wait until something listens; raises TimeoutError."""
     deadline = time.monotonic() + seconds

@@ -54,8 +54,8 @@ class World:
             "port": free_port(),
             "health_interval_seconds": 1,
             "canary_seconds": 1,
-            "start_timeout_seconds": 20,
-            "drain_timeout_seconds": 2,
+            "start_timeout_seconds": 120,
+            "drain_timeout_seconds": 10,
         }
         raw = {
             "project": "support",
