@@ -137,6 +137,7 @@ def test_ctrl_c_ends_a_worker_in_the_middle_of_a_step_and_the_step_with_it(
         assert worker.wait(60) == 130
     finally:
         worker.kill()
+        worker.wait()
     wait_until(lambda: not Path("/proc", pid_path.read_text()[:-1]).exists())
     assert ledger.get(RetrainDecision, decision.id).status is DecisionStatus.RUNNING
 
