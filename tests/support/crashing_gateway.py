@@ -32,7 +32,7 @@ from tests.support.fake_engine import FakeEngine
 KEY = "a-key-for-the-suites"
 ALIAS = "support"
 VERSION = "version_1"
-EARLY_SECONDS = 0.05
+EARLY_SECONDS = 0.2
 
 
 class EarlyLog(TrafficLog):
