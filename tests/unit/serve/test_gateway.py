@@ -424,11 +424,13 @@ def test_a_stranger_is_refused_before_the_body_is_sent(world: World) -> None:
 def test_a_key_with_limits_is_told_them_and_held_to_them(world: World) -> None:
     _, key = create_key(world.ledger, "support", "bot", [Scope.ASK], requests_per_minute=60, tokens_per_minute=5)
     world.run(lambda: world.keys.load(keys_of(world.ledger, "support")))
+    began_at = time.monotonic()
     status, headers, _ = world.ask(CHAT, BODY, key=key)
     assert (status, headers["x-ratelimit-limit-requests"], world.rows()[0].key_id) == (200, "60", "support/bot")
     status, headers, body = world.ask(CHAT, BODY, key=key)
     assert (status, headers["x-ratelimit-remaining-tokens"]) == (429, "0")
-    assert 50 < int(headers["retry-after"]) <= 61  # 10 tokens were used of 5, so 5 and a bit must flow back
+    # 10 tokens were used of 5, so 5 and a bit must flow back, of which a slow machine has given some already.
+    assert 60 - (time.monotonic() - began_at) <= int(headers["retry-after"]) <= 61
     assert json.loads(body)["error"]["code"] == "rate_limit_exceeded"
     assert world.ask("/v1/feedback", {"request_id": "r"}, key=key)[0] == 403
 
@@ -444,11 +446,11 @@ def test_a_key_with_limits_is_told_them_and_held_to_them(world: World) -> None:
     ],
 )
 def test_a_keys_limit_holds_on_every_route(world: World, path: str, method: str, body: Any) -> None:
-    _, key = create_key(world.ledger, "support", "bot", list(Scope), requests_per_minute=5, tokens_per_minute=1)
+    _, key = create_key(world.ledger, "support", "bot", list(Scope), requests_per_minute=2, tokens_per_minute=1)
     world.run(lambda: world.keys.load(keys_of(world.ledger, "support")))
     assert world.ask(CHAT, BODY, key=key)[0] == 200  # and now it has no tokens left, which only engines cost
     answers = [world.ask(path, body, key=key, method=method)[0] for _ in range(10)]
-    assert answers == [answers[0]] * 4 + [429] * 6
+    assert answers == [answers[0]] + [429] * 9, "the next place is free in half a minute"
     assert answers[0] in (200, 404)
     assert world.ask("/healthz", key=key, method="GET")[0] == 200
 
