@@ -12,9 +12,10 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
-from dashboard.labelling import NAMELESS, give_label
+from dashboard.labelling import NAMELESS, equals, give_label
 from driftwheel.errors import ConflictError, DataError, NotFoundError
 from driftwheel.foreign_json import read_json
+from driftwheel.inert_text import inert_cell
 from driftwheel.records import Traffic
 from driftwheel.settings.serving import TrafficSettings
 from driftwheel.store.any_of import any_of
@@ -28,9 +29,6 @@ MOST_LINES = 20_000
 MOST_BYTES = 50_000_000
 NAMED = 3
 """Of what is wrong, so many are named; the others are counted."""
-FORMULA = ("=", "+", "-", "@", "\t", "\r")
-"""A spreadsheet runs a cell that begins so, and users wrote these texts."""
-
 _TRAFFIC = TABLES[Traffic].c
 
 
@@ -49,7 +47,7 @@ class Imported:
 
     stored: int
     known: int
-    """Said before by the same person, or the same by another: nothing was added."""
+    """Said before by the same person, or the same by another who is as trusted: nothing was added."""
     refused: tuple[str, ...] = ()
     """Why a label was left out, where somebody else had said otherwise."""
 
@@ -91,7 +89,7 @@ def _of_csv(name: str, text: str) -> list[LabelLine]:
             if row and len(row) <= max(id_at, label_at):
                 raise DataError(f"{name}:{begin} has {len(row)} columns, and the first line has {len(titles)}")
             if row:
-                found.append(LabelLine(line=begin, id=row[id_at].strip(), label=row[label_at].strip()))
+                found.append(LabelLine(line=begin, id=row[id_at].strip(), label=_label_in(row[label_at].strip())))
             begin = reader.line_num + 1
     except csv.Error as error:
         raise DataError(f"{name}:{begin} is no CSV ({error}); is a quote not closed?") from error
@@ -151,7 +149,7 @@ def store_labels(
     unique = {line.id: line for line in lines}
     words = words_about(ledger, list(unique))
     for id, line in unique.items():
-        said = [w for w in words.get(id, []) if w.withdrawn_at is None and w.kind in ANSWERING]
+        said = [w for w in equals(words.get(id, []), author) if w.withdrawn_at is None and w.kind in ANSWERING]
         if said and said[-1].value == line.label:
             known += 1
             continue
@@ -191,11 +189,18 @@ def requests_as(form: str, ledger: Ledger, project: str, *, ids: Collection[str]
     out = io.StringIO(newline="")
     writer = csv.writer(out)
     writer.writerow(["id", "time", "prompt", "answer", "label"])
-    # An apostrophe makes it text for a spreadsheet; only id and label are read back.
-    texts = ({**row, **{name: _as_text(row[name]) for name in ("prompt", "answer")}} for row in found)
+    # Users wrote all three, a key its labels too; `read_labels` knows an apostrophe that stands before a formula.
+    texts = ({**row, **{name: _cell(row[name]) for name in ("prompt", "answer", "label")}} for row in found)
     writer.writerows(row.values() for row in texts)
     return out.getvalue().encode("utf-8-sig")  # without the mark Excel takes it for another encoding
 
 
-def _as_text(text: str) -> str:
-    return f"'{text}" if text.startswith(FORMULA) else text
+def _cell(text: str) -> str:
+    """Return a text as a cell that no spreadsheet computes; what looks like such a cell already gets its mark, too."""
+    bare = text.lstrip("'")
+    return f"'{text}" if inert_cell(bare) != bare else text
+
+
+def _label_in(cell: str) -> str:
+    """Return the label that `_cell` wrote so."""
+    return cell[1:] if cell.startswith("'") and _cell(cell[1:]) == cell else cell

@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from dashboard.files import labels_in
 from dashboard.traffic_search import SCANNED_ROWS
 from driftwheel.answers import label_of
-from driftwheel.by_whom import PERSON, Feedback, FeedbackKind
+from driftwheel.by_whom import PERSON, Feedback, FeedbackKind, Trust
 from driftwheel.errors import ConflictError
 from driftwheel.records import Dataset, ModelVersion, Traffic
 from driftwheel.settings.serving import TrafficSettings
@@ -23,7 +23,7 @@ from driftwheel.store.any_of import any_of
 from driftwheel.store.ledger import Ledger
 from driftwheel.store.tables import TABLES
 from driftwheel.traffic.feedback import Author, give_feedback, person, withdraw_feedback, words_about
-from driftwheel.traffic.feedback_summary import ANSWERING
+from driftwheel.traffic.feedback_summary import ANSWERING, BY_TRUST
 from driftwheel.traffic.outcome_query import is_answered, is_unwatched
 
 SITTING = 200
@@ -147,12 +147,24 @@ def give_label(
 
 
 def _ask_for_others(words: Sequence[Feedback], request_id: str, author: Author, own: Collection[str]) -> None:
-    """Raise ConflictError if somebody else is among those who said what the right answer is."""
-    said = [w for w in words if w.withdrawn_at is None and w.id not in own and (w.kind in ANSWERING or _accepts(w))]
+    """Raise ConflictError if somebody else, as trusted as the author, is among those who said what is right."""
+    said = [
+        w
+        for w in equals(words, author)
+        if w.withdrawn_at is None and w.id not in own and (w.kind in ANSWERING or _accepts(w))
+    ]
     others = [w for w in said if w.author != author.id or author.id == NAMELESS]
     if others:
         who = others[-1].author if others[-1].author != NAMELESS else "somebody without a name"
         raise ConflictError(f"{who} has labelled {request_id} meanwhile; yours was not written down")
+
+
+def equals(words: Sequence[Feedback], author: Author) -> list[Feedback]:
+    """Return the words of those who are as trusted as an author, or more: no other can stand in the author's way.
+
+    A key without trust would else keep people from labelling whatever it has labelled before.
+    """
+    return [word for word in words if BY_TRUST.index(Trust(word.trust)) >= BY_TRUST.index(author.trust)]
 
 
 def _accepts(word: Feedback) -> bool:

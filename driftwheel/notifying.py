@@ -122,8 +122,10 @@ def tell_new(ledger: Ledger, project: str, to: Sequence[str], now: datetime | No
         ledger.set_switch(project, MARK, _mark(at, []))
         return []
     since, told = datetime.fromisoformat(mark["at"]), list(mark["told"])
+    if since > at:  # the clock was set back, and what has happened since then is dated before the mark
+        since = at - LONGEST_LOOK_BACK
     recent = events_of(ledger, project, actions=list(TITLES), since=since)
-    new = [event for event in reversed(recent) if event.id not in told]
+    new = _untold(ledger, project, [event for event in reversed(recent) if event.id not in told])
     for event in new:
         deliveries = send(to, f"{project}: {TITLES[event.action]}", message(event))
         told.append(event.id)
@@ -134,6 +136,14 @@ def tell_new(ledger: Ledger, project: str, to: Sequence[str], now: datetime | No
     if new or settled - since > LONGEST_LOOK_BACK:
         ledger.set_switch(project, MARK, _mark(settled, [e.id for e in recent if e.created_at >= settled]))
     return new
+
+
+def _untold(ledger: Ledger, project: str, events: Sequence[Event]) -> list[Event]:
+    """Return the events of which no event says that they were told."""
+    ids = [event.id for event in events]
+    notes = ledger.find(Event, project=project, action=Action.NOTIFY, object_id=ids) if ids else []
+    told = {note.object_id for note in notes}
+    return [event for event in events if event.id not in told]
 
 
 def _mark(since: datetime, told: Sequence[str]) -> str:

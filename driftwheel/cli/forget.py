@@ -14,7 +14,8 @@ from driftwheel.by_whom import me
 from driftwheel.cli.command import add_common_arguments, opened
 from driftwheel.errors import NotFoundError
 from driftwheel.store.ledger import Ledger
-from driftwheel.upkeep.forgetting import Forgotten, Target, forget, was_forgotten
+from driftwheel.upkeep.forgetting import Target, forget
+from driftwheel.upkeep.forgotten_record import Forgotten, was_forgotten
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

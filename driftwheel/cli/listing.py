@@ -10,6 +10,7 @@ from typing import Any
 from driftwheel import json_form
 from driftwheel.argument_types import whole
 from driftwheel.cli.command import add_common_arguments, opened, plain
+from driftwheel.inert_text import inert_json
 from driftwheel.records import ModelVersion
 from driftwheel.store.alias import find_alias
 from driftwheel.store.ledger import Ledger
@@ -41,7 +42,7 @@ def print_list(arguments: argparse.Namespace, listed: Listed) -> None:
     if arguments.json:
         for record in found:
             fields = json_form.as_json(record)
-            sys.stdout.write(json.dumps(fields, default=plain, ensure_ascii=False) + "\n")
+            sys.stdout.write(inert_json(json.dumps(fields, default=plain, ensure_ascii=False)) + "\n")
         return
     live_id = _live(ledger, settings.project, settings.serve.alias) if listed.record is ModelVersion else None
     rows = [

@@ -119,11 +119,12 @@ def withdraw_feedback(
     of: str | None = None,
     kinds: Sequence[FeedbackKind] = tuple(FeedbackKind),
     ids: Collection[str] | None = None,
+    is_noted: bool = True,
 ) -> Traffic:
     """Take back what an author said about an answer, as if it had not been said; the rows stay, marked.
 
-    `of` names another author, for one who is trusted; `ids` names single words. Raises NotFoundError where there is
-    nothing to take back.
+    `of` names another author, for one who is trusted; `ids` names single words; without `is_noted` it is no event.
+    Raises NotFoundError where there is nothing to take back.
     """
     if of is not None and of != author.id and author.trust is not Trust.TRUSTED:
         raise NotFoundError(f"{author.id} takes back their own words alone")
@@ -137,10 +138,11 @@ def withdraw_feedback(
         at, table = utc_now(), TABLES[Feedback]
         connection.execute(sa.update(table).where(table.c.id.in_(sorted(taken))).values(withdrawn_at=at))
         _sum_up(connection, row, [replace(w, withdrawn_at=at) if w.id in taken else w for w in given])
-        # Kinds alone: what was said is the person's whose words are taken back.
-        after = {"author": whose, "kinds": sorted({w.kind for w in said if w.id in taken})}
-        by = Cause(actor=author.id)
-        note_with(ledger, connection, by, Action.WITHDRAW_FEEDBACK, project, row.id, after=after)
+        if is_noted:
+            # Kinds alone: what was said is the person's whose words are taken back.
+            after = {"author": whose, "kinds": sorted({w.kind for w in said if w.id in taken})}
+            by = Cause(actor=author.id)
+            note_with(ledger, connection, by, Action.WITHDRAW_FEEDBACK, project, row.id, after=after)
     return ledger.get(Traffic, row.id)
 
 
@@ -192,14 +194,15 @@ def _of_author(of: str, since: datetime | None) -> list[sa.ColumnElement[bool]]:
     return [*conditions, columns.created_at >= since] if since else conditions
 
 
-def withdraw_all(ledger: Ledger, project: str, of: str, *, by: Author, since: datetime | None = None) -> int:
+def withdraw_all(
+    ledger: Ledger, project: str, of: str, *, by: Author, since: datetime | None = None, is_noted: bool = True
+) -> int:
     """Take back everything that one author said, such as a key in wrong hands; return about how many requests."""
-    columns = TABLES[Feedback].c
-    query = sa.select(columns.request_id).distinct().where(columns.project == project, *_of_author(of, since))
+    about, is_its = TABLES[Feedback].c.request_id, (TABLES[Feedback].c.project == project, *_of_author(of, since))
     with ledger.read() as connection:
-        ids = connection.execute(query.order_by(columns.request_id)).scalars().all()
+        ids = connection.execute(sa.select(about).distinct().where(*is_its).order_by(about)).scalars().all()
     for request_id in ids:
-        withdraw_feedback(ledger, project, request_id, author=by, of=of)
+        withdraw_feedback(ledger, project, request_id, author=by, of=of, is_noted=is_noted)
     return len(ids)
 
 

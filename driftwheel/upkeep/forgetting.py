@@ -6,44 +6,39 @@ hashes with a salt of their own, by which one who knows an id can check that it 
 anything.
 """
 
-import hashlib
 import json
-import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, cast
 
 import msgspec
 import sqlalchemy as sa
 
-from driftwheel.artifacts import write_text
-from driftwheel.bookkeeping import Switch
-from driftwheel.by_whom import Action, Cause, Feedback, Trust
-from driftwheel.errors import NotFoundError
+from driftwheel.by_whom import Cause, Feedback, Trust
+from driftwheel.errors import DataError, NotFoundError
 from driftwheel.identity import utc_now
 from driftwheel.probe_answers import ProbeAnswer
 from driftwheel.records import DriftSignal, ModelVersion, RetrainDecision, Traffic
 from driftwheel.settings.serving import TrafficSettings
 from driftwheel.store.database import SQLITE
 from driftwheel.store.driver_errors import told
-from driftwheel.store.events import note_with
 from driftwheel.store.ledger import Ledger
 from driftwheel.store.row_values import storable
 from driftwheel.store.tables import TABLES
-from driftwheel.traffic.export import EXPORTS
 from driftwheel.traffic.feedback import Author, withdraw_all
+from driftwheel.traffic.feedback_summary import ANSWERING
 from driftwheel.traffic.redaction import rules_of
 from driftwheel.traffic.retention import PRUNED
-from driftwheel.upkeep.forgotten_rows import Asked, Cleared, clear_datasets, learned_from
+from driftwheel.upkeep.forgotten_exports import clear_exports
+from driftwheel.upkeep.forgotten_record import RECORD, Forgotten, begin, keep, replaced_in, with_folders, write_down
+from driftwheel.upkeep.forgotten_rows import Asked, clear_datasets, delete_unnamed, learned_from
 from driftwheel.upkeep.forgotten_texts import SHORTEST, Needles, scrub_files
 from driftwheel.upkeep.storage_files import only_upkeep
 
 Kind = Literal["user", "key", "request"]
 BATCH_ROWS = 500
-RECORD = "forgotten_"
-"""How the name of the switch begins that holds a record."""
 _TRAFFIC, _FEEDBACK = TABLES[Traffic].c, TABLES[Feedback].c
 
 
@@ -53,26 +48,6 @@ class Target:
 
     kind: Kind
     name: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class Forgotten:
-    """What was forgotten, in numbers and ids, and what is left to do by hand."""
-
-    id: str
-    """Of the record that proves it."""
-    requests: int
-    words: int
-    """Feedback rows."""
-    datasets: tuple[Cleared, ...]
-    versions: tuple[str, ...]
-    """Those that learned from it."""
-    files: int
-    """Reports, evaluations and other files of the storage folder that it stood in."""
-    exports: tuple[str, ...]
-    """Exported files that cannot be cleared here: they are to be made again, or deleted."""
-    copies: tuple[str, ...]
-    """Copies of the database from before upgrades, which hold it."""
 
 
 def forget(
@@ -89,63 +64,83 @@ def forget(
     """Forget one user, key or request of a project, or say what that would mean.
 
     `compact` writes a SQLite file anew, for which appends wait: without it, what was deleted may still be found there
-    by who reads the bytes of the file. It may be repeated after a crash: what is asked for first goes last. Raises
-    NotFoundError if nothing of it is there.
+    by who reads the bytes of the file. It may be repeated after a crash: what is asked for first goes last, and what
+    was found is written down before. Raises NotFoundError if nothing of it is there, DataError for no name.
     """
+    if not target.name.strip():  # which every request has that names no user, or came without a key
+        raise DataError(f"the id of the {target.kind} is empty: nothing was deleted")
     with only_upkeep(root):
         rows = _requests(traffic, ledger, project, target)
         said = ledger.find(Feedback, project=project, author=target.name) if target.kind == "key" else []
-        if not rows and not said:
+        asked, ids = _asked(traffic, ledger, target, rows, said), [row.id for row in rows]
+        begun, goes_on = begin(ledger, project, target.kind, target.name, ids, _count_words(ledger, ids, said))
+        planned = clear_datasets(ledger, project, root, asked, dry_run=True)
+        if not (rows or said or planned or goes_on):
             raise NotFoundError(f"nothing of the {target.kind} {target.name!r} is in project {project!r}")
-        ids, needles, asked = [row.id for row in rows], Needles.of([row.prompt for row in rows]), _asked(target, rows)
-        cleared = clear_datasets(ledger, project, root, asked, dry_run=True)
-        versions = learned_from(ledger, project, [c.id for c in cleared if c.learned])
+        begun = with_folders(begun, planned)
+        needles = Needles.of([*(row.prompt for row in rows), *(text for f in planned for text in f.texts)])
+        versions, cleared = learned_from(ledger, project, begun.learned), begun.datasets
         if not dry_run:
             _fill_with_zeros(ledger)
+            keep(ledger, project, begun)
             _mark(ledger, versions)
-            cleared = clear_datasets(ledger, project, root, asked, dry_run=False)
+            folders = clear_datasets(ledger, project, root, asked, dry_run=False)
+            delete_unnamed(ledger, begun.folders)
+            cleared = replaced_in(ledger, begun, folders)
             _scrub_values(ledger, project, needles)
         found = Forgotten(
-            id=f"{RECORD}{utc_now():%Y%m%dT%H%M%S}_{secrets.token_hex(4)}",
-            requests=len(rows),
-            words=_count_words(ledger, ids, said),
-            datasets=tuple(cleared),
+            id=RECORD + begun.name,
+            requests=begun.requests,
+            words=begun.words,
+            datasets=cleared,
             versions=tuple(versions),
             files=len(scrub_files(root, needles, dry_run=dry_run)),
-            exports=tuple(_clear_exports(root, frozenset(ids), dry_run=dry_run)),
+            exports=tuple(clear_exports(root, frozenset(ids), dry_run=dry_run)),
             copies=tuple(str(path) for path in sorted(root.glob("*.db.revision-*"))),
         )
         if not dry_run:
             _delete(ledger, project, target, ids, by)
-            _write_down(ledger, project, found, target, ids, by)
+            write_down(ledger, project, found, begun, by)
             _wipe(ledger, compact=compact)
         return found
 
 
-def _asked(target: Target, rows: Sequence[Traffic]) -> Asked:
-    """Say how a Dataset's rows of these requests are known; one request is not all that its user ever said."""
+def _asked(
+    traffic: TrafficSettings, ledger: Ledger, target: Target, rows: Sequence[Traffic], said: Sequence[Feedback]
+) -> Asked:
+    """Say how a Dataset's rows of these requests are known; one request is not all that its user ever said.
+
+    Rows of a Dataset outlive the requests in the log (`traffic.keep_days`), and are found where these are gone.
+    """
     groups = set[str]() if target.kind == "request" else {row.conversation_id for row in rows}
-    groups |= {row.user_id for row in rows} if target.kind == "user" else set()
-    return Asked.of([row.prompt for row in rows], groups)
+    groups |= {*_names(traffic, target), *(row.user_id for row in rows)} if target.kind == "user" else set()
+    ids = {row.id for row in rows} | ({target.name} if target.kind == "request" else set())
+    author = target.name if target.kind == "key" else None
+    return Asked.of([row.prompt for row in rows], groups, ids, author, _said_alone(ledger, target, said))
 
 
-def was_forgotten(ledger: Ledger, project: str, name: str) -> list[str]:
-    """Return the records that prove that a user, key or request was forgotten, for one who knows its id."""
-    found = []
-    for switch in ledger.find(Switch, project=project):
-        if switch.id.startswith(f"{project}/{RECORD}"):
-            record = json.loads(switch.value)
-            if _hash(record["salt"], name) in record["hashes"]:
-                found.append(switch.id.partition("/")[2])
+def _said_alone(ledger: Ledger, target: Target, said: Sequence[Feedback]) -> dict[str, frozenset[str]]:
+    """Return what a key, and nobody else, said is right about each request."""
+    answers = [word for word in said if word.kind in ANSWERING]
+    about = _about(ledger, sorted({word.request_id for word in answers}))
+    others = {(w.request_id, w.value) for w in about if w.author != target.name and w.withdrawn_at is None}
+    found: dict[str, frozenset[str]] = {}
+    for word in answers:
+        if (word.request_id, word.value) not in others:
+            found[word.request_id] = found.get(word.request_id, frozenset()) | {word.value.strip()}
     return found
+
+
+def _names(traffic: TrafficSettings, target: Target) -> list[str]:
+    """Return how a user is named in the log: as they are, or by a hash of it."""
+    rules = rules_of(traffic)
+    return [target.name] if rules is None else [target.name, rules.clean_name(target.name)]
 
 
 def _requests(traffic: TrafficSettings, ledger: Ledger, project: str, target: Target) -> list[Traffic]:
     """Return the requests, and with one request those that repeat what was said in it, as a conversation does."""
     if target.kind == "user":
-        rules = rules_of(traffic)
-        names = [target.name] if rules is None else [target.name, rules.clean_name(target.name)]  # or a hash of it
-        return ledger.find(Traffic, project=project, without=("response",), user_id=names)
+        return ledger.find(Traffic, project=project, without=("response",), user_id=_names(traffic, target))
     column = _TRAFFIC.key_id if target.kind == "key" else _TRAFFIC.id
     rows = ledger.find(Traffic, column == storable(target.name), project=project, without=("response",))
     forms = {form for row in rows for form in _in_requests(row.prompt)} if target.kind == "request" else set()
@@ -161,12 +156,14 @@ def _in_requests(prompt: str) -> set[str]:
 
 
 def _count_words(ledger: Ledger, ids: Sequence[str], said: Sequence[Feedback]) -> int:
-    about = {w.id for start in range(0, len(ids), BATCH_ROWS) for w in _about(ledger, ids[start : start + BATCH_ROWS])}
-    return len(about | {word.id for word in said})
+    return len({word.id for word in (*_about(ledger, ids), *said)})
 
 
 def _about(ledger: Ledger, ids: Sequence[str]) -> list[Feedback]:
-    return ledger.find(Feedback, request_id=list(ids))
+    starts = range(0, len(ids), BATCH_ROWS)
+    return [
+        word for start in starts for word in ledger.find(Feedback, request_id=list(ids[start : start + BATCH_ROWS]))
+    ]
 
 
 QUOTING = ((DriftSignal, ("details",)), (RetrainDecision, ("known", "reasons")), (ModelVersion, ("scorecard",)))
@@ -213,7 +210,8 @@ def _delete(ledger: Ledger, project: str, target: Target, ids: Sequence[str], by
     """Delete the requests with all that was said about them, and what a key said about others' requests."""
     if target.kind == "key":
         # First as if it had not been said: so the requests of others know what is right without it.
-        withdraw_all(ledger, project, target.name, by=Author(id=by.actor, trust=Trust.TRUSTED))
+        # Nor is each taking back an event: nobody could ever take the key's name out of the history again.
+        withdraw_all(ledger, project, target.name, by=Author(id=by.actor, trust=Trust.TRUSTED), is_noted=False)
     for start in range(0, len(ids), BATCH_ROWS):
         batch = list(ids[start : start + BATCH_ROWS])
         with ledger.write() as connection:
@@ -247,38 +245,3 @@ def _wipe(ledger: Ledger, *, compact: bool) -> None:
             with closing(pooled):
                 for statement in (*(["VACUUM"] if compact else []), "PRAGMA wal_checkpoint(TRUNCATE)"):
                     cast(Any, pooled.driver_connection).execute(statement).fetchall()
-
-
-def _clear_exports(root: Path, ids: frozenset[str], *, dry_run: bool) -> Iterator[str]:
-    """Take the rows out of the exported files that are still there; give those in which nobody can."""
-    path = root / EXPORTS
-    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
-    for file in sorted({Path(json.loads(line)["file"]) for line in lines}):
-        if not file.is_file():
-            continue
-        if file.suffix != ".jsonl":
-            yield str(file)
-        elif not dry_run:
-            _drop_lines(file, ids)
-
-
-def _drop_lines(file: Path, ids: frozenset[str]) -> None:
-    lines = file.read_text(encoding="utf-8").splitlines(keepends=True)
-    kept = [line for line in lines if json.loads(line).get("id") not in ids]
-    if len(kept) < len(lines):
-        write_text(file, "".join(kept))
-
-
-def _write_down(ledger: Ledger, project: str, found: Forgotten, target: Target, ids: Sequence[str], by: Cause) -> None:
-    salt = secrets.token_hex(16)
-    facts = {key: value for key, value in asdict(found).items() if key not in ("id", "exports", "copies")}
-    hashes = [_hash(salt, name) for name in (target.name, *ids)]
-    record = {"at": utc_now().isoformat(), "kind": target.kind, "salt": salt, "hashes": hashes, **facts}
-    with ledger.write() as connection:
-        ledger.set_switch_with(connection, project, found.id, json.dumps(record))
-        after = {"kind": target.kind, "requests": found.requests, "words": found.words, "versions": [*found.versions]}
-        note_with(ledger, connection, by, Action.FORGET, project, found.id, after=after)
-
-
-def _hash(salt: str, name: str) -> str:
-    return hashlib.sha256(f"{salt}/{name}".encode()).hexdigest()

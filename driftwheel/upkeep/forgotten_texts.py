@@ -16,6 +16,9 @@ WHOLE_FOLDERS = ("reports", "evaluations")
 """Their folders are of one piece, and are made again when they are needed."""
 LEFT_OUT = ("datasets", "artifacts")
 """Datasets are written anew, and an artifact is a model, which is named."""
+MODEL_FILES = {"config.json", "adapter_config.json", "tokenizer.json", "tokenizer_config.json"}
+"""What a folder of a model has: its other files are the model's, too, and what a user asked is in none of them, but may
+well read like a part of them, as `<|im_start|>` does."""
 LINES = {".jsonl", ".log", ".1", ".md", ".txt", ".csv"}
 
 
@@ -85,8 +88,10 @@ def scrub_files(root: Path, needles: Needles, *, dry_run: bool) -> list[Path]:
 
 
 def _readable(root: Path) -> Iterator[Path]:
-    for path in sorted(root.rglob("*")):
-        if path.suffix in READABLE and path.relative_to(root).parts[0] not in LEFT_OUT and path.is_file():
+    found = [path for path in sorted(root.rglob("*")) if path.relative_to(root).parts[0] not in LEFT_OUT]
+    models = {path.parent for path in found if path.name in MODEL_FILES}
+    for path in found:
+        if path.suffix in READABLE and models.isdisjoint(path.parents) and path.is_file():
             yield path
 
 

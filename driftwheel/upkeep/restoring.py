@@ -1,5 +1,6 @@
 """Puts a backup back: every byte is checked, nothing that is there is overwritten, and it appears when it is whole."""
 
+import os
 import shutil
 from contextlib import closing
 from dataclasses import dataclass
@@ -40,8 +41,9 @@ def restore_backup(path: Path, root: Path, database_url: str | None) -> Restored
     manifest = checked_backup(path)
     if root.exists() and any(root.iterdir()):
         raise ConflictError(f"{root} is not empty; move it away, or restore to another folder: --to FOLDER")
-    aside = root.with_name(f".{root.name}.restored")
-    shutil.rmtree(aside, ignore_errors=True)
+    # Of this process alone: of two restores at once one would else rename what the other has half emptied.
+    aside = root.with_name(f".{root.name}.restored.{os.getpid()}")
+    _clear_killed(root)
     try:
         aside.mkdir(parents=True, mode=0o700)
         for name in manifest.files:
@@ -55,11 +57,18 @@ def restore_backup(path: Path, root: Path, database_url: str | None) -> Restored
                 (aside / name).unlink(missing_ok=True)
         else:
             address = f"sqlite:///{root / LEDGER}"
-        if root.exists():
-            root.rmdir()
-        aside.replace(root)
+        aside.replace(root)  # over an empty folder, and over no other
     except OSError as error:
         raise StorageError(f"cannot restore to {root}: {error}; nothing was left there") from error
     finally:
         shutil.rmtree(aside, ignore_errors=True)
     return Restored(root=root, files=len([name for name in manifest.files if name != MANIFEST]), database=address)
+
+
+def _clear_killed(root: Path) -> None:
+    """Delete what restores to the same folder left that were killed."""
+    mark = f".{root.name}.restored."
+    for path in root.parent.iterdir() if root.parent.is_dir() else ():
+        number = path.name.removeprefix(mark)
+        if path.name.startswith(mark) and number.isdigit() and not Path("/proc", number).exists():
+            shutil.rmtree(path, ignore_errors=True)

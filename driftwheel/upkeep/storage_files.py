@@ -1,5 +1,7 @@
 """What lies in the storage folder: what a backup takes, and what can be made again."""
 
+import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
@@ -26,14 +28,33 @@ def files_to_keep(root: Path) -> Iterator[Path]:
     for path in sorted(root.iterdir()):
         if path.is_dir() and path.name != LOGS and not path.name.startswith("."):
             if not (path / ENVIRONMENT_MARK).is_file():
-                yield from (found for found in sorted(path.rglob("*")) if found.is_file() and not is_partial(found))
+                yield from _whole_files(path)
         elif path.is_file() and not path.name.startswith(".") and not _is_of_a_process(path):
             yield path
 
 
-def is_partial(path: Path) -> bool:
-    """Say whether something is being written: it gets its name when it is whole."""
-    return any(part.startswith(".") for part in path.parts[-3:])
+def _whole_files(folder: Path) -> Iterator[Path]:
+    """Give the files below a folder, those of folders that lie on another disk too, but none that is being written."""
+    seen = set[str]()
+    for place, folders, files in os.walk(folder, followlinks=True):
+        real = os.path.realpath(place)
+        folders[:] = [] if real in seen else sorted(name for name in folders if not is_partial(name))
+        if real not in seen:
+            yield from (
+                Path(place, name) for name in sorted(files) if not is_partial(name) and Path(place, name).is_file()
+            )
+        seen.add(real)
+
+
+_PARTIAL = re.compile(r"\..+\.(\d+(-\d+)?|fetching|lock)")
+
+
+def is_partial(name: str) -> bool:
+    """Say whether a file or folder is being written, or a lock: it gets its name when it is whole.
+
+    Any other name that begins with a dot is one of an artifact's, such as `.gitattributes`, and its manifest names it.
+    """
+    return _PARTIAL.fullmatch(name) is not None
 
 
 def copy_file(source: Path, target: Path) -> bool:

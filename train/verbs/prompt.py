@@ -15,6 +15,7 @@ from rich.text import Text
 
 from driftwheel.cli.command import add_common_arguments, named_version, open_ledger, print_record, settings_from
 from driftwheel.errors import ConfigError
+from driftwheel.inert_text import inert_json
 from driftwheel.json_form import as_json
 from driftwheel.records import Dataset, ModelVersion
 from driftwheel.store.alias import get_alias
@@ -49,7 +50,7 @@ def main(arguments: argparse.Namespace) -> None:
     version = named_version(
         ledger, settings.project, arguments.version or get_alias(ledger, *settings.alias_key).version_id
     )
-    dataset = ledger.get(Dataset, arguments.dataset or version.dataset_id)
+    dataset = ledger.get(Dataset, arguments.dataset or version.dataset_id, project=settings.project)
     if arguments.action == "try":
         _print_trials(try_prompts(settings, dataset, version, prompts), as_json=arguments.json)
         return
@@ -70,7 +71,7 @@ def publish_prompt(job: Job, dataset: Dataset, version: ModelVersion, prompts: M
 
 def _print_trials(trials: Sequence[Trial], *, as_json: bool) -> None:
     if as_json:
-        sys.stdout.writelines(json.dumps(_facts(trial), ensure_ascii=False) + "\n" for trial in trials)
+        sys.stdout.writelines(inert_json(json.dumps(_facts(trial), ensure_ascii=False)) + "\n" for trial in trials)
         return
     table = Table("prompt", "on validation rows", "beside no prompt", "tokens asked", "median seconds")
     for trial in trials:

@@ -51,7 +51,8 @@ def main(arguments: argparse.Namespace) -> None:
     """Publish a run and print its version."""
     settings = settings_from(arguments)
     ledger = open_ledger(settings)
-    run = ledger.get(TrainingRun, arguments.run) if arguments.run else newest_run(ledger, settings.project)
+    project = settings.project
+    run = ledger.get(TrainingRun, arguments.run, project=project) if arguments.run else newest_run(ledger, project)
     if arguments.artifact is not None and not arguments.artifact.is_dir():
         raise NotFoundError(f"no artifact at {arguments.artifact}; `driftwheel quantize --run {run.id}` writes one")
     dataset_id = arguments.dataset or run.dataset_id

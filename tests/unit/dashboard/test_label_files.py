@@ -10,12 +10,13 @@ import pytest
 
 from dashboard import label_files, labelling
 from dashboard.label_files import LabelLine
-from driftwheel.by_whom import Feedback
+from driftwheel.by_whom import Feedback, Trust
 from driftwheel.errors import ConflictError, DataError
+from driftwheel.inert_text import inert_cell
 from driftwheel.records import Traffic
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
-from driftwheel.traffic.feedback import person
+from driftwheel.traffic.feedback import Author, give_feedback, person
 from tests.support.drawn_pages import button, texts, view
 
 NOW = datetime(2026, 5, 4, 12, 30, 20, tzinfo=UTC)
@@ -141,6 +142,31 @@ def test_a_spreadsheet_runs_no_prompt(ids: list[str], settings: Settings, ledger
     ledger.change(ledger.get(Traffic, ids[0]), prompt="=HYPERLINK(0)")
     content = label_files.requests_as("csv", ledger, settings.project, ids=ids[:1])
     assert ",'=HYPERLINK(0)," in content.decode()
+
+
+@pytest.mark.parametrize("label", ["=HYPERLINK(0)", "'=HYPERLINK(0)", "@SUM(1)", "-1", "'tis"])
+def test_a_label_is_no_formula_and_comes_back_as_it_was(
+    ids: list[str], settings: Settings, ledger: Ledger, label: str
+) -> None:
+    eve = Author(id="support/eve", trust=Trust.LABEL)
+    give_feedback(settings.traffic, ledger, settings.project, ids[0], author=eve, label=label)
+    content = label_files.requests_as("csv", ledger, settings.project, ids=ids[:1], only_open=False)
+    [row] = csv.DictReader(io.StringIO(content.decode("utf-8-sig")))
+    assert row["label"] == inert_cell(row["label"])
+    assert [line.label for line in label_files.read_labels("l.csv", content)] == [label]
+
+
+def test_no_key_that_is_trusted_less_stands_in_the_way_of_a_person(
+    ids: list[str], settings: Settings, ledger: Ledger
+) -> None:
+    eve, of = Author(id="support/eve", trust=Trust.LABEL), (settings.traffic, ledger, settings.project)
+    give_feedback(*of, ids[0], author=eve, label="card_lost")
+    give_feedback(*of, ids[1], author=eve, label="refund")
+    said = taken_in(settings, ledger, f"id,label\n{ids[0]},refund\n{ids[1]},refund\n")
+    assert said == "2 labels are stored, 0 were known already."
+    assert [ledger.get(Traffic, id).label for id in ids[:2]] == ["refund", "refund"]
+    assert ledger.count(Feedback, trust=Trust.TRUSTED) == 2, "what a key guessed right is vouched for"
+    labelling.give_label(*of, ids[0], author=ADA, label="card_lost", own=[w.id for w in ledger.find(Feedback)])
 
 
 def test_a_group_gets_one_label(

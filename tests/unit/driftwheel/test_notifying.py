@@ -87,6 +87,23 @@ def test_an_event_of_a_slow_transaction_is_told_though_a_later_one_was(
     assert [e.id for e in tell_new(ledger, project, [inbox.address], utc_now())] == ["event_slow"]
 
 
+def test_what_happens_after_the_clock_was_set_back_is_told_and_nothing_twice(
+    inbox: Inbox, settings: Settings, ledger: Ledger
+) -> None:
+    project, ahead = settings.project, utc_now() + timedelta(hours=1)
+    tell_new(ledger, project, [inbox.address], ahead - timedelta(minutes=1))
+    before = note(ledger, ADA, Action.ALARM, project, "check_before")
+    with ledger.write() as connection:
+        facts = {**vars(before), "id": "event_ahead", "object_id": "check_ahead", "created_at": ahead}
+        ledger.add_with(connection, [type(before)(**facts)])
+    assert "event_ahead" in [e.id for e in tell_new(ledger, project, [inbox.address], ahead)]
+    after = note(ledger, ADA, Action.ALARM, project, "check_after")
+    told = [e.id for e in tell_new(ledger, project, [inbox.address], utc_now())]
+    assert after.id in told
+    assert "event_ahead" not in told
+    assert tell_new(ledger, project, [inbox.address], utc_now()) == []
+
+
 def test_an_address_that_is_down_is_said_and_the_others_are_reached(
     inbox: Inbox, settings: Settings, ledger: Ledger
 ) -> None:

@@ -80,6 +80,8 @@ def loop(settings: Settings) -> Ledger:
         ["status"],
         ["refuse", "decision_1"],
         ["history"],
+        ["decisions"],
+        ["runs"],
     ],
     ids=lambda words: words[0],
 )

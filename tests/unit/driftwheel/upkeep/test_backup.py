@@ -135,6 +135,35 @@ def test_nothing_that_is_there_is_overwritten(loop: Ledger, settings: Settings, 
         write_backup(settings.storage, loop, settings.root, tmp_path / "second")
 
 
+def test_every_whole_file_is_in_it_whatever_its_name_and_wherever_it_lies(
+    loop: Ledger, settings: Settings, tmp_path: Path
+) -> None:
+    assert settings.root.name.startswith("."), "as it does by default"
+    elsewhere = tmp_path / "other disk" / "model"
+    with writing(elsewhere, {}) as made:
+        (made / ".gitattributes").write_text("x")
+        (made / "weights.safetensors").write_text("w")
+    (settings.root / "artifacts" / "linked").symlink_to(elsewhere)
+    (elsewhere / "loop").symlink_to(settings.root / "artifacts")
+    for name in ("notes/mine.json", "artifacts/.half.123/weights.safetensors", "runs/.job.json.12-34"):
+        (settings.root / name).parent.mkdir(exist_ok=True)
+        (settings.root / name).write_text("{}")
+    write_backup(settings.storage, loop, settings.root, tmp_path / "backup")
+    names = {name.removeprefix(f"{FOLDER}/") for name in checked_backup(tmp_path / "backup").files}
+    assert {"artifacts/linked/.gitattributes", "artifacts/linked/weights.safetensors", "notes/mine.json"} <= names
+    assert not [name for name in names if "half" in name or "12-34" in name or name.count("linked") > 1]
+
+
+def test_a_restore_takes_nothing_from_another_one_that_runs(loop: Ledger, settings: Settings, tmp_path: Path) -> None:
+    write_backup(settings.storage, loop, settings.root, tmp_path / "backup")
+    running, killed = tmp_path / ".moved.restored.1", tmp_path / ".moved.restored.99999999"
+    running.mkdir()
+    killed.mkdir()
+    (tmp_path / "moved").mkdir()
+    restore_backup(tmp_path / "backup", tmp_path / "moved", None)
+    assert (running.exists(), killed.exists()) == (True, False)
+
+
 def test_a_folder_that_is_no_backup_is_refused(tmp_path: Path) -> None:
     with writing(tmp_path / "model", {}) as made:
         (made / "x").write_text("x")

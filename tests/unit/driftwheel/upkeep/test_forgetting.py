@@ -8,21 +8,25 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
 from driftwheel.artifacts import verify, writing
-from driftwheel.by_whom import Action, Cause, Feedback, Trust
+from driftwheel.bookkeeping import Switch
+from driftwheel.by_whom import Action, Cause, Event, Feedback, Trust
 from driftwheel.check_details import SignalDetails
 from driftwheel.cli.main import main
-from driftwheel.errors import NotFoundError
+from driftwheel.errors import DataError, NotFoundError
 from driftwheel.probe_answers import Fingerprint, ProbeAnswer
 from driftwheel.records import Dataset, DriftKind, DriftSignal, DriftVerdict, ModelVersion, Traffic, TrainingRun
 from driftwheel.settings.settings import Settings
 from driftwheel.store.events import events_of
 from driftwheel.store.ledger import Ledger
+from driftwheel.store.tables import TABLES
 from driftwheel.traffic.export import export_traffic, note_export
 from driftwheel.traffic.feedback import Author, give_feedback
 from driftwheel.traffic.redaction import rules_of
-from driftwheel.upkeep.forgetting import Forgotten, Target, forget, was_forgotten
+from driftwheel.upkeep.forgetting import Target, forget
+from driftwheel.upkeep.forgotten_record import BEGUN, Forgotten, was_forgotten
 from driftwheel.upkeep.verifying import verify_loop
 from tests.support.whole_loop import add_built, add_dataset, add_run, add_version, request_row
 
@@ -199,6 +203,98 @@ def test_of_a_key_its_words_about_others_go_and_what_is_right_without_them_count
     assert (found.requests, found.words) == (3, 1)
     assert loop.get(Traffic, "req_00003").label == "parcel"
     assert {word.author for word in loop.find(Feedback)} == {"support/app"}
+
+
+def test_the_history_names_no_key_and_what_it_alone_taught_goes_too(loop: Ledger, settings: Settings) -> None:
+    shop, app = Author(id="support/shop", trust=Trust.LABEL), Author(id="support/app", trust=Trust.LABEL)
+    for id, author, said in (("3", shop, "hers alone"), ("4", shop, "both"), ("4", app, "both")):
+        give_feedback(settings.traffic, loop, "support", f"req_0000{id}", author=author, label=said)
+    taught = [
+        dataset_row(f"taught {n}", f"{OTHER} {n}", "bob") | {"requests": [f"req_0000{n}"], "label": said}
+        for n, said in ((3, "hers alone"), (4, "both"), (5, "nobody"))
+    ]
+    by_key = dataset_row("taught 6", f"{OTHER} 6", "bob") | {"author": "support/shop"}
+    add_dataset(loop, settings, "dataset_9", (*taught, by_key))
+    found = forget_in(settings, loop, "key", "support/shop")
+    new = loop.get(Dataset, next(c.replaced_by for c in found.datasets if c.id == "dataset_9"))
+    assert [row["id"] for row in rows_of(new)] == ["taught 4", "taught 5"]
+    assert not [event for event in loop.find(Event) if "shop" in f"{event.actor}{event.object_id}{event.after}"]
+
+
+def rows_of(dataset: Dataset) -> list[dict[str, object]]:
+    lines = (Path(dataset.path) / "train.jsonl").read_text(encoding="utf-8").splitlines()
+    return [json.loads(line) for line in lines]
+
+
+def test_two_who_are_forgotten_one_after_the_other_leave_every_dataset_whole(loop: Ledger, settings: Settings) -> None:
+    [first] = forget_in(settings, loop, "user", "ann").datasets
+    second = forget_in(settings, loop, "user", "bob")
+    # The first one's new Dataset shares its files with the old one, and both are without bob.
+    assert {cleared.id for cleared in second.datasets} == {"dataset_2", first.replaced_by}
+    assert verify_loop(loop, "support", settings.root).faults == ()
+    assert [row["id"] for row in rows_of(loop.get(Dataset, "dataset_2"))] == ["e" * 16]
+    assert second.versions == ("version_2", "version_3")
+
+
+def test_a_forgetting_that_broke_off_says_all_when_it_is_repeated(loop: Ledger, settings: Settings) -> None:
+    table = TABLES[Traffic].name
+    refusal = f"CREATE TRIGGER full BEFORE DELETE ON {table} BEGIN SELECT RAISE(ABORT, 'the disk is full'); END"
+    with loop.write() as connection:
+        connection.exec_driver_sql(refusal)
+    with pytest.raises(sa.exc.IntegrityError):  # when Datasets and files are cleared, and the requests are there
+        forget_in(settings, loop, "user", "ann")
+    with loop.write() as connection:
+        connection.exec_driver_sql("DROP TRIGGER full")
+    assert was_forgotten(loop, "support", "ann") == []
+    found = forget_in(settings, loop, "user", "ann")
+    assert (found.requests, found.versions) == (3, ("version_2", "version_3"))
+    [cleared] = found.datasets
+    assert cleared.replaced_by == Path(loop.get(Dataset, "dataset_2").path).name
+    assert was_forgotten(loop, "support", "ann") == was_forgotten(loop, "support", "req_00001") == [found.id]
+    assert [switch.id for switch in loop.find(Switch) if BEGUN in switch.id] == []
+
+
+def test_what_taught_is_found_when_the_log_has_let_go_of_the_requests(loop: Ledger, settings: Settings) -> None:
+    by_request = dataset_row("f" * 16, "said in the first request", "y") | {"requests": ["req_00001"]}
+    add_dataset(loop, settings, "dataset_9", (by_request,))
+    with loop.write() as connection:
+        connection.execute(sa.delete(TABLES[Traffic]))
+    found = forget_in(settings, loop, "user", "ann")
+    assert ([c.id for c in found.datasets], found.versions) == (["dataset_2"], ("version_2", "version_3"))
+    assert [c.id for c in forget_in(settings, loop, "request", "req_00001").datasets] == ["dataset_9"]
+
+
+def test_no_file_of_a_model_goes_because_a_question_reads_like_it(loop: Ledger, settings: Settings) -> None:
+    merged = settings.root / "runs" / "run_1" / "merged"
+    (merged / "tokenizer_config.json").write_text('{"bos_token": "<|im_start|>"}')
+    (merged / "config.json").write_text('{"architectures": ["Qwen3ForCausalLM"]}')
+    for number, text in enumerate(("<|im_start|>", "architectures"), start=20):
+        loop.add(request_row("version_1", number, prompt=text, user_id="eve"))
+    forget_in(settings, loop, "user", "eve")
+    assert {path.name for path in merged.iterdir()} >= {"tokenizer_config.json", "config.json"}
+
+
+def test_an_export_that_cannot_be_cleared_is_named(loop: Ledger, settings: Settings, tmp_path: Path) -> None:
+    export, broken = tmp_path / "export.jsonl", tmp_path / "broken.jsonl"
+    note_export(settings.root, export, export_traffic(loop, "support", export))
+    note_export(settings.root, broken, export_traffic(loop, "support", broken))
+    with export.open("a", encoding="utf-8") as file:
+        file.write("\n[1]\nno JSON\n")
+    broken.write_bytes(broken.read_bytes() + b"\xff\n")
+    with (settings.root / "exports.jsonl").open("a") as file:
+        file.write('{"file": "/half')
+    found = forget_in(settings, loop, "user", "ann")
+    assert found.exports == (f"{settings.root / 'exports.jsonl'}, where a line names no file", str(broken))
+    assert SECRET.split('"')[0] not in "".join(export.read_text().splitlines()[:3])
+    assert "no JSON" in export.read_text()
+
+
+@pytest.mark.parametrize("kind", ["user", "key", "request"])
+def test_nobody_is_forgotten_where_no_one_is_named(loop: Ledger, settings: Settings, kind: str) -> None:
+    loop.add(request_row("version_1", 9, user_id="", key_id=""))
+    with pytest.raises(DataError, match="is empty"):
+        forget_in(settings, loop, kind, "")
+    assert loop.count(Traffic) == 8
 
 
 def test_the_name_of_a_user_is_found_where_rows_keep_its_hash(loop: Ledger, settings: Settings) -> None:
