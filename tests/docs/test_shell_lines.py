@@ -22,7 +22,6 @@ from examples.support.build_base import make_model, make_tokenizer
 from examples.support.world import answer, messages, unlabelled_text
 from serve.engines.engine import free_port
 from tests.docs.papers import KINDS, PARSED_ONLY, ROOT, Block, blocks, blocks_in, pages
-from tests.support import warm_command
 from tests.support.fake_world import ALIAS, KEY, World
 
 pytestmark = pytest.mark.timeout(900)
@@ -46,14 +45,10 @@ ALL = [block for page in pages() for block in blocks(page)]
 STORIES = sorted({block.page for block in ALL if block.kind == "story"} - {"README.md"})
 
 
-def run(
-    block: Block, folder: Path, environment: dict[str, str], before: str = "", commands: Path | None = None
-) -> None:
-    """Run a block as a person would, line by line, until one fails; `driftwheel` may be the one in another folder."""
+def run(block: Block, folder: Path, environment: dict[str, str], before: str = "") -> None:
+    """Run a block as a person would, line by line, until one fails."""
     text = block.text.replace(HUB_NAME, LOCAL_NAME)
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    if commands is not None:
-        path = f"{commands}{os.pathsep}{path}"
     done = subprocess.run(
         ["bash", "-e", "-o", "pipefail", "-c", f"{before}\n{text}"],
         cwd=folder,
@@ -147,20 +142,13 @@ def test_the_readme_story_is_what_a_newcomer_can_type(started: Path) -> None:
     assert list((started / ".driftwheel" / "runs").glob("*/adapter*")) or list((started / ".driftwheel").glob("runs/*"))
 
 
-@pytest.fixture(scope="module")
-def warm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A folder with a `driftwheel` that starts at once; the README's story is run by the installed one."""
-    with warm_command.put_before(tmp_path_factory.mktemp("warm"), FEW_STEPS | {"COLUMNS": "200"}) as folder:
-        yield folder
-
-
 @pytest.mark.parametrize("page", STORIES)
-def test_the_lines_of_a_story_run(page: str, data: Path, started: Path, warm: Path, tmp_path: Path) -> None:
+def test_the_lines_of_a_story_run(page: str, data: Path, started: Path, tmp_path: Path) -> None:
     folder = tmp_path / "loop"
     shutil.copytree(data if page in SELF_STARTERS else started, folder, symlinks=True)
     for block in ALL:
         if block.page == page and block.kind == "story":
-            run(block, folder, FEW_STEPS, commands=warm)
+            run(block, folder, FEW_STEPS)
 
 
 def test_the_lines_for_a_gateway_are_answered_by_it(world: World) -> None:
