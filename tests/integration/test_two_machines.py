@@ -92,7 +92,7 @@ def test_two_machines_swap_without_a_shared_disk_while_an_agent_and_a_store_fail
             f"gpu{machine.address.split('.')[2]}",
             machine.address,
             ["ip", "netns", "exec", machine.name, "unshare", "--mount", "sh", "-c", WITHOUT, str(world.folder)],
-            {"database_url": url.replace(f"127.0.0.1:{postgres_server.port}", address), "artifacts_timeout_seconds": 2},
+            {"database_url": url.replace(f"127.0.0.1:{postgres_server.port}", address), "artifacts_timeout_seconds": 4},
             {"AWS_ENDPOINT_URL": store.url},
         )
         hosts.append(host)

@@ -98,7 +98,7 @@ def asked(settings: Settings, ledger: Ledger) -> RetrainDecision:
 
 def run_worker(settings: Settings, diary: Path, mode: str) -> int:
     argv = [sys.executable, "-c", SCRIPT, str(settings.path), str(diary), mode]
-    return subprocess.run(argv, check=False, timeout=120).returncode
+    return subprocess.run(argv, check=False, timeout=400).returncode
 
 
 @pytest.mark.every_database
@@ -191,7 +191,7 @@ def is_gone(pid: int) -> bool:
 
 def hung_child(diary: Path) -> int:
     """Return the process that the hanging step started, once it has."""
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 180
     while not (words := diary.read_text().split() if diary.exists() else []) or not words[-1].isdecimal():
         assert time.monotonic() < deadline
         time.sleep(0.05)
@@ -199,7 +199,7 @@ def hung_child(diary: Path) -> int:
 
 
 def wait_until_gone(pid: int) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 180
     while not is_gone(pid):
         assert time.monotonic() < deadline, f"process {pid} still runs"
         time.sleep(0.02)
@@ -208,13 +208,13 @@ def wait_until_gone(pid: int) -> None:
 def test_a_step_that_hangs_is_ended_after_its_limit_and_told(
     settings: Settings, ledger: Ledger, tmp_path: Path
 ) -> None:
-    raw = yaml.safe_load(settings.path.read_text()) | {"policy": {"step_seconds": {"finetune": 2}}}
+    raw = yaml.safe_load(settings.path.read_text()) | {"policy": {"step_seconds": {"finetune": 4}}}
     settings.path.write_text(yaml.safe_dump(raw))
     decision = asked(settings, ledger)
     assert run_worker(settings, tmp_path / "diary", "hang") == 0
     done = ledger.get(RetrainDecision, decision.id)
     assert done.status is DecisionStatus.FAILED
-    assert "longer than its limit of 2 s" in str(done.error)
+    assert "longer than its limit of 4 s" in str(done.error)
     assert "policy.step_seconds.finetune" in str(done.error)
     step = ledger.get(Step, f"{decision.id}/finetune")
     assert step.status == "failed"
@@ -235,7 +235,7 @@ def test_a_cancelled_retrain_ends_with_its_children_and_is_no_failed_candidate(
         )
         ledger.add(running)
         approvals.cancel(ledger, "support", decision.id, by=Cause(actor="person:Ann", reason="wrong data"))
-        assert under_way.result(60) == 0
+        assert under_way.result(400) == 0
     done = ledger.get(RetrainDecision, decision.id)
     assert (done.status, done.error) == (DecisionStatus.CANCELLED, "cancelled by person:Ann: wrong data")
     wait_until_gone(child)
