@@ -31,9 +31,9 @@ from driftwheel.answers import label_of
 from driftwheel.api_keys import KEYS_VARIABLE
 from driftwheel.artifacts import is_complete, writing
 from driftwheel.cli.command import open_ledger
-from driftwheel.controls import UNFINISHED
 from driftwheel.errors import EngineError
 from driftwheel.records import ModelVersion, RetrainDecision
+from driftwheel.retrain_limits import UNFINISHED
 from driftwheel.settings.load import load_settings
 from driftwheel.settings.settings import Settings
 from driftwheel.store.alias import get_alias

@@ -29,6 +29,8 @@ PER_SECOND, SHARE = 20.0, 0.1
 LIVE_ERRORS, INVALID, DISLIKED = 0.01, 0.02, 0.02
 """What the live version, and a clean canary, does by chance."""
 CHUNK = 2000
+EVENTS = 500
+"""Mishaps of each kind in a simulation of counts alone."""
 
 
 def out_after(
@@ -108,20 +110,20 @@ def clean(runs: int, seed: int, seconds: float = 180.0) -> None:
     print(f"clean, {seconds:.0f} s of 20/s each, looked at after every mishap: {interval(wrong, runs)}", flush=True)
 
 
-def clean_counts(runs: int, seed: int, events: int = 500) -> None:
-    """Print how often clean canaries are rolled back within 500 mishaps of each kind; only the counts are simulated."""
+def clean_counts(runs: int, seed: int) -> None:
+    """Print how often clean canaries are rolled back within EVENTS mishaps of each kind, simulating counts alone."""
     rng, wrong = np.random.default_rng(seed), 0
     for done in range(0, runs, CHUNK):
         size = min(CHUNK, runs - done)
         is_out = np.zeros(size, bool)
         for budget in BUDGET.values():
-            canary = np.cumsum(rng.random((size, events)) < SHARE, axis=1)
-            live = np.arange(1, events + 1) - canary
+            canary = np.cumsum(rng.random((size, EVENTS)) < SHARE, axis=1)
+            live = np.arange(1, EVENTS + 1) - canary
             evidence = log_evidence_of(canary, live, SHARE)
             is_out |= (evidence >= -math.log(SERVE.canary_false_rollback * budget)).any(axis=1)
         wrong += int(is_out.sum())
     declared = SERVE.canary_false_rollback
-    print(f"clean, {events} mishaps of each kind: {interval(wrong, runs)}; declared {declared:.3%}", flush=True)
+    print(f"clean, {EVENTS} mishaps of each kind: {interval(wrong, runs)}; declared {declared:.3%}", flush=True)
 
 
 def log_evidence_of(canary: "np.ndarray", live: "np.ndarray", share: float) -> "np.ndarray":

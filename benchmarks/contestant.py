@@ -37,14 +37,20 @@ def cpu_seconds() -> float:
     return usage.ru_utime + usage.ru_stime
 
 
+def conversations(home: Path, split: str) -> list[dict[str, Any]]:
+    """Return a split's prompts and completions."""
+    from train.data.examples import read_examples
+
+    examples = read_examples(home / "dataset" / f"{split}.jsonl")
+    return [{"prompt": example.prompt, "completion": example.completion} for example in examples]
+
+
 def peer_trainer(name: str, home: Path, callbacks: list[Any]) -> Any:
     """Return plain TRL's trainer; a packed row holds about as many tokens as the others' batch."""
     import datasets
     import torch
     from peft import LoraConfig
     from trl import SFTConfig, SFTTrainer
-
-    from train.data.examples import read_conversations
 
     options = {"per_device_train_batch_size": BATCH_ROWS, **PEERS[name]}
     if "packing" in options:
@@ -60,7 +66,7 @@ def peer_trainer(name: str, home: Path, callbacks: list[Any]) -> Any:
     return SFTTrainer(
         model=str(home / "base"),
         args=arguments,
-        train_dataset=datasets.Dataset.from_list(read_conversations(home / "dataset", "train")),
+        train_dataset=datasets.Dataset.from_list(conversations(home, "train")),
         peft_config=LoraConfig(r=16, lora_alpha=32, target_modules="all-linear", task_type="CAUSAL_LM"),
         callbacks=callbacks,
     )
@@ -108,8 +114,6 @@ def measure(name: str, home: Path) -> dict[str, Any]:
     import torch
     import transformers
 
-    from train.data.examples import read_conversations
-
     has_gpu = torch.cuda.is_available()
     marks: list[tuple[float, float]] = []
 
@@ -135,7 +139,7 @@ def measure(name: str, home: Path) -> dict[str, Any]:
         "steps": len(marks) - 1,
         "tokens": tokens,
         "peak_bytes": torch.cuda.max_memory_allocated() if has_gpu else resident_bytes,
-        "held_out_loss": held_out_loss(trainer, read_conversations(home / "dataset", "held_out")),
+        "held_out_loss": held_out_loss(trainer, conversations(home, "held_out")),
     }
 
 

@@ -25,7 +25,7 @@ from driftwheel.bookkeeping import Window
 from driftwheel.check_details import DECIDING
 from driftwheel.identity import utc_now
 from driftwheel.intervals import share_interval
-from driftwheel.records import DriftKind, DriftSignal, DriftVerdict, ModelVersion, ModelVersionStatus
+from driftwheel.records import DriftKind, DriftSignal, DriftVerdict
 from driftwheel.settings.watching import MonitorSettings
 from monitor.background import LearnedText, background_of
 from monitor.features import FEATURES
@@ -38,23 +38,13 @@ from monitor.row_signals import signalled
 from monitor.signals import drift_signals, judge_drift, over_in_a_row
 from monitor.what_was_said import Evidence
 from monitor.windows import Source
+from tests.support.versions import published_version
 
 RHOS = (0.0, 0.6, 0.8)
 FOUND = 0.8
 """Share of the streams with an alarm from which on a kind counts as found."""
 DRIFTS = (DriftKind.INPUT, DriftKind.OUTPUT)
-VERSION = ModelVersion(
-    id="version",
-    project="bench",
-    status=ModelVersionStatus.PUBLISHED,
-    number=1,
-    run_id="run",
-    dataset_id="dataset",
-    base_model="base",
-    path="path",
-    manifest_hash="hash",
-    quantization="none",
-)
+VERSION = published_version("version", project="bench")
 SOURCE = Source(project="bench", alias="bench", version_id="version", label_field=None)
 
 

@@ -10,7 +10,6 @@ Processor time is the contestant's own, user and system, over all of its process
 
 import argparse
 import json
-import socket
 import statistics
 import subprocess
 import sys
@@ -23,6 +22,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.gateways.contestants import CONTESTANTS, Contestant, wait_until_answering
+from driftwheel.system import free_port
 
 LOADS = {"1": (1, False), "16": (16, False), "64": (64, False), "1 streamed": (1, True), "16 streamed": (16, True)}
 """What is asked: connections, and whether answers are streamed."""
@@ -43,12 +43,6 @@ class Measured:
     def total(self, name: str) -> int:
         """Return the sum over the rounds of one of the client's counts."""
         return sum(int(reply[name]) for reply in self.replies)
-
-
-def free_port() -> int:
-    """Return a port that nothing listens on now."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
 
 
 def ask(contestant: Contestant, connections: int, seconds: float, *, is_stream: bool) -> dict[str, Any]:

@@ -211,7 +211,7 @@ def say_speeds(rounds: Sequence[Round], names: Sequence[str], timed: dict[str, S
 
 def _prompts(settings: Settings) -> list[Any]:
     dataset = open_ledger(settings).newest(Dataset, settings.project)
-    return [row["prompt"] for row in read_split(dataset, "train")]
+    return [row.prompt for row in read_split(dataset, "train")]
 
 
 def _weights_bytes(artifact: Path) -> int:

@@ -1,7 +1,6 @@
 """Asks one version a question, through the gateway's HTTP API."""
 
 import json
-import os
 import time
 import urllib.error
 import urllib.request
@@ -9,11 +8,9 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
+from driftwheel.api_keys import KEYS_VARIABLE, own_key
 from driftwheel.settings.serving import ServeSettings
 
-KEYS_VARIABLE = "DRIFTWHEEL_API_KEYS"
-EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}
-"""Addresses to listen on, and where such a gateway is asked from this machine."""
 OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 """Without the environment's proxies: the gateway is this loop's own."""
 
@@ -30,16 +27,9 @@ class Reply:
     seconds: float = 0.0
 
 
-def gateway_url(serve: ServeSettings) -> str:
-    """Return the address of the gateway as seen from this machine."""
-    host = EVERYWHERE.get(serve.host, serve.host)
-    return f"http://{f'[{host}]' if ':' in host else host}:{serve.port}"
-
-
 def key_headers() -> dict[str, str]:
     """Return the header with the gateway's key that this process was started with; none without one."""
-    key = os.environ.get(KEYS_VARIABLE, "").split(",")[0].strip()
-    return {"authorization": f"Bearer {key}"} if key else {}
+    return {"authorization": f"Bearer {key}"} if (key := own_key()) else {}
 
 
 def ask(serve: ServeSettings, model: str, question: str, *, max_tokens: int) -> Reply:
@@ -51,7 +41,7 @@ def ask(serve: ServeSettings, model: str, question: str, *, max_tokens: int) -> 
         "temperature": 0,  # so that two versions differ by their weights and not by chance
     }
     headers = {"content-type": "application/json", **key_headers()}
-    url = f"{gateway_url(serve)}/v1/chat/completions"
+    url = f"http://{serve.address}/v1/chat/completions"
     request = urllib.request.Request(url, json.dumps(body).encode(), headers)
     started_at = time.monotonic()
     try:
@@ -63,9 +53,9 @@ def ask(serve: ServeSettings, model: str, question: str, *, max_tokens: int) -> 
         return Reply(model=model, problem=_refusal(model, error))
     except OSError as error:
         reason = getattr(error, "reason", error)
-        return Reply(model=model, problem=f"No gateway answers at {gateway_url(serve)} ({reason}); is it running?")
+        return Reply(model=model, problem=f"No gateway answers at http://{serve.address} ({reason}); is it running?")
     except (ValueError, LookupError, TypeError):
-        return Reply(model=model, problem=f"What answers at {gateway_url(serve)} is not the gateway.")
+        return Reply(model=model, problem=f"What answers at http://{serve.address} is not the gateway.")
     seconds = time.monotonic() - started_at
     return Reply(model=model, answer=answer or "", version_id=version_id, request_id=request_id, seconds=seconds)
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from dashboard.asking import OPENER, gateway_url, key_headers
+from dashboard.asking import OPENER, key_headers
 from driftwheel.settings.serving import ServeSettings
 
 ASKED_SECONDS = 1.5
@@ -76,15 +76,17 @@ def quantile(buckets: Sequence[tuple[float, float]], share: float) -> float | No
 def read_engines(serve: ServeSettings) -> list[EngineNumbers] | str:
     """Return what each engine of the gateway says, or why the gateway names none."""
     try:
-        targets = json.loads(_get(f"{gateway_url(serve)}/metrics/engines", key_headers()))
+        targets = json.loads(_get(f"http://{serve.address}/metrics/engines", key_headers()))
         found = [(at, str(t.get("labels", {}).get("version", ""))) for t in targets for at in t["targets"]]
     except urllib.error.HTTPError as error:
-        return f"The gateway at {gateway_url(serve)} refused with {error.code}: give the dashboard a key that may read."
+        return (
+            f"The gateway at http://{serve.address} refused with {error.code}: give the dashboard a key that may read."
+        )
     except OSError as error:
         reason = getattr(error, "reason", error)
-        return f"No gateway answers at {gateway_url(serve)} ({reason})."
+        return f"No gateway answers at http://{serve.address} ({reason})."
     except (ValueError, LookupError, TypeError, AttributeError):
-        return f"What answers at {gateway_url(serve)} is not the gateway."
+        return f"What answers at http://{serve.address} is not the gateway."
     if not found:
         return "The gateway has no engine yet: it is starting one, or nothing is live."
     with ThreadPoolExecutor(len(found)) as pool:

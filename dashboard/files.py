@@ -48,9 +48,9 @@ def curves(run_path: Path) -> list[JsonObject]:
     return json_lines(run_path / "curves.jsonl")
 
 
-def newest_points(run_path: Path, limit: int = 4_000) -> list[JsonObject]:
+def newest_points(run_path: Path) -> list[JsonObject]:
     """Return the last points of a training run, however long its file is."""
-    lines = tail_of(run_path / "curves.jsonl", limit).splitlines()
+    lines = tail_of(run_path / "curves.jsonl", 4_000).splitlines()
     return [point for line in lines if (point := _point(line)) is not None]
 
 

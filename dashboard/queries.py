@@ -37,9 +37,9 @@ def span(length: timedelta) -> str:
     return f"{minutes} min {seconds:02} s" if minutes else f"{seconds} s"
 
 
-def moment_text(moment: datetime | None, now: datetime | None = None) -> str:
+def moment_text(moment: datetime | None) -> str:
     """Return a moment in UTC with its age."""
-    return f"{moment:%Y-%m-%d %H:%M:%S} UTC, {age(moment, now)}" if moment else "never"
+    return f"{moment:%Y-%m-%d %H:%M:%S} UTC, {age(moment)}" if moment else "never"
 
 
 def flat(values: Mapping[str, object], prefix: str = "") -> dict[str, object]:
@@ -88,7 +88,7 @@ def short(id: str | None) -> str:
     return id.rsplit("_", 1)[-1] if id else "none"
 
 
-def deciding_signals(ledger: Ledger, project: str, limit: int = 2000) -> list[DriftSignal]:
+def deciding_signals(ledger: Ledger, project: str, limit: int) -> list[DriftSignal]:
     """Return the signals that decide a kind, newest first."""
     return newest(ledger, DriftSignal, project, limit=limit, feature=DECIDING)
 
@@ -123,14 +123,14 @@ def _part(run: TrainingRun) -> str:
     return f"  trial of {short(study)}" if isinstance(study, str) else ""
 
 
-def step_rows(steps: Sequence[Step], now: datetime | None = None) -> list[dict[str, object]]:
+def step_rows(steps: Sequence[Step]) -> list[dict[str, object]]:
     """Return a retrain's steps as table rows, each with the time that it took so far."""
-    at = now or utc_now()
+    now = utc_now()
     return [
         {
             "step": s.name.replace("_", " "),
             "status": s.status,
-            "took": span((s.finished_at or at) - s.created_at),
+            "took": span((s.finished_at or now) - s.created_at),
             "attempt": s.attempt,
             "error": s.error or "",
         }

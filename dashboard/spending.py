@@ -1,7 +1,7 @@
 """Sums up tokens by version and key, and what they cost at the prices of the settings."""
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 import sqlalchemy as sa
 
@@ -33,9 +33,9 @@ class Spent:
     """None where the settings hold no price."""
 
 
-def spending(prices: DashboardSettings, ledger: Ledger, project: str, now: datetime | None = None) -> list[Spent]:
+def spending(prices: DashboardSettings, ledger: Ledger, project: str) -> list[Spent]:
     """Return the tokens of the last hour by version and key, the most expensive or the most first."""
-    since = (now or utc_now()) - SPAN
+    since = utc_now() - SPAN
     read, written = sa.func.sum(_TRAFFIC.prompt_tokens), sa.func.sum(_TRAFFIC.completion_tokens)
     of = (_TRAFFIC.version_id, _TRAFFIC.key_id)
     query = sa.select(*of, sa.func.count(), read, written).group_by(*of).order_by((read + written).desc())

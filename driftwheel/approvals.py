@@ -6,7 +6,7 @@ Each is a single change of the decision's row, which the worker sees before ever
 from driftwheel.by_whom import Action, Cause, me
 from driftwheel.errors import ConflictError, NotFoundError
 from driftwheel.records import DecisionStatus, RetrainDecision
-from driftwheel.retrain_limits import WAITING
+from driftwheel.retrain_limits import UNFINISHED, WAITING
 from driftwheel.store.events import note_with
 from driftwheel.store.ledger import Ledger
 
@@ -18,7 +18,6 @@ REFUSED = {
     DecisionStatus.AWAITING_APPROVAL: DecisionStatus.REFUSED,
     DecisionStatus.AWAITING_PROMOTION: DecisionStatus.CANCELLED,
 }
-STOPPABLE = (*WAITING, DecisionStatus.OPEN, DecisionStatus.RUNNING)
 
 
 def approve(ledger: Ledger, project: str, decision_id: str, *, by: Cause | None = None) -> RetrainDecision:
@@ -44,7 +43,7 @@ def cancel(ledger: Ledger, project: str, decision_id: str, *, by: Cause | None =
     decision, by = ledger.get(RetrainDecision, decision_id, project=project), by or me()
     if decision.status is DecisionStatus.PROMOTING:
         raise ConflictError(f"{decision_id} rolls its version out already; `driftwheel rollback` takes that back")
-    if decision.status not in STOPPABLE:
+    if decision.status not in UNFINISHED:
         raise ConflictError(f"{decision_id} is {decision.status}: there is nothing to cancel")
     error = _said(f"cancelled by {by.actor}", by)
     return _settle(ledger, decision, DecisionStatus.CANCELLED, Action.CANCEL, by, error)
@@ -57,7 +56,7 @@ def waiting(ledger: Ledger, project: str) -> RetrainDecision:
 
 def unfinished(ledger: Ledger, project: str) -> RetrainDecision:
     """Return the retrain that could be cancelled; raises NotFoundError for none, ConflictError for several."""
-    return _only(ledger, project, (*STOPPABLE, DecisionStatus.PROMOTING), f"no retrain of {project!r} is under way")
+    return _only(ledger, project, UNFINISHED, f"no retrain of {project!r} is under way")
 
 
 def _only(ledger: Ledger, project: str, status: tuple[DecisionStatus, ...], none: str) -> RetrainDecision:
@@ -72,7 +71,9 @@ def _only(ledger: Ledger, project: str, status: tuple[DecisionStatus, ...], none
 def _waiting(ledger: Ledger, project: str, decision_id: str) -> RetrainDecision:
     decision = ledger.get(RetrainDecision, decision_id, project=project)
     if decision.status not in WAITING:
-        raise ConflictError(f"{decision_id} is {decision.status}, not awaiting approval")
+        raise ConflictError(
+            f"{decision_id} is {decision.status}, not awaiting approval; `driftwheel decisions` lists what does"
+        )
     return decision
 
 

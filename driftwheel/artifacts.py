@@ -157,7 +157,7 @@ def read_manifest(path: Path) -> ArtifactManifest:
     except FileNotFoundError as error:
         raise ArtifactError(f"{path} has no {MANIFEST}: it was never finished; build it again") from error
     except (OSError, ValueError, msgspec.ValidationError) as error:
-        raise ArtifactError(f"{path / MANIFEST} cannot be read: {error}") from error
+        raise ArtifactError(f"{path / MANIFEST} cannot be read: {error}; build it again") from error
 
 
 def verify(path: Path) -> ArtifactManifest:
@@ -175,5 +175,7 @@ def verify(path: Path) -> ArtifactManifest:
         if file_sha256(path / name) != entry.sha256:
             raise ArtifactError(f"{path / name} does not match its manifest: refusing to load it; build it again")
     if content_hash(as_json(listing)) != manifest.content_hash:
-        raise ArtifactError(f"{path / MANIFEST} was edited: its content hash does not match its list of files")
+        raise ArtifactError(
+            f"{path / MANIFEST} was edited: its content hash does not match its list of files; build it again"
+        )
     return manifest

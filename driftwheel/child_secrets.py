@@ -7,7 +7,6 @@ program of others, such as pip, vLLM or lm-eval, gets none; a stage gets the key
 import re
 from collections.abc import Collection, Mapping
 
-GATEWAY_KEYS = "DRIFTWHEEL_API_KEYS"
 JUDGE_KEY, PARAPHRASE_KEY = "DRIFTWHEEL_JUDGE_API_KEY", "DRIFTWHEEL_PARAPHRASE_API_KEY"
 NOTIFY_ADDRESSES = "DRIFTWHEEL_NOTIFY"
 """Where people are told of alarms; such addresses hold passwords."""

@@ -7,8 +7,7 @@ are reconcilers), so that a control works while they are down.
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from datetime import datetime
+from dataclasses import replace
 
 import sqlalchemy as sa
 
@@ -18,7 +17,7 @@ from driftwheel.by_whom import Action, Cause, me, process
 from driftwheel.errors import ConflictError, GateError, NotFoundError
 from driftwheel.identity import new_id, utc_now
 from driftwheel.records import Alias, DecisionStatus, DecisionVerdict, ModelVersion, ModelVersionStatus, RetrainDecision
-from driftwheel.retrain_limits import AT_WORK, history_of, lacking_labels, obstacles
+from driftwheel.retrain_limits import UNFINISHED, history_of, lacking_labels, obstacles
 from driftwheel.settings.serving import ServeSettings
 from driftwheel.settings.watching import PolicySettings
 from driftwheel.store.alias import find_alias, move_alias, move_alias_with
@@ -30,7 +29,7 @@ from driftwheel.traffic.fresh_labels import Caps, fresh_for_retrain
 PAUSED = "paused"
 CANARY_PLAN = "canary_plan"
 SHADOW = "shadow"
-UNFINISHED = (DecisionStatus.AWAITING_APPROVAL, DecisionStatus.OPEN, *AT_WORK)
+PROMOTE = "; `driftwheel promote` makes one of `driftwheel versions` live"
 
 
 def promote(
@@ -108,7 +107,7 @@ def rollback(ledger: Ledger, key: AliasKey, *, fence: int | None = None, by: Cau
     """
     alias = find_alias(ledger, *key)
     if alias is None:
-        raise NotFoundError(f"alias {key.name!r} has no earlier version to go back to")
+        raise NotFoundError(f"alias {key.name!r} has no earlier version to go back to{PROMOTE}")
     if fence is not None and alias.fence != fence:
         raise ConflictError(f"alias {key.name!r} is at fence {alias.fence}, not {fence}: someone moved it first")
     with ledger.write() as connection:
@@ -122,7 +121,7 @@ def rollback_with(ledger: Ledger, connection: sa.Connection, alias: Alias, *, by
     since it was read.
     """
     if alias.previous_version_id is None:
-        raise NotFoundError(f"alias {alias.name!r} has no earlier version to go back to")
+        raise NotFoundError(f"alias {alias.name!r} has no earlier version to go back to{PROMOTE}")
     published_version(ledger, alias.project, alias.previous_version_id)
     # With the fence that was read: of two people who roll back at once one is told, and nobody goes back two versions.
     plan = _plan(alias.name, alias.fence, [])
@@ -132,18 +131,6 @@ def rollback_with(ledger: Ledger, connection: sa.Connection, alias: Alias, *, by
 
 PEOPLE = ("button",)
 """Triggers behind which stands a person, who may override what stands against a retrain, with a reason."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Standing:
-    """What is known of a project's retrains when one is asked for."""
-
-    now: datetime
-    is_paused: bool
-    is_retraining: bool
-    last_retrain_at: datetime | None
-    retrains_last_day: int
-    refused_in_a_row: int
 
 
 def request_retrain(
@@ -200,15 +187,9 @@ def _note_asked(ledger: Ledger, connection: sa.Connection, decision: RetrainDeci
 def what_stands_against(policy: PolicySettings, ledger: Ledger, key: AliasKey, caps: Caps) -> list[str]:
     """Return what stands against a retrain now, in words."""
     retrains = ledger.find(RetrainDecision, project=key.project, verdict=DecisionVerdict.RETRAIN)
-    now = utc_now()
-    standing = _Standing(
-        now=now,
-        is_paused=is_paused(ledger, key.project),
-        is_retraining=any(decision.status in UNFINISHED for decision in retrains),
-        **vars(history_of(retrains, now)),
-    )
+    history = history_of(retrains, utc_now(), is_paused=is_paused(ledger, key.project))
     missing = lacking_labels(policy, fresh_for_retrain(ledger, key, caps))
-    return [*obstacles(policy, standing), *([missing] if missing else [])]
+    return [*obstacles(policy, history), *([missing] if missing else [])]
 
 
 def record_with(ledger: Ledger, connection: sa.Connection, decision: RetrainDecision) -> RetrainDecision:

@@ -19,6 +19,8 @@ from driftwheel.probe_answers import Fingerprint, ProbeAnswer
 PROBE_TOKENS = 16
 """Few are enough: versions differ more on the tokens of a prompt, which are all read, than on those of an answer."""
 PROBES_AT_ONCE = 8  # a swap waits for the proof
+LEAST_AGREEMENT = 0.9
+"""Of the same model's tokens with its own: another batch size may turn one whose rival is as likely."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,9 +35,9 @@ class Difference:
     is_same_prompt: bool = True
     """Whether both read the probes as the same token ids; otherwise template or tokenizer differ."""
 
-    def is_same(self, tolerance: float, min_agreement: float = 0.9) -> bool:
+    def is_same(self, tolerance: float) -> bool:
         """Say whether this is still the same model; `tolerance` is in nats."""
-        is_near = self.mean_logprob_difference <= tolerance and self.token_agreement >= min_agreement
+        is_near = self.mean_logprob_difference <= tolerance and self.token_agreement >= LEAST_AGREEMENT
         return is_near and self.is_same_prompt
 
 

@@ -15,11 +15,11 @@ HALVINGS = 50
 Interval = tuple[float, float]
 
 
-def share_interval(successes: int, trials: int, confidence: float = CONFIDENCE) -> Interval | None:
+def share_interval(successes: int, trials: int) -> Interval | None:
     """Return Wilson's score interval of a share (E. B. Wilson, JASA 22, 1927, 209-212); None without trials."""
     if trials == 0:
         return None
-    z, share = NormalDist().inv_cdf(0.5 + confidence / 2), successes / trials
+    z, share = NormalDist().inv_cdf(0.5 + CONFIDENCE / 2), successes / trials
     center = (share + z * z / (2 * trials)) / (1 + z * z / trials)
     reach = z / (1 + z * z / trials) * math.sqrt(share * (1 - share) / trials + (z / (2 * trials)) ** 2)
     return max(0.0, center - reach), min(1.0, center + reach)

@@ -3,19 +3,13 @@
 For listeners that few ask, such as the dashboard: each look-up is a query. The gateway keeps the keys in memory.
 """
 
-import os
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from driftwheel.api_keys import KEYS_VARIABLE, digest_of, is_weak, keys_of, with_implied
+from driftwheel.api_keys import KEY_ID_DIGITS, digest_of, environment_keys, keys_of, refuse_weak, with_implied
 from driftwheel.bookkeeping import ApiKey, ApiKeyStatus, Scope
-from driftwheel.errors import ConfigError
 from driftwheel.store.ledger import Ledger
 from driftwheel.store.tables import TABLES
-
-KEY_ID_DIGITS = 8
-"""Of the sha256 of a key from the environment; the gateway calls it so, too."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,9 +21,7 @@ class KeyHolder:
     scopes: frozenset[Scope]
 
 
-def holder_of(
-    ledger: Ledger, project: str, key: str, now: datetime, environ: Mapping[str, str] = os.environ
-) -> KeyHolder | None:
+def holder_of(ledger: Ledger, project: str, key: str, now: datetime) -> KeyHolder | None:
     """Return who holds a key that is good now, or None."""
     digest = digest_of(key)
     columns = TABLES[ApiKey].c
@@ -38,26 +30,21 @@ def holder_of(
         ends = [record.expires_at] if record.digest == digest else [record.expires_at, record.previous_ends_at]
         if all(end is None or now < end for end in ends):
             return _holder(record)
-    return _of_environment(environ).get(digest)
+    return _of_environment().get(digest)
 
 
-def holder_named(
-    ledger: Ledger, project: str, id: str, now: datetime, environ: Mapping[str, str] = os.environ
-) -> KeyHolder | None:
+def holder_named(ledger: Ledger, project: str, id: str, now: datetime) -> KeyHolder | None:
     """Return the holder of an id whose key is still good, or None."""
     for record in ledger.find(ApiKey, id=id, project=project, status=ApiKeyStatus.ACTIVE):
         return _holder(record) if record.expires_at is None or now < record.expires_at else None
-    return next((holder for holder in _of_environment(environ).values() if holder.id == id), None)
+    return next((holder for holder in _of_environment().values() if holder.id == id), None)
 
 
-def has_keys(ledger: Ledger, project: str, environ: Mapping[str, str] = os.environ) -> bool:
+def has_keys(ledger: Ledger, project: str) -> bool:
     """Say whether there is any key; raises ConfigError if one of the environment could be guessed."""
-    for number, key in enumerate(_texts(environ), start=1):
-        if is_weak(key):
-            raise ConfigError(
-                f"key {number} in {KEYS_VARIABLE} is weak; `driftwheel keys create NAME` makes a strong one"
-            )
-    return bool(_texts(environ)) or any(r.status == ApiKeyStatus.ACTIVE for r in keys_of(ledger, project))
+    keys = environment_keys()
+    refuse_weak(keys)
+    return bool(keys) or any(r.status == ApiKeyStatus.ACTIVE for r in keys_of(ledger, project))
 
 
 def bearer(authorization: str) -> str | None:
@@ -70,10 +57,6 @@ def _holder(record: ApiKey) -> KeyHolder:
     return KeyHolder(id=record.id, scopes=with_implied(map(Scope, record.scopes)))
 
 
-def _texts(environ: Mapping[str, str]) -> list[str]:
-    return [key.strip() for key in environ.get(KEYS_VARIABLE, "").split(",") if key.strip()]
-
-
-def _of_environment(environ: Mapping[str, str]) -> dict[str, KeyHolder]:
-    digests = [digest_of(key) for key in _texts(environ)]
+def _of_environment() -> dict[str, KeyHolder]:
+    digests = [digest_of(key) for key in environment_keys()]
     return {digest: KeyHolder(id=digest[:KEY_ID_DIGITS], scopes=frozenset(Scope)) for digest in digests}

@@ -108,7 +108,7 @@ def _hidden(address: str) -> str:
 
 def _ask_for_apprise() -> None:
     if importlib.util.find_spec("apprise") is None:
-        raise ConfigError("notifications need Apprise: pip install 'driftwheel[notify]'")
+        raise ConfigError("notifications need Apprise: pip install -e '.[notify]'")
 
 
 def tell_new(ledger: Ledger, project: str, to: Sequence[str], now: datetime | None = None) -> list[Event]:

@@ -120,7 +120,7 @@ def open_store(url: str, patience_seconds: float) -> ObjectStore:
         from obstore.exceptions import BaseError
         from obstore.store import LocalStore, S3Store
     except ImportError as error:
-        raise ConfigError("storage.artifacts needs obstore: pip install 'driftwheel[s3]'") from error
+        raise ConfigError("storage.artifacts needs obstore: pip install -e '.[s3]'") from error
     parts = urlsplit(url)
     seconds = timedelta(seconds=patience_seconds)
     try:

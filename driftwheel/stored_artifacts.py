@@ -59,11 +59,6 @@ def put_artifact(store: ObjectStore, folder: Path, *, again: bool = False) -> Ar
     return manifest
 
 
-def has_artifact(store: ObjectStore, content_hash: str) -> bool:
-    """Say whether a whole artifact is in the store."""
-    return store.find(_mark(content_hash)) is not None
-
-
 def fetch_artifact(
     store: ObjectStore, content_hash: str, target: Path, report: Report = lambda done, all: None
 ) -> None:

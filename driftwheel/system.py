@@ -62,6 +62,13 @@ def why_not_listen(host: str, port: int) -> str | None:
     return None
 
 
+def free_port(host: str = "127.0.0.1") -> int:
+    """Return a port that nothing listens on at an address of this machine."""
+    with socket.socket() as probe:
+        probe.bind((host, 0))
+        return int(probe.getsockname()[1])
+
+
 def sync(path: Path) -> None:
     """Have a file's bytes, or a folder's names, on the disk before anything else is done."""
     descriptor = os.open(path, os.O_RDONLY)

@@ -28,7 +28,7 @@ def collect_stored(storage: StorageSettings, ledger: Ledger, *, dry_run: bool) -
     """Delete from the store what no published version of the ledger serves; raises ConfigError, StorageError."""
     store = store_of(storage)
     if store is None:
-        raise ConfigError("storage.artifacts names no store to collect in")
+        raise ConfigError("storage.artifacts names no store to collect in; set it to a folder or s3://BUCKET/PREFIX")
     published = ledger.find(ModelVersion, status=ModelVersionStatus.PUBLISHED)
     return collect(store, [version.manifest_hash for version in published], utc_now(), dry_run=dry_run)
 
@@ -44,7 +44,8 @@ def bring(storage: StorageSettings, version: ModelVersion, report: Report = lamb
     store = store_of(storage)
     if store is None:
         raise ArtifactError(
-            f"{version.id} has no files at {path}, and storage.artifacts names no store to fetch them from"
+            f"{version.id} has no files at {path}, and storage.artifacts names no store to fetch them from; "
+            "set it, or copy the files here"
         )
     try:
         fetch_artifact(store, version.manifest_hash, path, report)

@@ -39,9 +39,8 @@ def gather_facts(
 ) -> PolicyFacts:
     """Read from the ledger what the policy may know."""
     retrains = ledger.find(RetrainDecision, project=key.project, verdict=DecisionVerdict.RETRAIN)
-    history = history_of(retrains, now)
     return PolicyFacts(
-        now=now,
+        **vars(history_of(retrains, now, is_paused=controls.is_paused(ledger, key.project))),
         drifted=drifted,
         fresh_labels=fresh_labels(ledger, key, ledger.get(Dataset, version.dataset_id).created_at, caps),
         quality_text=quality_text(quality),
@@ -49,11 +48,6 @@ def gather_facts(
         is_quality_suspected=quality.verdict is DriftVerdict.SUSPECTED,
         is_quality_proved=quality.details.is_proved is not False,
         live_since=get_alias(ledger, *key).updated_at,
-        is_paused=controls.is_paused(ledger, key.project),
-        is_retraining=any(d.status in controls.UNFINISHED for d in retrains),
-        last_retrain_at=history.last_retrain_at,
-        retrains_last_day=history.retrains_last_day,
-        refused_in_a_row=history.refused_in_a_row,
         trial=trial,
     )
 

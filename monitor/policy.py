@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from driftwheel.records import DecisionStatus, DecisionVerdict, DriftKind
-from driftwheel.retrain_limits import lacking_labels, obstacles
+from driftwheel.retrain_limits import RetrainHistory, lacking_labels, obstacles
 from driftwheel.settings.watching import PolicySettings
 
 
@@ -24,10 +24,9 @@ class Trial:
 
 
 @dataclass(frozen=True, kw_only=True)
-class PolicyFacts:
+class PolicyFacts(RetrainHistory):
     """Everything that the decision may depend on."""
 
-    now: datetime
     drifted: frozenset[DriftKind]
     """Kinds with an alarm in the newest check."""
     fresh_labels: int
@@ -43,13 +42,6 @@ class PolicyFacts:
     estimate, such as a rise of corrections or of thumbs down."""
     live_since: datetime | None = None
     """When the live version was made; a schedule counts from here until the first retrain."""
-    is_paused: bool = False
-    is_retraining: bool = False
-    """A retrain waits or runs."""
-    last_retrain_at: datetime | None = None
-    retrains_last_day: int = 0
-    refused_in_a_row: int = 0
-    """Retrains since the last promotion that ended without one, or with one that was rolled back."""
     trial: Trial | None = None
     """None when the version's probation is over, or it is the first one."""
 

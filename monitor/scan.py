@@ -57,11 +57,6 @@ class Sighting:
     """Times the number of tests; 1 at most."""
     windows: int
 
-    @property
-    def has_risen(self) -> bool:
-        """Whether there is more of it."""
-        return self.now > self.before
-
 
 @dataclass(frozen=True)
 class Scan:

@@ -56,11 +56,11 @@ def shifted_words(reference: Sequence[Observation], current: Sequence[Observatio
     return sorted((word for word in growth if growth[word] > 0), key=lambda word: -growth[word])[:count]
 
 
-def strangest(reference: Sequence[Observation], current: Sequence[Observation], count: int = 5) -> list[str]:
-    """Return the window's prompts least like anything in the reference."""
+def strangest(reference: Sequence[Observation], current: Sequence[Observation]) -> list[str]:
+    """Return the five prompts of the window that are least like anything in the reference."""
     kernel = similarity([r.prompt for r in (*reference, *current)])
     nearest = kernel[len(reference) :, : len(reference)].max(axis=1)
-    return [current[i].prompt for i in np.argsort(nearest)[:count]]
+    return [current[i].prompt for i in np.argsort(nearest)[:5]]
 
 
 def _word_shares(rows: Sequence[Observation]) -> dict[str, float]:

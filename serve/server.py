@@ -13,7 +13,7 @@ from functools import partial
 
 import structlog
 
-from driftwheel.api_keys import keys_of
+from driftwheel.api_keys import environment_keys, keys_of
 from driftwheel.cli.command import open_ledger
 from driftwheel.errors import StorageError
 from driftwheel.identity import utc_now
@@ -57,7 +57,7 @@ async def serve(settings: Settings, start: StartEngine = start_artifact) -> None
     mirror = Mirror(settings.serve, settings.project, traffic_log, routes)
     reconciler = Reconciler(settings, ledger, routes, start, mirror)
     health = Health(settings.serve, routes, reconciler.engine_of)
-    keys = ApiKeys.from_environment(counts_of=counts_of)
+    keys = ApiKeys(environment_keys(), counts_of=counts_of)
     keys.load(keys_of(ledger, settings.project))
     check_start(settings, keys)
     gateway = Gateway(settings, traffic_log, ledger, routes, GatewayMetrics(), keys)

@@ -29,7 +29,7 @@ from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
 from train.asking.client import Answer, Endpoint, reference_logprobs
 from train.asking.engine_child import engine
-from train.data.examples import read_examples
+from train.data.examples import Example, read_examples
 from train.data.leaks import leaks_into_judge
 from train.evaluation.baseline import measure_baseline
 from train.evaluation.criterion_choice import choose_criterion, refuse_costs
@@ -41,16 +41,13 @@ from train.evaluation.robustness import measure_robustness
 from train.evaluation.scores import perplexity, score, share_intervals, shares
 from train.evaluation.scoring import (
     FORMAT,
-    Row,
     ask,
     evaluation_folder,
-    expected_answer,
     learned_answers,
     read_split,
     sample,
     score_items,
     task_of,
-    tools_of,
 )
 from train.fidelity.parity_table import Parity
 from train.fidelity.served import measure_served, prompt_key
@@ -94,8 +91,15 @@ def evaluate(
         else:
             with engine(settings, ["--artifact", str(artifact.resolve())]) as own:
                 # A new engine's first answers wait for kernels to be built; they are no latency that users see.
-                first = [row["prompt"] for row in rows[: settings.evaluate.concurrency]]
-                ask(settings.evaluate, settings.serve, own, first, "warm up", tools=tools_of(rows)[: len(first)])
+                first = [row.prompt for row in rows[: settings.evaluate.concurrency]]
+                ask(
+                    settings.evaluate,
+                    settings.serve,
+                    own,
+                    first,
+                    "warm up",
+                    tools=[row.tools for row in rows[: len(first)]],
+                )
                 _write(settings, own, dataset, artifact, rows, folder, facts, criterion, is_own=True, parity=parity)
     if with_baseline and settings.evaluate.baseline_items:
         measure_baseline(settings, dataset)
@@ -150,7 +154,7 @@ def _write(
     endpoint: Endpoint,
     dataset: Dataset,
     artifact: Path,
-    rows: Sequence[Row],
+    rows: Sequence[Example],
     folder: Path,
     facts: dict[str, object],
     criterion: Criterion,
@@ -160,9 +164,15 @@ def _write(
 ) -> None:
     # The clock is around these answers alone: what follows asks the same engine other things.
     started_at = time.monotonic()
-    prompts = [row["prompt"] for row in rows]
+    prompts = [row.prompt for row in rows]
     answers = ask(
-        settings.evaluate, settings.serve, endpoint, prompts, "evaluate", with_ids=is_own, tools=tools_of(rows)
+        settings.evaluate,
+        settings.serve,
+        endpoint,
+        prompts,
+        "evaluate",
+        with_ids=is_own,
+        tools=[row.tools for row in rows],
     )
     seconds = time.monotonic() - started_at
     slices = name_slices(read_examples(Path(dataset.path) / "test.jsonl"))
@@ -178,7 +188,7 @@ def _write(
         engine_start_seconds=endpoint.start_seconds,
     )
     if parity is not None:
-        keys = [prompt_key(row["prompt"], tools) for row, tools in zip(rows, tools_of(rows), strict=True)]
+        keys = [prompt_key(row.prompt, row.tools) for row in rows]
         known = dict(zip(keys, answers, strict=True))
         scorecard = replace(scorecard, parity=tuple(measure_served(settings, endpoint, parity, known)))
         facts["parity"] = parity.digest
@@ -190,7 +200,7 @@ def _write(
 
 
 def _scores(
-    settings: EvaluateSettings, rows: Sequence[Row], items: Sequence[Prediction], criterion: Criterion, shown: Shown
+    settings: EvaluateSettings, rows: Sequence[Example], items: Sequence[Prediction], criterion: Criterion, shown: Shown
 ) -> Scorecard:
     """Return what the answers alone decide, and how many of them are made up."""
     task = task_of(settings, rows)
@@ -204,17 +214,17 @@ def _perplexity(
     settings: EvaluateSettings,
     serve: ServeSettings,
     endpoint: Endpoint,
-    rows: Sequence[Row],
+    rows: Sequence[Example],
     answers: Sequence[Answer],
     *,
     seed: int,
 ) -> float | None:
     """Return the perplexity of the reference answers on a subsample; None if the endpoint cannot tell."""
     references = [
-        (row["prompt"], expected_answer(row), answer.prompt_tokens)
+        (row.prompt, row.answer, answer.prompt_tokens)
         for row, answer in zip(rows, answers, strict=True)
         # A prompt with tools has other tokens than the messages alone, which are all that is sent here.
-        if answer.error is None and answer.prompt_tokens and not row.get("tools")
+        if answer.error is None and answer.prompt_tokens and not row.tools
     ]
     chance = random.Random(f"{seed}-perplexity")
     chosen = chance.sample(references, min(PERPLEXITY_ITEMS, len(references)))
@@ -229,8 +239,10 @@ def _perplexity(
     return None if found is None else perplexity(found)
 
 
-def _take_fingerprint(endpoint: Endpoint, rows: Sequence[Row], answers: Sequence[Answer], *, seed: int) -> Fingerprint:
-    fit = [to_send(row["prompt"]) for row, answer in zip(rows, answers, strict=True) if answer.error is None]
+def _take_fingerprint(
+    endpoint: Endpoint, rows: Sequence[Example], answers: Sequence[Answer], *, seed: int
+) -> Fingerprint:
+    fit = [to_send(row.prompt) for row, answer in zip(rows, answers, strict=True) if answer.error is None]
     probes = random.Random(f"{seed}-probes").sample(fit, min(PROBES, len(fit)))
     taken = fingerprint.take(endpoint.url, endpoint.model, probes)
     if endpoint.base_model is not None:

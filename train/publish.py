@@ -6,7 +6,6 @@ A candidate that the gate turns down is recorded too, as rejected. What was not 
 published.
 """
 
-import importlib.metadata
 import os
 import platform
 import subprocess
@@ -18,6 +17,7 @@ import msgspec
 import sqlalchemy as sa
 
 from driftwheel import artifacts
+from driftwheel.accelerator import installed
 from driftwheel.artifacts import ArtifactManifest
 from driftwheel.by_whom import Action, Cause, me, process
 from driftwheel.child_secrets import without_secrets
@@ -244,13 +244,8 @@ def code_revision() -> str | None:
 
 def library_versions() -> dict[str, str]:
     """Return the versions of Python and of the libraries that shape the weights and the answers."""
-    versions = {"python": platform.python_version()}
-    for name in LIBRARIES:
-        try:
-            versions[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return versions
+    found = {name: installed(name) for name in LIBRARIES}
+    return {"python": platform.python_version(), **{name: version for name, version in found.items() if version}}
 
 
 def card_path(root: Path, version_id: str) -> Path:

@@ -213,7 +213,9 @@ def decide_against_live(settings: Settings, ledger: Ledger, *, evaluation: Path,
     """Return the gate's verdict on a finished evaluation; the live version is evaluated if it was not yet."""
     candidate = load_evaluation(settings, ledger, evaluation)
     if candidate.scorecard.dataset_id != dataset_id:
-        raise GateError(f"{evaluation} was scored on {candidate.scorecard.dataset_id}, not on {dataset_id}")
+        raise GateError(
+            f"{evaluation} was scored on {candidate.scorecard.dataset_id}, not on {dataset_id}; evaluate it there"
+        )
     dataset, live = ledger.get(Dataset, dataset_id), live_version(ledger, settings.project, settings.serve.alias)
     items = read_items(evaluation, dataset)
     criterion: Criterion = candidate.scorecard.criterion or "right"

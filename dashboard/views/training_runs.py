@@ -12,6 +12,7 @@ from dashboard.views import page
 from driftwheel import approvals, controls
 from driftwheel.bookkeeping import Scope, Step
 from driftwheel.records import DecisionStatus, DecisionVerdict, RetrainDecision, TrainingRun
+from driftwheel.retrain_limits import UNFINISHED
 from driftwheel.store.alias import find_alias
 from driftwheel.traffic.fresh_labels import fresh_for_retrain
 
@@ -56,7 +57,7 @@ def show_search(search: dict[str, Any]) -> None:
 def show_retrain(decision_id: str) -> None:
     """Draw an unfinished retrain as it goes on, again every three seconds: steps, curve, log, and the time left."""
     decision = ledger.get(RetrainDecision, decision_id, project=settings.project)
-    if decision.status not in controls.UNFINISHED:
+    if decision.status not in UNFINISHED:
         st.rerun()  # it has ended: the whole page is of another world now
     with st.container(border=True):
         st.subheader("The retrain that runs", anchor=False)
@@ -149,7 +150,7 @@ unfinished = queries.newest(
     settings.project,
     limit=1,
     verdict=DecisionVerdict.RETRAIN,
-    status=controls.UNFINISHED,
+    status=UNFINISHED,
 )
 if unfinished:
     show_retrain(unfinished[0].id)

@@ -85,7 +85,7 @@ def print_record(record: Any, *, as_json: bool) -> None:
     """Print a record on stdout: one JSON line, or one `field: value` line each."""
     fields = json_form.as_json(record)
     if as_json:
-        sys.stdout.write(inert_json(json.dumps(fields, default=plain, ensure_ascii=False)) + "\n")
+        print_json(fields)
     else:
         width = max(map(len, fields))
         for name, value in fields.items():
@@ -94,6 +94,11 @@ def print_record(record: Any, *, as_json: bool) -> None:
             cut = text if len(text) <= LONGEST_PRINTED else text[: LONGEST_PRINTED - 3] + "..."
             sys.stdout.write(f"{name:<{width}}  {inert(cut)}\n")
     sys.stdout.flush()
+
+
+def print_json(value: object) -> None:
+    """Print what may hold texts from outside on stdout as one line of JSON."""
+    sys.stdout.write(inert_json(json.dumps(value, default=plain, ensure_ascii=False)) + "\n")
 
 
 def plain(value: Any) -> str:

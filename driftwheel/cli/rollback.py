@@ -6,12 +6,11 @@ driftwheel rollback [--now] [--reason "WHY"]
 import argparse
 import http.client
 import json
-import os
 import sys
 from http import HTTPStatus
 
 from driftwheel import controls
-from driftwheel.api_keys import KEYS_VARIABLE
+from driftwheel.api_keys import KEYS_VARIABLE, own_key
 from driftwheel.by_whom import me
 from driftwheel.cli.command import (
     add_common_arguments,
@@ -56,19 +55,16 @@ def ask_gateway(serve: ServeSettings, reason: str) -> dict[str, object]:
 
     Raises EngineError where none answers, ConflictError for what it refuses.
     """
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(serve.host, serve.host)
-    connection = http.client.HTTPConnection(host, serve.port, timeout=ASKED_SECONDS)
+    connection = http.client.HTTPConnection(serve.address, timeout=ASKED_SECONDS)
     headers = {"content-type": "application/json"}
-    if key := os.environ.get(KEYS_VARIABLE, "").partition(",")[0].strip():
+    if key := own_key():
         headers["authorization"] = f"Bearer {key}"
     try:
         connection.request("POST", "/v1/control/rollback", json.dumps({"reason": reason}), headers)
         answer = connection.getresponse()
         status, body = answer.status, answer.read()
     except (OSError, http.client.HTTPException) as error:
-        raise EngineError(
-            f"no gateway answers at http://{host}:{serve.port} ({error}); name it by serve.port"
-        ) from error
+        raise EngineError(f"no gateway answers at http://{serve.address} ({error}); name it by serve.port") from error
     finally:
         connection.close()
     if status != HTTPStatus.OK:

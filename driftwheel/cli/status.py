@@ -116,13 +116,12 @@ def gather(ledger: Ledger, key: AliasKey) -> Status:
 
 def ask_gateway(serve: ServeSettings, logs: Path) -> str | None:
     """Ask the gateway whether an engine answers users, and return what is wrong, or None."""
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(serve.host, serve.host)
-    connection = http.client.HTTPConnection(host, serve.port, timeout=ASKED_SECONDS)
+    connection = http.client.HTTPConnection(serve.address, timeout=ASKED_SECONDS)
     try:
         connection.request("GET", "/readyz")
         status = connection.getresponse().status
     except (OSError, http.client.HTTPException) as error:
-        return f"no gateway answers at http://{host}:{serve.port} ({error}); `driftwheel up` starts one"
+        return f"no gateway answers at http://{serve.address} ({error}); `driftwheel up` starts one"
     finally:
         connection.close()
     if status == HTTPStatus.SERVICE_UNAVAILABLE:

@@ -52,7 +52,7 @@ def load_settings(path: Path | str, overrides: Iterable[str] = (), environ: Mapp
     for override in overrides:
         key, equals, value = override.partition("=")
         if not equals:
-            raise ConfigError(f"--set {override!r} is not section.key=value")
+            raise ConfigError(f"--set {override!r} is not section.key=value, such as train.seed=3")
         keys = key.strip().split(".")
         if is_secret(*keys) and tells_a_secret(value):
             variable = ENVIRONMENT_PREFIX + "__".join(keys).upper()

@@ -12,6 +12,9 @@ from driftwheel.settings.section import Section
 ORIGIN = r"^(\*|null|[a-z][a-z0-9+.-]*://[^/\sA-Z]+)$"
 """As a browser writes one: without a path or a last slash. `null` is the origin of a file that was opened."""
 
+EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}
+"""Addresses to listen on, and where one who listens there is asked from the same machine."""
+
 
 def check_pattern(name: str, pattern: str, harm: str) -> None:
     """Raise ValueError for what is no regular expression, or one that every text matches, which would do harm."""
@@ -120,6 +123,12 @@ class ServeSettings(Section):
     """What is dealt to canary or live as one: each request, or all of a `user` (else key), or all of a key."""
     tracing: TracingSettings = TracingSettings()
     """OpenTelemetry."""
+
+    @property
+    def address(self) -> str:
+        """Where this machine reaches the gateway, as HOST:PORT."""
+        host = EVERYWHERE.get(self.host, self.host)
+        return f"[{host}]:{self.port}" if ":" in host else f"{host}:{self.port}"
 
     @property
     def starts_engines(self) -> bool:

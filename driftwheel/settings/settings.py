@@ -117,8 +117,12 @@ class Settings(Section):
 
     def base_model(self) -> str:
         """Return the base model as a local folder where there is one, else as the hub name."""
-        local = self.resolve(self.model.base)
-        return str(local) if local.exists() else self.model.base
+        return self.resolve_model(self.model.base)
+
+    def resolve_model(self, model: str) -> str:
+        """Return a model's folder as an absolute path; the name of one on the hub stays as it is."""
+        local = self.resolve(model)
+        return str(local) if local.exists() else model
 
     def weighted_paths(self) -> list[tuple[str, float]]:
         """Return the sources of `dataset.sources`, paths absolute, each with its weight."""

@@ -81,16 +81,11 @@ class Ledger:
             with _told_apart(connection, table, rows):
                 connection.execute(table.insert(), rows)
 
-    def add_only(self, record: Any, **equals: Any) -> str | None:
-        """Insert a record unless one of its type has the given values; return the id of the one that has.
-
-        Of several processes that try at once one succeeds.
-        """
-        with self.write() as connection:
-            return self.add_only_with(connection, record, **equals)
-
     def add_only_with(self, connection: sa.Connection, record: Any, **equals: Any) -> str | None:
-        """Insert a record inside the caller's transaction, as `add_only` does."""
+        """Insert a record inside the caller's transaction, unless one of its type has the given values.
+
+        Return the id of the one that has. Of several processes that try at once one succeeds.
+        """
         table = TABLES[type(record)]
         wait_for_turn(connection, ONLY_LOCK)
         query = sa.select(table.c.id).where(*_conditions(table, equals)).limit(1)

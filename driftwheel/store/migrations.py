@@ -235,15 +235,15 @@ def _upgrade(engine: sa.Engine, connection: sa.Connection, before: SchemaStatus)
     return target
 
 
-def run_revisions(connection: sa.Connection, target: int | None = None) -> None:
-    """Run the revisions that a database lacks, up to `target` or all, inside the caller's transaction."""
+def run_revisions(connection: sa.Connection) -> None:
+    """Run the revisions that a database lacks, inside the caller's transaction."""
     # Alembic takes nearly as long to import as SQLAlchemy itself (0.36 s), and few starts of a program need it.
     from alembic.operations import Operations
     from alembic.runtime.migration import MigrationContext
     from alembic.script import ScriptDirectory
 
     scripts = ScriptDirectory(REVISIONS, version_locations=[REVISIONS])
-    destination = str(target or newest_revision())
+    destination = str(newest_revision())
     options = {
         # Alembic has no public name for it: its own `upgrade` calls this too, and wants an alembic.ini and an env.py
         # besides (1.20, the oldest that pyproject.toml lets in).

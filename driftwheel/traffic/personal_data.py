@@ -16,6 +16,8 @@ from stdnum import iban, luhn
 
 from driftwheel.traffic.national_ids import national_ids
 
+EXCERPT_CHARACTERS = 80
+"""As much as a line holds."""
 KINDS = ("EMAIL", "IBAN", "CARD", "PHONE", "IP", "NATIONAL_ID")
 # Bounded, and begun only where a word begins: the time must stay linear, because strangers write the texts.
 EMAIL = re.compile(r"(?<![\w.+-])[\w.+-]{1,64}@(?:[\w-]{1,63}\.)+[^\W\d_]{2,63}")
@@ -58,10 +60,10 @@ def redact(text: str, kinds: Collection[str] = KINDS) -> tuple[str, Counter[str]
     return text, Counter(piece.kind for piece in pieces)
 
 
-def excerpt(text: str, characters: int = 80) -> str:
-    """Return the beginning of a text, as much as a line holds, without personal data."""
+def excerpt(text: str) -> str:
+    """Return the beginning of a text without personal data."""
     # Twice as much is searched, so that nothing is cut in the middle and then not known for what it is.
-    return redact(text[: 2 * characters])[0][:characters]
+    return redact(text[: 2 * EXCERPT_CHARACTERS])[0][:EXCERPT_CHARACTERS]
 
 
 def _candidates(text: str) -> Iterator[PersonalData]:

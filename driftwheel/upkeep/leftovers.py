@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from driftwheel.artifacts import read_manifest
-from driftwheel.controls import UNFINISHED
 from driftwheel.errors import ArtifactError
 from driftwheel.records import (
     Alias,
@@ -23,6 +22,7 @@ from driftwheel.records import (
     TrainingRun,
     TrainingRunStatus,
 )
+from driftwheel.retrain_limits import UNFINISHED
 from driftwheel.store.ledger import Ledger
 from driftwheel.upkeep.storage_files import ENVIRONMENT_MARK, LOGS, only_upkeep, size_of
 

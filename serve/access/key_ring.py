@@ -3,13 +3,12 @@
 import asyncio
 import hashlib
 import math
-import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 
 import structlog
 
-from driftwheel.api_keys import KEYS_VARIABLE, keys_of, state_of_keys, with_implied
+from driftwheel.api_keys import KEY_ID_DIGITS, keys_of, state_of_keys, with_implied
 from driftwheel.bookkeeping import ApiKey, ApiKeyStatus, Scope
 from driftwheel.errors import StorageError
 from driftwheel.store.ledger import Ledger
@@ -17,7 +16,6 @@ from serve.access.caller import Caller
 from serve.access.rate_limit import RateLimit
 from serve.access.shared_counts import Counts
 
-KEY_ID_DIGITS = 8
 RELOAD_SECONDS = 0.5
 """How long a key that was disabled may still be good; each look is one cheap query for a counter."""
 log = structlog.get_logger()
@@ -31,7 +29,7 @@ class ApiKeys:
     ) -> None:
         """Take the environment's keys, which may do everything, and the ledger's; and where a key's use is counted."""
         self._counts_of = counts_of or (lambda key_id: Counts())
-        self.texts = [key.strip() for key in keys if key.strip()]
+        self.texts = list(keys)
         self._from_environment = {}
         for key in self.texts:
             digest = hashlib.sha256(key.encode()).digest()
@@ -39,13 +37,6 @@ class ApiKeys:
         self._callers: dict[bytes, tuple[Caller, float]] = {}
         self._rate_limits: dict[str, RateLimit] = {}
         self.load(records)
-
-    @classmethod
-    def from_environment(
-        cls, environ: Mapping[str, str] = os.environ, counts_of: Callable[[str], Counts] | None = None
-    ) -> "ApiKeys":
-        """Read the comma-separated keys of DRIFTWHEEL_API_KEYS."""
-        return cls(environ.get(KEYS_VARIABLE, "").split(","), counts_of=counts_of)
 
     def __bool__(self) -> bool:
         return bool(self._callers)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from driftwheel.api_keys import KEYS_VARIABLE, MIN_CHARACTERS, MIN_DIFFERENT_CHARACTERS, is_weak
+from driftwheel.api_keys import KEYS_VARIABLE, refuse_weak
 from driftwheel.errors import ConfigError
 from driftwheel.exposure import check_listener
 from driftwheel.private_files import is_reachable
@@ -22,23 +22,13 @@ FILES_PER_CONNECTION, OTHER_FILES = 2, 256
 def check_start(settings: Settings, keys: ApiKeys) -> None:
     """Raise ConfigError if serving so would be unsafe. A SQLite that can lose rows is refused by the ledger."""
     check_exposure(settings.serve, settings.serve.host, keys)
-    check_keys(keys)
+    refuse_weak(keys.texts)
     check_files(settings.path, settings.database_url)
 
 
 def check_exposure(serve: ServeSettings, host: str, keys: ApiKeys) -> None:
     """Raise ConfigError if the gateway would answer other machines without a key, or nobody at all."""
     check_listener("serve", host, is_required=serve.require_key, has_keys=bool(keys))
-
-
-def check_keys(keys: ApiKeys) -> None:
-    """Raise ConfigError if a key of the environment could be guessed."""
-    for number, key in enumerate(keys.texts, start=1):
-        if is_weak(key):
-            raise ConfigError(
-                f"key {number} in {KEYS_VARIABLE} is weak: it needs {MIN_CHARACTERS} characters, "
-                f"{MIN_DIFFERENT_CHARACTERS} of them different; `driftwheel keys create NAME` makes a strong one"
-            )
 
 
 def check_files(config_path: Path, database_url: str) -> None:

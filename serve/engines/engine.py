@@ -5,7 +5,6 @@ import http.client
 import json
 import os
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import Callable, Mapping
@@ -17,7 +16,7 @@ from typing import ClassVar
 from driftwheel.artifacts import is_complete, verify
 from driftwheel.errors import ArtifactError, EngineError
 from driftwheel.settings.serving import ServeSettings
-from driftwheel.system import die_with_parent
+from driftwheel.system import die_with_parent, free_port
 from serve.engines.gpu_engine import room_for_engine
 from serve.engines.liveness import answers_token
 from serve.engines.lora import Lora, lora_arguments, lora_in
@@ -181,10 +180,3 @@ def start(
     if room:
         room.belongs_to(process.pid)
     return Engine(name, port, process, log_path, time.monotonic(), host=serve.engine_address)
-
-
-def free_port(host: str = "127.0.0.1") -> int:
-    """Return a port that nothing listens on at an address of this machine."""
-    with socket.socket() as probe:
-        probe.bind((host, 0))
-        return int(probe.getsockname()[1])

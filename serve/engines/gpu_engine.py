@@ -52,7 +52,9 @@ def device_groups(serve: ServeSettings, gpus: Sequence[Gpu], replica: int) -> li
     """
     indexes = [gpu.index for gpu in gpus]
     if missing := [index for index in serve.devices if index not in indexes]:
-        raise ConfigError(f"serve.devices names GPU {missing[0]}, and visible are {indexes}; `driftwheel doctor`")
+        raise ConfigError(
+            f"serve.devices names GPU {missing[0]}, and visible are {indexes}; `driftwheel doctor` shows them"
+        )
     chosen, size = serve.devices or indexes, serve.tensor_parallel
     groups = [tuple(chosen[at : at + size]) for at in range(0, len(chosen) - size + 1, size)]
     if not groups:

@@ -55,7 +55,7 @@ class Tracing:
             from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
         except ModuleNotFoundError as error:
             raise ConfigError(
-                f"serve.tracing.endpoint needs OpenTelemetry ({error}); `pip install 'driftwheel[otel]'`, or unset it"
+                f"serve.tracing.endpoint needs OpenTelemetry ({error}); `pip install -e '.[otel]'`, or unset it"
             ) from error
         self.has_content = settings.content
         self._exporter = OTLPSpanExporter(settings.endpoint, timeout=EXPORT_SECONDS)

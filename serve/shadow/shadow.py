@@ -12,7 +12,7 @@ import httpx2
 import sqlalchemy as sa
 
 from driftwheel.alias_key import AliasKey
-from driftwheel.by_whom import Action, Cause, me
+from driftwheel.by_whom import Action, me
 from driftwheel.controls import SHADOW
 from driftwheel.errors import ConflictError, EngineError, NotFoundError
 from driftwheel.identity import utc_now
@@ -129,14 +129,14 @@ def stop(ledger: Ledger, version: ModelVersion) -> None:
     _switch(ledger, version.project, "", Action.END_SHADOW)
 
 
-def _switch(ledger: Ledger, project: str, version_id: str, action: Action, by: Cause | None = None) -> None:
+def _switch(ledger: Ledger, project: str, version_id: str, action: Action) -> None:
     before = ledger.switch(project, SHADOW)
     with ledger.write() as connection:
         ledger.set_switch_with(connection, project, SHADOW, version_id)
         note_with(
             ledger,
             connection,
-            by or me(),
+            me(),
             action,
             project,
             version_id or before or SHADOW,

@@ -15,6 +15,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from driftwheel.alias_key import AliasKey
+from driftwheel.api_keys import own_key
 from driftwheel.argument_types import whole
 from driftwheel.artifacts import write_text
 from driftwheel.cli.command import add_common_arguments, open_ledger, settings_from
@@ -48,7 +49,7 @@ def main(arguments: argparse.Namespace) -> None:
     check_client()
     settings = settings_from(arguments)
     if arguments.picture is not None and arguments.picture.suffix != ".svg":
-        raise ConfigError(f"--picture {arguments.picture}: only .svg is drawn")
+        raise ConfigError(f"--picture {arguments.picture}: only .svg is drawn; name such a file")
     tokenizer = arguments.tokenizer
     if tokenizer is None:
         with closing(open_ledger(settings)) as ledger:
@@ -66,7 +67,8 @@ def main(arguments: argparse.Namespace) -> None:
         title = f"{target.model} at {target.url}: {arguments.input_tokens} tokens in, {arguments.output_tokens} out"
         write_text(arguments.picture, picture(measured, title))
     if failed := sum(one.failed for one in measured):
-        raise EngineError(f"{failed} of {sum(one.requests for one in measured)} requests were not answered")
+        asked = sum(one.requests for one in measured)
+        raise EngineError(f"{failed} of {asked} requests were not answered; the gateway's log says why")
 
 
 def row(measured: Measured, *, is_first: bool) -> str:
@@ -80,12 +82,11 @@ def row(measured: Measured, *, is_first: bool) -> str:
 
 
 def _target(serve: ServeSettings, arguments: argparse.Namespace, tokenizer: str) -> Target:
-    keys = os.environ.get("DRIFTWHEEL_API_KEYS") or os.environ.get("OPENAI_API_KEY") or ""
     return Target(
-        url=(arguments.url or f"http://{serve.host}:{serve.port}").rstrip("/"),
+        url=(arguments.url or f"http://{serve.address}").rstrip("/"),
         model=arguments.model or serve.alias,
         tokenizer=tokenizer,
-        key=keys.split(",")[0].strip() or None,
+        key=own_key() or os.environ.get("OPENAI_API_KEY"),
     )
 
 

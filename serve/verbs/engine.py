@@ -81,7 +81,7 @@ def _facts(engine: Engine | Slot) -> dict[str, object]:
 
 def _start(settings: Settings, arguments: argparse.Namespace) -> Engine | Slot:
     if arguments.artifact is None:
-        model = settings_model(settings, arguments.model)
+        model = settings.resolve_model(arguments.model)
         serve = _with_tokenizer(settings.serve, arguments.tokenizer)
         return start(serve, settings.logs, model, Path(model).name, port=arguments.port)
     if not arguments.artifact.is_dir():
@@ -96,9 +96,3 @@ def _with_tokenizer(serve: ServeSettings, tokenizer: Path | None) -> ServeSettin
     if tokenizer is None:
         return serve
     return serve.model_copy(update={"engine_args": ["--tokenizer", str(tokenizer.resolve()), *serve.engine_args]})
-
-
-def settings_model(settings: Settings, model: str) -> str:
-    """Return a model folder as an absolute path, or a hub name as it is."""
-    local = settings.resolve(model)
-    return str(local) if local.is_dir() else model

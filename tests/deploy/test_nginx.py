@@ -25,7 +25,7 @@ from openai import AsyncOpenAI, DefaultAsyncHttpxClient
 from openai.types.chat import ChatCompletionUserMessageParam
 
 from driftwheel.settings.serving import ServeSettings
-from serve.engines.engine import free_port
+from driftwheel.system import free_port
 from tests.support.absent import absent
 from tests.support.deployed import ROOT
 from tests.support.served import KEY, Served, gateway_before

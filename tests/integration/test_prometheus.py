@@ -3,7 +3,6 @@
 import json
 import re
 import shutil
-import socket
 import subprocess
 import time
 import urllib.parse
@@ -19,6 +18,7 @@ from driftwheel.records import Alias, DriftKind, DriftSignal, DriftVerdict
 from driftwheel.scorecard import Scorecard, SliceScore
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
+from driftwheel.system import free_port
 from monitor.exporter import CheckCounter, start_exporter
 from serve.metrics import GatewayMetrics
 from tests.support.absent import absent
@@ -33,12 +33,6 @@ def binary(name: str) -> str:
     if found is None:
         absent(name, install="Debian's package prometheus")
     return found
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @pytest.mark.parametrize(

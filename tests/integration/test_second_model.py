@@ -215,7 +215,7 @@ def test_a_prompt_is_served_as_it_was_tried_and_is_a_version(world: World, datas
     version = ledger.get(ModelVersion, "version_9")
     prompt = Prompt(instructions="Name the intent.", examples=(Shot(prompt="Is {{it}} on?", completion="{}"),))
     none, tried = try_prompts(settings, dataset, version, {"p": prompt}, world.endpoint)
-    asked = [row["prompt"] for row in sample(read_split(dataset, "validation"), 20, settings.dataset.seed)]
+    asked = [row.prompt for row in sample(read_split(dataset, "validation"), 20, settings.dataset.seed)]
     told = [with_prompt(prompt, conversation) for conversation in asked]
     artifact = write_prompted(settings.root, version, prompt)
     with engine(settings, ["--artifact", str(artifact)]) as served:

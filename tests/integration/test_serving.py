@@ -32,7 +32,7 @@ from driftwheel.records import Alias, Deployment, DeploymentStage, Traffic
 from driftwheel.settings.load import load_settings
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
-from serve.engines.engine import free_port
+from driftwheel.system import free_port
 from tests.suites.differential import Server, compare, report
 from tests.support.differential_cases import cases
 from tests.support.edited_builds import edit_tensors, rebuild

@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 import yaml
 
-from driftwheel import controls
 from driftwheel.bookkeeping import Step
 from driftwheel.records import (
     Alias,
@@ -23,6 +22,7 @@ from driftwheel.records import (
     RetrainDecision,
     Traffic,
 )
+from driftwheel.retrain_limits import UNFINISHED
 from driftwheel.settings.load import load_settings
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
@@ -33,6 +33,7 @@ from examples.support.load import Client, mean_grade
 from examples.support.prepare import CONFIG, choose_ports, write_seed
 from examples.support.task import Speaking
 from examples.support.world import messages
+from tests.support.retrains import ask_for_retrain
 from train.worker import STEPS
 
 pytestmark = pytest.mark.timeout(1500)
@@ -111,18 +112,10 @@ async def go_around(demo: Demo) -> RetrainDecision:
     """Send labelled traffic, ask for a retrain, swap under load; every request must be answered and logged."""
     await wait_until_ready(demo)
     before = await demo.client.send(messages(400, 3, "shifted"), speaking=Speaking(corrected_share=1.0))
-    asked = controls.request_retrain(
-        demo.settings.policy,
-        demo.ledger,
-        demo.settings.alias_key,
-        trigger="button",
-        override=True,
-        reason="loop test",
-        caps=demo.settings.dataset,
-    )
+    asked = ask_for_retrain(demo.settings, demo.ledger, "loop test")
     deadline = asyncio.get_running_loop().time() + 1000
     async with demo.client.load(messages(200, 5, "shifted"), per_second=5) as during:
-        await until(lambda: demo.ledger.get(RetrainDecision, asked.id).status not in controls.UNFINISHED, deadline)
+        await until(lambda: demo.ledger.get(RetrainDecision, asked.id).status not in UNFINISHED, deadline)
         await asyncio.sleep(2)
     after = await demo.client.send(messages(100, 6, "shifted"))
     await demo.client.close()

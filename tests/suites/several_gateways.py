@@ -36,9 +36,9 @@ from driftwheel import controls
 from driftwheel.api_keys import create_key, disable_key
 from driftwheel.bookkeeping import Scope
 from driftwheel.records import Deployment
+from driftwheel.system import free_port
 from tests.suites.durability import upper_bound
 from tests.support.acknowledged_load import Comparison, Load, compare
-from tests.support.crashing_gateway import free_port
 from tests.support.fake_gateway import FAKE
 from tests.support.fake_world import KEY, World
 from tests.support.postgres_server import PostgresServer, find_programs

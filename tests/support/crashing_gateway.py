@@ -22,6 +22,7 @@ from driftwheel.settings.data import DatasetSettings, ModelSettings
 from driftwheel.settings.serving import ServeSettings
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
+from driftwheel.system import free_port
 from driftwheel.traffic.log import TrafficLog, Written
 from serve.access.key_ring import ApiKeys
 from serve.gateway import Gateway
@@ -119,13 +120,6 @@ class Processes:
         for process in (self._gateway, self._engine):
             process.kill()
             process.join()
-
-
-def free_port() -> int:
-    """Return a port that nothing listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def free_ports(count: int) -> list[int]:

@@ -92,13 +92,13 @@ def _address_in(log: Path, process: "subprocess.Popen[bytes]") -> str:
 
 
 @contextmanager
-def tab_of(chromium: str, width: int = 1440, height: int = 1100) -> Iterator[Any]:
+def tab_of(chromium: str) -> Iterator[Any]:
     """Give a tab of a new browser."""
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
         try:
-            yield browser.new_page(viewport={"width": width, "height": height})
+            yield browser.new_page(viewport={"width": 1440, "height": 1100})
         finally:
             browser.close()

@@ -19,7 +19,7 @@ from driftwheel.probe_answers import Fingerprint, ProbeAnswer
 from driftwheel.records import Alias, Deployment, DeploymentStage, ModelVersion
 from driftwheel.settings.load import load_settings
 from driftwheel.store.ledger import Ledger
-from serve.engines.engine import free_port
+from driftwheel.system import free_port
 from tests.support.versions import add_with_parents, published_version
 
 KEY = "0123456789abcdef-fake-world"

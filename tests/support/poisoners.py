@@ -18,7 +18,7 @@ from sklearn.pipeline import Pipeline, make_pipeline
 
 from driftwheel.by_whom import Feedback, Trust
 from driftwheel.records import Traffic
-from examples.support.world import Example, Phase, answer, messages
+from examples.support.world import Example, answer, messages
 from tests.support.said import words_of
 
 DESK = "support/desk"
@@ -99,9 +99,9 @@ def _json(label: str) -> str:
     return json.dumps({"intent": label, "urgency": "low"}, separators=(",", ":"))
 
 
-def honest(seed: int, live: Pupil, at: datetime, phase: Phase = "shifted", rows: int = HONEST) -> Period:
+def honest(seed: int, live: Pupil, at: datetime) -> Period:
     """Return what the desk labels of a period's traffic, whatever the model answered."""
-    asked = [(e.text, e.intent) for e in messages(rows, seed, phase)]
+    asked = [(e.text, e.intent) for e in messages(HONEST, seed, "shifted")]
     return _said(f"honest{seed}", asked, live, at, lambda n: DESK, Trust.TRUSTED)
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import psycopg
 
-from tests.support.crashing_gateway import free_port
+from driftwheel.system import free_port
 
 DEBIAN_FOLDER = Path("/usr/lib/postgresql")
 USER = "driftwheel"

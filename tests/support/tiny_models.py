@@ -1,8 +1,6 @@
 """Small random models and adapters from a seed, as artifacts for vLLM; no two answer alike."""
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from driftwheel import artifacts
 from driftwheel.artifacts import writing
@@ -15,17 +13,13 @@ SPREAD = 0.2
 """Of the adapter's second factors, which PEFT leaves at zero: enough that every answer is another one."""
 
 
-def build_tiny_model(
-    folder: Path, seed: int, dtype: str = "bfloat16", change: Callable[[Any], None] | None = None
-) -> Path:
+def build_tiny_model(folder: Path, seed: int, dtype: str = "bfloat16") -> Path:
     """Write an untrained Qwen3 of about 3 million parameters with its tokenizer as an artifact."""
     import torch
 
     torch.manual_seed(seed)
     tokenizer = make_tokenizer(unlabelled_text(100, 0))
     model = make_model(tokenizer)
-    if change is not None:
-        change(model)
     with writing(folder, {"seed": seed}) as aside:
         model.to(getattr(torch, dtype)).save_pretrained(aside)
         tokenizer.save_pretrained(aside)

@@ -1,4 +1,4 @@
-"""Versions, runs and datasets for tests that only need them to be there."""
+"""Versions, runs, datasets and requests for tests that only need them to be there."""
 
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -13,6 +13,7 @@ from driftwheel.records import (
     ModelVersion,
     ModelVersionStatus,
     RetrainDecision,
+    Traffic,
     TrainingRun,
     TrainingRunStatus,
 )
@@ -36,6 +37,22 @@ def published_version(id: str, **facts: Any) -> ModelVersion:
         path="path",
         manifest_hash="hash",
         quantization="none",
+    )
+    return replace(made, **facts)
+
+
+def answered_request(id: str, **facts: Any) -> Traffic:
+    """Return a request that `v1` answered; `facts` are the fields by which it differs from any other."""
+    made = Traffic(
+        id=id,
+        project="support",
+        alias="support",
+        version_id="v1",
+        route="/v1/chat/completions",
+        status_code=200,
+        prompt="where is my card",
+        answer='{"intent":"card"}',
+        latency_seconds=0.1,
     )
     return replace(made, **facts)
 

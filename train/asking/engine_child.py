@@ -9,12 +9,12 @@ import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO
 
 from driftwheel.child_secrets import for_stage
 from driftwheel.errors import EngineError
+from driftwheel.identity import utc_now
 from driftwheel.settings.settings import Settings
 from train.asking.client import Endpoint
 from train.step_progress import progress
@@ -32,7 +32,7 @@ def engine(settings: Settings, source: list[str]) -> Iterator[Endpoint]:
     """
     # With port 0 the child takes a free port and says which.
     argv = settings.child_command("serve", "engine", "--port", "0", *source)
-    log_path = settings.root / "logs" / f"evaluation-engine-{datetime.now(UTC):%Y%m%dT%H%M%S%f}.log"
+    log_path = settings.root / "logs" / f"evaluation-engine-{utc_now():%Y%m%dT%H%M%S%f}.log"
     log_path.parent.mkdir(parents=True, exist_ok=True)
     with log_path.open("w", encoding="utf-8") as log:
         # The child ends when its stdin does, so it cannot outlive this process.

@@ -82,16 +82,3 @@ def read_examples(path: Path) -> list[Example]:
         ) from error
     except (json.JSONDecodeError, TypeError) as error:
         raise DataError(f"{path} has a row that is none of a Dataset ({error}); build the dataset again") from error
-
-
-def read_conversations(dataset_path: Path, split: str) -> list[dict[str, list[Message]]]:
-    """Return a split's prompt and completion messages; raises ArtifactError or DataError."""
-    path = dataset_path / f"{split}.jsonl"
-    try:
-        with path.open(encoding="utf-8") as file:
-            rows = [json.loads(line) for line in file if line.strip()]
-        return [{"prompt": row["prompt"], "completion": row["completion"]} for row in rows]
-    except OSError as error:
-        raise ArtifactError(f"cannot read {path}: {error.strerror}; build the dataset again") from error
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
-        raise DataError(f"{path} has a row without prompt and completion ({error}); build the dataset again") from error

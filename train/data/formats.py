@@ -71,16 +71,11 @@ class Reading:
 
 
 def read_sources(settings: DatasetSettings, sources: Sequence[str | Path]) -> list[Reading]:
-    """Read files, folders and data sets of the hub, each file by itself; raises DataError as `read_file` does."""
+    """Read files, folders and data sets of the hub, each file by itself.
+
+    Raises DataError if one is missing, unreadable, empty or of unknown shape.
+    """
     return [_read(settings, part) for source in sources for part in parts_of(source)]
-
-
-def read_file(settings: DatasetSettings, path: Path) -> Reading:
-    """Read every row of a file; raises DataError if the file is missing, unreadable, empty or of unknown shape."""
-    found = read_sources(settings, [path])
-    if len(found) != 1:
-        raise DataError(f"{path} holds {len(found)} files; name one of them here, and the folder in dataset.sources")
-    return found[0]
 
 
 def _read(settings: DatasetSettings, part: Part) -> Reading:
@@ -102,7 +97,7 @@ def _read(settings: DatasetSettings, part: Part) -> Reading:
             f"dataset.format to {JUDGED} if they do, else to {reading.format}"
         )
     if not reading.rows and not reading.broken:
-        raise DataError(f"{part.name} holds no rows")
+        raise DataError(f"{part.name} holds no rows; fill it, or leave it out of dataset.sources")
     return reading
 
 

@@ -26,12 +26,12 @@ from train.asking.client import Endpoint
 from train.asking.engine_child import engine
 from train.base_model import load_base_tokenizer
 from train.chat_template import template_hash
+from train.data.examples import Example
 from train.evaluation.criterion_choice import choose_criterion
 from train.evaluation.graded_rows import ask_rows
 from train.evaluation.graders import given_again
 from train.evaluation.scores import detect_task, score
 from train.evaluation.scoring import (
-    Row,
     evaluation_folder,
     learned_answers,
     read_split,
@@ -134,26 +134,26 @@ def lacks_grades(card: Scorecard | PromptScore, most: float) -> bool:
     return (card.ungraded or 0) > most * card.items
 
 
-def choose_shots(rows: Sequence[Row], count: int, seed: int) -> list[Row]:
+def choose_shots(rows: Sequence[Example], count: int, seed: int) -> list[Example]:
     """Return examples for the prompt, each label once before any label twice."""
     shuffled = random.Random(f"{seed}-shots").sample(rows, len(rows))
     seen: dict[Any, int] = {}
     rounds = []
     for row in shuffled:
-        rounds.append(seen.get(row["label"], 0))
-        seen[row["label"]] = rounds[-1] + 1
+        rounds.append(seen.get(row.label, 0))
+        seen[row.label] = rounds[-1] + 1
     order = sorted(range(len(shuffled)), key=lambda position: rounds[position])
     return [shuffled[position] for position in order[:count]]
 
 
-def nearest_shots(known: Sequence[Row], rows: Sequence[Row], count: int) -> list[list[Row]]:
+def nearest_shots(known: Sequence[Example], rows: Sequence[Example], count: int) -> list[list[Example]]:
     """Return for each row the known rows whose questions are nearest by TF-IDF, the nearest last."""
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.metrics.pairwise import linear_kernel
 
     vectorizer = TfidfVectorizer(analyzer="char_wb", ngram_range=(2, 4), sublinear_tf=True)  # no spaces needed
-    library = vectorizer.fit_transform([text_of(row["prompt"][-1]) for row in known])
-    questions = vectorizer.transform([text_of(row["prompt"][-1]) for row in rows])
+    library = vectorizer.fit_transform([text_of(row.prompt[-1]) for row in known])
+    questions = vectorizer.transform([text_of(row.prompt[-1]) for row in rows])
     found = []
     for question in questions:  # one row at a time: all of them at once would not fit in memory for large datasets
         likeness = linear_kernel(question, library)[0]
@@ -166,10 +166,10 @@ FIRST = ("system", "developer")
 """Whose turns are instructions, which stand before all others and are not said again with each example."""
 
 
-def with_shots(shots: Sequence[Row], prompt: Messages) -> list[Message]:
+def with_shots(shots: Sequence[Example], prompt: Messages) -> list[Message]:
     """Put examples before a prompt as earlier turns; what the system or a developer says stays first and alone."""
     first = [message for message in prompt if message["role"] in FIRST]
-    turns = [m for shot in shots for m in (*shot["prompt"], *shot["completion"]) if m["role"] not in FIRST]
+    turns = [m for shot in shots for m in (*shot.prompt, *shot.completion) if m["role"] not in FIRST]
     return [*first, *turns, *(message for message in prompt if message["role"] not in FIRST)]
 
 
@@ -202,9 +202,9 @@ def _ask_each(settings: Settings, endpoint: Endpoint, dataset: Dataset) -> tuple
     known = read_split(dataset, "train")
     shots = choose_shots(known, settings.evaluate.few_shot, seed)
     near = nearest_shots(known, rows, settings.evaluate.few_shot)
-    plain = [list(row["prompt"]) for row in rows]
-    few_shot = [with_shots(shots, row["prompt"]) for row in rows]
-    retrieved = [with_shots(found, row["prompt"]) for found, row in zip(near, rows, strict=True)]
+    plain = [list(row.prompt) for row in rows]
+    few_shot = [with_shots(shots, row.prompt) for row in rows]
+    retrieved = [with_shots(found, row.prompt) for found, row in zip(near, rows, strict=True)]
     criterion = choose_criterion(settings.evaluate, settings.dataset.label_field, learned_answers(known))
     asked = {
         "plain": (plain, "base model, plain"),

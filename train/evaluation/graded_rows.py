@@ -8,8 +8,9 @@ from driftwheel.predictions import Prediction
 from driftwheel.settings.artifact import EvaluateSettings
 from driftwheel.settings.serving import ServeSettings
 from train.asking.client import Endpoint
+from train.data.examples import Example
 from train.evaluation.graders import with_grades
-from train.evaluation.scoring import Row, ask, score_items, tools_of
+from train.evaluation.scoring import ask, score_items
 
 
 def ask_rows(
@@ -18,7 +19,7 @@ def ask_rows(
     label_field: str | None,
     endpoint: Endpoint,
     criterion: Criterion,
-    rows: Sequence[Row],
+    rows: Sequence[Example],
     conversations: Sequence[Messages],
     title: str,
 ) -> list[Prediction]:
@@ -26,5 +27,5 @@ def ask_rows(
 
     Raises EngineError if the endpoint refused every one.
     """
-    answers = ask(settings, serve, endpoint, conversations, title, tools=tools_of(rows))
+    answers = ask(settings, serve, endpoint, conversations, title, tools=[row.tools for row in rows])
     return with_grades(settings, criterion, score_items(rows, answers, label_field=label_field))

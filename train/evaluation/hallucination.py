@@ -16,7 +16,7 @@ from driftwheel.conversations import text_of
 from driftwheel.predictions import Prediction
 from driftwheel.scorecard import Task
 from driftwheel.words import words
-from train.evaluation.scoring import Row, expected_answer
+from train.data.examples import Example
 
 GRAM_WORDS = 3
 """Words in a row that must stand in the prompt together; shorter answers are looked for whole."""
@@ -31,17 +31,19 @@ class Shown:
     """The values of each field as JSON, or None where any value may follow."""
 
 
-def shown_by(rows: Sequence[Row]) -> Shown:
+def shown_by(rows: Sequence[Example]) -> Shown:
     """Collect labels, fields and values of training rows; a field is closed if each value comes twice on average."""
     values: dict[str, Counter[str]] = {}
     for row in rows:
-        for name, value in (parse_object(expected_answer(row)) or {}).items():
+        for name, value in (parse_object(row.answer) or {}).items():
             values.setdefault(name, Counter())[json.dumps(value, sort_keys=True)] += 1
     fields = {name: frozenset(counts) if 2 * len(counts) <= counts.total() else None for name, counts in values.items()}
-    return Shown(frozenset(row["label"] for row in rows if row["label"] is not None), fields)
+    return Shown(frozenset(row.label for row in rows if row.label is not None), fields)
 
 
-def made_up_flags(rows: Sequence[Row], items: Sequence[Prediction], task: Task, shown: Shown) -> dict[str, list[bool]]:
+def made_up_flags(
+    rows: Sequence[Example], items: Sequence[Prediction], task: Task, shown: Shown
+) -> dict[str, list[bool]]:
     """Return for each kind of invention whether each answer that can have it has it; rows and items are pairs."""
     labelled = [item for item in items if item.label is not None] if shown.labels else []
     objects = [value for item in items if (value := parse_object(item.answer)) is not None] if shown.fields else []
@@ -53,19 +55,19 @@ def made_up_flags(rows: Sequence[Row], items: Sequence[Prediction], task: Task, 
     }
 
 
-def prompt_overlap(rows: Sequence[Row], items: Sequence[Prediction]) -> float | None:
+def prompt_overlap(rows: Sequence[Example], items: Sequence[Prediction]) -> float | None:
     """Return the mean share of an answer's word trigrams that its prompt holds; None without items."""
     overlaps = prompt_overlaps(rows, items)
     return fmean(overlaps) if overlaps else None
 
 
-def prompt_overlaps(rows: Sequence[Row], items: Sequence[Prediction]) -> list[float]:
+def prompt_overlaps(rows: Sequence[Example], items: Sequence[Prediction]) -> list[float]:
     """Return for each answer the share of its word trigrams that its prompt holds; an empty answer invents nothing."""
     found = []
     for row, item in zip(rows, items, strict=True):
         answer = words(item.answer)
         size = min(GRAM_WORDS, len(answer))
-        prompt = _grams(words(" ".join(text_of(message) for message in row["prompt"])), size)
+        prompt = _grams(words(" ".join(text_of(message) for message in row.prompt)), size)
         grams = _grams(answer, size)
         found.append(sum(gram in prompt for gram in grams) / len(grams) if grams else 1.0)
     return found

@@ -93,7 +93,7 @@ def try_prompts(
     asked: dict[str, list[Prediction] | str] = {}
     with nullcontext(endpoint) if endpoint else engine(settings, ["--artifact", version.path]) as own:
         for name, prompt in {NO_PROMPT: Prompt(), **prompts}.items():
-            conversations = [with_prompt(prompt, row["prompt"]) for row in rows]
+            conversations = [with_prompt(prompt, row.prompt) for row in rows]
             label_field = settings.dataset.label_field
             try:
                 asked[name] = ask_rows(

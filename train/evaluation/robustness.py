@@ -7,6 +7,7 @@ swapped words, and reworded where a model for that is configured.
 import random
 import unicodedata
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from driftwheel.conversations import text_of, with_text
 from driftwheel.errors import EngineError
@@ -17,9 +18,10 @@ from driftwheel.settings.artifact import EvaluateSettings
 from driftwheel.settings.serving import ServeSettings
 from driftwheel.settings.settings import Settings
 from train.asking.client import Endpoint
+from train.data.examples import Example
 from train.data.rewording import flaw, request, reword
 from train.evaluation.graders import judge_endpoint
-from train.evaluation.scoring import Row, ask, sample, score_items, tools_of
+from train.evaluation.scoring import ask, sample, score_items
 
 FAULTY_SHARE = 0.2
 """Share of the words that get a typo, and of the neighbors that change places."""
@@ -67,7 +69,7 @@ FAULTS: dict[str, Callable[[str, random.Random], str]] = {
 
 
 def measure_robustness(
-    settings: Settings, endpoint: Endpoint, rows: Sequence[Row], items: Sequence[Prediction]
+    settings: Settings, endpoint: Endpoint, rows: Sequence[Example], items: Sequence[Prediction]
 ) -> dict[str, FaultScore] | None:
     """Ask a sample of the rows again with faults; return an entry per kind, or None where it is switched off.
 
@@ -76,7 +78,7 @@ def measure_robustness(
     """
     if not settings.evaluate.robustness_items:
         return None
-    asked_by_users = [row for row in rows if row["prompt"][-1]["role"] == "user"]
+    asked_by_users = [row for row in rows if row.prompt[-1]["role"] == "user"]
     chosen = sample(asked_by_users, settings.evaluate.robustness_items, settings.dataset.seed)
     asked = {kind: _changed(chosen, [_faulty(row, kind, settings.dataset.seed) for row in chosen]) for kind in FAULTS}
     notes: dict[str, FaultScore] = {}
@@ -88,26 +90,28 @@ def measure_robustness(
             notes["paraphrase"] = FaultScore(items=0, note=str(error))
     # One call for all kinds keeps the engine's queue full until the last.
     every = [row for faulty in asked.values() for row in faulty]
-    prompts = [row["prompt"] for row in every]
-    answers = ask(settings.evaluate, settings.serve, endpoint, prompts, "robustness", tools=tools_of(every))
+    prompts = [row.prompt for row in every]
+    answers = ask(
+        settings.evaluate, settings.serve, endpoint, prompts, "robustness", tools=[row.tools for row in every]
+    )
     found = iter(score_items(every, answers, label_field=settings.dataset.label_field))
     before = {item.id: item for item in items}
     scored = {kind: [next(found) for _ in faulty] for kind, faulty in asked.items()}
     return {kind: _entry([(before[i.id], i) for i in after]) for kind, after in scored.items() if after} | notes
 
 
-def _faulty(row: Row, kind: str, seed: int) -> str:
-    return FAULTS[kind](_question(row), random.Random(f"{seed}-{kind}-{row['id']}"))
+def _faulty(row: Example, kind: str, seed: int) -> str:
+    return FAULTS[kind](_question(row), random.Random(f"{seed}-{kind}-{row.id}"))
 
 
-def _question(row: Row) -> str:
-    return text_of(row["prompt"][-1])
+def _question(row: Example) -> str:
+    return text_of(row.prompt[-1])
 
 
-def _changed(rows: Sequence[Row], questions: Sequence[str]) -> list[Row]:
+def _changed(rows: Sequence[Example], questions: Sequence[str]) -> list[Example]:
     """Return the rows with their new questions, without those that stayed as they were or lost everything."""
     return [
-        row | {"prompt": [*row["prompt"][:-1], with_text(row["prompt"][-1], question)]}
+        replace(row, prompt=[*row.prompt[:-1], with_text(row.prompt[-1], question)])
         for row, question in zip(rows, questions, strict=True)
         if question.strip() and question != _question(row)
     ]

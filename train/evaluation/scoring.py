@@ -1,6 +1,5 @@
 """Asks an endpoint a Dataset's test rows and scores the answers; shared by evaluation and baseline."""
 
-import json
 import random
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -20,14 +19,13 @@ from driftwheel.settings.secret import REVEALED
 from driftwheel.settings.serving import ServeSettings
 from driftwheel.settings.settings import Settings
 from train.asking.client import Answer, Endpoint, ask_all
+from train.data.examples import Example, read_examples
 from train.evaluation.confidence import confidence
 from train.evaluation.scores import detect_task, grade_answer
 from train.step_progress import progress
 
 FORMAT = 4
 """Raise it when a scorecard means something else than before; evaluations of another format are redone."""
-
-Row = dict[str, Any]
 
 
 def evaluation_folder(settings: Settings, dataset: Dataset, *asked: Any) -> Path:
@@ -38,23 +36,22 @@ def evaluation_folder(settings: Settings, dataset: Dataset, *asked: Any) -> Path
     return settings.root / "evaluations" / name[:32]
 
 
-def read_split(dataset: Dataset, split: str) -> list[Row]:
+def read_split(dataset: Dataset, split: str) -> list[Example]:
     """Return a split's rows; raises ArtifactError if the dataset was changed, DataError if the split is empty."""
     artifacts.verify(Path(dataset.path))
-    with (Path(dataset.path) / f"{split}.jsonl").open(encoding="utf-8") as file:
-        rows = [json.loads(line) for line in file]
+    rows = read_examples(Path(dataset.path) / f"{split}.jsonl")
     if not rows:
         raise DataError(f"the {split} split of {dataset.id} is empty; build a dataset with more rows")
     return rows
 
 
-def sample(rows: Sequence[Row], most: int, seed: int) -> list[Row]:
+def sample(rows: Sequence[Example], most: int, seed: int) -> list[Example]:
     """Return at most that many rows, each slice in its proportion, in the order of the file."""
     if len(rows) <= most:
         return list(rows)
     slices: dict[str, list[int]] = {}
     for position, row in enumerate(rows):
-        slices.setdefault(row["slice"], []).append(position)
+        slices.setdefault(row.slice, []).append(position)
     quotas = {name: most * len(positions) / len(rows) for name, positions in slices.items()}
     counts = {name: int(quota) for name, quota in quotas.items()}
     # The slices with the largest remainders get the rows that rounding down left over.
@@ -65,31 +62,21 @@ def sample(rows: Sequence[Row], most: int, seed: int) -> list[Row]:
     return [rows[position] for position in sorted(chosen)]
 
 
-def task_of(settings: EvaluateSettings, rows: Sequence[Row]) -> Task:
+def task_of(settings: EvaluateSettings, rows: Sequence[Example]) -> Task:
     """Return the task that the settings name, or the one that the expected answers look like."""
     chosen = settings.task
-    if chosen == "auto" and any("tool_calls" in row["completion"][-1] for row in rows):
+    if chosen == "auto" and any("tool_calls" in row.completion[-1] for row in rows):
         return "tools"
-    return detect_task([expected_answer(row) for row in rows]) if chosen == "auto" else chosen
+    return detect_task([row.answer for row in rows]) if chosen == "auto" else chosen
 
 
-def expected_answer(row: Row) -> str:
-    """Return a row's reference answer."""
-    return text_of(row["completion"][-1])
-
-
-def learned_answers(rows: Sequence[Row]) -> list[str]:
+def learned_answers(rows: Sequence[Example]) -> list[str]:
     """Return the right answers of training rows, each row's once, however often it is learned."""
-    return list({row["id"]: expected_answer(row) for row in rows if row.get("original") is None}.values())
-
-
-def tools_of(rows: Sequence[Row]) -> list[list[Tool]]:
-    """Return the tools of each row."""
-    return [row.get("tools", []) for row in rows]
+    return list({row.id: row.answer for row in rows if row.original is None}.values())
 
 
 def score_items(
-    rows: Sequence[Row],
+    rows: Sequence[Example],
     answers: Sequence[Answer],
     slices: Mapping[str, Sequence[str]] = MappingProxyType({}),
     *,
@@ -97,22 +84,23 @@ def score_items(
 ) -> list[Prediction]:
     """Put each row beside its answer, and its slices by id; raises EngineError if the engine refused every one."""
     if answers and all(answer.error is not None for answer in answers):
-        raise EngineError(f"the engine refused every test item: {answers[0].error}")
+        raise EngineError(
+            f"the engine refused every test item: {answers[0].error}; its log in the storage folder says more"
+        )
     items = []
     for row, answer in zip(rows, answers, strict=True):
-        expected = expected_answer(row)
-        references = [str(text) for text in row.get("references", ())]
-        predicted, is_correct = grade_answer(expected, answer.text, row["label"], label_field, references)
+        expected = row.answer
+        predicted, is_correct = grade_answer(expected, answer.text, row.label, label_field, row.references)
         own_field = field_for(form_of([expected]), label_field)
         items.append(
             Prediction(
-                id=row["id"],
-                slice=row["slice"],
-                prompt=text_of(row["prompt"][-1]),
-                before=_transcript(row["prompt"][:-1]),
+                id=row.id,
+                slice=row.slice,
+                prompt=text_of(row.prompt[-1]),
+                before=_transcript(row.prompt[:-1]),
                 expected=expected,
                 answer=answer.text,
-                label=row["label"],
+                label=row.label,
                 predicted=predicted,
                 is_correct=is_correct and answer.error is None,
                 latency_seconds=answer.latency_seconds,
@@ -121,8 +109,8 @@ def score_items(
                 confidence=confidence(answer.text, answer.tokens, predicted, own_field),
                 prompt_tokens=answer.prompt_tokens,
                 completion_tokens=answer.completion_tokens,
-                slices=tuple(slices.get(row["id"], ())),
-                references=tuple(references),
+                slices=tuple(slices.get(row.id, ())),
+                references=tuple(row.references),
             )
         )
     return items

@@ -9,9 +9,9 @@ from driftwheel.accelerator import has_gpu
 from driftwheel.conversations import Message, Tool
 from driftwheel.errors import ConfigError
 from train.base_model import CPU, end_ids
+from train.data.examples import Example
 from train.data.rendering import as_ids
 from train.evaluation.scores import grade_answer
-from train.evaluation.scoring import Row, expected_answer
 
 BATCH_PROBES = 50
 
@@ -61,34 +61,33 @@ def free_memory(device: str) -> None:
         torch.cuda.empty_cache()
 
 
-def make_probes(tokenizer: Any, rows: Sequence[Row], max_tokens: int, *, ends: Collection[int] = ()) -> list[Probe]:
+def make_probes(tokenizer: Any, rows: Sequence[Example], max_tokens: int, *, ends: Collection[int] = ()) -> list[Probe]:
     """Tokenize rows as TRL does: the prompt by the template, the reference as what the whole row adds to it.
 
     `ends` are the token ids at which an engine stops beside the tokenizer's own.
     """
     probes = []
     for row in rows:
-        tools = row.get("tools", [])
-        prompt_ids = as_ids(tokenizer, row["prompt"], tools, add_generation_prompt=True)
-        whole = as_ids(tokenizer, [*row["prompt"], *row["completion"]], tools)
+        prompt_ids = as_ids(tokenizer, row.prompt, row.tools, add_generation_prompt=True)
+        whole = as_ids(tokenizer, [*row.prompt, *row.completion], row.tools)
         reference_ids = _to_end(whole[len(prompt_ids) :], {tokenizer.eos_token_id, *ends})[:max_tokens]
         if whole[: len(prompt_ids)] != prompt_ids or not reference_ids:
             raise ConfigError(
-                f"the chat template renders the prompt of {row['id']} otherwise once the answer follows; "
+                f"the chat template renders the prompt of {row.id} otherwise once the answer follows; "
                 "parity cannot be measured with it: choose a template whose prompt is a prefix of the whole"
             )
         # Calls are compared as the template writes them, because no parser reads what a model in memory says.
-        calls = row["completion"][-1].get("tool_calls")
+        calls = row.completion[-1].get("tool_calls")
         probes.append(
             Probe(
-                id=row["id"],
-                messages=row["prompt"],
-                expected=tokenizer.decode(reference_ids, skip_special_tokens=True) if calls else expected_answer(row),
-                label=None if calls else row.get("label"),
+                id=row.id,
+                messages=row.prompt,
+                expected=tokenizer.decode(reference_ids, skip_special_tokens=True) if calls else row.answer,
+                label=None if calls else row.label,
                 prompt_ids=prompt_ids,
                 reference_ids=reference_ids,
-                tools=tools,
-                references=[] if calls else row.get("references", []),
+                tools=row.tools,
+                references=[] if calls else row.references,
             )
         )
     return probes

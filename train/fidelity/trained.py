@@ -1,6 +1,5 @@
 """Probes the trainer's own model; all later forms are compared with it."""
 
-import json
 import random
 from collections.abc import Collection
 from contextlib import nullcontext
@@ -17,9 +16,8 @@ from driftwheel.records import Dataset, TrainingRun
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
 from train.base_model import CPU, end_ids, load_tokenizer, load_weights
-from train.data.examples import Example
+from train.data.examples import Example, read_examples
 from train.data.learned_tokens import Learn, learned_sequences
-from train.evaluation.scoring import Row
 from train.fidelity.pins import read_pins
 from train.fidelity.probing import Probe, Reading, make_probes, read_model
 from train.processes.first_process import is_first_process
@@ -107,26 +105,19 @@ def choose_probes(settings: Settings, dataset_path: Path, tokenizer: Any, ends: 
     return chance.sample(fit, min(settings.parity.items, len(fit)))
 
 
-def _held_out_rows(dataset_path: Path) -> list[Row]:
+def _held_out_rows(dataset_path: Path) -> list[Example]:
     for split in ("test", "validation", "train"):
         path = dataset_path / f"{split}.jsonl"
-        lines = _lines(path) if path.is_file() else []
-        if lines:
-            return [{"id": f"{split}-{number}", **json.loads(line)} for number, line in enumerate(lines)]
+        if path.is_file() and (rows := read_examples(path)):
+            return rows
     raise DataError(f"{dataset_path} has no rows; build the dataset again")
-
-
-def _lines(path: Path) -> list[str]:
-    with path.open(encoding="utf-8") as file:
-        return list(file)
 
 
 def _compare_tokens(trainer: Any, dataset_path: Path, learn: Learn = "last") -> None:
     """Raise ConfigError unless the trainer's own token ids are those that the chat template renders."""
     if trainer.eval_dataset is None or "input_ids" not in trainer.eval_dataset.column_names:
         return  # a preference trainer holds pairs
-    rows = (json.loads(line) for line in _lines(dataset_path / "validation.jsonl"))
-    examples = (Example("", row["prompt"], row["completion"], None, "", tools=row.get("tools", [])) for row in rows)
+    examples = read_examples(dataset_path / "validation.jsonl")
     rendered = (s.ids for e in examples for s in learned_sequences(trainer.processing_class, e, learn))
     limit = trainer.args.max_length
     for tokenized in islice(trainer.eval_dataset, COMPARED_ROWS):

@@ -64,7 +64,9 @@ def device_choices(train: TrainSettings, gpus: Sequence[Gpu]) -> list[tuple[int,
     """Return the sets of GPUs that may train together, those with most free memory first."""
     indexes = [gpu.index for gpu in sorted(gpus, key=lambda gpu: -gpu.free_bytes)]
     if missing := [index for index in train.devices if index not in indexes]:
-        raise ConfigError(f"train.devices names GPU {missing[0]}, and visible are {sorted(indexes)}")
+        raise ConfigError(
+            f"train.devices names GPU {missing[0]}, and visible are {sorted(indexes)}; `driftwheel doctor` shows them"
+        )
     chosen = train.devices or indexes
     if len(chosen) < train.num_processes:
         raise ConfigError(

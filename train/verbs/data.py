@@ -4,7 +4,6 @@ python -m train data check|build|show|diff --config driftwheel.yaml
 """
 
 import argparse
-import json
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -15,10 +14,10 @@ from rich.console import Console
 from rich.text import Text
 
 from driftwheel.argument_types import whole
-from driftwheel.cli.command import add_common_arguments, open_ledger, print_record, settings_from
+from driftwheel.cli.command import add_common_arguments, open_ledger, print_json, print_record, settings_from
 from driftwheel.conversations import text_of
 from driftwheel.errors import ConfigError, NotFoundError
-from driftwheel.inert_text import inert, inert_json, inert_lines
+from driftwheel.inert_text import inert, inert_lines
 from driftwheel.records import Dataset
 from driftwheel.settings.data import HUB, Base
 from driftwheel.settings.settings import Settings
@@ -160,6 +159,6 @@ def check(settings: Settings, sources: list[str], *, as_json: bool) -> None:
     files = sources or [settings.resolve_source(s.path) for s in settings.dataset.weighted_sources()]
     found = check_files(settings.dataset, settings.base, settings.train.max_length, files, learn=settings.train.learn)
     if as_json:
-        sys.stdout.write(inert_json(json.dumps(asdict(found), ensure_ascii=False)) + "\n")
+        print_json(asdict(found))
     else:
         print_findings(Console(), found)

@@ -4,13 +4,12 @@ python -m train evaluate --artifact DIR
 """
 
 import argparse
-import json
 import sys
 from pathlib import Path
 
 from driftwheel import artifacts
-from driftwheel.cli.command import add_common_arguments, open_ledger, settings_from
-from driftwheel.inert_text import inert_json, inert_lines
+from driftwheel.cli.command import add_common_arguments, open_ledger, print_json, settings_from
+from driftwheel.inert_text import inert_lines
 from driftwheel.json_form import as_json
 from train.evaluate import evaluate, summary, warn_of_learned
 from train.fidelity.parity_table import find_parity
@@ -39,8 +38,7 @@ def main(arguments: argparse.Namespace) -> None:
         parity=find_parity(settings.root, arguments.artifact),
     )
     if arguments.json:
-        facts = {"folder": str(done.folder), "scorecard": as_json(done.scorecard)}
-        sys.stdout.write(inert_json(json.dumps(facts, ensure_ascii=False)) + "\n")
+        print_json({"folder": str(done.folder), "scorecard": as_json(done.scorecard)})
     else:
         sys.stdout.write(f"{'folder':<28} {done.folder}\n{inert_lines(summary(done.scorecard))}\n")
     sys.stdout.flush()

@@ -57,7 +57,7 @@ def main(arguments: argparse.Namespace) -> None:
     if named is None:
         raise ConfigError("name a file with examples: driftwheel init YOUR_DATA.csv")
     if not named.startswith(HUB) and not Path(named).exists():
-        raise ConfigError(f"no data file at {named}")
+        raise ConfigError(f"no data file at {named}; name a file, a folder or a data set that is there")
     project = _checked(arguments.project) if arguments.project else project_name(named)
     found = look(named, columns_of(arguments))
     for line in found.said:

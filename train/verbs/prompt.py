@@ -4,8 +4,6 @@ python -m train prompt try|publish FILE
 """
 
 import argparse
-import json
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -13,9 +11,15 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from driftwheel.cli.command import add_common_arguments, named_version, open_ledger, print_record, settings_from
+from driftwheel.cli.command import (
+    add_common_arguments,
+    named_version,
+    open_ledger,
+    print_json,
+    print_record,
+    settings_from,
+)
 from driftwheel.errors import ConfigError
-from driftwheel.inert_text import inert_json
 from driftwheel.json_form import as_json
 from driftwheel.records import Dataset, ModelVersion
 from driftwheel.store.alias import get_alias
@@ -71,7 +75,8 @@ def publish_prompt(job: Job, dataset: Dataset, version: ModelVersion, prompts: M
 
 def _print_trials(trials: Sequence[Trial], *, as_json: bool) -> None:
     if as_json:
-        sys.stdout.writelines(inert_json(json.dumps(_facts(trial), ensure_ascii=False)) + "\n" for trial in trials)
+        for trial in trials:
+            print_json(_facts(trial))
         return
     table = Table("prompt", "on validation rows", "beside no prompt", "tokens asked", "median seconds")
     for trial in trials:

@@ -135,7 +135,7 @@ def power(gain: float, discordance: float, items: int, level: float) -> float:
 @lru_cache(maxsize=4096)
 def items_for_gain(gain: float, discordance: float, level: float) -> int:
     """Return how many items McNemar's test at `level` needs to see a true gain with a chance of `POWER`."""
-    low, high = 0, max(16, math.ceil(_deviations(level, POWER) ** 2 * max(discordance, gain) / gain**2))
+    low, high = 0, max(16, math.ceil(_deviations(level) ** 2 * max(discordance, gain) / gain**2))
     if high > MANY_ITEMS:
         return high  # so many that the normal approximation is exact enough
     while power(gain, discordance, high, level) < POWER:
@@ -173,7 +173,7 @@ def items_needed(pairs: Pairs, margin: float, level: float) -> int | None:
     if margin == 0:
         return max(1, items_for_gain(pairs.difference, pairs.discordance, level) - pairs.items)
     variance = max(pairs.discordance - pairs.difference**2, 0.0)
-    return max(1, math.ceil(_deviations(level, POWER) ** 2 * variance / distance**2) - pairs.items)
+    return max(1, math.ceil(_deviations(level) ** 2 * variance / distance**2) - pairs.items)
 
 
 def passing_chance(noise: float, items: int, margin: float, level: float) -> float:
@@ -182,12 +182,12 @@ def passing_chance(noise: float, items: int, margin: float, level: float) -> flo
     return normal.cdf(margin / math.sqrt(noise / items) - normal.inv_cdf(1 - level))
 
 
-def shared_chance(chances: Sequence[float], chance: float = POWER) -> float:
-    """Return the least chance of passing one of several tests so that all are passed together with `chance`.
+def shared_chance(chances: Sequence[float]) -> float:
+    """Return the least chance of passing one of several tests so that all are passed together with POWER.
 
     As many tests as can be afforded are meant, the surest first; 1 if none can.
     """
-    affordable = [one for one in set(chances) if one >= 1 - (1 - chance) / sum(other >= one for other in chances)]
+    affordable = [one for one in set(chances) if one >= 1 - (1 - POWER) / sum(other >= one for other in chances)]
     return min(affordable, default=1.0)
 
 
@@ -203,9 +203,9 @@ def shared_level(differing: Sequence[int], level: float) -> float:
     return level / divisor
 
 
-def _deviations(level: float, chance: float) -> float:
-    """Return how many standard errors a test at a level needs to succeed with a chance."""
-    return NormalDist().inv_cdf(1 - level) + NormalDist().inv_cdf(chance)
+def _deviations(level: float) -> float:
+    """Return how many standard errors a test at a level needs to succeed with POWER."""
+    return NormalDist().inv_cdf(1 - level) + NormalDist().inv_cdf(POWER)
 
 
 def _mass(counts: Any, trials: int, share: float) -> Any:

@@ -73,7 +73,9 @@ def _check(runs: Sequence[TrainingRun], shares: Sequence[float], density: float)
         raise ConfigError("every weight must be above 0, and --density above 0 and at most 1")
     for run in runs:
         if run.status is not TrainingRunStatus.SUCCEEDED:
-            raise ConflictError(f"{run.id} is {run.status}: only runs that succeeded can be combined")
+            raise ConflictError(
+                f"{run.id} is {run.status}: only runs that succeeded can be combined; `driftwheel runs` lists them"
+            )
         if run.settings["base_identity"] != runs[0].settings["base_identity"]:
             raise ConflictError(f"{run.id} and {runs[0].id} started from different models; combine runs of one base")
         if _template_hash(run) != _template_hash(runs[0]):

@@ -14,11 +14,9 @@ from driftwheel.settings.settings import Settings
 from driftwheel.store.alias import get_alias
 from driftwheel.store.ledger import Ledger
 from tests.support.drawn_pages import button, texts, view
+from tests.support.retrains import ask_for_retrain
 
-
-@pytest.fixture(autouse=True)
-def _shown(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("DRIFTWHEEL_CONFIG", str(settings.path))
+pytestmark = pytest.mark.usefixtures("shown")
 
 
 def alias_of(settings: Settings, ledger: Ledger) -> Alias:
@@ -150,15 +148,7 @@ def test_resume_on_an_old_page_does_not_end_a_later_pause(
 
 def test_retrain_now_on_an_old_page_makes_no_second_retrain(settings: Settings, ledger: Ledger) -> None:
     page = view("decisions")
-    first = controls.request_retrain(
-        settings.policy,
-        ledger,
-        settings.alias_key,
-        trigger="button",
-        override=True,
-        reason="a colleague asked",
-        caps=settings.dataset,
-    )
+    first = ask_for_retrain(settings, ledger, "a colleague asked")
     ledger.change(first, status=DecisionStatus.REFUSED)
     button(page, "retrain_now").click().run()
     assert ledger.count(RetrainDecision) == 1

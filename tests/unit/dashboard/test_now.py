@@ -14,10 +14,7 @@ from driftwheel.store.alias import get_alias
 from driftwheel.store.ledger import Ledger
 from tests.support.drawn_pages import button, texts, view
 
-
-@pytest.fixture(autouse=True)
-def _shown(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("DRIFTWHEEL_CONFIG", str(settings.path))
+pytestmark = pytest.mark.usefixtures("shown")
 
 
 def test_a_waiting_retrain_is_offered_with_a_button(seeded: dict[str, str]) -> None:

@@ -10,22 +10,20 @@ from driftwheel.identity import new_id
 from driftwheel.records import Traffic
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
+from tests.support.versions import answered_request
 
 NOW = datetime(2026, 5, 4, 12, 30, tzinfo=UTC)
 
 
 def asked(settings: Settings, number: int, at: datetime, **fields: object) -> Traffic:
-    row = Traffic(
-        id=new_id("req", number, at),
+    row = answered_request(
+        new_id("req", number, at),
         project=settings.project,
         created_at=at,
         alias=settings.serve.alias,
         version_id="version_1",
-        route="/v1/chat/completions",
-        status_code=200,
         prompt="hello",
         answer="x",
-        latency_seconds=0.1,
         completion_tokens=10,
     )
     return replace(row, **fields)  # type: ignore[arg-type]  # any field of a request

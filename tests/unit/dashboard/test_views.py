@@ -23,9 +23,7 @@ TITLES = {page.name: page.title for page in PAGES}
 MARKUP = ("markdown", "caption", "error", "info", "warning", "success")
 
 
-@pytest.fixture(autouse=True)
-def _shown(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("DRIFTWHEEL_CONFIG", str(settings.path))
+pytestmark = pytest.mark.usefixtures("shown")
 
 
 @pytest.mark.parametrize("name", TITLES)

@@ -13,6 +13,7 @@ from driftwheel.records import Alias, DecisionStatus, DecisionVerdict, ModelVers
 from driftwheel.settings.settings import Settings
 from driftwheel.store.alias import observe_alias
 from driftwheel.store.ledger import Ledger
+from tests.support.retrains import ask_for_retrain
 from tests.support.versions import add_with_parents, published_version
 
 
@@ -71,40 +72,16 @@ def test_waiting_returns_when_the_gateway_serves_it_and_raises_when_it_refuses(
 
 
 def test_only_one_retrain_is_asked_for_at_a_time(ledger: Ledger, settings: Settings) -> None:
-    first = controls.request_retrain(
-        settings.policy,
-        ledger,
-        settings.alias_key,
-        trigger="button",
-        override=True,
-        reason="stale",
-        caps=settings.dataset,
-    )
+    first = ask_for_retrain(settings, ledger)
     with pytest.raises(ConflictError, match=first.id):
-        controls.request_retrain(
-            settings.policy,
-            ledger,
-            settings.alias_key,
-            trigger="button",
-            override=True,
-            reason="again",
-            caps=settings.dataset,
-        )
+        ask_for_retrain(settings, ledger, "again")
 
 
 @pytest.mark.every_database
 def test_of_many_who_ask_for_a_retrain_at_once_one_gets_it(ledger: Ledger, settings: Settings) -> None:
     def ask(number: int) -> bool:
         try:
-            controls.request_retrain(
-                settings.policy,
-                ledger,
-                settings.alias_key,
-                trigger="button",
-                override=True,
-                reason=f"asked by {number}",
-                caps=settings.dataset,
-            )
+            ask_for_retrain(settings, ledger, f"asked by {number}")
         except ConflictError:
             return False
         return True
@@ -120,15 +97,7 @@ def recorded(ledger: Ledger, decision: RetrainDecision) -> RetrainDecision:
 
 
 def test_a_retrain_that_somebody_else_began_meanwhile_is_not_begun_twice(settings: Settings, ledger: Ledger) -> None:
-    other = controls.request_retrain(
-        settings.policy,
-        ledger,
-        settings.alias_key,
-        trigger="button",
-        override=True,
-        reason="stale",
-        caps=settings.dataset,
-    )
+    other = ask_for_retrain(settings, ledger)
     wanted = replace(other, id="decision_of_the_check", trigger="policy", reasons=["drift"])
     held = recorded(ledger, wanted)
     assert (held.verdict, held.status, held.remedy) == (DecisionVerdict.HOLD, DecisionStatus.CLOSED, "none")
@@ -139,15 +108,7 @@ def test_a_retrain_that_somebody_else_began_meanwhile_is_not_begun_twice(setting
 
 
 def test_a_waiting_decision_is_settled_once(ledger: Ledger, settings: Settings) -> None:
-    waiting = controls.request_retrain(
-        settings.policy,
-        ledger,
-        settings.alias_key,
-        trigger="button",
-        override=True,
-        reason="stale",
-        caps=settings.dataset,
-    )
+    waiting = ask_for_retrain(settings, ledger)
     with pytest.raises(ConflictError, match="not awaiting approval"):
         approvals.approve(ledger, settings.project, waiting.id)
     add_with_parents(ledger, replace(waiting, id="decision_w", status=DecisionStatus.AWAITING_APPROVAL))

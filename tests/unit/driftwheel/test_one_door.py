@@ -77,13 +77,10 @@ def ask(policy: PolicySettings, ledger: Ledger, settings: Settings, trigger: str
         now = utc_now()
         retrains = ledger.find(RetrainDecision, project=key.project, verdict=DecisionVerdict.RETRAIN)
         facts = PolicyFacts(
-            now=now,
             drifted=frozenset({DriftKind.QUALITY} if trigger == "policy" else ()),
             fresh_labels=ledger.count(type(ROW), label="card"),
             live_since=now - timedelta(days=300),
-            is_paused=controls.is_paused(ledger, key.project),
-            is_retraining=any(d.status in controls.UNFINISHED for d in retrains),
-            **vars(history_of(retrains, now)),
+            **vars(history_of(retrains, now, is_paused=controls.is_paused(ledger, key.project))),
         )
         decision = decide(facts, policy.model_copy(update={"schedule_seconds": 1.0}))
         return decision.status if decision.verdict is DecisionVerdict.RETRAIN else None
@@ -180,6 +177,6 @@ def test_what_a_person_cancelled_is_no_failed_gate(
         add_with_parents(ledger, published_version(version_id, number=1))
         for decision in ledger.find(RetrainDecision):
             ledger.change(decision, version_id=version_id)
-    history = history_of(ledger.find(RetrainDecision), utc_now())
+    history = history_of(ledger.find(RetrainDecision), utc_now(), is_paused=False)
     assert history.refused_in_a_row == 0
     assert (history.retrains_last_day, history.last_retrain_at is not None) == (3 * is_retrain, is_retrain)

@@ -20,7 +20,7 @@ from driftwheel.records import ModelVersion
 from driftwheel.settings.load import load_settings
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
-from driftwheel.stored_artifacts import GRACE, collect, fetch_artifact, has_artifact, put_artifact
+from driftwheel.stored_artifacts import GRACE, collect, fetch_artifact, put_artifact
 from driftwheel.version_files import bring, share
 from tests.support.s3_server import BUCKET, ENVIRONMENT, Door, S3Server
 from tests.support.versions import add_with_parents, published_version
@@ -181,7 +181,6 @@ def test_a_store_that_fails_in_an_upload_is_one_error_and_nothing_half_is_whole(
         put_artifact(hasty, tmp_path / "built")
     assert "\n" not in str(raised.value)
     door.fault = ""
-    assert not has_artifact(store, wanted)
     with pytest.raises(NotFoundError, match="never stored, or not wholly"):
         fetch_artifact(store, wanted, tmp_path / "fetched")
     put_artifact(store, tmp_path / "built")  # goes on
@@ -225,7 +224,8 @@ def test_only_what_nobody_wants_is_collected_and_only_when_it_is_old(any_store: 
     later = utc_now() + GRACE + timedelta(minutes=1)
     done = collect(any_store, [kept], later)
     assert (done.artifacts, done.files) == (1, 3)  # the other config and manifest, and the stray
-    assert not has_artifact(any_store, gone)
+    with pytest.raises(NotFoundError, match="never stored"):
+        fetch_artifact(any_store, gone, tmp_path / "gone again")
     fetch_artifact(any_store, kept, tmp_path / "fetched")
     assert collect(any_store, [kept], later).files == 0
 
@@ -294,7 +294,8 @@ def test_gc_leaves_in_the_store_what_published_versions_serve(
     flags += ["--set", "storage.artifacts=shared"]
     assert main(["gc", *flags, "--dry-run"]) == 0
     assert "1 artifacts, 2 files" in capsys.readouterr().out
-    assert has_artifact(shared, gone)
+    fetch_artifact(shared, gone, tmp_path / "not gone yet")
     assert main(["gc", *flags]) == 0
-    assert not has_artifact(shared, gone)
+    with pytest.raises(NotFoundError, match="never stored"):
+        fetch_artifact(shared, gone, tmp_path / "gone again")
     fetch_artifact(shared, kept, tmp_path / "fetched")

@@ -24,6 +24,7 @@ from driftwheel.traffic.feedback import confirm_feedback, give_feedback, person,
 from serve.release.deployments import Deployments
 from serve.release.leader import LeaderElection
 from serve.shadow import shadow
+from tests.support.retrains import ask_for_retrain
 from tests.support.versions import add_with_parents, published_version
 from tests.unit.driftwheel.traffic.test_log import ROW
 from train.publish import _note
@@ -33,16 +34,7 @@ Deed = Callable[[Settings, Ledger], object]
 
 
 def retrain(settings: Settings, ledger: Ledger, status: DecisionStatus = DecisionStatus.OPEN) -> RetrainDecision:
-    decision = controls.request_retrain(
-        settings.policy,
-        ledger,
-        settings.alias_key,
-        trigger="button",
-        override=True,
-        reason=ANN.reason,
-        by=ANN,
-        caps=settings.dataset,
-    )
+    decision = ask_for_retrain(settings, ledger, ANN.reason, by=ANN)
     return ledger.change(decision, status=status)
 
 

@@ -43,7 +43,7 @@ from monitor.features import FEATURES, Feature, Measure
 from monitor.look import Look, next_look
 from monitor.signals import judge_drift
 from tests.support.said import words_of
-from tests.support.versions import add_with_parents, published_version
+from tests.support.versions import add_with_parents, answered_request, published_version
 
 # Evidently and its libraries warn about their own future; nothing of ours is silenced by it.
 pytestmark = pytest.mark.filterwarnings(
@@ -139,17 +139,12 @@ def send(
         is_right = phase == "steady" and not (wrong_every and number % wrong_every == 0)
         said = answer(e) if is_right else '{"intent":"refund_request","urgency":"low"}'
         rows.append(
-            Traffic(
-                id=f"req_{number:06d}",
-                project="support",
+            answered_request(
+                f"req_{number:06d}",
                 created_at=START + timedelta(seconds=number + 1),
-                alias="support",
                 version_id=version_id,
-                route="/v1/chat/completions",
-                status_code=200,
                 prompt=e.text,
                 answer=said,
-                latency_seconds=0.1,
                 label=answer(e) if is_labelled else None,
                 label_source="correction" if is_labelled else None,
             )
@@ -174,16 +169,8 @@ NO_ANSWERS: tuple[dict[str, Any], ...] = (
 
 def test_forty_requests_of_two_hundred_that_got_no_answer_ring_no_alarm(watched: Settings, ledger: Ledger) -> None:
     send(ledger, 2 * WINDOW_ROWS, 2, "steady", 0)
-    bad = Traffic(
-        id="",
-        project="support",
-        alias="support",
-        version_id="version_1",
-        route="/v1/chat/completions",
-        status_code=0,
-        prompt="A" * 500,
-        answer="",
-        latency_seconds=0.001,
+    bad = answered_request(
+        "", version_id="version_1", status_code=0, prompt="A" * 500, answer="", latency_seconds=0.001
     )
     for number in range(40):
         at = START + timedelta(seconds=5 * number + 1, milliseconds=500)

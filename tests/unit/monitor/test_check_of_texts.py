@@ -17,7 +17,6 @@ from driftwheel.records import (
     DriftVerdict,
     ModelVersion,
     RetrainDecision,
-    Traffic,
 )
 from driftwheel.scorecard import Scorecard
 from driftwheel.settings.settings import Settings
@@ -26,7 +25,7 @@ from examples.support.demo_tasks import nearest_text
 from examples.support.world_cottages import Listing, listings
 from monitor.check import conclude
 from monitor.look import next_look
-from tests.support.versions import add_with_parents, dataset_stub, published_version
+from tests.support.versions import add_with_parents, answered_request, dataset_stub, published_version
 
 START, WINDOW_ROWS = utc_now(), 200
 
@@ -73,17 +72,12 @@ def ask(ledger: Ledger, window: int, *, is_worse: bool) -> None:
         is_mended = number % 10 == 3
         right = Listing(listing.text, listing.references[:-1], "steady")
         rows.append(
-            Traffic(
-                id=f"req_{window}_{number:03d}",
-                project="support",
+            answered_request(
+                f"req_{window}_{number:03d}",
                 created_at=START + timedelta(minutes=window, milliseconds=number),
-                alias="support",
                 version_id="version_1",
-                route="/v1/chat/completions",
-                status_code=200,
                 prompt=listing.text,
                 answer=answer,
-                latency_seconds=0.1,
                 label=nearest_text(right, answer) if is_mended else None,
                 label_source="correction" if is_mended else None,
                 key_id=f"guest{number % 6}",

@@ -18,13 +18,12 @@ from driftwheel.records import (
     DriftVerdict,
     ModelVersionStatus,
     RetrainDecision,
-    Traffic,
 )
 from driftwheel.scorecard import Scorecard, SliceScore
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
 from monitor.exporter import CheckCounter, LedgerCollector, start_exporter
-from tests.support.versions import add_with_parents, published_version
+from tests.support.versions import add_with_parents, answered_request, published_version
 
 AT = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -116,17 +115,7 @@ def test_decisions_traffic_and_the_pause_are_counted(
         )
     add_with_parents(
         ledger,
-        Traffic(
-            id="req_1",
-            project="support",
-            alias="support",
-            version_id="v",
-            route="r",
-            status_code=200,
-            prompt="p",
-            answer="a",
-            latency_seconds=0.1,
-        ),
+        answered_request("req_1", version_id="v", route="r", prompt="p", answer="a"),
     )
     controls.set_paused(ledger, settings.project, True)
     made = {"verdict": "hold", "trigger": "policy"}

@@ -15,7 +15,7 @@ from driftwheel.store.tables import TABLES
 from driftwheel.traffic.outcomes import CLIENT_LEFT
 from monitor.observation import OBSERVED, observe
 from monitor.windows import Source, close_window, first_answered, first_rows, last_window, pass_over, unread
-from tests.support.versions import add_versions
+from tests.support.versions import add_versions, answered_request
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 SOURCE = Source(project="support", alias="support", version_id="version_1", label_field=None)
@@ -29,9 +29,8 @@ def version(ledger: Ledger) -> None:
 
 
 def row(number: int, at: datetime | None = None, *, alias: str = "support", status_code: int = 200) -> Traffic:
-    return Traffic(
-        id=f"req_{number:04d}",
-        project="support",
+    return answered_request(
+        f"req_{number:04d}",
         created_at=at or NOW + timedelta(seconds=number),
         alias=alias,
         version_id="version_1",
@@ -39,7 +38,6 @@ def row(number: int, at: datetime | None = None, *, alias: str = "support", stat
         status_code=status_code,
         prompt="p",
         answer="a",
-        latency_seconds=0.1,
     )
 
 

@@ -69,7 +69,7 @@ def test_thoughts_are_left_out_where_a_template_would_put_them_before_each_answe
     assert all(chosen[name] == {"enable_thinking": False} for name in thinking)
 
 
-def test_settings_say_otherwise(tmp_path: Path) -> None:
+def test_empty_kwargs_let_the_template_think(tmp_path: Path) -> None:
     folder = save_tokenizer(tmp_path, "qwen3")
     quiet, asked_for = load_base_tokenizer(base_of(folder)), load_base_tokenizer(base_of(folder, kwargs={}))
     assert asked_for.chat_template == shipped("qwen3").read_text("utf-8")

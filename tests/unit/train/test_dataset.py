@@ -19,7 +19,7 @@ from driftwheel.store.ledger import Ledger
 from driftwheel.traffic.feedback import person, withdraw_feedback
 from examples.support.world import answer, messages
 from tests.support.said import words_of
-from tests.support.versions import add_with_parents, published_version, run_stub
+from tests.support.versions import add_with_parents, answered_request, published_version, run_stub
 from train.base_model import load_base_tokenizer
 from train.data.dataset_files import read_left_out, read_splits
 from train.data.duplicates import NearDuplicates
@@ -249,18 +249,13 @@ def live_on(ledger: Ledger, dataset: Dataset) -> None:
 def log_traffic(ledger: Ledger, dataset: Dataset, count: int, **changes: object) -> list[Traffic]:
     rows = []
     for number, example in enumerate(messages(count, 9, "shifted")):
-        row = Traffic(
-            id=f"req_{number:05d}",
-            project="support",
+        row = answered_request(
+            f"req_{number:05d}",
             created_at=dataset.created_at + timedelta(seconds=number + 1),
-            alias="support",
             version_id="version_1",
-            route="/v1/chat/completions",
-            status_code=200,
             prompt=example.text,
             request=json.dumps({"messages": [{"role": "user", "content": example.text}]}),
             answer=ANSWER,
-            latency_seconds=0.1,
             label=answer(example),
             label_source="correction",
             user_id=f"u{number % 97}",

@@ -24,6 +24,7 @@ from tests.support.shipped_templates import save_tokenizer
 from train.asking.client import Endpoint
 from train.asking.engine_child import engine
 from train.base_model import load_base_tokenizer, load_tokenizer
+from train.data.examples import Example
 from train.evaluate import evaluate, summary
 from train.evaluation.baseline import (
     best_accuracy,
@@ -37,7 +38,7 @@ from train.evaluation.baseline import (
     with_shots,
 )
 from train.evaluation.finished import load_evaluation
-from train.evaluation.scoring import Row, sample
+from train.evaluation.scoring import sample
 
 PROMPT_TOKENS = 5
 ServeJson = Callable[[Callable[[str, Any, Any], tuple[int, Any]]], str]
@@ -91,17 +92,16 @@ def server(serve_json: ServeJson) -> Server:
     return state
 
 
-def row(number: int, label: str, name: str = "old") -> Row:
-    return {
-        "id": f"row-{number}",
-        "prompt": [{"role": "user", "content": f"question {number} about {label}"}],
-        "completion": [{"role": "assistant", "content": json.dumps({"intent": label})}],
-        "label": label,
-        "group": str(number),
-        "source": "files",
-        "slice": name,
-        "time": f"2026-01-01T00:00:00.{number:06}+00:00",
-    }
+def row(number: int, label: str, name: str = "old") -> Example:
+    return Example(
+        id=f"row-{number}",
+        prompt=[said("user", f"question {number} about {label}")],
+        completion=[said("assistant", json.dumps({"intent": label}))],
+        label=label,
+        group=str(number),
+        slice=name,
+        time=f"2026-01-01T00:00:00.{number:06}+00:00",
+    )
 
 
 @pytest.fixture
@@ -111,7 +111,7 @@ def dataset(settings: Settings, ledger: Ledger) -> Dataset:
     with artifacts.writing(path, {}) as folder:
         for split, first, count in (("train", 0, 12), ("validation", 100, 3), ("test", 200, 9)):
             rows = [row(n, labels[n % 3], "new" if n % 3 == 0 else "old") for n in range(first, first + count)]
-            (folder / f"{split}.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows), "utf-8")
+            (folder / f"{split}.jsonl").write_text("".join(json.dumps(r.as_line()) + "\n" for r in rows), "utf-8")
     record = Dataset(
         id="dataset_1",
         project="support",
@@ -183,15 +183,15 @@ def test_a_text_is_graded_by_its_references_and_so_are_the_base_models_answers(
 ) -> None:
     """By exact equality all of them were wrong."""
 
-    def text(number: int) -> Row:
-        said = f"The house number {number} stands at the old river."
-        row_of_text = row(number, said) | {"references": [f"At the old river stands house {number}."]}
-        return row_of_text | {"completion": [{"role": "assistant", "content": said}]}
+    def text(number: int) -> Example:
+        right = f"The house number {number} stands at the old river."
+        also = [f"At the old river stands house {number}."]
+        return replace(row(number, right), completion=[said("assistant", right)], references=also)
 
     path = settings.root / "datasets" / "dataset_t"
     with artifacts.writing(path, {}) as folder:
         for split, first, count in (("train", 0, 12), ("validation", 100, 3), ("test", 200, 9)):
-            lines = [json.dumps(text(n)) + "\n" for n in range(first, first + count)]
+            lines = [json.dumps(text(n).as_line()) + "\n" for n in range(first, first + count)]
             (folder / f"{split}.jsonl").write_text("".join(lines), "utf-8")
     facts = {"project": "support", "content_hash": artifacts.read_manifest(path).content_hash, "path": str(path)}
     rows = {"train_rows": 12, "validation_rows": 3, "test_rows": 9}
@@ -440,7 +440,7 @@ def test_a_base_model_without_a_chat_template_is_said_and_not_fatal(
 def test_examples_show_every_label_before_any_twice_and_follow_the_system_message() -> None:
     rows = [row(n, "card") for n in range(50)] + [row(60, "refund"), row(61, "login")]
     shots = choose_shots(rows, 4, seed=0)
-    assert sorted(shot["label"] for shot in shots) == ["card", "card", "login", "refund"]
+    assert sorted(str(shot.label) for shot in shots) == ["card", "card", "login", "refund"]
     assert shots == choose_shots(rows, 4, seed=0)
     prompt = [said("system", "be brief"), said("user", "well?")]
     turns = with_shots(shots[:1], prompt)
@@ -449,9 +449,9 @@ def test_examples_show_every_label_before_any_twice_and_follow_the_system_messag
 
 def test_the_nearest_rows_are_shown_the_nearest_last() -> None:
     known = [row(1, "card"), row(2, "refund"), row(3, "login")]
-    known[2]["prompt"][-1]["content"] = "I forgot my password and cannot log in"
+    known[2].prompt[-1]["content"] = "I forgot my password and cannot log in"
     asked = row(9, "login")
-    asked["prompt"][-1]["content"] = "my password is forgotten"
+    asked.prompt[-1]["content"] = "my password is forgotten"
     (shots,) = nearest_shots(known, [asked], 2)
     assert shots[-1] == known[2]
     assert len(shots) == 2
@@ -463,7 +463,7 @@ def test_a_sample_keeps_the_slices_in_proportion_and_is_the_same_each_time() -> 
     rows = [row(n, "card", "new" if n % 4 == 0 else "old") for n in range(100)]
     chosen = sample(rows, 30, seed=3)
     assert len(chosen) == 30
-    assert sum(r["slice"] == "new" for r in chosen) in (7, 8)
+    assert sum(r.slice == "new" for r in chosen) in (7, 8)
     assert chosen == sample(rows, 30, seed=3)
     assert chosen != sample(rows, 30, seed=4)
     assert sample(rows, 100, seed=3) == rows

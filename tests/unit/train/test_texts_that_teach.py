@@ -13,6 +13,7 @@ from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
 from examples.support.world_cottages import listings
 from tests.support.said import words_of
+from tests.support.versions import answered_request
 from tests.unit.train.test_dataset import live_on, with_dataset, write_rows
 from train.data.dataset_files import read_splits
 from train.data.traffic_dataset import dataset_from_traffic
@@ -43,18 +44,13 @@ def asked(dataset: Dataset, answers: Sequence[int], source: str = "correction") 
     for number, (listing, answer) in enumerate(zip(listings(len(answers), 9, "shifted"), answers, strict=True)):
         said = listing.references[answer]
         rows.append(
-            Traffic(
-                id=f"req_{source}_{number:03d}",
-                project="support",
+            answered_request(
+                f"req_{source}_{number:03d}",
                 created_at=dataset.created_at + timedelta(seconds=number + 1),
-                alias="support",
                 version_id="version_1",
-                route="/v1/chat/completions",
-                status_code=200,
                 prompt=f"{listing.text}; {source}",
                 request="",
                 answer=said,
-                latency_seconds=0.1,
                 label=said if source == "accepted" else listing.references[0],
                 label_source=source,
                 user_id=f"u{number}",

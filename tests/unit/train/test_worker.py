@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from driftwheel import approvals, controls
+from driftwheel import approvals
 from driftwheel.bookkeeping import Step
 from driftwheel.by_whom import Action, Cause
 from driftwheel.errors import ConflictError
@@ -20,6 +20,7 @@ from driftwheel.settings.load import load_settings
 from driftwheel.settings.settings import Settings
 from driftwheel.store.events import events_of
 from driftwheel.store.ledger import Ledger
+from tests.support.retrains import ask_for_retrain
 from tests.support.versions import add_with_parents, dataset_stub, run_stub
 from train.worker import STEPS
 from train.workflow import only_worker
@@ -84,18 +85,6 @@ def made(ledger: Ledger) -> None:
     add_with_parents(ledger, dataset_stub("dataset_1"), run_stub("run_1"))
 
 
-def asked(settings: Settings, ledger: Ledger) -> RetrainDecision:
-    return controls.request_retrain(
-        settings.policy,
-        ledger,
-        settings.alias_key,
-        trigger="button",
-        override=True,
-        reason="stale",
-        caps=settings.dataset,
-    )
-
-
 def run_worker(settings: Settings, diary: Path, mode: str) -> int:
     argv = [sys.executable, "-c", SCRIPT, str(settings.path), str(diary), mode]
     return subprocess.run(argv, check=False, timeout=400).returncode
@@ -105,18 +94,7 @@ def run_worker(settings: Settings, diary: Path, mode: str) -> int:
 def test_a_worker_killed_in_a_step_resumes_there_and_repeats_no_finished_step(
     settings: Settings, ledger: Ledger, tmp_path: Path
 ) -> None:
-    decision, diary = (
-        controls.request_retrain(
-            settings.policy,
-            ledger,
-            settings.alias_key,
-            trigger="button",
-            override=True,
-            reason="stale",
-            caps=settings.dataset,
-        ),
-        tmp_path / "diary",
-    )
+    decision, diary = ask_for_retrain(settings, ledger), tmp_path / "diary"
     assert run_worker(settings, diary, "die") == 9
     assert ledger.get(RetrainDecision, decision.id).status is DecisionStatus.RUNNING
     assert run_worker(settings, diary, "go on") == 0
@@ -134,15 +112,7 @@ def test_a_worker_killed_in_a_step_resumes_there_and_repeats_no_finished_step(
 @pytest.mark.every_database
 def test_a_worker_goes_on_after_its_storage_folder_was_moved(settings: Settings, tmp_path: Path) -> None:
     with closing(Ledger(settings.database_url)) as ledger:
-        decision = controls.request_retrain(
-            settings.policy,
-            ledger,
-            settings.alias_key,
-            trigger="button",
-            override=True,
-            reason="stale",
-            caps=settings.dataset,
-        )
+        decision = ask_for_retrain(settings, ledger)
     assert run_worker(settings, tmp_path / "diary", "die") == 9
     raw, elsewhere = yaml.safe_load(settings.path.read_text()), tmp_path / "elsewhere"
     settings.root.rename(elsewhere)
@@ -164,15 +134,7 @@ def test_a_worker_goes_on_after_its_storage_folder_was_moved(settings: Settings,
 def test_a_retrain_that_ends_without_promotion_says_why(
     settings: Settings, ledger: Ledger, tmp_path: Path, mode: str, status: DecisionStatus, error: str
 ) -> None:
-    decision = controls.request_retrain(
-        settings.policy,
-        ledger,
-        settings.alias_key,
-        trigger="button",
-        override=True,
-        reason="stale",
-        caps=settings.dataset,
-    )
+    decision = ask_for_retrain(settings, ledger)
     assert run_worker(settings, tmp_path / "diary", mode) == 0
     done = ledger.get(RetrainDecision, decision.id)
     assert done.status is status
@@ -210,7 +172,7 @@ def test_a_step_that_hangs_is_ended_after_its_limit_and_told(
 ) -> None:
     raw = yaml.safe_load(settings.path.read_text()) | {"policy": {"step_seconds": {"finetune": 4}}}
     settings.path.write_text(yaml.safe_dump(raw))
-    decision = asked(settings, ledger)
+    decision = ask_for_retrain(settings, ledger)
     assert run_worker(settings, tmp_path / "diary", "hang") == 0
     done = ledger.get(RetrainDecision, decision.id)
     assert done.status is DecisionStatus.FAILED
@@ -226,7 +188,7 @@ def test_a_step_that_hangs_is_ended_after_its_limit_and_told(
 def test_a_cancelled_retrain_ends_with_its_children_and_is_no_failed_candidate(
     settings: Settings, ledger: Ledger, tmp_path: Path
 ) -> None:
-    decision = asked(settings, ledger)
+    decision = ask_for_retrain(settings, ledger)
     with ThreadPoolExecutor(1) as pool:
         under_way = pool.submit(run_worker, settings, tmp_path / "diary", "cancel")
         child = hung_child(tmp_path / "diary")
@@ -248,7 +210,7 @@ def test_a_cancelled_retrain_ends_with_its_children_and_is_no_failed_candidate(
 def test_a_database_that_is_locked_for_a_while_fails_no_candidate(
     settings: Settings, ledger: Ledger, tmp_path: Path
 ) -> None:
-    decision = asked(settings, ledger)
+    decision = ask_for_retrain(settings, ledger)
     assert run_worker(settings, tmp_path / "diary", "locked") == 0
     assert ledger.get(RetrainDecision, decision.id).status is DecisionStatus.PROMOTED
     assert (tmp_path / "diary").read_text().splitlines() == ["first", "second dataset_1", "third run_1", "third run_1"]
@@ -261,15 +223,7 @@ def test_a_second_worker_on_the_same_folder_is_refused(settings: Settings) -> No
 
 
 def test_a_decision_that_waits_for_approval_is_left_alone(settings: Settings, ledger: Ledger, tmp_path: Path) -> None:
-    decision = controls.request_retrain(
-        settings.policy,
-        ledger,
-        settings.alias_key,
-        trigger="button",
-        override=True,
-        reason="drift",
-        caps=settings.dataset,
-    )
+    decision = ask_for_retrain(settings, ledger, "drift")
     ledger.change(decision, status=DecisionStatus.AWAITING_APPROVAL)
     assert run_worker(settings, tmp_path / "diary", "go on") == 0
     assert not (tmp_path / "diary").exists()

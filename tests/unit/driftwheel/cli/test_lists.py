@@ -1,26 +1,18 @@
 """Versions, runs, decisions and deployments are listed one line each, or as JSON for programs."""
 
-import importlib.util
 import json
-from pathlib import Path
 
 import pytest
 
 from driftwheel.cli.main import main
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
-
-SEED = Path(__file__).parents[3] / "browser" / "seed.py"
+from tests.support.dashboard_browser import seed_module
 
 
 @pytest.fixture
 def ids(settings: Settings, ledger: Ledger) -> dict[str, str]:
-    spec = importlib.util.spec_from_file_location("dashboard_seed", SEED)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return dict(module.fill(settings, ledger))
+    return dict(seed_module().fill(settings, ledger))
 
 
 @pytest.mark.parametrize(

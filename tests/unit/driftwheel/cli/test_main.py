@@ -12,10 +12,10 @@ import pytest
 import yaml
 
 from driftwheel.cli.main import OTHER_NAMES, STAGE_VERBS, VERBS, main
-from driftwheel.controls import request_retrain
 from driftwheel.records import DecisionStatus
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
+from tests.support.retrains import ask_for_retrain
 
 ROOT = Path(__file__).resolve().parents[4]
 HEAVY = (
@@ -212,15 +212,7 @@ def test_the_only_retrain_that_waits_needs_no_name(
     flags = ["--config", str(settings.path), "--json"]
     assert main([verb, *flags]) == 1
     assert "no retrain of 'support' waits for approval" in capsys.readouterr().err
-    waiting = request_retrain(
-        settings.policy,
-        ledger,
-        settings.alias_key,
-        trigger="button",
-        override=True,
-        reason="drift",
-        caps=settings.dataset,
-    )
+    waiting = ask_for_retrain(settings, ledger, "drift")
     ledger.change(waiting, status=DecisionStatus.AWAITING_APPROVAL)
     assert main([verb, *flags]) == 0
     told = json.loads(capsys.readouterr().out)

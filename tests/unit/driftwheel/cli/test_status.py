@@ -25,7 +25,6 @@ from driftwheel.records import (
     ModelVersion,
     ModelVersionStatus,
     RetrainDecision,
-    Traffic,
     TrainingRun,
     TrainingRunStatus,
 )
@@ -33,7 +32,7 @@ from driftwheel.scorecard import Scorecard
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
 from driftwheel.traffic.outcomes import UNWATCHED
-from tests.support.versions import add_with_parents, published_version
+from tests.support.versions import add_with_parents, answered_request, published_version
 
 DATASET = Dataset(
     id="d",
@@ -210,16 +209,12 @@ def test_a_dead_engine_and_a_dead_gateway_are_told_apart(settings: Settings, tmp
 def test_labels_of_requests_that_nobody_learns_from_are_not_counted(settings: Settings, ledger: Ledger) -> None:
     for number, alias in enumerate(("support", f"support{UNWATCHED}")):
         ledger.add(
-            Traffic(
-                id=f"req_{number}",
+            answered_request(
+                f"req_{number}",
                 project=settings.project,
                 alias=alias,
-                version_id="v1",
-                route="/v1/chat/completions",
-                status_code=200,
                 prompt="hi",
                 answer="x",
-                latency_seconds=0.1,
                 label="x",
                 label_source="label",
             )

@@ -14,19 +14,10 @@ from driftwheel.store.driver_errors import refusal
 from driftwheel.store.ledger import Ledger
 from driftwheel.traffic.appender import Appender
 from tests.support.postgres_server import PostgresServer
+from tests.support.versions import answered_request
 
 PAGE_BYTES = 4096
-ROW = Traffic(
-    id="req_0",
-    project="support",
-    alias="support",
-    version_id="v",
-    route="r",
-    status_code=200,
-    prompt="p" * 3000,
-    answer="a",
-    latency_seconds=0.1,
-)
+ROW = answered_request("req_0", version_id="v", route="r", prompt="p" * 3000, answer="a")
 
 
 def damage(path: Path) -> None:

@@ -10,7 +10,7 @@ from driftwheel.errors import ConflictError, RecordError
 from driftwheel.records import Alias, DecisionStatus, DecisionVerdict, RetrainDecision, Traffic
 from driftwheel.store.ledger import Ledger
 from driftwheel.traffic.appender import Appender
-from tests.support.versions import add_with_parents, dataset_stub, published_version, run_stub
+from tests.support.versions import add_with_parents, answered_request, dataset_stub, published_version, run_stub
 
 pytestmark = pytest.mark.every_database
 DECISION = RetrainDecision(
@@ -22,17 +22,7 @@ DECISION = RetrainDecision(
     remedy="retrain",
     reasons=["quality fell"],
 )
-ROW = Traffic(
-    id="req_1",
-    project="support",
-    alias="support",
-    version_id="version_gone",
-    route="chat",
-    status_code=200,
-    prompt="my secret",
-    answer="a",
-    latency_seconds=0.1,
-)
+ROW = answered_request("req_1", version_id="version_gone", route="chat", prompt="my secret", answer="a")
 
 
 def lacking(record: Any, field: str) -> Any:

@@ -15,20 +15,10 @@ from driftwheel.records import DecisionStatus, DecisionVerdict, RetrainDecision,
 from driftwheel.run_metrics import RunMetrics
 from driftwheel.store.ledger import Ledger
 from driftwheel.traffic.appender import Appender
-from tests.support.versions import add_with_parents, run_stub
+from tests.support.versions import add_with_parents, answered_request, run_stub
 
 pytestmark = pytest.mark.every_database
-ROW = Traffic(
-    id="req_1",
-    project="support",
-    alias="support",
-    version_id="v",
-    route="chat",
-    status_code=200,
-    prompt="my secret",
-    answer="\u65e5\u672c \U0001f697",
-    latency_seconds=0.1,
-)
+ROW = answered_request("req_1", version_id="v", route="chat", prompt="my secret", answer="\u65e5\u672c \U0001f697")
 DECISION = RetrainDecision(
     id="decision_1",
     project="support",

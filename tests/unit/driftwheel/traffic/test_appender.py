@@ -9,19 +9,14 @@ from driftwheel.errors import ConflictError, RecordError, StorageError
 from driftwheel.records import Traffic
 from driftwheel.store.ledger import Ledger
 from driftwheel.traffic.appender import Appender
+from tests.support.versions import answered_request
 
 START = datetime(2026, 3, 1, 12, 0, 0, 123456, UTC)
-ROW = Traffic(
-    id="req_0",
-    project="support",
+ROW = answered_request(
+    "req_0",
     created_at=START,
-    alias="support",
-    version_id="v1",
-    route="/v1/chat/completions",
-    status_code=200,
     is_stream=True,
     prompt="wo ist meine Karte? ü",
-    answer='{"intent":"card"}',
     latency_seconds=0.125,
     mean_logprob=-0.5,
     feedback_at=START + timedelta(hours=1),

@@ -17,21 +17,12 @@ from driftwheel.store.ledger import Ledger
 from driftwheel.traffic.feedback import Author, WrongFormError, give_feedback
 from serve.feedback_route import read_feedback, store_feedback
 from serve.refusals import RequestRefused
-from tests.support.versions import add_with_parents, dataset_stub, published_version
+from tests.support.versions import add_with_parents, answered_request, dataset_stub, published_version
 
 TRUSTED = Author(id="support/ops", trust=Trust.TRUSTED)
 TOOLS = [{"type": "function", "function": {"name": "weather"}}]
-ROW = Traffic(
-    id="req_1",
-    project="support",
-    alias="support",
-    version_id="v1",
-    route="/v1/chat/completions",
-    status_code=200,
-    prompt="where is my card",
-    request=json.dumps({"messages": [{"role": "user", "content": "where is my card"}], "tools": TOOLS}),
-    answer='{"intent":"card"}',
-    latency_seconds=0.1,
+ROW = answered_request(
+    "req_1", request=json.dumps({"messages": [{"role": "user", "content": "where is my card"}], "tools": TOOLS})
 )
 
 

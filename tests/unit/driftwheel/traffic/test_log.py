@@ -16,22 +16,13 @@ from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
 from driftwheel.traffic.feedback import Author, give_feedback
 from driftwheel.traffic.log import MAX_QUEUED, TrafficLog
+from tests.support.versions import answered_request
 
 OWNER = Author(id="")
 """Who asked without a key."""
 Append = Callable[[TrafficLog, Traffic], "Future[None]"]
 pytestmark = pytest.mark.every_database
-ROW = Traffic(
-    id="req_1",
-    project="support",
-    alias="support",
-    version_id="v1",
-    route="/v1/chat/completions",
-    status_code=200,
-    prompt="where is my card",
-    answer='{"intent":"card"}',
-    latency_seconds=0.1,
-)
+ROW = answered_request("req_1")
 
 
 @contextmanager

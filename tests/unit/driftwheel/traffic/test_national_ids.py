@@ -47,5 +47,5 @@ def test_a_number_that_names_a_person_is_replaced(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", NOBODY)
-def test_another_number_stays(text: str) -> None:
+def test_a_number_that_names_nobody_stays(text: str) -> None:
     assert redact(text) == (text, {})

@@ -8,13 +8,14 @@ from driftwheel.records import Traffic
 from driftwheel.store.ledger import Ledger
 from driftwheel.traffic.outcome_query import is_answered, is_observation, is_outcome, is_unwatched
 from driftwheel.traffic.outcomes import CLIENT_LEFT, UNWATCHED, Outcome, outcome_of
+from tests.support.versions import answered_request
 
 STATUSES = (200, 302, 400, 401, 404, 413, 422, 429, 499, 500, 503, 504)
 
 
 def row(number: int, status: int, *, is_partial: bool, error: str | None, route: str, alias: str = "a") -> Traffic:
-    return Traffic(
-        id=f"req_{number}",
+    return answered_request(
+        f"req_{number}",
         project="p",
         alias=alias,
         version_id="v",

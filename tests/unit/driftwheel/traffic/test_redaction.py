@@ -18,16 +18,12 @@ from driftwheel.store.ledger import Ledger
 from driftwheel.traffic.feedback import give_feedback, person
 from driftwheel.traffic.log import TrafficLog
 from driftwheel.traffic.redaction import is_drawn, keeping, rules_of
+from tests.support.versions import answered_request
 
 MAIL, CARD, TICKET = "jo.doe@example.com", "4111 1111 1111 1111", "T-123456"
 Append = Callable[[TrafficLog, Traffic], "Future[None]"]
-ROW = Traffic(
-    id="req_1",
-    project="support",
-    alias="support",
-    version_id="v1",
-    route="/v1/chat/completions",
-    status_code=200,
+ROW = answered_request(
+    "req_1",
     prompt=f"i am {MAIL}",
     request=json.dumps({"messages": [{"role": "user", "content": f"i am {MAIL}, {TICKET}"}]}),
     answer=f"your card {CARD}",

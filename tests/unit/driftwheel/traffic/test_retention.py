@@ -18,22 +18,12 @@ from driftwheel.store.alias import move_alias
 from driftwheel.store.ledger import Ledger
 from driftwheel.traffic.export import export_traffic
 from driftwheel.traffic.retention import ROW_BYTES, Pruned, prune, pruned_rows, volume
-from tests.support.versions import add_with_parents, published_version
+from tests.support.versions import add_with_parents, answered_request, published_version
 
 pytestmark = pytest.mark.every_database
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
-ROW = Traffic(
-    id="req_0",
-    project="support",
-    alias="support",
-    version_id="v0",
-    route="/",
-    status_code=200,
-    prompt="p" * 100,
-    answer="a" * 50,
-    latency_seconds=0.1,
-)
+ROW = answered_request("req_0", version_id="v0", route="/", prompt="p" * 100, answer="a" * 50)
 
 
 def days_ago(days: float) -> datetime:

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from driftwheel import controls
 from driftwheel.cli.main import main
 from driftwheel.errors import ConflictError
 from driftwheel.lineage import Lineage
 from driftwheel.records import DecisionStatus, ModelVersion, ModelVersionStatus, TrainingRun
+from driftwheel.retrain_limits import UNFINISHED
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
 from driftwheel.upkeep.leftovers import LARGEST_LOG_BYTES, collect_leftovers
@@ -116,7 +116,7 @@ def test_a_run_that_trains_is_left_alone(loop: Ledger, settings: Settings) -> No
     assert not any(name.startswith(("runs/run_3", "artifacts/run_3")) for name in found)
 
 
-@pytest.mark.parametrize("status", controls.UNFINISHED)
+@pytest.mark.parametrize("status", UNFINISHED)
 def test_a_run_whose_version_may_still_go_live_is_left_alone(
     loop: Ledger, settings: Settings, status: DecisionStatus
 ) -> None:

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from driftwheel.api_keys import create_key, disable_key, keys_of, rotate_key
+from driftwheel.api_keys import create_key, disable_key, environment_keys, keys_of, rotate_key
 from driftwheel.bookkeeping import Scope
 from driftwheel.identity import utc_now
 from driftwheel.store.ledger import Ledger
@@ -37,8 +37,9 @@ def who(keys: ApiKeys, key: str, *, after: timedelta = timedelta(0)) -> str | No
     ],
     ids=["known", "case-and-space", "unknown", "no-scheme", "missing", "empty", "basic", "two", "tab"],
 )
-def test_a_header_names_its_key(header: bytes, key_id: str | None) -> None:
-    caller = ApiKeys.from_environment({"DRIFTWHEEL_API_KEYS": "k1, k2,"}).identify(header, 0.0)
+def test_a_header_names_its_key(header: bytes, key_id: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DRIFTWHEEL_API_KEYS", "k1, k2,")
+    caller = ApiKeys(environment_keys()).identify(header, 0.0)
     assert (caller.id if caller else None) == key_id
     assert caller is None or caller.scopes == frozenset(Scope)
 

@@ -21,11 +21,11 @@ from driftwheel.errors import ConfigError, ConflictError
 from driftwheel.settings.load import load_settings
 from driftwheel.settings.serving import ServeSettings
 from driftwheel.settings.settings import Settings
-from driftwheel.system import only_process
+from driftwheel.system import free_port, only_process
 from serve.access.rate_limit import RateLimit
 from serve.access.shared_counts import SharedCounts, counting, lock_path
 from serve.refusals import RequestRefused
-from tests.support.crashing_gateway import free_port, free_ports
+from tests.support.crashing_gateway import free_ports
 from tests.support.fake_world import ALIAS, KEY, PROBE, World
 
 PER_MINUTE = 12

@@ -27,7 +27,9 @@ STRONG = "dwk_3q8vTz0LhYb7Rk2NsWcP"
         ("::", False, [], True),
     ],
 )
-def test_exposure_needs_keys(host: str, require_key: bool, keys: list[str], is_refused: bool) -> None:
+def test_other_machines_are_answered_only_for_a_key(
+    host: str, require_key: bool, keys: list[str], is_refused: bool
+) -> None:
     with pytest.raises(ConfigError) if is_refused else nullcontext():
         check_exposure(ServeSettings(require_key=require_key), host, ApiKeys(keys))
 

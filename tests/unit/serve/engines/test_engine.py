@@ -15,7 +15,8 @@ from driftwheel.accelerator import has_gpu
 from driftwheel.artifacts import MANIFEST
 from driftwheel.errors import ArtifactError, EngineError
 from driftwheel.settings.settings import Settings
-from serve.engines.engine import Engine, free_port, start
+from driftwheel.system import free_port
+from serve.engines.engine import Engine, start
 from serve.engines.liveness import answers_token
 from serve.engines.vllm_command import engine_environment, vllm_command
 from tests.support import fake_gateway

@@ -37,7 +37,7 @@ from train.data.cleaning import clean_answer, clean_prompt, folded, normalized
         "blank",
     ],
 )
-def test_prompts_are_cleaned(dirty: str, clean: str) -> None:
+def test_tags_broken_encodings_and_controls_are_cleaned_out_of_a_prompt(dirty: str, clean: str) -> None:
     assert clean_prompt(dirty) == clean
 
 

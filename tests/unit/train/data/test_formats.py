@@ -12,7 +12,7 @@ import pytest
 
 from driftwheel.errors import DataError
 from driftwheel.settings.data import DatasetSettings
-from train.data.formats import read_file
+from train.data.formats import read_sources
 from train.data.row_shapes import SHAPES as KNOWN_SHAPES
 from train.reading.raw_rows import RawRow
 from train.shapes.read_row import PromptAndAnswer, Shape
@@ -65,7 +65,7 @@ def test_a_csv_file_holds_conversations_as_json_text(tmp_path: Path, shape: str)
 
 
 def assert_is_the_row(path: Path) -> None:
-    (row,) = read_file(SETTINGS, path).rows
+    (row,) = read_sources(SETTINGS, [path])[0].rows
     assert (row.prompt, row.answer, row.group) == ([{"role": "user", "content": PROMPT}], ANSWER, "u7")
 
 
@@ -77,7 +77,7 @@ def test_a_conversation_that_is_none_is_named(tmp_path: Path, text: str, reason:
     path = tmp_path / "rows.csv"
     with path.open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows([["messages"], [text]])
-    (broken,) = read_file(SETTINGS, path).broken
+    (broken,) = read_sources(SETTINGS, [path])[0].broken
     assert broken.place == "rows.csv:2"
     assert reason in broken.reason
 
@@ -86,7 +86,7 @@ def test_csv_with_commas_quotes_and_line_breaks_is_read(tmp_path: Path) -> None:
     path = tmp_path / "rows.csv"
     with path.open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows([["prompt", "completion"], ['he said "no",\nthen left', ANSWER]])
-    (row,) = read_file(SETTINGS, path).rows
+    (row,) = read_sources(SETTINGS, [path])[0].rows
     assert row.prompt[0]["content"] == 'he said "no",\nthen left'
 
 
@@ -95,7 +95,7 @@ def test_a_conversation_becomes_one_row_that_ends_with_its_last_answer(tmp_path:
     turns = [{"role": role, "content": f"turn {n}"} for n, role in enumerate(roles)]
     path = tmp_path / "rows.jsonl"
     path.write_text(json.dumps({"messages": turns}), encoding="utf-8")
-    (row,) = read_file(SETTINGS, path).rows
+    (row,) = read_sources(SETTINGS, [path])[0].rows
     assert (len(row.prompt), row.answer) == (4, "turn 4")
 
 
@@ -129,7 +129,7 @@ def test_a_conversation_becomes_one_row_that_ends_with_its_last_answer(tmp_path:
 def test_a_broken_row_is_named_by_file_line_and_reason(tmp_path: Path, line: str, reason: str) -> None:
     path = tmp_path / "rows.jsonl"
     path.write_text(json.dumps(SHAPES["prompt and completion"]) + "\n" + line + "\n", encoding="utf-8")
-    reading = read_file(SETTINGS, path)
+    reading = read_sources(SETTINGS, [path])[0]
     assert len(reading.rows) == 1
     assert reading.broken[0].place == "rows.jsonl:2"
     assert reason in reading.broken[0].reason
@@ -152,13 +152,13 @@ def test_an_unusable_file_is_one_clear_error(tmp_path: Path, name: str, content:
     if content is not None:
         path.write_bytes(content)
     with pytest.raises(DataError, match=words):
-        read_file(SETTINGS, path)
+        read_sources(SETTINGS, [path])[0]
 
 
 def test_a_json_list_is_read_and_an_odd_first_row_does_not_stop_the_file(tmp_path: Path) -> None:
     path = tmp_path / "rows.json"
     path.write_text(json.dumps([{}, SHAPES["alpaca"], 7]), encoding="utf-8")
-    reading = read_file(SETTINGS, path)
+    reading = read_sources(SETTINGS, [path])[0]
     assert len(reading.rows) == 1
     assert [b.place for b in reading.broken] == ["rows.json:1", "rows.json:3"]
 
@@ -167,13 +167,13 @@ def test_a_time_beyond_the_calendar_is_a_broken_row(tmp_path: Path) -> None:
     settings = DatasetSettings(sources=["x"], time_column="t")
     path = tmp_path / "rows.jsonl"
     path.write_text('{"prompt": "a", "completion": "b", "t": "9999-12-31T23:59:59-23:59"}\n', encoding="utf-8")
-    assert [row.place for row in read_file(settings, path).broken] == ["rows.jsonl:1"]
+    assert [row.place for row in read_sources(settings, [path])[0].broken] == ["rows.jsonl:1"]
 
 
 def test_a_cell_of_messages_is_a_conversation(tmp_path: Path) -> None:
     path = tmp_path / "rows.csv"
     path.write_text('prompt,completion\n"[{""role"": ""user"", ""content"": ""hi""}]",yo\n', encoding="utf-8")
-    (row,) = read_file(DatasetSettings(sources=["x"]), path).rows
+    (row,) = read_sources(DatasetSettings(sources=["x"]), [path])[0].rows
     assert row.prompt == [{"role": "user", "content": "hi"}]
 
 
@@ -182,7 +182,7 @@ def test_a_group_is_one_however_its_number_is_written_and_a_gap_is_none(tmp_path
     path = tmp_path / "rows.jsonl"
     lines = [f'{{"prompt": {text}, "completion": "x", "user": {user}}}\n' for user, text in rows]
     path.write_text("".join(lines), encoding="utf-8")
-    reading = read_file(SETTINGS, path)
+    reading = read_sources(SETTINGS, [path])[0]
     assert [row.group for row in reading.rows] == ["1", "1", "1", None]
 
 
@@ -190,11 +190,4 @@ def test_a_category_beside_an_answer_is_not_what_is_learned(tmp_path: Path) -> N
     path = tmp_path / "rows.csv"
     path.write_text("question,answer,category\nWhere?,Here,place\n", encoding="utf-8")
     with pytest.raises(DataError, match=r"dataset\.completion_column"):
-        read_file(DatasetSettings(sources=["x"]), path)
-
-
-def test_a_folder_of_several_files_is_not_one_file(tmp_path: Path) -> None:
-    for name in ("a", "b"):
-        (tmp_path / f"{name}.jsonl").write_text('{"prompt": "a", "completion": "b"}\n', encoding="utf-8")
-    with pytest.raises(DataError, match="holds 2 files"):
-        read_file(DatasetSettings(sources=["x"]), tmp_path)
+        read_sources(DatasetSettings(sources=["x"]), [path])[0]

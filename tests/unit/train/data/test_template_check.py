@@ -82,12 +82,12 @@ def test_all_who_read_a_row_read_the_same_tokens(name: str, tmp_path: Path) -> N
         return
     tokenizer.save_pretrained(tmp_path / "merged")
     merged = load_tokenizer(str(tmp_path / "merged"))
-    entries = [{"id": r.name, "prompt": r.prompt, "completion": r.completion} for r in rows]
-    probes = make_probes(merged, entries, 999, ends=ends)
+    examples = [Example(r.name, list(r.prompt), list(r.completion), None, "g") for r in rows]
+    probes = make_probes(merged, examples, 999, ends=ends)
     plain = [r for r in rows if r.name != "developer"]  # TRL is given what the trainer makes of a developer's message
     learned = dict(zip([r.name for r in plain], by_trl(tokenizer, plain), strict=True))
-    for r, probe in zip(rows, probes, strict=True):
-        shown = in_template(tokenizer, Example(r.name, list(r.prompt), list(r.completion), None, "g"))
+    for r, example, probe in zip(rows, examples, probes, strict=True):
+        shown = in_template(tokenizer, example)
         assert tokenizer.decode(probe.prompt_ids) == shown.given
         assert shown.learned.startswith(tokenizer.decode(probe.reference_ids))
         assert probe.reference_ids[-1] in ends

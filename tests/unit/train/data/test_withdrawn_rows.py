@@ -9,7 +9,7 @@ from driftwheel.settings.data import DatasetSettings
 from driftwheel.store.ledger import Ledger
 from driftwheel.traffic.feedback import Author, withdraw_feedback
 from tests.support.said import words_of
-from tests.support.versions import add_versions
+from tests.support.versions import add_versions, answered_request
 from train.data.examples import Example
 from train.data.splits import Splits
 from train.data.tally import Tally
@@ -20,17 +20,11 @@ DESK = Author(id="support/desk", trust=Trust.TRUSTED)
 
 
 def request(id: str, label: str, *, answer: str = "refund", source: str = "label") -> Traffic:
-    return Traffic(
-        id=id,
-        project="support",
+    return answered_request(
+        id,
         created_at=datetime(2026, 1, 1, tzinfo=UTC),
-        alias="support",
-        version_id="v1",
-        route="/v1/chat/completions",
-        status_code=200,
         prompt="Where is my card?",
         answer=answer,
-        latency_seconds=0.1,
         label=label,
         label_source=source,
     )

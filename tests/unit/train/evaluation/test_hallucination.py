@@ -5,19 +5,15 @@ from typing import Any
 
 import pytest
 
+from driftwheel.conversations import said
 from driftwheel.predictions import Prediction
+from train.data.examples import Example
 from train.evaluation.hallucination import made_up_flags, prompt_overlap, shown_by
-from train.evaluation.scoring import Row
 
 
-def row(number: int, answer: str, label: str | None = None, prompt: str = "q") -> Row:
-    return {
-        "id": str(number),
-        "prompt": [{"role": "system", "content": "be brief"}, {"role": "user", "content": prompt}],
-        "completion": [{"role": "assistant", "content": answer}],
-        "label": label,
-        "slice": "old",
-    }
+def row(number: int, answer: str, label: str | None = None, prompt: str = "q") -> Example:
+    asked = [said("system", "be brief"), said("user", prompt)]
+    return Example(str(number), asked, [said("assistant", answer)], label, group=str(number))
 
 
 def item(answer: str, label: str | None = None, predicted: str | None = None) -> Prediction:

@@ -1,14 +1,13 @@
 """Tool calls are scored by name and by argument, worked out by hand."""
 
-from typing import Any
-
 import pytest
 
-from driftwheel.conversations import calls_in
+from driftwheel.conversations import Message, calls_in, said
 from driftwheel.predictions import Prediction
 from driftwheel.settings.artifact import EvaluateSettings
+from train.data.examples import Example
 from train.evaluation.scores import grade_answer, score
-from train.evaluation.scoring import task_of, tools_of
+from train.evaluation.scoring import task_of
 from train.evaluation.tool_scores import argument_scores, tool_flags
 
 ULM = '[{"arguments": {"city": "Ulm", "days": 3}, "name": "weather"}]'
@@ -64,10 +63,13 @@ def test_the_scorecard_of_calls_has_their_shares_and_intervals() -> None:
 
 
 def test_rows_with_calls_are_a_task_of_their_own() -> None:
-    call: dict[str, Any] = {"role": "assistant", "content": None, "tool_calls": []}
-    rows = [{"completion": [call], "tools": [{"type": "function"}]}, {"completion": [{**call, "content": "x"}]}]
+    call: Message = {"role": "assistant", "content": None, "tool_calls": []}
+    rows = [
+        Example(str(n), [said("user", "q")], [answer], None, "")
+        for n, answer in enumerate([said("assistant", "x"), call])
+    ]
     assert task_of(EvaluateSettings(), rows) == "tools"
-    assert tools_of(rows) == [[{"type": "function"}], []]
+    assert task_of(EvaluateSettings(), rows[:1]) != "tools"
 
 
 @pytest.mark.parametrize("text", ["", "[]", "[1]", '[{"name": "f"}]', "Sunny.", "[[[", "{}"])

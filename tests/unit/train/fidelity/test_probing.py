@@ -5,32 +5,28 @@ from typing import Any
 
 import pytest
 
+from driftwheel.conversations import said
 from train.base_model import end_ids, load_tokenizer, load_weights
-from train.evaluation.scoring import Row
+from train.data.examples import Example
 from train.fidelity.probing import Reading, make_probes, read_model
 
 MOST = 12
 
 
 @pytest.fixture
-def rows() -> list[Row]:
+def rows() -> list[Example]:
     return [
-        {
-            "id": str(number),
-            "prompt": [{"role": "user", "content": f"good morning {number}"}],
-            "completion": [{"role": "assistant", "content": "morning!"}],
-            "label": None,
-        }
-        for number in range(3)
+        Example(str(n), [said("user", f"good morning {n}")], [said("assistant", "morning!")], None, group=str(n))
+        for n in range(3)
     ]
 
 
-def read(model: Any, tokenizer: Any, rows: list[Row]) -> list[Reading]:
+def read(model: Any, tokenizer: Any, rows: list[Example]) -> list[Reading]:
     probes = make_probes(tokenizer, rows, MOST, ends=end_ids(tokenizer, model.generation_config))
     return read_model(model, tokenizer, probes, MOST, label_field=None, is_autocast=False)
 
 
-def test_an_answer_ends_at_each_token_that_the_generation_defaults_name(tiny_base: Path, rows: list[Row]) -> None:
+def test_an_answer_ends_at_each_token_that_the_generation_defaults_name(tiny_base: Path, rows: list[Example]) -> None:
     tokenizer, model = load_tokenizer(str(tiny_base)), load_weights(str(tiny_base), "float32")
     whole = [reading.answer_ids for reading in read(model, tokenizer, rows)]
     assert all(len(ids) == MOST for ids in whole)  # a model of random weights goes on and on
@@ -41,7 +37,9 @@ def test_an_answer_ends_at_each_token_that_the_generation_defaults_name(tiny_bas
         assert reading.answer_ids == expected
 
 
-def test_a_reference_ends_at_a_token_that_only_the_generation_defaults_name(tiny_base: Path, rows: list[Row]) -> None:
+def test_a_reference_ends_at_a_token_that_only_the_generation_defaults_name(
+    tiny_base: Path, rows: list[Example]
+) -> None:
     """As Gemma's do: its turn ends at `<end_of_turn>`, its tokenizer's end is `<eos>`."""
     tokenizer = load_tokenizer(str(tiny_base))
     (end,) = tokenizer("!", add_special_tokens=False)["input_ids"]

@@ -7,11 +7,13 @@ from typing import Any
 
 import pytest
 
+from driftwheel.conversations import said
 from driftwheel.errors import ParityError
 from driftwheel.scorecard import ParityRow
 from driftwheel.settings.settings import Settings
 from train.asking.client import Endpoint
 from train.base_model import load_tokenizer
+from train.data.examples import Example
 from train.fidelity.parity_table import Parity
 from train.fidelity.probing import Probe, Reading, make_probes
 from train.fidelity.served import measure_served, prompt_key
@@ -59,12 +61,7 @@ class Engine:
 def parity(tmp_path: Path, tiny_base: Path) -> Parity:
     """What the trained, the merged and the quantized form made of the probes: all the same, and all right."""
     rows = [
-        {
-            "id": f"row-{n}",
-            "prompt": [{"role": "user", "content": f"question {n}"}],
-            "label": "card",
-            "completion": [{"role": "assistant", "content": '{"intent": "card"}'}],
-        }
+        Example(f"row-{n}", [said("user", f"question {n}")], [said("assistant", '{"intent": "card"}')], "card", str(n))
         for n in range(PROBES)
     ]
     probes = make_probes(load_tokenizer(str(tiny_base)), rows, 64)

@@ -8,8 +8,10 @@ from typing import Any
 import datasets
 import pytest
 
+from driftwheel.conversations import Message, said
 from driftwheel.errors import ConfigError
 from train.base_model import load_tokenizer
+from train.data.examples import Example
 from train.data.rendering import as_ids
 from train.fidelity.trained import _compare_tokens
 
@@ -17,12 +19,12 @@ LIMIT = 60
 
 
 @pytest.fixture
-def rows(tmp_path: Path) -> list[list[dict[str, str]]]:
+def rows(tmp_path: Path) -> list[list[Message]]:
     """Conversations as a validation split holds them; the second one's answer lies beyond the limit."""
     prompts = ["where is my card", "where is my card " * 20, "how do i log in"]
-    asked = [[{"role": "user", "content": prompt}] for prompt in prompts]
-    answers = [{"role": "assistant", "content": '{"intent":"card"}'}]
-    values = [{"prompt": prompt, "completion": answers} for prompt in asked]
+    asked = [[said("user", prompt)] for prompt in prompts]
+    answers = [said("assistant", '{"intent":"card"}')]
+    values = [Example(str(n), prompt, answers, "card", str(n)).as_line() for n, prompt in enumerate(asked)]
     (tmp_path / "validation.jsonl").write_text("\n".join(map(json.dumps, values)), encoding="utf-8")
     return [[*prompt, *answers] for prompt in asked]
 

@@ -12,11 +12,11 @@ import pytest
 import yaml
 
 from driftwheel.cli.up import children_of
-from driftwheel.controls import request_retrain
 from driftwheel.records import DecisionStatus, RetrainDecision
 from driftwheel.settings.load import load_settings
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
+from tests.support.retrains import ask_for_retrain
 from train.asking.engine_child import engine
 from train.verbs.publish import _build
 
@@ -97,15 +97,7 @@ run_until_stopped(worker, lambda: worker.next_decision() is None)
 def test_a_retrains_steps_work_with_the_settings_of_the_worker(
     settings: Settings, ledger: Ledger, seen: Callable[[], list[str]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    request_retrain(
-        settings.policy,
-        ledger,
-        settings.alias_key,
-        trigger="button",
-        override=True,
-        reason="stale",
-        caps=settings.dataset,
-    )
+    ask_for_retrain(settings, ledger)
     monkeypatch.setenv("DRIFTWHEEL__TRAIN__LORA_R", "4")
     overrides = ["train.learning_rate=1e-05", "train.seed=3"]
     argv = [REAL_PYTHON, "-c", WORKER, str(settings.path), sys.executable, *overrides]
@@ -116,15 +108,7 @@ def test_a_retrains_steps_work_with_the_settings_of_the_worker(
 def test_ctrl_c_ends_a_worker_in_the_middle_of_a_step_and_the_step_with_it(
     settings: Settings, ledger: Ledger, tmp_path: Path
 ) -> None:
-    decision = request_retrain(
-        settings.policy,
-        ledger,
-        settings.alias_key,
-        trigger="button",
-        override=True,
-        reason="stale",
-        caps=settings.dataset,
-    )
+    decision = ask_for_retrain(settings, ledger)
     child, pid_path = tmp_path / "python", tmp_path / "pid"
     told = f"pathlib.Path({str(pid_path)!r}).write_text(str(os.getpid()) + 'x')"
     waiting = f"import os, pathlib, time\n{told}\ntime.sleep(600)\n"

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from driftwheel.settings.data import DatasetSettings
-from train.data.formats import Reading, read_file
+from train.data.formats import Reading, read_sources
 
 SETTINGS = DatasetSettings(sources=["x"])
 WEATHER = {
@@ -30,7 +30,7 @@ ADVICE = {"role": "assistant", "content": "Yes, take an umbrella."}
 def read(folder: Path, *rows: Any) -> Reading:
     path = folder / "rows.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    return read_file(SETTINGS, path)
+    return read_sources(SETTINGS, [path])[0]
 
 
 def turn(role: str, content: str, **more: Any) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import pytest
 
 from driftwheel.errors import DataError
 from driftwheel.settings.data import DatasetSettings
-from train.data.formats import Reading, read_file
+from train.data.formats import Reading, read_sources
 
 SETTINGS = DatasetSettings(sources=["x"])
 
@@ -19,7 +19,7 @@ SETTINGS = DatasetSettings(sources=["x"])
 def read(folder: Path, *rows: Any, settings: DatasetSettings = SETTINGS) -> Reading:
     path = folder / "rows.json"
     path.write_text(json.dumps(rows), encoding="utf-8")
-    return read_file(settings, path)
+    return read_sources(settings, [path])[0]
 
 
 def told(reading: Reading) -> list[tuple[list[tuple[str, str | None]], str]]:
@@ -61,7 +61,7 @@ def test_a_text_and_its_label_need_no_setting(tmp_path: Path, delimiter: str) ->
     with path.open("w", newline="", encoding="utf-8") as file:
         rows = [["text", "label", "id"], ["wo, ach; wo", "card_arrival", "7"], ["charged twice", "2", "8"]]
         csv.writer(file, delimiter=delimiter).writerows(rows)
-    reading = read_file(SETTINGS, path)
+    reading = read_sources(SETTINGS, [path])[0]
     assert reading.format == "labelled_text"
     assert told(reading) == [([("user", "wo, ach; wo")], "card_arrival"), ([("user", "charged twice")], "2")]
     assert reading.unused == {"id"}
@@ -102,7 +102,7 @@ def test_what_is_no_label_is_named(tmp_path: Path, value: Any, reason: str) -> N
 def test_an_integer_that_python_does_not_convert_leaves_its_row_alone(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
     path.write_text(f'{{"prompt": "a", "completion": "b", "id": {"9" * 5000}}}\n', encoding="utf-8")
-    reading = read_file(SETTINGS, path)
+    reading = read_sources(SETTINGS, [path])[0]
     assert (told(reading), reading.unused) == ([([("user", "a")], "b")], {"id"})
 
 
@@ -117,7 +117,7 @@ def test_a_csv_holds_references_as_json_text(tmp_path: Path) -> None:
     path = tmp_path / "rows.csv"
     with path.open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows([["prompt", "completion", "references"], ["a", "b", '["c", "b"]'], ["d", "e", ""]])
-    assert [(row.answer, row.references) for row in read_file(SETTINGS, path).rows] == [("b", ["c"]), ("e", [])]
+    assert [(row.answer, row.references) for row in read_sources(SETTINGS, [path])[0].rows] == [("b", ["c"]), ("e", [])]
 
 
 def test_a_text_beside_another_column_is_no_plain_text(tmp_path: Path) -> None:
@@ -129,7 +129,7 @@ def test_a_text_beside_another_column_is_no_plain_text(tmp_path: Path) -> None:
 
 def test_a_text_alone_is_plain_text(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("once\n\nupon a time\n", encoding="utf-8")
-    reading = read_file(SETTINGS, tmp_path / "a.txt")
+    reading = read_sources(SETTINGS, [tmp_path / "a.txt"])[0]
     assert (reading.format, told(reading)) == ("plain_text", [([], "once"), ([], "upon a time")])
 
 
@@ -143,7 +143,7 @@ def test_tools_in_parquet_lose_the_keys_that_others_have(tmp_path: Path) -> None
     ]
     row = {"messages": [{"role": "user", "content": "x"}, {"role": "assistant", "content": "y"}], "tools": tools}
     pyarrow.parquet.write_table(pa.Table.from_pylist([row]), tmp_path / "rows.parquet")
-    (read_row,) = read_file(SETTINGS, tmp_path / "rows.parquet").rows
+    (read_row,) = read_sources(SETTINGS, [tmp_path / "rows.parquet"])[0].rows
     assert read_row.tools == tools
 
 
@@ -165,7 +165,7 @@ def test_a_column_that_is_named_goes_before_the_usual_names(
     """Of two named columns one was taken, where the other was not there."""
     path = tmp_path / "rows.csv"
     path.write_text(f"{columns}\na,b,c\n", encoding="utf-8")
-    reading = read_file(DatasetSettings.model_validate({"sources": ["x"], **named}), path)
+    reading = read_sources(DatasetSettings.model_validate({"sources": ["x"], **named}), [path])[0]
     (row,) = reading.rows
     assert (reading.format, (row.prompt[0]["content"], row.answer)) == ("labelled_text", expected)
 

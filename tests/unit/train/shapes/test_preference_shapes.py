@@ -8,7 +8,7 @@ import pytest
 
 from driftwheel.errors import DataError
 from driftwheel.settings.data import DatasetSettings
-from train.data.formats import Reading, read_file
+from train.data.formats import Reading, read_sources
 
 SETTINGS = DatasetSettings(sources=["x"])
 QUESTION, GOOD, BAD = "Capital of Italy?", "Rome", "Madrid, I guess"
@@ -17,7 +17,7 @@ QUESTION, GOOD, BAD = "Capital of Italy?", "Rome", "Madrid, I guess"
 def read(folder: Path, *rows: Any, settings: DatasetSettings = SETTINGS) -> Reading:
     path = folder / "rows.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    return read_file(settings, path)
+    return read_sources(settings, [path])[0]
 
 
 def asked(text: str = QUESTION) -> dict[str, str]:

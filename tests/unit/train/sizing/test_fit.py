@@ -118,13 +118,13 @@ def test_names_faster_kernels_where_there_are_some(train_settings: Settings) -> 
         assert without.faster_kernels is None
 
 
-def test_sees_this_machine() -> None:
+def test_the_machine_it_runs_on_is_seen() -> None:
     machine = this_machine()
     assert machine.memory_bytes > 1e8
     assert machine.cpu_flags or machine.gpu
 
 
-def test_says_that_a_file_holds_nothing(train_settings: Settings, tmp_path: Path) -> None:
+def test_a_file_without_a_row_that_can_be_read_is_told(train_settings: Settings, tmp_path: Path) -> None:
     (tmp_path / "rows.jsonl").write_text('{"prompt": "", "completion": ""}\n', encoding="utf-8")
     with pytest.raises(ConfigError, match="no row that can be read"):
         examine_fit(train_settings, tmp_path / "rows.jsonl", CPU)

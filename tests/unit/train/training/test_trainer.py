@@ -6,13 +6,19 @@ from typing import Any
 import pytest
 import torch
 
+from driftwheel.conversations import Message
 from driftwheel.records import Dataset
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
-from train.data.examples import read_conversations
+from train.data.examples import read_examples
 from train.finetune import finetune
 from train.runs import weights_path
 from train.training.trainer import make_trainer
+
+
+def conversations(dataset: Dataset, split: str) -> list[dict[str, list[Message]]]:
+    examples = read_examples(Path(dataset.path) / f"{split}.jsonl")
+    return [{"prompt": example.prompt, "completion": example.completion} for example in examples]
 
 
 def plain_trainer(settings: Settings, dataset: Dataset, folder: Path) -> Any:
@@ -32,7 +38,7 @@ def plain_trainer(settings: Settings, dataset: Dataset, folder: Path) -> Any:
             disable_tqdm=True,
             dataloader_pin_memory=False,
         ),
-        train_dataset=datasets.Dataset.from_list(read_conversations(Path(dataset.path), "train")),
+        train_dataset=datasets.Dataset.from_list(conversations(dataset, "train")),
         peft_config=LoraConfig(
             r=train.lora_r, lora_alpha=train.lora_alpha, target_modules="all-linear", task_type="CAUSAL_LM"
         ),
@@ -78,7 +84,7 @@ def test_peft_alone_reads_the_adapter_and_finds_the_same_validation_loss(
     model = PeftModel.from_pretrained(base, weights_path(run)).eval()
     tokenizer = AutoTokenizer.from_pretrained(weights_path(run))
     total, count = 0.0, 0
-    for row in read_conversations(Path(dataset.path), "validation"):
+    for row in conversations(dataset, "validation"):
         prompt = tokenizer.apply_chat_template(row["prompt"], add_generation_prompt=True, return_dict=False)
         tokens = torch.tensor(tokenizer.apply_chat_template(row["prompt"] + row["completion"], return_dict=False))
         with torch.no_grad():

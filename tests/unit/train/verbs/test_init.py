@@ -9,7 +9,7 @@ import pytest
 from driftwheel.cli.main import main
 from driftwheel.settings.load import load_settings
 from examples.support.world import answer, messages
-from train.data.formats import read_file
+from train.data.formats import read_sources
 
 Initialized = Callable[..., tuple[Path, str]]
 LABELS = ("refund", "delivery", "other")
@@ -40,7 +40,7 @@ def rows(count: int = 60) -> str:
 def test_a_csv_of_ones_own_works_at_once(initialized: Initialized, header: str) -> None:
     config, said = initialized("My Tickets.csv", f"{header}\n{rows()}")
     settings = load_settings(config, environ={})
-    reading = read_file(settings.dataset, settings.resolve("My Tickets.csv"))
+    reading = read_sources(settings.dataset, [settings.resolve("My Tickets.csv")])[0]
     assert {row.answer for row in reading.rows} == set(LABELS)
     assert "60 rows of My Tickets.csv" in said
     assert "labels   3: refund (20), delivery (20), other (20)" in said
@@ -98,7 +98,7 @@ def test_columns_of_unknown_names_are_asked_for_by_flags(initialized: Initialize
     config.unlink()
     config, said = initialized("t.csv", f"foo,bar\n{rows()}", "--prompt-column", "foo", "--completion-column", "bar")
     settings = load_settings(config, environ={})
-    assert len(read_file(settings.dataset, tmp_path / "t.csv").rows) == 60
+    assert len(read_sources(settings.dataset, [tmp_path / "t.csv"])[0].rows) == 60
 
 
 def test_paths_are_written_as_the_settings_file_sees_them(initialized: Initialized, tmp_path: Path) -> None:
