@@ -48,7 +48,7 @@ def test_a_page_of_a_full_loop_shows_no_text_from_outside_as_markup(
 
 
 def test_every_page_is_in_the_navigation(seeded: dict[str, str]) -> None:
-    app = AppTest.from_file(VIEWS.parent / "app.py", default_timeout=30).run()
+    app = AppTest.from_file(VIEWS.parent / "app.py", default_timeout=120).run()
     for name, title in TITLES.items():
         app.switch_page(f"views/{name}.py").run()
         assert app.title[0].value == title
@@ -177,7 +177,7 @@ def test_a_page_that_cannot_read_says_so_and_names_a_command(
     with ledger.write() as connection:
         connection.execute(sa.text("DROP TABLE judgement"))
         connection.execute(sa.text("ALTER TABLE decision RENAME TO gone"))
-    app = AppTest.from_file(VIEWS.parent / "app.py", default_timeout=30).run()
+    app = AppTest.from_file(VIEWS.parent / "app.py", default_timeout=120).run()
     app.switch_page("views/decisions.py").run()
     assert not app.exception
     assert "refused a read" in texts(app)
