@@ -85,7 +85,7 @@ class Scan:
 
 
 def scan(kind: DriftKind, reference: Tallied, pools: Sequence[Pool], background: Background, *, level: float) -> Scan:
-    """Compare newest windows with the reference and with the training texts in all that belongs to a kind."""
+    """Compare newest windows with the reference, and prompts with the training texts too, in all that is of a kind."""
     factor = {what: len(HORIZONS) / share for what, share in SHARES[kind].items()}
     found: list[Sighting] = []
     for pool in pools:
@@ -94,9 +94,11 @@ def scan(kind: DriftKind, reference: Tallied, pools: Sequence[Pool], background:
             before = Before(background.prompt_tokens, background.count, reference.prompt_tokens, len(reference.rows))
             found += _tokens(pool.prompt_tokens, pool, before, factor[What.WORD])
         else:
-            before = Before(background.answer_tokens, background.count, reference.answer_tokens, len(reference.rows))
+            # The training texts hold what people said: a version has words and labels that it prefers to theirs, in
+            # steady traffic too, and is compared with its own answers alone.
+            before = Before.alone(reference.answer_tokens, len(reference.rows))
             found += _tokens(pool.answer_tokens, pool, before, factor[What.WORD])
-            found += _labels(reference, pool, background, factor[What.LABEL])
+            found += _labels(reference, pool, factor[What.LABEL])
     best: dict[tuple[What, str], Sighting] = {}
     for sighting in sorted(found, key=lambda one: one.p_value):
         best.setdefault((sighting.what, sighting.name), sighting)
@@ -164,10 +166,10 @@ def _tokens(counts: Counter[str], pool: Pool, before: Before, factor: float) -> 
     return found
 
 
-def _labels(reference: Tallied, pool: Pool, background: Background, factor: float) -> list[Sighting]:
+def _labels(reference: Tallied, pool: Pool, factor: float) -> list[Sighting]:
     """Compare the share of answers with each label; that one became more frequent gets most of the level."""
     names = sorted({*reference.labels, *pool.labels})
-    before = Before(background.labels, background.count, reference.labels, len(reference.rows))
+    before = Before.alone(reference.labels, len(reference.rows))
     tests = len(names) * factor
     risen = _compared(What.LABEL, names, pool.labels, pool, before, tests=tests / SHARE_OF_RISES)
     return risen + _compared(What.LABEL, names, pool.labels, pool, before, tests=tests / (1 - SHARE_OF_RISES), way=-1)

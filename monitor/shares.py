@@ -62,6 +62,11 @@ class Before:
     judged: Counter[str]
     judged_rows: int
 
+    @classmethod
+    def alone(cls, judged: Counter[str], judged_rows: int) -> "Before":
+        """Return the reference without training texts."""
+        return cls(Counter(), 0, judged, judged_rows)
+
     def counts(self, names: Sequence[str]) -> tuple[Array, Array]:
         """Return hits and rows of each thing: of both together, or of the reference where the two do not fit."""
         learned = np.array([self.learned[name] for name in names], dtype=np.float64)

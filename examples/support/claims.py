@@ -149,7 +149,7 @@ def hold_against_bars(m: Measured, bars: Bars = LABEL_BARS) -> list[Claim]:
             "windows from shift to alarm",
             "<= 3",
             f"{m.windows_to_alarm}",
-            m.windows_to_alarm is not None and m.windows_to_alarm <= 3,
+            m.windows_to_alarm is not None and 1 <= m.windows_to_alarm <= 3,
         ),
         after,
         Claim(

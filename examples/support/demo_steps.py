@@ -81,18 +81,15 @@ async def steady_traffic(demo: Demo) -> None:
 async def shifted_traffic(demo: Demo) -> RetrainDecision:
     """Send shifted traffic window by window until the policy decides to retrain."""
     with demo.step("shifted traffic"):
-        window_rows, v1 = demo.settings.monitor.window_rows, demo.measured.v1
+        window_rows = demo.settings.monitor.window_rows
         held_out = await demo.client.send(held_out_requests(demo.task, "shifted"))
         demo.measured.new_v1 = mean_grade(held_out)
         sent, stream = len(held_out), drawn(demo, demo.task.sizes.shifted_windows * window_rows, "shifted")
         demo.say(f"{demo.task.bars.said(demo.measured.new_v1)} on {len(held_out)} held-out shifted requests")
         while stream:
             await wait_for_checks(demo, demo.measured.steady_rows + sent)
-            if (found := alarms(demo, v1)) and demo.measured.windows_to_alarm is None:
-                checks = list(dict.fromkeys(s.check_id for s in signals(demo, v1)))
-                shift_started = demo.measured.steady_rows // window_rows
-                demo.measured.windows_to_alarm = checks.index(found[0].check_id) + 1 - shift_started
-                kinds = ", ".join(sorted({f"{s.kind}" for s in found}))
+            if (found := shift_alarms(demo)) and demo.measured.windows_to_alarm is None:
+                demo.measured.windows_to_alarm, kinds = found
                 demo.say(f"alarm ({kinds}) in window {demo.measured.windows_to_alarm} after the shift")
             if decision := retrain_decision(demo):
                 demo.say(f"{decision.id}: {'; '.join(decision.reasons)}")
@@ -100,6 +97,16 @@ async def shifted_traffic(demo: Demo) -> RetrainDecision:
             batch, stream = stream[:window_rows], stream[window_rows:]
             sent += len(await demo.client.send(batch, speaking=demo.task.speaking, seed=sent))
     raise EngineError("the policy did not decide to retrain; `driftwheel status` and the decisions page say why")
+
+
+def shift_alarms(demo: Demo) -> tuple[int, str] | None:
+    """Return which window after the shift alarmed first, and what kinds of drift; a false alarm before it is none."""
+    v1, before = demo.measured.v1, demo.task.sizes.steady_windows
+    checks = list(dict.fromkeys(s.check_id for s in signals(demo, v1)))
+    found = [s for s in alarms(demo, v1) if s.check_id in checks[before:]]
+    if not found:
+        return None
+    return checks.index(found[0].check_id) + 1 - before, ", ".join(sorted({f"{s.kind}" for s in found}))
 
 
 async def retrain_and_swap(demo: Demo, decision: RetrainDecision) -> None:

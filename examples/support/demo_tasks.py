@@ -53,7 +53,7 @@ TEXT = Task(
     likes=lambda value: value >= LIKED,
     max_tokens=128,
     bars=GRADE_BARS,
-    sizes=Sizes(seed_rows=1500),
+    sizes=Sizes(seed_rows=1500, shifted_windows=16),
     speaking=Speaking(corrected_share=0.1, thumbed_share=0.3, guests=6),
     load_per_second=6.0,
 )

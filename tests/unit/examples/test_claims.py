@@ -81,6 +81,7 @@ def test_a_shift_that_lost_nothing_has_recovered_nothing() -> None:
         ({"steady_alarms": 1}, "alarms in the steady"),
         ({"windows_to_alarm": 4}, "windows from shift"),
         ({"windows_to_alarm": None}, "windows from shift"),
+        ({"windows_to_alarm": -2}, "windows from shift"),
         ({"new_v2": 0.79}, "shifted traffic after"),
         ({"old_v2": 0.92}, "old traffic after"),
         ({"failures": 1}, "failed"),

@@ -1,5 +1,6 @@
 """What single words, labels and signals say: small changes are found, bursts are none, and bounds hold."""
 
+import random
 from dataclasses import replace
 
 import numpy as np
@@ -8,6 +9,7 @@ from scipy.stats import hypergeom
 
 from driftwheel.records import DriftKind
 from examples.support.world import Phase, messages
+from examples.support.world_texts import OPENINGS, PLAIN, Style, cottages, right_texts, text_of_facts
 from monitor.background import Background, LearnedText, background_of, nearest, tokens_of
 from monitor.bursts import LAGS, bursts_of, design_effects
 from monitor.calibration import level_per_decision
@@ -47,6 +49,28 @@ def test_steady_windows_are_under_the_level() -> None:
         windows = [observed(200, 100 + 3 * seed + n) for n in range(3)]
         for kind in (DriftKind.INPUT, DriftKind.OUTPUT):
             assert not scanned(kind, *windows).is_over, scanned(kind, *windows).sightings[:3]
+
+
+def told(rows: int, seed: int) -> list[Observation]:
+    """Answer requests for texts as a model does, which always begins in one of the right ways."""
+    chance, style = random.Random(seed), Style(OPENINGS[2:3], PLAIN.wordings)
+    return [
+        Observation(id=str(n), prompt=one.prompt, answer=text_of_facts(one, one.facts, chance, style), label=None)
+        for n, one in enumerate(cottages(seed, rows))
+    ]
+
+
+def test_words_that_a_version_prefers_to_those_of_its_training_texts_are_no_drift() -> None:
+    """Pairs such as "lodge lies" were in 2 % of the training texts, 5 % of the judged answers and 7 % of live ones."""
+    learned = background_of(
+        [LearnedText(one.prompt, text, None) for one in cottages(1, 1000) for text in right_texts(one, 1)]
+    )
+    reference = signalled(told(300, 4), learned)
+    windows = [tallied(signalled(told(400, 50 + n), learned, reference)) for n in range(4)]
+    before = tallied(reference, is_in_time=False)
+    for newest in range(1, 5):
+        found = scan(DriftKind.OUTPUT, before, pools_of(windows[:newest]), learned, level=LEVEL)
+        assert not found.is_over, found.sightings[:3]
 
 
 @pytest.mark.parametrize(
