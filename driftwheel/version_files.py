@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from driftwheel.artifacts import is_complete
-from driftwheel.errors import ArtifactError, ConfigError, NotFoundError
+from driftwheel.errors import ArtifactError, ConfigError, ConflictError, NotFoundError
 from driftwheel.identity import utc_now
 from driftwheel.object_store import ObjectStore, open_store
 from driftwheel.records import ModelVersion, ModelVersionStatus
@@ -25,11 +25,19 @@ def share(storage: StorageSettings, folder: Path) -> None:
 
 
 def collect_stored(storage: StorageSettings, ledger: Ledger, *, dry_run: bool) -> Collected:
-    """Delete from the store what no published version of the ledger serves; raises ConfigError, StorageError."""
+    """Delete from the store what no published version of the ledger serves.
+
+    Raises ConfigError, StorageError, or ConflictError for a ledger without any version, to which all is a leftover.
+    """
     store = store_of(storage)
     if store is None:
         raise ConfigError("storage.artifacts names no store to collect in; set it to a folder or s3://BUCKET/PREFIX")
     published = ledger.find(ModelVersion, status=ModelVersionStatus.PUBLISHED)
+    if not published:
+        raise ConflictError(
+            f"the ledger at {ledger.address} knows no published version, so that all in {store.url} would be deleted; "
+            "is it the right database?"
+        )
     return collect(store, [version.manifest_hash for version in published], utc_now(), dry_run=dry_run)
 
 

@@ -108,7 +108,10 @@ class Worker:
 
     def _take(self, decision: RetrainDecision) -> None:
         if decision.status is DecisionStatus.OPEN:
-            self._ledger.change(decision, status=DecisionStatus.RUNNING)
+            try:
+                self._ledger.change(decision, status=DecisionStatus.RUNNING)
+            except ConflictError:  # a person has cancelled it in this very moment, which must not end the worker
+                return
         with SetWorkflowID(decision.id):
             handle = DBOS.start_workflow(self._workflow, decision.id)
         log.info("retrain started or resumed", decision=decision.id)

@@ -67,10 +67,10 @@ def export(arguments: argparse.Namespace) -> None:
     """Write the rows into a file."""
     settings = settings_from(arguments)
     with closing(open_ledger(settings)) as ledger:
+        note_export(settings.root, arguments.file)
         rows = export_traffic(
             ledger, settings.project, arguments.file, since=arguments.since, only_labelled=arguments.labelled
         )
-    note_export(settings.root, arguments.file, rows)
     if arguments.json:
         sys.stdout.write(json.dumps({"file": str(arguments.file), "rows": rows}) + "\n")
     else:

@@ -49,10 +49,16 @@ def export_traffic(
     return rows
 
 
-def note_export(root: Path, path: Path, rows: int) -> None:
-    """Remember that a file was written."""
-    with (root / EXPORTS).open("a", encoding="utf-8") as file:
-        file.write(json.dumps({"file": str(path.absolute()), "rows": rows}) + "\n")
+def note_export(root: Path, path: Path, rows: int | None = None) -> None:
+    """Remember that a file is written, before it is: one that nobody remembers could never be cleared.
+
+    Raises StorageError if the storage folder refuses.
+    """
+    try:
+        with (root / EXPORTS).open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"file": str(path.absolute()), "rows": rows}) + "\n")
+    except OSError as error:
+        raise StorageError(f"cannot note the export in {root / EXPORTS}: {error.strerror}; see to the disk") from error
 
 
 def _pages(ledger: Ledger, project: str, since: datetime | None, only_labelled: bool) -> Iterator[Sequence[Traffic]]:

@@ -39,6 +39,8 @@ from driftwheel.upkeep.storage_files import only_upkeep
 
 Kind = Literal["user", "key", "request"]
 BATCH_ROWS = 500
+BODIES = ("request", "response")
+"""Fields that nothing here asks for, and of which the rows of a service's key would not fit into memory."""
 _TRAFFIC, _FEEDBACK = TABLES[Traffic].c, TABLES[Feedback].c
 
 
@@ -140,12 +142,12 @@ def _names(traffic: TrafficSettings, target: Target) -> list[str]:
 def _requests(traffic: TrafficSettings, ledger: Ledger, project: str, target: Target) -> list[Traffic]:
     """Return the requests, and with one request those that repeat what was said in it, as a conversation does."""
     if target.kind == "user":
-        return ledger.find(Traffic, project=project, without=("response",), user_id=_names(traffic, target))
+        return ledger.find(Traffic, project=project, without=BODIES, user_id=_names(traffic, target))
     column = _TRAFFIC.key_id if target.kind == "key" else _TRAFFIC.id
-    rows = ledger.find(Traffic, column == storable(target.name), project=project, without=("response",))
+    rows = ledger.find(Traffic, column == storable(target.name), project=project, without=BODIES)
     forms = {form for row in rows for form in _in_requests(row.prompt)} if target.kind == "request" else set()
     repeating = [_TRAFFIC.request.contains(form, autoescape=True) for form in forms]
-    later = ledger.find(Traffic, sa.or_(*repeating), project=project, without=("response",)) if repeating else []
+    later = ledger.find(Traffic, sa.or_(*repeating), project=project, without=BODIES) if repeating else []
     return list({row.id: row for row in [*rows, *later]}.values())
 
 

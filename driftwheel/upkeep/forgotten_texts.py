@@ -1,25 +1,61 @@
 """Finds texts that are to be forgotten in files and in values of the ledger, however they are escaped there."""
 
+import bisect
 import html
 import json
 import shutil
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, AnyStr, Generic
+
+from driftwheel.artifacts import MANIFEST
 
 FORGOTTEN = "(forgotten)"
 SHORTEST = 12
 """Characters of a text that is looked for wherever it may stand; a shorter one, such as `yes`, would be everybody's."""
 READABLE = {".json", ".jsonl", ".html", ".md", ".txt", ".log", ".csv", ".yaml", ".1"}
-WHOLE_FOLDERS = ("reports", "evaluations")
-"""Their folders are of one piece, and are made again when they are needed."""
+REPORTS, EVALUATIONS = "reports", "evaluations"
 LEFT_OUT = ("datasets", "artifacts")
 """Datasets are written anew, and an artifact is a model, which is named."""
 MODEL_FILES = {"config.json", "adapter_config.json", "tokenizer.json", "tokenizer_config.json"}
 """What a folder of a model has: its other files are the model's, too, and what a user asked is in none of them, but may
 well read like a part of them, as `<|im_start|>` does."""
 LINES = {".jsonl", ".log", ".1", ".md", ".txt", ".csv"}
+
+
+FEW = 50
+"""Texts that are looked for one after another; more are looked up by how they begin, all at once."""
+
+
+class Finder(Generic[AnyStr]):
+    """Looks for many texts at once; what it costs grows with what is looked through, and hardly with the texts.
+
+    A service's key may have asked a hundred thousand times, and one after another that is hours for each large log.
+    """
+
+    def __init__(self, texts: Collection[AnyStr]) -> None:
+        """Look for texts, none of which is shorter than `SHORTEST`."""
+        self._texts: list[AnyStr] = sorted(set(texts))
+        self._starts: dict[AnyStr, dict[int, set[AnyStr]]] = {}
+        for text in self._texts if len(self._texts) > FEW else ():
+            self._starts.setdefault(text[:SHORTEST], {}).setdefault(len(text), set()).add(text)
+
+    def is_in(self, held: AnyStr) -> bool:
+        """Say whether one of the texts stands anywhere in it."""
+        if not self._starts:
+            return any(text in held for text in self._texts)
+        for at in range(len(held) - SHORTEST + 1):
+            found = self._starts.get(held[at : at + SHORTEST])
+            if found is not None and any(held[at : at + length] in texts for length, texts in found.items()):
+                return True
+        return False
+
+    def begins_with(self, cut: AnyStr) -> bool:
+        """Say whether one of the texts begins so."""
+        at = bisect.bisect_left(self._texts, cut)
+        return at < len(self._texts) and self._texts[at].startswith(cut)
 
 
 @dataclass(frozen=True)
@@ -35,18 +71,24 @@ class Needles:
             tuple(sorted({text.strip() for text in texts if len(text.strip()) >= SHORTEST}, key=len, reverse=True))
         )
 
-    def forms(self) -> list[bytes]:
-        """Return what a file that holds one of them has in it."""
+    @cached_property
+    def forms(self) -> Finder[bytes]:
+        """What a file that holds one of them has in it."""
         found = set[str]()
         for text in self.texts:
             found |= {text, json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1], html.escape(text)}
             found.add(json.dumps(json.dumps(text)[1:-1])[1:-1])
-        return [form.encode("utf-8", "surrogatepass") for form in found]
+        return Finder([form.encode("utf-8", "surrogatepass") for form in found])
+
+    @cached_property
+    def _plain(self) -> Finder[str]:
+        return Finder(self.texts)
 
     def are_in(self, value: Any) -> bool:
-        """Say whether a JSON value holds one of them."""
+        """Say whether a JSON value holds one of them, or the beginning of one, as an excerpt does."""
         if isinstance(value, str):
-            return any(text in value or _begins(value, text) for text in self.texts)
+            cut = value.removesuffix("...").removesuffix("…")
+            return self._plain.is_in(value) or (len(cut) >= SHORTEST and self._plain.begins_with(cut))
         parts = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ()
         return any(self.are_in(part) for part in parts)
 
@@ -61,29 +103,23 @@ class Needles:
         return value
 
 
-def _begins(value: str, text: str) -> bool:
-    """Say whether a value is the beginning of a text, as an excerpt is."""
-    cut = value.removesuffix("...").removesuffix("…")
-    return len(cut) >= SHORTEST and text.startswith(cut)
-
-
 def scrub_files(root: Path, needles: Needles, *, dry_run: bool) -> list[Path]:
     """Return the files of the storage folder that hold one of the texts, and take it out of them.
 
-    A report or an evaluation goes whole, of a file of lines those lines, and another file goes.
+    A report goes whole, of a file of lines those lines, and another file goes. Without its manifest an evaluation is
+    made anew where somebody asks for its scores; its other answers stay, with which traffic is compared until then.
     """
-    forms = needles.forms()
     found = list[Path]()
-    if not forms:
+    if not needles.texts:
         return found
     for path in _readable(root):
         if not path.is_file():
             continue  # its folder has gone meanwhile
         held = path.read_bytes()
-        if any(form in held for form in forms):
+        if needles.forms.is_in(held):
             found.append(path)
             if not dry_run:
-                _take_out(root, path, held, forms)
+                _take_out(root, path, held, needles.forms)
     return found
 
 
@@ -95,12 +131,20 @@ def _readable(root: Path) -> Iterator[Path]:
             yield path
 
 
-def _take_out(root: Path, path: Path, held: bytes, forms: Sequence[bytes]) -> None:
+def _take_out(root: Path, path: Path, held: bytes, forms: Finder[bytes]) -> None:
     kind, *rest = path.relative_to(root).parts
-    if kind in WHOLE_FOLDERS and len(rest) > 1:
+    if kind == EVALUATIONS and len(rest) > 1:
+        (root / kind / rest[0] / MANIFEST).unlink(missing_ok=True)
+    if kind == REPORTS and len(rest) > 1:
         shutil.rmtree(root / kind / rest[0])
     elif path.suffix in LINES:
-        kept = [line for line in held.splitlines(keepends=True) if not any(form in line for form in forms)]
-        path.write_bytes(b"".join(kept))
+        kept = b"".join(line for line in held.splitlines(keepends=True) if not forms.is_in(line))
+        # Into the same file, which a process may be writing; it only gets shorter, so that a full disk loses nothing.
+        with path.open("r+b") as file:
+            file.seek(len(held))
+            since = file.read()
+            file.seek(0)
+            file.write(kept + since)
+            file.truncate()
     else:
         path.unlink()

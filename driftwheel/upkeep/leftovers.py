@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from driftwheel.artifacts import read_manifest
-from driftwheel.errors import ArtifactError
+from driftwheel.errors import ArtifactError, ConflictError
 from driftwheel.records import (
     Alias,
     Dataset,
@@ -23,14 +23,15 @@ from driftwheel.records import (
     TrainingRunStatus,
 )
 from driftwheel.retrain_limits import UNFINISHED
+from driftwheel.store.database import file_of
 from driftwheel.store.ledger import Ledger
-from driftwheel.upkeep.storage_files import ENVIRONMENT_MARK, LOGS, only_upkeep, size_of
+from driftwheel.upkeep.storage_files import ENVIRONMENT_MARK, LEDGER, LOGS, only_upkeep, size_of
 
 DAY_SECONDS = 86_400
 KEEP_DAYS = 30.0
 LARGEST_LOG_BYTES, KEPT_LOG_BYTES = 64 << 20, 8 << 20
 """A log that a process still writes is cut to its end when it is larger."""
-RUNS, ARTIFACTS, MERGED = "runs", "artifacts", "merged"
+RUNS, ARTIFACTS, DATASETS, MERGED = "runs", "artifacts", "datasets", "merged"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,15 +54,18 @@ class _Needed:
     known_runs: frozenset[str]
     artifacts: frozenset[Path]
     artifact_hashes: frozenset[str]
+    evaluations: frozenset[Path]
+    """Those whose answers a published version's traffic is compared with."""
     datasets: frozenset[Path]
 
 
 def collect_leftovers(ledger: Ledger, root: Path, *, keep_days: float = KEEP_DAYS, dry_run: bool) -> list[Leftover]:
     """Return what nothing needs, and delete it unless it is a dry run; the largest first.
 
-    Raises ConflictError while a backup or another gc runs.
+    Raises ConflictError while a backup or another gc runs, and for a folder that is another ledger's.
     """
     with only_upkeep(root):
+        _refuse_stranger(ledger, root)
         needed, is_old = _needed(ledger), _older_than(keep_days)
         finders = (_runs, _artifacts, _evaluations, _datasets)
         found = [leftover for finder in finders for leftover in finder(root, needed, is_old)]
@@ -72,6 +76,19 @@ def collect_leftovers(ledger: Ledger, root: Path, *, keep_days: float = KEEP_DAY
                 _delete(leftover.path)
             _cut_logs(root)
     return sorted(found, key=lambda leftover: -leftover.bytes)
+
+
+def _refuse_stranger(ledger: Ledger, root: Path) -> None:
+    """Raise ConflictError unless the ledger is the folder's own: to another one all that lies there is a leftover."""
+    file, own = root / LEDGER, file_of(ledger.engine)
+    if file.is_file() and (own is None or own.resolve() != file.resolve()):
+        raise ConflictError(
+            f"{file} is a ledger, too, and storage.database_url names {ledger.address}: what that one alone knows "
+            "would be deleted; move the file away if it is not needed"
+        )
+    has_files = any(True for name in (RUNS, ARTIFACTS, DATASETS) for _ in _folders(root, name))
+    if has_files and not any(ledger.count(kind) for kind in (Dataset, TrainingRun, ModelVersion)):
+        raise ConflictError(f"the ledger at {ledger.address} is empty, and {root} is not: is it the right database?")
 
 
 def _needed(ledger: Ledger) -> _Needed:
@@ -89,6 +106,7 @@ def _needed(ledger: Ledger) -> _Needed:
         known_runs=frozenset(run.id for run in all_runs),
         artifacts=frozenset(Path(v.path) for v in versions),
         artifact_hashes=frozenset(v.manifest_hash for v in versions),
+        evaluations=frozenset(Path(path).parent for v in versions if (path := v.scorecard.predictions_path)),
         datasets=frozenset(Path(d.path) for d in ledger.find(Dataset)),
     )
 
@@ -143,12 +161,13 @@ def _evaluations(root: Path, needed: _Needed, is_old: Old) -> Iterator[Leftover]
             of = read_manifest(evaluation).artifact
         except ArtifactError:
             of = ""
-        if of is not None and of not in needed.artifact_hashes and is_old(evaluation):
+        is_needed = of is None or of in needed.artifact_hashes or evaluation in needed.evaluations
+        if not is_needed and is_old(evaluation):
             yield _found(evaluation, "answers of what no published version serves")
 
 
 def _datasets(root: Path, needed: _Needed, is_old: Old) -> Iterator[Leftover]:
-    for dataset in _folders(root, "datasets"):
+    for dataset in _folders(root, DATASETS):
         if dataset not in needed.datasets and is_old(dataset):
             yield _found(dataset, "the ledger knows no such dataset")
 

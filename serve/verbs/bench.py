@@ -2,8 +2,9 @@
 
     driftwheel bench --streams 1 8 64 --picture load.svg
 
-It asks this loop's gateway for its alias, or another endpoint's model. The gateway logs these requests, and neither
-watches nor learns them. Exit status 1 says that some were not answered.
+It asks this loop's gateway for its alias, with a key of DRIFTWHEEL_API_KEYS, or another endpoint's model, with
+OPENAI_API_KEY. The gateway logs these requests, and neither watches nor learns them. Exit status 1 says that some were
+not answered.
 """
 
 import argparse
@@ -13,6 +14,7 @@ import sys
 from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from driftwheel.alias_key import AliasKey
 from driftwheel.api_keys import own_key
@@ -20,6 +22,7 @@ from driftwheel.argument_types import whole
 from driftwheel.artifacts import write_text
 from driftwheel.cli.command import add_common_arguments, open_ledger, settings_from
 from driftwheel.errors import ConfigError, EngineError, NotFoundError
+from driftwheel.exposure import is_loopback
 from driftwheel.settings.serving import ServeSettings
 from driftwheel.settings.settings import StorageSettings
 from driftwheel.store.alias import live_version
@@ -54,7 +57,7 @@ def main(arguments: argparse.Namespace) -> None:
     if tokenizer is None:
         with closing(open_ledger(settings)) as ledger:
             tokenizer = live_tokenizer(settings.storage, ledger, settings.alias_key)
-    target = _target(settings.serve, arguments, tokenizer)
+    target = target_of(settings.serve, arguments, tokenizer)
     sizes = {"input_tokens": arguments.input_tokens, "output_tokens": arguments.output_tokens}
     measured = []
     for streams in arguments.streams:
@@ -81,12 +84,16 @@ def row(measured: Measured, *, is_first: bool) -> str:
     return f"{'  '.join(HEADS)}\n{line}" if is_first else line
 
 
-def _target(serve: ServeSettings, arguments: argparse.Namespace, tokenizer: str) -> Target:
+def target_of(serve: ServeSettings, arguments: argparse.Namespace, tokenizer: str) -> Target:
+    """Return the endpoint that is loaded, with the key that it may be shown."""
+    url = (arguments.url or f"http://{serve.address}").rstrip("/")
+    # A key of this loop is good for all that its gateway does, and nobody else's endpoint may see it.
+    is_ours = arguments.url is None or is_loopback(urlsplit(url).hostname or "")
     return Target(
-        url=(arguments.url or f"http://{serve.address}").rstrip("/"),
+        url=url,
         model=arguments.model or serve.alias,
         tokenizer=tokenizer,
-        key=own_key() or os.environ.get("OPENAI_API_KEY"),
+        key=(own_key() if is_ours else None) or os.environ.get("OPENAI_API_KEY"),
     )
 
 

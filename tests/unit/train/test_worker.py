@@ -27,6 +27,7 @@ from train.workflow import only_worker
 
 SCRIPT = """
 import os, pathlib, sys, time
+from driftwheel.approvals import cancel
 from driftwheel.cli.command import open_ledger
 from driftwheel.settings.load import load_settings
 from driftwheel.errors import DataError, StorageError
@@ -74,7 +75,18 @@ class Hanging:
 steps = [RetrainStep(step.__name__, step) for step in (first, second, third)]
 if mode in ("hang", "cancel"):
     steps.insert(1, RetrainStep("finetune", second, is_heavy=True))
-worker = Worker(settings, open_ledger(settings), Hanging(), steps=steps)
+
+class Late(Worker):
+    # A person cancels what the worker has just read.
+
+    def next_decision(self):
+        found = super().next_decision()
+        note("looked")
+        if mode == "late" and diary.read_text().count("looked") == 2:
+            cancel(self._ledger, settings.project, found.id)
+        return found
+
+worker = (Late if mode == "late" else Worker)(settings, open_ledger(settings), Hanging(), steps=steps)
 worker.run(lambda: worker.next_decision() is None)
 """
 
@@ -208,6 +220,15 @@ def test_a_database_that_is_locked_for_a_while_fails_no_candidate(
     assert ledger.get(RetrainDecision, decision.id).status is DecisionStatus.PROMOTED
     assert (tmp_path / "diary").read_text().splitlines() == ["first", "second dataset_1", "third run_1", "third run_1"]
     assert ledger.get(Step, f"{decision.id}/third").attempt == 2
+
+
+def test_a_decision_that_is_cancelled_as_it_is_taken_ends_no_worker(
+    settings: Settings, ledger: Ledger, tmp_path: Path
+) -> None:
+    decision = ask_for_retrain(settings, ledger)
+    assert run_worker(settings, tmp_path / "diary", "late") == 0
+    assert ledger.get(RetrainDecision, decision.id).status is DecisionStatus.CANCELLED
+    assert "first" not in (tmp_path / "diary").read_text()
 
 
 def test_a_second_worker_on_the_same_folder_is_refused(settings: Settings) -> None:

@@ -10,14 +10,16 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from driftwheel.artifacts import verify, writing
+from driftwheel.artifacts import is_complete, verify, writing
 from driftwheel.bookkeeping import Switch
 from driftwheel.by_whom import Action, Cause, Event, Feedback, Trust
 from driftwheel.check_details import SignalDetails
 from driftwheel.cli.main import main
 from driftwheel.errors import DataError, NotFoundError
+from driftwheel.predictions import Prediction, write_predictions
 from driftwheel.probe_answers import Fingerprint, ProbeAnswer
 from driftwheel.records import Dataset, DriftKind, DriftSignal, DriftVerdict, ModelVersion, Traffic, TrainingRun
+from driftwheel.scorecard import Scorecard
 from driftwheel.settings.settings import Settings
 from driftwheel.store.events import events_of
 from driftwheel.store.ledger import Ledger
@@ -27,11 +29,26 @@ from driftwheel.traffic.feedback import Author, give_feedback
 from driftwheel.traffic.redaction import rules_of
 from driftwheel.upkeep.forgetting import Target, forget
 from driftwheel.upkeep.forgotten_record import BEGUN, Forgotten, was_forgotten
+from driftwheel.upkeep.forgotten_texts import FEW, Finder, Needles
+from driftwheel.upkeep.leftovers import collect_leftovers
 from driftwheel.upkeep.verifying import verify_loop
+from monitor.references import judged_items
 from tests.support.whole_loop import add_built, add_dataset, add_run, add_version, request_row
 
 SECRET = 'my card "4929" was lost in Zürich <today>'
 OTHER = "where is the parcel that I sent?"
+ITEM = Prediction(
+    id="0",
+    slice="old",
+    prompt="",
+    expected="a",
+    answer="a",
+    label="a",
+    predicted="a",
+    is_correct=True,
+    latency_seconds=0.1,
+    mean_logprob=None,
+)
 ANN = Cause(actor="person:ann", reason="she asked for it")
 
 
@@ -272,6 +289,46 @@ def test_no_file_of_a_model_goes_because_a_question_reads_like_it(loop: Ledger, 
         loop.add(request_row("version_1", number, prompt=text, user_id="eve"))
     forget_in(settings, loop, "user", "eve")
     assert {path.name for path in merged.iterdir()} >= {"tokenizer_config.json", "config.json"}
+
+
+@pytest.mark.parametrize("count", [1, FEW, FEW + 1, 500])
+def test_many_texts_are_found_where_each_of_them_would_be(count: int) -> None:
+    texts = [f"how do I get card {number}" for number in range(count)]
+    finder, in_bytes = Finder(texts), Finder([text.encode() for text in texts])
+    for held in (
+        "",
+        "how do I get",
+        f"so {texts[-1]}",
+        f"how do how do I get card {count} back",
+        "HOW DO I GET CARD 0",
+    ):
+        assert finder.is_in(held) is in_bytes.is_in(held.encode()) is any(text in held for text in texts)
+    needles = Needles.of(texts)
+    for value in ("how do I get...", "how do I gex…", "how do", texts[0], texts[0][:-1]):
+        cut = value.rstrip(".…")
+        expected = any(text in value or (len(cut) >= 12 and text.startswith(cut)) for text in texts)
+        assert needles.are_in({"a": [value]}) is expected
+
+
+def test_a_log_that_is_written_meanwhile_keeps_its_file_and_what_came_since(loop: Ledger, settings: Settings) -> None:
+    with (settings.logs / "worker.log").open("a", encoding="utf-8") as log:
+        forget_in(settings, loop, "user", "ann")
+        log.write("and on\n")
+    assert (settings.logs / "worker.log").read_text() == "kept\nand on\n"
+
+
+def test_a_live_version_keeps_the_answers_that_its_traffic_is_compared_with(loop: Ledger, settings: Settings) -> None:
+    """The monitor could else look at nothing any more until somebody evaluates and publishes the version again."""
+    said = [replace(ITEM, id=str(n), prompt=prompt) for n, prompt in enumerate((f"{SECRET} 1", OTHER))]
+    with writing(settings.root / "evaluations" / "live", {"artifact": "h"}) as made:
+        write_predictions(made, said)
+    card = Scorecard(predictions_path=str(settings.root / "evaluations" / "live" / "predictions.jsonl"))
+    loop.change(loop.get(ModelVersion, "version_1"), scorecard=card)
+    forget_in(settings, loop, "user", "ann")
+    assert [item.prompt for item in judged_items(loop.get(ModelVersion, "version_1"))] == [OTHER]
+    assert not is_complete(settings.root / "evaluations" / "live"), "its scores are not those of what is left"
+    left = collect_leftovers(loop, settings.root, keep_days=0, dry_run=True)
+    assert "live" not in {leftover.path.name for leftover in left}
 
 
 def test_an_export_that_cannot_be_cleared_is_named(loop: Ledger, settings: Settings, tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from driftwheel.store.ledger import Ledger
 from driftwheel.upkeep.leftovers import LARGEST_LOG_BYTES, collect_leftovers
 from driftwheel.upkeep.storage_files import only_upkeep
 from driftwheel.upkeep.verifying import verify_loop
+from driftwheel.version_files import collect_stored
 from tests.support.versions import decision_stub
 from tests.support.whole_loop import add_built, add_run, add_version
 
@@ -142,6 +143,24 @@ def test_a_log_that_is_too_large_is_cut_while_its_process_goes_on(loop: Ledger, 
 def test_nothing_is_deleted_while_a_backup_is_taken(loop: Ledger, settings: Settings) -> None:
     with only_upkeep(settings.root), pytest.raises(ConflictError, match="another backup"):
         collect_leftovers(loop, settings.root, dry_run=False)
+
+
+@pytest.mark.parametrize("has_own_file", [True, False])
+def test_a_folder_of_another_ledger_is_left_alone(
+    loop: Ledger, settings: Settings, tmp_path: Path, has_own_file: bool
+) -> None:
+    """A database URL that is mistyped makes an empty ledger, to which everything would be a leftover."""
+    make_old(settings.root)
+    if not has_own_file:
+        (settings.root / "ledger.db").rename(tmp_path / "away.db")
+    before = {*settings.root.rglob("*")}
+    storage = settings.storage.model_copy(update={"artifacts": str(tmp_path / "store")})
+    with closing(Ledger(f"sqlite:///{tmp_path / 'other.db'}", root=settings.root)) as other:
+        with pytest.raises(ConflictError, match="is a ledger, too" if has_own_file else "is it the right database"):
+            collect_leftovers(other, settings.root, keep_days=0, dry_run=False)
+        with pytest.raises(ConflictError, match="knows no published version"):
+            collect_stored(storage, other, dry_run=False)
+    assert before <= {*settings.root.rglob("*")}
 
 
 def test_the_verb_says_what_it_would_do(loop: Ledger, settings: Settings, capsys: pytest.CaptureFixture[str]) -> None:
