@@ -64,7 +64,7 @@ def watched(texts: TextSet, random: np.random.Generator, *, has_scan: bool) -> W
     if has_scan:
         background = background_of([LearnedText(text, label, label) for text, label in texts.learned])
         found = signalled(items, background)
-        standard = Standard(background, found, tallied(found, is_in_time=False))
+        standard = Standard(background, found, tallied(found, is_in_time=False), background)
     first = items[: monitor.reference_rows]
     return Watched(Reference(first, first, items), Standards(standard, standard), monitor)
 

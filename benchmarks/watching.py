@@ -1,13 +1,15 @@
 """Benchmark: what a drift check and a scrape of the metrics cost beside a short and a long history.
 
     python -m benchmarks.watching [--short 1000] [--long 1000000] [--looks 20]
+    python -m benchmarks.watching --rows-per-check 200 [--rows 100000]
 
 CPU seconds of this process (`time.process_time`), the median of so many looks, on SQLite in a temporary folder. An idle
 look finds one request too few; a full one checks a window of 200 against 600 reference rows, with 400 permutations, and
-leaves out the Evidently report.
+leaves out the Evidently report. The second line checks a history that nobody has looked at, window after window.
 """
 
 import argparse
+import resource
 import statistics
 import tempfile
 import time
@@ -49,8 +51,9 @@ def measure(folder: Path, rows: int, looks: int) -> Cost:
     settings = settings_in(folder)
     ledger = Ledger(settings.database_url)
     window_rows = settings.monitor.window_rows
-    long_history.fill(settings, ledger, rows, waiting=window_rows)
-    full = [_full_look(settings, ledger) for _ in range(looks)]
+    long_history.fill(settings, ledger, rows + looks * window_rows, waiting=(looks + 1) * window_rows, is_told=True)
+    # Each looks at rows that were never seen before: what was computed of the same ones would be found again.
+    full = [cpu_seconds(lambda: check_without_report(settings, ledger)) for _ in range(looks + 1)][1:]
     _wait_again(ledger, window_rows - 1)
     idle = [cpu_seconds(lambda: check(settings, ledger)) for _ in range(looks)]
     registry = CollectorRegistry(auto_describe=False)
@@ -79,13 +82,6 @@ def cpu_seconds(do: Callable[[], Any]) -> float:
     return time.process_time() - started
 
 
-def _full_look(settings: Settings, ledger: Ledger) -> float:
-    """Check a full window, make its requests wait again, and return the cost."""
-    cost = cpu_seconds(lambda: check_without_report(settings, ledger))
-    _wait_again(ledger, settings.monitor.window_rows)
-    return cost
-
-
 def check_without_report(settings: Settings, ledger: Ledger) -> None:
     """Do all that `check` does, but draw nothing."""
     look = next_look(settings, ledger)
@@ -102,14 +98,47 @@ def _wait_again(ledger: Ledger, count: int) -> None:
         connection.execute(sa.update(table).where(table.c.id.in_(newest)).values(check_id=None))
 
 
+@dataclass(frozen=True, kw_only=True)
+class CatchUp:
+    """What it takes to check a whole history, window after window."""
+
+    windows: int
+    seconds: float
+    """CPU seconds."""
+    peak_mib: float
+    """The most memory that the process had, its libraries included."""
+
+
+def catch_up(folder: Path, rows: int, rows_per_check: int) -> CatchUp:
+    """Check every window of a history that nobody has looked at, without reports."""
+    path = settings_in(folder).path
+    sizes = {"window_rows": rows_per_check, "reference_rows": max(600, rows_per_check)}
+    settings = load_settings(path, [f"monitor.{name}={size}" for name, size in sizes.items()], environ={})
+    ledger = Ledger(settings.database_url)
+    long_history.fill(settings, ledger, rows, waiting=rows, is_told=True)
+    windows = 0
+    started = time.process_time()
+    while (look := next_look(settings, ledger)) is not None:
+        conclude(settings, ledger, look, judge_drift(look, FEATURES), {})
+        windows += 1
+    seconds = time.process_time() - started
+    ledger.close()
+    return CatchUp(windows=windows, seconds=seconds, peak_mib=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+
+
 def main() -> None:
-    """Print both costs and their ratio."""
+    """Print both costs and their ratio, or what a whole history takes."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--short", type=int, default=1_000)
     parser.add_argument("--long", type=int, default=1_000_000)
     parser.add_argument("--looks", type=int, default=20)
+    parser.add_argument("--rows-per-check", type=int, metavar="N", help="check a whole history in windows of so many")
+    parser.add_argument("--rows", type=int, default=100_000, help="of that history (100000)")
     arguments = parser.parse_args()
     structlog.configure(logger_factory=structlog.ReturnLoggerFactory())  # the table is what is read
+    if arguments.rows_per_check:
+        print_catch_up(arguments.rows, arguments.rows_per_check)
+        return
     costs = []
     for rows in (arguments.short, arguments.long):
         with tempfile.TemporaryDirectory() as folder:
@@ -118,6 +147,16 @@ def main() -> None:
     for name in ("idle", "full", "scrape"):
         short, long = (getattr(cost, name) for cost in costs)
         table.add_row(name, f"{short * 1000:.1f}", f"{long * 1000:.1f}", f"{long / short:.2f}")
+    Console().print(table)
+
+
+def print_catch_up(rows: int, rows_per_check: int) -> None:
+    """Measure in this process, whose memory is what is told."""
+    with tempfile.TemporaryDirectory() as folder:
+        found = catch_up(Path(folder), rows, rows_per_check)
+    table = Table("rows", "windows", "CPU seconds", "ms a window", "peak MiB")
+    each = found.seconds / max(1, found.windows) * 1000
+    table.add_row(f"{rows:,}", f"{found.windows:,}", f"{found.seconds:.1f}", f"{each:.1f}", f"{found.peak_mib:.0f}")
     Console().print(table)
 
 

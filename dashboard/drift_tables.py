@@ -10,6 +10,7 @@ from driftwheel.check_details import DECIDING, SignalDetails
 from driftwheel.diagnosis import Change, Diagnosis, NewCluster, Remedy, WordShift
 from driftwheel.intervals import share_interval
 from driftwheel.records import DriftKind, DriftSignal, DriftVerdict, RetrainDecision
+from driftwheel.traffic.new_normal import RENEWED
 
 KINDS = {
     DriftKind.INPUT: "what users ask",
@@ -64,6 +65,14 @@ def diagnosis_of(signals: Sequence[DriftSignal]) -> Diagnosis:
         changes=list({(c.side, c.name): c for d in found for c in d.changes}.values()),
         bot=next((d.bot for d in found if d.bot is not None), None),
         windows=max(d.windows for d in found),
+    )
+
+
+def can_be_accepted(newest: Sequence[DriftSignal], check_id: str) -> bool:
+    """Say whether a check is the newest one and something of it could become the new normal."""
+    over = (DriftVerdict.DRIFTED, DriftVerdict.SUSPECTED)
+    return any(
+        s.check_id == check_id and s.feature == DECIDING and s.kind in RENEWED and s.verdict in over for s in newest
     )
 
 

@@ -32,6 +32,8 @@ WORDS = {
     Action.PUBLISH: "published a version",
     Action.REJECT: "rejected a version",
     Action.ALARM: "an alarm rang",
+    Action.ACCEPT_NORMAL: "accepted what had changed as the new normal",
+    Action.TAKE_BACK_NORMAL: "took back what was accepted as normal",
     Action.NOTIFY: "people were told",
     Action.CONFIRM_FEEDBACK: "confirmed what was said of an answer",
     Action.WITHDRAW_FEEDBACK: "took back what was said of an answer",
@@ -48,7 +50,7 @@ GROUPS = {
         *(Action.ASK_RETRAIN, Action.APPROVE, Action.REFUSE, Action.CANCEL, Action.END_RETRAIN),
         *(Action.PAUSE, Action.RESUME),
     ),
-    "alarms and who was told": (Action.ALARM, Action.NOTIFY),
+    "alarms and who was told": (Action.ALARM, Action.NOTIFY, Action.ACCEPT_NORMAL, Action.TAKE_BACK_NORMAL),
     "feedback": tuple(a for a in Action if "feedback" in a),
     "keys": tuple(a for a in Action if a.endswith("_key")),
 }

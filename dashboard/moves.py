@@ -16,10 +16,12 @@ from driftwheel.errors import ConflictError
 from driftwheel.judgements import record_judgement
 from driftwheel.records import Alias, DecisionStatus, DecisionVerdict, ModelVersion, RetrainDecision
 from driftwheel.retrain_limits import WAITING
-from driftwheel.settings.watching import PolicySettings
+from driftwheel.settings.watching import MonitorSettings, PolicySettings
 from driftwheel.store.alias import find_alias
 from driftwheel.store.ledger import Ledger
+from driftwheel.traffic import new_normal
 from driftwheel.traffic.fresh_labels import Caps
+from driftwheel.traffic.new_normal import NewNormal
 
 LOOK_AGAIN = "Nothing was changed: look again, and decide anew."
 SETTLED = {
@@ -96,6 +98,16 @@ def set_paused(ledger: Ledger, project: str, value: bool, *, seen: str, by: Caus
     except ConflictError as error:
         now = "paused" if controls.is_paused(ledger, project) else "resumed"
         raise ConflictError(f"Somebody {now} retraining meanwhile. {LOOK_AGAIN}") from error
+
+
+def accept_normal(
+    monitor: MonitorSettings, ledger: Ledger, key: AliasKey, *, seen: str, by: Cause | None = None
+) -> NewNormal:
+    """Accept what changed as the new normal; raises ConflictError if another window was checked since."""
+    try:
+        return new_normal.accept(monitor, ledger, key, seen=seen, by=by)
+    except ConflictError as error:
+        raise ConflictError(f"{error}. Nothing was changed.") from error
 
 
 def newest_retrain(ledger: Ledger, project: str) -> str:

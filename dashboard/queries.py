@@ -13,6 +13,7 @@ from driftwheel.identity import utc_now
 from driftwheel.records import Dataset, DriftKind, DriftSignal, ModelVersion, TrainingRun
 from driftwheel.store.ledger import Ledger
 from driftwheel.store.tables import TABLES
+from driftwheel.traffic.new_normal import as_it_stands
 
 
 def age(moment: datetime | None, now: datetime | None = None) -> str:
@@ -74,13 +75,13 @@ def version_names(ledger: Ledger, project: str) -> dict[str, str]:
 
 
 def latest_check(ledger: Ledger, project: str, version_id: str | None = None) -> list[DriftSignal]:
-    """Return the signals of the newest check, of one version if it is given."""
+    """Return the signals of the newest check, of one version if it is given; what was accepted as normal is steady."""
     if version_id is None:
         last = newest(ledger, DriftSignal, project, limit=1)
     else:  # each check writes one decisive signal of this kind, and an index finds it
         kind = DriftKind.QUALITY
         last = newest(ledger, DriftSignal, project, limit=1, version_id=version_id, feature=DECIDING, kind=kind)
-    return newest(ledger, DriftSignal, project, check_id=last[0].check_id) if last else []
+    return as_it_stands(ledger, newest(ledger, DriftSignal, project, check_id=last[0].check_id)) if last else []
 
 
 def short(id: str | None) -> str:

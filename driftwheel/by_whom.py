@@ -76,6 +76,8 @@ class Action(StrEnum):
     PUBLISH = "publish"
     REJECT = "reject"
     ALARM = "alarm"  # a kind of drift was found
+    ACCEPT_NORMAL = "accept_normal"  # what newest windows hold is the new normal; the object is the version
+    TAKE_BACK_NORMAL = "take_back_normal"  # it is so no more
     NOTIFY = "notify"  # people were told of an event
     CONFIRM_FEEDBACK = "confirm_feedback"
     WITHDRAW_FEEDBACK = "withdraw_feedback"

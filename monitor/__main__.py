@@ -12,6 +12,7 @@ from driftwheel.cli.dispatch import run_verb
 VERBS = {
     "watch": ("monitor.watch", "check every full window, decide, and export metrics"),
     "check": ("monitor.check", "check the next full window now"),
+    "drift": ("monitor.compare", "compare any two windows, versions or files as a check would"),
     "exporter": ("monitor.exporter", "export metrics without watching"),
 }
 

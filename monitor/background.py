@@ -7,7 +7,7 @@ nearest. It is fitted once for a version; to look up a row costs some ten micros
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
@@ -105,6 +105,11 @@ def background_of(learned: Sequence[LearnedText]) -> Background:
     )
 
 
+def nothing_of(background: Background) -> Background:
+    """Return the same without counts: as if nothing had been learned, as far as shares are compared."""
+    return replace(background, count=0, prompt_tokens=Counter(), answer_tokens=Counter(), labels=Counter())
+
+
 def weighted(
     prompts: Sequence[Tokens], columns: dict[str, int], weights: Array, known: Counter[str], count: int
 ) -> Any:
@@ -118,7 +123,7 @@ def weighted(
     lengths: list[float] = []
     ends = [0]
     for prompt in prompts:
-        distinct = set(prompt.words)
+        distinct = dict.fromkeys(prompt.words)  # in their order: sums of a set's members differ from process to process
         found = [columns[word] for word in distinct if word in columns]
         unknown = sum(word not in known for word in distinct)
         lengths.append(float(np.square(weights[found]).sum()) + unknown * unknown_squared)

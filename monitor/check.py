@@ -35,6 +35,7 @@ from driftwheel.store.tables import TABLES
 from monitor.drift import KindJudgment
 from monitor.facts import gather_facts, trial_of
 from monitor.features import FEATURES, Feature
+from monitor.known_rows import keep_answered
 from monitor.look import Look, next_look
 from monitor.policy import decide
 from monitor.signals import draw_report, drift_signals, engine_signal, judge_drift, over_in_a_row, quality_signal
@@ -70,7 +71,7 @@ def conclude(
     """Write window, signals and decision of a look down, and go back to the version before where that is decided."""
     signals = [*drift_signals(look, judged, columns), quality_signal(look), engine_signal(look)]
     alias = get_alias(ledger, *settings.alias_key)  # before the decision, which is void if the alias moves meanwhile
-    decision, raised = _decide(settings, ledger, look, signals), _raised(ledger, signals)
+    decision, raised = _decide(settings, ledger, look, signals), _raised(ledger, look, signals)
     # All or nothing, the way back included: after a crash at any point the next look cuts the same window again. Of two
     # monitors that look at once one fails here and leaves no trace.
     with ledger.write() as connection:
@@ -80,13 +81,17 @@ def conclude(
         for signal in raised:
             _note_alarm(ledger, connection, signal)
         decision = _carry_out(ledger, connection, look, alias, decision)
+    keep_answered(ledger, look.source, window, look.sample.answered)
     verdicts = {s.kind.value: s.verdict.value for s in signals if s.feature == DECIDING}
     log.info("checked", version=look.version.id, decision=decision.verdict, remedy=decision.remedy, **verdicts)
     return CheckResult(signals, decision)
 
 
-def _raised(ledger: Ledger, signals: Sequence[DriftSignal]) -> list[DriftSignal]:
-    """Return the alarms that are new: no earlier window of the version was judged and found drifted right before."""
+def _raised(ledger: Ledger, look: Look, signals: Sequence[DriftSignal]) -> list[DriftSignal]:
+    """Return the alarms that are new: no earlier window of the version was judged and found drifted right before.
+
+    One that a person accepted as the new normal is over, and what rings after it is another one.
+    """
     found = []
     for signal in signals:
         if signal.feature == DECIDING and signal.verdict is DriftVerdict.DRIFTED:
@@ -99,9 +104,14 @@ def _raised(ledger: Ledger, signals: Sequence[DriftSignal]) -> list[DriftSignal]
                 kind=signal.kind.value,
                 feature=DECIDING,
             )
-            if not last or last[0].verdict is not DriftVerdict.DRIFTED:
+            if not last or last[0].verdict is not DriftVerdict.DRIFTED or _was_accepted(ledger, look, last[0]):
                 found.append(signal)
     return found
+
+
+def _was_accepted(ledger: Ledger, look: Look, signal: DriftSignal) -> bool:
+    windows = ledger.find(Window, id=signal.check_id) if look.accepted is not None else []
+    return bool(windows) and look.was_accepted(signal.kind, windows[0].number)
 
 
 def _note_alarm(ledger: Ledger, connection: sa.Connection, signal: DriftSignal) -> None:

@@ -7,8 +7,11 @@ Frobenius norms, which say how the squared distance of two means varies).
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
 
 import numpy as np
+from scipy import sparse
 
 from monitor.calibration import Array
 
@@ -35,10 +38,10 @@ def design_effect_of(gram: Array) -> DesignEffect:
     centered = _centered(gram[:rows, :rows]) if rows >= 2 * BLOCKS else np.zeros((0, 0))
     if rows < 2 * BLOCKS or np.trace(centered) < 1e-9:
         return INDEPENDENT
-    size, spread = _of_blocks(centered)
-    random = np.random.default_rng(rows)
-    orders = [random.permutation(rows) for _ in range(SHUFFLES)]
-    sizes, spreads = zip(*(_of_blocks(centered[np.ix_(order, order)]) for order in orders), strict=True)
+    averages = _block_averages(rows)
+    means = averages @ np.ascontiguousarray((averages @ centered).T)
+    of_orders = [means[start : start + BLOCKS, start : start + BLOCKS] for start in range(0, len(means), BLOCKS)]
+    (size, *sizes), (spread, *spreads) = zip(*(_of_blocks(one) for one in of_orders), strict=True)
     larger = max(1.0, size / max(1e-12, float(np.mean(sizes))))
     return DesignEffect(larger, max(larger, spread / max(1e-12, float(np.mean(spreads)))))
 
@@ -60,9 +63,21 @@ def widened(
     return np.asarray(mean * size + (permuted - mean) * spread)
 
 
-def _of_blocks(gram: Array) -> tuple[float, float]:
-    length = len(gram) // BLOCKS
-    means = _centered(gram.reshape(BLOCKS, length, BLOCKS, length).mean(axis=(1, 3)))
+@lru_cache(maxsize=4)  # of windows and references, which have the same lengths at each check
+def _block_averages(rows: int) -> Any:
+    """Return what averages rows over blocks, in their order and in shuffled ones: shape (orders times blocks, rows).
+
+    Sparse, because BLAS threads the product of such small dense ones, and its threads spin for longer than it takes.
+    """
+    random, length = np.random.default_rng(rows), rows // BLOCKS
+    orders = np.concatenate([np.arange(rows), *(random.permutation(rows) for _ in range(SHUFFLES))])
+    ends = np.arange(0, len(orders) + 1, length)
+    return sparse.csr_array((np.full(len(orders), 1 / length), orders, ends), shape=(len(ends) - 1, rows))
+
+
+def _of_blocks(products: Array) -> tuple[float, float]:
+    """Return trace and norm of the covariance of blocks' means, given their scalar products."""
+    means = _centered(products)
     return float(np.trace(means)), _norm(means)
 
 

@@ -19,7 +19,7 @@ from scipy.stats import rankdata
 from driftwheel.diagnosis import Diagnosis
 from driftwheel.records import DriftKind
 from monitor.calibration import Array, Judgment, judge
-from monitor.dependence import design_effect_of, widened
+from monitor.dependence import INDEPENDENT, DesignEffect, design_effect_of, widened
 from monitor.features import FEATURES, Feature, Measure
 from monitor.observation import Observation
 from monitor.scan import Scan
@@ -64,10 +64,15 @@ class KindJudgment:
 
 @lru_cache(maxsize=2)  # prompts and answers are dealt out alike; nobody writes into it
 def deal_out(reference_rows: int, current_rows: int, permutations: int, seed: int) -> Array:
-    """Return which pooled rows count as current, of shape (1 + permutations, rows); the first row is what was seen."""
-    seen = np.concatenate([np.zeros(reference_rows), np.ones(current_rows)])
+    """Return which pooled rows count as current, of shape (1 + permutations, rows); the first row is what was seen.
+
+    The dealings of one row lie side by side in memory: each statistic multiplies by the transpose, which would else be
+    copied for every one of them.
+    """
+    # Bytes are shuffled as floats are, into the same order, and there is an eighth of them to move.
+    seen = np.concatenate([np.zeros(reference_rows, np.uint8), np.ones(current_rows, np.uint8)])
     dealt = np.random.default_rng(seed).permuted(np.tile(seen, (permutations, 1)), axis=1)
-    return np.concatenate([seen[np.newaxis], dealt])
+    return np.ascontiguousarray(np.concatenate([seen[np.newaxis], dealt]).T, dtype=np.float64).T
 
 
 def judge_kind(
@@ -87,9 +92,8 @@ def judge_kind(
     statistics = [STATISTICS[f.measure]([f.value(row) for row in pooled], is_current) for f in judged]
     table = np.stack(statistics, axis=1)
     for column, feature in enumerate(judged):
-        of_now, of_before = (
-            design_effect_of(PRODUCTS[feature.measure](_in_time(feature, rows))) for rows in (current, reference)
-        )
+        of_now = _design_effect(feature.measure, _in_time(feature, current))
+        of_before = _design_effect_kept(feature.measure, _in_time(feature, reference))
         sizes = (len(now), len(before))
         table[1:, column] = widened(table[1:, column], of_now, of_before, sizes, POWERS[feature.measure])
     judgment = judge(table[0], table[1:], level)
@@ -105,9 +109,18 @@ def _thinned(rows: Sequence[Observation]) -> Sequence[Observation]:
     return rows[:: -(-len(rows) // MOST_DEALT)] if len(rows) > MOST_DEALT else rows
 
 
-def _in_time(feature: Feature, rows: Sequence[Observation]) -> Sequence[Any]:
+def _in_time(feature: Feature, rows: Sequence[Observation]) -> tuple[Any, ...]:
     """Return values of neighbours in time; of judged items none, because they are a random sample."""
-    return [feature.value(row) for row in rows[:MOST_IN_TIME]] if all(row.at is not None for row in rows) else ()
+    is_in_time = all(row.at is not None for row in rows)
+    return tuple(feature.value(row) for row in rows[:MOST_IN_TIME]) if is_in_time else ()
+
+
+def _design_effect(measure: Measure, values: tuple[Any, ...]) -> DesignEffect:
+    return design_effect_of(PRODUCTS[measure](values)) if values else INDEPENDENT
+
+
+_design_effect_kept = lru_cache(maxsize=16)(_design_effect)
+"""Of a reference, which is the same at each check."""
 
 
 def _rank_products(values: Sequence[Any]) -> Array:
@@ -165,10 +178,20 @@ def squared_mmd(texts: Sequence[Any], is_current: Array) -> Array:
     """Return the biased squared MMD of each dealing: with a linear kernel, the distance of the two mean vectors."""
     current_rows = int(is_current[0].sum())
     split = len(texts) - current_rows
-    vectors = word_vectors(texts[:split], texts[split:])
-    vectors = vectors[:, np.unique(vectors.indices)]  # of all hashed words, those that occur
-    weights = is_current / current_rows - (1 - is_current) / (len(texts) - current_rows)
-    return np.asarray(np.square(vectors.T @ weights.T).sum(axis=0), dtype=np.float64)
+    # A row that counts as current has the weight 1/current, another -1/reference: that is `step` for the one, less
+    # `before` for every row, so that only the current rows of a dealing have to be added up.
+    step, before = 1 / current_rows + 1 / split, 1 / split
+    by_word = word_vectors(texts[:split], texts[split:]).T.tocsr()
+    texts_with = np.diff(by_word.indptr)
+    shared = by_word[texts_with > 1]
+    means = shared @ is_current.T
+    means *= step
+    means -= before * np.asarray(shared.sum(axis=1)).reshape(-1, 1)
+    # A word of one text, as most pairs are, adds its square, by whether that text counts as current: no sums needed.
+    places = by_word.indptr[:-1][texts_with == 1]
+    squares = np.bincount(by_word.indices[places], np.square(by_word.data[places]), len(texts))
+    alone = np.einsum("ij,j->i", is_current, squares * ((step - before) ** 2 - before**2)) + squares.sum() * before**2
+    return np.asarray(np.einsum("ij,ij->j", means, means) + alone, dtype=np.float64)
 
 
 STATISTICS: dict[Measure, Callable[[Sequence[Any], Array], Array]] = {

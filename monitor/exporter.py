@@ -34,6 +34,7 @@ from driftwheel.settings.serving import ServeSettings
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
 from driftwheel.store.tables import TABLES
+from driftwheel.traffic.new_normal import as_it_stands
 from driftwheel.traffic.retention import pruned_rows
 from monitor.guarded_metrics import serve_metrics
 
@@ -114,7 +115,7 @@ class LedgerCollector(Collector):
         for s in signals:
             score.add_metric([s.kind, s.feature], s.score)
             threshold.add_metric([s.kind, s.feature], s.threshold)
-        verdicts = {s.kind: s.verdict for s in signals if s.feature == DECIDING}
+        verdicts = {s.kind: s.verdict for s in as_it_stands(self._ledger, signals) if s.feature == DECIDING}
         for kind in DriftKind:
             detected.add_metric([kind], float(verdicts.get(kind) is DriftVerdict.DRIFTED))
         yield from (score, threshold, detected)

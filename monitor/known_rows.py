@@ -1,13 +1,14 @@
 """What a version's windows are held against: training texts and reference rows, with their signals computed once."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
 from driftwheel.bookkeeping import Window
 from driftwheel.records import Dataset, ModelVersion
 from driftwheel.store.ledger import Ledger
-from monitor.background import Background, LearnedText, background_of
+from monitor.background import Background, LearnedText, background_of, nothing_of
+from monitor.bursts import design_effects
 from monitor.observation import Observation, without_repeats
 from monitor.pools import HORIZONS, Tallied, tallied
 from monitor.references import Reference
@@ -36,6 +37,8 @@ class Closed:
     ledger: Ledger = field(compare=False)
     source: Source = field(compare=False)
     window: Window = field(compare=False)
+    rows: Rows | None = field(default=None, compare=False)
+    """Its answered requests, where they are in memory still."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,8 +46,11 @@ class Standard:
     """Training texts and reference rows of one kind of drift."""
 
     background: Background
+    """What the signals of rows are looked up in."""
     signalled: Signalled
     reference: Tallied
+    learned: Background
+    """What is normal beside the reference; nothing where a person accepted the reference as the new normal."""
 
 
 @dataclass(frozen=True)
@@ -59,9 +65,14 @@ def standards_of(ledger: Ledger, version: ModelVersion, reference: Reference) ->
     """Return what the version's prompts and answers are held against."""
     background = learned_by(ledger.get(Dataset, version.dataset_id))
     if reference.judged:
-        both = _standard(rows_of(reference.judged), background)
+        both = standard_of(rows_of(reference.judged), background)
         return Standards(both, both)
-    return Standards(_standard(rows_of(reference.input), background), _standard(rows_of(reference.output), background))
+    if reference.is_accepted:
+        both = standard_of(rows_of(reference.input), background, is_accepted=True)
+        return Standards(both, both)
+    return Standards(
+        standard_of(rows_of(reference.input), background), standard_of(rows_of(reference.output), background)
+    )
 
 
 def rows_of(observations: Sequence[Observation]) -> Rows:
@@ -71,7 +82,8 @@ def rows_of(observations: Sequence[Observation]) -> Rows:
 
 
 @lru_cache(maxsize=4)
-def _standard(rows: Rows, background: Background | None) -> Standard | None:
+def standard_of(rows: Rows, background: Background | None, *, is_accepted: bool = False) -> Standard | None:
+    """Return what prompts or answers are held against; None where there are too few rows, or half of too few."""
     observations = rows.observations
     if background is None:
         # Half of the reference stands for what was learned; it must not be among the rows that are compared with it.
@@ -80,8 +92,13 @@ def _standard(rows: Rows, background: Background | None) -> Standard | None:
     if len(observations) < FEWEST_JUDGED:
         return None
     found = signalled(observations, background)
-    is_in_time = all(row.at is not None for row in observations)
-    return Standard(background, found, tallied(found, is_in_time=is_in_time))
+    reference = tallied(found, is_in_time=all(row.at is not None for row in observations))
+    if not is_accepted:
+        return Standard(background, found, reference, background)
+    # The training texts say how often a word was normal, and no more how often it is. Without them the reference stands
+    # alone, and it is traffic: its bursts count against it as those of a window do.
+    effect = max(1.0, design_effects(reference.bursts)[0])
+    return Standard(background, found, replace(reference, effect=effect), nothing_of(background))
 
 
 @lru_cache(maxsize=2 * max(HORIZONS) + 2)
@@ -90,12 +107,20 @@ def window_of(rows: Rows, standard: Standard) -> Tallied:
     return tallied(signalled(rows.observations, standard.background, standard.signalled))
 
 
-def windows_before(ledger: Ledger, source: Source, before: Window | None) -> tuple[Rows, ...]:
-    """Return the rows of the windows before this one, as many as are pooled with it, the oldest first."""
-    found = earlier_windows(ledger, source, before, max(HORIZONS) - 1)
+def windows_before(ledger: Ledger, source: Source, before: Window | None, *, after: int = 0) -> tuple[Rows, ...]:
+    """Return the rows of the windows before this one, as many as are pooled with it, the oldest first.
+
+    Those up to the number `after` are left out: they are what is compared with, or of a time before it.
+    """
+    found = [w for w in earlier_windows(ledger, source, before, max(HORIZONS) - 1) if w.number > after]
     return tuple(_answered(Closed(ledger.url, window.id, ledger, source, window)) for window in found)
 
 
 @lru_cache(maxsize=2 * max(HORIZONS))
 def _answered(closed: Closed) -> Rows:
-    return rows_of(answered_in(closed.ledger, closed.source, closed.window))
+    return closed.rows or rows_of(answered_in(closed.ledger, closed.source, closed.window))
+
+
+def keep_answered(ledger: Ledger, source: Source, window: Window, answered: Sequence[Observation]) -> None:
+    """Remember the answered requests of a window that was just closed: the next looks compare with them, too."""
+    _answered(Closed(ledger.url, window.id, ledger, source, window, rows_of(answered)))

@@ -12,6 +12,7 @@ from driftwheel.settings.watching import MonitorSettings
 from driftwheel.store.alias import find_alias
 from driftwheel.store.answer_form import label_field_of
 from driftwheel.store.ledger import Ledger
+from driftwheel.traffic.new_normal import NewNormal, new_normal_of
 from monitor.calibration import level_per_decision
 from monitor.known_rows import Rows, Standards, standards_of, windows_before
 from monitor.observation import Observation, Sample
@@ -38,6 +39,8 @@ class Look:
     before: Window | None
     """The version's window before this one."""
     standards: Standards
+    accepted: NewNormal | None = None
+    """What a person accepted as normal of the version's windows."""
     earlier: tuple[Rows, ...]
     """The answered requests of the windows before this one, the oldest first."""
     report_path: Path
@@ -53,8 +56,14 @@ class Look:
         return self.before.number + 1 if self.before else 1
 
     def over_in_a_row(self, kind: DriftKind) -> int:
-        """Return how many windows of the version before this one, in a row, were over the threshold."""
-        return self.before.over_in_a_row.get(kind, 0) if self.before else 0
+        """Return how many windows before this one, in a row, were over the threshold; accepted ones are no such."""
+        if self.before is None or self.was_accepted(kind, self.before.number):
+            return 0
+        return self.before.over_in_a_row.get(kind, 0)
+
+    def was_accepted(self, kind: DriftKind, number: int) -> bool:
+        """Say whether a person accepted as normal what a window of the version shows of a kind."""
+        return self.accepted is not None and self.accepted.holds(kind, number)
 
 
 def next_look(settings: Settings, ledger: Ledger) -> Look | None:
@@ -81,7 +90,8 @@ def next_look(settings: Settings, ledger: Ledger) -> Look | None:
     sample = Sample(rows)
     before = last_window(ledger, version_id)
     check_id = new_id("check", [version_id, rows[0].id, before.number if before else 0])
-    reference = reference_of(settings.monitor, ledger, version, source, seed=settings.dataset.seed)
+    accepted = new_normal_of(ledger, settings.project, version_id)
+    reference = reference_of(settings.monitor, ledger, version, source, accepted, seed=settings.dataset.seed)
     return Look(
         project=settings.project,
         monitor=settings.monitor,
@@ -94,7 +104,8 @@ def next_look(settings: Settings, ledger: Ledger) -> Look | None:
         evidence=evidence_of(settings.monitor, ledger, source, before, sample.answered),
         before=before,
         standards=standards_of(ledger, version, reference),
-        earlier=windows_before(ledger, source, before),
+        accepted=accepted,
+        earlier=windows_before(ledger, source, before, after=accepted.number if accepted else 0),
         report_path=settings.root / "reports" / check_id,
     )
 

@@ -6,13 +6,16 @@ opinion. An answer that got a thumb up is no labelled one.
 """
 
 import hashlib
-import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from scipy.stats import beta, binom, hypergeom, mannwhitneyu, norm
+import numpy as np
+from scipy.stats import beta, binom, hypergeom
+
+from monitor.calibration import Array
+from monitor.shares import growth_p_value
 
 CONFIRMING_SHARE = 0.05
 """Of the labels: where fewer confirm the answer, people label what is wrong, and the labels are corrections."""
@@ -61,6 +64,16 @@ class WindowEvidence:
     def told(self) -> tuple[Said, ...]:
         """The rows about which anybody said anything; they are few, and counted many times."""
         return tuple(row for row in self.rows if row.is_said or row.loss is not None)
+
+    @cached_property
+    def asked(self) -> Counter[str]:
+        """How many of the requests each author asked."""
+        return Counter(row.author for row in self.rows)
+
+    @cached_property
+    def measures(self) -> Array:
+        """What each answer lacks by what people said, and whether its thumb is down; of shape (2, rows)."""
+        return np.array([(row.loss or 0.0, row.thumb == -1) for row in self.rows], np.float64).reshape(-1, 2).T
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,9 +144,10 @@ def without_loudest(windows: Sequence[WindowEvidence], newest: int) -> Sequence[
     """
     if not any(window.told for window in windows[-newest:]):
         return windows
-    rows = [row for window in windows[-newest:] for row in window.rows]
-    said = Counter(row.author for row in rows if row.is_said)
-    over = {author: said[author] - most for author, most in capped_by_author(said, _asked_by_speakers(rows)).items()}
+    said = Counter(row.author for window in windows[-newest:] for row in window.told if row.is_said)
+    # Of each key that says anything: the silence of one that never speaks is no opinion.
+    asked = _asked_by(said, windows[-newest:])
+    over = {author: said[author] - most for author, most in capped_by_author(said, asked).items()}
     loudest = max(over, key=lambda author: over[author], default=None)
     if loudest is None or over[loudest] <= 0:
         return windows
@@ -148,14 +162,12 @@ def counted(windows: Iterable[WindowEvidence], is_said: Callable[[Said], bool]) 
     # Whoever never says this, but other things, may not say it ever: a key that confirmed one answer of a hundred has
     # not found the others right. It is counted by what it spoke about.
     spoken = Counter(row.author for row in told if row.is_said and row.author not in count)
-    asked = Counter(row.author for window in windows for row in window.rows if row.author in count)
-    return capped_by_author(count, asked + spoken)
+    return capped_by_author(count, _asked_by(count, windows) + spoken)
 
 
-def _asked_by_speakers(rows: Sequence[Said]) -> Counter[str]:
-    """Count the requests of each key that says anything: the silence of one that never speaks is no opinion."""
-    speakers = {row.author for row in rows if row.is_said}
-    return Counter(row.author for row in rows if row.author in speakers)
+def _asked_by(authors: Iterable[str], windows: Sequence[WindowEvidence]) -> Counter[str]:
+    """Count the requests of some authors."""
+    return Counter({author: sum(window.asked.get(author, 0) for window in windows) for author in authors})
 
 
 def contradicted(windows: Sequence[WindowEvidence]) -> float:
@@ -271,17 +283,6 @@ def _rate(
         before_of=before[1],
         p_value=min(1.0, p_value * len(found)),  # Bonferroni over the horizons
     )
-
-
-def growth_p_value(now: Sequence[float], before: Sequence[float], design_effect: float = 1.0) -> float:
-    """Return the p-value of the rank test of Mann and Whitney (1947) that numbers have grown; 1 where a side is empty.
-
-    Sums of them would be compared as if each were 0 or 1, which sees a third less.
-    """
-    if not now or not before or len({*now, *before}) == 1:
-        return 1.0
-    p_value = float(mannwhitneyu(now, before, alternative="greater", method="asymptotic").pvalue)
-    return float(norm.sf(norm.isf(p_value) / math.sqrt(design_effect)))
 
 
 def rise_p_value(now: Counts, before: Counts, design_effect: float = 1.0) -> float:

@@ -103,7 +103,9 @@ def _cause(facts: PolicyFacts, settings: PolicySettings) -> tuple[str | None, li
     if facts.is_quality_suspected:
         return None, [f"{facts.quality_text}: an alarm if the next windows say the same"]
     if shifted:
-        advice = "no reason to retrain" if facts.is_quality_known else "label some to see whether it matters"
+        advice = "label some to see whether it matters"
+        if facts.is_quality_known:
+            advice = "no reason to retrain; `driftwheel accept` makes it the new normal"
         return None, [f"{' and '.join(shifted)} drift, but {facts.quality_text}: {advice}"]
     return None, ["no alarm"]
 

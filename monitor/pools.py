@@ -1,14 +1,17 @@
 """Counts words and labels of windows, and takes the newest windows together; pure."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import chain
 
 import numpy as np
 
 from monitor.bursts import NO_BURSTS, Bursts, bursts_of, design_effects, pooled
 from monitor.calibration import Array
-from monitor.row_signals import Row, Signalled
+from monitor.ranks import TAILS, UPPER_TAILS, Ranked, ranked
+from monitor.row_signals import SIGNALS, Row, Signalled
 
 HORIZONS = (1, 2, 3, 6)
 """Newest windows that are pooled: a large change shows in one, a change of one row in twenty needs several."""
@@ -24,6 +27,16 @@ class Tallied:
     answer_tokens: Counter[str]
     labels: Counter[str]
     bursts: Bursts
+    effect: float = 1.0
+    """By how much less its rows say than independent ones, where they are what others are compared with."""
+
+    @cached_property
+    def ranked(self) -> tuple[Ranked, ...]:
+        """The values of each signal in order; a reference's are asked at each check."""
+        return tuple(
+            ranked(column, UPPER_TAILS if signal.is_one_sided else TAILS)
+            for signal, column in zip(SIGNALS, self.values.T, strict=True)
+        )
 
 
 NO_LABEL = "(none)"
@@ -58,24 +71,34 @@ class Pool:
     """That of words and labels."""
 
 
-def pool_of(windows: Sequence[Tallied]) -> Pool:
-    """Take windows together."""
-    bursts = pooled([window.bursts for window in windows])
-    effect, effects = design_effects(bursts)
+@dataclass(frozen=True)
+class _Counts:
+    """Counts of newest windows."""
 
-    def summed(counters: Iterator[Counter[str]]) -> Counter[str]:
-        found: Counter[str] = Counter()
-        for counter in counters:
-            found.update(counter)
+    prompt_tokens: Counter[str]
+    answer_tokens: Counter[str]
+    labels: Counter[str]
+
+    def with_(self, windows: Sequence[Tallied]) -> "_Counts":
+        """Return the same with those of more windows; nobody writes into counts that are there."""
+        found = _Counts(self.prompt_tokens.copy(), self.answer_tokens.copy(), self.labels.copy())
+        for window in windows:
+            # From the rows: a counter is added to another one by a loop of Python, and an iterable is counted by C.
+            found.prompt_tokens.update(chain.from_iterable(row.prompt.distinct for row in window.rows))
+            found.answer_tokens.update(chain.from_iterable(row.answer.distinct for row in window.rows))
+            found.labels.update(window.labels)
         return found
 
+
+def _pool_of(windows: Sequence[Tallied], counts: _Counts) -> Pool:
+    effect, effects = design_effects(pooled([window.bursts for window in windows]))
     return Pool(
         windows=len(windows),
         rows=sum(len(window.rows) for window in windows),
         values=np.concatenate([window.values for window in windows]),
-        prompt_tokens=summed(window.prompt_tokens for window in windows),
-        answer_tokens=summed(window.answer_tokens for window in windows),
-        labels=summed(window.labels for window in windows),
+        prompt_tokens=counts.prompt_tokens,
+        answer_tokens=counts.answer_tokens,
+        labels=counts.labels,
         effects=effects,
         effect=effect,
     )
@@ -83,5 +106,10 @@ def pool_of(windows: Sequence[Tallied]) -> Pool:
 
 def pools_of(windows: Sequence[Tallied]) -> list[Pool]:
     """Return the pools of all horizons that differ; the newest window is the last."""
-    sizes = sorted({min(horizon, len(windows)) for horizon in HORIZONS})
-    return [pool_of(windows[-size:]) for size in sizes]
+    pools, counts = list[Pool](), _Counts(Counter(), Counter(), Counter())
+    for size in sorted({min(horizon, len(windows)) for horizon in HORIZONS}):
+        # The larger pool holds the smaller one, and only what it has beyond that is counted.
+        counted = pools[-1].windows if pools else 0
+        counts = counts.with_(windows[len(windows) - size : len(windows) - counted])
+        pools.append(_pool_of(windows[-size:], counts))
+    return pools

@@ -5,7 +5,7 @@ they came: an answer that nobody labelled counts as right there. Everything else
 correct and complain, is an estimate: it may ring an alarm and ask for labels, and starts no retrain.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -157,9 +157,8 @@ def assess(
     Labels count in the window of their request, whenever they come.
     """
     # Up to the last window of which anybody has said anything: labels of the newest ones may be still on their way.
-    told = len(windows) - next((n for n, w in enumerate(reversed(windows)) if any(r.is_said for r in w.rows)), 0)
+    told = len(windows) - next((n for n, w in enumerate(reversed(windows)) if any(r.is_said for r in w.told)), 0)
     newest = pooled(windows[:told], min_labels)
-    said = _answers(newest)
     populations = [_with_missing_as_right(windows), _audited(windows)]
     populations += [_labels(windows)] if are_labels_sampled else []
     effect = _effect(without_loudest(windows, HORIZONS[0])[-HORIZONS[-1] :])
@@ -173,7 +172,7 @@ def assess(
     each = level / 2 / ESTIMATES
     accuracy = _accuracy(newest, windows, min_labels, are_labels_sampled=are_labels_sampled)
     return Assessment(
-        labelled=round(accuracy.labelled) if accuracy else sum(row.loss is not None for row in said),
+        labelled=round(accuracy.labelled) if accuracy else _labelled(newest),
         accuracy=accuracy,
         estimate=None if accuracy else _estimate(newest, min_labels),
         drop=baseline.accuracy - accuracy.value if accuracy else max(0.0, drop),
@@ -187,13 +186,13 @@ def assess(
 def pooled(windows: Sequence[WindowEvidence], min_labels: int) -> Sequence[WindowEvidence]:
     """Return the newest windows, as many as hold enough labels, and eight at most."""
     for count in range(1, HORIZONS[-1] + 1):
-        if sum(row.loss is not None for row in _answers(windows[-count:])) >= min_labels:
+        if _labelled(windows[-count:]) >= min_labels:
             return windows[-count:]
     return windows[-HORIZONS[-1] :]
 
 
-def _answers(windows: Sequence[WindowEvidence]) -> list[Said]:
-    return [row for window in windows for row in window.rows]
+def _labelled(windows: Sequence[WindowEvidence]) -> int:
+    return sum(row.loss is not None for window in windows for row in window.told)
 
 
 def _with_missing_as_right(windows: Sequence[WindowEvidence]) -> list[Outcomes]:
@@ -202,12 +201,15 @@ def _with_missing_as_right(windows: Sequence[WindowEvidence]) -> list[Outcomes]:
 
 
 def _audited(windows: Sequence[WindowEvidence]) -> list[Outcomes]:
-    samples = [[row for row in window.rows if row.is_audited] for window in windows]
-    return [Outcomes.of([1.0 - (row.loss or 0.0) for row in sample]) for sample in samples]
+    return [Outcomes.of([1.0 - (row.loss or 0.0) for row in _sampled(window)]) for window in windows]
+
+
+def _sampled(window: WindowEvidence) -> list[Said]:
+    return [row for row in window.rows if row.is_audited]
 
 
 def _labels(windows: Sequence[WindowEvidence]) -> list[Outcomes]:
-    return [Outcomes.of([1.0 - row.loss for row in window.rows if row.loss is not None]) for window in windows]
+    return [Outcomes.of([1.0 - row.loss for row in window.told if row.loss is not None]) for window in windows]
 
 
 def _newest_share(population: Sequence[Outcomes], least: int) -> float:
@@ -223,9 +225,8 @@ def _newest_share(population: Sequence[Outcomes], least: int) -> float:
 def _effect(windows: Sequence[WindowEvidence]) -> float:
     """Return the design effect of what people say: the larger one of corrections and of thumbs down."""
     effects = [1.0]
-    measures: tuple[Callable[[Said], float], ...] = (lambda row: row.loss or 0.0, lambda row: float(row.thumb == -1))
-    for measure in measures:
-        said = [np.array([measure(row) for row in w.rows], dtype=np.float64) for w in windows if w.rows]
+    for measure in range(2):
+        said = [window.measures[measure] for window in windows if window.rows]
         # Within windows: that the windows differ is what is looked for.
         effects.append(design_effect(np.concatenate([values - values.mean() for values in said])) if said else 1.0)
     return max(effects)
@@ -264,22 +265,27 @@ def _accuracy(
     are_labels_sampled: bool,
 ) -> Accuracy | None:
     """Return the accuracy by the fairest sample of answers that is there."""
-    rows = _answers(newest)
-    whole = _among(rows, "most answers labelled")
+    whole = _among([window.told for window in newest], _answers(newest), "most answers labelled")
     if whole.labelled >= min_labels and (whole.labelled >= MOST_ANSWERS * whole.of or are_labels_sampled):
         return whole
-    audited = [row for row in _answers(windows[-HORIZONS[-1] :]) if row.is_audited]
-    audit = _among(audited, "audit sample")
+    audited = [_sampled(window) for window in windows[-HORIZONS[-1] :]]
+    audit = _among(audited, sum(map(len, audited)), "audit sample")
     return audit if audit.labelled >= max(min_labels, MOST_ANSWERS * audit.of) else None
 
 
 def _estimate(newest: Sequence[WindowEvidence], min_labels: int) -> Accuracy | None:
-    found = _among(_answers(newest), "labels that people chose to give")
+    found = _among([window.told for window in newest], _answers(newest), "labels that people chose to give")
     is_sample = found.labelled >= min_labels and found.right >= CONFIRMING_SHARE * found.labelled
     return found if is_sample else None
 
 
-def _among(rows: Sequence[Said], basis: str) -> Accuracy:
+def _answers(windows: Sequence[WindowEvidence]) -> int:
+    return sum(len(window.rows) for window in windows)
+
+
+def _among(windows: Sequence[Sequence[Said]], answers: int, basis: str) -> Accuracy:
+    """Return the accuracy of the labelled ones of so many answers; `windows` hold at least those."""
+    rows = [row for window in windows for row in window]
     known = tuple(1.0 - row.loss for row in rows if row.loss is not None)
     grades = known if any(row.grade is not None for row in rows) else None
-    return Accuracy(right=sum(known), labelled=len(known), of=len(rows), basis=basis, grades=grades)
+    return Accuracy(right=sum(known), labelled=len(known), of=answers, basis=basis, grades=grades)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
+from driftwheel.bookkeeping import Window
 from driftwheel.errors import ArtifactError, NotFoundError
 from driftwheel.grades import Criterion
 from driftwheel.predictions import read_predictions
@@ -12,10 +13,11 @@ from driftwheel.records import Dataset, ModelVersion, Traffic
 from driftwheel.settings.watching import MonitorSettings
 from driftwheel.store.ledger import Ledger
 from driftwheel.store.tables import TABLES
+from driftwheel.traffic.new_normal import NewNormal
 from driftwheel.traffic.outcome_query import is_answered
 from monitor.observation import Observation, grade_of, observe
 from monitor.standard import Baseline, live_criterion
-from monitor.windows import UNOBSERVED, Source, first_answered
+from monitor.windows import UNOBSERVED, Source, answered_in, first_answered
 
 NEW = "new"
 """The slice of a version's test items that came from the traffic it was made for."""
@@ -31,17 +33,28 @@ class Reference:
     output: tuple[Observation, ...]
     judged: tuple[Observation, ...] = ()
     """All items that the version was judged on, up to `MOST_JUDGED`; where they are the reference, a scan uses them."""
+    is_accepted: bool = False
+    """A person said that these rows are normal, whatever the version learned."""
 
 
 def reference_of(
-    monitor: MonitorSettings, ledger: Ledger, version: ModelVersion, source: Source, *, seed: int
+    monitor: MonitorSettings,
+    ledger: Ledger,
+    version: ModelVersion,
+    source: Source,
+    accepted: NewNormal | None = None,
+    *,
+    seed: int,
 ) -> Reference:
     """Return what the version's traffic is compared with.
 
     A version built from files is compared with the test items that it was judged on. A retrained one answers
     traffic that had already changed: its prompts are compared with the last traffic before its dataset was
-    built, its answers with its own first window.
+    built, its answers with its own first window. What a person accepted as normal goes before both.
     """
+    if accepted is not None:
+        rows = _accepted_rows(ledger, source, tuple(accepted.check_ids))
+        return Reference(rows, rows, is_accepted=True)
     count, window_rows = monitor.reference_rows, monitor.window_rows
     dataset = ledger.get(Dataset, version.dataset_id)
     if dataset.origin == "files":
@@ -62,6 +75,14 @@ def reference_of(
     return Reference(
         tuple(observe(row, source.label_field) for row in before), first if len(first) >= window_rows else ()
     )
+
+
+@lru_cache(maxsize=2)  # closed windows, whose requests do not change any more
+def _accepted_rows(ledger: Ledger, source: Source, check_ids: tuple[str, ...]) -> tuple[Observation, ...]:
+    """Return the answered requests of windows in their order, the newest of very many."""
+    windows = sorted(ledger.find(Window, id=list(check_ids)), key=lambda window: window.number)
+    rows = [row for window in windows for row in answered_in(ledger, source, window)]
+    return tuple(rows[-MOST_JUDGED:])
 
 
 def judged_items(version: ModelVersion) -> tuple[Observation, ...]:

@@ -3,8 +3,10 @@
 Each signal is one number a row. A new one is an entry of `SIGNALS`; the scan and the diagnosis take it from there.
 """
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property, lru_cache
 from itertools import pairwise
 from typing import Any
 
@@ -16,9 +18,12 @@ from driftwheel.records import DriftKind
 from monitor.background import LONGEST_TEXT, Background, Nearest, Tokens, letter_groups, nearest, tokens_of
 from monitor.calibration import Array
 from monitor.observation import Observation
+from monitor.ranks import mid_ranks
 
 SURE = 0.75
 """Share of the nearest texts' weight beyond which their label is taken for the right one."""
+LONGEST_KEPT = 300
+"""Characters of an answer whose words are kept."""
 TOGETHER = ("novelty", "unknown_words", "unknown_pairs", "doubt")
 """What strangeness is put together from."""
 
@@ -61,18 +66,36 @@ def _share(part: float, of: float) -> float:
     return part / of if of else 0.0
 
 
-def _capitals(text: str) -> float:
-    letters = sum(letter.isalpha() for letter in text)
-    return _share(sum(letter.isupper() for letter in text), letters)
+@dataclass(frozen=True)
+class Characters:
+    """A kind of characters, counted a hundred times as fast as by asking each: a signal does so for each row."""
+
+    are_such: Callable[[str], bool]
+
+    @cached_property
+    def _of_ascii(self) -> bytes:
+        return bytes(code for code in range(128) if self.are_such(chr(code)))
+
+    def count(self, text: str) -> int:
+        """Return how many of a text's characters are such."""
+        if text.isascii():
+            return len(text) - len(text.encode("ascii").translate(None, self._of_ascii))
+        return sum(count for character, count in Counter(text).items() if self.are_such(character))
+
+
+LETTERS, CAPITALS = Characters(str.isalpha), Characters(str.isupper)
+SIGNS = Characters(lambda character: not (character.isalpha() or character.isspace()))
 
 
 def _unknown_groups(row: Row, background: Background) -> float:
-    groups = [group for word in row.prompt.words for group in letter_groups(word)]
-    return _share(sum(group not in background.groups for group in groups), len(groups))
+    words, known = row.prompt.words, background.prompt_tokens
+    # A word has as many groups as letters, and those of a known word are known.
+    unknown = [group for word in words if word not in known for group in letter_groups(word)]
+    return _share(sum(group not in background.groups for group in unknown), sum(map(len, words)))
 
 
 def _unknown_words(tokens: Tokens, known: dict[str, int]) -> float:
-    return _share(sum(word not in known for word in tokens.words), len(tokens.words))
+    return _share(len([word for word in tokens.words if word not in known]), len(tokens.words))
 
 
 def _unknown_pairs(row: Row, background: Background) -> float:
@@ -142,14 +165,16 @@ SIGNALS = (
         kind=DriftKind.INPUT,
         says="share of capitals among the letters of prompts",
         unit="share",
-        value=lambda row, _: _capitals(row.observation.prompt[:LONGEST_TEXT]),
+        value=lambda row, _: _share(
+            CAPITALS.count(start := row.observation.prompt[:LONGEST_TEXT]), LETTERS.count(start)
+        ),
     ),
     RowSignal(
         name="prompt_signs",
         kind=DriftKind.INPUT,
         says="share of characters of prompts that are no letters or spaces",
         unit="share",
-        value=lambda row, _: _signs(row.observation.prompt[:LONGEST_TEXT]),
+        value=lambda row, _: _share(SIGNS.count(start := row.observation.prompt[:LONGEST_TEXT]), len(start)),
     ),
     RowSignal(
         name="strangeness",
@@ -201,10 +226,6 @@ SIGNALS = (
 )
 
 
-def _signs(text: str) -> float:
-    return _share(sum(not (c.isalpha() or c.isspace()) for c in text), len(text))
-
-
 @dataclass(frozen=True)
 class Signalled:
     """Rows with their signals."""
@@ -241,19 +262,19 @@ def _strangeness(values: Array, standard: Array) -> Array:
     return np.asarray(np.sum(scores, axis=0))
 
 
-def mid_ranks(standard: Array, values: Array) -> Array:
-    """Return the share of a standard's values that is below each value; equal ones count half."""
-    order = np.sort(standard)
-    return np.asarray(
-        (np.searchsorted(order, values, "left") + np.searchsorted(order, values, "right")) / 2 / len(order)
-    )
+def _answer_tokens(answer: str) -> Tokens:
+    return _tokens_kept(answer) if len(answer) <= LONGEST_KEPT else tokens_of(answer)
+
+
+# Where an answer is a label or a small object, the same few come again and again.
+_tokens_kept = lru_cache(maxsize=1024)(tokens_of)
 
 
 def _row(place: int, observation: Observation, prompt: Tokens, found: Nearest) -> Row:
     return Row(
         observation=observation,
         prompt=prompt,
-        answer=tokens_of(observation.answer),
+        answer=_answer_tokens(observation.answer),
         similarity=float(found.similarity[place]),
         nearest_label=found.labels[place],
         agreement=float(found.agreement[place]),

@@ -7,6 +7,7 @@ distribution, exp(-log likelihood ratio), which holds for small counts as well; 
 distribution. Counts are divided by the design effect of the bursts that they came in.
 """
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,7 +20,8 @@ from driftwheel.records import DriftKind
 from monitor.background import Background
 from monitor.calibration import Array
 from monitor.pools import HORIZONS, Pool, Tallied
-from monitor.row_signals import SIGNALS, mid_ranks
+from monitor.ranks import Ranked, ranks_in_order
+from monitor.row_signals import SIGNALS, RowSignal
 from monitor.shares import Before, p_values_of
 
 
@@ -31,13 +33,9 @@ class What(StrEnum):
     LABEL = "label"
 
 
-TAILS, UPPER_TAILS = (0.02, 0.1, 0.9, 0.98), (0.9, 0.97, 0.995)
-"""Quantiles of the reference beyond which rows are counted: a change of few rows does not move a mean."""
 SHARE_OF_RISES = 0.8
 FEWEST_HITS, SHARE_OF_WORDS = 3, 0.75
 """Words and pairs that are said less often are not compared; single words get most of the level, as they are fewer."""
-MOST_OF_ONE_VALUE = 0.8
-"""Of the reference: where more rows have one value, ranks are mostly ties, and the tails say it."""
 SHARES = {
     DriftKind.INPUT: {What.SIGNAL: 0.5, What.WORD: 0.5},
     DriftKind.OUTPUT: {What.SIGNAL: 0.25, What.WORD: 0.25, What.LABEL: 0.5},
@@ -91,12 +89,18 @@ def scan(kind: DriftKind, reference: Tallied, pools: Sequence[Pool], background:
     for pool in pools:
         found += _signals(kind, reference, pool, factor[What.SIGNAL])
         if kind is DriftKind.INPUT:
-            before = Before(background.prompt_tokens, background.count, reference.prompt_tokens, len(reference.rows))
+            before = Before(
+                background.prompt_tokens,
+                background.count,
+                reference.prompt_tokens,
+                len(reference.rows),
+                effect=reference.effect,
+            )
             found += _tokens(pool.prompt_tokens, pool, before, factor[What.WORD])
         else:
             # The training texts hold what people said: a version has words and labels that it prefers to theirs, in
             # steady traffic too, and is compared with its own answers alone.
-            before = Before.alone(reference.answer_tokens, len(reference.rows))
+            before = Before.alone(reference.answer_tokens, len(reference.rows), reference.effect)
             found += _tokens(pool.answer_tokens, pool, before, factor[What.WORD])
             found += _labels(reference, pool, factor[What.LABEL])
     best: dict[tuple[What, str], Sighting] = {}
@@ -110,66 +114,76 @@ def _signals(kind: DriftKind, reference: Tallied, pool: Pool, factor: float) -> 
     """Compare the mean rank of each signal, and how many rows are in each tail."""
     places = [place for place, signal in enumerate(SIGNALS) if signal.kind is kind]
     weights = sum(SIGNALS[place].weight for place in places)
+    tests = [(1 + len(reference.ranked[p].tails)) * weights / SIGNALS[p].weight * factor for p in places]
+    scores = [
+        _rank_score(SIGNALS[p], reference.ranked[p], pool.values[:, p], pool.effects[p], reference.effect)
+        for p in places
+    ]
+    of_ranks = norm.sf(scores)
+    of_tails = _of_tails(reference, pool, places, tests)
     found = []
-    for place in places:
-        signal, before, now = SIGNALS[place], reference.values[:, place], pool.values[:, place]
-        tails = UPPER_TAILS if signal.is_one_sided else TAILS
-        effect, tests = float(pool.effects[place]), (1 + len(tails)) * weights / signal.weight * factor
-        p_value = min(
-            tests * _of_ranks(before, now, effect, is_one_sided=signal.is_one_sided),
-            _of_tails(before, now, effect, tails, tests),
-        )
+    for number, place in enumerate(places):
+        signal = SIGNALS[place]
+        of_mean = tests[number] * float(of_ranks[number]) * (1 if signal.is_one_sided else 2)
         found.append(
             Sighting(
                 what=What.SIGNAL,
                 name=signal.name,
-                before=float(before.mean()),
-                now=float(now.mean()),
-                p_value=min(1.0, p_value),
+                before=reference.ranked[place].mean,
+                now=float(pool.values[:, place].mean()),
+                p_value=min(1.0, of_mean, of_tails[number]),
                 windows=pool.windows,
             )
         )
     return found
 
 
-def _of_ranks(before: Array, now: Array, effect: float, *, is_one_sided: bool) -> float:
-    if np.max(np.unique(before, return_counts=True)[1]) > MOST_OF_ONE_VALUE * len(before):
-        return 1.0
-    of_now, of_before = mid_ranks(before, now), mid_ranks(before, before)
-    variance = max(of_before.var(), of_now.var())
-    deviation = np.sqrt(variance * (effect / len(now) + 1 / len(before)))
-    score = (of_now.mean() - of_before.mean()) / max(deviation, 1e-9)
-    return float(norm.sf(score) if is_one_sided else 2 * norm.sf(abs(score)))
+def _rank_score(signal: RowSignal, before: Ranked, now: Array, effect: float, reference_effect: float) -> float:
+    """Return by how many deviations the mean rank has grown, or of either way changed; minus infinity tells nothing."""
+    if before.is_mostly_one:
+        return -math.inf
+    ranks = ranks_in_order(before.values, now)
+    variance = max(before.rank_variance, float(ranks.var()))
+    deviation = math.sqrt(variance * (effect / len(now) + reference_effect / len(before.values)))
+    score = (float(ranks.mean()) - before.rank_mean) / max(deviation, 1e-9)
+    return score if signal.is_one_sided else abs(score)
 
 
-def _of_tails(before: Array, now: Array, effect: float, tails: tuple[float, ...], tests: float) -> float:
-    counts = []
-    for quantile, limit in zip(tails, np.quantile(before, tails), strict=True):
-        if quantile < 0.5:
-            counts.append(((now < limit - 1e-12).sum(), (before < limit - 1e-12).sum()))
-        else:
-            counts.append(((now > limit + 1e-12).sum(), (before > limit + 1e-12).sum()))
-    hits, hits_before = (np.array(part, dtype=np.float64) for part in zip(*counts, strict=True))
-    rows_before = np.full(len(tails), float(len(before)))
+def _of_tails(reference: Tallied, pool: Pool, places: Sequence[int], tests: Sequence[float]) -> list[float]:
+    """Return the p-value of each signal's most striking tail, all of them asked at once."""
+    ranked = [reference.ranked[place] for place in places]
+    sizes = [len(one.tails) for one in ranked]
+    hits = np.concatenate([one.hits_of(pool.values[:, place]) for one, place in zip(ranked, places, strict=True)])
+    before = np.concatenate([one.hits for one in ranked]) / reference.effect
     # Only more in a tail is told: fewer in one are more in the middle, which the ranks see.
-    return float(p_values_of(hits, len(now), hits_before, rows_before, effect=effect, tests=tests).min())
+    p_values = p_values_of(
+        hits,
+        pool.rows,
+        before,
+        np.full(len(hits), len(reference.rows) / reference.effect),
+        effect=np.repeat(pool.effects[places], sizes),
+        tests=np.repeat(tests, sizes),
+    )
+    return [float(part.min()) for part in np.split(p_values, np.cumsum(sizes)[:-1])]
 
 
 def _tokens(counts: Counter[str], pool: Pool, before: Before, factor: float) -> list[Sighting]:
     """Compare the share of rows with each word; only more of one is told."""
     found = []
+    pairs = len([name for name in counts if " " in name])
+    # In the order of the alphabet, so that of two that are as unlikely the same one comes first in each process.
+    often = sorted([name for name, hits in counts.items() if hits >= FEWEST_HITS])
     for share, are_pairs in ((SHARE_OF_WORDS, False), (1 - SHARE_OF_WORDS, True)):
-        names = [name for name, hits in counts.items() if (" " in name) is are_pairs]
-        often = [name for name in names if counts[name] >= FEWEST_HITS]
-        tests = len(names) * factor / share
-        found += _compared(What.WORD, often, counts, pool, before, tests=tests)
+        names = [name for name in often if (" " in name) is are_pairs]
+        tests = (pairs if are_pairs else len(counts) - pairs) * factor / share
+        found += _compared(What.WORD, names, counts, pool, before, tests=tests)
     return found
 
 
 def _labels(reference: Tallied, pool: Pool, factor: float) -> list[Sighting]:
     """Compare the share of answers with each label; that one became more frequent gets most of the level."""
     names = sorted({*reference.labels, *pool.labels})
-    before = Before.alone(reference.labels, len(reference.rows))
+    before = Before.alone(reference.labels, len(reference.rows), reference.effect)
     tests = len(names) * factor
     risen = _compared(What.LABEL, names, pool.labels, pool, before, tests=tests / SHARE_OF_RISES)
     return risen + _compared(What.LABEL, names, pool.labels, pool, before, tests=tests / (1 - SHARE_OF_RISES), way=-1)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import hypergeom
+from scipy.stats import hypergeom, mannwhitneyu, norm
 
 from monitor.calibration import Array
 
@@ -33,7 +33,14 @@ def log_ratio(now: Array, rows: Array | float, before: Array, rows_before: Array
 
 
 def p_values_of(
-    now: Array, rows: float, before: Array, rows_before: Array, *, effect: float, tests: float, way: int = 1
+    now: Array,
+    rows: float,
+    before: Array,
+    rows_before: Array,
+    *,
+    effect: Array | float,
+    tests: Array | float,
+    way: int = 1,
 ) -> Array:
     """Return the p-values, times the number of tests, of shares having risen, or with -1 fallen; 1 at most.
 
@@ -42,15 +49,27 @@ def p_values_of(
     is_so = way * now / rows > way * before / rows_before
     bound = FACTOR * np.exp(-log_ratio(now / effect, rows / effect, before, rows_before)) * tests
     found = np.where(is_so, np.minimum(1.0, bound), 1.0)
-    for place in np.flatnonzero((found < 1.0) & (found > CERTAIN)):
-        hits, of, hits_before, of_before = now[place] / effect, rows / effect, before[place], rows_before[place]
+    asked = np.flatnonzero((found < 1.0) & (found > CERTAIN))
+    if len(asked):
+        effects, all_tests = np.broadcast_to(effect, now.shape)[asked], np.broadcast_to(tests, now.shape)[asked]
         # Rounded towards nothing having happened.
-        count = math.floor(hits) if way > 0 else math.ceil(hits)
-        of = max(round(of), count)
-        table = (round(of_before) + of, round(hits_before) + count, of)
-        exact = hypergeom.sf(count - 1, *table) if way > 0 else hypergeom.cdf(count, *table)
-        found[place] = min(found[place], float(exact) * tests)
+        hits = np.floor(now[asked] / effects) if way > 0 else np.ceil(now[asked] / effects)
+        of = np.maximum(np.round(rows / effects), hits)
+        table = (np.round(rows_before[asked]) + of, np.round(before[asked]) + hits, of)
+        exact = hypergeom.sf(hits - 1, *table) if way > 0 else hypergeom.cdf(hits, *table)
+        found[asked] = np.minimum(found[asked], exact * all_tests)
     return np.asarray(found)
+
+
+def growth_p_value(now: Sequence[float], before: Sequence[float], design_effect: float = 1.0) -> float:
+    """Return the p-value of the rank test of Mann and Whitney (1947) that numbers have grown; 1 where a side is empty.
+
+    Sums of them would be compared as if each were 0 or 1, which sees a third less.
+    """
+    if not now or not before or len({*now, *before}) == 1:
+        return 1.0
+    p_value = float(mannwhitneyu(now, before, alternative="greater", method="asymptotic").pvalue)
+    return float(norm.sf(norm.isf(p_value) / math.sqrt(design_effect)))
 
 
 @dataclass(frozen=True)
@@ -61,16 +80,20 @@ class Before:
     learned_rows: int
     judged: Counter[str]
     judged_rows: int
+    effect: float = 1.0
+    """Design effect of the judged rows."""
 
     @classmethod
-    def alone(cls, judged: Counter[str], judged_rows: int) -> "Before":
+    def alone(cls, judged: Counter[str], judged_rows: int, effect: float) -> "Before":
         """Return the reference without training texts."""
-        return cls(Counter(), 0, judged, judged_rows)
+        return cls(Counter(), 0, judged, judged_rows, effect)
 
     def counts(self, names: Sequence[str]) -> tuple[Array, Array]:
         """Return hits and rows of each thing: of both together, or of the reference where the two do not fit."""
-        learned = np.array([self.learned[name] for name in names], dtype=np.float64)
-        judged = np.array([self.judged[name] for name in names], dtype=np.float64)
-        fits = log_ratio(judged, float(self.judged_rows), learned, float(max(1, self.learned_rows))) < CONSISTENT
+        # Most words were never said before, and a counter's own look-up is slow for what it does not have.
+        learned = np.array([self.learned.get(name, 0) for name in names], dtype=np.float64)
+        judged = np.array([self.judged.get(name, 0) for name in names], dtype=np.float64) / self.effect
+        judged_rows = self.judged_rows / self.effect
+        fits = log_ratio(judged, judged_rows, learned, float(max(1, self.learned_rows))) < CONSISTENT
         hits = np.where(fits, learned + judged, judged)
-        return hits, np.where(fits, float(self.learned_rows + self.judged_rows), float(self.judged_rows))
+        return hits, np.where(fits, self.learned_rows + judged_rows, judged_rows)

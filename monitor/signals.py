@@ -2,22 +2,24 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import Protocol
 
 from driftwheel.check_details import DECIDING, ColumnDrift, SignalDetails
 from driftwheel.identity import new_id, utc_now
 from driftwheel.records import DriftKind, DriftSignal, DriftVerdict
+from driftwheel.settings.watching import MonitorSettings
 from monitor import wording
 from monitor.diagnosing import Case, diagnose
 from monitor.drift import KindJudgment, judge_kind
 from monitor.engine_state import judge_engine
 from monitor.features import Feature
-from monitor.known_rows import Rows, Standard, rows_of, window_of
+from monitor.known_rows import Rows, Standard, Standards, rows_of, window_of
 from monitor.look import Look
-from monitor.observation import without_repeats
+from monitor.observation import Sample, without_repeats
 from monitor.pools import pools_of
 from monitor.quality import NOTHING, assess
-from monitor.references import baseline_of
+from monitor.references import Reference, baseline_of
 from monitor.report import write_report
 from monitor.scan import scan
 
@@ -27,7 +29,26 @@ SCAN, SMALLEST = "scan of signals, words and labels", 1e-300
 PROOF = "betting on a fall of the accuracy, restarted"
 
 
-def judge_drift(look: Look, features: Sequence[Feature]) -> list[KindJudgment]:
+class Compared(Protocol):
+    """A reference and what is held against it: a look, or any other two samples."""
+
+    @property
+    def monitor(self) -> MonitorSettings: ...
+    @property
+    def level(self) -> float: ...
+    @property
+    def number(self) -> int: ...
+    @property
+    def reference(self) -> Reference: ...
+    @property
+    def sample(self) -> Sample: ...
+    @property
+    def standards(self) -> Standards: ...
+    @property
+    def earlier(self) -> tuple[Rows, ...]: ...
+
+
+def judge_drift(look: Compared, features: Sequence[Feature]) -> list[KindJudgment]:
     """Judge input and output, or those of the two that have rows enough on both sides; they share the level."""
     references = {DriftKind.INPUT: look.reference.input, DriftKind.OUTPUT: look.reference.output}
     current, monitor = rows_of(look.sample.answered), look.monitor
@@ -49,19 +70,17 @@ def judge_drift(look: Look, features: Sequence[Feature]) -> list[KindJudgment]:
     return judged
 
 
-def _standard(look: Look, kind: DriftKind) -> Standard | None:
+def _standard(look: Compared, kind: DriftKind) -> Standard | None:
     return look.standards.input if kind is DriftKind.INPUT else look.standards.output
 
 
-def _scanned(look: Look, result: KindJudgment, current: Rows, *, is_input_steady: bool) -> KindJudgment:
+def _scanned(look: Compared, result: KindJudgment, current: Rows, *, is_input_steady: bool) -> KindJudgment:
     """Add what single signals, words and labels say, and the diagnosis where either is over."""
     standard = _standard(look, result.kind)
     if standard is None or not current.observations:
         return result
     windows = [window_of(rows, standard) for rows in (*look.earlier, current) if rows.observations]
-    found = scan(
-        result.kind, standard.reference, pools_of(windows), standard.background, level=look.level * SHARE_OF_SCAN
-    )
+    found = scan(result.kind, standard.reference, pools_of(windows), standard.learned, level=look.level * SHARE_OF_SCAN)
     result = replace(result, scan=found)
     if not result.is_over:
         return result
@@ -107,7 +126,7 @@ def drift_signals(look: Look, judged: Sequence[KindJudgment], columns: dict[str,
 
 
 def _decisive(look: Look, result: KindJudgment, verdict: DriftVerdict) -> DriftSignal:
-    judgment, reference = result.judgment, look.reference.input or look.reference.output
+    reference = look.reference.input or look.reference.output
     details = SignalDetails(
         level=look.level, features={f.feature: f.score for f in result.features}, diagnosis=result.diagnosis
     )
@@ -118,18 +137,29 @@ def _decisive(look: Look, result: KindJudgment, verdict: DriftVerdict) -> DriftS
             shifted_words=[word.word for word in known] or wording.shifted_words(reference, look.sample.answered),
             strangest_prompts=wording.strangest(reference, look.sample.answered),
         )
-    found = replace(_blank(look, result.kind), verdict=verdict, details=details)
+    return replace(_blank(look, result.kind), verdict=verdict, details=details, **vars(deciding(result)))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Deciding:
+    """The test that decided a kind."""
+
+    method: str
+    score: float
+    threshold: float
+    p_value: float
+
+
+def deciding(result: KindJudgment) -> Deciding:
+    """Return which of both tests decided, and the p-value of the two together."""
+    judgment = result.judgment
     both = [judgment.p_value, *([result.scan.p_value] if result.scan else [])]
     p_value = min(1.0, len(both) * min(both))
     if result.scan is not None and result.scan.is_over and not judgment.is_over:
         score, threshold = (-math.log10(max(SMALLEST, p)) for p in (result.scan.p_value, result.scan.level))
-        return replace(found, method=SCAN, score=score, threshold=threshold, p_value=p_value)
-    return replace(
-        found,
-        method="max-statistic permutation",
-        score=judgment.score,
-        threshold=judgment.threshold,
-        p_value=p_value,
+        return Deciding(method=SCAN, score=score, threshold=threshold, p_value=p_value)
+    return Deciding(
+        method="max-statistic permutation", score=judgment.score, threshold=judgment.threshold, p_value=p_value
     )
 
 

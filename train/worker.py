@@ -232,6 +232,7 @@ def decide_against_live(settings: Settings, ledger: Ledger, *, evaluation: Path,
         fixed=what_stays_fixed(ledger, live, criterion),
         live_version_id=live.id,
         criterion=criterion,
+        label_odds=dataset.report.label_odds,
     )
     general = forgotten(candidate.scorecard.general or {}, answered.scorecard.general or {})
     return replace(verdict, general=general)

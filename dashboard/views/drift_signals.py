@@ -13,6 +13,7 @@ from driftwheel.check_details import DECIDING
 from driftwheel.diagnosis import Diagnosis, Finding, NewCluster, Remedy
 from driftwheel.records import Dataset, DriftKind, DriftSignal, DriftVerdict, ModelVersion, RetrainDecision, Traffic
 from driftwheel.store.events import events_of
+from driftwheel.traffic.new_normal import as_it_stands
 
 COLUMNS = ("kind", "feature", "verdict", "score", "threshold", "p_value", "method", "reference_rows", "current_rows")
 COLORS = {"drifted": "red", "suspected": "orange", "steady": "green", "insufficient": "gray"}
@@ -37,6 +38,8 @@ def show_verdicts(signals: list[DriftSignal]) -> None:
             verdict = decisive[kind].verdict
             st.badge(VERDICTS[verdict], color=COLORS[verdict])  # type: ignore[arg-type]  # literals, as in training_runs
             st.text(KINDS[kind])
+    if as_it_stands(ledger, signals) != signals:
+        st.text("A person accepted this as the new normal: later windows are held against it.")
     st.text(drift_tables.quality_sentence(signals))
 
 
@@ -118,7 +121,7 @@ def show_prompts(prompts: list[str], otherwise: str) -> None:
         st.text(otherwise)
 
 
-def show_remedies() -> None:
+def show_remedies(signals: list[DriftSignal]) -> None:
     """Draw what a person can do about it, whatever the check advises."""
     st.subheader("What to do", anchor=False)
     newest = moves.newest_retrain(ledger, settings.project)
@@ -141,6 +144,22 @@ def show_remedies() -> None:
             question="Start a retrain from the labelled traffic now?",
         )
         page.way("See the requests", "traffic", key="to_traffic")
+        if drift_tables.can_be_accepted(queries.latest_check(ledger, settings.project), signals[0].check_id):
+            page.confirmed_action(
+                "Accept as the new normal",
+                partial(
+                    moves.accept_normal,
+                    settings.monitor,
+                    ledger,
+                    settings.alias_key,
+                    seen=signals[0].check_id,
+                    by=page.cause(),
+                ),
+                "The next windows are held against this traffic.",
+                key="accept_normal",
+                seen=[signals[0].check_id],
+                question="Hold all later traffic against what is asked and answered now? Quality is judged as before.",
+            )
 
 
 def show_numbers(signals: list[DriftSignal]) -> None:
@@ -222,7 +241,7 @@ check_id = st.selectbox(
 )
 shown = queries.newest(ledger, DriftSignal, settings.project, check_id=check_id)
 show_verdicts(shown)
-show_remedies()
+show_remedies(shown)
 show_diagnosis(check_id, shown, drift_tables.diagnosis_of(shown))
 without = ("scorecard", "verdict", "fingerprint", "lineage")
 versions = ledger.find(ModelVersion, id=shown[0].version_id, without=without)

@@ -29,6 +29,7 @@ VERBS = {
     "cancel": ("driftwheel.cli.cancel", "end a retrain that waits or runs"),
     "promote": ("driftwheel.cli.promote", "make a published version live"),
     "rollback": ("driftwheel.cli.rollback", "make the previous version live again"),
+    "accept": ("driftwheel.cli.accept", "accept what has changed as the new normal"),
     "pause": ("driftwheel.cli.pause", "stop retraining"),
     "resume": ("driftwheel.cli.resume", "continue retraining"),
     "history": ("driftwheel.cli.history", "who did what, and why"),
@@ -67,6 +68,7 @@ STAGE_VERBS: dict[str, tuple[str, tuple[str, ...], str]] = {
     "shadow": ("serve.__main__", ("shadow",), "ask a candidate what was asked, and send its answers to nobody"),
     "monitor": ("monitor.__main__", ("watch",), "watch traffic, write signals and decisions, export metrics"),
     "check": ("monitor.__main__", ("check",), "one drift check now"),
+    "drift": ("monitor.__main__", ("drift",), "compare any two windows, versions or files as a check would"),
     "dashboard": ("dashboard.__main__", (), "the Streamlit dashboard"),
     "demo": ("examples.support.demo", (), "turn the whole circle on this machine"),
 }
@@ -101,7 +103,6 @@ OTHER_NAMES = {
     "events": "history",
     "audit": "history",
     "watch": "monitor",
-    "drift": "check",
     "gateway": "serve",
     "server": "serve",
     "ui": "dashboard",

@@ -40,6 +40,7 @@ from driftwheel.settings.serving import ServeSettings
 from driftwheel.store.alias import find_alias
 from driftwheel.store.ledger import Ledger
 from driftwheel.store.tables import TABLES
+from driftwheel.traffic.new_normal import as_it_stands
 from driftwheel.traffic.outcome_query import is_unwatched
 from driftwheel.traffic.retention import pruned_rows, unchecked_rows
 
@@ -93,6 +94,7 @@ def gather(ledger: Ledger, key: AliasKey) -> Status:
     """Read the status of one project."""
     project, alias = key.project, find_alias(ledger, *key)
     last = _newest(ledger, DriftSignal, project)
+    signals = ledger.find(DriftSignal, project=project, check_id=last.check_id, feature=DECIDING) if last else []
     retrains = ledger.find(RetrainDecision, project=project, verdict=DecisionVerdict.RETRAIN, limit=1)
     steps = ledger.find(Step, decision_id=retrains[0].id, limit=1) if retrains else []
     return Status(
@@ -105,7 +107,7 @@ def gather(ledger: Ledger, key: AliasKey) -> Status:
         labelled=ledger.count(Traffic, TABLES[Traffic].c.label.is_not(None), ~is_unwatched(), project=project),
         pruned=pruned_rows(ledger, project),
         pruned_unchecked=unchecked_rows(ledger, project),
-        signals=ledger.find(DriftSignal, project=project, check_id=last.check_id, feature=DECIDING) if last else [],
+        signals=as_it_stands(ledger, signals),
         decision=_newest(ledger, RetrainDecision, project),
         retrain=retrains[0] if retrains else None,
         step=steps[0] if steps else None,

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from enum import StrEnum
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeVar
@@ -156,8 +157,8 @@ class Ledger:
         query = query.order_by(*(c.desc() for c in order) if newest_first else order)
         with self.read() as connection:
             rows = connection.execute(query.limit(limit).offset(offset)).mappings().all()
-        hints = typing.get_type_hints(record_type)
-        return [record_type(**{k: _typed(hints[k], v) for k, v in row.items()}) for row in rows]
+        enums = _enums_of(typing.cast(Any, record_type))
+        return [record_type(**{**row, **{k: kind(row[k]) for k, kind in enums.items() if k in row}}) for row in rows]
 
     def count(self, record_type: type[Any], *conditions: sa.ColumnElement[bool], **equals: Any) -> int:
         """Return how many records match."""
@@ -235,10 +236,11 @@ def _put_switch(connection: sa.Connection, switch: Switch, value: Any) -> None:
     connection.execute(put.on_conflict_do_update(index_elements=["id"], set_=changes))
 
 
-def _typed(annotation: Any, value: Any) -> Any:
-    if isinstance(annotation, type) and issubclass(annotation, StrEnum):
-        return annotation(value)
-    return value
+@cache  # annotations are texts, and to evaluate those of a record takes as long as its query
+def _enums_of(record_type: type[Any]) -> dict[str, type[StrEnum]]:
+    """Return the fields of a record that hold one of several words."""
+    hints = typing.get_type_hints(record_type).items()
+    return {name: hint for name, hint in hints if isinstance(hint, type) and issubclass(hint, StrEnum)}
 
 
 def _conditions(table: sa.Table, equals: Mapping[str, Any]) -> list[sa.ColumnElement[bool]]:

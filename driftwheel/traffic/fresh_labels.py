@@ -5,13 +5,15 @@ for a retrain that learns from a hundred, and finds nothing to be judged by.
 """
 
 from collections import Counter
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, Protocol
 
 import sqlalchemy as sa
 
 from driftwheel.alias_key import AliasKey
-from driftwheel.by_whom import Feedback, FeedbackKind, Trust
+from driftwheel.by_whom import Event, Feedback, FeedbackKind, Trust
 from driftwheel.records import Dataset, Traffic
 from driftwheel.store.alias import live_version
 from driftwheel.store.ledger import Ledger
@@ -30,6 +32,21 @@ class Caps(Protocol):
 
 
 NOBODY = (False, "")
+DIVISOR = 2**31 - 1
+"""A prime: moments are summed up modulo it, because the sum of ten thousand in microseconds is beyond a bigint."""
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What the count depends on."""
+
+    url: str
+    key: AliasKey
+    since: datetime
+    max_rows_per_key: int
+    max_unverified_rows: int
+    mark: tuple[int, ...]
+    ledger: Ledger = field(compare=False)
 
 
 def fresh_labels(ledger: Ledger, key: AliasKey, since: datetime, caps: Caps) -> int:
@@ -37,6 +54,37 @@ def fresh_labels(ledger: Ledger, key: AliasKey, since: datetime, caps: Caps) -> 
 
     Each trusted label counts, of the others so many as the caps let teach.
     """
+    caps_of = (caps.max_rows_per_key, caps.max_unverified_rows)
+    return _count(_Asked(ledger.url, key, since, *caps_of, _mark(ledger, key, since), ledger))
+
+
+def _mark(ledger: Ledger, key: AliasKey, since: datetime) -> tuple[int, ...]:
+    """Return what is another one as soon as the count may be another one.
+
+    Whose rows are labelled and when, what was said, and how often anybody took something back, which is an event. The
+    indexes hold all of it: to count ten thousand labels itself takes ten thousand rows from everywhere in the log.
+    """
+    rows, words, events = TABLES[Traffic].c, TABLES[Feedback].c, TABLES[Event].c
+    labelled = (rows.project == key.project, rows.alias == key.name, rows.label.is_not(None))
+    asked = (
+        (rows.feedback_at, (*labelled, rows.feedback_at > since)),
+        (rows.created_at, (*labelled, rows.feedback_at.is_(None), rows.created_at > since)),
+        (words.created_at, (words.project == key.project, words.created_at > since)),
+        (events.created_at, (events.project == key.project, events.created_at > since)),
+    )
+    found: list[int] = []
+    with ledger.read() as connection:
+        for moment, conditions in asked:
+            summed = sa.func.sum(sa.type_coerce(moment, sa.BigInteger) % DIVISOR)
+            found += connection.execute(
+                sa.select(sa.func.count(), sa.func.coalesce(summed, 0)).where(*conditions)
+            ).one()
+    return tuple(map(int, found))
+
+
+@lru_cache(maxsize=8)
+def _count(asked: _Asked) -> int:
+    ledger, key, since = asked.ledger, asked.key, asked.since
     columns, of = TABLES[Traffic].c, {"project": key.project, "alias": key.name}
     is_labelled = sa.and_(columns.label.is_not(None), is_answered())  # as a retrain takes them
     # Two counts, because an index can answer each; it cannot answer one over the later of two columns.
@@ -50,9 +98,9 @@ def fresh_labels(ledger: Ledger, key: AliasKey, since: datetime, caps: Caps) -> 
     of_author = Counter(author for is_trusted, author in of_row.values() if not is_trusted)
     # A row of which nobody knows who labelled it is one of the author without a name.
     of_author[NOBODY[1]] += max(0, given + came - len(of_row))
-    within = sum(min(count, caps.max_rows_per_key) for count in of_author.values())
+    within = sum(min(count, asked.max_rows_per_key) for count in of_author.values())
     trusted = sum(is_trusted for is_trusted, _ in of_row.values())
-    return trusted + min(within, caps.max_unverified_rows)
+    return trusted + min(within, asked.max_unverified_rows)
 
 
 def _said_since(key: AliasKey, since: datetime, is_labelled: sa.ColumnElement[bool]) -> sa.Select[Any]:

@@ -1,5 +1,7 @@
 """The outcomes of requests as conditions of a query: `outcomes.outcome_of` for the database."""
 
+from functools import cache
+
 import sqlalchemy as sa
 
 from driftwheel.records import Traffic
@@ -34,11 +36,13 @@ def is_outcome(*outcomes: Outcome) -> sa.ColumnElement[bool]:
     return sa.or_(*(conditions[outcome] for outcome in outcomes))
 
 
+@cache  # a condition never changes, and to put one together takes as long as its query
 def is_answered() -> sa.ColumnElement[bool]:
     """Return the condition of a whole answer of the model, in text."""
     return sa.and_(is_outcome(Outcome.ANSWERED), _TRAFFIC.route != EMBEDDINGS)
 
 
+@cache
 def is_observation() -> sa.ColumnElement[bool]:
     """Return the condition of what says something about model or engine: an answer, or its failure."""
     return sa.and_(is_outcome(Outcome.ANSWERED, Outcome.FAILED), _TRAFFIC.route != EMBEDDINGS)

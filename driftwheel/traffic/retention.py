@@ -23,8 +23,10 @@ from driftwheel.records import Alias, Dataset, ModelVersion, Traffic
 from driftwheel.settings.settings import Settings
 from driftwheel.settings.watching import MonitorSettings
 from driftwheel.store.alias import find_alias
+from driftwheel.store.any_of import any_of
 from driftwheel.store.ledger import Ledger
 from driftwheel.store.tables import TABLES
+from driftwheel.traffic.new_normal import new_normal_of
 from driftwheel.traffic.outcome_query import is_answered, is_observation, is_unwatched
 
 BATCH_ROWS = 500
@@ -113,6 +115,8 @@ def is_needed(monitor: MonitorSettings, ledger: Ledger, key: AliasKey) -> sa.Col
     learned_until = min((dataset.created_at for dataset in datasets), default=None)
     is_fresh = has_feedback if learned_until is None else sa.and_(has_feedback, given_at > learned_until)
     compared = [_first_window(monitor, ledger, key, version) for version in versions]
+    accepted = [new_normal_of(ledger, key.project, version.id) for version in versions]
+    compared += [any_of(_TRAFFIC.check_id, normal.check_ids) for normal in accepted if normal is not None]
     compared += [_before(monitor, ledger, key, dataset) for dataset in datasets if dataset.origin != "files"]
     return sa.func.coalesce(sa.or_(is_fresh, *compared), sa.false())
 

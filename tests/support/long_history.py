@@ -1,12 +1,14 @@
 """A loop with a long past, made in seconds: checked requests with their windows, signals and decisions."""
 
 import json
+import random
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from driftwheel.bookkeeping import Window
+from driftwheel.by_whom import Feedback, FeedbackKind, Trust
 from driftwheel.identity import utc_now
 from driftwheel.json_form import as_json
 from driftwheel.predictions import Prediction
@@ -36,13 +38,18 @@ LABELLED_EVERY = 100
 FEATURES = ("all", "prompt_words", "prompt_characters", "prompt_embedding")
 
 
-def fill(settings: Settings, ledger: Ledger, rows: int, *, waiting: int) -> None:
-    """Write a live version that answered `rows` requests, one a second, all but the last `waiting` of them checked."""
+def fill(settings: Settings, ledger: Ledger, rows: int, *, waiting: int, is_told: bool = False) -> None:
+    """Write a live version that answered `rows` requests, one a second, all but the last `waiting` of them checked.
+
+    With `is_told` the ledger also says who labelled what, as that of a real loop does.
+    """
     now = utc_now()
     born_at = now - timedelta(seconds=rows + 1)
     _add_version(settings, ledger, born_at)
     checked, window_rows = rows - waiting, settings.monitor.window_rows
     _insert(ledger, Traffic, _requests(settings, born_at, rows, checked))
+    if is_told:
+        _insert(ledger, Feedback, _words(settings, born_at, rows))
     numbers = range(1, checked // window_rows + 1)
     at = {number: born_at + timedelta(seconds=number * window_rows) for number in numbers}
     _insert(ledger, Window, (_window(settings, number, at[number]) for number in numbers))
@@ -67,14 +74,15 @@ def _write(ledger: Ledger, record_type: type, batch: list[dict[str, Any]]) -> No
 
 
 def _add_version(settings: Settings, ledger: Ledger, at: datetime) -> None:
-    path = settings.root / "predictions.jsonl"
+    path, learned = settings.root / "predictions.jsonl", settings.root / "dataset_1"
     _write_predictions(path)
+    _write_learned(learned)
     dataset = Dataset(
         id="dataset_1",
         project=settings.project,
         created_at=at,
         content_hash="h",
-        path="p",
+        path=str(learned),
         origin="files",
         train_rows=1,
         validation_rows=1,
@@ -124,11 +132,21 @@ def _write_predictions(path: Path) -> None:
             file.write(json.dumps(as_json(item)) + "\n")
 
 
+def _write_learned(folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "train.jsonl").open("w", encoding="utf-8") as file:
+        for example in messages(1000, 77, "steady"):
+            prompt = {"role": "user", "content": example.text}
+            said = {"role": "assistant", "content": answer(example)}
+            file.write(json.dumps({"prompt": [prompt], "completion": [said], "label": example.intent}) + "\n")
+
+
 def _requests(settings: Settings, born_at: datetime, rows: int, checked: int) -> Iterator[Traffic]:
     said = [(example.text, answer(example)) for example in messages(2000, 2, "steady")]
-    window_rows = settings.monitor.window_rows
+    # No two windows are the same, or what was computed of one would be found again for the other.
+    window_rows, chance = settings.monitor.window_rows, random.Random(2)
     for number in range(rows):
-        prompt, text = said[number % len(said)]
+        prompt, text = chance.choice(said)
         at = born_at + timedelta(seconds=number + 1)
         is_labelled = number % LABELLED_EVERY == 0
         yield Traffic(
@@ -149,6 +167,22 @@ def _requests(settings: Settings, born_at: datetime, rows: int, checked: int) ->
         )
 
 
+def _words(settings: Settings, born_at: datetime, rows: int) -> Iterator[Feedback]:
+    """Return who corrected what, as each correction of a real loop has it."""
+    for number in range(0, rows, LABELLED_EVERY):
+        at = born_at + timedelta(seconds=number + 1)
+        yield Feedback(
+            id=f"feedback_{number:08d}",
+            project=settings.project,
+            created_at=at,
+            request_id=f"req_{number:08d}",
+            author="support/desk",
+            trust=Trust.TRUSTED,
+            kind=FeedbackKind.CORRECTION,
+            value="right",
+        )
+
+
 def _window(settings: Settings, number: int, at: datetime) -> Window:
     return Window(
         id=f"check_{number}",
@@ -157,6 +191,8 @@ def _window(settings: Settings, number: int, at: datetime) -> Window:
         version_id="version_1",
         number=number,
         rows=settings.monitor.window_rows,
+        started_at=at - timedelta(seconds=settings.monitor.window_rows - 1),
+        ended_at=at,
         over_in_a_row={kind.value: 0 for kind in DriftKind},
     )
 

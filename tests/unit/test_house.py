@@ -40,7 +40,7 @@ LATE = {
     "optuna": "train/tuning",
     "peft": "train train/fidelity train/kernels train/sizing train/training train/weights",
     "py3langid": "train/data",
-    "pyarrow": "driftwheel/traffic train/reading",
+    "pyarrow": "driftwheel/traffic monitor train/reading",
     "pysqlite3": "driftwheel/store",
     "ray": "train/launchers",
     "rouge_score": "driftwheel train/evaluation",
