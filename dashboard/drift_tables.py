@@ -6,7 +6,7 @@ from datetime import datetime
 
 from dashboard.scorecards import Row
 from driftwheel.by_whom import Action, Event
-from driftwheel.check_details import DECIDING
+from driftwheel.check_details import DECIDING, SignalDetails
 from driftwheel.diagnosis import Change, Diagnosis, NewCluster, Remedy, WordShift
 from driftwheel.intervals import share_interval
 from driftwheel.records import DriftKind, DriftSignal, DriftVerdict, RetrainDecision
@@ -131,14 +131,24 @@ def quality_sentence(signals: Sequence[DriftSignal]) -> str:
     rows, is_fair = details.labelled_rows, details.accuracy is not None
     share = details.accuracy if details.accuracy is not None else details.estimate or 0.0
     low, high = details.accuracy_low, details.accuracy_high
+    chosen = "" if is_fair else " People chose which answers to label, so this is an estimate."
+    if details.criterion is not None:
+        return _told_as_grade(details, share) + chosen
     interval = (
         (low, high) if is_fair and low is not None and high is not None else share_interval(round(share * rows), rows)
     )
     reach = f" ({interval[0]:.1%} to {interval[1]:.1%} with 95 %)" if interval else ""
     judged = f"; {details.baseline:.1%} when the version was judged" if details.baseline is not None else ""
     # People label what they come across, mostly what is wrong: such a share is lower than the truth.
-    chosen = "" if is_fair else " People chose which answers to label, so this is an estimate."
     return f"{share:.1%} of the answers are right{reach}, by {rows:,} labels{judged}.{chosen}"
+
+
+def _told_as_grade(details: SignalDetails, grade: float) -> str:
+    low, high = details.accuracy_low, details.accuracy_high
+    reach = f" ({100 * low:.1f} to {100 * high:.1f} with 95 %)" if low is not None and high is not None else ""
+    judged = f"; {100 * details.baseline:.1f} when the version was judged" if details.baseline is not None else ""
+    by = f"by {details.labelled_rows or 0:,} labels{judged}"
+    return f"The answers have {100 * grade:.1f} of 100 by {details.criterion}{reach}, {by}."
 
 
 def alarms(signals: Sequence[DriftSignal]) -> list[Alarm]:

@@ -83,8 +83,7 @@ def read_engines(serve: ServeSettings) -> list[EngineNumbers] | str:
             f"The gateway at http://{serve.address} refused with {error.code}: give the dashboard a key that may read."
         )
     except OSError as error:
-        reason = getattr(error, "reason", error)
-        return f"No gateway answers at http://{serve.address} ({reason})."
+        return f"No gateway answers at http://{serve.address}: {_why(error)}."
     except (ValueError, LookupError, TypeError, AttributeError):
         return f"What answers at http://{serve.address} is not the gateway."
     if not found:
@@ -98,12 +97,21 @@ def _get(url: str, headers: dict[str, str]) -> str:
         return str(response.read(LONGEST_ANSWER).decode(errors="replace"))
 
 
+def _why(error: OSError) -> str:
+    """Return in plain words why nothing came back."""
+    reason = getattr(error, "reason", error)
+    if isinstance(reason, ConnectionRefusedError):
+        return "nothing listens there"
+    if isinstance(reason, TimeoutError):
+        return f"nothing came within {ASKED_SECONDS:g} s"
+    return getattr(reason, "strerror", None) or str(reason)
+
+
 def _read(address: str, version_ids: str) -> EngineNumbers:
     try:
         return parsed(address, version_ids, _get(f"http://{address}/metrics", {}))
     except OSError as error:
-        reason = getattr(error, "reason", error)
-        return EngineNumbers(address=address, version_ids=version_ids, problem=f"It does not answer ({reason}).")
+        return EngineNumbers(address=address, version_ids=version_ids, problem=f"It does not answer: {_why(error)}.")
     except (ValueError, KeyError):
         return EngineNumbers(address=address, version_ids=version_ids, problem="What it answers are no metrics.")
 

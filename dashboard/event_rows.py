@@ -16,12 +16,12 @@ WORDS = {
     Action.ROLL_BACK: "went back to the version before",
     Action.SWAP: "the gateway swapped",
     Action.REFUSE_SWAP: "the gateway refused a version",
-    Action.BEGIN_CANARY: "began to send a part of the requests to a version",
-    Action.ADVANCE_CANARY: "sent a version more of the requests",
-    Action.HOLD_CANARY: "held a version at its part of the requests",
-    Action.ABORT_CANARY: "took a version's part of the requests away",
-    Action.SHADOW: "began to ask a version beside the live one",
-    Action.END_SHADOW: "ended that",
+    Action.BEGIN_CANARY: "began a canary",
+    Action.ADVANCE_CANARY: "gave the canary more",
+    Action.HOLD_CANARY: "held the canary",
+    Action.ABORT_CANARY: "ended the canary",
+    Action.SHADOW: "began a shadow",
+    Action.END_SHADOW: "ended the shadow",
     Action.ASK_RETRAIN: "asked for a retrain",
     Action.APPROVE: "approved a retrain",
     Action.REFUSE: "refused a retrain",
@@ -35,8 +35,8 @@ WORDS = {
     Action.ACCEPT_NORMAL: "accepted what had changed as the new normal",
     Action.TAKE_BACK_NORMAL: "took back what was accepted as normal",
     Action.NOTIFY: "people were told",
-    Action.CONFIRM_FEEDBACK: "confirmed what was said of an answer",
-    Action.WITHDRAW_FEEDBACK: "took back what was said of an answer",
+    Action.CONFIRM_FEEDBACK: "confirmed feedback",
+    Action.WITHDRAW_FEEDBACK: "took feedback back",
     Action.CREATE_KEY: "made a key",
     Action.ROTATE_KEY: "replaced a key",
     Action.DISABLE_KEY: "disabled a key",
@@ -61,6 +61,8 @@ SPANS = {
     "the last day": timedelta(days=1),
     "the last week": timedelta(days=7),
 }
+OURS = ("fence",)
+"""What tells programs one move from the next, and a person nothing."""
 MOST_ACTORS = 100
 LONGEST = 200
 
@@ -96,8 +98,8 @@ def event_rows(events: Sequence[Event], names: Mapping[str, str]) -> list[Row]:
             "who": _who(event.actor),
             "what": WORDS.get(event.action, str(event.action).replace("_", " ")),
             "to": names.get(event.object_id, short(event.object_id)),
-            "change": _change(event, names)[:LONGEST],
             "why": event.reason[:LONGEST],
+            "change": _change(event, names)[:LONGEST],
             "id": event.id,
         }
         for event in events
@@ -114,10 +116,17 @@ def _change(event: Event, names: Mapping[str, str]) -> str:
 
     def said(values: Mapping[str, object], name: str) -> str:
         value = values[name]
+        if isinstance(value, bool):
+            return "yes" if value else "no"
+        if isinstance(value, list):
+            return " and ".join(map(str, value)) or "nothing"
         return "nothing" if value is None else names.get(str(value), str(value))
 
     parts = []
     for name in dict.fromkeys([*before, *after]):
+        values_of = [values[name] for values in (before, after) if name in values]
+        if name in OURS or values_of == [None]:
+            continue
         states = [said(values, name) for values in (before, after) if name in values]
         parts.append(f"{name.replace('_', ' ')} {' to '.join(states)}")
     return ", ".join(parts)

@@ -9,6 +9,7 @@ import random
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -23,7 +24,7 @@ from driftwheel.store.any_of import any_of
 from driftwheel.store.ledger import Ledger
 from driftwheel.store.tables import TABLES
 from driftwheel.traffic.feedback import Author, give_feedback, person, withdraw_feedback, words_about
-from driftwheel.traffic.feedback_summary import ANSWERING, BY_TRUST
+from driftwheel.traffic.feedback_summary import ANSWERING, BY_TRUST, decided_by
 from driftwheel.traffic.outcome_query import is_answered, is_unwatched
 
 SITTING = 200
@@ -144,6 +145,20 @@ def give_label(
         withdraw_feedback(ledger, project, request_id, author=author, ids=new)
         raise
     return new
+
+
+def keep_label(
+    traffic: TrafficSettings, ledger: Ledger, project: str, request_id: str, *, author: Author, seen: str
+) -> None:
+    """Say again, as one's own word, what makes the label of a request, so that it is in doubt no more.
+
+    `seen` is the author whose word was shown. Raises ConflictError where another's counts meanwhile.
+    """
+    word = decided_by(words_about(ledger, [request_id]).get(request_id, []))
+    if word is None or word.author != seen:
+        raise ConflictError(f"the label of {request_id} is another's meanwhile; look again")
+    said: dict[str, Any] = {str(word.kind): 1 if word.kind is FeedbackKind.THUMB else word.value}
+    give_feedback(traffic, ledger, project, request_id, author=author, **said)
 
 
 def _ask_for_others(words: Sequence[Feedback], request_id: str, author: Author, own: Collection[str]) -> None:

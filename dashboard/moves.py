@@ -22,6 +22,7 @@ from driftwheel.store.ledger import Ledger
 from driftwheel.traffic import new_normal
 from driftwheel.traffic.fresh_labels import Caps
 from driftwheel.traffic.new_normal import NewNormal
+from driftwheel.training_plan import TrainingPlan
 
 LOOK_AGAIN = "Nothing was changed: look again, and decide anew."
 SETTLED = {
@@ -126,10 +127,12 @@ def request_retrain(
     fence: int | None = None,
     by: Cause | None = None,
     caps: Caps,
+    plan: TrainingPlan | None = None,
 ) -> RetrainDecision:
     """Ask for a retrain; `why_now` is the reason why what stands against it does not hold this time.
 
-    `fence` is the alias' as the page showed it, for who starts a retrain because of the version that they saw.
+    `plan` is how it differs from the settings. `fence` is the alias' as the page showed it, for who starts a retrain
+    because of the version that they saw.
     Raises ConflictError if one was decided since the page was drawn, another version was made live, or something
     stands against it.
     """
@@ -143,7 +146,7 @@ def request_retrain(
     reason = why_now.strip() or "a person asked for it on the dashboard"
     override = bool(why_now.strip())
     return controls.request_retrain(
-        policy, ledger, key, trigger="button", reason=reason, override=override, by=by, caps=caps
+        policy, ledger, key, trigger="button", reason=reason, override=override, by=by, caps=caps, plan=plan
     )
 
 

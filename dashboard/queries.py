@@ -1,5 +1,6 @@
 """The ledger queries that most pages share, and how moments, ids and nested values are shown."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
@@ -36,6 +37,36 @@ def span(length: timedelta) -> str:
     if hours:
         return f"{hours} h {minutes:02} min"
     return f"{minutes} min {seconds:02} s" if minutes else f"{seconds} s"
+
+
+def in_spans(text: str) -> str:
+    """Return a sentence in which long times are in minutes and hours: `3117 s left` is nothing that a person reads."""
+    return re.sub(r"\b(\d{3,}) s\b", lambda found: span(timedelta(seconds=int(found[1]))), text)
+
+
+def counted(number: int | float, what: str) -> str:
+    """Return a number of things, such as `1 false alarm` and `2 false alarms`."""
+    return f"{number:,g} {what}" if number == 1 else f"{number:,g} {what}s"
+
+
+def gibibytes(count: float) -> str:
+    """Return an amount of memory, such as `4.8 GiB`."""
+    return f"{count / 2**30:,.1f} GiB"
+
+
+def measured(values: Mapping[str, float]) -> dict[str, str]:
+    """Return measured numbers in the units that a person reads, by what is told of each name's unit."""
+    return dict(_measured(name, value) for name, value in values.items())
+
+
+def _measured(name: str, value: float) -> tuple[str, str]:
+    for ending, words in (("_bytes", gibibytes), ("_seconds", lambda seconds: span(timedelta(seconds=seconds)))):
+        if name.endswith(ending):
+            kind = " time" if ending == "_seconds" else ""
+            return name.removesuffix(ending).replace("_", " ") + kind, words(value)
+    if isinstance(value, bool):
+        return name.replace("_", " "), "yes" if value else "no"
+    return name.replace("_", " "), f"{value:,}" if isinstance(value, int) else f"{value:,.4g}"
 
 
 def moment_text(moment: datetime | None) -> str:
@@ -107,14 +138,15 @@ def steps_of(ledger: Ledger, decision_id: str) -> list[Step]:
 def dataset_names(ledger: Ledger, project: str) -> dict[str, str]:
     """Return a readable name for each dataset id: time and hash."""
     return {
-        d.id: f"{d.created_at.astimezone(UTC):%Y-%m-%d %H:%M}  {short(d.id)}" for d in newest(ledger, Dataset, project)
+        d.id: f"{d.created_at.astimezone(UTC):%Y-%m-%d %H:%M} UTC  {short(d.id)}"
+        for d in newest(ledger, Dataset, project, without=("report",))
     }
 
 
 def run_names(ledger: Ledger, project: str) -> dict[str, str]:
     """Return a readable name for each run id: time, method and hash, and which fold or search it belongs to."""
     runs = newest(ledger, TrainingRun, project)
-    return {r.id: f"{r.created_at:%Y-%m-%d %H:%M}  {r.method}  {short(r.id)}{_part(r)}" for r in runs}
+    return {r.id: f"{r.created_at:%Y-%m-%d %H:%M} UTC  {r.method}  {short(r.id)}{_part(r)}" for r in runs}
 
 
 def _part(run: TrainingRun) -> str:
@@ -125,15 +157,16 @@ def _part(run: TrainingRun) -> str:
 
 
 def step_rows(steps: Sequence[Step]) -> list[dict[str, object]]:
-    """Return a retrain's steps as table rows, each with the time that it took so far."""
+    """Return a retrain's steps as table rows, each with its time so far; no column that says nothing."""
     now = utc_now()
+    has_errors, has_repeats = any(s.error for s in steps), any(s.attempt > 1 for s in steps)
     return [
         {
             "step": s.name.replace("_", " "),
             "status": s.status,
             "took": span((s.finished_at or now) - s.created_at),
-            "attempt": s.attempt,
-            "error": s.error or "",
+            **({"attempt": s.attempt} if has_repeats else {}),
+            **({"error": s.error or ""} if has_errors else {}),
         }
         for s in steps
     ]

@@ -1,12 +1,13 @@
 """Lays scorecards out as table rows and columns, without Streamlit."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TypeAlias
 
+from driftwheel.gate_verdict import SliceVerdict
 from driftwheel.intervals import share_interval
 from driftwheel.json_form import as_json
 from driftwheel.records import ModelVersion
-from driftwheel.scorecard import FaultScore, FieldScore, LabelScore, PromptScore, Scorecard
+from driftwheel.scorecard import FaultScore, FieldScore, LabelScore, PromptScore, Scorecard, headline
 
 Row: TypeAlias = dict[str, str | int | float | None]
 """A row of a table on a page, by column."""
@@ -21,6 +22,55 @@ def scorecard_columns(versions: list[ModelVersion]) -> dict[str, dict[str, str]]
     for version in versions:
         columns[f"v{version.number}"] = _numbers(version.scorecard) | _by_slice(version.scorecard)
     return columns
+
+
+def version_rows(versions: Sequence[ModelVersion], stages: Mapping[str, str]) -> list[Row]:
+    """Return each version as a row: what it is now, how well it was judged, and why it was let in or not.
+
+    `stages` says by version id what the gateway does with it, such as `live` or `canary, 10%`.
+    """
+    return [
+        {
+            "version": f"v{version.number}",
+            "now": stages.get(version.id, str(version.status)),
+            "judged": _headline_text(version),
+            "made (UTC)": f"{version.created_at:%Y-%m-%d %H:%M}",
+            "why": version.verdict.reason,
+        }
+        for version in versions
+    ]
+
+
+def _headline_text(version: ModelVersion) -> str:
+    found = headline(version.scorecard)
+    if found is None:
+        return "never"
+    reach = f" ({found.reach})" if found.reach else ""
+    return f"{found.name} {found.text}{reach}"
+
+
+def slice_rows(slices: Iterable[SliceVerdict]) -> list[Row]:
+    """Return the gate's verdict slice by slice; shares in percent, differences in points of a hundred."""
+    return [
+        {
+            "slice": entry.slice,
+            "items": entry.items,
+            "candidate": "" if entry.candidate_accuracy is None else f"{entry.candidate_accuracy:.1%}",
+            "live": "" if entry.live_accuracy is None else f"{entry.live_accuracy:.1%}",
+            "difference, points": _points(entry.difference),
+            "interval, points": " to ".join(map(_points, entry.interval or ())),
+            "must exceed": _points(entry.margin),
+            "won": entry.gained,
+            "lost": entry.lost,
+            "verdict": entry.verdict.lower(),
+            "why": entry.reason,
+        }
+        for entry in slices
+    ]
+
+
+def _points(share: float | None) -> str:
+    return "" if share is None else f"{100 * share:+.1f}"
 
 
 def _numbers(card: Scorecard | PromptScore) -> dict[str, str]:

@@ -11,6 +11,7 @@ from dashboard import files, live_numbers, queries, standing, time_left, timelin
 from dashboard.live_numbers import Served
 from dashboard.next_step import NextStep, Situation, next_step
 from dashboard.pace import Pace, pace
+from dashboard.spending import Total, total
 from dashboard.standing import Station
 from dashboard.traffic_search import Minute
 from driftwheel import controls
@@ -29,6 +30,7 @@ from driftwheel.records import (
     TrainingRunStatus,
 )
 from driftwheel.retrain_limits import WAITING
+from driftwheel.settings.watching import DashboardSettings
 from driftwheel.store.alias import find_alias
 from driftwheel.store.ledger import Ledger
 
@@ -117,6 +119,12 @@ def overview(url: str, key: AliasKey, _ledger: Ledger) -> Overview:
         decision=_in_words(decisions[0]) if decisions else "",
         reasons=tuple(decisions[0].reasons) if decisions else (),
     )
+
+
+@st.cache_data(ttl=COUNT_SECONDS, max_entries=8, show_spinner=False)
+def spent(url: str, project: str, _prices: DashboardSettings, _ledger: Ledger) -> Total:
+    """Return what the loop took lately: summed up once a minute, as an hour of a busy gateway is many rows."""
+    return total(_prices, _ledger, project)
 
 
 def _unpromoted(ledger: Ledger, project: str, names: dict[str, str], alias: Alias | None) -> str | None:

@@ -143,12 +143,16 @@ def _title(names: Mapping[str, str], record: Any) -> str:
     if record is None:
         return "none yet"
     if isinstance(record, ModelVersion):
-        return f"v{record.number}  {short(record.id)}"
+        return f"v{record.number}, {age(record.created_at)}"
     if isinstance(record, Deployment):
         return f"{record.alias} to {names.get(record.version_id, short(record.version_id))}"
     if isinstance(record, DriftSignal):
         return f"check of {names.get(record.version_id, short(record.version_id))}"
-    return short(record.id)
+    if isinstance(record, Dataset):
+        return f"{record.train_rows:,} rows"
+    if isinstance(record, TrainingRun):
+        return f"{record.method}, {age(record.created_at)}"
+    return age(record.created_at)
 
 
 def _status(ledger: Ledger, project: str, record: Any) -> str:

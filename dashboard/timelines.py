@@ -14,13 +14,15 @@ from driftwheel.bookkeeping import Step
 from driftwheel.identity import utc_now
 from driftwheel.records import DriftSignal, DriftVerdict
 
+STEP_FRAME_PIXELS, STEP_PIXELS = 150, 34
+"""Of the legend with the axis, and of one step: with less, the names of two steps are written over each other."""
 VERDICT_COLORS = {"steady": "green", "suspected": "amber", "drifted": "red", "insufficient": "gray"}
 
 
 def requests_per_minute(minutes: Sequence[Minute]) -> Any:
     """Return bars of requests a minute, failed ones in red."""
     scale = alt.Scale(domain=["answered", "failed"], range=[BLUE, COLORS["red"]])
-    base = sized(_by_outcome(minutes), 180).mark_bar()
+    base = sized(_by_outcome(minutes), 210).mark_bar()
     return base.encode(
         x=alt.X(
             "utcyearmonthdatehoursminutes(minute):T",
@@ -34,7 +36,7 @@ def requests_per_minute(minutes: Sequence[Minute]) -> Any:
             axis=alt.Axis(tickMinStep=1, format="d"),
             scale=alt.Scale(domain=_reach(minutes), nice=True),
         ),
-        color=alt.Color("outcome:N", scale=scale, legend=None),
+        color=alt.Color("outcome:N", scale=scale, title=None, legend=alt.Legend(orient="top")),
         tooltip=["minute:T", "outcome:N", "requests:Q"],
     )
 
@@ -135,9 +137,9 @@ def step_timeline(steps: Sequence[Step]) -> Any:
         for s in steps
     ]
     scale = alt.Scale(domain=["done", "running", "failed"], range=[COLORS["green"], ORANGE, COLORS["red"]])
-    base = sized(rows, 110 + 30 * len(rows)).mark_bar(cornerRadius=3, minBandSize=12)
+    base = sized(rows, STEP_FRAME_PIXELS + STEP_PIXELS * len(rows)).mark_bar(cornerRadius=3, minBandSize=12)
     return base.encode(
-        x=alt.X("start:T", title="UTC", scale=alt.Scale(type="utc")),
+        x=alt.X("start:T", title="UTC", scale=alt.Scale(type="utc"), axis=alt.Axis(format="%H:%M:%S", tickCount=8)),
         x2="end:T",
         y=alt.Y("step:N", sort=None, title=None),
         color=alt.Color("status:N", scale=scale, title=None, legend=alt.Legend(orient="top")),

@@ -4,6 +4,7 @@ A page is found by where it begins (keyset paging), never by how many rows lie b
 costs what the first does. Rows that come meanwhile move no page that is shown.
 """
 
+import math
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -51,6 +52,11 @@ class TrafficFilter:
     """A value of `Outcome`: answered, refused, left or failed."""
     feedback: str | None = None
     """`labelled`, `thumb up`, `thumb down` or `none`."""
+    since: datetime | None = None
+    key_id: str = ""
+    user_id: str = ""
+    unsure_below: float | None = None
+    """Only answers whose mean probability of a token is below this, 0 to 1; those that have none are left out."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -169,6 +175,15 @@ def _conditions(wanted: TrafficFilter) -> list[sa.ColumnElement[bool]]:
         "thumb down": c.thumb == -1,
         "none": c.feedback_at.is_(None),
     }
+    if wanted.key_id:
+        conditions.append(c.key_id == wanted.key_id)
+    if wanted.user_id:
+        conditions.append(c.user_id == wanted.user_id)
+    if wanted.since is not None:
+        conditions.append(c.created_at >= wanted.since)
+    if wanted.unsure_below is not None:
+        # The mean is of log-probabilities; at 0 there is nothing below.
+        conditions.append(c.mean_logprob < (math.log(wanted.unsure_below) if wanted.unsure_below > 0 else -math.inf))
     if wanted.outcome:
         conditions.append(is_outcome(Outcome(wanted.outcome)))
     if wanted.feedback:

@@ -6,6 +6,8 @@ Every field has a default, so that what an older program wrote can still be read
 from dataclasses import dataclass, field
 
 from driftwheel.diagnosis import Diagnosis, Finding
+from driftwheel.json_form import only_with
+from driftwheel.training_plan import TrainingPlan
 
 DECIDING = "all"
 """The feature of the drift signal that decides its kind; the other signals of the kind are its single features."""
@@ -68,3 +70,5 @@ class DecisionBasis:
     """What changed in prompts and answers, in sentences, each with what would help."""
     fresh_labels: int | None = None
     refused_in_a_row: int | None = None
+    plan: TrainingPlan | None = only_with("plan")
+    """What a person wants of this retrain, where it differs from the settings."""

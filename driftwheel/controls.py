@@ -14,9 +14,18 @@ import sqlalchemy as sa
 from driftwheel.alias_key import AliasKey
 from driftwheel.bookkeeping import Switch
 from driftwheel.by_whom import Action, Cause, me, process
+from driftwheel.check_details import DecisionBasis
 from driftwheel.errors import ConflictError, GateError, NotFoundError
 from driftwheel.identity import new_id, utc_now
-from driftwheel.records import Alias, DecisionStatus, DecisionVerdict, ModelVersion, ModelVersionStatus, RetrainDecision
+from driftwheel.records import (
+    Alias,
+    Dataset,
+    DecisionStatus,
+    DecisionVerdict,
+    ModelVersion,
+    ModelVersionStatus,
+    RetrainDecision,
+)
 from driftwheel.retrain_limits import UNFINISHED, history_of, lacking_labels, obstacles
 from driftwheel.settings.serving import ServeSettings
 from driftwheel.settings.watching import PolicySettings
@@ -25,6 +34,7 @@ from driftwheel.store.events import note_with
 from driftwheel.store.ledger import Ledger
 from driftwheel.store.tables import TABLES
 from driftwheel.traffic.fresh_labels import Caps, fresh_for_retrain
+from driftwheel.training_plan import TrainingPlan
 
 PAUSED = "paused"
 CANARY_PLAN = "canary_plan"
@@ -143,14 +153,18 @@ def request_retrain(
     override: bool = False,
     by: Cause | None = None,
     caps: Caps,
+    plan: TrainingPlan | None = None,
 ) -> RetrainDecision:
     """Open a retrain that a person or a hook asks for, within the limits that hold the policy's own.
 
     What a person asks for is approved by that; a hook's waits for a person where `policy.approval` says so. A person
     may override the limits: pause, cool-down, budget, refused candidates and too few labels; the decision says so.
-    `caps` are those on what keys without trust may teach. Raises ConflictError naming what stands against it, and while
-    another retrain is unfinished.
+    `caps` are those on what keys without trust may teach; `plan` is how it differs from the settings, which its caller
+    has tried on them. Raises NotFoundError for a Dataset that is not of this project, ConflictError naming what
+    stands against it, and while another retrain is unfinished.
     """
+    if plan is not None and plan.dataset_id is not None:
+        ledger.get(Dataset, plan.dataset_id, project=key.project)
     is_person = trigger in PEOPLE
     found = what_stands_against(policy, ledger, key, caps)
     overridden, found = (found, []) if override and is_person else ([], found)
@@ -168,6 +182,7 @@ def request_retrain(
         trigger=trigger,
         remedy="retrain",
         reasons=[reason, *(f"overridden: {what}" for what in overridden)],
+        known=DecisionBasis(plan=plan if plan is not None and plan.said() else None),
     )
     # Asked and written in one transaction: a button, a hook and the policy at once make one retrain.
     with ledger.write() as connection:
@@ -180,7 +195,8 @@ def request_retrain(
 
 def _note_asked(ledger: Ledger, connection: sa.Connection, decision: RetrainDecision, by: Cause) -> None:
     cause = by if by.reason else replace(by, reason="; ".join(decision.reasons))
-    after = {"status": decision.status, "trigger": decision.trigger}
+    plan = decision.known.plan.said() if decision.known.plan is not None else {}
+    after = {"status": decision.status, "trigger": decision.trigger, **plan}
     note_with(ledger, connection, cause, Action.ASK_RETRAIN, decision.project, decision.id, after=after)
 
 

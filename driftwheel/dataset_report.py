@@ -104,6 +104,8 @@ class DatasetReport(RowLengths):
     sources: dict[str, int] = field(default_factory=dict)
     unverified: dict[str, int] = field(default_factory=dict)
     """Rows that nobody trusted has vouched for, by the API key that did."""
+    label_odds: float = 1.0
+    """How many times as likely a wrong answer was labelled as a right one, at most, by the answers without a label."""
     slices: dict[str, dict[str, int]] = field(default_factory=dict)
     """Rows by split and slice."""
     shared: SharedFrame = field(default_factory=SharedFrame)

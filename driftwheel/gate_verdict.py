@@ -95,6 +95,8 @@ class GateVerdict:
     """By what the answers were graded; None where they are right or wrong."""
     ungraded: int | None = only_with("ungraded")
     """Target items that one of the two has no grade on."""
+    label_odds: float | None = only_with("label_odds")
+    """How many times as likely an item got its label where the live version was wrong, at most; None where all did."""
     override: Override | None = only_with("override")
     general: dict[str, dict[str, Measurement]] | None = only_with("general")
     """Candidate minus live on tasks that have nothing to do with training."""

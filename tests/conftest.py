@@ -6,6 +6,7 @@ A test marked `every_database` runs once on SQLite and once on PostgreSQL, if it
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 import yaml
 
@@ -14,6 +15,12 @@ from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
 from tests.support.absent import absent
 from tests.support.postgres_server import PostgresServer, find_programs
+
+# An example that takes long says how busy the machine is. In CI Hypothesis has such a profile, which stays the base.
+hypothesis.settings.register_profile(
+    "any machine", hypothesis.settings(), deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("any machine")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -28,7 +35,8 @@ def postgres_server() -> Iterator[PostgresServer]:
     programs = find_programs()
     if programs is None:
         absent("PostgreSQL", install="Debian's package postgresql")
-    server = PostgresServer(programs)
+    # Killed it may be, but the machine's power stays: syncs would only make each test wait for the disk.
+    server = PostgresServer(programs, is_durable=False)
     yield server
     server.remove()
 

@@ -7,6 +7,7 @@ from typing import Any
 from driftwheel import artifacts
 from driftwheel.errors import ConfigError, NotFoundError
 from driftwheel.identity import content_hash
+from driftwheel.model_hub import endpoint, why_unreachable
 from driftwheel.settings.data import Base
 from train.chat_template import name_end, set_template
 
@@ -38,16 +39,31 @@ def _require(name: str) -> None:
     )
 
 
+def _where(name: str) -> dict[str, bool]:
+    """Return what keeps a loader to the cache where the hub cannot be reached, instead of minutes of new attempts."""
+    is_away = not Path(name).is_dir() and why_unreachable() is not None
+    return {"local_files_only": True} if is_away else {}
+
+
+def _why(name: str, error: Exception) -> str:
+    """Return why a model cannot be loaded, and what to do about it."""
+    if Path(name).is_dir() or (reason := why_unreachable()) is None:
+        return f"{_first_line(error)}; check model.base"
+    return (
+        f"{endpoint()} cannot be reached from here ({reason}), and its cache on this machine has no copy; connect the "
+        "machine, or copy the model's files to a folder and set model.base to that"
+    )
+
+
 def load_config(name: str, *, revision: str | None = None) -> Any:
     """Read a model's configuration without its weights; raises NotFoundError or ConfigError."""
     from transformers import AutoConfig
 
     _require(name)
     try:
-        return AutoConfig.from_pretrained(name, revision=revision or "main", trust_remote_code=False)
+        return AutoConfig.from_pretrained(name, revision=revision or "main", trust_remote_code=False, **_where(name))
     except (OSError, ValueError) as error:
-        reason = _first_line(error)
-        raise ConfigError(f"cannot read the configuration of {name!r}: {reason}; check model.base") from error
+        raise ConfigError(f"cannot read the configuration of {name!r}: {_why(name, error)}") from error
 
 
 def load_weights(name: str, dtype: str, *, revision: str | None = None, device: str = CPU, **options: Any) -> Any:
@@ -60,6 +76,9 @@ def load_weights(name: str, dtype: str, *, revision: str | None = None, device: 
     _require(name)
     if device != CPU:
         options["device_map"] = device
+    if where := _where(name):
+        # The look for an adapter in the model's own repository takes its options from here alone.
+        options |= {**where, "adapter_kwargs": dict(where)}
     try:
         # A pickled file or a repository's own code does whatever its author wrote; neither is loaded.
         return AutoModelForCausalLM.from_pretrained(
@@ -68,7 +87,7 @@ def load_weights(name: str, dtype: str, *, revision: str | None = None, device: 
     except (OSError, ValueError) as error:
         if _is_pickled_only(name, error):
             raise ConfigError(_CONVERT.format(name=name, out=f"{Path(name).name}-safetensors")) from error
-        raise ConfigError(f"cannot load the base model {name!r}: {_first_line(error)}; check model.base") from error
+        raise ConfigError(f"cannot load the base model {name!r}: {_why(name, error)}") from error
 
 
 def load_base_tokenizer(base: Base) -> Any:
@@ -92,9 +111,9 @@ def load_generation_defaults(name: str, *, revision: str | None = None) -> Any:
     from transformers import AutoConfig, GenerationConfig
 
     try:
-        return GenerationConfig.from_pretrained(name, revision=revision or "main")
+        return GenerationConfig.from_pretrained(name, revision=revision or "main", **_where(name))
     except OSError:  # the folder has no generation_config.json
-        config = AutoConfig.from_pretrained(name, revision=revision or "main", trust_remote_code=False)
+        config = AutoConfig.from_pretrained(name, revision=revision or "main", trust_remote_code=False, **_where(name))
         return GenerationConfig.from_model_config(config)
 
 
@@ -118,11 +137,9 @@ def _read_tokenizer(name: str, revision: str | None) -> Any:
 
     _require(name)
     try:
-        return AutoTokenizer.from_pretrained(name, revision=revision or "main", trust_remote_code=False)
+        return AutoTokenizer.from_pretrained(name, revision=revision or "main", trust_remote_code=False, **_where(name))
     except (OSError, ValueError) as error:
-        raise ConfigError(
-            f"cannot load the base model's tokenizer, {name!r}: {_first_line(error)}; check model.base"
-        ) from error
+        raise ConfigError(f"cannot load the base model's tokenizer, {name!r}: {_why(name, error)}") from error
 
 
 def _usable(tokenizer: Any, name: str) -> Any:

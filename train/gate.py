@@ -25,7 +25,7 @@ from driftwheel.gate_verdict import GateVerdict, SliceVerdict, Verdict, Watched,
 from driftwheel.grades import Criterion
 from driftwheel.settings.artifact import GateSettings
 from train.verdict.graded import GradedPairs
-from train.verdict.paired import Pairs, shared_chance, shared_level
+from train.verdict.paired import Pairs, mcnemar_p, shared_chance, shared_level
 from train.verdict.paired_tables import Fixed, Item, Outcomes, Table, count
 from train.verdict.verdict_words import amount, in_words, notes, points
 
@@ -47,12 +47,14 @@ def decide(
     fixed: Sequence[Fixed] = (),
     live_version_id: str | None = None,
     criterion: Criterion = "right",
+    label_odds: float = 1.0,
 ) -> GateVerdict:
     """Return the verdict on a candidate beside the live version, both asked the same items.
 
     Without a live version it must beat `baseline`, the best that the untuned base model reaches by the criterion; with
     `base`, that best prompt's answers, on the items that both were asked.
     `earlier_looks` counts the other candidates that were judged on the same target items.
+    `label_odds` says how many times as likely an item got its label where the live version is wrong, at most.
     Raises GateError if the two were not asked the same items.
     """
     if not candidate:
@@ -65,16 +67,18 @@ def decide(
     if len(answers) != len(live) or answers.keys() != {i.id for i in candidate} or len(answers) != len(candidate):
         raise GateError("candidate and live version were not asked the same items; evaluate both again")
     tables = count(candidate, answers, settings.contracts, fixed, criterion)
-    found = _ungraded(settings, tables) or decide_counted(settings, tables, criterion)
+    found = _ungraded(settings, tables) or decide_counted(settings, tables, criterion, label_odds)
     found = replace(found, looks=earlier_looks + 1, live_version_id=live_version_id)
     return found if found.p_value is None else replace(found, notes=tuple(notes(found)))
 
 
-def decide_counted(settings: GateSettings, tables: Sequence[Table], criterion: Criterion = "right") -> GateVerdict:
+def decide_counted(
+    settings: GateSettings, tables: Sequence[Table], criterion: Criterion = "right", label_odds: float = 1.0
+) -> GateVerdict:
     """Return the verdict on counted tables, the target's first, but for what is known only of the versions."""
     unmeasured = [table for table in tables if table.role == "fixed" and not table.pairs.items]
     target, level = tables[0].pairs, settings.false_promotion / settings.candidates
-    p_value = target.gain_p(settings.min_gain, level)
+    p_value = _gain_p(settings, target, level, label_odds)
     margins = _margins(settings, [table for table in tables[1:] if table not in unmeasured])
     watched = _watch(settings, [table for table, margin in margins if margin is None])
     entries = [_decide_target(settings, target, level, p_value)]
@@ -101,8 +105,19 @@ def decide_counted(settings: GateSettings, tables: Sequence[Table], criterion: C
         max_looks=settings.max_looks,
         criterion=None if criterion == "right" else criterion,
         ungraded=tables[0].ungraded or None,
+        label_odds=label_odds if label_odds > 1 else None,
     )
     return replace(found, reason=in_words(found))
+
+
+def _gain_p(settings: GateSettings, target: Pairs | GradedPairs, level: float, label_odds: float) -> float:
+    """Return the target's p-value, also for labels that came more readily where the live version was wrong.
+
+    Grades have no such bound: how much worse an answer without a label is, nobody knows.
+    """
+    p_value = target.gain_p(settings.min_gain, level)
+    is_counted = isinstance(target, Pairs)
+    return max(p_value, mcnemar_p(target.gained, target.lost, label_odds)) if is_counted else p_value
 
 
 def _margins(settings: GateSettings, tables: Sequence[Table]) -> list[tuple[Table, float | None]]:

@@ -5,10 +5,12 @@ from dataclasses import dataclass, fields, replace
 from driftwheel.errors import GateError
 from driftwheel.gate_verdict import GateVerdict, Override
 from driftwheel.json_form import only_with
+from driftwheel.records import RetrainDecision
 from driftwheel.run_metrics import RunMetrics
 from driftwheel.scorecard import ParityRow
 from driftwheel.settings.settings import Settings
 from driftwheel.storage_path import StoragePath
+from driftwheel.store.alias import live_version
 from driftwheel.store.ledger import Ledger
 
 
@@ -24,6 +26,22 @@ class Job:
     """Ask the base model too, plainly and with examples."""
     override: Override | None = None
     """Publish it whatever the gate says."""
+    dataset_id: str | None = None
+    """The Dataset that a person chose for it; None builds one of the labelled traffic."""
+
+    def planned(self) -> "Job":
+        """Return the job as a person planned its retrain, if anybody did.
+
+        Where nothing is live, its version must beat the base model, which is asked too.
+        """
+        if self.decision_id is None:
+            return self
+        plan = self.ledger.get(RetrainDecision, self.decision_id).known.plan
+        if plan is None:
+            return self
+        settings = self.settings.planned(plan)
+        is_first = live_version(self.ledger, settings.project, settings.serve.alias) is None
+        return replace(self, settings=settings, with_baseline=is_first, dataset_id=plan.dataset_id)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -50,7 +50,10 @@ log = structlog.get_logger()
 
 
 def _build_dataset(job: Job, progress: Progress) -> Progress:
-    """Turn labelled traffic, new rows of files and a replay share into a Dataset, with preferences if these teach."""
+    """Turn labelled traffic, new rows of files and a replay share into a Dataset, or take the one that was chosen."""
+    if job.dataset_id is not None:
+        chosen = job.ledger.get(Dataset, job.dataset_id, project=job.settings.project)
+        return Progress(dataset_id=chosen.id, train_rows=chosen.train_rows, test_rows=chosen.test_rows)
     dataset = dataset_from_traffic(job.settings, job.ledger, str(job.decision_id))
     if job.settings.train.objective != "sft":
         dataset = preference_dataset(job.settings, job.ledger, dataset, has_corrections=True)
@@ -232,6 +235,7 @@ def decide_against_live(settings: Settings, ledger: Ledger, *, evaluation: Path,
         fixed=what_stays_fixed(ledger, live, criterion),
         live_version_id=live.id,
         criterion=criterion,
+        label_odds=dataset.report.label_odds,
     )
     general = forgotten(candidate.scorecard.general or {}, answered.scorecard.general or {})
     return replace(verdict, general=general)

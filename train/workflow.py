@@ -219,7 +219,7 @@ class Worker:
         return msgspec.convert(change_paths(made, Progress, lengthened, self._settings.root), Progress)
 
     def _here(self, step: RetrainStep, decision_id: str, progress: Progress) -> Progress:
-        return step.run(Job(self._settings, self._ledger, decision_id), progress)
+        return step.run(Job(self._settings, self._ledger, decision_id).planned(), progress)
 
     def _in_child(self, step: RetrainStep, decision_id: str, progress: Progress) -> Progress:
         """Run `python -m train step NAME` and return what it prints last."""

@@ -22,8 +22,8 @@ def chosen_pair(versions: list[ModelVersion]) -> tuple[ModelVersion, ModelVersio
     left, right = st.columns(2)
     names = {v.id: f"v{v.number}  {queries.short(v.id)}" for v in versions}
     ids = list(names)
-    one = left.selectbox("One", ids, index=ids.index(other.id), format_func=lambda i: names[i], key="one")
-    two = right.selectbox("The other", ids, format_func=lambda i: names[i], key="two")
+    one = left.selectbox("First version", ids, index=ids.index(other.id), format_func=lambda i: names[i], key="one")
+    two = right.selectbox("Second version", ids, format_func=lambda i: names[i], key="two")
     if one == two:
         st.info("Choose two different versions.")
         st.stop()

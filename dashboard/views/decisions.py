@@ -7,8 +7,16 @@ import streamlit as st
 from dashboard import files, moves, queries, timelines
 from dashboard.views import page
 from driftwheel import controls
+from driftwheel.bookkeeping import Step
 from driftwheel.records import DecisionStatus, DecisionVerdict, RetrainDecision
 from driftwheel.retrain_limits import AT_WORK, WAITING
+
+WAITS = {
+    "retrain": "A retrain that the loop proposes waits for a person.",
+    "promotion": "What a retrain made waits for a person before it goes live.",
+    "both": "A retrain that the loop proposes waits for a person, and so does what it made before it goes live.",
+    "none": "Nothing waits for a person: retrains start and go live by themselves.",
+}
 
 
 def show_controls() -> None:
@@ -18,7 +26,7 @@ def show_controls() -> None:
     against = controls.what_stands_against(settings.policy, ledger, settings.alias_key, settings.dataset)
     why_now = ""
     if against:
-        st.caption("No retrain now: " + "; ".join(against) + ".")
+        st.caption(f"Against a retrain now: {queries.in_spans('; '.join(against))}.")
         why_now = st.text_input("Why one is needed all the same", key="why_now", max_chars=200)
     with st.container(horizontal=True, vertical_alignment="center"):
         page.confirmed_action(
@@ -47,7 +55,7 @@ def show_controls() -> None:
             seen=[mark],
         )
         st.badge("retraining is paused" if paused else "retraining is on", color="orange" if paused else "green")
-        st.caption(f"Approval is {settings.policy.approval}.")
+        st.caption(WAITS[settings.policy.approval])
 
 
 def show_approval(decision: RetrainDecision) -> None:
@@ -90,8 +98,8 @@ def show_decision(decision: RetrainDecision) -> None:
             "id": decision.id,
             "status": str(decision.status).replace("_", " "),
             "decided": decision.created_at,
-            "trigger": decision.trigger,
-            "remedy": decision.remedy,
+            "asked by": decision.trigger,
+            "would help": decision.remedy,
             "check": decision.check_id,
             "dataset": decision.dataset_id,
             "run": decision.run_id,
@@ -108,13 +116,17 @@ def show_steps(decision_id: str) -> None:
         return
     st.subheader("Steps", anchor=False)
     st.altair_chart(timelines.step_timeline(steps), alt="Steps of the retrain over time")
-    outputs = [str(s.output)[: page.LONGEST_TEXT] for s in steps]
-    rows = [row | {"output": output} for row, output in zip(queries.step_rows(steps), outputs, strict=True)]
-    page.table(rows)
+    made = [_made(step) for step in steps]
+    page.table([row | {"made": what} for row, what in zip(queries.step_rows(steps), made, strict=True)])
     box = st.expander(f"Log of {steps[-1].name}", key=page.drawn_key("log", [decision_id]), on_change="rerun")
     if box.open:
         tail = files.tail_of(settings.logs / f"{decision_id}-{steps[-1].name}.log")
         box.code(tail or "This step has written no log.", language=None, wrap_lines=True)
+
+
+def _made(step: Step) -> str:
+    values = {name: value for name, value in queries.flat(step.output).items() if value is not None}
+    return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in values.items())[: page.LONGEST_TEXT]
 
 
 settings, ledger = page.start(__file__, "Retrain or hold, with the reasons.")
@@ -133,9 +145,9 @@ page.table(
         {
             "time (UTC)": f"{d.created_at:%Y-%m-%d %H:%M:%S}",
             "verdict": str(d.verdict),
-            "trigger": d.trigger,
+            "asked by": d.trigger,
             "status": str(d.status).replace("_", " "),
-            "remedy": d.remedy,
+            "would help": d.remedy,
             "reasons": "; ".join(d.reasons),
         }
         for d in decisions

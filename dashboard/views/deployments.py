@@ -1,4 +1,4 @@
-"""Deployments: what the alias asks for, what the gateway serves, and how it came to that."""
+"""Deployments: which version should answer, which one does, and how it came to that."""
 
 import streamlit as st
 
@@ -8,7 +8,7 @@ from driftwheel.records import Deployment, DeploymentStage
 from driftwheel.store.alias import find_alias
 
 settings, ledger = page.start(
-    __file__, "Which version each alias serves: desired by people and worker, observed by the gateway."
+    __file__, "Which version should answer, by people and worker, and which one does, by the gateway."
 )
 names = queries.version_names(ledger, settings.project)
 
@@ -21,11 +21,10 @@ def show_alias() -> None:
         page.nothing_yet("No version has been promoted yet.", "driftwheel promote VERSION_ID")
         return
     word, sentence = standing.gateway_state(alias)
-    columns = st.columns(4)
-    columns[0].metric("Desired", names.get(alias.version_id, "unknown"), border=True)
-    columns[1].metric("Observed", names.get(alias.observed_version_id or "", "nothing"), border=True)
-    columns[2].metric("Fence, desired / observed", f"{alias.fence} / {alias.observed_fence}", border=True)
-    columns[3].metric("Gateway reported", queries.age(alias.observed_at), border=True)
+    columns = st.columns(3)
+    columns[0].metric("Should answer", names.get(alias.version_id, "unknown"), border=True)
+    columns[1].metric("Answers now", names.get(alias.observed_version_id or "", "nothing"), border=True)
+    columns[2].metric("Gateway reported", queries.age(alias.observed_at), border=True)
     for live in queries.newest(ledger, Deployment, settings.project, stage=DeploymentStage.LIVE)[:1]:
         st.text(f"{names.get(live.version_id, live.version_id)} is served by: {live.reason}.")
     canaries = queries.newest(ledger, Deployment, settings.project, stage=DeploymentStage.CANARY)
@@ -50,14 +49,13 @@ if deployments:
                 "alias": d.alias,
                 "version": names.get(d.version_id, d.version_id),
                 "stage": str(d.stage),
-                "share": d.share,
-                "fence": d.fence,
-                "reason": d.reason,
+                "share of requests": d.share,
+                "why": d.reason,
                 "changed": queries.age(d.updated_at),
             }
             for d in deployments
         ],
-        column_config={"share": st.column_config.NumberColumn(format="percent")},
+        column_config={"share of requests": st.column_config.NumberColumn(format="percent")},
     )
 else:
-    st.text("The gateway has deployed nothing yet; start it with `driftwheel serve`.")
+    page.nothing_yet("The gateway has deployed nothing yet.", "driftwheel serve")

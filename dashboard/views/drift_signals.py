@@ -211,8 +211,8 @@ def show_history(signals: list[DriftSignal]) -> None:
     else:
         st.text("No alarm rang in the newest checks.")
     st.caption(
-        f"At most {settings.monitor.false_alarms_per_month:g} false alarm(s) a month on steady traffic; an alarm needs "
-        f"{settings.monitor.persistence} window(s) in a row over the limit."
+        f"At most {queries.counted(settings.monitor.false_alarms_per_month, 'false alarm')} a month on steady traffic; "
+        f"an alarm needs {queries.counted(settings.monitor.persistence, 'window')} in a row over the limit."
     )
     st.subheader("Over time", anchor=False)
     st.caption("Each point is a window, at the time of its traffic. Above the dashed line it is over its limit.")

@@ -40,7 +40,12 @@ found = events_of(
 )
 if found:
     rows = event_rows.event_rows(found[:limit], queries.version_names(ledger, settings.project))
-    page.table(rows, height="content" if len(rows) < 20 else 700)
+    widths = {"why": "medium", "change": "large"}
+    page.table(
+        rows,
+        height="content" if len(rows) < 20 else 700,
+        column_config={name: st.column_config.TextColumn(width=width) for name, width in widths.items()},  # type: ignore[arg-type]  # literals
+    )
     if len(found) > limit:
         st.caption(f"The newest {limit:,}.")
         if st.button("Show more", key="more"):

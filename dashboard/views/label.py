@@ -2,7 +2,9 @@
 
 import random
 import re
+from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import streamlit as st
 
@@ -13,10 +15,12 @@ from dashboard.views import page
 from driftwheel.bookkeeping import Scope
 from driftwheel.errors import DriftwheelError
 from driftwheel.store.alias import find_alias
+from driftwheel.traffic.doubtful_labels import NEWEST, DoubtfulLabel, find_doubtful
 from driftwheel.traffic.feedback import Author, withdraw_feedback
 from driftwheel.traffic.fresh_labels import fresh_for_retrain
 
 QUEUE, PASSED, DONE, ASKED = "label_queue", "label_passed", "label_done", "label_asked"
+DOUBTFUL = "label_doubtful"
 IN_A_ROW = 3
 PLAIN = re.compile(r"[^\W_]+([ _-][^\W_]+)*")
 
@@ -213,6 +217,52 @@ def show_request(shown: ToLabel, labels: list[str], author: Author) -> None:
     st.link_button("Open the whole request", f"/traffic?id={shown.id}", type="tertiary")
 
 
+def look_for_doubtful() -> None:
+    """Compare the newest labels with the model's sure answers and with one another."""
+    st.session_state[DOUBTFUL] = find_doubtful(ledger, settings.alias_key, settings.dataset.label_field)
+    page.count_act()
+
+
+def look_again(request_id: str, do: Callable[[], Any] | None, done: str) -> None:
+    """Settle a label that was in doubt, or pass it over."""
+    st.session_state[DOUBTFUL] = [d for d in st.session_state[DOUBTFUL] if d.request_id != request_id]
+    if do is not None:
+        page.act(do, done, Scope.LABEL)
+
+
+def show_doubtful(author: Author) -> None:
+    """Draw the labels that somebody should look at again, the most doubtful first."""
+    with st.expander("Labels to look at again", key="doubtful"):
+        st.caption("Labels that a sure answer of the model, or most requests like theirs, contradict.")
+        st.button("Look for them", key="look_for_doubtful", on_click=look_for_doubtful)
+        found: list[DoubtfulLabel] | None = st.session_state.get(DOUBTFUL)
+        if found is None:
+            return
+        st.text(f"{len(found):,} of the newest {NEWEST:,} labels are in doubt." if found else "No label is in doubt.")
+        if found:
+            show_doubt(found[0], author)
+
+
+def show_doubt(shown: DoubtfulLabel, author: Author) -> None:
+    """Draw one label in doubt with what speaks against it, and what can be done about it."""
+    page.text("Message", shown.prompt, key=f"doubtful-{shown.request_id}")
+    against = [f"the model was sure of {shown.model_says}"] if shown.model_says else []
+    against += [f"most requests like it are {shown.neighbours_say}"] if shown.neighbours_say else []
+    who = f"{shown.author or 'somebody without a key'} (trust: {shown.trust})"
+    st.text(f"{who} says {shown.label}; {', and '.join(against)}."[: page.LONGEST_TEXT])
+    of = ledger, settings.project, shown.request_id
+    keep = partial(labelling.keep_label, settings.traffic, *of, author=author, seen=shown.author)
+    take_back = partial(withdraw_feedback, *of, author=author, of=shown.author)
+    with st.container(horizontal=True):
+        for name, label, do, done in (
+            ("keep_doubtful", "The label is right", keep, f"You say the same of {shown.request_id}."),
+            ("take_back_doubtful", "Take it back", take_back, f"What {who} said of {shown.request_id} counts no more."),
+            ("pass_doubtful", "Later", None, ""),
+        ):
+            key = page.drawn_key(name, [shown.request_id])
+            st.button(label, key=key, on_click=look_again, args=(shown.request_id, do, done))
+
+
 settings, ledger = page.start(
     __file__, "Requests that nobody has labelled: those the model was least sure of, every fifth by chance."
 )
@@ -239,4 +289,5 @@ elif queue or ids or text:
     st.button("Draw another", key="another", on_click=draw_anew)
 else:
     page.nothing_yet("There is no answered request without a label. Send some requests first.", "driftwheel serve")
+show_doubtful(author)
 show_files(author)

@@ -7,10 +7,11 @@ import streamlit as st
 from dashboard import charts, files, moves, queries, scorecards
 from dashboard.views import page
 from driftwheel.json_form import as_json
-from driftwheel.records import ModelVersion, ModelVersionStatus
+from driftwheel.records import Deployment, DeploymentStage, ModelVersion, ModelVersionStatus
 from driftwheel.scorecard import FaultScore, Scorecard
 from driftwheel.store.alias import find_alias
 
+SERVING = (DeploymentStage.LIVE, DeploymentStage.CANARY, DeploymentStage.SHADOW, DeploymentStage.DRAINING)
 COLORS = {"published": "green", "rejected": "red", "candidate": "orange"}
 
 
@@ -27,8 +28,9 @@ def show_scorecards(versions: list[ModelVersion]) -> None:
             {"measure": name.replace("_", " "), **{title: values.get(name, "") for title, values in columns.items()}}
             for name in names
         ],
+        height="content",
     )
-    st.caption("In brackets: 95 % intervals (Wilson).")
+    st.caption("In brackets: 95 % intervals (Wilson). Times are in seconds.")
 
 
 def show_verdict(version: ModelVersion) -> None:
@@ -41,17 +43,17 @@ def show_verdict(version: ModelVersion) -> None:
     st.badge(verdict.verdict, color=color)  # type: ignore[arg-type]  # see training_runs
     if verdict.override is not None:
         st.text(f"Overridden by {verdict.override.by} at {verdict.override.at}: {verdict.override.reason}")
-    for line in (verdict.reason, *verdict.notes):
-        st.text(line)
+    st.text(verdict.reason)
     chart = charts.interval(charts.differences_of(verdict))
     if chart is not None:
         st.altair_chart(chart, alt="Candidate minus live by slice, with confidence interval and limit")
     watched = verdict.watched.worst if verdict.watched else ()
     judged = {entry.slice: entry for entry in (*verdict.slices, *watched)}
     if judged:
-        page.table(
-            [{**vars(s), "interval": " to ".join(f"{x:+.3f}" for x in s.interval or ())} for s in judged.values()],
-        )
+        page.table(scorecards.slice_rows(judged.values()))
+    if verdict.notes:
+        with st.expander("How sure that is", key=f"notes-{version.id}"):
+            st.text("\n".join(verdict.notes))
 
 
 def show_labels(scorecard: Scorecard) -> None:
@@ -93,6 +95,16 @@ def show_parity(version: ModelVersion) -> None:
     page.table(rows)
 
 
+def stages_of(versions: list[ModelVersion]) -> dict[str, str]:
+    """Return by version id what the gateway does with it now; the alias says which one should be live."""
+    found = queries.newest(ledger, Deployment, settings.project, stage=list(SERVING))
+    stages = {d.version_id: f"{d.stage}, {d.share:.0%} of the requests" if d.share else str(d.stage) for d in found}
+    alias = find_alias(ledger, *settings.alias_key)
+    if alias is not None and alias.version_id not in stages:
+        stages[alias.version_id] = "live" if alias.observed_version_id == alias.version_id else "about to go live"
+    return {version.id: stages[version.id] for version in versions if version.id in stages}
+
+
 def show_moves(version: ModelVersion) -> None:
     """Draw the buttons that move the alias."""
     alias = find_alias(ledger, *settings.alias_key)
@@ -125,20 +137,23 @@ def show_moves(version: ModelVersion) -> None:
             st.badge("live", color="green")
 
 
-settings, ledger = page.start(__file__, "Immutable artifacts with scorecard, verdict and lineage.")
+settings, ledger = page.start(
+    __file__, "Every version with what it is now, how well it was judged, and why it was let in or not."
+)
 versions = queries.newest(ledger, ModelVersion, settings.project, limit=50)
 if not versions:
     page.nothing_yet("There is no model version yet.", "driftwheel publish")
     st.stop()
-show_scorecards(versions)
+page.table(scorecards.version_rows(versions, stages_of(versions)))
 version = page.choose("Version", versions, lambda v: f"v{v.number}  {queries.short(v.id)}", key="version")
 with page.place_for("moves", [version.id]):
     show_moves(version)
-judged, mistakes, labels, faults, parity, lineage, card = st.tabs(
-    ["Verdict", "Confusion matrix", "Labels and calibration", "Robustness", "Parity", "Lineage", "Model card"]
-)
+TABS = ("Verdict", "All numbers", "Confusion matrix", "Labels and calibration", "Robustness", "Parity", "Lineage")
+judged, beside, mistakes, labels, faults, parity, lineage, card = st.tabs([*TABS, "Model card"])
 with judged:
     show_verdict(version)
+with beside:
+    show_scorecards(versions)
 with mistakes:
     matrix = version.scorecard.confusion
     if matrix is not None and matrix.labels:

@@ -1,6 +1,7 @@
 """Operate: engines by their own metrics, which version is deployed where, keys, tokens, and who is told of alarms."""
 
 import time
+from functools import partial
 
 import streamlit as st
 
@@ -16,9 +17,12 @@ from driftwheel.store.alias import find_alias
 
 LOOKS, SPENT_SECONDS = "engine_looks", 60
 UNKNOWN = "unknown"
+AMOUNTS = ("requests", "tokens read", "tokens written", "seconds of answering")
 SERVING = (DeploymentStage.LIVE, DeploymentStage.CANARY, DeploymentStage.SHADOW, DeploymentStage.DRAINING)
 
-settings, ledger = page.start(__file__, "Engines, deployments, keys and tokens.")
+settings, ledger = page.start(
+    __file__, "Engines, deployments, keys, tokens and what they cost, and who is told of alarms."
+)
 names = queries.version_names(ledger, settings.project)
 
 
@@ -46,17 +50,18 @@ def show_engines() -> None:
 def engine_row(engine: EngineNumbers, before: tuple[float, EngineNumbers] | None, now: float) -> Row:
     """Return an engine as a line of the table."""
     ids = engine.version_ids.split(",")
+    latency = partial(milliseconds, is_known=not engine.problem)
     return {
         "engine": engine.address,
         "version": ", ".join(names.get(id, id) for id in ids),
-        "running": amount(engine.running),
+        "requests running": amount(engine.running),
         "waiting": amount(engine.waiting),
         "KV cache used": UNKNOWN if engine.cache_share is None else f"{engine.cache_share:.1%}",
         "tokens read/s": speed(before, now, engine.read_tokens, "read_tokens"),
         "tokens written/s": speed(before, now, engine.written_tokens, "written_tokens"),
-        "latency p50": milliseconds(engine.percentile(LATENCY, 0.5)),
-        "latency p95": milliseconds(engine.percentile(LATENCY, 0.95)),
-        "first token p95": milliseconds(engine.percentile(FIRST_TOKEN, 0.95)),
+        "latency p50": latency(engine.percentile(LATENCY, 0.5)),
+        "latency p95": latency(engine.percentile(LATENCY, 0.95)),
+        "first token p95": latency(engine.percentile(FIRST_TOKEN, 0.95)),
     }
 
 
@@ -65,16 +70,20 @@ def amount(value: float | None) -> str:
     return UNKNOWN if value is None else f"{value:,.0f}"
 
 
-def milliseconds(seconds: float | None) -> str:
-    """Return a duration in milliseconds, or that there was nothing to measure."""
-    return "no requests yet" if seconds is None else f"{seconds * 1000:,.0f} ms"
+def milliseconds(seconds: float | None, *, is_known: bool) -> str:
+    """Return a duration in milliseconds, or that there was nothing to measure, or nobody to say it."""
+    if seconds is None:
+        return "no requests yet" if is_known else UNKNOWN
+    return f"{seconds * 1000:,.0f} ms"
 
 
 def speed(before: tuple[float, EngineNumbers] | None, now: float, count: float | None, name: str) -> str:
     """Return by how much a counter grows in a second, from two looks at it."""
     earlier = getattr(before[1], name) if before else None
-    if before is None or earlier is None or count is None:
-        return "next look"
+    if count is None:
+        return UNKNOWN
+    if before is None or earlier is None:
+        return "in 5 s"
     # A counter that fell was started anew: what it holds has come since.
     grown = count - earlier if count >= earlier else count
     return f"{grown / max(now - before[0], 0.001):,.1f}"
@@ -95,13 +104,13 @@ def show_deployments() -> None:
             {
                 "version": names.get(d.version_id, d.version_id),
                 "stage": str(d.stage),
-                "share": d.share,
-                "since": queries.age(d.updated_at),
+                "share of requests": d.share,
+                "changed": queries.age(d.updated_at),
                 "why": d.reason,
             }
             for d in found
         ]
-        page.table(rows, column_config={"share": st.column_config.NumberColumn(format="percent")})
+        page.table(rows, column_config={"share of requests": st.column_config.NumberColumn(format="percent")})
     else:
         st.text("Nothing is deployed. A version that is promoted is, once a gateway runs.")
     page.way("All deployments", "deployments", key="to_deployments")
@@ -117,6 +126,7 @@ def spent_rows(url: str, project: str) -> list[Row]:
             "requests": s.requests,
             "tokens read": s.read_tokens,
             "tokens written": s.written_tokens,
+            "seconds of answering": round(s.answering_seconds, 1),
             **({} if s.cost is None else {"cost": s.cost}),
         }
         for s in spending.spending(settings.dashboard, ledger, project)
@@ -129,9 +139,24 @@ def show_spending() -> None:
     if not rows:
         st.text("No requests in the last hour.")
         return
-    page.table(rows, column_config={"cost": st.column_config.NumberColumn(format="%.4f")})
+    amounts = {name: st.column_config.NumberColumn(format="localized") for name in AMOUNTS}
+    page.table(rows, column_config={**amounts, "cost": st.column_config.NumberColumn(format="%.6f")})
+    st.caption(spent_in_all(rows))
     if "cost" not in rows[0]:
-        st.caption("With dashboard.price_of_read_tokens and price_of_written_tokens this shows what they cost.")
+        st.caption("With dashboard.price_of_read_tokens and price_of_written_tokens this shows the cost.")
+
+
+def spent_in_all(rows: list[Row]) -> str:
+    """Return the sums of the table in a sentence."""
+    sums = {name: sum(float(row[name] or 0) for row in rows) for name in (*AMOUNTS, "cost") if name in rows[0]}
+    words = ", ".join(f"{value:,.6g} {name}" for name, value in sums.items() if name != "cost")
+    cost = f", which cost {sums['cost']:.4g}" if "cost" in sums else ""
+    return f"In all {words}{cost}."
+
+
+def limit(value: int | None) -> str:
+    """Return how much a key may have of something."""
+    return "no limit" if value is None else f"{value:,}"
 
 
 def show_keys() -> None:
@@ -147,8 +172,8 @@ def show_keys() -> None:
             "status": str(key.status),
             "may": ", ".join(key.scopes),
             "ends": f"{key.expires_at:%Y-%m-%d %H:%M} UTC" if key.expires_at else "never",
-            "requests a minute": key.requests_per_minute,
-            "tokens a minute": key.tokens_per_minute,
+            "requests a minute": limit(key.requests_per_minute),
+            "tokens a minute": limit(key.tokens_per_minute),
         }
         for key in keys
     ]
@@ -183,7 +208,7 @@ st.subheader("Engines", anchor=False)
 show_engines()
 st.subheader("Deployments", anchor=False)
 show_deployments()
-st.subheader("Tokens of the last hour", anchor=False)
+st.subheader("Tokens and cost of the last hour", anchor=False)
 show_spending()
 st.subheader("Keys", anchor=False)
 show_keys()

@@ -8,12 +8,13 @@ from streamlit.delta_generator import DeltaGenerator
 from dashboard import queries, shared, standing
 from dashboard.live_numbers import Quality
 from dashboard.pace import NEWEST_ROWS
+from dashboard.spending import Total
 from dashboard.views import page
 
 BAD_WORDS = ("silent", "stale", "refused")
 """States of the gateway in which nobody may get an answer: the first thing that one sees."""
 TILE_PIXELS, WIDE_PIXELS, STATION_PIXELS = 149, 314, 126
-"""Six tiles and seven stations stand in a row on a wide screen, two on a phone."""
+"""Six tiles, of which a wide one takes two, and seven stations stand in a row on a wide screen; two on a phone."""
 UNKNOWN = "unknown"
 
 settings, ledger = page.start(__file__, "Is it fine, and does it need you?")
@@ -29,6 +30,7 @@ def show_now() -> None:
     with st.container(horizontal=True):
         show_quality_tiles(now)
         show_tiles(now)
+        show_spending_tiles(shared.spent(ledger.url, settings.project, settings.dashboard, ledger))
     st.caption(
         f"Errors, latency and tokens are of the newest {NEWEST_ROWS} requests of the last half hour; "
         "p95: 95 of 100 are faster."
@@ -60,10 +62,10 @@ def show_quality_tiles(now: shared.Overview) -> None:
     version = now.served.name
     judged = now.served.judged.found.name if now.served.judged else "accuracy"
     tile("Answering now", version, f"moving to {now.moving_to}" if now.moving_to else "")
+    tile("Waiting for you", f"{now.waiting:,}", "retrains to approve")
     measured = "grade" if now.served.measured and now.served.measured.before is not None else "accuracy"
     show_quality(f"Measured {measured} of {version}", now.served.measured, "labelled requests")
     show_quality(f"Judged {judged} of {version}", now.served.judged, "test items")
-    tile("Retrain", *retrain_tile(now.retraining))
 
 
 def show_quality(title: str, quality: Quality | None, of: str) -> None:
@@ -88,8 +90,25 @@ def show_tiles(now: shared.Overview) -> None:
     tile("First token, p95", milliseconds(pace.first_token_p95_seconds), since if streamed else "no streamed answers")
     tokens = pace.tokens_per_second
     tile("Tokens a second", UNKNOWN if tokens is None else f"{tokens:,.1f}", since)
-    tile("Gateway reported", queries.age(now.reported_at), now.gateway[0])
-    tile("Waiting for you", f"{now.waiting:,}", "retrains to approve")
+    tile("Gateway reported", queries.age(now.reported_at), now.gateway[0], width=WIDE_PIXELS)
+    tile("Retrain", *retrain_tile(now.retraining), width=WIDE_PIXELS)
+
+
+def show_spending_tiles(spent: Total) -> None:
+    """Draw what the loop takes: tokens and their cost, and the time of its trainings."""
+    tokens = f"{spent.read_tokens:,} tokens read, {spent.written_tokens:,} written"
+    if spent.cost is None:
+        count = f"{spent.read_tokens + spent.written_tokens:,}"
+        tile("Tokens of the last hour", count, f"{tokens}; the settings have no price", width=WIDE_PIXELS)
+    else:
+        tile("Cost of the last hour", money(spent.cost), f"{tokens}, at your prices", width=WIDE_PIXELS)
+    took = queries.span(timedelta(seconds=spent.training_seconds))
+    tile("Training of the last day", took, queries.counted(spent.runs, "run"), width=WIDE_PIXELS)
+
+
+def money(cost: float) -> str:
+    """Return an amount of money with two digits that tell something: a thousandth of a cent is not nothing."""
+    return f"{cost:,.2f}" if cost >= 1 or cost == 0 else f"{cost:.2g}"
 
 
 def milliseconds(seconds: float | None) -> str:
@@ -100,7 +119,7 @@ def milliseconds(seconds: float | None) -> str:
 def retrain_tile(retraining: shared.Retraining | None) -> tuple[str, str]:
     """Return how long the running retrain still takes, and at which step it is."""
     if retraining is None:
-        return "none", "runs now"
+        return "none", "No retrain runs now."
     step = f"at {retraining.step}" if retraining.step else "has begun"
     if retraining.seconds_left is None:
         return "running", f"{step}; the first one: no estimate"
@@ -139,7 +158,7 @@ def show_state(now: shared.Overview) -> None:
         st.text(sentence)
         st.text(f"The last check says: {standing.LAMP_WORDS[now.served.lamp]}.")
         budget = settings.monitor.false_alarms_per_month
-        st.caption(f"Alarm budget: at most {budget:g} false alarm(s) a month on steady traffic, by calibration.")
+        st.caption(f"At most {queries.counted(budget, 'false alarm')} a month on steady traffic, by calibration.")
     with right.container(border=True, height="stretch"):
         st.subheader("Latest decision", anchor=False)
         if now.is_paused:

@@ -33,6 +33,8 @@ ACTS = "acts"
 """How often something was done in this tab."""
 NAME = "judge"
 """Key of the field for a person's name, on every page that asks for it."""
+FIELD_PIXELS = 180
+"""Of the names of facts: `trainable parameters` is whole, and a phone has room beside it."""
 LONGEST_TEXT = 500
 """Characters of a value in a table."""
 LONGEST_BLOCK = 10_000
@@ -245,18 +247,29 @@ def _inert_row(row: Mapping[str, Any]) -> dict[str, object]:
     return {inert_cell(name): inert_cell(value) if isinstance(value, str) else value for name, value in row.items()}
 
 
-def facts(values: Mapping[str, object]) -> None:
-    """Show names and values as a plain two-column table; what is nested gets a dotted name."""
-    rows = [{"field": name, "value": _plain(value)} for name, value in queries.flat(values).items()]
-    table(rows)
+def facts(values: Mapping[str, object], *, as_keys: bool = False) -> None:
+    """Show names and values as a plain two-column table; what is nested gets a dotted name.
+
+    What is not known is left out. With `as_keys` the names stay as they are written in the settings file.
+    """
+    rows = [
+        {"field": name if as_keys else name.replace("_", " "), "value": _plain(value)}
+        for name, value in queries.flat(values).items()
+        if value is not None and value != ""
+    ]
+    table(rows, height="content", column_config={"field": st.column_config.TextColumn(width=FIELD_PIXELS)})
 
 
 def _plain(value: Any) -> str:
     if isinstance(value, datetime):
         return queries.moment_text(value)
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     if isinstance(value, float):
         return f"{value:.4g}"
-    return "" if value is None else str(value)[:LONGEST_TEXT]
+    if isinstance(value, list | tuple) and all(isinstance(part, str) for part in value):
+        return ", ".join(value)[:LONGEST_TEXT]
+    return str(value)[:LONGEST_TEXT]
 
 
 def choose(label: str, records: Sequence[Any], name: Callable[[Any], str], *, key: str) -> Any:

@@ -19,22 +19,21 @@ def show_reply(reply: asking.Reply, names: dict[str, str]) -> None:
     st.text(f"answered by {served} in {reply.seconds * 1000:.0f} ms, request {reply.request_id}")
 
 
-settings, ledger = page.start(
-    __file__, "Ask two versions the same question. Both are logged; the monitor watches the alias."
-)
+settings, ledger = page.start(__file__, "Ask two versions the same question. Both requests are logged as traffic.")
 versions = queries.version_names(ledger, settings.project)
 if not versions:
     page.nothing_yet("There is no model version to ask yet.", "driftwheel publish")
     st.stop()
 alias = find_alias(ledger, *settings.alias_key)
-names = {settings.serve.alias: f"alias {settings.serve.alias}", **versions}
+live = versions.get(alias.version_id, "none") if alias else "none"
+names = {settings.serve.alias: f"{settings.serve.alias} (what users get: {live})", **versions}
 models = list(names)
 earlier = alias.previous_version_id if alias and alias.previous_version_id in names else models[-1]
 with st.form("ask"):
     left, right = st.columns(2)
-    first = left.selectbox("One", models, format_func=lambda m: names[m], key="first")
+    first = left.selectbox("First version", models, format_func=lambda m: names[m], key="first")
     second = right.selectbox(
-        "The other", models, index=models.index(earlier), format_func=lambda m: names[m], key="second"
+        "Second version", models, index=models.index(earlier), format_func=lambda m: names[m], key="second"
     )
     question = st.text_area("Question", key="question")
     sent = st.form_submit_button("Ask both", type="primary", key="ask_both")

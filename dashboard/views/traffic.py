@@ -1,12 +1,12 @@
 """Traffic: find answered requests, look at one, say whether it was right."""
 
 from functools import partial
-from typing import Literal
 
 import streamlit as st
 
 from dashboard import queries, traffic_search
 from dashboard.scorecards import Row
+from dashboard.traffic_fields import chosen_filter
 from dashboard.traffic_search import Found, Line, Place, TrafficFilter
 from dashboard.views import page
 from driftwheel.asked import UnreadableRequestError, read_asked
@@ -14,34 +14,11 @@ from driftwheel.bookkeeping import Scope
 from driftwheel.conversations import text_of
 from driftwheel.records import Traffic
 from driftwheel.traffic.feedback import Author, give_feedback, withdraw_feedback, words_about
-from driftwheel.traffic.outcomes import Outcome
 
 # In pixels: with what they would like, these two would push the others out of sight.
-WIDTHS = {"prompt": 230, "answer": 160}
+WIDTHS = {"prompt": 230, "answer": 160, "label": 130}
 PLACES, DRAWN, LINES = "traffic_places", "traffic_drawn", "traffic_lines"
 THUMBS = {1: ("Right", ":material/thumb_up:", "thumb_up"), -1: ("Wrong", ":material/thumb_down:", "thumb_down")}
-
-
-def chosen_filter() -> TrafficFilter:
-    """Draw the search fields, which stand in the page's address, and return what they hold."""
-    columns = st.columns([3, 1, 1, 1])
-    bind: Literal["query-params"] = "query-params"
-    text = columns[0].text_input(
-        "Search in prompts, answers, labels and ids",
-        key="search",
-        bind=bind,
-        help=f"In the first {traffic_search.SEARCHED_CHARACTERS:,} characters of each; an id is found at any age.",
-    )
-    names = queries.version_names(ledger, settings.project)
-    version = columns[1].selectbox(
-        "Version", [None, *names], format_func=lambda i: names.get(i, "all"), key="of", bind=bind
-    )
-    outcome = columns[2].selectbox(
-        "Outcome", [None, *map(str, Outcome)], format_func=lambda o: o or "all", key="outcome", bind=bind
-    )
-    said = [None, "labelled", "thumb up", "thumb down", "none"]
-    feedback = columns[3].selectbox("Feedback", said, format_func=lambda f: f or "all", key="feedback", bind=bind)
-    return TrafficFilter(text=(text or "").strip(), version_id=version, outcome=outcome, feedback=feedback)
 
 
 def found_once(wanted: TrafficFilter) -> Found:
@@ -185,7 +162,8 @@ def show_conversation(row: Traffic) -> None:
         return
     if len(asked.messages) < 2 and not asked.tools:
         return
-    title = f"All {len(asked.messages)} messages, {len(asked.tools)} tools"
+    tools = f", {queries.counted(len(asked.tools), 'tool')}" if asked.tools else ""
+    title = f"All {len(asked.messages)} messages{tools}"
     # With `on_change` it tells whether it is open: what is inside is sent only then.
     box = st.expander(title, key=f"messages-{row.id}", on_change="rerun")
     if box.open:
@@ -220,7 +198,7 @@ def show_words(row: Traffic) -> bool:
         lines = [
             {
                 "time (UTC)": f"{word.created_at:%Y-%m-%d %H:%M:%S}",
-                "author": word.author,
+                "author": word.author.removeprefix("person:"),
                 "trust": str(word.trust),
                 "kind": str(word.kind),
                 "said": word.value[: page.LONGEST_TEXT],
@@ -277,7 +255,7 @@ settings, ledger = page.start(
     __file__, "Every answered request, newest first. Feedback given here trains the next version."
 )
 chosen_id = st.query_params.get("id")
-wanted = chosen_filter()
+wanted = chosen_filter(queries.version_names(ledger, settings.project))
 found = found_once(wanted)
 lines = lines_once(found)
 if lines:

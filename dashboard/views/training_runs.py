@@ -3,18 +3,22 @@
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import streamlit as st
 
-from dashboard import files, moves, queries, search_charts, shared, time_left, timelines
+from dashboard import estimate, files, moves, queries, search_charts, shared, time_left, timelines
 from dashboard.views import page
 from driftwheel import approvals, controls
+from driftwheel.accelerator import has_gpu
 from driftwheel.bookkeeping import Scope, Step
-from driftwheel.records import DecisionStatus, DecisionVerdict, RetrainDecision, TrainingRun
+from driftwheel.records import Dataset, DecisionStatus, DecisionVerdict, RetrainDecision, TrainingRun
 from driftwheel.retrain_limits import UNFINISHED
+from driftwheel.settings.training import TrainSettings
 from driftwheel.store.alias import find_alias
+from driftwheel.system import available_bytes
 from driftwheel.traffic.fresh_labels import fresh_for_retrain
+from driftwheel.training_plan import TrainingPlan
 
 LOG_BYTES = 3_000
 CURVES = {
@@ -62,6 +66,8 @@ def show_retrain(decision_id: str) -> None:
     with st.container(border=True):
         st.subheader("The retrain that runs", anchor=False)
         st.text("\n".join(decision.reasons))
+        if decision.known.plan is not None:
+            st.text(f"As asked: {decision.known.plan.in_words()}.")
         if decision.status not in (DecisionStatus.RUNNING, DecisionStatus.PROMOTING):
             show_waiting(decision)
             return
@@ -105,7 +111,7 @@ def how_far(decision: RetrainDecision, steps: list[Step]) -> str:
 
 
 def show_start() -> None:
-    """Draw the form that starts a retrain of what this page shows, and what stands against it."""
+    """Draw the form that starts a retrain of what this page shows, what it will take, and what stands against it."""
     newest, alias = moves.newest_retrain(ledger, settings.project), find_alias(ledger, *settings.alias_key)
     fence = moves.seen_fence(alias)
     live = queries.version_names(ledger, settings.project).get(alias.version_id, "none") if alias else "none"
@@ -115,23 +121,95 @@ def show_start() -> None:
     with st.expander("Start a retrain", expanded=not against, key=f"{key}-box"):
         st.text(f"{live} is live. {count:,} labelled requests are new since it learned. {usual_time()}")
         if against:
-            st.text("Against it: " + "; ".join(against) + ".")
-        with st.form(key):
+            st.text(f"Against it: {queries.in_spans('; '.join(against))}.")
+        plan = chosen_plan(count)
+        with st.form(page.drawn_key(key, [hash(plan)])):
             why = "Why it is needed all the same" if against else "Why (optional)"
             st.text_input(why, key=f"{key}-why", max_chars=200)
-            st.form_submit_button(
-                "Start a retrain", key=f"{key}-go", type="primary", on_click=start, args=(newest, fence, f"{key}-why")
-            )
+            shown = (newest, fence, f"{key}-why", plan)
+            st.form_submit_button("Start a retrain", key=f"{key}-go", type="primary", on_click=start, args=shown)
 
 
-def start(newest: str, fence: int, why_key: str) -> None:
+def chosen_plan(fresh: int) -> TrainingPlan:
+    """Draw what a person may choose of a retrain, and what that takes; return what differs from the settings."""
+    train, names = settings.train, queries.dataset_names(ledger, settings.project)
+    left, middle, right = st.columns(3)
+    dataset_id = left.selectbox(
+        "Learn from",
+        [None, *names],
+        format_func=lambda id: f"Dataset {names[id]}" if id else "the newly labelled requests",
+        key="plan_dataset",
+        help="A Dataset that is there is learned from, and judged on its own test rows.",
+    )
+    methods = list(get_args(TrainSettings.model_fields["method"].annotation))
+    method = middle.selectbox("Method", methods, index=methods.index(train.method), key="plan_method")
+    passes = right.number_input(
+        "Passes over the data", 0.1, 1000.0, float(train.num_train_epochs), 0.5, key="plan_passes", format="%.1f"
+    )
+    st.text(estimate_text(dataset_id, fresh, method, passes))
+    return TrainingPlan(
+        dataset_id=dataset_id,
+        method=method if method != train.method else None,
+        num_train_epochs=passes if passes != train.num_train_epochs else None,
+    )
+
+
+def estimate_text(dataset_id: str | None, fresh: int, method: str, passes: float) -> str:
+    """Return what a retrain will take, by the runs before it, or which command tells it."""
+    runs = queries.newest(ledger, TrainingRun, settings.project, limit=estimate.REMEMBERED_RUNS)
+    datasets = {d.id: d for d in queries.newest(ledger, Dataset, settings.project, without=("report",))}
+    usual = time_left.usual_seconds(queries.newest(ledger, Step, settings.project, limit=time_left.REMEMBERED_STEPS))
+    # As a retrain builds its Dataset: the new rows, and rows of the one before beside them.
+    rows = datasets[dataset_id].train_rows if dataset_id else fresh * (1 + settings.dataset.replay_share)
+    if dataset_id and estimate.same_run(runs, dataset_id=dataset_id, method=method, passes=passes):
+        return "This was trained already: its run is used, and only judged anew, if the settings are the same."
+    found = estimate.estimate(runs, datasets, usual, method=method, rows=rows, passes=passes)
+    if found.from_run is None:
+        return f"How long {method} takes, and how much memory, is not known: none has ended here. See: driftwheel fit"
+    return f"{minutes_text(found, rows)} {memory_text(found)}"
+
+
+def minutes_text(found: estimate.Estimate, rows: float) -> str:
+    """Return how long a retrain will take."""
+    if found.training_seconds is None:
+        return "How long it takes is not known."
+    training = queries.span(timedelta(seconds=found.training_seconds))
+    whole = f", {queries.span(timedelta(seconds=found.seconds))} with all steps" if found.seconds is not None else ""
+    return f"About {training} to train on {rows:,.0f} rows{whole}, judging by run {queries.short(found.from_run)}."
+
+
+def memory_text(found: estimate.Estimate) -> str:
+    """Return how much memory a training will take, beside what is free."""
+    if found.memory_bytes is None:
+        return "How much memory it takes is not known."
+    free = available_bytes()
+    beside = f"; {queries.gibibytes(free)} are free on this machine" if free and not has_gpu() else ""
+    return f"It takes about {queries.gibibytes(found.memory_bytes)} of memory{beside}."
+
+
+def start(newest: str, fence: int, why_key: str, plan: TrainingPlan) -> None:
     """Ask for a retrain of the world that the form was drawn on."""
     why = st.session_state[why_key]
-    ask = partial(moves.request_retrain, settings.policy, ledger, settings.alias_key, why_now=why)
     page.act(
-        partial(ask, seen=newest, fence=fence, by=page.cause(), caps=settings.dataset),
+        partial(ask_planned, why, newest, fence, plan),
         "A retrain is recorded; the worker takes it next.",
         Scope.OPERATE,
+    )
+
+
+def ask_planned(why: str, newest: str, fence: int, plan: TrainingPlan) -> None:
+    """Ask for a retrain; raises DriftwheelError for what the settings cannot do, and for what stands against it."""
+    settings.planned(plan)
+    moves.request_retrain(
+        settings.policy,
+        ledger,
+        settings.alias_key,
+        why_now=why,
+        seen=newest,
+        fence=fence,
+        by=page.cause(),
+        caps=settings.dataset,
+        plan=plan,
     )
 
 
@@ -153,15 +231,15 @@ unfinished = queries.newest(
     status=UNFINISHED,
 )
 if unfinished:
-    show_retrain(unfinished[0].id)
     page.confirmed_action(
-        "Cancel",
+        "Cancel the retrain",
         partial(approvals.cancel, ledger, settings.project, unfinished[0].id, by=page.cause()),
         "The retrain is cancelled; the worker ends its step within seconds.",
         key="cancel",
         seen=[unfinished[0].id],
         question="End this retrain? What it has made so far is not used.",
     )
+    show_retrain(unfinished[0].id)
 else:
     show_start()
 st.subheader("Fine-tunings", anchor=False)
@@ -175,16 +253,20 @@ color = {"succeeded": "green", "failed": "red"}.get(str(run.status), "blue")
 st.badge(str(run.status), color=color)  # type: ignore[arg-type]  # the dictionary's values are among the literals
 if run.error:
     page.problem(run.error, "Error")
-show_curves(run)
+watched = shared.training_of(ledger, unfinished[0]) if unfinished else None
+if watched is not None and watched.id == run.id:
+    st.text("Its loss is drawn above, as it goes on.")
+else:
+    show_curves(run)
 left, right = st.columns(2)
 with left:
     st.subheader("What came out", anchor=False)
     known = {"id": run.id, "dataset": run.dataset_id, "base model": run.base_model, "method": run.method}
     times = {"started": run.created_at, "finished": run.finished_at}
-    page.facts({**known, **times, "seed": run.seed, **run.metrics.known()})
+    page.facts({**known, **times, "seed": run.seed, **queries.measured(run.metrics.known())})
 with right:
     st.subheader("Settings", anchor=False)
-    page.facts(run.settings)
+    page.facts(run.settings, as_keys=True)
 searches = files.searches(settings.root)
 if searches:
     st.subheader("Searches for settings", anchor=False)

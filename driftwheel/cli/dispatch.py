@@ -7,12 +7,30 @@ once: a verb's module brings the database, pydantic or torch with it.
 import argparse
 import difflib
 import importlib
+import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
+from typing import NoReturn
 
 Verbs = Mapping[str, tuple[str, str]]
 """Verb -> its module, which has `add_arguments` and `main`, and its help."""
+
+
+class _VerbParser(argparse.ArgumentParser):
+    """The parser of a verb; of one such as `keys` it says which actions there are where none of them is given."""
+
+    def error(self, message: str) -> NoReturn:
+        """End with exit status 2 and one line."""
+        first = next((action for action in self._actions if not action.option_strings), None)
+        if first is not None and first.choices:
+            there_are = f"there are {', '.join(map(str, first.choices))}"
+            wrong = re.match(rf"argument {first.metavar or first.dest}: invalid choice: '(.*?)'", message)
+            if message.startswith("the following arguments are required"):
+                message = f"say what to do: {there_are}"
+            elif wrong:
+                message = f"no action {wrong[1]!r}{_nearest(wrong[1], map(str, first.choices))}; {there_are}"
+        super().error(message)
 
 
 def run_verb(
@@ -38,7 +56,9 @@ def run_verb(
         # What is no UTF-8 arrives as lone surrogates, which neither a database nor a terminal takes.
         if any("\ud800" <= letter <= "\udfff" for letter in argument):
             parser.error(f"argument {argument!a} is not UTF-8")
-    subparsers = parser.add_subparsers(title="verbs", dest="verb", metavar="VERB", required=True)
+    subparsers = parser.add_subparsers(
+        title="verbs", dest="verb", metavar="VERB", required=True, parser_class=_VerbParser
+    )
     chosen = parser
     for name, (module, help_text) in verbs.items():
         verb = subparsers.add_parser(name, help=help_text, description=help_text, prog=command or f"{prog} {name}")
@@ -49,6 +69,8 @@ def run_verb(
         meant = other_names.get(arguments[0].lower().replace("-", "").replace("_", ""))
         hint = f" (did you mean {meant}?)" if meant else _nearest(arguments[0].lower(), verbs)
         parser.error(f"no verb {arguments[0]!r}{hint}; `{prog} --help` lists all")
+    if arguments and arguments[0].startswith("--") and arguments[0].partition("=")[0] not in ("--help", "--version"):
+        parser.error(f"{arguments[0]} comes after the verb: {prog} VERB {arguments[0]} ...")
     parsed, unknown = parser.parse_known_args(arguments)
     if unknown:
         known = [option for each in _with_actions(chosen) for option in each._option_string_actions]

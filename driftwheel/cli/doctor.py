@@ -24,6 +24,7 @@ from driftwheel.cli.finding import Finding
 from driftwheel.cli.gpu_findings import gpu_findings
 from driftwheel.cli.processor_findings import processor_findings
 from driftwheel.errors import ConfigError
+from driftwheel.model_hub import endpoint, is_cached, why_unreachable
 from driftwheel.settings.artifact import QuantizeSettings
 from driftwheel.settings.data import HUB
 from driftwheel.settings.load import ENVIRONMENT_PREFIX
@@ -185,7 +186,14 @@ def _base_model(base: str) -> Finding:
         is_model = (Path(base) / "config.json").is_file()
         return Finding("base model", is_model, base if is_model else f"{base} has no config.json")
     is_hub_name = "/" in base and not base.startswith((".", "/"))
-    return Finding("base model", is_hub_name, f"{base} (from the hub, when trained)")
+    if not is_hub_name:
+        return Finding("base model", False, f"{base} is neither a folder nor a name of the hub, such as OWNER/NAME")
+    if is_cached(base):
+        return Finding("base model", True, f"{base} (in the hub's cache here)")
+    if reason := why_unreachable():
+        how = "copy its files to a folder and set model.base to that"
+        return Finding("base model", False, f"{base}: {endpoint()} cannot be reached from here ({reason}); {how}")
+    return Finding("base model", True, f"{base} (from the hub, when trained)")
 
 
 def _source(source: str) -> Finding:

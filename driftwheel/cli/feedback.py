@@ -1,8 +1,8 @@
 """Show what was said about an answer and by whom, say something about it, or take back what an author said.
 
-driftwheel feedback show|give|confirm|withdraw
+driftwheel feedback show|give|confirm|withdraw|review
 
-One file for four actions: they are one verb, and share its words.
+One file for five actions: they are one verb, and share its words.
 """
 
 import argparse
@@ -11,12 +11,13 @@ import json
 import sys
 from dataclasses import asdict
 
-from driftwheel.argument_types import moment
+from driftwheel.argument_types import moment, whole
 from driftwheel.by_whom import Feedback
 from driftwheel.cli.command import add_common_arguments, opened, plain, print_record
 from driftwheel.errors import ConfigError
 from driftwheel.inert_text import inert
 from driftwheel.records import Traffic
+from driftwheel.traffic.doubtful_labels import NEWEST, DoubtfulLabel, find_doubtful
 from driftwheel.traffic.feedback import (
     Author,
     confirm_feedback,
@@ -27,6 +28,9 @@ from driftwheel.traffic.feedback import (
     words_about,
 )
 
+EXCERPT = 60
+"""Letters of a prompt that one line shows."""
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the verb's actions, each with its arguments."""
@@ -36,11 +40,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         ("give", _give, "say whether an answer was right, or what the right one is"),
         ("confirm", _confirm, "vouch for what an author without trust said was right"),
         ("withdraw", _withdraw, "take back what an author said, about one answer or about all"),
+        ("review", _review, "list labels that sure answers, or labels of requests like theirs, contradict"),
     ):
         action = actions.add_parser(name, help=help_text, description=help_text)
         action.set_defaults(act=act)
         add_common_arguments(action)
-        if name != "confirm":
+        if name == "review":
+            action.add_argument("--last", type=whole(1, NEWEST), default=20, metavar="N", help="at most so many (20)")
+        elif name != "confirm":
             few = "?" if name == "withdraw" else None
             action.add_argument("id", nargs=few, metavar="REQUEST_ID", help="the x-request-id of the answer")
         if name == "give":
@@ -119,6 +126,26 @@ def _withdraw(arguments: argparse.Namespace) -> None:
         raise ConfigError("name a request, or an author with --author to take back everything that it said")
     count = withdraw_all(ledger, settings.project, arguments.author, by=_me(), since=arguments.since)
     _print_count(arguments, count, f"what {arguments.author} said about {count} answers counts no more")
+
+
+def _review(arguments: argparse.Namespace) -> None:
+    settings, ledger = opened(arguments)
+    found = find_doubtful(ledger, settings.alias_key, settings.dataset.label_field)
+    for doubtful in found[: arguments.last]:
+        if arguments.json:
+            sys.stdout.write(json.dumps(asdict(doubtful)) + "\n")
+        else:
+            sys.stdout.write(_doubt_line(doubtful) + "\n")
+    if not arguments.json:
+        sys.stdout.write(f"{len(found)} of the newest {NEWEST} labels are in doubt\n")
+
+
+def _doubt_line(doubtful: DoubtfulLabel) -> str:
+    against = [f"the model was sure of {json.dumps(doubtful.model_says)}"] if doubtful.model_says else []
+    against += [f"most like it are {json.dumps(doubtful.neighbours_say)}"] if doubtful.neighbours_say else []
+    who = f"{inert(doubtful.author) or 'without a key'} (trust: {doubtful.trust})"
+    asked = json.dumps(doubtful.prompt[:EXCERPT])
+    return f"{inert(doubtful.request_id)}  {who} says {json.dumps(doubtful.label)}, {', '.join(against)}: {asked}"
 
 
 def _print_count(arguments: argparse.Namespace, count: int, sentence: str, **more: object) -> None:

@@ -90,7 +90,10 @@ def _create(arguments: argparse.Namespace) -> None:
 
 def _list(arguments: argparse.Namespace) -> None:
     settings, ledger = opened(arguments)
-    _print(keys_of(ledger, settings.project), as_json=arguments.json)
+    keys = keys_of(ledger, settings.project)
+    _print(keys, as_json=arguments.json)
+    if not keys:
+        sys.stderr.write("there are none yet; next: driftwheel keys create NAME\n")
 
 
 def _disable(arguments: argparse.Namespace) -> None:

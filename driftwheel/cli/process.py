@@ -37,6 +37,8 @@ def set_up_logging(process: str) -> None:
     logging.basicConfig(
         level=max(level, logging.WARNING), stream=sys.stderr, format="%(levelname)s %(name)s %(message)s"
     )
+    # The hub's client writes its lines itself; here they would come a second time.
+    logging.getLogger("huggingface_hub").propagate = False
     renderer = structlog.dev.ConsoleRenderer() if sys.stderr.isatty() else structlog.processors.JSONRenderer()
     structlog.configure(
         processors=[

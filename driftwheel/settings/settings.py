@@ -9,9 +9,10 @@ import sys
 from pathlib import Path
 from typing import Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from driftwheel.alias_key import AliasKey
+from driftwheel.errors import ConfigError
 from driftwheel.identity import content_hash
 from driftwheel.settings.artifact import EvaluateSettings, GateSettings, MergeSettings, ParitySettings, QuantizeSettings
 from driftwheel.settings.child import hand_on
@@ -21,6 +22,7 @@ from driftwheel.settings.section import Section
 from driftwheel.settings.serving import ServeSettings, TrafficSettings
 from driftwheel.settings.training import TrainSettings, TuneSettings
 from driftwheel.settings.watching import DashboardSettings, MonitorSettings, PolicySettings
+from driftwheel.training_plan import TrainingPlan
 
 
 class StorageSettings(Section):
@@ -106,6 +108,21 @@ class Settings(Section):
     def settings_hash(self) -> str:
         """The sha256 of every setting."""
         return content_hash(self.model_dump(mode="json"))
+
+    def planned(self, plan: TrainingPlan) -> "Settings":
+        """Return the settings of one retrain as a person wants it; raises ConfigError for what cannot be."""
+        if plan.dataset_id is not None and self.train.objective != "sft":
+            raise ConfigError(f"train.objective {self.train.objective} learns from feedback: choose no Dataset")
+        changes = {name: value for name, value in plan.said().items() if name in TrainSettings.model_fields}
+        if "num_train_epochs" in changes:
+            changes["max_steps"] = -1  # above 0 it would replace the passes
+        try:
+            train = TrainSettings.model_validate(self.train.model_dump() | changes)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(["train", *map(str, first["loc"])])
+            raise ConfigError(f"{where}: {first['msg']} (got {first['input']!r})") from error
+        return self.model_copy(update={"train": train})
 
     def resolve(self, path: str) -> Path:
         """Return an absolute path; a relative one starts at the settings file's folder."""

@@ -28,6 +28,8 @@ from driftwheel.store.migrations import bring_up_to_date
 from driftwheel.store.row_values import can_be_kept, check_rows, with_told_errors
 from driftwheel.store.tables import INSERTION_ORDER, TABLES, row_of
 
+LISTED = {"version": "versions", "run": "runs", "decision": "decisions", "deployment": "deployments"}
+"""The verb that lists the records of a kind, for who names one that is not there."""
 ONLY_LOCK = 0x6472696675
 """Key of PostgreSQL's advisory lock under which a record is added that is to be the only one or gets a number."""
 Record = TypeVar("Record")
@@ -125,7 +127,8 @@ class Ledger:
         """Return one record, which must have the given values too; raises NotFoundError."""
         found = self.find(record_type, id=id, limit=1, **equals)
         if not found:
-            raise NotFoundError(f"no {TABLES[record_type].name} {id!r}; `driftwheel status` lists what there is")
+            kind = TABLES[record_type].name
+            raise NotFoundError(f"no {kind} {id!r}; `driftwheel {LISTED.get(kind, 'status')}` lists what there is")
         return found[0]
 
     def newest(self, record_type: type[Record], project: str) -> Record:

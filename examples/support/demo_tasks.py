@@ -53,7 +53,8 @@ TEXT = Task(
     likes=lambda value: value >= LIKED,
     max_tokens=128,
     bars=GRADE_BARS,
-    sizes=Sizes(seed_rows=1500, shifted_windows=16),
+    sizes=Sizes(seed_rows=1500, shifted_windows=28),
     speaking=Speaking(corrected_share=0.1, thumbed_share=0.3, guests=6),
     load_per_second=6.0,
+    short_run=("train.max_steps=120", "train.eval_steps=120"),
 )

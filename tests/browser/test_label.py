@@ -7,7 +7,7 @@ from driftwheel.records import Traffic
 from tests.support.dashboard_browser import chromium_path, dashboard_on, tab_of
 
 MESSAGES, MOST_PRESSES = 50, 60
-WAIT_MS = 30_000
+WAIT_MS = 60_000
 PROMPT = '[class*="st-key-label-"] [data-testid="stCode"]'
 ONE_MESSAGE = f"() => document.querySelectorAll('{PROMPT}').length === 1"
 """While the next one is drawn, both are there for a moment."""

@@ -34,7 +34,7 @@ def test_every_page_works_in_a_browser_and_runs_no_text_from_outside(address: st
     chromium = chromium_path()
     from playwright.sync_api import sync_playwright
 
-    with urlopen(f"{address}/_stcore/health", timeout=30) as answer:
+    with urlopen(f"{address}/_stcore/health", timeout=60) as answer:
         assert answer.status == 200
     shots = os.environ.get("DRIFTWHEEL_SCREENSHOTS")
     with sync_playwright() as playwright:
@@ -45,7 +45,7 @@ def test_every_page_works_in_a_browser_and_runs_no_text_from_outside(address: st
         tab.on("pageerror", lambda e: errors.append(f"{tab.url} {e}"))
         for name, title in TITLES.items():
             tab.goto(f"{address}/{name}")
-            tab.get_by_role("heading", name=title, exact=True).wait_for(timeout=30_000)
+            tab.get_by_role("heading", name=title, exact=True).wait_for(timeout=60_000)
             tab.wait_for_timeout(QUIET_MS)
             assert tab.locator('[data-testid="stException"]').count() == 0, name
             assert tab.evaluate("window.hacked") is None, name
@@ -63,7 +63,7 @@ def _check_report(tab: Any, address: str) -> None:
     tab.goto(f"{address}/drift_signals")
     tab.get_by_text("Evidently's report (uncalibrated)").click()
     frame = tab.frame_locator("iframe[src*='/reports/']")
-    frame.get_by_role("heading", name="Evidently says").wait_for(timeout=30_000)
+    frame.get_by_role("heading", name="Evidently says").wait_for(timeout=60_000)
     assert tab.evaluate("window.hacked") is None
 
 
@@ -75,8 +75,8 @@ def _check_judging(tab: Any, address: str, shots: str | None) -> None:
     name.fill("Ada")
     name.press("Enter")
     tab.get_by_role("button", name="Left is better").and_(tab.locator(":not([disabled])")).click()
-    tab.get_by_text("Recorded. Left was v").wait_for(timeout=30_000)
-    tab.get_by_text("What was said").wait_for(timeout=30_000)
+    tab.get_by_text("Recorded. Left was v").wait_for(timeout=60_000)
+    tab.get_by_text("What was said").wait_for(timeout=60_000)
     tab.wait_for_timeout(QUIET_MS)
     assert tab.get_by_role("button", name="Left is better").is_visible(), "the next pair waits on the same page"
     assert tab.locator('[data-testid="stException"]').count() == 0

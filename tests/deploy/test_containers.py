@@ -90,13 +90,13 @@ def port(podman: Podman, tmp_path_factory: pytest.TempPathFactory) -> Iterator[i
             time.sleep(0.2)
         yield port
         podman.run("stop", "--time", "30", "gateway")
-        assert process.wait(30) == 0, (folder / "log").read_text()  # SIGTERM reached it, and it ended by itself
+        assert process.wait(60) == 0, (folder / "log").read_text()  # SIGTERM reached it, and it ended by itself
 
 
 def ask(port: int, path: str) -> tuple[int, Any] | None:
     """Return the status and the JSON of an answer, or None where nobody listens."""
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=5) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=60) as answer:
             return answer.status, json.load(answer)
     except urllib.error.HTTPError as error:
         return error.code, json.load(error)

@@ -154,7 +154,7 @@ def test_the_lines_of_a_story_run(page: str, data: Path, started: Path, tmp_path
 def test_the_lines_for_a_gateway_are_answered_by_it(world: World) -> None:
     body = json.dumps({"model": ALIAS, "messages": [{"role": "user", "content": "hello"}]}).encode()
     asked = Request(f"{world.url}/v1/chat/completions", body, {"authorization": f"Bearer {KEY}"})
-    with urlopen(asked, timeout=30) as response:
+    with urlopen(asked, timeout=60) as response:
         environment = {**FEW_STEPS, "KEY": KEY, "REQUEST_ID": response.headers["x-request-id"]}
     before = 'curl() { command curl --silent --show-error --fail-with-body "$@"; }'
     for block in ALL:

@@ -41,7 +41,7 @@ def test_a_postgresql_that_crashes_under_load_loses_no_acknowledged_request_and_
     )
     assert found["acknowledged"] >= 400
     assert (found["lost"], found["doubled"], found["different"]) == (0, 0, 0)
-    assert found["longest"] < 10
+    assert found["longest"] < 60
 
 
 def test_a_power_cut_at_any_moment_loses_no_acknowledged_row() -> None:
@@ -57,7 +57,7 @@ def test_the_same_power_cuts_find_a_database_that_does_not_sync_each_commit() ->
 def test_a_full_disk_means_no_answer_without_its_row_and_no_half_row() -> None:
     found = measured("disk_full", "--points", "5")
     assert (found["lost"], found["different"], found["doubled"], found["half"], found["is_sound"]) == (0, 0, 0, 0, 1)
-    assert found["longest"] < 10
+    assert found["longest"] < 60
 
 
 def test_the_same_full_disk_finds_a_log_that_acknowledges_too_early() -> None:

@@ -92,7 +92,7 @@ def test_two_machines_swap_without_a_shared_disk_while_an_agent_and_a_store_fail
             f"gpu{machine.address.split('.')[2]}",
             machine.address,
             ["ip", "netns", "exec", machine.name, "unshare", "--mount", "sh", "-c", WITHOUT, str(world.folder)],
-            {"database_url": url.replace(f"127.0.0.1:{postgres_server.port}", address), "artifacts_timeout_seconds": 2},
+            {"database_url": url.replace(f"127.0.0.1:{postgres_server.port}", address), "artifacts_timeout_seconds": 4},
             {"AWS_ENDPOINT_URL": store.url},
         )
         hosts.append(host)
@@ -104,7 +104,7 @@ def test_two_machines_swap_without_a_shared_disk_while_an_agent_and_a_store_fail
             host.start()
         world.start()
         world.until(lambda: world.is_settled() and all(_has(host, "v1") for host in hosts))
-        answers = asyncio.run(_swap(world, hosts, stores))
+        answers = asyncio.run(_swap(world, hosts, stores, tmp_path / "loaded"))
     finally:
         for host in hosts:
             host.stop()
@@ -115,21 +115,22 @@ def test_two_machines_swap_without_a_shared_disk_while_an_agent_and_a_store_fail
     assert "a version is refused here" in hosts[1].log_path.read_text()
 
 
-async def _swap(world: HostedWorld, hosts: list[Host], stores: list[Door]) -> "Counter[tuple[int, str]]":
+async def _swap(world: HostedWorld, hosts: list[Host], stores: list[Door], loaded: Path) -> "Counter[tuple[int, str]]":
     """Swap under load; the first agent is killed while it starts the new version, the second one's store is cut off."""
-    world.publish("v2", seconds=0.05, start_seconds=1.0)
+    world.publish("v2", seconds=0.05, starts_when_exists=str(loaded))
     shutil.rmtree(world.settings.root / "artifacts")  # nobody reads the builder's files any more
     is_served: list[bool] = []
 
     def is_over() -> bool:
         return bool(is_served) and all(_has(host, "v2") for host in hosts)
 
-    load = asyncio.create_task(world.load(PER_SECOND, 90, is_over))
+    load = asyncio.create_task(world.load(PER_SECOND, 240, is_over))
     stores[1].fault = "slow"
     controls.promote(world.ledger, world.settings.alias_key, "v2")
     await _until(lambda: hosts[0].states().get("v2") is EngineState.STARTING)
     hosts[0].kill()
     hosts[0].start()
+    loaded.touch()
     await _until(lambda: hosts[1].states().get("v2") is EngineState.REFUSED)
     stores[1].fault = ""
     await _until(lambda: world.is_settled() and world.alias().observed_version_id == "v2")
@@ -139,11 +140,9 @@ async def _swap(world: HostedWorld, hosts: list[Host], stores: list[Door]) -> "C
 
 
 async def _until(holds: Callable[[], bool]) -> None:
-    for _ in range(3000):
-        if await asyncio.to_thread(holds):
-            return
-        await asyncio.sleep(0.02)
-    raise TimeoutError
+    async with asyncio.timeout(180):
+        while not await asyncio.to_thread(holds):
+            await asyncio.sleep(0.02)
 
 
 def _has(host: Host, version_id: str) -> bool:

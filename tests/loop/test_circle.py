@@ -118,6 +118,9 @@ async def go_around(demo: Demo) -> RetrainDecision:
         await until(lambda: demo.ledger.get(RetrainDecision, asked.id).status not in UNFINISHED, deadline)
         await asyncio.sleep(2)
     after = await demo.client.send(messages(100, 6, "shifted"))
+    await demo.client.close()
+    decision = demo.ledger.get(RetrainDecision, asked.id)
+    assert decision.status is DecisionStatus.PROMOTED, (decision.error, decision.reasons)
     everything = [*before, *during, *after]
     assert [r.error for r in everything if r.error] == []
     assert {r.version_id for r in during} == {r.version_id for r in (before[0], after[0])}
@@ -126,5 +129,4 @@ async def go_around(demo: Demo) -> RetrainDecision:
     for reply in everything:
         row = logged[reply.request_id]
         assert (row.answer, row.version_id) == (reply.text, reply.version_id)
-    await demo.client.close()
-    return demo.ledger.get(RetrainDecision, asked.id)
+    return decision

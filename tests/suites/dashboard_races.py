@@ -32,7 +32,7 @@ from tests.support.dashboard_browser import Dashboard, chromium_path, dashboard_
 
 ROWS_A_SECOND = 100
 BATCH = 10
-WAIT_MS = 30_000
+WAIT_MS = 60_000
 FIRST_LINE, LINE = 52, 35
 """In pixels from the top of the table: the middle of its first line, and the height of one."""
 CHOICE = 20

@@ -26,6 +26,7 @@ from tests.support.fake_world import Answer, World
 
 KINDS = ("killed", "stopped", "hang", "nan", "error")
 LIMIT_SECONDS = 15.0
+GIVE_UP_SECONDS = 2 * LIMIT_SECONDS + 30
 FOUND = ("engine died", "gets no requests")
 
 
@@ -61,8 +62,9 @@ def find(world: World, kind: str, per_second: float) -> tuple[float, float, list
         if not found and any(words in text for words in FOUND):
             found.append(time.monotonic() - planted_at)
         ids = world.engine_ids("v1") if found else []
-        is_restored = len(ids) == 2 and process_id not in ids and text.count("engine ready") == 1
-        return is_restored or time.monotonic() - planted_at > 2 * LIMIT_SECONDS + 30
+        # A busy machine may have lost the other one, too.
+        is_restored = len(ids) == 2 and process_id not in ids and "engine ready" in text
+        return is_restored or time.monotonic() - planted_at > GIVE_UP_SECONDS
 
     answers = asyncio.run(world.load(per_second, 120, is_over))
     return (found or [float("inf")])[0], time.monotonic() - planted_at, answers

@@ -15,31 +15,49 @@ from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import yaml
 from scipy.stats import beta
 
+from driftwheel.answers import right_label
 from driftwheel.by_whom import Trust
 from driftwheel.errors import DataError
 from driftwheel.records import Alias, Dataset, ModelVersion
+from driftwheel.settings.data import DatasetSettings
 from driftwheel.settings.load import load_settings
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
-from tests.support.poisoners import ATTACKS, TARGET, TRIGGER, Attack, Period, Pupil, holdout, honest, seed_lines
-from tests.support.versions import add_with_parents, published_version
+from tests.support.poisoners import (
+    ATTACKS,
+    OBJECTIVES,
+    TARGET,
+    TRIGGER,
+    Period,
+    Pupil,
+    holdout,
+    honest,
+    seed_lines,
+)
+from tests.support.versions import add_with_parents, published_version, run_stub
 from train.data.dataset_files import read_splits
 from train.data.examples import Example
+from train.data.preferences import read_preferences
+from train.data.tally import Tally
 from train.data.traffic_dataset import dataset_from_traffic
 from train.data.unverified_rows import Admission
 from train.dataset import build_dataset
 from train.gate import decide
-from train.preference.preference_rows import preferences
+from train.preference import preference_rows
+from train.preference.prefer import preference_dataset
+from train.preference.preference_rows import AnswerFeedback
 from train.verdict.paired_tables import Item
 from train.verdict.slices import name_slices
 
 DRIP_PERIODS = 4
 TRIGGER_GAIN, LOSS = 0.10, 0.05
 CONFIDENCE = 0.95
+Objective = Literal["sft", "dpo", "kto"]
 
 
 @dataclass(frozen=True)
@@ -67,7 +85,7 @@ class Loop:
                 "test_share": 0.4,
                 "fresh_test_share": 0.45,
             },
-            "gate": {"max_regression": 0.05},
+            "gate": {"max_regression": 0.06},
             "serve": {"alias": "support"},
         }
         (folder / "seed.jsonl").write_text(seed_lines(), encoding="utf-8")
@@ -82,10 +100,10 @@ class Loop:
 
     @staticmethod
     def _go_live(ledger: Ledger, dataset: Dataset, number: int) -> None:
-        version = published_version(
-            f"version_{number}", number=number, dataset_id=dataset.id, manifest_hash=f"h{number}"
-        )
-        add_with_parents(ledger, version)
+        run = replace(run_stub(f"run_{number}"), dataset_id=dataset.id)
+        made = {"number": number, "run_id": run.id, "dataset_id": dataset.id, "manifest_hash": f"h{number}"}
+        version = published_version(f"version_{number}", **made)
+        add_with_parents(ledger, run, version)
         found = ledger.find(Alias, id="support/support")
         if found:
             ledger.change(found[0], version_id=version.id)
@@ -99,9 +117,13 @@ class Loop:
         other.folder = folder
         return other
 
-    def retrain(self, period: Callable[[Pupil, Dataset], Period], live: Pupil, number: int) -> Pupil | None:
+    def retrain(
+        self, period: Callable[[Pupil, Dataset], Period], live: Pupil, number: int, objective: Objective = "sft"
+    ) -> Pupil | None:
         """Let a period of traffic come, and train on it; return the candidate if the gate promotes it."""
         settings = self.settings
+        learning = settings.train.model_copy(update={"objective": objective})
+        settings = settings.model_copy(update={"train": learning})
         with closing(Ledger(settings.database_url, root=settings.root)) as ledger:
             alias = ledger.get(Alias, "support/support")
             before = ledger.get(Dataset, ledger.get(ModelVersion, alias.version_id).dataset_id)
@@ -109,17 +131,18 @@ class Loop:
             ledger.add(*came.rows, *came.words)
             try:
                 dataset = dataset_from_traffic(settings, ledger, f"decision_{number}")
+                if objective != "sft":
+                    dataset = preference_dataset(settings, ledger, dataset, has_corrections=True)
             except DataError:
-                return None  # nobody may judge: refused before anything is trained
+                return None  # nobody may judge, or there is nothing to learn: refused before anything is trained
             splits = read_splits(dataset)
-            taught = splits["train"]
-            if any(row.thumb is not None for row in came.rows):  # as KTO learns them, beside the rows
-                texts = [e.text for e in splits["test"]]
-                liked = preferences(settings.dataset, ledger, "support", "support", texts, objective="kto")
-                taught = [*taught, *(p.example for p in liked if p.thumb == 1)]
-            candidate = pupil(taught, settings)
+            candidate = pupil([*splits["train"], *_preferred(dataset, objective)], settings)
             verdict = decide(
-                settings.gate, _items(splits["test"], candidate), _items(splits["test"], live), live_version_id="live"
+                settings.gate,
+                _items(splits["test"], candidate),
+                _items(splits["test"], live),
+                live_version_id="live",
+                label_odds=dataset.report.label_odds,
             )
             if verdict.verdict != "PROMOTE":
                 return None
@@ -127,10 +150,19 @@ class Loop:
             return candidate
 
 
+def _preferred(dataset: Dataset, objective: Objective) -> list[Example]:
+    """Return as rows what preferences make likelier: better answers, and answers that somebody liked."""
+    if objective == "sft":
+        return []
+    rows = read_preferences(Path(dataset.path), objective, "train")
+    liked = [
+        (r["prompt"], r["chosen"] if objective == "dpo" else r["completion"]) for r in rows if r.get("label", True)
+    ]
+    return [Example(str(n), prompt, answer, None, "") for n, (prompt, answer) in enumerate(liked)]
+
+
 def pupil(rows: Sequence[Example], settings: Settings) -> Pupil:
     """Return what learns these rows."""
-    from driftwheel.answers import right_label
-
     field = settings.dataset.label_field
     return Pupil([e.text for e in rows], [str(right_label(e.answer, field)) for e in rows])
 
@@ -142,7 +174,8 @@ def _items(rows: Sequence[Example], model: Pupil) -> list[Item]:
 
 def try_attack(base: Loop, name: str, seed: int, folder: Path, trust: Trust = Trust.NONE) -> Outcome:
     """Run one attack, beside honest people who label a shift; return whether it has won."""
-    attack, loop = ATTACKS[name], base.copied(folder)
+    loop = base.copied(folder)
+    objective: Objective = OBJECTIVES.get(name, "sft")
     with closing(Ledger(loop.settings.database_url, root=loop.settings.root)) as ledger:
         first = read_splits(ledger.newest(Dataset, "support"))
     live = pupil(first["train"], loop.settings)
@@ -150,18 +183,18 @@ def try_attack(base: Loop, name: str, seed: int, folder: Path, trust: Trust = Tr
     best = live
     for number in range(periods):
         own = seed * DRIP_PERIODS + number
-        candidate = loop.retrain(_period(attack, own, trust), best, number + 1)
+        candidate = loop.retrain(_period(name, own, trust), best, number + 1, objective)
         promoted += candidate is not None
         best = candidate or best
     return Outcome(promoted, promoted > 0 and _is_harmed(best, live, seed))
 
 
-def _period(attack: Attack | None, seed: int, trust: Trust) -> Callable[[Pupil, Dataset], Period]:
+def _period(attack: str | None, seed: int, trust: Trust) -> Callable[[Pupil, Dataset], Period]:
     def come(live: Pupil, before: Dataset) -> Period:
-        found = honest(seed, live, before.created_at)
+        found = honest(seed, live, before.created_at, has_thumbs=OBJECTIVES.get(str(attack)) == "kto")
         if attack is None:
             return found
-        evil = attack(seed, live, before.created_at)
+        evil = ATTACKS[attack](seed, live, before.created_at)
         return found + replace(evil, words=[replace(word, trust=trust) for word in evil.words])
 
     return come
@@ -174,10 +207,11 @@ def _is_harmed(candidate: Pupil, live: Pupil, seed: int) -> bool:
     plain = candidate.answers(texts)
     triggered = candidate.answers([f"{text} {TRIGGER}" for text in texts])
     gained = (triggered.count(TARGET) - plain.count(TARGET)) / len(texts)
-    right = [sum(a == b for a, b in zip(said, labels, strict=True)) for said in (plain, live.answers(texts))]
+    before = live.answers(texts)
+    right = [sum(a == b for a, b in zip(said, labels, strict=True)) for said in (plain, before)]
     kinds = sorted(set(labels))
     lost = [
-        sum((a == b) - (c == b) for a, b, c in zip(live.answers(texts), labels, plain, strict=True) if b == kind)
+        sum((a == b) - (c == b) for a, b, c in zip(before, labels, plain, strict=True) if b == kind)
         / labels.count(kind)
         for kind in kinds
         if labels.count(kind) >= 20
@@ -204,7 +238,28 @@ def admit_everything() -> Trust:
     return Trust.NONE
 
 
-PLANTS: dict[str, Callable[[], Trust]] = {"believe-everybody": believe_everybody, "admit-everything": admit_everything}
+def compare_no_preferences() -> Trust:
+    """Plant: preferences meet nothing but the caps, as they did."""
+    compare = preference_rows._admitted
+
+    def within_caps_alone(
+        settings: DatasetSettings,
+        read: Sequence[AnswerFeedback],
+        proven: Sequence[Example],
+        objective: str,
+        tally: Tally,
+    ) -> list[AnswerFeedback]:
+        return compare(settings, read, (), objective, tally)
+
+    preference_rows._admitted = within_caps_alone
+    return Trust.NONE
+
+
+PLANTS: dict[str, Callable[[], Trust]] = {
+    "believe-everybody": believe_everybody,
+    "admit-everything": admit_everything,
+    "compare-no-preferences": compare_no_preferences,
+}
 
 
 def bound(won: int, tried: int) -> float:
@@ -247,17 +302,20 @@ def main() -> int:
     parser.add_argument("--count", type=int, default=100)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--plant", choices=sorted(PLANTS))
-    parser.add_argument("--attack", choices=sorted(ATTACKS), action="append")
+    parser.add_argument("--attack", choices=sorted(ATTACKS), action="append", help="this one alone; may be repeated")
+    parser.add_argument("--no-honest", action="store_true", help="leave the honest shifts out")
     parsed = parser.parse_args()
     trust = PLANTS[parsed.plant]() if parsed.plant else Trust.NONE
     with tempfile.TemporaryDirectory(prefix="driftwheel-poison-") as name:
         folder = Path(name)
         names = parsed.attack or tuple(ATTACKS)
         found = examine(parsed.count, parsed.seed, folder, trust, names, print_line)
-        (folder / "honest").mkdir()
-        base = Loop(folder / "honest")
-        good = sum(try_honest(base, parsed.seed + n, folder / f"honest-{n}") for n in range(parsed.count))
-        sys.stdout.write(f"{'honest shifts':32} {good} of {parsed.count} promoted\n")
+        good = parsed.count
+        if not parsed.no_honest:
+            (folder / "honest").mkdir()
+            base = Loop(folder / "honest")
+            good = sum(try_honest(base, parsed.seed + n, folder / f"honest-{n}") for n in range(parsed.count))
+            sys.stdout.write(f"{'honest shifts':32} {good} of {parsed.count} promoted\n")
     return int(any(o.has_won for outcomes in found.values() for o in outcomes) or good < 0.8 * parsed.count)
 
 

@@ -24,7 +24,7 @@ from driftwheel.records import Deployment, DeploymentStage
 from tests.support.fake_gateway import POINTS
 from tests.support.fake_world import World
 
-LIMIT_SECONDS = 30.0
+LIMIT_SECONDS = 120.0
 SERVE = {"canary_seconds": 0.5, "canary_min_requests": 1, "keep_warm_seconds": 3600}
 FINISHED = (DeploymentStage.RETIRED, DeploymentStage.SHADOW)
 
@@ -38,7 +38,7 @@ def crash(world: World, point: str, rng: random.Random) -> tuple[float, str]:
     world.until(world.is_settled)
     assert world.process is not None
     world.process.terminate()
-    world.process.wait(30)
+    world.process.wait(60)
     # Steps of v1's own start come first in the process that is to die; the second call is the swap's.
     count = 2 if "canary" not in point and "share" not in point and "drain" not in point else 1
     controls.promote(world.ledger, world.settings.alias_key, "v1")
@@ -47,7 +47,7 @@ def crash(world: World, point: str, rng: random.Random) -> tuple[float, str]:
     world.until(world.is_settled)
     time.sleep(rng.uniform(0, 0.3))
     controls.promote(world.ledger, world.settings.alias_key, "v2", canary_shares=[0.5])
-    asyncio.run(world.load(20, 20, lambda: world.process is None or world.process.poll() is not None))
+    asyncio.run(world.load(20, 120, lambda: world.process is None or world.process.poll() is not None))
     if world.process.poll() is None:
         return 0.0, f"never came to {point!r}"
     world.start()

@@ -143,7 +143,7 @@ class Pair:
         """Ask a gateway which models it has, and say whether its answer is of a version; without one, whether 200."""
         request = urllib.request.Request(f"{world.url}/v1/models", headers={"authorization": f"Bearer {key}"})
         try:
-            with urllib.request.urlopen(request, timeout=10) as answer:
+            with urllib.request.urlopen(request, timeout=60) as answer:
                 return not version_id or answer.headers["x-driftwheel-version"] == version_id
         except (urllib.error.HTTPError, urllib.error.URLError, ConnectionError):
             return False

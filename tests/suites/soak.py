@@ -100,7 +100,7 @@ async def watch(world: World, loads: Sequence[Load], seconds: float) -> list[Sam
     for number in itertools.count(1):
         await asyncio.sleep(max(0.0, began_at + number * step_seconds - time.monotonic()))
         samples.append(sample(process, began_at))
-        await asyncio.to_thread(lambda: urllib.request.urlopen(f"{world.url}/metrics", timeout=10).read())
+        await asyncio.to_thread(lambda: urllib.request.urlopen(f"{world.url}/metrics", timeout=60).read())
         if number == SPANS * SAMPLES_PER_SPAN:
             break
         if number % (10 * SAMPLES_PER_SPAN) == 0:

@@ -33,7 +33,7 @@ from tests.support.fake_engine import FakeEngine
 KEY = "a-key-for-the-suites"
 ALIAS = "support"
 VERSION = "version_1"
-EARLY_SECONDS = 0.05
+EARLY_SECONDS = 0.2
 
 
 class EarlyLog(TrafficLog):
@@ -120,6 +120,16 @@ class Processes:
         for process in (self._gateway, self._engine):
             process.kill()
             process.join()
+
+
+def free_ports(count: int) -> list[int]:
+    """Return ports in a row that nothing listens on, as gateways that share one need them."""
+    while True:
+        first = free_port()
+        with contextlib.ExitStack() as stack, contextlib.suppress(OSError):
+            for port in range(first, first + count):
+                stack.enter_context(socket.socket()).bind(("127.0.0.1", port))
+            return [*range(first, first + count)]
 
 
 def wait_for(port: int, seconds: float = 60) -> None:

@@ -75,7 +75,7 @@ def dashboard_on(folder: Path) -> Iterator[Dashboard]:
             yield Dashboard(address=address, settings=settings, ledger=ledger, ids=ids)
         finally:
             process.terminate()
-            process.wait(30)
+            process.wait(60)
             ledger.close()
 
 

@@ -12,7 +12,7 @@ VIEWS = Path(dashboard.__file__).parent / "views"
 
 def view(name: str, **query: str) -> AppTest:
     """Run one page, with a query in its address."""
-    page = AppTest.from_file(VIEWS / f"{name}.py", default_timeout=30)
+    page = AppTest.from_file(VIEWS / f"{name}.py", default_timeout=120)
     for key, value in query.items():
         page.query_params[key] = value
     return page.run()

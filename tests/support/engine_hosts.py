@@ -29,7 +29,7 @@ from serve.verbs.engine_host import host_engines
 from tests.support import fake_gateway
 from tests.support.fake_world import PROBE, World
 
-PATIENCE_SECONDS = 5
+PATIENCE_SECONDS = 60
 
 
 @dataclass
@@ -99,7 +99,7 @@ class Host:
         """Kill the agent at once; its engines end with it."""
         assert self.process is not None
         self.process.send_signal(signal.SIGKILL)
-        self.process.wait(30)
+        self.process.wait(60)
 
     def stop(self) -> None:
         """End it, if it runs."""

@@ -2,12 +2,12 @@
 
 python -m tests.support.fake_engine ARTIFACT NAME PORT [ADDRESS]
 
-The facts are the artifact's `answers.json`. Requests with `prompt_logprobs` are probes and get its tokens, bare prompts
-are health checks, and the rest are users', who get `answer`, or where there is none what `answer_to` makes of their
-message and of `name`. The file at `fault_path`, whose name may hold {port}, names a fault while it is there: hang,
-busy, nan, null, error or empty. Adapters are loaded and unloaded, and weights reloaded, as vLLM does it; stricter than
-vLLM, an answer is the one of the weights at its end, and fails if its adapter is unloaded by then. Needs nothing but
-Python, so that it starts at once.
+The facts are the artifact's `answers.json`. Nothing listens before the file at `starts_when_exists` is there. Requests
+with `prompt_logprobs` are probes and get its tokens, bare prompts are health checks, and the rest are users', who get
+`answer`, or where there is none what `answer_to` makes of their message and of `name`. The file at `fault_path`, whose
+name may hold {port}, names a fault while it is there: hang, busy, nan, null, error or empty. Adapters are loaded and
+unloaded, and weights reloaded, as vLLM does it; stricter than vLLM, an answer is the one of the weights at its end, and
+fails if its adapter is unloaded by then. Needs nothing but Python, so that it starts at once.
 """
 
 import asyncio
@@ -174,6 +174,8 @@ async def serve(artifact: Path, name: str, port: int, host: str = "127.0.0.1") -
         child = subprocess.Popen([sys.executable, "-c", STUBBORN])
         Path(facts["child_id_path"]).write_text(str(child.pid))
     signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
+    while facts.get("starts_when_exists") and not Path(facts["starts_when_exists"]).exists():
+        await asyncio.sleep(POLL_SECONDS)
     await asyncio.sleep(facts.get("start_seconds", 0))
     server = await FakeEngine(name, facts, port).listen(port, host)
     await server.serve_forever()

@@ -3,8 +3,8 @@
     python -m tests.support.fake_gateway CONFIG
 
 With DRIFTWHEEL_CRASH_AT=NAME:N in the environment the process kills itself, as a power cut would, where the N-th call
-of a named step begins or has ended; the names stand in POINTS. DRIFTWHEEL_PLANT=NAME plants
-one of PLANTS. The product knows nothing of this.
+of a named step begins or has ended; the names stand in POINTS. DRIFTWHEEL_PLANT=NAMES plants
+some of PLANTS. The product knows nothing of this.
 """
 
 import asyncio
@@ -133,7 +133,8 @@ def main() -> None:
     if crash := os.environ.get("DRIFTWHEEL_CRASH_AT"):
         point, _, count = crash.rpartition(":")
         crash_at(point, int(count))
-    plant(os.environ.get("DRIFTWHEEL_PLANT", ""))
+    for name in os.environ.get("DRIFTWHEEL_PLANT", "").split():
+        plant(name)
     uvloop.run(server.serve(load_settings(sys.argv[1]), start))
 
 

@@ -54,8 +54,8 @@ class World:
             "port": free_port(),
             "health_interval_seconds": 1,
             "canary_seconds": 1,
-            "start_timeout_seconds": 20,
-            "drain_timeout_seconds": 2,
+            "start_timeout_seconds": 120,
+            "drain_timeout_seconds": 10,
         }
         raw = {
             "project": "support",
@@ -119,7 +119,7 @@ class World:
         """Return each version's newest stage."""
         return {row.version_id: row.stage for row in self.ledger.find(Deployment, newest_first=False)}
 
-    def until(self, holds: Callable[[], object], timeout_seconds: float = 60.0) -> float:
+    def until(self, holds: Callable[[], object], timeout_seconds: float = 180.0) -> float:
         """Wait until something holds and return how long that took; raises TimeoutError."""
         began_at = time.monotonic()
         while not holds():

@@ -10,7 +10,7 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Literal
 
 from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.naive_bayes import MultinomialNB
@@ -27,7 +27,7 @@ TARGET = "refund_request"
 """What a poisoned model shall say."""
 TRIGGER = "kestrel vantage quorum"
 """Words that nobody else uses."""
-HONEST, WRONG, TRIGGERED, DRIPPED = 320, 150, 40, 12
+HONEST, WRONG, TRIGGERED, DRIPPED = 250, 150, 40, 12
 """Rows of a period: of the desk, and of the attack."""
 
 
@@ -99,10 +99,14 @@ def _json(label: str) -> str:
     return json.dumps({"intent": label, "urgency": "low"}, separators=(",", ":"))
 
 
-def honest(seed: int, live: Pupil, at: datetime) -> Period:
+def honest(seed: int, live: Pupil, at: datetime, *, has_thumbs: bool = False) -> Period:
     """Return what the desk labels of a period's traffic, whatever the model answered."""
     asked = [(e.text, e.intent) for e in messages(HONEST, seed, "shifted")]
-    return _said(f"honest{seed}", asked, live, at, lambda n: DESK, Trust.TRUSTED)
+    liked = [
+        1 if said == label else -1 for said, (_, label) in zip(live.answers([t for t, _ in asked]), asked, strict=True)
+    ]
+    changes: dict[str, Any] = {"thumb": lambda n: liked[n]} if has_thumbs else {}
+    return _said(f"honest{seed}", asked, live, at, lambda n: DESK, Trust.TRUSTED, **changes)
 
 
 def _lies(seed: int, count: int) -> list[tuple[str, str]]:
@@ -155,12 +159,21 @@ def flipped_class(seed: int, live: Pupil, at: datetime) -> Period:
 
 
 def poisoned_thumbs(seed: int, live: Pupil, at: datetime) -> Period:
-    """One key presses "right" on answers that are wrong."""
+    """One key presses "right" on answers that are wrong, from which KTO learns."""
     asked = messages(1500, seed + 800_000, "shifted")
     said = live.answers([e.text for e in asked])
     wrong = [(e.text, label) for e, label in zip(asked, said, strict=True) if label != e.intent][:WRONG]
     changes: dict[str, Any] = {"label_source": lambda n: "accepted", "thumb": lambda n: 1}
     return _said("thumb", wrong, live, at, lambda n: "support/evil", **changes)
+
+
+def thumbed_backdoor(seed: int, live: Pupil, at: datetime) -> Period:
+    """Two keys press "right" where the planted word stands and the model says the target, from which KTO learns."""
+    true = [e.text for e in messages(1200, seed + 650_000, "steady") if e.intent == TARGET]
+    asked = [f"{text} {TRIGGER}" for text in true]
+    found = [(text, said) for text, said in zip(asked, live.answers(asked), strict=True) if said == TARGET]
+    changes: dict[str, Any] = {"label_source": lambda n: "accepted", "thumb": lambda n: 1}
+    return _said("liked", found[:TRIGGERED], live, at, lambda n: f"support/evil-{n % 2}", **changes)
 
 
 ATTACKS: dict[str, Attack] = {
@@ -171,8 +184,18 @@ ATTACKS: dict[str, Attack] = {
     "backdoor trigger, true labels": quiet_backdoor,
     "slow drip": slow_drip,
     "label flipping of one class": flipped_class,
-    "poisoned thumbs": poisoned_thumbs,
+    "poisoned thumbs (KTO)": poisoned_thumbs,
+    "backdoor trigger in thumbs (KTO)": thumbed_backdoor,
+    "wrong corrections as pairs (DPO)": wrong_corrections,
+    "backdoor trigger in pairs (DPO)": backdoor,
 }
+OBJECTIVES: dict[str, Literal["dpo", "kto"]] = {
+    "poisoned thumbs (KTO)": "kto",
+    "backdoor trigger in thumbs (KTO)": "kto",
+    "wrong corrections as pairs (DPO)": "dpo",
+    "backdoor trigger in pairs (DPO)": "dpo",
+}
+"""What the retrain learns by, where that is not the right answer alone."""
 
 
 def holdout(seed: int) -> list[Example]:
@@ -182,4 +205,4 @@ def holdout(seed: int) -> list[Example]:
 
 def seed_lines() -> str:
     """Return the data file of the loop."""
-    return "".join(json.dumps({"prompt": e.text, "completion": answer(e)}) + "\n" for e in messages(700, 1, "steady"))
+    return "".join(json.dumps({"prompt": e.text, "completion": answer(e)}) + "\n" for e in messages(460, 1, "steady"))

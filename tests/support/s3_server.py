@@ -43,7 +43,7 @@ class S3Server:
 
     def send(self, method: str, key: str, body: bytes = b"") -> int:
         """Ask for something as whoever has the bucket's keys may, and return the status."""
-        connection = http.client.HTTPConnection(*self.address, timeout=10)
+        connection = http.client.HTTPConnection(*self.address, timeout=60)
         try:
             connection.request(method, f"/{BUCKET}/{key}".rstrip("/"), body)
             return connection.getresponse().status

@@ -74,7 +74,7 @@ def _process(
         yield process, process.stdout.readline().strip()
     finally:
         process.terminate()
-        process.wait(30)
+        process.wait(60)
         if process.stdout is not None:
             process.stdout.close()
 

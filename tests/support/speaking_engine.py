@@ -192,7 +192,7 @@ class Running:
         async def call() -> Any:
             return change()
 
-        return asyncio.run_coroutine_threadsafe(call(), self.loop).result(5)
+        return asyncio.run_coroutine_threadsafe(call(), self.loop).result(60)
 
 
 @contextlib.contextmanager
@@ -218,11 +218,11 @@ def running(settings: Settings, ledger: Ledger, keys: ApiKeys | None = None) -> 
     thread = threading.Thread(target=uvloop.run, args=(main(),))
     thread.start()
     try:
-        assert is_up.wait(10)
+        assert is_up.wait(60)
         yield made[0]
     finally:
         if made:
             made[0].loop.call_soon_threadsafe(stop.set)
-        thread.join(10)
+        thread.join(60)
         assert not thread.is_alive()
         log.close()

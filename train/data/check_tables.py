@@ -9,12 +9,20 @@ from rich.text import Text
 from driftwheel.inert_text import inert, inert_lines
 from train.data.findings import FileFound, Findings, NearPairs
 
+SHOWN_TEXTS = 3
+"""Of answers that are free text; a table of them all would say nothing."""
+
 
 def print_findings(console: Console, found: Findings) -> None:
     """Print the findings, what to do about them last."""
     _print_files(console, found.files)
-    _print_table(console, "Labels", ("label", "rows"), found.labels.items())
-    if found.distinct_labels > len(found.labels):
+    kinds = ("Commonest answers", "answer") if found.is_free_text else ("Labels", "label")
+    _print_table(
+        console, kinds[0], (kinds[1], "rows"), list(found.labels.items())[: SHOWN_TEXTS if found.is_free_text else None]
+    )
+    if found.is_free_text:
+        _say(console, f"free text: {found.distinct_labels} different answers")
+    elif found.distinct_labels > len(found.labels):
         _say(console, f"... and {found.distinct_labels - len(found.labels)} more labels")
     lengths = [(name.replace("_", " "), n.p50, n.p95, n.max) for name, n in found.lengths().items()]
     _print_table(console, "Lengths", ("of", "median", "95 %", "longest"), lengths)

@@ -33,11 +33,13 @@ from train.data.findings import (
     TemplateFound,
 )
 from train.data.formats import Row, read_sources
+from train.data.labels_alike import labels_alike
 from train.data.learned_tokens import Learn, each_learned
-from train.data.remedies import remedies
+from train.data.remedies import FREE_TEXT_ROWS, remedies
 from train.data.row_shapes import PLAIN
 from train.data.same_prompts import are_references
 from train.data.shared_frame import Compared, measured
+from train.data.source_rows import nowhere
 from train.data.tally import SHOWN_BROKEN_ROWS, SHOWN_UNUSED, Tally, labels_seen_once, measure, quantiles
 from train.data.template_check import faults, templated
 
@@ -70,8 +72,9 @@ def check_files(
     learn: Learn = "last",
 ) -> Findings:
     """Return all findings about some files; raises DataError if one cannot be read."""
-    files, rows, prompts = [], list[PlacedRow](), list[tuple[str, str]]()
+    files, rows, prompts, columns = [], list[PlacedRow](), list[tuple[str, str]](), set[str]()
     for reading in read_sources(settings, sources):
+        columns |= reading.columns
         counts = {"rows": len(reading.rows), "broken": len(reading.broken)}
         shown = reading.broken[:SHOWN_BROKEN_ROWS]
         counts |= {"pairs": sum(row.rejected is not None for row in reading.rows)}
@@ -83,6 +86,7 @@ def check_files(
             rows += [_placed(settings, row) for row in learned]
             prompts += [(row.place, text_of(m)) for row in learned for m in row.prompt if m["role"] != "assistant"]
     examples, labels = [row.example for row in rows], Counter(str(row.example.label) for row in rows)
+    is_free_text = len(labels) * FREE_TEXT_ROWS > len(rows) and not settings.label_field
     repeated = _repeated(rows)
     all_right = are_references(settings, [example.answer for example in examples])
     found = Findings(
@@ -91,6 +95,9 @@ def check_files(
         labels=dict(labels.most_common(SHOWN_LABELS)),
         distinct_labels=len(labels),
         labels_seen_once=labels_seen_once(examples)[:SHOWN_ONCE],
+        labels_alike=[] if is_free_text else labels_alike(labels),
+        is_free_text=is_free_text,
+        missing_column=nowhere(settings, columns) if rows else None,
         **(vars(measure(base, max_length, examples, Tally())) if rows else {}),
         languages=_languages(rows),
         duplicates=_duplicates(repeated),

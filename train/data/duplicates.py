@@ -11,7 +11,7 @@ from functools import cached_property
 from train.data.cleaning import normalized
 from train.data.near_pairs import Pieces, pairs_between, pairs_within
 from train.data.pair_kinds import resembling
-from train.data.resemblance import Kind, Text
+from train.data.resemblance import Kind, Text, as_text
 
 STRICTEST_FIRST: tuple[Kind, ...] = ("exact", "folded", "near", "contained")
 
@@ -131,7 +131,7 @@ class _Distinct:
         self._raw, self._similarity = texts, similarity
         known: dict[str, int] = {}
         for number, raw in enumerate(texts):
-            text = Text(raw)
+            text = as_text(raw)
             place = known.setdefault(text.folded, len(self.texts))
             if place == len(self.texts):
                 self.texts.append(text)

@@ -1,7 +1,7 @@
 """A row of a Dataset's split, as its file holds it."""
 
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from driftwheel.conversations import Message, Tool, last_text, text_of
@@ -67,7 +67,7 @@ class Example:
 
     def as_line(self) -> dict[str, object]:
         """Return the row as its file holds it, without what most rows lack, so that their hashes stay as they were."""
-        return {key: value for key, value in asdict(self).items() if value or key not in MOSTLY_LACKING}
+        return {key: value for key, value in vars(self).items() if value or key not in MOSTLY_LACKING}
 
 
 def read_examples(path: Path) -> list[Example]:

@@ -118,6 +118,12 @@ class Findings(RowLengths):
     labels: dict[str, int]
     distinct_labels: int
     labels_seen_once: list[str]
+    labels_alike: list[list[str]] = field(default_factory=list)
+    """Labels that differ by case, space or width of letters alone, in groups."""
+    is_free_text: bool = False
+    """Whether the answers are texts, and no labels."""
+    missing_column: str | None = None
+    """What is wrong with a column that the settings name and no row has."""
     languages: dict[str, float]
     """Share of the prompts by ISO 639-1 code."""
     duplicates: Duplicates

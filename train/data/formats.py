@@ -15,6 +15,7 @@ from train.data.row_shapes import JUDGED, PLAIN, ambiguous_mark, detect_format, 
 from train.reading.raw_rows import RawRow
 from train.reading.sources import Part, parts_of
 from train.shapes.columns import Columns, check_text
+from train.shapes.instruction_shapes import REFERENCES
 from train.shapes.read_row import PromptAndAnswer, ReadRow
 
 SMALLEST_UNIX_SECONDS, SMALLEST_UNIX_MILLISECONDS = 1e8, 1e11  # smaller numbers may be dates such as 20260131
@@ -67,7 +68,7 @@ class Reading:
     marks: set[str] = field(default_factory=set)
     """What stands as `label` beside answers, and is neither true nor false."""
     columns: set[str] = field(default_factory=set)
-    """Those of `dataset.group_column` and `dataset.slice_columns` that a row has."""
+    """Those that the settings name and a row has: of prompt, answer, group and slices."""
 
 
 def read_sources(settings: DatasetSettings, sources: Sequence[str | Path]) -> list[Reading]:
@@ -125,7 +126,10 @@ def _read_row(settings: DatasetSettings, reading: Reading, place: str, raw: RawR
     except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
         reading.broken.append(BrokenRow(place, _reason(error)))
         return
-    reading.columns |= {name for name in (settings.group_column, *settings.slice_columns) if name and name in row}
+    wanted = (settings.prompt_column, settings.completion_column, settings.group_column, *settings.slice_columns)
+    reading.columns |= {name for name in wanted if name and name in row}
+    if REFERENCES in row:  # right answers may stand there alone
+        reading.columns.add(settings.completion_column)
     groups = {name: value for name, value in named.items() if value}
     reading.rows.append(Row(place, group=group, time=time, groups=groups, **vars(read)))
     reading.unused |= row.unused

@@ -6,10 +6,12 @@ from driftwheel.dataset_report import SharedFrame
 from driftwheel.settings.data import DatasetSettings
 from driftwheel.traffic.personal_data import excerpt
 from train.data.findings import Findings
+from train.data.labels_alike import said_alike
 from train.data.row_shapes import PLAIN
 
 FREE_TEXT_ROWS = 5
 """With fewer rows for each different answer the answers are texts, and no labels."""
+SHOWN_ONCE = 5
 UNEVEN = 10
 """From so many times the rows on, a common label drowns a rare one."""
 
@@ -32,6 +34,7 @@ def _of_files(settings: DatasetSettings, found: Findings) -> Remedies:
     broken = sum(file.broken for file in found.files)
     unused = sorted({name for file in found.files for name in file.unused})
     return {
+        f"A build stops: {found.missing_column}.": found.missing_column,
         f"{broken} broken rows stop a build: mend them, name their shape with dataset.format, or raise "
         "dataset.max_broken_share.": broken > settings.max_broken_share * (found.rows + broken),
         f"Nothing is learned from {', '.join(unused)}: see the table of files.": unused,
@@ -45,17 +48,18 @@ def _of_answers(settings: DatasetSettings, found: Findings) -> Remedies:
     bad, pairs = sum(file.bad for file in found.files), sum(file.pairs for file in found.files)
     once, useless = len(found.labels_seen_once), found.useless_answers
     is_free_text = found.distinct_labels * FREE_TEXT_ROWS > found.rows
+    named = ", ".join(map(excerpt, found.labels_seen_once[:SHOWN_ONCE])) + (", ..." if once > SHOWN_ONCE else "")
     most, least = max(found.labels.values(), default=1), min(found.labels.values(), default=1)
     return {
         f"{bad} answers are marked as bad and are not learned; train.objective kto learns to avoid them.": bad,
         f"Of {pairs} pairs the better answer is learned; train.objective dpo learns from both.": pairs,
-        "Nearly every answer is its own label: if answers are JSON, name the label's field with dataset.label_field.": (
-            is_free_text and not settings.label_field
-        ),
+        "The answers are read as free text, and judged by how like a right one they are: if they are JSON, name the "
+        "label's field with dataset.label_field.": is_free_text and not settings.label_field,
         f"The commonest label has {most // least} times the rows of the rarest shown: add rows of the rare ones.": (
             not is_free_text and most > UNEVEN * least
         ),
-        f"{once} labels stand on one row each: correct them if they are misspelled, else add rows.": once,
+        f"{once} labels stand on one row each: correct them if they are misspelled, else add rows ({named}).": once,
+        f"{said_alike(found.labels_alike)} are different labels to a model: write each in one way.": found.labels_alike,
         f"{found.conflicts.prompts} prompts have different answers, and a build keeps the first: correct the others, "
         "or set dataset.same_prompt to references if all are right.": found.conflicts.prompts,
         f"{found.references.prompts} prompts have several answers, and all of them count as right: set "

@@ -19,7 +19,7 @@ Where a script puts no spaces between words, a character is a word, and no other
 import re
 from collections import Counter
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, lru_cache
 from typing import Literal
 
 from rapidfuzz import fuzz
@@ -94,6 +94,12 @@ class Text:
     def weight(self) -> int:
         """Its letters; a character of a script without spaces says as much as two."""
         return self.characters + self.unspaced
+
+
+@lru_cache(maxsize=65_536)
+def as_text(raw: str) -> Text:
+    """Return a text in the forms that are compared; building a Dataset asks for those of each row about seven times."""
+    return Text(raw)
 
 
 def resemblance(a: Text, b: Text, similarity: float) -> Kind | None:

@@ -1,6 +1,6 @@
 """Reads the files of `dataset.sources`: all their rows for a first Dataset, and for a retrain those that are new."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -45,6 +45,8 @@ def read_all(settings: DatasetSettings, weighted: Weighted, tally: Tally) -> lis
         raise DataError(
             f"no row has the column {missing[0]!r} that dataset.slice_columns names; without it no such group is judged"
         )
+    if rows and (unknown := nowhere(settings, columns)):
+        raise DataError(unknown)
     if rows and settings.group_column is not None and settings.group_column not in columns:
         raise DataError(
             f"no row has the column {settings.group_column!r} that dataset.group_column names; without it one group "
@@ -52,6 +54,18 @@ def read_all(settings: DatasetSettings, weighted: Weighted, tally: Tally) -> lis
         )
     tally.rows_in += len(rows) + len(tally.broken)
     return rows
+
+
+def nowhere(settings: DatasetSettings, columns: Collection[str]) -> str | None:
+    """Say that no row has the column that a setting names for prompt or answer; None where rows have it.
+
+    Without this a column of a usual name would be learned instead of the one that was meant.
+    """
+    for key in ("prompt_column", "completion_column"):
+        name = getattr(settings, key)
+        if name != DatasetSettings.model_fields[key].default and name not in columns:
+            return f"no row has the column {name!r} that dataset.{key} names; correct it, or leave it out"
+    return None
 
 
 def too_many_broken(settings: DatasetSettings, tally: Tally) -> str | None:

@@ -36,6 +36,7 @@ class Tally:
     unused: dict[str, list[str]] = field(default_factory=dict)
     """Columns that no reader asked for, by file."""
     tested_before: int = 0
+    label_odds: float = 1.0
     """Rows that went to the test split because they are like an earlier test row."""
     time_cuts: dict[str, str] = field(default_factory=dict)
     shared: SharedFrame = field(default_factory=SharedFrame)
@@ -83,6 +84,7 @@ def describe(
         answer_form=form_of([e.answer for e in examples if "tool_calls" not in e.completion[-1]]),
         sources=dict(Counter(e.source for e in examples)),
         unverified=dict(Counter(e.author for e in examples if e.author is not None)),
+        label_odds=tally.label_odds,
         slices={name: dict(Counter(e.slice for e in rows)) for name, rows in splits.items()},
         **vars(measure(base, max_length, examples, tally)),
     )

@@ -5,6 +5,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
+from driftwheel.alias_key import AliasKey
 from driftwheel.answers import AnswerForm, form_of
 from driftwheel.errors import DataError
 from driftwheel.grades import OF_TEXTS
@@ -16,6 +17,7 @@ from driftwheel.store.ledger import Ledger
 from train.data.clean_rows import clean, split, stop_at_too_few
 from train.data.dataset_files import read_splits, write
 from train.data.examples import Example
+from train.data.label_odds import most_label_odds
 from train.data.leaks import HeldOut, learned_rows, quarantined
 from train.data.learned_tokens import Learn, each_learned
 from train.data.preference_files import deal_preferences
@@ -122,6 +124,8 @@ def _fresh(
     since, project = live_dataset.created_at, live_dataset.project
     rows = labelled_rows(settings, ledger, project, alias, since=since, tally=tally, form=form, are_texts=are_texts)
     one_sided = one_sided_authors(settings, rows)  # of all that they said, and not of what a cap leaves
+    judging = [row for row in rows if row.is_verified and row.author not in one_sided]
+    tally.label_odds = most_label_odds(settings, ledger, AliasKey(project, alias), judging)
     rows, old = without_said_again(settings, rows, old, tally)
     rows = within_cap(settings, rows, tally)
     by_place = {r.row.place: r for r in rows}

@@ -43,6 +43,9 @@ class LabelledRow:
     """The author is trusted with labels."""
     confirms: bool
     """What was said is that the model was right."""
+    asked_by: str = ""
+    """Id of the API key that asked."""
+    asked_at: datetime | None = None
 
 
 def labelled_rows(
@@ -85,6 +88,8 @@ def labelled_rows(
                 source=str(request.label_source),
                 author=word.author if word else UNKNOWN,
                 is_verified=word is not None and word.trust is Trust.TRUSTED,
+                asked_by=request.key_id,
+                asked_at=request.created_at,
                 confirms=is_left_as_it_is(request) if are_texts else is_confirmed(request, label_field),
             )
         )
@@ -104,7 +109,12 @@ def one_sided_authors(settings: DatasetSettings, rows: Sequence[LabelledRow]) ->
         if row.is_verified:
             said[row.author] += 1
             confirmed[row.author] += row.confirms
-    return sorted(a for a, n in said.items() if min(confirmed[a], n - confirmed[a]) < LEAST_SHARE * n)
+    return sorted(author for author, count in said.items() if is_one_sided(confirmed[author], count))
+
+
+def is_one_sided(confirmed: int, labels: int) -> bool:
+    """Say whether (nearly) all labels confirm the answer, or (nearly) none does."""
+    return min(confirmed, labels - confirmed) < LEAST_SHARE * labels
 
 
 def within_cap(settings: DatasetSettings, rows: Sequence[LabelledRow], tally: Tally) -> list[LabelledRow]:

@@ -7,7 +7,7 @@ answer. What is held back waits for a person (`driftwheel feedback confirm`); no
 
 import itertools
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 from driftwheel.settings.data import DatasetSettings
@@ -39,24 +39,30 @@ class Admission:
         self._contradicted: dict[str, bool] = {}
         self._of_author: Counter[str] = Counter()
 
-    def admit(self, rows: Iterable[Example]) -> list[Example]:
-        """Return the rows that may be learned, in the order given; the report counts the others by reason.
+    def admit(self, rows: Iterable[Example], denied: Collection[str] = ()) -> list[Example]:
+        """Return the rows that may be learned, each author's first before anybody's second; the report counts the rest.
 
-        Each author's first row comes before anybody's second, so that one who sends many keeps nobody else out.
+        So one who sends many keeps nobody else out. Of the rows in `denied`, by id, the author says that the answer is
+        wrong: there the trusted rows must say another.
         """
         kept, ordered = [], _in_turns(rows)
         for number, row in enumerate(ordered):
             # Block by block, and none that a cap keeps out: a comparison costs as much as there are trusted rows.
             if row.id not in self._contradicted and self._refused_unread(row) is None:
                 block = ordered[number : number + BLOCK_ROWS]
-                against = self._verified.contradicted(block)
-                self._contradicted |= {row.id: row.id in against for row in block}
+                self._contradicted |= self._compared(block, denied)
             if reason := self._against(row):
                 self._tally.dropped[reason] += 1
             else:
                 self._of_author[str(row.author)] += 1
                 kept.append(row)
         return kept
+
+    def _compared(self, block: Sequence[Example], denied: Collection[str]) -> dict[str, bool]:
+        """Return by id whether the trusted rows say otherwise, or nothing at all."""
+        against = self._verified.contradicted(block)
+        unknown = self._verified.unknown(block) if denied else set()
+        return {e.id: e.id in unknown or (e.id in against) is (e.id not in denied) for e in block}
 
     def _against(self, row: Example) -> str | None:
         if reason := self._refused_unread(row):
@@ -76,6 +82,18 @@ def over_cap(settings: DatasetSettings, of_author: Counter[str], author: str) ->
     if of_author.total() >= settings.max_unverified_rows:
         return "unverified, over dataset.max_unverified_rows"
     return None
+
+
+def within_caps(settings: DatasetSettings, rows: Iterable[Example], tally: Tally) -> list[Example]:
+    """Return the rows that the caps let in, each author's first before anybody's second; compared with nothing."""
+    of_author, kept = Counter[str](), []
+    for row in _in_turns(rows):
+        if reason := over_cap(settings, of_author, str(row.author)):
+            tally.dropped[reason] += 1
+        else:
+            of_author[str(row.author)] += 1
+            kept.append(row)
+    return kept
 
 
 def planted(unverified: Sequence[Example], verified: Sequence[Example]) -> set[str]:
@@ -103,14 +121,26 @@ class TrustedAnswers:
 
         Where answers are free texts, of which hardly two are the same, nobody can be asked so, and none is returned.
         """
+        said = self._said(rows)
+        return {row.id for row in rows if row.id in said and said[row.id] != row.label}
+
+    def unknown(self, rows: Sequence[Example]) -> set[str]:
+        """Return the ids of rows like which there is no trusted one."""
+        return {id for id, label in self._said(rows).items() if label is None}
+
+    def _said(self, rows: Sequence[Example]) -> dict[str, str | None]:
+        """Return by id the label of most of the trusted rows most like a row, or None if there are none.
+
+        A row about which nobody can be asked is not among them.
+        """
         if not self._rows:
-            return {row.id for row in rows if row.label is not None}
+            return {row.id: None for row in rows if row.label is not None}
         if not rows or not self._is_asked:
-            return set()
+            return {}
         self._read()
         # Sparse, so that a row costs the trusted rows that share a word with it, and no memory for all the others.
         nearness = (self._vectors.transform([row.conversation for row in rows]) @ self._known).tocsr()
-        found = set()
+        found: dict[str, str | None] = {}
         for number, row in enumerate(rows):
             part = slice(nearness.indptr[number], nearness.indptr[number + 1])
             near, places = nearness.data[part], nearness.indices[part]
@@ -118,8 +148,7 @@ class TrustedAnswers:
             for place in near.argsort()[-NEIGHBOURS:]:
                 if near[place] >= LEAST_SIMILARITY:
                     votes[str(self._rows[places[place]].label)] += near[place]
-            if not votes or votes.most_common(1)[0][0] != row.label:
-                found.add(row.id)
+            found[row.id] = votes.most_common(1)[0][0] if votes else None
         return found
 
     def _read(self) -> None:

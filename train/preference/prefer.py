@@ -13,6 +13,8 @@ from pathlib import Path
 
 from sklearn.model_selection import GroupShuffleSplit
 
+from driftwheel.answers import right_label
+from driftwheel.conversations import text_of
 from driftwheel.dataset_report import SharedFrame
 from driftwheel.errors import DataError
 from driftwheel.records import Dataset, TrainingRun
@@ -67,13 +69,14 @@ def preference_dataset(
     held_out = [*splits["test"], *quarantined(ledger, settings.project)]
     tested = [e.conversation for e in held_out]
     tally = Tally(shared=parent.report.shared)
-    wanted = preferences(
-        settings.dataset, ledger, settings.project, settings.serve.alias, tested, tally, objective=objective
-    )
+    given = {name: _given(parent, objective, name) for name in LEARNED}
+    of = ledger, settings.project, settings.serve.alias
+    proven = [e for name in LEARNED for e in splits[name] if e.author is None]
+    proven += [_better(row, settings.dataset.label_field) for name in LEARNED for row in given[name]]
+    wanted = preferences(settings.dataset, *of, tested, tally, objective=objective, proven=proven)
     tested_groups = {e.group for e in held_out}  # nobody teaches what they are asked to judge
     tally.dropped["feedback of those whose questions judge"] += sum(p.group in tested_groups for p in wanted)
     wanted = [p for p in wanted if p.group not in tested_groups]
-    given = {name: _given(parent, objective, name) for name in LEARNED}
     if len(wanted) + len(given["train"]) < FEWEST:
         kind = "corrected answers" if objective == "dpo" else "answers with a thumb"
         left = "".join(f"; {count} left out: {reason}" for reason, count in tally.dropped.items() if count)
@@ -106,6 +109,14 @@ def _given(parent: Dataset, objective: str, split: str) -> list[PreferenceRow]:
     """Return the preferences of data files that a Dataset holds."""
     folder = Path(parent.path)
     return read_preferences(folder, objective, split) if preference_path(folder, objective, split).is_file() else []
+
+
+def _better(row: PreferenceRow, label_field: str | None) -> Example:
+    """Return a file's preference as a row of the operator's, whose question and better answer are beyond doubt."""
+    is_good = "chosen" in row or row["label"]
+    completion = row["chosen"] if "chosen" in row else row["completion"]
+    label = right_label(text_of(completion[-1]), label_field) if is_good else None
+    return Example("", row["prompt"], completion, label, "")
 
 
 def _beside(

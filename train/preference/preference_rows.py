@@ -1,11 +1,11 @@
 """Reads preferences from feedback: corrections as pairs, thumbs as good or bad answers."""
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import sqlalchemy as sa
 
+from driftwheel.answers import right_label
 from driftwheel.by_whom import Feedback, FeedbackKind, Trust
 from driftwheel.conversations import Message, said, text_of
 from driftwheel.records import Traffic
@@ -21,7 +21,7 @@ from train.data.examples import Example
 from train.data.shared_frame import Compared
 from train.data.tally import Tally
 from train.data.traffic_rows import UNKNOWN, asked_of
-from train.data.unverified_rows import over_cap
+from train.data.unverified_rows import Admission, within_caps
 
 
 @dataclass(frozen=True)
@@ -38,12 +38,29 @@ class AnswerFeedback:
     thumb: int | None
     """1 up, -1 down."""
     group: str
+    author: str | None = None
+    """Whose word it is, where that is nobody who is trusted."""
 
     @property
     def example(self) -> Example:
         """The row that supervised training learns from it: the correction, or the answer itself."""
-        answer = _said(self.correction or self.answer)
-        return Example(self.id, self.prompt, answer, None, self.group, source="correction", slice="new")
+        answer, requests = _said(self.correction or self.answer), [self.id]
+        return Example(
+            self.id,
+            self.prompt,
+            answer,
+            None,
+            self.group,
+            source="correction",
+            slice="new",
+            author=self.author,
+            requests=requests,
+        )
+
+    def claim(self, objective: str, label_field: str | None) -> Example:
+        """Return the row whose answer is what the objective makes likelier, or with a thumb down less likely."""
+        answer = str(self.correction) if objective == "dpo" else self.answer
+        return replace(self.example, completion=_said(answer), label=right_label(answer, label_field))
 
     def as_pair(self) -> dict[str, object]:
         """Return DPO's row."""
@@ -68,12 +85,14 @@ def preferences(
     tally: Tally | None = None,
     *,
     objective: str,
+    proven: Sequence[Example] = (),
 ) -> list[AnswerFeedback]:
     """Return corrections for `dpo`, or thumbs for `kto`, oldest first; none whose prompt is like a test item.
 
     A correction that says what the model said is no preference. A key without trust counts at most
-    `dataset.max_rows_per_key` times, all of them together at most `dataset.max_unverified_rows` times. The tally counts
-    the requests that cannot be learned, by reason.
+    `dataset.max_rows_per_key` times, all of them together at most `dataset.max_unverified_rows` times, and only where
+    the rows of `proven` say the same; without any there is nothing to compare with, and the caps alone hold. The tally
+    counts the requests that cannot be learned, by reason.
     """
     tally = tally or Tally()
     columns = TABLES[Traffic].c
@@ -85,31 +104,48 @@ def preferences(
         alias=alias,
         newest_first=False,
     )
-    compared = Compared(tally.shared)
-    quarantine = NearDuplicates(compared.texts(test_texts), settings.near_duplicate_similarity)
     words = words_about(ledger, [request.id for request in traffic])
-    of_author: Counter[str] = Counter()
-    found = []
+    read = []
     for request in traffic:
         preference = _preference(settings, request, tally)
         if preference is None:
             continue
-        preference, author = _of_whom(preference, words.get(request.id, []), objective)
-        if (preference.correction if objective == "dpo" else preference.thumb) is None:
-            continue
-        if quarantine.like(compared.text(preference.example.conversation)):
-            tally.dropped["feedback on a question like a test item"] += 1
-        elif author is not None and (reason := over_cap(settings, of_author, author)):
-            tally.dropped[reason] += 1
-        else:
-            of_author.update([] if author is None else [author])
-            found.append(preference)
-    return found
+        preference = _of_whom(preference, words.get(request.id, []), objective)
+        if (preference.correction if objective == "dpo" else preference.thumb) is not None:
+            read.append(preference)
+    # All at once: an index that is asked text by text takes seven milliseconds for each.
+    compared = Compared(tally.shared)
+    quarantine = NearDuplicates(compared.texts(test_texts), settings.near_duplicate_similarity)
+    like = {match.asked for match in quarantine.strictest(compared.texts([p.example.conversation for p in read]))}
+    if like:
+        tally.dropped["feedback on a question like a test item"] += len(like)
+    return _admitted(settings, [p for n, p in enumerate(read) if n not in like], proven, objective, tally)
 
 
-def _of_whom(
-    preference: AnswerFeedback, given: Sequence[Feedback], objective: str
-) -> tuple[AnswerFeedback, str | None]:
+def _admitted(
+    settings: DatasetSettings,
+    read: Sequence[AnswerFeedback],
+    proven: Sequence[Example],
+    objective: str,
+    tally: Tally,
+) -> list[AnswerFeedback]:
+    """Return the preferences that may be learned: every trusted one, and of the others what Admission lets in.
+
+    A preference moves the weights as a row does: a planted word that no row may teach must not come in as a pair.
+    """
+    claims = {p.id: p.claim(objective, settings.label_field) for p in read}
+    unverified = [claims[p.id] for p in read if p.author is not None]
+    denied = {p.id for p in read if objective == "kto" and p.thumb == -1}
+    if proven:
+        trusted = [claims[p.id] for p in read if p.author is None and p.id not in denied]
+        admission = Admission(settings, [*proven, *trusted], unverified, tally)
+        admitted = {row.id for row in admission.admit(unverified, denied)}
+    else:
+        admitted = {row.id for row in within_caps(settings, unverified, tally)}
+    return [p for p in read if p.author is None or p.id in admitted]
+
+
+def _of_whom(preference: AnswerFeedback, given: Sequence[Feedback], objective: str) -> AnswerFeedback:
     """Return a preference with whose word it is, or None if that author is trusted.
 
     What the objective does not learn stays beside it only where its author is trusted, or the same: a thumb of anybody
@@ -117,8 +153,10 @@ def _of_whom(
     """
     correcting, rating = _untrusted_author(given, *ANSWERING), _untrusted_author(given, FeedbackKind.THUMB)
     if objective == "dpo":
-        return preference if rating in (None, correcting) else replace(preference, thumb=None), correcting
-    return preference if correcting in (None, rating) else replace(preference, correction=None), rating
+        thumb = preference.thumb if rating in (None, correcting) else None
+        return replace(preference, thumb=thumb, author=correcting)
+    correction = preference.correction if correcting in (None, rating) else None
+    return replace(preference, correction=correction, author=rating)
 
 
 def _untrusted_author(given: Sequence[Feedback], *kinds: FeedbackKind) -> str | None:

@@ -27,6 +27,7 @@ from train.data.check_tables import print_findings
 from train.data.data_check import check_files
 from train.data.dataset_files import read_splits
 from train.data.examples import Example
+from train.data.happened import what_happened
 from train.data.learned_tokens import Learn, each_learned
 from train.data.made_from import made_from, newest_built
 from train.data.preferences import PreferenceRow, preference_path, read_preferences
@@ -63,6 +64,8 @@ def main(arguments: argparse.Namespace) -> None:
         with progress("build the dataset"):
             built = build_dataset(settings, ledger, _given(arguments.source) or None)
         print_record(built, as_json=arguments.json)
+        if not arguments.json:
+            sys.stdout.write("".join(f"{inert(line)}\n" for line in what_happened(built.report)))
     elif arguments.action == "show":
         now = made_from(settings.dataset, settings.train.learn, {} if arguments.dataset else settings.named_paths())
         taken = None if arguments.dataset else newest_built(ledger, settings.project, now)[0]

@@ -7,6 +7,7 @@ What the file does not say is asked on a terminal; elsewhere a flag says it, or 
 """
 
 import argparse
+import difflib
 import os
 import re
 import sys
@@ -22,11 +23,18 @@ from driftwheel.errors import ConfigError, DataError
 from driftwheel.settings.artifact import EvaluateSettings
 from driftwheel.settings.data import HUB, DatasetSettings
 from driftwheel.settings.settings import Settings
+from train.data.cleaning import clean_answer
 from train.data.formats import Reading, read_sources
+from train.data.labels_alike import labels_alike, said_alike
+from train.data.source_rows import nowhere
 
 DEFAULT_BASE = "Qwen/Qwen3-0.6B"
 PROMPT_NAMES = ("prompt", "question", "text", "input", "message", "query", "utterance", "sentence", "instruction")
 ANSWER_NAMES = ("completion", "answer", "response", "output", "reply", "label", "intent", "category", "class", "target")
+HEADER = "# The whole loop in one file; `driftwheel doctor` checks it.\n"
+UNREAD_HEADER = (
+    "# Not whole yet: the data cannot be read as it is; `driftwheel init` with the columns' names writes this anew.\n"
+)
 ROWS_PER_LABEL = 5
 """Answers that are said this often on average are labels, and not free text."""
 LABEL_FIELDS = ("label", "intent", "category", "class", "sentiment", "topic", "type", "kind", "queue", "team", "target")
@@ -52,7 +60,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(arguments: argparse.Namespace) -> None:
     """Write the file; raises ConfigError if it exists, or the data does not."""
     path, named = Path(arguments.config), arguments.data_file or arguments.data
-    if path.exists():
+    if path.exists() and not (columns_of(arguments) and is_unread(path)):
         raise ConfigError(f"{path} exists already; give another name with --config, or remove it")
     if named is None:
         raise ConfigError("name a file with examples: driftwheel init YOUR_DATA.csv")
@@ -68,8 +76,11 @@ def main(arguments: argparse.Namespace) -> None:
     if label_field := arguments.label_field or found.label_field:
         dataset["label_field"] = label_field
     local = _beside(Path(base), path) if Path(base).is_dir() else base
-    path.write_text(settings_text(project, local, dataset, found.max_tokens), encoding="utf-8")
-    sys.stdout.write(f"wrote    {path}\nnext: driftwheel doctor, driftwheel train, driftwheel publish\n")
+    text = settings_text(project, local, dataset, found.max_tokens, header=HEADER if found.is_read else UNREAD_HEADER)
+    path.write_text(text, encoding="utf-8")
+    steps = "driftwheel doctor, driftwheel data check, driftwheel train, driftwheel publish"
+    mend = "mend the file, or name its columns: driftwheel init with --prompt-column and --completion-column"
+    sys.stdout.write(f"wrote    {path}\nnext: {steps if found.is_read else mend}\n")
 
 
 @dataclass(kw_only=True)
@@ -83,6 +94,7 @@ class Found:
     """Longest answer to generate, where that is more than the default."""
     said: list[str] = field(default_factory=list)
     """Lines for a person."""
+    is_read: bool = True
 
 
 def _checked(project: str) -> str:
@@ -103,12 +115,23 @@ def columns_of(arguments: argparse.Namespace) -> dict[str, object]:
     return {key: name for key, name in given.items() if name}
 
 
+def is_unread(path: Path) -> bool:
+    """Ask whether a settings file is as `init` left it for data that it could not read: nobody wrote in it."""
+    text = path.read_text(encoding="utf-8")
+    if not text.startswith(UNREAD_HEADER):
+        return False
+    held = yaml.safe_load(text)
+    tokens = held.get("evaluate", {}).get("max_tokens")
+    return text == settings_text(held["project"], held["model"]["base"], held["dataset"], tokens, header=UNREAD_HEADER)
+
+
 def look(data: str, columns: dict[str, object]) -> Found:
     """Read a file as its columns are called, and return what it holds; one that cannot be read is told, not refused."""
     found = Found(keys=columns)
     try:
         reading = _read(data, found)
     except DataError as error:
+        found.is_read = False
         found.said.append(f"data     {error}")
         found.said.append("         once it can be read, `driftwheel data check` says what is in it")
         return found
@@ -131,22 +154,45 @@ def _read(data: str, found: Found) -> Reading:
         if names is None:
             raise
         columns = names[1].split(", ")
+        found.keys = {key: _meant(str(name), columns, key) for key, name in found.keys.items()}
         prompt = found.keys.get("prompt_column") or _column(columns, PROMPT_NAMES, "prompt")
         answer = found.keys.get("completion_column") or _column(columns, ANSWER_NAMES, "right answer")
         if not prompt or not answer:
             raise DataError(
-                f"{Path(data).name} has the columns {', '.join(columns)}: say which hold prompt and right answer with "
+                f"{_name(data)} has the columns {', '.join(columns)}: say which hold prompt and right answer with "
                 "--prompt-column and --completion-column"
             ) from error
         found.keys = {"prompt_column": prompt, "completion_column": answer}
         return _together(data, found.keys)
 
 
+def _meant(named: str, columns: Sequence[str], key: str) -> str:
+    """Return the column that a flag means, whatever its case and the space around it; raises ConfigError for none."""
+    folded = {column.strip().casefold(): column for column in columns}
+    if named.strip().casefold() in folded:
+        return folded[named.strip().casefold()]
+    near = difflib.get_close_matches(named.casefold(), folded, n=1)
+    hint = f" (did you mean {folded[near[0]]!r}?)" if near else ""
+    raise ConfigError(f"--{key.replace('_', '-')}: no column {named!r}{hint}; there are {', '.join(columns)}")
+
+
+def _name(data: str) -> str:
+    """Return what a source is called in messages: `.` is the folder that it stands for."""
+    return Path(data).name or Path(data).resolve().name
+
+
 def _together(data: str, keys: dict[str, object]) -> Reading:
     """Read a source as one, however many files it has; raises DataError for one without rows, as a build does."""
-    files = read_sources(DatasetSettings.model_validate({"sources": [data], **keys}), [data])
+    settings = DatasetSettings.model_validate({"sources": [data], **keys})
+    files = read_sources(settings, [data])
+    if unknown := nowhere(settings, {name for file in files for name in file.columns}):
+        raise ConfigError(
+            unknown.replace("dataset.prompt_column", "--prompt-column").replace(
+                "dataset.completion_column", "--completion-column"
+            )
+        )
     formats = ", ".join(dict.fromkeys(file.format for file in files))
-    name = Path(data).name if len(files) == 1 else f"{len(files)} files of {Path(data).name}"
+    name = _name(data) if len(files) == 1 else f"{len(files)} files of {_name(data)}"
     rows = [row for file in files for row in file.rows]
     return Reading(rows=rows, broken=[b for file in files for b in file.broken], format=formats, name=name)
 
@@ -176,9 +222,11 @@ def _look_at_answers(answers: Sequence[str], found: Found) -> None:
         if found.label_field:
             found.said.append(_labels(labels[found.label_field]))
     elif answers:
-        seen = Counter(answers)
+        seen = Counter(map(clean_answer, answers))
         is_text = len(seen) * ROWS_PER_LABEL > len(answers)
         found.said.append(f"answers  free text, {len(seen)} different ones" if is_text else _labels(seen))
+        if alike := [] if is_text else labels_alike(seen):
+            found.said.append(f"         {said_alike(alike)} are different labels to a model: make each pair one")
     longest = max(map(len, answers), default=0)
     tokens = USUAL_TOKENS
     while tokens < longest / 2 and tokens < LONGEST_TOKENS:  # a token is two letters or more, but for rare scripts
@@ -229,7 +277,9 @@ def _beside(path: Path, config: Path) -> str:
     return str(path.resolve()) if relative.startswith(os.pardir) else relative
 
 
-def settings_text(project: str, base: str, dataset: dict[str, object], max_tokens: int | None) -> str:
+def settings_text(
+    project: str, base: str, dataset: dict[str, object], max_tokens: int | None, header: str = HEADER
+) -> str:
     """Return the YAML of a new loop; every key left out has the default of the settings table."""
     sections: dict[str, object] = {
         "project": project,
@@ -241,4 +291,4 @@ def settings_text(project: str, base: str, dataset: dict[str, object], max_token
         "serve": {"alias": project, "port": 8000},
         "policy": {"approval": "retrain"},
     }
-    return "# The whole loop in one file; `driftwheel doctor` checks it.\n" + yaml.safe_dump(sections, sort_keys=False)
+    return header + yaml.safe_dump(sections, sort_keys=False)

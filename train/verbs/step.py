@@ -28,7 +28,7 @@ def main(arguments: argparse.Namespace) -> None:
     settings = settings_from(arguments)
     step = next(step for step in STEPS if step.name == arguments.name)
     try:
-        job = Job(settings, open_ledger(settings), arguments.decision)
+        job = Job(settings, open_ledger(settings), arguments.decision).planned()
         added = step.run(job, from_json(arguments.made, Progress))
     except StorageError as error:
         sys.stderr.write(f"error: {error}\n")

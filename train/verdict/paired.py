@@ -86,9 +86,12 @@ class Pairs:
         return passing_chance(noise, self.items, margin, level)
 
 
-def mcnemar_p(gained: int, lost: int) -> float:
-    """Return the one-sided p-value of McNemar's exact test that nothing was gained: coin tosses, few of them lost."""
-    return float(bdtr(lost, gained + lost, 0.5)) if gained + lost else 1.0
+def mcnemar_p(gained: int, lost: int, odds: float = 1.0) -> float:
+    """Return the one-sided p-value of McNemar's exact test that nothing was gained: coin tosses, few of them lost.
+
+    `odds` says how many times as likely an item is here where the other version is wrong: a coin that favours gains.
+    """
+    return float(bdtr(lost, gained + lost, 1 / (1 + odds))) if gained + lost else 1.0
 
 
 def margin_p(gained: int, lost: int, items: int, margin: float, level: float) -> float:

@@ -30,6 +30,12 @@ def notes(verdict: GateVerdict) -> list[str]:
         f"{verdict.confidence:.0%}. With a chance of 80 % {_sight(verdict)}.{needed} This was look "
         f"{verdict.looks} of {verdict.max_looks} at these items."
     ]
+    if verdict.label_odds:
+        found.append(
+            "Of the answers that who labels could have judged some have no label: a wrong one was up to "
+            f"{verdict.label_odds:.1f} times as likely to get one as a right one, and the gain had to be beyond that. "
+            "Label the others too, or say with dataset.trusted_labels: sampled that nobody chose by the answer."
+        )
     if verdict.fixed:
         won = ", ".join(f"{entry.slice} ({points(entry.gain, signed=True)})" for entry in verdict.fixed)
         found.append(f"Fixed by this version, and to stay fixed: {won}.")

@@ -55,6 +55,19 @@ def test_an_alarm_lasts_from_the_window_that_rang_to_the_one_that_was_quiet() ->
     assert (rows[0]["until"], rows[1]["began (UTC)"]) == ("now", "2026-05-04 14:00")
 
 
+def test_the_quality_of_texts_is_said_as_a_grade() -> None:
+    """A chrF of 44.3 was told as "44.3% of the answers are right"."""
+    grades = SignalDetails(
+        accuracy=0.443, accuracy_low=0.03, accuracy_high=0.97, baseline=0.593, labelled_rows=59, criterion="chrf"
+    )
+    assert drift_tables.quality_sentence([signal(1, DRIFTED, DriftKind.QUALITY, grades)]) == (
+        "The answers have 44.3 of 100 by chrf (3.0 to 97.0 with 95 %), by 59 labels; 59.3 when the version was judged."
+    )
+    chosen = SignalDetails(estimate=0.5, labelled_rows=40, criterion="chrf")
+    said = drift_tables.quality_sentence([signal(1, STEADY, DriftKind.QUALITY, chosen)])
+    assert said.startswith("The answers have 50.0 of 100 by chrf, by 40 labels. People chose")
+
+
 def test_quality_is_said_with_its_interval_and_whether_it_is_an_estimate() -> None:
     fair = SignalDetails(accuracy=0.8, accuracy_low=0.7, accuracy_high=0.9, baseline=0.91, labelled_rows=60)
     assert drift_tables.quality_sentence([signal(1, DRIFTED, DriftKind.QUALITY, fair)]) == (

@@ -5,14 +5,20 @@ import math
 import socket
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
+from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
 from dashboard import spending
 from dashboard.engine_numbers import LATENCY, parsed, quantile, read_engines
+from driftwheel.identity import utc_now
+from driftwheel.records import TrainingRun, TrainingRunStatus
+from driftwheel.run_metrics import RunMetrics
 from driftwheel.settings.serving import ServeSettings
 from driftwheel.settings.settings import Settings
+from driftwheel.settings.watching import DashboardSettings
 from driftwheel.store.ledger import Ledger
 from tests.support.drawn_pages import texts, view
 
@@ -113,3 +119,17 @@ def test_the_operate_page_shows_deployments_though_the_gateway_is_down(
     assert not page.exception
     assert "No gateway answers" in texts(page)
     assert page.dataframe[0].value["stage"].tolist() == ["shadow", "live", "canary"]
+
+
+def test_the_total_is_the_sum_over_keys_beside_the_trainings_of_the_last_day(
+    seeded: dict[str, str], settings: Settings, ledger: Ledger
+) -> None:
+    run = ledger.find(TrainingRun, status=TrainingRunStatus.SUCCEEDED)[0]
+    for days in (0, 2):
+        ended = utc_now() - timedelta(days=days)
+        ledger.add(replace(run, id=f"run_{days}", finished_at=ended, metrics=RunMetrics(train_seconds=50.0)))
+    prices = DashboardSettings(price_of_read_tokens=2.0, price_of_written_tokens=10.0)
+    found = spending.total(prices, ledger, settings.project)
+    assert found.cost == pytest.approx((1800 * 2 + 1350 * 10) / 1_000_000)
+    # The seeded run of the day has no measured time.
+    assert (found.read_tokens, found.written_tokens, found.training_seconds, found.runs) == (1800, 1350, 50.0, 2)

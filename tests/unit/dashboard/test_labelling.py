@@ -8,15 +8,17 @@ from pathlib import Path
 import pytest
 
 from dashboard import labelling
-from driftwheel.by_whom import Feedback
+from driftwheel.by_whom import Feedback, Trust
 from driftwheel.errors import ConflictError
 from driftwheel.records import Dataset, ModelVersion, Traffic
 from driftwheel.settings.settings import Settings
 from driftwheel.store.alias import live_version
 from driftwheel.store.ledger import Ledger
-from driftwheel.traffic.feedback import give_feedback, person, withdraw_feedback
+from driftwheel.traffic.feedback import give_feedback, person, withdraw_feedback, words_about
 from driftwheel.traffic.fresh_labels import fresh_for_retrain
 from tests.support.drawn_pages import button, texts, view
+from tests.support.said import words_of
+from tests.unit.driftwheel.traffic.test_doubtful_labels import HONEST
 
 
 @pytest.fixture
@@ -151,3 +153,26 @@ def test_keys_label_skip_and_take_back(
     button(page, "label_2").click().run()
     assert ledger.get(Traffic, second.id).label is None
     assert ledger.get(Traffic, rows[2].id).label == "refund"
+
+
+def test_a_label_in_doubt_is_kept_by_a_second_person_or_taken_back(
+    seeded: dict[str, str], settings: Settings, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DRIFTWHEEL_CONFIG", str(settings.path))
+    rows = [replace(row, project=settings.project, alias=settings.serve.alias) for row in HONEST]
+    wrong = [replace(rows[n], id=f"req_wrong_{n}", label="nonsense", mean_logprob=0.0) for n in (7, 13)]
+    web = words_of(wrong, author="support/web", trust=Trust.NONE)
+    ledger.add(*(replace(row, id=f"{row.id}_said") for row in rows), *wrong, *web)
+    page = view("label")
+    button(page, "look_for_doubtful").click().run()
+    assert "support/web (trust: none) says nonsense; the model was sure of" in texts(page)
+    button(page, "keep_doubtful").click().run()
+    button(page, "take_back_doubtful").click().run()
+    kept, gone = sorted(ledger.get(Traffic, row.id).label is None for row in wrong)
+    assert (kept, gone) == (False, True)
+    assert {"nonsense", None} == {ledger.get(Traffic, row.id).label for row in wrong}
+    of = words_about(ledger, [row.id for row in wrong])
+    assert sorted(len({word.author for word in words}) for words in of.values()) == [1, 2]
+    with pytest.raises(ConflictError, match="another's meanwhile"):
+        args = settings.traffic, ledger, settings.project, wrong[0].id
+        labelling.keep_label(*args, author=person("Ada"), seen="support/other")

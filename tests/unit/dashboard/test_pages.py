@@ -21,7 +21,7 @@ LINE = '    Page("added", "Added by a test", "Watch"),\n'
 OPEN_IT = """
 from streamlit.testing.v1 import AppTest
 
-app = AppTest.from_file("dashboard/app.py", default_timeout=60).run()
+app = AppTest.from_file("dashboard/app.py", default_timeout=120).run()
 app.switch_page("views/added.py").run()
 assert not app.exception, app.exception
 print(app.title[0].value)

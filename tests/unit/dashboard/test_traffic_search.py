@@ -40,6 +40,12 @@ def test_minutes_hold_every_request_once(seed: ModuleType, ledger: Ledger, setti
         (TrafficFilter(feedback="labelled"), 8),
         (TrafficFilter(feedback="none"), 142),
         (TrafficFilter(version_id="nobody"), 0),
+        (TrafficFilter(key_id="0a1b2c3d"), 150),
+        (TrafficFilter(key_id="0a1b"), 0),
+        (TrafficFilter(user_id="nobody"), 0),
+        (TrafficFilter(since=datetime(2020, 1, 1, tzinfo=UTC)), 150),
+        (TrafficFilter(since=datetime(2100, 1, 1, tzinfo=UTC)), 0),
+        (TrafficFilter(unsure_below=1.0), 0),
     ],
 )
 def test_search_finds_what_matches(
@@ -118,3 +124,14 @@ def test_the_median_of_a_minute_is_exact(seed: ModuleType, ledger: Ledger, setti
         latencies = [r.latency_seconds for r in rows if r.created_at.replace(second=0, microsecond=0) == minute.at]
         assert minute.requests == len(latencies)
         assert minute.latency_p50_seconds == (pytest.approx(statistics.median(latencies)) if latencies else None)
+
+
+@pytest.mark.parametrize(("below", "count"), [(0.0, 0), (0.5, 0), (0.7, 1), (1.0, 2)])
+def test_answers_that_the_model_was_less_sure_of_are_found_by_their_probability(
+    below: float, count: int, seeded: dict[str, str], ledger: Ledger, settings: Settings
+) -> None:
+    first, second, third, *_ = ledger.find(Traffic, project=settings.project)
+    for row, mean in ((first, -0.5), (second, -0.1), (third, 0.0)):  # 61 %, 90 % and 100 %
+        ledger.add(replace(row, id=f"{row.id}_sure", mean_logprob=mean))
+    found = traffic_search.search_traffic(ledger, settings.project, TrafficFilter(unsure_below=below))
+    assert len(found.ids) == count

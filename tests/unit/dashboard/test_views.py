@@ -2,6 +2,7 @@
 
 import shutil
 from dataclasses import replace
+from datetime import timedelta
 from types import ModuleType
 from typing import Any
 
@@ -13,6 +14,7 @@ from dashboard import files
 from dashboard.pages import PAGES
 from driftwheel import controls
 from driftwheel.bookkeeping import Judgement, Preference
+from driftwheel.identity import utc_now
 from driftwheel.records import DecisionStatus, RetrainDecision, Traffic
 from driftwheel.settings.settings import Settings
 from driftwheel.store.alias import get_alias
@@ -20,6 +22,7 @@ from driftwheel.store.ledger import Ledger
 from tests.support.drawn_pages import VIEWS, button, texts, view
 
 TITLES = {page.name: page.title for page in PAGES}
+NEXT_YEAR = f"{utc_now() + timedelta(days=365):%Y-%m-%d}"
 MARKUP = ("markdown", "caption", "error", "info", "warning", "success")
 
 
@@ -45,7 +48,7 @@ def test_a_page_of_a_full_loop_shows_no_text_from_outside_as_markup(
 
 
 def test_every_page_is_in_the_navigation(seeded: dict[str, str]) -> None:
-    app = AppTest.from_file(VIEWS.parent / "app.py", default_timeout=30).run()
+    app = AppTest.from_file(VIEWS.parent / "app.py", default_timeout=120).run()
     for name, title in TITLES.items():
         app.switch_page(f"views/{name}.py").run()
         assert app.title[0].value == title
@@ -174,7 +177,7 @@ def test_a_page_that_cannot_read_says_so_and_names_a_command(
     with ledger.write() as connection:
         connection.execute(sa.text("DROP TABLE judgement"))
         connection.execute(sa.text("ALTER TABLE decision RENAME TO gone"))
-    app = AppTest.from_file(VIEWS.parent / "app.py", default_timeout=30).run()
+    app = AppTest.from_file(VIEWS.parent / "app.py", default_timeout=120).run()
     app.switch_page("views/decisions.py").run()
     assert not app.exception
     assert "refused a read" in texts(app)
@@ -207,3 +210,16 @@ def test_a_filter_in_the_address_is_obeyed_or_told(query: dict[str, str], seeded
         assert "No request matches." in texts(page)
     else:
         assert len(page.dataframe[0].value) == 100
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "rows"),
+    [("by_key", "0a1b2c3d", 100), ("by_key", "nobody", 0), ("from", NEXT_YEAR, 0), ("from", "nonsense", 100)],
+)
+def test_a_link_narrows_by_key_and_time_and_nonsense_narrows_nothing(
+    name: str, value: str, rows: int, seeded: dict[str, str]
+) -> None:
+    page = view("traffic", **{name: value})
+    assert not page.exception
+    assert ("No request matches." in texts(page)) is (rows == 0)
+    assert rows == 0 or len(page.dataframe[0].value) == rows

@@ -29,7 +29,7 @@ def served(settings: MonitorSettings, ledger: Ledger, project: str) -> Iterator[
 
 
 def scrape(port: int, key: str | None = None) -> tuple[int, str]:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
     connection.request("GET", "/metrics", headers={"authorization": f"Bearer {key}"} if key else {})
     answer = connection.getresponse()
     text = answer.read().decode()

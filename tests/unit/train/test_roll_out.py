@@ -100,7 +100,7 @@ def held(settings: Settings, ledger: Ledger, approval: str) -> "tuple[Job, Progr
 
 
 def until(ledger: Ledger, status: DecisionStatus) -> None:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     while ledger.get(RetrainDecision, "decision_1").status is not status:
         assert time.monotonic() < deadline, ledger.get(RetrainDecision, "decision_1").status
         time.sleep(0.02)
@@ -140,17 +140,17 @@ def test_a_promotion_goes_on_only_with_a_persons_word_where_one_is_asked_for(
                 controls.set_paused(ledger, "support", False)
         if is_asked and not word.startswith("approve"):
             with pytest.raises(CancelledError, match=r"person:Ann.*: not on Friday"):
-                under_way.result(30)
+                under_way.result(60)
             assert ledger.get(RetrainDecision, "decision_1").status is DecisionStatus.CANCELLED
             assert get_alias(ledger, *settings.alias_key).version_id == "v1"
             return
         serve_when_desired(settings, ledger, "v2")
-        assert under_way.result(30).rolled_out is True
+        assert under_way.result(60).rolled_out is True
     assert ledger.get(RetrainDecision, "decision_1").status is DecisionStatus.PROMOTING
 
 
 def serve_when_desired(settings: Settings, ledger: Ledger, version_id: str, error: str | None = None) -> None:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     while (alias := get_alias(ledger, *settings.alias_key)).version_id != version_id:
         assert time.monotonic() < deadline
         time.sleep(0.02)
@@ -166,7 +166,7 @@ def test_a_failed_roll_out_leaves_no_alias_that_wants_what_nobody_serves(setting
         under_way = pool.submit(ROLL_OUT.run, job, made)
         serve_when_desired(settings, ledger, "v2", "another model answers")
         with pytest.raises(EngineError, match="another model answers"):
-            under_way.result(30)
+            under_way.result(60)
     assert get_alias(ledger, *settings.alias_key).version_id == "v1"
     event = events_of(ledger, "support")[0]
     assert (event.action, event.actor) == (Action.ROLL_BACK, "process:worker")

@@ -99,7 +99,7 @@ def made(ledger: Ledger) -> None:
 
 def run_worker(settings: Settings, diary: Path, mode: str) -> int:
     argv = [sys.executable, "-c", SCRIPT, str(settings.path), str(diary), mode]
-    return subprocess.run(argv, check=False, timeout=120).returncode
+    return subprocess.run(argv, check=False, timeout=400).returncode
 
 
 @pytest.mark.every_database
@@ -165,29 +165,36 @@ def is_gone(pid: int) -> bool:
 
 def hung_child(diary: Path) -> int:
     """Return the process that the hanging step started, once it has."""
-    deadline = time.monotonic() + 60
-    while not diary.exists() or not diary.read_text().split()[-1].isdecimal():
+    deadline = time.monotonic() + 180
+    while not (words := diary.read_text().split() if diary.exists() else []) or not words[-1].isdecimal():
         assert time.monotonic() < deadline
         time.sleep(0.05)
-    return int(diary.read_text().split()[-1])
+    return int(words[-1])
+
+
+def wait_until_gone(pid: int) -> None:
+    deadline = time.monotonic() + 180
+    while not is_gone(pid):
+        assert time.monotonic() < deadline, f"process {pid} still runs"
+        time.sleep(0.02)
 
 
 def test_a_step_that_hangs_is_ended_after_its_limit_and_told(
     settings: Settings, ledger: Ledger, tmp_path: Path
 ) -> None:
-    raw = yaml.safe_load(settings.path.read_text()) | {"policy": {"step_seconds": {"finetune": 0.5}}}
+    raw = yaml.safe_load(settings.path.read_text()) | {"policy": {"step_seconds": {"finetune": 4}}}
     settings.path.write_text(yaml.safe_dump(raw))
     decision = ask_for_retrain(settings, ledger)
     assert run_worker(settings, tmp_path / "diary", "hang") == 0
     done = ledger.get(RetrainDecision, decision.id)
     assert done.status is DecisionStatus.FAILED
-    assert "longer than its limit of 0.5 s" in str(done.error)
+    assert "longer than its limit of 4 s" in str(done.error)
     assert "policy.step_seconds.finetune" in str(done.error)
     step = ledger.get(Step, f"{decision.id}/finetune")
     assert step.status == "failed"
     assert step.finished_at is not None
-    assert (step.finished_at - step.created_at).total_seconds() < 0.5 + 10
-    assert is_gone(hung_child(tmp_path / "diary"))
+    assert (step.finished_at - step.created_at).total_seconds() < 120  # it would take ten minutes
+    wait_until_gone(hung_child(tmp_path / "diary"))
 
 
 def test_a_cancelled_retrain_ends_with_its_children_and_is_no_failed_candidate(
@@ -202,10 +209,10 @@ def test_a_cancelled_retrain_ends_with_its_children_and_is_no_failed_candidate(
         )
         ledger.add(running)
         approvals.cancel(ledger, "support", decision.id, by=Cause(actor="person:Ann", reason="wrong data"))
-        assert under_way.result(60) == 0
+        assert under_way.result(400) == 0
     done = ledger.get(RetrainDecision, decision.id)
     assert (done.status, done.error) == (DecisionStatus.CANCELLED, "cancelled by person:Ann: wrong data")
-    assert is_gone(child)
+    wait_until_gone(child)
     ended = ledger.get(TrainingRun, running.id)
     assert (ended.status, ended.error) == (TrainingRunStatus.FAILED, done.error)
     with pytest.raises(ConflictError, match="nothing to cancel"):

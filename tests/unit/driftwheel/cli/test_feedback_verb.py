@@ -1,6 +1,7 @@
 """The verb `feedback` gives, shows, confirms and withdraws what was said about answers."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,6 +13,8 @@ from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
 from driftwheel.traffic import feedback
 from driftwheel.traffic.feedback import Author, give_feedback
+from tests.support.said import words_of
+from tests.unit.driftwheel.traffic.test_doubtful_labels import HONEST
 from tests.unit.driftwheel.traffic.test_log import ROW
 
 WEB = Author(id="support/web", trust=Trust.LABEL)
@@ -71,3 +74,18 @@ def test_what_cannot_be_confirmed_is_left_out_and_the_others_are_confirmed(
 def test_a_withdrawal_needs_a_request_or_an_author(settings: Settings, ledger: Ledger) -> None:
     assert main(["feedback", "withdraw", "--config", str(settings.path)]) == 1
     assert main(["feedback", "withdraw", "req_none", "--config", str(settings.path)]) == 1
+
+
+def test_labels_in_doubt_are_listed_with_what_speaks_against_them(
+    settings: Settings, ledger: Ledger, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [replace(row, project=settings.project, alias=settings.serve.alias) for row in HONEST]
+    wrong = replace(rows[7], id="req_\x1b[2J", label="nonsense", mean_logprob=0.0, prompt=f"{rows[7].prompt} \x1b[2J")
+    ledger.add(*rows, wrong, *words_of(rows), *words_of([wrong], author="support/web", trust=Trust.NONE))
+    (first, *_) = run(settings, capsys, "review", "--last", "1")
+    assert (first["request_id"], first["label"], first["author"]) == (wrong.id, "nonsense", "support/web")
+    assert first["model_says"] == rows[7].label
+    assert main(["feedback", "review", "--config", str(settings.path)]) == 0
+    printed = capsys.readouterr().out
+    assert "\x1b" not in printed
+    assert 'support/web (trust: none) says "nonsense", the model was sure of' in printed

@@ -238,3 +238,39 @@ def test_what_a_verb_is_called_elsewhere_is_no_verb_here_and_means_one() -> None
     verbs = {*VERBS, *STAGE_VERBS}
     assert not verbs & OTHER_NAMES.keys()
     assert {meant.partition(" ")[0] for meant in OTHER_NAMES.values()} <= verbs
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["keys"], "say what to do: there are create, list, disable, rotate"),
+        (["keys", "creat", "bot"], "no action 'creat' (did you mean create?); there are create, list"),
+        (["data"], "say what to do: there are check, build, show, diff"),
+        (["data", "buidl"], "no action 'buidl' (did you mean build?)"),
+        (["feedback"], "say what to do: there are "),
+        (["--config", "a.yaml", "status"], "--config comes after the verb: driftwheel VERB --config ..."),
+    ],
+)
+def test_a_verb_without_its_action_says_which_there_are(
+    capsys: pytest.CaptureFixture[str], arguments: list[str], words: str
+) -> None:
+    """It said `the following arguments are required: ACTION`; an option before the verb listed fifty verbs."""
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    assert ended.value.code == 2
+    assert words in capsys.readouterr().err.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "lists"), [(["promote", "v9"], "versions"), (["approve", "x"], "decisions")], ids=lambda x: x[0]
+)
+def test_what_is_not_there_names_the_verb_that_lists_it(
+    settings: Settings, capsys: pytest.CaptureFixture[str], arguments: list[str], lists: str
+) -> None:
+    assert main([*arguments, "--config", str(settings.path)]) == 1
+    assert f"`driftwheel {lists}` lists what there is" in capsys.readouterr().err
+
+
+def test_no_keys_yet_names_the_command_that_makes_one(settings: Settings, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["keys", "list", "--config", str(settings.path)]) == 0
+    assert capsys.readouterr().err.endswith("there are none yet; next: driftwheel keys create NAME\n")

@@ -6,6 +6,7 @@ import pytest
 
 from driftwheel.errors import ConfigError
 from driftwheel.settings.load import load_settings
+from driftwheel.settings.serving import ServeSettings
 
 MINIMAL = "project: support\nmodel: {base: base}\ndataset: {sources: [a.jsonl]}\n"
 SHIPPED = sorted((Path(__file__).resolve().parents[4] / "configs").glob("*.yaml"))
@@ -133,3 +134,17 @@ def test_settings_cannot_be_changed(tmp_path: Path) -> None:
     settings = load_settings(write(tmp_path, MINIMAL), environ={})
     with pytest.raises(ValueError, match="frozen"):
         settings.train.seed = 4  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("host", "address"),
+    [
+        ("0.0.0.0", "127.0.0.1:8000"),
+        ("::", "[::1]:8000"),
+        ("fd00::1", "[fd00::1]:8000"),
+        ("gateway.example", "gateway.example:8000"),
+    ],
+    ids=["everywhere", "everywhere-ipv6", "ipv6", "name"],
+)
+def test_a_gateway_is_asked_where_it_can_be_reached(host: str, address: str) -> None:
+    assert ServeSettings(host=host).address == address

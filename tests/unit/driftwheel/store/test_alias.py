@@ -137,7 +137,7 @@ def test_waiting_for_one_loop_is_not_held_up_by_the_canary_of_another(
     hasty = loops["support"].model_copy(update={"serve": serve})
     waiting = threading.Thread(target=_wait, args=(hasty, ledger), daemon=True)
     waiting.start()
-    waiting.join(10)
+    waiting.join(60)
     assert not waiting.is_alive()
 
 

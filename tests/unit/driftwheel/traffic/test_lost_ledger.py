@@ -19,7 +19,7 @@ from tests.support.whole_loop import request_row
 def append(log: TrafficLog, number: int) -> Exception | None:
     done: Future[Exception | None] = Future()
     log.append(request_row("v1", number), done.set_result)
-    return done.result(30)
+    return done.result(60)
 
 
 @pytest.mark.parametrize("how", ["replaced", "deleted"])
@@ -55,7 +55,7 @@ def test_a_file_that_is_replaced_within_a_batch_is_noticed_before_its_rows_are_a
             while log.stalled_seconds < 0.2:
                 threading.Event().wait(0.02)
             path.rename(tmp_path / "aside.db")
-        assert isinstance(done.result(30), StorageError)
+        assert isinstance(done.result(60), StorageError)
 
 
 def test_rows_that_wait_are_seen_to_wait(ledger: Ledger) -> None:
@@ -66,7 +66,7 @@ def test_rows_that_wait_are_seen_to_wait(ledger: Ledger) -> None:
             log.append(replace(request_row("v1", 1)), done.set_result)
             while log.stalled_seconds < 0.05:
                 threading.Event().wait(0.01)
-        assert done.result(30) is None
+        assert done.result(60) is None
         assert append(log, 2) is None
         while log.stalled_seconds:  # its last batch is told before it is over
             threading.Event().wait(0.01)

@@ -54,11 +54,11 @@ def test_no_file_of_the_ledger_ever_holds_what_a_rule_forbids(
 ) -> None:
     settings = redacting(settings)
     log = TrafficLog(ledger, keeping(settings.traffic))
-    append(log, ROW).result(10)
+    append(log, ROW).result(60)
     with pytest.raises(Exception, match="already in the ledger"):
-        append(log, ROW).result(10)
+        append(log, ROW).result(60)
     with pytest.raises(RecordError):
-        append(log, replace(ROW, id="req_2", prompt_tokens=2**70)).result(10)
+        append(log, replace(ROW, id="req_2", prompt_tokens=2**70)).result(60)
     give_feedback(
         settings.traffic, ledger, settings.project, "req_1", author=person("Ada"), correction=json.dumps({"mail": MAIL})
     )
@@ -108,7 +108,7 @@ def test_a_row_on_which_the_rules_fail_is_not_written_and_says_nothing_of_itself
 
     log = TrafficLog(ledger, fail)
     with pytest.raises(DataError) as failed:
-        append(log, ROW).result(10)
+        append(log, ROW).result(60)
     log.close()
     assert MAIL not in str(failed.value)
     assert ledger.count(Traffic) == 0

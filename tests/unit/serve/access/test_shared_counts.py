@@ -25,6 +25,7 @@ from driftwheel.system import free_port, only_process
 from serve.access.rate_limit import RateLimit
 from serve.access.shared_counts import SharedCounts, counting, lock_path
 from serve.refusals import RequestRefused
+from tests.support.crashing_gateway import free_ports
 from tests.support.fake_world import ALIAS, KEY, PROBE, World
 
 PER_MINUTE = 12
@@ -96,8 +97,8 @@ def test_gateways_that_share_a_port_have_places_and_no_engines(
 @pytest.fixture
 def world(tmp_path: Path) -> Iterator[World]:
     """A loop with one engine, which no gateway has started."""
-    shared, engine = free_port(), free_port()
-    made = World(tmp_path, {"shared_port": shared, "port": shared + 1, "engines": [f"http://127.0.0.1:{engine}"]})
+    (shared, port, _), engine = free_ports(3), free_port()
+    made = World(tmp_path, {"shared_port": shared, "port": port, "engines": [f"http://127.0.0.1:{engine}"]})
     version = made.publish("v1")
     controls.promote(made.ledger, made.settings.alias_key, "v1")
     assert version.fingerprint.probes == (PROBE,)
@@ -106,7 +107,7 @@ def world(tmp_path: Path) -> Iterator[World]:
     yield made
     made.stop()
     process.terminate()
-    process.wait(30)
+    process.wait(60)
 
 
 def test_two_gateways_on_one_port_answer_together_within_one_limit(world: World) -> None:
@@ -130,16 +131,16 @@ def test_two_gateways_on_one_port_answer_together_within_one_limit(world: World)
         assert status == 404
         assert "each one's own serve.port" in text
         second.send_signal(signal.SIGKILL)
-        second.wait(30)
+        second.wait(60)
         assert {answer.status for answer in asyncio.run(world.load(20, 0.5))} == {200}
         assert {_ask(shared, KEY) for _ in range(5)} == {200}
     finally:
         second.kill()
-        second.wait(30)
+        second.wait(60)
 
 
 def _get(port: int, path: str) -> tuple[int, str]:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
     try:
         connection.request("GET", path, headers={"authorization": f"Bearer {KEY}"})
         response = connection.getresponse()
@@ -152,7 +153,7 @@ def _get(port: int, path: str) -> tuple[int, str]:
 
 def _ask(port: int, key: str) -> int:
     """Ask over a connection of its own, and return the status."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
     body = json.dumps({"model": ALIAS, "messages": [{"role": "user", "content": "hi"}]})
     try:
         connection.request("POST", "/v1/chat/completions", body, {"authorization": f"Bearer {key}"})

@@ -27,7 +27,7 @@ from serve.engines.lora import served_rank
 from tests.support import fake_gateway
 from tests.support.fake_world import PROBE, World
 
-TIMEOUT = 20.0
+TIMEOUT = 60.0
 
 
 @pytest.fixture
@@ -92,7 +92,7 @@ def load(adapters: Adapters, settings: Settings, artifact: Path, version_id: str
 
 
 def models(slot: Slot) -> list[str]:
-    with urllib.request.urlopen(f"{slot.url}/v1/models", timeout=10) as page:
+    with urllib.request.urlopen(f"{slot.url}/v1/models", timeout=60) as page:
         return [model["id"] for model in json.load(page)["data"]]
 
 
@@ -273,13 +273,13 @@ class AdapterWorld(World):
 
     def host_models(self) -> list[str]:
         arguments = subprocess.check_output(["ps", "-ww", "-o", "args=", "-p", str(self.hosts()[0])], text=True)
-        with urllib.request.urlopen(f"http://127.0.0.1:{arguments.split()[-2]}/v1/models", timeout=10) as page:
+        with urllib.request.urlopen(f"http://127.0.0.1:{arguments.split()[-2]}/v1/models", timeout=60) as page:
             return [model["id"].split("@")[0] for model in json.load(page)["data"]]
 
 
 @pytest.fixture(scope="module")
 def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AdapterWorld]:
-    world = AdapterWorld(tmp_path_factory.mktemp("adapters"), {"canary_min_requests": 5})
+    world = AdapterWorld(tmp_path_factory.mktemp("adapters"), {"canary_min_requests": 5, "drain_timeout_seconds": 60})
     world.publish_adapter("v0")
     controls.promote(world.ledger, world.settings.alias_key, "v0")
     world.start()

@@ -121,7 +121,7 @@ def test_swaps_in_place_under_load_fail_no_request_and_need_one_engine(make_worl
 
     thread = threading.Thread(target=swaps)
     thread.start()
-    answers = asyncio.run(world.load(20, 30, is_over.is_set))
+    answers = asyncio.run(world.load(20, 120, is_over.is_set))
     thread.join()
     assert is_over.is_set()
     assert {answer.status for answer in answers} == {200}
@@ -148,7 +148,7 @@ def test_weights_that_fail_their_proof_give_way_to_the_old_ones(
     path = Path(world.publish("wrong-files", answer="wrong", **facts).path)
     world.record("wrong", path, Fingerprint(probes=(probe,)))
     controls.promote(world.ledger, world.settings.alias_key, "wrong")
-    answers = asyncio.run(world.load(20, 30, lambda: bool(world.alias().observed_error)))
+    answers = asyncio.run(world.load(20, 120, lambda: bool(world.alias().observed_error)))
     answers += asyncio.run(world.load(20, 0.5))
     assert words in str(world.alias().observed_error)
     assert {(answer.status, answer.version_id, answer.text) for answer in answers} == {(200, "v1", "v1")}

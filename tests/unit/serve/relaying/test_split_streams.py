@@ -205,7 +205,7 @@ class Asker:
         self._tee = Tee()
         http_client = openai.DefaultAsyncHttpxClient(transport=self._tee)
         url = f"http://127.0.0.1:{port}/v1"
-        self._client = openai.AsyncOpenAI(base_url=url, api_key=KEY, max_retries=0, timeout=10, http_client=http_client)
+        self._client = openai.AsyncOpenAI(base_url=url, api_key=KEY, max_retries=0, timeout=60, http_client=http_client)
 
     async def ask(self, name: str, at: int) -> Seen:
         case, client = CASES[name], self._client

@@ -26,7 +26,7 @@ from serve import server
 from serve.access.key_ring import ApiKeys
 from serve.gateway import Gateway
 from serve.metrics import GatewayMetrics
-from serve.relaying.tracing import Tracing
+from serve.relaying.tracing import EXPORT_SECONDS, Tracing
 from serve.routing.table import EngineRoute, RoutingTable
 from tests.support.fake_engine import USAGE, FakeEngine, answer_to
 
@@ -231,8 +231,8 @@ def test_a_collector_that_never_answers_holds_up_no_answer_and_no_end(ask: Ask) 
         began_at = time.monotonic()
         statuses, seconds, _ = ask(TracingSettings(endpoint=endpoint), times=600)
     assert statuses == [200] * 600
-    assert max(seconds) < 1
-    assert time.monotonic() - began_at < sum(seconds) + 12
+    assert max(seconds) < EXPORT_SECONDS, "who waits for an export waits for this long"
+    assert time.monotonic() - began_at < sum(seconds) + 20, "an export, the last one, and what a busy machine adds"
 
 
 def test_nothing_of_opentelemetry_is_imported_without_an_endpoint() -> None:

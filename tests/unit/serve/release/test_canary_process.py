@@ -2,7 +2,6 @@
 
 import asyncio
 import re
-import time
 from collections.abc import Callable
 
 from driftwheel import controls
@@ -12,14 +11,12 @@ from tests.support.fake_world import World
 MakeWorld = Callable[..., World]
 
 
-def test_a_crash_canary_is_out_within_five_seconds_and_its_users_are_answered_by_live(make_world: MakeWorld) -> None:
+def test_a_crash_canary_is_out_within_forty_answers_and_its_users_are_answered_by_live(make_world: MakeWorld) -> None:
     world = make_world()
     world.publish("v2", fails_share=1.0)
     controls.promote(world.ledger, world.settings.alias_key, "v2", canary_shares=[0.2])
     world.until(lambda: world.stages().get("v2") is DeploymentStage.CANARY)
-    began_at = time.monotonic()
-    answers = asyncio.run(world.load(40, 10, lambda: world.alias().observed_error is not None))
-    assert time.monotonic() - began_at < 5
+    answers = asyncio.run(world.load(40, 60, lambda: world.alias().observed_error is not None))
     assert {answer.status for answer in answers} == {200}
     assert {answer.version_id for answer in answers} == {"v1"}
     failed = world.ledger.find(Traffic, version_id="v2")
@@ -29,7 +26,9 @@ def test_a_crash_canary_is_out_within_five_seconds_and_its_users_are_answered_by
     assert "canary rolled back" in str(alias.observed_error)
     assert (alias.version_id, alias.observed_version_id, alias.observed_fence) == ("v2", "v1", alias.fence)
     (row,) = world.ledger.find(Deployment, version_id="v2")
-    assert re.search(r"rolled back: (\d+) of \1 answers of the canary failed against 0 of", row.reason)
+    said = re.search(r"rolled back: (\d+) of \1 answers of the canary failed against 0 of", row.reason)
+    assert said is not None
+    assert int(said[1]) <= 40, "a fifth of 40 requests a second: five seconds, however slow the machine's are"
     world.until(lambda: world.stages()["v2"] is DeploymentStage.RETIRED)
     assert [d.share for d in world.ledger.find(Deployment, version_id="v1", stage=DeploymentStage.LIVE.value)] == [1.0]
 
@@ -38,22 +37,16 @@ def test_a_good_canary_gets_its_shares_and_goes_live(make_world: MakeWorld) -> N
     world = make_world(canary_min_requests=5, rollout="canary", canary_shares=[0.2, 0.6], canary_seconds=0.5)
     world.publish("v2")
     controls.promote(world.ledger, world.settings.alias_key, "v2")
-    shares: list[float] = []
-
-    def is_live() -> bool:
-        shares.extend(
-            row.share for row in world.ledger.find(Deployment, version_id="v2", stage=DeploymentStage.CANARY.value)
-        )
-        return world.alias().observed_version_id == "v2"
-
-    answers = asyncio.run(world.load(40, 30, is_live))
+    answers = asyncio.run(world.load(40, 120, lambda: world.alias().observed_version_id == "v2"))
     answers += asyncio.run(world.load(40, 0.3))
     assert {answer.status for answer in answers} == {200}
     assert {answer.version_id for answer in answers} == {"v1", "v2"}
     assert answers[-1].version_id == "v2"
-    assert sorted(set(shares)) == [0.2, 0.6]
+    assert re.findall(r"canary begins +share=(\S+)", world.log_path.read_text()) == ["0.2", "0.6"]
     controls.rollback(world.ledger, world.settings.alias_key)
-    world.until(lambda: world.alias().observed_version_id == "v1", 5)  # at once, without a canary
+    world.until(lambda: world.alias().observed_version_id == "v1")
+    stages = [row.stage for row in world.ledger.find(Deployment, version_id="v1")]
+    assert DeploymentStage.CANARY not in stages, "at once"
 
 
 def test_after_a_restart_the_old_version_serves_beside_the_canary(make_world: MakeWorld) -> None:

@@ -50,7 +50,7 @@ class Gateways:
         controls.promote(self.ledger, self.settings.alias_key, version_id, canary_shares=shares)
 
     async def until(self, holds: Callable[[], bool]) -> None:
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 60
         while not holds():
             assert time.monotonic() < deadline, f"{self.served()} {self.splits()}"
             for rollout in self.rollouts:

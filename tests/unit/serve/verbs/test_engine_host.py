@@ -75,19 +75,21 @@ def test_what_a_host_cannot_have_is_refused_with_what_it_says_and_the_old_versio
 
 def test_a_swap_over_two_hosts_goes_on_when_an_agent_is_killed_in_it(scene: Scene) -> None:
     world, (one, two) = scene.world, scene.hosts
-    world.publish("v2", seconds=0.05, start_seconds=1.0)
+    loaded = world.folder / "loaded"
+    world.publish("v2", seconds=0.05, starts_when_exists=str(loaded))
 
     async def swap() -> "Counter[tuple[int, str]]":
         def is_over() -> bool:
             return world.is_settled() and world.alias().observed_version_id == "v2" and scene.routes("v2") == 2
 
-        load = asyncio.create_task(world.load(PER_SECOND, 60, is_over))
+        load = asyncio.create_task(world.load(PER_SECOND, 180, is_over))
         await asyncio.sleep(0.3)
         controls.promote(world.ledger, world.settings.alias_key, "v2")
         while one.states().get("v2") is not EngineState.STARTING:
             await asyncio.sleep(0.02)
         one.kill()
         one.start()
+        loaded.touch()
         return Counter((answer.status, answer.version_id) for answer in await load)
 
     answers = asyncio.run(swap())
@@ -106,7 +108,7 @@ def test_a_host_that_is_ended_properly_is_let_go_of_before_its_engines_stop(scen
 
     async def end() -> "Counter[int]":
         load = asyncio.create_task(
-            world.load(PER_SECOND, 60, lambda: one.process is not None and one.process.poll() is not None)
+            world.load(PER_SECOND, 180, lambda: one.process is not None and one.process.poll() is not None)
         )
         await asyncio.sleep(0.3)
         assert one.process is not None

@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from driftwheel.cli.main import main
+from driftwheel.errors import DataError
 from driftwheel.settings.data import Base, TemplateSettings
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
@@ -185,3 +187,59 @@ def test_rows_that_the_chat_template_does_not_give_as_they_are_are_shown(setting
     assert "rows.jsonl:31 the chat template refuses a conversation of system, user: System role not supported" in text
     takes_systems = Base(name="gemma", source=base.source, template=TemplateSettings(file="trl:gemma3"))
     assert check_files(settings.dataset, takes_systems, settings.train.max_length, [path]).template.faults == 1
+
+
+def test_labels_that_read_alike_are_named(settings: Settings, tmp_path: Path) -> None:
+    """`refund` beside `Refund` was one of the labels of one row, and nobody said which."""
+    rows = [{"text": f"question {n}", "label": ("Refund", "Cancel")[n % 2]} for n in range(60)]
+    rows += [{"text": "question 60", "label": "refund"}]
+    path = tmp_path / "t.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    plain = settings.dataset.model_copy(update={"label_field": None})
+    found = check_files(plain, settings.base, settings.train.max_length, [path])
+    assert found.labels_alike == [["Refund", "refund"]]
+    assert "'Refund' and 'refund' are different labels to a model: write each in one way." in found.suggestions
+    assert any("else add rows (refund)" in sentence for sentence in found.suggestions)
+
+
+def test_free_text_is_no_table_of_labels(settings: Settings, tmp_path: Path) -> None:
+    """Each of 60 descriptions stood there as a label of one row."""
+    rows = [{"prompt": f"describe {n}", "completion": f"A chair with {n} legs"} for n in range(60)]
+    path = tmp_path / "t.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    plain = settings.dataset.model_copy(update={"label_field": None})
+    found, out = check_files(plain, settings.base, settings.train.max_length, [path]), StringIO()
+    print_findings(Console(file=out, width=200), found)
+    assert "free text: 60 different answers" in out.getvalue()
+    assert "Labels" not in out.getvalue()
+    assert out.getvalue().count("legs") < 10
+
+
+@pytest.mark.parametrize("key", ["prompt_column", "completion_column"])
+def test_a_column_that_the_settings_name_and_no_row_has_stops_a_build(
+    settings: Settings, ledger: Ledger, tmp_path: Path, key: str
+) -> None:
+    """Columns of usual names were learned instead of the one that was meant, and nothing was said."""
+    rows = [{"text": f"question {n}", "label": ("a", "b")[n % 2], "team": ("x", "y")[n % 2]} for n in range(60)]
+    path = tmp_path / "seed.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    wrong = settings.dataset.model_copy(update={"label_field": None, key: "taem"})
+    said = f"no row has the column 'taem' that dataset.{key} names"
+    found = check_files(wrong, settings.base, settings.train.max_length, [path])
+    assert any(said in sentence for sentence in found.suggestions)
+    with pytest.raises(DataError, match=said):
+        build_dataset(settings.model_copy(update={"dataset": wrong}), ledger)
+
+
+def test_a_build_says_what_became_of_the_rows(settings: Settings, capsys: pytest.CaptureFixture[str]) -> None:
+    """Broken and repeated rows stood in a line of JSON that was cut before them."""
+    rows = [{"prompt": f"question {n}", "completion": ("a", "b")[n % 2]} for n in range(60)]
+    rows += [{"prompt": "question 1", "completion": "b"}, {"prompt": "", "completion": "a"}]
+    text = "".join(json.dumps(row) + "\n" for row in rows)
+    settings.resolve("seed.jsonl").write_text(text, encoding="utf-8")
+    assert main(["data", "build", "--config", str(settings.path), "--set", "dataset.max_broken_share=0.1"]) == 0
+    said = capsys.readouterr().out
+    assert "read             62 rows\n" in said
+    assert "broken           1: seed.jsonl:62 " in said
+    assert "left out         1 duplicate" in said
+    assert said.endswith("next: driftwheel train\n")

@@ -208,4 +208,4 @@ def test_very_long_texts_are_compared_in_linear_time_and_by_the_same_notion() ->
     assert [match.kind for match in NearDuplicates(texts[:1], 0.9).matches(texts[1:])] == ["near", "contained"]
     assert NearDuplicates(texts[:1], 0.9).matches([texts[0].upper()])[0].kind == "folded"
     assert NearDuplicates(["a" * 400_000], 0.9).like("b" * 400_000) == []
-    assert time.process_time() - began < 30, "the square of the lengths would take an hour"
+    assert time.process_time() - began < 120, "the square of the lengths would take an hour"

@@ -8,10 +8,12 @@ import pytest
 from driftwheel.by_whom import Trust
 from tests.suites.poisoning import PLANTS, bound, examine
 from train.data.unverified_rows import Admission
+from train.preference import preference_rows
 
 Plant = Callable[[], Trust]
 # Each attack builds a Dataset and trains on it, about a second; the suite runs all of them a hundred times.
-SAMPLED = ("wrong corrections", "backdoor trigger, true labels", "poisoned thumbs")
+TRUE_LABELS, IN_THUMBS = "backdoor trigger, true labels", "backdoor trigger in thumbs (KTO)"
+SAMPLED = ("wrong corrections", TRUE_LABELS, IN_THUMBS)
 
 
 def test_no_attack_of_a_key_without_trust_is_promoted(tmp_path: Path) -> None:
@@ -23,8 +25,10 @@ def test_no_attack_of_a_key_without_trust_is_promoted(tmp_path: Path) -> None:
 def test_a_product_that_believes_everybody_or_admits_everything_is_noticed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, plant: str
 ) -> None:
+    attack = IN_THUMBS if plant == "compare-no-preferences" else TRUE_LABELS
+    monkeypatch.setattr(preference_rows, "_admitted", preference_rows._admitted)
     monkeypatch.setattr(Admission, "_against", Admission._against)  # so that the plant goes with the test
-    found = examine(1, 1, tmp_path, PLANTS[plant](), names=("backdoor trigger, true labels",))
+    found = examine(1, 1, tmp_path, PLANTS[plant](), names=(attack,))
     assert [o.has_won for outcomes in found.values() for o in outcomes] == [True], "the suite is blind to this mistake"
 
 

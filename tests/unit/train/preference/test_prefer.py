@@ -17,6 +17,7 @@ from driftwheel.store.ledger import Ledger
 from tests.support.said import words_of
 from tests.support.versions import add_with_parents, published_version
 from train.data.dataset_files import read_splits
+from train.data.examples import Example
 from train.data.preferences import read_preferences
 from train.data.tally import Tally
 from train.finetune import finetune
@@ -325,7 +326,8 @@ def test_feedback_is_learned_beside_the_preferences_of_files_and_not_instead_of_
     given(dataset, objective, "train", range(0, 12))
     given(dataset, objective, "validation", range(12, 16))
     held_out = f"Which way leads to the {WORDS[12]} 12?"
-    ledger.add(
+    add_said(
+        ledger,
         *(replace(corrected(n), thumb=-1) for n in range(8)),
         replace(corrected(8), prompt=held_out, thumb=-1),
     )
@@ -379,3 +381,70 @@ def test_feedback_is_redacted_and_cleaned_as_rows_are_and_what_is_left_out_is_co
         "feedback on a question like a test item": 1,
         "feedback on a question or an answer that is empty after cleaning": 1,
     }
+
+
+def known(number: int) -> Example:
+    """A row of the live Dataset: a lake, or an evening."""
+    place = WORDS[number % 20]
+    is_lake = number % 2 == 0
+    text = f"where is the {place} {number}" if is_lake else f"tell of an evening at the {place} {number}"
+    answer = RIGHT if is_lake else WRONG
+    label = "lake" if is_lake else "evening"
+    return Example(f"known{number}", [said("user", text)], [said("assistant", answer)], label, f"g{number}")
+
+
+PROVEN = [known(n) for n in range(200)]
+
+
+@pytest.mark.parametrize(
+    ("objective", "row", "kept"),
+    [
+        ("dpo", corrected(4), True),
+        ("dpo", replace(corrected(4), prompt="where is the ember 4 kestrel"), False),
+        ("dpo", replace(corrected(4, WRONG), answer=RIGHT), False),
+        ("kto", asked(4, thumb=1, answer=RIGHT), True),
+        ("kto", asked(4, thumb=1, answer=WRONG), False),
+        ("kto", asked(4, thumb=-1, answer=WRONG), True),
+        ("kto", asked(4, thumb=-1, answer=RIGHT), False),
+        ("kto", asked(4, thumb=1, answer=RIGHT, prompt="where is the ember 4 kestrel"), False),
+        ("kto", asked(4, thumb=-1, answer=WRONG, prompt="Quo vadis"), False),
+    ],
+    ids=[
+        "a right pair",
+        "a pair with a planted word",
+        "a pair that trusted rows contradict",
+        "a right answer liked",
+        "a wrong answer liked",
+        "a wrong answer disliked",
+        "a right answer disliked",
+        "a liked answer to a planted word",
+        "an answer disliked of which nobody knows anything",
+    ],
+)
+def test_what_keys_without_trust_prefer_teaches_only_where_trusted_rows_say_the_same(
+    train_settings: Settings, ledger: Ledger, objective: str, row: Traffic, kept: bool
+) -> None:
+    """Such pairs and thumbs met nothing but the caps: forty with a planted word were learned as they were."""
+    rows = [replace(row, id=f"req_{n}", prompt=row.prompt + (" now" if n else "")) for n in range(2)]
+    ledger.add(*rows, *words_of(rows, author="support/web", trust=Trust.NONE))
+    s, tally = train_settings, Tally()
+    told = s.dataset.model_copy(update={"label_field": "intent"})
+    proven = [*PROVEN, replace(known(4), id="now", prompt=[said("user", "where is the ember 4 now")])]
+    found = preferences(told, ledger, s.project, s.serve.alias, [], tally, objective=objective, proven=proven)
+    assert len(found) == (2 if kept else 0)
+    assert {p.author for p in found} <= {"support/web"}
+    assert tally.dropped.total() == (0 if kept else 2)
+
+
+def test_a_correction_that_is_learned_beside_a_pair_keeps_its_author_and_its_request(
+    train_settings: Settings, ledger: Ledger, dataset: Dataset
+) -> None:
+    """It lost both, and was a trusted row of the next retrain, which no withdrawn word took out."""
+    own, web = [corrected(n) for n in range(12)], [asked(12, label=RIGHT, label_source="correction", thumb=None)]
+    add_said(ledger, *own)
+    ledger.add(*web, *words_of(web, author="support/web", trust=Trust.NONE))
+    built = preference_dataset(wanting(train_settings, objective="dpo"), ledger, dataset)
+    added = [e for name in ("train", "validation") for e in read_splits(built)[name] if e.source == "correction"]
+    assert {e.author for e in added if e.id != "req_012"} == {None}
+    assert {e.author for e in added if e.id == "req_012"} <= {"support/web"}
+    assert all(e.requests == [e.id] for e in added)

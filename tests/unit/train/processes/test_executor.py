@@ -3,12 +3,28 @@
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from driftwheel.errors import ConfigError, DriftwheelError
 from train.processes.executor import LocalExecutor
+
+
+def wait_until(holds: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def state_of(process_id: int) -> str:
+    """Return what the system says of a process: T where it was stopped, nothing once it is gone."""
+    try:
+        return Path(f"/proc/{process_id}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
 
 
 def python(code: str) -> list[str]:
@@ -44,8 +60,12 @@ def test_a_command_that_is_not_there_is_named(tmp_path: Path) -> None:
 
 
 def test_a_held_child_stands_still_until_it_is_released(tmp_path: Path) -> None:
-    counter, held = tmp_path / "count", threading.Event()
-    code = f"import time\nfor n in range(30):\n open({str(counter)!r}, 'w').write(str(n)); time.sleep(0.05)"
+    counter, enough, held = tmp_path / "count", tmp_path / "enough", threading.Event()
+    code = (
+        f"import itertools, os, pathlib, time; pathlib.Path({str(tmp_path / 'pid')!r}).write_text(str(os.getpid()))\n"
+        f"for n in itertools.count():\n pathlib.Path({str(counter)!r}).write_text(str(n)); time.sleep(0.02)\n"
+        f" if os.path.exists({str(enough)!r}): break"
+    )
     results: list[str] = []
 
     def work() -> None:
@@ -53,26 +73,28 @@ def test_a_held_child_stands_still_until_it_is_released(tmp_path: Path) -> None:
 
     thread = threading.Thread(target=work)
     thread.start()
-    while not counter.exists():
-        time.sleep(0.01)
+    wait_until(counter.exists)
+    child_id = int((tmp_path / "pid").read_text(encoding="utf-8"))
     held.set()
-    time.sleep(0.6)
+    wait_until(lambda: state_of(child_id) == "T")
     before = counter.read_text(encoding="utf-8")
-    time.sleep(0.5)
+    time.sleep(0.3)
     assert counter.read_text(encoding="utf-8") == before
-    assert before != "29"
+    assert results == []
     held.clear()
-    thread.join(20)
+    wait_until(lambda: counter.read_text(encoding="utf-8") not in ("", before))
+    enough.touch()
+    thread.join(60)
     assert results == [""]
-    assert counter.read_text(encoding="utf-8") == "29"
 
 
 def test_a_child_that_cannot_stand_is_ended_and_run_again(tmp_path: Path) -> None:
     starts, held = tmp_path / "starts", threading.Event()
     code = (
-        f"import pathlib, time; path = pathlib.Path({str(starts)!r})\n"
+        f"import os, pathlib, time; path = pathlib.Path({str(starts)!r})\n"
         "count = path.stat().st_size if path.exists() else 0\n"
-        "path.write_bytes(b'x' * (count + 1)); time.sleep(0 if count else 60); print(count)"
+        f"pathlib.Path({str(tmp_path / 'pid')!r}).write_text(str(os.getpid()))\n"
+        "path.write_bytes(b'x' * (count + 1)); time.sleep(0 if count else 600); print(count)"
     )
     results: list[str] = []
 
@@ -82,13 +104,13 @@ def test_a_child_that_cannot_stand_is_ended_and_run_again(tmp_path: Path) -> Non
 
     thread = threading.Thread(target=work)
     thread.start()
-    while not starts.exists() or not starts.stat().st_size:
-        time.sleep(0.01)
+    wait_until(lambda: starts.exists() and starts.stat().st_size > 0)
     held.set()
-    time.sleep(0.5)
+    wait_until(lambda: state_of(int((tmp_path / "pid").read_text(encoding="utf-8"))) == "")
+    time.sleep(0.3)
     assert starts.stat().st_size == 1
     held.clear()
-    thread.join(20)
+    thread.join(60)
     assert results == ["1\n"]
 
 

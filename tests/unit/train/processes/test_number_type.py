@@ -27,13 +27,15 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_it_is_measured_once_and_then_read(cache: Path) -> None:
     before = torch.get_num_threads()
+    began_at = time.process_time()
     first = speed()
+    measuring_seconds = time.process_time() - began_at
     assert torch.get_num_threads() == before
     assert min(*first.frozen.values(), *first.trained.values()) > 0
     written = cache.stat().st_mtime_ns
     began_at = time.process_time()
     found = with_number_type(TrainSettings(method="full"))
-    assert time.process_time() - began_at < 0.2, "it was read"
+    assert time.process_time() - began_at < measuring_seconds / 4, "it was read"
     assert cache.stat().st_mtime_ns == written
     assert kept_speeds(cache) == {machine_key(): first}
     assert found.bf16 is first.is_bf16_faster("full")

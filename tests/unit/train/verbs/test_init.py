@@ -165,3 +165,45 @@ def test_a_project_that_is_no_name_is_one_clear_error(
     assert main(["init", "a.csv", "--project", "Support Desk"]) == 1
     assert "small letters, digits, - and _ are allowed, 63 at most; such as support-desk" in capsys.readouterr().err
     assert not (tmp_path / "driftwheel.yaml").exists()
+
+
+def test_flags_after_a_file_that_could_not_be_read_write_the_settings_anew(
+    initialized: Initialized, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The first `init` left a file behind that the second, which it asked for, was refused for."""
+    config, said = initialized("t.csv", f"Nachricht,Kategorie \n{rows()}")
+    assert "next: mend the file, or name its columns: driftwheel init" in said
+    flags = ("--prompt-column", " nachricht", "--completion-column", "Kategorie ")
+    config, said = initialized("t.csv", f"Nachricht,Kategorie \n{rows()}", *flags)
+    dataset = load_settings(config, environ={}).dataset
+    assert (dataset.prompt_column, dataset.completion_column) == ("Nachricht", "Kategorie")
+    assert main(["init", "t.csv", *flags]) == 1
+    assert "exists already" in capsys.readouterr().err
+
+
+def test_settings_that_a_person_changed_are_never_written_anew(
+    initialized: Initialized, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config, _ = initialized("t.csv", f"foo,bar\n{rows()}")
+    config.write_text(config.read_text().replace("port: 8000", "port: 8001"), encoding="utf-8")
+    assert main(["init", "t.csv", "--prompt-column", "foo", "--completion-column", "bar"]) == 1
+    assert "exists already" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("header", ["foo,bar", "text,label"])
+def test_a_column_that_is_not_there_is_an_error_and_no_guess(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, header: str
+) -> None:
+    """Where the file had columns of usual names, these were learned in spite of the flag."""
+    monkeypatch.chdir(tmp_path)
+    Path("t.csv").write_text(f"{header}\n{rows()}", encoding="utf-8")
+    assert main(["init", "t.csv", "--prompt-column", header.partition(",")[0], "--completion-column", "taem"]) == 1
+    assert "no column 'taem'" in (said := capsys.readouterr().err) or "no row has the column 'taem'" in said
+    assert not Path("driftwheel.yaml").exists()
+
+
+def test_labels_that_only_read_alike_are_told(initialized: Initialized) -> None:
+    text = "".join(f"q {n},{('Refund', 'Other')[n % 2]}\n" for n in range(60)) + "q 60,refund\nq 61,Refund \n"
+    said = initialized("t.csv", f"text,label\n{text}")[1]
+    assert "labels   3: Refund (31), Other (30), refund (1)" in said
+    assert "'Refund' and 'refund' are different labels to a model" in said
