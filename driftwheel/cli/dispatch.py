@@ -25,8 +25,9 @@ class _VerbParser(argparse.ArgumentParser):
         first = next((action for action in self._actions if not action.option_strings), None)
         if first is not None and first.choices:
             there_are = f"there are {', '.join(map(str, first.choices))}"
-            wrong = re.match(rf"argument {first.metavar or first.dest}: invalid choice: '(.*?)'", message)
-            if message.startswith("the following arguments are required"):
+            name = str(first.metavar or first.dest)
+            wrong = re.match(rf"argument {name}: invalid choice: '(.*?)'", message)
+            if message.startswith(f"the following arguments are required: {name}"):
                 message = f"say what to do: {there_are}"
             elif wrong:
                 message = f"no action {wrong[1]!r}{_nearest(wrong[1], map(str, first.choices))}; {there_are}"
