@@ -20,7 +20,7 @@ EXTRAS = {
     "driftwheel": {"parquet", "s3", "notify"},
     "train": {"train", "ray"},
     "serve": {"serve", "otel", "cpu", "gpu"},
-    "monitor": {"monitor"},
+    "monitor": {"monitor", "parquet"},
     "dashboard": {"dashboard"},
     "examples": {"demo", "train"},
 }
