@@ -118,6 +118,8 @@ def _change(event: Event, names: Mapping[str, str]) -> str:
         value = values[name]
         if isinstance(value, bool):
             return "yes" if value else "no"
+        if isinstance(value, float):
+            return f"{value:.3g}"
         if isinstance(value, list):
             return " and ".join(map(str, value)) or "nothing"
         return "nothing" if value is None else names.get(str(value), str(value))

@@ -20,7 +20,14 @@ def done(seeded: dict[str, str], settings: Settings, ledger: Ledger, monkeypatch
     project, ada = settings.project, Cause(actor="person:Ada", reason=HOSTILE)
     moved = {"version_id": seeded["v1"]}, {"version_id": seeded["v2"]}
     note(ledger, ada, Action.PROMOTE, project, "support/support", before=moved[0], after=moved[1])
-    note(ledger, Cause(actor="process:monitor"), Action.ALARM, project, "check_5", after={"kind": "input"})
+    note(
+        ledger,
+        Cause(actor="process:monitor"),
+        Action.ALARM,
+        project,
+        "check_5",
+        after={"kind": "input", "score": 4.3154551},
+    )
     return seeded
 
 
@@ -39,7 +46,7 @@ def test_events_are_shown_newest_first_in_plain_words(done: dict[str, str]) -> N
         ("the monitor", "an alarm rang"),
         ("Ada", "made a version the desired one"),
     ]
-    assert rows[1]["change"] == "version id v1 to v2"
+    assert [row["change"] for row in rows] == ["kind input, score 4.32", "version id v1 to v2"]
     assert rows[1]["why"] == HOSTILE, "in a table, where it is text"
 
 
