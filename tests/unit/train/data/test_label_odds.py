@@ -15,6 +15,7 @@ from driftwheel.settings.artifact import GateSettings
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
 from tests.support.said import words_of
+from tests.support.versions import answered_request
 from train.data.label_odds import most_label_odds
 from train.data.tally import Tally
 from train.data.traffic_rows import labelled_rows
@@ -27,20 +28,8 @@ RIGHT, WRONG = '{"intent":"card"}', '{"intent":"refund"}'
 
 
 def asked(number: int, **changes: Any) -> Traffic:
-    values: dict[str, Any] = {
-        "id": f"req_{number:03d}",
-        "project": "support",
-        "alias": "support",
-        "version_id": "version_1",
-        "route": "/v1/chat/completions",
-        "status_code": 200,
-        "created_at": START + timedelta(seconds=number),
-        "prompt": f"where is my card {number}",
-        "answer": RIGHT,
-        "latency_seconds": 0.1,
-        "key_id": "support/app",
-    }
-    return Traffic(**{**values, **changes})
+    facts = {"created_at": START + timedelta(seconds=number), "key_id": "support/app", "answer": RIGHT}
+    return answered_request(f"req_{number:03d}", prompt=f"where is my card {number}", **{**facts, **changes})
 
 
 def said(number: int, **changes: Any) -> Traffic:
