@@ -13,6 +13,7 @@ from driftwheel.identity import content_hash, new_id
 from driftwheel.records import Dataset, ModelVersion, TrainingRun
 from driftwheel.store.ledger import Ledger
 from driftwheel.traffic.personal_data import redact
+from driftwheel.upkeep.forgotten_turns import said_by_user
 
 Row = Mapping[str, object]
 LEARNED = ("train", "validation")
@@ -96,7 +97,7 @@ class ClearedFolder:
     path: Path
     datasets: tuple[Cleared, ...]
     texts: frozenset[str]
-    """What the rows that go ask."""
+    """What users say in the rows that go."""
 
 
 def normal(text: str) -> str:
@@ -131,7 +132,8 @@ def _clear(
     if not dry_run:
         _replace(ledger, root, datasets, after, digest, cleared[0])
     kept = {id(row) for rows in after.values() for row in rows}
-    texts = frozenset(_text(row) for rows in before.values() for row in rows if id(row) not in kept)
+    gone_rows = [row for rows in before.values() for row in rows if id(row) not in kept]
+    texts = frozenset(text for row in gone_rows for text in said_by_user(row.get("prompt")))
     return ClearedFolder(path=path, datasets=cleared, texts=texts)
 
 
