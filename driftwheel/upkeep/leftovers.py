@@ -25,7 +25,7 @@ from driftwheel.records import (
 from driftwheel.retrain_limits import UNFINISHED
 from driftwheel.store.database import file_of
 from driftwheel.store.ledger import Ledger
-from driftwheel.upkeep.storage_files import ENVIRONMENT_MARK, LEDGER, LOGS, only_upkeep, size_of
+from driftwheel.upkeep.storage_files import ENVIRONMENT_MARK, LEDGER, LOGS, only_if_nobody_makes, only_upkeep, size_of
 
 DAY_SECONDS = 86_400
 KEEP_DAYS = 30.0
@@ -62,9 +62,10 @@ class _Needed:
 def collect_leftovers(ledger: Ledger, root: Path, *, keep_days: float = KEEP_DAYS, dry_run: bool) -> list[Leftover]:
     """Return what nothing needs, and delete it unless it is a dry run; the largest first.
 
-    Raises ConflictError while a backup or another gc runs, and for a folder that is another ledger's.
+    Raises ConflictError while a backup or another gc runs, or somebody makes files by hand, and for a folder that is
+    another ledger's.
     """
-    with only_upkeep(root):
+    with only_upkeep(root), only_if_nobody_makes(root):
         _refuse_stranger(ledger, root)
         needed, is_old = _needed(ledger), _older_than(keep_days)
         finders = (_runs, _artifacts, _evaluations, _datasets)
