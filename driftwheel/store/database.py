@@ -2,7 +2,7 @@
 
 import importlib.util
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import ModuleType
@@ -159,7 +159,7 @@ def _let_only_read(engine: sa.Engine, module: ModuleType, path: Path) -> None:
     """
 
     @sa.event.listens_for(engine, "do_connect")
-    def open_to_read(_: Any, __: Any, ___: Any, options: dict[str, Any]) -> Any:
+    def open_to_read(_: Any, __: Any, ___: Any, options: Mapping[str, Any]) -> Any:
         has_log = path.with_name(f"{path.name}-wal").exists()
         mode = "mode=ro" if has_log else "mode=ro&immutable=1"
         return module.connect(f"file:{quote(str(path))}?{mode}", uri=True, **options)

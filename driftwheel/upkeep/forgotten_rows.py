@@ -1,13 +1,12 @@
 """Takes rows out of Datasets: each gets a new version without them, under which the older one is found, too."""
 
 import json
-import shutil
 import unicodedata
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
-from driftwheel.artifacts import MANIFEST, writing
+from driftwheel.artifacts import MANIFEST, discard, writing
 from driftwheel.conversations import last_text, text_of
 from driftwheel.identity import content_hash, new_id
 from driftwheel.records import Dataset, ModelVersion, TrainingRun
@@ -165,7 +164,7 @@ def delete_unnamed(ledger: Ledger, folders: Collection[str]) -> None:
     """Delete folders of rows that no Dataset names any more."""
     for folder in folders:
         if not ledger.count(Dataset, path=folder):
-            shutil.rmtree(folder, ignore_errors=True)
+            discard(Path(folder))
 
 
 def _read(folder: Path) -> dict[str, list[Row]]:

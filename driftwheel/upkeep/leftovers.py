@@ -5,13 +5,12 @@ than `keep_days`. What is deleted can be made again from what stays: a merged mo
 its run, an environment from its list of packages. Rows of the ledger stay as they are.
 """
 
-import shutil
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from driftwheel.artifacts import read_manifest
+from driftwheel.artifacts import discard, read_manifest
 from driftwheel.errors import ArtifactError, ConflictError
 from driftwheel.records import (
     Alias,
@@ -143,7 +142,7 @@ def _runs(root: Path, needed: _Needed, is_old: Old) -> Iterator[Leftover]:
         if run.name not in needed.known_runs:
             yield _found(run, "the ledger knows no such run")
             continue
-        for checkpoint in sorted(run.glob("checkpoint-*")):
+        for checkpoint in sorted([*run.glob("checkpoints/checkpoint-*"), *run.glob("checkpoint-*")]):
             yield _found(checkpoint, "a checkpoint of a run that has ended")
         if (run / MERGED).is_dir() and run.name not in needed.merged:
             yield _found(run / MERGED, "merged weights that nothing serves; the adapter stays")
@@ -210,7 +209,7 @@ def _old_copies(root: Path, is_old: Old) -> Iterator[Leftover]:
 
 def _delete(path: Path) -> None:
     if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path, ignore_errors=True)
+        discard(path)
     else:
         path.unlink(missing_ok=True)
 

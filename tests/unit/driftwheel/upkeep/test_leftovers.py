@@ -185,3 +185,13 @@ def test_nothing_is_a_leftover_while_somebody_makes_files_by_hand(
         assert (settings.root / "runs" / "run_2" / "merged").is_dir()
     assert main(gc) == 0
     assert not (settings.root / "runs" / "run_2" / "merged").exists()
+
+
+def test_checkpoints_are_looked_for_where_a_training_writes_them(loop: Ledger, settings: Settings) -> None:
+    """None was ever deleted: `gc` knew another folder."""
+    written = settings.root / "runs" / "run_2" / "checkpoints" / "checkpoint-20"
+    written.mkdir(parents=True)
+    make_old(settings.root)
+    found = names(settings.root, [*collect_leftovers(loop, settings.root, dry_run=False)])
+    assert "runs/run_2/checkpoints/checkpoint-20" in found
+    assert not written.exists()
