@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
-from driftwheel.words import words
+from driftwheel.text.words import words
 from monitor.calibration import Array
 
 MOST_COMMON_SHARE = 0.1

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from scipy.stats import norm
 
-from driftwheel.answers import parse_object
-from driftwheel.records import DriftKind
+from driftwheel.records.nouns import DriftKind
+from driftwheel.text.answers import parse_object
 from monitor.background import LONGEST_TEXT, Background, Nearest, Tokens, letter_groups, nearest, tokens_of
 from monitor.calibration import Array
 from monitor.observation import Observation

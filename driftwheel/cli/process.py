@@ -10,8 +10,8 @@ from collections.abc import Callable
 import structlog
 
 from driftwheel.errors import DriftwheelError
+from driftwheel.files.private_files import write_privately
 from driftwheel.inert_text import inert_lines
-from driftwheel.private_files import write_privately
 
 REFUSALS = {
     errno.ENOSPC: "free some space, and run it again: what was finished is found",

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from driftwheel.foreign_json import read_json
-from driftwheel.records import Traffic
+from driftwheel.records.nouns import Traffic
 from driftwheel.store.ledger import Ledger
 
 BATCH_ROWS = 200

@@ -10,9 +10,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from driftwheel.artifacts import discard, read_manifest
+from driftwheel.control.retrain_limits import UNFINISHED
 from driftwheel.errors import ArtifactError, ConflictError
-from driftwheel.records import (
+from driftwheel.files.artifacts import discard, read_manifest
+from driftwheel.records.nouns import (
     Alias,
     Dataset,
     ModelVersion,
@@ -21,7 +22,6 @@ from driftwheel.records import (
     TrainingRun,
     TrainingRunStatus,
 )
-from driftwheel.retrain_limits import UNFINISHED
 from driftwheel.store.database import file_of
 from driftwheel.store.ledger import Ledger
 from driftwheel.upkeep.storage_files import ENVIRONMENT_MARK, LEDGER, LOGS, only_if_nobody_makes, only_upkeep, size_of

@@ -4,8 +4,8 @@ import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from driftwheel.conversations import Message, Tool, last_text, text_of
 from driftwheel.errors import ArtifactError, DataError
+from driftwheel.text.conversations import Message, Tool, last_text, text_of
 
 MOSTLY_LACKING = ("tools", "references", "author", "requests", "groups")
 """Fields of a row that came later, and that most rows lack."""

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from driftwheel.cli.command import add_common_arguments, open_ledger, settings_from
-from driftwheel.json_form import as_json
+from driftwheel.records.json_form import as_json
 from driftwheel.upkeep.storage_files import making
 from train.parity import hop_line
 from train.runs import newest_run
