@@ -20,7 +20,7 @@ from driftwheel.settings.settings import Settings
 from train.asking.client import Endpoint
 from train.asking.engine_child import engine
 from train.data.dataset_files import read_splits
-from train.data.examples import Example
+from train.data.examples import NEW, Example
 from train.data.leaks import HeldOut
 from train.evaluation.criterion_choice import choose_criterion, refuse_costs
 from train.evaluation.graded_rows import ask_rows
@@ -86,7 +86,7 @@ def try_prompts(
     if the engine does not start.
     """
     refuse_shown(settings.dataset, dataset, prompts)
-    rows = sample(read_split(dataset, "validation"), settings.evaluate.max_items, settings.dataset.seed)
+    rows = asked_rows(read_split(dataset, "validation"), settings.evaluate.max_items, settings.dataset.seed)
     learned = learned_answers(read_split(dataset, "train"))
     criterion = choose_criterion(settings.evaluate, settings.dataset.label_field, learned)
     refuse_costs(settings.evaluate, criterion, len(rows) * (len(prompts) + 1), with_baseline=False)
@@ -105,6 +105,17 @@ def try_prompts(
                 asked[name] = str(error)
     task = task_of(settings.evaluate, rows)
     return [_trial(name, items, asked[NO_PROMPT], task, criterion) for name, items in asked.items()]
+
+
+def asked_rows(rows: Sequence[Example], most: int, seed: int) -> list[Example]:
+    """Return at most that many of the rows; of a retrain's no more replayed ones than new ones, which they outnumber.
+
+    Else a prompt that helps with what was asked before the shift would win over one that helps with what is asked now.
+    """
+    new = [row for row in rows if row.slice == NEW]
+    replayed = [row for row in rows if row.slice != NEW]
+    kept = {row.id for row in (*new, *(sample(replayed, len(new), seed) if new else replayed))}
+    return sample([row for row in rows if row.id in kept], most, seed)
 
 
 def _trial(

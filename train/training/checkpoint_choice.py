@@ -9,10 +9,9 @@ from collections.abc import Collection, Sequence
 
 import structlog
 
-log = structlog.get_logger()
+from train.data.examples import NEW
 
-NEW = "new"
-"""The slice of a retrain's fresh rows; those that were replayed are `old`, and so are all rows of a first Dataset."""
+log = structlog.get_logger()
 
 
 def validation_weights(taught: Collection[str], rows: Sequence[tuple[str, int]]) -> list[float] | None:

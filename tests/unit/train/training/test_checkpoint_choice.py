@@ -79,13 +79,26 @@ def test_the_validation_loss_is_the_mean_of_new_and_replayed_rows(
 
 
 RETRAIN = {
-    "max_steps": 16,
+    "method": "full",
+    "max_steps": 12,
     "eval_steps": 4,
-    "early_stopping_patience": 1,
+    "early_stopping_patience": 0,
     "learning_rate": 0.02,
-    "bf16": False,
     "lr_scheduler_type": "constant",
+    "per_device_train_batch_size": 4,
+    "train_sampling_strategy": "sequential",
+    "bf16": False,
 }
+
+
+def test_a_retrain_keeps_the_step_that_has_learned_the_new(
+    train_settings: Settings, ledger: Ledger, dataset: Dataset
+) -> None:
+    """Eight steps teach what the live version knew, the last four the new; 57 of 60 validation rows are old ones."""
+    write_rows(dataset, "train", {"old": (32, "zzzz"), "new": (16, "aaaa")})
+    write_rows(dataset, "validation", {"old": (57, "zzzz"), "new": (3, "aaaa")})
+    run = finetune(changed(train_settings, **RETRAIN), ledger, dataset.id)
+    assert run.metrics.best_step == 12
 
 
 def test_without_a_new_row_to_validate_the_last_step_is_kept(
@@ -94,5 +107,5 @@ def test_without_a_new_row_to_validate_the_last_step_is_kept(
     write_rows(dataset, "train", {"old": (4, "zzzz"), "new": (8, "aaaa")})
     write_rows(dataset, "validation", {"old": (36, "qqqq")})
     run = finetune(changed(train_settings, **RETRAIN), ledger, dataset.id)
-    assert run.metrics.steps == 16
+    assert run.metrics.steps == 12
     assert run.metrics.eval_loss is None
