@@ -9,8 +9,8 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from driftwheel.bookkeeping import Scope
-from driftwheel.key_holders import KeyHolder, holder_named, holder_of
+from driftwheel.callers.key_holders import KeyHolder, holder_named, holder_of
+from driftwheel.records.bookkeeping import Scope
 from driftwheel.store.ledger import Ledger
 
 SEEING = frozenset({Scope.READ, Scope.LABEL, Scope.LABEL_TRUSTED, Scope.OPERATE})

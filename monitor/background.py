@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
-from driftwheel.copied_words import facts_of
-from driftwheel.words import words
+from driftwheel.text.copied_words import facts_of
+from driftwheel.text.words import words
 from monitor.calibration import Array
 
 MOST_COMMON_SHARE = 0.1

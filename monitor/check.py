@@ -11,14 +11,14 @@ from dataclasses import dataclass, replace
 import sqlalchemy as sa
 import structlog
 
-from driftwheel import controls
-from driftwheel.bookkeeping import Window
-from driftwheel.by_whom import Action, process
-from driftwheel.check_details import DECIDING, ColumnDrift, DecisionBasis
 from driftwheel.cli.command import add_common_arguments, open_ledger, print_record, settings_from
+from driftwheel.control import controls
 from driftwheel.errors import GateError, NotFoundError
 from driftwheel.identity import new_id, utc_now
-from driftwheel.records import (
+from driftwheel.records.bookkeeping import Window
+from driftwheel.records.by_whom import Action, process
+from driftwheel.records.check_details import DECIDING, ColumnDrift, DecisionBasis
+from driftwheel.records.nouns import (
     Alias,
     DecisionStatus,
     DecisionVerdict,

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from driftwheel.records import DecisionStatus, DecisionVerdict, DriftKind
-from driftwheel.retrain_limits import RetrainHistory, lacking_labels, obstacles
+from driftwheel.control.retrain_limits import RetrainHistory, lacking_labels, obstacles
+from driftwheel.records.nouns import DecisionStatus, DecisionVerdict, DriftKind
 from driftwheel.settings.watching import PolicySettings
 
 

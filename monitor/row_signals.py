@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 from scipy.stats import norm
 
-from driftwheel.answers import parse_object
-from driftwheel.copied_words import stated
-from driftwheel.records import DriftKind
+from driftwheel.records.nouns import DriftKind
+from driftwheel.text.answers import parse_object
+from driftwheel.text.copied_words import stated
 from monitor.background import LONGEST_TEXT, Background, Nearest, Tokens, letter_groups, nearest, tokens_of
 from monitor.calibration import Array
 from monitor.observation import Observation

@@ -6,9 +6,9 @@ import streamlit as st
 
 from dashboard import charts, files, moves, queries, scorecards
 from dashboard.views import page
-from driftwheel.json_form import as_json
-from driftwheel.records import Deployment, DeploymentStage, ModelVersion, ModelVersionStatus
-from driftwheel.scorecard import FaultScore, Scorecard
+from driftwheel.records.json_form import as_json
+from driftwheel.records.nouns import Deployment, DeploymentStage, ModelVersion, ModelVersionStatus
+from driftwheel.records.scorecard import FaultScore, Scorecard
 from driftwheel.store.alias import find_alias
 
 SERVING = (DeploymentStage.LIVE, DeploymentStage.CANARY, DeploymentStage.SHADOW, DeploymentStage.DRAINING)

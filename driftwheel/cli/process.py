@@ -9,8 +9,8 @@ from collections.abc import Callable
 import structlog
 
 from driftwheel.errors import DriftwheelError
+from driftwheel.files.private_files import write_privately
 from driftwheel.inert_text import inert_lines
-from driftwheel.private_files import write_privately
 
 
 def run_command(process: str, command: Callable[[argparse.Namespace], None], arguments: argparse.Namespace) -> int:

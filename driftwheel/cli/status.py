@@ -13,15 +13,16 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import TypeVar
 
-from driftwheel.alias_key import AliasKey
-from driftwheel.bookkeeping import Step
-from driftwheel.check_details import DECIDING
 from driftwheel.cli.command import add_common_arguments, opened, plain
-from driftwheel.controls import is_paused
-from driftwheel.gateway_reports import STALE_SECONDS
+from driftwheel.control.controls import is_paused
+from driftwheel.control.gateway_reports import STALE_SECONDS
+from driftwheel.control.retrain_limits import WAITING
 from driftwheel.identity import utc_now
 from driftwheel.inert_text import inert
-from driftwheel.records import (
+from driftwheel.records.alias_key import AliasKey
+from driftwheel.records.bookkeeping import Step
+from driftwheel.records.check_details import DECIDING
+from driftwheel.records.nouns import (
     Alias,
     Dataset,
     DecisionStatus,
@@ -34,8 +35,7 @@ from driftwheel.records import (
     TrainingRun,
     TrainingRunStatus,
 )
-from driftwheel.retrain_limits import WAITING
-from driftwheel.scorecard import Scorecard, headline
+from driftwheel.records.scorecard import Scorecard, headline
 from driftwheel.settings.serving import ServeSettings
 from driftwheel.store.alias import find_alias
 from driftwheel.store.ledger import Ledger

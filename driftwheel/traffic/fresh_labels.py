@@ -12,9 +12,9 @@ from typing import Any, Protocol
 
 import sqlalchemy as sa
 
-from driftwheel.alias_key import AliasKey
-from driftwheel.by_whom import Event, Feedback, FeedbackKind, Trust
-from driftwheel.records import Dataset, Traffic
+from driftwheel.records.alias_key import AliasKey
+from driftwheel.records.by_whom import Event, Feedback, FeedbackKind, Trust
+from driftwheel.records.nouns import Dataset, Traffic
 from driftwheel.store.alias import live_version
 from driftwheel.store.ledger import Ledger
 from driftwheel.store.tables import TABLES

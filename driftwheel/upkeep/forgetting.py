@@ -16,11 +16,11 @@ from typing import Any, Literal, cast
 import msgspec
 import sqlalchemy as sa
 
-from driftwheel.by_whom import Cause, Feedback, Trust
 from driftwheel.errors import DataError, NotFoundError
 from driftwheel.identity import utc_now
-from driftwheel.probe_answers import ProbeAnswer
-from driftwheel.records import DriftSignal, ModelVersion, RetrainDecision, Traffic
+from driftwheel.records.by_whom import Cause, Feedback, Trust
+from driftwheel.records.nouns import DriftSignal, ModelVersion, RetrainDecision, Traffic
+from driftwheel.records.probe_answers import ProbeAnswer
 from driftwheel.settings.serving import TrafficSettings
 from driftwheel.store.database import SQLITE
 from driftwheel.store.driver_errors import told

@@ -7,11 +7,11 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
-from driftwheel.artifacts import MANIFEST, writing
-from driftwheel.conversations import last_text, text_of
+from driftwheel.files.artifacts import MANIFEST, writing
 from driftwheel.identity import content_hash, new_id
-from driftwheel.records import Dataset, ModelVersion, TrainingRun
+from driftwheel.records.nouns import Dataset, ModelVersion, TrainingRun
 from driftwheel.store.ledger import Ledger
+from driftwheel.text.conversations import last_text, text_of
 from driftwheel.traffic.personal_data import redact
 
 Row = Mapping[str, object]

@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, AnyStr, Generic
 
-from driftwheel.artifacts import MANIFEST
+from driftwheel.files.artifacts import MANIFEST
 
 FORGOTTEN = "(forgotten)"
 SHORTEST = 12

@@ -11,9 +11,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from driftwheel.artifacts import read_manifest
+from driftwheel.control.retrain_limits import UNFINISHED
 from driftwheel.errors import ArtifactError, ConflictError
-from driftwheel.records import (
+from driftwheel.files.artifacts import read_manifest
+from driftwheel.records.nouns import (
     Alias,
     Dataset,
     ModelVersion,
@@ -22,7 +23,6 @@ from driftwheel.records import (
     TrainingRun,
     TrainingRunStatus,
 )
-from driftwheel.retrain_limits import UNFINISHED
 from driftwheel.store.database import file_of
 from driftwheel.store.ledger import Ledger
 from driftwheel.upkeep.storage_files import ENVIRONMENT_MARK, LEDGER, LOGS, only_upkeep, size_of

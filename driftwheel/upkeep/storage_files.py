@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 
-from driftwheel.system import only_process, sync
+from driftwheel.machine.system import only_process, sync
 
 LEDGER = "ledger.db"
 DATABASES = ("worker.db", "tune.db", LEDGER)

@@ -11,12 +11,12 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx2
 import sqlalchemy as sa
 
-from driftwheel.alias_key import AliasKey
-from driftwheel.by_whom import Action, me
-from driftwheel.controls import SHADOW
+from driftwheel.control.controls import SHADOW
 from driftwheel.errors import ConflictError, EngineError, NotFoundError
 from driftwheel.identity import utc_now
-from driftwheel.records import Deployment, DeploymentStage, ModelVersion, Traffic
+from driftwheel.records.alias_key import AliasKey
+from driftwheel.records.by_whom import Action, me
+from driftwheel.records.nouns import Deployment, DeploymentStage, ModelVersion, Traffic
 from driftwheel.settings.serving import ServeSettings
 from driftwheel.settings.settings import Settings
 from driftwheel.store.answer_form import label_field_of

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
-from driftwheel.answers import parse_object
-from driftwheel.conversations import text_of
-from driftwheel.copied_words import facts_of, stated
-from driftwheel.predictions import Prediction
-from driftwheel.scorecard import Task
-from driftwheel.words import words
+from driftwheel.records.predictions import Prediction
+from driftwheel.records.scorecard import Task
+from driftwheel.text.answers import parse_object
+from driftwheel.text.conversations import text_of
+from driftwheel.text.copied_words import facts_of, stated
+from driftwheel.text.words import words
 from train.data.examples import Example
 
 GRAM_WORDS = 3

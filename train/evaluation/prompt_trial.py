@@ -8,20 +8,20 @@ from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 
-from driftwheel.bounded_means import mean_interval
 from driftwheel.errors import DataError, EngineError
-from driftwheel.grades import Criterion
-from driftwheel.intervals import Interval, paired_interval
-from driftwheel.predictions import Prediction
-from driftwheel.records import Dataset, ModelVersion
-from driftwheel.scorecard import Scorecard, Task
+from driftwheel.evidence.bounded_means import mean_interval
+from driftwheel.evidence.intervals import Interval, paired_interval
+from driftwheel.records.nouns import Dataset, ModelVersion
+from driftwheel.records.predictions import Prediction
+from driftwheel.records.scorecard import Scorecard, Task
 from driftwheel.settings.data import DatasetSettings
 from driftwheel.settings.settings import Settings
+from driftwheel.text.grades import Criterion
 from train.asking.client import Endpoint
 from train.asking.engine_child import engine
-from train.data.dataset_files import read_splits
 from train.data.examples import NEW, Example
-from train.data.leaks import HeldOut
+from train.data.splitting.dataset_files import read_splits
+from train.data.splitting.leaks import HeldOut
 from train.evaluation.criterion_choice import choose_criterion, refuse_costs
 from train.evaluation.graded_rows import ask_rows
 from train.evaluation.scores import score

@@ -10,13 +10,13 @@ import torch
 import transformers
 from trl import SFTConfig
 
-from driftwheel.accelerator import look
 from driftwheel.errors import ConfigError, DataError
+from driftwheel.machine.accelerator import look
 from driftwheel.settings.data import Base
 from driftwheel.settings.training import TrainSettings
 from train.base_model import load_base_tokenizer, load_weights
 from train.data.examples import Example, read_examples
-from train.data.learned_tokens import Learned, training_rows
+from train.data.tokens.learned_tokens import Learned, training_rows
 from train.kernels.adapted_linear import fuse_adapters
 from train.kernels.completion_head import has_plain_frozen_head, score_completions_only
 from train.kernels.frozen_norm import replace_norms

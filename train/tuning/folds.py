@@ -11,14 +11,14 @@ from pathlib import Path
 
 from sklearn.model_selection import GroupKFold, StratifiedGroupKFold
 
-from driftwheel import artifacts
 from driftwheel.errors import DataError
-from driftwheel.records import Dataset
+from driftwheel.files import artifacts
+from driftwheel.records.nouns import Dataset
 from driftwheel.settings.data import DatasetSettings
-from train.data.dataset_files import read_splits
 from train.data.examples import Example
-from train.data.learned_tokens import Learn
-from train.data.splits import group_numbers
+from train.data.splitting.dataset_files import read_splits
+from train.data.splitting.splits import group_numbers
+from train.data.tokens.learned_tokens import Learn
 from train.runs import Fold
 
 

@@ -15,13 +15,13 @@ from sqlalchemy.pool import NullPool
 
 from driftwheel.errors import ConfigError, DataError
 from driftwheel.identity import content_hash
-from driftwheel.records import Dataset
+from driftwheel.machine.system import only_process
+from driftwheel.records.nouns import Dataset
 from driftwheel.settings.settings import Settings
 from driftwheel.settings.training import TuneSettings
 from driftwheel.store.database import with_driver
 from driftwheel.store.ledger import Ledger
 from driftwheel.store.sqlite import safe_sqlite_module
-from driftwheel.system import only_process
 from train.base_model import identity
 from train.finetune import find_or_add_run, finetune
 from train.processes.number_type import with_number_type

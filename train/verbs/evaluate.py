@@ -7,10 +7,10 @@ import argparse
 import sys
 from pathlib import Path
 
-from driftwheel import artifacts
 from driftwheel.cli.command import add_common_arguments, open_ledger, print_json, settings_from
+from driftwheel.files import artifacts
 from driftwheel.inert_text import inert_lines
-from driftwheel.json_form import as_json
+from driftwheel.records.json_form import as_json
 from train.evaluate import evaluate, summary, warn_of_learned
 from train.fidelity.parity_table import find_parity
 

@@ -18,15 +18,15 @@ from pathlib import Path
 
 import yaml
 
-from driftwheel.answers import as_label, parse_object
 from driftwheel.errors import ConfigError, DataError
 from driftwheel.settings.artifact import EvaluateSettings
 from driftwheel.settings.data import HUB, DatasetSettings
 from driftwheel.settings.settings import Settings
+from driftwheel.text.answers import as_label, parse_object
+from train.data.checking.labels_alike import labels_alike, said_alike
 from train.data.cleaning import clean_answer
-from train.data.formats import Reading, read_sources
-from train.data.labels_alike import labels_alike, said_alike
-from train.data.source_rows import nowhere
+from train.data.sources.formats import Reading, read_sources
+from train.data.splitting.source_rows import nowhere
 
 DEFAULT_BASE = "Qwen/Qwen3-0.6B"
 PROMPT_NAMES = ("prompt", "question", "text", "input", "message", "query", "utterance", "sentence", "instruction")

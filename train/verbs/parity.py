@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from driftwheel.cli.command import add_common_arguments, open_ledger, settings_from
-from driftwheel.json_form import as_json
+from driftwheel.records.json_form import as_json
 from train.parity import hop_line
 from train.runs import newest_run
 from train.worker import measure_forms

@@ -20,8 +20,8 @@ from driftwheel.cli.command import (
     settings_from,
 )
 from driftwheel.errors import ConfigError
-from driftwheel.json_form import as_json
-from driftwheel.records import Dataset, ModelVersion
+from driftwheel.records.json_form import as_json
+from driftwheel.records.nouns import Dataset, ModelVersion
 from driftwheel.store.alias import get_alias
 from train.evaluation.prompt_trial import Trial, refuse_shown, try_prompts
 from train.prompts.prompt_file import Prompt, read_prompt

@@ -11,12 +11,12 @@ import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
-from driftwheel.child_secrets import for_stage
 from driftwheel.cli.command import add_common_arguments, open_ledger, print_record, settings_from
 from driftwheel.errors import DriftwheelError, NotFoundError
-from driftwheel.gate_verdict import Override
 from driftwheel.identity import utc_now
-from driftwheel.records import ModelVersion, TrainingRun
+from driftwheel.machine.child_secrets import for_stage
+from driftwheel.records.gate_verdict import Override
+from driftwheel.records.nouns import ModelVersion, TrainingRun
 from driftwheel.store.alias import live_version
 from train.publish import refuse_learned
 from train.retrain_state import Job, Progress

@@ -14,10 +14,10 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from dashboard.door import Door
 from dashboard.sign_in import CALLER_HEADER, SESSION_HOURS, Sessions
 from dashboard.web_server import build_app, guarded
-from driftwheel.api_keys import KEYS_VARIABLE, create_key, disable_key, rotate_key
-from driftwheel.bookkeeping import Scope
+from driftwheel.callers.api_keys import KEYS_VARIABLE, create_key, disable_key, rotate_key
 from driftwheel.errors import ConfigError
 from driftwheel.identity import utc_now
+from driftwheel.records.bookkeeping import Scope
 from driftwheel.settings.settings import Settings
 from driftwheel.settings.watching import DashboardSettings
 from driftwheel.store.ledger import Ledger

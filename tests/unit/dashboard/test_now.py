@@ -6,9 +6,9 @@ from datetime import timedelta
 
 import pytest
 
-from driftwheel.bookkeeping import Step
 from driftwheel.identity import utc_now
-from driftwheel.records import DecisionStatus, RetrainDecision
+from driftwheel.records.bookkeeping import Step
+from driftwheel.records.nouns import DecisionStatus, RetrainDecision
 from driftwheel.settings.settings import Settings
 from driftwheel.store.alias import get_alias
 from driftwheel.store.ledger import Ledger

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from driftwheel.records import DecisionStatus, DecisionVerdict, DriftKind
+from driftwheel.records.nouns import DecisionStatus, DecisionVerdict, DriftKind
 from driftwheel.settings.watching import PolicySettings
 from monitor.policy import PolicyFacts, Trial, decide
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy.stats import hypergeom
 
-from driftwheel.records import DriftKind
+from driftwheel.records.nouns import DriftKind
 from examples.support.world import Phase, messages
 from examples.support.world_texts import OPENINGS, PLAIN, Style, cottages, right_texts, text_of_facts
 from monitor.background import Background, LearnedText, background_of, nearest, tokens_of

@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from driftwheel.cli.main import OTHER_NAMES, STAGE_VERBS, VERBS, main
-from driftwheel.records import DecisionStatus
+from driftwheel.records.nouns import DecisionStatus
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
 from tests.support.retrains import ask_for_retrain

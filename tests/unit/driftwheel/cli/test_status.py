@@ -10,14 +10,14 @@ from typing import Any
 
 import pytest
 
-from driftwheel.bookkeeping import Step
 from driftwheel.cli.command import named_version
 from driftwheel.cli.status import as_text, ask_gateway, gather
-from driftwheel.controls import set_paused
+from driftwheel.control.controls import set_paused
 from driftwheel.errors import NotFoundError
-from driftwheel.gate_verdict import GateVerdict
 from driftwheel.identity import utc_now
-from driftwheel.records import (
+from driftwheel.records.bookkeeping import Step
+from driftwheel.records.gate_verdict import GateVerdict
+from driftwheel.records.nouns import (
     Alias,
     Dataset,
     DecisionStatus,
@@ -28,7 +28,7 @@ from driftwheel.records import (
     TrainingRun,
     TrainingRunStatus,
 )
-from driftwheel.scorecard import Scorecard
+from driftwheel.records.scorecard import Scorecard
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
 from driftwheel.traffic.outcomes import UNWATCHED

@@ -5,9 +5,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from driftwheel.by_whom import Trust
 from driftwheel.identity import utc_now
-from driftwheel.records import Traffic
+from driftwheel.records.by_whom import Trust
+from driftwheel.records.nouns import Traffic
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
 from driftwheel.traffic.feedback import Author, give_feedback, person

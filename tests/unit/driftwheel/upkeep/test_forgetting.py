@@ -10,16 +10,16 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from driftwheel.artifacts import is_complete, verify, writing
-from driftwheel.bookkeeping import Switch
-from driftwheel.by_whom import Action, Cause, Event, Feedback, Trust
-from driftwheel.check_details import SignalDetails
 from driftwheel.cli.main import main
 from driftwheel.errors import DataError, NotFoundError
-from driftwheel.predictions import Prediction, write_predictions
-from driftwheel.probe_answers import Fingerprint, ProbeAnswer
-from driftwheel.records import Dataset, DriftKind, DriftSignal, DriftVerdict, ModelVersion, Traffic, TrainingRun
-from driftwheel.scorecard import Scorecard
+from driftwheel.files.artifacts import is_complete, verify, writing
+from driftwheel.records.bookkeeping import Switch
+from driftwheel.records.by_whom import Action, Cause, Event, Feedback, Trust
+from driftwheel.records.check_details import SignalDetails
+from driftwheel.records.nouns import Dataset, DriftKind, DriftSignal, DriftVerdict, ModelVersion, Traffic, TrainingRun
+from driftwheel.records.predictions import Prediction, write_predictions
+from driftwheel.records.probe_answers import Fingerprint, ProbeAnswer
+from driftwheel.records.scorecard import Scorecard
 from driftwheel.settings.settings import Settings
 from driftwheel.store.events import events_of
 from driftwheel.store.ledger import Ledger

@@ -10,16 +10,16 @@ from pathlib import Path
 import pytest
 
 from driftwheel.cli.main import main
+from driftwheel.control.retrain_limits import UNFINISHED
 from driftwheel.errors import ConflictError
-from driftwheel.lineage import Lineage
-from driftwheel.records import DecisionStatus, ModelVersion, ModelVersionStatus, TrainingRun
-from driftwheel.retrain_limits import UNFINISHED
+from driftwheel.files.version_files import collect_stored
+from driftwheel.records.lineage import Lineage
+from driftwheel.records.nouns import DecisionStatus, ModelVersion, ModelVersionStatus, TrainingRun
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
 from driftwheel.upkeep.leftovers import LARGEST_LOG_BYTES, collect_leftovers
 from driftwheel.upkeep.storage_files import only_upkeep
 from driftwheel.upkeep.verifying import verify_loop
-from driftwheel.version_files import collect_stored
 from tests.support.versions import decision_stub
 from tests.support.whole_loop import add_built, add_run, add_version
 

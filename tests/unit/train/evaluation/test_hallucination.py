@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from driftwheel.conversations import said
-from driftwheel.predictions import Prediction
+from driftwheel.records.predictions import Prediction
+from driftwheel.text.conversations import said
 from train.data.examples import Example
 from train.evaluation.hallucination import made_up_flags, prompt_overlap, shown_by
 

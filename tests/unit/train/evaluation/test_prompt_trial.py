@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from driftwheel import artifacts
-from driftwheel.conversations import Message, said
 from driftwheel.errors import DataError
-from driftwheel.predictions import Prediction
-from driftwheel.records import Dataset, ModelVersion
+from driftwheel.files import artifacts
+from driftwheel.records.nouns import Dataset, ModelVersion
+from driftwheel.records.predictions import Prediction
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
+from driftwheel.text.conversations import Message, said
 from tests.support.versions import add_versions
 from train.asking.client import Endpoint
 from train.data.examples import Example

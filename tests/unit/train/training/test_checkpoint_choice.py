@@ -9,7 +9,7 @@ import torch
 from torch.nn.functional import cross_entropy
 from transformers import AutoModelForCausalLM
 
-from driftwheel.records import Dataset
+from driftwheel.records.nouns import Dataset
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
 from train.base_model import load_tokenizer

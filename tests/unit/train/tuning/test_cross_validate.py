@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from driftwheel.errors import DataError, NotFoundError
-from driftwheel.records import Dataset, TrainingRun
+from driftwheel.records.nouns import Dataset, TrainingRun
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
 from train.data.examples import Example

@@ -9,7 +9,7 @@ import pytest
 from driftwheel.cli.main import main
 from driftwheel.settings.load import load_settings
 from examples.support.world import answer, messages
-from train.data.formats import read_sources
+from train.data.sources.formats import read_sources
 
 Initialized = Callable[..., tuple[Path, str]]
 LABELS = ("refund", "delivery", "other")
