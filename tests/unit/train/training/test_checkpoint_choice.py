@@ -9,6 +9,7 @@ import torch
 from torch.nn.functional import cross_entropy
 from transformers import AutoModelForCausalLM
 
+from driftwheel.errors import DataError
 from driftwheel.records.nouns import Dataset
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
@@ -16,6 +17,7 @@ from train.base_model import load_tokenizer
 from train.finetune import finetune
 from train.training.checkpoint_choice import validation_weights
 from train.training.trainer import make_trainer
+from train.tuning.tune import loss_of
 
 
 def changed(settings: Settings, **train: Any) -> Settings:
@@ -109,3 +111,5 @@ def test_without_a_new_row_to_validate_the_last_step_is_kept(
     run = finetune(changed(train_settings, **RETRAIN), ledger, dataset.id)
     assert run.metrics.steps == 12
     assert run.metrics.eval_loss is None
+    with pytest.raises(DataError, match="replayed ones alone may not"):
+        loss_of(run)
