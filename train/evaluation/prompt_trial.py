@@ -19,7 +19,7 @@ from driftwheel.settings.settings import Settings
 from driftwheel.text.grades import Criterion
 from train.asking.client import Endpoint
 from train.asking.engine_child import engine
-from train.data.examples import Example
+from train.data.examples import NEW, Example
 from train.data.splitting.dataset_files import read_splits
 from train.data.splitting.leaks import HeldOut
 from train.evaluation.criterion_choice import choose_criterion, refuse_costs
@@ -86,7 +86,7 @@ def try_prompts(
     if the engine does not start.
     """
     refuse_shown(settings.dataset, dataset, prompts)
-    rows = sample(read_split(dataset, "validation"), settings.evaluate.max_items, settings.dataset.seed)
+    rows = asked_rows(read_split(dataset, "validation"), settings.evaluate.max_items, settings.dataset.seed)
     learned = learned_answers(read_split(dataset, "train"))
     criterion = choose_criterion(settings.evaluate, settings.dataset.label_field, learned)
     refuse_costs(settings.evaluate, criterion, len(rows) * (len(prompts) + 1), with_baseline=False)
@@ -108,6 +108,17 @@ def try_prompts(
     task = task_of(settings.evaluate, rows)
     without = asked[0][1]
     return [_trial(name, items, without, task, criterion) for name, items in asked]
+
+
+def asked_rows(rows: Sequence[Example], most: int, seed: int) -> list[Example]:
+    """Return at most that many of the rows; of a retrain's no more replayed ones than new ones, which they outnumber.
+
+    Else a prompt that helps with what was asked before the shift would win over one that helps with what is asked now.
+    """
+    new = [row for row in rows if row.slice == NEW]
+    replayed = [row for row in rows if row.slice != NEW]
+    kept = {row.id for row in (*new, *(sample(replayed, len(new), seed) if new else replayed))}
+    return sample([row for row in rows if row.id in kept], most, seed)
 
 
 def _trial(
