@@ -87,6 +87,18 @@ def test_replayed_rows_do_not_outvote_new_ones_in_a_trial() -> None:
     assert asked_rows(old, 500, 0) == old, "a first Dataset has one kind of rows"
 
 
+def test_a_file_called_no_prompt_takes_the_place_of_nothing(
+    settings: Settings, ledger: Ledger, dataset: Dataset, endpoint: Endpoint
+) -> None:
+    """It was what every other prompt was compared with."""
+    version = ledger.get(ModelVersion, "v1")
+    none, named = try_prompts(settings, dataset, version, {NO_PROMPT: HELPS}, endpoint)
+    assert none.outcome == pytest.approx(1 / 3)
+    assert none.difference is None
+    assert named.outcome == 1
+    assert named.difference == pytest.approx(2 / 3)
+
+
 @pytest.mark.parametrize("split", ["validation", "test"])
 def test_a_prompt_that_shows_a_row_that_judges_is_refused(
     settings: Settings, ledger: Ledger, dataset: Dataset, endpoint: Endpoint, split: str
