@@ -163,7 +163,7 @@ def show_keys() -> None:
     """Draw the API keys and what each may do; the keys themselves are kept nowhere."""
     keys = queries.newest(ledger, ApiKey, settings.project)
     if not keys:
-        st.text("There are no keys of the ledger. Whoever reaches the gateway may ask it, or has a key by environment.")
+        st.text("There are no API keys yet: whoever reaches the gateway may ask it, or has the key of its environment.")
         st.code("driftwheel keys create NAME", language="bash")
         return
     rows = [
@@ -205,9 +205,11 @@ def show_notifications() -> None:
 
 
 st.subheader("Engines", anchor=False)
-show_engines()
+with page.steady("engines"):
+    show_engines()
 st.subheader("Deployments", anchor=False)
-show_deployments()
+with page.steady("deployed"):
+    show_deployments()
 st.subheader("Tokens and cost of the last hour", anchor=False)
 show_spending()
 st.subheader("Keys", anchor=False)

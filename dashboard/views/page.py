@@ -104,6 +104,15 @@ def place_for(name: str, of: Sequence[object]) -> DeltaGenerator:
     return (st.container(), st.container())[turn].container(key=drawn_key(name, of))
 
 
+def steady(key: str) -> DeltaGenerator:
+    """Return where something is drawn that is read again every few seconds.
+
+    Streamlit fades what a run has not drawn anew yet, so that on a busy machine half the page blinked at each look.
+    """
+    st.html(f"<style>.st-key-{key} [data-stale=true] {{opacity: 1 !important}}</style>")
+    return st.container(key=key)
+
+
 def holder() -> KeyHolder | None:
     """Return whose key was shown in this tab, as it is now; None where no key is asked for.
 
@@ -167,7 +176,7 @@ def text(title: str, content: str, *, key: str) -> None:
 
 def nothing_yet(what: str, command: str) -> None:
     """Say that there is nothing yet and which command makes the first."""
-    st.info(f"{what} To make one:")
+    st.info(f"{what} What to do next:")
     st.code(command, language="bash")
 
 
@@ -229,11 +238,12 @@ def confirmed_action(
     key: str,
     seen: Sequence[object],
     question: str,
-    disabled: bool = False,
+    why_not: str = "",
     type: Any = "secondary",
 ) -> None:
-    """Draw a button like `action` that asks once more."""
-    with st.popover(label, disabled=disabled, type=type, key=drawn_key(f"{key}-popover", seen)):
+    """Draw a button like `action` that asks once more; one that cannot be pressed says why not."""
+    disabled, popover_key = bool(why_not), drawn_key(f"{key}-popover", seen)
+    with st.popover(label, disabled=disabled, type=type, key=popover_key, help=why_not or None):
         st.write(question)
         action(f"Yes, {label.lower()}", do, done, key=key, seen=seen, type="primary", disabled=disabled)
 
@@ -247,7 +257,7 @@ def _inert_row(row: Mapping[str, Any]) -> dict[str, object]:
     return {inert_cell(name): inert_cell(value) if isinstance(value, str) else value for name, value in row.items()}
 
 
-def facts(values: Mapping[str, object], *, as_keys: bool = False) -> None:
+def facts(values: Mapping[str, object], *, as_keys: bool = False, name_pixels: int = FIELD_PIXELS) -> None:
     """Show names and values as a plain two-column table; what is nested gets a dotted name.
 
     What is not known is left out. With `as_keys` the names stay as they are written in the settings file.
@@ -257,7 +267,10 @@ def facts(values: Mapping[str, object], *, as_keys: bool = False) -> None:
         for name, value in queries.flat(values).items()
         if value is not None and value != ""
     ]
-    table(rows, height="content", column_config={"field": st.column_config.TextColumn(width=FIELD_PIXELS)})
+    if not rows:
+        st.text("None.")
+        return
+    table(rows, height="content", column_config={"field": st.column_config.TextColumn(width=name_pixels)})
 
 
 def _plain(value: Any) -> str:

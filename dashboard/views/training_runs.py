@@ -13,7 +13,7 @@ from driftwheel import approvals, controls
 from driftwheel.accelerator import has_gpu
 from driftwheel.bookkeeping import Scope, Step
 from driftwheel.records import Dataset, DecisionStatus, DecisionVerdict, RetrainDecision, TrainingRun
-from driftwheel.retrain_limits import UNFINISHED
+from driftwheel.retrain_limits import AT_WORK, UNFINISHED
 from driftwheel.settings.training import TrainSettings
 from driftwheel.store.alias import find_alias
 from driftwheel.system import available_bytes
@@ -32,7 +32,9 @@ def show_curves(run: TrainingRun) -> None:
     """Draw the curves of a run."""
     points = files.curves(Path(run.path))
     if not points:
-        st.text("This run has written no point of its curves yet.")
+        st.text(
+            "This run wrote no point of its curves." if run.finished_at or run.error else "No point is written yet."
+        )
         return
     for tab, (title, (fields, unit)) in zip(st.tabs(list(CURVES)), CURVES.items(), strict=True):
         with tab:
@@ -64,7 +66,9 @@ def show_retrain(decision_id: str) -> None:
     if decision.status not in UNFINISHED:
         st.rerun()  # it has ended: the whole page is of another world now
     with st.container(border=True):
-        st.subheader("The retrain that runs", anchor=False)
+        st.subheader(
+            "The retrain that runs" if decision.status in AT_WORK else "The retrain that comes next", anchor=False
+        )
         st.text("\n".join(decision.reasons))
         if decision.known.plan is not None:
             st.text(f"As asked: {decision.known.plan.in_words()}.")
@@ -239,7 +243,8 @@ if unfinished:
         seen=[unfinished[0].id],
         question="End this retrain? What it has made so far is not used.",
     )
-    show_retrain(unfinished[0].id)
+    with page.steady("retrain"):
+        show_retrain(unfinished[0].id)
 else:
     show_start()
 st.subheader("Fine-tunings", anchor=False)
@@ -247,6 +252,8 @@ runs = queries.newest(ledger, TrainingRun, settings.project)
 if not runs:
     page.nothing_yet("There is no training run yet.", "driftwheel train")
     st.stop()
+losses = {name: st.column_config.NumberColumn(format="%.4f") for name in ("loss", "validation loss")}
+page.table(queries.run_rows(runs), column_config=losses)
 names = queries.run_names(ledger, settings.project)
 run = page.choose("Training run", runs, lambda r: names[r.id], key="run")
 color = {"succeeded": "green", "failed": "red"}.get(str(run.status), "blue")
