@@ -156,25 +156,6 @@ def _part(run: TrainingRun) -> str:
     return f"  trial of {short(study)}" if isinstance(study, str) else ""
 
 
-def run_rows(runs: Sequence[TrainingRun]) -> list[dict[str, object]]:
-    """Return fine-tunings as table rows, so that their losses stand below one another; no column that says nothing."""
-    rows = [
-        {
-            "started (UTC)": f"{run.created_at:%Y-%m-%d %H:%M}",
-            "run": short(run.id),
-            "method": run.method,
-            "status": str(run.status),
-            "took": span(run.finished_at - run.created_at) if run.finished_at else "",
-            "loss": run.metrics.train_loss,
-            "validation loss": run.metrics.eval_loss,
-            "dataset": short(run.dataset_id),
-            "error": (run.error or "")[:200],
-        }
-        for run in runs
-    ]
-    return [{name: row[name] for name in row if any(r[name] not in (None, "") for r in rows)} for row in rows]
-
-
 def step_rows(steps: Sequence[Step]) -> list[dict[str, object]]:
     """Return a retrain's steps as table rows, each with its time so far; no column that says nothing."""
     now = utc_now()

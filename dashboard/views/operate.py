@@ -8,7 +8,7 @@ import streamlit as st
 from dashboard import engine_numbers, queries, spending, standing
 from dashboard.engine_numbers import FIRST_TOKEN, LATENCY, EngineNumbers
 from dashboard.scorecards import Row
-from dashboard.views import page
+from dashboard.views import page, ways
 from driftwheel import notifying
 from driftwheel.bookkeeping import ApiKey, Scope
 from driftwheel.errors import DriftwheelError
@@ -92,6 +92,7 @@ def speed(before: tuple[float, EngineNumbers] | None, now: float, count: float |
 @st.fragment(run_every="10s")
 def show_deployments() -> None:
     """Draw which version the gateway serves, and how much of the requests each gets."""
+    ways.follow()
     alias = find_alias(ledger, *settings.alias_key)
     word, sentence = standing.gateway_state(alias)
     with st.container(horizontal=True, vertical_alignment="center"):
@@ -113,7 +114,7 @@ def show_deployments() -> None:
         page.table(rows, column_config={"share of requests": st.column_config.NumberColumn(format="percent")})
     else:
         st.text("Nothing is deployed. A version that is promoted is, once a gateway runs.")
-    page.way("All deployments", "deployments", key="to_deployments")
+    ways.way("All deployments", "deployments", key="to_deployments")
 
 
 @st.cache_data(ttl=SPENT_SECONDS, max_entries=8, show_spinner=False)

@@ -10,7 +10,7 @@ from dashboard.live_numbers import Quality
 from dashboard.next_step import GATEWAY_DOWN
 from dashboard.pace import NEWEST_ROWS
 from dashboard.spending import Total
-from dashboard.views import page
+from dashboard.views import page, ways
 
 BAD_WORDS = ("silent", "stale", "refused")
 """States of the gateway in which nobody may get an answer: the first thing that one sees."""
@@ -24,6 +24,7 @@ settings, ledger = page.start(__file__, "Is it fine, and does it need you?")
 @st.fragment(run_every="5s")
 def show_now() -> None:
     """Draw what is true now, again every five seconds; all tabs share what is read for it."""
+    ways.follow()
     now = shared.overview(ledger.url, settings.alias_key, ledger)
     show_sentence(now)
     with st.container(horizontal=True):
@@ -51,7 +52,7 @@ def show_sentence(now: shared.Overview) -> None:
             st.text(now.gateway[1] if now.gateway[0] in BAD_WORDS else step.why)
         st.text(now.sentence)
         if step.page:
-            page.way(step.label, step.page, key="next", type="primary")
+            ways.way(step.label, step.page, key="next", type="primary")
         elif step.command:
             st.text("What to do next:")
             st.code(step.command, language="bash")
@@ -144,7 +145,7 @@ def show_strip(stations: list[standing.Station]) -> None:
     with st.container(horizontal=True):
         for station in stations:
             with st.container(border=True, width=STATION_PIXELS, height="stretch", gap="xxsmall"):
-                page.way(station.noun, station.page, key=f"station_{station.page}", type="tertiary")
+                ways.way(station.noun, station.page, key=f"station_{station.page}", type="tertiary")
                 st.text(station.title)
                 if station.is_bad:
                     st.badge(station.status, color="red")

@@ -16,6 +16,7 @@ from streamlit.delta_generator import DeltaGenerator
 from dashboard import pages, queries, shared
 from dashboard.handover import handed_over, needs_key
 from dashboard.sign_in import CALLER_HEADER
+from dashboard.views import ways
 from driftwheel.bookkeeping import Scope
 from driftwheel.by_whom import Cause, Trust
 from driftwheel.cli.command import open_ledger
@@ -57,6 +58,7 @@ def start(view: str | Path, sentence: str) -> tuple[Settings, Ledger]:
 
     Nothing is drawn for somebody whose key is not good any more.
     """
+    ways.follow()
     settings, ledger = loop()
     try:
         holder()
@@ -82,12 +84,6 @@ def _box(word: str, color: Any, text: str) -> None:
 def problem(text: str, word: str = "Not done") -> None:
     """Show what went wrong, as text."""
     _box(word, "red", text)
-
-
-def way(label: str, to: str, *, key: str, type: Any = "secondary", **query: str) -> None:
-    """Draw a button that opens another page, named by its file; `query` goes into that page's address."""
-    if st.button(label, key=key, type=type):
-        st.switch_page(f"views/{to}.py", query_params=query)
 
 
 def place_for(name: str, of: Sequence[object]) -> DeltaGenerator:

@@ -124,6 +124,11 @@ def test_with_one_engine_there_is_no_canary_and_no_shadow(seeded: dict[str, str]
     assert promotion.ways(one) == [promotion.DIRECT]
 
 
+def test_a_version_in_several_stages_is_told_by_the_one_that_counts_most(seeded: dict[str, str]) -> None:
+    table = view("model_versions").dataframe[0].value
+    assert table[table["version"] == "v1"]["now"].tolist() == ["live, 100% of the requests"]
+
+
 def test_a_rejected_version_cannot_be_promoted(seeded: dict[str, str]) -> None:
     page = view("model_versions")
     page.selectbox(key="version").select(seeded["rejected"]).run()
