@@ -8,14 +8,14 @@ from typing import Any
 
 from dashboard.charts import Difference
 from dashboard.scorecards import Row, share_text
-from driftwheel.answers import parse_object
-from driftwheel.bookkeeping import Judgement, Preference
-from driftwheel.bounded_means import mean_interval
-from driftwheel.comparison import Comparison, most_changed
-from driftwheel.intervals import paired_interval, share_interval
-from driftwheel.judgements import agreement, is_model, peoples_word
-from driftwheel.predictions import Prediction
-from driftwheel.scorecard import Scorecard
+from driftwheel.evidence.bounded_means import mean_interval
+from driftwheel.evidence.comparison import Comparison, most_changed
+from driftwheel.evidence.intervals import paired_interval, share_interval
+from driftwheel.evidence.judgements import agreement, is_model, peoples_word
+from driftwheel.records.bookkeeping import Judgement, Preference
+from driftwheel.records.predictions import Prediction
+from driftwheel.records.scorecard import Scorecard
+from driftwheel.text.answers import parse_object
 
 TO_JUDGE = 20
 """What a person judges in one sitting."""

@@ -10,11 +10,11 @@ from datetime import datetime
 from dashboard.drift_tables import KINDS
 from dashboard.queries import latest_check, newest
 from dashboard.standing import lamp
-from driftwheel.alias_key import AliasKey
-from driftwheel.check_details import DECIDING
-from driftwheel.intervals import share_interval
-from driftwheel.records import Alias, DriftKind, DriftSignal, DriftVerdict, ModelVersion
-from driftwheel.scorecard import Headline, headline
+from driftwheel.evidence.intervals import share_interval
+from driftwheel.records.alias_key import AliasKey
+from driftwheel.records.check_details import DECIDING
+from driftwheel.records.nouns import Alias, DriftKind, DriftSignal, DriftVerdict, ModelVersion
+from driftwheel.records.scorecard import Headline, headline
 from driftwheel.store.ledger import Ledger
 
 CHECKS = 50

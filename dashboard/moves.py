@@ -8,21 +8,21 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from dashboard.queries import age, version_names
-from driftwheel import approvals, controls
-from driftwheel.alias_key import AliasKey
-from driftwheel.bookkeeping import Judgement, Preference
-from driftwheel.by_whom import Cause
+from driftwheel.control import approvals, controls
+from driftwheel.control.retrain_limits import WAITING
 from driftwheel.errors import ConflictError
-from driftwheel.judgements import record_judgement
-from driftwheel.records import Alias, DecisionStatus, DecisionVerdict, ModelVersion, RetrainDecision
-from driftwheel.retrain_limits import WAITING
+from driftwheel.evidence.judgements import record_judgement
+from driftwheel.records.alias_key import AliasKey
+from driftwheel.records.bookkeeping import Judgement, Preference
+from driftwheel.records.by_whom import Cause
+from driftwheel.records.nouns import Alias, DecisionStatus, DecisionVerdict, ModelVersion, RetrainDecision
+from driftwheel.records.training_plan import TrainingPlan
 from driftwheel.settings.watching import MonitorSettings, PolicySettings
 from driftwheel.store.alias import find_alias
 from driftwheel.store.ledger import Ledger
 from driftwheel.traffic import new_normal
 from driftwheel.traffic.fresh_labels import Caps
 from driftwheel.traffic.new_normal import NewNormal
-from driftwheel.training_plan import TrainingPlan
 
 LOOK_AGAIN = "Nothing was changed: look again, and decide anew."
 SETTLED = {

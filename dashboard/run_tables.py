@@ -7,7 +7,7 @@ import altair as alt
 
 from dashboard.charts import sized
 from dashboard.queries import flat, short, span
-from driftwheel.records import TrainingRun
+from driftwheel.records.nouns import TrainingRun
 
 KINDS = {"loss": "training", "eval_loss": "validation"}
 

@@ -14,11 +14,12 @@ from dashboard.pace import Pace, pace
 from dashboard.spending import Total, total
 from dashboard.standing import Station
 from dashboard.traffic_search import Minute
-from driftwheel import controls
-from driftwheel.alias_key import AliasKey
-from driftwheel.bookkeeping import Step
+from driftwheel.control import controls
+from driftwheel.control.retrain_limits import WAITING
 from driftwheel.identity import utc_now
-from driftwheel.records import (
+from driftwheel.records.alias_key import AliasKey
+from driftwheel.records.bookkeeping import Step
+from driftwheel.records.nouns import (
     Alias,
     DecisionStatus,
     DecisionVerdict,
@@ -29,7 +30,6 @@ from driftwheel.records import (
     TrainingRun,
     TrainingRunStatus,
 )
-from driftwheel.retrain_limits import WAITING
 from driftwheel.settings.watching import DashboardSettings
 from driftwheel.store.alias import find_alias
 from driftwheel.store.ledger import Ledger

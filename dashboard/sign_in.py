@@ -5,18 +5,21 @@ What the key is good for is looked up at each use: `see` is any of the scopes re
 
 import html
 import secrets
+import threading
 from collections import OrderedDict
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from driftwheel.bookkeeping import Scope
-from driftwheel.key_holders import KeyHolder, holder_named, holder_of
+from driftwheel.callers.key_holders import KeyHolder, holder_named, holder_of
+from driftwheel.records.bookkeeping import Scope
 from driftwheel.store.ledger import Ledger
 
 SEEING = frozenset({Scope.READ, Scope.LABEL, Scope.LABEL_TRUSTED, Scope.OPERATE})
 """A key with one of these may look at the pages; one that may only ask the model may not."""
 SESSION_HOURS = 12
 MOST_SESSIONS = 10_000
+MOST_OF_A_KEY = 100
+"""Of one key, so that whoever signs in again and again pushes out nobody but those of the same key."""
 CALLER_HEADER = "x-driftwheel-caller"
 """By which the pages are told who asks; whatever a client sends under this name is thrown away."""
 PAGE_HEADERS = {
@@ -62,6 +65,12 @@ class Sessions:
     def __init__(self, ledger: Ledger, project: str) -> None:
         self._ledger, self._project = ledger, project
         self._sessions: OrderedDict[str, Session] = OrderedDict()
+        self._lock = threading.Lock()
+
+    @property
+    def count(self) -> int:
+        """How many are signed in, or were and have not been forgotten."""
+        return len(self._sessions)
 
     @property
     def cookie(self) -> str:
@@ -74,10 +83,21 @@ class Sessions:
         if holder is None or SEEING.isdisjoint(holder.scopes):
             return None
         token = secrets.token_urlsafe(32)
-        self._sessions[token] = Session(holder.id, now + timedelta(hours=SESSION_HOURS))
-        while len(self._sessions) > MOST_SESSIONS:
-            self._sessions.popitem(last=False)
+        with self._lock:
+            self._make_room(holder.id, now)
+            self._sessions[token] = Session(holder.id, now + timedelta(hours=SESSION_HOURS))
         return token
+
+    def _make_room(self, caller_id: str, now: datetime) -> None:
+        """Drop the sessions that have ended, then the oldest of this key; of others only where there are too many."""
+        for token, session in list(self._sessions.items()):
+            if now >= session.ends_at:
+                del self._sessions[token]
+        own = [token for token, session in self._sessions.items() if session.caller_id == caller_id]
+        for token in own[: max(0, len(own) + 1 - MOST_OF_A_KEY)]:
+            del self._sessions[token]
+        while len(self._sessions) >= MOST_SESSIONS:
+            self._sessions.popitem(last=False)
 
     def holder(self, token: str, now: datetime) -> KeyHolder | None:
         """Return who is signed in, if the session has not ended and the key is still good for it."""
@@ -89,4 +109,5 @@ class Sessions:
 
     def sign_out(self, token: str) -> None:
         """End a session."""
-        self._sessions.pop(token, None)
+        with self._lock:
+            self._sessions.pop(token, None)

@@ -8,9 +8,9 @@ from typing import Any
 import sqlalchemy as sa
 
 from dashboard.queries import age, latest_check, newest, short, version_names
-from driftwheel.gateway_reports import STALE_SECONDS
+from driftwheel.control.gateway_reports import STALE_SECONDS
 from driftwheel.identity import utc_now
-from driftwheel.records import (
+from driftwheel.records.nouns import (
     NOUNS,
     Alias,
     Dataset,

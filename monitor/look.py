@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from driftwheel.bookkeeping import Window
 from driftwheel.identity import new_id
-from driftwheel.records import DriftKind, ModelVersion
+from driftwheel.records.bookkeeping import Window
+from driftwheel.records.nouns import DriftKind, ModelVersion
 from driftwheel.settings.settings import Settings
 from driftwheel.settings.watching import MonitorSettings
 from driftwheel.store.alias import find_alias

@@ -16,7 +16,7 @@ from enum import StrEnum
 import numpy as np
 from scipy.stats import norm
 
-from driftwheel.records import DriftKind
+from driftwheel.records.nouns import DriftKind
 from monitor.background import Background
 from monitor.calibration import Array
 from monitor.pools import HORIZONS, Pool, Tallied

@@ -6,11 +6,11 @@ import streamlit as st
 
 from dashboard import charts, comparing, moves, queries
 from dashboard.views import page
-from driftwheel.bookkeeping import Judgement, Preference, Scope
-from driftwheel.comparison import Comparison, compare
 from driftwheel.errors import DriftwheelError
-from driftwheel.judgements import in_order, is_model, judgements_of
-from driftwheel.records import ModelVersion
+from driftwheel.evidence.comparison import Comparison, compare
+from driftwheel.evidence.judgements import in_order, is_model, judgements_of
+from driftwheel.records.bookkeeping import Judgement, Preference, Scope
+from driftwheel.records.nouns import ModelVersion
 
 SIDES = {"left": "Left is better", "right": "Right is better", "both": "Both are good", "neither": "Both are bad"}
 

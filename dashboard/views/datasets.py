@@ -6,8 +6,8 @@ import streamlit as st
 
 from dashboard import charts, files, queries
 from dashboard.views import page
-from driftwheel.dataset_report import DatasetReport
-from driftwheel.records import Dataset
+from driftwheel.records.dataset_report import DatasetReport
+from driftwheel.records.nouns import Dataset
 
 LENGTHS = {"p50": "median", "p95": "95 % are below", "max": "longest"}
 

@@ -4,7 +4,7 @@ import streamlit as st
 
 from dashboard import queries, standing
 from dashboard.views import page
-from driftwheel.records import Deployment, DeploymentStage
+from driftwheel.records.nouns import Deployment, DeploymentStage
 from driftwheel.store.alias import find_alias
 
 settings, ledger = page.start(__file__, "Which version should answer, which one does, and every change of that.")

@@ -8,10 +8,18 @@ import streamlit as st
 from dashboard import drift_tables, files, moves, queries, timelines
 from dashboard.drift_tables import KINDS, VERDICTS, WHAT_HELPS
 from dashboard.views import page, ways
-from driftwheel.by_whom import Action
-from driftwheel.check_details import DECIDING
-from driftwheel.diagnosis import Diagnosis, Finding, NewCluster, Remedy
-from driftwheel.records import Dataset, DriftKind, DriftSignal, DriftVerdict, ModelVersion, RetrainDecision, Traffic
+from driftwheel.records.by_whom import Action
+from driftwheel.records.check_details import DECIDING
+from driftwheel.records.diagnosis import Diagnosis, Finding, NewCluster, Remedy
+from driftwheel.records.nouns import (
+    Dataset,
+    DriftKind,
+    DriftSignal,
+    DriftVerdict,
+    ModelVersion,
+    RetrainDecision,
+    Traffic,
+)
 from driftwheel.store.events import events_of
 from driftwheel.traffic.new_normal import as_it_stands
 

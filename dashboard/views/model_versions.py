@@ -7,10 +7,10 @@ import streamlit as st
 
 from dashboard import charts, files, moves, promotion, queries, scorecards
 from dashboard.views import page
-from driftwheel.controls import SHADOW
-from driftwheel.json_form import as_json
-from driftwheel.records import Alias, Deployment, DeploymentStage, ModelVersion, ModelVersionStatus
-from driftwheel.scorecard import FaultScore, Scorecard
+from driftwheel.control.controls import SHADOW
+from driftwheel.records.json_form import as_json
+from driftwheel.records.nouns import Alias, Deployment, DeploymentStage, ModelVersion, ModelVersionStatus
+from driftwheel.records.scorecard import FaultScore, Scorecard
 from driftwheel.store.alias import find_alias
 
 SERVING = (DeploymentStage.LIVE, DeploymentStage.CANARY, DeploymentStage.SHADOW, DeploymentStage.DRAINING)

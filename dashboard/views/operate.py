@@ -9,10 +9,10 @@ from dashboard import engine_numbers, queries, spending, standing
 from dashboard.engine_numbers import FIRST_TOKEN, LATENCY, EngineNumbers
 from dashboard.scorecards import Row
 from dashboard.views import page, ways
-from driftwheel import notifying
-from driftwheel.bookkeeping import ApiKey, Scope
+from driftwheel.control import notifying
 from driftwheel.errors import DriftwheelError
-from driftwheel.records import Deployment, DeploymentStage
+from driftwheel.records.bookkeeping import ApiKey, Scope
+from driftwheel.records.nouns import Deployment, DeploymentStage
 from driftwheel.store.alias import find_alias
 
 LOOKS, SPENT_SECONDS = "engine_looks", 60

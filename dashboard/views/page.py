@@ -17,13 +17,13 @@ from dashboard import pages, queries, shared
 from dashboard.handover import handed_over, needs_key
 from dashboard.sign_in import CALLER_HEADER
 from dashboard.views import ways
-from driftwheel.bookkeeping import Scope
-from driftwheel.by_whom import Cause, Trust
+from driftwheel.callers.key_holders import KeyHolder, holder_named
 from driftwheel.cli.command import open_ledger
 from driftwheel.errors import ConflictError, DriftwheelError
 from driftwheel.identity import utc_now
 from driftwheel.inert_text import inert_cell
-from driftwheel.key_holders import KeyHolder, holder_named
+from driftwheel.records.bookkeeping import Scope
+from driftwheel.records.by_whom import Cause, Trust
 from driftwheel.settings.load import load_settings
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger

@@ -9,16 +9,16 @@ import streamlit as st
 
 from dashboard import estimate, files, moves, queries, run_tables, search_charts, shared, time_left, timelines
 from dashboard.views import page, ways
-from driftwheel import approvals, controls
-from driftwheel.accelerator import has_gpu
-from driftwheel.bookkeeping import Scope, Step
-from driftwheel.records import Dataset, DecisionStatus, DecisionVerdict, RetrainDecision, TrainingRun
-from driftwheel.retrain_limits import AT_WORK, UNFINISHED
+from driftwheel.control import approvals, controls
+from driftwheel.control.retrain_limits import AT_WORK, UNFINISHED
+from driftwheel.machine.accelerator import has_gpu
+from driftwheel.machine.system import available_bytes
+from driftwheel.records.bookkeeping import Scope, Step
+from driftwheel.records.nouns import Dataset, DecisionStatus, DecisionVerdict, RetrainDecision, TrainingRun
+from driftwheel.records.training_plan import TrainingPlan
 from driftwheel.settings.training import TrainSettings
 from driftwheel.store.alias import find_alias
-from driftwheel.system import available_bytes
 from driftwheel.traffic.fresh_labels import fresh_for_retrain
-from driftwheel.training_plan import TrainingPlan
 
 LOG_BYTES = 3_000
 CURVES = {

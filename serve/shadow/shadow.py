@@ -11,11 +11,11 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx2
 import sqlalchemy as sa
 
-from driftwheel.alias_key import AliasKey
-from driftwheel.controls import SHADOW, set_shadow
+from driftwheel.control.controls import SHADOW, set_shadow
 from driftwheel.errors import ConflictError, EngineError, NotFoundError
 from driftwheel.identity import utc_now
-from driftwheel.records import Deployment, DeploymentStage, ModelVersion, Traffic
+from driftwheel.records.alias_key import AliasKey
+from driftwheel.records.nouns import Deployment, DeploymentStage, ModelVersion, Traffic
 from driftwheel.settings.serving import ServeSettings
 from driftwheel.settings.settings import Settings
 from driftwheel.store.answer_form import label_field_of

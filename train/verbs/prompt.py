@@ -20,9 +20,10 @@ from driftwheel.cli.command import (
     settings_from,
 )
 from driftwheel.errors import ConfigError
-from driftwheel.json_form import as_json
-from driftwheel.records import Dataset, ModelVersion
+from driftwheel.records.json_form import as_json
+from driftwheel.records.nouns import Dataset, ModelVersion
 from driftwheel.store.alias import get_alias
+from driftwheel.upkeep.storage_files import making
 from train.evaluation.prompt_trial import Trial, refuse_shown, try_prompts
 from train.prompts.prompt_file import Prompt, read_prompt
 from train.prompts.prompted import write_prompted
@@ -60,7 +61,8 @@ def main(arguments: argparse.Namespace) -> None:
         return
     if len(prompts) != 1:
         raise ConfigError("publish takes one prompt; `driftwheel prompt try` compares several")
-    published = publish_prompt(Job(settings, ledger), dataset, version, prompts)
+    with making(settings.root):
+        published = publish_prompt(Job(settings, ledger), dataset, version, prompts)
     print_record(published, as_json=arguments.json)
 
 

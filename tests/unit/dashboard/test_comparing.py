@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 
 from dashboard import charts, comparing
-from driftwheel.bookkeeping import Judgement, Preference
-from driftwheel.comparison import Comparison
-from driftwheel.intervals import paired_interval
-from driftwheel.predictions import Prediction
-from driftwheel.scorecard import Scorecard
+from driftwheel.evidence.comparison import Comparison
+from driftwheel.evidence.intervals import paired_interval
+from driftwheel.records.bookkeeping import Judgement, Preference
+from driftwheel.records.predictions import Prediction
+from driftwheel.records.scorecard import Scorecard
 
 
 def item(

@@ -7,8 +7,8 @@ from types import ModuleType
 import pytest
 
 from dashboard import live_numbers
-from driftwheel.intervals import share_interval
-from driftwheel.records import Alias, DriftKind, DriftSignal, ModelVersion
+from driftwheel.evidence.intervals import share_interval
+from driftwheel.records.nouns import Alias, DriftKind, DriftSignal, ModelVersion
 from driftwheel.settings.settings import Settings
 from driftwheel.store.alias import get_alias
 from driftwheel.store.ledger import Ledger

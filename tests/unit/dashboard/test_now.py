@@ -8,10 +8,10 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from dashboard import shared
-from driftwheel import approvals
-from driftwheel.bookkeeping import Step
+from driftwheel.control import approvals
 from driftwheel.identity import utc_now
-from driftwheel.records import DecisionStatus, RetrainDecision
+from driftwheel.records.bookkeeping import Step
+from driftwheel.records.nouns import DecisionStatus, RetrainDecision
 from driftwheel.settings.settings import Settings
 from driftwheel.store.alias import get_alias
 from driftwheel.store.ledger import Ledger

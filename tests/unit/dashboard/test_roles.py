@@ -8,11 +8,11 @@ from streamlit.testing.v1 import AppTest
 
 from dashboard.handover import KEY_VARIABLE, hand_over
 from dashboard.sign_in import CALLER_HEADER
-from driftwheel import controls
-from driftwheel.api_keys import create_key, disable_key
-from driftwheel.bookkeeping import Scope
-from driftwheel.by_whom import Action, Feedback, Trust
-from driftwheel.records import Traffic
+from driftwheel.callers.api_keys import create_key, disable_key
+from driftwheel.control import controls
+from driftwheel.records.bookkeeping import Scope
+from driftwheel.records.by_whom import Action, Feedback, Trust
+from driftwheel.records.nouns import Traffic
 from driftwheel.settings.settings import Settings
 from driftwheel.store.events import events_of
 from driftwheel.store.ledger import Ledger

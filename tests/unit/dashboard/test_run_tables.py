@@ -5,8 +5,8 @@ from datetime import timedelta
 
 from dashboard import run_tables
 from driftwheel.identity import utc_now
-from driftwheel.records import TrainingRun, TrainingRunStatus
-from driftwheel.run_metrics import RunMetrics
+from driftwheel.records.nouns import TrainingRun, TrainingRunStatus
+from driftwheel.records.run_metrics import RunMetrics
 
 NOW = utc_now()
 RUN = TrainingRun(

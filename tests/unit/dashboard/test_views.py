@@ -12,10 +12,10 @@ from streamlit.testing.v1 import AppTest
 
 from dashboard import files, promotion
 from dashboard.pages import PAGES
-from driftwheel import controls
-from driftwheel.bookkeeping import Judgement, Preference
+from driftwheel.control import controls
 from driftwheel.identity import utc_now
-from driftwheel.records import DecisionStatus, RetrainDecision, Traffic
+from driftwheel.records.bookkeeping import Judgement, Preference
+from driftwheel.records.nouns import DecisionStatus, RetrainDecision, Traffic
 from driftwheel.settings.settings import Settings
 from driftwheel.store.alias import get_alias
 from driftwheel.store.ledger import Ledger

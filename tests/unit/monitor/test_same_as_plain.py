@@ -10,9 +10,9 @@ import pytest
 import sqlalchemy as sa
 from scipy.stats import hypergeom
 
-from driftwheel.by_whom import Feedback
 from driftwheel.errors import NotFoundError
-from driftwheel.records import ModelVersion, Traffic
+from driftwheel.records.by_whom import Feedback
+from driftwheel.records.nouns import ModelVersion, Traffic
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
 from driftwheel.store.tables import TABLES
