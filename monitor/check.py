@@ -33,6 +33,7 @@ from driftwheel.store.events import note_with
 from driftwheel.store.ledger import Ledger
 from driftwheel.store.tables import TABLES
 from monitor.drift import KindJudgment
+from monitor.engine_state import fails
 from monitor.facts import gather_facts, trial_of
 from monitor.features import FEATURES, Feature
 from monitor.known_rows import keep_answered
@@ -149,6 +150,7 @@ def _decide(settings: Settings, ledger: Ledger, look: Look, signals: Sequence[Dr
     )
     quality = decisive[DriftKind.QUALITY]
     facts = gather_facts(ledger, settings.alias_key, look.version, drifted, quality, utc_now(), trial, settings.dataset)
+    facts = replace(facts, is_engine_failing=fails(decisive[DriftKind.ENGINE].details.error_share))
     decision, at = decide(facts, settings.policy), utc_now()
     return RetrainDecision(
         id=new_id("decision", [look.check_id], at),

@@ -29,6 +29,7 @@ from driftwheel.records.nouns import (
     DecisionVerdict,
     Deployment,
     DeploymentStage,
+    DriftKind,
     DriftSignal,
     ModelVersion,
     ModelVersionStatus,
@@ -70,6 +71,9 @@ class Status:
     canary: Deployment | None
     """A candidate that answers a share of the requests."""
     signals: list[DriftSignal]
+    """Of the newest check, as they count now."""
+    accepted: list[DriftKind]
+    """The kinds whose drift somebody accepted since as the new normal: their scores are of before."""
     decision: RetrainDecision | None
     retrain: RetrainDecision | None
     """The newest decision to retrain; decisions to hold may have been made since."""
@@ -103,7 +107,8 @@ def gather(ledger: Ledger, key: AliasKey) -> Status:
     """Read the status of one project."""
     project, alias = key.project, find_alias(ledger, *key)
     last = _newest(ledger, DriftSignal, project)
-    signals = ledger.find(DriftSignal, project=project, check_id=last.check_id, feature=DECIDING) if last else []
+    said = ledger.find(DriftSignal, project=project, check_id=last.check_id, feature=DECIDING) if last else []
+    signals = as_it_stands(ledger, said)
     retrains = ledger.find(RetrainDecision, project=project, verdict=DecisionVerdict.RETRAIN, limit=1)
     steps = ledger.find(Step, decision_id=retrains[0].id, limit=1) if retrains else []
     canaries = ledger.find(Deployment, project=project, alias=key.name, stage=DeploymentStage.CANARY, limit=1)
@@ -118,7 +123,8 @@ def gather(ledger: Ledger, key: AliasKey) -> Status:
         labelled=ledger.count(Traffic, TABLES[Traffic].c.label.is_not(None), ~is_unwatched(), project=project),
         pruned=pruned_rows(ledger, project),
         pruned_unchecked=unchecked_rows(ledger, project),
-        signals=as_it_stands(ledger, signals),
+        signals=signals,
+        accepted=[now.kind for now, then in zip(signals, said, strict=True) if now.verdict is not then.verdict],
         decision=_newest(ledger, RetrainDecision, project),
         retrain=retrains[0] if retrains else None,
         step=steps[0] if steps else None,
@@ -184,8 +190,10 @@ def _watched_lines(status: Status) -> list[tuple[str, str]]:
     answering = (status.alias.observed_version_id or status.alias.version_id) if status.alias else None
     for signal in status.signals:
         numbers = f"score {signal.score:.3g} against {signal.threshold:.3g}, {signal.current_rows} rows"
-        whose = "" if signal.version_id == answering else f" of {signal.version_id}, which answers no more"
-        lines.append((f"{signal.kind} drift", f"{signal.verdict} ({numbers}{whose})"))
+        whose = "" if answering in (None, signal.version_id) else f" of {signal.version_id}, which answers no more"
+        is_accepted = signal.kind in status.accepted
+        verdict = "accepted as the new normal" if is_accepted else f"{signal.verdict}"
+        lines.append((f"{signal.kind} drift", f"{verdict} ({'before that: ' * is_accepted}{numbers}{whose})"))
     return lines
 
 

@@ -134,15 +134,35 @@ def writing(target: Path, facts: Mapping[str, object]) -> Iterator[Path]:
             p.relative_to(aside).as_posix(): {"bytes": p.stat().st_size, "sha256": file_sha256(p)} for p in files
         }
         write_json(aside / MANIFEST, {**facts, "files": listing, "content_hash": content_hash(listing)})
-        shutil.rmtree(target, ignore_errors=True)
+        replaced = _put_aside(target)
         aside.replace(target)
         sync(target.parent)
+        if replaced is not None:
+            shutil.rmtree(replaced, ignore_errors=True)
     except StorageError:
         raise
     except OSError as error:
         raise StorageError(f"cannot write the artifact {target}: {error}; nothing was left behind") from error
     finally:
         shutil.rmtree(aside, ignore_errors=True)
+
+
+def discard(folder: Path) -> None:
+    """Delete a folder; whoever is killed midway leaves nothing that seems whole, because a manifest is still there."""
+    aside = _put_aside(folder)
+    if aside is not None:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def _put_aside(folder: Path) -> Path | None:
+    """Give a folder the name of what is half written, which a later `gc` deletes; None where there is none."""
+    aside = folder.with_name(f".{folder.name}.{os.getpid()}-{threading.get_ident()}")
+    shutil.rmtree(aside, ignore_errors=True)
+    try:
+        folder.rename(aside)
+    except FileNotFoundError:
+        return None
+    return aside
 
 
 def is_complete(path: Path) -> bool:

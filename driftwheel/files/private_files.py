@@ -4,6 +4,7 @@ Datasets, logs and the ledger hold what users wrote. Where no other user may pas
 file in it, whatever its own mode is. A group may: who runs the loop in containers shares its volume by one.
 """
 
+import errno
 import os
 import stat
 from pathlib import Path
@@ -40,6 +41,8 @@ def keep_private(folder: Path) -> None:
             f"every user of this machine can read {folder}, which holds what users wrote; chmod o-rwx {folder}"
         ) from error
     except OSError as error:
+        if error.errno == errno.EROFS and folder.is_dir():
+            return  # a mounted copy that is there to be read
         raise ConfigError(f"cannot use the storage folder {folder}: {error.strerror}; set storage.root") from error
     log.warning("every user of this machine could read the storage folder; now they cannot", folder=str(folder))
 

@@ -32,6 +32,15 @@ def only_process(path: Path, conflict: str) -> Iterator[None]:
 
 
 @contextmanager
+def beside_others(path: Path) -> Iterator[None]:
+    """Hold the lock file, made with its folder, together with others; blocks while `only_process` has it alone."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a+") as file:  # NFS shares a lock only of what is open for reading, and gives it alone for writing
+        fcntl.flock(file, fcntl.LOCK_SH)
+        yield
+
+
+@contextmanager
 def one_after_another(path: Path) -> Iterator[None]:
     """Hold the lock file, made with its folder; blocks while another process or thread has it."""
     path.parent.mkdir(parents=True, exist_ok=True)

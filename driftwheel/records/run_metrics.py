@@ -10,7 +10,7 @@ class RunMetrics:
     train_loss: float | None = None
     """Mean over the steps, in nats a token."""
     eval_loss: float | None = None
-    """The least validation loss, which chose the checkpoint that was kept."""
+    """The least validation loss, which chose the checkpoint; replayed rows weigh no more in it than new ones."""
     steps: int | None = None
     best_step: int | None = None
     """The step of the least validation loss."""

@@ -239,6 +239,8 @@ class Scorecard:
     """Share of objects with a field or value that training never showed."""
     outside_prompt: float | None = None
     """Share of extractive answers that are not wholly from the prompt."""
+    invented: float | None = only_with("invented")
+    """Share of texts with a number, or a word that training answers have from their prompts, that the prompt lacks."""
     prompt_overlap: float | None = None
     completion_tokens_per_second: float | None = None
     robustness: dict[str, FaultScore] | None = None

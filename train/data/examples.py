@@ -7,6 +7,8 @@ from pathlib import Path
 from driftwheel.errors import ArtifactError, DataError
 from driftwheel.text.conversations import Message, Tool, last_text, text_of
 
+NEW = "new"
+"""The slice of a retrain's fresh rows; those that it replays are `old`, and so are all rows of a first Dataset."""
 MOSTLY_LACKING = ("tools", "references", "author", "requests", "groups")
 """Fields of a row that came later, and that most rows lack."""
 

@@ -22,6 +22,7 @@ from driftwheel.settings.data import HUB, Base
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
 from driftwheel.text.conversations import text_of
+from driftwheel.upkeep.storage_files import making
 from train.base_model import base_ends, load_base_tokenizer
 from train.data.checking.check_tables import print_findings
 from train.data.checking.data_check import check_files
@@ -61,7 +62,7 @@ def main(arguments: argparse.Namespace) -> None:
         return
     ledger = open_ledger(settings)
     if arguments.action == "build":
-        with progress("build the dataset"):
+        with making(settings.root), progress("build the dataset"):
             built = build_dataset(settings, ledger, _given(arguments.source) or None)
         print_record(built, as_json=arguments.json)
         if not arguments.json:

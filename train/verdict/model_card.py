@@ -30,6 +30,7 @@ MEASURES = {
     "outside_label_set": "label unknown to training",
     "outside_schema": "field or value unknown to training",
     "outside_prompt": "answer not wholly from the prompt",
+    "invented": "text with a fact that its prompt lacks",
     "prompt_overlap": "trigrams of an answer that the prompt holds",
     "rouge_1": "ROUGE-1",
     "rouge_2": "ROUGE-2",

@@ -1,5 +1,6 @@
 """What is live is said with what it scored, and how sure that is."""
 
+import json
 import re
 import threading
 from dataclasses import replace
@@ -11,7 +12,7 @@ from typing import Any
 import pytest
 
 from driftwheel.cli.command import named_version
-from driftwheel.cli.status import as_text, ask_gateway, gather
+from driftwheel.cli.status import as_json, as_text, ask_gateway, gather
 from driftwheel.control.controls import set_paused
 from driftwheel.errors import NotFoundError
 from driftwheel.identity import utc_now
@@ -279,3 +280,31 @@ def test_a_check_of_the_version_before_is_told_as_its(settings: Settings, ledger
     assert "input drift    drifted (score 9 against 2, 5 rows)" in as_text(status)
     before = replace(status, signals=[replace(signal, version_id="version_0")])
     assert "5 rows of version_0, which answers no more)" in as_text(before)
+
+
+def test_drift_that_was_accepted_since_is_told_as_accepted(settings: Settings, ledger: Ledger) -> None:
+    """It said `steady`, with a score far over the threshold beside it."""
+    add_with_parents(ledger, version("version_1", 1))
+    signal = DriftSignal(
+        id="signal_1",
+        project="support",
+        version_id="version_1",
+        kind=DriftKind.INPUT,
+        feature=DECIDING,
+        method="m",
+        score=7.5,
+        threshold=1.5,
+        reference_rows=100,
+        current_rows=100,
+        verdict=DriftVerdict.DRIFTED,
+        check_id="check_1",
+    )
+    ledger.add(signal, replace(signal, id="signal_2", kind=DriftKind.QUALITY, verdict=DriftVerdict.STEADY))
+    shown = as_text(gather(ledger, settings.alias_key))
+    assert "input drift    drifted (score 7.5 against 1.5" in shown
+    accepted = {"version_id": "version_1", "check_ids": ["check_1"], "number": 1}
+    ledger.set_switch("support", "normal/version_1", json.dumps(accepted))
+    status = gather(ledger, settings.alias_key)
+    assert "input drift    accepted as the new normal (before that: score 7.5 against 1.5" in as_text(status)
+    assert "quality drift  steady" in as_text(status)
+    assert json.loads(as_json(status))["accepted"] == ["input"]

@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from driftwheel.errors import ArtifactError, StorageError
-from driftwheel.files.artifacts import MANIFEST, is_complete, read_manifest, verify, write_json, writing
+from driftwheel.files.artifacts import MANIFEST, discard, is_complete, read_manifest, verify, write_json, writing
 
 
 def build(target: Path) -> Path:
@@ -112,3 +113,27 @@ def test_write_json_replaces_in_one_go(tmp_path: Path) -> None:
     write_json(path, {"a": 2})
     assert json.loads(path.read_text()) == {"a": 2}
     assert os.listdir(tmp_path) == ["x.json"]
+
+
+@pytest.mark.parametrize("is_replaced", [False, True], ids=["deleted", "replaced"])
+def test_who_is_killed_while_a_folder_is_deleted_leaves_nothing_that_seems_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_replaced: bool
+) -> None:
+    """Its manifest can be the last file to go: `publish` then found finished weights that were not there."""
+    target, remove = build(tmp_path / "a"), shutil.rmtree
+
+    def killed(folder: Path, **_: object) -> None:
+        if (folder / MANIFEST).is_file():
+            (folder / "model.safetensors").unlink()
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(shutil, "rmtree", killed)
+    with pytest.raises(KeyboardInterrupt):
+        build(target) if is_replaced else discard(target)
+    if target.exists():
+        verify(target)
+    monkeypatch.setattr(shutil, "rmtree", remove)
+    verify(build(target))
+    discard(target)
+    discard(target)
+    assert not target.exists()

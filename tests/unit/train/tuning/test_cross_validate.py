@@ -65,6 +65,15 @@ def grouped(dataset: Dataset) -> Dataset:
     return dataset
 
 
+def test_a_fold_with_replayed_rows_alone_is_refused(settings: Settings, grouped: Dataset) -> None:
+    for split in ("train", "validation"):
+        path = Path(grouped.path) / f"{split}.jsonl"
+        rows = [replace(e, slice="new" if e.group in ("group4", "group9") else "old") for e in rows_of(path)]
+        path.write_text("".join(json.dumps(asdict(e)) + "\n" for e in rows), encoding="utf-8")
+    with pytest.raises(DataError, match="folds hold out none of the 6 new rows; give fewer folds"):
+        make_folds(settings.dataset, settings.root, grouped, 4)
+
+
 def test_folds_hold_out_every_row_once_and_never_a_part_of_a_group(settings: Settings, grouped: Dataset) -> None:
     folds = make_folds(settings.dataset, settings.root, grouped, 4)
     held_out = [rows_of(fold.path / "validation.jsonl") for fold in folds]
