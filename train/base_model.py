@@ -31,13 +31,15 @@ def identity(base: Base) -> str:
     return content_hash([base.name, base.revision])
 
 
-def is_folder_or_hub_name(name: str) -> bool:
-    """Say whether a base model's name may be one; the hub is not asked."""
-    return Path(name).is_dir() or HUB_NAME.match(name) is not None
+def why_none(name: str) -> str:
+    """Return the end of a sentence that says why a name is no base model's, or nothing; the hub is not asked."""
+    if Path(name).is_dir() or HUB_NAME.match(name):
+        return ""
+    return ", which is no folder here and no hub name such as Qwen/Qwen3-0.6B: nothing trains without one"
 
 
 def _require(name: str) -> None:
-    if is_folder_or_hub_name(name):
+    if not why_none(name):
         return
     raise NotFoundError(
         f"model.base {name!r} is neither a folder nor a hub name such as Qwen/Qwen3-0.6B; set model.base to one"

@@ -23,7 +23,7 @@ from driftwheel.settings.artifact import EvaluateSettings
 from driftwheel.settings.data import HUB, DatasetSettings
 from driftwheel.settings.settings import Settings
 from driftwheel.text.answers import as_label, parse_object
-from train.base_model import is_folder_or_hub_name
+from train.base_model import why_none
 from train.data.checking.labels_alike import labels_alike, said_alike
 from train.data.cleaning import clean_answer
 from train.data.sources.formats import Reading, read_sources
@@ -69,14 +69,10 @@ def main(arguments: argparse.Namespace) -> None:
         raise ConfigError(f"no data file at {named}; name a file, a folder or a data set that is there")
     project = _checked(arguments.project) if arguments.project else project_name(named)
     found = look(named, columns_of(arguments))
-    for line in found.said:
-        sys.stdout.write(line + "\n")
+    sys.stdout.writelines(f"{line}\n" for line in found.said)
     base = arguments.base or _ask(f"base model, a folder or a hub name [{DEFAULT_BASE}]: ") or DEFAULT_BASE
-    sys.stdout.write(f"base     {base}" + ("" if arguments.base else " (--base chooses another)") + "\n")
-    if not is_folder_or_hub_name(base):
-        sys.stdout.write(
-            "         is no folder here, and no hub name such as Qwen/Qwen3-0.6B: nothing trains without one\n"
-        )
+    another = "" if arguments.base else " (--base chooses another)"
+    sys.stdout.write(f"base     {base}{another}{why_none(base)}\n")
     dataset = {"sources": [named if named.startswith(HUB) else _beside(Path(named), path)], **found.keys}
     if label_field := arguments.label_field or found.label_field:
         dataset["label_field"] = label_field
@@ -142,8 +138,7 @@ def look(data: str, columns: dict[str, object]) -> Found:
         reading = _read(data, found)
     except DataError as error:
         found.is_read, found.asks_for_columns = False, "--prompt-column" in str(error)
-        found.said.append(f"data     {error}")
-        found.said.append("         once it can be read, `driftwheel data check` says what is in it")
+        found.said += [f"data     {error}", "         once it can be read, `driftwheel data check` says what is in it"]
         return found
     broken = "".join(f", {len(reading.broken)} broken ({b.place} {b.reason})" for b in reading.broken[:1])
     found.said.append(f"data     {len(reading.rows)} rows of {reading.name}{broken}")
