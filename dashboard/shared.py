@@ -9,7 +9,7 @@ import streamlit as st
 
 from dashboard import files, live_numbers, queries, standing, time_left, timelines, traffic_search
 from dashboard.live_numbers import Served
-from dashboard.next_step import NextStep, Situation, next_step
+from dashboard.next_step import GATEWAY_DOWN, NextStep, Situation, next_step
 from dashboard.pace import Pace, pace
 from dashboard.spending import Total, total
 from dashboard.standing import Station
@@ -104,7 +104,7 @@ def overview(url: str, key: AliasKey, _ledger: Ledger) -> Overview:
     )
     return Overview(
         served=served,
-        sentence=live_numbers.sentence(served),
+        sentence=live_numbers.sentence(served, is_down=gateway[0] in GATEWAY_DOWN),
         next_step=next_step(situation),
         stations=standing.stations(_ledger, project, _request_count(url, project, _ledger)),
         pace=pace(_ledger, project),

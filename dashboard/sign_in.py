@@ -28,14 +28,22 @@ PAGE_HEADERS = {
     ),
     "cache-control": "no-store",
 }
-_PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>driftwheel</title>
-<meta name="viewport" content="width=device-width"><style>
-body{{font:16px system-ui;max-width:26rem;margin:15vh auto;padding:0 1rem}} input,button{{font:inherit;padding:.5rem}}
-input{{width:100%;box-sizing:border-box;margin:.5rem 0}}</style>
-<h1>driftwheel</h1><form method="post" action="/login">
-<label for="key">API key (with one of the scopes read, label, operate)</label>
-<input id="key" name="key" type="password" autocomplete="current-password" required autofocus>
-<button>Sign in</button></form><p>{said}</p></html>"""
+_PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>Sign in, driftwheel</title>
+<meta name="viewport" content="width=device-width"><meta name="color-scheme" content="light dark"><style>
+:root{{--ground:#fff;--field:#f4f6f8;--ink:#1d2730;--faint:#5c6670;--accent:#2f6f8f;--on:#fff;--bad:#b5322a}}
+@media (prefers-color-scheme:dark){{:root{{
+--ground:#12181e;--field:#1b232b;--ink:#e4e9ee;--faint:#9aa5af;--accent:#5ba3c6;--on:#12181e;--bad:#f08a80}}}}
+body{{font:16px/1.5 system-ui,sans-serif;max-width:24rem;margin:15vh auto;padding:0 1rem;background:var(--ground);
+color:var(--ink)}} h1{{font-size:1.6rem;margin:0}} small{{color:var(--faint);display:block;margin:.25rem 0 1.5rem}}
+input,button{{font:inherit;padding:.5rem .75rem;border-radius:6px;box-sizing:border-box}}
+input{{width:100%;margin:.25rem 0 .75rem;border:1px solid var(--faint);background:var(--field);color:inherit}}
+button{{border:0;background:var(--accent);color:var(--on);cursor:pointer}} p{{color:var(--bad)}}</style>
+<h1>driftwheel</h1><small>Sign in to the dashboard of this loop</small><form method="post" action="/login">
+<label for="key">API key</label>
+<input id="key" name="key" type="password" autocomplete="current-password" required autofocus aria-describedby="which">
+<small id="which">Any key that may read, label or operate. Whoever runs the loop makes one:
+driftwheel keys create NAME --scopes operate</small>
+<button>Sign in</button></form><p role="alert">{said}</p></html>"""
 
 
 def sign_in_page(said: str = "") -> str:

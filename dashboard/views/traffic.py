@@ -148,7 +148,8 @@ def show_request(row: Traffic) -> None:
                 "label": row.label,
                 "label source": row.label_source,
                 "feedback": row.feedback_at,
-            }
+            },
+            name_pixels=120,
         )
 
 

@@ -254,10 +254,32 @@ def _pause_mark(connection: sa.Connection, project: str) -> str:
     return at.isoformat() if at is not None else ""
 
 
+def set_shadow(
+    ledger: Ledger, project: str, version_id: str, *, seen: str | None = None, by: Cause | None = None
+) -> None:
+    """Have the gateway copy live requests to a version, whose answers nobody gets; with an empty id to none.
+
+    `seen` is the version to which they were copied as the caller saw it; None means whatever it is now. Raises
+    ConflictError if that has changed since.
+    """
+    with ledger.write() as connection:
+        before = _switched(connection, project, SHADOW)
+        if seen is not None and before != seen:
+            raise ConflictError(f"requests are copied to {before or 'no version'} by now, not to {seen or 'none'}")
+        ledger.set_switch_with(connection, project, SHADOW, version_id)
+        action = Action.SHADOW if version_id else Action.END_SHADOW
+        changed = {"before": {SHADOW: before}, "after": {SHADOW: version_id}}
+        note_with(ledger, connection, by or me(), action, project, version_id or before or SHADOW, **changed)
+
+
 def _is_paused(connection: sa.Connection, project: str) -> bool:
+    return bool(_switched(connection, project, PAUSED))
+
+
+def _switched(connection: sa.Connection, project: str, name: str) -> str:
     switch = TABLES[Switch].c
-    value = connection.execute(sa.select(switch.value).where(switch.id == f"{project}/{PAUSED}")).scalar()
-    return bool(value)
+    value = connection.execute(sa.select(switch.value).where(switch.id == f"{project}/{name}")).scalar()
+    return str(value or "")
 
 
 def is_paused(ledger: Ledger, project: str) -> bool:

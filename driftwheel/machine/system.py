@@ -35,7 +35,7 @@ def only_process(path: Path, conflict: str) -> Iterator[None]:
 def beside_others(path: Path) -> Iterator[None]:
     """Hold the lock file, made with its folder, together with others; blocks while `only_process` has it alone."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as file:
+    with path.open("a+") as file:  # NFS shares a lock only of what is open for reading, and gives it alone for writing
         fcntl.flock(file, fcntl.LOCK_SH)
         yield
 

@@ -101,7 +101,7 @@ DEEDS: dict[Action, tuple[str, Deed]] = {
     Action.REFUSE: ("person:Ann", lambda s, ledger: approvals.refuse(ledger, "support", waiting(s, ledger), by=ANN)),
     Action.PAUSE: ("person:Ann", lambda s, ledger: controls.set_paused(ledger, "support", True, by=ANN)),
     Action.RESUME: ("person:Ann", lambda s, ledger: controls.set_paused(ledger, "support", False, by=ANN)),
-    Action.SHADOW: (me().actor, lambda s, ledger: shadow._switch(ledger, "support", "v1", Action.SHADOW)),
+    Action.SHADOW: ("person:Ann", lambda s, ledger: controls.set_shadow(ledger, "support", "v1", by=ANN)),
     Action.END_SHADOW: (me().actor, lambda s, ledger: shadow.stop(ledger, published_version("v1", number=1))),
     Action.SWAP: (
         "process:gateway",

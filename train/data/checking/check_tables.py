@@ -9,7 +9,7 @@ from rich.text import Text
 from driftwheel.inert_text import inert, inert_lines
 from train.data.checking.findings import FileFound, Findings, NearPairs
 
-SHOWN_TEXTS = 3
+SHOWN_TEXTS, SHOWN_PLACES = 3, 4
 """Of answers that are free text; a table of them all would say nothing."""
 
 
@@ -54,8 +54,10 @@ def _print_files(console: Console, files: list[FileFound]) -> None:
     title, columns = "Files (another format is set with dataset.format)", ("file", "format", "rows", "broken", "unused")
     _print_table(console, title, columns, rows)
     for file in files:
-        for broken in file.broken_rows:
-            _say(console, f"  {broken.place} {broken.reason}")
+        for reason in dict.fromkeys(row.reason for row in file.broken_rows):
+            places = [row.place for row in file.broken_rows if row.reason == reason]
+            more = f" (so do {', '.join(places[1:SHOWN_PLACES])}{', ...' * (len(places) > SHOWN_PLACES)})"
+            _say(console, f"  {places[0]} {reason}{more * (len(places) > 1)}")
 
 
 def _print_repetitions(console: Console, found: Findings) -> None:

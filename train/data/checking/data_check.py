@@ -39,7 +39,7 @@ from train.data.splitting.clean_rows import with_own_text
 from train.data.splitting.same_prompts import are_references
 from train.data.splitting.shared_frame import Compared, measured
 from train.data.splitting.source_rows import nowhere
-from train.data.splitting.tally import SHOWN_BROKEN_ROWS, SHOWN_UNUSED, Tally, labels_seen_once, measure, quantiles
+from train.data.splitting.tally import SHOWN_UNUSED, Tally, labels_seen_once, measure, quantiles, shown_broken
 from train.data.splitting.template_check import faults, templated
 from train.data.tokens.learned_tokens import Learn, each_learned
 
@@ -76,7 +76,7 @@ def check_files(
     for reading in read_sources(settings, sources):
         columns |= reading.columns
         counts = {"rows": len(reading.rows), "broken": len(reading.broken)}
-        shown = reading.broken[:SHOWN_BROKEN_ROWS]
+        shown = shown_broken(reading.broken)
         counts |= {"pairs": sum(row.rejected is not None for row in reading.rows)}
         counts |= {"bad": sum(row.is_good is False for row in reading.rows)}
         unused = sorted(reading.unused)[:SHOWN_UNUSED]

@@ -24,6 +24,13 @@ SHOWN_BROKEN_ROWS, SHOWN_LABELS, SHOWN_UNUSED = 20, 50, 50
 """A report lies in a row of the database, so that it names no more than these."""
 
 
+def shown_broken(broken: Sequence[BrokenRow]) -> list[BrokenRow]:
+    """Return the rows that a report names: the first of each reason, so that a common one hides no other, then more."""
+    first = {row.reason: row for row in reversed(broken)}
+    of_each = [row for row in broken if first[row.reason] is row]
+    return [*of_each, *(row for row in broken if first[row.reason] is not row)][:SHOWN_BROKEN_ROWS]
+
+
 @dataclass
 class Tally:
     """What was counted on the way."""
@@ -75,7 +82,7 @@ def describe(
     return DatasetReport(
         rows_in=tally.rows_in,
         broken=len(tally.broken),
-        broken_rows=tally.broken[:SHOWN_BROKEN_ROWS],
+        broken_rows=shown_broken(tally.broken),
         dropped={reason: count for reason, count in tally.dropped.items() if count},
         mixed=dict(tally.mixed),
         paraphrases=tally.paraphrases,

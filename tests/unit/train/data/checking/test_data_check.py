@@ -73,6 +73,20 @@ def test_right_answers_that_are_empty_or_the_prompt_again_are_found(settings: Se
     assert "texts.jsonl:21 the prompt again" in console.file.getvalue()  # type: ignore[attr-defined]
 
 
+def test_a_reason_is_told_once_and_a_common_one_hides_no_other(settings: Settings, tmp_path: Path) -> None:
+    """Twenty lines said the same, and a last row that was broken otherwise was among those not shown."""
+    path = tmp_path / "texts.jsonl"
+    rows = [*({"messages": []} for _ in range(30)), {"other": "hi"}]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    found = check_files(settings.dataset, settings.base, settings.train.max_length, [path])
+    console = Console(file=StringIO(), width=160)
+    print_findings(console, found)
+    lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
+    told = [line for line in lines if line.startswith("  texts.jsonl:")]
+    assert [line.split()[0] for line in told] == ["texts.jsonl:1", "texts.jsonl:31"]
+    assert told[0].endswith("(so do texts.jsonl:2, texts.jsonl:3, texts.jsonl:4, ...)")
+
+
 def test_what_was_planted_is_found(settings: Settings, path: Path) -> None:
     found = check_files(settings.dataset, settings.base, settings.train.max_length, [path])
     (file,) = found.files
