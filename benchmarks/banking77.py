@@ -27,16 +27,16 @@ import yaml
 from rich.console import Console
 from sklearn.metrics import f1_score
 
-from driftwheel.answers import label_of
-from driftwheel.api_keys import KEYS_VARIABLE
-from driftwheel.artifacts import is_complete, writing
+from driftwheel.callers.api_keys import KEYS_VARIABLE
 from driftwheel.cli.command import open_ledger
+from driftwheel.control.retrain_limits import UNFINISHED
 from driftwheel.errors import EngineError
-from driftwheel.records import ModelVersion, RetrainDecision
-from driftwheel.retrain_limits import UNFINISHED
+from driftwheel.files.artifacts import is_complete, writing
+from driftwheel.records.nouns import ModelVersion, RetrainDecision
 from driftwheel.settings.load import load_settings
 from driftwheel.settings.settings import Settings
 from driftwheel.store.alias import get_alias
+from driftwheel.text.answers import label_of
 from examples.support import demo_loop as loop
 from examples.support.build_base import RECIPE, make_model, make_tokenizer, pretrain
 from examples.support.claim_tables import print_minutes

@@ -17,8 +17,8 @@ from pathlib import Path
 import numpy as np
 from scipy.stats import binomtest
 
-from driftwheel import controls
-from driftwheel.records import DeploymentStage
+from driftwheel.control import controls
+from driftwheel.records.nouns import DeploymentStage
 from driftwheel.settings.serving import ServeSettings
 from serve.release.canary_rule import BUDGET, RATIOS, Action, Outcome, Tally, decide
 from serve.release.reconciler import POLL_SECONDS

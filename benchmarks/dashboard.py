@@ -29,7 +29,7 @@ from dashboard.handover import hand_over
 from dashboard.pages import PAGES
 from dashboard.traffic_search import TrafficFilter
 from driftwheel.identity import utc_now
-from driftwheel.records import Traffic
+from driftwheel.records.nouns import Traffic
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
 from driftwheel.store.tables import TABLES

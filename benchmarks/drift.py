@@ -21,11 +21,11 @@ from rich.table import Table
 from benchmarks.drift_kinds import KINDS, STEADY, Kind, TextSet
 from benchmarks.drift_streams import Stream, judged, windows
 from benchmarks.drift_texts import banking77, world
-from driftwheel.bookkeeping import Window
-from driftwheel.check_details import DECIDING
+from driftwheel.evidence.intervals import share_interval
 from driftwheel.identity import utc_now
-from driftwheel.intervals import share_interval
-from driftwheel.records import DriftKind, DriftSignal, DriftVerdict
+from driftwheel.records.bookkeeping import Window
+from driftwheel.records.check_details import DECIDING
+from driftwheel.records.nouns import DriftKind, DriftSignal, DriftVerdict
 from driftwheel.settings.watching import MonitorSettings
 from monitor.background import LearnedText, background_of
 from monitor.features import FEATURES

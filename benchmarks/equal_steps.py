@@ -26,7 +26,7 @@ from benchmarks.banking77 import DATA, read
 from benchmarks.banking77 import answer as banking_answer
 from benchmarks.contestant import cpu_seconds
 from benchmarks.loss_on_answers import RANK, Pair, make_evaluator, row_of
-from driftwheel.artifacts import is_complete, writing
+from driftwheel.files.artifacts import is_complete, writing
 from examples.support.build_base import RECIPE, make_model, make_tokenizer, pretrain
 from examples.support.world import Document, Example, answer, messages, unlabelled_text
 from train.processes.process_tuning import tune_process

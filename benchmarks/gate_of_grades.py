@@ -21,9 +21,9 @@ import numpy as np
 from scipy.stats import norm
 
 from benchmarks.gate import share
-from driftwheel.bounded_means import SIZES, log_wealth
-from driftwheel.grades import grade
+from driftwheel.evidence.bounded_means import SIZES, log_wealth
 from driftwheel.settings.artifact import GateSettings
+from driftwheel.text.grades import grade
 from examples.support.world_texts import OPENINGS, Cottage, cottages, right_texts, text_of_facts
 from train.gate import decide_counted
 from train.verdict.graded import GradedPairs, betting_power

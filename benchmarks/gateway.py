@@ -22,7 +22,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.gateways.contestants import CONTESTANTS, Contestant, wait_until_answering
-from driftwheel.system import free_port
+from driftwheel.machine.system import free_port
 
 LOADS = {"1": (1, False), "16": (16, False), "64": (64, False), "1 streamed": (1, True), "16 streamed": (16, True)}
 """What is asked: connections, and whether answers are streamed."""

@@ -20,8 +20,8 @@ from scipy.special import bdtr
 from scipy.stats import beta
 
 from driftwheel.settings.artifact import GateSettings
-from train.data.label_odds import label_odds
-from train.data.traffic_rows import is_one_sided
+from train.data.live.label_odds import label_odds
+from train.data.live.traffic_rows import is_one_sided
 from train.gate import decide_counted
 from train.verdict.paired import Pairs
 from train.verdict.paired_tables import Table

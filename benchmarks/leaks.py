@@ -23,7 +23,7 @@ from benchmarks.banking77 import DATA, read
 from examples.support.world import messages
 from tests.support import planted_leaks
 from train.data.examples import Example
-from train.data.leaks import HeldOut
+from train.data.splitting.leaks import HeldOut
 
 SIMILARITY, CUT, BEFORE, AFTER = 0.9, "2026-06-01", "2026-01-01", "2026-07-01"
 

@@ -15,10 +15,10 @@ import tempfile
 from dataclasses import asdict
 from pathlib import Path
 
-from driftwheel.conversations import said
 from driftwheel.settings.data import DatasetSettings, ModelSettings
 from driftwheel.settings.settings import Settings, StorageSettings
 from driftwheel.settings.training import TrainSettings
+from driftwheel.text.conversations import said
 
 SIZES = {  # hidden size, layers, intermediate size
     "3M": (128, 2, 256),

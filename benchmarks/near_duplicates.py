@@ -21,7 +21,7 @@ from pathlib import Path
 from benchmarks.banking77 import DATA, read
 from benchmarks.leaks import SIMILARITY
 from tests.support import planted_leaks
-from train.data.duplicates import NearDuplicates
+from train.data.near_duplicates.duplicates import NearDuplicates
 
 NEAR = (*planted_leaks.NEAR_DUPLICATES, "prefix")
 ONE_WORD_BEFORE = 0.3

@@ -20,7 +20,7 @@ from scipy.stats import binomtest
 
 from benchmarks.banking77 import DATA, TRAFFIC_ROWS, build_base, prepare, read
 from driftwheel.errors import ParityError
-from driftwheel.scorecard import ParityRow
+from driftwheel.records.scorecard import ParityRow
 from driftwheel.settings.settings import Settings
 from examples.support.prepare import prepare as prepare_support
 from tests.support.copied_builds import Subject, clean_rows, subject_of, what_is_named, workers

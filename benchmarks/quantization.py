@@ -25,11 +25,11 @@ from benchmarks.banking77 import DATA, read
 from benchmarks.engine_speed import STREAMS, Round, measure_rounds, running, speed, times
 from benchmarks.training import build_base
 from driftwheel import quantization
-from driftwheel.artifacts import is_complete
 from driftwheel.cli.command import open_ledger
 from driftwheel.errors import DriftwheelError, ParityError
-from driftwheel.records import Dataset, TrainingRun
-from driftwheel.scorecard import ParityRow
+from driftwheel.files.artifacts import is_complete
+from driftwheel.records.nouns import Dataset, TrainingRun
+from driftwheel.records.scorecard import ParityRow
 from driftwheel.settings.load import load_settings
 from driftwheel.settings.settings import Settings
 from examples.support.prepare import prepare

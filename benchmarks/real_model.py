@@ -26,13 +26,13 @@ from rich.console import Console
 from benchmarks.banking77 import DATA, TASK, answer, read, scores
 from benchmarks.general_questions import Question, questions
 from benchmarks.pretrained import build_random, fetch
-from driftwheel.api_keys import KEYS_VARIABLE
+from driftwheel.callers.api_keys import KEYS_VARIABLE
 from driftwheel.cli.command import open_ledger
-from driftwheel.conversations import Message
-from driftwheel.intervals import paired_interval, share_interval
-from driftwheel.records import ModelVersion
+from driftwheel.evidence.intervals import paired_interval, share_interval
+from driftwheel.records.nouns import ModelVersion
 from driftwheel.settings.load import load_settings
 from driftwheel.settings.settings import Settings
+from driftwheel.text.conversations import Message
 from examples.support import demo_loop as loop
 from examples.support.claim_tables import print_minutes
 from examples.support.load import Client

@@ -28,7 +28,7 @@ from rich.table import Table
 
 from benchmarks.banking77 import DATA, answer, read
 from benchmarks.contestant import BATCH_ROWS, OURS, PEERS
-from driftwheel.artifacts import is_complete, writing
+from driftwheel.files.artifacts import is_complete, writing
 from examples.support.world import Document, Example
 
 HELD_OUT_ROWS = 64

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from driftwheel.api_keys import KEYS_VARIABLE, own_key
+from driftwheel.callers.api_keys import KEYS_VARIABLE, own_key
 from driftwheel.settings.serving import ServeSettings
 
 OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))

@@ -6,8 +6,8 @@ from typing import Any
 
 import altair as alt
 
-from driftwheel.gate_verdict import GateVerdict
-from driftwheel.scorecard import FaultScore, Interval, ReliabilityBin
+from driftwheel.records.gate_verdict import GateVerdict
+from driftwheel.records.scorecard import FaultScore, Interval, ReliabilityBin
 
 COLORS = {"green": "#3f9b63", "amber": "#d9962b", "red": "#c8473d", "gray": "#8a8f98"}
 BLUE, ORANGE = "#2f6f8f", "#d08a2e"

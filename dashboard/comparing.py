@@ -8,13 +8,14 @@ from typing import Any
 
 from dashboard.charts import Difference
 from dashboard.scorecards import Row, share_text
-from driftwheel.answers import parse_object
-from driftwheel.bookkeeping import Judgement, Preference
-from driftwheel.bounded_means import mean_interval
-from driftwheel.comparison import Comparison, most_changed
-from driftwheel.intervals import paired_interval, share_interval
-from driftwheel.judgements import agreement, is_model, peoples_word
-from driftwheel.predictions import Prediction
+from driftwheel.evidence.bounded_means import mean_interval
+from driftwheel.evidence.comparison import Comparison, most_changed
+from driftwheel.evidence.intervals import paired_interval, share_interval
+from driftwheel.evidence.judgements import agreement, is_model, peoples_word
+from driftwheel.records.bookkeeping import Judgement, Preference
+from driftwheel.records.predictions import Prediction
+from driftwheel.records.scorecard import Scorecard
+from driftwheel.text.answers import parse_object
 
 TO_JUDGE = 20
 """What a person judges in one sitting."""
@@ -73,18 +74,24 @@ def measures(comparison: Comparison, names: tuple[str, str]) -> list[dict[str, s
     for key, value in vars(one).items():
         against = getattr(other, key)
         if _is_number(value) and _is_number(against):
-            shown = [share_text(getattr(card, key), card.intervals.get(key)) for card in (one, other)]
             interval = _paired_interval(key, comparison.pairs)
+            shown = [_shown(card, key, is_share=interval is not None) for card in (one, other)]
             rows.append(
                 {
                     "measure": key.replace("_", " "),
                     names[0]: shown[0],
                     names[1]: shown[1],
-                    "difference": _difference(against - value, is_share=key in one.intervals),
+                    "difference": _difference(against - value, is_share=key in one.intervals or interval is not None),
                     "95 % interval": f"{interval[0] * 100:+.1f} to {interval[1] * 100:+.1f}" if interval else "",
                 }
             )
     return rows
+
+
+def _shown(card: Scorecard, key: str, *, is_share: bool) -> str:
+    """Return a number of a scorecard in the unit of its difference: a share in percent, with or without interval."""
+    value, interval = getattr(card, key), card.intervals.get(key)
+    return f"{value:.1%}" if is_share and interval is None else share_text(value, interval)
 
 
 def _paired_interval(measure: str, pairs: Pairs) -> tuple[float, float] | None:

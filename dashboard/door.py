@@ -18,7 +18,7 @@ from starlette.responses import HTMLResponse, PlainTextResponse, RedirectRespons
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from dashboard.sign_in import CALLER_HEADER, PAGE_HEADERS, SESSION_HOURS, Sessions, sign_in_page
-from driftwheel.exposure import is_loopback
+from driftwheel.callers.exposure import is_loopback
 from driftwheel.identity import utc_now
 
 HEALTH = "/_stcore/health"

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from dashboard.scorecards import Row
-from driftwheel.by_whom import Action, Event
-from driftwheel.check_details import DECIDING, SignalDetails
-from driftwheel.diagnosis import Change, Diagnosis, NewCluster, Remedy, WordShift
-from driftwheel.intervals import share_interval
-from driftwheel.records import DriftKind, DriftSignal, DriftVerdict, RetrainDecision
+from driftwheel.evidence.intervals import share_interval
+from driftwheel.records.by_whom import Action, Event
+from driftwheel.records.check_details import DECIDING, SignalDetails
+from driftwheel.records.diagnosis import Change, Diagnosis, NewCluster, Remedy, WordShift
+from driftwheel.records.nouns import DriftKind, DriftSignal, DriftVerdict, RetrainDecision
 from driftwheel.traffic.new_normal import RENEWED
 
 KINDS = {

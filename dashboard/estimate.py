@@ -6,7 +6,7 @@ Another length of text or another machine takes another time: an estimate says w
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from driftwheel.records import Dataset, TrainingRun, TrainingRunStatus
+from driftwheel.records.nouns import Dataset, TrainingRun, TrainingRunStatus
 
 REMEMBERED_RUNS = 50
 TRAINING = "finetune"

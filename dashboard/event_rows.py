@@ -7,7 +7,7 @@ import sqlalchemy as sa
 
 from dashboard.queries import flat, short
 from dashboard.scorecards import Row
-from driftwheel.by_whom import Action, Event
+from driftwheel.records.by_whom import Action, Event
 from driftwheel.store.ledger import Ledger
 from driftwheel.store.tables import TABLES
 

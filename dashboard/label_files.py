@@ -16,7 +16,7 @@ from dashboard.labelling import NAMELESS, equals, give_label
 from driftwheel.errors import ConflictError, DataError, NotFoundError
 from driftwheel.foreign_json import read_json
 from driftwheel.inert_text import inert_cell
-from driftwheel.records import Traffic
+from driftwheel.records.nouns import Traffic
 from driftwheel.settings.serving import TrafficSettings
 from driftwheel.store.any_of import any_of
 from driftwheel.store.ledger import Ledger

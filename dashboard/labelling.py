@@ -15,14 +15,14 @@ import sqlalchemy as sa
 
 from dashboard.files import labels_in
 from dashboard.traffic_search import SCANNED_ROWS
-from driftwheel.answers import label_of
-from driftwheel.by_whom import PERSON, Feedback, FeedbackKind, Trust
 from driftwheel.errors import ConflictError
-from driftwheel.records import Dataset, ModelVersion, Traffic
+from driftwheel.records.by_whom import PERSON, Feedback, FeedbackKind, Trust
+from driftwheel.records.nouns import Dataset, ModelVersion, Traffic
 from driftwheel.settings.serving import TrafficSettings
 from driftwheel.store.any_of import any_of
 from driftwheel.store.ledger import Ledger
 from driftwheel.store.tables import TABLES
+from driftwheel.text.answers import label_of
 from driftwheel.traffic.feedback import Author, give_feedback, person, withdraw_feedback, words_about
 from driftwheel.traffic.feedback_summary import ANSWERING, BY_TRUST, decided_by
 from driftwheel.traffic.outcome_query import is_answered, is_unwatched

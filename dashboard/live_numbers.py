@@ -7,13 +7,14 @@ number here carries the version that it is of, and the moment.
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+from dashboard.drift_tables import KINDS
 from dashboard.queries import latest_check, newest
 from dashboard.standing import lamp
-from driftwheel.alias_key import AliasKey
-from driftwheel.check_details import DECIDING
-from driftwheel.intervals import share_interval
-from driftwheel.records import Alias, DriftKind, DriftSignal, DriftVerdict, ModelVersion
-from driftwheel.scorecard import Headline, headline
+from driftwheel.evidence.intervals import share_interval
+from driftwheel.records.alias_key import AliasKey
+from driftwheel.records.check_details import DECIDING
+from driftwheel.records.nouns import Alias, DriftKind, DriftSignal, DriftVerdict, ModelVersion
+from driftwheel.records.scorecard import Headline, headline
 from driftwheel.store.ledger import Ledger
 
 CHECKS = 50
@@ -104,16 +105,20 @@ def _measured(ledger: Ledger, version: ModelVersion) -> Quality | None:
     return None
 
 
-def sentence(served: Served) -> str:
-    """Return in plain words how the loop stands: who answers, how well, and whether something has changed."""
+def sentence(served: Served, *, is_down: bool = False) -> str:
+    """Return in plain words how the loop stands: who answers, how well, and whether something has changed.
+
+    While the gateway is down nobody answers, and the numbers are of whoever did last.
+    """
     if served.name == "none":
         return "Nothing is live yet: promote a version."
-    parts = [f"{served.name} answers. {_quality(served)}"]
+    parts = [f"{served.name} {'answered last' if is_down else 'answers'}. {_quality(served)}"]
     if served.checked_at is None:
         parts.append("The monitor has not checked it yet.")
     elif served.lamp in ("red", "amber"):
         word = "Drift" if served.lamp == "red" else "Drift is suspected"
-        parts.append(f"{word} in {', '.join(served.drifted)}, in the check of {_clock(served.checked_at)}.")
+        changed = " and ".join(KINDS[DriftKind(kind)] for kind in served.drifted)
+        parts.append(f"{word} in {changed}, by the check of {_clock(served.checked_at)}.")
     elif served.lamp == "green":
         parts.append(f"No drift in the check of {_clock(served.checked_at)}.")
     else:

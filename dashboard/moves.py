@@ -4,25 +4,25 @@ A page is a picture of the past. Each function here takes what the page showed (
 the mark of the pause switch) and changes the ledger only if that still holds: nobody overrides what they never saw.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from dashboard.queries import age, version_names
-from driftwheel import approvals, controls
-from driftwheel.alias_key import AliasKey
-from driftwheel.bookkeeping import Judgement, Preference
-from driftwheel.by_whom import Cause
+from driftwheel.control import approvals, controls
+from driftwheel.control.retrain_limits import WAITING
 from driftwheel.errors import ConflictError
-from driftwheel.judgements import record_judgement
-from driftwheel.records import Alias, DecisionStatus, DecisionVerdict, ModelVersion, RetrainDecision
-from driftwheel.retrain_limits import WAITING
+from driftwheel.evidence.judgements import record_judgement
+from driftwheel.records.alias_key import AliasKey
+from driftwheel.records.bookkeeping import Judgement, Preference
+from driftwheel.records.by_whom import Cause
+from driftwheel.records.nouns import Alias, DecisionStatus, DecisionVerdict, ModelVersion, RetrainDecision
+from driftwheel.records.training_plan import TrainingPlan
 from driftwheel.settings.watching import MonitorSettings, PolicySettings
 from driftwheel.store.alias import find_alias
 from driftwheel.store.ledger import Ledger
 from driftwheel.traffic import new_normal
 from driftwheel.traffic.fresh_labels import Caps
 from driftwheel.traffic.new_normal import NewNormal
-from driftwheel.training_plan import TrainingPlan
 
 LOOK_AGAIN = "Nothing was changed: look again, and decide anew."
 SETTLED = {
@@ -44,10 +44,26 @@ def seen_fence(alias: Alias | None) -> int:
     return alias.fence if alias is not None else 0
 
 
-def promote(ledger: Ledger, key: AliasKey, version_id: str, *, fence: int, by: Cause | None = None) -> Alias:
-    """Make a version the desired one; raises ConflictError if the alias has moved since the page was drawn."""
+def promote(
+    ledger: Ledger, key: AliasKey, version_id: str, *, fence: int, shares: Sequence[float] = (), by: Cause | None = None
+) -> Alias:
+    """Make a version the desired one, all at once or by a canary that first gets these shares of the requests.
+
+    Raises ConflictError if the alias has moved since the page was drawn.
+    """
     with _told(ledger, key, fence):
-        return controls.promote(ledger, key, version_id, fence=fence, by=by)
+        return controls.promote(ledger, key, version_id, fence=fence, canary_shares=shares, by=by)
+
+
+def shadow(ledger: Ledger, project: str, version_id: str, *, seen: str, by: Cause | None = None) -> None:
+    """Have live requests copied to a version, or with an empty id to none.
+
+    Raises ConflictError if they are copied to another version than the page showed.
+    """
+    try:
+        controls.set_shadow(ledger, project, version_id, seen=seen, by=by)
+    except ConflictError as error:
+        raise ConflictError(f"Somebody changed the shadow meanwhile. {LOOK_AGAIN}") from error
 
 
 def rollback(ledger: Ledger, key: AliasKey, *, fence: int, by: Cause | None = None) -> Alias:

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from driftwheel.records import DecisionStatus
-from driftwheel.retrain_limits import AT_WORK
+from driftwheel.control.retrain_limits import AT_WORK
+from driftwheel.records.nouns import DecisionStatus
 
 GATEWAY_DOWN = ("silent", "stale")
 

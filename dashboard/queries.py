@@ -8,10 +8,10 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from driftwheel.bookkeeping import Step
-from driftwheel.check_details import DECIDING, DecisionBasis, SignalDetails
 from driftwheel.identity import utc_now
-from driftwheel.records import Dataset, DriftKind, DriftSignal, ModelVersion, TrainingRun
+from driftwheel.records.bookkeeping import Step
+from driftwheel.records.check_details import DECIDING, DecisionBasis, SignalDetails
+from driftwheel.records.nouns import Dataset, DriftKind, DriftSignal, ModelVersion, TrainingRun
 from driftwheel.store.ledger import Ledger
 from driftwheel.store.tables import TABLES
 from driftwheel.traffic.new_normal import as_it_stands

@@ -3,11 +3,11 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TypeAlias
 
-from driftwheel.gate_verdict import SliceVerdict
-from driftwheel.intervals import share_interval
-from driftwheel.json_form import as_json
-from driftwheel.records import ModelVersion
-from driftwheel.scorecard import FaultScore, FieldScore, LabelScore, PromptScore, Scorecard, headline
+from driftwheel.evidence.intervals import share_interval
+from driftwheel.records.gate_verdict import SliceVerdict
+from driftwheel.records.json_form import as_json
+from driftwheel.records.nouns import ModelVersion
+from driftwheel.records.scorecard import FaultScore, FieldScore, LabelScore, PromptScore, Scorecard, headline
 
 Row: TypeAlias = dict[str, str | int | float | None]
 """A row of a table on a page, by column."""

@@ -9,16 +9,17 @@ import streamlit as st
 
 from dashboard import files, live_numbers, queries, standing, time_left, timelines, traffic_search
 from dashboard.live_numbers import Served
-from dashboard.next_step import NextStep, Situation, next_step
+from dashboard.next_step import GATEWAY_DOWN, NextStep, Situation, next_step
 from dashboard.pace import Pace, pace
 from dashboard.spending import Total, total
 from dashboard.standing import Station
 from dashboard.traffic_search import Minute
-from driftwheel import controls
-from driftwheel.alias_key import AliasKey
-from driftwheel.bookkeeping import Step
+from driftwheel.control import controls
+from driftwheel.control.retrain_limits import WAITING
 from driftwheel.identity import utc_now
-from driftwheel.records import (
+from driftwheel.records.alias_key import AliasKey
+from driftwheel.records.bookkeeping import Step
+from driftwheel.records.nouns import (
     Alias,
     DecisionStatus,
     DecisionVerdict,
@@ -29,7 +30,6 @@ from driftwheel.records import (
     TrainingRun,
     TrainingRunStatus,
 )
-from driftwheel.retrain_limits import WAITING
 from driftwheel.settings.watching import DashboardSettings
 from driftwheel.store.alias import find_alias
 from driftwheel.store.ledger import Ledger
@@ -104,7 +104,7 @@ def overview(url: str, key: AliasKey, _ledger: Ledger) -> Overview:
     )
     return Overview(
         served=served,
-        sentence=live_numbers.sentence(served),
+        sentence=live_numbers.sentence(served, is_down=gateway[0] in GATEWAY_DOWN),
         next_step=next_step(situation),
         stations=standing.stations(_ledger, project, _request_count(url, project, _ledger)),
         pace=pace(_ledger, project),

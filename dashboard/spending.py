@@ -6,7 +6,7 @@ from datetime import timedelta
 import sqlalchemy as sa
 
 from driftwheel.identity import utc_now
-from driftwheel.records import Traffic, TrainingRun
+from driftwheel.records.nouns import Traffic, TrainingRun
 from driftwheel.settings.watching import DashboardSettings
 from driftwheel.store.ledger import Ledger
 from driftwheel.store.tables import TABLES

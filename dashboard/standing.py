@@ -8,9 +8,9 @@ from typing import Any
 import sqlalchemy as sa
 
 from dashboard.queries import age, latest_check, newest, short, version_names
-from driftwheel.gateway_reports import STALE_SECONDS
+from driftwheel.control.gateway_reports import STALE_SECONDS
 from driftwheel.identity import utc_now
-from driftwheel.records import (
+from driftwheel.records.nouns import (
     NOUNS,
     Alias,
     Dataset,
@@ -89,16 +89,13 @@ def gateway_state(alias: Alias | None, now: datetime | None = None) -> tuple[str
     if alias is None:
         return "empty", "No version is promoted yet."
     if alias.observed_at is None:
-        return "silent", "The gateway has never reported; start it with `driftwheel serve`."
+        return "silent", "The gateway has never reported: it was not started yet, or cannot write."
     if alias.observed_error:
         return "refused", alias.observed_error
     if alias.observed_version_id != alias.version_id:
         return "moving", "The gateway is proving the desired version before it swaps."
     if ((now or utc_now()) - alias.observed_at).total_seconds() > STALE_SECONDS:
-        return (
-            "stale",
-            "The gateway has not reported for a minute: it is down, or cannot write. Start it with `driftwheel serve`.",
-        )
+        return "stale", "The gateway has not reported for a minute: it is down, or cannot write."
     return "serving", "The gateway serves the desired version."
 
 

@@ -8,8 +8,8 @@ from datetime import datetime
 from statistics import median
 from typing import Any
 
-from driftwheel.bookkeeping import Step
-from driftwheel.records import TrainingRun
+from driftwheel.records.bookkeeping import Step
+from driftwheel.records.nouns import TrainingRun
 
 REMEMBERED_STEPS = 60
 """Of earlier retrains: about six of them."""

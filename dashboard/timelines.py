@@ -10,9 +10,9 @@ import altair as alt
 from dashboard.charts import BLUE, COLORS, ORANGE, sized
 from dashboard.drift_tables import seen_at
 from dashboard.traffic_search import Minute
-from driftwheel.bookkeeping import Step
 from driftwheel.identity import utc_now
-from driftwheel.records import DriftSignal, DriftVerdict
+from driftwheel.records.bookkeeping import Step
+from driftwheel.records.nouns import DriftSignal, DriftVerdict
 
 STEP_FRAME_PIXELS, STEP_PIXELS = 150, 34
 """Of the legend with the axis, and of one step: with less, the names of two steps are written over each other."""

@@ -17,10 +17,10 @@ from starlette.routing import Route
 
 from dashboard.door import Door
 from dashboard.sign_in import Sessions
+from driftwheel.callers.exposure import check_listener
+from driftwheel.callers.key_holders import has_keys
 from driftwheel.errors import ConflictError
-from driftwheel.exposure import check_listener
-from driftwheel.key_holders import has_keys
-from driftwheel.records import DriftSignal
+from driftwheel.records.nouns import DriftSignal
 from driftwheel.settings.watching import DashboardSettings
 from driftwheel.store.ledger import Ledger
 

@@ -19,7 +19,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from driftwheel.cli.main import main as driftwheel
-from driftwheel.records import NOUNS
+from driftwheel.records.nouns import NOUNS
 from driftwheel.settings.load import load_settings
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger

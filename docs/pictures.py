@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
-from driftwheel.records import NOUNS
+from driftwheel.records.nouns import NOUNS
 from driftwheel.settings.artifact import GateSettings
 from driftwheel.settings.serving import ServeSettings
 from driftwheel.settings.watching import DashboardSettings, MonitorSettings

@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
-from driftwheel.words import words
+from driftwheel.text.copied_words import facts_of
+from driftwheel.text.words import words
 from monitor.calibration import Array
 
 MOST_COMMON_SHARE = 0.1
@@ -76,6 +77,8 @@ class Background:
     label_of_text: tuple[str | None, ...]
     groups: frozenset[str]
     """Groups of three letters."""
+    facts: frozenset[str]
+    """Words that answers take from their prompts, such as names; none where answers are labels."""
 
     @property
     def has_labels(self) -> bool:
@@ -102,6 +105,17 @@ def background_of(learned: Sequence[LearnedText]) -> Background:
         texts=weighted(prompts, columns, weights, counts, len(learned)).T.tocsr(),
         label_of_text=tuple(text.label for text in learned),
         groups=frozenset(group for word in single for group in letter_groups(word)),
+        facts=_facts(learned, prompts),
+    )
+
+
+def _facts(learned: Sequence[LearnedText], prompts: Sequence[Tokens]) -> frozenset[str]:
+    """Return the facts of texts; a label has words of its prompt too, and invents nothing."""
+    if 2 * sum(text.label is not None for text in learned) > len(learned):
+        return frozenset()
+    return facts_of(
+        (prompt.distinct, frozenset(words(text.answer[:LONGEST_TEXT])))
+        for text, prompt in zip(learned, prompts, strict=True)
     )
 
 

@@ -11,14 +11,14 @@ from dataclasses import dataclass, replace
 import sqlalchemy as sa
 import structlog
 
-from driftwheel import controls
-from driftwheel.bookkeeping import Window
-from driftwheel.by_whom import Action, process
-from driftwheel.check_details import DECIDING, ColumnDrift, DecisionBasis
 from driftwheel.cli.command import add_common_arguments, open_ledger, print_record, settings_from
+from driftwheel.control import controls
 from driftwheel.errors import GateError, NotFoundError
 from driftwheel.identity import new_id, utc_now
-from driftwheel.records import (
+from driftwheel.records.bookkeeping import Window
+from driftwheel.records.by_whom import Action, process
+from driftwheel.records.check_details import DECIDING, ColumnDrift, DecisionBasis
+from driftwheel.records.nouns import (
     Alias,
     DecisionStatus,
     DecisionVerdict,
@@ -33,6 +33,7 @@ from driftwheel.store.events import note_with
 from driftwheel.store.ledger import Ledger
 from driftwheel.store.tables import TABLES
 from monitor.drift import KindJudgment
+from monitor.engine_state import fails
 from monitor.facts import gather_facts, trial_of
 from monitor.features import FEATURES, Feature
 from monitor.known_rows import keep_answered
@@ -151,6 +152,7 @@ def _decide(
     )
     quality = decisive[DriftKind.QUALITY]
     facts = gather_facts(ledger, settings.alias_key, look.version, drifted, quality, utc_now(), trial, settings.dataset)
+    facts = replace(facts, is_engine_failing=fails(decisive[DriftKind.ENGINE].details.error_share))
     decision, at = decide(facts, settings.policy), utc_now()
     return RetrainDecision(
         id=new_id("decision", [look.check_id], at),

@@ -9,13 +9,13 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from driftwheel import json_form
 from driftwheel.argument_types import whole
 from driftwheel.cli.command import add_common_arguments, open_ledger, plain, settings_from
-from driftwheel.diagnosis import Diagnosis
 from driftwheel.errors import DataError
 from driftwheel.inert_text import inert, inert_json
-from driftwheel.records import Dataset, DriftKind, DriftVerdict
+from driftwheel.records import json_form
+from driftwheel.records.diagnosis import Diagnosis
+from driftwheel.records.nouns import Dataset, DriftKind, DriftVerdict
 from driftwheel.settings.watching import MonitorSettings
 from driftwheel.store.ledger import Ledger
 from monitor.calibration import level_per_decision

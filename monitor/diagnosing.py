@@ -7,8 +7,8 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from driftwheel.diagnosis import Bot, Change, Diagnosis, Finding, NewCluster, Remedy, WordShift
-from driftwheel.records import DriftKind
+from driftwheel.records.diagnosis import Bot, Change, Diagnosis, Finding, NewCluster, Remedy, WordShift
+from driftwheel.records.nouns import DriftKind
 from monitor.observation import Observation
 from monitor.pools import NO_LABEL, Tallied
 from monitor.row_signals import SIGNALS, Row

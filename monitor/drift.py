@@ -20,8 +20,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
-from driftwheel.diagnosis import Diagnosis
-from driftwheel.records import DriftKind
+from driftwheel.records.diagnosis import Diagnosis
+from driftwheel.records.nouns import DriftKind
 from monitor.calibration import Array, Judgment, judge
 from monitor.dependence import INDEPENDENT, DesignEffect, design_effect_of, widened
 from monitor.features import FEATURES, Feature, Measure

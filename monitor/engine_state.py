@@ -24,6 +24,11 @@ class EngineState:
         return max(self.error_share / MAX_ERROR_SHARE, self.latency_ratio / MAX_LATENCY_RATIO)
 
 
+def fails(error_share: float | None) -> bool:
+    """Say whether an alarm is, or may be, about failures: not where answers are slow and nothing else."""
+    return error_share is None or error_share > MAX_ERROR_SHARE
+
+
 def judge_engine(rows: Sequence[Observation], first: Sequence[Observation]) -> EngineState:
     """Compare failures and latency with the version's first window; the limits are fixed, not calibrated."""
     now = [r.latency_seconds for r in rows if r.latency_seconds is not None and not r.is_failed]

@@ -16,11 +16,11 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from driftwheel import controls
-from driftwheel.check_details import DECIDING
 from driftwheel.cli.command import add_settings_arguments, open_ledger, settings_from
+from driftwheel.control import controls
 from driftwheel.identity import utc_now
-from driftwheel.records import (
+from driftwheel.records.check_details import DECIDING
+from driftwheel.records.nouns import (
     Alias,
     DecisionStatus,
     DriftKind,

@@ -3,10 +3,11 @@
 from collections.abc import Callable
 from datetime import datetime
 
-from driftwheel import controls
-from driftwheel.alias_key import AliasKey
-from driftwheel.check_details import DECIDING
-from driftwheel.records import (
+from driftwheel.control import controls
+from driftwheel.control.retrain_limits import history_of
+from driftwheel.records.alias_key import AliasKey
+from driftwheel.records.check_details import DECIDING
+from driftwheel.records.nouns import (
     Alias,
     Dataset,
     DecisionVerdict,
@@ -16,7 +17,6 @@ from driftwheel.records import (
     ModelVersion,
     RetrainDecision,
 )
-from driftwheel.retrain_limits import history_of
 from driftwheel.settings.watching import MonitorSettings, PolicySettings
 from driftwheel.store.alias import get_alias
 from driftwheel.store.ledger import Ledger

@@ -10,7 +10,7 @@ from enum import StrEnum
 import numpy as np
 import pandas as pd
 
-from driftwheel.records import DriftKind
+from driftwheel.records.nouns import DriftKind
 from monitor.observation import Observation
 
 NO_LABEL = "(none)"

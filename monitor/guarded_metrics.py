@@ -10,11 +10,11 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 from prometheus_client import CollectorRegistry, make_wsgi_app
 
-from driftwheel.bookkeeping import Scope
+from driftwheel.callers.exposure import check_listener
+from driftwheel.callers.key_holders import bearer, has_keys, holder_of
 from driftwheel.errors import ConflictError
-from driftwheel.exposure import check_listener
 from driftwheel.identity import utc_now
-from driftwheel.key_holders import bearer, has_keys, holder_of
+from driftwheel.records.bookkeeping import Scope
 from driftwheel.settings.watching import MonitorSettings
 from driftwheel.store.ledger import Ledger
 

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
-from driftwheel.bookkeeping import Window
-from driftwheel.records import Dataset
+from driftwheel.records.bookkeeping import Window
+from driftwheel.records.nouns import Dataset
 from driftwheel.store.ledger import Ledger
 from monitor.background import Background, LearnedText, background_of, nothing_of
 from monitor.bursts import design_effects

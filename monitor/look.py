@@ -4,14 +4,14 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from driftwheel.answers import field_for
-from driftwheel.bookkeeping import Window
 from driftwheel.identity import new_id
-from driftwheel.records import Dataset, DriftKind, ModelVersion
+from driftwheel.records.bookkeeping import Window
+from driftwheel.records.nouns import Dataset, DriftKind, ModelVersion
 from driftwheel.settings.settings import Settings
 from driftwheel.settings.watching import MonitorSettings
 from driftwheel.store.alias import find_alias
 from driftwheel.store.ledger import Ledger
+from driftwheel.text.answers import field_for
 from driftwheel.traffic.new_normal import NewNormal, new_normal_of
 from monitor.calibration import level_per_decision
 from monitor.known_rows import Rows, Standards, standards_of, windows_before

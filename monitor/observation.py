@@ -6,8 +6,8 @@ from datetime import datetime
 from functools import lru_cache
 from typing import Protocol
 
-from driftwheel.answers import label_of
-from driftwheel.grades import Criterion, grade
+from driftwheel.text.answers import label_of
+from driftwheel.text.grades import Criterion, grade
 from driftwheel.traffic.outcomes import Outcome, outcome_of
 
 ACCEPTED = "accepted"

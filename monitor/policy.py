@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from driftwheel.records import DecisionStatus, DecisionVerdict, DriftKind
-from driftwheel.retrain_limits import RetrainHistory, lacking_labels, obstacles
+from driftwheel.control.retrain_limits import RetrainHistory, lacking_labels, obstacles
+from driftwheel.records.nouns import DecisionStatus, DecisionVerdict, DriftKind
 from driftwheel.settings.watching import PolicySettings
 
 
@@ -40,6 +40,8 @@ class PolicyFacts(RetrainHistory):
     is_quality_proved: bool = True
     """The loss is beyond an anytime-valid bound, by labels that nothing about the answers decided; else it is an
     estimate, such as a rise of corrections or of thumbs down."""
+    is_engine_failing: bool = True
+    """An engine alarm is about failures; else answers are only slow, and as right or wrong as they would be anyway."""
     live_since: datetime | None = None
     """When the live version was made; a schedule counts from here until the first retrain."""
     trial: Trial | None = None
@@ -65,7 +67,10 @@ def decide(facts: PolicyFacts, settings: PolicySettings) -> Decision:
         return _hold("rollback", [disappointment])
     trigger, cause = _cause(facts, settings)
     if DriftKind.ENGINE in facts.drifted:
-        return _hold("engine", [*cause, "the engine is at fault: errors or latency; retraining does not help"])
+        # A slow engine would else keep a model that has lost its quality for as long as nobody buys a faster one.
+        if trigger != "policy" or facts.is_engine_failing:
+            return _hold("engine", [*cause, "the engine is at fault: errors or latency; retraining does not help"])
+        cause = [*cause, "answers are slow, too: look at the engine, which retraining does not mend"]
     if trigger is None:
         is_estimate = DriftKind.QUALITY in facts.drifted and not facts.is_quality_proved
         is_blind = is_estimate or (bool(facts.drifted) and not facts.is_quality_known)

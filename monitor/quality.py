@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.stats import fisher_exact
 
-from driftwheel.bounded_means import mean_interval
-from driftwheel.intervals import Interval, share_interval
+from driftwheel.evidence.bounded_means import mean_interval
+from driftwheel.evidence.intervals import Interval, share_interval
 from monitor.betting import Outcomes, design_effect, restarted_capital
 from monitor.opinions import (
     CONFIRMING_SHARE,

@@ -5,14 +5,14 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
 
-from driftwheel.bookkeeping import Window
 from driftwheel.errors import ArtifactError, NotFoundError
-from driftwheel.grades import Criterion
-from driftwheel.predictions import read_predictions
-from driftwheel.records import Dataset, ModelVersion, Traffic
+from driftwheel.records.bookkeeping import Window
+from driftwheel.records.nouns import Dataset, ModelVersion, Traffic
+from driftwheel.records.predictions import read_predictions
 from driftwheel.settings.watching import MonitorSettings
 from driftwheel.store.ledger import Ledger
 from driftwheel.store.tables import TABLES
+from driftwheel.text.grades import Criterion
 from driftwheel.traffic.new_normal import NewNormal
 from driftwheel.traffic.outcome_query import is_answered
 from monitor.observation import Observation, grade_of, observe, without_repeats

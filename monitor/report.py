@@ -10,8 +10,8 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
-from driftwheel.artifacts import write_json
-from driftwheel.check_details import ColumnDrift
+from driftwheel.files.artifacts import write_json
+from driftwheel.records.check_details import ColumnDrift
 from monitor.features import Feature, Measure, frame, names_of
 from monitor.observation import Observation
 

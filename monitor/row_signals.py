@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 from scipy.stats import norm
 
-from driftwheel.answers import parse_object
-from driftwheel.records import DriftKind
+from driftwheel.records.nouns import DriftKind
+from driftwheel.text.answers import parse_object
+from driftwheel.text.copied_words import stated
 from monitor.background import LONGEST_TEXT, Background, Nearest, Tokens, letter_groups, nearest, tokens_of
 from monitor.calibration import Array
 from monitor.observation import Observation
@@ -103,6 +104,11 @@ def _unknown_pairs(row: Row, background: Background) -> float:
     words = row.prompt.words
     pairs = [f"{a} {b}" for a, b in pairwise(words) if a in known and b in known]
     return _share(sum(pair not in known for pair in pairs), len(pairs))
+
+
+def _invented(row: Row, background: Background) -> float:
+    facts = stated(background.facts, row.answer.words) if background.facts else set()
+    return _share(len(facts - row.prompt.distinct), len(facts))
 
 
 def _agrees(row: Row, _: Background) -> float:
@@ -205,6 +211,14 @@ SIGNALS = (
         says="share of an answer's words that no training answer has",
         unit="share",
         value=lambda row, background: _unknown_words(row.answer, background.answer_tokens),
+        is_one_sided=True,
+    ),
+    RowSignal(
+        name="invented",
+        kind=DriftKind.OUTPUT,
+        says="share of an answer's facts that its prompt does not have",
+        unit="share",
+        value=_invented,
         is_one_sided=True,
     ),
     RowSignal(

@@ -15,7 +15,7 @@ from functools import lru_cache
 import numpy as np
 from scipy.special import ndtr
 
-from driftwheel.records import DriftKind
+from driftwheel.records.nouns import DriftKind
 from monitor.background import Background
 from monitor.calibration import Array
 from monitor.pools import HORIZONS, Pool, Tallied, said_in, summed

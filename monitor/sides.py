@@ -7,17 +7,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from driftwheel.alias_key import AliasKey
-from driftwheel.answers import label_of
-from driftwheel.bookkeeping import Window
 from driftwheel.cli.command import named_version
-from driftwheel.conversations import last_text, text_of
 from driftwheel.errors import ConfigError, DataError, NotFoundError
 from driftwheel.foreign_json import read_json
-from driftwheel.records import ModelVersion, Traffic
+from driftwheel.records.alias_key import AliasKey
+from driftwheel.records.bookkeeping import Window
+from driftwheel.records.nouns import ModelVersion, Traffic
 from driftwheel.settings.data import DatasetSettings
 from driftwheel.store.answer_form import label_field_of
 from driftwheel.store.ledger import Ledger
+from driftwheel.text.answers import label_of
+from driftwheel.text.conversations import last_text, text_of
 from driftwheel.traffic.outcome_query import is_answered
 from driftwheel.traffic.outcomes import CLIENT_LEFT, OK
 from monitor.observation import Observation, observe

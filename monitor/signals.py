@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from driftwheel.check_details import DECIDING, ColumnDrift, SignalDetails
 from driftwheel.identity import new_id, utc_now
-from driftwheel.records import DriftKind, DriftSignal, DriftVerdict
+from driftwheel.records.check_details import DECIDING, ColumnDrift, SignalDetails
+from driftwheel.records.nouns import DriftKind, DriftSignal, DriftVerdict
 from driftwheel.settings.watching import MonitorSettings
 from monitor import wording
 from monitor.diagnosing import Case, diagnose

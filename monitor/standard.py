@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 
-from driftwheel.bounded_means import lower_bound as mean_floor
-from driftwheel.grades import LOCAL, Criterion
-from driftwheel.scorecard import Scorecard
+from driftwheel.evidence.bounded_means import lower_bound as mean_floor
+from driftwheel.records.scorecard import Scorecard
+from driftwheel.text.grades import LOCAL, Criterion
 from monitor.betting import CONFIDENCE, lower_bound
 
 

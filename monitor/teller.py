@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import structlog
 
-from driftwheel.notifying import tell_new
+from driftwheel.control.notifying import tell_new
 from driftwheel.store.ledger import Ledger
 
 LOOK_SECONDS = 5.0

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import structlog
 
-from driftwheel.conversations import last_text, text_of
-from driftwheel.records import Dataset
+from driftwheel.records.nouns import Dataset
+from driftwheel.text.conversations import last_text, text_of
 from monitor.background import Background, LearnedText, background_of
 
 log = structlog.get_logger()

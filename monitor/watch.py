@@ -14,7 +14,7 @@ import threading
 import structlog
 
 from driftwheel.cli.command import add_settings_arguments, open_ledger, settings_from
-from driftwheel.notifying import addresses
+from driftwheel.control.notifying import addresses
 from driftwheel.settings.settings import Settings
 from monitor.check import check
 from monitor.exporter import CheckCounter, start_exporter

@@ -8,13 +8,13 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from driftwheel.answers import label_of
-from driftwheel.bookkeeping import Window
-from driftwheel.records import Traffic
+from driftwheel.records.bookkeeping import Window
+from driftwheel.records.nouns import Traffic
 from driftwheel.settings.watching import MonitorSettings
 from driftwheel.store.any_of import any_of
 from driftwheel.store.ledger import Ledger
 from driftwheel.store.tables import TABLES
+from driftwheel.text.answers import label_of
 from driftwheel.traffic.outcome_query import is_answered
 from monitor.observation import ACCEPTED, Observation, grade_of
 from monitor.opinions import HORIZONS, Said, WindowEvidence, is_audited

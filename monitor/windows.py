@@ -10,13 +10,13 @@ from dataclasses import MISSING, dataclass, fields
 
 import sqlalchemy as sa
 
-from driftwheel.bookkeeping import Window
 from driftwheel.errors import ConflictError
-from driftwheel.grades import Criterion
-from driftwheel.records import DriftSignal, Traffic
+from driftwheel.records.bookkeeping import Window
+from driftwheel.records.nouns import DriftSignal, Traffic
 from driftwheel.store.any_of import any_of
 from driftwheel.store.ledger import Ledger
 from driftwheel.store.tables import TABLES
+from driftwheel.text.grades import Criterion
 from driftwheel.traffic.outcome_query import is_answered, is_observation
 from monitor.observation import OBSERVED, Observation, observe
 

@@ -3,10 +3,10 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from driftwheel import controls
-from driftwheel.alias_key import AliasKey
-from driftwheel.by_whom import Cause
+from driftwheel.control import controls
 from driftwheel.errors import ConflictError
+from driftwheel.records.alias_key import AliasKey
+from driftwheel.records.by_whom import Cause
 from driftwheel.settings.watching import PolicySettings
 from driftwheel.store.ledger import Ledger
 from driftwheel.store.row_values import storable

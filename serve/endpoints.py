@@ -7,9 +7,9 @@ from collections.abc import Awaitable, Callable
 from dataclasses import asdict
 from urllib.parse import unquote
 
-from driftwheel.bookkeeping import Scope
-from driftwheel.by_whom import Cause
 from driftwheel.errors import ConflictError, DataError, DriftwheelError, NotFoundError, RecordError, StorageError
+from driftwheel.records.bookkeeping import Scope
+from driftwheel.records.by_whom import Cause
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
 from driftwheel.traffic.feedback import Author

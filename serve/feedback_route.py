@@ -6,12 +6,12 @@ import sys
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from driftwheel.answers import as_label
 from driftwheel.errors import ConflictError
-from driftwheel.records import Traffic
+from driftwheel.records.nouns import Traffic
 from driftwheel.settings.serving import TrafficSettings
 from driftwheel.store.ledger import Ledger
 from driftwheel.store.row_values import storable
+from driftwheel.text.answers import as_label
 from driftwheel.traffic.feedback import SIGNALS, Author, WrongFormError, give_feedback, withdraw_feedback
 from serve.refusals import RequestRefused
 

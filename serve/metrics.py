@@ -2,7 +2,7 @@
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
-from driftwheel.records import Traffic
+from driftwheel.records.nouns import Traffic
 
 # Each bound is twice the one before it: from a refusal, which takes milliseconds, to the longest answers.
 SECONDS = (0.005, 0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92, 163.84)

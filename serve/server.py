@@ -13,7 +13,7 @@ from functools import partial
 
 import structlog
 
-from driftwheel.api_keys import environment_keys, keys_of
+from driftwheel.callers.api_keys import environment_keys, keys_of
 from driftwheel.cli.command import open_ledger
 from driftwheel.errors import StorageError
 from driftwheel.identity import utc_now

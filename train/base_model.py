@@ -4,10 +4,10 @@ import re
 from pathlib import Path
 from typing import Any
 
-from driftwheel import artifacts
 from driftwheel.errors import ConfigError, NotFoundError
+from driftwheel.files import artifacts
 from driftwheel.identity import content_hash
-from driftwheel.model_hub import endpoint, why_unreachable
+from driftwheel.machine.model_hub import endpoint, why_unreachable
 from driftwheel.settings.data import Base
 from train.chat_template import name_end, set_template
 

@@ -8,23 +8,23 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from driftwheel.dataset_report import MadeFrom
 from driftwheel.errors import DataError
-from driftwheel.records import Dataset
+from driftwheel.records.dataset_report import MadeFrom
+from driftwheel.records.nouns import Dataset
 from driftwheel.settings.data import DatasetSettings
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
-from train.data.clean_rows import clean, split, stop_at_cut, stop_at_too_few
-from train.data.dataset_files import write
 from train.data.examples import Example, read_examples
-from train.data.leaks import HeldOut, quarantined, refuse_leaks
-from train.data.learned_tokens import Learn
-from train.data.made_from import made_from
-from train.data.preference_files import deal_preferences, learnable
-from train.data.shared_frame import measured
-from train.data.source_rows import read_all, too_many_broken
-from train.data.splits import Deal, group_numbers
-from train.data.tally import Tally
+from train.data.splitting.clean_rows import clean, split, stop_at_cut, stop_at_too_few
+from train.data.splitting.dataset_files import write
+from train.data.splitting.leaks import HeldOut, quarantined, refuse_leaks
+from train.data.splitting.preference_files import deal_preferences, learnable
+from train.data.splitting.shared_frame import measured
+from train.data.splitting.source_rows import read_all, too_many_broken
+from train.data.splitting.splits import Deal, group_numbers
+from train.data.splitting.tally import Tally
+from train.data.tokens.learned_tokens import Learn
+from train.data.tokens.made_from import made_from
 from train.evaluation.criterion_choice import refuse_misfit
 
 

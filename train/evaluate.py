@@ -13,24 +13,25 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from driftwheel import artifacts, fingerprint
-from driftwheel.conversations import to_send
+from driftwheel.evidence import fingerprint
+from driftwheel.files import artifacts
 from driftwheel.foreign_json import read_json
-from driftwheel.grades import Criterion
-from driftwheel.json_form import as_json, from_json
-from driftwheel.predictions import PREDICTIONS, Prediction, read_predictions, write_predictions
-from driftwheel.probe_answers import Fingerprint
-from driftwheel.records import Dataset, TrainingRun
-from driftwheel.scorecard import Interval, Scorecard
+from driftwheel.records.json_form import as_json, from_json
+from driftwheel.records.nouns import Dataset, TrainingRun
+from driftwheel.records.predictions import PREDICTIONS, Prediction, read_predictions, write_predictions
+from driftwheel.records.probe_answers import Fingerprint
+from driftwheel.records.scorecard import Interval, Scorecard
 from driftwheel.settings.artifact import EvaluateSettings
 from driftwheel.settings.data import DatasetSettings
 from driftwheel.settings.serving import ServeSettings
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
+from driftwheel.text.conversations import to_send
+from driftwheel.text.grades import Criterion
 from train.asking.client import Answer, Endpoint, reference_logprobs
 from train.asking.engine_child import engine
 from train.data.examples import Example, read_examples
-from train.data.leaks import leaks_into_judge
+from train.data.splitting.leaks import leaks_into_judge
 from train.evaluation.baseline import measure_baseline
 from train.evaluation.criterion_choice import choose_criterion, refuse_costs
 from train.evaluation.finished import Evaluation, load_evaluation

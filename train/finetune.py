@@ -13,18 +13,18 @@ from typing import Any
 import structlog
 import yaml
 
-from driftwheel import artifacts
 from driftwheel.errors import ConfigError, DriftwheelError, StorageError
+from driftwheel.files import artifacts
 from driftwheel.identity import content_hash, new_id, utc_now
-from driftwheel.records import Dataset, TrainingRun, TrainingRunStatus
-from driftwheel.run_metrics import RunMetrics
+from driftwheel.machine.system import only_process
+from driftwheel.records.nouns import Dataset, TrainingRun, TrainingRunStatus
+from driftwheel.records.run_metrics import RunMetrics
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
-from driftwheel.system import only_process
 from train.base_model import base_ends, identity, load_base_tokenizer
 from train.chat_template import template_hash
-from train.data.leaks import check_dataset
-from train.data.template_check import require_template, rows_of
+from train.data.splitting.leaks import check_dataset
+from train.data.splitting.template_check import require_template, rows_of
 from train.fidelity.trained import choose_probes
 from train.launchers.registry import launch
 from train.processes.number_type import with_number_type

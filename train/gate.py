@@ -21,9 +21,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from driftwheel.errors import GateError
-from driftwheel.gate_verdict import GateVerdict, SliceVerdict, Verdict, Watched, Won
-from driftwheel.grades import Criterion
+from driftwheel.records.gate_verdict import GateVerdict, SliceVerdict, Verdict, Watched, Won
 from driftwheel.settings.artifact import GateSettings
+from driftwheel.text.grades import Criterion
 from train.verdict.graded import GradedPairs
 from train.verdict.paired import Pairs, mcnemar_p, shared_chance, shared_level
 from train.verdict.paired_tables import Fixed, Item, Outcomes, Table, count

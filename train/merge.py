@@ -6,10 +6,10 @@ python -m train merge --config driftwheel.yaml --run RUN_ID
 from pathlib import Path
 from typing import Any
 
-from driftwheel import artifacts
 from driftwheel.errors import ConflictError
-from driftwheel.json_form import as_json
-from driftwheel.records import TrainingRun, TrainingRunStatus
+from driftwheel.files import artifacts
+from driftwheel.records.json_form import as_json
+from driftwheel.records.nouns import TrainingRun, TrainingRunStatus
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
 from train.base_model import load_tokenizer

@@ -12,12 +12,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from driftwheel import artifacts
 from driftwheel.errors import ParityError
-from driftwheel.json_form import as_json
+from driftwheel.files import artifacts
 from driftwheel.quantization import SCHEMES
-from driftwheel.records import TrainingRun
-from driftwheel.scorecard import ParityRow
+from driftwheel.records.json_form import as_json
+from driftwheel.records.nouns import TrainingRun
+from driftwheel.records.scorecard import ParityRow
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
 from train.base_model import load_tokenizer, load_weights

@@ -16,22 +16,22 @@ from typing import Any
 import msgspec
 import sqlalchemy as sa
 
-from driftwheel import artifacts
-from driftwheel.accelerator import installed
-from driftwheel.artifacts import ArtifactManifest
-from driftwheel.by_whom import Action, Cause, me, process
-from driftwheel.child_secrets import without_secrets
 from driftwheel.errors import ArtifactError, GateError
-from driftwheel.gate_verdict import GateVerdict, Override
+from driftwheel.files import artifacts
+from driftwheel.files.artifacts import ArtifactManifest
+from driftwheel.files.version_files import share
 from driftwheel.identity import new_id, utc_now
-from driftwheel.lineage import Lineage, MergedFrom
-from driftwheel.records import Dataset, ModelVersion, ModelVersionStatus, TrainingRun
+from driftwheel.machine.accelerator import installed
+from driftwheel.machine.child_secrets import without_secrets
+from driftwheel.records.by_whom import Action, Cause, me, process
+from driftwheel.records.gate_verdict import GateVerdict, Override
+from driftwheel.records.lineage import Lineage, MergedFrom
+from driftwheel.records.nouns import Dataset, ModelVersion, ModelVersionStatus, TrainingRun
 from driftwheel.settings.data import DatasetSettings
 from driftwheel.settings.settings import Settings
 from driftwheel.store.events import note_with
 from driftwheel.store.ledger import Ledger
-from driftwheel.version_files import share
-from train.data.leaks import leaks_into_judge, refuse_leaks
+from train.data.splitting.leaks import leaks_into_judge, refuse_leaks
 from train.evaluation.finished import Evaluation, load_evaluation
 from train.fidelity.parity_table import require_parity
 from train.prompts.prompted import require_same_model

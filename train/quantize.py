@@ -9,11 +9,11 @@ those with a recipe look at what the model computes on training rows.
 import shutil
 from pathlib import Path
 
-from driftwheel import artifacts
-from driftwheel.artifacts import Source
-from driftwheel.json_form import as_json
+from driftwheel.files import artifacts
+from driftwheel.files.artifacts import Source
 from driftwheel.quantization import Scheme
-from driftwheel.records import TrainingRun
+from driftwheel.records.json_form import as_json
+from driftwheel.records.nouns import TrainingRun
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
 from train.base_model import load_tokenizer

@@ -3,13 +3,13 @@
 from dataclasses import dataclass, fields, replace
 
 from driftwheel.errors import GateError
-from driftwheel.gate_verdict import GateVerdict, Override
-from driftwheel.json_form import only_with
-from driftwheel.records import RetrainDecision
-from driftwheel.run_metrics import RunMetrics
-from driftwheel.scorecard import ParityRow
+from driftwheel.records.gate_verdict import GateVerdict, Override
+from driftwheel.records.json_form import only_with
+from driftwheel.records.nouns import RetrainDecision
+from driftwheel.records.run_metrics import RunMetrics
+from driftwheel.records.scorecard import ParityRow
+from driftwheel.records.storage_path import StoragePath
 from driftwheel.settings.settings import Settings
-from driftwheel.storage_path import StoragePath
 from driftwheel.store.alias import live_version
 from driftwheel.store.ledger import Ledger
 

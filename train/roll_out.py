@@ -4,12 +4,12 @@ import time
 
 import structlog
 
-from driftwheel import controls
-from driftwheel.alias_key import AliasKey
-from driftwheel.by_whom import process
+from driftwheel.control import controls
+from driftwheel.control.gateway_reports import wait_until_observed
 from driftwheel.errors import CancelledError, ConflictError, EngineError, GateError, NotFoundError
-from driftwheel.gateway_reports import wait_until_observed
-from driftwheel.records import Alias, DecisionStatus, RetrainDecision
+from driftwheel.records.alias_key import AliasKey
+from driftwheel.records.by_whom import process
+from driftwheel.records.nouns import Alias, DecisionStatus, RetrainDecision
 from driftwheel.settings.serving import ServeSettings
 from driftwheel.settings.watching import PolicySettings
 from driftwheel.store.ledger import Ledger

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from driftwheel.errors import NotFoundError
-from driftwheel.records import TrainingRun, TrainingRunStatus
+from driftwheel.records.nouns import TrainingRun, TrainingRunStatus
 from driftwheel.store.ledger import Ledger
 
 WHOLE = "model"

@@ -7,7 +7,7 @@ version's lineage.
 
 import structlog
 
-from driftwheel.records import ModelVersion, TrainingRun
+from driftwheel.records.nouns import ModelVersion, TrainingRun
 from driftwheel.settings.settings import Settings
 from driftwheel.store.alias import live_version
 from driftwheel.store.ledger import Ledger

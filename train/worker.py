@@ -13,17 +13,17 @@ from pathlib import Path
 
 import structlog
 
-from driftwheel import artifacts
 from driftwheel.errors import ConflictError, GateError, ParityError
-from driftwheel.gate_verdict import GateVerdict
-from driftwheel.grades import Criterion
-from driftwheel.records import Dataset, ModelVersionStatus, TrainingRun
-from driftwheel.scorecard import Scorecard
+from driftwheel.files import artifacts
+from driftwheel.records.gate_verdict import GateVerdict
+from driftwheel.records.nouns import Dataset, ModelVersionStatus, TrainingRun
+from driftwheel.records.scorecard import Scorecard
 from driftwheel.settings.artifact import GateSettings
 from driftwheel.settings.settings import Settings
 from driftwheel.store.alias import find_alias, live_version
 from driftwheel.store.ledger import Ledger
-from train.data.traffic_dataset import dataset_from_traffic
+from driftwheel.text.grades import Criterion
+from train.data.live.traffic_dataset import dataset_from_traffic
 from train.evaluate import evaluate
 from train.evaluation.baseline import best_answers, best_outcome, lacks_grades
 from train.evaluation.finished import load_evaluation

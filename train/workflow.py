@@ -18,21 +18,21 @@ import msgspec
 import structlog
 from dbos import DBOS, DBOSConfig, DBOSPortableJSONSerializer, SetWorkflowID
 
-from driftwheel import controls
-from driftwheel.bookkeeping import Step
-from driftwheel.by_whom import Action, process
-from driftwheel.child_secrets import JUDGE_KEY, PARAPHRASE_KEY, for_stage
+from driftwheel.control import controls
+from driftwheel.control.retrain_limits import AT_WORK
 from driftwheel.errors import CancelledError, ConflictError, DriftwheelError, StorageError, TimeLimitError
 from driftwheel.identity import utc_now
-from driftwheel.json_form import as_json, from_json
-from driftwheel.records import DecisionStatus, DecisionVerdict, RetrainDecision, TrainingRun, TrainingRunStatus
-from driftwheel.retrain_limits import AT_WORK
+from driftwheel.machine.child_secrets import JUDGE_KEY, PARAPHRASE_KEY, for_stage
+from driftwheel.machine.system import only_process
+from driftwheel.records.bookkeeping import Step
+from driftwheel.records.by_whom import Action, process
+from driftwheel.records.json_form import as_json, from_json
+from driftwheel.records.nouns import DecisionStatus, DecisionVerdict, RetrainDecision, TrainingRun, TrainingRunStatus
+from driftwheel.records.storage_path import change_paths, lengthened, shortened
 from driftwheel.settings.settings import Settings
-from driftwheel.storage_path import change_paths, lengthened, shortened
 from driftwheel.store.events import note_with
 from driftwheel.store.ledger import Ledger
 from driftwheel.store.sqlite import safe_sqlite_module
-from driftwheel.system import only_process
 from train.processes.executor import Executor
 from train.retrain_state import Job, Progress
 from train.worker import STEPS, RetrainStep

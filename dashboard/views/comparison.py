@@ -6,11 +6,11 @@ import streamlit as st
 
 from dashboard import charts, comparing, moves, queries
 from dashboard.views import page
-from driftwheel.bookkeeping import Judgement, Preference, Scope
-from driftwheel.comparison import Comparison, compare
 from driftwheel.errors import DriftwheelError
-from driftwheel.judgements import in_order, is_model, judgements_of
-from driftwheel.records import ModelVersion
+from driftwheel.evidence.comparison import Comparison, compare
+from driftwheel.evidence.judgements import in_order, is_model, judgements_of
+from driftwheel.records.bookkeeping import Judgement, Preference, Scope
+from driftwheel.records.nouns import ModelVersion
 
 SIDES = {"left": "Left is better", "right": "Right is better", "both": "Both are good", "neither": "Both are bad"}
 
@@ -33,7 +33,7 @@ def chosen_pair(versions: list[ModelVersion]) -> tuple[ModelVersion, ModelVersio
 
 def show_numbers(found: Comparison) -> None:
     """Draw both scorecards, the difference by slice, and the change of the confusion matrix."""
-    page.table(comparing.measures(found, names))
+    page.table(comparing.measures(found, names), height="content")
     st.caption(
         f"Difference: {names[1]} minus {names[0]}, with the paired 95 % interval (Tango) where every item decides "
         "for itself; in brackets the 95 % interval of a share (Wilson)."
@@ -127,7 +127,7 @@ try:
 except DriftwheelError as error:
     page.problem(str(error), "Not comparable")
     st.stop()
-st.caption(f"{len(found.pairs)} items of {queries.short(found.dataset_id)}")
+st.caption(f"{len(found.pairs)} test items of dataset {queries.short(found.dataset_id)}, answered by both.")
 # Tabs would jump back to the first one when a judgement's notice appears above them.
 shown = st.radio("Show", ["Numbers", "Judge the answers"], horizontal=True, key="shown", label_visibility="collapsed")
 if shown == "Numbers":

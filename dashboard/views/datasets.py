@@ -6,8 +6,10 @@ import streamlit as st
 
 from dashboard import charts, files, queries
 from dashboard.views import page
-from driftwheel.dataset_report import DatasetReport
-from driftwheel.records import Dataset
+from driftwheel.records.dataset_report import DatasetReport
+from driftwheel.records.nouns import Dataset
+
+LENGTHS = {"p50": "median", "p95": "95 % are below", "max": "longest"}
 
 
 def show_report(dataset: Dataset) -> None:
@@ -32,9 +34,11 @@ def show_report(dataset: Dataset) -> None:
             st.text("The report counts no labels.")
     with right:
         st.subheader("Dropped, and why", anchor=False)
-        page.table([{"reason": k, "rows": v} for k, v in report.dropped.items()])
+        page.table([{"rows": v, "reason": k} for k, v in report.dropped.items()])
         st.subheader("Lengths", anchor=False)
-        lengths = [{"of": name.replace("_", " "), **vars(value)} for name, value in report.lengths().items()]
+        lengths = [
+            {"of": name.replace("_", " "), **length_row(vars(value))} for name, value in report.lengths().items()
+        ]
         page.table(lengths)
         st.subheader("Where the rows come from", anchor=False)
         page.table([{"source": k, "rows": v} for k, v in report.sources.items()])
@@ -42,6 +46,11 @@ def show_report(dataset: Dataset) -> None:
     if report.broken_rows:
         st.subheader("Broken rows", anchor=False)
         page.table([vars(row) for row in report.broken_rows])
+
+
+def length_row(found: dict[str, object]) -> dict[str, object]:
+    """Return the lengths of a text's column under names that a person reads."""
+    return {LENGTHS.get(name, name): value for name, value in found.items()}
 
 
 def show_warnings(report: DatasetReport) -> None:
@@ -61,7 +70,7 @@ def show_warnings(report: DatasetReport) -> None:
         page.facts({name: value for name, value in facts.items() if value})
 
 
-settings, ledger = page.start(__file__, "Immutable, content-hashed sets of examples, newest first.")
+settings, ledger = page.start(__file__, "The examples that versions learn from and are tested on, newest first.")
 datasets = queries.newest(ledger, Dataset, settings.project)
 if not datasets:
     page.nothing_yet("There is no dataset yet.", "driftwheel data build")

@@ -6,10 +6,10 @@ import streamlit as st
 
 from dashboard import files, moves, queries, timelines
 from dashboard.views import page
-from driftwheel import controls
-from driftwheel.bookkeeping import Step
-from driftwheel.records import DecisionStatus, DecisionVerdict, RetrainDecision
-from driftwheel.retrain_limits import AT_WORK, WAITING
+from driftwheel.control import controls
+from driftwheel.control.retrain_limits import AT_WORK, WAITING
+from driftwheel.records.bookkeeping import Step
+from driftwheel.records.nouns import DecisionStatus, DecisionVerdict, RetrainDecision
 
 WAITS = {
     "retrain": "A retrain that the loop proposes waits for a person.",

@@ -4,12 +4,10 @@ import streamlit as st
 
 from dashboard import queries, standing
 from dashboard.views import page
-from driftwheel.records import Deployment, DeploymentStage
+from driftwheel.records.nouns import Deployment, DeploymentStage
 from driftwheel.store.alias import find_alias
 
-settings, ledger = page.start(
-    __file__, "Which version should answer, by people and worker, and which one does, by the gateway."
-)
+settings, ledger = page.start(__file__, "Which version should answer, which one does, and every change of that.")
 names = queries.version_names(ledger, settings.project)
 
 
@@ -38,7 +36,8 @@ def show_alias() -> None:
         st.text(sentence)
 
 
-show_alias()
+with page.steady("alias"):
+    show_alias()
 st.subheader("History", anchor=False)
 deployments = queries.newest(ledger, Deployment, settings.project)
 if deployments:

@@ -7,11 +7,19 @@ import streamlit as st
 
 from dashboard import drift_tables, files, moves, queries, timelines
 from dashboard.drift_tables import KINDS, VERDICTS, WHAT_HELPS
-from dashboard.views import page
-from driftwheel.by_whom import Action
-from driftwheel.check_details import DECIDING
-from driftwheel.diagnosis import Diagnosis, Finding, NewCluster, Remedy
-from driftwheel.records import Dataset, DriftKind, DriftSignal, DriftVerdict, ModelVersion, RetrainDecision, Traffic
+from dashboard.views import page, ways
+from driftwheel.records.by_whom import Action
+from driftwheel.records.check_details import DECIDING
+from driftwheel.records.diagnosis import Diagnosis, Finding, NewCluster, Remedy
+from driftwheel.records.nouns import (
+    Dataset,
+    DriftKind,
+    DriftSignal,
+    DriftVerdict,
+    ModelVersion,
+    RetrainDecision,
+    Traffic,
+)
 from driftwheel.store.events import events_of
 from driftwheel.traffic.new_normal import as_it_stands
 
@@ -76,9 +84,9 @@ def show_diagnosis(check_id: str, signals: list[DriftSignal], found: Diagnosis) 
 def show_remedy(finding: Finding, *, key: str) -> None:
     """Draw the button of what would help."""
     if finding.remedy in PAGES_OF:
-        page.way(WHAT_HELPS[finding.remedy].capitalize(), PAGES_OF[finding.remedy], key=key)
+        ways.way(WHAT_HELPS[finding.remedy].capitalize(), PAGES_OF[finding.remedy], key=key)
     elif finding.remedy is Remedy.RETRAIN:
-        page.way("Retrain", "training_runs", key=key)
+        ways.way("Retrain", "training_runs", key=key)
 
 
 def show_cluster(cluster: NewCluster, *, key: str) -> None:
@@ -89,7 +97,7 @@ def show_cluster(cluster: NewCluster, *, key: str) -> None:
             st.code(example[: page.LONGEST_TEXT], language=None, wrap_lines=True)
         if cluster.request_ids:
             label = f"Label these {len(cluster.request_ids)}"
-            page.way(label, "label", key=f"{key}_label", type="primary", ids=",".join(cluster.request_ids))
+            ways.way(label, "label", key=f"{key}_label", type="primary", ids=",".join(cluster.request_ids))
 
 
 def show_examples(version: ModelVersion | None, check_id: str, signals: list[DriftSignal]) -> None:
@@ -126,7 +134,7 @@ def show_remedies(signals: list[DriftSignal]) -> None:
     st.subheader("What to do", anchor=False)
     newest = moves.newest_retrain(ledger, settings.project)
     with st.container(horizontal=True):
-        page.way("Label some requests", "label", key="to_label")
+        ways.way("Label some requests", "label", key="to_label")
         page.confirmed_action(
             "Retrain",
             partial(
@@ -143,7 +151,7 @@ def show_remedies(signals: list[DriftSignal]) -> None:
             seen=[newest],
             question="Start a retrain from the labelled traffic now?",
         )
-        page.way("See the requests", "traffic", key="to_traffic")
+        ways.way("See the requests", "traffic", key="to_traffic")
         if drift_tables.can_be_accepted(queries.latest_check(ledger, settings.project), signals[0].check_id):
             page.confirmed_action(
                 "Accept as the new normal",

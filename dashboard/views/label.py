@@ -12,8 +12,8 @@ from dashboard import label_files, labelling, traffic_search
 from dashboard.labelling import ToLabel
 from dashboard.traffic_search import TrafficFilter
 from dashboard.views import page
-from driftwheel.bookkeeping import Scope
 from driftwheel.errors import DriftwheelError
+from driftwheel.records.bookkeeping import Scope
 from driftwheel.store.alias import find_alias
 from driftwheel.traffic.doubtful_labels import NEWEST, DoubtfulLabel, find_doubtful
 from driftwheel.traffic.feedback import Author, withdraw_feedback

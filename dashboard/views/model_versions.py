@@ -1,14 +1,16 @@
 """Model versions: scorecards side by side, verdicts, lineage; promote and roll back."""
 
 from functools import partial
+from typing import Any
 
 import streamlit as st
 
-from dashboard import charts, files, moves, queries, scorecards
+from dashboard import charts, files, moves, promotion, queries, scorecards
 from dashboard.views import page
-from driftwheel.json_form import as_json
-from driftwheel.records import Deployment, DeploymentStage, ModelVersion, ModelVersionStatus
-from driftwheel.scorecard import FaultScore, Scorecard
+from driftwheel.control.controls import SHADOW
+from driftwheel.records.json_form import as_json
+from driftwheel.records.nouns import Alias, Deployment, DeploymentStage, ModelVersion, ModelVersionStatus
+from driftwheel.records.scorecard import FaultScore, Scorecard
 from driftwheel.store.alias import find_alias
 
 SERVING = (DeploymentStage.LIVE, DeploymentStage.CANARY, DeploymentStage.SHADOW, DeploymentStage.DRAINING)
@@ -98,6 +100,8 @@ def show_parity(version: ModelVersion) -> None:
 def stages_of(versions: list[ModelVersion]) -> dict[str, str]:
     """Return by version id what the gateway does with it now; the alias says which one should be live."""
     found = queries.newest(ledger, Deployment, settings.project, stage=list(SERVING))
+    # A version that is live in one row and drains in another, of the engine before, is live: the first stage counts.
+    found.sort(key=lambda d: SERVING.index(d.stage), reverse=True)
     stages = {d.version_id: f"{d.stage}, {d.share:.0%} of the requests" if d.share else str(d.stage) for d in found}
     alias = find_alias(ledger, *settings.alias_key)
     if alias is not None and alias.version_id not in stages:
@@ -105,36 +109,128 @@ def stages_of(versions: list[ModelVersion]) -> dict[str, str]:
     return {version.id: stages[version.id] for version in versions if version.id in stages}
 
 
-def show_moves(version: ModelVersion) -> None:
-    """Draw the buttons that move the alias."""
+def show_moves(version: ModelVersion, stage: str | None) -> None:
+    """Draw what the version is now, and the buttons that move the alias."""
     alias = find_alias(ledger, *settings.alias_key)
-    is_live, fence = alias is not None and alias.version_id == version.id, moves.seen_fence(alias)
+    fence, previous = moves.seen_fence(alias), alias.previous_version_id if alias else None
     names = queries.version_names(ledger, settings.project)
-    previous = alias.previous_version_id if alias else None
     earlier = names.get(previous or "", "the previous version")
-    with st.container(horizontal=True):
-        page.confirmed_action(
-            "Promote",
-            partial(moves.promote, ledger, settings.alias_key, version.id, fence=fence, by=page.cause()),
-            f"v{version.number} is the desired version; the gateway swaps when it has proved it.",
-            key="promote",
-            seen=[version.id, fence],
-            question=f"Make v{version.number} live for `{settings.serve.alias}`? The gateway proves it first.",
-            disabled=is_live or version.status is not ModelVersionStatus.PUBLISHED,
-            type="primary",
-        )
+    shadowed = ledger.switch(settings.project, SHADOW)
+    with st.container(horizontal=True, vertical_alignment="center"):
+        show_promotion(version, fence, shadowed, why_not=why_not_promote(version, alias))
         page.confirmed_action(
             "Roll back",
             partial(moves.rollback, ledger, settings.alias_key, fence=fence, by=page.cause()),
             f"{earlier} is the desired version again.",
             key="rollback",
             seen=[previous, fence],
-            question=f"Go back to {earlier}?",
-            disabled=previous is None,
+            question=f"Go back to {earlier}, at once for all requests?",
+            why_not="" if previous else "There is no version before the live one to go back to.",
         )
-        st.badge(str(version.status), color=COLORS.get(str(version.status), "gray"))  # type: ignore[arg-type]  # as below
-        if is_live:
-            st.badge("live", color="green")
+        if shadowed == version.id:
+            page.action(
+                "End the shadow",
+                partial(moves.shadow, ledger, settings.project, "", seen=shadowed, by=page.cause()),
+                f"No more requests are copied to v{version.number}.",
+                key="end_shadow",
+                seen=[version.id],
+            )
+        st.badge(stage or str(version.status), color=color_of(version, stage))
+    if shadowed == version.id:
+        st.text(f"Live requests are copied to v{version.number}. How its answers differ:")
+        st.code(f"driftwheel shadow v{version.number} --report", language="bash")
+
+
+def color_of(version: ModelVersion, stage: str | None) -> Any:
+    """Return the color of what a version is now."""
+    return "green" if stage else COLORS.get(str(version.status), "gray")
+
+
+def why_not_promote(version: ModelVersion, alias: Alias | None) -> str:
+    """Say why a version cannot be promoted; empty where it can."""
+    if alias is not None and alias.version_id == version.id:
+        return f"v{version.number} is the desired version already."
+    if version.status is not ModelVersionStatus.PUBLISHED:
+        return f"v{version.number} is {version.status}, and only a published version may go live."
+    return ""
+
+
+def show_promotion(version: ModelVersion, fence: int, shadowed: str, *, why_not: str) -> None:
+    """Draw the choice of how a version takes over, with a sentence for each way, and the button that does it."""
+    serve, seen = settings.serve, [version.id, fence]
+    box_key, help = page.drawn_key("promote-popover", seen), why_not or None
+    with st.popover("Promote", type="primary", disabled=bool(why_not), help=help, key=box_key):
+        ways = promotion.ways(serve)
+        way = st.radio(
+            f"How shall v{version.number} take over?",
+            ways,
+            index=ways.index(promotion.usual_way(serve)),
+            captions=[promotion.explained(serve, way, f"v{version.number}") for way in ways],
+            key=page.drawn_key("way", seen),
+        )
+        if len(ways) == 1:
+            st.caption("There is one engine (serve.swap is in_place); canary and shadow need two.")
+        if way == promotion.SHADOW:
+            show_shadow_button(version, fence, shadowed)
+        else:
+            shares = chosen_shares(seen) if way == promotion.CANARY else []
+            show_promote_button(
+                version, fence, shares, disabled=bool(why_not) or not (shares or way == promotion.DIRECT)
+            )
+
+
+def show_promote_button(version: ModelVersion, fence: int, shares: list[float], *, disabled: bool) -> None:
+    """Draw the button that makes a version the desired one, all at once or by a canary's shares, in percent."""
+    steps = f"; first as a canary: {promotion.steps_in_words(shares)}" if shares else ""
+    page.action(
+        "Yes, promote",
+        partial(
+            moves.promote,
+            ledger,
+            settings.alias_key,
+            version.id,
+            fence=fence,
+            shares=[share / 100 for share in shares],
+            by=page.cause(),
+        ),
+        f"v{version.number} is the desired version; the gateway swaps when it has proved it{steps}.",
+        key="promote",
+        seen=[version.id, fence, *shares],
+        type="primary",
+        disabled=disabled,
+    )
+
+
+def chosen_shares(seen: list[Any]) -> list[float]:
+    """Draw the shares that a canary may go through, those of the settings chosen; return them, smallest first."""
+    shares = st.pills(
+        "Shares of the requests, one after the other",
+        promotion.offered_shares(settings.serve),
+        selection_mode="multi",
+        default=promotion.usual_shares(settings.serve),
+        format_func=lambda share: f"{share:g} %",
+        key=page.drawn_key("shares", seen),
+    )
+    st.text(f"{promotion.steps_in_words(sorted(shares))}." if shares else "Choose at least one share.")
+    return sorted(shares)
+
+
+def show_shadow_button(version: ModelVersion, fence: int, shadowed: str) -> None:
+    """Draw the button that has live requests copied to a version."""
+    if shadowed == version.id:
+        st.text("Live requests are copied to it already.")
+        return
+    if shadowed:
+        other = queries.version_names(ledger, settings.project).get(shadowed, shadowed)
+        st.text(f"It takes the place of {other}, to which they are copied now.")
+    page.action(
+        "Yes, shadow",
+        partial(moves.shadow, ledger, settings.project, version.id, seen=shadowed, by=page.cause()),
+        f"Live requests are copied to v{version.number} when the gateway has proved it; History tells.",
+        key="shadow",
+        seen=[version.id, fence, shadowed],
+        type="primary",
+    )
 
 
 settings, ledger = page.start(
@@ -144,10 +240,11 @@ versions = queries.newest(ledger, ModelVersion, settings.project, limit=50)
 if not versions:
     page.nothing_yet("There is no model version yet.", "driftwheel publish")
     st.stop()
-page.table(scorecards.version_rows(versions, stages_of(versions)))
+stages = stages_of(versions)
+page.table(scorecards.version_rows(versions, stages))
 version = page.choose("Version", versions, lambda v: f"v{v.number}  {queries.short(v.id)}", key="version")
 with page.place_for("moves", [version.id]):
-    show_moves(version)
+    show_moves(version, stages.get(version.id))
 TABS = ("Verdict", "All numbers", "Confusion matrix", "Labels and calibration", "Robustness", "Parity", "Lineage")
 judged, beside, mistakes, labels, faults, parity, lineage, card = st.tabs([*TABS, "Model card"])
 with judged:

@@ -8,11 +8,11 @@ import streamlit as st
 from dashboard import engine_numbers, queries, spending, standing
 from dashboard.engine_numbers import FIRST_TOKEN, LATENCY, EngineNumbers
 from dashboard.scorecards import Row
-from dashboard.views import page
-from driftwheel import notifying
-from driftwheel.bookkeeping import ApiKey, Scope
+from dashboard.views import page, ways
+from driftwheel.control import notifying
 from driftwheel.errors import DriftwheelError
-from driftwheel.records import Deployment, DeploymentStage
+from driftwheel.records.bookkeeping import ApiKey, Scope
+from driftwheel.records.nouns import Deployment, DeploymentStage
 from driftwheel.store.alias import find_alias
 
 LOOKS, SPENT_SECONDS = "engine_looks", 60
@@ -92,6 +92,7 @@ def speed(before: tuple[float, EngineNumbers] | None, now: float, count: float |
 @st.fragment(run_every="10s")
 def show_deployments() -> None:
     """Draw which version the gateway serves, and how much of the requests each gets."""
+    ways.follow()
     alias = find_alias(ledger, *settings.alias_key)
     word, sentence = standing.gateway_state(alias)
     with st.container(horizontal=True, vertical_alignment="center"):
@@ -113,7 +114,7 @@ def show_deployments() -> None:
         page.table(rows, column_config={"share of requests": st.column_config.NumberColumn(format="percent")})
     else:
         st.text("Nothing is deployed. A version that is promoted is, once a gateway runs.")
-    page.way("All deployments", "deployments", key="to_deployments")
+    ways.way("All deployments", "deployments", key="to_deployments")
 
 
 @st.cache_data(ttl=SPENT_SECONDS, max_entries=8, show_spinner=False)
@@ -163,7 +164,7 @@ def show_keys() -> None:
     """Draw the API keys and what each may do; the keys themselves are kept nowhere."""
     keys = queries.newest(ledger, ApiKey, settings.project)
     if not keys:
-        st.text("There are no keys of the ledger. Whoever reaches the gateway may ask it, or has a key by environment.")
+        st.text("There are no API keys yet: whoever reaches the gateway may ask it, or has the key of its environment.")
         st.code("driftwheel keys create NAME", language="bash")
         return
     rows = [
@@ -205,9 +206,11 @@ def show_notifications() -> None:
 
 
 st.subheader("Engines", anchor=False)
-show_engines()
+with page.steady("engines"):
+    show_engines()
 st.subheader("Deployments", anchor=False)
-show_deployments()
+with page.steady("deployed"):
+    show_deployments()
 st.subheader("Tokens and cost of the last hour", anchor=False)
 show_spending()
 st.subheader("Keys", anchor=False)

@@ -7,9 +7,10 @@ from streamlit.delta_generator import DeltaGenerator
 
 from dashboard import queries, shared, standing
 from dashboard.live_numbers import Quality
+from dashboard.next_step import GATEWAY_DOWN
 from dashboard.pace import NEWEST_ROWS
 from dashboard.spending import Total
-from dashboard.views import page
+from dashboard.views import page, ways
 
 BAD_WORDS = ("silent", "stale", "refused")
 """States of the gateway in which nobody may get an answer: the first thing that one sees."""
@@ -23,9 +24,8 @@ settings, ledger = page.start(__file__, "Is it fine, and does it need you?")
 @st.fragment(run_every="5s")
 def show_now() -> None:
     """Draw what is true now, again every five seconds; all tabs share what is read for it."""
+    ways.follow()
     now = shared.overview(ledger.url, settings.alias_key, ledger)
-    if now.gateway[0] in BAD_WORDS:
-        page.problem(now.gateway[1], f"gateway: {now.gateway[0]}")
     show_sentence(now)
     with st.container(horizontal=True):
         show_quality_tiles(now)
@@ -48,10 +48,11 @@ def show_sentence(now: shared.Overview) -> None:
     with st.container(border=True):
         with st.container(horizontal=True, vertical_alignment="center"):
             st.badge(step.word, color=step.color)  # type: ignore[arg-type]  # next_step names colors that Streamlit has
-            st.text(step.why)
+            # What the gateway is at says more than that it is bad, and stands first and once.
+            st.text(now.gateway[1] if now.gateway[0] in BAD_WORDS else step.why)
         st.text(now.sentence)
         if step.page:
-            page.way(step.label, step.page, key="next", type="primary")
+            ways.way(step.label, step.page, key="next", type="primary")
         elif step.command:
             st.text("What to do next:")
             st.code(step.command, language="bash")
@@ -61,7 +62,11 @@ def show_quality_tiles(now: shared.Overview) -> None:
     """Draw who answers and how well; each accuracy says of which version and of when it is."""
     version = now.served.name
     judged = now.served.judged.found.name if now.served.judged else "accuracy"
-    tile("Answering now", version, f"moving to {now.moving_to}" if now.moving_to else "")
+    tile(
+        "Answered last" if now.gateway[0] in GATEWAY_DOWN else "Answering now",
+        version,
+        f"moving to {now.moving_to}" if now.moving_to else "",
+    )
     tile("Waiting for you", f"{now.waiting:,}", "retrains to approve")
     measured = "grade" if now.served.measured and now.served.measured.before is not None else "accuracy"
     show_quality(f"Measured {measured} of {version}", now.served.measured, "labelled requests")
@@ -140,7 +145,7 @@ def show_strip(stations: list[standing.Station]) -> None:
     with st.container(horizontal=True):
         for station in stations:
             with st.container(border=True, width=STATION_PIXELS, height="stretch", gap="xxsmall"):
-                page.way(station.noun, station.page, key=f"station_{station.page}", type="tertiary")
+                ways.way(station.noun, station.page, key=f"station_{station.page}", type="tertiary")
                 st.text(station.title)
                 if station.is_bad:
                     st.badge(station.status, color="red")
@@ -167,4 +172,5 @@ def show_state(now: shared.Overview) -> None:
         st.text("\n".join(now.reasons))
 
 
-show_now()
+with page.steady("now"):
+    show_now()

@@ -16,13 +16,14 @@ from streamlit.delta_generator import DeltaGenerator
 from dashboard import pages, queries, shared
 from dashboard.handover import handed_over, needs_key
 from dashboard.sign_in import CALLER_HEADER
-from driftwheel.bookkeeping import Scope
-from driftwheel.by_whom import Cause, Trust
+from dashboard.views import ways
+from driftwheel.callers.key_holders import KeyHolder, holder_named
 from driftwheel.cli.command import open_ledger
 from driftwheel.errors import ConflictError, DriftwheelError
 from driftwheel.identity import utc_now
 from driftwheel.inert_text import inert_cell
-from driftwheel.key_holders import KeyHolder, holder_named
+from driftwheel.records.bookkeeping import Scope
+from driftwheel.records.by_whom import Cause, Trust
 from driftwheel.settings.load import load_settings
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
@@ -57,6 +58,7 @@ def start(view: str | Path, sentence: str) -> tuple[Settings, Ledger]:
 
     Nothing is drawn for somebody whose key is not good any more.
     """
+    ways.follow()
     settings, ledger = loop()
     try:
         holder()
@@ -84,12 +86,6 @@ def problem(text: str, word: str = "Not done") -> None:
     _box(word, "red", text)
 
 
-def way(label: str, to: str, *, key: str, type: Any = "secondary", **query: str) -> None:
-    """Draw a button that opens another page, named by its file; `query` goes into that page's address."""
-    if st.button(label, key=key, type=type):
-        st.switch_page(f"views/{to}.py", query_params=query)
-
-
 def place_for(name: str, of: Sequence[object]) -> DeltaGenerator:
     """Return where one thing is drawn, apart from where the thing before it stood.
 
@@ -102,6 +98,15 @@ def place_for(name: str, of: Sequence[object]) -> DeltaGenerator:
         turn = 1 - turn
         state[f"place-{name}"] = (mark, turn)
     return (st.container(), st.container())[turn].container(key=drawn_key(name, of))
+
+
+def steady(key: str) -> DeltaGenerator:
+    """Return where something is drawn that is read again every few seconds.
+
+    Streamlit fades what a run has not drawn anew yet, so that on a busy machine half the page blinked at each look.
+    """
+    st.html(f"<style>.st-key-{key} [data-stale=true] {{opacity: 1 !important}}</style>")
+    return st.container(key=key)
 
 
 def holder() -> KeyHolder | None:
@@ -167,7 +172,7 @@ def text(title: str, content: str, *, key: str) -> None:
 
 def nothing_yet(what: str, command: str) -> None:
     """Say that there is nothing yet and which command makes the first."""
-    st.info(f"{what} To make one:")
+    st.info(f"{what} What to do next:")
     st.code(command, language="bash")
 
 
@@ -229,11 +234,12 @@ def confirmed_action(
     key: str,
     seen: Sequence[object],
     question: str,
-    disabled: bool = False,
+    why_not: str = "",
     type: Any = "secondary",
 ) -> None:
-    """Draw a button like `action` that asks once more."""
-    with st.popover(label, disabled=disabled, type=type, key=drawn_key(f"{key}-popover", seen)):
+    """Draw a button like `action` that asks once more; one that cannot be pressed says why not."""
+    disabled, popover_key = bool(why_not), drawn_key(f"{key}-popover", seen)
+    with st.popover(label, disabled=disabled, type=type, key=popover_key, help=why_not or None):
         st.write(question)
         action(f"Yes, {label.lower()}", do, done, key=key, seen=seen, type="primary", disabled=disabled)
 
@@ -247,7 +253,7 @@ def _inert_row(row: Mapping[str, Any]) -> dict[str, object]:
     return {inert_cell(name): inert_cell(value) if isinstance(value, str) else value for name, value in row.items()}
 
 
-def facts(values: Mapping[str, object], *, as_keys: bool = False) -> None:
+def facts(values: Mapping[str, object], *, as_keys: bool = False, name_pixels: int = FIELD_PIXELS) -> None:
     """Show names and values as a plain two-column table; what is nested gets a dotted name.
 
     What is not known is left out. With `as_keys` the names stay as they are written in the settings file.
@@ -257,7 +263,10 @@ def facts(values: Mapping[str, object], *, as_keys: bool = False) -> None:
         for name, value in queries.flat(values).items()
         if value is not None and value != ""
     ]
-    table(rows, height="content", column_config={"field": st.column_config.TextColumn(width=FIELD_PIXELS)})
+    if not rows:
+        st.text("None.")
+        return
+    table(rows, height="content", column_config={"field": st.column_config.TextColumn(width=name_pixels)})
 
 
 def _plain(value: Any) -> str:

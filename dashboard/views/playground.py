@@ -4,7 +4,7 @@ import streamlit as st
 
 from dashboard import asking, queries
 from dashboard.views import page
-from driftwheel.bookkeeping import Scope
+from driftwheel.records.bookkeeping import Scope
 from driftwheel.store.alias import find_alias
 
 

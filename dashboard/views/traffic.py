@@ -9,10 +9,10 @@ from dashboard.scorecards import Row
 from dashboard.traffic_fields import chosen_filter
 from dashboard.traffic_search import Found, Line, Place, TrafficFilter
 from dashboard.views import page
-from driftwheel.asked import UnreadableRequestError, read_asked
-from driftwheel.bookkeeping import Scope
-from driftwheel.conversations import text_of
-from driftwheel.records import Traffic
+from driftwheel.records.bookkeeping import Scope
+from driftwheel.records.nouns import Traffic
+from driftwheel.text.asked import UnreadableRequestError, read_asked
+from driftwheel.text.conversations import text_of
 from driftwheel.traffic.feedback import Author, give_feedback, withdraw_feedback, words_about
 
 # In pixels: with what they would like, these two would push the others out of sight.
@@ -148,7 +148,8 @@ def show_request(row: Traffic) -> None:
                 "label": row.label,
                 "label source": row.label_source,
                 "feedback": row.feedback_at,
-            }
+            },
+            name_pixels=120,
         )
 
 

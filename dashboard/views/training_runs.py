@@ -7,18 +7,18 @@ from typing import Any, get_args
 
 import streamlit as st
 
-from dashboard import estimate, files, moves, queries, search_charts, shared, time_left, timelines
-from dashboard.views import page
-from driftwheel import approvals, controls
-from driftwheel.accelerator import has_gpu
-from driftwheel.bookkeeping import Scope, Step
-from driftwheel.records import Dataset, DecisionStatus, DecisionVerdict, RetrainDecision, TrainingRun
-from driftwheel.retrain_limits import UNFINISHED
+from dashboard import estimate, files, moves, queries, run_tables, search_charts, shared, time_left, timelines
+from dashboard.views import page, ways
+from driftwheel.control import approvals, controls
+from driftwheel.control.retrain_limits import AT_WORK, UNFINISHED
+from driftwheel.machine.accelerator import has_gpu
+from driftwheel.machine.system import available_bytes
+from driftwheel.records.bookkeeping import Scope, Step
+from driftwheel.records.nouns import Dataset, DecisionStatus, DecisionVerdict, RetrainDecision, TrainingRun
+from driftwheel.records.training_plan import TrainingPlan
 from driftwheel.settings.training import TrainSettings
 from driftwheel.store.alias import find_alias
-from driftwheel.system import available_bytes
 from driftwheel.traffic.fresh_labels import fresh_for_retrain
-from driftwheel.training_plan import TrainingPlan
 
 LOG_BYTES = 3_000
 CURVES = {
@@ -32,11 +32,29 @@ def show_curves(run: TrainingRun) -> None:
     """Draw the curves of a run."""
     points = files.curves(Path(run.path))
     if not points:
-        st.text("This run has written no point of its curves yet.")
+        st.text(
+            "This run wrote no point of its curves." if run.finished_at or run.error else "No point is written yet."
+        )
         return
     for tab, (title, (fields, unit)) in zip(st.tabs(list(CURVES)), CURVES.items(), strict=True):
         with tab:
             st.altair_chart(timelines.curve(points, fields, unit), alt=f"{title} over the training steps")
+
+
+def show_beside(run: TrainingRun, others: list[TrainingRun]) -> None:
+    """Draw a run beside those that a person chooses: their losses, and the settings in which they differ."""
+    by_id = {other.id: other for other in others if other.id != run.id}
+    chosen = st.multiselect("Compare with", list(by_id), format_func=lambda id: names[id], key="beside")
+    if not chosen:
+        return
+    beside = {names[one.id]: one for one in (run, *(by_id[id] for id in chosen))}
+    points = {name: files.curves(Path(one.path)) for name, one in beside.items()}
+    st.altair_chart(run_tables.losses(points), alt="Losses of the chosen runs over the training steps")
+    without = [name for name, found in points.items() if not found]
+    if without:
+        st.text(f"Without a curve: {', '.join(without)}.")
+    rows = run_tables.differing_settings(beside)
+    page.table(rows, height="content") if rows else st.text("They have the same settings.")
 
 
 def show_search(search: dict[str, Any]) -> None:
@@ -60,11 +78,14 @@ def show_search(search: dict[str, Any]) -> None:
 @st.fragment(run_every="3s")
 def show_retrain(decision_id: str) -> None:
     """Draw an unfinished retrain as it goes on, again every three seconds: steps, curve, log, and the time left."""
+    ways.follow()
     decision = ledger.get(RetrainDecision, decision_id, project=settings.project)
     if decision.status not in UNFINISHED:
         st.rerun()  # it has ended: the whole page is of another world now
     with st.container(border=True):
-        st.subheader("The retrain that runs", anchor=False)
+        st.subheader(
+            "The retrain that runs" if decision.status in AT_WORK else "The retrain that comes next", anchor=False
+        )
         st.text("\n".join(decision.reasons))
         if decision.known.plan is not None:
             st.text(f"As asked: {decision.known.plan.in_words()}.")
@@ -90,10 +111,10 @@ def show_waiting(decision: RetrainDecision) -> None:
     """Say what an unfinished retrain waits for."""
     if decision.status is DecisionStatus.AWAITING_APPROVAL:
         st.text("It waits for a person.")
-        page.way("Approve or refuse it", "decisions", key="to_decisions", type="primary")
+        ways.way("Approve or refuse it", "decisions", key="to_decisions", type="primary")
     elif controls.is_paused(ledger, settings.project):
         st.text("It waits, because retraining is paused.")
-        page.way("Resume retraining", "decisions", key="to_decisions")
+        ways.way("Resume retraining", "decisions", key="to_decisions")
     else:
         st.text("It waits for the worker; where none runs, this starts one:")
         st.code("driftwheel worker", language="bash")
@@ -239,7 +260,8 @@ if unfinished:
         seen=[unfinished[0].id],
         question="End this retrain? What it has made so far is not used.",
     )
-    show_retrain(unfinished[0].id)
+    with page.steady("retrain"):
+        show_retrain(unfinished[0].id)
 else:
     show_start()
 st.subheader("Fine-tunings", anchor=False)
@@ -247,6 +269,8 @@ runs = queries.newest(ledger, TrainingRun, settings.project)
 if not runs:
     page.nothing_yet("There is no training run yet.", "driftwheel train")
     st.stop()
+losses = {name: st.column_config.NumberColumn(format="%.4f") for name in ("loss", "validation loss")}
+page.table(run_tables.run_rows(runs), column_config=losses)
 names = queries.run_names(ledger, settings.project)
 run = page.choose("Training run", runs, lambda r: names[r.id], key="run")
 color = {"succeeded": "green", "failed": "red"}.get(str(run.status), "blue")
@@ -258,6 +282,7 @@ if watched is not None and watched.id == run.id:
     st.text("Its loss is drawn above, as it goes on.")
 else:
     show_curves(run)
+show_beside(run, runs)
 left, right = st.columns(2)
 with left:
     st.subheader("What came out", anchor=False)

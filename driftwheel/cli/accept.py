@@ -8,8 +8,8 @@ import argparse
 import sys
 
 from driftwheel.argument_types import whole
-from driftwheel.by_whom import me
 from driftwheel.cli.command import add_common_arguments, opened, print_record
+from driftwheel.records.by_whom import me
 from driftwheel.traffic.new_normal import accept, take_back
 
 MOST_WINDOWS = 1000

@@ -5,9 +5,9 @@ driftwheel approve [DECISION_ID] [--reason "WHY"]
 
 import argparse
 
-from driftwheel.approvals import approve, waiting
-from driftwheel.by_whom import me
 from driftwheel.cli.command import add_common_arguments, opened, print_record
+from driftwheel.control.approvals import approve, waiting
+from driftwheel.records.by_whom import me
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -14,10 +14,10 @@ from pathlib import Path
 
 from driftwheel.cli.command import add_common_arguments, named_version, opened
 from driftwheel.errors import ConfigError
-from driftwheel.object_store import ObjectStore
-from driftwheel.records import ModelVersion, ModelVersionStatus
-from driftwheel.stored_artifacts import put_artifact
-from driftwheel.version_files import bring, store_of
+from driftwheel.files.object_store import ObjectStore
+from driftwheel.files.stored_artifacts import put_artifact
+from driftwheel.files.version_files import bring, store_of
+from driftwheel.records.nouns import ModelVersion, ModelVersionStatus
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

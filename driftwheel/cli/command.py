@@ -7,11 +7,11 @@ import sys
 from datetime import datetime
 from typing import Any
 
-from driftwheel import json_form
-from driftwheel.gateway_reports import has_gateway, wait_until_observed
+from driftwheel.control.gateway_reports import has_gateway, wait_until_observed
+from driftwheel.files.private_files import keep_private
 from driftwheel.inert_text import inert, inert_json
-from driftwheel.private_files import keep_private
-from driftwheel.records import Alias, ModelVersion
+from driftwheel.records import json_form
+from driftwheel.records.nouns import Alias, ModelVersion
 from driftwheel.settings.load import load_settings
 from driftwheel.settings.serving import ServeSettings
 from driftwheel.settings.settings import Settings

@@ -6,7 +6,7 @@ driftwheel decisions [--last N] [--json]
 import argparse
 
 from driftwheel.cli.listing import Listed, add_list_arguments, print_list
-from driftwheel.records import RetrainDecision
+from driftwheel.records.nouns import RetrainDecision
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

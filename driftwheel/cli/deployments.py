@@ -6,7 +6,7 @@ driftwheel deployments [--last N] [--json]
 import argparse
 
 from driftwheel.cli.listing import Listed, add_list_arguments, print_list
-from driftwheel.records import Deployment
+from driftwheel.records.nouns import Deployment
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -17,14 +17,15 @@ from collections.abc import Collection, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from driftwheel.accelerator import installed, look
-from driftwheel.child_secrets import for_stage
 from driftwheel.cli.command import add_common_arguments, settings_from
 from driftwheel.cli.finding import Finding
 from driftwheel.cli.gpu_findings import gpu_findings
 from driftwheel.cli.processor_findings import processor_findings
 from driftwheel.errors import ConfigError
-from driftwheel.model_hub import endpoint, is_cached, why_unreachable
+from driftwheel.machine.accelerator import installed, look
+from driftwheel.machine.child_secrets import for_stage
+from driftwheel.machine.model_hub import endpoint, is_cached, why_unreachable
+from driftwheel.machine.system import why_not_listen
 from driftwheel.settings.artifact import QuantizeSettings
 from driftwheel.settings.data import HUB
 from driftwheel.settings.load import ENVIRONMENT_PREFIX
@@ -32,7 +33,6 @@ from driftwheel.settings.serving import ServeSettings
 from driftwheel.settings.settings import Settings
 from driftwheel.settings.training import TrainSettings
 from driftwheel.store.sqlite import safe_sqlite_module
-from driftwheel.system import why_not_listen
 
 SIGNS = {"train": "trl", "serve": "httptools", "monitor": "evidently", "dashboard": "streamlit"}
 """By stage, a package that its extra brings and no other stage's does: where it is installed, so is the stage."""

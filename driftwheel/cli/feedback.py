@@ -12,11 +12,11 @@ import sys
 from dataclasses import asdict
 
 from driftwheel.argument_types import moment, whole
-from driftwheel.by_whom import Feedback
 from driftwheel.cli.command import add_common_arguments, opened, plain, print_record
 from driftwheel.errors import ConfigError
 from driftwheel.inert_text import inert
-from driftwheel.records import Traffic
+from driftwheel.records.by_whom import Feedback
+from driftwheel.records.nouns import Traffic
 from driftwheel.traffic.doubtful_labels import NEWEST, DoubtfulLabel, find_doubtful
 from driftwheel.traffic.feedback import (
     Author,

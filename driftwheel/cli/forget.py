@@ -10,9 +10,9 @@ import sys
 from contextlib import closing
 from dataclasses import asdict
 
-from driftwheel.by_whom import me
 from driftwheel.cli.command import add_common_arguments, opened
 from driftwheel.errors import NotFoundError
+from driftwheel.records.by_whom import me
 from driftwheel.store.ledger import Ledger
 from driftwheel.upkeep.forgetting import Target, forget
 from driftwheel.upkeep.forgotten_record import Forgotten, was_forgotten

@@ -11,9 +11,9 @@ from dataclasses import asdict
 
 from driftwheel.argument_types import number
 from driftwheel.cli.command import add_common_arguments, opened
+from driftwheel.files.version_files import collect_stored
 from driftwheel.inert_text import inert
 from driftwheel.upkeep.leftovers import KEEP_DAYS, Leftover, collect_leftovers
-from driftwheel.version_files import collect_stored
 
 MIB = 1 << 20
 MOST_DAYS = 36_500.0

@@ -1,7 +1,7 @@
 """What the doctor says of the GPUs: driver, builds, free memory and who holds the rest, kernels of each scheme."""
 
-from driftwheel.accelerator import Accelerator, Gpu, GpuProcess
 from driftwheel.cli.finding import Finding
+from driftwheel.machine.accelerator import Accelerator, Gpu, GpuProcess
 from driftwheel.quantization import AUTO, SCHEMES, scheme_of, usable_schemes
 from driftwheel.settings.artifact import QuantizeSettings
 

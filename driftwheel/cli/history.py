@@ -9,8 +9,8 @@ import sys
 from dataclasses import asdict
 
 from driftwheel.argument_types import moment, whole
-from driftwheel.by_whom import Action, Event
 from driftwheel.cli.command import add_common_arguments, opened, plain
+from driftwheel.records.by_whom import Action, Event
 from driftwheel.store.events import events_of
 
 MOST_LINES = 1_000_000

@@ -11,11 +11,11 @@ import sys
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from driftwheel.api_keys import LARGEST_LIMIT, LIMITS, create_key, disable_key, keys_of, rotate_key
 from driftwheel.argument_types import number, whole
-from driftwheel.bookkeeping import ApiKey, ApiKeyStatus, Scope
+from driftwheel.callers.api_keys import LARGEST_LIMIT, LIMITS, create_key, disable_key, keys_of, rotate_key
 from driftwheel.cli.command import add_common_arguments, opened
 from driftwheel.identity import utc_now
+from driftwheel.records.bookkeeping import ApiKey, ApiKeyStatus, Scope
 
 DEFAULT_SCOPES = f"{Scope.ASK},{Scope.FEEDBACK}"
 SHORTEST_DAYS, MOST_DAYS = 1 / 24 / 60, 36_500.0

@@ -6,11 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from driftwheel import json_form
 from driftwheel.argument_types import whole
 from driftwheel.cli.command import add_common_arguments, opened, print_json
 from driftwheel.inert_text import inert
-from driftwheel.records import ModelVersion
+from driftwheel.records import json_form
+from driftwheel.records.nouns import ModelVersion
 from driftwheel.store.alias import find_alias
 from driftwheel.store.ledger import Ledger
 

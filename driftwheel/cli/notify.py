@@ -9,8 +9,8 @@ import sys
 from dataclasses import asdict
 
 from driftwheel.cli.command import add_common_arguments, settings_from
+from driftwheel.control.notifying import addresses, send_test, shown
 from driftwheel.errors import ConflictError
-from driftwheel.notifying import addresses, send_test, shown
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

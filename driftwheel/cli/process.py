@@ -1,6 +1,7 @@
 """Process set-up of every command: log lines on stderr, one line for an error, an exit status."""
 
 import argparse
+import errno
 import logging
 import os
 import sys
@@ -9,18 +10,33 @@ from collections.abc import Callable
 import structlog
 
 from driftwheel.errors import DriftwheelError
+from driftwheel.files.private_files import write_privately
 from driftwheel.inert_text import inert_lines
-from driftwheel.private_files import write_privately
+
+REFUSALS = {
+    errno.ENOSPC: "free some space, and run it again: what was finished is found",
+    errno.EDQUOT: "free some of this user's space, and run it again: what was finished is found",
+    errno.EROFS: "this copy can only be read; a verb that writes needs the loop itself",
+    errno.EACCES: "check whose it is, and its rights",
+    errno.EPERM: "check whose it is, and its rights",
+}
+"""What a disk refuses at any place where a file is written or read, and what a person can do."""
 
 
 def run_command(process: str, command: Callable[[argparse.Namespace], None], arguments: argparse.Namespace) -> int:
-    """Run a command and return its exit status: 0, or 1 with one line on stderr for a DriftwheelError."""
+    """Run a command and return its exit status: 0, or 1 with one line on stderr for what a person can put right."""
     set_up_logging(process)
     write_privately()
     try:
         command(arguments)
     except DriftwheelError as error:
         sys.stderr.write(f"error: {inert_lines(str(error))}\n")
+        return 1
+    except OSError as error:
+        if error.errno not in REFUSALS:
+            raise
+        named = f"{error.filename}: " if error.filename is not None else ""
+        sys.stderr.write(f"error: {inert_lines(f'{named}{error.strerror}; {REFUSALS[error.errno]}')}\n")
         return 1
     except KeyboardInterrupt:
         sys.stderr.write("stopped\n")

@@ -3,9 +3,9 @@
 from importlib.metadata import PackageNotFoundError
 
 from driftwheel.cli.finding import Finding
-from driftwheel.processor import core_count, this_processor
+from driftwheel.machine.processor import core_count, this_processor
+from driftwheel.machine.training_speed import kept_path, kept_speeds, machine_key
 from driftwheel.settings.settings import Settings
-from driftwheel.training_speed import kept_path, kept_speeds, machine_key
 
 
 def processor_findings(settings: Settings | None, *, has_gpu: bool) -> list[Finding]:

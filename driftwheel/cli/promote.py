@@ -5,7 +5,6 @@ driftwheel promote v3 --canary 0.1 --canary 0.5
 
 import argparse
 
-from driftwheel import controls
 from driftwheel.cli.command import (
     add_common_arguments,
     add_wait_argument,
@@ -13,6 +12,7 @@ from driftwheel.cli.command import (
     opened,
     print_when_served,
 )
+from driftwheel.control import controls
 from driftwheel.errors import ConfigError
 
 

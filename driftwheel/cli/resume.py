@@ -8,7 +8,7 @@ import json
 import sys
 
 from driftwheel.cli.command import add_common_arguments, opened
-from driftwheel.controls import set_paused
+from driftwheel.control.controls import set_paused
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -7,9 +7,9 @@ import argparse
 
 from driftwheel.argument_types import number
 from driftwheel.cli.command import add_common_arguments, opened, print_record
-from driftwheel.controls import request_retrain
+from driftwheel.control.controls import request_retrain
 from driftwheel.errors import ConfigError
-from driftwheel.training_plan import TrainingPlan
+from driftwheel.records.training_plan import TrainingPlan
 
 DEFAULT_REASON = "asked for on the command line"
 LEAST_EPOCHS, MOST_EPOCHS = 0.01, 1_000

@@ -9,9 +9,7 @@ import json
 import sys
 from http import HTTPStatus
 
-from driftwheel import controls
-from driftwheel.api_keys import KEYS_VARIABLE, own_key
-from driftwheel.by_whom import me
+from driftwheel.callers.api_keys import KEYS_VARIABLE, own_key
 from driftwheel.cli.command import (
     add_common_arguments,
     add_wait_argument,
@@ -19,7 +17,9 @@ from driftwheel.cli.command import (
     print_when_served,
     settings_from,
 )
+from driftwheel.control import controls
 from driftwheel.errors import ConflictError, EngineError
+from driftwheel.records.by_whom import me
 from driftwheel.settings.serving import ServeSettings
 
 ASKED_SECONDS = 8.0

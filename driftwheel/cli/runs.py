@@ -6,7 +6,7 @@ driftwheel runs [--last N] [--json]
 import argparse
 
 from driftwheel.cli.listing import Listed, add_list_arguments, print_list
-from driftwheel.records import TrainingRun
+from driftwheel.records.nouns import TrainingRun
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

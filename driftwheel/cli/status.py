@@ -13,19 +13,21 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import TypeVar
 
-from driftwheel.alias_key import AliasKey
-from driftwheel.bookkeeping import Step
-from driftwheel.check_details import DECIDING
 from driftwheel.cli.command import add_common_arguments, opened, plain
-from driftwheel.controls import is_paused
-from driftwheel.gateway_reports import STALE_SECONDS
+from driftwheel.control.controls import is_paused
+from driftwheel.control.gateway_reports import STALE_SECONDS
+from driftwheel.control.retrain_limits import WAITING
 from driftwheel.identity import utc_now
 from driftwheel.inert_text import inert
-from driftwheel.records import (
+from driftwheel.records.alias_key import AliasKey
+from driftwheel.records.bookkeeping import Step
+from driftwheel.records.check_details import DECIDING
+from driftwheel.records.nouns import (
     Alias,
     Dataset,
     DecisionStatus,
     DecisionVerdict,
+    DriftKind,
     DriftSignal,
     ModelVersion,
     ModelVersionStatus,
@@ -34,8 +36,7 @@ from driftwheel.records import (
     TrainingRun,
     TrainingRunStatus,
 )
-from driftwheel.retrain_limits import WAITING
-from driftwheel.scorecard import Scorecard, headline
+from driftwheel.records.scorecard import Scorecard, headline
 from driftwheel.settings.serving import ServeSettings
 from driftwheel.store.alias import find_alias
 from driftwheel.store.ledger import Ledger
@@ -65,6 +66,9 @@ class Status:
     pruned_unchecked: int
     """Those of them that no drift check had seen."""
     signals: list[DriftSignal]
+    """Of the newest check, as they count now."""
+    accepted: list[DriftKind]
+    """The kinds whose drift somebody accepted since as the new normal: their scores are of before."""
     decision: RetrainDecision | None
     retrain: RetrainDecision | None
     """The newest decision to retrain; decisions to hold may have been made since."""
@@ -94,7 +98,8 @@ def gather(ledger: Ledger, key: AliasKey) -> Status:
     """Read the status of one project."""
     project, alias = key.project, find_alias(ledger, *key)
     last = _newest(ledger, DriftSignal, project)
-    signals = ledger.find(DriftSignal, project=project, check_id=last.check_id, feature=DECIDING) if last else []
+    said = ledger.find(DriftSignal, project=project, check_id=last.check_id, feature=DECIDING) if last else []
+    signals = as_it_stands(ledger, said)
     retrains = ledger.find(RetrainDecision, project=project, verdict=DecisionVerdict.RETRAIN, limit=1)
     steps = ledger.find(Step, decision_id=retrains[0].id, limit=1) if retrains else []
     return Status(
@@ -107,7 +112,8 @@ def gather(ledger: Ledger, key: AliasKey) -> Status:
         labelled=ledger.count(Traffic, TABLES[Traffic].c.label.is_not(None), ~is_unwatched(), project=project),
         pruned=pruned_rows(ledger, project),
         pruned_unchecked=unchecked_rows(ledger, project),
-        signals=as_it_stands(ledger, signals),
+        signals=signals,
+        accepted=[now.kind for now, then in zip(signals, said, strict=True) if now.verdict is not then.verdict],
         decision=_newest(ledger, RetrainDecision, project),
         retrain=retrains[0] if retrains else None,
         step=steps[0] if steps else None,
@@ -150,7 +156,9 @@ def as_text(status: Status) -> str:
         lines.append(("pruned", f"{status.pruned} requests{unchecked}"))
     for signal in status.signals:
         numbers = f"score {signal.score:.3g} against {signal.threshold:.3g}, {signal.current_rows} rows"
-        lines.append((f"{signal.kind} drift", f"{signal.verdict} ({numbers})"))
+        is_accepted = signal.kind in status.accepted
+        verdict = "accepted as the new normal" if is_accepted else f"{signal.verdict}"
+        lines.append((f"{signal.kind} drift", f"{verdict} ({'before that: ' * is_accepted}{numbers})"))
     lines += _decision_lines(status)
     lines.append(("retraining", "PAUSED" if status.is_paused else "on"))
     if status.live is not None and (following := _following_step(status)):

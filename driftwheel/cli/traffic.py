@@ -16,7 +16,7 @@ from driftwheel.argument_types import moment
 from driftwheel.cli.command import add_common_arguments, open_ledger, plain, print_record, settings_from
 from driftwheel.errors import ConfigError
 from driftwheel.identity import utc_now
-from driftwheel.records import Traffic
+from driftwheel.records.nouns import Traffic
 from driftwheel.traffic import retention
 from driftwheel.traffic.export import export_traffic, note_export
 

@@ -20,17 +20,17 @@ from typing import IO
 
 import structlog
 
-from driftwheel.api_keys import KEYS_VARIABLE
 from driftwheel.backoff import Backoff
-from driftwheel.by_whom import me
-from driftwheel.child_secrets import JUDGE_KEY, NOTIFY_ADDRESSES, PARAPHRASE_KEY, for_stage
+from driftwheel.callers.api_keys import KEYS_VARIABLE
 from driftwheel.cli.command import add_settings_arguments, open_ledger, settings_from
 from driftwheel.errors import ConfigError, StorageError
+from driftwheel.machine.child_secrets import JUDGE_KEY, NOTIFY_ADDRESSES, PARAPHRASE_KEY, for_stage
+from driftwheel.machine.system import die_with_parent, why_not_listen
+from driftwheel.records.by_whom import me
 from driftwheel.settings.serving import ServeSettings
 from driftwheel.settings.watching import DashboardSettings, MonitorSettings
 from driftwheel.store.ledger import Ledger
 from driftwheel.store.seen_settings import note_changed_settings
-from driftwheel.system import die_with_parent, why_not_listen
 
 CHILDREN = {
     "gateway": ("serve", "gateway"),

@@ -6,8 +6,8 @@ driftwheel versions [--last N] [--json]
 import argparse
 
 from driftwheel.cli.listing import Listed, add_list_arguments, print_list
-from driftwheel.records import ModelVersion
-from driftwheel.scorecard import headline
+from driftwheel.records.nouns import ModelVersion
+from driftwheel.records.scorecard import headline
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -5,7 +5,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
-from driftwheel.child_secrets import JUDGE_KEY
+from driftwheel.machine.child_secrets import JUDGE_KEY
 from driftwheel.quantization import AUTO, known_scheme, meanings
 from driftwheel.settings.secret import Secret, without_user
 from driftwheel.settings.section import Section

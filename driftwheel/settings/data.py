@@ -5,7 +5,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, StringConstraints, field_validator, model_validator
 
-from driftwheel.child_secrets import PARAPHRASE_KEY
+from driftwheel.machine.child_secrets import PARAPHRASE_KEY
 from driftwheel.settings.secret import without_user
 from driftwheel.settings.section import Section
 

@@ -11,9 +11,10 @@ from typing import Self
 
 from pydantic import Field, ValidationError, model_validator
 
-from driftwheel.alias_key import AliasKey
 from driftwheel.errors import ConfigError
 from driftwheel.identity import content_hash
+from driftwheel.records.alias_key import AliasKey
+from driftwheel.records.training_plan import TrainingPlan
 from driftwheel.settings.artifact import EvaluateSettings, GateSettings, MergeSettings, ParitySettings, QuantizeSettings
 from driftwheel.settings.child import hand_on
 from driftwheel.settings.data import HUB, SHIPPED, Base, DatasetSettings, ModelSettings
@@ -22,7 +23,6 @@ from driftwheel.settings.section import Section
 from driftwheel.settings.serving import ServeSettings, TrafficSettings
 from driftwheel.settings.training import TrainSettings, TuneSettings
 from driftwheel.settings.watching import DashboardSettings, MonitorSettings, PolicySettings
-from driftwheel.training_plan import TrainingPlan
 
 
 class StorageSettings(Section):

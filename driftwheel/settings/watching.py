@@ -54,7 +54,8 @@ class PolicySettings(Section):
     """What waits for a person: each `retrain` that the policy or a hook proposes, each `promotion` of what a retrain
     made, `both`, or `none`; a retrain that a person asks for starts at once."""
     min_fresh_labels: int = Field(200, ge=1)
-    """Fewer labelled rows since the last dataset hold the retrain."""
+    """Fewer rows with a label or correction since the last dataset hold the retrain; an answer that was only liked does
+    not count."""
     cooldown_seconds: float = Field(3600, ge=0)
     """Quiet time after a retrain."""
     max_retrains_per_day: int = Field(4, ge=1)

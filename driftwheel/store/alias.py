@@ -8,10 +8,10 @@ import json
 
 import sqlalchemy as sa
 
-from driftwheel.by_whom import Action, Cause, Facts, me
 from driftwheel.errors import ConflictError, NotFoundError
 from driftwheel.identity import utc_now
-from driftwheel.records import Alias, ModelVersion
+from driftwheel.records.by_whom import Action, Cause, Facts, me
+from driftwheel.records.nouns import Alias, ModelVersion
 from driftwheel.store.events import note_with
 from driftwheel.store.ledger import Ledger
 from driftwheel.store.row_values import storable

@@ -1,9 +1,9 @@
 """Which form a version's answers have, and where their label is, by the Dataset that it learned from."""
 
-from driftwheel.answers import AnswerForm, field_for
-from driftwheel.records import Dataset, ModelVersion
+from driftwheel.records.nouns import Dataset, ModelVersion
 from driftwheel.settings.data import DatasetSettings
 from driftwheel.store.ledger import Ledger
+from driftwheel.text.answers import AnswerForm, field_for
 
 
 def answer_form(ledger: Ledger, version_id: str) -> AnswerForm | None:

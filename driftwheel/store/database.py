@@ -2,11 +2,12 @@
 
 import importlib.util
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+from urllib.parse import quote
 
 import sqlalchemy as sa
 from sqlalchemy.pool import QueuePool
@@ -73,6 +74,16 @@ def file_of(engine: sa.Engine) -> Path | None:
     return Path(path) if engine.dialect.name == SQLITE and path and path != ":memory:" else None
 
 
+def is_only_read(engine: sa.Engine) -> bool:
+    """Say whether this process may only read a database: the file of SQLite, or the folder of its side files."""
+    path = file_of(engine)
+    return path is not None and _is_only_read(path)
+
+
+def _is_only_read(path: Path) -> bool:
+    return path.exists() and not (os.access(path, os.W_OK) and os.access(path.parent, os.W_OK))
+
+
 def driver_connection(connection: sa.Connection) -> Any:
     """Return the driver's connection, for statements that SQLite refuses inside a transaction."""
     return connection.connection.driver_connection
@@ -113,10 +124,12 @@ def _connect_sqlite(url: str, sqlite_module: ModuleType | None) -> sa.Engine:
         # It will hold what users wrote; SQLite gives its side files the same mode.
         with suppress(OSError):
             os.close(os.open(path, os.O_CREAT | os.O_EXCL, 0o600))
+    module = sqlite_module or safe_sqlite_module()
+    only_read = Path(path) if path and path != ":memory:" and _is_only_read(Path(path)) else None
     engine = sa.create_engine(
         url,
-        module=sqlite_module or safe_sqlite_module(),
-        poolclass=QueuePool,
+        module=module,
+        poolclass=QueuePool if only_read is None else sa.NullPool,
         hide_parameters=True,
         connect_args={"check_same_thread": False, "timeout": BUSY_MILLISECONDS / 1000, "isolation_level": None},
     )
@@ -126,9 +139,27 @@ def _connect_sqlite(url: str, sqlite_module: ModuleType | None) -> sa.Engine:
         for pragma in ("synchronous=FULL", f"busy_timeout={BUSY_MILLISECONDS}", "foreign_keys=ON"):
             connection.execute(f"PRAGMA {pragma}")
 
+    if only_read is not None:
+        _let_only_read(engine, module, only_read.absolute())
+
     @sa.event.listens_for(engine, "begin")
     def begin(connection: sa.Connection) -> None:
         is_write = connection.get_execution_options().get("is_write", False)
         connection.exec_driver_sql("BEGIN IMMEDIATE" if is_write else "BEGIN")
 
     return engine
+
+
+def _let_only_read(engine: sa.Engine, module: ModuleType, path: Path) -> None:
+    """Let an engine read a file that it may not write, in which a write is an error.
+
+    SQLite wants to make a log of writes beside the file even to read it. Where there is none nobody has the file open,
+    and it is read as it stands. Each transaction asks anew (it has no pool): a program that may write can begin at any
+    time.
+    """
+
+    @sa.event.listens_for(engine, "do_connect")
+    def open_to_read(_: Any, __: Any, ___: Any, options: Mapping[str, Any]) -> Any:
+        has_log = path.with_name(f"{path.name}-wal").exists()
+        mode = "mode=ro" if has_log else "mode=ro&immutable=1"
+        return module.connect(f"file:{quote(str(path))}?{mode}", uri=True, **options)

@@ -6,8 +6,8 @@ from datetime import datetime
 
 import sqlalchemy as sa
 
-from driftwheel.by_whom import Action, Cause, Event, Facts
 from driftwheel.identity import new_id, utc_now
+from driftwheel.records.by_whom import Action, Cause, Event, Facts
 from driftwheel.store.ledger import Ledger
 from driftwheel.store.row_values import storable
 from driftwheel.store.tables import TABLES

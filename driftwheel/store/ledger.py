@@ -17,9 +17,9 @@ from typing import Any, TypeVar
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
-from driftwheel.bookkeeping import Step, Switch
 from driftwheel.errors import ConflictError, NotFoundError
 from driftwheel.identity import utc_now
+from driftwheel.records.bookkeeping import Step, Switch
 from driftwheel.store.any_of import any_of
 from driftwheel.store.database import connect, named_errors, wait_for_turn
 from driftwheel.store.driver_errors import told

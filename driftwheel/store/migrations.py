@@ -19,7 +19,15 @@ import structlog
 
 from driftwheel.errors import SchemaError, StorageError
 from driftwheel.store.added_objects import carry_over, objects_of
-from driftwheel.store.database import BUSY_MILLISECONDS, SQLITE, connect, driver_connection, file_of, named_errors
+from driftwheel.store.database import (
+    BUSY_MILLISECONDS,
+    SQLITE,
+    connect,
+    driver_connection,
+    file_of,
+    is_only_read,
+    named_errors,
+)
 from driftwheel.store.driver_errors import refusal
 from driftwheel.store.schema_lock import LOCK_NOT_AVAILABLE, TABLE_MILLISECONDS, in_the_way, locked
 from driftwheel.store.sqlite import copied
@@ -191,7 +199,7 @@ def _refuse(status: SchemaStatus, address: str) -> None:
 
 def _use_wal(engine: sa.Engine, address: str) -> None:
     """Let readers and a writer of a SQLite file work at once; asked for only when the file is known to be ours."""
-    if engine.dialect.name != SQLITE:
+    if engine.dialect.name != SQLITE or is_only_read(engine):
         return
     try:
         with engine.connect() as connection:

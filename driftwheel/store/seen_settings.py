@@ -4,7 +4,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 
-from driftwheel.by_whom import Action, Cause, Event
+from driftwheel.records.by_whom import Action, Cause, Event
 from driftwheel.store.events import note_with
 from driftwheel.store.ledger import Ledger
 

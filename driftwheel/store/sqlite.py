@@ -10,7 +10,7 @@ from pathlib import Path
 from types import ModuleType
 
 from driftwheel.errors import ConfigError
-from driftwheel.system import sync
+from driftwheel.machine.system import sync
 
 SAFE_SQLITE = (3, 51, 3)
 """Older builds can lose committed rows when several connections write and checkpoint (the WAL-reset bug)."""

@@ -12,10 +12,10 @@ from weakref import WeakKeyDictionary
 import msgspec
 import sqlalchemy as sa
 
-from driftwheel.bookkeeping import Window
-from driftwheel.by_whom import Event, Feedback
-from driftwheel.records import RECORDS, DriftSignal, RetrainDecision, Traffic
-from driftwheel.storage_path import change_paths, is_path, lengthened, shortened
+from driftwheel.records.bookkeeping import Window
+from driftwheel.records.by_whom import Event, Feedback
+from driftwheel.records.nouns import RECORDS, DriftSignal, RetrainDecision, Traffic
+from driftwheel.records.storage_path import change_paths, is_path, lengthened, shortened
 from driftwheel.store.append_only import guard
 from driftwheel.store.marked_floats import with_marked_floats, with_unmarked_floats
 

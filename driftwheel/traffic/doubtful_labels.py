@@ -11,16 +11,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from driftwheel.alias_key import AliasKey
-from driftwheel.answers import right_label
-from driftwheel.by_whom import Feedback, Trust
-from driftwheel.records import Traffic
+from driftwheel.records.alias_key import AliasKey
+from driftwheel.records.by_whom import Feedback, Trust
+from driftwheel.records.nouns import Traffic
 from driftwheel.store.ledger import Ledger
 from driftwheel.store.tables import TABLES
+from driftwheel.text.answers import right_label
+from driftwheel.text.words import words
 from driftwheel.traffic.feedback import words_about
 from driftwheel.traffic.feedback_summary import ANSWERING, counted, decided_by
 from driftwheel.traffic.outcome_query import is_answered
-from driftwheel.words import words
 
 NEWEST = 2_000
 """Labelled requests that are compared: two seconds of a core."""

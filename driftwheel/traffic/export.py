@@ -15,7 +15,7 @@ import sqlalchemy as sa
 
 from driftwheel.errors import ConfigError, StorageError
 from driftwheel.inert_text import inert_json
-from driftwheel.records import Traffic
+from driftwheel.records.nouns import Traffic
 from driftwheel.store.ledger import Ledger
 from driftwheel.store.tables import TABLES
 

@@ -7,18 +7,18 @@ from typing import Literal
 
 import sqlalchemy as sa
 
-from driftwheel.answers import wrong_form
-from driftwheel.asked import UnreadableRequestError, read_answer, read_asked
-from driftwheel.by_whom import PERSON, Action, Cause, Feedback, FeedbackKind, Trust
 from driftwheel.errors import ConflictError, DataError, NotFoundError
 from driftwheel.identity import new_id, utc_now
-from driftwheel.records import Traffic
+from driftwheel.records.by_whom import PERSON, Action, Cause, Feedback, FeedbackKind, Trust
+from driftwheel.records.nouns import Traffic
 from driftwheel.settings.serving import TrafficSettings
 from driftwheel.store.answer_form import answer_form
 from driftwheel.store.events import note, note_with
 from driftwheel.store.ledger import Ledger
 from driftwheel.store.row_values import check_rows
 from driftwheel.store.tables import TABLES
+from driftwheel.text.answers import wrong_form
+from driftwheel.text.asked import UnreadableRequestError, read_answer, read_asked
 from driftwheel.traffic.feedback_summary import ANSWERING, DECIDING, counted, summed_up
 from driftwheel.traffic.redaction import rules_of
 

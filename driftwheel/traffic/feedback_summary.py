@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from driftwheel.by_whom import Feedback, FeedbackKind, Trust
+from driftwheel.records.by_whom import Feedback, FeedbackKind, Trust
 
 BY_TRUST = tuple(Trust)
 """The least trusted first."""

@@ -1,7 +1,8 @@
 """Counts the labelled rows that a retrain could learn from or be judged by, and no Dataset could have learned from yet.
 
 A label of a key without trust counts only up to the caps on what such keys may teach: a thousand of them would else ask
-for a retrain that learns from a hundred, and finds nothing to be judged by.
+for a retrain that learns from a hundred, and finds nothing to be judged by. Nor does an answer count that somebody only
+liked: the live version gives it already, and a thousand of them beside five corrections are five things to learn.
 """
 
 from collections import Counter
@@ -12,9 +13,9 @@ from typing import Any, Protocol
 
 import sqlalchemy as sa
 
-from driftwheel.alias_key import AliasKey
-from driftwheel.by_whom import Event, Feedback, FeedbackKind, Trust
-from driftwheel.records import Dataset, Traffic
+from driftwheel.records.alias_key import AliasKey
+from driftwheel.records.by_whom import Event, Feedback, Trust
+from driftwheel.records.nouns import Dataset, Traffic
 from driftwheel.store.alias import live_version
 from driftwheel.store.ledger import Ledger
 from driftwheel.store.tables import TABLES
@@ -31,6 +32,8 @@ class Caps(Protocol):
     def max_unverified_rows(self) -> int: ...
 
 
+ACCEPTED = "accepted"
+"""The source of a label that is the answer itself, because of a thumb up."""
 NOBODY = (False, "")
 DIVISOR = 2**31 - 1
 """A prime: moments are summed up modulo it, because the sum of ten thousand in microseconds is beyond a bigint."""
@@ -97,7 +100,8 @@ def _sum_of(moment: sa.Column[Any]) -> sa.ColumnElement[int]:
 def _count(asked: _Asked) -> int:
     ledger, key, since = asked.ledger, asked.key, asked.since
     columns, of = TABLES[Traffic].c, {"project": key.project, "alias": key.name}
-    is_labelled = sa.and_(columns.label.is_not(None), is_answered())  # as a retrain takes them
+    is_more_than_liked = columns.label_source.is_distinct_from(ACCEPTED)
+    is_labelled = sa.and_(columns.label.is_not(None), is_more_than_liked, is_answered())  # as a retrain takes them
     # Two counts, because an index can answer each; it cannot answer one over the later of two columns.
     given = ledger.count(Traffic, is_labelled, columns.feedback_at > since, **of)
     came = ledger.count(Traffic, is_labelled, columns.feedback_at.is_(None), columns.created_at > since, **of)
@@ -117,8 +121,7 @@ def _count(asked: _Asked) -> int:
 def _said_since(key: AliasKey, since: datetime, is_labelled: sa.ColumnElement[bool]) -> sa.Select[Any]:
     """Return the query for each fresh row with who said which answer is right, and how far they are trusted."""
     columns, words = TABLES[Traffic].c, TABLES[Feedback].c
-    is_thumb_up = sa.and_(words.kind == FeedbackKind.THUMB, words.value == "1")
-    is_said = sa.and_(words.withdrawn_at.is_(None), sa.or_(words.kind.in_(ANSWERING), is_thumb_up))
+    is_said = sa.and_(words.withdrawn_at.is_(None), words.kind.in_(ANSWERING))
     # From the words to the rows: what was said since is few beside a long history, and an index finds it.
     return (
         sa.select(words.request_id, words.author, words.trust)

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 import structlog
 
 from driftwheel.errors import DataError, StorageError
-from driftwheel.records import Traffic
+from driftwheel.records.nouns import Traffic
 from driftwheel.store.ledger import Ledger
 from driftwheel.store.row_values import storable
 from driftwheel.store.tables import TABLES

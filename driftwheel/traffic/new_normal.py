@@ -11,11 +11,11 @@ from dataclasses import dataclass, replace
 
 import sqlalchemy as sa
 
-from driftwheel.alias_key import AliasKey
-from driftwheel.bookkeeping import Window
-from driftwheel.by_whom import Action, Cause, me
 from driftwheel.errors import ConflictError, NotFoundError
-from driftwheel.records import DriftKind, DriftSignal, DriftVerdict, Traffic
+from driftwheel.records.alias_key import AliasKey
+from driftwheel.records.bookkeeping import Window
+from driftwheel.records.by_whom import Action, Cause, me
+from driftwheel.records.nouns import DriftKind, DriftSignal, DriftVerdict, Traffic
 from driftwheel.settings.watching import MonitorSettings
 from driftwheel.store.alias import get_alias
 from driftwheel.store.any_of import any_of

@@ -4,7 +4,7 @@ from functools import cache
 
 import sqlalchemy as sa
 
-from driftwheel.records import Traffic
+from driftwheel.records.nouns import Traffic
 from driftwheel.store.tables import TABLES
 from driftwheel.traffic.outcomes import (
     CLIENT_CLOSED_REQUEST,

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from driftwheel.foreign_json import NestingError, read_json
-from driftwheel.records import Traffic
+from driftwheel.records.nouns import Traffic
 from driftwheel.settings.serving import TrafficSettings
 from driftwheel.traffic.personal_data import redact
 

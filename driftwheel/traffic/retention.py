@@ -17,9 +17,9 @@ from typing import Any
 import sqlalchemy as sa
 import structlog
 
-from driftwheel.alias_key import AliasKey
-from driftwheel.by_whom import Feedback
-from driftwheel.records import Alias, Dataset, ModelVersion, Traffic
+from driftwheel.records.alias_key import AliasKey
+from driftwheel.records.by_whom import Feedback
+from driftwheel.records.nouns import Alias, Dataset, ModelVersion, Traffic
 from driftwheel.settings.settings import Settings
 from driftwheel.settings.watching import MonitorSettings
 from driftwheel.store.alias import find_alias

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from driftwheel.artifacts import writing
 from driftwheel.errors import ConflictError
+from driftwheel.files.artifacts import writing
 from driftwheel.identity import utc_now
 from driftwheel.settings.settings import StorageSettings
 from driftwheel.store.ledger import Ledger

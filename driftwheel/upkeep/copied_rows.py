@@ -12,11 +12,11 @@ from typing import Any
 import sqlalchemy as sa
 
 from driftwheel.errors import ConflictError, StorageError
+from driftwheel.machine.system import sync
 from driftwheel.store.database import file_of
 from driftwheel.store.ledger import Ledger
 from driftwheel.store.sqlite import safe_sqlite_module
 from driftwheel.store.tables import metadata
-from driftwheel.system import sync
 
 PAGE_ROWS = 1000
 

@@ -16,11 +16,11 @@ from typing import Any, Literal, cast
 import msgspec
 import sqlalchemy as sa
 
-from driftwheel.by_whom import Cause, Feedback, Trust
 from driftwheel.errors import DataError, NotFoundError
 from driftwheel.identity import utc_now
-from driftwheel.probe_answers import ProbeAnswer
-from driftwheel.records import DriftSignal, ModelVersion, RetrainDecision, Traffic
+from driftwheel.records.by_whom import Cause, Feedback, Trust
+from driftwheel.records.nouns import DriftSignal, ModelVersion, RetrainDecision, Traffic
+from driftwheel.records.probe_answers import ProbeAnswer
 from driftwheel.settings.serving import TrafficSettings
 from driftwheel.store.database import SQLITE
 from driftwheel.store.driver_errors import told
@@ -35,6 +35,7 @@ from driftwheel.upkeep.forgotten_exports import clear_exports
 from driftwheel.upkeep.forgotten_record import RECORD, Forgotten, begin, keep, replaced_in, with_folders, write_down
 from driftwheel.upkeep.forgotten_rows import Asked, clear_datasets, delete_unnamed, learned_from
 from driftwheel.upkeep.forgotten_texts import SHORTEST, Needles, scrub_files
+from driftwheel.upkeep.forgotten_turns import turns_of, turns_of_everybody
 from driftwheel.upkeep.storage_files import only_upkeep
 
 Kind = Literal["user", "key", "request"]
@@ -80,7 +81,8 @@ def forget(
         if not (rows or said or planned or goes_on):
             raise NotFoundError(f"nothing of the {target.kind} {target.name!r} is in project {project!r}")
         begun = with_folders(begun, planned)
-        needles = Needles.of([*(row.prompt for row in rows), *(text for f in planned for text in f.texts)])
+        turns = turns_of(ledger, ids).union(*(folder.texts for folder in planned))
+        needles = Needles.of(turns - turns_of_everybody(ledger, project, frozenset(ids)))
         versions, cleared = learned_from(ledger, project, begun.learned), begun.datasets
         if not dry_run:
             _fill_with_zeros(ledger)
@@ -140,15 +142,28 @@ def _names(traffic: TrafficSettings, target: Target) -> list[str]:
 
 
 def _requests(traffic: TrafficSettings, ledger: Ledger, project: str, target: Target) -> list[Traffic]:
-    """Return the requests, and with one request those that repeat what was said in it, as a conversation does."""
+    """Return the requests, and with one request those that repeat what was said in it, as a conversation does.
+
+    Of a user also those of their conversations that name nobody: each of these repeats what the user said before.
+    """
     if target.kind == "user":
-        return ledger.find(Traffic, project=project, without=BODIES, user_id=_names(traffic, target))
+        named = ledger.find(Traffic, project=project, without=BODIES, user_id=_names(traffic, target))
+        return [*named, *_of_nobody(ledger, project, sorted({row.conversation_id for row in named} - {""}))]
     column = _TRAFFIC.key_id if target.kind == "key" else _TRAFFIC.id
     rows = ledger.find(Traffic, column == storable(target.name), project=project, without=BODIES)
     forms = {form for row in rows for form in _in_requests(row.prompt)} if target.kind == "request" else set()
     repeating = [_TRAFFIC.request.contains(form, autoescape=True) for form in forms]
     later = ledger.find(Traffic, sa.or_(*repeating), project=project, without=BODIES) if repeating else []
     return list({row.id: row for row in [*rows, *later]}.values())
+
+
+def _of_nobody(ledger: Ledger, project: str, conversations: Sequence[str]) -> list[Traffic]:
+    """Return the requests of conversations whose client did not say who asked."""
+    found = list[Traffic]()
+    for start in range(0, len(conversations), BATCH_ROWS):
+        batch = list(conversations[start : start + BATCH_ROWS])
+        found += ledger.find(Traffic, project=project, without=BODIES, user_id="", conversation_id=batch)
+    return found
 
 
 def _in_requests(prompt: str) -> set[str]:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from driftwheel.artifacts import write_text
+from driftwheel.files.artifacts import write_text
 from driftwheel.foreign_json import read_json
 from driftwheel.traffic.export import EXPORTS
 

@@ -13,11 +13,11 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from driftwheel.bookkeeping import Switch
-from driftwheel.by_whom import Action, Cause
 from driftwheel.identity import utc_now
-from driftwheel.json_form import as_json, from_json
-from driftwheel.records import Dataset
+from driftwheel.records.bookkeeping import Switch
+from driftwheel.records.by_whom import Action, Cause
+from driftwheel.records.json_form import as_json, from_json
+from driftwheel.records.nouns import Dataset
 from driftwheel.store.events import note_with
 from driftwheel.store.ledger import Ledger
 from driftwheel.store.tables import TABLES

@@ -1,18 +1,18 @@
 """Takes rows out of Datasets: each gets a new version without them, under which the older one is found, too."""
 
 import json
-import shutil
 import unicodedata
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
-from driftwheel.artifacts import MANIFEST, writing
-from driftwheel.conversations import last_text, text_of
+from driftwheel.files.artifacts import MANIFEST, discard, writing
 from driftwheel.identity import content_hash, new_id
-from driftwheel.records import Dataset, ModelVersion, TrainingRun
+from driftwheel.records.nouns import Dataset, ModelVersion, TrainingRun
 from driftwheel.store.ledger import Ledger
+from driftwheel.text.conversations import last_text, text_of
 from driftwheel.traffic.personal_data import redact
+from driftwheel.upkeep.forgotten_turns import said_by_user
 
 Row = Mapping[str, object]
 LEARNED = ("train", "validation")
@@ -96,7 +96,7 @@ class ClearedFolder:
     path: Path
     datasets: tuple[Cleared, ...]
     texts: frozenset[str]
-    """What the rows that go ask."""
+    """What users say in the rows that go."""
 
 
 def normal(text: str) -> str:
@@ -131,7 +131,8 @@ def _clear(
     if not dry_run:
         _replace(ledger, root, datasets, after, digest, cleared[0])
     kept = {id(row) for rows in after.values() for row in rows}
-    texts = frozenset(_text(row) for rows in before.values() for row in rows if id(row) not in kept)
+    gone_rows = [row for rows in before.values() for row in rows if id(row) not in kept]
+    texts = frozenset(text for row in gone_rows for text in said_by_user(row.get("prompt")))
     return ClearedFolder(path=path, datasets=cleared, texts=texts)
 
 
@@ -163,7 +164,7 @@ def delete_unnamed(ledger: Ledger, folders: Collection[str]) -> None:
     """Delete folders of rows that no Dataset names any more."""
     for folder in folders:
         if not ledger.count(Dataset, path=folder):
-            shutil.rmtree(folder, ignore_errors=True)
+            discard(Path(folder))
 
 
 def _read(folder: Path) -> dict[str, list[Row]]:

@@ -2,6 +2,7 @@
 
 import bisect
 import html
+import itertools
 import json
 import shutil
 from collections.abc import Collection, Iterator
@@ -10,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, AnyStr, Generic
 
-from driftwheel.artifacts import MANIFEST
+from driftwheel.files.artifacts import MANIFEST
 
 FORGOTTEN = "(forgotten)"
 SHORTEST = 12
@@ -44,13 +45,20 @@ class Finder(Generic[AnyStr]):
 
     def is_in(self, held: AnyStr) -> bool:
         """Say whether one of the texts stands anywhere in it."""
+        return next(self.places(held), None) is not None
+
+    def places(self, held: AnyStr) -> Iterator[tuple[int, int]]:
+        """Give where the texts begin and end in it."""
         if not self._starts:
-            return any(text in held for text in self._texts)
+            for text in self._texts:
+                at = held.find(text)
+                while at >= 0:
+                    yield at, at + len(text)
+                    at = held.find(text, at + 1)
+            return
         for at in range(len(held) - SHORTEST + 1):
-            found = self._starts.get(held[at : at + SHORTEST])
-            if found is not None and any(held[at : at + length] in texts for length, texts in found.items()):
-                return True
-        return False
+            found = self._starts.get(held[at : at + SHORTEST], {})
+            yield from ((at, at + length) for length, texts in found.items() if held[at : at + length] in texts)
 
     def begins_with(self, cut: AnyStr) -> bool:
         """Say whether one of the texts begins so."""
@@ -138,7 +146,7 @@ def _take_out(root: Path, path: Path, held: bytes, forms: Finder[bytes]) -> None
     if kind == REPORTS and len(rest) > 1:
         shutil.rmtree(root / kind / rest[0])
     elif path.suffix in LINES:
-        kept = b"".join(line for line in held.splitlines(keepends=True) if not forms.is_in(line))
+        kept = _without_lines(held, forms)
         # Into the same file, which a process may be writing; it only gets shorter, so that a full disk loses nothing.
         with path.open("r+b") as file:
             file.seek(len(held))
@@ -148,3 +156,13 @@ def _take_out(root: Path, path: Path, held: bytes, forms: Finder[bytes]) -> None
             file.truncate()
     else:
         path.unlink()
+
+
+def _without_lines(held: bytes, forms: Finder[bytes]) -> bytes:
+    """Return the lines that hold none of the texts; of a text of several lines each of these goes."""
+    lines = held.splitlines(keepends=True)
+    starts = [0, *itertools.accumulate(len(line) for line in lines)]
+    gone = set[int]()
+    for first, last in forms.places(held):
+        gone.update(range(bisect.bisect_right(starts, first) - 1, bisect.bisect_left(starts, last)))
+    return b"".join(line for number, line in enumerate(lines) if number not in gone)

@@ -5,15 +5,15 @@ than `keep_days`. What is deleted can be made again from what stays: a merged mo
 its run, an environment from its list of packages. Rows of the ledger stay as they are.
 """
 
-import shutil
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from driftwheel.artifacts import read_manifest
+from driftwheel.control.retrain_limits import UNFINISHED
 from driftwheel.errors import ArtifactError, ConflictError
-from driftwheel.records import (
+from driftwheel.files.artifacts import discard, read_manifest
+from driftwheel.records.nouns import (
     Alias,
     Dataset,
     ModelVersion,
@@ -22,10 +22,9 @@ from driftwheel.records import (
     TrainingRun,
     TrainingRunStatus,
 )
-from driftwheel.retrain_limits import UNFINISHED
 from driftwheel.store.database import file_of
 from driftwheel.store.ledger import Ledger
-from driftwheel.upkeep.storage_files import ENVIRONMENT_MARK, LEDGER, LOGS, only_upkeep, size_of
+from driftwheel.upkeep.storage_files import ENVIRONMENT_MARK, LEDGER, LOGS, only_if_nobody_makes, only_upkeep, size_of
 
 DAY_SECONDS = 86_400
 KEEP_DAYS = 30.0
@@ -62,9 +61,10 @@ class _Needed:
 def collect_leftovers(ledger: Ledger, root: Path, *, keep_days: float = KEEP_DAYS, dry_run: bool) -> list[Leftover]:
     """Return what nothing needs, and delete it unless it is a dry run; the largest first.
 
-    Raises ConflictError while a backup or another gc runs, and for a folder that is another ledger's.
+    Raises ConflictError while a backup or another gc runs, or somebody makes files by hand, and for a folder that is
+    another ledger's.
     """
-    with only_upkeep(root):
+    with only_upkeep(root), only_if_nobody_makes(root):
         _refuse_stranger(ledger, root)
         needed, is_old = _needed(ledger), _older_than(keep_days)
         finders = (_runs, _artifacts, _evaluations, _datasets)
@@ -142,7 +142,7 @@ def _runs(root: Path, needed: _Needed, is_old: Old) -> Iterator[Leftover]:
         if run.name not in needed.known_runs:
             yield _found(run, "the ledger knows no such run")
             continue
-        for checkpoint in sorted(run.glob("checkpoint-*")):
+        for checkpoint in sorted([*run.glob("checkpoints/checkpoint-*"), *run.glob("checkpoint-*")]):
             yield _found(checkpoint, "a checkpoint of a run that has ended")
         if (run / MERGED).is_dir() and run.name not in needed.merged:
             yield _found(run / MERGED, "merged weights that nothing serves; the adapter stays")
@@ -209,7 +209,7 @@ def _old_copies(root: Path, is_old: Old) -> Iterator[Leftover]:
 
 def _delete(path: Path) -> None:
     if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path, ignore_errors=True)
+        discard(path)
     else:
         path.unlink(missing_ok=True)
 

@@ -6,8 +6,8 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-from driftwheel.artifacts import MANIFEST, ArtifactManifest, verify
 from driftwheel.errors import ArtifactError, ConflictError, StorageError
+from driftwheel.files.artifacts import MANIFEST, ArtifactManifest, verify
 from driftwheel.store.ledger import Ledger
 from driftwheel.upkeep.backup import FOLDER, KIND
 from driftwheel.upkeep.copied_rows import fill_ledger

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 
-from driftwheel.system import only_process, sync
+from driftwheel.machine.system import holding, only_process, sync
 
 LEDGER = "ledger.db"
 DATABASES = ("worker.db", "tune.db", LEDGER)
@@ -21,6 +21,20 @@ ENVIRONMENT_MARK = "pyvenv.cfg"
 def only_upkeep(root: Path) -> AbstractContextManager[None]:
     """Hold the storage folder's lock of upkeep, so that nothing is deleted while it is copied; raises ConflictError."""
     return only_process(root / "upkeep.lock", f"another backup, restore or gc runs on {root}; wait for its end")
+
+
+def making(root: Path) -> AbstractContextManager[None]:
+    """Hold the storage folder while files are made in it by hand, beside others who do.
+
+    Until its row is in the ledger nothing there names what is being made of a run, and it would seem a leftover.
+    """
+    return holding(root)
+
+
+def only_if_nobody_makes(root: Path) -> AbstractContextManager[None]:
+    """Hold the storage folder alone; raises ConflictError while somebody makes files."""
+    message = f"a verb such as `publish` or `data build` makes files in {root} now; run it again when it has ended"
+    return holding(root, message)
 
 
 def files_to_keep(root: Path) -> Iterator[Path]:

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from driftwheel.artifacts import verify
 from driftwheel.errors import ArtifactError
-from driftwheel.records import Alias, Dataset, ModelVersion, ModelVersionStatus, TrainingRun, TrainingRunStatus
+from driftwheel.files.artifacts import verify
+from driftwheel.records.nouns import Alias, Dataset, ModelVersion, ModelVersionStatus, TrainingRun, TrainingRunStatus
 from driftwheel.store.database import SQLITE
 from driftwheel.store.ledger import Ledger
 from driftwheel.store.tables import REFERENCES, metadata

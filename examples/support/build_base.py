@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from driftwheel.artifacts import is_complete, read_manifest, writing
+from driftwheel.files.artifacts import is_complete, read_manifest, writing
 from driftwheel.identity import content_hash
 from driftwheel.settings.training import TrainSettings
 from examples.support.world import Document, unlabelled_text

@@ -18,10 +18,10 @@ from pathlib import Path
 
 from rich.console import Console
 
-from driftwheel.api_keys import KEYS_VARIABLE
+from driftwheel.callers.api_keys import KEYS_VARIABLE
 from driftwheel.cli.command import open_ledger
 from driftwheel.cli.process import run_command
-from driftwheel.processor import core_count
+from driftwheel.machine.processor import core_count
 from examples.support.claims import Measured
 from examples.support.demo_loop import Demo, running
 from examples.support.demo_steps import first_version, turn

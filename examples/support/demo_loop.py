@@ -14,9 +14,9 @@ from typing import Any
 import httpx2
 from rich.console import Console
 
-from driftwheel.check_details import DECIDING
 from driftwheel.errors import DriftwheelError, EngineError
-from driftwheel.records import DecisionVerdict, DriftSignal, DriftVerdict, RetrainDecision
+from driftwheel.records.check_details import DECIDING
+from driftwheel.records.nouns import DecisionVerdict, DriftSignal, DriftVerdict, RetrainDecision
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
 from examples.support.claims import Measured

@@ -8,11 +8,11 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
-from driftwheel.bookkeeping import Step
+from driftwheel.control.retrain_limits import UNFINISHED
 from driftwheel.errors import DriftwheelError, EngineError
 from driftwheel.identity import utc_now
-from driftwheel.records import Dataset, DecisionStatus, ModelVersion, RetrainDecision, Traffic
-from driftwheel.retrain_limits import UNFINISHED
+from driftwheel.records.bookkeeping import Step
+from driftwheel.records.nouns import Dataset, DecisionStatus, ModelVersion, RetrainDecision, Traffic
 from driftwheel.store.alias import get_alias
 from driftwheel.store.tables import TABLES
 from examples.support.claim_tables import print_minutes, print_table

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from driftwheel.answers import label_of
-from driftwheel.grades import grade
+from driftwheel.text.answers import label_of
+from driftwheel.text.grades import grade
 from examples.support.claims import GRADE_BARS, LABEL_BARS
 from examples.support.task import Sizes, Speaking, Task
 from examples.support.world import Example, answer, messages

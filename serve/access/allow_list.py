@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
-from driftwheel.bookkeeping import Scope
+from driftwheel.records.bookkeeping import Scope
 
 
 class Openness(StrEnum):

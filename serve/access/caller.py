@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from driftwheel.bookkeeping import Scope
-from driftwheel.by_whom import Trust
+from driftwheel.records.bookkeeping import Scope
+from driftwheel.records.by_whom import Trust
 from serve.access.rate_limit import RateLimit
 
 

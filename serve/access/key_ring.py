@@ -8,9 +8,9 @@ from datetime import datetime
 
 import structlog
 
-from driftwheel.api_keys import KEY_ID_DIGITS, keys_of, state_of_keys, with_implied
-from driftwheel.bookkeeping import ApiKey, ApiKeyStatus, Scope
+from driftwheel.callers.api_keys import KEY_ID_DIGITS, keys_of, state_of_keys, with_implied
 from driftwheel.errors import StorageError
+from driftwheel.records.bookkeeping import ApiKey, ApiKeyStatus, Scope
 from driftwheel.store.ledger import Ledger
 from serve.access.caller import Caller
 from serve.access.rate_limit import RateLimit

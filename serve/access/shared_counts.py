@@ -18,8 +18,8 @@ from functools import cache
 from pathlib import Path
 from typing import Union
 
+from driftwheel.machine.system import only_process
 from driftwheel.settings.serving import ServeSettings
-from driftwheel.system import only_process
 
 REQUESTS, TOKENS, IN_FLIGHT = 0, 2, 4
 """Places of the numbers: level and moment of each bucket, then the requests in flight of each process."""

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from driftwheel.api_keys import KEYS_VARIABLE, refuse_weak
+from driftwheel.callers.api_keys import KEYS_VARIABLE, refuse_weak
+from driftwheel.callers.exposure import check_listener
 from driftwheel.errors import ConfigError
-from driftwheel.exposure import check_listener
-from driftwheel.private_files import is_reachable
+from driftwheel.files.private_files import is_reachable
 from driftwheel.settings.serving import ServeSettings
 from driftwheel.settings.settings import Settings
 from serve.access.key_ring import ApiKeys

@@ -16,8 +16,8 @@ from typing import ClassVar
 
 import structlog
 
-from driftwheel.artifacts import read_manifest, verify
 from driftwheel.errors import EngineError
+from driftwheel.files.artifacts import read_manifest, verify
 from driftwheel.settings.serving import ServeSettings
 from serve.engines.engine import STOP_SECONDS, Engine
 from serve.engines.liveness import answers_token

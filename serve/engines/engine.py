@@ -13,10 +13,10 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import ClassVar
 
-from driftwheel.artifacts import is_complete, verify
 from driftwheel.errors import ArtifactError, EngineError
+from driftwheel.files.artifacts import is_complete, verify
+from driftwheel.machine.system import die_with_parent, free_port
 from driftwheel.settings.serving import ServeSettings
-from driftwheel.system import die_with_parent, free_port
 from serve.engines.gpu_engine import room_for_engine
 from serve.engines.liveness import answers_token
 from serve.engines.lora import Lora, lora_arguments, lora_in

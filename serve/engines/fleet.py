@@ -14,15 +14,15 @@ from typing import cast
 
 import structlog
 
-from driftwheel.alias_key import AliasKey
 from driftwheel.backoff import Backoff
 from driftwheel.errors import DriftwheelError, EngineError
-from driftwheel.records import ModelVersion
+from driftwheel.files.stored_artifacts import Report
+from driftwheel.files.version_files import bring
+from driftwheel.records.alias_key import AliasKey
+from driftwheel.records.nouns import ModelVersion
 from driftwheel.settings.serving import ServeSettings
 from driftwheel.settings.settings import StorageSettings
 from driftwheel.store.ledger import Ledger
-from driftwheel.stored_artifacts import Report
-from driftwheel.version_files import bring
 from serve.engines.adapters import Slot, StartEngine
 from serve.engines.engine import Engine, start_artifact
 from serve.engines.hosted import HostBook, HostedLauncher

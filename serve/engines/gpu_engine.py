@@ -4,10 +4,10 @@ import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from driftwheel.accelerator import Accelerator, Gpu, look
 from driftwheel.errors import ConfigError
-from driftwheel.gpu_memory import EngineLimits, EngineNeed, cache_shape, engine_need
-from driftwheel.gpu_room import FOLDER, Room, Wanted, reserve
+from driftwheel.machine.accelerator import Accelerator, Gpu, look
+from driftwheel.machine.gpu_memory import EngineLimits, EngineNeed, cache_shape, engine_need
+from driftwheel.machine.gpu_room import FOLDER, Room, Wanted, reserve
 from driftwheel.settings.serving import ServeSettings
 
 GIB = 1 << 30

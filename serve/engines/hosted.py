@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from driftwheel.alias_key import AliasKey
-from driftwheel.engine_hosts import HEARTBEAT_SECONDS, EngineState, HostedEngine, HostReport, host_reports
+from driftwheel.control.engine_hosts import HEARTBEAT_SECONDS, EngineState, HostedEngine, HostReport, host_reports
 from driftwheel.errors import EngineError, StorageError
-from driftwheel.records import ModelVersion
+from driftwheel.records.alias_key import AliasKey
+from driftwheel.records.nouns import ModelVersion
 from driftwheel.settings.serving import ServeSettings
 from driftwheel.store.ledger import Ledger
 from serve.engines.remote import RemoteEngine

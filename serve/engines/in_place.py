@@ -8,12 +8,12 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from driftwheel.accelerator import has_gpu
-from driftwheel.artifacts import read_manifest, verify
 from driftwheel.errors import EngineError, GateError
-from driftwheel.records import ModelVersion
+from driftwheel.files.artifacts import read_manifest, verify
+from driftwheel.machine.accelerator import has_gpu
+from driftwheel.machine.system import available_bytes
+from driftwheel.records.nouns import ModelVersion
 from driftwheel.settings.serving import ServeSettings
-from driftwheel.system import available_bytes
 from serve.engines.engine import Engine
 from serve.engines.gpu_engine import fits_twice_on_gpu
 from serve.engines.lora import ADAPTER

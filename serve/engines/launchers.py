@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
-from driftwheel.records import ModelVersion
+from driftwheel.records.nouns import ModelVersion
 from driftwheel.settings.serving import ServeSettings
 from serve.engines.adapters import StartEngine
 from serve.engines.local_engines import LocalLauncher

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import structlog
 
-from driftwheel.artifacts import read_manifest
 from driftwheel.errors import ArtifactError
-from driftwheel.records import ModelVersion
+from driftwheel.files.artifacts import read_manifest
+from driftwheel.records.nouns import ModelVersion
 from driftwheel.settings.serving import ServeSettings
 from serve.engines.adapters import Adapters, Slot, StartEngine
 from serve.engines.engine import Engine

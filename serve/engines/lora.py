@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from driftwheel.artifacts import ArtifactManifest
 from driftwheel.errors import ConfigError
+from driftwheel.files.artifacts import ArtifactManifest
 
 ADAPTER = "adapter"
 """`kind` in the manifest of an artifact that is loaded beside its base."""

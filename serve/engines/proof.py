@@ -6,10 +6,10 @@ from typing import Protocol
 
 import structlog
 
-from driftwheel import fingerprint
 from driftwheel.errors import EngineError
-from driftwheel.probe_answers import ProbeAnswer
-from driftwheel.records import ModelVersion
+from driftwheel.evidence import fingerprint
+from driftwheel.records.nouns import ModelVersion
+from driftwheel.records.probe_answers import ProbeAnswer
 from driftwheel.settings.serving import ServeSettings
 
 log = structlog.get_logger()

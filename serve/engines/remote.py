@@ -9,7 +9,7 @@ from typing import ClassVar
 from urllib.parse import urlsplit
 
 from driftwheel.errors import ConfigError, EngineError
-from driftwheel.records import ModelVersion
+from driftwheel.records.nouns import ModelVersion
 from driftwheel.settings.serving import ServeSettings
 from serve.engines.adapters import StartEngine
 from serve.engines.liveness import answers_token

@@ -5,8 +5,8 @@ import os
 import sys
 from pathlib import Path
 
-from driftwheel.accelerator import has_gpu
-from driftwheel.child_secrets import HUB_TOKENS, without_secrets
+from driftwheel.machine.accelerator import has_gpu
+from driftwheel.machine.child_secrets import HUB_TOKENS, without_secrets
 from driftwheel.settings.serving import ServeSettings
 from serve.engines.gpu_engine import gpu_flags
 from serve.engines.tool_parser import tool_arguments

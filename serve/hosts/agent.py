@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 import structlog
 
 from driftwheel.backoff import Backoff
-from driftwheel.engine_hosts import HEARTBEAT_SECONDS, EngineState, HostedEngine
+from driftwheel.control.engine_hosts import HEARTBEAT_SECONDS, EngineState, HostedEngine
 from driftwheel.errors import ConflictError, DriftwheelError, StorageError
-from driftwheel.records import ModelVersion
+from driftwheel.records.nouns import ModelVersion
 from driftwheel.settings.serving import ServeSettings
 from driftwheel.store.ledger import Ledger
 from serve.engines.fleet import Fleet

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import structlog
 
-from driftwheel.alias_key import AliasKey
-from driftwheel.engine_hosts import HEARTBEAT_SECONDS, HostedEngine, HostReport, find_report, put_report
+from driftwheel.control.engine_hosts import HEARTBEAT_SECONDS, HostedEngine, HostReport, find_report, put_report
 from driftwheel.errors import ConflictError
+from driftwheel.records.alias_key import AliasKey
 from driftwheel.store.ledger import Ledger
 
 LOOKS_WITHOUT_HEARTBEAT = 5

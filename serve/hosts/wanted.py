@@ -1,8 +1,8 @@
 """Which versions an engine host is to have, by the ledger: the live one first, then what is desired or watched."""
 
-from driftwheel.alias_key import AliasKey
-from driftwheel.controls import SHADOW
-from driftwheel.records import Alias, Deployment, DeploymentStage
+from driftwheel.control.controls import SHADOW
+from driftwheel.records.alias_key import AliasKey
+from driftwheel.records.nouns import Alias, Deployment, DeploymentStage
 from driftwheel.store.alias import find_alias
 from driftwheel.store.ledger import Ledger
 from serve.release.canary_run import ROLLED_BACK

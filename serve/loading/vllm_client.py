@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
-from driftwheel.child_secrets import without_secrets
 from driftwheel.errors import ConfigError, EngineError
+from driftwheel.machine.child_secrets import without_secrets
 
 CLIENT = (sys.executable, "-m", "serve.engines.vllm_cli")
 WARM_UP_REQUESTS = 4

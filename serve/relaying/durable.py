@@ -4,7 +4,7 @@ import asyncio
 from collections import deque
 from functools import partial
 
-from driftwheel.records import Traffic
+from driftwheel.records.nouns import Traffic
 from driftwheel.traffic.log import TrafficLog
 
 

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Protocol
 
 from driftwheel.identity import utc_now
-from driftwheel.records import Traffic
+from driftwheel.records.nouns import Traffic
 from driftwheel.traffic.outcomes import UNWATCHED
 from serve.access.caller import Caller
 from serve.relaying.call import Call

@@ -12,7 +12,7 @@ from weakref import WeakKeyDictionary
 import structlog
 
 from driftwheel.errors import EngineError, StorageError
-from driftwheel.records import Traffic
+from driftwheel.records.nouns import Traffic
 from driftwheel.settings.serving import ServeSettings
 from driftwheel.store.row_values import storable
 from driftwheel.traffic.log import TrafficLog

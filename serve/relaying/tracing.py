@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from driftwheel.errors import ConfigError
-from driftwheel.records import Traffic
+from driftwheel.records.nouns import Traffic
 from driftwheel.settings.serving import TracingSettings
 from driftwheel.traffic.outcomes import CLIENT_LEFT
 from serve.http.messages import Request

@@ -6,13 +6,13 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from driftwheel.answers import label_of, parse_object
-from driftwheel.by_whom import Feedback, FeedbackKind, Trust
 from driftwheel.identity import utc_now
-from driftwheel.records import Alias, Traffic
+from driftwheel.records.by_whom import Feedback, FeedbackKind, Trust
+from driftwheel.records.nouns import Alias, Traffic
 from driftwheel.settings.serving import ServeSettings
 from driftwheel.store.ledger import Ledger
 from driftwheel.store.tables import TABLES
+from driftwheel.text.answers import label_of, parse_object
 from driftwheel.traffic.feedback import words_about
 from driftwheel.traffic.feedback_summary import ANSWERING, counted
 from driftwheel.traffic.outcome_query import is_outcome

@@ -6,7 +6,7 @@ import time
 import structlog
 
 from driftwheel.errors import EngineError
-from driftwheel.records import Alias, DeploymentStage
+from driftwheel.records.nouns import Alias, DeploymentStage
 from driftwheel.settings.serving import ServeSettings
 from serve.release.canary_counts import CanaryCounts
 from serve.release.canary_rule import Action, decide

@@ -9,10 +9,10 @@ from typing import Concatenate, ParamSpec
 
 import sqlalchemy as sa
 
-from driftwheel.alias_key import AliasKey
-from driftwheel.by_whom import Action, Facts, process
 from driftwheel.identity import new_id, utc_now
-from driftwheel.records import Alias, Deployment, DeploymentStage
+from driftwheel.records.alias_key import AliasKey
+from driftwheel.records.by_whom import Action, Facts, process
+from driftwheel.records.nouns import Alias, Deployment, DeploymentStage
 from driftwheel.store.alias import dismiss_leader, observe_alias
 from driftwheel.store.events import note_with
 from driftwheel.store.ledger import Ledger

@@ -9,7 +9,7 @@ import structlog
 
 from driftwheel.backoff import Backoff
 from driftwheel.errors import DriftwheelError
-from driftwheel.records import Alias
+from driftwheel.records.nouns import Alias
 from driftwheel.store.ledger import Ledger
 from serve.engines.fleet import Fleet
 from serve.release.deployments import Deployments

@@ -16,8 +16,8 @@ from contextlib import contextmanager
 import sqlalchemy as sa
 import structlog
 
-from driftwheel.alias_key import AliasKey
 from driftwheel.errors import ConflictError, StorageError
+from driftwheel.records.alias_key import AliasKey
 from driftwheel.settings.serving import ServeSettings
 from driftwheel.store.alias import find_alias, leader_of, send_heartbeat
 from driftwheel.store.ledger import Ledger

@@ -13,11 +13,11 @@ from functools import partial
 import structlog
 
 from driftwheel.backoff import LONGEST_SECONDS, Backoff
-from driftwheel.controls import canary_plan, published_version
+from driftwheel.control.controls import canary_plan, published_version
 from driftwheel.errors import DriftwheelError, GateError
-from driftwheel.gpu_room import FOLDER, is_room_wanted
 from driftwheel.identity import utc_now
-from driftwheel.records import Alias, DeploymentStage, ModelVersion
+from driftwheel.machine.gpu_room import FOLDER, is_room_wanted
+from driftwheel.records.nouns import Alias, DeploymentStage, ModelVersion
 from driftwheel.settings.settings import Settings
 from driftwheel.store.alias import find_alias
 from driftwheel.store.answer_form import label_field_of

@@ -9,10 +9,10 @@ from collections.abc import Awaitable, Callable
 
 import structlog
 
-from driftwheel.by_whom import Action, process
-from driftwheel.controls import SHADOW
+from driftwheel.control.controls import SHADOW
 from driftwheel.errors import DriftwheelError, GateError
-from driftwheel.records import Alias, DeploymentStage
+from driftwheel.records.by_whom import Action, process
+from driftwheel.records.nouns import Alias, DeploymentStage
 from driftwheel.store.events import note_with
 from driftwheel.store.ledger import Ledger
 from serve.engines.fleet import Fleet

@@ -9,7 +9,7 @@ from collections.abc import Callable, Coroutine
 
 import structlog
 
-from driftwheel.records import DeploymentStage, ModelVersion
+from driftwheel.records.nouns import DeploymentStage, ModelVersion
 from driftwheel.settings.serving import ServeSettings
 from serve.engines.fleet import Fleet, ReplicaSet
 from serve.engines.lora import SLOTS

@@ -4,9 +4,9 @@ import asyncio
 
 import structlog
 
-from driftwheel.alias_key import AliasKey
-from driftwheel.controls import rollback
+from driftwheel.control.controls import rollback
 from driftwheel.errors import ConflictError, GateError, NotFoundError, StorageError
+from driftwheel.records.alias_key import AliasKey
 from driftwheel.store.ledger import Ledger
 from serve.routing.table import RoutingTable
 

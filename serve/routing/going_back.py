@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from driftwheel.by_whom import Cause
+from driftwheel.records.by_whom import Cause
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,9 +9,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from driftwheel.by_whom import Cause
 from driftwheel.errors import ConflictError, NotFoundError
-from driftwheel.records import Alias
+from driftwheel.records.by_whom import Cause
+from driftwheel.records.nouns import Alias
 from serve.routing.choice import Split, least_busy
 from serve.routing.going_back import RollbackOrder
 

@@ -4,8 +4,8 @@ import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from driftwheel.answers import label_of
-from driftwheel.intervals import share_interval
+from driftwheel.evidence.intervals import share_interval
+from driftwheel.text.answers import label_of
 
 SHOWN = 20
 SHOWN_CHARACTERS = 200

@@ -11,16 +11,14 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx2
 import sqlalchemy as sa
 
-from driftwheel.alias_key import AliasKey
-from driftwheel.by_whom import Action, me
-from driftwheel.controls import SHADOW
+from driftwheel.control.controls import SHADOW, set_shadow
 from driftwheel.errors import ConflictError, EngineError, NotFoundError
 from driftwheel.identity import utc_now
-from driftwheel.records import Deployment, DeploymentStage, ModelVersion, Traffic
+from driftwheel.records.alias_key import AliasKey
+from driftwheel.records.nouns import Deployment, DeploymentStage, ModelVersion, Traffic
 from driftwheel.settings.serving import ServeSettings
 from driftwheel.settings.settings import Settings
 from driftwheel.store.answer_form import label_field_of
-from driftwheel.store.events import note_with
 from driftwheel.store.ledger import Ledger
 from driftwheel.store.tables import TABLES
 from driftwheel.traffic.outcome_query import is_answered
@@ -107,7 +105,7 @@ def _ask(client: httpx2.Client, model: str, row: Traffic) -> str | None:
 def begin(serve: ServeSettings, ledger: Ledger, project: str, version: ModelVersion) -> None:
     """Ask the gateway to copy requests to a version, and wait until it does; raises EngineError if it does not."""
     asked_at = utc_now()
-    _switch(ledger, project, version.id, Action.SHADOW)
+    set_shadow(ledger, project, version.id)
     deadline = time.monotonic() + serve.start_timeout_seconds + serve.drain_timeout_seconds
     while time.monotonic() < deadline:
         rows = ledger.find(Deployment, project=project, version_id=version.id, stage=DeploymentStage.SHADOW.value)
@@ -126,20 +124,4 @@ def stop(ledger: Ledger, version: ModelVersion) -> None:
         raise ConflictError(
             f"requests are copied to {shadowed}, not to {version.id}; `driftwheel shadow {shadowed} --stop`"
         )
-    _switch(ledger, version.project, "", Action.END_SHADOW)
-
-
-def _switch(ledger: Ledger, project: str, version_id: str, action: Action) -> None:
-    before = ledger.switch(project, SHADOW)
-    with ledger.write() as connection:
-        ledger.set_switch_with(connection, project, SHADOW, version_id)
-        note_with(
-            ledger,
-            connection,
-            me(),
-            action,
-            project,
-            version_id or before or SHADOW,
-            before={SHADOW: before},
-            after={SHADOW: version_id},
-        )
+    set_shadow(ledger, version.project, "")

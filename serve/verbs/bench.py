@@ -16,18 +16,18 @@ from dataclasses import asdict
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from driftwheel.alias_key import AliasKey
-from driftwheel.api_keys import own_key
 from driftwheel.argument_types import whole
-from driftwheel.artifacts import write_text
+from driftwheel.callers.api_keys import own_key
+from driftwheel.callers.exposure import is_loopback
 from driftwheel.cli.command import add_common_arguments, open_ledger, settings_from
 from driftwheel.errors import ConfigError, EngineError, NotFoundError
-from driftwheel.exposure import is_loopback
+from driftwheel.files.artifacts import write_text
+from driftwheel.files.version_files import bring
+from driftwheel.records.alias_key import AliasKey
 from driftwheel.settings.serving import ServeSettings
 from driftwheel.settings.settings import StorageSettings
 from driftwheel.store.alias import live_version
 from driftwheel.store.ledger import Ledger
-from driftwheel.version_files import bring
 from serve.loading.load_picture import picture
 from serve.loading.vllm_client import Load, Measured, Target, check_client, measure
 

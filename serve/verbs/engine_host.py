@@ -15,10 +15,10 @@ import uvloop
 
 from driftwheel.cli.command import add_settings_arguments, open_ledger, settings_from
 from driftwheel.errors import ConfigError
+from driftwheel.machine.system import only_process, why_not_listen
 from driftwheel.settings.serving import ServeSettings
 from driftwheel.settings.settings import StorageSettings
 from driftwheel.store.ledger import Ledger
-from driftwheel.system import only_process, why_not_listen
 from serve.engines.adapters import StartEngine
 from serve.engines.engine import start_artifact
 from serve.engines.fleet import Fleet

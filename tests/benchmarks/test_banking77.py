@@ -15,8 +15,9 @@ import yaml
 from rich.console import Console
 
 from benchmarks import banking77
-from driftwheel import artifacts, controls
-from driftwheel.records import (
+from driftwheel.control import controls
+from driftwheel.files import artifacts
+from driftwheel.records.nouns import (
     DecisionStatus,
     DecisionVerdict,
     DriftKind,

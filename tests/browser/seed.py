@@ -6,16 +6,16 @@ from pathlib import Path
 
 import msgspec
 
-from driftwheel import artifacts
-from driftwheel.bookkeeping import Step
-from driftwheel.check_details import DecisionBasis, SignalDetails
-from driftwheel.dataset_report import DatasetReport
-from driftwheel.diagnosis import Change, Diagnosis, Finding, NewCluster, Remedy, WordShift
-from driftwheel.gate_verdict import GateVerdict
+from driftwheel.files import artifacts
 from driftwheel.identity import new_id, utc_now
-from driftwheel.json_form import as_json
-from driftwheel.lineage import Lineage
-from driftwheel.records import (
+from driftwheel.records.bookkeeping import Step
+from driftwheel.records.check_details import DecisionBasis, SignalDetails
+from driftwheel.records.dataset_report import DatasetReport
+from driftwheel.records.diagnosis import Change, Diagnosis, Finding, NewCluster, Remedy, WordShift
+from driftwheel.records.gate_verdict import GateVerdict
+from driftwheel.records.json_form import as_json
+from driftwheel.records.lineage import Lineage
+from driftwheel.records.nouns import (
     Alias,
     Dataset,
     DecisionStatus,
@@ -32,8 +32,8 @@ from driftwheel.records import (
     TrainingRun,
     TrainingRunStatus,
 )
-from driftwheel.run_metrics import RunMetrics
-from driftwheel.scorecard import Scorecard
+from driftwheel.records.run_metrics import RunMetrics
+from driftwheel.records.scorecard import Scorecard
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from driftwheel.records import DecisionStatus, RetrainDecision, Traffic
+from driftwheel.records.nouns import DecisionStatus, RetrainDecision, Traffic
 from tests.support.dashboard_browser import Dashboard, chromium_path, dashboard_on, tab_of
 
 WAIT_MS = 30_000

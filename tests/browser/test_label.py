@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from driftwheel.by_whom import Feedback
-from driftwheel.records import Traffic
+from driftwheel.records.by_whom import Feedback
+from driftwheel.records.nouns import Traffic
 from tests.support.dashboard_browser import chromium_path, dashboard_on, tab_of
 
 MESSAGES, MOST_PRESSES = 50, 60

@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 import yaml
 
-from driftwheel.system import free_port
+from driftwheel.machine.system import free_port
 from tests.support.podman import HARDENED, HERE, Podman
 
 ROOT = Path(__file__).resolve().parents[2]

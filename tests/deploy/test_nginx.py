@@ -24,8 +24,8 @@ import pytest
 from openai import AsyncOpenAI, DefaultAsyncHttpxClient
 from openai.types.chat import ChatCompletionUserMessageParam
 
+from driftwheel.machine.system import free_port
 from driftwheel.settings.serving import ServeSettings
-from driftwheel.system import free_port
 from tests.support.absent import absent
 from tests.support.deployed import ROOT
 from tests.support.served import KEY, Served, gateway_before

@@ -18,7 +18,7 @@ from urllib.request import Request, urlopen
 import pytest
 
 from docs.generate import parser_of
-from driftwheel.system import free_port
+from driftwheel.machine.system import free_port
 from examples.support.build_base import make_model, make_tokenizer
 from examples.support.world import answer, messages, unlabelled_text
 from tests.docs.papers import KINDS, PARSED_ONLY, ROOT, Block, blocks, blocks_in, pages

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import yaml
 
-from driftwheel.records import TrainingRun, TrainingRunStatus
+from driftwheel.records.nouns import TrainingRun, TrainingRunStatus
 from driftwheel.settings.load import load_settings
 from driftwheel.store.ledger import Ledger
 from examples.support.build_base import make_model, make_tokenizer

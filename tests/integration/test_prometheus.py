@@ -14,11 +14,11 @@ from typing import Any
 import pytest
 import yaml
 
-from driftwheel.records import Alias, DriftKind, DriftSignal, DriftVerdict
-from driftwheel.scorecard import Scorecard, SliceScore
+from driftwheel.machine.system import free_port
+from driftwheel.records.nouns import Alias, DriftKind, DriftSignal, DriftVerdict
+from driftwheel.records.scorecard import Scorecard, SliceScore
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
-from driftwheel.system import free_port
 from monitor.exporter import CheckCounter, start_exporter
 from serve.metrics import GatewayMetrics
 from tests.support.absent import absent

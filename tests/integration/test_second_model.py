@@ -14,10 +14,10 @@ import openai
 import pytest
 import yaml
 
-from driftwheel import artifacts
-from driftwheel.bookkeeping import Judgement
-from driftwheel.gate_verdict import GateVerdict
-from driftwheel.records import Dataset, ModelVersion, ModelVersionStatus
+from driftwheel.files import artifacts
+from driftwheel.records.bookkeeping import Judgement
+from driftwheel.records.gate_verdict import GateVerdict
+from driftwheel.records.nouns import Dataset, ModelVersion, ModelVersionStatus
 from driftwheel.settings.load import load_settings
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
@@ -25,7 +25,7 @@ from examples.support.world import answer, messages
 from tests.support.versions import add_with_parents, published_version, run_stub
 from train.asking.client import Endpoint
 from train.asking.engine_child import engine
-from train.data.dataset_files import read_splits
+from train.data.splitting.dataset_files import read_splits
 from train.dataset import build_dataset
 from train.evaluate import evaluate
 from train.evaluation.prompt_trial import try_prompts

@@ -22,17 +22,17 @@ import openai
 import pytest
 import yaml
 
-from driftwheel import fingerprint
-from driftwheel.accelerator import has_gpu
-from driftwheel.artifacts import read_manifest
-from driftwheel.controls import promote, rollback
-from driftwheel.conversations import said
-from driftwheel.probe_answers import Fingerprint
-from driftwheel.records import Alias, Deployment, DeploymentStage, Traffic
+from driftwheel.control.controls import promote, rollback
+from driftwheel.evidence import fingerprint
+from driftwheel.files.artifacts import read_manifest
+from driftwheel.machine.accelerator import has_gpu
+from driftwheel.machine.system import free_port
+from driftwheel.records.nouns import Alias, Deployment, DeploymentStage, Traffic
+from driftwheel.records.probe_answers import Fingerprint
 from driftwheel.settings.load import load_settings
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
-from driftwheel.system import free_port
+from driftwheel.text.conversations import said
 from tests.suites.differential import Server, compare, report
 from tests.support.differential_cases import cases
 from tests.support.edited_builds import edit_tensors, rebuild

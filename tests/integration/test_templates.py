@@ -6,12 +6,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-from driftwheel.conversations import Message, Tool, ToolCall, said, to_send
 from driftwheel.errors import ConfigError
 from driftwheel.settings.data import Base
+from driftwheel.text.conversations import Message, Tool, ToolCall, said, to_send
 from tests.support.shipped_templates import names, save_tokenizer
 from train.base_model import load_base_tokenizer
-from train.data.rendering import as_ids
+from train.data.tokens.rendering import as_ids
 
 ASKED, ANSWERED, AGAIN = said("user", "Where is it?"), said("assistant", "Lost."), said("user", "And my refund?")
 CALL: ToolCall = {"id": "c1", "type": "function", "function": {"name": "find", "arguments": '{"card": 4}'}}

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from driftwheel.records import TrainingRun, TrainingRunStatus
+from driftwheel.records.nouns import TrainingRun, TrainingRunStatus
 from driftwheel.settings.load import load_settings
 from driftwheel.store.ledger import Ledger
 from examples.support.build_base import make_model, make_tokenizer

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from driftwheel import controls
-from driftwheel.engine_hosts import EngineState
+from driftwheel.control import controls
+from driftwheel.control.engine_hosts import EngineState
 from tests.support.absent import absent
 from tests.support.engine_hosts import Host, HostedWorld
 from tests.support.postgres_server import PostgresServer

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from driftwheel.bookkeeping import Step
-from driftwheel.records import (
+from driftwheel.control.retrain_limits import UNFINISHED
+from driftwheel.records.bookkeeping import Step
+from driftwheel.records.nouns import (
     Alias,
     Dataset,
     DecisionStatus,
@@ -22,7 +23,6 @@ from driftwheel.records import (
     RetrainDecision,
     Traffic,
 )
-from driftwheel.retrain_limits import UNFINISHED
 from driftwheel.settings.load import load_settings
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger

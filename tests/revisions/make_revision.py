@@ -21,7 +21,7 @@ from typing import Any
 def _classes() -> SimpleNamespace:
     """Return the classes of records in the tree that is used, whichever of its modules holds them."""
     found: dict[str, Any] = {}
-    for name in ("driftwheel.bookkeeping", "driftwheel.records"):
+    for name in ("driftwheel.records.bookkeeping", "driftwheel.records.nouns"):
         if importlib.util.find_spec(name):
             found |= vars(importlib.import_module(name))
     return SimpleNamespace(**found)

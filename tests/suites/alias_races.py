@@ -18,9 +18,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from driftwheel import controls
+from driftwheel.control import controls
 from driftwheel.errors import ConflictError, NotFoundError
-from driftwheel.records import Alias
+from driftwheel.records.nouns import Alias
 from driftwheel.settings.load import load_settings
 from driftwheel.store.ledger import Ledger
 from driftwheel.store.sqlite import safe_sqlite_module

@@ -21,9 +21,9 @@ from urllib.parse import unquote
 import uvloop
 from scipy.stats import beta
 
-from driftwheel.api_keys import create_key, disable_key, keys_of, rotate_key
-from driftwheel.bookkeeping import Scope
+from driftwheel.callers.api_keys import create_key, disable_key, keys_of, rotate_key
 from driftwheel.identity import utc_now
+from driftwheel.records.bookkeeping import Scope
 from driftwheel.settings.load import load_settings
 from driftwheel.store.ledger import Ledger
 from driftwheel.traffic.log import TrafficLog

@@ -22,10 +22,10 @@ from typing import Any
 from urllib.parse import urlencode
 
 from dashboard.queries import short
-from driftwheel import controls
-from driftwheel.by_whom import Feedback
+from driftwheel.control import controls
 from driftwheel.identity import new_id, utc_now
-from driftwheel.records import ModelVersion, Traffic
+from driftwheel.records.by_whom import Feedback
+from driftwheel.records.nouns import ModelVersion, Traffic
 from driftwheel.store.alias import get_alias
 from driftwheel.store.ledger import Ledger
 from tests.support.dashboard_browser import Dashboard, chromium_path, dashboard_on, tab_of

@@ -21,7 +21,7 @@ from pathlib import Path
 import structlog
 import uvloop
 
-from driftwheel.records import Traffic
+from driftwheel.records.nouns import Traffic
 from driftwheel.store.ledger import Ledger
 from driftwheel.traffic.log import TrafficLog
 from serve.access.key_ring import ApiKeys

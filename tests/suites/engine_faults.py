@@ -20,7 +20,7 @@ from typing import Any
 
 from scipy.stats import binomtest
 
-from driftwheel import controls
+from driftwheel.control import controls
 from driftwheel.settings.serving import ServeSettings
 from tests.support.fake_world import Answer, World
 

@@ -22,7 +22,7 @@ from pathlib import Path
 import uvloop
 from scipy.stats import beta
 
-from driftwheel.records import Traffic
+from driftwheel.records.nouns import Traffic
 from driftwheel.store.ledger import Ledger
 from serve import openapi
 from tests.suites.auth import TELLTALES

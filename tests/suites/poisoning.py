@@ -20,14 +20,14 @@ from typing import Literal
 import yaml
 from scipy.stats import beta
 
-from driftwheel.answers import right_label
-from driftwheel.by_whom import Trust
 from driftwheel.errors import DataError
-from driftwheel.records import Alias, Dataset, ModelVersion
+from driftwheel.records.by_whom import Trust
+from driftwheel.records.nouns import Alias, Dataset, ModelVersion
 from driftwheel.settings.data import DatasetSettings
 from driftwheel.settings.load import load_settings
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
+from driftwheel.text.answers import right_label
 from tests.support.poisoners import (
     ATTACKS,
     OBJECTIVES,
@@ -40,12 +40,12 @@ from tests.support.poisoners import (
     seed_lines,
 )
 from tests.support.versions import add_with_parents, published_version, run_stub
-from train.data.dataset_files import read_splits
 from train.data.examples import Example
-from train.data.preferences import read_preferences
-from train.data.tally import Tally
-from train.data.traffic_dataset import dataset_from_traffic
-from train.data.unverified_rows import Admission
+from train.data.live.traffic_dataset import dataset_from_traffic
+from train.data.live.unverified_rows import Admission
+from train.data.sources.preferences import read_preferences
+from train.data.splitting.dataset_files import read_splits
+from train.data.splitting.tally import Tally
 from train.dataset import build_dataset
 from train.gate import decide
 from train.preference import preference_rows

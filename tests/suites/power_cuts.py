@@ -23,7 +23,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from driftwheel.records import Alias, Traffic
+from driftwheel.records.nouns import Alias, Traffic
 from driftwheel.store.alias import move_alias
 from driftwheel.store.ledger import Ledger
 from driftwheel.traffic.log import TrafficLog

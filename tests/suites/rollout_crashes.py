@@ -19,8 +19,8 @@ from pathlib import Path
 
 from scipy.stats import binomtest
 
-from driftwheel import controls
-from driftwheel.records import Deployment, DeploymentStage
+from driftwheel.control import controls
+from driftwheel.records.nouns import Deployment, DeploymentStage
 from tests.support.fake_gateway import POINTS
 from tests.support.fake_world import World
 

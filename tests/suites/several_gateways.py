@@ -32,11 +32,11 @@ from typing import Any, Literal, get_args
 import psycopg
 import uvloop
 
-from driftwheel import controls
-from driftwheel.api_keys import create_key, disable_key
-from driftwheel.bookkeeping import Scope
-from driftwheel.records import Deployment
-from driftwheel.system import free_port
+from driftwheel.callers.api_keys import create_key, disable_key
+from driftwheel.control import controls
+from driftwheel.machine.system import free_port
+from driftwheel.records.bookkeeping import Scope
+from driftwheel.records.nouns import Deployment
 from tests.suites.durability import upper_bound
 from tests.support.acknowledged_load import Comparison, Load, compare
 from tests.support.fake_gateway import FAKE

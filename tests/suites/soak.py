@@ -27,9 +27,9 @@ import psutil
 import uvloop
 from scipy.stats import theilslopes
 
-from driftwheel import controls
-from driftwheel.api_keys import create_key
-from driftwheel.bookkeeping import Scope
+from driftwheel.callers.api_keys import create_key
+from driftwheel.control import controls
+from driftwheel.records.bookkeeping import Scope
 from driftwheel.settings.serving import ServeSettings
 from tests.suites.durability import upper_bound
 from tests.support.acknowledged_load import Comparison, Load, compare

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from scipy.stats import binomtest
 
-from driftwheel import controls
+from driftwheel.control import controls
 from tests.support.real_world import Known, RealWorld, Streamed, ask_directly
 from tests.support.tiny_models import build_tiny_adapter, build_tiny_model
 

@@ -19,8 +19,9 @@ from typing import Any
 
 from scipy.stats import binomtest
 
-from driftwheel import artifacts, controls
-from driftwheel.probe_answers import Fingerprint
+from driftwheel.control import controls
+from driftwheel.files import artifacts
+from driftwheel.records.probe_answers import Fingerprint
 from tests.support.edited_builds import edit_json, edit_tensors, manifest_json, rebuild
 from tests.support.real_world import RealWorld, ask_directly
 from tests.support.tiny_models import build_tiny_adapter, build_tiny_model

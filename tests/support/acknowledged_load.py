@@ -9,7 +9,7 @@ import time
 from collections import Counter
 from dataclasses import dataclass
 
-from driftwheel.records import Traffic
+from driftwheel.records.nouns import Traffic
 from driftwheel.store.ledger import Ledger
 from tests.support.crashing_gateway import ALIAS, KEY
 from tests.support.fake_engine import answer_to

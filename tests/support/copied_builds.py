@@ -15,8 +15,8 @@ from pathlib import Path
 
 from driftwheel.cli.command import open_ledger
 from driftwheel.errors import ArtifactError, ParityError
-from driftwheel.records import Dataset, TrainingRun
-from driftwheel.scorecard import ParityRow
+from driftwheel.records.nouns import Dataset, TrainingRun
+from driftwheel.records.scorecard import ParityRow
 from driftwheel.settings.load import load_settings
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger

@@ -17,12 +17,12 @@ from multiprocessing.process import BaseProcess
 import structlog
 import uvloop
 
-from driftwheel.records import Traffic
+from driftwheel.machine.system import free_port
+from driftwheel.records.nouns import Traffic
 from driftwheel.settings.data import DatasetSettings, ModelSettings
 from driftwheel.settings.serving import ServeSettings
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
-from driftwheel.system import free_port
 from driftwheel.traffic.log import TrafficLog, Written
 from serve.access.key_ring import ApiKeys
 from serve.gateway import Gateway

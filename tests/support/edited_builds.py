@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from driftwheel import artifacts
-from driftwheel.records import TrainingRun
+from driftwheel.files import artifacts
+from driftwheel.records.nouns import TrainingRun
 from driftwheel.settings.settings import Settings
 from train.base_model import load_weights
 from train.fidelity.trained import READINGS

@@ -16,14 +16,14 @@ from typing import Any
 import uvloop
 import yaml
 
-from driftwheel.artifacts import read_manifest, write_json, writing
-from driftwheel.engine_hosts import EngineState, HostReport, find_report
-from driftwheel.object_store import open_store
-from driftwheel.probe_answers import Fingerprint
-from driftwheel.records import ModelVersion
+from driftwheel.control.engine_hosts import EngineState, HostReport, find_report
+from driftwheel.files.artifacts import read_manifest, write_json, writing
+from driftwheel.files.object_store import open_store
+from driftwheel.files.stored_artifacts import put_artifact
+from driftwheel.records.nouns import ModelVersion
+from driftwheel.records.probe_answers import Fingerprint
 from driftwheel.settings.load import load_settings
 from driftwheel.store.ledger import Ledger
-from driftwheel.stored_artifacts import put_artifact
 from serve.hosts.name_claim import NameClaim
 from serve.verbs.engine_host import host_engines
 from tests.support import fake_gateway

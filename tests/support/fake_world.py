@@ -14,12 +14,12 @@ from typing import Any
 import aiohttp
 import yaml
 
-from driftwheel.artifacts import read_manifest, write_json, writing
-from driftwheel.probe_answers import Fingerprint, ProbeAnswer
-from driftwheel.records import Alias, Deployment, DeploymentStage, ModelVersion
+from driftwheel.files.artifacts import read_manifest, write_json, writing
+from driftwheel.machine.system import free_port
+from driftwheel.records.nouns import Alias, Deployment, DeploymentStage, ModelVersion
+from driftwheel.records.probe_answers import Fingerprint, ProbeAnswer
 from driftwheel.settings.load import load_settings
 from driftwheel.store.ledger import Ledger
-from driftwheel.system import free_port
 from tests.support.versions import add_with_parents, published_version
 
 KEY = "0123456789abcdef-fake-world"

@@ -7,12 +7,11 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from driftwheel.bookkeeping import Window
-from driftwheel.by_whom import Feedback, FeedbackKind, Trust
 from driftwheel.identity import utc_now
-from driftwheel.json_form import as_json
-from driftwheel.predictions import Prediction
-from driftwheel.records import (
+from driftwheel.records.bookkeeping import Window
+from driftwheel.records.by_whom import Feedback, FeedbackKind, Trust
+from driftwheel.records.json_form import as_json
+from driftwheel.records.nouns import (
     Alias,
     Dataset,
     DecisionStatus,
@@ -25,7 +24,8 @@ from driftwheel.records import (
     RetrainDecision,
     Traffic,
 )
-from driftwheel.scorecard import Scorecard
+from driftwheel.records.predictions import Prediction
+from driftwheel.records.scorecard import Scorecard
 from driftwheel.settings.settings import Settings
 from driftwheel.store.alias import alias_id
 from driftwheel.store.ledger import Ledger

@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Iterable
 from unittest import mock
 
-from driftwheel.records import Traffic
+from driftwheel.records.nouns import Traffic
 from serve import gateway as gateway_module
 from serve.access.backpressure import Deadlines
 from serve.gateway import Gateway

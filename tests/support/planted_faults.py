@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from driftwheel import artifacts
+from driftwheel.files import artifacts
 from tests.support.edited_builds import (
     Build,
     adapted,

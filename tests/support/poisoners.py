@@ -16,8 +16,8 @@ from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.naive_bayes import MultinomialNB
 from sklearn.pipeline import Pipeline, make_pipeline
 
-from driftwheel.by_whom import Feedback, Trust
-from driftwheel.records import Traffic
+from driftwheel.records.by_whom import Feedback, Trust
+from driftwheel.records.nouns import Traffic
 from examples.support.world import Example, answer, messages
 from tests.support.said import words_of
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import psycopg
 
-from driftwheel.system import free_port
+from driftwheel.machine.system import free_port
 
 DEBIAN_FOLDER = Path("/usr/lib/postgresql")
 USER = "driftwheel"

@@ -18,11 +18,12 @@ from typing import Any
 
 import aiohttp
 
-from driftwheel import controls, fingerprint
-from driftwheel.conversations import said
-from driftwheel.probe_answers import Fingerprint
-from driftwheel.records import Traffic
+from driftwheel.control import controls
+from driftwheel.evidence import fingerprint
+from driftwheel.records.nouns import Traffic
+from driftwheel.records.probe_answers import Fingerprint
 from driftwheel.settings.settings import Settings
+from driftwheel.text.conversations import said
 from serve.engines.adapters import Adapters, Slot
 from serve.engines.engine import Engine, start_artifact
 from tests.support.fake_world import ALIAS, KEY, World

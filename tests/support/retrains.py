@@ -1,8 +1,8 @@
 """A retrain that a person asks for, whatever stands against it."""
 
-from driftwheel import controls
-from driftwheel.by_whom import Cause
-from driftwheel.records import RetrainDecision
+from driftwheel.control import controls
+from driftwheel.records.by_whom import Cause
+from driftwheel.records.nouns import RetrainDecision
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
 

@@ -14,7 +14,7 @@ import threading
 import time
 from pathlib import Path
 
-from driftwheel.system import free_port
+from driftwheel.machine.system import free_port
 
 BUCKET = "artifacts"
 ENVIRONMENT = {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_REGION": "us-east-1"}

@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from driftwheel.by_whom import Feedback, FeedbackKind, Trust
-from driftwheel.records import Traffic
+from driftwheel.records.by_whom import Feedback, FeedbackKind, Trust
+from driftwheel.records.nouns import Traffic
 
 
 def words_of(rows: Sequence[Traffic], *, author: str = "support/desk", trust: Trust = Trust.TRUSTED) -> list[Feedback]:

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from driftwheel import artifacts
-from driftwheel.artifacts import writing
+from driftwheel.files import artifacts
+from driftwheel.files.artifacts import writing
 from examples.support.build_base import make_model, make_tokenizer
 from examples.support.world import unlabelled_text
 

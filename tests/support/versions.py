@@ -6,7 +6,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from driftwheel.records import (
+from driftwheel.records.nouns import (
     Dataset,
     DecisionStatus,
     DecisionVerdict,

@@ -3,8 +3,8 @@
 import json
 from pathlib import Path
 
-from driftwheel.artifacts import writing
-from driftwheel.records import (
+from driftwheel.files.artifacts import writing
+from driftwheel.records.nouns import (
     Alias,
     Dataset,
     ModelVersion,

@@ -11,8 +11,8 @@ from typing import Any, TypeVar
 
 from openai import APIError, AsyncOpenAI, BadRequestError
 
-from driftwheel.conversations import Message, Messages, Tool, ToolCall, said, text_of, to_send
 from driftwheel.errors import EngineError
+from driftwheel.text.conversations import Message, Messages, Tool, ToolCall, said, text_of, to_send
 from train.asking.own_client import client_of
 
 Token = tuple[bytes, float]

@@ -12,9 +12,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from driftwheel.child_secrets import for_stage
 from driftwheel.errors import EngineError
 from driftwheel.identity import utc_now
+from driftwheel.machine.child_secrets import for_stage
 from driftwheel.settings.settings import Settings
 from train.asking.client import Endpoint
 from train.step_progress import progress

@@ -9,7 +9,7 @@ from html import unescape
 import ftfy
 
 from driftwheel.settings.data import Cleaning
-from driftwheel.words import WORD
+from driftwheel.text.words import WORD
 
 # Only HTML's own names with name=value attributes count, so that `a <b and c> d` and `<order id>` stay.
 TAG = re.compile(

@@ -4,9 +4,11 @@ import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from driftwheel.conversations import Message, Tool, last_text, text_of
 from driftwheel.errors import ArtifactError, DataError
+from driftwheel.text.conversations import Message, Tool, last_text, text_of
 
+NEW = "new"
+"""The slice of a retrain's fresh rows; those that it replays are `old`, and so are all rows of a first Dataset."""
 MOSTLY_LACKING = ("tools", "references", "author", "requests", "groups")
 """Fields of a row that came later, and that most rows lack."""
 

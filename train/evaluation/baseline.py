@@ -10,18 +10,18 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from driftwheel import artifacts
-from driftwheel.conversations import Message, Messages, text_of
 from driftwheel.errors import ConfigError, EngineError, NotFoundError
-from driftwheel.grades import Criterion
+from driftwheel.files import artifacts
 from driftwheel.identity import content_hash
-from driftwheel.json_form import as_json, from_json
-from driftwheel.predictions import Prediction, read_predictions, write_predictions
-from driftwheel.records import Dataset
-from driftwheel.scorecard import EarlierBaseline, PromptScore, Scorecard, Task
+from driftwheel.records.json_form import as_json, from_json
+from driftwheel.records.nouns import Dataset
+from driftwheel.records.predictions import Prediction, read_predictions, write_predictions
+from driftwheel.records.scorecard import EarlierBaseline, PromptScore, Scorecard, Task
 from driftwheel.settings.data import Base, TemplateSettings
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
+from driftwheel.text.conversations import Message, Messages, text_of
+from driftwheel.text.grades import Criterion
 from train.asking.client import Endpoint
 from train.asking.engine_child import engine
 from train.base_model import load_base_tokenizer

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from driftwheel.answers import parse_object
-from driftwheel.intervals import share_interval
-from driftwheel.scorecard import ReliabilityBin
+from driftwheel.evidence.intervals import share_interval
+from driftwheel.records.scorecard import ReliabilityBin
+from driftwheel.text.answers import parse_object
 from train.asking.client import Token
 
 BINS = 10

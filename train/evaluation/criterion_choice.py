@@ -2,13 +2,13 @@
 
 from collections.abc import Callable, Sequence
 
-from driftwheel.answers import OBJECTS_SHARE, parse_object, right_label
-from driftwheel.conversations import calls_in
 from driftwheel.errors import ConfigError
-from driftwheel.grades import Criterion
-from driftwheel.scorecard import Task
+from driftwheel.records.scorecard import Task
 from driftwheel.settings.artifact import EvaluateSettings
-from driftwheel.words import is_one_term
+from driftwheel.text.answers import OBJECTS_SHARE, parse_object, right_label
+from driftwheel.text.conversations import calls_in
+from driftwheel.text.grades import Criterion
+from driftwheel.text.words import is_one_term
 
 PROMPTINGS = 3
 """Ways in which the base model is asked: plainly, with fixed and with retrieved examples."""

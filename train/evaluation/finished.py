@@ -3,12 +3,12 @@
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from driftwheel import artifacts
-from driftwheel.json_form import from_json
-from driftwheel.predictions import PREDICTIONS
-from driftwheel.probe_answers import Fingerprint
-from driftwheel.records import Dataset
-from driftwheel.scorecard import Scorecard
+from driftwheel.files import artifacts
+from driftwheel.records.json_form import from_json
+from driftwheel.records.nouns import Dataset
+from driftwheel.records.predictions import PREDICTIONS
+from driftwheel.records.probe_answers import Fingerprint
+from driftwheel.records.scorecard import Scorecard
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
 from train.evaluation.baseline import earlier_baseline, find_baseline

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from driftwheel.errors import EngineError
-from driftwheel.scorecard import GeneralTask, Measurement
+from driftwheel.records.scorecard import GeneralTask, Measurement
 from driftwheel.settings.settings import Settings
 from train.asking.client import Endpoint
 from train.processes.environments import python_with

@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 
-from driftwheel.conversations import Messages
-from driftwheel.grades import Criterion
-from driftwheel.predictions import Prediction
+from driftwheel.records.predictions import Prediction
 from driftwheel.settings.artifact import EvaluateSettings
 from driftwheel.settings.serving import ServeSettings
+from driftwheel.text.conversations import Messages
+from driftwheel.text.grades import Criterion
 from train.asking.client import Endpoint
 from train.data.examples import Example
 from train.evaluation.graders import with_grades

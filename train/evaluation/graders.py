@@ -18,12 +18,12 @@ import httpx2
 import structlog
 from openai import APIError
 
-from driftwheel.conversations import Messages, said
 from driftwheel.errors import ConfigError
 from driftwheel.foreign_json import read_json
-from driftwheel.grades import Criterion, grade
-from driftwheel.predictions import Prediction
+from driftwheel.records.predictions import Prediction
 from driftwheel.settings.artifact import EvaluateSettings
+from driftwheel.text.conversations import Messages, said
+from driftwheel.text.grades import Criterion, grade
 from train.asking.client import Endpoint
 from train.asking.own_client import client_of, is_own
 from train.step_progress import progress

@@ -1,7 +1,7 @@
 """Measures made-up answers: the share that nothing in the training rows supports.
 
 A label must be one that training showed. An object must have fields that training showed, and in a field with
-few values one of these. An extractive answer must come from the prompt.
+few values one of these. An extractive answer must come from the prompt, and of another text the facts.
 """
 
 import json
@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
-from driftwheel.answers import parse_object
-from driftwheel.conversations import text_of
-from driftwheel.predictions import Prediction
-from driftwheel.scorecard import Task
-from driftwheel.words import words
+from driftwheel.records.predictions import Prediction
+from driftwheel.records.scorecard import Task
+from driftwheel.text.answers import parse_object
+from driftwheel.text.conversations import text_of
+from driftwheel.text.copied_words import facts_of, stated
+from driftwheel.text.words import words
 from train.data.examples import Example
 
 GRAM_WORDS = 3
@@ -29,6 +30,8 @@ class Shown:
     labels: frozenset[str]
     fields: Mapping[str, frozenset[str] | None]
     """The values of each field as JSON, or None where any value may follow."""
+    facts: frozenset[str] = frozenset()
+    """Words that answers have from their prompts."""
 
 
 def shown_by(rows: Sequence[Example]) -> Shown:
@@ -38,7 +41,12 @@ def shown_by(rows: Sequence[Example]) -> Shown:
         for name, value in (parse_object(row.answer) or {}).items():
             values.setdefault(name, Counter())[json.dumps(value, sort_keys=True)] += 1
     fields = {name: frozenset(counts) if 2 * len(counts) <= counts.total() else None for name, counts in values.items()}
-    return Shown(frozenset(row.label for row in rows if row.label is not None), fields)
+    labels = frozenset(row.label for row in rows if row.label is not None)
+    return Shown(labels, fields, facts_of((_asked(row), frozenset(words(row.answer))) for row in rows))
+
+
+def _asked(row: Example) -> frozenset[str]:
+    return frozenset(words(" ".join(text_of(message) for message in row.prompt)))
 
 
 def made_up_flags(
@@ -52,7 +60,15 @@ def made_up_flags(
         "outside_label_set": [item.predicted not in shown.labels for item in labelled],
         "outside_schema": [_is_outside(value, shown.fields) for value in objects],
         "outside_prompt": [overlap < 1 for overlap in overlaps],
+        "invented": _inventions(rows, items, shown.facts) if task == "text" else [],
     }
+
+
+def _inventions(rows: Sequence[Example], items: Sequence[Prediction], facts: frozenset[str]) -> list[bool]:
+    """Return whether each answer states a fact that its prompt lacks; none where answers take nothing from prompts."""
+    if not facts:
+        return []
+    return [not stated(facts, words(item.answer)) <= _asked(row) for row, item in zip(rows, items, strict=True)]
 
 
 def prompt_overlap(rows: Sequence[Example], items: Sequence[Prediction]) -> float | None:

@@ -10,18 +10,25 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from driftwheel.bookkeeping import Judgement, Preference
-from driftwheel.comparison import compare, most_changed
-from driftwheel.conversations import Messages, said
 from driftwheel.errors import EngineError
-from driftwheel.intervals import share_interval
-from driftwheel.judgements import MODEL_PREFIX, agreement, in_order, judgements_of, peoples_word, record_judgement
-from driftwheel.predictions import Prediction
-from driftwheel.records import ModelVersion
+from driftwheel.evidence.comparison import compare, most_changed
+from driftwheel.evidence.intervals import share_interval
+from driftwheel.evidence.judgements import (
+    MODEL_PREFIX,
+    agreement,
+    in_order,
+    judgements_of,
+    peoples_word,
+    record_judgement,
+)
+from driftwheel.records.bookkeeping import Judgement, Preference
+from driftwheel.records.nouns import ModelVersion
+from driftwheel.records.predictions import Prediction
 from driftwheel.settings.artifact import EvaluateSettings
 from driftwheel.settings.serving import ServeSettings
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
+from driftwheel.text.conversations import Messages, said
 from train.asking.client import Endpoint, ask_all
 from train.evaluation.graders import SAID_BEFORE, judge_endpoint
 from train.step_progress import progress

@@ -7,8 +7,8 @@ the confusion matrix.
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from driftwheel.intervals import share_interval
-from driftwheel.scorecard import Confusion, Interval, LabelScore
+from driftwheel.evidence.intervals import share_interval
+from driftwheel.records.scorecard import Confusion, Interval, LabelScore
 
 OTHER = "(other)"
 """Stands in the confusion matrix for no label and for labels that no reference has."""

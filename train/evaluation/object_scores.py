@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
-from driftwheel.answers import parse_object
-from driftwheel.intervals import share_interval
-from driftwheel.scorecard import FieldScore
+from driftwheel.evidence.intervals import share_interval
+from driftwheel.records.scorecard import FieldScore
+from driftwheel.text.answers import parse_object
 
 MISSING = object()
 

@@ -8,20 +8,20 @@ from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 
-from driftwheel.bounded_means import mean_interval
 from driftwheel.errors import DataError, EngineError
-from driftwheel.grades import Criterion
-from driftwheel.intervals import Interval, paired_interval
-from driftwheel.predictions import Prediction
-from driftwheel.records import Dataset, ModelVersion
-from driftwheel.scorecard import Scorecard, Task
+from driftwheel.evidence.bounded_means import mean_interval
+from driftwheel.evidence.intervals import Interval, paired_interval
+from driftwheel.records.nouns import Dataset, ModelVersion
+from driftwheel.records.predictions import Prediction
+from driftwheel.records.scorecard import Scorecard, Task
 from driftwheel.settings.data import DatasetSettings
 from driftwheel.settings.settings import Settings
+from driftwheel.text.grades import Criterion
 from train.asking.client import Endpoint
 from train.asking.engine_child import engine
-from train.data.dataset_files import read_splits
-from train.data.examples import Example
-from train.data.leaks import HeldOut
+from train.data.examples import NEW, Example
+from train.data.splitting.dataset_files import read_splits
+from train.data.splitting.leaks import HeldOut
 from train.evaluation.criterion_choice import choose_criterion, refuse_costs
 from train.evaluation.graded_rows import ask_rows
 from train.evaluation.scores import score
@@ -86,25 +86,39 @@ def try_prompts(
     if the engine does not start.
     """
     refuse_shown(settings.dataset, dataset, prompts)
-    rows = sample(read_split(dataset, "validation"), settings.evaluate.max_items, settings.dataset.seed)
+    rows = asked_rows(read_split(dataset, "validation"), settings.evaluate.max_items, settings.dataset.seed)
     learned = learned_answers(read_split(dataset, "train"))
     criterion = choose_criterion(settings.evaluate, settings.dataset.label_field, learned)
     refuse_costs(settings.evaluate, criterion, len(rows) * (len(prompts) + 1), with_baseline=False)
-    asked: dict[str, list[Prediction] | str] = {}
+    # By place: a prompt's name is its file's, which may well be `no prompt`.
+    asked: list[tuple[str, list[Prediction] | str]] = []
     with nullcontext(endpoint) if endpoint else engine(settings, ["--artifact", version.path]) as own:
-        for name, prompt in {NO_PROMPT: Prompt(), **prompts}.items():
+        for name, prompt in ((NO_PROMPT, Prompt()), *prompts.items()):
             conversations = [with_prompt(prompt, row.prompt) for row in rows]
             label_field = settings.dataset.label_field
             try:
-                asked[name] = ask_rows(
+                answers: list[Prediction] | str = ask_rows(
                     settings.evaluate, settings.serve, label_field, own, criterion, rows, conversations, name
                 )
             except EngineError as error:  # such as a prompt that is longer than the model's context
-                if name == NO_PROMPT:
+                if not asked:
                     raise
-                asked[name] = str(error)
+                answers = str(error)
+            asked.append((name, answers))
     task = task_of(settings.evaluate, rows)
-    return [_trial(name, items, asked[NO_PROMPT], task, criterion) for name, items in asked.items()]
+    without = asked[0][1]
+    return [_trial(name, items, without, task, criterion) for name, items in asked]
+
+
+def asked_rows(rows: Sequence[Example], most: int, seed: int) -> list[Example]:
+    """Return at most that many of the rows; of a retrain's no more replayed ones than new ones, which they outnumber.
+
+    Else a prompt that helps with what was asked before the shift would win over one that helps with what is asked now.
+    """
+    new = [row for row in rows if row.slice == NEW]
+    replayed = [row for row in rows if row.slice != NEW]
+    kept = {row.id for row in (*new, *(sample(replayed, len(new), seed) if new else replayed))}
+    return sample([row for row in rows if row.id in kept], most, seed)
 
 
 def _trial(
@@ -117,7 +131,7 @@ def _trial(
     if isinstance(items, str) or isinstance(without, str):
         return Trial(prompt=name, criterion=criterion, note=str(items))
     scores = score(items, task, criterion)
-    if name == NO_PROMPT:
+    if items is without:
         return Trial(prompt=name, criterion=criterion, scores=scores)
     difference, interval = compare(items, without, criterion)
     return Trial(prompt=name, criterion=criterion, scores=scores, difference=difference, interval=interval)

@@ -9,17 +9,17 @@ import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from driftwheel.conversations import text_of, with_text
 from driftwheel.errors import EngineError
-from driftwheel.intervals import paired_interval, share_interval
-from driftwheel.predictions import Prediction
-from driftwheel.scorecard import FaultScore
+from driftwheel.evidence.intervals import paired_interval, share_interval
+from driftwheel.records.predictions import Prediction
+from driftwheel.records.scorecard import FaultScore
 from driftwheel.settings.artifact import EvaluateSettings
 from driftwheel.settings.serving import ServeSettings
 from driftwheel.settings.settings import Settings
+from driftwheel.text.conversations import text_of, with_text
 from train.asking.client import Endpoint
 from train.data.examples import Example
-from train.data.rewording import flaw, request, reword
+from train.data.splitting.rewording import flaw, request, reword
 from train.evaluation.graders import judge_endpoint
 from train.evaluation.scoring import ask, sample, score_items
 

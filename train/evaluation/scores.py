@@ -5,13 +5,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
-from driftwheel.answers import field_for, form_of, label_of, parse_object, right_label
-from driftwheel.bounded_means import mean_interval
-from driftwheel.conversations import calls_in
-from driftwheel.grades import Criterion
-from driftwheel.intervals import share_interval
-from driftwheel.predictions import Prediction
-from driftwheel.scorecard import FieldScore, Interval, Scorecard, SliceScore, Task
+from driftwheel.evidence.bounded_means import mean_interval
+from driftwheel.evidence.intervals import share_interval
+from driftwheel.records.predictions import Prediction
+from driftwheel.records.scorecard import FieldScore, Interval, Scorecard, SliceScore, Task
+from driftwheel.text.answers import field_for, form_of, label_of, parse_object, right_label
+from driftwheel.text.conversations import calls_in
+from driftwheel.text.grades import Criterion
 from train.evaluation.confidence import calibration
 from train.evaluation.label_scores import label_scores
 from train.evaluation.object_scores import field_scores, object_flags

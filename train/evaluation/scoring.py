@@ -6,18 +6,18 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from driftwheel import artifacts
-from driftwheel.answers import field_for, form_of
-from driftwheel.conversations import Message, Messages, Tool, text_of
 from driftwheel.errors import DataError, EngineError
+from driftwheel.files import artifacts
 from driftwheel.identity import content_hash
-from driftwheel.predictions import Prediction
-from driftwheel.records import Dataset
-from driftwheel.scorecard import Task
+from driftwheel.records.nouns import Dataset
+from driftwheel.records.predictions import Prediction
+from driftwheel.records.scorecard import Task
 from driftwheel.settings.artifact import EvaluateSettings
 from driftwheel.settings.secret import REVEALED
 from driftwheel.settings.serving import ServeSettings
 from driftwheel.settings.settings import Settings
+from driftwheel.text.answers import field_for, form_of
+from driftwheel.text.conversations import Message, Messages, Tool, text_of
 from train.asking.client import Answer, Endpoint, ask_all
 from train.data.examples import Example, read_examples
 from train.evaluation.confidence import confidence

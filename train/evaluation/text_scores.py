@@ -6,8 +6,8 @@ from statistics import fmean
 
 import regex
 
-from driftwheel.grades import Words, token_f1
-from driftwheel.words import unspaced_characters
+from driftwheel.text.grades import Words, token_f1
+from driftwheel.text.words import unspaced_characters
 
 ROUGE = {"rouge_1": "rouge1", "rouge_2": "rouge2", "rouge_l": "rougeL"}
 UNSPACED_SHARE = 0.3

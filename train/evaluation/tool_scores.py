@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 
-from driftwheel.conversations import calls_in
-from driftwheel.intervals import share_interval
-from driftwheel.scorecard import FieldScore
+from driftwheel.evidence.intervals import share_interval
+from driftwheel.records.scorecard import FieldScore
+from driftwheel.text.conversations import calls_in
 
 MISSING = object()
 Call = Mapping[str, object]

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from scipy.stats import binomtest
 
 from driftwheel.errors import ParityError
-from driftwheel.scorecard import HopDifference, HopNoise, Interval, ParityRow
+from driftwheel.records.scorecard import HopDifference, HopNoise, Interval, ParityRow
 from driftwheel.settings.artifact import ParitySettings
 from train.fidelity.noise import SMALLEST_LOSS, ReadTwice, noise_of
 from train.fidelity.probing import Reading

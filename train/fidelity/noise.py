@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from driftwheel.scorecard import HopNoise, Interval
+from driftwheel.records.scorecard import HopNoise, Interval
 from train.fidelity.probing import Probe, Reading
 
 RESAMPLES = 2000

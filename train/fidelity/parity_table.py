@@ -3,10 +3,10 @@
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from driftwheel import artifacts
 from driftwheel.errors import GateError
-from driftwheel.json_form import from_json
-from driftwheel.scorecard import ParityRow, Scorecard
+from driftwheel.files import artifacts
+from driftwheel.records.json_form import from_json
+from driftwheel.records.scorecard import ParityRow, Scorecard
 from driftwheel.settings.artifact import ParitySettings
 from train.fidelity.hops import measure, require
 from train.fidelity.noise import ReadTwice

@@ -5,8 +5,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from driftwheel.artifacts import Pins
 from driftwheel.errors import ParityError
+from driftwheel.files.artifacts import Pins
 from driftwheel.identity import content_hash
 from train.base_model import load_generation_defaults, load_tokenizer
 

@@ -5,12 +5,12 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from driftwheel.accelerator import has_gpu
-from driftwheel.conversations import Message, Tool
 from driftwheel.errors import ConfigError
+from driftwheel.machine.accelerator import has_gpu
+from driftwheel.text.conversations import Message, Tool
 from train.base_model import CPU, end_ids
 from train.data.examples import Example
-from train.data.rendering import as_ids
+from train.data.tokens.rendering import as_ids
 from train.evaluation.scores import grade_answer
 
 BATCH_PROBES = 50

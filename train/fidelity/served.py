@@ -3,10 +3,10 @@
 import json
 from collections.abc import Mapping, Sequence
 
-from driftwheel.conversations import Messages, Tool
 from driftwheel.errors import ParityError
-from driftwheel.scorecard import ParityRow
+from driftwheel.records.scorecard import ParityRow
 from driftwheel.settings.settings import Settings
+from driftwheel.text.conversations import Messages, Tool
 from train.asking.client import Answer, Endpoint, token_logprobs
 from train.base_model import load_tokenizer
 from train.evaluation.scoring import ask

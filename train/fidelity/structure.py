@@ -11,8 +11,8 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from driftwheel import artifacts
 from driftwheel.errors import ParityError
+from driftwheel.files import artifacts
 from driftwheel.quantization import NONE, SCHEMES, Scheme
 from train.fidelity.smoothing import is_smoothed_norm, norm_before
 

@@ -8,16 +8,16 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from driftwheel import artifacts
-from driftwheel.artifacts import Pins
 from driftwheel.errors import ConfigError, DataError
-from driftwheel.json_form import as_json, from_json
-from driftwheel.records import Dataset, TrainingRun
+from driftwheel.files import artifacts
+from driftwheel.files.artifacts import Pins
+from driftwheel.records.json_form import as_json, from_json
+from driftwheel.records.nouns import Dataset, TrainingRun
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
 from train.base_model import CPU, end_ids, load_tokenizer, load_weights
 from train.data.examples import Example, read_examples
-from train.data.learned_tokens import Learn, learned_sequences
+from train.data.tokens.learned_tokens import Learn, learned_sequences
 from train.fidelity.pins import read_pins
 from train.fidelity.probing import Probe, Reading, make_probes, read_model
 from train.processes.first_process import is_first_process

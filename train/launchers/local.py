@@ -6,9 +6,9 @@ from pathlib import Path
 
 import torch
 
-from driftwheel.child_secrets import for_stage
 from driftwheel.errors import ConfigError
-from driftwheel.run_metrics import RunMetrics
+from driftwheel.machine.child_secrets import for_stage
+from driftwheel.records.run_metrics import RunMetrics
 from driftwheel.settings.training import TrainSettings
 from train.launchers.together import train_together
 from train.processes.executor import LocalExecutor

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from driftwheel.cli.process import run_command
-from driftwheel.system import die_with_parent
+from driftwheel.machine.system import die_with_parent
 from train.launchers.registry import launcher
 from train.launchers.together import write_result
 from train.processes.first_process import is_first_process

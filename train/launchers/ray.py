@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from driftwheel.errors import ConfigError, DriftwheelError, EngineError
-from driftwheel.run_metrics import RunMetrics
+from driftwheel.records.run_metrics import RunMetrics
 from driftwheel.settings.training import TrainSettings
 from train.launchers.rank import take_part
 from train.launchers.together import train_together

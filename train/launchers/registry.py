@@ -8,7 +8,7 @@ choices are the registry, so that a misspelled name is refused when the settings
 import importlib
 from collections.abc import Callable
 
-from driftwheel.run_metrics import RunMetrics
+from driftwheel.records.run_metrics import RunMetrics
 from train.processes.process_tuning import use_one_gpu
 from train.training.training_job import TrainingJob
 

@@ -11,8 +11,8 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
-from driftwheel import artifacts
-from driftwheel.run_metrics import RunMetrics
+from driftwheel.files import artifacts
+from driftwheel.records.run_metrics import RunMetrics
 from train.training.curves import CurvePoint, read_curves
 from train.training.training_job import TrainingJob
 

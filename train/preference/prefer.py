@@ -13,24 +13,24 @@ from pathlib import Path
 
 from sklearn.model_selection import GroupShuffleSplit
 
-from driftwheel.answers import right_label
-from driftwheel.conversations import text_of
-from driftwheel.dataset_report import SharedFrame
 from driftwheel.errors import DataError
-from driftwheel.records import Dataset, TrainingRun
+from driftwheel.records.dataset_report import SharedFrame
+from driftwheel.records.nouns import Dataset, TrainingRun
 from driftwheel.settings.data import DatasetSettings
 from driftwheel.settings.settings import Settings
 from driftwheel.store.alias import live_version
 from driftwheel.store.ledger import Ledger
-from train.data.dataset_files import LEFT_OUT, find_stored, read_left_out, read_splits, store
-from train.data.duplicates import NearDuplicates
+from driftwheel.text.answers import right_label
+from driftwheel.text.conversations import text_of
 from train.data.examples import Example
-from train.data.leaks import quarantined
-from train.data.preference_files import LEARNED
-from train.data.preferences import PreferenceRow, preference_path, read_preferences
-from train.data.shared_frame import Compared
-from train.data.splits import SPLITS, group_numbers
-from train.data.tally import Tally
+from train.data.near_duplicates.duplicates import NearDuplicates
+from train.data.sources.preferences import PreferenceRow, preference_path, read_preferences
+from train.data.splitting.dataset_files import LEFT_OUT, find_stored, read_left_out, read_splits, store
+from train.data.splitting.leaks import quarantined
+from train.data.splitting.preference_files import LEARNED
+from train.data.splitting.shared_frame import Compared
+from train.data.splitting.splits import SPLITS, group_numbers
+from train.data.splitting.tally import Tally
 from train.finetune import finetune
 from train.preference.preference_rows import AnswerFeedback, preferences
 from train.warm_start import judged_run, starting_weights

@@ -5,23 +5,23 @@ from dataclasses import dataclass, replace
 
 import sqlalchemy as sa
 
-from driftwheel.answers import right_label
-from driftwheel.by_whom import Feedback, FeedbackKind, Trust
-from driftwheel.conversations import Message, said, text_of
-from driftwheel.records import Traffic
+from driftwheel.records.by_whom import Feedback, FeedbackKind, Trust
+from driftwheel.records.nouns import Traffic
 from driftwheel.settings.data import DatasetSettings
 from driftwheel.store.ledger import Ledger
 from driftwheel.store.tables import TABLES
+from driftwheel.text.answers import right_label
+from driftwheel.text.conversations import Message, said, text_of
 from driftwheel.traffic.feedback import words_about
 from driftwheel.traffic.feedback_summary import ANSWERING, counted
 from driftwheel.traffic.outcome_query import is_answered
-from train.data.clean_rows import cleaned
-from train.data.duplicates import NearDuplicates
 from train.data.examples import Example
-from train.data.shared_frame import Compared
-from train.data.tally import Tally
-from train.data.traffic_rows import UNKNOWN, asked_of
-from train.data.unverified_rows import Admission, within_caps
+from train.data.live.traffic_rows import UNKNOWN, asked_of
+from train.data.live.unverified_rows import Admission, within_caps
+from train.data.near_duplicates.duplicates import NearDuplicates
+from train.data.splitting.clean_rows import cleaned
+from train.data.splitting.shared_frame import Compared
+from train.data.splitting.tally import Tally
 
 
 @dataclass(frozen=True)

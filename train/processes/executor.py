@@ -14,9 +14,9 @@ from functools import partial
 from pathlib import Path
 from typing import IO, Protocol
 
-from driftwheel.child_secrets import without_secrets
 from driftwheel.errors import CancelledError, ConfigError, DriftwheelError, StorageError, TimeLimitError
-from driftwheel.system import die_with_parent
+from driftwheel.machine.child_secrets import without_secrets
+from driftwheel.machine.system import die_with_parent
 
 POLL_SECONDS = 0.1
 STOP_SECONDS = 8.0

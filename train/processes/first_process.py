@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from driftwheel import artifacts
+from driftwheel.files import artifacts
 
 
 def is_first_process() -> bool:

@@ -15,10 +15,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from driftwheel.accelerator import has_gpu, look
-from driftwheel.processor import core_count
-from driftwheel.settings.training import TrainSettings
-from driftwheel.training_speed import (
+from driftwheel.machine.accelerator import has_gpu, look
+from driftwheel.machine.processor import core_count
+from driftwheel.machine.training_speed import (
     BFLOAT16,
     FLOAT32,
     Seconds,
@@ -28,6 +27,7 @@ from driftwheel.training_speed import (
     machine_key,
     state_now,
 )
+from driftwheel.settings.training import TrainSettings
 
 BF16_CAPABILITY = (8, 0)
 """From Ampere on a GPU multiplies bfloat16 in hardware; older ones convert, and lose the time that it would save."""

@@ -11,8 +11,8 @@ from typing import Any
 import msgspec
 import yaml
 
-from driftwheel.conversations import Message, Messages, said, text_of, with_text
 from driftwheel.errors import DataError
+from driftwheel.text.conversations import Message, Messages, said, text_of, with_text
 
 FIRST = ("system", "developer")
 """Roles of a conversation's own instructions, which the prompt's stand before, in one message with them."""

@@ -10,14 +10,14 @@ import os
 import shutil
 from pathlib import Path
 
-from driftwheel import artifacts
-from driftwheel.artifacts import ArtifactManifest
-from driftwheel.conversations import said
 from driftwheel.errors import ArtifactError, ConfigError, GateError
+from driftwheel.files import artifacts
+from driftwheel.files.artifacts import ArtifactManifest
 from driftwheel.identity import content_hash
-from driftwheel.json_form import as_json
-from driftwheel.records import ModelVersion, ModelVersionStatus
+from driftwheel.records.json_form import as_json
+from driftwheel.records.nouns import ModelVersion, ModelVersionStatus
 from driftwheel.store.ledger import Ledger
+from driftwheel.text.conversations import said
 from train.prompts.prompt_file import BETWEEN, FIRST, Prompt
 
 TEMPLATE, PROMPT = "chat_template.jinja", "prompt.json"

@@ -9,8 +9,8 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from driftwheel.dataset_report import BrokenRow
 from driftwheel.errors import DataError
+from driftwheel.records.dataset_report import BrokenRow
 from train.reading.opened import kind_of, open_text
 from train.reading.raw_rows import Found
 

@@ -10,9 +10,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from driftwheel.dataset_report import BrokenRow
 from driftwheel.errors import DataError
 from driftwheel.foreign_json import read_json
+from driftwheel.records.dataset_report import BrokenRow
 from driftwheel.store.row_values import storable
 from train.reading.opened import open_text
 from train.reading.raw_rows import Found, PlacedRow, RawRow, placed

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-from driftwheel.dataset_report import BrokenRow
+from driftwheel.records.dataset_report import BrokenRow
 
 RawRow = dict[str, Any]
 """A row as its file holds it."""

@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from driftwheel.answers import as_label
 from driftwheel.foreign_json import read_json
+from driftwheel.text.answers import as_label
 from train.reading.raw_rows import RawRow
 
 CANNOT_BE_LEARNED = ("image", "images", "audio", "audios", "video", "videos", "pixel_values")

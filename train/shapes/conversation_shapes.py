@@ -3,8 +3,8 @@
 import re
 from typing import Any
 
-from driftwheel.conversations import said
 from driftwheel.settings.data import DatasetSettings
+from driftwheel.text.conversations import said
 from train.shapes.columns import Columns, text_of_cell
 from train.shapes.read_row import ReadRow
 from train.shapes.tool_calls import tools_of

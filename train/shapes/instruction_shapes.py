@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
-from driftwheel.conversations import Message, said
 from driftwheel.settings.data import DatasetSettings
+from driftwheel.text.conversations import Message, said
 from train.shapes.columns import Columns, answer_of_cell, is_empty, json_cell, text_of_cell
 from train.shapes.read_row import ReadRow
 from train.shapes.tool_calls import tools_of

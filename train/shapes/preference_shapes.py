@@ -9,8 +9,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from driftwheel.conversations import Message, said
 from driftwheel.settings.data import DatasetSettings
+from driftwheel.text.conversations import Message, said
 from train.shapes.columns import Columns, is_empty, json_cell, text_of_cell
 from train.shapes.conversation_shapes import messages, sharegpt
 from train.shapes.instruction_shapes import alpaca, asked, prompt_completion

@@ -3,8 +3,8 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from driftwheel.conversations import Message, Tool
 from driftwheel.settings.data import DatasetSettings
+from driftwheel.text.conversations import Message, Tool
 from train.shapes.columns import Columns
 
 PromptAndAnswer = tuple[list[Message], str]

@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from driftwheel.conversations import Tool, ToolCall
+from driftwheel.text.conversations import Tool, ToolCall
 from train.shapes.columns import Columns, check_text, is_empty, json_cell
 
 

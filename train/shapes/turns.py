@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from driftwheel.conversations import Message, Role, is_learned, said
+from driftwheel.text.conversations import Message, Role, is_learned, said
 from train.reading.raw_rows import RawRow
 from train.shapes.columns import Columns, is_empty, json_cell, refuse_keys, text_of_cell
 from train.shapes.tool_calls import Calls

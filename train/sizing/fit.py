@@ -11,9 +11,9 @@ from driftwheel.settings.data import Base, DatasetSettings
 from driftwheel.settings.settings import Settings
 from driftwheel.settings.training import TrainSettings
 from train.base_model import base_ends, load_base_tokenizer, load_config
-from train.data.formats import read_sources
-from train.data.rendering import token_counts
-from train.data.template_check import Templated, require_template
+from train.data.sources.formats import read_sources
+from train.data.splitting.template_check import Templated, require_template
+from train.data.tokens.rendering import token_counts
 from train.sizing.machine import Machine
 from train.sizing.memory import Estimate, estimate
 

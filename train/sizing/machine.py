@@ -4,12 +4,12 @@ import importlib.metadata
 import importlib.util
 from dataclasses import dataclass
 
-from driftwheel.accelerator import look
-from driftwheel.processor import this_processor
+from driftwheel.machine.accelerator import look
+from driftwheel.machine.processor import this_processor
+from driftwheel.machine.system import available_bytes
+from driftwheel.machine.training_speed import Speed
 from driftwheel.quantization import usable_schemes
 from driftwheel.settings.training import TrainSettings
-from driftwheel.system import available_bytes
-from driftwheel.training_speed import Speed
 from train.processes.number_type import BF16_CAPABILITY, speed
 
 

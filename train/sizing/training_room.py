@@ -9,9 +9,9 @@ from contextlib import contextmanager
 from itertools import combinations
 from pathlib import Path
 
-from driftwheel.accelerator import Accelerator, Gpu, look
 from driftwheel.errors import ConfigError
-from driftwheel.gpu_room import FOLDER, Wanted, reserve
+from driftwheel.machine.accelerator import Accelerator, Gpu, look
+from driftwheel.machine.gpu_room import FOLDER, Wanted, reserve
 from driftwheel.settings.data import Base
 from driftwheel.settings.serving import ServeSettings
 from driftwheel.settings.training import TrainSettings

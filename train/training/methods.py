@@ -10,8 +10,8 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from driftwheel.accelerator import has_gpu, look
 from driftwheel.errors import ConfigError
+from driftwheel.machine.accelerator import has_gpu, look
 from driftwheel.settings.training import TrainSettings
 
 Weights = dict[str, Any]

@@ -15,8 +15,8 @@ from driftwheel.errors import ConfigError, DataError
 from driftwheel.settings.data import Base
 from driftwheel.settings.training import TrainSettings
 from train.base_model import load_base_tokenizer
-from train.data.preferences import PreferenceRow, read_preferences
-from train.data.rendering import as_an_engine, token_counts
+from train.data.sources.preferences import PreferenceRow, read_preferences
+from train.data.tokens.rendering import as_an_engine, token_counts
 from train.processes.number_type import with_number_type
 from train.training.methods import adapter_config
 from train.training.sharding import Arguments

@@ -5,8 +5,8 @@ from typing import Any
 
 from rich.console import Console
 
-from driftwheel.json_form import as_json
-from driftwheel.run_metrics import RunMetrics
+from driftwheel.records.json_form import as_json
+from driftwheel.records.run_metrics import RunMetrics
 from train.fidelity.trained import remember
 from train.processes.first_process import folder_to_write, is_first_process
 from train.processes.number_type import use_best_threads

@@ -41,13 +41,14 @@ class ShortFirst(Sampler[int]):  # type: ignore[misc]  # torch is not followed
 
 
 class SupervisedTrainer(SFTTrainer):  # type: ignore[misc]  # trl is untyped
-    """SFTTrainer whose training rows may have a `row_weight`, and may come short ones first."""
+    """SFTTrainer whose rows may have a `row_weight`, and whose training rows may come short ones first."""
 
     def __init__(self, *, is_short_first: bool = False, **options: Any) -> None:
         super().__init__(**options)
         self._is_short_first = is_short_first
         self._lost = torch.zeros(2, dtype=torch.float64)
-        if ROW_WEIGHT in self.train_dataset.column_names:
+        known = (self.train_dataset, self.eval_dataset)
+        if any(ROW_WEIGHT in rows.column_names for rows in known if rows is not None):
             _spread_weights(self.data_collator)
 
     def _set_signature_columns_if_needed(self) -> None:
@@ -75,7 +76,7 @@ class SupervisedTrainer(SFTTrainer):  # type: ignore[misc]  # trl is untyped
         self, model: Any, inputs: Batch, return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
         """Let TRL compute the loss of a batch from weighted log-probabilities."""
-        weights = inputs.pop(TOKEN_WEIGHTS, None)
+        given = weights = inputs.pop(TOKEN_WEIGHTS, None)
         if weights is not None and num_items_in_batch is None:
             weight, count = _weight_and_tokens(weights, inputs["labels"]).tolist()
             weights = weights * (count / weight)
@@ -83,14 +84,16 @@ class SupervisedTrainer(SFTTrainer):  # type: ignore[misc]  # trl is untyped
         def scored(**options: Any) -> Any:
             outputs = model(**options)
             if not self.model.training and getattr(outputs, "log_probs", None) is not None:
-                nats, tokens = -outputs.log_probs.double().sum(), outputs.label_mask.sum().double()
-                self._lost += torch.stack([nats, tokens]).detach().cpu()
+                # As they were given: what a batch is scaled by would let short ones count for more.
+                shares = 1.0 if given is None else given[:, 1:].double()
+                nats, tokens = -(outputs.log_probs.double() * shares).sum(), (outputs.label_mask * shares).sum()
+                self._lost += torch.stack([nats, tokens.double()]).detach().cpu()
             return outputs if weights is None else replace(outputs, log_probs=outputs.log_probs * weights[:, 1:])
 
         return super().compute_loss(scored, inputs, return_outputs, num_items_in_batch)
 
     def evaluation_loop(self, *given: Any, metric_key_prefix: str = "eval", **options: Any) -> Any:
-        """Run the Trainer's loop; its loss is the mean over all completion tokens, each row weighing 1."""
+        """Run the Trainer's loop; its loss is the mean over all completion tokens, weighted where rows have weights."""
         self._lost.zero_()
         done = super().evaluation_loop(*given, metric_key_prefix=metric_key_prefix, **options)
         nats, tokens = self.accelerator.gather(self._lost[None].to(self.args.device)).sum(0).tolist()

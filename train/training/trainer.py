@@ -10,22 +10,23 @@ import torch
 import transformers
 from trl import SFTConfig
 
-from driftwheel.accelerator import look
 from driftwheel.errors import ConfigError, DataError
+from driftwheel.machine.accelerator import look
 from driftwheel.settings.data import Base
 from driftwheel.settings.training import TrainSettings
 from train.base_model import load_base_tokenizer, load_weights
 from train.data.examples import Example, read_examples
-from train.data.learned_tokens import Learned, training_rows
+from train.data.tokens.learned_tokens import Learned, training_rows
 from train.kernels.adapted_linear import fuse_adapters
 from train.kernels.completion_head import has_plain_frozen_head, score_completions_only
 from train.kernels.frozen_norm import replace_norms
 from train.kernels.short_attention import use_short_attention
 from train.processes.number_type import with_number_type
+from train.training.checkpoint_choice import validation_weights
 from train.training.class_weights import ROW_WEIGHT, check_class_weights, row_weights
 from train.training.gpu_choice import gpu_choice, installed_kernels
 from train.training.methods import ADAPTER_KEYS, adapter_config, base_dtype, check_method
-from train.training.sharding import Arguments, Batch, prepare_sharding, process_arguments, share_batches
+from train.training.sharding import IGNORED, Arguments, Batch, prepare_sharding, process_arguments, share_batches
 from train.training.supervised_trainer import SupervisedTrainer
 
 OWN_KEYS = (
@@ -33,6 +34,8 @@ OWN_KEYS = (
     *("num_processes", "devices", "fsdp", "executor", "ray_address"),
 )
 """Keys of the train section that no TRL trainer takes as they are."""
+Sequences = Sequence[tuple[Example, Learned]]
+"""What is learned or validated, each beside its row."""
 SHORT_FIRST = "short_first"
 """A sampling strategy of ours, which transformers does not know: it begins otherwise, and goes on at random."""
 
@@ -46,8 +49,9 @@ def make_trainer(train: TrainSettings, base: Base, dataset_path: Path, run_path:
     train = with_number_type(train)
     choice = gpu_choice(train, look().capability, installed_kernels())
     tokenizer = load_base_tokenizer(base)
-    rows = _training_rows(train, tokenizer, dataset_path)
-    validation = [_row(sequence) for _, sequence in _sequences(train, tokenizer, dataset_path, "validation")]
+    learned = _sequences(train, tokenizer, dataset_path, "train")
+    rows = _training_rows(train, learned, dataset_path)
+    validation = _validation_rows(learned, _sequences(train, tokenizer, dataset_path, "validation"))
     with naming_refused_settings():
         common = common_arguments(train, run_path, has_validation=bool(validation))
         # A validation loss over packed rows would depend on how they were packed.
@@ -72,26 +76,33 @@ def make_trainer(train: TrainSettings, base: Base, dataset_path: Path, run_path:
     return trainer
 
 
-def _training_rows(train: TrainSettings, tokenizer: Any, dataset_path: Path) -> Sequence[Batch]:
+def _training_rows(train: TrainSettings, found: Sequences, dataset_path: Path) -> list[Batch]:
     """Return the training rows, each with its weight where they do not weigh the same; raises DataError for none."""
-    found = _sequences(train, tokenizer, dataset_path, "train")
     if not found:
         raise DataError(f"{dataset_path} has no training rows; add data and build the dataset again")
-    weights = row_weights(train, [example.label for example, _ in found])
-    rows = [_row(sequence) for _, sequence in found]
+    return _weighted(found, row_weights(train, [example.label for example, _ in found]))
+
+
+def _validation_rows(learned: Sequences, found: Sequences) -> list[Batch]:
+    """Return the rows that choose the checkpoint, each with its weight where they do not weigh the same."""
+    counted = [(example.slice, sum(label != IGNORED for label in sequence.labels)) for example, sequence in found]
+    weights = validation_weights({example.slice for example, _ in learned}, counted)
+    if weights is None:
+        return []
+    return _weighted(found, weights if len(set(weights)) > 1 else None)
+
+
+def _weighted(found: Sequences, weights: Sequence[float] | None) -> list[Batch]:
+    """Return sequences as TRL takes them, which leaves labels that are there as they are."""
+    rows: list[Batch] = [{"input_ids": sequence.ids, "labels": sequence.labels} for _, sequence in found]
     if weights is None:
         return rows
     return [{**row, ROW_WEIGHT: weight} for row, weight in zip(rows, weights, strict=True)]
 
 
-def _sequences(train: TrainSettings, tokenizer: Any, dataset_path: Path, split: str) -> list[tuple[Example, Learned]]:
+def _sequences(train: TrainSettings, tokenizer: Any, dataset_path: Path, split: str) -> Sequences:
     path = dataset_path / f"{split}.jsonl"
     return training_rows(tokenizer, read_examples(path), train.learn, train.max_length, path.name)
-
-
-def _row(sequence: Learned) -> Batch:
-    """Return a sequence as TRL takes it, which leaves labels that are there as they are."""
-    return {"input_ids": sequence.ids, "labels": sequence.labels}
 
 
 @contextmanager

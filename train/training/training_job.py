@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from driftwheel import artifacts
 from driftwheel.errors import ConfigError, StorageError
-from driftwheel.records import TrainingRun
+from driftwheel.files import artifacts
+from driftwheel.records.nouns import TrainingRun
 from driftwheel.settings.settings import Settings
 
 RUN_FIELDS = ("id", "project", "dataset_id", "base_model", "method", "settings", "settings_hash", "seed", "path")

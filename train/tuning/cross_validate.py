@@ -13,13 +13,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from driftwheel import artifacts
+from driftwheel.files import artifacts
 from driftwheel.identity import content_hash
-from driftwheel.records import Dataset, TrainingRun
+from driftwheel.records.nouns import Dataset, TrainingRun
 from driftwheel.settings.settings import Settings
 from driftwheel.settings.training import TrainSettings
 from driftwheel.store.ledger import Ledger
-from train.data.learned_tokens import Learn
+from train.data.tokens.learned_tokens import Learn
 from train.finetune import finetune
 from train.training.curves import CurvePoint, read_curves
 from train.tuning.folds import folds_path, make_folds

@@ -11,21 +11,24 @@ from pathlib import Path
 
 from sklearn.model_selection import GroupKFold, StratifiedGroupKFold
 
-from driftwheel import artifacts
 from driftwheel.errors import DataError
-from driftwheel.records import Dataset
+from driftwheel.files import artifacts
+from driftwheel.records.nouns import Dataset
 from driftwheel.settings.data import DatasetSettings
-from train.data.dataset_files import read_splits
-from train.data.examples import Example
-from train.data.learned_tokens import Learn
-from train.data.splits import group_numbers
+from train.data.examples import NEW, Example
+from train.data.splitting.dataset_files import read_splits
+from train.data.splitting.splits import group_numbers
+from train.data.tokens.learned_tokens import Learn
 from train.runs import Fold
 
 
 def make_folds(
     settings: DatasetSettings, root: Path, dataset: Dataset, count: int, learn: Learn = "last"
 ) -> list[Fold]:
-    """Write a Dataset's folds, or find them written; raises DataError if it has fewer groups than folds."""
+    """Write a Dataset's folds, or find them written.
+
+    Raises DataError if it has fewer groups than folds, or if a fold of a retrain's holds out no new row.
+    """
     seed = settings.seed
     parent = folds_path(root, seed, dataset.id, count, learn)
     folds = [Fold(number, count, seed, parent / str(number)) for number in range(1, count + 1)]
@@ -33,7 +36,12 @@ def make_folds(
         return folds
     splits = read_splits(dataset)
     examples = [*splits["train"], *splits["validation"]]
-    for fold, held_out in zip(folds, _held_out(settings, dataset, examples, count, learn), strict=True):
+    parts = _held_out(settings, dataset, examples, count, learn)
+    new = {i for i, e in enumerate(examples) if e.slice == NEW and e.original is None}
+    # Replayed rows alone may not judge what is there to learn the new ones.
+    if empty := sum(new.isdisjoint(held_out) for held_out in parts) if new else 0:
+        raise DataError(f"{empty} of {count} folds hold out none of the {len(new)} new rows; give fewer folds")
+    for fold, held_out in zip(folds, parts, strict=True):
         with artifacts.writing(fold.path, {"dataset_id": dataset.id, **fold.facts()}) as folder:
             _write(folder / "train.jsonl", [e for i, e in enumerate(examples) if i not in held_out])
             judging = [e for i, e in enumerate(examples) if i in held_out and e.original is None]

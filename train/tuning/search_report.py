@@ -6,8 +6,8 @@ from pathlib import Path
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
-from driftwheel.artifacts import write_json
 from driftwheel.errors import StorageError
+from driftwheel.files.artifacts import write_json
 from driftwheel.settings.settings import Settings
 from driftwheel.settings.training import TrainSettings
 from train.tuning.search_space import TrialValues, as_flags, search_space, with_values

@@ -15,13 +15,13 @@ from sqlalchemy.pool import NullPool
 
 from driftwheel.errors import ConfigError, DataError
 from driftwheel.identity import content_hash
-from driftwheel.records import Dataset
+from driftwheel.machine.system import only_process
+from driftwheel.records.nouns import Dataset, TrainingRun
 from driftwheel.settings.settings import Settings
 from driftwheel.settings.training import TuneSettings
 from driftwheel.store.database import with_driver
 from driftwheel.store.ledger import Ledger
 from driftwheel.store.sqlite import safe_sqlite_module
-from driftwheel.system import only_process
 from train.base_model import identity
 from train.finetune import find_or_add_run, finetune
 from train.processes.number_type import with_number_type
@@ -136,6 +136,7 @@ def _run_trial(settings: Settings, ledger: Ledger, dataset: Dataset, study: Stud
     trial.set_user_attr("run_id", run.id)
     try:
         run = finetune(chosen, ledger, dataset.id, callbacks=[pruner(trial)], study_id=study.study_name)
+        loss = loss_of(run)
     except optuna.TrialPruned as stop:
         trial.set_user_attr("error", str(stop))
         study.tell(trial, state=TrialState.PRUNED)
@@ -144,7 +145,17 @@ def _run_trial(settings: Settings, ledger: Ledger, dataset: Dataset, study: Stud
         trial.set_user_attr("error", str(error))
         study.tell(trial, state=TrialState.FAIL)
     else:
-        study.tell(trial, run.metrics.eval_loss)
+        study.tell(trial, loss)
+
+
+def loss_of(run: TrainingRun) -> float:
+    """Return what a trial is judged by; raises DataError if no row of its Dataset may choose."""
+    if run.metrics.eval_loss is None:
+        raise DataError(
+            f"{run.dataset_id} holds out no row that may judge a trial, as replayed ones alone may not; build a "
+            "Dataset with more labels"
+        )
+    return run.metrics.eval_loss
 
 
 def suggest(trial: Trial, space: Space) -> TrialValues:

@@ -15,24 +15,25 @@ from rich.text import Text
 
 from driftwheel.argument_types import whole
 from driftwheel.cli.command import add_common_arguments, open_ledger, print_json, print_record, settings_from
-from driftwheel.conversations import text_of
 from driftwheel.errors import ConfigError, NotFoundError
 from driftwheel.inert_text import inert, inert_lines
-from driftwheel.records import Dataset
+from driftwheel.records.nouns import Dataset
 from driftwheel.settings.data import HUB, Base
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
+from driftwheel.text.conversations import text_of
+from driftwheel.upkeep.storage_files import making
 from train.base_model import base_ends, load_base_tokenizer
-from train.data.check_tables import print_findings
-from train.data.data_check import check_files
-from train.data.dataset_files import read_splits
+from train.data.checking.check_tables import print_findings
+from train.data.checking.data_check import check_files
 from train.data.examples import Example
-from train.data.happened import what_happened
-from train.data.learned_tokens import Learn, each_learned
-from train.data.made_from import made_from, newest_built
-from train.data.preferences import PreferenceRow, preference_path, read_preferences
-from train.data.row_view import difference, in_template
-from train.data.template_check import Fault, faults, templated
+from train.data.sources.preferences import PreferenceRow, preference_path, read_preferences
+from train.data.splitting.dataset_files import read_splits
+from train.data.splitting.happened import what_happened
+from train.data.splitting.template_check import Fault, faults, templated
+from train.data.tokens.learned_tokens import Learn, each_learned
+from train.data.tokens.made_from import made_from, newest_built
+from train.data.tokens.row_view import difference, in_template
 from train.dataset import build_dataset
 from train.step_progress import progress
 
@@ -61,7 +62,7 @@ def main(arguments: argparse.Namespace) -> None:
         return
     ledger = open_ledger(settings)
     if arguments.action == "build":
-        with progress("build the dataset"):
+        with making(settings.root), progress("build the dataset"):
             built = build_dataset(settings, ledger, _given(arguments.source) or None)
         print_record(built, as_json=arguments.json)
         if not arguments.json:

@@ -7,10 +7,11 @@ import argparse
 import sys
 from pathlib import Path
 
-from driftwheel import artifacts
 from driftwheel.cli.command import add_common_arguments, open_ledger, print_json, settings_from
+from driftwheel.files import artifacts
 from driftwheel.inert_text import inert_lines
-from driftwheel.json_form import as_json
+from driftwheel.records.json_form import as_json
+from driftwheel.upkeep.storage_files import making
 from train.evaluate import evaluate, summary, warn_of_learned
 from train.fidelity.parity_table import find_parity
 
@@ -29,14 +30,15 @@ def main(arguments: argparse.Namespace) -> None:
     ledger, manifest = open_ledger(settings), artifacts.read_manifest(arguments.artifact)
     dataset_id = arguments.dataset or str(manifest.dataset_id)
     warn_of_learned(settings.dataset, ledger, manifest.run_id, dataset_id)
-    done = evaluate(
-        settings,
-        ledger,
-        artifact=arguments.artifact,
-        dataset_id=dataset_id,
-        with_baseline=arguments.baseline,
-        parity=find_parity(settings.root, arguments.artifact),
-    )
+    with making(settings.root):
+        done = evaluate(
+            settings,
+            ledger,
+            artifact=arguments.artifact,
+            dataset_id=dataset_id,
+            with_baseline=arguments.baseline,
+            parity=find_parity(settings.root, arguments.artifact),
+        )
     if arguments.json:
         print_json({"folder": str(done.folder), "scorecard": as_json(done.scorecard)})
     else:

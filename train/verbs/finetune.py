@@ -9,12 +9,12 @@ import sys
 from dataclasses import asdict
 
 from driftwheel.cli.command import add_common_arguments, open_ledger, print_record, settings_from
-from driftwheel.dataset_report import MadeFrom
 from driftwheel.errors import ConfigError
-from driftwheel.records import Dataset
+from driftwheel.records.dataset_report import MadeFrom
+from driftwheel.records.nouns import Dataset
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
-from train.data.made_from import changed_since, made_from, newest_built, warning
+from train.data.tokens.made_from import changed_since, made_from, newest_built, warning
 from train.dataset import build_dataset
 from train.finetune import finetune
 from train.preference.prefer import given_preferences, prefer

@@ -18,15 +18,15 @@ from pathlib import Path
 
 import yaml
 
-from driftwheel.answers import as_label, parse_object
 from driftwheel.errors import ConfigError, DataError
 from driftwheel.settings.artifact import EvaluateSettings
 from driftwheel.settings.data import HUB, DatasetSettings
 from driftwheel.settings.settings import Settings
+from driftwheel.text.answers import as_label, parse_object
+from train.data.checking.labels_alike import labels_alike, said_alike
 from train.data.cleaning import clean_answer
-from train.data.formats import Reading, read_sources
-from train.data.labels_alike import labels_alike, said_alike
-from train.data.source_rows import nowhere
+from train.data.sources.formats import Reading, read_sources
+from train.data.splitting.source_rows import nowhere
 
 DEFAULT_BASE = "Qwen/Qwen3-0.6B"
 PROMPT_NAMES = ("prompt", "question", "text", "input", "message", "query", "utterance", "sentence", "instruction")
@@ -81,6 +81,9 @@ def main(arguments: argparse.Namespace) -> None:
     steps = "driftwheel doctor, driftwheel data check, driftwheel train, driftwheel publish"
     mend = "mend the file, or name its columns: driftwheel init with --prompt-column and --completion-column"
     sys.stdout.write(f"wrote    {path}\nnext: {steps if found.is_read else mend}\n")
+    if not found.is_read and not found.asks_for_columns:  # a script that goes on would learn from nothing
+        sys.stdout.flush()
+        raise DataError(f"no row of {named} can be read, see above; {path} is written for when they can")
 
 
 @dataclass(kw_only=True)
@@ -95,6 +98,8 @@ class Found:
     said: list[str] = field(default_factory=list)
     """Lines for a person."""
     is_read: bool = True
+    asks_for_columns: bool = False
+    """It cannot be read only until somebody says which columns are meant."""
 
 
 def _checked(project: str) -> str:
@@ -131,7 +136,7 @@ def look(data: str, columns: dict[str, object]) -> Found:
     try:
         reading = _read(data, found)
     except DataError as error:
-        found.is_read = False
+        found.is_read, found.asks_for_columns = False, "--prompt-column" in str(error)
         found.said.append(f"data     {error}")
         found.said.append("         once it can be read, `driftwheel data check` says what is in it")
         return found
@@ -139,6 +144,7 @@ def look(data: str, columns: dict[str, object]) -> Found:
     found.said.append(f"data     {len(reading.rows)} rows of {reading.name}{broken}")
     columns = {"format": reading.format, **found.keys}
     found.said.append("columns  " + ", ".join(f"{key} {value}" for key, value in columns.items()))
+    found.is_read = bool(reading.rows)
     if len(reading.rows) < FEWEST_ROWS:
         found.said.append(f"         too few to split: dataset.min_rows asks for {FEWEST_ROWS}")
     _look_at_answers([row.answer for row in reading.rows], found)

@@ -10,9 +10,9 @@ import sys
 from driftwheel.argument_types import whole
 from driftwheel.cli.command import add_common_arguments, named_version, open_ledger, settings_from
 from driftwheel.errors import NotFoundError
+from driftwheel.evidence.judgements import in_order
 from driftwheel.inert_text import inert_lines
-from driftwheel.judgements import in_order
-from driftwheel.records import ModelVersion
+from driftwheel.records.nouns import ModelVersion
 from train.evaluation.judge_model import ITEMS, judge_versions, summary
 
 

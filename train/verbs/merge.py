@@ -8,6 +8,7 @@ import json
 import sys
 
 from driftwheel.cli.command import add_common_arguments, open_ledger, print_record, settings_from
+from driftwheel.upkeep.storage_files import making
 from train.merge import merge
 from train.runs import newest_run
 from train.weights.ensemble import WAYS, ensemble
@@ -28,17 +29,19 @@ def main(arguments: argparse.Namespace) -> None:
     settings = settings_from(arguments)
     ledger = open_ledger(settings)
     if arguments.runs:
-        run = ensemble(
-            settings,
-            ledger,
-            arguments.runs,
-            way=arguments.method,
-            weights=arguments.weights,
-            density=arguments.density,
-        )
-        merge(settings, ledger, run.id)
+        with making(settings.root):
+            run = ensemble(
+                settings,
+                ledger,
+                arguments.runs,
+                way=arguments.method,
+                weights=arguments.weights,
+                density=arguments.density,
+            )
+            merge(settings, ledger, run.id)
         print_record(run, as_json=arguments.json)
         return
     run_id = arguments.run or newest_run(ledger, settings.project).id
-    path = merge(settings, ledger, run_id)
+    with making(settings.root):
+        path = merge(settings, ledger, run_id)
     sys.stdout.write((json.dumps({"path": str(path)}) if arguments.json else str(path)) + "\n")

@@ -9,7 +9,8 @@ import sys
 from pathlib import Path
 
 from driftwheel.cli.command import add_common_arguments, open_ledger, settings_from
-from driftwheel.json_form import as_json
+from driftwheel.records.json_form import as_json
+from driftwheel.upkeep.storage_files import making
 from train.parity import hop_line
 from train.runs import newest_run
 from train.worker import measure_forms
@@ -27,7 +28,8 @@ def main(arguments: argparse.Namespace) -> None:
     settings = settings_from(arguments)
     ledger = open_ledger(settings)
     run_id = arguments.run or newest_run(ledger, settings.project).id
-    found = measure_forms(settings, ledger, run_id, arguments.artifact)
+    with making(settings.root):
+        found = measure_forms(settings, ledger, run_id, arguments.artifact)
     if arguments.json:
         facts = {"path": str(found.artifact), "parity": str(found.folder), "rows": as_json(found.rows)}
         sys.stdout.write(json.dumps(facts) + "\n")

@@ -20,13 +20,15 @@ from driftwheel.cli.command import (
     settings_from,
 )
 from driftwheel.errors import ConfigError
-from driftwheel.json_form import as_json
-from driftwheel.records import Dataset, ModelVersion
+from driftwheel.records.json_form import as_json
+from driftwheel.records.nouns import Dataset, ModelVersion
 from driftwheel.store.alias import get_alias
+from driftwheel.upkeep.storage_files import making
 from train.evaluation.prompt_trial import Trial, refuse_shown, try_prompts
 from train.prompts.prompt_file import Prompt, read_prompt
 from train.prompts.prompted import write_prompted
 from train.retrain_state import Job, Progress
+from train.verdict.prompt_advice import advice, newest_retrain
 from train.verdict.verdict_words import amount, points
 from train.worker import run_steps
 
@@ -56,11 +58,13 @@ def main(arguments: argparse.Namespace) -> None:
     )
     dataset = ledger.get(Dataset, arguments.dataset or version.dataset_id, project=settings.project)
     if arguments.action == "try":
-        _print_trials(try_prompts(settings, dataset, version, prompts), as_json=arguments.json)
+        trials = try_prompts(settings, dataset, version, prompts)
+        _print_trials(trials, advice(trials, newest_retrain(ledger, settings.project)), as_json=arguments.json)
         return
     if len(prompts) != 1:
         raise ConfigError("publish takes one prompt; `driftwheel prompt try` compares several")
-    published = publish_prompt(Job(settings, ledger), dataset, version, prompts)
+    with making(settings.root):
+        published = publish_prompt(Job(settings, ledger), dataset, version, prompts)
     print_record(published, as_json=arguments.json)
 
 
@@ -73,7 +77,7 @@ def publish_prompt(job: Job, dataset: Dataset, version: ModelVersion, prompts: M
     return job.ledger.get(ModelVersion, done.need("version_id"))
 
 
-def _print_trials(trials: Sequence[Trial], *, as_json: bool) -> None:
+def _print_trials(trials: Sequence[Trial], advised: str, *, as_json: bool) -> None:
     if as_json:
         for trial in trials:
             print_json(_facts(trial))
@@ -83,6 +87,7 @@ def _print_trials(trials: Sequence[Trial], *, as_json: bool) -> None:
         table.add_row(Text(trial.prompt), *_cells(trial))
     console = Console()
     console.print(table)
+    console.print(Text(advised))
     console.print("These rows choose; `driftwheel prompt publish FILE` lets the gate judge one on the test rows.")
 
 

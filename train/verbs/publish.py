@@ -11,13 +11,14 @@ import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
-from driftwheel.child_secrets import for_stage
 from driftwheel.cli.command import add_common_arguments, open_ledger, print_record, settings_from
 from driftwheel.errors import DriftwheelError, NotFoundError
-from driftwheel.gate_verdict import Override
 from driftwheel.identity import utc_now
-from driftwheel.records import ModelVersion, TrainingRun
+from driftwheel.machine.child_secrets import for_stage
+from driftwheel.records.gate_verdict import Override
+from driftwheel.records.nouns import ModelVersion, TrainingRun
 from driftwheel.store.alias import live_version
+from driftwheel.upkeep.storage_files import making
 from train.publish import refuse_learned
 from train.retrain_state import Job, Progress
 from train.runs import newest_run
@@ -59,15 +60,16 @@ def main(arguments: argparse.Namespace) -> None:
     refuse_learned(settings.dataset, ledger, run, dataset_id)
     given = [] if arguments.artifact is None else ["--artifact", str(arguments.artifact)]
     argv = settings.child_command("train", "parity", "--run", run.id, "--json", *given)
-    artifact = _build(argv, settings.child_environment(), run.id)
-    made = Progress(run_id=run.id, dataset_id=dataset_id, artifact=str(artifact))
     is_first = live_version(ledger, settings.project, settings.serve.alias) is None
     override = arguments.override and Override(
         by=f"person:{getpass.getuser()}", at=utc_now().isoformat(timespec="seconds"), reason=arguments.override
     )
     with_baseline = is_first if arguments.baseline is None else arguments.baseline
     job = Job(settings, ledger, with_baseline=with_baseline, override=override)
-    version_id = run_steps(job, made, "evaluate", "publish_version").need("version_id")
+    with making(settings.root):
+        artifact = _build(argv, settings.child_environment(), run.id)
+        made = Progress(run_id=run.id, dataset_id=dataset_id, artifact=str(artifact))
+        version_id = run_steps(job, made, "evaluate", "publish_version").need("version_id")
     print_record(ledger.get(ModelVersion, version_id), as_json=arguments.json)
 
 

@@ -8,6 +8,7 @@ import json
 import sys
 
 from driftwheel.cli.command import add_common_arguments, open_ledger, settings_from
+from driftwheel.upkeep.storage_files import making
 from train.runs import newest_run
 from train.worker import build_artifact
 
@@ -23,5 +24,6 @@ def main(arguments: argparse.Namespace) -> None:
     settings = settings_from(arguments)
     ledger = open_ledger(settings)
     run_id = arguments.run or newest_run(ledger, settings.project).id
-    path = build_artifact(settings, ledger, run_id)
+    with making(settings.root):
+        path = build_artifact(settings, ledger, run_id)
     sys.stdout.write((json.dumps({"path": str(path)}) if arguments.json else str(path)) + "\n")

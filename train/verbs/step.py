@@ -9,7 +9,7 @@ import sys
 
 from driftwheel.cli.command import add_settings_arguments, open_ledger, settings_from
 from driftwheel.errors import StorageError
-from driftwheel.json_form import as_json, from_json
+from driftwheel.records.json_form import as_json, from_json
 from train.processes.executor import TRY_AGAIN
 from train.retrain_state import Job, Progress
 from train.worker import STEPS

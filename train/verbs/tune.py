@@ -11,7 +11,7 @@ from pathlib import Path
 
 from driftwheel.argument_types import whole
 from driftwheel.cli.command import add_common_arguments, open_ledger, settings_from
-from driftwheel.records import Dataset
+from driftwheel.records.nouns import Dataset
 from train.processes.process_tuning import tune_process
 from train.tuning.search_report import as_text, write_picture
 from train.tuning.tune import open_study, tune

@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from driftwheel import artifacts
 from driftwheel.errors import GateError
-from driftwheel.grades import Criterion
-from driftwheel.predictions import read_predictions
-from driftwheel.records import Dataset, ModelVersion
-from driftwheel.scorecard import Scorecard
+from driftwheel.files import artifacts
+from driftwheel.records.nouns import Dataset, ModelVersion
+from driftwheel.records.predictions import read_predictions
+from driftwheel.records.scorecard import Scorecard
 from driftwheel.store.ledger import Ledger
+from driftwheel.text.grades import Criterion
 from train.data.examples import read_examples
 from train.verdict.paired_tables import Fixed, Item, groups
 from train.verdict.slices import name_slices

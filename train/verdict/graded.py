@@ -2,9 +2,9 @@
 
 The grades of two models on the same items differ by numbers from -1 to 1, of any distribution: a fine-tune may gain a
 little on most answers and lose all of a few. A test that takes signs for coin tosses, or means for normal, promotes
-such a one. What promotes is therefore a bet on the mean (`driftwheel/bounded_means.py`), which holds for whatever is
-bounded. What alarms over the loss of a small slice asks only whether equal models would differ so, whose signs are coin
-tosses: the exact permutation test of Fisher (1935), which sees more with few items.
+such a one. What promotes is therefore a bet on the mean (`driftwheel/evidence/bounded_means.py`), which holds for
+whatever is bounded. What alarms over the loss of a small slice asks only whether equal models would differ so, whose
+signs are coin tosses: the exact permutation test of Fisher (1935), which sees more with few items.
 """
 
 import math
@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from driftwheel.bounded_means import SIZES, mean_interval, mean_p
+from driftwheel.evidence.bounded_means import SIZES, mean_interval, mean_p
 from train.verdict.paired import POWER
 
 STEPS = 200

@@ -4,13 +4,13 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from driftwheel.gate_verdict import GateVerdict, SliceVerdict
-from driftwheel.grades import MEANINGS
+from driftwheel.evidence.intervals import share_interval
 from driftwheel.inert_text import inert
-from driftwheel.intervals import share_interval
-from driftwheel.lineage import Lineage
-from driftwheel.records import Dataset, ModelVersion, TrainingRun
-from driftwheel.scorecard import EarlierBaseline, PromptScore, Scorecard, SliceScore, headline
+from driftwheel.records.gate_verdict import GateVerdict, SliceVerdict
+from driftwheel.records.lineage import Lineage
+from driftwheel.records.nouns import Dataset, ModelVersion, TrainingRun
+from driftwheel.records.scorecard import EarlierBaseline, PromptScore, Scorecard, SliceScore, headline
+from driftwheel.text.grades import MEANINGS
 
 MEASURES = {
     "grade": "mean grade by the criterion",
@@ -30,6 +30,7 @@ MEASURES = {
     "outside_label_set": "label unknown to training",
     "outside_schema": "field or value unknown to training",
     "outside_prompt": "answer not wholly from the prompt",
+    "invented": "text with a fact that its prompt lacks",
     "prompt_overlap": "trigrams of an answer that the prompt holds",
     "rouge_1": "ROUGE-1",
     "rouge_2": "ROUGE-2",

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from scipy.special import bdtr, bdtrc, betaincinv, gammaln, xlog1py, xlogy
 
-from driftwheel.intervals import paired_interval, tango_statistic
+from driftwheel.evidence.intervals import paired_interval, tango_statistic
 
 POWER = 0.8
 """Chance with which a stated number of items would settle it, and with which a stated gain would have been seen."""

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from driftwheel.grades import Criterion
+from driftwheel.text.grades import Criterion
 from train.verdict.graded import GradedPairs
 from train.verdict.paired import Pairs
 

@@ -1,6 +1,6 @@
 """Words a verdict's numbers as one line for a person."""
 
-from driftwheel.gate_verdict import GateVerdict, SliceVerdict
+from driftwheel.records.gate_verdict import GateVerdict, SliceVerdict
 
 MOST_NAMED = 4
 """Slices that one line names; the verdict holds them all."""

@@ -7,12 +7,13 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from driftwheel import artifacts, fingerprint
-from driftwheel.artifacts import ArtifactManifest, Source
 from driftwheel.errors import ArtifactError, ConfigError, ConflictError, ParityError
-from driftwheel.json_form import as_json
-from driftwheel.probe_answers import Fingerprint
-from driftwheel.records import TrainingRun, TrainingRunStatus
+from driftwheel.evidence import fingerprint
+from driftwheel.files import artifacts
+from driftwheel.files.artifacts import ArtifactManifest, Source
+from driftwheel.records.json_form import as_json
+from driftwheel.records.nouns import TrainingRun, TrainingRunStatus
+from driftwheel.records.probe_answers import Fingerprint
 from driftwheel.settings.data import Base, TemplateSettings
 from driftwheel.settings.serving import ServeSettings
 from driftwheel.settings.settings import Settings

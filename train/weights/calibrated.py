@@ -5,15 +5,15 @@ llm-compressor cannot share vLLM's environment (they pin different compressed-te
 
 from pathlib import Path
 
-from driftwheel import artifacts
+from driftwheel.files import artifacts
 from driftwheel.quantization import Scheme
-from driftwheel.records import Dataset, TrainingRun
+from driftwheel.records.nouns import Dataset, TrainingRun
 from driftwheel.settings.artifact import QuantizeSettings
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
 from train.base_model import load_tokenizer
 from train.data.examples import read_examples
-from train.data.rendering import as_text
+from train.data.tokens.rendering import as_text
 from train.fidelity.smoothing import SMOOTHED
 from train.processes.environments import python_with
 from train.processes.executor import LocalExecutor

@@ -12,10 +12,10 @@ import math
 from collections.abc import Sequence
 from typing import Any, Literal, get_args
 
-from driftwheel import artifacts
 from driftwheel.errors import ConfigError, ConflictError
+from driftwheel.files import artifacts
 from driftwheel.identity import content_hash, new_id, utc_now
-from driftwheel.records import TrainingRun, TrainingRunStatus
+from driftwheel.records.nouns import TrainingRun, TrainingRunStatus
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
 from train.base_model import load_tokenizer, load_weights

@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import Any
 
-from driftwheel.accelerator import has_gpu
 from driftwheel.errors import ConfigError
+from driftwheel.machine.accelerator import has_gpu
 from driftwheel.quantization import AUTO, NONE, SCHEMES, Scheme, scheme_of
 from driftwheel.settings.artifact import QuantizeSettings
 from driftwheel.settings.data import Base

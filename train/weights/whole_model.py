@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from driftwheel.errors import ArtifactError
-from driftwheel.records import TrainingRun
+from driftwheel.records.nouns import TrainingRun
 from driftwheel.settings.data import Base
 from train.base_model import identity, load_weights
 from train.runs import WHOLE, weights_path

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from dashboard import charts
-from driftwheel.gate_verdict import GateVerdict, SliceVerdict
-from driftwheel.scorecard import FaultScore, ReliabilityBin
+from driftwheel.records.gate_verdict import GateVerdict, SliceVerdict
+from driftwheel.records.scorecard import FaultScore, ReliabilityBin
 
 
 def drawn(chart: Any) -> dict[str, Any]:

@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 
 from dashboard import charts, comparing
-from driftwheel.bookkeeping import Judgement, Preference
-from driftwheel.comparison import Comparison
-from driftwheel.intervals import paired_interval
-from driftwheel.predictions import Prediction
-from driftwheel.scorecard import Scorecard
+from driftwheel.evidence.comparison import Comparison
+from driftwheel.evidence.intervals import paired_interval
+from driftwheel.records.bookkeeping import Judgement, Preference
+from driftwheel.records.predictions import Prediction
+from driftwheel.records.scorecard import Scorecard
 
 
 def item(
@@ -54,6 +54,14 @@ def test_a_measure_is_compared_with_its_paired_interval() -> None:
     }
     assert (items["difference"], unanswered["difference"]) == ("+0", "+0")
     assert (brier["difference"], brier["95 % interval"]) == ("-0.1", "")
+
+
+def test_a_share_without_an_interval_is_told_in_the_unit_of_its_difference() -> None:
+    cards = (Scorecard(exact_match=0.7, task="labels"), Scorecard(exact_match=0.9, task="labels"))
+    found = comparing.measures(Comparison("d", cards, pairs(OUTCOMES)), ("v1", "v2"))
+    row = next(r for r in found if r["measure"] == "exact match")
+    assert (row["v1"], row["v2"], row["difference"]) == ("70.0%", "90.0%", "+20.0 points")
+    assert row["95 % interval"], "in points as well"
 
 
 def test_further_right_answers_are_as_good_in_the_interval_as_in_the_scorecard() -> None:

@@ -12,12 +12,12 @@ from starlette.testclient import TestClient
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from dashboard.door import Door
-from dashboard.sign_in import CALLER_HEADER, SESSION_HOURS, Sessions
+from dashboard.sign_in import CALLER_HEADER, MOST_OF_A_KEY, SESSION_HOURS, Sessions
 from dashboard.web_server import build_app, guarded
-from driftwheel.api_keys import KEYS_VARIABLE, create_key, disable_key, rotate_key
-from driftwheel.bookkeeping import Scope
+from driftwheel.callers.api_keys import KEYS_VARIABLE, create_key, disable_key, rotate_key
 from driftwheel.errors import ConfigError
 from driftwheel.identity import utc_now
+from driftwheel.records.bookkeeping import Scope
 from driftwheel.settings.settings import Settings
 from driftwheel.settings.watching import DashboardSettings
 from driftwheel.store.ledger import Ledger
@@ -193,6 +193,18 @@ def test_a_session_ends_by_itself_and_a_rotated_key_opens_no_new_one(
     assert sessions.sign_in(key, now) is not None
     assert sessions.sign_in(key, now + timedelta(hours=2)) is None
     assert sessions.sign_in(new, now + timedelta(hours=2)) is not None
+
+
+def test_one_key_pushes_out_no_session_of_another(ledger: Ledger, settings: Settings, sessions: Sessions) -> None:
+    now = utc_now()
+    ben = sessions.sign_in(key_with(ledger, settings, Scope.OPERATE, name="ben"), now) or ""
+    key = key_with(ledger, settings, Scope.READ)
+    of_ann = [sessions.sign_in(key, now) or "" for _ in range(MOST_OF_A_KEY + 1)]
+    good = [token for token in (ben, *of_ann) if sessions.holder(token, now) is not None]
+    assert good == [ben, *of_ann[1:]], "the oldest of the same key goes, and nobody else's"
+    later = now + timedelta(hours=SESSION_HOURS)
+    assert sessions.sign_in(key, later)
+    assert sessions.count == 1, "sessions that have ended take no place"
 
 
 def test_another_sites_form_signs_nobody_in(ledger: Ledger, settings: Settings, sessions: Sessions) -> None:

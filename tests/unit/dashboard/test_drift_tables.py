@@ -6,10 +6,10 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from dashboard import drift_tables, timelines
-from driftwheel.by_whom import Action, Event
-from driftwheel.check_details import SignalDetails
-from driftwheel.diagnosis import Diagnosis, Finding, NewCluster, Remedy, WordShift
-from driftwheel.records import DriftKind, DriftSignal, DriftVerdict
+from driftwheel.records.by_whom import Action, Event
+from driftwheel.records.check_details import SignalDetails
+from driftwheel.records.diagnosis import Diagnosis, Finding, NewCluster, Remedy, WordShift
+from driftwheel.records.nouns import DriftKind, DriftSignal, DriftVerdict
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
 from tests.support.drawn_pages import texts, view

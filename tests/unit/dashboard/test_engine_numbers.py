@@ -14,8 +14,8 @@ import pytest
 from dashboard import spending
 from dashboard.engine_numbers import LATENCY, parsed, quantile, read_engines
 from driftwheel.identity import utc_now
-from driftwheel.records import TrainingRun, TrainingRunStatus
-from driftwheel.run_metrics import RunMetrics
+from driftwheel.records.nouns import TrainingRun, TrainingRunStatus
+from driftwheel.records.run_metrics import RunMetrics
 from driftwheel.settings.serving import ServeSettings
 from driftwheel.settings.settings import Settings
 from driftwheel.settings.watching import DashboardSettings

@@ -5,8 +5,8 @@ from datetime import UTC, datetime
 import pytest
 
 from dashboard.estimate import estimate, same_run
-from driftwheel.records import Dataset, TrainingRun, TrainingRunStatus
-from driftwheel.run_metrics import RunMetrics
+from driftwheel.records.nouns import Dataset, TrainingRun, TrainingRunStatus
+from driftwheel.records.run_metrics import RunMetrics
 
 AT = datetime(2026, 5, 4, tzinfo=UTC)
 DATASET = Dataset(

@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 
 from dashboard import event_rows
-from driftwheel.by_whom import Action, Cause
+from driftwheel.records.by_whom import Action, Cause
 from driftwheel.settings.settings import Settings
 from driftwheel.store.events import note
 from driftwheel.store.ledger import Ledger

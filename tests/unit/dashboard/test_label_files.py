@@ -10,10 +10,10 @@ import pytest
 
 from dashboard import label_files, labelling
 from dashboard.label_files import LabelLine
-from driftwheel.by_whom import Feedback, Trust
 from driftwheel.errors import ConflictError, DataError
 from driftwheel.inert_text import inert_cell
-from driftwheel.records import Traffic
+from driftwheel.records.by_whom import Feedback, Trust
+from driftwheel.records.nouns import Traffic
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
 from driftwheel.traffic.feedback import Author, give_feedback, person

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from dashboard import labelling
-from driftwheel.by_whom import Feedback, Trust
 from driftwheel.errors import ConflictError
-from driftwheel.records import Dataset, ModelVersion, Traffic
+from driftwheel.records.by_whom import Feedback, Trust
+from driftwheel.records.nouns import Dataset, ModelVersion, Traffic
 from driftwheel.settings.settings import Settings
 from driftwheel.store.alias import live_version
 from driftwheel.store.ledger import Ledger

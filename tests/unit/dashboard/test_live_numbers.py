@@ -7,8 +7,8 @@ from types import ModuleType
 import pytest
 
 from dashboard import live_numbers
-from driftwheel.intervals import share_interval
-from driftwheel.records import Alias, DriftKind, DriftSignal, ModelVersion
+from driftwheel.evidence.intervals import share_interval
+from driftwheel.records.nouns import Alias, DriftKind, DriftSignal, ModelVersion
 from driftwheel.settings.settings import Settings
 from driftwheel.store.alias import get_alias
 from driftwheel.store.ledger import Ledger
@@ -43,7 +43,7 @@ def test_both_accuracies_and_the_lamp_say_of_which_version_and_of_when(
     assert live_numbers.sentence(served) == (
         "v1 answers. 63.0% of its answers are right, measured on 100 labelled requests up to 2026-05-04 12:20 UTC; "
         "that is worse than 91.0% when it was judged on 2026-05-04. "
-        "Drift in input, quality, in the check of 2026-05-04 12:20 UTC."
+        "Drift in what users ask and how right the answers are, by the check of 2026-05-04 12:20 UTC."
     )
 
 

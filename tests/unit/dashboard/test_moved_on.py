@@ -5,11 +5,11 @@ from datetime import timedelta
 
 import pytest
 
-from driftwheel import approvals, controls
-from driftwheel.bookkeeping import Judgement, Preference
+from driftwheel.control import approvals, controls
+from driftwheel.evidence.judgements import record_judgement
 from driftwheel.identity import new_id, utc_now
-from driftwheel.judgements import record_judgement
-from driftwheel.records import Alias, DecisionStatus, ModelVersion, RetrainDecision, Traffic
+from driftwheel.records.bookkeeping import Judgement, Preference
+from driftwheel.records.nouns import Alias, DecisionStatus, ModelVersion, RetrainDecision, Traffic
 from driftwheel.settings.settings import Settings
 from driftwheel.store.alias import get_alias
 from driftwheel.store.ledger import Ledger

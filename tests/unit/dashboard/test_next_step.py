@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from dashboard.next_step import Situation, next_step
-from driftwheel.records import DecisionStatus
+from driftwheel.records.nouns import DecisionStatus
 
 FINE = Situation(
     gateway="serving",

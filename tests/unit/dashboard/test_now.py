@@ -5,14 +5,17 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+from streamlit.testing.v1 import AppTest
 
-from driftwheel.bookkeeping import Step
+from dashboard import shared
+from driftwheel.control import approvals
 from driftwheel.identity import utc_now
-from driftwheel.records import DecisionStatus, RetrainDecision
+from driftwheel.records.bookkeeping import Step
+from driftwheel.records.nouns import DecisionStatus, RetrainDecision
 from driftwheel.settings.settings import Settings
 from driftwheel.store.alias import get_alias
 from driftwheel.store.ledger import Ledger
-from tests.support.drawn_pages import button, texts, view
+from tests.support.drawn_pages import VIEWS, button, texts, view
 
 pytestmark = pytest.mark.usefixtures("shown")
 
@@ -24,6 +27,16 @@ def test_a_waiting_retrain_is_offered_with_a_button(seeded: dict[str, str]) -> N
     assert {m.label: m.value for m in page.metric}["Waiting for you"] == "1"
 
 
+def test_a_way_that_was_pressed_is_taken_though_the_world_has_moved_on(
+    seeded: dict[str, str], settings: Settings, ledger: Ledger
+) -> None:
+    app = AppTest.from_file(VIEWS.parent / "app.py", default_timeout=120).run()
+    approvals.refuse(ledger, settings.project, seeded["waiting"])
+    shared.forget()
+    button(app, "next").click().run()
+    assert app.title[0].value == "Retrain decisions"
+
+
 def test_a_dead_gateway_is_the_first_thing_that_one_sees(
     seeded: dict[str, str], settings: Settings, ledger: Ledger
 ) -> None:
@@ -32,6 +45,9 @@ def test_a_dead_gateway_is_the_first_thing_that_one_sees(
     page = view("overview")
     assert page.text[0].value.startswith("The gateway has not reported for a minute")
     assert {m.label: m.value for m in page.metric}["Gateway reported"] == "2 h ago"
+    assert {m.label: m.value for m in page.metric}["Answered last"] == "v1", "nobody answers now"
+    assert "v1 answered last." in texts(page)
+    assert texts(page).count("The gateway has not reported for a minute") == 2, "on top, and below where it serves"
     assert [c.value for c in page.code] == ["driftwheel up"]
 
 

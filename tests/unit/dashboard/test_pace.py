@@ -7,7 +7,7 @@ import pytest
 
 from dashboard.pace import NEWEST_ROWS, Pace, pace, percentile
 from driftwheel.identity import new_id
-from driftwheel.records import Traffic
+from driftwheel.records.nouns import Traffic
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
 from tests.support.versions import answered_request

@@ -6,14 +6,14 @@ from datetime import timedelta
 
 import pytest
 
-from driftwheel.bookkeeping import Step
 from driftwheel.identity import utc_now
-from driftwheel.records import DecisionStatus, RetrainDecision, TrainingRun, TrainingRunStatus
-from driftwheel.run_metrics import RunMetrics
+from driftwheel.records.bookkeeping import Step
+from driftwheel.records.nouns import DecisionStatus, RetrainDecision, TrainingRun, TrainingRunStatus
+from driftwheel.records.run_metrics import RunMetrics
+from driftwheel.records.training_plan import TrainingPlan
 from driftwheel.settings.settings import Settings
 from driftwheel.store.alias import get_alias
 from driftwheel.store.ledger import Ledger
-from driftwheel.training_plan import TrainingPlan
 from tests.support.drawn_pages import button, texts, view
 
 pytestmark = pytest.mark.usefixtures("shown")

@@ -4,18 +4,19 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from streamlit.runtime.context import ContextProxy
+from streamlit.testing.v1 import AppTest
 
 from dashboard.handover import KEY_VARIABLE, hand_over
 from dashboard.sign_in import CALLER_HEADER
-from driftwheel import controls
-from driftwheel.api_keys import create_key, disable_key
-from driftwheel.bookkeeping import Scope
-from driftwheel.by_whom import Action, Feedback, Trust
-from driftwheel.records import Traffic
+from driftwheel.callers.api_keys import create_key, disable_key
+from driftwheel.control import controls
+from driftwheel.records.bookkeeping import Scope
+from driftwheel.records.by_whom import Action, Feedback, Trust
+from driftwheel.records.nouns import Traffic
 from driftwheel.settings.settings import Settings
 from driftwheel.store.events import events_of
 from driftwheel.store.ledger import Ledger
-from tests.support.drawn_pages import button, view
+from tests.support.drawn_pages import VIEWS, button, view
 
 SignIn = Callable[..., None]
 
@@ -40,6 +41,13 @@ def test_who_has_shown_no_key_sees_nothing(seeded: dict[str, str], signed_in: Si
     assert [error.value for error in page.error if "sign in again" in error.value]
     assert not page.exception
     assert len(page.button) == 0
+
+
+def test_who_is_signed_in_sees_as_whom_and_the_way_out(seeded: dict[str, str], signed_in: SignIn) -> None:
+    signed_in(Scope.READ)
+    app = AppTest.from_file(VIEWS.parent / "app.py", default_timeout=120).run()
+    assert [text.value for text in app.sidebar.text] == ["Signed in: support/ann"]
+    assert [part.proto.body for part in app.sidebar.get("html")] == ['<a href="/logout">Sign out</a>']
 
 
 def test_who_may_see_may_not_press(seeded: dict[str, str], signed_in: SignIn) -> None:

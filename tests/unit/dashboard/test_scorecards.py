@@ -3,8 +3,8 @@
 from dataclasses import replace
 
 from dashboard import scorecards
-from driftwheel.records import ModelVersion
-from driftwheel.scorecard import FaultScore, FieldScore, LabelScore, ParityRow, Scorecard, SliceScore
+from driftwheel.records.nouns import ModelVersion
+from driftwheel.records.scorecard import FaultScore, FieldScore, LabelScore, ParityRow, Scorecard, SliceScore
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
 

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from dashboard import queries, standing
-from driftwheel.records import Alias, DriftVerdict
+from driftwheel.records.nouns import Alias, DriftVerdict
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
 

@@ -5,8 +5,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from dashboard.time_left import seconds_left, training_left, usual_seconds
-from driftwheel.bookkeeping import Step
-from driftwheel.records import TrainingRun
+from driftwheel.records.bookkeeping import Step
+from driftwheel.records.nouns import TrainingRun
 
 START = datetime(2026, 5, 4, 12, tzinfo=UTC)
 

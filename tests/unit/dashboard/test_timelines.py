@@ -1,7 +1,7 @@
 """Charts over time hold the numbers that they were given."""
 
 from dashboard import timelines
-from driftwheel.records import DriftKind, DriftSignal, DriftVerdict
+from driftwheel.records.nouns import DriftKind, DriftSignal, DriftVerdict
 
 
 def test_a_curve_leaves_out_points_without_a_value() -> None:

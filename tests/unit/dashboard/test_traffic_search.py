@@ -9,7 +9,7 @@ import pytest
 
 from dashboard import traffic_search
 from dashboard.traffic_search import TrafficFilter
-from driftwheel.records import Traffic
+from driftwheel.records.nouns import Traffic
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
 

@@ -10,12 +10,12 @@ import pytest
 import sqlalchemy as sa
 from streamlit.testing.v1 import AppTest
 
-from dashboard import files
+from dashboard import files, promotion
 from dashboard.pages import PAGES
-from driftwheel import controls
-from driftwheel.bookkeeping import Judgement, Preference
+from driftwheel.control import controls
 from driftwheel.identity import utc_now
-from driftwheel.records import DecisionStatus, RetrainDecision, Traffic
+from driftwheel.records.bookkeeping import Judgement, Preference
+from driftwheel.records.nouns import DecisionStatus, RetrainDecision, Traffic
 from driftwheel.settings.settings import Settings
 from driftwheel.store.alias import get_alias
 from driftwheel.store.ledger import Ledger
@@ -61,6 +61,72 @@ def test_promote_moves_the_alias(seeded: dict[str, str], ledger: Ledger, setting
     assert get_alias(ledger, settings.project, settings.serve.alias).version_id == seeded["v2"]
     button(page, "rollback").click().run()
     assert get_alias(ledger, settings.project, settings.serve.alias).version_id == seeded["v1"]
+
+
+def test_a_canary_gets_the_shares_that_were_chosen(seeded: dict[str, str], ledger: Ledger, settings: Settings) -> None:
+    page = view("model_versions")
+    page.selectbox(key="version").select(seeded["v2"]).run()
+    page.radio[0].set_value(promotion.CANARY).run()
+    assert page.button_group[0].value == [10.0, 50.0], "the settings' shares are the default"
+    page.button_group[0].set_value([50.0, 5.0]).run()
+    button(page, "promote").click().run()
+    alias = get_alias(ledger, *settings.alias_key)
+    assert alias.version_id == seeded["v2"]
+    assert controls.canary_plan(settings.serve, ledger, alias) == [0.05, 0.5]
+    assert "5 %, then 50 %, then all requests" in texts(page)
+
+
+def test_a_canary_without_a_share_is_not_begun(seeded: dict[str, str]) -> None:
+    page = view("model_versions")
+    page.selectbox(key="version").select(seeded["v2"]).run()
+    page.radio[0].set_value(promotion.CANARY).run()
+    page.button_group[0].set_value([]).run()
+    assert button(page, "promote").disabled
+
+
+def test_all_at_once_is_so_whatever_the_settings_would_do(
+    seeded: dict[str, str], ledger: Ledger, settings: Settings
+) -> None:
+    page = view("model_versions")
+    page.selectbox(key="version").select(seeded["v2"]).run()
+    button(page, "promote").click().run()
+    canary = settings.serve.model_copy(update={"rollout": "canary"})
+    assert controls.canary_plan(canary, ledger, get_alias(ledger, *settings.alias_key)) == []
+
+
+def test_a_shadow_begins_and_ends_and_moves_no_alias(
+    seeded: dict[str, str], ledger: Ledger, settings: Settings
+) -> None:
+    page = view("model_versions")
+    page.selectbox(key="version").select(seeded["v2"]).run()
+    page.radio[0].set_value(promotion.SHADOW).run()
+    button(page, "shadow").click().run()
+    assert ledger.switch(settings.project, controls.SHADOW) == seeded["v2"]
+    assert get_alias(ledger, *settings.alias_key).version_id == seeded["v1"]
+    button(page, "end_shadow").click().run()
+    assert ledger.switch(settings.project, controls.SHADOW) == ""
+
+
+def test_an_old_page_does_not_take_a_shadow_from_somebody_else(
+    seeded: dict[str, str], ledger: Ledger, settings: Settings
+) -> None:
+    page = view("model_versions")
+    page.selectbox(key="version").select(seeded["v2"]).run()
+    page.radio[0].set_value(promotion.SHADOW).run()
+    controls.set_shadow(ledger, settings.project, seeded["rejected"])
+    button(page, "shadow").click().run()
+    assert ledger.switch(settings.project, controls.SHADOW) == seeded["rejected"]
+    assert "Somebody changed the shadow meanwhile" in texts(page)
+
+
+def test_with_one_engine_there_is_no_canary_and_no_shadow(seeded: dict[str, str], settings: Settings) -> None:
+    one = settings.serve.model_copy(update={"swap": "in_place"})
+    assert promotion.ways(one) == [promotion.DIRECT]
+
+
+def test_a_version_in_several_stages_is_told_by_the_one_that_counts_most(seeded: dict[str, str]) -> None:
+    table = view("model_versions").dataframe[0].value
+    assert table[table["version"] == "v1"]["now"].tolist() == ["live, 100% of the requests"]
 
 
 def test_a_rejected_version_cannot_be_promoted(seeded: dict[str, str]) -> None:

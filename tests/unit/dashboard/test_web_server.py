@@ -8,7 +8,7 @@ from starlette.testclient import TestClient
 
 from dashboard.web_server import build_app, listen, report_path
 from driftwheel.errors import ConflictError
-from driftwheel.records import DriftSignal
+from driftwheel.records.nouns import DriftSignal
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
 

@@ -5,7 +5,7 @@ from concurrent.futures import Future
 
 import pytest
 
-from driftwheel.records import Traffic
+from driftwheel.records.nouns import Traffic
 from driftwheel.traffic.log import TrafficLog
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from driftwheel.accelerator import (
+from driftwheel.machine.accelerator import (
     GPU_QUERY,
     MIB,
     PROCESS_QUERY,

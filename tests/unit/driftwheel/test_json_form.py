@@ -8,12 +8,12 @@ import msgspec
 import pytest
 import sqlalchemy as sa
 
-from driftwheel.gate_verdict import GateVerdict
-from driftwheel.json_form import as_json
-from driftwheel.lineage import Lineage
-from driftwheel.probe_answers import Fingerprint
-from driftwheel.records import ModelVersion, ModelVersionStatus
-from driftwheel.scorecard import Scorecard
+from driftwheel.records.gate_verdict import GateVerdict
+from driftwheel.records.json_form import as_json
+from driftwheel.records.lineage import Lineage
+from driftwheel.records.nouns import ModelVersion, ModelVersionStatus
+from driftwheel.records.probe_answers import Fingerprint
+from driftwheel.records.scorecard import Scorecard
 from driftwheel.store.ledger import Ledger
 from tests.support.versions import add_with_parents, published_version
 

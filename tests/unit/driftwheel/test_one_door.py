@@ -8,12 +8,12 @@ from datetime import timedelta
 import pytest
 import yaml
 
-from driftwheel import controls
 from driftwheel.cli.main import main
+from driftwheel.control import controls
+from driftwheel.control.retrain_limits import history_of
 from driftwheel.errors import ConflictError
 from driftwheel.identity import utc_now
-from driftwheel.records import DecisionStatus, DecisionVerdict, DriftKind, RetrainDecision
-from driftwheel.retrain_limits import history_of
+from driftwheel.records.nouns import DecisionStatus, DecisionVerdict, DriftKind, RetrainDecision
 from driftwheel.settings.settings import Settings
 from driftwheel.settings.watching import PolicySettings
 from driftwheel.store.ledger import Ledger

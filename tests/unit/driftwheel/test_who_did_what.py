@@ -7,14 +7,14 @@ from datetime import timedelta
 import pytest
 import sqlalchemy as sa
 
-from driftwheel import approvals, controls
-from driftwheel.api_keys import create_key, disable_key, rotate_key
-from driftwheel.bookkeeping import Scope
-from driftwheel.by_whom import Action, Cause, Event, me, process
+from driftwheel.callers.api_keys import create_key, disable_key, rotate_key
 from driftwheel.cli.history import line
 from driftwheel.cli.main import main
+from driftwheel.control import approvals, controls
 from driftwheel.errors import ConflictError, DriftwheelError
-from driftwheel.records import Alias, DecisionStatus, DeploymentStage, RetrainDecision
+from driftwheel.records.bookkeeping import Scope
+from driftwheel.records.by_whom import Action, Cause, Event, me, process
+from driftwheel.records.nouns import Alias, DecisionStatus, DeploymentStage, RetrainDecision
 from driftwheel.settings.settings import Settings
 from driftwheel.store.alias import get_alias
 from driftwheel.store.events import events_of, note, note_with
@@ -101,7 +101,7 @@ DEEDS: dict[Action, tuple[str, Deed]] = {
     Action.REFUSE: ("person:Ann", lambda s, ledger: approvals.refuse(ledger, "support", waiting(s, ledger), by=ANN)),
     Action.PAUSE: ("person:Ann", lambda s, ledger: controls.set_paused(ledger, "support", True, by=ANN)),
     Action.RESUME: ("person:Ann", lambda s, ledger: controls.set_paused(ledger, "support", False, by=ANN)),
-    Action.SHADOW: (me().actor, lambda s, ledger: shadow._switch(ledger, "support", "v1", Action.SHADOW)),
+    Action.SHADOW: ("person:Ann", lambda s, ledger: controls.set_shadow(ledger, "support", "v1", by=ANN)),
     Action.END_SHADOW: (me().actor, lambda s, ledger: shadow.stop(ledger, published_version("v1", number=1))),
     Action.SWAP: (
         "process:gateway",

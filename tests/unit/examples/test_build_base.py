@@ -5,12 +5,12 @@ from typing import Any
 import pytest
 import torch
 
-from driftwheel.conversations import said
 from driftwheel.settings.data import TemplateSettings
+from driftwheel.text.conversations import said
 from examples.support.build_base import RECIPE, TEMPLATE, framed, make_model, make_tokenizer, pretrain
 from examples.support.world import unlabelled_text
 from train.chat_template import chosen_variables, shipped, turn_end
-from train.data.template_check import Templated, faults
+from train.data.splitting.template_check import Templated, faults
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ import pytest
 from rich.console import Console
 
 from driftwheel.identity import utc_now
-from driftwheel.records import DriftKind, DriftSignal, DriftVerdict
+from driftwheel.records.nouns import DriftKind, DriftSignal, DriftVerdict
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
 from examples.support.claims import Measured

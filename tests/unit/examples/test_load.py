@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from driftwheel import controls
-from driftwheel.api_keys import create_key
-from driftwheel.bookkeeping import Scope
-from driftwheel.by_whom import Feedback, FeedbackKind, Trust
-from driftwheel.records import Traffic
+from driftwheel.callers.api_keys import create_key
+from driftwheel.control import controls
+from driftwheel.records.bookkeeping import Scope
+from driftwheel.records.by_whom import Feedback, FeedbackKind, Trust
+from driftwheel.records.nouns import Traffic
 from examples.support.demo_tasks import TEXT
 from examples.support.load import Client, Reply, mean_grade
 from examples.support.task import Speaking

@@ -3,7 +3,7 @@
 from collections import Counter
 from statistics import fmean
 
-from driftwheel.grades import grade
+from driftwheel.text.grades import grade
 from examples.support.demo_tasks import LIKED, TEXT, chrf_grade, nearest_text
 from examples.support.world_cottages import SHARE_POSTCARDS, listings, unlabelled_text
 from examples.support.world_postcards import NEW_FACTS

@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from driftwheel.bookkeeping import Window
-from driftwheel.by_whom import Action
 from driftwheel.identity import utc_now
-from driftwheel.records import (
+from driftwheel.records.bookkeeping import Window
+from driftwheel.records.by_whom import Action
+from driftwheel.records.nouns import (
     Alias,
     Dataset,
     DecisionStatus,
@@ -28,7 +28,7 @@ from driftwheel.records import (
     RetrainDecision,
     Traffic,
 )
-from driftwheel.scorecard import Scorecard
+from driftwheel.records.scorecard import Scorecard
 from driftwheel.settings.settings import Settings
 from driftwheel.store.alias import move_alias
 from driftwheel.store.events import events_of

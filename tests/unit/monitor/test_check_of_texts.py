@@ -7,9 +7,8 @@ from pathlib import Path
 import pytest
 
 from driftwheel.identity import utc_now
-from driftwheel.json_form import as_json
-from driftwheel.predictions import PREDICTIONS, Prediction
-from driftwheel.records import (
+from driftwheel.records.json_form import as_json
+from driftwheel.records.nouns import (
     Alias,
     DecisionVerdict,
     DriftKind,
@@ -18,7 +17,8 @@ from driftwheel.records import (
     ModelVersion,
     RetrainDecision,
 )
-from driftwheel.scorecard import Scorecard
+from driftwheel.records.predictions import PREDICTIONS, Prediction
+from driftwheel.records.scorecard import Scorecard
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
 from examples.support.demo_tasks import nearest_text

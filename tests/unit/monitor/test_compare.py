@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from driftwheel.bookkeeping import Window
 from driftwheel.cli.main import main
-from driftwheel.records import DriftKind
+from driftwheel.records.bookkeeping import Window
+from driftwheel.records.nouns import DriftKind
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
 from examples.support.world import answer, messages

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from driftwheel.identity import utc_now
-from driftwheel.records import DriftKind
+from driftwheel.records.nouns import DriftKind
 from examples.support.world import messages
 from monitor.calibration import level_per_decision
 from monitor.dependence import INDEPENDENT, DesignEffect, design_effect_of, widened

@@ -2,8 +2,8 @@
 
 from dataclasses import replace
 
-from driftwheel.diagnosis import Diagnosis, Remedy
-from driftwheel.records import DriftKind
+from driftwheel.records.diagnosis import Diagnosis, Remedy
+from driftwheel.records.nouns import DriftKind
 from examples.support.world import messages
 from monitor.background import LearnedText, background_of
 from monitor.calibration import level_per_decision

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import binom, ks_2samp
 
-from driftwheel.records import DriftKind
+from driftwheel.records.nouns import DriftKind
 from examples.support.world import Example, messages
 from monitor.calibration import judge, level_per_decision, tail_probability, threshold_at
 from monitor.drift import FIRST_DEALINGS, deal_out, judge_kind, ks, squared_mmd, total_variation

@@ -6,10 +6,10 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from prometheus_client import CollectorRegistry
 
-from driftwheel import controls
-from driftwheel.check_details import SignalDetails
+from driftwheel.control import controls
 from driftwheel.errors import ConflictError
-from driftwheel.records import (
+from driftwheel.records.check_details import SignalDetails
+from driftwheel.records.nouns import (
     Alias,
     DecisionStatus,
     DecisionVerdict,
@@ -19,7 +19,7 @@ from driftwheel.records import (
     ModelVersionStatus,
     RetrainDecision,
 )
-from driftwheel.scorecard import Scorecard, SliceScore
+from driftwheel.records.scorecard import Scorecard, SliceScore
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
 from monitor.exporter import CheckCounter, LedgerCollector, start_exporter

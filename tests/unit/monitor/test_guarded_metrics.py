@@ -7,9 +7,9 @@ from contextlib import contextmanager
 import pytest
 from prometheus_client import CollectorRegistry, Gauge
 
-from driftwheel.api_keys import KEYS_VARIABLE, create_key
-from driftwheel.bookkeeping import Scope
+from driftwheel.callers.api_keys import KEYS_VARIABLE, create_key
 from driftwheel.errors import ConfigError
+from driftwheel.records.bookkeeping import Scope
 from driftwheel.settings.settings import Settings
 from driftwheel.settings.watching import MonitorSettings
 from driftwheel.store.ledger import Ledger

@@ -10,11 +10,11 @@ from scipy.stats import binom
 from dashboard import moves, queries
 from dashboard.drift_tables import can_be_accepted
 from dashboard.standing import lamp
-from driftwheel.by_whom import Action, Cause
 from driftwheel.cli.main import main
 from driftwheel.errors import ConflictError, NotFoundError
 from driftwheel.identity import utc_now
-from driftwheel.records import DriftKind, RetrainDecision, Traffic
+from driftwheel.records.by_whom import Action, Cause
+from driftwheel.records.nouns import DriftKind, RetrainDecision, Traffic
 from driftwheel.settings.settings import Settings
 from driftwheel.store.events import events_of
 from driftwheel.store.ledger import Ledger

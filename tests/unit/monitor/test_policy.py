@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from driftwheel.records import DecisionStatus, DecisionVerdict, DriftKind
+from driftwheel.records.nouns import DecisionStatus, DecisionVerdict, DriftKind
 from driftwheel.settings.watching import PolicySettings
 from monitor.policy import PolicyFacts, Trial, decide
 
@@ -22,6 +22,8 @@ TRIAL = Trial(
 WORSE = replace(LOST, trial=TRIAL)
 SLOW = replace(LOST, drifted=frozenset({DriftKind.ENGINE}), trial=replace(TRIAL, is_worse=False))
 
+SLOWER = replace(LOST, drifted=LOST.drifted | {DriftKind.ENGINE}, is_engine_failing=False)
+
 
 @pytest.mark.parametrize(
     ("facts", "changes", "remedy", "words"),
@@ -32,6 +34,9 @@ SLOW = replace(LOST, drifted=frozenset({DriftKind.ENGINE}), trial=replace(TRIAL,
         (replace(DRIFT, is_quality_known=False), {}, "label", "label some"),
         (replace(LOST, drifted=frozenset()), {}, "none", "no alarm"),
         (replace(LOST, drifted=LOST.drifted | {DriftKind.ENGINE}), {}, "engine", "does not help"),
+        (SLOWER, {}, "retrain", "look at the engine"),
+        (replace(SLOWER, is_quality_proved=False), {}, "engine", "does not help"),
+        (replace(SLOWER, fresh_labels=99), {}, "label", "99 fresh"),
         (replace(LOST, fresh_labels=99), {}, "label", "99 fresh labelled rows, 100 needed"),
         (replace(LOST, is_paused=True), {}, "wait", "paused"),
         (replace(LOST, is_retraining=True), {}, "wait", "under way"),
@@ -62,6 +67,9 @@ SLOW = replace(LOST, drifted=frozenset({DriftKind.ENGINE}), trial=replace(TRIAL,
         "drift, quality unknown",
         "nothing",
         "engine fault",
+        "quality lost behind a slow engine",
+        "quality lost by an estimate behind a slow engine",
+        "quality lost behind a slow engine, too few labels",
         "too few labels",
         "paused",
         "under way",

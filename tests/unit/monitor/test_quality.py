@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from driftwheel.scorecard import Scorecard, SliceScore
+from driftwheel.records.scorecard import Scorecard, SliceScore
 from monitor.opinions import Said, WindowEvidence
 from monitor.quality import judge_window
 from monitor.references import baseline_of

@@ -14,9 +14,9 @@ from scipy.stats import hypergeom, norm
 from sklearn.feature_extraction.text import HashingVectorizer
 from sklearn.preprocessing import normalize
 
-from driftwheel.by_whom import Feedback
 from driftwheel.errors import NotFoundError
-from driftwheel.records import DriftKind, ModelVersion, Traffic
+from driftwheel.records.by_whom import Feedback
+from driftwheel.records.nouns import DriftKind, ModelVersion, Traffic
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
 from driftwheel.store.tables import TABLES

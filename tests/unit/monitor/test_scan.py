@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy.stats import hypergeom
 
-from driftwheel.records import DriftKind
+from driftwheel.records.nouns import DriftKind
 from examples.support.world import Phase, messages
 from examples.support.world_texts import OPENINGS, PLAIN, Style, cottages, right_texts, text_of_facts
 from monitor.background import Background, LearnedText, background_of, nearest, tokens_of
@@ -71,6 +71,35 @@ def test_words_that_a_version_prefers_to_those_of_its_training_texts_are_no_drif
     for newest in range(1, 5):
         found = scan(DriftKind.OUTPUT, before, pools_of(windows[:newest]), learned, level=LEVEL)
         assert not found.is_over, found.sightings[:3]
+
+
+def invented(rows: list[Observation]) -> list[Observation]:
+    """Give every tenth request the answer to another one: fluent, of known words, and of no other length."""
+    return [replace(row, answer=rows[n - 5].answer) if n % 10 == 0 else row for n, row in enumerate(rows)]
+
+
+def test_facts_that_one_answer_in_ten_makes_up_are_found_in_two_windows() -> None:
+    learned = background_of(
+        [LearnedText(one.prompt, text, None) for one in cottages(1, 1000) for text in right_texts(one, 1)]
+    )
+    reference = signalled(told(300, 4), learned)
+    before, steady = tallied(reference, is_in_time=False), [told(200, 80 + n) for n in range(4)]
+    for place in range(2):
+        rows = steady[2 * place : 2 * place + 2]
+        as_it_was, planted = (
+            scan(
+                DriftKind.OUTPUT,
+                before,
+                pools_of([tallied(signalled(one, learned, reference)) for one in windows]),
+                learned,
+                level=LEVEL,
+            )
+            for windows in (rows, [invented(one) for one in rows])
+        )
+        assert not as_it_was.is_over, as_it_was.sightings[:3]
+        assert planted.is_over
+        first = planted.sightings[0]
+        assert (first.what, first.name, first.before) == (What.SIGNAL, "invented", 0.0)
 
 
 @pytest.mark.parametrize(

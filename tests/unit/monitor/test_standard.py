@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from driftwheel.json_form import as_json
-from driftwheel.predictions import PREDICTIONS, Prediction
-from driftwheel.scorecard import Scorecard
+from driftwheel.records.json_form import as_json
+from driftwheel.records.predictions import PREDICTIONS, Prediction
+from driftwheel.records.scorecard import Scorecard
 from examples.support.world_texts import cottages, right_texts
 from monitor.betting import Outcomes, log_capital
 from monitor.calibration import level_per_decision

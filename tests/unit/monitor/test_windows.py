@@ -7,9 +7,9 @@ from typing import cast
 import pytest
 import sqlalchemy as sa
 
-from driftwheel.bookkeeping import Window
 from driftwheel.errors import ConflictError
-from driftwheel.records import DriftSignal, Traffic
+from driftwheel.records.bookkeeping import Window
+from driftwheel.records.nouns import DriftSignal, Traffic
 from driftwheel.store.ledger import Ledger
 from driftwheel.store.tables import TABLES
 from driftwheel.traffic.outcomes import CLIENT_LEFT

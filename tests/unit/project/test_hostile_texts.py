@@ -10,15 +10,22 @@ import pytest
 import structlog
 from rich.console import Console
 
-from driftwheel.by_whom import Action, Cause
 from driftwheel.cli import process
 from driftwheel.cli.main import main
 from driftwheel.cli.process import run_command
 from driftwheel.cli.verify import _print
 from driftwheel.errors import DataError
-from driftwheel.gate_verdict import GateVerdict
 from driftwheel.inert_text import inert, inert_cell, inert_json, inert_lines
-from driftwheel.records import Dataset, DecisionStatus, DecisionVerdict, ModelVersion, RetrainDecision, TrainingRun
+from driftwheel.records.by_whom import Action, Cause
+from driftwheel.records.gate_verdict import GateVerdict
+from driftwheel.records.nouns import (
+    Dataset,
+    DecisionStatus,
+    DecisionVerdict,
+    ModelVersion,
+    RetrainDecision,
+    TrainingRun,
+)
 from driftwheel.settings.settings import Settings
 from driftwheel.store.events import note
 from driftwheel.store.ledger import Ledger
@@ -26,7 +33,7 @@ from driftwheel.traffic.export import export_traffic
 from driftwheel.traffic.feedback import give_feedback, person
 from driftwheel.upkeep.verifying import Fault, Verified
 from tests.support.whole_loop import add_version, request_row
-from train.data.check_tables import _say
+from train.data.checking.check_tables import _say
 from train.data.examples import Example
 from train.verbs.data import show
 from train.verdict.model_card import model_card

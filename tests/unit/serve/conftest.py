@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from driftwheel import controls
-from driftwheel.artifacts import write_json, writing
+from driftwheel.control import controls
+from driftwheel.files.artifacts import write_json, writing
 from driftwheel.settings.serving import ServeSettings
 from serve.engines.engine import Engine
 from tests.support import fake_gateway

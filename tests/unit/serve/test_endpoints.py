@@ -2,7 +2,6 @@
 
 import pytest
 
-from driftwheel.bookkeeping import Scope
 from driftwheel.errors import (
     ConflictError,
     DataError,
@@ -12,6 +11,7 @@ from driftwheel.errors import (
     RecordError,
     StorageError,
 )
+from driftwheel.records.bookkeeping import Scope
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
 from serve.access.allow_list import ROUTES, Route

@@ -16,11 +16,11 @@ import openai
 import pytest
 import uvloop
 
-from driftwheel.api_keys import create_key, digest_of, keys_of
-from driftwheel.bookkeeping import Scope
-from driftwheel.by_whom import Action, Event, Feedback
+from driftwheel.callers.api_keys import create_key, digest_of, keys_of
 from driftwheel.errors import ConfigError
-from driftwheel.records import DecisionStatus, RetrainDecision, Traffic
+from driftwheel.records.bookkeeping import Scope
+from driftwheel.records.by_whom import Action, Event, Feedback
+from driftwheel.records.nouns import DecisionStatus, RetrainDecision, Traffic
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
 from driftwheel.traffic.log import TrafficLog

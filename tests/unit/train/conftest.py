@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from driftwheel.records import Dataset
+from driftwheel.records.nouns import Dataset
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from driftwheel import artifacts
 from driftwheel.errors import ConfigError
-from driftwheel.records import Dataset
+from driftwheel.files import artifacts
+from driftwheel.records.nouns import Dataset
 from driftwheel.settings.settings import Settings
 from driftwheel.settings.training import TrainSettings
 from driftwheel.store.ledger import Ledger

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from driftwheel.artifacts import verify
-from driftwheel.dataset_report import BrokenRow
 from driftwheel.errors import ConfigError, DataError
-from driftwheel.records import Alias, Dataset, ModelVersion, ModelVersionStatus, Traffic, TrainingRun
+from driftwheel.files.artifacts import verify
+from driftwheel.records.dataset_report import BrokenRow
+from driftwheel.records.nouns import Alias, Dataset, ModelVersion, ModelVersionStatus, Traffic, TrainingRun
 from driftwheel.settings.data import SourceSettings
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
@@ -21,12 +21,12 @@ from examples.support.world import answer, messages
 from tests.support.said import words_of
 from tests.support.versions import add_with_parents, answered_request, published_version, run_stub
 from train.base_model import load_base_tokenizer
-from train.data.dataset_files import read_left_out, read_splits
-from train.data.duplicates import NearDuplicates
-from train.data.leaks import HeldOut
-from train.data.learned_tokens import training_rows
-from train.data.rendering import token_counts
-from train.data.traffic_dataset import dataset_from_traffic
+from train.data.live.traffic_dataset import dataset_from_traffic
+from train.data.near_duplicates.duplicates import NearDuplicates
+from train.data.splitting.dataset_files import read_left_out, read_splits
+from train.data.splitting.leaks import HeldOut
+from train.data.tokens.learned_tokens import training_rows
+from train.data.tokens.rendering import token_counts
 from train.dataset import build_dataset
 from train.runs import STARTED_FROM
 

@@ -10,16 +10,16 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from driftwheel import artifacts
-from driftwheel.conversations import said
 from driftwheel.errors import ArtifactError, EngineError, NotFoundError
-from driftwheel.predictions import read_predictions
-from driftwheel.probe_answers import Fingerprint
-from driftwheel.records import Dataset
-from driftwheel.scorecard import EarlierBaseline, Scorecard
+from driftwheel.files import artifacts
+from driftwheel.records.nouns import Dataset
+from driftwheel.records.predictions import read_predictions
+from driftwheel.records.probe_answers import Fingerprint
+from driftwheel.records.scorecard import EarlierBaseline, Scorecard
 from driftwheel.settings.data import Base, TemplateSettings
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
+from driftwheel.text.conversations import said
 from tests.support.shipped_templates import save_tokenizer
 from train.asking.client import Endpoint
 from train.asking.engine_child import engine

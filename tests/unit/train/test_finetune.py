@@ -11,13 +11,13 @@ import pytest
 from rich.console import Console
 from safetensors.torch import load_file, save_file
 
-from driftwheel import artifacts
 from driftwheel.errors import ArtifactError, ConfigError, ConflictError, DataError, DriftwheelError, NotFoundError
-from driftwheel.records import Alias, Dataset, ModelVersion, TrainingRun, TrainingRunStatus
+from driftwheel.files import artifacts
+from driftwheel.machine.system import only_process
+from driftwheel.records.nouns import Alias, Dataset, ModelVersion, TrainingRun, TrainingRunStatus
 from driftwheel.settings.data import TemplateSettings
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
-from driftwheel.system import only_process
 from tests.support.versions import published_version
 from train.base_model import load_base_tokenizer, load_tokenizer
 from train.chat_template import answers_at_once

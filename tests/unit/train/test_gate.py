@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from driftwheel.errors import GateError
-from driftwheel.gate_verdict import GateVerdict
+from driftwheel.records.gate_verdict import GateVerdict
 from driftwheel.settings.artifact import GateSettings
 from train.gate import decide, decide_counted
 from train.verdict.paired import Pairs

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from driftwheel.gate_verdict import GateVerdict
+from driftwheel.records.gate_verdict import GateVerdict
 from driftwheel.settings.artifact import GateSettings
 from train.gate import decide
 from train.verdict.paired_tables import Fixed, Item

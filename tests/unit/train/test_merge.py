@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from driftwheel import artifacts
 from driftwheel.errors import ArtifactError, ConflictError
-from driftwheel.records import Dataset, TrainingRunStatus
+from driftwheel.files import artifacts
+from driftwheel.records.nouns import Dataset, TrainingRunStatus
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
 from train.finetune import finetune

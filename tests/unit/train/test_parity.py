@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from driftwheel import artifacts
 from driftwheel.errors import ArtifactError, ParityError
-from driftwheel.records import Dataset, TrainingRun
+from driftwheel.files import artifacts
+from driftwheel.records.nouns import Dataset, TrainingRun
 from driftwheel.settings.load import load_settings
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger

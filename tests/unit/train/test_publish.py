@@ -12,18 +12,18 @@ from typing import Any
 
 import pytest
 
-from driftwheel import artifacts
 from driftwheel.errors import ArtifactError, GateError, ParityError
-from driftwheel.gate_verdict import GateVerdict, Override, Won
-from driftwheel.grades import Criterion
-from driftwheel.json_form import as_json, from_json
-from driftwheel.predictions import Prediction
-from driftwheel.records import Dataset, ModelVersion, ModelVersionStatus, TrainingRun
-from driftwheel.run_metrics import RunMetrics
-from driftwheel.scorecard import GeneralTask, ParityRow
+from driftwheel.files import artifacts
+from driftwheel.records.gate_verdict import GateVerdict, Override, Won
+from driftwheel.records.json_form import as_json, from_json
+from driftwheel.records.nouns import Dataset, ModelVersion, ModelVersionStatus, TrainingRun
+from driftwheel.records.predictions import Prediction
+from driftwheel.records.run_metrics import RunMetrics
+from driftwheel.records.scorecard import GeneralTask, ParityRow
 from driftwheel.settings.settings import Settings
 from driftwheel.store.alias import move_alias
 from driftwheel.store.ledger import Ledger
+from driftwheel.text.grades import Criterion
 from tests.support.versions import add_with_parents
 from train.data.examples import Example, read_examples
 from train.evaluation.scores import score

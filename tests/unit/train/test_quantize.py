@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from driftwheel import artifacts
 from driftwheel.errors import ConfigError, DriftwheelError, ParityError
+from driftwheel.files import artifacts
 from driftwheel.quantization import SCHEMES, Scheme
-from driftwheel.records import Dataset, TrainingRun
+from driftwheel.records.nouns import Dataset, TrainingRun
 from driftwheel.settings.artifact import QuantizeSettings
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger

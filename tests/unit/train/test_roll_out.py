@@ -7,10 +7,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from driftwheel import approvals, controls
-from driftwheel.by_whom import Action, Cause
+from driftwheel.control import approvals, controls
 from driftwheel.errors import CancelledError, ConflictError, EngineError
-from driftwheel.records import Alias, DecisionStatus, DecisionVerdict, RetrainDecision
+from driftwheel.records.by_whom import Action, Cause
+from driftwheel.records.nouns import Alias, DecisionStatus, DecisionVerdict, RetrainDecision
 from driftwheel.settings.settings import Settings
 from driftwheel.store.alias import get_alias, observe_alias
 from driftwheel.store.events import events_of

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from driftwheel.identity import utc_now
-from driftwheel.records import Dataset, TrainingRun, TrainingRunStatus
+from driftwheel.records.nouns import Dataset, TrainingRun, TrainingRunStatus
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
 from train.fidelity.parity_table import Parity

@@ -7,16 +7,16 @@ from datetime import timedelta
 import pytest
 
 from driftwheel.errors import DataError
-from driftwheel.records import Dataset, ModelVersion, Traffic
-from driftwheel.scorecard import Scorecard
+from driftwheel.records.nouns import Dataset, ModelVersion, Traffic
+from driftwheel.records.scorecard import Scorecard
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
 from examples.support.world_cottages import listings
 from tests.support.said import words_of
 from tests.support.versions import answered_request
 from tests.unit.train.test_dataset import live_on, with_dataset, write_rows
-from train.data.dataset_files import read_splits
-from train.data.traffic_dataset import dataset_from_traffic
+from train.data.live.traffic_dataset import dataset_from_traffic
+from train.data.splitting.dataset_files import read_splits
 from train.dataset import build_dataset
 
 

@@ -5,17 +5,17 @@ from dataclasses import replace
 
 import pytest
 
-from driftwheel.by_whom import Trust
 from driftwheel.errors import DataError
-from driftwheel.records import Dataset, Traffic
+from driftwheel.records.by_whom import Trust
+from driftwheel.records.nouns import Dataset, Traffic
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
 from examples.support.world import answer, messages
 from tests.support.said import words_of
 from tests.unit.train import test_dataset
 from tests.unit.train.test_dataset import log_traffic, with_dataset
-from train.data.dataset_files import read_splits
-from train.data.traffic_dataset import dataset_from_traffic
+from train.data.live.traffic_dataset import dataset_from_traffic
+from train.data.splitting.dataset_files import read_splits
 
 live = test_dataset.live
 

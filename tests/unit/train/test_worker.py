@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from driftwheel import approvals
-from driftwheel.bookkeeping import Step
-from driftwheel.by_whom import Action, Cause
+from driftwheel.control import approvals
 from driftwheel.errors import ConflictError
-from driftwheel.records import DecisionStatus, RetrainDecision, TrainingRun, TrainingRunStatus
+from driftwheel.records.bookkeeping import Step
+from driftwheel.records.by_whom import Action, Cause
+from driftwheel.records.nouns import DecisionStatus, RetrainDecision, TrainingRun, TrainingRunStatus
 from driftwheel.settings.load import load_settings
 from driftwheel.settings.settings import Settings
 from driftwheel.store.events import events_of
@@ -27,7 +27,7 @@ from train.workflow import only_worker
 
 SCRIPT = """
 import os, pathlib, sys, time
-from driftwheel.approvals import cancel
+from driftwheel.control.approvals import cancel
 from driftwheel.cli.command import open_ledger
 from driftwheel.settings.load import load_settings
 from driftwheel.errors import DataError, StorageError

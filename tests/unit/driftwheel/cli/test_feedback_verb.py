@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from driftwheel.by_whom import Trust
 from driftwheel.cli.main import main
-from driftwheel.records import Traffic
+from driftwheel.records.by_whom import Trust
+from driftwheel.records.nouns import Traffic
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
 from driftwheel.traffic import feedback

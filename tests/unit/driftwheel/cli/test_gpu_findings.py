@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from driftwheel.accelerator import GPU_QUERY, PROCESS_QUERY, Accelerator, Builds, look
 from driftwheel.cli.gpu_findings import gpu_findings
+from driftwheel.machine.accelerator import GPU_QUERY, PROCESS_QUERY, Accelerator, Builds, look
 from driftwheel.settings.artifact import QuantizeSettings
 
 SAID = Path(__file__).parents[1] / "nvidia_smi"

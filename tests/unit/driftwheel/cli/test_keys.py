@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from driftwheel.api_keys import create_key, is_weak, rotate_key, state_of_keys
-from driftwheel.bookkeeping import ApiKey, Scope
+from driftwheel.callers.api_keys import create_key, is_weak, rotate_key, state_of_keys
 from driftwheel.cli.main import main
 from driftwheel.errors import ConfigError, ConflictError
 from driftwheel.identity import utc_now
+from driftwheel.records.bookkeeping import ApiKey, Scope
 from driftwheel.settings.settings import Settings
 from driftwheel.store.database import connect
 from driftwheel.store.ledger import Ledger

@@ -1,7 +1,10 @@
 """The command answers fast, and says what is wrong in one line."""
 
+import argparse
+import errno
 import importlib
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -12,7 +15,8 @@ import pytest
 import yaml
 
 from driftwheel.cli.main import OTHER_NAMES, STAGE_VERBS, VERBS, main
-from driftwheel.records import DecisionStatus
+from driftwheel.cli.process import run_command
+from driftwheel.records.nouns import DecisionStatus
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
 from tests.support.retrains import ask_for_retrain
@@ -274,3 +278,24 @@ def test_what_is_not_there_names_the_verb_that_lists_it(
 def test_no_keys_yet_names_the_command_that_makes_one(settings: Settings, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["keys", "list", "--config", str(settings.path)]) == 0
     assert capsys.readouterr().err.endswith("there are none yet; next: driftwheel keys create NAME\n")
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EACCES], ids=errno.errorcode.get)
+def test_what_the_disk_refuses_anywhere_is_one_line(number: int, capsys: pytest.CaptureFixture[str]) -> None:
+    """`gc` on a mounted copy, and any verb on a full disk, ended in a traceback."""
+
+    def write(_: argparse.Namespace) -> None:
+        raise OSError(number, os.strerror(number), "/loop/upkeep.lock")
+
+    assert run_command("test", write, argparse.Namespace()) == 1
+    said = capsys.readouterr().err
+    assert said.startswith(f"error: /loop/upkeep.lock: {os.strerror(number)}; ")
+    assert said.count("\n") == 1
+
+
+def test_another_error_of_the_system_is_a_bug_and_keeps_its_traceback() -> None:
+    def write(_: argparse.Namespace) -> None:
+        raise OSError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+
+    with pytest.raises(NotADirectoryError):
+        run_command("test", write, argparse.Namespace())

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from driftwheel import controls
 from driftwheel.cli.main import main
-from driftwheel.gateway_reports import has_gateway
+from driftwheel.control import controls
+from driftwheel.control.gateway_reports import has_gateway
 from driftwheel.settings.settings import Settings
 from driftwheel.store.alias import find_alias, observe_alias, send_heartbeat
 from driftwheel.store.ledger import Ledger

@@ -1,5 +1,6 @@
 """What is live is said with what it scored, and how sure that is."""
 
+import json
 import re
 import threading
 from dataclasses import replace
@@ -10,25 +11,29 @@ from typing import Any
 
 import pytest
 
-from driftwheel.bookkeeping import Step
 from driftwheel.cli.command import named_version
-from driftwheel.cli.status import as_text, ask_gateway, gather
-from driftwheel.controls import set_paused
+from driftwheel.cli.status import as_json, as_text, ask_gateway, gather
+from driftwheel.control.controls import set_paused
 from driftwheel.errors import NotFoundError
-from driftwheel.gate_verdict import GateVerdict
 from driftwheel.identity import utc_now
-from driftwheel.records import (
+from driftwheel.records.bookkeeping import Step
+from driftwheel.records.check_details import DECIDING
+from driftwheel.records.gate_verdict import GateVerdict
+from driftwheel.records.nouns import (
     Alias,
     Dataset,
     DecisionStatus,
     DecisionVerdict,
+    DriftKind,
+    DriftSignal,
+    DriftVerdict,
     ModelVersion,
     ModelVersionStatus,
     RetrainDecision,
     TrainingRun,
     TrainingRunStatus,
 )
-from driftwheel.scorecard import Scorecard
+from driftwheel.records.scorecard import Scorecard
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
 from driftwheel.traffic.outcomes import UNWATCHED
@@ -220,3 +225,31 @@ def test_labels_of_requests_that_nobody_learns_from_are_not_counted(settings: Se
             )
         )
     assert "2 requests, 1 with a label" in as_text(gather(ledger, settings.alias_key))
+
+
+def test_drift_that_was_accepted_since_is_told_as_accepted(settings: Settings, ledger: Ledger) -> None:
+    """It said `steady`, with a score far over the threshold beside it."""
+    add_with_parents(ledger, version("version_1", 1))
+    signal = DriftSignal(
+        id="signal_1",
+        project="support",
+        version_id="version_1",
+        kind=DriftKind.INPUT,
+        feature=DECIDING,
+        method="m",
+        score=7.5,
+        threshold=1.5,
+        reference_rows=100,
+        current_rows=100,
+        verdict=DriftVerdict.DRIFTED,
+        check_id="check_1",
+    )
+    ledger.add(signal, replace(signal, id="signal_2", kind=DriftKind.QUALITY, verdict=DriftVerdict.STEADY))
+    shown = as_text(gather(ledger, settings.alias_key))
+    assert "input drift    drifted (score 7.5 against 1.5" in shown
+    accepted = {"version_id": "version_1", "check_ids": ["check_1"], "number": 1}
+    ledger.set_switch("support", "normal/version_1", json.dumps(accepted))
+    status = gather(ledger, settings.alias_key)
+    assert "input drift    accepted as the new normal (before that: score 7.5 against 1.5" in as_text(status)
+    assert "quality drift  steady" in as_text(status)
+    assert json.loads(as_json(status))["accepted"] == ["input"]

@@ -4,10 +4,10 @@ import threading
 
 import pytest
 
-from driftwheel import controls
+from driftwheel.control import controls
+from driftwheel.control.gateway_reports import wait_until_observed
 from driftwheel.errors import ConflictError, EngineError, NotFoundError
-from driftwheel.gateway_reports import wait_until_observed
-from driftwheel.records import Deployment, DeploymentStage
+from driftwheel.records.nouns import Deployment, DeploymentStage
 from driftwheel.settings.settings import Settings
 from driftwheel.store.alias import find_alias, get_alias, leader_of, move_alias, observe_alias
 from driftwheel.store.ledger import Ledger

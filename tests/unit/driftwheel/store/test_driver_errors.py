@@ -8,7 +8,7 @@ import pytest
 
 from driftwheel.cli.main import main
 from driftwheel.errors import StorageError
-from driftwheel.records import Traffic
+from driftwheel.records.nouns import Traffic
 from driftwheel.settings.settings import Settings
 from driftwheel.store.driver_errors import refusal
 from driftwheel.store.ledger import Ledger

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from driftwheel.bookkeeping import Step, Window
 from driftwheel.errors import ConflictError, RecordError
-from driftwheel.records import Alias, DecisionStatus, DecisionVerdict, RetrainDecision, Traffic
+from driftwheel.records.bookkeeping import Step, Window
+from driftwheel.records.nouns import Alias, DecisionStatus, DecisionVerdict, RetrainDecision, Traffic
 from driftwheel.store.ledger import Ledger
 from driftwheel.traffic.appender import Appender
 from tests.support.versions import add_with_parents, answered_request, dataset_stub, published_version, run_stub

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from driftwheel.check_details import DecisionBasis
 from driftwheel.errors import ConfigError, ConflictError, NotFoundError, RecordError, StorageError
 from driftwheel.identity import new_id
-from driftwheel.records import NOUNS, DecisionStatus, DecisionVerdict, RetrainDecision, Traffic
+from driftwheel.records.check_details import DecisionBasis
+from driftwheel.records.nouns import NOUNS, DecisionStatus, DecisionVerdict, RetrainDecision, Traffic
 from driftwheel.settings.settings import Settings
 from driftwheel.store.any_of import any_of
 from driftwheel.store.ledger import Ledger

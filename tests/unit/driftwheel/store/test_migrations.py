@@ -18,9 +18,9 @@ import pytest
 import sqlalchemy as sa
 import structlog
 
-from driftwheel.by_whom import Action, Event, Feedback, me
 from driftwheel.errors import DriftwheelError, RecordError, SchemaError, StorageError
-from driftwheel.records import RECORDS, Alias, Traffic, TrainingRun
+from driftwheel.records.by_whom import Action, Event, Feedback, me
+from driftwheel.records.nouns import RECORDS, Alias, Traffic, TrainingRun
 from driftwheel.settings.settings import Settings
 from driftwheel.store import migrations
 from driftwheel.store.alias import move_alias

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from driftwheel import artifacts
-from driftwheel.json_form import as_json
-from driftwheel.predictions import PREDICTIONS, Prediction
-from driftwheel.records import Dataset, ModelVersion, ModelVersionStatus, TrainingRun
-from driftwheel.scorecard import Scorecard
+from driftwheel.files import artifacts
+from driftwheel.records.json_form import as_json
+from driftwheel.records.nouns import Dataset, ModelVersion, ModelVersionStatus, TrainingRun
+from driftwheel.records.predictions import PREDICTIONS, Prediction
+from driftwheel.records.scorecard import Scorecard
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
 from driftwheel.store.tables import TABLES

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from driftwheel.bookkeeping import Step
-from driftwheel.check_details import DecisionBasis
 from driftwheel.errors import RecordError
-from driftwheel.records import DecisionStatus, DecisionVerdict, RetrainDecision, Traffic, TrainingRun
-from driftwheel.run_metrics import RunMetrics
+from driftwheel.records.bookkeeping import Step
+from driftwheel.records.check_details import DecisionBasis
+from driftwheel.records.nouns import DecisionStatus, DecisionVerdict, RetrainDecision, Traffic, TrainingRun
+from driftwheel.records.run_metrics import RunMetrics
 from driftwheel.store.ledger import Ledger
 from driftwheel.traffic.appender import Appender
 from tests.support.versions import add_with_parents, answered_request, run_stub

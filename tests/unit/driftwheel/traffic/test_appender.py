@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from driftwheel.errors import ConflictError, RecordError, StorageError
-from driftwheel.records import Traffic
+from driftwheel.records.nouns import Traffic
 from driftwheel.store.ledger import Ledger
 from driftwheel.traffic.appender import Appender
 from tests.support.versions import answered_request

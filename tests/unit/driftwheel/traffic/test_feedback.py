@@ -6,14 +6,14 @@ from typing import Any
 
 import pytest
 
-from driftwheel.answers import AnswerForm
-from driftwheel.by_whom import Trust
-from driftwheel.dataset_report import DatasetReport
 from driftwheel.errors import DataError
-from driftwheel.records import Dataset, Traffic
+from driftwheel.records.by_whom import Trust
+from driftwheel.records.dataset_report import DatasetReport
+from driftwheel.records.nouns import Dataset, Traffic
 from driftwheel.settings.settings import Settings
 from driftwheel.store.answer_form import label_field_of
 from driftwheel.store.ledger import Ledger
+from driftwheel.text.answers import AnswerForm
 from driftwheel.traffic.feedback import Author, WrongFormError, give_feedback
 from serve.feedback_route import read_feedback, store_feedback
 from serve.refusals import RequestRefused

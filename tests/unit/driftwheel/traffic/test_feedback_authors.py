@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from driftwheel.by_whom import Feedback, FeedbackKind, Trust
 from driftwheel.errors import ConflictError, DataError, NotFoundError
 from driftwheel.identity import utc_now
-from driftwheel.records import Traffic
+from driftwheel.records.by_whom import Feedback, FeedbackKind, Trust
+from driftwheel.records.nouns import Traffic
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
 from driftwheel.traffic import feedback

@@ -5,9 +5,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from driftwheel.by_whom import Trust
 from driftwheel.identity import utc_now
-from driftwheel.records import Traffic
+from driftwheel.records.by_whom import Trust
+from driftwheel.records.nouns import Traffic
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
 from driftwheel.traffic.feedback import Author, give_feedback, person
@@ -73,3 +73,17 @@ def test_a_label_that_a_person_vouched_for_counts_and_a_withdrawn_one_does_not(
     two = Author(id="support/two", trust=Trust.LABEL)
     give_feedback(settings.traffic, ledger, "support", rows[0].id, author=two, label="loan")
     assert fresh_for_retrain(ledger, key, Few()) == 4, "one request is one row, however many speak of it"
+
+
+@pytest.mark.every_database
+def test_answers_that_were_only_liked_are_nothing_new_to_learn(settings: Settings, ledger: Ledger) -> None:
+    """A thousand likes beside five corrections began a retrain that had five things to learn."""
+    desk = Author(id="support/desk", trust=Trust.TRUSTED)
+    rows = [replace(ROW, id=f"req_{n}", created_at=utc_now()) for n in range(4)]
+    ledger.add(*rows)
+    for row in rows:
+        give_feedback(settings.traffic, ledger, "support", row.id, author=desk, thumb=1)
+    assert {row.label_source for row in ledger.find(Traffic)} == {"accepted"}
+    assert fresh_for_retrain(ledger, settings.alias_key, Few()) == 0
+    give_feedback(settings.traffic, ledger, "support", rows[0].id, author=desk, correction="loan")
+    assert fresh_for_retrain(ledger, settings.alias_key, Few()) == 1

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from driftwheel.errors import ConflictError, DataError, NotFoundError, RecordError, StorageError
-from driftwheel.records import Traffic
+from driftwheel.records.nouns import Traffic
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
 from driftwheel.traffic.feedback import Author, give_feedback
@@ -90,7 +90,7 @@ def test_acknowledged_rows_survive_a_kill(settings: Settings) -> None:
 import itertools, os, signal, threading
 from dataclasses import replace
 from driftwheel.store.ledger import Ledger
-from driftwheel.records import Traffic
+from driftwheel.records.nouns import Traffic
 from driftwheel.traffic.log import TrafficLog
 row = Traffic(id="x", project="p", alias="a", version_id="v", route="/", status_code=200, prompt="", answer="",
               latency_seconds=0.0)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from driftwheel.errors import StorageError
-from driftwheel.records import Traffic
+from driftwheel.records.nouns import Traffic
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
 from driftwheel.traffic.log import TrafficLog

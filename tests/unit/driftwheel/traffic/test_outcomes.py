@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 
-from driftwheel.records import Traffic
+from driftwheel.records.nouns import Traffic
 from driftwheel.store.ledger import Ledger
 from driftwheel.traffic.outcome_query import is_answered, is_observation, is_outcome, is_unwatched
 from driftwheel.traffic.outcomes import CLIENT_LEFT, UNWATCHED, Outcome, outcome_of

@@ -11,7 +11,7 @@ import pytest
 
 from driftwheel.errors import ConfigError, DataError, RecordError
 from driftwheel.identity import new_id
-from driftwheel.records import Traffic
+from driftwheel.records.nouns import Traffic
 from driftwheel.settings.load import load_settings
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger

@@ -12,7 +12,7 @@ import structlog
 
 from driftwheel.cli.main import main
 from driftwheel.cli.status import as_text, gather
-from driftwheel.records import Dataset, Traffic
+from driftwheel.records.nouns import Dataset, Traffic
 from driftwheel.settings.settings import Settings
 from driftwheel.store.alias import move_alias
 from driftwheel.store.ledger import Ledger

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from driftwheel.artifacts import writing
 from driftwheel.cli.main import main
 from driftwheel.errors import ArtifactError, ConflictError
-from driftwheel.records import Dataset, ModelVersion, Traffic
+from driftwheel.files.artifacts import writing
+from driftwheel.records.nouns import Dataset, ModelVersion, Traffic
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
 from driftwheel.store.sqlite import safe_sqlite_module

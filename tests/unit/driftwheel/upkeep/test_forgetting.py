@@ -10,16 +10,16 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from driftwheel.artifacts import is_complete, verify, writing
-from driftwheel.bookkeeping import Switch
-from driftwheel.by_whom import Action, Cause, Event, Feedback, Trust
-from driftwheel.check_details import SignalDetails
 from driftwheel.cli.main import main
 from driftwheel.errors import DataError, NotFoundError
-from driftwheel.predictions import Prediction, write_predictions
-from driftwheel.probe_answers import Fingerprint, ProbeAnswer
-from driftwheel.records import Dataset, DriftKind, DriftSignal, DriftVerdict, ModelVersion, Traffic, TrainingRun
-from driftwheel.scorecard import Scorecard
+from driftwheel.files.artifacts import is_complete, verify, writing
+from driftwheel.records.bookkeeping import Switch
+from driftwheel.records.by_whom import Action, Cause, Event, Feedback, Trust
+from driftwheel.records.check_details import SignalDetails
+from driftwheel.records.nouns import Dataset, DriftKind, DriftSignal, DriftVerdict, ModelVersion, Traffic, TrainingRun
+from driftwheel.records.predictions import Prediction, write_predictions
+from driftwheel.records.probe_answers import Fingerprint, ProbeAnswer
+from driftwheel.records.scorecard import Scorecard
 from driftwheel.settings.settings import Settings
 from driftwheel.store.events import events_of
 from driftwheel.store.ledger import Ledger
@@ -172,6 +172,66 @@ def test_a_user_who_is_forgotten_stands_nowhere(loop: Ledger, settings: Settings
     assert (settings.root / "reports" / "check_2").exists()
     assert (settings.logs / "worker.log").read_text() == "kept\n"
     assert verify_loop(loop, "support", settings.root).faults == ()
+
+
+EARLIER = "I live at 12 Long Lane,\nsecond floor"
+BATCHED, LEARNED = "my passport ends in 55121", "my mother's name was Rosalind"
+PARTS = ("the code of my door is 8841", "and I was born in May of 1970")
+
+
+def conversation(*turns: object, end: str = "and now?") -> dict[str, object]:
+    """Return a request's fields in which a user said some turns, each answered, before the last."""
+    answered = [turn for said in turns for turn in ({"role": "user", "content": said}, {"role": "assistant"})]
+    return {"prompt": end, "request": json.dumps({"messages": [*answered, {"role": "user", "content": end}]})}
+
+
+def test_what_was_said_in_earlier_turns_stands_in_no_file_either(loop: Ledger, settings: Settings) -> None:
+    asked: tuple[dict[str, object], ...] = (
+        conversation(EARLIER, [{"type": "text", "text": PARTS[0]}, {"type": "image_url"}]),
+        {
+            "prompt": "?",
+            "request": json.dumps({"input": [{"role": "user", "content": text} for text in (PARTS[1], "?")]}),
+        },
+        {"prompt": "?", "request": json.dumps({"prompt": [BATCHED, "?"]})},
+    )
+    for number, fields in enumerate(asked, start=50):
+        loop.add(request_row("version_1", number, user_id="eve", **fields))
+    (settings.logs / "worker.log").write_text(
+        f"before\nsaw {EARLIER} of eve\nkept\n{json.dumps(PARTS[0])}\n{BATCHED}\n"
+    )
+    for name, text in (("check_8", PARTS[1]), ("check_9", EARLIER)):
+        (settings.root / "reports" / name).mkdir()
+        (settings.root / "reports" / name / "report.html").write_text(html.escape(text))
+    turns = json.loads(str(conversation(LEARNED, "?")["request"]))["messages"]
+    add_dataset(loop, settings, "dataset_9", (dataset_row("f" * 16, "", "eve") | {"prompt": turns},))
+    (settings.logs / "monitor.log").write_text(f"{LEARNED}\nkept\n")
+    forget_in(settings, loop, "user", "eve")
+    assert places_of(settings, EARLIER, BATCHED, LEARNED, *PARTS) == set()
+    assert [(settings.logs / f"{name}.log").read_text() for name in ("worker", "monitor")] == [
+        "before\nkept\n",
+        "kept\n",
+    ]
+
+
+def test_the_requests_of_a_users_conversation_that_name_nobody_go_too(loop: Ledger, settings: Settings) -> None:
+    loop.add(request_row("version_1", 50, user_id="eve", conversation_id="talk", prompt=PARTS[0]))
+    loop.add(request_row("version_1", 51, conversation_id="talk", **conversation(PARTS[0])))
+    loop.add(request_row("version_1", 52, conversation_id="", prompt="nobody's"))
+    loop.add(request_row("version_1", 53, conversation_id="talk", user_id="bob"))
+    assert forget_in(settings, loop, "user", "eve").requests == 2
+    assert loop.count(Traffic, id=["req_00052", "req_00053"]) == 2
+    assert places_of(settings, *PARTS) == set()
+
+
+def test_the_examples_that_an_application_puts_before_each_question_are_nobodys(
+    loop: Ledger, settings: Settings
+) -> None:
+    """Else each fingerprint would lose all its probes, and each evaluation its answers, by one user's wish."""
+    loop.add(*(request_row("version_1", n, user_id=f"user {n}", **conversation(EARLIER)) for n in range(50, 80)))
+    loop.add(request_row("version_1", 80, user_id="eve", **conversation(EARLIER, PARTS[0])))
+    (settings.logs / "worker.log").write_text(f"{EARLIER}\n{PARTS[0]}\n")
+    forget_in(settings, loop, "user", "eve")
+    assert (settings.logs / "worker.log").read_text() == f"{EARLIER}\n"
 
 
 def test_what_learned_from_them_is_named_and_marked(loop: Ledger, settings: Settings) -> None:

@@ -10,16 +10,16 @@ from pathlib import Path
 import pytest
 
 from driftwheel.cli.main import main
+from driftwheel.control.retrain_limits import UNFINISHED
 from driftwheel.errors import ConflictError
-from driftwheel.lineage import Lineage
-from driftwheel.records import DecisionStatus, ModelVersion, ModelVersionStatus, TrainingRun
-from driftwheel.retrain_limits import UNFINISHED
+from driftwheel.files.version_files import collect_stored
+from driftwheel.records.lineage import Lineage
+from driftwheel.records.nouns import DecisionStatus, ModelVersion, ModelVersionStatus, TrainingRun
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
 from driftwheel.upkeep.leftovers import LARGEST_LOG_BYTES, collect_leftovers
-from driftwheel.upkeep.storage_files import only_upkeep
+from driftwheel.upkeep.storage_files import making, only_upkeep
 from driftwheel.upkeep.verifying import verify_loop
-from driftwheel.version_files import collect_stored
 from tests.support.versions import decision_stub
 from tests.support.whole_loop import add_built, add_run, add_version
 
@@ -170,3 +170,28 @@ def test_the_verb_says_what_it_would_do(loop: Ledger, settings: Settings, capsys
     told = capsys.readouterr().out
     assert "would be deleted" in told
     assert '"reason": "no published version serves it"' in told
+
+
+def test_nothing_is_a_leftover_while_somebody_makes_files_by_hand(
+    loop: Ledger, settings: Settings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`gc --keep-days 0` took the merged weights from a `publish` that was quantizing them: no row names them yet."""
+    make_old(settings.root)
+    gc = ["gc", "--keep-days", "0", "--config", str(settings.path)]
+    with making(settings.root), making(settings.root):
+        assert main(gc) == 1
+        said = capsys.readouterr().err
+        assert "run it again when it has ended" in said
+        assert (settings.root / "runs" / "run_2" / "merged").is_dir()
+    assert main(gc) == 0
+    assert not (settings.root / "runs" / "run_2" / "merged").exists()
+
+
+def test_checkpoints_are_looked_for_where_a_training_writes_them(loop: Ledger, settings: Settings) -> None:
+    """None was ever deleted: `gc` knew another folder."""
+    written = settings.root / "runs" / "run_2" / "checkpoints" / "checkpoint-20"
+    written.mkdir(parents=True)
+    make_old(settings.root)
+    found = names(settings.root, [*collect_leftovers(loop, settings.root, dry_run=False)])
+    assert "runs/run_2/checkpoints/checkpoint-20" in found
+    assert not written.exists()

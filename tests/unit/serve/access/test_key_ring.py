@@ -6,9 +6,9 @@ from datetime import timedelta
 
 import pytest
 
-from driftwheel.api_keys import create_key, disable_key, environment_keys, keys_of, rotate_key
-from driftwheel.bookkeeping import Scope
+from driftwheel.callers.api_keys import create_key, disable_key, environment_keys, keys_of, rotate_key
 from driftwheel.identity import utc_now
+from driftwheel.records.bookkeeping import Scope
 from driftwheel.store.ledger import Ledger
 from serve.access.key_ring import RELOAD_SECONDS, ApiKeys, follow
 

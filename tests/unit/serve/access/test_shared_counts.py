@@ -14,14 +14,14 @@ from pathlib import Path
 
 import pytest
 
-from driftwheel import controls
-from driftwheel.api_keys import create_key
-from driftwheel.bookkeeping import Scope
+from driftwheel.callers.api_keys import create_key
+from driftwheel.control import controls
 from driftwheel.errors import ConfigError, ConflictError
+from driftwheel.machine.system import free_port, only_process
+from driftwheel.records.bookkeeping import Scope
 from driftwheel.settings.load import load_settings
 from driftwheel.settings.serving import ServeSettings
 from driftwheel.settings.settings import Settings
-from driftwheel.system import free_port, only_process
 from serve.access.rate_limit import RateLimit
 from serve.access.shared_counts import SharedCounts, counting, lock_path
 from serve.refusals import RequestRefused

@@ -14,11 +14,11 @@ from typing import Any
 
 import pytest
 
-from driftwheel import controls
-from driftwheel.artifacts import read_manifest, write_json, writing
+from driftwheel.control import controls
 from driftwheel.errors import ArtifactError, ConfigError, EngineError
-from driftwheel.probe_answers import Fingerprint
-from driftwheel.records import DeploymentStage
+from driftwheel.files.artifacts import read_manifest, write_json, writing
+from driftwheel.records.nouns import DeploymentStage
+from driftwheel.records.probe_answers import Fingerprint
 from driftwheel.settings.serving import ServeSettings
 from driftwheel.settings.settings import Settings
 from serve.engines.adapters import Adapters, Slot

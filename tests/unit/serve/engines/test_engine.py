@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from driftwheel.accelerator import has_gpu
-from driftwheel.artifacts import MANIFEST
 from driftwheel.errors import ArtifactError, EngineError
+from driftwheel.files.artifacts import MANIFEST
+from driftwheel.machine.accelerator import has_gpu
+from driftwheel.machine.system import free_port
 from driftwheel.settings.settings import Settings
-from driftwheel.system import free_port
 from serve.engines.engine import Engine, start
 from serve.engines.liveness import answers_token
 from serve.engines.vllm_command import engine_environment, vllm_command

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from driftwheel.accelerator import Accelerator, Builds, Gpu
 from driftwheel.errors import ConfigError, EngineError
-from driftwheel.gpu_memory import ENGINE_BYTES, GIB
-from driftwheel.gpu_room import holders
+from driftwheel.machine.accelerator import Accelerator, Builds, Gpu
+from driftwheel.machine.gpu_memory import ENGINE_BYTES, GIB
+from driftwheel.machine.gpu_room import holders
 from driftwheel.settings.serving import ServeSettings
 from serve.engines.gpu_engine import device_groups, fits_twice_on_gpu, gpu_flags, room_for_engine
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from driftwheel.engine_hosts import EngineState, HostedEngine, HostReport, find_report, put_report
+from driftwheel.control.engine_hosts import EngineState, HostedEngine, HostReport, find_report, put_report
 from driftwheel.errors import EngineError
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger

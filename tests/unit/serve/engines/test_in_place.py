@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from driftwheel import controls
-from driftwheel.artifacts import read_manifest, write_json, writing
+from driftwheel.control import controls
 from driftwheel.errors import ArtifactError, GateError
-from driftwheel.probe_answers import Fingerprint
-from driftwheel.records import DeploymentStage, ModelVersion
+from driftwheel.files.artifacts import read_manifest, write_json, writing
+from driftwheel.records.nouns import DeploymentStage, ModelVersion
+from driftwheel.records.probe_answers import Fingerprint
 from driftwheel.settings.serving import ServeSettings
 from driftwheel.settings.settings import Settings
 from serve.engines.in_place import check_reload, fits_twice, way_to_swap

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from driftwheel.artifacts import write_json, writing
 from driftwheel.errors import ArtifactError, EngineError
-from driftwheel.probe_answers import Fingerprint
-from driftwheel.records import ModelVersion
+from driftwheel.files.artifacts import write_json, writing
+from driftwheel.records.nouns import ModelVersion
+from driftwheel.records.probe_answers import Fingerprint
 from driftwheel.settings.serving import ServeSettings
 from driftwheel.settings.settings import Settings
 from serve.engines.adapters import StartEngine

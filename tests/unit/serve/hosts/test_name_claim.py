@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from driftwheel.engine_hosts import find_report, host_reports, put_report
+from driftwheel.control.engine_hosts import find_report, host_reports, put_report
 from driftwheel.errors import ConflictError
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger

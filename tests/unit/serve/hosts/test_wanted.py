@@ -3,8 +3,8 @@
 import pytest
 import sqlalchemy as sa
 
-from driftwheel.controls import SHADOW
-from driftwheel.records import Alias, Deployment, DeploymentStage
+from driftwheel.control.controls import SHADOW
+from driftwheel.records.nouns import Alias, Deployment, DeploymentStage
 from driftwheel.settings.settings import Settings
 from driftwheel.store.alias import move_alias, observe_alias
 from driftwheel.store.ledger import Ledger

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from driftwheel.by_whom import Trust
 from driftwheel.identity import utc_now
-from driftwheel.records import Alias, Traffic
+from driftwheel.records.by_whom import Trust
+from driftwheel.records.nouns import Alias, Traffic
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
 from driftwheel.traffic.outcomes import UNWATCHED

@@ -4,8 +4,8 @@ import asyncio
 import re
 from collections.abc import Callable
 
-from driftwheel import controls
-from driftwheel.records import Deployment, DeploymentStage, Traffic
+from driftwheel.control import controls
+from driftwheel.records.nouns import Deployment, DeploymentStage, Traffic
 from tests.support.fake_world import World
 
 MakeWorld = Callable[..., World]

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from driftwheel import controls
-from driftwheel.artifacts import read_manifest
-from driftwheel.probe_answers import Fingerprint, ProbeAnswer
-from driftwheel.records import Alias, Deployment, DeploymentStage
+from driftwheel.control import controls
+from driftwheel.files.artifacts import read_manifest
+from driftwheel.records.nouns import Alias, Deployment, DeploymentStage
+from driftwheel.records.probe_answers import Fingerprint, ProbeAnswer
 from driftwheel.settings.settings import Settings
 from driftwheel.store.alias import observe_alias
 from driftwheel.store.ledger import Ledger

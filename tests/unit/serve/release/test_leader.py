@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from driftwheel.errors import ConflictError
-from driftwheel.records import Alias, Deployment, DeploymentStage
+from driftwheel.records.nouns import Alias, Deployment, DeploymentStage
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
 from serve.release.deployments import Deployments

@@ -14,14 +14,14 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from driftwheel import controls
-from driftwheel.accelerator import Accelerator, Gpu
-from driftwheel.artifacts import read_manifest
-from driftwheel.by_whom import Action, Cause
+from driftwheel.control import controls
 from driftwheel.errors import ConflictError, NotFoundError, StorageError
-from driftwheel.gpu_room import FOLDER, Wanted, reserve
-from driftwheel.probe_answers import Fingerprint, ProbeAnswer
-from driftwheel.records import Alias, Deployment, DeploymentStage, ModelVersion, ModelVersionStatus
+from driftwheel.files.artifacts import read_manifest
+from driftwheel.machine.accelerator import Accelerator, Gpu
+from driftwheel.machine.gpu_room import FOLDER, Wanted, reserve
+from driftwheel.records.by_whom import Action, Cause
+from driftwheel.records.nouns import Alias, Deployment, DeploymentStage, ModelVersion, ModelVersionStatus
+from driftwheel.records.probe_answers import Fingerprint, ProbeAnswer
 from driftwheel.settings.serving import ServeSettings
 from driftwheel.settings.settings import Settings
 from driftwheel.store.alias import move_alias

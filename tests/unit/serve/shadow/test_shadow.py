@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from driftwheel.controls import SHADOW
+from driftwheel.control.controls import SHADOW
 from driftwheel.errors import ConflictError, EngineError, NotFoundError
-from driftwheel.records import DeploymentStage, Traffic
+from driftwheel.records.nouns import DeploymentStage, Traffic
 from serve.shadow import shadow
 from serve.shadow.flips import AnswerPair, as_text, count_flips
 from serve.verbs.shadow import add_arguments

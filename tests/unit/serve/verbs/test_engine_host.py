@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from driftwheel import controls
-from driftwheel.engine_hosts import EngineState
+from driftwheel.control import controls
+from driftwheel.control.engine_hosts import EngineState
 from driftwheel.errors import ConfigError, ConflictError
+from driftwheel.machine.system import only_process
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
-from driftwheel.system import only_process
 from serve.hosts.name_claim import NameClaim
 from serve.verbs.engine_host import host_engines
 from tests.support.engine_hosts import Host, HostedWorld

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 import pytest
 
 from dashboard.asking import ask
-from driftwheel.conversations import Message
 from driftwheel.settings.settings import Settings
+from driftwheel.text.conversations import Message
 from train.asking.client import Endpoint, ask_all
 from train.asking.own_client import client_of, is_own
 from train.evaluation.general_tasks import environment_of

@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from driftwheel.conversations import Message, said
+from driftwheel.text.conversations import Message, said
 from train.data.examples import Example, read_examples
 
 CALL: Message = {

@@ -8,9 +8,9 @@ import pytest
 
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
-from train.data.dataset_files import read_splits
-from train.data.paraphrases import _keep, _read_kept
-from train.data.preferences import read_preferences
+from train.data.sources.preferences import read_preferences
+from train.data.splitting.dataset_files import read_splits
+from train.data.splitting.paraphrases import _keep, _read_kept
 from train.dataset import build_dataset
 from train.fidelity.trained import _held_out_rows
 from train.training.curves import CurvePoint, as_line, read_curves

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from driftwheel.by_whom import Trust
+from driftwheel.records.by_whom import Trust
 from tests.suites.poisoning import PLANTS, bound, examine
-from train.data.unverified_rows import Admission
+from train.data.live.unverified_rows import Admission
 from train.preference import preference_rows
 
 Plant = Callable[[], Trust]

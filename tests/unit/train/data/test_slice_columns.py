@@ -10,10 +10,10 @@ from pydantic import ValidationError
 from driftwheel.errors import DataError
 from driftwheel.settings.artifact import GateSettings
 from driftwheel.settings.data import DatasetSettings
-from train.data.clean_rows import clean
 from train.data.examples import Example, read_examples
-from train.data.source_rows import read_all
-from train.data.tally import Tally
+from train.data.splitting.clean_rows import clean
+from train.data.splitting.source_rows import read_all
+from train.data.splitting.tally import Tally
 from train.gate import decide
 from train.verdict.paired_tables import Item
 from train.verdict.slices import name_slices

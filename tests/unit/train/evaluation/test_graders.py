@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from driftwheel.errors import ConfigError
-from driftwheel.predictions import Prediction
+from driftwheel.records.predictions import Prediction
 from driftwheel.settings.artifact import EvaluateSettings
 from train.evaluation.criterion_choice import asked_calls, choose_criterion, refuse_costs, refuse_misfit
 from train.evaluation.graders import MOST_FAILURES, grade_said, grade_sent, question, with_grades

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from driftwheel.conversations import said
-from driftwheel.predictions import Prediction
+from driftwheel.records.predictions import Prediction
+from driftwheel.text.conversations import said
 from train.data.examples import Example
 from train.evaluation.hallucination import made_up_flags, prompt_overlap, shown_by
 
@@ -74,3 +74,28 @@ def test_an_extractive_answer_stands_in_the_prompt(answer: str, overlap: float) 
     flags = made_up_flags(rows, [item(answer)], "extractive", shown_by(rows))
     assert flags["outside_prompt"] == [overlap < 1]
     assert made_up_flags(rows, [item(answer)], "text", shown_by(rows))["outside_prompt"] == []
+
+
+FACTS = (("Ann", "Ulm", 3), ("Bo", "Rome", 5), ("Cy", "Ulm", 4), ("Dee", "Rome", 2))
+TOLD = [
+    row(n, f"{name} lives in {town} with {cats} cats.", prompt=f"name: {name}; town: {town}; cats: {cats}")
+    for n, (name, town, cats) in enumerate(FACTS)
+]
+
+
+@pytest.mark.parametrize(
+    ("answer", "is_invented"),
+    [
+        pytest.param("With 3 cats Ann lives in Ulm.", False, id="other words around the same facts"),
+        pytest.param("Ann lives there.", False, id="what is left out is wrong, but not made up"),
+        pytest.param("Ann lives in Rome with 3 cats.", True, id="a town of another row"),
+        pytest.param("Ann lives in Ulm with 7 cats.", True, id="a number that no row has"),
+        pytest.param("", False, id="nothing is said"),
+    ],
+)
+def test_a_text_states_the_facts_of_its_prompt(answer: str, is_invented: bool) -> None:
+    shown = shown_by(TOLD)
+    assert shown.facts >= {"ann", "rome", "3"}
+    assert shown.facts.isdisjoint({"lives", "in", "with"})
+    assert made_up_flags(TOLD[:1], [item(answer)], "text", shown)["invented"] == [is_invented]
+    assert made_up_flags(TOLD[:1], [item(answer)], "labels", shown)["invented"] == []

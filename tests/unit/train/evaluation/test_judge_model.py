@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from driftwheel import artifacts
-from driftwheel.bookkeeping import Preference
 from driftwheel.errors import ConfigError, EngineError
-from driftwheel.judgements import judgements_of, record_judgement
-from driftwheel.records import ModelVersion, ModelVersionStatus
+from driftwheel.evidence.judgements import judgements_of, record_judgement
+from driftwheel.files import artifacts
+from driftwheel.records.bookkeeping import Preference
+from driftwheel.records.nouns import ModelVersion, ModelVersionStatus
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
 from tests.support.versions import add_with_parents, published_version

@@ -7,17 +7,17 @@ from typing import Any
 
 import pytest
 
-from driftwheel import artifacts
-from driftwheel.conversations import Message, said
 from driftwheel.errors import DataError
-from driftwheel.predictions import Prediction
-from driftwheel.records import Dataset, ModelVersion
+from driftwheel.files import artifacts
+from driftwheel.records.nouns import Dataset, ModelVersion
+from driftwheel.records.predictions import Prediction
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
+from driftwheel.text.conversations import Message, said
 from tests.support.versions import add_versions
 from train.asking.client import Endpoint
 from train.data.examples import Example
-from train.evaluation.prompt_trial import NO_PROMPT, Trial, compare, try_prompts
+from train.evaluation.prompt_trial import NO_PROMPT, Trial, asked_rows, compare, try_prompts
 from train.prompts.prompt_file import Prompt, Shot
 
 LABELS = ("card", "refund", "login")
@@ -75,6 +75,28 @@ def test_each_prompt_is_scored_on_the_validation_rows_beside_none(
     assert (none.scores.prompt_tokens_mean, helps.scores.prompt_tokens_mean) == (10, 30)
     assert too_long == Trial(prompt="too long", criterion="right", note=too_long.note)
     assert "longer than the model's context" in str(too_long.note)
+
+
+def test_replayed_rows_do_not_outvote_new_ones_in_a_trial() -> None:
+    old, new = (
+        [replace(example(n, name), slice=name) for n in range(count)] for name, count in (("old", 30), ("new", 4))
+    )
+    asked = asked_rows([*old, *new], 500, 0)
+    assert [row.slice for row in asked] == ["old"] * 4 + ["new"] * 4
+    assert len(asked_rows([*old, *new], 6, 0)) == 6
+    assert asked_rows(old, 500, 0) == old, "a first Dataset has one kind of rows"
+
+
+def test_a_file_called_no_prompt_takes_the_place_of_nothing(
+    settings: Settings, ledger: Ledger, dataset: Dataset, endpoint: Endpoint
+) -> None:
+    """It was what every other prompt was compared with."""
+    version = ledger.get(ModelVersion, "v1")
+    none, named = try_prompts(settings, dataset, version, {NO_PROMPT: HELPS}, endpoint)
+    assert none.outcome == pytest.approx(1 / 3)
+    assert none.difference is None
+    assert named.outcome == 1
+    assert named.difference == pytest.approx(2 / 3)
 
 
 @pytest.mark.parametrize("split", ["validation", "test"])

@@ -5,8 +5,8 @@ from collections import Counter
 
 import pytest
 
-from driftwheel.intervals import paired_interval, share_interval
-from driftwheel.predictions import Prediction
+from driftwheel.evidence.intervals import paired_interval, share_interval
+from driftwheel.records.predictions import Prediction
 from train.evaluation.robustness import FAULTS, _entry
 
 QUESTION = "Where, please, is my parcel? It's two days late!"

@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from driftwheel.grades import token_f1
-from driftwheel.predictions import Prediction
-from driftwheel.scorecard import SliceScore
+from driftwheel.records.predictions import Prediction
+from driftwheel.records.scorecard import SliceScore
+from driftwheel.text.grades import token_f1
 from train.evaluation.label_scores import OTHER
 from train.evaluation.scores import detect_task, grade_answer, percentile, perplexity, score
 from train.evaluation.text_scores import text_scores, tokenizer_for

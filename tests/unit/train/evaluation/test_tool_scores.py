@@ -2,9 +2,9 @@
 
 import pytest
 
-from driftwheel.conversations import Message, calls_in, said
-from driftwheel.predictions import Prediction
+from driftwheel.records.predictions import Prediction
 from driftwheel.settings.artifact import EvaluateSettings
+from driftwheel.text.conversations import Message, calls_in, said
 from train.data.examples import Example
 from train.evaluation.scores import grade_answer, score
 from train.evaluation.scoring import task_of

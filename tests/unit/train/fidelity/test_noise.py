@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from driftwheel.errors import ParityError
-from driftwheel.scorecard import ParityRow
+from driftwheel.records.scorecard import ParityRow
 from driftwheel.settings.artifact import ParitySettings
 from train.fidelity.hops import LOGPROBS, measure, require
 from train.fidelity.noise import ReadTwice

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from driftwheel.conversations import said
+from driftwheel.text.conversations import said
 from train.base_model import end_ids, load_tokenizer, load_weights
 from train.data.examples import Example
 from train.fidelity.probing import Reading, make_probes, read_model

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from driftwheel.conversations import said
 from driftwheel.errors import ParityError
-from driftwheel.scorecard import ParityRow
+from driftwheel.records.scorecard import ParityRow
 from driftwheel.settings.settings import Settings
+from driftwheel.text.conversations import said
 from train.asking.client import Endpoint
 from train.base_model import load_tokenizer
 from train.data.examples import Example

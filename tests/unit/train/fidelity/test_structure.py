@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from driftwheel import artifacts
 from driftwheel.errors import ParityError
+from driftwheel.files import artifacts
 from driftwheel.quantization import SCHEMES
 from train.base_model import load_weights
 from train.fidelity.structure import check_quantized, check_weights

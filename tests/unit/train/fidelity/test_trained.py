@@ -8,11 +8,11 @@ from typing import Any
 import datasets
 import pytest
 
-from driftwheel.conversations import Message, said
 from driftwheel.errors import ConfigError
+from driftwheel.text.conversations import Message, said
 from train.base_model import load_tokenizer
 from train.data.examples import Example
-from train.data.rendering import as_ids
+from train.data.tokens.rendering import as_ids
 from train.fidelity.trained import _compare_tokens
 
 LIMIT = 60

@@ -11,8 +11,8 @@ import pytest
 from pydantic import SecretStr
 
 from driftwheel.errors import ConfigError, DataError, EngineError, StorageError
-from driftwheel.records import TrainingRun
-from driftwheel.run_metrics import RunMetrics
+from driftwheel.records.nouns import TrainingRun
+from driftwheel.records.run_metrics import RunMetrics
 from driftwheel.settings.load import load_settings
 from driftwheel.settings.settings import Settings
 from driftwheel.settings.training import TrainSettings
@@ -24,7 +24,7 @@ from train.launchers.together import train_together, write_result
 from train.training.training_job import TrainingJob
 
 QUEUE = """
-from driftwheel.run_metrics import RunMetrics
+from driftwheel.records.run_metrics import RunMetrics
 
 def launch(job):
     return RunMetrics(steps=job.settings.train.num_processes)

@@ -8,18 +8,18 @@ from typing import Any
 
 import pytest
 
-from driftwheel.by_whom import Trust
-from driftwheel.conversations import said
 from driftwheel.errors import ConfigError, DataError
-from driftwheel.records import Alias, Dataset, Traffic, TrainingRun
+from driftwheel.records.by_whom import Trust
+from driftwheel.records.nouns import Alias, Dataset, Traffic, TrainingRun
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
+from driftwheel.text.conversations import said
 from tests.support.said import words_of
 from tests.support.versions import add_with_parents, published_version
-from train.data.dataset_files import read_splits
 from train.data.examples import Example
-from train.data.preferences import read_preferences
-from train.data.tally import Tally
+from train.data.sources.preferences import read_preferences
+from train.data.splitting.dataset_files import read_splits
+from train.data.splitting.tally import Tally
 from train.finetune import finetune
 from train.merge import merge
 from train.preference.prefer import prefer, preference_dataset

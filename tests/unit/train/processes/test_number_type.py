@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from driftwheel.machine.training_speed import Speed, keep_speed, kept_path, kept_speeds, machine_key
 from driftwheel.settings.training import TrainSettings
-from driftwheel.training_speed import Speed, keep_speed, kept_path, kept_speeds, machine_key
 from train.processes.number_type import least_seconds, speed, use_best_threads, with_number_type
 
 SLOW_BF16 = Speed(

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from driftwheel.child_secrets import without_secrets
 from driftwheel.cli.up import children_of
 from driftwheel.errors import ConfigError
+from driftwheel.machine.child_secrets import without_secrets
 from driftwheel.settings.load import load_settings
 from driftwheel.settings.settings import Settings
 from serve.engines.vllm_command import engine_environment

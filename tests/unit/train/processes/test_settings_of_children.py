@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from driftwheel.cli.up import children_of
-from driftwheel.records import DecisionStatus, RetrainDecision
+from driftwheel.records.nouns import DecisionStatus, RetrainDecision
 from driftwheel.settings.load import load_settings
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger

@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from driftwheel.conversations import said
 from driftwheel.errors import DataError
+from driftwheel.text.conversations import said
 from train.prompts.prompt_file import Prompt, Shot, read_prompt, with_prompt
 
 BOTH = Prompt(instructions="Be brief.", examples=(Shot(prompt="hi", completion="card"),))

@@ -4,11 +4,11 @@ from typing import Any
 
 import pytest
 
-from driftwheel import artifacts
-from driftwheel.conversations import Message, said
 from driftwheel.errors import ArtifactError, ConfigError, GateError
-from driftwheel.records import ModelVersion, ModelVersionStatus
+from driftwheel.files import artifacts
+from driftwheel.records.nouns import ModelVersion, ModelVersionStatus
 from driftwheel.store.ledger import Ledger
+from driftwheel.text.conversations import Message, said
 from tests.support.shipped_templates import make_tokenizer, names
 from tests.support.versions import add_versions
 from train.chat_template import RENDER_ERRORS, shipped

@@ -5,8 +5,8 @@ from pathlib import Path
 import datasets
 import pytest
 
-from driftwheel.dataset_report import BrokenRow
 from driftwheel.errors import DataError
+from driftwheel.records.dataset_report import BrokenRow
 from driftwheel.settings.data import HUB
 from train.reading.hub_rows import hub_rows, saved_rows
 from train.reading.parquet_rows import parquet_rows

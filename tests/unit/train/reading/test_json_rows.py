@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from driftwheel.dataset_report import BrokenRow
 from driftwheel.errors import DataError
+from driftwheel.records.dataset_report import BrokenRow
 from train.reading.json_rows import json_rows
 from train.reading.raw_rows import PlacedRow
 

@@ -9,8 +9,8 @@ import pyarrow as pa
 import pyarrow.parquet
 import pytest
 
-from driftwheel.dataset_report import BrokenRow
 from driftwheel.errors import DataError
+from driftwheel.records.dataset_report import BrokenRow
 from train.reading.raw_rows import RawRow
 from train.reading.sources import parts_of
 

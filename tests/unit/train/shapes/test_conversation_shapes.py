@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from driftwheel.settings.data import DatasetSettings
-from train.data.formats import Reading, read_sources
+from train.data.sources.formats import Reading, read_sources
 
 SETTINGS = DatasetSettings(sources=["x"])
 WEATHER = {

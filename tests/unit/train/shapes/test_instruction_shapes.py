@@ -11,7 +11,7 @@ import pytest
 
 from driftwheel.errors import DataError
 from driftwheel.settings.data import DatasetSettings
-from train.data.formats import Reading, read_sources
+from train.data.sources.formats import Reading, read_sources
 
 SETTINGS = DatasetSettings(sources=["x"])
 

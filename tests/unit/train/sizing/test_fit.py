@@ -11,10 +11,10 @@ import pytest
 import yaml
 
 from driftwheel.errors import ConfigError, DataError
+from driftwheel.machine.training_speed import Speed
 from driftwheel.settings.data import TemplateSettings
 from driftwheel.settings.settings import Settings
 from driftwheel.settings.training import TrainSettings
-from driftwheel.training_speed import Speed
 from train.sizing.fit import as_text, examine_fit, fits
 from train.sizing.machine import Machine, this_machine
 

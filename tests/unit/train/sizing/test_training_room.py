@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from driftwheel.accelerator import Accelerator, Builds, Gpu
 from driftwheel.errors import ConfigError, EngineError
-from driftwheel.gpu_memory import GIB
-from driftwheel.gpu_room import holders
+from driftwheel.machine.accelerator import Accelerator, Builds, Gpu
+from driftwheel.machine.gpu_memory import GIB
+from driftwheel.machine.gpu_room import holders
 from driftwheel.settings.settings import Settings
 from driftwheel.settings.training import TrainSettings
 from train.sizing.training_room import device_choices, training_room

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 from transformers import TrainerCallback
 
-from driftwheel import artifacts
 from driftwheel.errors import ConfigError
-from driftwheel.records import Dataset
+from driftwheel.files import artifacts
+from driftwheel.records.nouns import Dataset
 from driftwheel.settings.load import load_settings
 from driftwheel.settings.settings import Settings
 from driftwheel.settings.training import TrainSettings

@@ -10,7 +10,7 @@ from torch.nn.functional import cross_entropy
 from transformers import AutoModelForCausalLM, TrainerCallback
 
 from driftwheel.errors import ConfigError
-from driftwheel.records import Dataset
+from driftwheel.records.nouns import Dataset
 from driftwheel.settings.settings import Settings
 from driftwheel.settings.training import TrainSettings
 from driftwheel.store.ledger import Ledger

@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 import torch
 
-from driftwheel.conversations import Message
-from driftwheel.records import Dataset
+from driftwheel.records.nouns import Dataset
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
+from driftwheel.text.conversations import Message
 from train.data.examples import read_examples
 from train.finetune import finetune
 from train.runs import weights_path

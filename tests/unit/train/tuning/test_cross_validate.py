@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from driftwheel.errors import DataError, NotFoundError
-from driftwheel.records import Dataset, TrainingRun
+from driftwheel.records.nouns import Dataset, TrainingRun
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
 from train.data.examples import Example
@@ -63,6 +63,15 @@ def grouped(dataset: Dataset) -> Dataset:
         text = "".join(json.dumps(asdict(e)) + "\n" for e in part)
         (Path(dataset.path) / f"{split}.jsonl").write_text(text, encoding="utf-8")
     return dataset
+
+
+def test_a_fold_with_replayed_rows_alone_is_refused(settings: Settings, grouped: Dataset) -> None:
+    for split in ("train", "validation"):
+        path = Path(grouped.path) / f"{split}.jsonl"
+        rows = [replace(e, slice="new" if e.group in ("group4", "group9") else "old") for e in rows_of(path)]
+        path.write_text("".join(json.dumps(asdict(e)) + "\n" for e in rows), encoding="utf-8")
+    with pytest.raises(DataError, match="folds hold out none of the 6 new rows; give fewer folds"):
+        make_folds(settings.dataset, settings.root, grouped, 4)
 
 
 def test_folds_hold_out_every_row_once_and_never_a_part_of_a_group(settings: Settings, grouped: Dataset) -> None:

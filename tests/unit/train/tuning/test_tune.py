@@ -12,7 +12,7 @@ from structlog.testing import capture_logs
 from transformers import TrainerCallback
 
 from driftwheel.errors import ConfigError, NotFoundError
-from driftwheel.records import Dataset, TrainingRun, TrainingRunStatus
+from driftwheel.records.nouns import Dataset, TrainingRun, TrainingRunStatus
 from driftwheel.settings.load import load_settings
 from driftwheel.settings.settings import Settings
 from driftwheel.settings.training import Range, TuneSettings

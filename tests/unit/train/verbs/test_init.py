@@ -9,7 +9,7 @@ import pytest
 from driftwheel.cli.main import main
 from driftwheel.settings.load import load_settings
 from examples.support.world import answer, messages
-from train.data.formats import read_sources
+from train.data.sources.formats import read_sources
 
 Initialized = Callable[..., tuple[Path, str]]
 LABELS = ("refund", "delivery", "other")
@@ -179,6 +179,29 @@ def test_flags_after_a_file_that_could_not_be_read_write_the_settings_anew(
     assert (dataset.prompt_column, dataset.completion_column) == ("Nachricht", "Kategorie")
     assert main(["init", "t.csv", *flags]) == 1
     assert "exists already" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        (b"\xff\xfea\x00\x00\xd8" * 9, "UTF-16"),
+        (b'{"messages": []}\n' * 60, "0 rows of t.jsonl, 60 broken"),
+        (b"", "no rows"),
+    ],
+    ids=["no text", "every row broken", "empty"],
+)
+def test_a_file_of_which_no_row_can_be_read_ends_with_an_error(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, content: bytes, why: str
+) -> None:
+    """A script went on with it, and was told to train next."""
+    monkeypatch.chdir(tmp_path)
+    Path("t.jsonl").write_bytes(content)
+    assert main(["init", "t.jsonl", "--base", "a/b"]) == 1
+    said = capsys.readouterr()
+    assert why in said.out
+    assert "next: mend the file" in said.out
+    assert said.err.startswith("error: no row of t.jsonl can be read")
+    assert Path("driftwheel.yaml").is_file()
 
 
 def test_settings_that_a_person_changed_are_never_written_anew(

@@ -9,7 +9,7 @@ from types import ModuleType
 import pytest
 
 from driftwheel.errors import NotFoundError
-from driftwheel.records import Dataset, TrainingRun
+from driftwheel.records.nouns import Dataset, TrainingRun
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
 from tests.support.whole_loop import add_version

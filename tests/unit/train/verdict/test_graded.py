@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from driftwheel.bounded_means import mean_interval, mean_p
+from driftwheel.evidence.bounded_means import mean_interval, mean_p
 from train.verdict.graded import GradedPairs, betting_power, sign_flip_p
 from train.verdict.paired import mcnemar_p
 

@@ -4,8 +4,8 @@ from typing import Any
 
 import msgspec
 
-from driftwheel.records import Dataset, ModelVersionStatus, TrainingRun
-from driftwheel.scorecard import Scorecard
+from driftwheel.records.nouns import Dataset, ModelVersionStatus, TrainingRun
+from driftwheel.records.scorecard import Scorecard
 from tests.support.versions import published_version
 from train.verdict.model_card import model_card
 

@@ -9,7 +9,7 @@ from scipy.optimize import minimize_scalar
 from scipy.stats import binom, binomtest, multinomial, norm
 from statsmodels.stats.contingency_tables import mcnemar
 
-from driftwheel.intervals import paired_interval
+from driftwheel.evidence.intervals import paired_interval
 from train.verdict.paired import (
     Pairs,
     detectable_gain,

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from driftwheel import artifacts
 from driftwheel.errors import ArtifactError, ConfigError, ParityError
-from driftwheel.probe_answers import Fingerprint, ProbeAnswer
-from driftwheel.records import Dataset, TrainingRun
+from driftwheel.files import artifacts
+from driftwheel.records.nouns import Dataset, TrainingRun
+from driftwheel.records.probe_answers import Fingerprint, ProbeAnswer
 from driftwheel.settings.load import load_settings
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from driftwheel import artifacts
 from driftwheel.errors import ConfigError, ConflictError
-from driftwheel.records import Dataset, TrainingRun, TrainingRunStatus
+from driftwheel.files import artifacts
+from driftwheel.records.nouns import Dataset, TrainingRun, TrainingRunStatus
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
 from tests.support.edited_builds import manifest_json

@@ -1,0 +1,1 @@
+"""Who moves the loop: controls, approvals, limits, the hosts that obey, and who is told."""

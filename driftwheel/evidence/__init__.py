@@ -1,0 +1,1 @@
+"""What speaks for one version against another: comparisons, fingerprints, people's judgement, intervals."""

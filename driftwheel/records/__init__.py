@@ -1,0 +1,1 @@
+"""The records of the ledger and what they hold: frozen, typed, and written as JSON or rows."""

@@ -1,0 +1,1 @@
+"""What `driftwheel data check` finds in data files, and what to do about it."""

@@ -1,0 +1,1 @@
+"""Rows from live traffic: what was labelled, by whom, and how far each may teach."""

@@ -1,0 +1,1 @@
+"""The shapes in which rows come: read, recognised and named."""
