@@ -32,21 +32,12 @@ def only_process(path: Path, conflict: str) -> Iterator[None]:
 
 
 @contextmanager
-def holding(folder: Path, conflict: str | None = None) -> Iterator[None]:
-    """Lock a folder itself, which makes no file: together with others, or with a message alone.
-
-    Together blocks while somebody has it alone; alone raises ConflictError with the message while anybody has it.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_SH if conflict is None else fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise ConflictError(conflict) from error
+def beside_others(path: Path) -> Iterator[None]:
+    """Hold the lock file, made with its folder, together with others; blocks while `only_process` has it alone."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a+") as file:  # NFS shares a lock only of what is open for reading, and gives it alone for writing
+        fcntl.flock(file, fcntl.LOCK_SH)
         yield
-    finally:
-        os.close(descriptor)
 
 
 @contextmanager

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 
-from driftwheel.machine.system import holding, only_process, sync
+from driftwheel.machine.system import beside_others, only_process, sync
 
+UPKEEP, MAKING = LOCKS = "upkeep.lock", "making.lock"
 LEDGER = "ledger.db"
 DATABASES = ("worker.db", "tune.db", LEDGER)
 """SQLite files, in the order in which a backup copies them: a step that the ledger knows and the worker does not is
@@ -20,21 +21,21 @@ ENVIRONMENT_MARK = "pyvenv.cfg"
 
 def only_upkeep(root: Path) -> AbstractContextManager[None]:
     """Hold the storage folder's lock of upkeep, so that nothing is deleted while it is copied; raises ConflictError."""
-    return only_process(root / "upkeep.lock", f"another backup, restore or gc runs on {root}; wait for its end")
+    return only_process(root / UPKEEP, f"another backup, restore or gc runs on {root}; wait for its end")
 
 
 def making(root: Path) -> AbstractContextManager[None]:
-    """Hold the storage folder while files are made in it by hand, beside others who do.
+    """Hold the lock of who makes files by hand, beside others who do.
 
     Until its row is in the ledger nothing there names what is being made of a run, and it would seem a leftover.
     """
-    return holding(root)
+    return beside_others(root / MAKING)
 
 
 def only_if_nobody_makes(root: Path) -> AbstractContextManager[None]:
-    """Hold the storage folder alone; raises ConflictError while somebody makes files."""
+    """Hold the lock of who makes files alone; raises ConflictError while somebody makes files."""
     message = f"a verb such as `publish` or `data build` makes files in {root} now; run it again when it has ended"
-    return holding(root, message)
+    return only_process(root / MAKING, message)
 
 
 def files_to_keep(root: Path) -> Iterator[Path]:

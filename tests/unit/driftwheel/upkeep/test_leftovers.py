@@ -18,7 +18,7 @@ from driftwheel.records.nouns import DecisionStatus, ModelVersion, ModelVersionS
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
 from driftwheel.upkeep.leftovers import LARGEST_LOG_BYTES, collect_leftovers
-from driftwheel.upkeep.storage_files import making, only_upkeep
+from driftwheel.upkeep.storage_files import LOCKS, making, only_upkeep
 from driftwheel.upkeep.verifying import verify_loop
 from tests.support.versions import decision_stub
 from tests.support.whole_loop import add_built, add_run, add_version
@@ -74,7 +74,9 @@ def test_what_nothing_needs_goes_and_the_rest_stays(loop: Ledger, settings: Sett
     make_old(settings.root, "logs/new.log", "reports/check_2", "ledger.db.revision-2.b")
     before = {path for path in settings.root.rglob("*") if path.is_file()}
     assert names(settings.root, [*collect_leftovers(loop, settings.root, dry_run=True)]) == GONE
-    assert {path for path in settings.root.rglob("*") if path.is_file()} - before <= {settings.root / "upkeep.lock"}
+    assert {path for path in settings.root.rglob("*") if path.is_file()} - before <= {
+        settings.root / name for name in LOCKS
+    }
     assert names(settings.root, [*collect_leftovers(loop, settings.root, dry_run=False)]) == GONE
     assert not any((settings.root / name).exists() for name in GONE)
     for name in (
