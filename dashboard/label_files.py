@@ -1,12 +1,15 @@
 """Labels as files: those that people gave elsewhere come in, whole or not at all, and requests go out to be labelled.
 
 A file is CSV with a line of titles, or JSONL; `id` and `label` are read, and what else it holds is left alone. So what
-goes out can come back with its labels filled in.
+goes out can come back with its labels filled in, as a spreadsheet saves it: a German one writes semicolons, and
+"Unicode text" is tabs in UTF-16.
 """
 
+import codecs
 import csv
 import io
 import json
+import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
@@ -25,6 +28,9 @@ from driftwheel.traffic.feedback import Author, words_about
 from driftwheel.traffic.feedback_summary import ANSWERING
 from driftwheel.traffic.outcome_query import is_answered, is_unwatched
 
+SEPARATORS = ",;\t|"
+"""The one that the line of titles has most of stands between the columns; the first where it has none."""
+UTF_16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 MOST_LINES = 20_000
 MOST_BYTES = 50_000_000
 NAMED = 3
@@ -63,7 +69,7 @@ def read_labels(name: str, content: bytes) -> list[LabelLine]:
     if len(content) > MOST_BYTES:
         raise DataError(f"{name} is larger than {MOST_BYTES // 1_000_000} MB: split it")
     try:
-        text = content.decode("utf-8-sig")
+        text = content.decode("utf-16" if content.startswith(UTF_16_MARKS) else "utf-8-sig")
     except UnicodeDecodeError as error:
         raise DataError(f"{name} is not UTF-8 text (byte {error.start:,}): save it as UTF-8") from error
     is_json = name.lower().endswith((".jsonl", ".json", ".ndjson"))
@@ -77,7 +83,8 @@ def read_labels(name: str, content: bytes) -> list[LabelLine]:
 
 
 def _of_csv(name: str, text: str) -> list[LabelLine]:
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    separator = max(SEPARATORS, key=re.split(r"[\r\n]", text, maxsplit=1)[0].count)
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True, delimiter=separator)
     found, begin = [], 1
     try:
         titles = [title.strip().lower() for title in next(reader, [])]

@@ -31,8 +31,13 @@ def identity(base: Base) -> str:
     return content_hash([base.name, base.revision])
 
 
+def is_folder_or_hub_name(name: str) -> bool:
+    """Say whether a base model's name may be one; the hub is not asked."""
+    return Path(name).is_dir() or HUB_NAME.match(name) is not None
+
+
 def _require(name: str) -> None:
-    if Path(name).is_dir() or HUB_NAME.match(name):
+    if is_folder_or_hub_name(name):
         return
     raise NotFoundError(
         f"model.base {name!r} is neither a folder nor a hub name such as Qwen/Qwen3-0.6B; set model.base to one"

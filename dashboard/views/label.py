@@ -238,7 +238,11 @@ def show_doubtful(author: Author) -> None:
         found: list[DoubtfulLabel] | None = st.session_state.get(DOUBTFUL)
         if found is None:
             return
-        st.text(f"{len(found):,} of the newest {NEWEST:,} labels are in doubt." if found else "No label is in doubt.")
+        st.text(
+            f"{len(found):,} labels are in doubt."
+            if found
+            else f"No label is in doubt, of the newest {NEWEST:,} at most."
+        )
         if found:
             show_doubt(found[0], author)
 

@@ -75,10 +75,20 @@ def print_when_served(arguments: argparse.Namespace, serve: ServeSettings, ledge
     """Print an alias that was moved, once the gateway serves it; where none looks after it, say that nothing serves."""
     if not arguments.no_wait:
         if has_gateway(ledger, alias):
+            _say_what_is_awaited(ledger, alias)
             alias = wait_until_observed(serve, ledger, alias)
         else:
             sys.stderr.write(f"no gateway runs yet: {alias.version_id} is served once `driftwheel serve` is started\n")
     print_record(alias, as_json=arguments.json)
+
+
+def _say_what_is_awaited(ledger: Ledger, alias: Alias) -> None:
+    version = ledger.get(ModelVersion, alias.version_id)
+    sys.stderr.write(
+        f"waiting until the gateway serves v{version.number} alone, through its canary if it has one; Ctrl-C ends the "
+        "wait and not the move, and `driftwheel status` says how far it is\n"
+    )
+    sys.stderr.flush()
 
 
 def print_record(record: Any, *, as_json: bool) -> None:

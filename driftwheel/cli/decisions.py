@@ -16,7 +16,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(arguments: argparse.Namespace) -> None:
     """Print the newest retrain decisions."""
-    print_list(arguments, Listed(record=RetrainDecision, words=_words, command="driftwheel retrain"))
+    print_list(
+        arguments,
+        Listed(
+            record=RetrainDecision, words=_words, command="driftwheel check (the monitor decides at each full window)"
+        ),
+    )
 
 
 def _words(decision: RetrainDecision) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ from dataclasses import asdict
 from driftwheel.argument_types import moment, whole
 from driftwheel.cli.command import add_common_arguments, opened, plain, print_record
 from driftwheel.errors import ConfigError
-from driftwheel.inert_text import inert
+from driftwheel.inert_text import inert, inert_json
 from driftwheel.records.by_whom import Feedback
 from driftwheel.records.nouns import Traffic
 from driftwheel.traffic.doubtful_labels import NEWEST, DoubtfulLabel, find_doubtful
@@ -85,7 +85,7 @@ def _line(word: Feedback) -> str:
     # As JSON, so that what somebody wrote says nothing to the terminal.
     end = ", withdrawn" if word.withdrawn_at else ""
     author = f"{inert(word.author) or 'without a key'} (trust: {word.trust}{end})"
-    return f"{word.created_at:%Y-%m-%d %H:%M:%S}  {author}  {word.kind} {json.dumps(word.value)}"
+    return f"{word.created_at:%Y-%m-%d %H:%M:%S}  {author}  {word.kind} {_quoted(word.value)}"
 
 
 def _give(arguments: argparse.Namespace) -> None:
@@ -137,15 +137,19 @@ def _review(arguments: argparse.Namespace) -> None:
         else:
             sys.stdout.write(_doubt_line(doubtful) + "\n")
     if not arguments.json:
-        sys.stdout.write(f"{len(found)} of the newest {NEWEST} labels are in doubt\n")
+        sys.stdout.write(f"{len(found)} labels are in doubt; the newest were compared, {NEWEST} at most\n")
+
+
+def _quoted(value: object) -> str:
+    return inert_json(json.dumps(value, ensure_ascii=False))
 
 
 def _doubt_line(doubtful: DoubtfulLabel) -> str:
-    against = [f"the model was sure of {json.dumps(doubtful.model_says)}"] if doubtful.model_says else []
-    against += [f"most like it are {json.dumps(doubtful.neighbours_say)}"] if doubtful.neighbours_say else []
+    against = [f"the model was sure of {_quoted(doubtful.model_says)}"] if doubtful.model_says else []
+    against += [f"most like it are {_quoted(doubtful.neighbours_say)}"] if doubtful.neighbours_say else []
     who = f"{inert(doubtful.author) or 'without a key'} (trust: {doubtful.trust})"
-    asked = json.dumps(doubtful.prompt[:EXCERPT])
-    return f"{inert(doubtful.request_id)}  {who} says {json.dumps(doubtful.label)}, {', '.join(against)}: {asked}"
+    asked = _quoted(doubtful.prompt[:EXCERPT])
+    return f"{inert(doubtful.request_id)}  {who} says {_quoted(doubtful.label)}, {', '.join(against)}: {asked}"
 
 
 def _print_count(arguments: argparse.Namespace, count: int, sentence: str, **more: object) -> None:

@@ -10,6 +10,7 @@ from dataclasses import asdict
 
 from driftwheel.argument_types import moment, whole
 from driftwheel.cli.command import add_common_arguments, opened, plain
+from driftwheel.inert_text import inert_json
 from driftwheel.records.by_whom import Action, Event
 from driftwheel.store.events import events_of
 
@@ -52,15 +53,19 @@ def main(arguments: argparse.Namespace) -> None:
 def line(event: Event) -> str:
     """Return an event as one line; what people wrote as JSON, so that it says nothing to the terminal."""
     changed = f" {_state(event.before)} -> {_state(event.after)}" if event.before else f" {_state(event.after)}"
-    reason = f"  {json.dumps(event.reason)}" if event.reason else ""
+    reason = f"  {_quoted(event.reason)}" if event.reason else ""
     head = f"{event.created_at:%Y-%m-%d %H:%M:%S}  {_word(event.actor)}  {event.action}  {_word(event.object_id)}"
     return head + (changed if event.before or event.after else "") + reason
 
 
 def _state(facts: dict[str, object]) -> str:
-    return json.dumps(facts, default=plain)
+    return _quoted(facts)
 
 
 def _word(text: str) -> str:
     """Return a name as it is where it is harmless, else as JSON."""
-    return text if text.isascii() and text.isprintable() else json.dumps(text)
+    return text if text.isascii() and text.isprintable() else _quoted(text)
+
+
+def _quoted(value: object) -> str:
+    return inert_json(json.dumps(value, default=plain, ensure_ascii=False))

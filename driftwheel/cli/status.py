@@ -27,6 +27,8 @@ from driftwheel.records.nouns import (
     Dataset,
     DecisionStatus,
     DecisionVerdict,
+    Deployment,
+    DeploymentStage,
     DriftKind,
     DriftSignal,
     ModelVersion,
@@ -43,6 +45,7 @@ from driftwheel.store.ledger import Ledger
 from driftwheel.store.tables import TABLES
 from driftwheel.traffic.new_normal import as_it_stands
 from driftwheel.traffic.outcome_query import is_unwatched
+from driftwheel.traffic.overdue_check import overdue_check
 from driftwheel.traffic.retention import pruned_rows, unchecked_rows
 
 ASKED_SECONDS = 2.0
@@ -65,6 +68,8 @@ class Status:
     """Requests that `traffic.keep_days` or `traffic.keep_mib` let go."""
     pruned_unchecked: int
     """Those of them that no drift check had seen."""
+    canary: Deployment | None
+    """A candidate that answers a share of the requests."""
     signals: list[DriftSignal]
     """Of the newest check, as they count now."""
     accepted: list[DriftKind]
@@ -78,6 +83,8 @@ class Status:
     at: datetime
     gateway: str | None = None
     """What is wrong with the gateway on this machine, or with its engines; None where nothing is, or none was asked."""
+    monitor: str | None = None
+    """What waits for a check for too long; None where nothing does, or nobody looked."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -90,7 +97,9 @@ def main(arguments: argparse.Namespace) -> None:
     settings, ledger = opened(arguments)
     status = gather(ledger, settings.alias_key)
     if status.alias is not None:
-        status = replace(status, gateway=ask_gateway(settings.serve, settings.logs))
+        answering = status.alias.observed_version_id or status.alias.version_id
+        overdue = overdue_check(settings.monitor, ledger, settings.alias_key, version_id=answering, at=status.at)
+        status = replace(status, gateway=ask_gateway(settings.serve, settings.logs), monitor=overdue)
     sys.stdout.write((as_json(status) if arguments.json else as_text(status)) + "\n")
 
 
@@ -102,8 +111,10 @@ def gather(ledger: Ledger, key: AliasKey) -> Status:
     signals = as_it_stands(ledger, said)
     retrains = ledger.find(RetrainDecision, project=project, verdict=DecisionVerdict.RETRAIN, limit=1)
     steps = ledger.find(Step, decision_id=retrains[0].id, limit=1) if retrains else []
+    canaries = ledger.find(Deployment, project=project, alias=key.name, stage=DeploymentStage.CANARY, limit=1)
     return Status(
         alias=alias,
+        canary=canaries[0] if canaries else None,
         live=ledger.get(ModelVersion, alias.version_id) if alias else None,
         dataset=_newest(ledger, Dataset, project),
         run=_newest(ledger, TrainingRun, project),
@@ -154,11 +165,7 @@ def as_text(status: Status) -> str:
     if status.pruned:
         unchecked = f", {status.pruned_unchecked} of them before a drift check saw them" * bool(status.pruned_unchecked)
         lines.append(("pruned", f"{status.pruned} requests{unchecked}"))
-    for signal in status.signals:
-        numbers = f"score {signal.score:.3g} against {signal.threshold:.3g}, {signal.current_rows} rows"
-        is_accepted = signal.kind in status.accepted
-        verdict = "accepted as the new normal" if is_accepted else f"{signal.verdict}"
-        lines.append((f"{signal.kind} drift", f"{verdict} ({'before that: ' * is_accepted}{numbers})"))
+    lines += _watched_lines(status)
     lines += _decision_lines(status)
     lines.append(("retraining", "PAUSED" if status.is_paused else "on"))
     if status.live is not None and (following := _following_step(status)):
@@ -175,6 +182,19 @@ def _made_lines(status: Status) -> list[tuple[str, str]]:
     is_refused = version is not None and version.status is ModelVersionStatus.REJECTED
     why = f": {version.verdict.reason}" if version is not None and is_refused and version.verdict.reason else ""
     return [*lines, ("version", f"v{version.number} {version.id} ({version.status}{why})" if version else "none")]
+
+
+def _watched_lines(status: Status) -> list[tuple[str, str]]:
+    """Return what the newest check found; of a version that answers no more, with its name."""
+    lines = [("monitor", status.monitor)] if status.monitor else []
+    answering = (status.alias.observed_version_id or status.alias.version_id) if status.alias else None
+    for signal in status.signals:
+        numbers = f"score {signal.score:.3g} against {signal.threshold:.3g}, {signal.current_rows} rows"
+        whose = "" if answering in (None, signal.version_id) else f" of {signal.version_id}, which answers no more"
+        is_accepted = signal.kind in status.accepted
+        verdict = "accepted as the new normal" if is_accepted else f"{signal.verdict}"
+        lines.append((f"{signal.kind} drift", f"{verdict} ({'before that: ' * is_accepted}{numbers}{whose})"))
+    return lines
 
 
 def _decision_lines(status: Status) -> list[tuple[str, str]]:
@@ -211,6 +231,9 @@ def _live_lines(status: Status) -> list[tuple[str, str]]:
     is_synced = alias.observed_version_id == alias.version_id and not alias.observed_error
     state = "serving" if is_synced else f"desired; the gateway serves {alias.observed_version_id or 'nothing'}"
     lines = [("live", f"{alias.name} -> v{live.number} {live.id} ({state})")]
+    if (canary := status.canary) is not None:
+        since = f"{canary.updated_at:%Y-%m-%d %H:%M} UTC"
+        lines.append(("canary", f"{canary.version_id} answers {canary.share:.0%} of the requests since {since}"))
     if alias.observed_error:
         lines.append(("error", alias.observed_error))
     if status.gateway:

@@ -28,8 +28,16 @@ from driftwheel.store.migrations import bring_up_to_date
 from driftwheel.store.row_values import can_be_kept, check_rows, with_told_errors
 from driftwheel.store.tables import INSERTION_ORDER, TABLES, row_of
 
-LISTED = {"version": "versions", "run": "runs", "decision": "decisions", "deployment": "deployments"}
-"""The verb that lists the records of a kind, for who names one that is not there."""
+WHERE = {
+    "version": "`driftwheel versions` lists what there is",
+    "run": "`driftwheel runs` lists what there is",
+    "decision": "`driftwheel decisions` lists what there is",
+    "deployment": "`driftwheel deployments` lists what there is",
+    "dataset": "`driftwheel status` names the newest",
+    "req": "an answer's id stands in its header x-request-id, and on the dashboard's Traffic page",
+}
+"""Where the ids of a kind are found, for who names a record that is not there; others are named by nobody."""
+CALLED = {"req": "request"}
 ONLY_LOCK = 0x6472696675
 """Key of PostgreSQL's advisory lock under which a record is added that is to be the only one or gets a number."""
 Record = TypeVar("Record")
@@ -128,7 +136,8 @@ class Ledger:
         found = self.find(record_type, id=id, limit=1, **equals)
         if not found:
             kind = TABLES[record_type].name
-            raise NotFoundError(f"no {kind} {id!r}; `driftwheel {LISTED.get(kind, 'status')}` lists what there is")
+            where = f"; {WHERE[kind]}" if kind in WHERE else ""
+            raise NotFoundError(f"no {CALLED.get(kind, kind)} {id!r}{where}")
         return found[0]
 
     def newest(self, record_type: type[Record], project: str) -> Record:

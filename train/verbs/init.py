@@ -23,6 +23,7 @@ from driftwheel.settings.artifact import EvaluateSettings
 from driftwheel.settings.data import HUB, DatasetSettings
 from driftwheel.settings.settings import Settings
 from driftwheel.text.answers import as_label, parse_object
+from train.base_model import is_folder_or_hub_name
 from train.data.checking.labels_alike import labels_alike, said_alike
 from train.data.cleaning import clean_answer
 from train.data.sources.formats import Reading, read_sources
@@ -72,6 +73,10 @@ def main(arguments: argparse.Namespace) -> None:
         sys.stdout.write(line + "\n")
     base = arguments.base or _ask(f"base model, a folder or a hub name [{DEFAULT_BASE}]: ") or DEFAULT_BASE
     sys.stdout.write(f"base     {base}" + ("" if arguments.base else " (--base chooses another)") + "\n")
+    if not is_folder_or_hub_name(base):
+        sys.stdout.write(
+            "         is no folder here, and no hub name such as Qwen/Qwen3-0.6B: nothing trains without one\n"
+        )
     dataset = {"sources": [named if named.startswith(HUB) else _beside(Path(named), path)], **found.keys}
     if label_field := arguments.label_field or found.label_field:
         dataset["label_field"] = label_field

@@ -45,6 +45,15 @@ def test_a_file_is_taken_in_once(ids: list[str], settings: Settings, ledger: Led
     assert ledger.get(Traffic, ids[0]).label == "refund"
 
 
+@pytest.mark.parametrize("separator", [";", "\t", "|"])
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_a_file_comes_back_as_a_spreadsheet_saves_it(separator: str, encoding: str) -> None:
+    """A file that went out with commas and came back with semicolons had "no columns id and label"."""
+    text = 'id;prompt;label\nreq_1;"Straße; 5, ""Hof""";refund\nreq_2;a,b,c,d;Rückgabe\n'.replace(";", separator)
+    lines = label_files.read_labels("l.csv", text.encode(encoding))
+    assert [(x.line, x.id, x.label) for x in lines] == [(2, "req_1", "refund"), (3, "req_2", "Rückgabe")]
+
+
 def test_what_is_wrong_is_said_at_once_and_nothing_is_stored(
     ids: list[str], settings: Settings, ledger: Ledger
 ) -> None:

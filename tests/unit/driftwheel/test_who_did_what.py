@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -232,6 +233,7 @@ def test_what_people_wrote_says_nothing_to_the_terminal(told: Callable[..., list
     event = Event(id="e", project="p", actor="person:\x1b[0m", action=Action.PAUSE, object_id="\u202eevil")
     assert "\x1b" not in line(event)
     assert "\u202e" not in line(event)
+    assert line(replace(event, reason="zu früh")).endswith('  "zu früh"'), "it was written as zu fr\\u00fch"
 
 
 def test_two_who_do_the_same_at_once_are_both_written_down(ledger: Ledger) -> None:

@@ -80,7 +80,9 @@ def test_labels_in_doubt_are_listed_with_what_speaks_against_them(
     settings: Settings, ledger: Ledger, capsys: pytest.CaptureFixture[str]
 ) -> None:
     rows = [replace(row, project=settings.project, alias=settings.serve.alias) for row in HONEST]
-    wrong = replace(rows[7], id="req_\x1b[2J", label="nonsense", mean_logprob=0.0, prompt=f"{rows[7].prompt} \x1b[2J")
+    wrong = replace(
+        rows[7], id="req_\x1b[2J", label="nonsense", mean_logprob=0.0, prompt=f"für {rows[7].prompt} \x1b[2J"
+    )
     ledger.add(*rows, wrong, *words_of(rows), *words_of([wrong], author="support/web", trust=Trust.NONE))
     (first, *_) = run(settings, capsys, "review", "--last", "1")
     assert (first["request_id"], first["label"], first["author"]) == (wrong.id, "nonsense", "support/web")
@@ -88,4 +90,8 @@ def test_labels_in_doubt_are_listed_with_what_speaks_against_them(
     assert main(["feedback", "review", "--config", str(settings.path)]) == 0
     printed = capsys.readouterr().out
     assert "\x1b" not in printed
+    assert ': "für ' in printed, "an umlaut was written as \\u00fc"
     assert 'support/web (trust: none) says "nonsense", the model was sure of' in printed
+    assert "labels are in doubt; the newest were compared, 2000 at most" in printed, (
+        "it said 'of the newest 2000' of 60"
+    )

@@ -46,8 +46,12 @@ def test_the_live_version_is_marked(
     assert [ids["v1"] in line for line in live] == [True]
 
 
+@pytest.mark.parametrize(
+    ("verb", "following"),
+    [("versions", "driftwheel publish"), ("decisions", "driftwheel check (the monitor decides at each full window)")],
+)
 def test_an_empty_list_names_the_command_that_works_next(
-    settings: Settings, ledger: Ledger, capsys: pytest.CaptureFixture[str]
+    settings: Settings, ledger: Ledger, capsys: pytest.CaptureFixture[str], verb: str, following: str
 ) -> None:
-    assert main(["versions", "--config", str(settings.path)]) == 0
-    assert capsys.readouterr().err.endswith("there are none yet; next: driftwheel publish\n")
+    assert main([verb, "--config", str(settings.path)]) == 0
+    assert capsys.readouterr().err.endswith(f"there are none yet; next: {following}\n")

@@ -266,13 +266,21 @@ def test_a_verb_without_its_action_says_which_there_are(
 
 
 @pytest.mark.parametrize(
-    ("arguments", "lists"), [(["promote", "v9"], "versions"), (["approve", "x"], "decisions")], ids=lambda x: x[0]
+    ("arguments", "said"),
+    [
+        (["promote", "v9"], "`driftwheel versions` lists what there is"),
+        (["approve", "x"], "no decision 'x'; `driftwheel decisions` lists what there is"),
+        (["feedback", "show", "x"], "no request 'x'; an answer's id stands in its header x-request-id"),
+        (["traffic", "show", "--id", "x"], "no request 'x'; an answer's id stands in its header x-request-id"),
+    ],
+    ids=lambda x: x[0],
 )
-def test_what_is_not_there_names_the_verb_that_lists_it(
-    settings: Settings, capsys: pytest.CaptureFixture[str], arguments: list[str], lists: str
+def test_what_is_not_there_names_where_it_would_stand(
+    settings: Settings, capsys: pytest.CaptureFixture[str], arguments: list[str], said: str
 ) -> None:
+    """Of a request it said "no req 'x'; `driftwheel status` lists what there is", and that lists no request."""
     assert main([*arguments, "--config", str(settings.path)]) == 1
-    assert f"`driftwheel {lists}` lists what there is" in capsys.readouterr().err
+    assert said in capsys.readouterr().err
 
 
 def test_no_keys_yet_names_the_command_that_makes_one(settings: Settings, capsys: pytest.CaptureFixture[str]) -> None:

@@ -40,7 +40,9 @@ def test_the_first_promotion_waits_for_the_first_engine(
     gateway.start()
     main(["promote", "v1", "--config", str(tmp_path / "driftwheel.yaml"), "--json"])
     gateway.join()
-    printed = json.loads(capsys.readouterr().out)
+    captured = capsys.readouterr()
+    assert captured.err.startswith("waiting until the gateway serves v1 "), "minutes went by without a word"
+    printed = json.loads(captured.out)
     assert (printed["observed_version_id"], printed["observed_fence"]) == ("version_1", 1)
 
 

@@ -16,7 +16,7 @@ from driftwheel.cli.status import as_json, as_text, ask_gateway, gather
 from driftwheel.control.controls import set_paused
 from driftwheel.errors import NotFoundError
 from driftwheel.identity import utc_now
-from driftwheel.records.bookkeeping import Step
+from driftwheel.records.bookkeeping import Step, Window
 from driftwheel.records.check_details import DECIDING
 from driftwheel.records.gate_verdict import GateVerdict
 from driftwheel.records.nouns import (
@@ -24,6 +24,8 @@ from driftwheel.records.nouns import (
     Dataset,
     DecisionStatus,
     DecisionVerdict,
+    Deployment,
+    DeploymentStage,
     DriftKind,
     DriftSignal,
     DriftVerdict,
@@ -37,6 +39,7 @@ from driftwheel.records.scorecard import Scorecard
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
 from driftwheel.traffic.outcomes import UNWATCHED
+from driftwheel.traffic.overdue_check import overdue_check
 from tests.support.versions import add_with_parents, answered_request, published_version
 
 DATASET = Dataset(
@@ -225,6 +228,58 @@ def test_labels_of_requests_that_nobody_learns_from_are_not_counted(settings: Se
             )
         )
     assert "2 requests, 1 with a label" in as_text(gather(ledger, settings.alias_key))
+
+
+def test_answers_that_no_monitor_looks_at_are_told(settings: Settings, ledger: Ledger) -> None:
+    """Without a monitor, or with one of which each check failed, the status said that all was well."""
+    make_live(ledger)
+    monitor, now = settings.monitor.model_copy(update={"window_rows": 3}), utc_now()
+    asked_at = now - timedelta(hours=1)
+    ledger.add(*(answered_request(id, version_id="version_1", created_at=asked_at) for id in ("req_1", "req_2")))
+    assert overdue_check(monitor, ledger, settings.alias_key, version_id="version_1", at=now) is None, (
+        "they fill no window"
+    )
+    ledger.add(answered_request("req_3", version_id="version_1", created_at=asked_at))
+    said = overdue_check(monitor, ledger, settings.alias_key, version_id="version_1", at=now)
+    assert said is not None
+    assert said.startswith(f"3 answers wait for a check since {asked_at:%Y-%m-%d %H:%M} UTC, and 3 fill")
+    assert f"monitor        {said}" in as_text(replace(gather(ledger, settings.alias_key), monitor=said))
+    check = Window(id="check_1", project="support", version_id="version_1", number=1, rows=3, created_at=now)
+    ledger.add(check)
+    assert overdue_check(monitor, ledger, settings.alias_key, version_id="version_1", at=now) is None, "it catches up"
+
+
+def test_a_canary_stands_with_its_share(settings: Settings, ledger: Ledger) -> None:
+    """The status named the candidate as live, with its accuracy, and not that it answers only a share."""
+    make_live(ledger)
+    assert "canary" not in as_text(gather(ledger, settings.alias_key))
+    facts: dict[str, Any] = {"project": "support", "alias": "support", "fence": 1, "reason": "canary at fence 1"}
+    ledger.add(Deployment(id="dep", version_id="version_1", stage=DeploymentStage.CANARY, share=0.25, **facts))
+    assert "canary         version_1 answers 25% of the requests since" in as_text(gather(ledger, settings.alias_key))
+
+
+def test_a_check_of_the_version_before_is_told_as_its(settings: Settings, ledger: Ledger) -> None:
+    """After a swap or a rollback the alarm of the version before stood under the new one, as if it were its own."""
+    make_live(ledger)
+    signal = DriftSignal(
+        id="s",
+        project="support",
+        version_id="version_1",
+        kind=DriftKind.INPUT,
+        feature=DECIDING,
+        method="m",
+        score=9.0,
+        threshold=2.0,
+        reference_rows=9,
+        current_rows=5,
+        verdict=DriftVerdict.DRIFTED,
+        check_id="check_1",
+    )
+    ledger.add(signal)
+    status = gather(ledger, settings.alias_key)
+    assert "input drift    drifted (score 9 against 2, 5 rows)" in as_text(status)
+    before = replace(status, signals=[replace(signal, version_id="version_0")])
+    assert "5 rows of version_0, which answers no more)" in as_text(before)
 
 
 def test_drift_that_was_accepted_since_is_told_as_accepted(settings: Settings, ledger: Ledger) -> None:

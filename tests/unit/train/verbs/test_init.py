@@ -48,6 +48,12 @@ def test_a_csv_of_ones_own_works_at_once(initialized: Initialized, header: str) 
     assert "(--base chooses another)" in said
 
 
+def test_a_base_that_is_nowhere_is_told_at_once(initialized: Initialized) -> None:
+    """It was found by `data check` at the earliest, and by `train` after a whole build."""
+    _, said = initialized("t.csv", f"text,label\n{rows()}", "--base", "models/no/such")
+    assert "base     models/no/such\n         is no folder here, and no hub name" in said
+
+
 def test_the_label_field_of_json_answers_is_found(initialized: Initialized) -> None:
     lines = [
         {"prompt": m.text, "completion": json.dumps({"intent": LABELS[n % 3], "note": f"n{n}"})}
