@@ -34,6 +34,7 @@ from monitor.exporter import CheckCounter, LedgerCollector
 from monitor.features import FEATURES
 from monitor.look import next_look
 from monitor.signals import judge_drift
+from monitor.watch import keep_what_stays
 from tests.support import long_history
 
 
@@ -139,6 +140,7 @@ def main() -> None:
     if arguments.rows_per_check:
         print_catch_up(arguments.rows, arguments.rows_per_check)
         return
+    keep_what_stays()  # as the monitor does when it starts
     costs = []
     for rows in (arguments.short, arguments.long):
         with tempfile.TemporaryDirectory() as folder:

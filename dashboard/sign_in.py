@@ -37,12 +37,13 @@ body{{font:16px/1.5 system-ui,sans-serif;max-width:24rem;margin:15vh auto;paddin
 color:var(--ink)}} h1{{font-size:1.6rem;margin:0}} small{{color:var(--faint);display:block;margin:.25rem 0 1.5rem}}
 input,button{{font:inherit;padding:.5rem .75rem;border-radius:6px;box-sizing:border-box}}
 input{{width:100%;margin:.25rem 0 .75rem;border:1px solid var(--faint);background:var(--field);color:inherit}}
-button{{border:0;background:var(--accent);color:var(--on);cursor:pointer}} p{{color:var(--bad)}}</style>
+button{{border:0;background:var(--accent);color:var(--on);cursor:pointer}} p{{color:var(--bad)}}
+code{{display:block;overflow-x:auto;white-space:nowrap}}</style>
 <h1>driftwheel</h1><small>Sign in to the dashboard of this loop</small><form method="post" action="/login">
 <label for="key">API key</label>
 <input id="key" name="key" type="password" autocomplete="current-password" required autofocus aria-describedby="which">
 <small id="which">Any key that may read, label or operate. Whoever runs the loop makes one:
-driftwheel keys create NAME --scopes operate</small>
+<code>driftwheel keys create NAME --scopes operate</code></small>
 <button>Sign in</button></form><p role="alert">{said}</p></html>"""
 
 

@@ -169,17 +169,17 @@ def nearest(background: Background, prompts: Sequence[Tokens]) -> Nearest:
     alike = sparse.csr_array(rows @ background.texts)
     similarity, agreement = np.zeros(len(prompts)), np.zeros(len(prompts))
     labels: list[str | None] = []
-    for row, (start, end) in enumerate(pairwise(alike.indptr)):
+    negative, texts = -alike.data, alike.indices
+    for row, (start, end) in enumerate(pairwise(alike.indptr.tolist())):
         if start == end:
             labels.append(None)
             continue
-        values, texts = alike.data[start:end], alike.indices[start:end]
-        best = np.argpartition(-values, min(NEIGHBORS, len(values)) - 1)[:NEIGHBORS]
-        similarity[row] = values[best].max()
-        votes: Counter[str | None] = Counter()
-        for place in best:
-            votes[background.label_of_text[texts[place]]] += values[place]
-        label, weight = votes.most_common(1)[0]
+        best = np.argpartition(negative[start:end], min(NEIGHBORS, end - start) - 1)[:NEIGHBORS] + start
+        votes: dict[str | None, float] = {}
+        weights = (-negative[best]).tolist()
+        for text, weight in zip(texts[best].tolist(), weights, strict=True):
+            votes[background.label_of_text[text]] = votes.get(background.label_of_text[text], 0) + weight
+        label = max(votes, key=votes.__getitem__)  # of two with as much, the one that came first
         labels.append(label)
-        agreement[row] = weight / max(1e-9, float(values[best].sum()))
+        similarity[row], agreement[row] = max(weights), votes[label] / max(1e-9, sum(weights))
     return Nearest(similarity, tuple(labels), agreement, rows)

@@ -30,6 +30,8 @@ class Judgment:
     p_value: float
     feature_scores: Array
     feature_p_values: Array
+    beyond: int
+    """How many of the permutations are as far out as the score, or further."""
 
     @property
     def is_over(self) -> bool:
@@ -59,7 +61,12 @@ def judge(observed: Array, permuted: Array, level: float) -> Judgment:
     # What was seen is one of the dealings, so that no p-value is ever 0 (Phipson and Smyth 2010).
     exceeding = (1 + np.sum(permuted >= observed - 1e-12, axis=0)) / (1 + len(permuted))
     return Judgment(
-        score, threshold_at(maxima, level), tail_probability(maxima, score), scores, exceeding.astype(np.float64)
+        score=score,
+        threshold=threshold_at(maxima, level),
+        p_value=tail_probability(maxima, score),
+        feature_scores=scores,
+        feature_p_values=exceeding.astype(np.float64),
+        beyond=int(np.sum(maxima >= score)),
     )
 
 

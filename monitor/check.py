@@ -72,7 +72,7 @@ def conclude(
     """Write window, signals and decision of a look down, and go back to the version before where that is decided."""
     signals = [*drift_signals(look, judged, columns), quality_signal(look), engine_signal(look)]
     alias = get_alias(ledger, *settings.alias_key)  # before the decision, which is void if the alias moves meanwhile
-    decision, raised = _decide(settings, ledger, look, signals), _raised(ledger, look, signals)
+    decision, raised = _decide(settings, ledger, look, alias, signals), _raised(ledger, look, signals)
     # All or nothing, the way back included: after a crash at any point the next look cuts the same window again. Of two
     # monitors that look at once one fails here and leaves no trace.
     with ledger.write() as connection:
@@ -134,14 +134,16 @@ def _window(look: Look, signals: Sequence[DriftSignal]) -> Window:
     )
 
 
-def _decide(settings: Settings, ledger: Ledger, look: Look, signals: Sequence[DriftSignal]) -> RetrainDecision:
+def _decide(
+    settings: Settings, ledger: Ledger, look: Look, alias: Alias, signals: Sequence[DriftSignal]
+) -> RetrainDecision:
     decisive = {s.kind: s for s in signals if s.feature == DECIDING}
     drifted = frozenset(kind for kind, s in decisive.items() if s.verdict is DriftVerdict.DRIFTED)
     trial = trial_of(
         settings.monitor,
         settings.policy,
         ledger,
-        settings.alias_key,
+        alias,
         look.version,
         look.evidence.windows[-1],
         checks=look.number - 1,

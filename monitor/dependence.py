@@ -32,18 +32,30 @@ class DesignEffect:
 INDEPENDENT = DesignEffect()
 
 
-def design_effect_of(gram: Array) -> DesignEffect:
-    """Return the design effect of rows in their order, given their scalar products of shape (rows, rows)."""
-    rows = len(gram) // BLOCKS * BLOCKS
-    centered = _centered(gram[:rows, :rows]) if rows >= 2 * BLOCKS else np.zeros((0, 0))
-    if rows < 2 * BLOCKS or np.trace(centered) < 1e-9:
+def design_effect_of(vectors: Any) -> DesignEffect:
+    """Return the design effect of rows in their order, each a vector; of shape (rows, columns), dense or sparse."""
+    rows = vectors.shape[0] // BLOCKS * BLOCKS
+    if rows < 2 * BLOCKS:
         return INDEPENDENT
-    averages = _block_averages(rows)
-    means = averages @ np.ascontiguousarray((averages @ centered).T)
-    of_orders = [means[start : start + BLOCKS, start : start + BLOCKS] for start in range(0, len(means), BLOCKS)]
-    (size, *sizes), (spread, *spreads) = zip(*(_of_blocks(one) for one in of_orders), strict=True)
+    kept = vectors[:rows]
+    means = _block_averages(rows) @ kept
+    products = _products(means)
+    # The mean of all rows is that of the blocks of any order, so that its square is the mean of their products.
+    varied = float(kept.multiply(kept).sum() if sparse.issparse(kept) else np.square(kept).sum())
+    if varied - rows * float(products[0].mean()) < 1e-9:
+        return INDEPENDENT
+    (size, *sizes), (spread, *spreads) = zip(*(_of_blocks(one) for one in products), strict=True)
     larger = max(1.0, size / max(1e-12, float(np.mean(sizes))))
     return DesignEffect(larger, max(larger, spread / max(1e-12, float(np.mean(spreads)))))
+
+
+def _products(means: Any) -> Array:
+    """Return the scalar products of the blocks' means of each order, of shape (orders, blocks, blocks)."""
+    if not sparse.issparse(means):
+        of_order = means.reshape(-1, BLOCKS, means.shape[1])
+        return np.asarray(np.einsum("oik,ojk->oij", of_order, of_order))
+    every = (means @ means.T).toarray().reshape(-1, BLOCKS, len(means.indptr) // BLOCKS, BLOCKS)
+    return np.asarray(np.einsum("oioj->oij", every))
 
 
 def widened(

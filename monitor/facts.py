@@ -8,6 +8,7 @@ from driftwheel.control.retrain_limits import history_of
 from driftwheel.records.alias_key import AliasKey
 from driftwheel.records.check_details import DECIDING
 from driftwheel.records.nouns import (
+    Alias,
     Dataset,
     DecisionVerdict,
     DriftKind,
@@ -83,7 +84,7 @@ def trial_of(
     monitor: MonitorSettings,
     policy: PolicySettings,
     ledger: Ledger,
-    key: AliasKey,
+    alias: Alias,
     version: ModelVersion,
     window: WindowEvidence,
     *,
@@ -95,7 +96,6 @@ def trial_of(
 
     None when its probation is over, when nothing came before it, or when the alias is about to move anyway.
     """
-    alias = get_alias(ledger, *key)
     previous_id = alias.previous_version_id
     if previous_id is None or checks >= policy.trial_windows or alias.version_id != version.id:
         return None

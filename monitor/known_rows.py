@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
 from driftwheel.records.bookkeeping import Window
-from driftwheel.records.nouns import Dataset, ModelVersion
+from driftwheel.records.nouns import Dataset
 from driftwheel.store.ledger import Ledger
 from monitor.background import Background, LearnedText, background_of, nothing_of
 from monitor.bursts import design_effects
@@ -61,9 +61,13 @@ class Standards:
     output: Standard | None
 
 
-def standards_of(ledger: Ledger, version: ModelVersion, reference: Reference) -> Standards:
-    """Return what the version's prompts and answers are held against."""
-    background = learned_by(ledger.get(Dataset, version.dataset_id))
+def standards_of(dataset: Dataset, reference: Reference) -> Standards:
+    """Return what prompts and answers of a version that learned from a Dataset are held against."""
+    return _standards_of(learned_by(dataset), reference)
+
+
+@lru_cache(maxsize=2)  # a reference of judged items is the same one at each check, and has a thousand rows
+def _standards_of(background: Background | None, reference: Reference) -> Standards:
     if reference.judged:
         both = standard_of(rows_of(reference.judged), background)
         return Standards(both, both)

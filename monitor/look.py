@@ -6,12 +6,12 @@ from pathlib import Path
 
 from driftwheel.identity import new_id
 from driftwheel.records.bookkeeping import Window
-from driftwheel.records.nouns import DriftKind, ModelVersion
+from driftwheel.records.nouns import Dataset, DriftKind, ModelVersion
 from driftwheel.settings.settings import Settings
 from driftwheel.settings.watching import MonitorSettings
 from driftwheel.store.alias import find_alias
-from driftwheel.store.answer_form import label_field_of
 from driftwheel.store.ledger import Ledger
+from driftwheel.text.answers import field_for
 from driftwheel.traffic.new_normal import NewNormal, new_normal_of
 from monitor.calibration import level_per_decision
 from monitor.known_rows import Rows, Standards, standards_of, windows_before
@@ -77,11 +77,12 @@ def next_look(settings: Settings, ledger: Ledger) -> Look | None:
     if not is_full(ledger, settings.project, settings.serve.alias, version_id, window_rows):
         return None
     version = ledger.get(ModelVersion, version_id)
+    dataset = ledger.get(Dataset, version.dataset_id)
     source = Source(
         project=settings.project,
         alias=settings.serve.alias,
         version_id=version_id,
-        label_field=label_field_of(settings.dataset, ledger, version_id),
+        label_field=field_for(dataset.report.answer_form, settings.dataset.label_field),
         criterion=live_criterion(version.scorecard),
     )
     rows = unread(ledger, source, window_rows)
@@ -91,7 +92,7 @@ def next_look(settings: Settings, ledger: Ledger) -> Look | None:
     before = last_window(ledger, version_id)
     check_id = new_id("check", [version_id, rows[0].id, before.number if before else 0])
     accepted = new_normal_of(ledger, settings.project, version_id)
-    reference = reference_of(settings.monitor, ledger, version, source, accepted, seed=settings.dataset.seed)
+    reference = reference_of(settings.monitor, ledger, version, dataset, source, accepted, seed=settings.dataset.seed)
     return Look(
         project=settings.project,
         monitor=settings.monitor,
@@ -103,7 +104,7 @@ def next_look(settings: Settings, ledger: Ledger) -> Look | None:
         check_id=check_id,
         evidence=evidence_of(settings.monitor, ledger, source, before, sample.answered),
         before=before,
-        standards=standards_of(ledger, version, reference),
+        standards=standards_of(dataset, reference),
         accepted=accepted,
         earlier=windows_before(ledger, source, before, after=accepted.number if accepted else 0),
         report_path=settings.root / "reports" / check_id,

@@ -2,7 +2,7 @@
 
 import random
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 from driftwheel.errors import ArtifactError, NotFoundError
@@ -15,7 +15,7 @@ from driftwheel.store.tables import TABLES
 from driftwheel.text.grades import Criterion
 from driftwheel.traffic.new_normal import NewNormal
 from driftwheel.traffic.outcome_query import is_answered
-from monitor.observation import Observation, grade_of, observe
+from monitor.observation import Observation, grade_of, observe, without_repeats
 from monitor.standard import Baseline, live_criterion
 from monitor.windows import UNOBSERVED, Source, answered_in, first_answered
 
@@ -25,7 +25,7 @@ MOST_JUDGED = 3_000
 """More items say hardly more, and computing their signals takes a second in each new process."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Reference:
     """What a version's windows are compared with; a kind without rows is not judged yet."""
 
@@ -36,17 +36,28 @@ class Reference:
     is_accepted: bool = False
     """A person said that these rows are normal, whatever the version learned."""
 
+    @cached_property
+    def input_once(self) -> tuple[Observation, ...]:
+        """The rows that prompts are compared with, without what one key repeats."""
+        return without_repeats(self.input)
+
+    @cached_property
+    def output_once(self) -> tuple[Observation, ...]:
+        """Those that answers are compared with."""
+        return self.input_once if self.output is self.input else without_repeats(self.output)
+
 
 def reference_of(
     monitor: MonitorSettings,
     ledger: Ledger,
     version: ModelVersion,
+    dataset: Dataset,
     source: Source,
     accepted: NewNormal | None = None,
     *,
     seed: int,
 ) -> Reference:
-    """Return what the version's traffic is compared with.
+    """Return what the version's traffic is compared with, given the Dataset that it learned from.
 
     A version built from files is compared with the test items that it was judged on. A retrained one answers
     traffic that had already changed: its prompts are compared with the last traffic before its dataset was
@@ -56,12 +67,8 @@ def reference_of(
         rows = _accepted_rows(ledger, source, tuple(accepted.check_ids))
         return Reference(rows, rows, is_accepted=True)
     count, window_rows = monitor.reference_rows, monitor.window_rows
-    dataset = ledger.get(Dataset, version.dataset_id)
     if dataset.origin == "files":
-        items = judged_items(version)
-        # The file is ordered by label; its head is no sample of it.
-        judged = tuple(random.Random(seed).sample(items, min(max(count, MOST_JUDGED), len(items))))
-        return Reference(judged[:count], judged[:count], judged[:MOST_JUDGED])
+        return _drawn(*_predictions_of(version), count, seed)
     before = ledger.find(
         Traffic,
         TABLES[Traffic].c.created_at < dataset.created_at,
@@ -87,10 +94,24 @@ def _accepted_rows(ledger: Ledger, source: Source, check_ids: tuple[str, ...]) -
 
 def judged_items(version: ModelVersion) -> tuple[Observation, ...]:
     """Read the predictions of the version's evaluation; raises NotFoundError if they are gone."""
+    return _items_of(*_predictions_of(version))
+
+
+def _predictions_of(version: ModelVersion) -> tuple[Path, int]:
+    """Return the file of a version's predictions, and when it was changed last."""
     path = Path(version.scorecard.predictions_path or "")
     if not path.is_file():
         raise NotFoundError(f"{version.id} has no predictions at {path}; evaluate and publish it again")
-    return _items_of(path, path.stat().st_mtime_ns)
+    return path, path.stat().st_mtime_ns
+
+
+@lru_cache(maxsize=2)  # so that it is the same one at each check, and what is computed of it is found again
+def _drawn(path: Path, changed_at: int, count: int, seed: int) -> Reference:
+    """Draw the items of an evaluation that a version's windows are compared with."""
+    items = _items_of(path, changed_at)
+    # The file is ordered by label; its head is no sample of it.
+    judged = tuple(random.Random(seed).sample(items, min(max(count, MOST_JUDGED), len(items))))
+    return Reference(judged[:count], judged[:count], judged[:MOST_JUDGED])
 
 
 @lru_cache(maxsize=2)

@@ -7,21 +7,20 @@ distribution, exp(-log likelihood ratio), which holds for small counts as well; 
 distribution. Counts are divided by the design effect of the bursts that they came in.
 """
 
-import math
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 
 import numpy as np
-from scipy.stats import norm
+from scipy.special import ndtr
 
 from driftwheel.records.nouns import DriftKind
 from monitor.background import Background
 from monitor.calibration import Array
-from monitor.pools import HORIZONS, Pool, Tallied
-from monitor.ranks import Ranked, ranks_in_order
-from monitor.row_signals import SIGNALS, RowSignal
+from monitor.pools import HORIZONS, Pool, Tallied, said_in, summed
+from monitor.ranks import ranks_in_order
+from monitor.row_signals import SIGNALS
 from monitor.shares import Before, p_values_of
 
 
@@ -85,24 +84,14 @@ class Scan:
 def scan(kind: DriftKind, reference: Tallied, pools: Sequence[Pool], background: Background, *, level: float) -> Scan:
     """Compare newest windows with the reference, and prompts with the training texts too, in all that is of a kind."""
     factor = {what: len(HORIZONS) / share for what, share in SHARES[kind].items()}
-    found: list[Sighting] = []
-    for pool in pools:
-        found += _signals(kind, reference, pool, factor[What.SIGNAL])
-        if kind is DriftKind.INPUT:
-            before = Before(
-                background.prompt_tokens,
-                background.count,
-                reference.prompt_tokens,
-                len(reference.rows),
-                effect=reference.effect,
-            )
-            found += _tokens(pool.prompt_tokens, pool, before, factor[What.WORD])
-        else:
-            # The training texts hold what people said: a version has words and labels that it prefers to theirs, in
-            # steady traffic too, and is compared with its own answers alone.
-            before = Before.alone(reference.answer_tokens, len(reference.rows), reference.effect)
-            found += _tokens(pool.answer_tokens, pool, before, factor[What.WORD])
-            found += _labels(reference, pool, factor[What.LABEL])
+    of_pools = [
+        _signals(kind, reference, pools, factor[What.SIGNAL]),
+        _tokens(kind, reference, pools, background, factor[What.WORD]),
+    ]
+    if kind is DriftKind.OUTPUT:
+        of_pools.append(_labels(reference, pools, factor[What.LABEL]))
+    # Pool after pool: of two sightings of a thing that are as unlikely, the smaller pool's is told.
+    found = [one for of_pool in zip(*of_pools, strict=True) for part in of_pool for one in part]
     best: dict[tuple[What, str], Sighting] = {}
     for sighting in sorted(found, key=lambda one: one.p_value):
         best.setdefault((sighting.what, sighting.name), sighting)
@@ -110,109 +99,152 @@ def scan(kind: DriftKind, reference: Tallied, pools: Sequence[Pool], background:
     return Scan(kind, level, tuple(best.values()), alone)
 
 
-def _signals(kind: DriftKind, reference: Tallied, pool: Pool, factor: float) -> list[Sighting]:
-    """Compare the mean rank of each signal, and how many rows are in each tail."""
+@dataclass(frozen=True)
+class _Held:
+    """A window held against a reference: sums over its rows, of each signal."""
+
+    values: Array
+    ranks: Array
+    """Of its rows' ranks among those of the reference."""
+    squares: Array
+    """Of these ranks."""
+    hits: Array
+    """How many rows are in each tail, those of all signals in a row."""
+
+
+@lru_cache(maxsize=2 * max(HORIZONS) + 2)  # only the newest window is another one at each check
+def _held(window: Tallied, reference: Tallied) -> _Held:
+    pairs = list(zip(reference.ranked, window.values.T, strict=True))
+    ranks = np.stack([ranks_in_order(before.values, now) for before, now in pairs])
+    hits = [before.hits_of(now) for before, now in pairs]
+    return _Held(window.values.sum(axis=0), ranks.sum(axis=1), np.square(ranks).sum(axis=1), np.concatenate(hits))
+
+
+def _signals(kind: DriftKind, reference: Tallied, pools: Sequence[Pool], factor: float) -> list[list[Sighting]]:
+    """Compare the mean rank of each signal, and how many rows are in each tail; return what each pool shows."""
     places = [place for place, signal in enumerate(SIGNALS) if signal.kind is kind]
     weights = sum(SIGNALS[place].weight for place in places)
-    tests = [(1 + len(reference.ranked[p].tails)) * weights / SIGNALS[p].weight * factor for p in places]
-    scores = [
-        _rank_score(SIGNALS[p], reference.ranked[p], pool.values[:, p], pool.effects[p], reference.effect)
-        for p in places
-    ]
-    of_ranks = norm.sf(scores)
-    of_tails = _of_tails(reference, pool, places, tests)
-    found = []
-    for number, place in enumerate(places):
-        signal = SIGNALS[place]
-        of_mean = tests[number] * float(of_ranks[number]) * (1 if signal.is_one_sided else 2)
-        found.append(
+    tests = np.array([(1 + len(reference.ranked[p].tails)) * weights / SIGNALS[p].weight * factor for p in places])
+    held = [_held(window, reference) for window in pools[-1].of]
+    of_ranks = ndtr(-_rank_scores(reference, pools, held)[:, places])
+    ways = [1 if SIGNALS[place].is_one_sided else 2 for place in places]
+    of_tails = _of_tails(reference, pools, held, places, tests)
+    p_values = np.minimum(1.0, np.minimum(tests * of_ranks * ways, of_tails))
+    means = summed(pools, [one.values for one in held]) / _rows(pools)
+    return [
+        [
             Sighting(
                 what=What.SIGNAL,
-                name=signal.name,
+                name=SIGNALS[place].name,
                 before=reference.ranked[place].mean,
-                now=float(pool.values[:, place].mean()),
-                p_value=min(1.0, of_mean, of_tails[number]),
+                now=float(means[number, place]),
+                p_value=float(p_values[number, column]),
                 windows=pool.windows,
             )
-        )
-    return found
+            for column, place in enumerate(places)
+        ]
+        for number, pool in enumerate(pools)
+    ]
 
 
-def _rank_score(signal: RowSignal, before: Ranked, now: Array, effect: float, reference_effect: float) -> float:
+def _rows(pools: Sequence[Pool]) -> Array:
+    return np.array([[float(pool.rows)] for pool in pools])
+
+
+def _rank_scores(reference: Tallied, pools: Sequence[Pool], held: Sequence[_Held]) -> Array:
     """Return by how many deviations the mean rank has grown, or of either way changed; minus infinity tells nothing."""
-    if before.is_mostly_one:
-        return -math.inf
-    ranks = ranks_in_order(before.values, now)
-    variance = max(before.rank_variance, float(ranks.var()))
-    deviation = math.sqrt(variance * (effect / len(now) + reference_effect / len(before.values)))
-    score = (float(ranks.mean()) - before.rank_mean) / max(deviation, 1e-9)
-    return score if signal.is_one_sided else abs(score)
+    rows, effects = _rows(pools), np.stack([pool.effects for pool in pools])
+    means = summed(pools, [one.ranks for one in held]) / rows
+    spread = summed(pools, [one.squares for one in held]) / rows - means**2
+    variance = np.maximum([before.rank_variance for before in reference.ranked], spread)
+    deviation = np.sqrt(variance * (effects / rows + reference.effect / len(reference.rows)))
+    scores = (means - [before.rank_mean for before in reference.ranked]) / np.maximum(deviation, 1e-9)
+    scores = np.where([signal.is_one_sided for signal in SIGNALS], scores, np.abs(scores))
+    return np.where([before.is_mostly_one for before in reference.ranked], -np.inf, scores)
 
 
-def _of_tails(reference: Tallied, pool: Pool, places: Sequence[int], tests: Sequence[float]) -> list[float]:
-    """Return the p-value of each signal's most striking tail, all of them asked at once."""
-    ranked = [reference.ranked[place] for place in places]
-    sizes = [len(one.tails) for one in ranked]
-    hits = np.concatenate([one.hits_of(pool.values[:, place]) for one, place in zip(ranked, places, strict=True)])
-    before = np.concatenate([one.hits for one in ranked]) / reference.effect
+def _of_tails(
+    reference: Tallied, pools: Sequence[Pool], held: Sequence[_Held], places: Sequence[int], tests: Array
+) -> Array:
+    """Return the p-value of each signal's most striking tail, of shape (pools, signals); all of them asked at once."""
+    of_signal = np.repeat(np.arange(len(SIGNALS)), [len(one.tails) for one in reference.ranked])
+    is_asked = np.isin(of_signal, places)
+    of_place = np.searchsorted(places, of_signal[is_asked])
     # Only more in a tail is told: fewer in one are more in the middle, which the ranks see.
     p_values = p_values_of(
-        hits,
-        pool.rows,
-        before,
-        np.full(len(hits), len(reference.rows) / reference.effect),
-        effect=np.repeat(pool.effects[places], sizes),
-        tests=np.repeat(tests, sizes),
+        summed(pools, [one.hits for one in held])[:, is_asked],
+        _rows(pools),
+        np.concatenate([one.hits for one in reference.ranked])[is_asked] / reference.effect,
+        np.full(len(of_place), len(reference.rows) / reference.effect),
+        effect=np.stack([pool.effects for pool in pools])[:, of_signal[is_asked]],
+        tests=tests[of_place],
     )
-    return [float(part.min()) for part in np.split(p_values, np.cumsum(sizes)[:-1])]
+    return np.asarray(np.minimum.reduceat(p_values, np.searchsorted(of_place, np.arange(len(places))), axis=1))
 
 
-def _tokens(counts: Counter[str], pool: Pool, before: Before, factor: float) -> list[Sighting]:
+def _tokens(
+    kind: DriftKind, reference: Tallied, pools: Sequence[Pool], background: Background, factor: float
+) -> list[list[Sighting]]:
     """Compare the share of rows with each word; only more of one is told."""
-    found = []
-    pairs = len([name for name in counts if " " in name])
-    # In the order of the alphabet, so that of two that are as unlikely the same one comes first in each process.
-    often = sorted([name for name, hits in counts.items() if hits >= FEWEST_HITS])
-    for share, are_pairs in ((SHARE_OF_WORDS, False), (1 - SHARE_OF_WORDS, True)):
-        names = [name for name in often if (" " in name) is are_pairs]
-        tests = (pairs if are_pairs else len(counts) - pairs) * factor / share
-        found += _compared(What.WORD, names, counts, pool, before, tests=tests)
-    return found
+    windows, judged = pools[-1].of, len(reference.rows)
+    if kind is DriftKind.INPUT:
+        counts, tokens = [w.prompt_tokens for w in windows], [w.tokens_of_prompts() for w in windows]
+        learned = background.prompt_tokens, background.count
+        before = Before(*learned, reference.prompt_tokens, judged, effect=reference.effect)
+    else:
+        # The training texts hold what people said: a version has words and labels that it prefers to theirs, in
+        # steady traffic too, and is compared with its own answers alone.
+        counts, tokens = [w.answer_tokens for w in windows], [w.tokens_of_answers() for w in windows]
+        before = Before.alone(reference.answer_tokens, judged, reference.effect)
+    said = said_in(pools, counts, tokens, FEWEST_HITS)
+    tests = np.repeat(
+        np.stack([said.distinct_words / SHARE_OF_WORDS, said.distinct_pairs / (1 - SHARE_OF_WORDS)], axis=1) * factor,
+        [len(said.words), len(said.pairs)],
+        axis=1,
+    )
+    hits = np.where(said.hits >= FEWEST_HITS, said.hits, 0.0)
+    return _compared(What.WORD, [*said.words, *said.pairs], hits, pools, before, tests=tests)
 
 
-def _labels(reference: Tallied, pool: Pool, factor: float) -> list[Sighting]:
+def _labels(reference: Tallied, pools: Sequence[Pool], factor: float) -> list[list[Sighting]]:
     """Compare the share of answers with each label; that one became more frequent gets most of the level."""
-    names = sorted({*reference.labels, *pool.labels})
+    names = sorted({*reference.labels, *pools[-1].labels})
     before = Before.alone(reference.labels, len(reference.rows), reference.effect)
-    tests = len(names) * factor
-    risen = _compared(What.LABEL, names, pool.labels, pool, before, tests=tests / SHARE_OF_RISES)
-    return risen + _compared(What.LABEL, names, pool.labels, pool, before, tests=tests / (1 - SHARE_OF_RISES), way=-1)
+    tests = np.array([[len({*reference.labels, *pool.labels}) * factor] for pool in pools])
+    hits = np.array([[pool.labels[name] for name in names] for pool in pools], dtype=np.float64)
+    risen = _compared(What.LABEL, names, hits, pools, before, tests=tests / SHARE_OF_RISES)
+    fallen = _compared(What.LABEL, names, hits, pools, before, tests=tests / (1 - SHARE_OF_RISES), way=-1)
+    return [[*up, *down] for up, down in zip(risen, fallen, strict=True)]
 
 
 def _compared(
     what: What,
     names: Sequence[str],
-    counts: Counter[str],
-    pool: Pool,
+    hits: Array,
+    pools: Sequence[Pool],
     before: Before,
     *,
-    tests: float,
+    tests: Array,
     way: int = 1,
-) -> list[Sighting]:
-    """Return what is said more often than before, or with -1 as way less often."""
+) -> list[list[Sighting]]:
+    """Return what each pool says more often than before, or with -1 as way less often."""
     if not names:
-        return []
-    hits, hits_before = np.array([counts[name] for name in names], dtype=np.float64), before.counts(names)
-    shares, shares_before = hits / pool.rows, hits_before[0] / hits_before[1]
-    p_values = p_values_of(hits, pool.rows, *hits_before, effect=pool.effect, tests=tests, way=way)
+        return [[] for _ in pools]
+    hits_before, rows_before = before.counts(names)
+    shares, shares_before = hits / _rows(pools), hits_before / rows_before
+    effect = np.array([[pool.effect] for pool in pools])
+    p_values = p_values_of(hits, _rows(pools), hits_before, rows_before, effect=effect, tests=tests, way=way)
     return [
-        Sighting(
-            what=what,
-            name=names[place],
-            before=float(shares_before[place]),
-            now=float(shares[place]),
-            p_value=float(p_values[place]),
-            windows=pool.windows,
-        )
-        for place in np.flatnonzero(p_values < 0.05)
+        [
+            Sighting(
+                what=what,
+                name=names[place],
+                before=float(shares_before[place]),
+                now=float(shares[number, place]),
+                p_value=float(p_values[number, place]),
+                windows=pool.windows,
+            )
+            for place in np.flatnonzero(p_values[number] < 0.05)
+        ]
+        for number, pool in enumerate(pools)
     ]

@@ -4,6 +4,7 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import repeat
 
 import numpy as np
 from scipy.stats import hypergeom, mannwhitneyu, norm
@@ -24,17 +25,16 @@ def log_ratio(now: Array, rows: Array | float, before: Array, rows_before: Array
 
     def term(part: Array, of: Array | float) -> Array:
         share = part / of
-        with np.errstate(divide="ignore", invalid="ignore"):
-            hits = np.where(part > 0, part * np.log(share / both), 0.0)
-            rest = np.where(part < of, (of - part) * np.log((1 - share) / (1 - both)), 0.0)
-        return np.asarray(hits + rest)
+        hits = np.where(part > 0, part * np.log(share / both), 0.0)
+        return np.asarray(hits + np.where(part < of, (of - part) * np.log((1 - share) / (1 - both)), 0.0))
 
-    return np.asarray(np.maximum(0.0, term(now, rows) + term(before, rows_before)))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.asarray(np.maximum(0.0, term(now, rows) + term(before, rows_before)))
 
 
 def p_values_of(
     now: Array,
-    rows: float,
+    rows: Array | float,
     before: Array,
     rows_before: Array,
     *,
@@ -44,21 +44,27 @@ def p_values_of(
 ) -> Array:
     """Return the p-values, times the number of tests, of shares having risen, or with -1 fallen; 1 at most.
 
-    Fisher's exact test, on counts divided by the design effect; where it cannot matter, Chernoff's bound on it.
+    Fisher's exact test, on counts divided by the design effect; where it cannot matter, Chernoff's bound on it. All
+    have the shape of `now`, or can be brought to it.
     """
-    is_so = way * now / rows > way * before / rows_before
-    bound = FACTOR * np.exp(-log_ratio(now / effect, rows / effect, before, rows_before)) * tests
-    found = np.where(is_so, np.minimum(1.0, bound), 1.0)
-    asked = np.flatnonzero((found < 1.0) & (found > CERTAIN))
+    found = np.ones(now.shape)
+    # Most shares went the other way, and of them nothing is asked.
+    places = np.nonzero(way * now / rows > way * before / rows_before)
+    parts = (now, rows, before, rows_before, effect, tests)
+    now, of_now, before, of_before, effects, all_tests = (np.broadcast_to(part, now.shape)[places] for part in parts)
+    bound = FACTOR * np.exp(-log_ratio(now / effects, of_now / effects, before, of_before)) * all_tests
+    p_values = np.minimum(1.0, bound)
+    asked = np.flatnonzero((p_values < 1.0) & (p_values > CERTAIN))
     if len(asked):
-        effects, all_tests = np.broadcast_to(effect, now.shape)[asked], np.broadcast_to(tests, now.shape)[asked]
         # Rounded towards nothing having happened.
-        hits = np.floor(now[asked] / effects) if way > 0 else np.ceil(now[asked] / effects)
-        of = np.maximum(np.round(rows / effects), hits)
-        table = (np.round(rows_before[asked]) + of, np.round(before[asked]) + hits, of)
+        hits = now[asked] / effects[asked]
+        hits = np.floor(hits) if way > 0 else np.ceil(hits)
+        of = np.maximum(np.round(of_now[asked] / effects[asked]), hits)
+        table = (np.round(of_before[asked]) + of, np.round(before[asked]) + hits, of)
         exact = hypergeom.sf(hits - 1, *table) if way > 0 else hypergeom.cdf(hits, *table)
-        found[asked] = np.minimum(found[asked], exact * all_tests)
-    return np.asarray(found)
+        p_values[asked] = np.minimum(p_values[asked], exact * all_tests[asked])
+    found[places] = p_values
+    return found
 
 
 def growth_p_value(now: Sequence[float], before: Sequence[float], design_effect: float = 1.0) -> float:
@@ -91,8 +97,11 @@ class Before:
     def counts(self, names: Sequence[str]) -> tuple[Array, Array]:
         """Return hits and rows of each thing: of both together, or of the reference where the two do not fit."""
         # Most words were never said before, and a counter's own look-up is slow for what it does not have.
-        learned = np.array([self.learned.get(name, 0) for name in names], dtype=np.float64)
-        judged = np.array([self.judged.get(name, 0) for name in names], dtype=np.float64) / self.effect
+        learned, judged = (
+            np.fromiter(map(counter.get, names, repeat(0)), np.float64, len(names))
+            for counter in (self.learned, self.judged)
+        )
+        judged /= self.effect
         judged_rows = self.judged_rows / self.effect
         fits = log_ratio(judged, judged_rows, learned, float(max(1, self.learned_rows))) < CONSISTENT
         hits = np.where(fits, learned + judged, judged)

@@ -16,7 +16,7 @@ from monitor.engine_state import judge_engine
 from monitor.features import Feature
 from monitor.known_rows import Rows, Standard, Standards, rows_of, window_of
 from monitor.look import Look
-from monitor.observation import Sample, without_repeats
+from monitor.observation import Sample
 from monitor.pools import pools_of
 from monitor.quality import NOTHING, assess
 from monitor.references import Reference, baseline_of
@@ -50,16 +50,20 @@ class Compared(Protocol):
 
 def judge_drift(look: Compared, features: Sequence[Feature]) -> list[KindJudgment]:
     """Judge input and output, or those of the two that have rows enough on both sides; they share the level."""
-    references = {DriftKind.INPUT: look.reference.input, DriftKind.OUTPUT: look.reference.output}
+    all_of = look.reference
+    references = {
+        DriftKind.INPUT: (all_of.input, all_of.input_once),
+        DriftKind.OUTPUT: (all_of.output, all_of.output_once),
+    }
     current, monitor = rows_of(look.sample.answered), look.monitor
     judged: list[KindJudgment] = []
-    for kind, reference in references.items():
+    for kind, (reference, once) in references.items():
         # Where more than half have failed, the rest says what the engine did and not what users ask.
         if min(len(reference), len(current.observations)) < monitor.window_rows // 2:
             continue
         result = judge_kind(
             kind,
-            without_repeats(reference),
+            once,
             current.observations,
             level=look.level * (1 - SHARE_OF_SCAN if _standard(look, kind) else 1.0),
             permutations=monitor.permutations,

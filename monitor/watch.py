@@ -7,6 +7,7 @@ restart goes on where the last process stopped.
 """
 
 import argparse
+import gc
 import signal
 import threading
 
@@ -49,6 +50,15 @@ def watch(settings: Settings, stop: threading.Event) -> None:
         ledger.close()
 
 
+def keep_what_stays() -> None:
+    """Leave out of Python's garbage collections what this process has loaded by now.
+
+    Modules stay until it ends, and to visit all of their objects every few checks takes a twentieth of a check.
+    """
+    gc.collect()
+    gc.freeze()
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the verb's arguments."""
     add_settings_arguments(parser)
@@ -59,4 +69,5 @@ def main(arguments: argparse.Namespace) -> None:
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
+    keep_what_stays()
     watch(settings_from(arguments), stop)

@@ -21,7 +21,7 @@ class MonitorSettings(Section):
     persistence: int = Field(2, ge=1)
     """Windows in a row over the threshold before an alarm."""
     permutations: int = Field(400, ge=100)
-    """Resamplings of the reference when a threshold is calibrated."""
+    """Resamplings of the reference when a threshold is calibrated; plainly steady windows are settled after 100."""
     min_labels: int = Field(30, ge=5)
     """Labelled rows in a window before quality is judged."""
     audit_share: float = Field(0.05, ge=0, le=1)

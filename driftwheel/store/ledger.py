@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from enum import StrEnum
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeVar
@@ -163,14 +163,23 @@ class Ledger:
         `without` are not read and keep their defaults.
         """
         table = TABLES[record_type]
-        query = sa.select(*(c for c in table.columns if c.name not in without))
-        query = query.where(*conditions, *_conditions(table, equals))
-        order = (table.c.created_at, table.c.id)
-        query = query.order_by(*(c.desc() for c in order) if newest_first else order)
+        most = {} if limit is None else {MOST: limit}
+        if all(_is_plain(value) for value in equals.values()):
+            query = _look_up(table, tuple(equals), tuple(without), newest_first, limit is not None)
+            values = {**equals, **most}
+        else:
+            query = _look_up(table, (), tuple(without), newest_first, limit is not None)
+            query, values = query.where(*_conditions(table, equals)), most
+        if conditions or offset:
+            query = query.where(*conditions).offset(offset)
         with self.read() as connection:
-            rows = connection.execute(query.limit(limit).offset(offset)).mappings().all()
-        enums = _enums_of(typing.cast(Any, record_type))
-        return [record_type(**{**row, **{k: kind(row[k]) for k, kind in enums.items() if k in row}}) for row in rows]
+            result = connection.execute(query, values)
+            names, rows = list(result.keys()), result.all()
+        enums = [(k, kind) for k, kind in _enums_of(typing.cast(Any, record_type)).items() if k in names]
+        found = [dict(zip(names, row, strict=True)) for row in rows]
+        for row in found if enums else ():
+            row.update((name, kind(row[name])) for name, kind in enums)
+        return [record_type(**row) for row in found]
 
     def count(self, record_type: type[Any], *conditions: sa.ColumnElement[bool], **equals: Any) -> int:
         """Return how many records match."""
@@ -253,6 +262,27 @@ def _enums_of(record_type: type[Any]) -> dict[str, type[StrEnum]]:
     """Return the fields of a record that hold one of several words."""
     hints = typing.get_type_hints(record_type).items()
     return {name: hint for name, hint in hints if isinstance(hint, type) and issubclass(hint, StrEnum)}
+
+
+MOST = "most_rows"
+"""The parameter of a query that says how many rows are wanted; no column is called so."""
+
+
+@lru_cache(maxsize=256)  # to put a query together and to find its compiled form takes as long as it takes to run
+def _look_up(
+    table: sa.Table, names: tuple[str, ...], without: tuple[str, ...], is_newest_first: bool, is_limited: bool
+) -> sa.Select[Any]:
+    """Return the query for the records with given values, which are parameters named as their columns."""
+    query = sa.select(*(c for c in table.columns if c.name not in without))
+    query = query.where(*(table.c[name] == sa.bindparam(name, type_=table.c[name].type) for name in names))
+    order = (table.c.created_at, table.c.id)
+    query = query.order_by(*(c.desc() for c in order) if is_newest_first else order)
+    return query.limit(sa.bindparam(MOST, type_=sa.Integer)) if is_limited else query
+
+
+def _is_plain(value: Any) -> bool:
+    """Say whether a value can be the parameter of a comparison that is the same whatever it is."""
+    return not isinstance(value, list | tuple | bool) and value is not None and can_be_kept(value)
 
 
 def _conditions(table: sa.Table, equals: Mapping[str, Any]) -> list[sa.ColumnElement[bool]]:

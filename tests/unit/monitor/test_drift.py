@@ -7,7 +7,8 @@ from scipy.stats import binom, ks_2samp
 from driftwheel.records.nouns import DriftKind
 from examples.support.world import Example, messages
 from monitor.calibration import judge, level_per_decision, tail_probability, threshold_at
-from monitor.drift import deal_out, judge_kind, ks, squared_mmd, total_variation
+from monitor.drift import FIRST_DEALINGS, deal_out, judge_kind, ks, squared_mmd, total_variation
+from monitor.features import Feature, Measure
 from monitor.observation import Observation
 from monitor.wording import similarity
 
@@ -23,7 +24,7 @@ def test_the_ks_distance_is_scipys_also_with_ties() -> None:
     generator = np.random.default_rng(0)
     values = generator.integers(0, 8, 90).astype(float)
     dealt = deal_out(60, 30, 5, seed=1)
-    for is_current, distance in zip(dealt, ks(values.tolist(), dealt), strict=True):
+    for is_current, distance in zip(dealt, ks(values.tolist(), 30)(dealt), strict=True):
         expected = ks_2samp(values[is_current == 0], values[is_current == 1]).statistic
         assert distance == pytest.approx(expected)
 
@@ -31,7 +32,7 @@ def test_the_ks_distance_is_scipys_also_with_ties() -> None:
 def test_the_squared_mmd_is_that_of_a_plain_loop() -> None:
     texts = [e.text for e in STEADY[:20]]
     kernel, dealt = similarity(texts), deal_out(12, 8, 2, seed=3)
-    for is_current, value in zip(dealt, squared_mmd(texts, dealt), strict=True):
+    for is_current, value in zip(dealt, squared_mmd(texts, 8)(dealt), strict=True):
         a, b = np.flatnonzero(is_current == 1), np.flatnonzero(is_current == 0)
         mean = [np.mean([kernel[i, j] for i in x for j in y]) for x, y in ((a, a), (b, b), (a, b))]
         assert value == pytest.approx(mean[0] + mean[1] - 2 * mean[2])
@@ -39,7 +40,7 @@ def test_the_squared_mmd_is_that_of_a_plain_loop() -> None:
 
 def test_total_variation_counts_categories() -> None:
     dealt = np.array([[0.0, 0.0, 0.0, 0.0, 1.0, 1.0]])
-    assert total_variation(["a", "a", "b", "b", "a", "c"], dealt)[0] == pytest.approx(0.5)
+    assert total_variation(["a", "a", "b", "b", "a", "c"], 2)(dealt)[0] == pytest.approx(0.5)
 
 
 @pytest.mark.parametrize("kind", [DriftKind.INPUT, DriftKind.OUTPUT])
@@ -90,3 +91,56 @@ def test_threshold_and_tail_agree_beyond_the_permutations() -> None:
     threshold = threshold_at(maxima, 1e-4)
     assert threshold > maxima.max()
     assert tail_probability(maxima, threshold) == pytest.approx(1e-4, rel=0.01)
+
+
+LEAST_SETTLED = 0.1
+"""A smaller p-value is that of all dealings."""
+LATENCY = Feature(name="latency", kind=DriftKind.INPUT, measure=Measure.NUMBER, value=lambda row: row.latency_seconds)
+
+
+def timed(seconds: np.ndarray) -> list[Observation]:
+    return [Observation(id=str(n), prompt="", answer="", label=None, latency_seconds=s) for n, s in enumerate(seconds)]
+
+
+def test_a_window_that_is_settled_early_would_not_be_over_by_all_dealings() -> None:
+    """Windows from steady to far off: the verdict is that of all dealings, and so are a striking one's numbers."""
+    generator, settled, over = np.random.default_rng(3), 0, 0
+    for number in range(60):
+        before, now = generator.normal(size=90), generator.normal(number / 50, 1, size=40)
+        level = (0.05, 0.001)[number % 2]
+        values = [*before, *now]
+        table = ks(values, 40)(deal_out(90, 40, 400, number))[:, np.newaxis]
+        by_all = judge(table[0], table[1:], level)
+        found = judge_kind(
+            DriftKind.INPUT,
+            timed(before),
+            timed(now),
+            level=level,
+            permutations=400,
+            seed=number,
+            features=[LATENCY],
+        ).judgment
+        assert found.is_over == by_all.is_over
+        if found.p_value < LEAST_SETTLED:
+            assert (found.score, found.threshold, found.p_value) == (by_all.score, by_all.threshold, by_all.p_value)
+        settled += found.score != by_all.score
+        over += found.is_over
+    assert min(settled, over) > 10, "one of both ways was hardly taken"
+
+
+def test_p_values_are_as_often_below_a_level_as_it_says_also_where_a_window_is_settled_early() -> None:
+    """Steady windows, each against a reference of its own: a p-value at most a is met in at most a share a of them."""
+    generator, windows = np.random.default_rng(4), 300
+    found = []
+    for number in range(windows):
+        drawn = timed(generator.normal(size=90))
+        result = judge_kind(
+            DriftKind.INPUT, drawn[:60], drawn[60:], level=0.001, permutations=400, seed=number, features=[LATENCY]
+        )
+        found.append((result.judgment.p_value, result.features[0].p_value))
+    for level in (0.02, 0.05, 0.1, 0.2, 0.5, 0.9):
+        for p_values in np.array(found).T:
+            count = int(np.sum(p_values <= level))
+            assert count <= binom.ppf(0.999, windows, level), f"{count} of {windows} p-values are below {level}"
+            if level > 1 / FIRST_DEALINGS:  # and they are not much larger than they have to be: ties are few
+                assert count >= binom.ppf(0.0001, windows, level * 0.8), f"{count} of {windows} are below {level}"

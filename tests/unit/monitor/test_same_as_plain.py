@@ -3,29 +3,39 @@
 import random
 from collections import Counter
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 import sqlalchemy as sa
-from scipy.stats import hypergeom
+from scipy import sparse
+from scipy.stats import hypergeom, norm
+from sklearn.feature_extraction.text import HashingVectorizer
+from sklearn.preprocessing import normalize
 
 from driftwheel.errors import NotFoundError
 from driftwheel.records.by_whom import Feedback
-from driftwheel.records.nouns import ModelVersion, Traffic
+from driftwheel.records.nouns import DriftKind, ModelVersion, Traffic
 from driftwheel.settings.settings import Settings
 from driftwheel.store.ledger import Ledger
 from driftwheel.store.tables import TABLES
 from driftwheel.traffic import fresh_labels as fresh
 from driftwheel.traffic.feedback import give_feedback, person, withdraw_feedback
 from driftwheel.traffic.fresh_labels import fresh_labels
+from examples.support.world import answer, messages
 from monitor import what_was_said
+from monitor.background import LearnedText, background_of
 from monitor.dependence import BLOCKS, SHUFFLES, design_effect_of
+from monitor.observation import Observation
+from monitor.pools import HORIZONS, pools_of, tallied
 from monitor.ranks import TAILS, UPPER_TAILS, mid_ranks, ranked
-from monitor.row_signals import CAPITALS, LETTERS, SIGNS
-from monitor.shares import log_ratio, p_values_of
+from monitor.row_signals import CAPITALS, LETTERS, SIGNALS, SIGNS, signalled
+from monitor.scan import SHARES, What, scan
+from monitor.shares import Before, log_ratio, p_values_of
 from monitor.what_was_said import evidence_of
 from monitor.windows import Source, last_window
+from monitor.wording import HASHED_FEATURES, word_vectors
 from tests.unit.monitor.test_check import START, WINDOW_ROWS, send, watched
 from tests.unit.monitor.test_new_normal import look_at_all
 
@@ -51,6 +61,18 @@ def test_characters_are_counted_as_by_asking_each() -> None:
             assert SIGNS.count(text) == sum(not (c.isalpha() or c.isspace()) for c in text)
 
 
+def test_texts_have_the_words_and_pairs_that_the_vectorizer_hashes() -> None:
+    vectorizer = HashingVectorizer(
+        n_features=HASHED_FEATURES, ngram_range=(1, 2), alternate_sign=False, token_pattern=r"(?u)\b\w+\b"
+    )
+    texts = [e.text for e in messages(50, 9, "steady")] + ["", "?!", "a a A b a a", "Wo straße? ЁЖ 你好，卡丢了 ǅ"]
+    for found in (word_vectors(texts), word_vectors(texts[:20], texts[20:])):
+        counts = vectorizer.transform(texts)
+        weights = np.log((1 + len(texts)) / (1 + np.bincount(counts.indices, minlength=HASHED_FEATURES))) + 0.1
+        expected = normalize(counts.multiply(weights))
+        assert abs(found - expected).max() < 1e-12
+
+
 @pytest.mark.parametrize("rows", [20, 57, 210])
 def test_the_design_effect_is_that_of_blocks_one_by_one(rows: int) -> None:
     values = np.random.default_rng(rows).normal(size=(rows, 5)).cumsum(axis=0)
@@ -67,9 +89,10 @@ def test_the_design_effect_is_that_of_blocks_one_by_one(rows: int) -> None:
     size, spread = of_blocks(np.arange(len(kept)))
     shuffled = [of_blocks(generator.permutation(len(kept))) for _ in range(SHUFFLES)]
     larger = max(1.0, size / float(np.mean([one for one, _ in shuffled])))
-    found = design_effect_of(values @ values.T)
-    assert found.size == pytest.approx(larger)
-    assert found.spread == pytest.approx(max(larger, spread / float(np.mean([one for _, one in shuffled]))))
+    for vectors in (values, sparse.csr_array(values)):
+        found = design_effect_of(vectors)
+        assert found.size == pytest.approx(larger)
+        assert found.spread == pytest.approx(max(larger, spread / float(np.mean([one for _, one in shuffled]))))
 
 
 @pytest.mark.parametrize("tails", [TAILS, UPPER_TAILS], ids=["both", "upper"])
@@ -144,3 +167,87 @@ def test_what_was_said_is_read_as_if_nothing_had_been_kept(watched: Settings, le
         )
         news += kept.has_news
     assert news > 12, "nothing was said"
+
+
+def test_the_scan_is_that_of_loops_over_pools_words_and_labels() -> None:
+    """Each pool is counted anew, row after row, and each of its tests is asked alone."""
+    chance, factor = random.Random(6), len(HORIZONS)
+    texts = [*messages(700, 5, "steady"), *messages(300, 6, "shifted")]
+    background = background_of([LearnedText(e.text, answer(e), e.intent) for e in texts[:200]])
+
+    def rows(count: int, most: int) -> list[Observation]:
+        drawn = [texts[chance.randrange(200, most)] for _ in range(count)]
+        labels = ["other" if n % 4 == 0 and most == 1000 else e.intent for n, e in enumerate(drawn)]
+        return [
+            Observation(id=str(n), prompt=e.text, answer=answer(e), label=label)
+            for n, (e, label) in enumerate(zip(drawn, labels, strict=True))
+        ]
+
+    judged = signalled(rows(150, 700), background)
+    reference = replace(tallied(judged, is_in_time=False), effect=1.25)
+    windows = [tallied(signalled(rows(60, 1000), background, judged)) for _ in range(4)]
+    pools = pools_of(windows)
+    assert [pool.windows for pool in pools] == [1, 2, 3, 4]
+    for kind in (DriftKind.INPUT, DriftKind.OUTPUT):
+        found = {(one.what, one.name): one for one in scan(kind, reference, pools, background, level=0.01).sightings}
+        is_input, expected = kind is DriftKind.INPUT, dict[tuple[What, str], tuple[float, int]]()
+
+        def tell(what: What, name: str, p_value: float, size: int, told: dict[Any, Any] = expected) -> None:
+            told[what, name] = min(told.get((what, name), (p_value, size)), (p_value, size))
+
+        for pool in pools:
+            size, own = pool.windows, [row for window in windows[-pool.windows :] for row in window.rows]
+            said = Counter(token for row in own for token in (row.prompt if is_input else row.answer).distinct)
+            learned = (background.prompt_tokens, background.count) if is_input else (Counter[str](), 0)
+            counts = reference.prompt_tokens if is_input else reference.answer_tokens
+            pairs = sum(" " in name for name in said)
+            for name, count in said.items():
+                if count < 3:
+                    continue
+                tests = (pairs / 0.25 if " " in name else (len(said) - pairs) / 0.75) * factor / SHARES[kind][What.WORD]
+                then = Before(*learned, counts, 150, effect=1.25).counts([name])
+                many = np.array([float(count)])
+                p_value = p_values_of(many, float(len(own)), *then, effect=pool.effect, tests=tests)[0]
+                if p_value < 0.05:
+                    tell(What.WORD, name, p_value, size)
+            labels = Counter(str(row.observation.label) for row in own)
+            names = set[str]() if is_input else {*labels, *reference.labels}
+            for name in names:
+                for way, share in ((1, 0.8), (-1, 0.2)):
+                    p_value = p_values_of(
+                        np.array([float(labels[name])]),
+                        float(len(own)),
+                        *Before.alone(reference.labels, 150, 1.25).counts([name]),
+                        effect=pool.effect,
+                        tests=len(names) * factor / SHARES[kind][What.LABEL] / share,
+                        way=way,
+                    )[0]
+                    if p_value < 0.05:
+                        tell(What.LABEL, name, p_value, size)
+            weights = sum(signal.weight for signal in SIGNALS if signal.kind is kind)
+            for place, signal in enumerate(SIGNALS):
+                if signal.kind is not kind:
+                    continue
+                before, now = reference.ranked[place], np.concatenate([w.values[:, place] for w in windows[-size:]])
+                tests = (1 + len(before.tails)) * weights / signal.weight * factor / SHARES[kind][What.SIGNAL]
+                ranks = mid_ranks(before.values, now)
+                variance = max(before.rank_variance, float(ranks.var()))
+                deviation = np.sqrt(variance * (pool.effects[place] / len(now) + 1.25 / 150))
+                score = (ranks.mean() - before.rank_mean) / max(deviation, 1e-9)
+                of_mean = norm.sf(score) if signal.is_one_sided else 2 * norm.sf(abs(score))
+                hits = before.hits_of(now)
+                of_tails = p_values_of(
+                    hits,
+                    float(len(own)),
+                    before.hits / 1.25,
+                    np.full(len(hits), 150 / 1.25),
+                    effect=pool.effects[place],
+                    tests=tests,
+                )
+                of_mean = 1.0 if before.is_mostly_one else of_mean * tests
+                tell(What.SIGNAL, signal.name, min(1.0, of_mean, *of_tails), size)
+        assert set(found) == set(expected)
+        for key, (p_value, size) in expected.items():
+            assert found[key].p_value == pytest.approx(p_value, rel=1e-9, abs=1e-300), key
+            assert found[key].windows == size, key
+        assert {key[0] for key in found} >= ({What.SIGNAL, What.WORD} if is_input else {What.SIGNAL, What.LABEL})

@@ -90,6 +90,28 @@ def test_find_filters_sorts_newest_first_and_limits(ledger: Ledger) -> None:
     assert [d.id for d in ledger.find(RetrainDecision, id=["d1", "d2"], newest_first=False)] == ["d1", "d2"]
 
 
+def test_a_query_that_was_asked_before_is_answered_for_the_values_of_now(ledger: Ledger) -> None:
+    """The same look-up is put together once, and must not keep what it was asked for the first time."""
+    ledger.add(decision("a", trigger="x"), decision("b", trigger="y"), decision("c", trigger="y"))
+    wanted = [
+        ("x", 1, "a"),
+        ("y", 1, "c"),
+        ("y", 2, "cb"),
+        ("y", None, "cb"),
+        ("y", 0, ""),
+        ("z", 9, ""),
+        ("\0", 9, ""),
+    ]
+    for trigger, limit, ids in wanted * 2:
+        found = ledger.find(RetrainDecision, trigger=trigger, run_id=None, limit=limit)
+        assert "".join(d.id for d in found) == ids
+        found = ledger.find(RetrainDecision, trigger=trigger, limit=limit)
+        assert "".join(d.id for d in found) == ids
+    assert [d.id for d in ledger.find(RetrainDecision, trigger="y", limit=1, offset=1)] == ["b"]
+    assert [d.id for d in ledger.find(RetrainDecision, TABLES[RetrainDecision].c.id > "b", trigger="y")] == ["c"]
+    assert ledger.find(RetrainDecision, trigger=["x"], without=("error",), limit=1)[0].id == "a"
+
+
 def test_a_list_may_hold_more_values_than_a_statement_has_parameters(ledger: Ledger) -> None:
     ledger.add(decision("d1"), decision("d2"), decision("d'3"))
     many = [f"none_{n}" for n in range(MANY)]
