@@ -31,7 +31,7 @@ from driftwheel.records.training_plan import TrainingPlan
 from driftwheel.settings.serving import ServeSettings
 from driftwheel.settings.watching import PolicySettings
 from driftwheel.store.alias import find_alias, move_alias, move_alias_with
-from driftwheel.store.events import note_with
+from driftwheel.store.events import events_of, note_with
 from driftwheel.store.ledger import Ledger
 from driftwheel.store.tables import TABLES
 from driftwheel.traffic.fresh_labels import Caps, fresh_for_retrain
@@ -112,14 +112,22 @@ def canary_plan(serve: ServeSettings, ledger: Ledger, alias: Alias) -> list[floa
 def rollback(ledger: Ledger, key: AliasKey, *, fence: int | None = None, by: Cause | None = None) -> Alias:
     """Make the alias' previous version the desired one again, at once for all requests.
 
-    `fence` is the number that the caller saw; None means whatever it is now. Raises NotFoundError where there is no
-    version to go back to, ConflictError if the alias moved first.
+    `fence` is the number that the caller saw. None means whatever it is now, and goes back once: asked again it would
+    make live what it was to take away. Raises NotFoundError where there is no version to go back to, ConflictError if
+    the alias moved first, or went back already.
     """
     alias = find_alias(ledger, *key)
     if alias is None:
         raise NotFoundError(f"alias {key.name!r} has no earlier version to go back to{PROMOTE}")
     if fence is not None and alias.fence != fence:
         raise ConflictError(f"alias {key.name!r} is at fence {alias.fence}, not {fence}: someone moved it first")
+    moves = events_of(ledger, key.project, actions=(Action.PROMOTE, Action.ROLL_BACK), object_id=key.name, limit=1)
+    if fence is None and moves and moves[0].action == Action.ROLL_BACK:
+        left = alias.previous_version_id
+        raise ConflictError(
+            f"alias {key.name!r} went back to {alias.version_id} already; "
+            f"`driftwheel promote {left}` makes {left} live again"
+        )
     with ledger.write() as connection:
         return rollback_with(ledger, connection, alias, by=by)
 

@@ -58,8 +58,9 @@ def move_alias(
     """Point an alias at a version by compare-and-set, and write down by whom; nobody named is who runs this process.
 
     `fence` is the number that the caller read; None means whatever it is now, so that whoever comes last has the say.
-    `switch` is a name and a value, in JSON, to set together with the move. Raises ConflictError if another writer moved
-    it first.
+    `switch` is a name and a value, in JSON, to set together with the move: how the version is to be released. One that
+    the alias means already and that is not live yet, as a canary or one that was refused, is released anew by it.
+    Raises ConflictError if another writer moved it first.
     """
     with ledger.write() as connection:
         current = _locked_alias(connection, project, name)
@@ -70,9 +71,16 @@ def move_alias(
             return first
         if fence is not None and current.fence != fence:
             raise ConflictError(f"alias {name!r} is at fence {current.fence}, not {fence}: someone moved it first")
-        if current.version_id == version_id:
+        if current.version_id != version_id:
+            return move_alias_with(ledger, connection, current, version_id, switch=switch, by=by)
+        is_live = (current.observed_version_id, current.observed_fence) == (version_id, current.fence)
+        if switch is None or is_live:
             return current
-        return move_alias_with(ledger, connection, current, version_id, switch=switch, by=by)
+        # The version before stays the one to go back to.
+        again = ledger.change_with(connection, current, fence=current.fence + 1, observed_error=None)
+        ledger.set_switch_with(connection, project, *switch)
+        _note_move(ledger, connection, current, again, by, Action.PROMOTE, plan=json.loads(switch[1]))
+        return again
 
 
 def _locked_alias(connection: sa.Connection, project: str, name: str) -> Alias | None:

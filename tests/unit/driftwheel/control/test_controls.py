@@ -18,7 +18,7 @@ from driftwheel.records.nouns import (
     RetrainDecision,
 )
 from driftwheel.settings.settings import Settings
-from driftwheel.store.alias import observe_alias
+from driftwheel.store.alias import get_alias, observe_alias
 from driftwheel.store.ledger import Ledger
 from tests.support.retrains import ask_for_retrain
 from tests.support.versions import add_with_parents, published_version
@@ -40,6 +40,19 @@ def test_promote_and_rollback_move_the_alias_there_and_back(ledger: Ledger, sett
     assert controls.promote(ledger, settings.alias_key, "version_2").fence == 2
     back = controls.rollback(ledger, settings.alias_key)
     assert (back.version_id, back.previous_version_id, back.fence) == ("version_1", "version_2", 3)
+
+
+def test_who_goes_back_again_does_not_get_the_version_that_was_left(ledger: Ledger, settings: Settings) -> None:
+    add_with_parents(ledger, version(1), version(2))
+    controls.promote(ledger, settings.alias_key, "version_1")
+    controls.promote(ledger, settings.alias_key, "version_2")
+    controls.rollback(ledger, settings.alias_key)
+    with pytest.raises(ConflictError, match="went back to version_1 already; `driftwheel promote version_2`"):
+        controls.rollback(ledger, settings.alias_key)
+    assert get_alias(ledger, *settings.alias_key).version_id == "version_1"
+    assert controls.rollback(ledger, settings.alias_key, fence=3).version_id == "version_2", "seen on the dashboard"
+    controls.promote(ledger, settings.alias_key, "version_1")
+    assert controls.rollback(ledger, settings.alias_key).version_id == "version_2", "another promotion came between"
 
 
 @pytest.mark.parametrize("status", [ModelVersionStatus.REJECTED, ModelVersionStatus.CANDIDATE])

@@ -28,6 +28,22 @@ def test_an_alias_moves_by_fence_and_an_old_fence_loses(ledger: Ledger) -> None:
     assert get_alias(ledger, "support", "default").version_id == "v2"
 
 
+def test_a_version_that_is_not_live_yet_is_released_anew_by_another_plan(ledger: Ledger) -> None:
+    add_versions(ledger, "v1", "v2")
+    move_alias(ledger, "support", "default", "v1")
+    name, directly = "canary_plan/default", '{"fence": 3, "shares": []}'
+    canary = move_alias(ledger, "support", "default", "v2", switch=(name, '{"fence": 2, "shares": [0.1]}'))
+    assert move_alias(ledger, "support", "default", "v2") == canary, "without a plan there is nothing to change"
+    direct = move_alias(ledger, "support", "default", "v2", switch=(name, directly))
+    assert (direct.fence, direct.version_id, direct.previous_version_id) == (3, "v2", "v1")
+    assert ledger.switch("support", name) == directly
+    with ledger.write() as connection:
+        observe_alias(connection, "support", "default", version_id="v2", fence=3)
+    live = get_alias(ledger, "support", "default")
+    again = move_alias(ledger, "support", "default", "v2", switch=(name, '{"fence": 4, "shares": []}'))
+    assert again == live, "what is live already stays as it is"
+
+
 def test_of_twenty_moves_at_once_without_a_fence_none_is_refused_and_each_has_its_own(ledger: Ledger) -> None:
     add_versions(ledger, "start", *(f"v{n}" for n in range(20)))
     move_alias(ledger, "support", "default", "start")

@@ -64,3 +64,14 @@ def test_after_a_restart_the_old_version_serves_beside_the_canary(make_world: Ma
     answers = asyncio.run(world.load(40, 1))
     assert {answer.version_id for answer in answers} == {"v1", "v2"}
     assert {answer.status for answer in answers} == {200}
+
+
+def test_a_canary_is_let_go_live_at_once(make_world: MakeWorld) -> None:
+    world = make_world(canary_min_requests=1_000_000)
+    world.publish("v2")
+    controls.promote(world.ledger, world.settings.alias_key, "v2", canary_shares=[0.2])
+    world.until(lambda: world.stages().get("v2") is DeploymentStage.CANARY)
+    controls.promote(world.ledger, world.settings.alias_key, "v2", canary_shares=[])
+    world.until(lambda: world.alias().observed_version_id == "v2")
+    assert world.stages()["v2"] is DeploymentStage.LIVE
+    assert world.alias().previous_version_id == "v1"
