@@ -162,7 +162,7 @@ ELSEWHERE = {
     "benchmarks.contestant": "benchmarks/training.py",
     "benchmarks.gateways.client": "benchmarks/gateway.py",
     "benchmarks.gateways.upstream": "benchmarks/gateway.py",
-    "benchmarks.label_schemes": "tests/unit/train/data/test_label_odds.py",
+    "benchmarks.label_schemes": "tests/unit/train/data/live/test_label_odds.py",
     "benchmarks.matrix_products": "benchmarks/training.py",
     "benchmarks.parity": "tests/integration/test_serving_benchmarks.py",
     "benchmarks.pretrained": "benchmarks/real_model.py",
