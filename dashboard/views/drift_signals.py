@@ -5,9 +5,9 @@ from pathlib import Path
 
 import streamlit as st
 
-from dashboard import drift_tables, files, moves, queries, timelines
+from dashboard import drift_tables, files, moves, queries, timelines, ways
 from dashboard.drift_tables import KINDS, VERDICTS, WHAT_HELPS
-from dashboard.views import page, ways
+from dashboard.views import page
 from driftwheel.records.by_whom import Action
 from driftwheel.records.check_details import DECIDING
 from driftwheel.records.diagnosis import Diagnosis, Finding, NewCluster, Remedy

@@ -5,10 +5,10 @@ from functools import partial
 
 import streamlit as st
 
-from dashboard import engine_numbers, queries, spending, standing
+from dashboard import engine_numbers, queries, spending, standing, ways
 from dashboard.engine_numbers import FIRST_TOKEN, LATENCY, EngineNumbers
 from dashboard.scorecards import Row
-from dashboard.views import page, ways
+from dashboard.views import page
 from driftwheel.control import notifying
 from driftwheel.errors import DriftwheelError
 from driftwheel.records.bookkeeping import ApiKey, Scope

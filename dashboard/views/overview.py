@@ -5,12 +5,12 @@ from datetime import timedelta
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from dashboard import queries, shared, standing
+from dashboard import queries, shared, standing, ways
 from dashboard.live_numbers import Quality
 from dashboard.next_step import GATEWAY_DOWN
 from dashboard.pace import NEWEST_ROWS
 from dashboard.spending import Total
-from dashboard.views import page, ways
+from dashboard.views import page
 
 BAD_WORDS = ("silent", "stale", "refused")
 """States of the gateway in which nobody may get an answer: the first thing that one sees."""

@@ -13,10 +13,9 @@ from typing import Any
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from dashboard import pages, queries, shared
+from dashboard import pages, queries, shared, ways
 from dashboard.handover import handed_over, needs_key
 from dashboard.sign_in import CALLER_HEADER
-from dashboard.views import ways
 from driftwheel.callers.key_holders import KeyHolder, holder_named
 from driftwheel.cli.command import open_ledger
 from driftwheel.errors import ConflictError, DriftwheelError

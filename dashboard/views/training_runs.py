@@ -7,8 +7,8 @@ from typing import Any, get_args
 
 import streamlit as st
 
-from dashboard import estimate, files, moves, queries, run_tables, search_charts, shared, time_left, timelines
-from dashboard.views import page, ways
+from dashboard import estimate, files, moves, queries, run_tables, search_charts, shared, time_left, timelines, ways
+from dashboard.views import page
 from driftwheel.control import approvals, controls
 from driftwheel.control.retrain_limits import AT_WORK, UNFINISHED
 from driftwheel.machine.accelerator import has_gpu

@@ -30,7 +30,7 @@ def test_the_tree_names_each_file_of_the_product_with_what_it_does() -> None:
 def test_a_folder_stands_before_its_files_in_the_tree() -> None:
     names = [line.split()[0] for line in generate.tree().splitlines() if line.strip() and not line.startswith("`")]
     assert names.index("store/") < names.index("ledger.py") < names.index("revisions/")
-    assert names.index("driftwheel/") < names.index("records.py") < names.index("cli/") < names.index("doctor.py")
+    assert names.index("driftwheel/") < names.index("errors.py") < names.index("cli/") < names.index("doctor.py")
 
 
 def test_a_package_that_says_nothing_is_an_error(tmp_path: Path) -> None:
