@@ -133,6 +133,11 @@ def bring_up_to_date(engine: sa.Engine, address: str, table_milliseconds: int = 
         before = status_of(connection)
         connection.rollback()
     _refuse(before, address)
+    if is_only_read(engine):
+        raise StorageError(
+            f"cannot open the ledger at {address}: it is readonly here, and of revision {before.revision} where this "
+            f"driftwheel reads {before.newest}; run `driftwheel db upgrade` where it may be written"
+        )
     _use_wal(engine, address)
     try:
         done = _upgrade_locked(engine, address, table_milliseconds)
