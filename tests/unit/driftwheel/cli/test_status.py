@@ -258,34 +258,8 @@ def test_a_canary_stands_with_its_share(settings: Settings, ledger: Ledger) -> N
     assert "canary         version_1 answers 25% of the requests since" in as_text(gather(ledger, settings.alias_key))
 
 
-def test_a_check_of_the_version_before_is_told_as_its(settings: Settings, ledger: Ledger) -> None:
-    """After a swap or a rollback the alarm of the version before stood under the new one, as if it were its own."""
-    make_live(ledger)
-    signal = DriftSignal(
-        id="s",
-        project="support",
-        version_id="version_1",
-        kind=DriftKind.INPUT,
-        feature=DECIDING,
-        method="m",
-        score=9.0,
-        threshold=2.0,
-        reference_rows=9,
-        current_rows=5,
-        verdict=DriftVerdict.DRIFTED,
-        check_id="check_1",
-    )
-    ledger.add(signal)
-    status = gather(ledger, settings.alias_key)
-    assert "input drift    drifted (score 9 against 2, 5 rows)" in as_text(status)
-    before = replace(status, signals=[replace(signal, version_id="version_0")])
-    assert "5 rows of version_0, which answers no more)" in as_text(before)
-
-
-def test_drift_that_was_accepted_since_is_told_as_accepted(settings: Settings, ledger: Ledger) -> None:
-    """It said `steady`, with a score far over the threshold beside it."""
-    add_with_parents(ledger, version("version_1", 1))
-    signal = DriftSignal(
+def drifted() -> DriftSignal:
+    return DriftSignal(
         id="signal_1",
         project="support",
         version_id="version_1",
@@ -299,6 +273,23 @@ def test_drift_that_was_accepted_since_is_told_as_accepted(settings: Settings, l
         verdict=DriftVerdict.DRIFTED,
         check_id="check_1",
     )
+
+
+def test_a_check_of_the_version_before_is_told_as_its(settings: Settings, ledger: Ledger) -> None:
+    """After a swap or a rollback the alarm of the version before stood under the new one, as if it were its own."""
+    make_live(ledger)
+    signal = drifted()
+    ledger.add(signal)
+    status = gather(ledger, settings.alias_key)
+    assert "input drift    drifted (score 7.5 against 1.5, 100 rows)" in as_text(status)
+    before = replace(status, signals=[replace(signal, version_id="version_0")])
+    assert "100 rows of version_0, which answers no more)" in as_text(before)
+
+
+def test_drift_that_was_accepted_since_is_told_as_accepted(settings: Settings, ledger: Ledger) -> None:
+    """It said `steady`, with a score far over the threshold beside it."""
+    add_with_parents(ledger, version("version_1", 1))
+    signal = drifted()
     ledger.add(signal, replace(signal, id="signal_2", kind=DriftKind.QUALITY, verdict=DriftVerdict.STEADY))
     shown = as_text(gather(ledger, settings.alias_key))
     assert "input drift    drifted (score 7.5 against 1.5" in shown
